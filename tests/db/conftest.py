@@ -71,8 +71,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 def _file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file with the tables, to be copied."""
     path = tmp_path_factory.mktemp("records") / "records.db"
-    with Database(f"sqlite:///{path}").writing():
-        pass
+    made = Database(f"sqlite:///{path}")
+    made.schema.prepare()
+    made.close()  # what is in the log beside it is not copied
     return path
 
 

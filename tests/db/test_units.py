@@ -1,18 +1,51 @@
-"""Units of work: all or nothing, on both engines."""
+"""Units of work: all or nothing, in several processes, threads and forked children, on both engines."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from threading import Thread
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, func, select
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 
-from src.data.db.core.database import Database, locked
+from src.data.db.core import engine as engines
+from src.data.db.core.database import Database, adapted, get_database, locked
 from src.data.db.symbols.models import Symbol
 from src.data.errors import DatabaseError
+from src.data.model.unit_of_work import refuse_inside_unit
+from tests.cache.counts import FULL
+from tests.contract.source import ROOT
+from tests.db.processes import ended, fork, together
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+PROCESSES, CHANGES = (8, 200) if FULL else (4, 25)
+
+
+def add(database: Database, name: str) -> None:
+    with database.writing() as session:
+        session.add(Symbol(symbol=name, updated_at=NOW, sources={}, avg_daily_volume=0))
+
+
+def names(database: Database) -> list[str]:
+    with database.reading() as session:
+        return list(session.scalars(select(Symbol.symbol).order_by(Symbol.symbol)))
+
+
+def volume(database: Database) -> int | None:
+    with database.reading() as session:
+        return session.scalars(select(Symbol.avg_daily_volume)).one()
+
+
+# --- one unit ------------------------------------------------------------------------------------
 
 
 def test_what_a_unit_writes_the_next_one_reads(database: Database) -> None:
@@ -32,8 +65,7 @@ def test_a_unit_that_fails_leaves_nothing(database: Database) -> None:
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    with database.reading() as session:
-        assert session.scalars(select(Symbol)).all() == []
+    assert names(database) == []
 
 
 def test_a_reading_unit_cannot_write(database: Database) -> None:
@@ -44,14 +76,236 @@ def test_a_reading_unit_cannot_write(database: Database) -> None:
 
     with pytest.raises(DatabaseError):
         write()
-    with database.writing() as session:
-        assert session.scalars(select(Symbol)).all() == []
-        session.add(Symbol(symbol="AAPL", updated_at=NOW))
+    add(database, "MSFT")
+    assert names(database) == ["MSFT"]
+
+
+def test_a_reading_unit_sees_one_state_and_holds_no_writer_up(database: Database) -> None:
+    add(database, "A")
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Symbol)) == 1
+        add(database, "B")
+        assert session.scalar(select(func.count()).select_from(Symbol)) == 1
+    assert names(database) == ["A", "B"]
 
 
 def test_a_locked_row_is_read_anew(database: Database) -> None:
-    with database.writing() as session:
-        session.add(Symbol(symbol="AAPL", updated_at=NOW))
+    add(database, "AAPL")
     with database.writing() as session:
         row = session.get_one(Symbol, "AAPL")
         assert locked(session, select(Symbol).where(Symbol.symbol == "AAPL")).one() is row
+
+
+def test_a_unit_inside_a_unit_would_wait_for_itself(database: Database) -> None:
+    def nest() -> None:
+        with database.writing():
+            add(database, "A")
+
+    with pytest.raises(DatabaseError, match="inside another"):
+        nest()
+    add(database, "B")
+    assert names(database) == ["B"]
+
+
+def test_values_stand_in_no_error(database: Database) -> None:
+    add(database, "CANARY-VALUE")
+    with pytest.raises(DatabaseError) as caught:
+        add(database, "CANARY-VALUE")
+    assert "CANARY-VALUE" not in str(caught.value)
+
+
+def test_rows_refer_to_rows_that_are_there(database: Database) -> None:
+    with database.writing() as session:
+        if database.dialect == "sqlite":
+            assert session.connection().exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+# --- no request inside a unit --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", ["reading", "writing"])
+def test_no_vendor_is_asked_inside_a_unit(
+    database: Database, work: str, vendors: object, tmp_path: Path
+) -> None:
+    from src.data.data_manager import DataManager
+    from tests.vendor_server import VendorServer
+
+    assert isinstance(vendors, VendorServer)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        f"crypto: {{primary: binance, backup: []}}\nproviders:\n  binance: "
+        f"{{base_url: '{vendors.base_url('binance')}', transport: http}}\n"
+    )
+    manager = DataManager(str(tmp_path / "cache"), str(rules))
+    asked = vendors.count()
+    unit: Callable[[], object] = getattr(database, work)
+    with pytest.raises(DatabaseError, match="inside a unit"), unit():  # type: ignore[attr-defined]
+        manager.get_ohlcv("BTCUSDT", "1d", "2024-01-01", "2024-01-05")
+    assert vendors.count() == asked
+    assert len(manager.get_ohlcv("BTCUSDT", "1d", "2024-01-01", "2024-01-05")) == 5
+    with unit():  # type: ignore[attr-defined]
+        assert len(manager.get_ohlcv("BTCUSDT", "1d", "2024-01-01", "2024-01-05")) == 5, "cached"
+    refuse_inside_unit("outside of one nothing")
+
+
+# --- several processes and threads ---------------------------------------------------------------
+
+
+def increments(database: Database, count: int, select_row: Callable[[Session], Symbol]) -> None:
+    for _ in range(count):
+        with database.writing() as session:
+            row = select_row(session)
+            before = row.avg_daily_volume or 0
+            os.sched_yield()  # to whoever would read the same
+            row.avg_daily_volume = before + 1
+
+
+def with_lock(session: Session) -> Symbol:
+    return locked(session, select(Symbol)).one()
+
+
+def without_lock(session: Session) -> Symbol:
+    return session.scalars(select(Symbol)).one()
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_of_what_processes_read_and_write(database: Database) -> None:
+    add(database, "A")
+    together(PROCESSES, lambda _: increments(database, CHANGES, with_lock))
+    assert volume(database) == PROCESSES * CHANGES
+
+
+@pytest.mark.timeout(300)
+def test_without_its_guard_much_is_lost_or_refused(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, "A")
+    if (
+        database.dialect == "sqlite"
+    ):  # the same begin as a reading unit, and no lock before the first write
+        event.remove(database.engine, "begin", engines._begin_sqlite)
+        event.listen(database.engine, "begin", lambda c: c.exec_driver_sql("BEGIN"))
+
+    def change(_: int) -> None:
+        for _ in range(CHANGES):
+            try:
+                increments(database, 1, without_lock)
+            except DatabaseError:
+                assert database.dialect == "sqlite"
+
+    together(PROCESSES, change)
+    kept = volume(database)
+    assert kept is not None and kept < PROCESSES * CHANGES
+
+
+def test_threads_share_a_database(database: Database) -> None:
+    add(database, "A")
+    threads = [Thread(target=increments, args=(database, 10, with_lock)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert volume(database) == 80
+
+
+def test_a_forked_child_has_connections_of_its_own(database: Database) -> None:
+    add(database, "A")
+    with database.reading():  # its connection is in use while the process forks
+        children = [fork(lambda: increments(database, 5, with_lock)) for _ in range(4)]
+        assert [ended(child) for child in children] == [0] * 4
+    increments(database, 5, with_lock)
+    assert volume(database) == 25
+
+
+def test_a_fork_in_the_middle_of_others_units_hangs_no_child(database: Database) -> None:
+    add(database, "A")
+    threads = [Thread(target=increments, args=(database, 20, with_lock)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(4):
+        assert ended(fork(lambda: increments(database, 1, with_lock))) == 0
+    for thread in threads:
+        thread.join()
+    assert volume(database) == 44
+
+
+# --- which database ------------------------------------------------------------------------------
+
+
+def test_a_process_has_one_database_for_each_url(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB_URL", database_url)
+    assert get_database() is get_database(database_url)
+    assert get_database(f"sqlite:///{tmp_path}/other.db") is not get_database()
+    assert ended(fork(lambda: add(get_database(), "CHILD"))) == 0
+    assert names(get_database()) == ["CHILD"]
+    get_database().close()
+
+
+def test_a_session_of_the_callers_own_reaches_the_tables(database: Database) -> None:
+    add(database, "A")
+    from sqlalchemy import create_engine
+
+    own = create_engine(database.engine.url if database.url.path else database.url.url)
+    with Session(own) as session:
+        assert adapted(session).scalars(select(Symbol.symbol)).all() == ["A"]
+    own.dispose()
+
+
+def test_an_asynchronous_session_reaches_the_tables(database: Database) -> None:
+    add(database, "A")
+    driver = "sqlite+aiosqlite" if database.url.path else "postgresql+psycopg"
+
+    async def read() -> list[str]:
+        own = create_async_engine(database.url.url.set(drivername=driver))
+        async with AsyncSession(own) as session:
+            found = await session.run_sync(
+                lambda s: adapted(s).scalars(select(Symbol.symbol)).all()
+            )
+        await own.dispose()
+        return list(found)
+
+    assert asyncio.run(read()) == ["A"]
+
+
+def test_another_file_in_its_place_is_the_database_from_then_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    database = Database(f"sqlite:///{path}")
+    add(database, "OLD")
+    backup = database.schema.backup(tmp_path / "backup.db")
+    add(database, "NEW")
+    database.close()
+    backup.replace(path)
+    assert names(database) == ["OLD"]
+    path.unlink()
+    add(database, "FRESH")
+    assert names(database) == ["FRESH"]
+
+
+# --- what is loaded ------------------------------------------------------------------------------
+
+STEPS = [
+    ("import src.data, onetape, src.data.v2", ""),
+    ("from onetape import get_data_manager; get_data_manager('.')", ""),
+    ("import src.data.db, src.data.cli.db", ""),
+    ("from src.data.db import Database; database = Database('sqlite:///a.db')", "sqlalchemy"),
+    ("database.schema.prepare()", "sqlalchemy alembic"),
+]
+
+
+def loaded(folder: Path, lines: list[str]) -> list[str]:
+    """Run lines in a new process; return which of the packages are loaded after each."""
+    show = "print(*[n for n in ('sqlalchemy', 'alembic', 'psycopg') if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(["import sys", *(f"{line}; {show}" for line in lines)])],
+        cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder)},
+    )  # fmt: skip
+    return done.stdout.splitlines()
+
+
+def test_the_packages_are_loaded_when_they_are_used(tmp_path: Path) -> None:
+    assert loaded(tmp_path, [line for line, _ in STEPS]) == [names for _, names in STEPS]
+    second = loaded(tmp_path, [STEPS[3][0], "database.reading().__enter__()"])
+    assert second == ["sqlalchemy"] * 2, "alembic is for changes of the tables"

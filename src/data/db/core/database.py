@@ -15,7 +15,7 @@ from ...disk.files import Disk
 from ...forks import close_before_fork, renew_after_fork
 from ...model.unit_of_work import inside_unit
 from .base import SCHEMA
-from .engine import Work, for_work, make_engine, typed_errors
+from .engine import WAIT_S, Work, for_work, make_engine, typed_errors
 from .schema import Schema
 from .url import DatabaseUrl, database_url
 
@@ -49,6 +49,7 @@ class Database:
         return f"Database({str(self.url)!r})"
 
     def _start(self) -> None:
+        self._units = _Units()
         # Guards the two fields: of threads that come first together one makes the tables.
         self._lock = threading.Lock()
         self._is_ready = False
@@ -82,13 +83,13 @@ class Database:
 
     @contextmanager
     def _unit(self, work: Work) -> Iterator[Session]:
-        self._prepare()
-        engine = for_work(self._engine, work)
-        session = Session(engine, expire_on_commit=False)
+        session = Session(for_work(self._engine, work), expire_on_commit=False)
         inside = inside_unit(str(self.url), writes=work == "writing")
-        with inside, typed_errors(self.url), session, session.begin():
-            session.connection()  # the transaction begins here, not with the first statement
-            yield session
+        with inside, self._units.running(), typed_errors(self.url):
+            self._prepare()
+            with session, session.begin():
+                session.connection()  # the transaction begins here, not with the first statement
+                yield session
 
     def _prepare(self) -> None:
         with self._lock:
@@ -109,17 +110,61 @@ class Database:
     # --- forks -------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Close connections that are not in use: on one that is inherited both would speak."""
+        """Let running units end, and close all connections: on an inherited one both would speak."""
+        self._units.pause()
         self._engine.dispose()
-        return False
+        return True
 
     def after_fork_in_parent(self) -> None:
-        """Do nothing: the next unit connects."""
+        """Let units begin again."""
+        self._units.go_on()
 
     def after_fork(self) -> None:
         """Drop what is the parent's, without a word on its connections."""
         self._engine.dispose(close=False)
         self._start()
+
+
+class _Units:
+    """The units of this process: while it forks none begins, and those of other threads end first.
+
+    A child would inherit their locks, and SQLite's in its memory are never given back. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._count = self._forks = 0
+        self._own = threading.local()
+        # Guards the two counts: of all units, and of forks that are about to happen.
+        self._change = threading.Condition()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the block as a unit; it begins after a fork, unless its thread has a unit already."""
+        around = getattr(self._own, "count", 0)
+        with self._change:
+            self._change.wait_for(lambda: around or not self._forks)
+            self._count += 1
+        self._own.count = around + 1
+        try:
+            yield
+        finally:
+            self._own.count = around
+            with self._change:
+                self._count -= 1
+                self._change.notify_all()
+
+    def pause(self) -> None:
+        """Keep units from beginning, and wait for those of other threads, as long as for a lock."""
+        own = getattr(self._own, "count", 0)
+        with self._change:
+            self._forks += 1
+            self._change.wait_for(lambda: self._count <= own, WAIT_S)
+
+    def go_on(self) -> None:
+        """Let units begin again."""
+        with self._change:
+            self._forks -= 1
+            self._change.notify_all()
 
 
 def _inode_of(path: Any) -> int | None:

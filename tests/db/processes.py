@@ -1,0 +1,89 @@
+"""Children of this process: they work at the same time, are killed at a chosen place, or fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Collection
+from types import FrameType
+from typing import Any
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Start a child that does ``work`` and ends: with 0, or with 1 after an error, which it prints."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        raise  # to the end below: nothing of the parent's runs on in a child
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    """Return how a child has ended: its exit code, or the negative number of a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def together(count: int, work: Callable[[int], object]) -> None:
+    """Have so many children work at the same time, each with its number; all must end well."""
+    reader, writer = os.pipe()
+
+    def begin(number: int) -> None:
+        os.close(writer)
+        os.read(reader, 1)  # until all are there
+        work(number)
+
+    children = [fork(lambda number=number: begin(number)) for number in range(count)]  # type: ignore[misc]
+    os.close(reader)
+    os.close(writer)
+    assert [ended(child) for child in children] == [0] * count
+
+
+class _Killer:
+    """Counts where functions of some files begin and where their calls into C have returned."""
+
+    def __init__(self, place: int, files: Collection[str]) -> None:
+        self.count = 0
+        self._place = place
+        self._files = files
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        if event in ("call", "c_return") and frame.f_code.co_filename in self._files:
+            self.count += 1
+            if self.count == self._place:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at(place: int, work: Callable[[], object], files: Collection[str]) -> bool:
+    """Do ``work`` in a child that dies by SIGKILL at a place of ``files``; tell whether it died."""
+
+    def run() -> None:
+        sys.setprofile(_Killer(place, files))
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+
+    code = ended(fork(run))
+    assert code in (0, -signal.SIGKILL), code
+    return code != 0
+
+
+def places(work: Callable[[], object], files: Collection[str]) -> int:
+    """Do ``work`` here; return how many places there are."""
+    counter = _Killer(0, files)
+    sys.setprofile(counter)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return counter.count

@@ -1,0 +1,401 @@
+"""The tables: made, upgraded, refused; one transaction, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import select, text
+
+from src.data.db.core import schema
+from src.data.db.core.base import SCHEMA
+from src.data.db.core.database import Database
+from src.data.db.core.schema import revisions
+from src.data.db.models import METADATA
+from src.data.db.symbols.models import Boundary, CorporateAction, Symbol, SymbolAlias
+from src.data.errors import DatabaseError, SchemaError
+from tests.db.processes import together
+from tests.db.revisions import at_revision, config_of
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def place(database: Database) -> str:
+    return f"{SCHEMA}." if database.dialect == "postgresql" else ""
+
+
+def run(url: str, *statements: str) -> list[Any]:
+    """Execute statements as another program does; return what the last one gives."""
+    database = Database(url)
+    with database.engine.begin() as connection:
+        connection.execution_options(schema_translate_map={})
+        for statement in statements:
+            result = connection.execute(text(statement))
+        rows = list(result) if result.returns_rows else []
+    database.close()
+    return rows
+
+
+def use(url: str) -> list[str]:
+    """Write a symbol by a new object, and return all."""
+    database = Database(url)
+    with database.writing() as session:
+        session.merge(Symbol(symbol="USED", updated_at=NOW, sources={}))
+    with database.reading() as session:
+        names = list(session.scalars(select(Symbol.symbol).order_by(Symbol.symbol)))
+    database.close()
+    return names
+
+
+def files(url: str) -> dict[str, bytes]:
+    """Return the files of a database of SQLite; of a server, none."""
+    path = Database(url).url.path
+    return {} if path is None else {p.name: p.read_bytes() for p in path.parent.glob("records*")}
+
+
+@pytest.fixture
+def foreign(database_url: str) -> str:
+    """Return the URL of a database that has a table of others."""
+    path = Database(database_url).url.path
+    if path is not None:
+        path.touch()
+    run(database_url, "CREATE TABLE theirs (id INTEGER)", "INSERT INTO theirs VALUES (1)")
+    return database_url
+
+
+# --- states --------------------------------------------------------------------------------------
+
+
+def test_the_first_unit_makes_the_tables(database_url: str) -> None:
+    database = Database(database_url)
+    assert database.schema.state().name == "empty" and files(database_url) == {}
+    with database.reading() as session:
+        assert session.scalars(select(Symbol)).all() == []
+    assert database.schema.state() == ("own", revisions()[-1], ())
+    assert database.schema.differences() == []
+    database.close()
+
+
+def test_tables_of_others_are_left_alone_until_ours_are_wanted(foreign: str) -> None:
+    before = files(foreign)
+    with pytest.raises(SchemaError, match="theirs") as caught, Database(foreign).reading():
+        pass
+    assert "onetape db init" in str(caught.value)
+    assert files(foreign) == before, "not even its journal is another one"
+    assert Database(foreign).schema.init() is True
+    assert Database(foreign).schema.init() is False
+    assert use(foreign) == ["USED"] and run(foreign, "SELECT id FROM theirs") == [(1,)]
+
+
+def test_a_table_of_others_by_a_name_of_ours_is_refused(database_url: str) -> None:
+    database = Database(database_url)
+    if database.url.path is not None:
+        database.url.path.touch()
+    make = [f"CREATE TABLE {place(database)}symbols_v2 (symbol TEXT)"]
+    if database.dialect == "postgresql":
+        make.insert(0, f"CREATE SCHEMA {SCHEMA}")
+    run(database_url, *make)
+    with pytest.raises(SchemaError, match="symbols_v2"):
+        database.schema.init()
+    assert database.schema.state().name == "foreign"
+
+
+def test_a_newer_database_is_refused_and_left_as_it_is(database_url: str) -> None:
+    use(database_url)
+    database = Database(database_url)
+    run(database_url, f"UPDATE {place(database)}onetape_version SET version_num = '8000'")
+    for action in (database.schema.prepare, database.schema.init, database.schema.upgrade):
+        with pytest.raises(SchemaError, match=r"newer version.*8000"):
+            action()
+    with pytest.raises(SchemaError), database.writing():
+        pass
+    assert run(database_url, f"SELECT version_num FROM {place(database)}onetape_version") == [
+        ("8000",)
+    ]
+
+
+def test_two_recorded_revisions_are_refused(database_url: str) -> None:
+    use(database_url)
+    database = Database(database_url)
+    run(database_url, f"INSERT INTO {place(database)}onetape_version VALUES ('0000')")
+    with pytest.raises(SchemaError, match="2 revisions"):
+        database.schema.state()
+
+
+# --- upgrades ------------------------------------------------------------------------------------
+
+
+def upgraded(url: str) -> Database:
+    """Return the database after its upgrade: by its first use, or on a server by the command."""
+    database = Database(url)
+    if database.dialect == "postgresql":
+        with pytest.raises(SchemaError, match="onetape db upgrade"), database.writing():
+            pass
+        assert database.schema.upgrade() is True
+    with database.writing():
+        pass
+    return database
+
+
+def test_a_database_of_each_revision_opens(database_url: str, more_revisions: list[str]) -> None:
+    for revision in more_revisions[:-1]:
+        at_revision(database_url, revision)
+        database = upgraded(database_url)
+        assert database.schema.state() == ("own", more_revisions[-1], ())
+        database.close()
+        at_revision(database_url, "base", down=True)
+        assert tables_of(database_url) == {schema.VERSION_TABLE}
+
+
+def tables_of(url: str) -> set[str]:
+    database = Database(url)
+    statement = schema._TABLES[database.dialect]
+    with database.engine.begin() as connection:
+        names = set(connection.scalars(statement))
+    database.close()
+    return names
+
+
+def test_rows_and_children_are_in_place_after_each_step(
+    database_url: str, more_revisions: list[str]
+) -> None:
+    at_revision(database_url, "9001")
+    database = upgraded(database_url)
+    names = ["p0", "p1", "p2"]
+    children, parents = f"{place(database)}children", f"{place(database)}parents"
+    pairs = f"SELECT p.name FROM {children} c JOIN {parents} p ON p.id = c.parent ORDER BY c.id"
+    assert [row[0] for row in run(database_url, pairs)] == names
+    for revision, down in (("9001", True), ("9002", False), ("9001", True)):
+        at_revision(database_url, revision, down=down)
+        assert [row[0] for row in run(database_url, pairs)] == names
+
+
+def test_a_file_is_copied_before_it_is_upgraded(tmp_path: Path, more_revisions: list[str]) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    at_revision(url, "9001")
+    assert use(url) == ["USED"]
+    (backup,) = tmp_path.glob("records.db.*.bak")
+    assert (
+        backup.name.startswith("records.db.9001-") and stat.S_IMODE(backup.stat().st_mode) == 0o600
+    )
+    state = Database(f"sqlite:///{backup}").schema.state()
+    assert (state.name, state.revision) == ("older", "9001")
+    assert use(url) == ["USED"] and len(list(tmp_path.glob("*.bak"))) == 1, "once"
+
+
+BROKEN = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "9003", "9002"
+def upgrade():
+    schema = op.get_context().version_table_schema
+    place = f"{schema}." if schema else ""
+    op.create_table("halves", sa.Column("id", sa.Integer()), schema=schema)
+    op.add_column("parents", sa.Column("more", sa.Text()), schema=schema)
+    op.execute(f"DELETE FROM {place}parents")
+    op.execute("SELECT no such thing")
+"""
+ORPHANS = """
+from alembic import op
+revision, down_revision = "9003", "9002"
+def upgrade():
+    op.execute("DELETE FROM parents WHERE id = 1")
+"""
+
+
+def test_an_upgrade_that_fails_changes_nothing(
+    database_url: str, more_revisions: list[str]
+) -> None:
+    at_revision(database_url, "9001")
+    (schema.MIGRATIONS / "versions" / "9003_broken.py").write_text(BROKEN)
+    before = tables_of(database_url)
+    for _ in range(2):
+        with pytest.raises(DatabaseError):
+            Database(database_url).schema.upgrade()
+        state = Database(database_url).schema.state()
+        assert (state.name, state.revision) == ("older", "9001") and tables_of(
+            database_url
+        ) == before
+    parents = f"{place(Database(database_url))}parents"
+    assert run(database_url, f"SELECT count(*) FROM {parents}") == [(3,)]
+
+
+def test_rows_that_would_refer_to_none_stop_an_upgrade(
+    tmp_path: Path, more_revisions: list[str]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    at_revision(url, "9002")
+    (schema.MIGRATIONS / "versions" / "9003_orphans.py").write_text(ORPHANS)
+    with pytest.raises(SchemaError, match=r"would leave 1 rows.*children"), Database(url).writing():
+        pass
+    assert run(url, "SELECT count(*) FROM parents") == [(3,)]
+    assert Database(url).schema.state().revision == "9002"
+
+
+# --- models and revisions ------------------------------------------------------------------------
+
+
+def test_the_revisions_are_those_of_alembic(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'a.db'}")
+    with database.writing():
+        pass
+    with database.engine.begin() as connection:
+        script = ScriptDirectory.from_config(config_of(connection))
+    assert script.get_heads() == [revisions()[-1]]
+    walked = [revision.revision for revision in script.walk_revisions()]
+    assert walked[::-1] == revisions()
+
+
+def test_models_and_revisions_are_the_same(database: Database) -> None:
+    assert database.schema.differences() == []
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ("ALTER TABLE {}symbols_v2 ADD COLUMN odd TEXT", "remove column"),
+        ("ALTER TABLE {}symbols_v2 DROP COLUMN sector", "add column"),
+        ("DROP TABLE {}symbol_boundaries", "add table"),
+    ],
+)
+def test_a_changed_table_is_told(database_url: str, change: str, told: str) -> None:
+    use(database_url)
+    database = Database(database_url)
+    run(database_url, change.format(place(database)))
+    assert any(told in line for line in database.schema.differences())
+
+
+def test_every_constraint_has_a_name_and_every_table_its_schema() -> None:
+    for table in METADATA.tables.values():
+        assert table.schema == SCHEMA
+        assert all(constraint.name for constraint in table.constraints), table.name
+
+
+def test_a_row_of_each_table_comes_back(database: Database) -> None:
+    rows = [
+        Symbol(symbol="META", updated_at=NOW, sources={"sector": {"source": "fmp"}}, is_active=True,
+               market_cap=10**13, available_timeframes=["1d"], ipo_date=date(2012, 5, 18)),
+        CorporateAction(symbol="X", ex_date=date(2024, 1, 2), action_type="split", ratio=Decimal(1) / 15,
+                        source="yahoo", source_at=NOW, created_at=NOW),
+        SymbolAlias(symbol="FB", instrument="META", valid_to=date(2022, 6, 9), source="s", recorded_at=NOW),
+        Boundary(symbol="FB", effective_date=date(2022, 6, 9), kind="rename", successor="META", source="s",
+                 recorded_at=NOW),
+    ]  # fmt: skip
+    with database.writing() as session:
+        session.add_all(rows)
+    with database.reading() as session:
+        for row in rows:
+            read = session.scalars(select(type(row))).one()
+            for column in type(row).__table__.columns:
+                assert getattr(read, column.key) == getattr(row, column.key), column
+
+
+def test_a_second_action_of_a_day_is_refused(database: Database) -> None:
+    def add() -> None:
+        with database.writing() as session:
+            session.add(CorporateAction(symbol="X", ex_date=date(2024, 1, 2), action_type="split",
+                                        source="s", source_at=NOW, created_at=NOW))  # fmt: skip
+
+    add()
+    with pytest.raises(DatabaseError, match="refuses a row"):
+        add()
+
+
+# --- first use -----------------------------------------------------------------------------------
+
+
+def test_several_processes_begin_at_once(database_url: str) -> None:
+    def begin(number: int) -> None:
+        with Database(database_url).writing() as session:
+            session.add(Symbol(symbol=f"S{number}", updated_at=NOW, sources={}))
+
+    together(8, begin)
+    assert use(database_url) == [*(f"S{n}" for n in range(8)), "USED"]
+
+
+def test_several_threads_begin_at_once(database_url: str) -> None:
+    database, barrier, failed = Database(database_url), Barrier(8), []
+
+    def begin() -> None:
+        barrier.wait()
+        try:
+            with database.reading() as session:
+                session.scalars(select(Symbol)).all()
+        except DatabaseError as error:
+            failed.append(error)
+
+    threads = [Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    database.close()
+
+
+def test_several_processes_upgrade_at_once(tmp_path: Path, more_revisions: list[str]) -> None:
+    url = f"sqlite:///{tmp_path / 'records.db'}"
+    at_revision(url, "9001")
+    together(4, lambda _: use(url))
+    assert Database(url).schema.state().name == "own"
+    assert len(list(tmp_path.glob("*.bak"))) == 1, "one process upgraded"
+
+
+@pytest.fixture
+def loose() -> Iterator[None]:
+    """Let new files be readable by all, but for what the library does."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("loose")
+def test_the_file_is_its_owners_alone(data_home: Path) -> None:
+    database = Database()
+    with database.writing() as session:
+        session.add(Symbol(symbol="X", updated_at=NOW, sources={}))
+    folder = data_home / "onetape"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {"onetape.db": 0o600, "onetape.db-wal": 0o600, "onetape.db-shm": 0o600}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    database.close()
+    assert sqlite3.connect(folder / "onetape.db").execute("PRAGMA journal_mode").fetchone() == (
+        "wal",
+    )
+
+
+def test_a_folder_that_is_named_and_lacks_is_not_made(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DatabaseError, match="No such file"),
+        Database(f"sqlite:///{tmp_path}/no/a.db").writing(),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- removal -------------------------------------------------------------------------------------
+
+
+def test_tables_are_removed_only_where_that_is_allowed(
+    foreign: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(foreign)
+    database.schema.init()
+    with pytest.raises(SchemaError, match="not removed"):
+        database.schema.drop_all_tables()
+    assert database.schema.state().name == "own"
+    monkeypatch.setenv("ALLOW_DROP_TABLES", "1")
+    database.schema.drop_all_tables()
+    names = tables_of(foreign)
+    assert {name.removeprefix("public.") for name in names} == {"theirs"}
+    database.schema.drop_all_tables()
+    database.close()
