@@ -78,7 +78,7 @@ def _file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _tables(postgresql: str) -> Iterator[str]:
+def tables(postgresql: str) -> Iterator[str]:
     """Yield the URL of a database with the tables, emptied before each test."""
     name = f"onetape_test_{os.getpid()}"
     execute(postgresql, f"CREATE DATABASE {name}")
@@ -96,7 +96,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         path = shutil.copy(template, tmp_path / "records.db")
         made = Database(f"sqlite:///{path}")
     else:
-        made = Database(request.getfixturevalue("_tables"))
+        made = Database(request.getfixturevalue("tables"))
         names = ", ".join(f"{SCHEMA}.{table.name}" for table in METADATA.sorted_tables)
         with made.writing() as session:
             session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))

@@ -58,8 +58,7 @@ def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
     empty = stage(disk, path, b"", durable=False)
     try:
         if with_log:
-            with closing(connect(empty, 0, "OFF")) as db:
-                db.execute("PRAGMA journal_mode = WAL")
+            _keep_log(empty)
         disk.link(empty, path)
     except StorageError as exc:
         # Another process was faster, or there are no links: such file systems have no modes either.
@@ -67,6 +66,16 @@ def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
             raise
     finally:
         discard(disk, empty)
+
+
+def _keep_log(path: Path) -> None:
+    import sqlite3
+
+    try:
+        with closing(connect(path, 0, "OFF")) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as exc:
+        raise StorageError(f"{path.name} cannot be written: {exc}") from exc
 
 
 def connect(
@@ -117,13 +126,18 @@ def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
     """Write what a database holds at this moment to a new file, which appears whole or not at all.
 
     Raises:
-        StorageError: there is a file of that name already, or it cannot be written.
-        sqlite3.Error: the database cannot be read, or the copy not be written.
+        StorageError: there is a file of that name already, the database cannot be read, or the copy not be
+            written.
     """
+    import sqlite3
+
     temp = stage(disk, target, b"", durable=False)
     with or_discarded(disk, temp):
-        with closing(connect(temp, 0, "OFF")) as copy:
-            db.backup(copy)
+        try:
+            with closing(connect(temp, 0, "OFF")) as copy:
+                db.backup(copy)
+        except sqlite3.Error as exc:
+            raise StorageError(f"{target.name} cannot be written: {exc}") from exc
         handle = disk.open_write(temp)
         try:
             disk.sync(handle)

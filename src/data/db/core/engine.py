@@ -97,8 +97,9 @@ def _begin_sqlite(connection: Connection) -> None:
     cursor = connection.connection.cursor()
     cursor.execute(f"PRAGMA query_only = {work == 'reading':d}")
     cursor.execute(f"PRAGMA foreign_keys = {work != 'migrating':d}")
-    cursor.execute("BEGIN" if work == "reading" else "BEGIN IMMEDIATE")
     cursor.close()
+    # Not by the cursor: what the library executes fails with errors of its own, also while it waits.
+    connection.exec_driver_sql("BEGIN" if work == "reading" else "BEGIN IMMEDIATE")
 
 
 def _set_postgresql(connection: Any, _: Any) -> None:
