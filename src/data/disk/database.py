@@ -143,7 +143,12 @@ def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
             disk.sync(handle)
         finally:
             disk.close(handle)
-        disk.link(temp, target)
+        try:
+            disk.link(temp, target)
+        except StorageError as exc:
+            if errno_of(exc) not in NO_LINKS or disk.stat(target) is not None:
+                raise
+            disk.replace(temp, target)
     discard(disk, temp)
     disk.sync_folder(target.parent)
 

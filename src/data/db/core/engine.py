@@ -29,8 +29,9 @@ from .base import SCHEMA
 from .url import DatabaseUrl
 
 Work = Literal["reading", "writing", "migrating"]
-# So long a unit waits for others that hold what it needs, and a connection for the server.
-WAIT_S = 10.0
+# So long a unit waits for others that hold what it needs, and a connection for the server to answer.
+WAIT_S = 30.0
+_CONNECT_S = 10
 _WORK = "onetape_work"
 _HINTS = {
     "55P03": "end the program that holds it, or try again",
@@ -60,7 +61,7 @@ def make_engine(url: DatabaseUrl) -> Engine:
         return engine
     if find_spec("psycopg") is None:
         raise MissingExtraError("PostgreSQL needs an extra", hint=install_line("postgres"))
-    defaults = {"connect_timeout": int(WAIT_S), "application_name": "onetape"}
+    defaults = {"connect_timeout": _CONNECT_S, "application_name": "onetape"}
     # What the engine shows of itself has neither the password nor the options, which may hold one.
     shown = url.url.set(password="", query={})
     _, options = shown.get_dialect()().create_connect_args(url.url)
@@ -117,9 +118,7 @@ def typed_errors(url: DatabaseUrl) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageError) as exc:
-        error = _typed(exc, url)
-        error.__cause__ = exc
-        raise error from exc
+        raise _typed(exc, url) from exc
 
 
 def _typed(exc: Exception, url: DatabaseUrl) -> DataError:

@@ -243,6 +243,8 @@ class Schema:
             if self._url.source == "user data folder":
                 _DISK.make_folders(path.parent)
             make_empty(_DISK, path, with_log=True)
+            if _DISK.stat(path) is None:  # a file system without links
+                _DISK.close(_DISK.create(path))
 
     def _migrate(self, *, by_itself: bool) -> bool:
         """Change the tables in one transaction; return whether no other process was faster."""
