@@ -1,7 +1,8 @@
 """Draw the pictures of README and the pages, each as an SVG without fonts of elsewhere.
 
-Run by ``make pictures``. All are drawn from the sample bars of the extra ``demo``, so a picture changes
-only where the code does; what ``onetape demo`` prints has measured times in it besides.
+Run by ``make pictures``. All are drawn from the sample bars of the extra ``demo``, or from bars that are
+made, so a picture changes only where the code does; what ``onetape demo`` prints has measured times in it
+besides.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +59,33 @@ def chart() -> str:
         return picture.svg() + "\n"
 
 
-PICTURES: dict[str, Callable[[], str]] = {"demo.svg": terminal, "chart.svg": chart}
+def survivorship() -> str:
+    """Return the members of then beside today's, of the made-up market of the example."""
+    import pandas as pd
+
+    from examples.survivorship import FIRST, make_market, panel, value
+    from src.data import plot
+
+    names = {"members of 2015-01-02": FIRST, "members of today": None}
+    with (
+        tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)  # what they say is what is drawn
+        manager = make_market(Path(folder))
+        values = {name: value(panel(manager, as_of)) for name, as_of in names.items()}
+    frames = {
+        name: pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), column))
+        for name, column in values.items()
+    }
+    return plot(frames).svg() + "\n"
+
+
+PICTURES: dict[str, Callable[[], str]] = {
+    "demo.svg": terminal,
+    "chart.svg": chart,
+    "survivorship.svg": survivorship,
+}
 
 
 if __name__ == "__main__":

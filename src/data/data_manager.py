@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .model.query import ExtraColumn
     from .model.quote import LivePrice, Quote, Quotes
     from .model.stored_report import BarsReport
+    from .model.universe import Universes
     from .model.wide import BatchWishes, Layout
     from .observability.events import Event
     from .prices.judgement.report import Level, QualityReport
@@ -248,8 +249,8 @@ class DataManager:
     @overload
     def get_ohlcv_batch(
         self,
-        symbols: Sequence[str],
-        timeframe: str,
+        symbols: Sequence[str] | None = None,
+        timeframe: str = "",
         start_date: When = None,
         end_date: When = None,
         force_refresh: bool = False,
@@ -261,8 +262,8 @@ class DataManager:
     @overload
     def get_ohlcv_batch(
         self,
-        symbols: Sequence[str],
-        timeframe: str,
+        symbols: Sequence[str] | None = None,
+        timeframe: str = "",
         start_date: When = None,
         end_date: When = None,
         force_refresh: bool = False,
@@ -273,8 +274,8 @@ class DataManager:
 
     def get_ohlcv_batch(
         self,
-        symbols: Sequence[str],
-        timeframe: str,
+        symbols: Sequence[str] | None = None,
+        timeframe: str = "",
         start_date: When = None,
         end_date: When = None,
         force_refresh: bool = False,
@@ -292,6 +293,8 @@ class DataManager:
         session: AskedSession = "regular",
         progress: Callable[[Any], object] | None = None,
         layout: Layout = "dict",
+        universe: str | None = None,
+        as_of: When = None,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
         """Return symbol to frame for many symbols, or one wide frame; arguments as :meth:`get_ohlcv`.
 
@@ -312,11 +315,24 @@ class DataManager:
         ``candidates``) beside the
         entries that every frame has; ``describe(frame)`` tells it.
 
+        ``universe``, in place of ``symbols``: the members of this universe of :attr:`universes` on the
+        session date ``as_of``, delisted ones included; without it today's members, which leave out what
+        has failed since the first bar. The dict then has the attributes ``members`` (with ``is_pit``,
+        ``known_from``, ``unresolved``, ``reason``) and ``without_bars`` (member to the sessions of the
+        range for which there is no bar of it); of a wide frame both are in
+        ``attrs["onetape"]["universe"]``.
+
         Raises:
             QueryError: an argument that all symbols share is wrong.
+            UniverseError: there is no such universe, it has no member then, or ``strict`` and its members
+                are not point-in-time.
+            MissingExtraError: a universe, and the extra ``db`` is not installed.
+            DatabaseError: a universe, and its database cannot be used.
 
         Warns:
             IncompleteDataWarning: symbols of a wide frame failed; once, with their names.
+            SurvivorshipWarning: the members are not point-in-time; they are today's, and those of the first
+                bar's day were others; or some have no bar at all.
         """
         if layout != "dict":
             from .model.wide import check_layout, wide_frame
@@ -328,10 +344,19 @@ class DataManager:
         from .jobs.progress import BatchProgress
         from .jobs.progress_bar import listening
 
-        client = self._services.client
+        client, members = self._services.client, None
+        if symbols is None or universe is not None or as_of is not None:
+            from .jobs.universe import check_choice, member_frames, members_asked, warn_of_past
+
+            name, now_ms = check_choice(symbols, universe, as_of), self._services.clock.now_ms()
+            symbols = members = members_asked(self.universes, name, as_of, now_ms, strict=strict)
         with listening(progress) as heard:
             listener = None if heard is None else BatchProgress(client, heard)
             frames = client.get_by_symbol(symbols, timeframe, bounds, wishes, listener)
+        if members is not None:
+            frames = member_frames(client, frames, members, (timeframe, bounds, wishes))
+            if as_of is None:
+                warn_of_past(self.universes, members, frames)
         return wide_frame(frames) if layout == "wide" else frames
 
     def get_quote(
@@ -606,7 +631,7 @@ class DataManager:
 
     def gaps(
         self,
-        symbol: str | None = None,
+        symbol: str | Sequence[str] | None = None,
         timeframe: str | None = None,
         start: When = None,
         end: When = None,
@@ -618,12 +643,14 @@ class DataManager:
         ``report.series`` the counts by series. Thread-safe.
 
         Args:
-            symbol, timeframe: as for :meth:`get_ohlcv`; None: of everything that is stored.
+            symbol, timeframe: as for :meth:`get_ohlcv`; several symbols, such as the members of a
+                universe; None: of everything that is stored.
             start, end: as for :meth:`get_ohlcv`; by default from what was first asked for up to now.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
-            CacheError: nothing of it is stored, or the cache cannot be read.
+            CacheError: nothing of it is stored, or the cache cannot be read; of several symbols
+                ``report.absent`` names those of which nothing is stored.
         """
         from .jobs.gaps import gap_report
 
@@ -832,6 +859,11 @@ class DataManager:
         return live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
+    def universes(self) -> Universes:
+        """The universes of the default database (:func:`get_universes`); others may be set in their place."""
+        return get_universes()
+
+    @cached_property
     def _feeds(self) -> LiveFeeds:
         from .feed.live_feeds import LiveFeeds
 
@@ -905,6 +937,17 @@ def get_data_manager(
     """
     manager: DataManager = MANAGER.get(DataManager, cache_dir, config_path)
     return manager
+
+
+def get_universes() -> Universes:
+    """Return the universes of the default database, which ``docs/database.md`` says how to choose.
+
+    Raises:
+        MissingExtraError: the extra ``db`` is not installed.
+        DatabaseError: the database cannot be used.
+    """
+    universes: Universes = _above("db.universe").open_universes()
+    return universes
 
 
 def existing_data_manager() -> DataManager | None:

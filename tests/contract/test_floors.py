@@ -229,9 +229,7 @@ def test_an_absolute_import_of_ourselves_is_refused() -> None:
 
 
 # What the facade loads of packages built above it, at one place, when it is first used.
-ABOVE_THE_FACADE = {"charts"}
-# All that is built above it, of which it may know nothing.
-CAPABILITIES = {*ABOVE_THE_FACADE, "db"}
+ABOVE_THE_FACADE = {"charts", "db"}
 # What those may use, so that they see bars as a user does: nothing of the store, of vendors, of the network.
 OPEN_TO_THEM = {
     "", "_version", "bars.client", "calendars", "clock", "config", "data_manager", "disk", "errors", "forks",
@@ -243,7 +241,7 @@ def test_what_is_above_the_facade_sees_bars_as_a_user_does() -> None:
     expect_none([
         f"{source.name}:{item.line} imports {target}"
         for source in modules()
-        if source.top in CAPABILITIES
+        if source.top in ABOVE_THE_FACADE
         for target, item in targets(source)
         if not {target, target.split(".")[0]} & {*OPEN_TO_THEM, source.top}
     ])  # fmt: skip

@@ -22,7 +22,7 @@ from tests.vendor_server import VendorServer
 
 # Kind of way to its worst figures over all questions. The longest file from disk
 # is that of the documents of a series, of an answer given again the facade: `validate`, `plot` and `report`
-# came with 20 lines each.
+# came with 20 lines each, a universe in place of symbols likewise; it is the longest of both ways.
 # Every way finds its lane by the rules at hand, and an answer stands only while these do; a miss looks at
 # stretches in which the calendar expects no bar, and at what was lost between reading and writing.
 # New bars are judged as they come; over a told split that enters the checks: 40 functions, 380 lines.
@@ -31,8 +31,8 @@ from tests.vendor_server import VendorServer
 # 30 lines more of an answer given again.
 # The rules stand beside their checks in `config`, and no more in `model`, which counts as one file.
 WAYS: dict[str, Figures] = {
-    "disk": {"files": 53, "functions": 378, "code lines": 3320, "longest file": 384, "frames": 0},
-    "again": {"files": 24, "functions": 68, "code lines": 575, "longest file": 397, "frames": 0},
+    "disk": {"files": 53, "functions": 378, "code lines": 3320, "longest file": 417, "frames": 0},
+    "again": {"files": 24, "functions": 68, "code lines": 575, "longest file": 417, "frames": 0},
     "refresh": {"files": 90, "functions": 672, "code lines": 5430, "longest file": 500, "frames": 41},
     "miss": {"files": 117, "functions": 1170, "code lines": 9330, "longest file": 500, "frames": 49},
 }  # fmt: skip

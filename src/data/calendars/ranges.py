@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import BadRangeError
-from ..model.instant import DAY_MS, day_ms, iso, to_ms
+from ..model.instant import DAY_MS, date_of, day_ms, iso, to_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.timeframe import Timeframe
@@ -156,6 +156,22 @@ def resolve_days(
     if low and high and first and last and last < first:
         raise _refused(instrument, f"{high.text} lies before {low.text}")
     return first, last
+
+
+def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None:
+    """Return the UTC date that is meant where no venue decides what a date is; None stays None.
+
+    Args:
+        subject, name: what is asked for, and the argument, for messages.
+        value: as :func:`resolve_range` takes a bound; of an instant its UTC date; of a month or year the
+            last date, as a ``start`` the first.
+        now_ms: UTC milliseconds.
+
+    Raises:
+        BadRangeError: it is no time, or lies outside the years 1900 to 2261.
+    """
+    bound = _bound(name, value, Instrument(subject, "crypto"), now_ms)
+    return None if bound is None else bound.day or date_of(bound.first_ms)
 
 
 class _Bound(NamedTuple):

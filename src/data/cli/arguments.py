@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import QueryError
+from ..errors import QueryError, SurvivorshipWarning
 from ..model.kind import ADJUSTMENTS, SESSIONS
 from ..model.retention import Age
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from .output import note
 
 if TYPE_CHECKING:
+    from ..model.universe import Members
     from .report import Report
 
 _DATE = re.compile(r"\d{4}-\d\d(-\d\d)?")
@@ -136,6 +140,62 @@ def add_range(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--period", metavar="LENGTH", help="instead of --start: 30d, 6mo, 1y, ytd, max"
     )
+
+
+def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
+    """Add a universe in place of symbols; ``usual``: whose members without a day."""
+    parser.add_argument(
+        "--universe",
+        metavar="NAME",
+        help="the members of a universe (extra db; `onetape universe`), delisted ones included: each "
+        f"symbol that was one {usual}",
+    )
+    parser.add_argument(
+        "--as-of", metavar="DAY", help="the members of the universe on this day alone"
+    )
+
+
+def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = False) -> None:
+    """Refuse a command that names none of a symbol, a universe and all that is stored, or several.
+
+    Raises:
+        QueryError: it does, or a symbol stands there without the timeframe that it needs.
+    """
+    named = sum(map(bool, (args.symbol, args.all, args.universe is not None)))
+    if named != 1 or (with_timeframe and bool(args.symbol) != bool(args.timeframe)):
+        series = "a symbol and a timeframe" if with_timeframe else "a symbol"
+        command = example.partition(" ")[0]
+        raise QueryError(
+            f"name {series}, --universe NAME, or --all for every stored series",
+            hint=f"`onetape {example}`, or `onetape {command} --all`",
+        )
+
+
+def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> Members | None:
+    """Return the members that :func:`add_universe` means, of a range where no day is named; None for none.
+
+    Raises:
+        QueryError: a day without a universe, or one that cannot be understood.
+        UniverseError: there is no such universe, or it has no member then.
+        MissingExtraError: the extra ``db`` is not installed.
+        DatabaseError: the database cannot be used.
+    """
+    if args.universe is None:
+        if args.as_of is not None:
+            raise QueryError("--as-of is a day of a universe", hint="name it: --universe NAME")
+        return None
+    from ..clock import SystemClock
+    from ..data_manager import get_universes
+    from ..jobs.universe import members_asked
+
+    bounds, now_ms = (start, end), SystemClock().now_ms()
+    with warnings.catch_warnings():  # the line below says the same
+        warnings.simplefilter("ignore", SurvivorshipWarning)
+        members = members_asked(get_universes(), args.universe, args.as_of, now_ms, bounds)
+    is_of_all = args.as_of is None and start is None
+    every = f"{members.name} until {members.as_of}: {counted(len(members), 'symbol')} in all"
+    note(every if is_of_all else str(members))
+    return members
 
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..errors import QueryError
+from ..jobs.universe import NOTHING_STORED
 from ..model.incident import incidents_of
-from .arguments import command
+from .arguments import add_universe, check_one, command, members_of
 from .cached import manager_of, name_of
 from .report import Line, Report, Shown
 from .tables import counted
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", nargs="?", help="such as AAPL; its series in all timeframes")
     parser.add_argument("timeframe", nargs="?", help="such as 1h, 1d; of this one alone")
     parser.add_argument("--all", action="store_true", help="of everything that is stored")
+    add_universe(parser, "on any day of the range")
     parser.add_argument("--start", help="date (whole session), UTC time, 2024-06 or -30d, included")
     parser.add_argument("--end", help="date (whole session) or UTC time, included; default: now")
     command(
@@ -36,13 +37,13 @@ def run(args: argparse.Namespace) -> Report:
     """Return the gaps; 1 where a series could not be read.
 
     Raises:
-        QueryError: neither a symbol nor ``--all``, or both.
+        QueryError: none of a symbol, ``--universe`` and ``--all``, or several.
     """
-    if args.all == bool(args.symbol):
-        what = "both a symbol and --all" if args.all else "no symbol"
-        raise QueryError(what, hint="`onetape gaps AAPL 1d`, or `onetape gaps --all`")
-    report = manager_of(args).gaps(args.symbol, args.timeframe, args.start, args.end)
-    ok = not any(one.problem for one in report.series)
+    check_one(args, "gaps AAPL 1d")
+    manager = manager_of(args)
+    symbols = members_of(args, args.start, args.end) or args.symbol
+    report = manager.gaps(symbols, args.timeframe, args.start, args.end)
+    ok = not any(one.problem for one in report.series) and not report.absent
     return Report(report.as_dict, _shown(report), ok=ok)
 
 
@@ -55,6 +56,8 @@ def _shown(report: GapReport) -> Shown:
     for one in report.series:
         if one.problem:
             yield Line(f"{name_of(one.series)}: {one.problem}", "red")
+    for symbol in report.absent:
+        yield Line(f"{symbol}: {NOTHING_STORED}", "red")
     if report.unlisted:
         text = f"{counted(report.unlisted, 'gap')} more are not listed: --json counts them"
         yield Line(text, "dim")

@@ -14,7 +14,7 @@ from ..jobs.signals import job_signals
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
 from . import guarded
-from .arguments import add_session, add_timeout, command, every, listed
+from .arguments import add_session, add_timeout, add_universe, command, every, listed, members_of
 from .job_report import (
     MOST_REASONS,
     MOST_SHOWN,
@@ -38,7 +38,8 @@ _Run = Callable[[argparse.Namespace], int]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    symbols_help = "this or --symbols-file; `onetape sync` is for everything stored"
+    symbols_help = "this, --symbols-file or --universe; `onetape sync` is for everything stored"
+    add_universe(parser, "on any day from --start-date to --end-date")
     _add_series(parser, partial(_run_listed, parser), symbols_help)
 
 
@@ -75,6 +76,7 @@ def configure_sync(parser: argparse.ArgumentParser) -> None:
         default="*",
         help="symbols such as 'BTC*', or symbol and timeframe such as '* 1d'; default: all",
     )
+    add_universe(parser, "on any day")
     nothing: dict[str, None] = dict.fromkeys(("symbols", "timeframes", "start_date", "end_date"))
     parser.set_defaults(**nothing, all_stored=True)
     _add_job(parser, run)
@@ -101,10 +103,13 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
     Raises:
         QueryError: no list is given.
     """
-    if args.symbols is None and args.symbols_file is None:
+    is_listed = args.symbols is not None or args.symbols_file is not None
+    if is_listed and args.universe is not None:
+        raise QueryError("--universe takes the place of --symbols and --symbols-file")
+    if not is_listed and args.universe is None:
         parser.print_usage(sys.stderr)
         raise QueryError(
-            "name the symbols: --symbols A,B,C or --symbols-file FILE",
+            "name the symbols: --symbols A,B,C, --symbols-file FILE or --universe NAME",
             hint="`onetape sync` brings everything that is stored up to date",
         )
     return run(args)
@@ -138,8 +143,10 @@ def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
 
 
 def _populated(args: argparse.Namespace) -> dict[str, Any]:
-    from ..jobs.populate import populate_cache, sync_cache
+    from ..jobs.populate import DEFAULT_START, populate_cache, sync_cache
 
+    start = None if args.all_stored else args.start_date or DEFAULT_START
+    members = members_of(args, start, args.end_date)
     with progress_of(args) as listener:
         places: dict[str, Any] = {
             "cache_dir": args.cache_dir,
@@ -149,10 +156,10 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
             "timeout": args.timeout,
         }
         if args.all_stored:
-            report = sync_cache(args.pattern, **places)
+            report = sync_cache(args.pattern, symbols=members, **places)
         else:
             report = populate_cache(
-                args.symbols,
+                args.symbols if members is None else members,
                 args.timeframes,
                 args.start_date,
                 args.end_date,
@@ -160,6 +167,8 @@ def _populated(args: argparse.Namespace) -> dict[str, Any]:
                 session=args.session,
                 **places,
             )
+    if members is not None:
+        report["universe"] = members.as_dict()
     if not (report["series"] if args.dry_run else report["results"]):
         raise QueryError(
             "nothing to fill: no such series is cached",
@@ -221,4 +230,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run under an older module name: 0 when every series succeeded, 1 otherwise."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
     _add_series(parser, partial(run, may_lack=True), "default: every symbol in the cache")
+    parser.set_defaults(universe=None, as_of=None)
     return OK if guarded(parser.parse_args(argv)) == OK else FAILED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..prices.judgement.report import LEVELS, SEVERITIES, QualityReport
-from .arguments import add_executor, add_timeout, command
+from .arguments import add_executor, add_timeout, add_universe, check_one, command, members_of
 from .cached import manager_of
 from .job_report import costs_shown
 from .output import busy, console
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("symbol", nargs="?", help="such as BTCUSDT, AAPL, VOD.L")
     parser.add_argument("timeframe", nargs="?", help="such as 1m, 1h, 1d, 1w, 1M")
     parser.add_argument("--all", action="store_true", help="every stored series, one after another")
+    add_universe(parser, "on any day")
     parser.add_argument("--start", help="date (whole session) or UTC time, inclusive; default: all")
     parser.add_argument("--end", help="date (whole session) or UTC time, inclusive")
     parser.add_argument(
@@ -62,15 +63,16 @@ def run(args: argparse.Namespace) -> Report:
     """Validate; 1 where something was found or could not be read."""
     from ..jobs.validate import ValidateQuestion, validate_all
 
-    if args.all == bool(args.symbol) or bool(args.symbol) != bool(args.timeframe):
-        raise QueryError("name a symbol and a timeframe, or --all for every stored series")
-    if args.all and (args.start or args.end or args.dry_run or args.level != "intrinsic"):
-        raise QueryError("--all looks at all of every series, and at the bars alone: no request")
-    manager = manager_of(args)
-    if args.all:
-        return _summed(args, validate_all(manager._services, executor=args.executor))
+    check_one(args, "validate AAPL 1d", with_timeframe=True)
+    many = "--all" if args.all else "--universe"
+    if not args.symbol and (args.start or args.end or args.dry_run or args.level != "intrinsic"):
+        raise QueryError(f"{many} looks at all of every series, and at the bars alone: no request")
+    manager, symbols = manager_of(args), members_of(args)
+    if not args.symbol:
+        every = validate_all(manager._services, executor=args.executor, symbols=symbols)
+        return _summed(args, every)
     if args.executor:
-        raise QueryError("--executor is for --all: one series is one task")
+        raise QueryError("--executor is for --all and --universe: one series is one task")
     question = ValidateQuestion(args.symbol, args.timeframe, args.start, args.end, args.level)
     frame = manager.coverage(args.symbol, args.timeframe)
     lanes = [
@@ -151,11 +153,11 @@ def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown
         yield Line(str(report), "red")
         return
     findings = report.at_least(args.severity)
-    if args.all and not findings:
+    if not args.symbol and not findings:
         return
     yield styled(report.title, "bold")
     for finding in findings:
         yield Line(f"  {finding.severity}  {finding.text}", _COLOURS[finding.severity])
         yield Line(f"    → {finding.next_step}", "dim")
-    for check, why in () if args.all else report.not_checked.items():
+    for check, why in () if not args.symbol else report.not_checked.items():
         yield Line(f"  not checked  {check}: {why}", "dim")

@@ -10,8 +10,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from ..clock import SystemClock
+from ..data_manager import get_universes
 from ..errors import QueryError
 from ..jobs.populate import DEFAULT_START, populate_cache
+from ..jobs.universe import members_asked
+from ..model.caller import called_from, working_for
+from ..model.universe import Universes
 
 __all__ = ["DataSyncManager", "SyncReport"]
 
@@ -47,7 +52,8 @@ class DataSyncManager:
     Args:
         data_cache: the cache folder, or an object with ``cache_dir`` (a ``UnifiedCache``); by
             default as for the data manager.
-        universes: name to symbols.
+        universes: name to symbols, or an object with ``members`` such as ``StoredUniverses``; by
+            default the universes of the default database (extra ``db``).
         start_date: first session; by default 2020-01-01.
         config_path: the rules file, as for the data manager.
     """
@@ -55,28 +61,36 @@ class DataSyncManager:
     def __init__(
         self,
         data_cache: Any = None,
-        universes: Mapping[str, Iterable[str]] | None = None,
+        universes: Mapping[str, Iterable[str]] | Universes | None = None,
         *,
         start_date: date | datetime | str = DEFAULT_START,
         config_path: str | Path | None = None,
     ) -> None:
         self._cache_dir = getattr(data_cache, "cache_dir", data_cache)
-        self._universes = {name: list(symbols) for name, symbols in (universes or {}).items()}
+        self._universes: Mapping[str, Sequence[str]] | Universes | None
+        if isinstance(universes, Mapping):
+            self._universes = {name: list(symbols) for name, symbols in universes.items()}
+        else:
+            self._universes = universes
         self._start, self._config_path = start_date, config_path
 
     async def sync_universe(self, universe_name: str, timeframes: Sequence[str]) -> SyncReport:
         """Bring a universe up to date; the event loop goes on meanwhile.
 
-        What fails of a series is counted, not raised.
+        Of a universe with a history each symbol is meant that was a member on any day from the first
+        session on, delisted ones included. What fails of a series is counted, not raised.
 
         Raises:
             QueryError: there is no such universe, or a timeframe is none; nothing was asked.
-            ConfigError: the configuration is wrong.
+            ConfigError: the configuration is wrong, or the extra ``db`` is not installed.
+            DatabaseError: the database cannot be used.
+
+        Warns:
+            SurvivorshipWarning: the members are not point-in-time.
         """
-        if universe_name not in self._universes:
-            names = ", ".join(self._universes) or "none"
-            raise QueryError(f"there is no universe {universe_name!r:.80}", hint=f"known: {names}")
-        symbols, began_s = self._universes[universe_name], time.monotonic()
+        began_s = time.monotonic()
+        with working_for(called_from()):
+            symbols = await asyncio.to_thread(self._symbols, universe_name)
         summary = await asyncio.to_thread(
             populate_cache,
             symbols,
@@ -94,3 +108,14 @@ class DataSyncManager:
             time.monotonic() - began_s,
             summary,
         )
+
+    def _symbols(self, name: str) -> Sequence[str]:
+        universes = self._universes
+        if not isinstance(universes, Mapping):
+            universes = get_universes() if universes is None else universes
+            bounds = self._start, None
+            return members_asked(universes, name, None, SystemClock().now_ms(), bounds)
+        if name not in universes:
+            names = ", ".join(universes) or "none"
+            raise QueryError(f"there is no universe {name!r:.80}", hint=f"known: {names}")
+        return universes[name]

@@ -20,6 +20,7 @@ from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
 from ..wiring import Services
+from .universe import NOTHING_STORED, series_of_symbols
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,10 +76,12 @@ class GapReport(InLines):
     Attributes:
         incidents: sessions that a vendor lacks for most of its symbols.
         series: one entry for each series, those without gaps among them.
+        absent: of several symbols those of which nothing is stored.
     """
 
     incidents: tuple[VendorDay, ...]
     series: tuple[SeriesGaps, ...]
+    absent: tuple[str, ...] = ()
 
     @property
     def gaps(self) -> list[ClassifiedGap]:
@@ -114,13 +117,16 @@ class GapReport(InLines):
         for one in self.series:
             if one.problem:
                 yield str(one.series), one.problem
+        for symbol in self.absent:
+            yield symbol, NOTHING_STORED
         if self.unlisted:
             yield "", f"{counted(self.unlisted, 'gap')} more are not listed"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plain mapping, as ``onetape gaps --json`` prints it."""
         incidents = [day.to_json() for day in self.incidents]
-        return {"incidents": incidents, "series": [one.as_dict() for one in self.series]}
+        absent = {"absent": list(self.absent)} if self.absent else {}
+        return {"incidents": incidents, "series": [one.as_dict() for one in self.series]} | absent
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each listed gap.
@@ -143,12 +149,12 @@ _COLUMNS = "symbol timeframe lane start end class bars vendors evidence next_ste
 
 def gap_report(
     services: Services,
-    symbol: str | None = None,
+    symbol: str | Iterable[str] | None = None,
     timeframe: Any = None,
     start: Any = None,
     end: Any = None,
 ) -> GapReport:
-    """Return the gaps of a series, of a symbol, or of everything that is stored; no vendor is asked.
+    """Return the gaps of a series, of symbols, or of everything that is stored; no vendor is asked.
 
     The lanes that answer by the rules come first. Of everything, what vendors lack across their symbols
     is found out and noted; else what is noted counts.
@@ -161,9 +167,13 @@ def gap_report(
 
     Raises:
         QueryError: an argument cannot be understood, or there is an end without a start.
-        CacheError: nothing is stored of it.
+        CacheError: nothing is stored of it; of several symbols the report names those.
     """
-    keys = _chosen(services, symbol, timeframe)
+    absent: list[str] = []
+    if symbol is None or isinstance(symbol, str):
+        keys = _chosen(services, symbol, timeframe)
+    else:
+        keys, absent = series_of_symbols(services, symbol, _chosen(services, None, timeframe))
     answering = services.client.answering(keys)
     keys.sort(key=lambda key: key not in answering)
     if symbol is None and start is None and end is None:
@@ -171,7 +181,7 @@ def gap_report(
     else:
         days = services.network.vendor_days()
         series = list(gaps_of(services, keys, days, (start, end)))
-    return GapReport(tuple(days), tuple(series))
+    return GapReport(tuple(days), tuple(series), tuple(absent))
 
 
 def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[SeriesKey]:

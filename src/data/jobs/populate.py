@@ -35,11 +35,13 @@ from .progress import JobProgress, Listener
 from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
+from .universe import NOTHING_STORED, series_of_symbols
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.query import BarsQuery
+    from ..model.series import SeriesKey
 
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "populate_cache", "sync_cache"]
 
@@ -128,6 +130,7 @@ def sync_cache(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
     timeout: float | None = None,
+    symbols: Iterable[str] | None = None,
 ) -> dict[str, Any]:
     """Bring what is stored up to date: every series in its own timeframe, from its first bar to now.
 
@@ -136,6 +139,7 @@ def sync_cache(
     Args:
         pattern: of symbols (``BTC*``), or of symbol and timeframe (``* 1d``), a shell pattern.
         cache_dir, config_path, dry_run, progress, on_event, timeout: as for :func:`populate_cache`.
+        symbols: of these alone, such as the members of a universe; one without a series fails.
 
     Returns:
         What :func:`populate_cache` does.
@@ -146,12 +150,16 @@ def sync_cache(
     """
     services = job_services(cache_dir, config_path)
     is_whole = " " in pattern
-    firsts = {
+    firsts: dict[SeriesKey, int] = {
         key: entry.first
         for key, entry in services.cache.maintenance.listing()
         if entry is not None and entry.first is not None
         if fnmatchcase(f"{key.symbol} {key.timeframe}" if is_whole else key.symbol, pattern)
     }
+    absent: list[str] = []
+    if symbols is not None:
+        keys, absent = series_of_symbols(services, symbols, firsts)
+        firsts = {key: firsts[key] for key in keys}
     rows = [
         WorkItem(
             key.symbol,
@@ -161,7 +169,7 @@ def sync_cache(
         )
         for session in SESSIONS
         for key in services.client.answering(firsts, session)
-    ]
+    ] + [WorkItem(symbol, problem=NOTHING_STORED) for symbol in absent]
     job = checked_job(services, rows, ("1d",), None, None, timeout)
     if on_event is not None:
         services.observer.on_event(on_event)

@@ -7,7 +7,7 @@ By itself no vendor is asked and nothing is written, so that any process may do 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
-from ..errors import DataError, QueryError
+from ..errors import CacheError, DataError, QueryError
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
@@ -38,6 +38,7 @@ from ..prices.judgement.report import (
 from ..quality.service import validate
 from ..wiring import Services
 from .fill_cost import VendorCost, cost_at
+from .universe import NOTHING_STORED, series_of_symbols
 from .verify import USUAL_BARS, Refetcher, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
@@ -143,37 +144,46 @@ def validate_series(
 
 
 def validate_all(
-    services: Services, pattern: str = "*", executor: str | None = None
+    services: Services,
+    pattern: str = "*",
+    executor: str | None = None,
+    symbols: Iterable[str] | None = None,
 ) -> Iterator[QualityReport | Exception]:
     """Yield the report of every stored series that matches, in their order; no vendor is asked.
 
     One series of a worker is held in memory at a time. In place of a report stands the error of one
-    that cannot be read, or that ended its worker.
+    that cannot be read, or that ended its worker; at the end come errors of symbols without a series.
 
     Args:
         services: the installation.
         pattern: as for ``BarsClient.series``.
         executor: which workers do it, as :func:`~.workers.workers` has it; None: this process.
+        symbols: of these alone; None: of all.
 
     Raises:
         QueryError, MissingExtraError, UnavailableError: there are no such workers.
     """
+    keys, absent = list(services.client.series(pattern)), list[str]()
+    if symbols is not None:
+        keys, absent = series_of_symbols(services, symbols, keys)
     questions = (
-        ValidateQuestion(key.symbol, key.timeframe.label, lane=key.lane_label)
-        for key in services.client.series(pattern)
+        ValidateQuestion(key.symbol, key.timeframe.label, lane=key.lane_label) for key in keys
     )
+    missing = (CacheError(f"{symbol}: {NOTHING_STORED}", symbol=symbol) for symbol in absent)
     if executor is None:
         for question in questions:
             try:
                 yield validate_with(services, question)
             except DataError as error:
                 yield error
+        yield from missing
         return
     places = services.settings.cache_dir, services.settings.rules_path
     tasks = ((question, *places) for question in questions)
     with workers(executor) as make:
         for _, result in run_on(make, _of_task, tasks):
             yield _recorded(services, result) if isinstance(result, QualityReport) else result
+    yield from missing
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:

@@ -13,6 +13,7 @@ from ..errors import IncompleteDataWarning, QueryError
 from .caller import warn_user
 from .frame import REQUIRED_COLUMNS, empty_frame
 from .kind import AskedAdjustment, AskedSession
+from .member_frames import MemberFrames
 from .provenance import ATTRS_KEY, freeze
 from .query import EXTRA_COLUMNS, ExtraColumn
 
@@ -37,6 +38,8 @@ class BatchWishes(TypedDict, total=False):
     timeout: float | None
     session: AskedSession
     progress: Callable[[Any], object] | None
+    universe: str | None
+    as_of: datetime | date | timedelta | str | None
 
 
 def check_layout(layout: object) -> None:
@@ -56,7 +59,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     the order of ``frames``; each symbol has every field. Where a symbol has no bar numbers are NaN, texts
     missing, times NaT, and ``is_final`` (then of dtype ``boolean``) is NA. ``attrs["onetape"]``:
     ``symbols`` (symbol to the provenance of its frame), ``failed`` (symbols whose entry has an
-    ``error``), ``complete`` (whether each frame is).
+    ``error``), ``complete`` (whether each frame is), and ``universe`` where they are its members.
 
     Warns:
         IncompleteDataWarning: symbols failed; once, with their names.
@@ -82,7 +85,8 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     # In the order asked for, which is that of every frame.
     for name in (str(name) for name in (parts[0] if parts else ()) if name in EXTRA_COLUMNS):
         wide = pd.concat([wide, _extra(name, symbols, parts, index)], axis=1)
-    wide.attrs[ATTRS_KEY] = freeze(_provenance(symbols, parts))
+    of_universe = {"universe": frames.as_dict()} if isinstance(frames, MemberFrames) else {}
+    wide.attrs[ATTRS_KEY] = freeze(_provenance(symbols, parts) | of_universe)
     return wide
 
 

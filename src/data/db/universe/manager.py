@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import warnings
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
@@ -15,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ...clock import Clock, SystemClock
 from ...errors import SurvivorshipWarning, UniverseError
+from ...model.caller import warn_user
 from ...model.instant import from_ms
 from ...model.texts import counted
 from ...model.universe import Members
@@ -176,7 +176,7 @@ def _checked(members: Members, strict: bool) -> Members:
         first = members.known_from
         hint = f"point-in-time from {first} on" if first and first > members.as_of else None
         raise UniverseError(str(members), hint=hint)
-    warnings.warn(str(members), SurvivorshipWarning, stacklevel=3)
+    warn_user(str(members), SurvivorshipWarning)
     return members
 
 

@@ -1,0 +1,98 @@
+"""Survivorship in one figure: the members of then beside today's, over the same days.
+
+    python examples/survivorship.py
+
+A market of 24 made-up shares, drawn at random without a trend, and an index of its twelve largest ones,
+revised twice a year: what falls goes, what rises comes, and what loses three quarters is delisted. An equal
+amount in each member of the first day earns what the market does. The same in each of today's
+members, which no one could have known then, earns a multiple. Needs the extra `db`; asks no vendor.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from onetape import DataManager
+from src.data.db import Database
+from src.data.db.universe import StoredUniverses
+from src.data.errors import IncompleteDataWarning
+
+FIRST, LAST = "2015-01-02", "2024-12-31"
+SYMBOLS = [f"Q{letter}X" for letter in "ABCDEFGHIJKLMNOPQRSTUVWY"]
+LISTED = 12
+RULES = """providers:
+  local: {{folder: {folder}, pattern: "{{symbol}}-{{timeframe}}.csv", adjustment: raw, unit: USD}}
+"""
+
+
+def make_market(root: Path) -> DataManager:
+    """Return a manager over made bars, in CSV files of a folder, and a universe ``index`` of them."""
+    (root / "rules.yaml").write_text(RULES.format(folder=root))
+    manager = DataManager(cache_dir=root / "cache", config_path=root / "rules.yaml")
+    days = manager.sessions(SYMBOLS[0], FIRST, LAST).index
+    steps = np.random.default_rng(0).normal(0.0, 0.022, (len(days), len(SYMBOLS)))
+    closes = pd.DataFrame(100 * np.exp(np.cumsum(steps - 0.00024, axis=0)), days, SYMBOLS).round(2)
+    lost = (closes < 25).cummax()  # delisted from the next session on
+    closes = closes.mask(lost.shift(fill_value=False))
+    for symbol, column in closes.items():
+        bars = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), column.dropna()))
+        bars.assign(volume=1000).to_csv(root / f"{symbol}-1d.csv", index_label="timestamp")
+    (root / "index.csv").write_text(_membership(closes))
+    manager.universes = universes = StoredUniverses(
+        Database(f"sqlite:///{root}/onetape.db"), manager
+    )
+    universes.import_file("index", root / "index.csv")
+    return manager
+
+
+def panel(manager: DataManager, as_of: str | None) -> pd.DataFrame:
+    """Return all bars of the members of a day, of today's for None: columns (field, symbol)."""
+    return manager.get_ohlcv_batch(
+        None, "1d", FIRST, LAST, universe="index", as_of=as_of, layout="wide",
+        provider="local", adjustment="raw",
+    )  # fmt: skip
+
+
+def value(bars: pd.DataFrame) -> pd.Series:
+    """Return what an equal amount in each member came to, 1 at first; a last price is kept."""
+    closes = bars["close"].ffill()
+    return (closes / closes.iloc[0]).mean(axis=1)
+
+
+def _membership(closes: pd.DataFrame) -> str:
+    """Return the index as ``symbol,from,to``: the largest at each revision, less what is delisted."""
+    revisions = closes.groupby([closes.index.year, closes.index.month > 6]).head(1)
+    members = revisions.rank(axis=1, ascending=False, method="first") <= LISTED
+    members = members.reindex(closes.index).ffill().astype(bool) & closes.notna()
+    lines = ["symbol,from,to"]
+    for symbol, is_member in members.items():
+        edges = is_member.index[is_member != is_member.shift(fill_value=False)].strftime("%Y-%m-%d")
+        ends = [*edges[1::2], ""][: len(edges[::2])]
+        lines += [f"{symbol},{begin},{end}" for begin, end in zip(edges[::2], ends, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Run the example."""
+    warnings.simplefilter(
+        "ignore", IncompleteDataWarning
+    )  # the days without bars are printed below
+    with tempfile.TemporaryDirectory() as folder:
+        manager = make_market(Path(folder))
+        for as_of in (FIRST, None):
+            bars = panel(manager, as_of)
+            told = bars.attrs["onetape"]["universe"]
+            print(f"members of {as_of or 'today'}: {value(bars).iloc[-1] - 1:+.1%}")
+            for symbol, runs in told["without_bars"].items():
+                print(
+                    f"    {symbol}: no bar in {runs[0]['sessions']} sessions from {runs[0]['first']} on"
+                )
+
+
+if __name__ == "__main__":
+    main()

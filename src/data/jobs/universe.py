@@ -1,0 +1,223 @@
+"""A universe in a question: its members, and the days for which these have no bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calendars.calendar import calendar_for
+from ..calendars.grid import BarGrid
+from ..calendars.ranges import resolve_day
+from ..calendars.written_times import FIRST_DAY
+from ..errors import DataError, QueryError, SurvivorshipWarning, UniverseError
+from ..model.caller import warn_user
+from ..model.instant import date_of, day_ms, parse_iso
+from ..model.member_frames import DaysWithoutBars, MemberFrames
+from ..model.provenance import ATTRS_KEY
+from ..model.query import distinct_symbols
+from ..model.texts import counted
+from ..model.universe import Members, Universes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..bars.client import BarsClient, Wishes
+    from ..model.bars import Stamps
+    from ..model.query import BarsQuery
+    from ..model.series import SeriesKey
+    from ..wiring import Services
+
+NOTHING_STORED = "nothing is cached of it (`onetape populate` fetches it)"
+_SHOWN = 10
+# A session lies within two days of the UTC date that it is named by.
+_NEAR = timedelta(days=2)
+
+
+def members_asked(
+    universes: Universes,
+    name: str,
+    as_of: Any,
+    now_ms: int,
+    bounds: tuple[Any, Any] | None = None,
+    strict: bool = False,
+) -> Members:
+    """Return the members of a universe that a question means; one at least.
+
+    Args:
+        universes: are asked.
+        name: of the universe.
+        as_of: the day, as ``get_ohlcv`` takes an end; None: today, or any day of ``bounds``.
+        now_ms: UTC milliseconds.
+        bounds: with them and without ``as_of`` each symbol is meant that was a member on any day from
+            the first to the second, both inclusive (None: since ever, until today).
+        strict: raise where the answer is not point-in-time.
+
+    Raises:
+        QueryError: a day cannot be understood.
+        UniverseError: there is no such universe, it has no member then, or ``strict``.
+
+    Warns:
+        SurvivorshipWarning: the answer is not point-in-time.
+    """
+    subject, since = f"universe {name!s:.80}", None
+    day = resolve_day(subject, "as_of", as_of, now_ms)
+    if day is None and bounds is not None:
+        since = resolve_day(subject, "start", bounds[0], now_ms) or FIRST_DAY
+        day = resolve_day(subject, "end", bounds[1], now_ms)
+    members = universes.members(name, day or date_of(now_ms), strict=strict, since=since)
+    if not members:
+        raise UniverseError(f"{members}", hint="`onetape universe show` lists what is recorded")
+    return members
+
+
+def check_choice(symbols: Any, universe: str | None, as_of: Any) -> str:
+    """Return the universe of a question that names one and no symbols.
+
+    Raises:
+        QueryError: it names symbols and a universe, neither, or a day without a universe.
+    """
+    if universe is None and as_of is not None:
+        raise QueryError(f"as_of {as_of!s:.40} is a day of a universe, and no universe is named")
+    if universe is None or symbols is not None:
+        what = "no symbols and no universe" if universe is None else "symbols and a universe"
+        raise QueryError(f"the question names {what}", hint="name one of the two")
+    return universe
+
+
+# --- bars of members -------------------------------------------------------------------------------
+
+
+def member_frames(
+    client: BarsClient,
+    frames: Mapping[str, pd.DataFrame],
+    members: Members,
+    question: tuple[str, tuple[Any, Any, Any], Wishes],
+) -> MemberFrames:
+    """Return the answer of a batch together with its members, and the days that lack bars.
+
+    Args:
+        client: has answered.
+        frames: the answer, by member.
+        members: of the universe.
+        question: timeframe, bounds and wishes of the batch.
+
+    Warns:
+        SurvivorshipWarning: members have no bar at all; once, with their names.
+    """
+    sessions: dict[tuple[str, int, int], tuple[Stamps, Stamps, Stamps]] = {}
+    without: dict[str, list[DaysWithoutBars]] = {}
+    timeframe, bounds, wishes = question
+    for symbol, frame in frames.items():
+        try:
+            query = client.query(symbol, timeframe, *bounds, wishes)
+        except DataError:  # its frame says why; it has no market whose sessions could be counted
+            continue
+        calendar = calendar_for(query.instrument).name
+        key = calendar, query.span.start, query.span.end
+        if key not in sessions:
+            sessions[key] = _sessions(query)
+        if runs := list(_runs(frame, *sessions[key])):
+            without[symbol] = runs
+    if empty := [symbol for symbol, frame in frames.items() if frame.empty]:
+        names = ", ".join(empty[:_SHOWN]) + (", ..." if empty[_SHOWN:] else "")
+        warn_user(
+            f"{members.name}: no bar of {len(empty)} of the {counted(len(frames), 'member')}: {names}; "
+            "a result over the others alone is that of survivors",
+            SurvivorshipWarning,
+        )
+    return MemberFrames(frames, members, without)
+
+
+def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.DataFrame]) -> None:
+    """Compare today's members with those of the first bar's day, where no day was named.
+
+    Warns:
+        SurvivorshipWarning: they differ, or those of then are not point-in-time.
+    """
+    starts = [frame.index[0] for frame in frames.values() if len(frame)]
+    first = min(starts).date() if starts else today.as_of
+    if first >= today.as_of:
+        return
+    then = universes.members(today.name, first)
+    if then.is_pit and set(then) != set(today):
+        gone, come = len({*then} - {*today}), len({*today} - {*then})
+        warn_user(
+            f"{today.name}: bars from {first} of today's members: {gone} of the {len(then)} of {first} are "
+            f"not among them, and {come} that came later are (as_of='{first}' takes those of then, "
+            "as_of='today' takes today's without this warning)",
+            SurvivorshipWarning,
+        )
+
+
+def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
+    """Return the sessions of a question that have ended: dates, and where the stamps of their bars lie.
+
+    The second and third array are the half-open bounds of these stamps; all are UTC milliseconds.
+    """
+    grid, span = BarGrid(calendar_for(query.instrument), query.timeframe), query.span
+    step = query.timeframe
+    rows = [
+        (day_ms(one.day), one.open_ms, one.close_ms)
+        for one in grid.calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
+        if one.close_ms <= query.now_ms
+    ]
+    days, opens, closes = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    if step.is_intraday and step.step_ms is not None:
+        # Counted by the clock a bar may begin before its session.
+        within = np.minimum(closes, span.end) - np.maximum(opens, span.start)
+        asked = within >= np.minimum(step.step_ms, closes - opens)
+        low, high = opens - step.step_ms + 1, closes
+    else:
+        stamps = grid.opens(span)
+        place = np.searchsorted(stamps, days, "right") - 1
+        asked = (place >= 0) & (days < span.end)
+        low = stamps[place] if len(stamps) else days
+        high = low + 1
+    return days[asked], low[asked], high[asked]
+
+
+def _runs(
+    frame: pd.DataFrame, days: Stamps, low: Stamps, high: Stamps
+) -> Iterator[DaysWithoutBars]:
+    """Yield the sessions without bars, those in a row together."""
+    stamps = frame.index.to_numpy().astype("datetime64[ms]").astype(np.int64)
+    lacking = np.searchsorted(stamps, low) == np.searchsorted(stamps, high)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], lacking, [False]]).astype(np.int8)))
+    for first, behind in edges.reshape(-1, 2).tolist():
+        reason = _reason(frame.attrs[ATTRS_KEY], int(low[first]), int(high[first]))
+        ends = date_of(int(days[first])), date_of(int(days[behind - 1]))
+        yield DaysWithoutBars(*ends, behind - first, reason)
+
+
+def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
+    """Return why there is no bar in ``[low, high)``, as the provenance of an answer says it."""
+    if "error" in facts:
+        return str(facts["error"]["message"])
+    gaps = (g for g in facts["gaps"] if parse_iso(g["start"]) < high and low < parse_iso(g["end"]))
+    return next((str(gap["reason"]) for gap in gaps), str(facts.get("empty", "")))
+
+
+# --- what is stored of members ---------------------------------------------------------------------
+
+
+def series_of_symbols(
+    services: Services, symbols: Iterable[str], keys: Iterable[SeriesKey]
+) -> tuple[list[SeriesKey], list[str]]:
+    """Return the series of ``keys`` that are of these symbols, and the symbols without any.
+
+    Raises:
+        QueryError: the symbols are no list of texts.
+    """
+    names = {}
+    for symbol in distinct_symbols(symbols):
+        try:
+            names[symbol] = services.selector.instrument(symbol).symbol
+        except QueryError:  # it means nothing by the rules: nothing can be stored of it
+            names[symbol] = symbol
+    wanted = set(names.values())
+    chosen = [key for key in keys if key.symbol in wanted]
+    there = {key.symbol for key in chosen}
+    return chosen, [symbol for symbol, name in names.items() if name not in there]

@@ -1,0 +1,52 @@
+"""Universes without a database, for tests of what takes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from src.data.errors import SurvivorshipWarning, UniverseError
+from src.data.model.caller import warn_user
+from src.data.model.universe import Members, Unresolved
+
+
+@dataclass
+class DatedUniverse:
+    """The universe ``mine``: symbol to the half-open session dates of its membership.
+
+    Before ``known_from`` its answers are not point-in-time.
+    """
+
+    intervals: Mapping[str, tuple[str, str | None]]
+    known_from: str = "2010-01-04"
+
+    def members(
+        self,
+        name: str,
+        as_of: date | str | None = None,
+        known_at: Any = None,
+        strict: bool = False,
+        since: date | str | None = None,
+    ) -> Members:
+        if name != "mine":
+            raise UniverseError(f"there is no universe {name!r}")
+        day, first = str(as_of), str(since or as_of)
+        chosen = [
+            symbol
+            for symbol, (begin, end) in self.intervals.items()
+            if begin <= day and (end is None or first < end)
+        ]
+        is_pit = first >= self.known_from
+        unresolved = () if is_pit else (Unresolved("MSFT", date(2009, 1, 2), "two logs differ"),)
+        answer = Members(
+            name, tuple(sorted(chosen)), date.fromisoformat(day), datetime(2024, 6, 12, tzinfo=UTC), is_pit,
+            date.fromisoformat(self.known_from), unresolved, "" if is_pit else "recorded later",
+            since=None if since is None else date.fromisoformat(first),
+        )  # fmt: skip
+        if not is_pit and strict:
+            raise UniverseError(str(answer))
+        if not is_pit:
+            warn_user(str(answer), SurvivorshipWarning)
+        return answer
