@@ -193,6 +193,12 @@ def test_thousands_of_changes_are_imported_within_seconds(
     assert (report.rows, report.added) == (COUNT, 2 * COUNT)
     assert time.process_time() - started < 10
     assert resolved(database, "A77", "1999-01-04")[0] == "B77"
+    with database.reading() as session:
+        every = changes_by_name(session)
+        one = changes_by_name(session, "A77")
+    assert len(every) == COUNT
+    assert one == {name: every[name] for name in ("A77", "B77")}
+    assert time.process_time() - started < 15
 
 
 def test_two_imports_at_once_are_one_after_another(database: Database, tmp_path: Path) -> None:

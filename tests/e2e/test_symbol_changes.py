@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,9 +26,9 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.model.symbol_changes import SymbolChange, concerning
-from tests.contract.source import ROOT
+from tests.cache.counts import FULL
+from tests.conftest import WEDNESDAY
 from tests.effort import effort_of
-from tests.programs import PYTHONPATH
 from tests.vendor_server import VendorServer
 from tests.vendor_server.listings import NEW_YORK, Listing
 
@@ -249,47 +248,57 @@ def test_a_disk_that_refuses_leaves_what_was_recorded(
     assert client(renamed).record_symbol_changes({"FB": [replace(RENAME, source="b")]}) == ("FB",)
 
 
-_KILLED = """
-import os, signal, sys
-from datetime import date
-from src.data.clock import ManualClock
-from src.data.data_manager import DataManager
-from src.data.model.symbol_changes import SymbolChange
+def _killed_at(step: int, root: Path, rules: Path) -> bool:
+    """Record a rename in a forked process that is killed as it changes the folder; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        count, code = 0, 1
 
-step, count = int(sys.argv[3]), 0
-def trace(event, args):
-    global count
-    if event in ("os.rename", "os.mkdir", "os.remove", "open") and sys.argv[1] in str(args[0]):
-        count += 1
-        if count == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-manager = DataManager(sys.argv[1], sys.argv[2], clock=ManualClock(1718204430000))
-change = SymbolChange(date(2022, 6, 9), "rename", "FB", "META", "notice")
-client = manager.client
-sys.addaudithook(trace)
-client.record_symbol_changes({"FB": [change], "META": [change]})
-"""
+        def counted(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal count
+            changes = event in ("os.rename", "os.mkdir", "os.remove", "open")
+            if changes and str(root) in str(arguments[0]):
+                count += 1
+                if count == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            bars = client(DataManager(root, rules, clock=ManualClock(WEDNESDAY)))
+            sys.addaudithook(counted)
+            bars.record_symbol_changes({"FB": [RENAME], "META": [RENAME]})
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
 
 
 def test_killed_at_any_step_it_is_there_or_not(make: Make, tmp_path: Path, rules: Path) -> None:
     """Each of the calls that change the folder is the last one of a process."""
-    seen, full = set(), os.environ.get("ONETAPE_FULL") == "1"
-    for step in range(1, 60) if full else (2, 4, 7, 99):
+    seen = set()
+    for step in range(1, 60) if FULL else (2, 4, 7, 99):
         root = tmp_path / str(step)
-        command = [sys.executable, "-c", _KILLED, str(root), str(rules), str(step)]
-        env = {"PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)}
-        ended = subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
-        bars = client(DataManager(root, rules, clock=ManualClock(1718204430000)))
+        was_killed = _killed_at(step, root, rules)
+        bars = client(DataManager(root, rules, clock=ManualClock(WEDNESDAY)))
         held = tuple(len(bars.symbol_changes(name)) for name in ("FB", "META"))
         assert held in ((0, 0), (1, 0), (1, 1))
         seen.add(held)
-        change = SymbolChange(DAY, "rename", "FB", "META", "notice")
-        bars.record_symbol_changes({"FB": [change], "META": [change]})
+        bars.record_symbol_changes({"FB": [RENAME], "META": [RENAME]})
         assert [len(bars.symbol_changes(name)) for name in ("FB", "META")] == [1, 1]
-        if ended == 0:
+        if not was_killed:
             break
-        assert ended == -signal.SIGKILL
     assert seen >= {(0, 0), (1, 1)}
+
+
+def test_a_folder_of_changes_alone_is_no_series_and_no_damage(renamed: DataManager) -> None:
+    upkeep = renamed.cache.maintenance
+    assert upkeep.listing() == []
+    assert upkeep.series() == []
+    assert client(renamed).series() == []
+    renamed.clear_cache("FB")
+    assert client(renamed).symbol_changes("FB") == ()
+    assert len(client(renamed).symbol_changes("META")) == 2
 
 
 def test_what_concerns_a_question() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -229,12 +230,33 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
         session: of a reading unit.
         symbol: of this name and of the others in its boundaries; None: of all names.
     """
-    intervals, events = load(session)
-    near = [one for one in events if symbol in (None, one.symbol, one.successor)]
-    names = {name for one in near for name in (one.symbol, one.successor) if name}
-    once = _once(events)
-    found = {name: changes_of(name, once, intervals) for name in sorted(names)}
+    intervals, events = load(session) if symbol is None else _around(session, symbol)
+    events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
+    for one in _once(events):
+        for name in {one.symbol, one.successor} - {""}:
+            events_of[name].append(one)
+    intervals_of: dict[str, list[NameInterval]] = defaultdict(list)
+    for interval in intervals:
+        intervals_of[interval.symbol].append(interval)
+    names = sorted(events_of)
+    if symbol is not None:
+        near = events_of.get(symbol, ())
+        names = sorted({name for one in near for name in (one.symbol, one.successor)} - {""})
+    found = {name: changes_of(name, events_of[name], intervals_of[name]) for name in names}
     return {name: changes for name, changes in found.items() if changes}
+
+
+def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
+    """Return the boundaries of a symbol and of the other names in them, and the intervals of all these."""
+    near = _boundaries(session, {symbol})
+    names = {symbol, *(name for one in near for name in (one.symbol, one.successor))} - {""}
+    held = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
+    return [_interval(row) for row in session.scalars(held)], _boundaries(session, names)
+
+
+def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
+    named = or_(Boundary.symbol.in_(names), Boundary.successor.in_(names))
+    return [_event(row) for row in session.scalars(select(Boundary).where(named))]
 
 
 def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
@@ -263,7 +285,7 @@ def described(session: Session, symbol: str, on: date | None = None) -> dict[str
     """
     row = session.get(Symbol, symbol)
     intervals = _near(session, symbol)
-    events = [one for one in load(session)[1] if symbol in (one.symbol, one.successor)]
+    events = _boundaries(session, {symbol})
     if row is None and not intervals and not events:
         raise _unknown(symbol)
     identity = resolve(session, symbol, on) if on is not None else None
