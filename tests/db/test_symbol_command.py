@@ -93,7 +93,7 @@ def test_import_refresh_show(run: Run, changes: Path, database: Database) -> Non
     code, out, _ = run("show", "FB", "--on", "2022-06-08")
     assert code == 0
     assert "FB names META on 2022-06-08, which is META now (Nasdaq notice)" in out
-    assert "rename of FB META on 2022-06-09 (Nasdaq notice)" in out
+    assert "rename of FB to META on 2022-06-09 (Nasdaq notice)" in out
     code, out, _ = run("show", "AAPL", "--json")
     values = json.loads(out)["values"]
     assert values["company_name"]["value"] == "Apple Inc."

@@ -122,7 +122,7 @@ def test_mergers_spinoffs_and_delistings_are_dated() -> None:
         (
             [],
             [FB, SymbolBoundary(DAY, "rename", "FB", "FACE", "other")],
-            "contradicts the rename of FB FACE",
+            "contradicts the rename of FB to FACE",
         ),
         (
             [NameInterval("META", "ETF", DAY - DAYS, None, "s")],

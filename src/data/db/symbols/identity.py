@@ -77,7 +77,7 @@ class SymbolBoundary:
     origin: str = ""
 
     def __str__(self) -> str:
-        to = f" {self.successor}" if self.successor else ""
+        to = f" to {self.successor}" if self.successor else ""
         return f"{self.kind} of {self.symbol}{to} on {self.day} ({self.source})"
 
 
