@@ -204,6 +204,8 @@ def test_wrong_questions(mine: DataManager, vendors: VendorServer) -> None:
         mine.get_ohlcv_batch(timeframe="1d")
     with pytest.raises(QueryError, match="is a day of a universe, and no universe is named"):
         mine.get_ohlcv_batch(["AAPL"], "1d", as_of="2023-03-06")
+    with pytest.raises(QueryError, match=r"named by a text, and not by \['mine'\]"):
+        mine.get_ohlcv_batch(None, "1d", universe=["mine"])
     with pytest.raises(BadRangeError, match="universe mine: as_of 'soon' is not a time"):
         mine.get_ohlcv_batch(None, "1d", universe="mine", as_of="soon")
     with pytest.raises(UniverseError, match="there is no universe 'other'"):

@@ -12,7 +12,7 @@ from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..calendars.ranges import resolve_day
 from ..calendars.written_times import FIRST_DAY
-from ..errors import DataError, QueryError, SurvivorshipWarning, UniverseError
+from ..errors import BadRangeError, DataError, QueryError, SurvivorshipWarning, UniverseError
 from ..model.caller import warn_user
 from ..model.instant import date_of, day_ms, parse_iso
 from ..model.member_frames import DaysWithoutBars, MemberFrames
@@ -56,34 +56,38 @@ def members_asked(
         strict: raise where the answer is not point-in-time.
 
     Raises:
-        QueryError: a day cannot be understood.
+        QueryError: a day cannot be understood, or the end lies before the start.
         UniverseError: there is no such universe, it has no member then, or ``strict``.
 
     Warns:
         SurvivorshipWarning: the answer is not point-in-time.
     """
     subject, since = f"universe {name!s:.80}", None
-    day = resolve_day(subject, "as_of", as_of, now_ms)
+    day, today = resolve_day(subject, "as_of", as_of, now_ms), date_of(now_ms)
     if day is None and bounds is not None:
         since = resolve_day(subject, "start", bounds[0], now_ms) or FIRST_DAY
-        day = resolve_day(subject, "end", bounds[1], now_ms)
-    members = universes.members(name, day or date_of(now_ms), strict=strict, since=since)
+        day = resolve_day(subject, "end", bounds[1], now_ms) or today
+        if day < since:
+            raise BadRangeError(f"{subject}: the end {day} lies before the start {since}")
+    members = universes.members(name, day or today, strict=strict, since=since)
     if not members:
         raise UniverseError(f"{members}", hint="`onetape universe show` lists what is recorded")
     return members
 
 
-def check_choice(symbols: Any, universe: str | None, as_of: Any) -> str:
+def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:
     """Return the universe of a question that names one and no symbols.
 
     Raises:
-        QueryError: it names symbols and a universe, neither, or a day without a universe.
+        QueryError: it names symbols and a universe, neither, a day without a universe, or one by no text.
     """
     if universe is None and as_of is not None:
         raise QueryError(f"as_of {as_of!s:.40} is a day of a universe, and no universe is named")
     if universe is None or symbols is not None:
         what = "no symbols and no universe" if universe is None else "symbols and a universe"
         raise QueryError(f"the question names {what}", hint="name one of the two")
+    if not isinstance(universe, str):
+        raise QueryError(f"a universe is named by a text, and not by {universe!r:.80}")
     return universe
 
 
