@@ -142,7 +142,8 @@ def test_older_programs_find_the_names(database: Database, tmp_path: Path) -> No
 
 def test_names_are_loaded_when_they_are_used() -> None:
     code = (
-        "import sys, src.data, src.data.v2; assert 'sqlalchemy' not in sys.modules\n"
+        "import sys, src.data\n"
+        "from src.data.v2 import *; assert 'sqlalchemy' not in sys.modules\n"
         "from src.data.db.universe import UniverseDefinition; assert 'sqlalchemy' not in sys.modules\n"
         "from src.data.v2 import UniverseManager; assert 'sqlalchemy' in sys.modules\n"
     )

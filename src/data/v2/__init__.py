@@ -1,6 +1,6 @@
 """The names of the second data layer.
 
-Those that need the extra ``db`` are loaded when they are first used.
+Those that need the extra ``db`` are loaded when they are first used; ``import *`` leaves them out.
 """
 
 from importlib import import_module
@@ -18,9 +18,9 @@ from ..compat.universe_sync import DataSyncManager, SyncReport
 from ..compat.validation import ValidationResult
 
 if TYPE_CHECKING:
-    from ..db.symbols.processor import CorporateActionsProcessor
-    from ..db.universe.definition import UniverseDefinition
-    from ..db.universe.manager import UniverseManager
+    from ..db.symbols.processor import CorporateActionsProcessor as CorporateActionsProcessor
+    from ..db.universe.definition import UniverseDefinition as UniverseDefinition
+    from ..db.universe.manager import UniverseManager as UniverseManager
 
 # Where each name of the database lives.
 _HOMES = {
@@ -31,7 +31,6 @@ _HOMES = {
 
 __all__ = [
     "CheckResult",
-    "CorporateActionsProcessor",
     "DataAwareStrategySelector",
     "DataQualityReport",
     "DataQualityScorer",
@@ -39,8 +38,6 @@ __all__ = [
     "DataValidator",
     "MissingDataHandler",
     "SyncReport",
-    "UniverseDefinition",
-    "UniverseManager",
     "ValidationResult",
 ]
 
