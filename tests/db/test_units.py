@@ -23,8 +23,8 @@ from src.data.db.symbols.models import Symbol
 from src.data.errors import DatabaseError
 from src.data.model.unit_of_work import refuse_inside_unit
 from tests.cache.counts import FULL
-from tests.contract.source import ROOT
 from tests.db.processes import ended, fork, together
+from tests.programs import PYTHONPATH
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 PROCESSES, CHANGES = (8, 200) if FULL else (4, 25)
@@ -300,7 +300,7 @@ def loaded(folder: Path, lines: list[str]) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(["import sys", *(f"{line}; {show}" for line in lines)])],
         cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH, "HOME": str(folder)},
     )  # fmt: skip
     return done.stdout.splitlines()
 
