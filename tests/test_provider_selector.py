@@ -210,6 +210,24 @@ class TestInstruments:
     def test_no_symbols(self, selector: ProviderSelector, symbol: Any) -> None:
         with pytest.raises(BadSymbolError):
             selector.instrument(symbol)
+        with pytest.raises(BadSymbolError):
+            selector.spelling(symbol)
+
+    def test_a_name_of_another_day_has_a_spelling(self, selector: ProviderSelector) -> None:
+        spelled = {
+            "aapl": "AAPL",
+            "brk.b": "BRK-B",
+            "btc/usdt": "BTCUSDT",
+            " s123 ": "S123",
+            "sol": "SOL",
+        }
+        assert {name: selector.spelling(name) for name in spelled} == spelled
+
+    def test_a_spelling_looks_for_no_similar_names(
+        self, selector: ProviderSelector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delattr("src.data.symbols.name_search.nearest")
+        assert selector.spelling("S123") == "S123"
 
     def test_the_same_value_each_time(self, selector: ProviderSelector) -> None:
         assert selector.instrument("BTCUSDT") is selector.instrument("BTCUSDT")

@@ -253,6 +253,19 @@ class ProviderSelector:
             propose(unknown, nearest(shown.strip(), common_listings()))
         raise unknown
 
+    def spelling(self, symbol: Any) -> str:
+        """Return how a symbol is written here; one that is ambiguous or in no rule in upper case.
+
+        Raises:
+            BadSymbolError: it can be no symbol.
+        """
+        verdict = self._verdict(symbol)
+        if isinstance(verdict, Instrument):
+            return verdict.symbol
+        if verdict.reason == "unknown" or verdict.candidates:
+            return str(symbol).strip().upper()
+        return self.instrument(symbol).symbol  # raises what is wrong with it
+
     def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
         """Return a symbol without the vendor in front of it, and the vendor that is pinned.
 

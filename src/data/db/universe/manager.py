@@ -23,7 +23,7 @@ from . import storage
 from .definition import UniverseDefinition, check_name
 from .files import read_day
 from .filters import Selection, SymbolFigures, select
-from .sources import cached_closes, canonical_of, state_of_file, state_of_list
+from .sources import cached_closes, state_of_file, state_of_list
 from .storage import Refreshed, Summary, UniverseSource
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Plans:
         self, name: str, file: str | Path, today: str | Path | None, source: str | None
     ) -> Plan[Refreshed]:
         check_name(name)
-        state = state_of_file(file, canonical_of(self._data_manager()), today, source)
+        state = state_of_file(file, self._spelling(), today, source)
         definition = UniverseDefinition("index", index_name=state.files["file"])
 
         def unit(session: Session, now: datetime) -> list[Refreshed]:
@@ -95,7 +95,7 @@ class _Plans:
             state, selection = yield from self._state(definition)
             states = [state]
         else:
-            canonical = canonical_of(self._data_manager())
+            canonical = self._spelling()
             states = [
                 state_of_file(one.files["file"], canonical, one.files.get("roster"), one.source)
                 for one in universe.sources
@@ -115,19 +115,20 @@ class _Plans:
         self, definition: UniverseDefinition
     ) -> Plan[tuple[UniverseSource, Selection | None]]:
         """Return what a definition leads to now."""
-        manager = self._data_manager()
         if definition.index_name is not None:
-            return state_of_file(definition.index_name, canonical_of(manager)), None
+            return state_of_file(definition.index_name, self._spelling()), None
         if definition.filters is None:
             symbols = definition.symbols or ()
-            return state_of_list(symbols, canonical_of(manager), "its definition"), None
+            return state_of_list(symbols, self._spelling(), "its definition"), None
         rows: list[SymbolFigures] = yield _Work(storage.candidates)
         if not rows:
             raise UniverseError(
                 "the table of symbols has none that is active, so there is nothing to filter",
                 hint="fill it: onetape symbols refresh",
             )
-        selection = select(rows, definition.filters, cached_closes(manager, self.now().date()))
+        selection = select(
+            rows, definition.filters, cached_closes(self._data_manager(), self.now().date())
+        )
         evidence = f"a filter of {counted(len(rows), 'symbol')}"
         return state_of_list(selection.symbols, str, evidence), selection
 
@@ -159,6 +160,9 @@ class _Plans:
             lambda session: storage.read_members(session, name, day, known, first, now)
         )
         return members
+
+    def _spelling(self) -> Callable[[str], str]:
+        return self._data_manager().provider_selector.spelling
 
     def _data_manager(self) -> DataManager:
         if self._manager is None:

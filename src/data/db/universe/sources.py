@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import (
-    BadSymbolError,
     IncompleteDataWarning,
-    NoProviderError,
     QueryError,
     UniverseError,
 )
@@ -27,26 +25,6 @@ if TYPE_CHECKING:
 # An index of decades takes some hundred kilobytes; of a device there is no end.
 _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
-
-
-def canonical_of(manager: DataManager) -> Callable[[str], str]:
-    """Return what spells symbols as the rules of a manager do.
-
-    What the rules do not understand, such as a symbol that nobody lists any more, stays as it is written,
-    in upper case; what can be no symbol raises ``BadSymbolError``.
-    """
-
-    def canonical(text: str) -> str:
-        try:
-            return manager.provider_selector.instrument(text).symbol
-        except NoProviderError:
-            return text.strip().upper()
-        except BadSymbolError as exc:
-            if not exc.candidates:
-                raise
-            return text.strip().upper()
-
-    return canonical
 
 
 def state_of_list(
