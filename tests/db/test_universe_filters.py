@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from src.data.data_manager import DataManager
 from src.data.db.universe.definition import UniverseDefinition, check_name
 from src.data.db.universe.filters import SymbolFigures, select
+from src.data.db.universe.sources import cached_closes
 from src.data.errors import UniverseError
 
 ROWS = [
@@ -65,6 +70,15 @@ def test_what_does_not_pass_has_its_reason() -> None:
         "NEW": "min_price: no close of the last 7 days is cached",
         "ODD": "min_price: its amounts are in an unknown currency, and not compared with USD",
     }
+
+
+def test_a_close_counts_for_seven_days(tmp_path: Path) -> None:
+    manager = DataManager(tmp_path)
+    days = pd.DatetimeIndex(["2024-02-29", "2024-03-01"], name="timestamp")
+    prices = {name: [180.0, 181.0] for name in ("open", "high", "low", "close")}
+    manager.cache.put(pd.DataFrame({**prices, "volume": 1.0}, index=days), "AAPL", "1d")
+    on = {day: cached_closes(manager, date(2024, 3, day))(["AAPL", "MSFT"]) for day in (7, 8, 9)}
+    assert on == {7: {"AAPL": 181.0}, 8: {"AAPL": 181.0}, 9: {}}
 
 
 def test_closes_are_read_of_what_passes_all_else() -> None:
