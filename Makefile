@@ -28,9 +28,10 @@ demo: $(VENV)/.installed-demo  ## install with real sample bars and show what th
 
 # The tests make some 70,000 small files, 0.6 GB: in memory, if it has a folder with room for them. They are in a
 # folder of this run alone, for two runs at once would remove each other's; it goes at the end, also by Ctrl-C.
+# Where root tests, another user runs the database inside it, and must be able to pass.
 TEMPORARY := $(shell [ -w /dev/shm ] && df -Pk /dev/shm | \
 	awk 'END {if ($$4 > 4000000) print "/dev/shm"}')
-IN_OWN_FOLDER = folder=$$(mktemp -d "$(or $(TEMPORARY),$${TMPDIR:-/tmp})/onetape.XXXXXX") && \
+IN_OWN_FOLDER = folder=$$(mktemp -d "$(or $(TEMPORARY),$${TMPDIR:-/tmp})/onetape.XXXXXX") && chmod 711 "$$folder" && \
 	trap 'rm -rf "$$folder"' EXIT && trap 'exit 130' INT && trap 'exit 143' HUP TERM && \
 	PYTEST_DEBUG_TEMPROOT="$$folder"
 
