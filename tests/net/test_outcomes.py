@@ -48,6 +48,7 @@ TABLE = {
     "BadTimeframeError":       (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "BadRangeError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "NoProviderError":         (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "UniverseError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "ConfigError":             (_NO,  _YES, "says nothing",    0,  _WALK),
     "RulesError":              (_NO,  _YES, "says nothing",    0,  _WALK),
     "MissingCredentialsError": (_NO,  _YES, "says nothing",    0,  _WALK),
@@ -86,6 +87,10 @@ TABLE = {
     "StorageError":            (_NO,  _NO,  "says nothing",    0,  _KEEPER),
     # A file of a newer version is nobody's to go round.
     "FormatVersionError":      (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    # The database of records; a URL that is configured wrongly is a configuration error too.
+    "DatabaseError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "DatabaseUrlError":        (_NO,  _YES, "says nothing",    0,  _WALK),
+    "SchemaError":             (_NO,  _NO,  "says nothing",    0,  _CALLER),
 }  # fmt: skip
 
 CLASSES = {
