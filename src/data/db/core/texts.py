@@ -1,0 +1,83 @@
+"""Column types of texts: bounded ones, which both engines keep or refuse alike, and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from ...errors import QueryError
+
+__all__ = ["BoundedText", "Key", "checked_text", "key"]
+
+# A text without a bound of its own; also the longest message that is kept.
+LONGEST = 10_000
+_LONGEST_KEY = 255
+
+
+class BoundedText(TypeDecorator[str]):
+    """A text of at most ``most`` characters; all characters but NUL and halves of characters.
+
+    SQLite would keep any length and NUL, PostgreSQL neither.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, most: int = LONGEST) -> None:
+        super().__init__()
+        self.most = most
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Return what the engine gets."""
+        return None if value is None else checked_text(value, self.most)
+
+
+def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
+    """Return a text that both engines keep as it is.
+
+    Raises:
+        QueryError: it is no text, longer than ``most``, or holds NUL or half a character.
+    """
+    if not isinstance(value, str):
+        raise QueryError(f"{what} is a {type(value).__name__}", hint="give a text")
+    if len(value) > most:
+        raise QueryError(f"{what} has {len(value):,} characters", hint=f"give at most {most:,}")
+    if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+        raise QueryError(f"{what} holds NUL or half a character", hint="give text in UTF-8")
+    return value
+
+
+class Key(TypeDecorator[Any]):
+    """The key of a record of trading: text; of digits alone, without a leading zero, it is an ``int``.
+
+    ``7`` and ``"7"`` are one key, ``"007"`` is another.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Return what the engine gets."""
+        return None if value is None else str(key(value))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | str | None:
+        """Return it as its program gave it, or would have."""
+        return None if value is None else key(value)
+
+
+def key(value: Any) -> int | str:
+    """Return a key in its one form.
+
+    Raises:
+        QueryError: it is neither a text of 1 to 255 characters nor a whole number that is not negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise QueryError(f"{value!r:.80} is no key", hint="give a text or a whole number")
+    text = checked_text(str(value), _LONGEST_KEY, "a key")
+    if not text or (isinstance(value, int) and value < 0):
+        raise QueryError(f"{value!r:.80} is no key", hint="give a text, or a number from 0")
+    is_number = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
+    return int(text) if is_number else text

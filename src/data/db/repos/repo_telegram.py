@@ -1,0 +1,183 @@
+"""Settings, feedback and the audit of commands."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ...errors import QueryError
+from ..core.database import locked
+from ..core.texts import checked_text
+from ..models.model_telegram import TelegramCommandAudit, TelegramFeedback, TelegramSetting
+from .repo_users import checked_id
+from .rows import Repository, assign, claim, page
+
+__all__ = ["CommandAuditRepo", "FeedbackRepo", "SettingsRepo"]
+
+_STATUSES = ("open", "in_progress", "closed")
+
+
+class SettingsRepo(Repository):
+    """Settings by key."""
+
+    def get(self, key: str) -> TelegramSetting | None:
+        """Return a setting, or None."""
+        return self.s.get(TelegramSetting, checked_text(key, 255, "a key"))
+
+    def set(self, key: str, value: str | None) -> None:
+        """Set a value, whatever it was; the last of several at a time stands."""
+        if not checked_text(key, 255, "a key"):
+            raise QueryError("the key of a setting is empty")
+        module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite
+        insert = module.insert(TelegramSetting).values(key=key, value=value)
+        self.s.execute(
+            insert.on_conflict_do_update(
+                index_elements=["key"], set_={"value": insert.excluded.value}
+            )
+        )
+        self.s.expire_all()
+
+    def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
+        """Set the value that ``change`` makes of the present one, and return it; no other unit is lost."""
+        # Where it is new, so that there is a row to lock.
+        claim(self.s, TelegramSetting, key=checked_text(key, 255, "a key"), value=None)
+        row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == key)).one()
+        row.value = change(row.value)
+        self.s.flush()
+        return row.value
+
+
+class FeedbackRepo(Repository):
+    """What users write."""
+
+    def create(self, user_id: int, type_: str, message: str) -> TelegramFeedback:
+        """Add feedback, which is open.
+
+        Raises:
+            QueryError: a text is empty or too long.
+        """
+        if not checked_text(type_, 50, "a type").strip() or not checked_text(message).strip():
+            raise QueryError("feedback needs a type and a message")
+        row = TelegramFeedback(user_id=user_id, type=type_, message=message, created_at=self.now())
+        self.s.add(row)
+        self.s.flush()
+        return row
+
+    def list(self, type_: str | None = None) -> builtins.list[TelegramFeedback]:
+        """Return feedback, the newest first."""
+        query = select(TelegramFeedback).order_by(TelegramFeedback.id.desc())
+        if type_ is not None:
+            query = query.where(TelegramFeedback.type == type_)
+        return [*self.s.scalars(query)]
+
+    def set_status(self, feedback_id: int, status: str) -> bool:
+        """Set ``open``, ``in_progress`` or ``closed``; return whether there is such feedback."""
+        if status not in _STATUSES:
+            raise QueryError(f"status {status!r:.80} is not one of {', '.join(_STATUSES)}")
+        own = TelegramFeedback.id == feedback_id
+        row = locked(self.s, select(TelegramFeedback).where(own)).one_or_none()
+        if row is not None:
+            row.status = status
+        return row is not None
+
+    def delete_before(self, moment: datetime) -> int:
+        """Remove what is older; return how many."""
+        rows: Any = self.s.execute(
+            delete(TelegramFeedback).where(TelegramFeedback.created_at < moment)
+        )
+        return int(rows.rowcount)
+
+
+class CommandAuditRepo(Repository):
+    """The commands of a chat."""
+
+    def log(self, telegram_user_id: str | int, command: str, **fields: Any) -> TelegramCommandAudit:
+        """Add a command; ``fields`` are the columns of the table.
+
+        Raises:
+            QueryError: a field is unknown, a text too long.
+        """
+        row = TelegramCommandAudit(
+            telegram_user_id=checked_id(telegram_user_id), command=command, created_at=self.now()
+        )
+        assign(row, fields, fixed={"id", "telegram_user_id", "command", "created_at"})
+        self.s.add(row)
+        self.s.flush()
+        return row
+
+    def last_commands(
+        self, telegram_user_id: str | int, *, limit: int = 20
+    ) -> builtins.list[TelegramCommandAudit]:
+        """Return the last commands of a user, the newest first."""
+        return self.list(limit=limit, user_id=checked_id(telegram_user_id))
+
+    def list(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        user_id: str | None = None,
+        command: str | None = None,
+        success_only: bool | None = None,
+        start_date: str | datetime | None = None,
+        end_date: str | datetime | None = None,
+    ) -> builtins.list[TelegramCommandAudit]:
+        """Return commands, the newest first.
+
+        ``start_date`` and ``end_date`` (both included; a day alone as end is the whole day) are UTC where
+        they name no zone.
+        """
+        table = TelegramCommandAudit
+        limit, offset = page(limit, offset)
+        query = select(table).order_by(table.id.desc()).limit(limit).offset(offset)
+        if user_id is not None:
+            query = query.where(table.telegram_user_id == user_id)
+        if command is not None:
+            query = query.where(table.command == command)
+        if success_only:
+            query = query.where(table.success.is_(True))
+        if start_date is not None:
+            query = query.where(table.created_at >= _moment(start_date))
+        if end_date is not None:
+            query = query.where(table.created_at <= _moment(end_date, is_end=True))
+        return [*self.s.scalars(query)]
+
+    def stats(self) -> dict[str, Any]:
+        """Return ``total``, ``by_command`` and ``success_rate`` (None without commands)."""
+        table = TelegramCommandAudit
+        counts = dict(
+            self.s.execute(select(table.command, func.count()).group_by(table.command)).all()
+        )
+        succeeded = self.s.scalars(select(func.count()).where(table.success.is_(True))).one()
+        total = sum(counts.values())
+        rate = succeeded / total if total else None
+        return {"total": total, "by_command": counts, "success_rate": rate}
+
+    def unique_users_summary(self) -> builtins.list[dict[str, str]]:
+        """Return every user that has sent a command."""
+        own = TelegramCommandAudit.telegram_user_id
+        users = self.s.scalars(select(own).distinct().order_by(own))
+        return [{"telegram_user_id": one} for one in users]
+
+    def delete_before(self, moment: datetime) -> int:
+        """Remove what is older; return how many."""
+        rows: Any = self.s.execute(
+            delete(TelegramCommandAudit).where(TelegramCommandAudit.created_at < moment)
+        )
+        return int(rows.rowcount)
+
+
+def _moment(value: str | datetime, *, is_end: bool = False) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError) as exc:
+        raise QueryError(f"{value!r:.80} is no ISO date or time") from exc
+    is_day = is_end and len(value) == 10
+    return moment + timedelta(days=1, microseconds=-1) if is_day else moment

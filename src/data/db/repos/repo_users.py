@@ -1,0 +1,323 @@
+"""Users, their identities in a chat with rights and limits, and the codes that verify addresses."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import delete, func, select
+
+from ...errors import QueryError
+from ...model.suggestion import did_you_mean
+from ..core.database import locked
+from ..core.texts import checked_text
+from ..models.model_telegram import TelegramCommandAudit
+from ..models.model_users import AuthIdentity, User, VerificationCode
+from .rows import Repository, claim
+
+__all__ = ["TELEGRAM", "UsersRepo", "VerificationRepo", "new_code"]
+
+TELEGRAM = "telegram"
+# What an identity's metadata may hold, with the types of the values.
+_FLAGS = ("verified", "approved", "is_admin")
+LIMITS = ("max_alerts", "max_schedules")
+_COUNTS = (*LIMITS, "daily_limit")
+_MOST = 1_000_000
+_EMAIL = re.compile(r"[^@\s\x00-\x20,;<>\"]{1,64}@[^@\s\x00-\x20,;<>\"]{1,189}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
+_WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
+
+
+def new_code() -> str:
+    """Return a code of six digits that cannot be guessed from others."""
+    return f"{secrets.randbelow(1_000_000):06}"
+
+
+class UsersRepo(Repository):
+    """Users and identities."""
+
+    def create_user(self, email: str | None, role: str = "trader", is_active: bool = True) -> User:
+        """Add a user.
+
+        Raises:
+            QueryError: the address is none, or another user has it.
+        """
+        now = self.now()
+        values = {"role": role, "is_active": is_active, "created_at": now, "updated_at": now}
+        if email is None:
+            user = User(**values)
+            self.s.add(user)
+            self.s.flush()
+            return user
+        if not claim(self.s, User, email=checked_email(email), **values):
+            raise QueryError("another user has this e-mail address", hint="use another address")
+        return self.s.scalars(select(User).where(User.email == email)).one()
+
+    def get_user_by_id(self, user_id: int) -> User | None:
+        """Return a user, or None."""
+        return self.s.get(User, user_id)
+
+    def get_identity(self, provider: str, external_id: str | int) -> AuthIdentity | None:
+        """Return an identity, or None."""
+        return self.s.scalars(_of(external_id, provider)).one_or_none()
+
+    def get_user_by_telegram_id(self, telegram_user_id: str | int) -> User | None:
+        """Return the user of a chat, or None."""
+        found = select(User).join(AuthIdentity, AuthIdentity.user_id == User.id)
+        return self.s.scalars(found.where(*_is(telegram_user_id))).one_or_none()
+
+    def ensure_user_for_telegram(
+        self,
+        telegram_user_id: str | int,
+        defaults_user: dict[str, Any] | None = None,
+        provider: str = TELEGRAM,
+    ) -> int:
+        """Return the number of the user, who is made with ``email``, ``role``, ``is_active`` if new."""
+        identity = self.get_identity(provider, telegram_user_id)
+        if identity is not None:
+            return identity.user_id
+        external_id = checked_id(telegram_user_id)
+        defaults = dict(defaults_user or {})
+        if unknown := set(defaults) - {"email", "role", "is_active"}:
+            raise QueryError(f"a user has no {min(unknown)!r:.80}")
+        user = self.create_user(defaults.pop("email", None), **defaults)
+        values = {"provider": provider, "external_id": external_id, "metadata_json": {}}
+        if not claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values):
+            # Another unit was faster, and its user is the one.
+            self.s.delete(user)
+            self.s.flush()
+            return self.s.scalars(_of(external_id, provider)).one().user_id
+        return user.id
+
+    def lock_identity(
+        self, telegram_user_id: str | int, provider: str = TELEGRAM
+    ) -> AuthIdentity | None:
+        """Return an identity that no other unit changes until this one ends, or None."""
+        return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
+
+    def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
+        """Return the identity as :meth:`lock_identity` does, made if it is new."""
+        self.ensure_user_for_telegram(telegram_user_id, provider=provider)
+        identity = self.lock_identity(telegram_user_id, provider)
+        assert identity is not None
+        return identity
+
+    def update_telegram_profile(self, telegram_user_id: str | int, **fields: Any) -> None:
+        """Change rights, limits and language; the user is made if new. None removes a limit.
+
+        Raises:
+            QueryError: a field is unknown, or its value is none of its kind.
+        """
+        values = {name: _checked(name, value) for name, value in fields.items()}
+        self.lock_or_make(telegram_user_id).metadata_json.update(values)
+
+    def change_known(self, telegram_user_id: str | int, **fields: Any) -> bool:
+        """Change a user who exists, as :meth:`update_telegram_profile` does; return whether one does."""
+        values = {name: _checked(name, value) for name, value in fields.items()}
+        identity = self.lock_identity(telegram_user_id)
+        if identity is None:
+            return False
+        identity.metadata_json.update(values)
+        return True
+
+    def get_telegram_profile(self, telegram_user_id: str | int) -> dict[str, Any] | None:
+        """Return number, address, rights and limits of a user, or None."""
+        return next(iter(self._profiles(*_is(telegram_user_id))), None)
+
+    def list_telegram_users_dto(self) -> list[dict[str, Any]]:
+        """Return the profiles of all users of the chat, by number."""
+        return list(self._profiles(AuthIdentity.provider == TELEGRAM))
+
+    def list_pending_telegram_approvals(self) -> list[dict[str, Any]]:
+        """Return the profiles of those who are verified and not yet approved."""
+        return [one for one in self.list_telegram_users_dto() if one["verified"] > one["approved"]]
+
+    def get_admin_telegram_user_ids(self) -> list[str]:
+        """Return the administrators."""
+        return [
+            one["telegram_user_id"] for one in self.list_telegram_users_dto() if one["is_admin"]
+        ]
+
+    def get_user_notification_channels(self, user_id: int) -> dict[str, str | None] | None:
+        """Return where a user is reached: ``email``, ``telegram_chat_id``; None: there is no such user."""
+        user = self.s.get(User, user_id)
+        if user is None:
+            return None
+        chats = select(AuthIdentity.external_id).where(
+            AuthIdentity.user_id == user_id, AuthIdentity.provider == TELEGRAM
+        )
+        return {"email": user.email, "telegram_chat_id": self.s.scalars(chats).first()}
+
+    def use_daily_limit(self, telegram_user_id: str | int) -> bool:
+        """Count one use of this day (UTC); return whether it is within the user's ``daily_limit``.
+
+        Without a limit all are. One that is not within the limit is not counted.
+        """
+        metadata = self.lock_or_make(telegram_user_id).metadata_json
+        today = self.now().date().isoformat()
+        uses = metadata.get("uses", 0) if metadata.get("uses_day") == today else 0
+        limit = metadata.get("daily_limit")
+        if limit is not None and uses >= limit:
+            return False
+        metadata.update(uses=uses + 1, uses_day=today)
+        return True
+
+    def forget_user(self, telegram_user_id: str | int) -> bool:
+        """Remove a user and all that is kept of them; return whether anything was.
+
+        With the user go identities, codes, feedback, alerts, schedules and runs; also the audit of the
+        chat. Bots stay, without their owner.
+        """
+        external_id = checked_id(telegram_user_id)
+        identity = self.lock_identity(external_id)
+        audits = delete(TelegramCommandAudit).where(
+            TelegramCommandAudit.telegram_user_id == external_id
+        )
+        rows: Any = self.s.execute(audits)
+        if identity is not None:
+            self.s.execute(delete(User).where(User.id == identity.user_id))
+        return identity is not None or rows.rowcount > 0
+
+    def _profiles(self, *conditions: Any) -> Iterable[dict[str, Any]]:
+        columns = AuthIdentity.user_id, AuthIdentity.external_id, AuthIdentity.metadata_json
+        query = select(*columns, User.email).join(User, AuthIdentity.user_id == User.id)
+        for user_id, external_id, metadata, email in self.s.execute(
+            query.where(*conditions).order_by(AuthIdentity.id)
+        ):
+            yield {
+                "user_id": user_id,
+                "telegram_user_id": external_id,
+                "email": metadata.get("email") or email,
+                "language": metadata.get("language", "en"),
+                **{name: metadata.get(name, False) for name in _FLAGS},
+                **{name: metadata.get(name) for name in _COUNTS},
+            }
+
+
+class VerificationRepo(Repository):
+    """Codes that verify e-mail addresses: five wrong tries void one, at most five an hour are issued."""
+
+    def issue(
+        self, user_id: int, *, code: str, sent_time: int, email: str | None = None
+    ) -> VerificationCode:
+        """Keep a code; those before it are void.
+
+        Raises:
+            QueryError: the user has had five within an hour; the code is shorter than six characters;
+                ``sent_time`` is no time, or in the future.
+        """
+        checked_text(code, 64, "a code")
+        if len(code) < 6 or not code.isprintable():
+            raise QueryError("a code has at least six characters", hint="new_verification_code()")
+        if isinstance(sent_time, bool) or not isinstance(sent_time, int):
+            raise QueryError(f"sent_time {sent_time!r:.80} is no whole number of seconds")
+        now = self.clock.now_ms() // 1000
+        if not 0 <= sent_time <= now + _SKEW_S:
+            raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
+        issued = locked(self.s, _codes(user_id)).all()
+        recent = sum(row.created_at.timestamp() > now - _HOUR_S for row in issued)
+        if recent >= _CODES_AN_HOUR:
+            raise QueryError(
+                f"{recent} codes were issued within an hour", hint="try again in an hour"
+            )
+        for row in issued:
+            row.is_void = True
+        row = VerificationCode(
+            user_id=user_id,
+            code=code,
+            email=email,
+            sent_time=sent_time,
+            provider=TELEGRAM,
+            created_at=self.now(),
+        )
+        self.s.add(row)
+        self.s.flush()
+        return row
+
+    def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
+        """Return how many codes were sent to a user in the hour before ``now_unix`` (the clock's time)."""
+        now = self.clock.now_ms() // 1000 if now_unix is None else now_unix
+        sent = VerificationCode.sent_time
+        query = select(func.count()).where(VerificationCode.user_id == user_id)
+        return self.s.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
+
+    def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
+        """Return the code of a user if it is this one and still stands, and void it; else count a try."""
+        row = next((one for one in locked(self.s, _codes(user_id)) if not one.is_void), None)
+        if row is None or self.clock.now_ms() >= (row.sent_time + expiry_seconds) * 1000:
+            return None
+        if not hmac.compare_digest(row.code.encode(), str(code).encode(errors="replace")):
+            row.wrong_tries += 1
+            row.is_void = row.wrong_tries >= _WRONG_TRIES
+            return None
+        row.is_void = True
+        return row
+
+    def void_all(self, user_id: int) -> None:
+        """Void the codes of a user."""
+        for row in locked(self.s, _codes(user_id)):
+            row.is_void = True
+
+
+def _codes(user_id: int) -> Any:
+    codes = select(VerificationCode).where(VerificationCode.user_id == user_id)
+    return codes.order_by(VerificationCode.id.desc())
+
+
+def _is(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
+    own = AuthIdentity.external_id == checked_id(external_id)
+    return AuthIdentity.provider == provider, own
+
+
+def _of(external_id: str | int, provider: str) -> Any:
+    return select(AuthIdentity).where(*_is(external_id, provider))
+
+
+def checked_id(external_id: str | int) -> str:
+    """Return an identity as text.
+
+    Raises:
+        QueryError: it is no text of 1 to 255 characters that can be printed, and no whole number.
+    """
+    is_number = isinstance(external_id, int) and not isinstance(external_id, bool)
+    text = checked_text(str(external_id) if is_number else external_id, 255, "an identity")
+    if not text or not text.isprintable():
+        raise QueryError(f"{external_id!r:.80} is no identity of a user")
+    return text
+
+
+def checked_email(email: str) -> str:
+    """Return an e-mail address.
+
+    Raises:
+        QueryError: it is none.
+    """
+    if not isinstance(email, str) or not email.isprintable() or not _EMAIL.fullmatch(email):
+        raise QueryError(f"{email!r:.80} is no e-mail address", hint="such as name@example.com")
+    return email
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a value of an identity's metadata."""
+    if name in _FLAGS:
+        if not isinstance(value, bool):
+            raise QueryError(f"{name} {value!r:.80} is neither True nor False")
+        return value
+    if name in _COUNTS:
+        is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+        if value is not None and not is_count:
+            raise QueryError(f"{name} {value!r:.80} is no whole number from 0 to {_MOST:,}")
+        return value
+    if name == "language":
+        if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
+            raise QueryError(f"language {value!r:.80} is no code of one", hint="such as en")
+        return value
+    if name == "email":
+        return None if value is None else checked_email(value)
+    known = (*_FLAGS, *_COUNTS, "language", "email")
+    raise QueryError(
+        f"a user has no {name!r:.80}", hint=f"{did_you_mean(name, known)}known: {', '.join(known)}"
+    )

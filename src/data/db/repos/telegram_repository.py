@@ -1,0 +1,299 @@
+"""All that a chat's program keeps, over one session: users, settings, feedback, audit."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from ...errors import QueryError
+from ..models.model_users import User
+from .repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
+from .repo_users import LIMITS, UsersRepo, VerificationRepo, checked_email
+from .rows import Repository, as_dict
+
+__all__ = ["TelegramRepository"]
+
+_log = logging.getLogger(__name__)
+_STATUS = ("email", "approved", "verified", *LIMITS, "language", "is_admin")
+
+
+class TelegramRepository(Repository):
+    """The functions of :mod:`~src.data.db.services.telegram_service`, in the unit of a session.
+
+    Answers are plain dicts; instants are aware, in UTC. A user is named by the number of their chat, as
+    text or number. Functions that add something raise :class:`~src.data.errors.QueryError` for what cannot
+    be kept, and the user is made if new.
+    """
+
+    @property
+    def users(self) -> UsersRepo:
+        """Users and identities."""
+        return UsersRepo(self.s, self.clock)
+
+    @property
+    def codes(self) -> VerificationRepo:
+        """Verification codes."""
+        return VerificationRepo(self.s, self.clock)
+
+    # --- users -------------------------------------------------------------------------------
+
+    def list_users(self) -> list[dict[str, Any]]:
+        """Return ``telegram_user_id``, ``email``, ``approved``, ``verified`` of all users."""
+        names = ("telegram_user_id", "email", "approved", "verified")
+        return [{name: one[name] for name in names} for one in self.users.list_telegram_users_dto()]
+
+    def get_all_users(self) -> list[dict[str, Any]]:
+        """Return the status of all users, as :meth:`get_user_status` has it."""
+        return [_status(one) for one in self.users.list_telegram_users_dto()]
+
+    def get_user_status(self, telegram_user_id: str | int) -> dict[str, Any] | None:
+        """Return address, rights, language and limits of a user; None: there is no such user.
+
+        Keys: ``telegram_user_id``, ``email``, ``approved``, ``verified``, ``max_alerts``,
+        ``max_schedules`` (None: no limit), ``language``, ``is_admin``.
+        """
+        profile = self.users.get_telegram_profile(telegram_user_id)
+        return None if profile is None else _status(profile)
+
+    def set_user_email(
+        self,
+        telegram_user_id: str | int,
+        email: str,
+        code: str,
+        sent_time: int,
+        language: str = "en",
+        is_admin: bool = False,
+    ) -> None:
+        """Note the address that a code was sent to; it is not verified before the code comes back.
+
+        ``sent_time`` is in seconds since 1970. An administrator stays one; a language that is set stays
+        unless ``language`` is another than ``en``.
+
+        Raises:
+            QueryError: the address is none, or five codes were issued within an hour.
+        """
+        identity = self.users.lock_or_make(telegram_user_id)
+        profile: dict[str, Any] = {"email": checked_email(email), "verified": False}
+        if language != "en" or "language" not in identity.metadata_json:
+            profile["language"] = language
+        if is_admin:
+            profile["is_admin"] = True
+        self.users.update_telegram_profile(telegram_user_id, **profile)
+        self.codes.issue(identity.user_id, code=code, sent_time=sent_time, email=email)
+
+    def set_verification_code(
+        self, telegram_user_id: str | int, *, code: str, sent_time: int
+    ) -> None:
+        """Keep another code for the user's address; those before it are void.
+
+        Raises:
+            QueryError: five codes were issued within an hour, or the code is too short.
+        """
+        identity = self.users.lock_or_make(telegram_user_id)
+        email = identity.metadata_json.get("email")
+        self.codes.issue(identity.user_id, code=code, sent_time=sent_time, email=email)
+
+    def verify_code(
+        self, telegram_user_id: str | int, code: str, expiry_seconds: int = 3600
+    ) -> bool:
+        """Verify the user's address by its code; return whether it is right and stands.
+
+        The last code alone counts, until ``expiry_seconds`` after it was sent, once. Five wrong tries void
+        it.
+        """
+        identity = self.users.lock_identity(telegram_user_id)
+        if identity is None:
+            return False
+        row = self.codes.use(identity.user_id, code, expiry_seconds)
+        return row is not None and self._verify(telegram_user_id, row.email)
+
+    def verify_user_email(self, telegram_user_id: str | int) -> bool:
+        """Verify the user's address without a code; return whether there is such a user and address."""
+        identity = self.users.lock_identity(telegram_user_id)
+        return identity is not None and self._verify(
+            telegram_user_id, identity.metadata_json.get("email")
+        )
+
+    def _verify(self, telegram_user_id: str | int, email: str | None) -> bool:
+        identity = self.users.lock_identity(telegram_user_id)
+        assert identity is not None
+        own = User.email == email, User.id != identity.user_id
+        if email is not None and self.s.scalars(select(User.id).where(*own)).first() is not None:
+            _log.warning("a verified address of another user was not taken by %s", telegram_user_id)
+            return False
+        user = self.s.get_one(User, identity.user_id)
+        user.email, user.updated_at = email, self.now()
+        identity.metadata_json["verified"] = True
+        return True
+
+    def reset_user_email_verification(self, telegram_user_id: str | int) -> bool:
+        """Take the verification and its codes back; return whether there is such a user."""
+        identity = self.users.lock_identity(telegram_user_id)
+        if identity is None:
+            return False
+        self.codes.void_all(identity.user_id)
+        identity.metadata_json["verified"] = False
+        self.s.get_one(User, identity.user_id).email = None
+        return True
+
+    def count_codes_last_hour(
+        self, telegram_user_id: str | int, now_unix: int | None = None
+    ) -> int:
+        """Return how many codes were sent in the hour before ``now_unix`` (None: now)."""
+        profile = self.users.get_telegram_profile(telegram_user_id)
+        if profile is None:
+            return 0
+        return self.codes.count_last_hour_by_user_id(profile["user_id"], now_unix)
+
+    def approve_user(self, telegram_user_id: str | int) -> bool:
+        """Approve a user; return whether there is one."""
+        return self.users.change_known(telegram_user_id, approved=True)
+
+    def reject_user(self, telegram_user_id: str | int) -> bool:
+        """Take the approval back; return whether there is such a user."""
+        return self.users.change_known(telegram_user_id, approved=False)
+
+    def update_user_language(self, telegram_user_id: str | int, language: str) -> bool:
+        """Set the language (``en``, ``pt-BR``); return whether there is such a user."""
+        return self.users.change_known(telegram_user_id, language=language)
+
+    def create_admin(self, telegram_user_id: str | int, email: str | None = None) -> None:
+        """Make a user an approved administrator; the user is made if new."""
+        fields = {} if email is None else {"email": email}
+        self.users.update_telegram_profile(
+            telegram_user_id, is_admin=True, approved=True, verified=True, **fields
+        )
+        self._verify(telegram_user_id, email)
+
+    def get_admin_user_ids(self) -> list[str]:
+        """Return the administrators."""
+        return self.users.get_admin_telegram_user_ids()
+
+    def set_user_limit(self, telegram_user_id: str | int, key: str, value: int | None) -> None:
+        """Set ``max_alerts`` or ``max_schedules``; None: no limit.
+
+        Raises:
+            QueryError: the key is another, or the value no whole number from 0.
+        """
+        self.users.update_telegram_profile(telegram_user_id, **{_limit(key): value})
+
+    def get_user_limit(self, telegram_user_id: str | int, key: str) -> int | None:
+        """Return a limit; None: there is none, or no such user or key."""
+        profile = self.users.get_telegram_profile(telegram_user_id)
+        limit: int | None = (profile or {}).get(_limit(key))
+        return limit
+
+    def set_user_daily_limit(self, telegram_user_id: str | int, limit: int | None) -> None:
+        """Set how often :meth:`use_daily_limit` says yes on a day; None: always."""
+        self.users.update_telegram_profile(telegram_user_id, daily_limit=limit)
+
+    def use_daily_limit(self, telegram_user_id: str | int) -> bool:
+        """Count one use of this day (UTC); return whether it is within the user's daily limit."""
+        return self.users.use_daily_limit(telegram_user_id)
+
+    def forget_user(self, telegram_user_id: str | int) -> bool:
+        """Remove a user and all that is kept of them; return whether anything was."""
+        return self.users.forget_user(telegram_user_id)
+
+    # --- settings, feedback, audit -----------------------------------------------------------
+
+    def get_setting(self, key: str) -> str | None:
+        """Return a setting; None: it is not set."""
+        row = SettingsRepo(self.s).get(key)
+        return None if row is None else row.value
+
+    def set_setting(self, key: str, value: str | None) -> None:
+        """Set a setting."""
+        SettingsRepo(self.s).set(key, value)
+
+    def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
+        """Keep feedback of a user; return its number."""
+        user_id = self.users.ensure_user_for_telegram(telegram_user_id)
+        return FeedbackRepo(self.s, self.clock).create(user_id, type_, message).id
+
+    def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
+        """Return feedback by column, the newest first."""
+        return [as_dict(one) for one in FeedbackRepo(self.s).list(type_)]
+
+    def update_feedback_status(self, feedback_id: int, status: str) -> bool:
+        """Set ``open``, ``in_progress`` or ``closed``; return whether there is such feedback."""
+        return FeedbackRepo(self.s).set_status(feedback_id, status)
+
+    def log_command_audit(
+        self,
+        telegram_user_id: str | int,
+        command: str,
+        full_message: str | None = None,
+        is_registered_user: bool = False,
+        user_email: str | None = None,
+        success: bool = True,
+        error_message: str | None = None,
+        response_time_ms: int | None = None,
+    ) -> int:
+        """Keep that a user sent a command and how it ended; return its number."""
+        row = CommandAuditRepo(self.s, self.clock).log(
+            telegram_user_id,
+            command,
+            full_message=full_message,
+            is_registered_user=is_registered_user,
+            user_email=user_email,
+            success=success,
+            error_message=error_message,
+            response_time_ms=response_time_ms,
+        )
+        return row.id
+
+    def get_user_command_history(
+        self, telegram_user_id: str | int, limit: int = 20
+    ) -> list[dict[str, Any]]:
+        """Return the last commands of a user, the newest first, by column."""
+        audits = CommandAuditRepo(self.s).last_commands(telegram_user_id, limit=limit)
+        return [as_dict(one) for one in audits]
+
+    def get_all_command_audit(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        user_id: str | None = None,
+        command: str | None = None,
+        success_only: bool | None = None,
+        start_date: str | datetime | None = None,
+        end_date: str | datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return commands, the newest first; days and times are UTC, both included."""
+        audits = CommandAuditRepo(self.s).list(
+            limit=limit,
+            offset=offset,
+            user_id=user_id,
+            command=command,
+            success_only=success_only,
+            start_date=start_date,
+            end_date=end_date,
+        )
+        return [as_dict(one) for one in audits]
+
+    def get_command_audit_stats(self) -> dict[str, Any]:
+        """Return ``total``, ``by_command`` and ``success_rate`` (None without commands)."""
+        return CommandAuditRepo(self.s).stats()
+
+    def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
+        """Remove audit and feedback that are older; return how many."""
+        if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
+            raise QueryError("records are kept for at least a day")
+        now = self.now()
+        audits = CommandAuditRepo(self.s).delete_before(now - timedelta(days=audit_days))
+        return audits + FeedbackRepo(self.s).delete_before(now - timedelta(days=feedback_days))
+
+
+def _status(profile: dict[str, Any]) -> dict[str, Any]:
+    return {name: profile[name] for name in ("telegram_user_id", *_STATUS)}
+
+
+def _limit(key: str) -> str:
+    if key not in LIMITS:
+        raise QueryError(f"there is no limit {key!r:.80}", hint=f"known: {', '.join(LIMITS)}")
+    return key

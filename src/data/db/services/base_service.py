@@ -1,0 +1,133 @@
+"""How functions of services run in units of work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ...clock import Clock
+from ...errors import DataError, QueryError
+from ..core.database import Database
+from .database_service import DatabaseService, ReposBundle, get_database_service
+
+__all__ = ["BaseDBService", "handle_db_error", "reading", "with_uow", "writing"]
+
+_log = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="BaseDBService")
+_RAISES: Any = object()
+
+
+class BaseDBService:
+    """What services share. Thread-safe.
+
+    Args:
+        db_service: by default that of the process.
+    """
+
+    # The repository of a unit that has the logic; each service names its own.
+    part: str
+
+    def __init__(self, db_service: DatabaseService | None = None) -> None:
+        self._db_service = db_service
+
+    @classmethod
+    def of(cls: type[S], database: Database, clock: Clock | None = None) -> S:
+        """Return a service of one database."""
+        return cls(DatabaseService(database, clock))
+
+    @property
+    def db_service(self) -> DatabaseService:
+        """The service of the database."""
+        return self._db_service or get_database_service()
+
+    @property
+    def repos(self) -> ReposBundle:
+        """The repositories of the unit that this call is in.
+
+        Raises:
+            QueryError: it is in none.
+        """
+        unit = self.db_service.current()
+        if unit is None:
+            raise QueryError(
+                "there is no unit of work here", hint="decorate the method by with_uow"
+            )
+        repos: ReposBundle = unit.repos
+        return repos
+
+    @property
+    def uow(self) -> ReposBundle:
+        """The same as ``repos``."""
+        return self.repos
+
+
+def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Run a method of a service in a unit that writes: the one that it is called in, or a new one."""
+
+    @wraps(function)
+    def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.db_service.uow():
+            return function(self, *args, **kwargs)
+
+    return run
+
+
+def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
+    """Log the errors of a function of a service, and raise them on."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except DataError as error:
+            _log.error("%s: %s", function.__name__, error)
+            raise
+
+    return run
+
+
+def reading(
+    logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
+) -> Callable[Concatenate[Any, P], R]:
+    """Return a method of a service that runs logic of its repository in a unit that only reads.
+
+    Args:
+        logic: a method of the repository; its signature and documentation are those of the result.
+        refused: what is returned, and logged, where the logic raises ``QueryError``; else it is raised.
+    """
+    return _served(logic, refused, writes=False)
+
+
+def writing(
+    logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
+) -> Callable[Concatenate[Any, P], R]:
+    """Return a method as :func:`reading` does, in a unit that writes."""
+    return _served(logic, refused, writes=True)
+
+
+def _served(
+    logic: Callable[Concatenate[Any, P], R], refused: Any, *, writes: bool
+) -> Callable[Concatenate[Any, P], R]:
+    name = logic.__name__
+
+    @wraps(logic)
+    def serve(self: BaseDBService, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        unit: AbstractContextManager[ReposBundle] = self.db_service.unit(writes=writes)
+        try:
+            with unit as repos:
+                # By its name: a repository may be a subclass, and its method another.
+                run: Callable[P, R] = getattr(getattr(repos, self.part), name)
+                return run(*args, **kwargs)
+        except QueryError as error:
+            if refused is _RAISES:
+                raise
+            _log.warning("%s: %s", name, error)
+            answer: R = refused
+            return answer
+
+    return serve

@@ -1,0 +1,87 @@
+"""The records of a chat's program, as functions: each is one unit of work.
+
+The functions are those of :class:`~src.data.db.repos.telegram_repository.TelegramRepository`, which says
+what each does. Those that answer with a bool or None log what they refuse; the others raise
+:class:`~src.data.errors.QueryError`. All are thread-safe::
+
+    from src.data.db.services import telegram_service as db
+    status = db.get_user_status("123456")
+"""
+
+from __future__ import annotations
+
+from ..repos.repo_users import new_code as new_verification_code
+from ..repos.telegram_repository import TelegramRepository as _Logic
+from .base_service import BaseDBService, reading, writing
+
+__all__ = ["TelegramService", "new_verification_code", "telegram_service"]
+
+
+class TelegramService(BaseDBService):
+    """The functions of this module, for a database of the caller's choice. Thread-safe."""
+
+    part = "telegram"
+
+    list_users = reading(_Logic.list_users)
+    get_all_users = reading(_Logic.get_all_users)
+    get_user_status = reading(_Logic.get_user_status, refused=None)
+    set_user_email = writing(_Logic.set_user_email)
+    verify_code = writing(_Logic.verify_code, refused=False)
+    set_verification_code = writing(_Logic.set_verification_code)
+    count_codes_last_hour = reading(_Logic.count_codes_last_hour)
+    approve_user = writing(_Logic.approve_user, refused=False)
+    reject_user = writing(_Logic.reject_user, refused=False)
+    verify_user_email = writing(_Logic.verify_user_email, refused=False)
+    reset_user_email_verification = writing(_Logic.reset_user_email_verification, refused=False)
+    update_user_language = writing(_Logic.update_user_language, refused=False)
+    create_admin = writing(_Logic.create_admin)
+    set_user_limit = writing(_Logic.set_user_limit)
+    get_user_limit = reading(_Logic.get_user_limit, refused=None)
+    set_user_daily_limit = writing(_Logic.set_user_daily_limit)
+    use_daily_limit = writing(_Logic.use_daily_limit, refused=False)
+    get_admin_user_ids = reading(_Logic.get_admin_user_ids)
+    forget_user = writing(_Logic.forget_user, refused=False)
+
+    get_setting = reading(_Logic.get_setting, refused=None)
+    set_setting = writing(_Logic.set_setting)
+    add_feedback = writing(_Logic.add_feedback)
+    list_feedback = reading(_Logic.list_feedback)
+    update_feedback_status = writing(_Logic.update_feedback_status, refused=False)
+    log_command_audit = writing(_Logic.log_command_audit)
+    get_user_command_history = reading(_Logic.get_user_command_history)
+    get_all_command_audit = reading(_Logic.get_all_command_audit)
+    get_command_audit_stats = reading(_Logic.get_command_audit_stats)
+    delete_old_records = writing(_Logic.delete_old_records)
+
+
+telegram_service = TelegramService()
+
+list_users = telegram_service.list_users
+get_all_users = telegram_service.get_all_users
+get_user_status = telegram_service.get_user_status
+set_user_email = telegram_service.set_user_email
+verify_code = telegram_service.verify_code
+set_verification_code = telegram_service.set_verification_code
+count_codes_last_hour = telegram_service.count_codes_last_hour
+approve_user = telegram_service.approve_user
+reject_user = telegram_service.reject_user
+verify_user_email = telegram_service.verify_user_email
+reset_user_email_verification = telegram_service.reset_user_email_verification
+update_user_language = telegram_service.update_user_language
+create_admin = telegram_service.create_admin
+set_user_limit = telegram_service.set_user_limit
+get_user_limit = telegram_service.get_user_limit
+set_user_daily_limit = telegram_service.set_user_daily_limit
+use_daily_limit = telegram_service.use_daily_limit
+get_admin_user_ids = telegram_service.get_admin_user_ids
+forget_user = telegram_service.forget_user
+get_setting = telegram_service.get_setting
+set_setting = telegram_service.set_setting
+add_feedback = telegram_service.add_feedback
+list_feedback = telegram_service.list_feedback
+update_feedback_status = telegram_service.update_feedback_status
+log_command_audit = telegram_service.log_command_audit
+get_user_command_history = telegram_service.get_user_command_history
+get_all_command_audit = telegram_service.get_all_command_audit
+get_command_audit_stats = telegram_service.get_command_audit_stats
+delete_old_records = telegram_service.delete_old_records

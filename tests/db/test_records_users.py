@@ -1,0 +1,422 @@
+"""Users, verification, settings, feedback and audit: on both engines, by functions and by repositories."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from src.data.clock import ManualClock
+from src.data.db.core.database import Database
+from src.data.db.models import TelegramUser, VerificationCode
+from src.data.db.repos.telegram_repository import TelegramRepository
+from src.data.db.services import database_service, telegram_service
+from src.data.db.services.base_service import BaseDBService, with_uow
+from src.data.db.services.database_service import DatabaseService
+from src.data.db.services.telegram_service import TelegramService
+from src.data.db.services.users_service import UsersService
+from src.data.errors import DataError, QueryError
+
+NOW = 1_790_000_000
+CODE = "123456"
+# What a text may hold, in every field that takes one.
+TEXTS = (
+    "'; DROP TABLE usr_users; --",
+    "\u202eAAPL\u202c",
+    "<b>&amp;</b>",
+    "%(x)s {0} \\",
+    "é漢😀",
+    "a" * 10_000,
+)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW * 1000)
+
+
+@pytest.fixture
+def db(database: Database, clock: ManualClock) -> TelegramService:
+    return TelegramService.of(database, clock)
+
+
+def test_a_new_user_is_verified_approved_and_asked_for(db: TelegramService) -> None:
+    assert db.get_user_status("7") is None
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    assert db.get_user_status(7) == {
+        "telegram_user_id": "7",
+        "email": "ann@example.com",
+        "approved": False,
+        "verified": False,
+        "max_alerts": None,
+        "max_schedules": None,
+        "language": "en",
+        "is_admin": False,
+    }
+    assert db.verify_code("7", CODE) is True
+    assert db.approve_user("7") is True
+    status = db.get_user_status("7")
+    assert status is not None
+    assert (status["verified"], status["approved"]) == (True, True)
+    assert db.list_users() == [
+        {"telegram_user_id": "7", "email": "ann@example.com", "approved": True, "verified": True}
+    ]
+
+
+def test_functions_that_answer_yes_or_no_say_no_for_an_unknown_user(db: TelegramService) -> None:
+    for function in (db.approve_user, db.reject_user, db.verify_user_email, db.forget_user):
+        assert function("8") is False
+    assert db.reset_user_email_verification("8") is False
+    assert db.update_user_language("8", "de") is False
+    assert db.verify_code("8", CODE) is False
+    assert db.get_user_limit("8", "max_alerts") is None
+    assert db.count_codes_last_hour("8") == 0
+    assert db.list_users() == []
+
+
+# --- codes ---------------------------------------------------------------------------------------
+
+
+def test_a_code_ends_when_it_expires(db: TelegramService, clock: ManualClock) -> None:
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    clock.advance(3600)
+    assert db.verify_code("7", CODE) is False
+    assert db.verify_code("7", CODE, expiry_seconds=3601) is True
+
+
+def test_a_code_is_used_once_and_the_last_one_alone_counts(db: TelegramService) -> None:
+    db.set_user_email("7", "ann@example.com", "111111", NOW)
+    db.set_verification_code("7", code="222222", sent_time=NOW)
+    assert db.verify_code("7", "111111") is False
+    assert db.verify_code("7", "222222") is True
+    assert db.verify_code("7", "222222") is False
+
+
+def test_five_wrong_tries_void_a_code(db: TelegramService) -> None:
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    for _ in range(5):
+        assert db.verify_code("7", "000000") is False
+    assert db.verify_code("7", CODE) is False
+    db.set_verification_code("7", code="222222", sent_time=NOW)
+    for _ in range(4):
+        assert db.verify_code("7", "000000") is False
+    assert db.verify_code("7", "222222") is True
+
+
+def test_at_most_five_codes_are_issued_an_hour(db: TelegramService, clock: ManualClock) -> None:
+    for n in range(5):
+        db.set_user_email("7", "ann@example.com", f"11111{n}", NOW)
+    assert db.count_codes_last_hour("7", NOW + 10) == 5
+    with pytest.raises(QueryError, match="within an hour"):
+        db.set_user_email("7", "eve@example.com", CODE, NOW)
+    status = db.get_user_status("7")
+    assert status is not None
+    assert status["email"] == "ann@example.com", "nothing of the refused call is kept"
+    clock.advance(3600)
+    db.set_verification_code("7", code=CODE, sent_time=NOW + 3600)
+    assert db.verify_code("7", CODE) is True
+
+
+def test_codes_are_of_secrets_and_compared_in_constant_time(
+    db: TelegramService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(own: bytes, given: bytes) -> bool:
+        compared.append(given)
+        return own == given
+
+    monkeypatch.setattr("src.data.db.repos.repo_users.hmac.compare_digest", compare)
+    monkeypatch.setattr(
+        "src.data.db.repos.repo_users.secrets.randbelow", lambda most: most - 999_958
+    )
+    code = telegram_service.new_verification_code()
+    assert code == "000042"
+    db.set_user_email("7", "ann@example.com", code, NOW)
+    assert db.verify_code("7", "\udfff") is False
+    assert db.verify_code("7", code) is True
+    assert compared == [b"?", b"000042"]
+
+
+@pytest.mark.parametrize(
+    ("code", "sent_time"),
+    [("12345", NOW), (CODE, NOW + 301), (CODE, -1), (CODE, 1.5), (123456, NOW)],
+)
+def test_a_code_that_is_none_is_refused(db: TelegramService, code: Any, sent_time: Any) -> None:
+    with pytest.raises(QueryError):
+        db.set_user_email("7", "ann@example.com", code, sent_time)
+    assert db.get_user_status("7") is None
+
+
+@pytest.mark.parametrize(
+    "email", ["", "ann", "a@b@c", "ann@x y", "a\n@b", "<a@b>", "a" * 300 + "@b", None]
+)
+def test_an_address_that_is_none_is_refused(db: TelegramService, email: Any) -> None:
+    with pytest.raises(QueryError):
+        db.set_user_email("7", email, CODE, NOW)
+    assert db.list_users() == []
+
+
+def test_an_address_is_its_users_when_the_code_comes_back(db: TelegramService) -> None:
+    db.set_user_email("6", "ann@example.com", CODE, NOW)  # typed by another, never verified
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    assert db.verify_code("7", CODE) is True
+    assert db.verify_code("6", CODE) is False
+    status = db.get_user_status("6")
+    assert status is not None
+    assert status["verified"] is False
+
+
+def test_another_address_has_to_be_verified_again(db: TelegramService) -> None:
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    assert db.verify_code("7", CODE)
+    db.set_user_email("7", "new@example.com", "654321", NOW)
+    status = db.get_user_status("7")
+    assert status is not None
+    assert (status["email"], status["verified"]) == ("new@example.com", False)
+    assert db.reset_user_email_verification("7") is True
+    assert db.verify_code("7", "654321") is False
+
+
+# --- limits, admins ------------------------------------------------------------------------------
+
+
+def test_limits_are_set_by_name(db: TelegramService, caplog: pytest.LogCaptureFixture) -> None:
+    db.set_user_limit("7", "max_alerts", 3)
+    assert db.get_user_limit("7", "max_alerts") == 3
+    for key, value in [
+        ("max_alertz", 3),
+        ("is_admin", True),
+        ("max_alerts", -1),
+        ("max_alerts", 1.5),
+    ]:
+        with pytest.raises(QueryError):
+            db.set_user_limit("7", key, value)
+    assert db.get_user_limit("7", "max_alerts") == 3
+    with caplog.at_level(logging.WARNING):
+        assert db.get_user_limit("7", "max_alertz") is None
+    assert "max_alertz" in caplog.text
+
+
+def test_a_daily_limit_counts_by_day(db: TelegramService, clock: ManualClock) -> None:
+    assert db.use_daily_limit("7") is True
+    db.set_user_daily_limit("7", 3)
+    assert [db.use_daily_limit("7") for _ in range(3)] == [True, True, False]
+    clock.advance(86_400)
+    assert db.use_daily_limit("7") is True
+
+
+def test_an_administrator_stays_one(db: TelegramService) -> None:
+    db.create_admin("1", "root@example.com")
+    db.set_user_email("1", "new@example.com", CODE, NOW)
+    assert db.get_admin_user_ids() == ["1"]
+    assert db.reject_user("1") is True
+    (status,) = db.get_all_users()
+    assert (status["is_admin"], status["approved"]) == (True, False)
+
+
+def test_language_is_kept(db: TelegramService) -> None:
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    assert db.update_user_language("7", "pt-BR") is True
+    assert db.update_user_language("7", "x'; --") is False
+    status = db.get_user_status("7")
+    assert status is not None
+    assert status["language"] == "pt-BR"
+
+
+def test_forget_leaves_nothing_of_a_user(db: TelegramService, database: Database) -> None:
+    db.set_user_email("7", "ann@example.com", CODE, NOW)
+    db.set_user_email("8", "bob@example.com", CODE, NOW)
+    for user in ("7", "8"):
+        db.add_feedback(user, "bug", "text")
+        db.log_command_audit(user, "/price")
+    assert db.forget_user("7") is True
+    assert db.get_user_status("7") is None
+    assert [one["telegram_user_id"] for one in db.get_all_command_audit()] == ["8"]
+    assert len(db.list_feedback()) == 1
+    with database.reading() as session:
+        assert len(session.scalars(select(VerificationCode)).all()) == 1
+        assert len(session.scalars(select(TelegramUser)).all()) == 1
+    assert db.forget_user("7") is False
+
+
+# --- settings, feedback, audit -------------------------------------------------------------------
+
+
+def test_settings_are_kept(db: TelegramService) -> None:
+    assert db.get_setting("motd") is None
+    db.set_setting("motd", "one")
+    db.set_setting("motd", "two")
+    assert db.get_setting("motd") == "two"
+    db.set_setting("motd", None)
+    assert db.get_setting("motd") is None
+    with pytest.raises(QueryError):
+        db.set_setting("", "x")
+
+
+def test_feedback_is_listed_by_type_and_has_a_status(db: TelegramService) -> None:
+    number = db.add_feedback("7", "bug", "it is broken")
+    db.add_feedback("7", "feature", "more")
+    assert db.update_feedback_status(number, "closed") is True
+    assert db.update_feedback_status(number, "clsed") is False
+    assert db.update_feedback_status(999, "closed") is False
+    (row,) = db.list_feedback("bug")
+    assert (row["id"], row["message"], row["status"]) == (number, "it is broken", "closed")
+    assert row["created_at"] == datetime.fromtimestamp(NOW, UTC)
+    with pytest.raises(QueryError):
+        db.add_feedback("7", "bug", "  ")
+
+
+def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClock) -> None:
+    assert db.get_command_audit_stats() == {"total": 0, "by_command": {}, "success_rate": None}
+    db.log_command_audit("7", "/price", full_message="/price AAPL", response_time_ms=12)
+    clock.advance(86_400)
+    db.log_command_audit("7", "/chart", success=False, error_message="no such symbol")
+    db.log_command_audit("8", "/price", is_registered_user=True, user_email="bob@example.com")
+    assert db.get_command_audit_stats() == {
+        "total": 3,
+        "by_command": {"/price": 2, "/chart": 1},
+        "success_rate": 2 / 3,
+    }
+    assert [one["command"] for one in db.get_user_command_history("7")] == ["/chart", "/price"]
+    listed = db.get_all_command_audit(success_only=True, command="/price", limit=1)
+    assert [one["telegram_user_id"] for one in listed] == ["8"]
+    day = datetime.fromtimestamp(NOW, UTC).date().isoformat()
+    assert [one["full_message"] for one in db.get_all_command_audit(end_date=day)] == [
+        "/price AAPL"
+    ]
+    assert len(db.get_all_command_audit(start_date=datetime.fromtimestamp(NOW + 1, UTC))) == 2
+    with pytest.raises(QueryError):
+        db.get_all_command_audit(start_date="yesterday")
+    with pytest.raises(QueryError):
+        db.get_all_command_audit(limit=-1)
+
+
+def test_audit_and_feedback_have_a_retention(db: TelegramService, clock: ManualClock) -> None:
+    db.log_command_audit("7", "/price")
+    db.add_feedback("7", "bug", "old")
+    clock.advance(91 * 86_400)
+    db.log_command_audit("7", "/chart")
+    assert db.delete_old_records() == 1
+    assert [one["command"] for one in db.get_all_command_audit()] == ["/chart"]
+    clock.advance(365 * 86_400)
+    assert db.delete_old_records() == 2
+    with pytest.raises(QueryError):
+        db.delete_old_records(0)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_text_comes_back_or_is_refused(db: TelegramService, text: str) -> None:
+    db.set_setting("key", text)
+    assert db.get_setting("key") == text
+    db.add_feedback("7", "bug", text)
+    assert db.list_feedback()[0]["message"] == text
+    db.log_command_audit("7", "/price", full_message=text, error_message=text)
+    (row,) = db.get_all_command_audit()
+    assert (row["full_message"], row["error_message"]) == (text, text)
+    for refuse in (
+        lambda: db.set_setting("key", text + "\0" + text),
+        lambda: db.set_setting("key", "\ud800"),
+        lambda: db.add_feedback("7", "bug", "a" * 10_001),
+        lambda: db.log_command_audit("7", "c" * 256),
+        lambda: db.log_command_audit("\u202e7", "/price"),
+    ):
+        with pytest.raises(QueryError):
+            refuse()
+
+
+# --- how they are called -------------------------------------------------------------------------
+
+
+def test_module_and_instance_have_the_same_functions() -> None:
+    instance = telegram_service.telegram_service
+    names = {name for name in vars(TelegramService) if not name.startswith("_")} - {"part"}
+    assert len(names) > 25
+    for name in names:
+        assert getattr(telegram_service, name) == getattr(instance, name)
+        own = inspect.signature(getattr(TelegramRepository, name))
+        assert inspect.signature(getattr(TelegramService, name)) == own
+    with pytest.raises(AttributeError):
+        instance.get_all_userz  # type: ignore[attr-defined] # noqa: B018 - the name is what is tried
+
+
+def test_the_documented_flow_works(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = database.url.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("DB_URL", url.replace("postgresql+psycopg", "postgresql"))
+    database_service._services.forget()
+    try:
+        telegram_service.set_user_limit("123456", "max_alerts", 2)
+        service = database_service.get_database_service()
+        service.init_databases()
+        with service.get_telegram_repo() as repo:
+            status = repo.get_user_status("123456")
+        assert status == telegram_service.get_user_status("123456")
+        assert database_service.database_service is service
+        assert service.trading_manager is service.telegram_manager
+        service.database.close()
+    finally:
+        database_service._services.forget()
+
+
+def test_a_unit_inside_another_one_is_a_part_of_it(database: Database) -> None:
+    service = DatabaseService(database)
+    db = TelegramService(service)
+
+    def fail() -> None:
+        with service.uow() as repos:
+            db.set_setting("a", "1")
+            assert db.update_user_language("7", "nonsense!") is False
+            assert repos.telegram_settings.get("a") is not None
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert db.get_setting("a") is None
+
+
+def test_services_of_other_programs_run_their_methods_in_units(database: Database) -> None:
+    class Own(BaseDBService):
+        @with_uow
+        def both(self) -> None:
+            self.repos.telegram_settings.set("a", "1")
+            self.inner()
+
+        @with_uow
+        def inner(self) -> None:
+            assert self.uow is self.repos
+            self.repos.telegram_settings.set("b", "2")
+
+    own = Own.of(database)
+    own.both()
+    with pytest.raises(DataError):
+        own.repos  # noqa: B018 - the property raises
+    assert TelegramService.of(database).get_setting("b") == "2"
+
+
+def test_users_service_answers_with_dicts_and_loaded_objects(database: Database) -> None:
+    users = UsersService.of(database)
+    number = users.ensure_user_for_telegram(7, {"email": "ann@example.com"})
+    assert users.ensure_user_for_telegram("7") == number
+    users.update_telegram_profile("7", approved=True, max_alerts=3)
+    user = users.get_user_by_telegram_id("7")
+    assert user is not None
+    assert (user.id, user.email, user.role) == (number, "ann@example.com", "trader")
+    assert users.get_user_by_id(number) is not None
+    assert users.get_user_by_id(99) is None
+    profile = users.get_telegram_profile(7)
+    assert profile is not None
+    assert (profile["user_id"], profile["max_alerts"]) == (number, 3)
+    channels = users.get_user_notification_channels(number)
+    assert channels == {"email": "ann@example.com", "telegram_chat_id": "7"}
+    assert users.create_user("bob@example.com", "admin")["role"] == "admin"
+    with pytest.raises(QueryError):
+        users.create_user("bob@example.com", "admin")
+    with pytest.raises(QueryError, match="approved"):
+        users.update_telegram_profile("7", aproved=True)
+    assert users.list_pending_telegram_approvals() == []
+    assert users.get_admin_telegram_user_ids() == []
+    assert [one["telegram_user_id"] for one in users.list_users_for_broadcast()] == ["7"]
