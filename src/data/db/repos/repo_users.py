@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 
 from ...errors import QueryError
 from ...model.suggestion import did_you_mean
@@ -52,7 +52,7 @@ class UsersRepo(Repository):
             self.s.add(user)
             self.s.flush()
             return user
-        if not claim(self.s, User, email=checked_email(email), **values):
+        if claim(self.s, User, email=checked_email(email), **values) is None:
             raise QueryError("another user has this e-mail address", hint="use another address")
         return self.s.scalars(select(User).where(User.email == email)).one()
 
@@ -85,7 +85,7 @@ class UsersRepo(Repository):
             raise QueryError(f"a user has no {min(unknown)!r:.80}")
         user = self.create_user(defaults.pop("email", None), **defaults)
         values = {"provider": provider, "external_id": external_id, "metadata_json": {}}
-        if not claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values):
+        if claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values) is None:
             # Another unit was faster, and its user is the one.
             self.s.delete(user)
             self.s.flush()
@@ -105,7 +105,7 @@ class UsersRepo(Repository):
         assert identity is not None
         return identity
 
-    def update_telegram_profile(self, telegram_user_id: str | int, **fields: Any) -> None:
+    def update_telegram_profile(self, /, telegram_user_id: str | int, **fields: Any) -> None:
         """Change rights, limits and language; the user is made if new. None removes a limit.
 
         Raises:
@@ -262,7 +262,7 @@ class VerificationRepo(Repository):
             row.is_void = True
 
 
-def _codes(user_id: int) -> Any:
+def _codes(user_id: int) -> Select[VerificationCode]:
     codes = select(VerificationCode).where(VerificationCode.user_id == user_id)
     return codes.order_by(VerificationCode.id.desc())
 
@@ -272,7 +272,7 @@ def _is(external_id: str | int, provider: str = TELEGRAM) -> tuple[Any, Any]:
     return AuthIdentity.provider == provider, own
 
 
-def _of(external_id: str | int, provider: str) -> Any:
+def _of(external_id: str | int, provider: str) -> Select[AuthIdentity]:
     return select(AuthIdentity).where(*_is(external_id, provider))
 
 

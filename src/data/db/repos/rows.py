@@ -34,15 +34,15 @@ class Repository:
         return datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC)
 
 
-def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> bool:
-    """Insert a row unless a unique key of it exists; return whether this unit has inserted it.
+def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
+    """Insert a row unless a unique key of it exists; return its primary key, None where it exists.
 
     Where another unit inserts the same key at this moment, it waits for the end of that.
     """
     dialect = session.get_bind().dialect.name
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(model).values(**values)
     first = inspect(model).primary_key[0]
-    return session.execute(insert.on_conflict_do_nothing().returning(first)).first() is not None
+    return session.execute(insert.on_conflict_do_nothing().returning(first)).scalar_one_or_none()
 
 
 def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""All that a chat's program keeps, over one session: users, settings, feedback, audit."""
+"""All that a chat's program keeps, over one session: users, alerts, schedules, settings, feedback, audit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from sqlalchemy import select
 
 from ...errors import QueryError
 from ..models.model_users import User
+from .repo_jobs import (
+    AlertsRepo,
+    JobsRepository,
+    SchedulesRepo,
+    alert_as_dict,
+    checked_options,
+    schedule_as_dict,
+)
 from .repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
 from .repo_users import LIMITS, UsersRepo, VerificationRepo, checked_email
 from .rows import Repository, as_dict
@@ -197,6 +205,198 @@ class TelegramRepository(Repository):
     def forget_user(self, telegram_user_id: str | int) -> bool:
         """Remove a user and all that is kept of them; return whether anything was."""
         return self.users.forget_user(telegram_user_id)
+
+    # --- alerts ------------------------------------------------------------------------------
+
+    @property
+    def alerts(self) -> AlertsRepo:
+        """Alerts."""
+        return AlertsRepo(self.s, self.clock)
+
+    def add_alert(
+        self,
+        telegram_user_id: str | int,
+        ticker: str,
+        price: float,
+        condition: str,
+        email: bool = False,
+    ) -> int:
+        """Add an alert on the close crossing ``price`` to ``above`` or ``below``; return its number.
+
+        It is on bars of 15 minutes, adjusted for splits, and fires once. Being beyond ``price`` now does not
+        fire.
+
+        Raises:
+            QueryError: the condition is another, the price not above 0, or the user has as many alerts as are
+                allowed.
+        """
+        config = {"ticker": ticker, "price": price, "condition": condition}
+        return self.alerts.add(telegram_user_id, config, email=email).id
+
+    def add_indicator_alert(
+        self,
+        telegram_user_id: str | int,
+        ticker: str,
+        indicator: str,
+        condition: str,
+        value: float,
+        timeframe: str = "15m",
+        alert_action: str = "telegram",
+        email: bool = False,
+    ) -> int:
+        """Add an alert on an indicator such as ``rsi(14)``; return its number.
+
+        Raises:
+            QueryError: as of :meth:`add_alert`.
+        """
+        config = {
+            "ticker": ticker,
+            "indicator": indicator,
+            "condition": condition,
+            "value": value,
+            "timeframe": timeframe,
+            "alert_action": alert_action,
+        }
+        return self.alerts.add(telegram_user_id, config, email=email).id
+
+    def add_json_alert(
+        self,
+        telegram_user_id: str | int,
+        config_json: str | dict[str, Any],
+        *,
+        email: bool | None = None,
+        status: str = "ARMED",
+        re_arm_config: str | dict[str, Any] | None = None,
+    ) -> int:
+        """Add an alert by its configuration, a JSON object; return its number.
+
+        Raises:
+            QueryError: it is no JSON object, has an unknown key, or as of :meth:`add_alert`.
+        """
+        row = self.alerts.add(
+            telegram_user_id, config_json, email=email, status=status, rearm=re_arm_config
+        )
+        return row.id
+
+    def list_alerts(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
+        """Return the alerts of a user, by number.
+
+        Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
+        ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``), ``re_arm_config``,
+        ``reason`` (why it was paused), and of its type ``price``, ``condition``, ``indicator``, ``value``,
+        ``timeframe``, ``alert_action``, ``expires``.
+        """
+        return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
+
+    def get_alert(self, alert_id: int) -> dict[str, Any] | None:
+        """Return an alert as :meth:`list_alerts` does; None: there is none."""
+        row = self.alerts.get(alert_id)
+        return None if row is None else alert_as_dict(row)
+
+    def update_alert(self, /, alert_id: int, **values: Any) -> bool:
+        """Change an alert; return whether there is one. Nothing changes where a field is unknown.
+
+        ``enabled``, ``email``, ``status``, ``re_arm_config``, ``config_json`` or its keys, such as ``price``.
+        What is changed or enabled begins anew, with the bars that close from now on.
+        """
+        return self.alerts.update(alert_id, values)
+
+    def delete_alert(self, alert_id: int) -> bool:
+        """Remove an alert; return whether there was one. A schedule is never removed."""
+        return self.alerts.delete(alert_id)
+
+    def get_active_alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that are enabled, of all users, as :meth:`list_alerts` does."""
+        return [alert_as_dict(row) for row in self.alerts.active()]
+
+    def list_active_alerts(
+        self,
+        telegram_user_id: str | int | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        older_first: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return the alerts that are enabled, of a user or of all, as :meth:`list_alerts` does."""
+        rows = self.alerts.active(
+            telegram_user_id, limit=limit, offset=offset, older_first=older_first
+        )
+        return [alert_as_dict(row) for row in rows]
+
+    # --- schedules ---------------------------------------------------------------------------
+
+    @property
+    def schedules(self) -> SchedulesRepo:
+        """Schedules."""
+        return SchedulesRepo(self.s, self.clock)
+
+    def add_schedule(
+        self, /, telegram_user_id: str | int, ticker: str, scheduled_time: str, **kwargs: Any
+    ) -> int:
+        """Add a schedule, due each day at ``HH:MM`` (UTC); return its number.
+
+        Args:
+            telegram_user_id: whose it is.
+            ticker: what it is about.
+            scheduled_time: such as ``09:30``.
+            kwargs: ``period``, ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``,
+                ``list_type``, for the program that runs it.
+
+        Raises:
+            QueryError: the time is none, an option unknown, or the user has as many as are allowed.
+        """
+        config = {"ticker": ticker, "scheduled_time": scheduled_time, **checked_options(kwargs)}
+        return self.schedules.add(telegram_user_id, config).id
+
+    def add_json_schedule(
+        self,
+        telegram_user_id: str | int,
+        config_json: str | dict[str, Any],
+        *,
+        schedule_config: str | dict[str, Any] | None = None,
+    ) -> int:
+        """Add a schedule by its configuration, a JSON object; return its number.
+
+        It is due each day at its ``scheduled_time``, else at 09:00 UTC.
+
+        Raises:
+            QueryError: it is no JSON object, or as of :meth:`add_schedule`.
+        """
+        return self.schedules.add(telegram_user_id, config_json, schedule_config=schedule_config).id
+
+    def list_schedules(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
+        """Return the schedules of a user, by number.
+
+        Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``, ``scheduled_time`` (None:
+        not daily), ``created_at``, ``enabled``, ``active``, ``cron``, ``created``, ``period``, ``email``,
+        ``indicators``, ``interval``, ``provider``, ``schedule_type``, ``list_type``.
+        """
+        return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
+
+    def get_schedule(self, schedule_id: int) -> dict[str, Any] | None:
+        """Return a schedule as :meth:`list_schedules` does; None: there is none."""
+        row = JobsRepository(self.s).get_schedule(schedule_id)
+        return None if row is None else schedule_as_dict(row)
+
+    def get_schedule_by_id(self, schedule_id: int) -> dict[str, Any] | None:
+        """Return the same as :meth:`get_schedule`."""
+        return self.get_schedule(schedule_id)
+
+    def update_schedule(self, /, schedule_id: int, **values: Any) -> bool:
+        """Change a schedule; return whether there is one. Nothing changes where a field is unknown.
+
+        ``enabled``, ``cron``, ``ticker``, ``scheduled_time``, ``config_json``, ``schedule_config``, and the
+        options of :meth:`add_schedule`.
+        """
+        return self.schedules.update(schedule_id, values)
+
+    def delete_schedule(self, schedule_id: int) -> bool:
+        """Remove a schedule; return whether there was one. An alert is never removed."""
+        return self.schedules.delete(schedule_id)
+
+    def get_active_schedules(self) -> list[dict[str, Any]]:
+        """Return the schedules that are enabled, of all users, as :meth:`list_schedules` does."""
+        return [schedule_as_dict(row) for row in self.schedules.active()]
 
     # --- settings, feedback, audit -----------------------------------------------------------
 

@@ -15,7 +15,9 @@ from sqlalchemy.orm import Session
 from ...clock import Clock, SystemClock
 from ...singleton import Singleton
 from ..core.database import Database, get_database
+from ..repos.repo_jobs import JobsRepository
 from ..repos.repo_telegram import CommandAuditRepo, FeedbackRepo, SettingsRepo
+from ..repos.repo_trading import BotsRepo, MetricsRepo, PositionsRepo, TradeRepository, TradesRepo
 from ..repos.repo_users import UsersRepo, VerificationRepo
 from ..repos.telegram_repository import TelegramRepository
 
@@ -53,6 +55,11 @@ class ReposBundle:
         return VerificationRepo(self.s, self.clock)
 
     @cached_property
+    def jobs(self) -> JobsRepository:
+        """Schedules and runs."""
+        return JobsRepository(self.s, self.clock)
+
+    @cached_property
     def telegram_settings(self) -> SettingsRepo:
         """Settings."""
         return SettingsRepo(self.s, self.clock)
@@ -66,6 +73,31 @@ class ReposBundle:
     def telegram_audit(self) -> CommandAuditRepo:
         """The audit of commands."""
         return CommandAuditRepo(self.s, self.clock)
+
+    @cached_property
+    def bots(self) -> BotsRepo:
+        """Bots."""
+        return BotsRepo(self.s, self.clock)
+
+    @cached_property
+    def trades(self) -> TradesRepo:
+        """Trades."""
+        return TradesRepo(self.s, self.clock)
+
+    @cached_property
+    def positions(self) -> PositionsRepo:
+        """Positions."""
+        return PositionsRepo(self.s, self.clock)
+
+    @cached_property
+    def metrics(self) -> MetricsRepo:
+        """What bots achieve."""
+        return MetricsRepo(self.s, self.clock)
+
+    @cached_property
+    def trading(self) -> TradeRepository:
+        """All of trading."""
+        return TradeRepository(self.s, self.clock)
 
     @cached_property
     def telegram(self) -> TelegramRepository:
@@ -135,6 +167,12 @@ class DatabaseService:
         """Give a unit of the chat's records."""
         with self.uow() as repos:
             yield repos.telegram
+
+    @contextmanager
+    def get_trading_repo(self) -> Iterator[TradeRepository]:
+        """Give a unit of the records of trading."""
+        with self.uow() as repos:
+            yield repos.trading
 
     @contextmanager
     def unit(self, *, writes: bool) -> Iterator[ReposBundle]:

@@ -42,6 +42,24 @@ class TelegramService(BaseDBService):
     get_admin_user_ids = reading(_Logic.get_admin_user_ids)
     forget_user = writing(_Logic.forget_user, refused=False)
 
+    add_alert = writing(_Logic.add_alert)
+    add_indicator_alert = writing(_Logic.add_indicator_alert)
+    add_json_alert = writing(_Logic.add_json_alert)
+    list_alerts = reading(_Logic.list_alerts)
+    get_alert = reading(_Logic.get_alert, refused=None)
+    update_alert = writing(_Logic.update_alert, refused=False)
+    delete_alert = writing(_Logic.delete_alert, refused=False)
+    get_active_alerts = reading(_Logic.get_active_alerts)
+    list_active_alerts = reading(_Logic.list_active_alerts)
+    add_schedule = writing(_Logic.add_schedule)
+    add_json_schedule = writing(_Logic.add_json_schedule)
+    list_schedules = reading(_Logic.list_schedules)
+    get_schedule = reading(_Logic.get_schedule, refused=None)
+    get_schedule_by_id = reading(_Logic.get_schedule_by_id, refused=None)
+    update_schedule = writing(_Logic.update_schedule, refused=False)
+    delete_schedule = writing(_Logic.delete_schedule, refused=False)
+    get_active_schedules = reading(_Logic.get_active_schedules)
+
     get_setting = reading(_Logic.get_setting, refused=None)
     set_setting = writing(_Logic.set_setting)
     add_feedback = writing(_Logic.add_feedback)
@@ -75,6 +93,23 @@ set_user_daily_limit = telegram_service.set_user_daily_limit
 use_daily_limit = telegram_service.use_daily_limit
 get_admin_user_ids = telegram_service.get_admin_user_ids
 forget_user = telegram_service.forget_user
+add_alert = telegram_service.add_alert
+add_indicator_alert = telegram_service.add_indicator_alert
+add_json_alert = telegram_service.add_json_alert
+list_alerts = telegram_service.list_alerts
+get_alert = telegram_service.get_alert
+update_alert = telegram_service.update_alert
+delete_alert = telegram_service.delete_alert
+get_active_alerts = telegram_service.get_active_alerts
+list_active_alerts = telegram_service.list_active_alerts
+add_schedule = telegram_service.add_schedule
+add_json_schedule = telegram_service.add_json_schedule
+list_schedules = telegram_service.list_schedules
+get_schedule = telegram_service.get_schedule
+get_schedule_by_id = telegram_service.get_schedule_by_id
+update_schedule = telegram_service.update_schedule
+delete_schedule = telegram_service.delete_schedule
+get_active_schedules = telegram_service.get_active_schedules
 get_setting = telegram_service.get_setting
 set_setting = telegram_service.set_setting
 add_feedback = telegram_service.add_feedback

@@ -1,0 +1,262 @@
+"""Alerts and their deliveries in tables: what the job of alerts and the command keep them in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from ..clock import Clock
+from ..model.alert import (
+    Alert,
+    AlertRun,
+    AlertState,
+    Beat,
+    Delivery,
+    ListedAlert,
+    Outcome,
+    StoredAlert,
+    next_delivery,
+    overdue,
+)
+from ..model.instant import from_ms
+from .core.database import Database, get_database, locked
+from .models.model_jobs import Alert as AlertRow
+from .models.model_jobs import JobType, RunStatus, ScheduleRun
+from .models.model_users import AuthIdentity
+from .repos.repo_jobs import AlertsRepo
+from .repos.repo_telegram import SettingsRepo
+from .repos.rows import claim, plain
+
+__all__ = ["StoredAlerts", "alert_records"]
+
+_BEAT = "alerts.beat"
+_OPEN = (RunStatus.PENDING.value, RunStatus.RUNNING.value)
+_STATUS = {
+    "pending": RunStatus.PENDING,
+    "running": RunStatus.RUNNING,
+    "sent": RunStatus.COMPLETED,
+    "refused": RunStatus.FAILED,
+    "unknown": RunStatus.FAILED,
+}
+
+
+class StoredAlerts:
+    """An ``AlertBook`` of ``model.alert`` in a database. Thread-safe; each method is one unit.
+
+    Args:
+        database: where the tables are.
+        clock: tells the time.
+    """
+
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock
+
+    # --- alerts ------------------------------------------------------------------------------
+
+    def add_alert(
+        self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
+    ) -> Alert:
+        """Store a new alert.
+
+        Raises:
+            QueryError: it is none, or the recipient has as many as are allowed; nothing is stored.
+        """
+        with self._database.writing() as session:
+            alerts = AlertsRepo(session, self._clock)
+            row = alerts.add(recipient, dict(config), rearm=rearm, since_ms=since_ms)
+            return _alert(row, recipient)
+
+    def alerts(self, recipient: str) -> Sequence[ListedAlert]:
+        """Return all alerts of a recipient, by number."""
+        with self._database.reading() as session:
+            return [
+                ListedAlert(
+                    _alert(row, recipient),
+                    _state(row),
+                    row.enabled,
+                    row.task_params.get("reason", ""),
+                )
+                for row in AlertsRepo(session).of(recipient)
+            ]
+
+    def remove_alert(self, recipient: str, id: int) -> bool:
+        """Remove an alert of a recipient; return whether there was one."""
+        with self._database.writing() as session:
+            alerts = AlertsRepo(session)
+            is_own = id in {row.id for row in alerts.of(recipient)}
+            return is_own and alerts.delete(id)
+
+    def active_alerts(self) -> Sequence[StoredAlert]:
+        """Return the alerts that are enabled, by number."""
+        query = select(AlertRow, AuthIdentity.external_id).join(
+            AuthIdentity, AuthIdentity.user_id == AlertRow.user_id
+        )
+        active = AlertRow.job_type == JobType.ALERT.value, AlertRow.enabled.is_(True)
+        with self._database.reading() as session:
+            rows = session.execute(query.where(*active).order_by(AlertRow.id)).all()
+            return [StoredAlert(_alert(row, recipient), _state(row)) for row, recipient in rows]
+
+    def store(
+        self, alert: Alert, before: AlertState | None, after: AlertState, runs: Sequence[AlertRun]
+    ) -> bool:
+        """Store an evaluation, its state and claimed runs together; return whether it was still due.
+
+        It is not where another process has stored one meanwhile, or the alert was changed, disabled or
+        removed. A run whose key exists is left as it is.
+        """
+        with self._database.writing() as session:
+            row = AlertsRepo(session).lock(alert.id)
+            if row is None or not row.enabled or row.task_params["since_ms"] != alert.since_ms:
+                return False
+            state = _state(row)
+            serials = [None if one is None else one.serial for one in (state, before)]
+            if serials[0] != serials[1]:
+                return False
+            row.state_json = after.to_json()
+            row.enabled = after.phase != "done"
+            for run in runs:
+                _claim(session, row.user_id, run)
+            return True
+
+    # --- deliveries --------------------------------------------------------------------------
+
+    def take_delivery(
+        self, channels: Collection[str], now_ms: int, lease_ms: int
+    ) -> Delivery | None:
+        """Return the message to try now, whose attempt is stored; None where none is due."""
+        with self._database.writing() as session:
+            rows = [(row, _run(row)) for row in locked(session, _open_runs())]
+            runs = [run for _, run in rows if run.channel in channels]
+            delivery = next_delivery(runs, now_ms, lease_ms)
+            by_key = {run.key: row for row, run in rows}
+            for run in (*overdue(runs, now_ms), *(delivery.runs if delivery else ())):
+                _put(by_key[run.key], run, now_ms)
+            return delivery
+
+    def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
+        """Store how an attempt ended; of a recipient who has blocked us, alerts and runs end with it."""
+        own = {run.key for run in delivery.runs}
+        with self._database.writing() as session:
+            for row in locked(session, _open_runs()):
+                run = _run(row)
+                is_of_it = run.key in own and run.delivery.attempts == delivery.attempt
+                if is_of_it and run.delivery.status == "running":
+                    run = replace(run, delivery=run.delivery.settled(outcome, now_ms))
+                    _put(row, run, now_ms)
+                to = run.channel, run.recipient
+                is_to_blocked = outcome.is_blocked and to == (delivery.channel, delivery.recipient)
+                if is_to_blocked and run.delivery.is_open:
+                    refused = Outcome("refused", outcome.reason)
+                    _put(row, replace(run, delivery=run.delivery.settled(refused, now_ms)), now_ms)
+            if outcome.is_blocked:
+                self._pause(session, delivery, outcome.reason)
+
+    def _pause(self, session: Any, delivery: Delivery, reason: str) -> None:
+        alerts = AlertsRepo(session, self._clock)
+        for number in [row.id for row in alerts.active(delivery.recipient)]:
+            row = alerts.lock(number)
+            if row is not None and row.task_params["config"]["alert_action"] == delivery.channel:
+                row.enabled = False
+                row.task_params["reason"] = reason
+
+    def open_runs(self) -> Sequence[AlertRun]:
+        """Return the runs whose delivery has not ended, by bar."""
+        with self._database.reading() as session:
+            return [_run(row) for row in session.scalars(_open_runs())]
+
+    # --- the job -----------------------------------------------------------------------------
+
+    def beat(self, beat: Beat) -> None:
+        """Store that the job ran; an older beat never replaces a newer one."""
+
+        def newer(stored: str | None) -> str | None:
+            last = _beat(stored)
+            return stored if last is not None and last.at_ms > beat.at_ms else json.dumps(beat)
+
+        with self._database.writing() as session:
+            SettingsRepo(session).update(_BEAT, newer)
+
+    def last_beat(self) -> Beat | None:
+        """Return when the job ran last; None: never."""
+        with self._database.reading() as session:
+            row = SettingsRepo(session).get(_BEAT)
+            return _beat(None if row is None else row.value)
+
+
+def alert_records(*, make: bool = True) -> StoredAlerts | None:
+    """Return the alerts of the database that the environment names.
+
+    Args:
+        make: make its tables where there are none; else None is returned there.
+
+    Raises:
+        DatabaseError: it cannot be used.
+    """
+    database = get_database()
+    if not make and database.schema.state().name in ("empty", "foreign"):
+        return None
+    return StoredAlerts(database)
+
+
+def _alert(row: AlertRow, recipient: str) -> Alert:
+    params = plain(row.task_params)
+    return Alert.parse(
+        params["config"],
+        id=row.id,
+        recipient=recipient,
+        since_ms=params["since_ms"],
+        rearm=params["re_arm_config"],
+    )
+
+
+def _state(row: AlertRow) -> AlertState | None:
+    return None if row.state_json is None else AlertState.parse(plain(row.state_json))
+
+
+def _open_runs() -> Any:
+    own = ScheduleRun.job_type == JobType.ALERT.value, ScheduleRun.status.in_(_OPEN)
+    return select(ScheduleRun).where(*own).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
+
+
+def _claim(session: Any, user_id: int, run: AlertRun) -> None:
+    claim(
+        session,
+        ScheduleRun,
+        job_type=JobType.ALERT.value,
+        job_id=str(run.alert_id),
+        scheduled_for=_instant(run.bar_ms),
+        user_id=user_id,
+        status=_STATUS[run.delivery.status].value,
+        enqueued_at=_instant(max(event.at_ms for event in run.events)),
+        result=run.to_json(),
+    )
+
+
+def _run(row: ScheduleRun) -> AlertRun:
+    return AlertRun.parse(plain(row.result))
+
+
+def _put(row: ScheduleRun, run: AlertRun, now_ms: int) -> None:
+    row.result, row.status = run.to_json(), _STATUS[run.delivery.status].value
+    row.error = run.delivery.reason or None
+    if run.delivery.status == "running":
+        row.started_at = _instant(now_ms)
+    elif not run.delivery.is_open:
+        row.finished_at = _instant(now_ms)
+
+
+def _instant(ms: int) -> datetime:
+    return from_ms(ms).replace(tzinfo=UTC)
+
+
+def _beat(stored: str | None) -> Beat | None:
+    try:
+        return Beat(*map(int, json.loads(stored or "")))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,624 @@
+"""Alerts, schedules, and the runs of jobs.
+
+A run is claimed by the unique key of its row: of all units that insert it at a time one has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select
+
+from ...errors import QueryError
+from ...model.alert import LOCAL
+from ...model.alert import Alert as AlertValue
+from ...model.cron import Cron, daily
+from ...model.suggestion import did_you_mean
+from ..core.database import locked
+from ..core.texts import checked_text
+from ..models.model_jobs import (
+    Alert,
+    JobType,
+    RunStatus,
+    Schedule,
+    ScheduleCreate,
+    ScheduleRun,
+    ScheduleRunCreate,
+    ScheduleRunUpdate,
+    ScheduleUpdate,
+)
+from ..models.model_users import AuthIdentity
+from .repo_users import TELEGRAM, UsersRepo, checked_id
+from .rows import Repository, assign, claim, page, plain
+
+__all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
+
+_USUAL_TIME = "09:00"
+_OPTIONS = ("period", "email", "indicators", "interval", "provider", "schedule_type", "list_type")
+_STATUSES = tuple(RunStatus)
+_DONE = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+_CONFIG = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator", "value", "problem",
+           "alert_action", "expires")  # fmt: skip
+
+
+class AlertsRepo(Repository):
+    """Alerts of users; no schedule is ever among them."""
+
+    def add(
+        self,
+        recipient: str | int,
+        config: Any,
+        *,
+        email: bool | None = None,
+        status: str = "ARMED",
+        rearm: Any = None,
+        since_ms: int | None = None,
+    ) -> Alert:
+        """Add an alert; ``config`` as ``Alert.parse`` of ``model.alert`` reads it, or its JSON text.
+
+        Raises:
+            QueryError: it is no alert, or the user has as many as are allowed.
+        """
+        is_local = recipient == LOCAL
+        config, rearm = document(config, "an alert"), rearm and document(rearm, "re_arm_config")
+        if not is_local:
+            config.setdefault("alert_action", TELEGRAM)
+        now_ms = self.clock.now_ms() if since_ms is None else since_ms
+        alert = AlertValue.parse(config, id=0, recipient="", since_ms=now_ms, rearm=rearm)
+        users = UsersRepo(self.s, self.clock)
+        identity = users.lock_or_make(recipient, LOCAL if is_local else TELEGRAM)
+        own = select(func.count()).where(Alert.user_id == identity.user_id, Alert.enabled.is_(True))
+        _check_limit(identity, "max_alerts", self.s.scalars(own.select_from(Alert)).one())
+        now = self.now()
+        row = Alert(
+            user_id=identity.user_id,
+            name=str(alert)[:255],
+            job_type=JobType.ALERT.value,
+            target=alert.symbol,
+            task_params={
+                "config": alert.to_json(),
+                "email": _flag("email", config.get("email", False) if email is None else email),
+                "status": checked_text(status, 20, "status"),
+                "re_arm_config": None if alert.rearm is None else alert.rearm.to_json(),
+                "since_ms": now_ms,
+            },
+            created_at=now,
+            updated_at=now,
+        )
+        self.s.add(row)
+        self.s.flush()
+        return row
+
+    def get(self, alert_id: int) -> Alert | None:
+        """Return an alert, or None."""
+        return self.s.scalars(select(Alert).where(Alert.id == alert_id)).one_or_none()
+
+    def of(self, recipient: str | int, *, is_active: bool = False) -> list[Alert]:
+        """Return the alerts of a user, by number."""
+        query = _of_user(select(Alert), Alert.user_id, recipient).order_by(Alert.id)
+        return [*self.s.scalars(query.where(Alert.enabled.is_(True)) if is_active else query)]
+
+    def active(
+        self,
+        recipient: str | int | None = None,
+        *,
+        limit: int | None = None,
+        offset: int = 0,
+        older_first: bool = True,
+    ) -> list[Alert]:
+        """Return alerts that are enabled, by number."""
+        query = select(Alert).where(Alert.job_type == JobType.ALERT.value, Alert.enabled.is_(True))
+        if recipient is not None:
+            query = _of_user(query, Alert.user_id, recipient)
+        query = query.order_by(Alert.id if older_first else Alert.id.desc())
+        if limit is not None:
+            limit, offset = page(limit, offset)
+            query = query.limit(limit).offset(offset)
+        return [*self.s.scalars(query)]
+
+    def update(self, alert_id: int, values: Mapping[str, Any]) -> bool:
+        """Change an alert; return whether there is one.
+
+        ``enabled`` (``active``), ``email``, ``status``, ``re_arm_config``, ``config_json`` (the whole
+        configuration) or parts of it. A changed threshold, and an alert that is enabled again, begin anew:
+        bars that have closed by now do not fire it.
+
+        Raises:
+            QueryError: a field is unknown, or it would be no alert any more.
+        """
+        fields = dict(values)
+        known = ("enabled", "active", "email", "status", "re_arm_config", "config_json", *_CONFIG)
+        for name in fields:
+            if name not in known:
+                hint = f"{did_you_mean(name, known)}known: {', '.join(known)}"
+                raise QueryError(f"an alert has no {name!r:.80}", hint=hint)
+        row = self.lock(alert_id)
+        if row is None:
+            return False
+        params = plain(row.task_params)
+        enabled = _flag("enabled", fields.pop("enabled", fields.pop("active", row.enabled)))
+        if "email" in fields:
+            params["email"] = _flag("email", fields.pop("email"))
+        if "status" in fields:
+            params["status"] = checked_text(fields.pop("status"), 20, "status")
+        if fields or (enabled and not row.enabled):
+            config, now_ms = params["config"], self.clock.now_ms()
+            if "config_json" in fields:
+                config = document(fields.pop("config_json"), "an alert")
+                config.setdefault("alert_action", params["config"]["alert_action"])
+            rearm = fields.pop("re_arm_config", params["re_arm_config"])
+            rearm = None if rearm is None else document(rearm, "re_arm_config")
+            alert = AlertValue.parse(
+                config | fields, id=0, recipient="", since_ms=now_ms, rearm=rearm
+            )
+            params |= {"config": alert.to_json(), "since_ms": now_ms, "reason": ""}
+            params["re_arm_config"] = None if alert.rearm is None else alert.rearm.to_json()
+            row.name, row.target, row.state_json = str(alert)[:255], alert.symbol, None
+        row.task_params, row.enabled, row.updated_at = params, enabled, self.now()
+        return True
+
+    def delete(self, alert_id: int) -> bool:
+        """Remove an alert; return whether there was one. What has fired is still delivered."""
+        row = self.lock(alert_id)
+        if row is not None:
+            self.s.delete(row)
+        return row is not None
+
+    def lock(self, alert_id: int) -> Alert | None:
+        """Return an alert that no other unit changes until this one ends, or None."""
+        return locked(self.s, select(Alert).where(Alert.id == alert_id)).one_or_none()
+
+
+def alert_as_dict(row: Alert) -> dict[str, Any]:
+    """Return an alert as a program of a chat reads it."""
+    params = plain(row.task_params)
+    config = params["config"]
+    names = ("alert_type", "price", "condition", "indicator", "value", "timeframe", "alert_action",
+             "problem", "expires")  # fmt: skip
+    return {
+        "id": row.id,
+        "user_id": row.user_id,
+        "ticker": row.target,
+        "active": row.enabled,
+        "email": params["email"],
+        "status": params["status"],
+        "re_arm_config": params["re_arm_config"],
+        "reason": params.get("reason", ""),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        **{name: config[name] for name in names if name in config},
+    }
+
+
+# --- schedules of a chat -------------------------------------------------------------------------
+
+
+class SchedulesRepo(Repository):
+    """Schedules of users; no alert is ever among them."""
+
+    def add(
+        self, recipient: str | int, config: Any, *, schedule_config: Any = None, cron: str = ""
+    ) -> Schedule:
+        """Add a schedule, due each day at the ``scheduled_time`` of its configuration (09:00 UTC).
+
+        Raises:
+            QueryError: the configuration is no JSON object, the time none of a day, or the user has as many
+                as are allowed.
+        """
+        config = document(config, "a schedule")
+        extra = None if schedule_config is None else document(schedule_config, "schedule_config")
+        line = cron or daily(config.get("scheduled_time") or _USUAL_TIME)
+        users = UsersRepo(self.s, self.clock)
+        identity = users.lock_or_make(recipient)
+        own = select(func.count()).where(Schedule.user_id == identity.user_id)
+        _check_limit(identity, "max_schedules", self.s.scalars(own.select_from(Schedule)).one())
+        ticker = checked_text(config.get("ticker", ""), 255, "ticker")
+        create = ScheduleCreate(
+            f"{ticker} {line}".strip(),
+            JobType.SCREENER,
+            ticker,
+            line,
+            {"config": config, "schedule_config": extra},
+        )
+        return JobsRepository(self.s, self.clock).create_schedule(identity.user_id, create)
+
+    def of(self, recipient: str | int) -> list[Schedule]:
+        """Return the schedules of a user, by number."""
+        query = _of_user(select(Schedule), Schedule.user_id, recipient)
+        return [*self.s.scalars(query.order_by(Schedule.id))]
+
+    def active(self) -> list[Schedule]:
+        """Return the schedules that are enabled, by number."""
+        query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
+        return [*self.s.scalars(query)]
+
+    def update(self, schedule_id: int, values: Mapping[str, Any]) -> bool:
+        """Change a schedule; return whether there is one.
+
+        ``enabled`` (``active``), ``cron``, ``ticker``, ``scheduled_time``, ``config_json``,
+        ``schedule_config``, and options such as ``period``.
+
+        Raises:
+            QueryError: a field is unknown or its value none of its kind.
+        """
+        fields = dict(values)
+        jobs = JobsRepository(self.s, self.clock)
+        row = jobs.lock_schedule(schedule_id)
+        known = ("enabled", "active", "cron", "ticker", "scheduled_time", "config_json",
+                 "schedule_config", *_OPTIONS)  # fmt: skip
+        for name in fields:
+            if name not in known:
+                hint = f"{did_you_mean(name, known)}known: {', '.join(known)}"
+                raise QueryError(f"a schedule has no {name!r:.80}", hint=hint)
+        if row is None:
+            return False
+        params = plain(row.task_params)
+        enabled = fields.pop("enabled", fields.pop("active", None))
+        cron = fields.pop("cron", None)
+        extra = fields.pop("schedule_config", params.get("schedule_config"))
+        extra = None if extra is None else document(extra, "schedule_config")
+        if "config_json" in fields:
+            params["config"] = document(fields.pop("config_json"), "a schedule")
+            cron = cron or daily(params["config"].get("scheduled_time") or _USUAL_TIME)
+        if "scheduled_time" in fields:
+            cron = daily(fields["scheduled_time"])
+        config = params.get("config", {}) | fields
+        params |= {"config": config, "schedule_config": extra}
+        target = checked_text(config.get("ticker", row.target), 255, "ticker")
+        jobs.change(row, ScheduleUpdate(None, target, params, cron, enabled))
+        return True
+
+    def delete(self, schedule_id: int) -> bool:
+        """Remove a schedule; return whether there was one."""
+        return JobsRepository(self.s, self.clock).delete_schedule(schedule_id)
+
+
+def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a schedule.
+
+    Raises:
+        QueryError: one is unknown.
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            hint = f"{did_you_mean(name, _OPTIONS)}known: {', '.join(_OPTIONS)}"
+            raise QueryError(f"a schedule has no {name!r:.80}", hint=hint)
+    return dict(options)
+
+
+def schedule_as_dict(row: Schedule) -> dict[str, Any]:
+    """Return a schedule as a program of a chat reads it."""
+    params = plain(row.task_params)
+    config = params.get("config", {})
+    hour, minute = row.cron.split()[1], row.cron.split()[0]
+    is_daily = row.cron.endswith(" * * *") and (hour + minute).isdigit()
+    options = {name: config.get(name) for name in _OPTIONS}
+    return {
+        **options,
+        "id": row.id,
+        "user_id": row.user_id,
+        "name": row.name,
+        "job_type": row.job_type,
+        "ticker": row.target,
+        "config_json": json.dumps(config),
+        "schedule_config": params.get("schedule_config"),
+        "scheduled_time": f"{int(hour):02}:{int(minute):02}" if is_daily else None,
+        "created_at": row.created_at,
+        "created": row.created_at.isoformat(),
+        "enabled": row.enabled,
+        "active": row.enabled,
+        "cron": row.cron,
+        "email": bool(options["email"]),
+        "schedule_type": options["schedule_type"] or row.job_type,
+    }
+
+
+# --- jobs and runs -------------------------------------------------------------------------------
+
+
+class JobsRepository(Repository):
+    """Schedules and runs of jobs of any type but alerts, whose own are not seen here."""
+
+    def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
+        """Add a schedule, due next at the time that its cron line names.
+
+        Raises:
+            QueryError: the type is none, or that of alerts; name or target is empty; the cron line is none.
+        """
+        now = self.now()
+        row = Schedule(user_id=user_id, state_json=None, created_at=now, updated_at=now)
+        values = asdict(schedule_data) | {"job_type": _job_type(schedule_data.job_type)}
+        values["next_run_at"] = Cron.parse(schedule_data.cron).after(now)
+        assign(row, values)
+        _flag("enabled", row.enabled)
+        self.s.add(row)
+        self.s.flush()
+        return row
+
+    def get_schedule(self, schedule_id: int) -> Schedule | None:
+        """Return a schedule, or None."""
+        return self.s.scalars(select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
+
+    def list_schedules(
+        self,
+        user_id: int | None = None,
+        job_type: JobType | str | None = None,
+        enabled: bool | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[Schedule]:
+        """Return schedules, by number."""
+        limit, offset = page(limit, offset)
+        query = select(Schedule).order_by(Schedule.id).limit(limit).offset(offset)
+        if user_id is not None:
+            query = query.where(Schedule.user_id == user_id)
+        if job_type is not None:
+            query = query.where(Schedule.job_type == _job_type(job_type))
+        if enabled is not None:
+            query = query.where(Schedule.enabled.is_(enabled))
+        return [*self.s.scalars(query)]
+
+    def update_schedule(self, schedule_id: int, update_data: ScheduleUpdate) -> Schedule | None:
+        """Change a schedule and return it; None: there is none."""
+        row = self.lock_schedule(schedule_id)
+        if row is not None:
+            self.change(row, update_data)
+        return row
+
+    def change(self, row: Schedule, update_data: ScheduleUpdate) -> None:
+        """Change a locked schedule; with another cron line, or enabled again, it is due anew."""
+        values = {name: one for name, one in vars(update_data).items() if one is not None}
+        is_due_anew = "cron" in values or (
+            _flag("enabled", values.get("enabled", False)) and not row.enabled
+        )
+        assign(row, values)
+        if is_due_anew:
+            row.next_run_at = Cron.parse(row.cron).after(self.now())
+        row.updated_at = self.now()
+        self.s.flush()
+
+    def delete_schedule(self, schedule_id: int) -> bool:
+        """Remove a schedule; return whether there was one."""
+        row = self.lock_schedule(schedule_id)
+        if row is not None:
+            self.s.delete(row)
+        return row is not None
+
+    def lock_schedule(self, schedule_id: int) -> Schedule | None:
+        """Return a schedule that no other unit changes until this one ends, or None."""
+        return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
+
+    def get_pending_schedules(self) -> list[Schedule]:
+        """Return the schedules that are enabled and due, the longest due first."""
+        due = Schedule.enabled.is_(True), Schedule.next_run_at <= self.now()
+        return [*self.s.scalars(select(Schedule).where(*due).order_by(Schedule.next_run_at))]
+
+    def update_schedule_next_run(self, schedule_id: int) -> bool:
+        """Note that a schedule is due next after now, by its cron line; return whether there is one."""
+        row = self.lock_schedule(schedule_id)
+        if row is not None:
+            row.next_run_at = Cron.parse(row.cron).after(self.now())
+        return row is not None
+
+    def update_schedule_state(self, schedule_id: int, state: dict[str, Any]) -> bool:
+        """Store what a schedule's program remembers; return whether there is one."""
+        row = self.lock_schedule(schedule_id)
+        if row is not None:
+            row.state_json = document(state, "a state")
+        return row is not None
+
+    def get_schedule_state(self, schedule_id: int) -> dict[str, Any] | None:
+        """Return what a schedule's program remembers; None: there is no such schedule."""
+        row = self.get_schedule(schedule_id)
+        return None if row is None else plain(row.state_json or {})
+
+    def trigger_schedule(self, schedule_id: int) -> ScheduleRun | None:
+        """Add a run of a schedule that is due now; None: there is no such schedule, or it has that run."""
+        row = self.get_schedule(schedule_id)
+        if row is None:
+            return None
+        snapshot = {"name": row.name, "target": row.target, "task_params": plain(row.task_params)}
+        run = ScheduleRunCreate(row.job_type, self.now(), row.id, snapshot)
+        return self.create_run(row.user_id, run)
+
+    def create_run(self, user_id: int | None, run_data: ScheduleRunCreate) -> ScheduleRun | None:
+        """Claim a run by its row; None: another unit has claimed the same job at the same time.
+
+        Raises:
+            QueryError: the type is none, or that of alerts.
+        """
+        job_type, job_id = _job_type(run_data.job_type), run_data.job_id
+        values = {
+            "job_type": job_type,
+            "job_id": None if job_id is None else str(job_id),
+            "scheduled_for": run_data.scheduled_for,
+        }
+        rest = {"user_id": user_id, "status": RunStatus.PENDING.value, "enqueued_at": self.now()}
+        snapshot = document(run_data.job_snapshot, "a snapshot")
+        number = claim(self.s, ScheduleRun, **values, **rest, job_snapshot=snapshot)
+        return None if number is None else self.s.get_one(ScheduleRun, number)
+
+    def get_run(self, run_id: int) -> ScheduleRun | None:
+        """Return a run, or None."""
+        return self.s.scalars(_runs().where(ScheduleRun.id == run_id)).one_or_none()
+
+    def list_runs(
+        self,
+        user_id: int | None = None,
+        job_type: JobType | str | None = None,
+        status: RunStatus | str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> list[ScheduleRun]:
+        """Return runs, the newest first."""
+        limit, offset = page(limit, offset)
+        query = _filtered(user_id, job_type).order_by(ScheduleRun.id.desc())
+        if status is not None:
+            query = query.where(ScheduleRun.status == _status(status))
+        return [*self.s.scalars(query.limit(limit).offset(offset))]
+
+    def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
+        """Change a run and return it; None: there is none. A run that ends has the time of its end."""
+        row = self.lock_run(run_id)
+        if row is None:
+            return None
+        values = {name: one for name, one in vars(update_data).items() if one is not None}
+        if "status" in values:
+            values["status"] = _status(values["status"])
+            if values["status"] in _DONE and row.finished_at is None:
+                values.setdefault("finished_at", self.now())
+        assign(row, values)
+        self.s.flush()
+        return row
+
+    def claim_run(self, run_id: int, worker_id: str) -> ScheduleRun | None:
+        """Take a pending run for a worker, and return it; None: another one has it, or it has ended."""
+        row = self.lock_run(run_id)
+        if row is None or row.status != RunStatus.PENDING:
+            return None
+        row.status, row.started_at = RunStatus.RUNNING.value, self.now()
+        row.worker_id = worker_id
+        self.s.flush()
+        return row
+
+    def lock_run(self, run_id: int) -> ScheduleRun | None:
+        """Return a run that no other unit changes until this one ends, or None."""
+        return locked(self.s, _runs().where(ScheduleRun.id == run_id)).one_or_none()
+
+    def get_pending_runs(
+        self, job_type: JobType | str | None = None, limit: int = 10
+    ) -> list[ScheduleRun]:
+        """Return the runs that are pending and due, the longest due first."""
+        due = ScheduleRun.status == RunStatus.PENDING.value, ScheduleRun.scheduled_for <= self.now()
+        query = _filtered(None, job_type).where(*due).order_by(ScheduleRun.scheduled_for)
+        return [*self.s.scalars(query.limit(page(limit)[0]))]
+
+    def cancel_run(self, run_id: int) -> bool:
+        """Cancel a run that has not ended; return whether there was one."""
+        row = self.lock_run(run_id)
+        if row is None or row.status in _DONE:
+            return False
+        row.status, row.finished_at = RunStatus.CANCELLED.value, self.now()
+        return True
+
+    def get_run_statistics(
+        self, user_id: int | None = None, job_type: JobType | str | None = None, days: int = 30
+    ) -> dict[str, Any]:
+        """Return counts of the runs of the last days, by status, and the mean time of completed ones.
+
+        Keys: ``total_runs``, ``status_counts``, ``average_execution_time_seconds`` (None without completed
+        runs), ``period_days``.
+        """
+        since = self.now() - timedelta(days=_days(days))
+        rows = self.s.scalars(
+            _filtered(user_id, job_type).where(ScheduleRun.scheduled_for >= since)
+        ).all()
+        took = [
+            (row.finished_at - row.started_at).total_seconds()
+            for row in rows
+            if row.status == RunStatus.COMPLETED and row.started_at and row.finished_at
+        ]
+        return {
+            "total_runs": len(rows),
+            "status_counts": {
+                one.value: sum(row.status == one for row in rows) for one in _STATUSES
+            },
+            "average_execution_time_seconds": sum(took) / len(took) if took else None,
+            "period_days": days,
+        }
+
+    def cleanup_old_runs(self, days_to_keep: int = 90) -> int:
+        """Remove runs that ended and were due longer ago, of alerts too; return how many."""
+        before = self.now() - timedelta(days=_days(days_to_keep))
+        old = (
+            ScheduleRun.scheduled_for < before,
+            ScheduleRun.status.in_([one.value for one in _DONE]),
+        )
+        rows: Any = self.s.execute(delete(ScheduleRun).where(*old))
+        return int(rows.rowcount)
+
+
+def _runs() -> Select[ScheduleRun]:
+    return select(ScheduleRun).where(ScheduleRun.job_type != JobType.ALERT.value)
+
+
+def _filtered(user_id: int | None, job_type: JobType | str | None) -> Select[ScheduleRun]:
+    query = _runs()
+    if user_id is not None:
+        query = query.where(ScheduleRun.user_id == user_id)
+    return query if job_type is None else query.where(ScheduleRun.job_type == _job_type(job_type))
+
+
+def _of_user(query: Select[Any], column: Any, recipient: str | int) -> Select[Any]:
+    provider = LOCAL if recipient == LOCAL else TELEGRAM
+    own = select(AuthIdentity.user_id).where(
+        AuthIdentity.provider == provider, AuthIdentity.external_id == checked_id(recipient)
+    )
+    return query.where(column.in_(own))
+
+
+def _check_limit(identity: AuthIdentity, name: str, count: int) -> None:
+    limit = identity.metadata_json.get(name)
+    if limit is not None and count >= limit:
+        what = name.removeprefix("max_")
+        raise QueryError(
+            f"{limit} {what} are allowed, and there are {count}", hint="delete one first"
+        )
+
+
+def _job_type(value: JobType | str) -> str:
+    known = [one.value for one in JobType if one is not JobType.ALERT]
+    if value == JobType.ALERT:
+        raise QueryError("an alert is no schedule", hint="use the functions of alerts")
+    if value not in known:
+        raise QueryError(f"{value!r:.80} is no type of a job", hint=f"one of {', '.join(known)}")
+    return str(value)
+
+
+def _status(value: RunStatus | str) -> str:
+    if value not in _STATUSES:
+        hint = f"one of {', '.join(_STATUSES)}"
+        raise QueryError(f"{value!r:.80} is no status of a run", hint=hint)
+    return str(value)
+
+
+def _days(days: int) -> int:
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
+        raise QueryError(f"{days!r:.80} is no number of days from 1")
+    return days
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise QueryError(f"{name} {value!r:.80} is neither True nor False")
+    return value
+
+
+def document(value: Any, what: str) -> dict[str, Any]:
+    """Return a JSON object that is given as text or as a mapping.
+
+    Raises:
+        QueryError: it is none, or larger than 10,000 characters.
+    """
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        loaded = json.loads(checked_text(text, what=what), parse_constant=_no_number)
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise QueryError(f"{what} is no JSON: {exc!s:.200}") from exc
+    if not isinstance(loaded, dict):
+        raise QueryError(f"{what} must be a JSON object, not {loaded!r:.80}")
+    if "\\u0000" in json.dumps(loaded):
+        raise QueryError(f"{what} holds NUL")
+    return loaded
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")

@@ -1,0 +1,625 @@
+"""Bots, trades, positions and what bots achieve.
+
+Money and quantities come as ``Decimal``, whole number, text or float (with the digits of its ``repr``), and
+go as ``Decimal``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any
+
+from sqlalchemy import select
+
+from ...errors import BadTimeframeError, QueryError
+from ...model.position import ACTIONS, DIRECTIONS, PositionState, rounded
+from ...model.timeframe import Timeframe
+from ..core.database import locked
+from ..core.texts import key
+from ..models.model_trading import BotInstance, PerformanceMetric, Position, Trade
+from .rows import Repository, as_dict, assign, claim, exact, page
+
+__all__ = ["BotsRepo", "MetricsRepo", "PositionsRepo", "TradeRepository", "TradesRepo"]
+
+# Levels of a position's metadata that are prices, and so move with them.
+_LEVELS = ("stop", "stop_loss", "take_profit", "threshold")
+_CONFIGURATION: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["symbol", "timeframe"],
+    "properties": {
+        "symbol": {"type": "string", "minLength": 1, "maxLength": 20},
+        "timeframe": {"type": "string", "examples": ["15m", "1h", "1d"]},
+    },
+}
+
+
+class BotsRepo(Repository):
+    """Bots."""
+
+    def upsert_bot(self, bot: Mapping[str, Any]) -> BotInstance:
+        """Add a bot, or change the columns of one that exists; a new one needs ``config``.
+
+        Raises:
+            QueryError: a column is unknown or its value none of its kind.
+        """
+        values = dict(bot)
+        number = key(values.pop("id", None) or str(uuid.uuid4()))
+        config = values.get("config", {})
+        if not isinstance(config, dict):
+            raise QueryError("the config of a bot must be a mapping")
+        now = self.now()
+        claim(
+            self.s,
+            BotInstance,
+            id=number,
+            config=config,
+            status="stopped",
+            error_count=0,
+            created_at=now,
+            updated_at=now,
+        )
+        row = self.lock(number)
+        assert row is not None
+        assign(row, values | {"updated_at": now}, fixed={"id", "created_at"})
+        self.s.flush()
+        return row
+
+    def lock(self, bot_id: str | int) -> BotInstance | None:
+        """Return a bot that no other unit changes until this one ends, or None."""
+        own = BotInstance.id == key(bot_id)
+        return locked(self.s, select(BotInstance).where(own)).one_or_none()
+
+    def heartbeat(self, bot_id: str | int) -> None:
+        """Note that a bot runs; of an unknown one nothing."""
+        if row := self.lock(bot_id):
+            row.last_heartbeat = self.now()
+
+
+class TradesRepo(Repository):
+    """Trades, as they were executed."""
+
+    def add(self, trade: Mapping[str, Any]) -> Trade:
+        """Add a trade, by column.
+
+        Raises:
+            QueryError: a column is unknown, its value none of its kind; ``bot_id``, ``symbol`` or
+                ``trade_type`` is missing, or the key is taken.
+        """
+        row: Trade = _added(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
+        return row
+
+    def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
+        """Set columns of a trade that ends; return whether there is one.
+
+        Without ``status`` and ``exit_time`` it is closed, now.
+
+        Raises:
+            QueryError: a column is unknown, or its value none of its kind.
+        """
+        own = Trade.id == key(trade_id)
+        row = locked(self.s, select(Trade).where(own)).one_or_none()
+        if row is None:
+            return False
+        now = self.now()
+        values = {"status": "closed", "exit_time": now} | fields
+        assign(row, values | {"updated_at": now}, fixed={"id", "bot_id", "created_at"})
+        self.s.flush()
+        return True
+
+    def open_trades(self, symbol: str | None = None) -> list[Trade]:
+        """Return the trades that are open, by their begin."""
+        query = select(Trade).where(Trade.status == "open").order_by(Trade.created_at, Trade.id)
+        return [*self.s.scalars(query if symbol is None else query.where(Trade.symbol == symbol))]
+
+    def pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
+        """Return ``net_pnl`` and ``n_trades`` of the trades that are closed."""
+        query = select(Trade.net_pnl).where(Trade.status == "closed")
+        if bot_id is not None:
+            query = query.where(Trade.bot_id == key(bot_id))
+        # Not in SQL: texts of SQLite would be summed as floats.
+        values = self.s.scalars(query).all()
+        total = sum((Fraction(value) for value in values if value is not None), Fraction(0))
+        return {"net_pnl": rounded(total), "n_trades": len(values)}
+
+
+class PositionsRepo(Repository):
+    """Positions, exact to the last digit."""
+
+    def ensure_open(
+        self,
+        *,
+        bot_id: str | int,
+        trade_type: str,
+        symbol: str,
+        direction: str,
+        opened_at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Position:
+        """Return the open position of a bot, type of trade and symbol; it is made if there is none.
+
+        Raises:
+            QueryError: the direction is not ``long`` or ``short``, or that of the open one is the other.
+        """
+        if direction not in DIRECTIONS:
+            raise QueryError(f"direction {direction!r:.80} is not {' or '.join(DIRECTIONS)}")
+        own = {"bot_id": key(bot_id), "trade_type": trade_type, "symbol": symbol}
+        claim(
+            self.s,
+            Position,
+            id=str(uuid.uuid4()),
+            **own,
+            direction=direction,
+            opened_at=opened_at or self.now(),
+            qty_open=Decimal(0),
+            realized_pnl=Decimal(0),
+            cash=Decimal(0),
+            status="open",
+            actions={},
+            extra_metadata=None if metadata is None else dict(metadata),
+        )
+        query = select(Position).filter_by(**own, status="open")
+        row = locked(self.s, query).one()
+        if row.direction != direction:
+            raise QueryError(
+                f"the open position of {symbol} is {row.direction}", hint="close it first"
+            )
+        return row
+
+    def open_positions(
+        self, *, bot_id: str | int | None = None, symbol: str | None = None
+    ) -> list[Position]:
+        """Return the positions that are open, by their begin."""
+        query = select(Position).where(Position.status == "open")
+        if bot_id is not None:
+            query = query.where(Position.bot_id == key(bot_id))
+        if symbol is not None:
+            query = query.where(Position.symbol == symbol)
+        return [*self.s.scalars(query.order_by(Position.opened_at, Position.id))]
+
+    def apply_fill(
+        self,
+        *,
+        position_id: str | int,
+        action: str,
+        qty: Any,
+        price: Any,
+        ts: datetime | None = None,
+        close_when_flat: bool = True,
+    ) -> Position:
+        """Add or reduce by a fill; at 0 the position is closed unless ``close_when_flat`` is False.
+
+        Raises:
+            QueryError: there is no such open position, a number is none or not above 0, the action is not
+                ``buy`` or ``sell``, or it reduces by more than is open.
+        """
+        verb = action.lower() if isinstance(action, str) else action
+        if verb not in ACTIONS:
+            raise QueryError(f"action {action!r:.80} is not {' or '.join(ACTIONS)}")
+        quantity = exact(qty, "quantity", is_above_0=True)
+        paid = exact(price, "price", is_above_0=True)
+        row = self._locked(position_id)
+        if row.status != "open":
+            raise QueryError(f"the position {position_id} is {row.status}")
+        _store(row, _state(row).filled(verb, quantity, paid))
+        moment = ts or self.now()
+        row.filled_at = moment if row.filled_at is None else max(row.filled_at, _aware(moment))
+        if row.qty_open == 0 and close_when_flat:
+            row.status, row.closed_at = "closed", moment
+        self.s.flush()
+        return row
+
+    def close_if_flat(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
+        """Close a position of which nothing is open; else leave it."""
+        row = self._locked(position_id)
+        if row.qty_open == 0 and row.status != "closed":
+            row.status, row.closed_at = "closed", ts or self.now()
+        self.s.flush()
+        return row
+
+    def mark_closed(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
+        """Close a position without a fill; what was open is given up, and what was realized stays."""
+        row = self._locked(position_id)
+        if row.status != "closed":
+            state = _state(row)
+            _store(row, PositionState(state.direction, cash=rounded(state.realized)))
+            row.status, row.closed_at = "closed", ts or self.now()
+        self.s.flush()
+        return row
+
+    def apply_action(
+        self,
+        symbol: str,
+        ex_date: date,
+        action_type: str,
+        *,
+        ratio: Any = None,
+        amount: Any = None,
+    ) -> list[dict[str, Any]]:
+        """Apply a split or a dividend to the open positions of a symbol, each once; return what changed.
+
+        Positions that were opened before ``ex_date`` change. A split multiplies the quantity by ``ratio``
+        (new shares for one) and divides prices by it; a dividend lowers prices by ``amount`` a share, and
+        counts as cash. Prices are the mean price, and ``stop``, ``stop_loss``, ``take_profit`` and
+        ``threshold`` of the metadata. Trades stay as they were executed.
+
+        Returns:
+            Of each position that changed: ``position_id``, ``text`` (a sentence), and ``before`` and
+            ``after`` of what changed.
+
+        Raises:
+            QueryError: it is neither, a number is none or not above 0, ``ex_date`` lies ahead, a level would
+                fall to 0, or a position had a fill since ``ex_date``: nothing changes.
+        """
+        if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
+            raise QueryError(f"ex_date {ex_date!r:.80} is no date")
+        if ex_date > self.now().date():
+            raise QueryError(f"{ex_date} lies ahead", hint="apply it on its day")
+        if action_type == "split":
+            by: Fraction | Decimal = _ratio(ratio)
+        elif action_type == "dividend":
+            by = exact(amount, "amount", is_above_0=True)
+        else:
+            raise QueryError(f"{action_type!r:.80} is neither split nor dividend")
+        name, changes = f"{ex_date} {action_type}", []
+        begin = datetime(ex_date.year, ex_date.month, ex_date.day, tzinfo=UTC)
+        query = select(Position).where(Position.status == "open", Position.symbol == symbol)
+        for row in locked(self.s, query.order_by(Position.id)):
+            if row.opened_at >= begin or name in row.actions or row.qty_open == 0:
+                continue
+            if row.filled_at is not None and row.filled_at >= begin:
+                raise QueryError(
+                    f"the position {row.id} of {symbol} had a fill since {ex_date}",
+                    hint="apply actions before the fills of their day",
+                )
+            changes.append(_change(row, name, by))
+        self.s.flush()
+        return changes
+
+    @staticmethod
+    def unrealized_pnl(p: Position, *, mark_price: Any) -> Decimal:
+        """Return what would be earned at a price, rounded at 18 places."""
+        return rounded(_unrealized(_state(p), mark_price))
+
+    @staticmethod
+    def total_pnl(p: Position, *, mark_price: Any = None) -> Decimal:
+        """Return what was earned, and with a price what would be."""
+        state = _state(p)
+        open_ = Fraction(0) if mark_price is None else _unrealized(state, mark_price)
+        return rounded(state.realized + open_)
+
+    def _locked(self, position_id: str | int) -> Position:
+        own = Position.id == key(position_id)
+        row = locked(self.s, select(Position).where(own)).one_or_none()
+        if row is None:
+            raise QueryError(f"there is no position {position_id!r:.80}")
+        return row
+
+
+class MetricsRepo(Repository):
+    """What bots achieve."""
+
+    def add(self, metric: Mapping[str, Any]) -> PerformanceMetric:
+        """Add metrics, by column; ``bot_id`` and ``metrics`` are needed.
+
+        Raises:
+            QueryError: a column is unknown or missing, or its value none of its kind.
+        """
+        values = {"calculated_at": self.now(), **metric}
+        row: PerformanceMetric = _added(self, PerformanceMetric, values, ("bot_id", "metrics"))
+        return row
+
+    def latest_for_bot(self, bot_id: str | int, limit: int = 20) -> list[PerformanceMetric]:
+        """Return the metrics of a bot, those calculated last first."""
+        table = PerformanceMetric
+        query = select(table).where(table.bot_id == key(bot_id)).limit(page(limit)[0])
+        return [*self.s.scalars(query.order_by(table.calculated_at.desc(), table.id))]
+
+
+class TradeRepository(Repository):
+    """The functions of :mod:`~src.data.db.services.trading_service`, in the unit of a session.
+
+    Answers are plain dicts, by column; money is ``Decimal``, instants are aware, in UTC.
+    """
+
+    @property
+    def bots(self) -> BotsRepo:
+        """Bots."""
+        return BotsRepo(self.s, self.clock)
+
+    @property
+    def trades(self) -> TradesRepo:
+        """Trades."""
+        return TradesRepo(self.s, self.clock)
+
+    @property
+    def positions(self) -> PositionsRepo:
+        """Positions."""
+        return PositionsRepo(self.s, self.clock)
+
+    @property
+    def metrics(self) -> MetricsRepo:
+        """What bots achieve."""
+        return MetricsRepo(self.s, self.clock)
+
+    def upsert_bot(self, bot: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a bot, or change the columns of one that exists, and return it."""
+        return as_dict(self.bots.upsert_bot(bot))
+
+    def heartbeat(self, bot_id: str | int) -> None:
+        """Note that a bot runs."""
+        self.bots.heartbeat(bot_id)
+
+    def get_bot_by_id(self, bot_id: str | int) -> dict[str, Any] | None:
+        """Return a bot; None: there is none."""
+        row = self.s.get(BotInstance, key(bot_id))
+        return None if row is None else as_dict(row)
+
+    def get_enabled_bots(self, user_id: int | None = None) -> list[dict[str, Any]]:
+        """Return the bots whose status is not ``disabled``."""
+        return self._bots(BotInstance.status != "disabled", user_id)
+
+    def get_bots_by_status(self, status: str, user_id: int | None = None) -> list[dict[str, Any]]:
+        """Return the bots of a status."""
+        return self._bots(BotInstance.status == status, user_id)
+
+    def _bots(self, condition: Any, user_id: int | None) -> list[dict[str, Any]]:
+        query = (
+            select(BotInstance).where(condition).order_by(BotInstance.created_at, BotInstance.id)
+        )
+        if user_id is not None:
+            query = query.where(BotInstance.user_id == user_id)
+        return [as_dict(row) for row in self.s.scalars(query)]
+
+    def update_bot_status(
+        self,
+        bot_id: str | int,
+        status: str,
+        error_message: str | None = None,
+        started_at: datetime | None = None,
+    ) -> bool:
+        """Set the status of a bot; return whether there is one.
+
+        With an ``error_message`` its errors are counted, and the last one is in ``extra_metadata``.
+        """
+        row = self.bots.lock(bot_id)
+        if row is None:
+            return False
+        now = self.now()
+        row.status, row.updated_at = status, now
+        row.started_at = started_at or (now if status == "running" else row.started_at)
+        if error_message is not None:
+            row.error_count += 1
+            last = {"last_error": error_message, "last_error_time": now.isoformat()}
+            row.extra_metadata = (row.extra_metadata or {}) | last
+        return True
+
+    def update_bot_performance(
+        self, bot_id: str | int, current_balance: Any = None, total_pnl: Any = None
+    ) -> bool:
+        """Set what is given; return whether there is such a bot."""
+        row = self.bots.lock(bot_id)
+        if row is None:
+            return False
+        values = {"current_balance": current_balance, "total_pnl": total_pnl}
+        given = {name: value for name, value in values.items() if value is not None}
+        assign(row, given | {"updated_at": self.now()})
+        return True
+
+    def add_trade(self, trade: Mapping[str, Any]) -> dict[str, Any]:
+        """Add a trade, by column, and return it."""
+        return as_dict(self.trades.add(trade))
+
+    def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
+        """Set columns of a trade that ends; return whether there is one."""
+        return self.trades.close_trade(trade_id, **fields)
+
+    def get_open_trades(self, symbol: str | None = None) -> list[dict[str, Any]]:
+        """Return the trades that are open."""
+        return [as_dict(row) for row in self.trades.open_trades(symbol)]
+
+    def get_pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
+        """Return ``net_pnl`` and ``n_trades`` of the trades that are closed."""
+        return self.trades.pnl_summary(bot_id)
+
+    def ensure_open_position(
+        self,
+        *,
+        bot_id: str | int,
+        trade_type: str,
+        symbol: str,
+        direction: str,
+        opened_at: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the open position of a bot, type of trade and symbol; it is made if there is none."""
+        row = self.positions.ensure_open(
+            bot_id=bot_id,
+            trade_type=trade_type,
+            symbol=symbol,
+            direction=direction,
+            opened_at=opened_at,
+            metadata=metadata,
+        )
+        return _position(row)
+
+    def apply_fill(
+        self,
+        position_id: str | int,
+        *,
+        action: str,
+        qty: Any,
+        price: Any,
+        ts: datetime | None = None,
+        close_when_flat: bool = True,
+    ) -> dict[str, Any]:
+        """Add or reduce by a fill, as :meth:`PositionsRepo.apply_fill` says."""
+        row = self.positions.apply_fill(
+            position_id=position_id,
+            action=action,
+            qty=qty,
+            price=price,
+            ts=ts,
+            close_when_flat=close_when_flat,
+        )
+        return _position(row)
+
+    def apply_action(
+        self,
+        symbol: str,
+        ex_date: date,
+        action_type: str,
+        *,
+        ratio: Any = None,
+        amount: Any = None,
+    ) -> list[dict[str, Any]]:
+        """Apply a split or a dividend, as :meth:`PositionsRepo.apply_action` says."""
+        positions = self.positions
+        return positions.apply_action(symbol, ex_date, action_type, ratio=ratio, amount=amount)
+
+    def close_if_flat(self, position_id: str | int, ts: datetime | None = None) -> dict[str, Any]:
+        """Close a position of which nothing is open; else leave it."""
+        return _position(self.positions.close_if_flat(position_id=position_id, ts=ts))
+
+    def mark_closed(self, position_id: str | int, ts: datetime | None = None) -> dict[str, Any]:
+        """Close a position without a fill."""
+        return _position(self.positions.mark_closed(position_id=position_id, ts=ts))
+
+    def get_open_positions(
+        self, *, bot_id: str | int | None = None, symbol: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the positions that are open."""
+        rows = self.positions.open_positions(bot_id=bot_id, symbol=symbol)
+        return [_position(row) for row in rows]
+
+    def add_metric(self, metric: Mapping[str, Any]) -> dict[str, Any]:
+        """Add metrics of a bot, by column, and return them."""
+        return as_dict(self.metrics.add(metric))
+
+    def latest_metrics(self, bot_id: str | int, limit: int = 20) -> list[dict[str, Any]]:
+        """Return the metrics of a bot, those calculated last first."""
+        return [as_dict(row) for row in self.metrics.latest_for_bot(bot_id, limit)]
+
+    def validate_bot_configuration(self, bot_id: str | int) -> tuple[bool, list[str], list[str]]:
+        """Return whether the ``config`` of a bot is valid, its errors and its warnings."""
+        bot = self.get_bot_by_id(bot_id)
+        if bot is None:
+            return False, [f"Bot with ID {bot_id} not found"], []
+        return _validated(bot["config"])
+
+    def validate_all_bot_configurations(
+        self, user_id: int | None = None
+    ) -> dict[Any, tuple[bool, list[str], list[str]]]:
+        """Return the same of all bots that are not disabled, by key."""
+        return {bot["id"]: _validated(bot["config"]) for bot in self.get_enabled_bots(user_id)}
+
+
+def bot_configuration_schema() -> dict[str, Any]:
+    """Return the JSON schema that the ``config`` of a bot is checked by; other keys are its program's."""
+    return {**_CONFIGURATION}
+
+
+def _validated(config: Mapping[str, Any]) -> tuple[bool, list[str], list[str]]:
+    errors = [f"{name} is missing" for name in _CONFIGURATION["required"] if name not in config]
+    symbol = config.get("symbol", "-")
+    if not isinstance(symbol, str) or not 0 < len(symbol) <= 20:
+        errors.append(f"symbol {symbol!r:.80} is no text of 1 to 20 characters")
+    try:
+        Timeframe.parse(config.get("timeframe", "1d"))
+    except (BadTimeframeError, TypeError) as error:
+        errors.append(f"timeframe: {error}")
+    return not errors, errors, []
+
+
+def _added(repo: Repository, model: Any, values: Mapping[str, Any], needed: tuple[str, ...]) -> Any:
+    for name in needed:
+        if values.get(name) is None:
+            raise QueryError(f"{model.__name__} has no {name}")
+    now = repo.now()
+    number = key(values.get("id") or str(uuid.uuid4()))
+    if repo.s.get(model, number) is not None:
+        raise QueryError(f"there is a {model.__name__} {number!r} already")
+    row = model(id=number, created_at=now)
+    if hasattr(model, "updated_at"):
+        row.updated_at = now
+    assign(row, {name: value for name, value in values.items() if name != "id"})
+    repo.s.add(row)
+    repo.s.flush()
+    return row
+
+
+def _position(row: Position) -> dict[str, Any]:
+    return as_dict(row, "exact_price", "cash")
+
+
+def _state(row: Position) -> PositionState:
+    """Return the exact state of a row; its fraction is in hexadecimal, whose length is not limited."""
+    price = None
+    if row.exact_price is not None:
+        above, _, below = row.exact_price.partition("/")
+        price = Fraction(int(above, 16), int(below, 16))
+    return PositionState(
+        "long" if row.direction == "long" else "short", row.qty_open, price, row.cash
+    )
+
+
+def _store(row: Position, state: PositionState) -> None:
+    price = state.price
+    row.exact_price = None if price is None else f"{price.numerator:x}/{price.denominator:x}"
+    row.avg_price = None if price is None else rounded(price)
+    row.qty_open, row.cash = state.quantity, state.cash
+    row.realized_pnl = rounded(state.realized)
+
+
+def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
+    if state.price is None:
+        return Fraction(0)
+    change = Fraction(exact(mark_price, "mark_price")) - state.price
+    quantity = Fraction(state.quantity)
+    return change * quantity if state.direction == "long" else -change * quantity
+
+
+def _change(row: Position, name: str, by: Fraction | Decimal) -> dict[str, Any]:
+    """Change a position by a split or a dividend, and tell what has changed."""
+    is_split = isinstance(by, Fraction)
+    state, levels = _state(row), dict(row.extra_metadata or {})
+    before = {"qty_open": row.qty_open, "avg_price": row.avg_price}
+    before |= {one: levels[one] for one in _LEVELS if levels.get(one) is not None}
+    for one in _LEVELS:
+        if levels.get(one) is None:
+            continue
+        level = Fraction(exact(levels[one], one))
+        moved = level / by if isinstance(by, Fraction) else level - Fraction(by)
+        if moved <= 0:
+            raise QueryError(f"{one} {levels[one]} of the position {row.id} would fall to {moved}")
+        # JSON has no decimals: a text keeps all digits, a number stays one.
+        value = rounded(moved)
+        levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
+    _store(row, state.split(by) if isinstance(by, Fraction) else state.dividend(by))
+    if row.extra_metadata is not None:
+        row.extra_metadata = levels
+    after = {"qty_open": row.qty_open, "avg_price": row.avg_price}
+    after |= {one: levels[one] for one in _LEVELS if one in before}
+    words = ", ".join(f"{one} {before[one]} to {after[one]}" for one in before)
+    text = f"{row.symbol}: {name} by {by}{'' if is_split else ' a share'}: {words}"
+    row.actions[name] = text
+    return {"position_id": row.id, "text": text, "before": before, "after": after}
+
+
+def _ratio(ratio: Any) -> Fraction:
+    try:
+        if isinstance(ratio, bool) or not isinstance(ratio, Fraction | Decimal | int | str | float):
+            raise ValueError
+        value = Fraction(str(ratio) if isinstance(ratio, float) else ratio)
+    except (ValueError, ArithmeticError, InvalidOperation) as exc:
+        raise QueryError(f"ratio {ratio!r:.80} is no number", hint="such as 4, or 1/10") from exc
+    if value <= 0 or len(str(value)) > 1_000:
+        raise QueryError(f"ratio {ratio!r:.80} is not above 0")
+    return value
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

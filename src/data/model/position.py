@@ -1,0 +1,95 @@
+"""Positions by their fills, exact: fractions inside, decimals where it is answered. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
+from typing import Literal, get_args
+
+from ..errors import QueryError
+
+__all__ = ["ACTIONS", "DIRECTIONS", "PositionState", "rounded"]
+
+Direction = Literal["long", "short"]
+Action = Literal["buy", "sell"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+ACTIONS: tuple[Action, ...] = get_args(Action)
+# Of what is answered, such as a third; a quantity after a split has as many.
+PLACES = 18
+_WIDE = Context(prec=2_100)
+
+
+@dataclass(frozen=True)
+class PositionState:
+    """What is open, and what it has brought in.
+
+    Attributes:
+        direction: ``long`` or ``short``.
+        quantity: what is open, never below 0.
+        price: the mean price of what is open, exact; None: nothing is.
+        cash: what all fills have brought in, less what they cost.
+    """
+
+    direction: Direction
+    quantity: Decimal = Decimal(0)
+    price: Fraction | None = None
+    cash: Decimal = Decimal(0)
+
+    @property
+    def realized(self) -> Fraction:
+        """What was earned by what is no longer open."""
+        if self.price is None:
+            return Fraction(self.cash)
+        cost = self.price * Fraction(self.quantity)
+        return Fraction(self.cash) + (cost if self.direction == "long" else -cost)
+
+    def filled(self, action: Action, quantity: Decimal, price: Decimal) -> PositionState:
+        """Return it after a fill.
+
+        Raises:
+            QueryError: it would reduce by more than is open.
+        """
+        value = _WIDE.multiply(quantity, price)
+        cash = _WIDE.subtract(self.cash, value) if action == "buy" else _WIDE.add(self.cash, value)
+        if (action == "buy") == (self.direction == "long"):
+            total = _WIDE.add(self.quantity, quantity)
+            own = (self.price or Fraction(0)) * Fraction(self.quantity)
+            mean = (own + Fraction(value)) / Fraction(total)
+            return replace(self, quantity=total, price=mean, cash=cash)
+        if quantity > self.quantity:
+            raise QueryError(
+                f"a {action} of {quantity} reduces a {self.direction} position of {self.quantity}",
+                hint="close it with at most what is open",
+            )
+        left = _WIDE.subtract(self.quantity, quantity)
+        return replace(self, quantity=left, price=self.price if left else None, cash=cash)
+
+    def split(self, ratio: Fraction) -> PositionState:
+        """Return it after a split into ``ratio`` shares for one; what it has cost stays the same."""
+        if self.price is None:
+            return self
+        quantity = rounded(Fraction(self.quantity) * ratio)
+        if quantity <= 0:
+            raise QueryError(f"a split by {ratio} leaves nothing of {self.quantity}")
+        cost = self.price * Fraction(self.quantity)
+        return replace(self, quantity=quantity, price=cost / Fraction(quantity))
+
+    def dividend(self, amount: Decimal) -> PositionState:
+        """Return it after a dividend a share, which lowers the mean price; what was earned stays."""
+        if self.price is None:
+            return self
+        value = _WIDE.multiply(self.quantity, amount)
+        add = _WIDE.add if self.direction == "long" else _WIDE.subtract
+        return replace(self, price=self.price - Fraction(amount), cash=add(self.cash, value))
+
+
+def rounded(value: Fraction) -> Decimal:
+    """Return it as a decimal, rounded half to even at 18 places where it has more."""
+    scaled = value * 10**PLACES
+    whole = round(scaled)
+    return (
+        Decimal(whole)
+        .scaleb(-PLACES, _WIDE)
+        .normalize(Context(prec=2_100, rounding=ROUND_HALF_EVEN))
+    )

@@ -1,0 +1,427 @@
+"""Alerts, schedules, runs and deliveries: on both engines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.db.alert_records import StoredAlerts, alert_records
+from src.data.db.core.database import Database
+from src.data.db.models.model_jobs import (
+    JobType,
+    RunStatus,
+    ScheduleCreate,
+    ScheduleRunCreate,
+    ScheduleRunUpdate,
+    ScheduleUpdate,
+)
+from src.data.db.services.jobs_service import JobsService
+from src.data.db.services.telegram_service import TelegramService
+from src.data.errors import QueryError
+from src.data.model.alert import AlertEvent, AlertRun, AlertState, Beat, Outcome
+from src.data.model.cron import Cron
+
+NOW = 1_790_000_000
+NOW_MS = NOW * 1000
+MOMENT = datetime.fromtimestamp(NOW, UTC)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest.fixture
+def db(database: Database, clock: ManualClock) -> TelegramService:
+    return TelegramService.of(database, clock)
+
+
+@pytest.fixture
+def jobs(database: Database, clock: ManualClock) -> JobsService:
+    return JobsService.of(database, clock)
+
+
+@pytest.fixture
+def records(database: Database, clock: ManualClock) -> StoredAlerts:
+    return StoredAlerts(database, clock)
+
+
+# --- alerts of a chat ----------------------------------------------------------------------------
+
+
+def test_alerts_are_listed_as_they_were_made(db: TelegramService) -> None:
+    price = db.add_alert("7", "AAPL", 250, "above", email=True)
+    indicator = db.add_indicator_alert("7", "BTCUSDT", "rsi(14)", "below", 30, timeframe="1h")
+    db.add_alert("8", "MSFT", 400.5, "below")
+    first, second = db.list_alerts("7")
+    named = {"id": price, "ticker": "AAPL", "active": True, "email": True, "status": "ARMED",
+             "alert_type": "price", "price": 250.0, "condition": "above"}  # fmt: skip
+    assert named.items() <= first.items()
+    assert first["created_at"] == first["updated_at"] == MOMENT
+    named = {"id": indicator, "alert_type": "indicator", "indicator": "rsi(14)", "value": 30.0,
+             "timeframe": "1h", "alert_action": "telegram", "email": False}  # fmt: skip
+    assert named.items() <= second.items()
+    assert db.get_alert(price) == first
+    assert db.get_alert(99) is None
+    assert len(db.get_active_alerts()) == 3
+    newest = db.list_active_alerts(limit=2)
+    assert [one["ticker"] for one in newest] == ["MSFT", "BTCUSDT"]
+    assert [one["id"] for one in db.list_active_alerts("7", older_first=True)] == [price, indicator]
+
+
+BAD_ALERTS: list[tuple[Any, ...]] = [
+    ("AAPL", 250, "abvoe"), ("AAPL", float("nan"), "above"), ("AAPL", float("inf"), "above"),
+    ("AAPL", 0, "above"), ("AAPL", -1, "above"), ("", 1, "above"), ("A\0B", 1, "above"),
+    ("A" * 10_000, 1, "above"), (None, 1, "above"), ("AAPL", True, "above"), ("\u202eA", 1, "above"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", BAD_ALERTS)
+def test_an_alert_that_is_none_is_refused(db: TelegramService, arguments: Any) -> None:
+    with pytest.raises(QueryError):
+        db.add_alert("7", *arguments)
+    assert db.list_users() == [], "not even the user is made"
+
+
+@pytest.mark.parametrize(
+    "config", ["[]", "nonsense", '{"ticker": "AAPL"}', '{"ticker": "AAPL", "price": NaN}', 7,
+               '{"ticker": "AAPL", "price": 1, "condition": "above", "colour": 1}']
+)  # fmt: skip
+def test_json_that_is_no_alert_is_refused(db: TelegramService, config: Any) -> None:
+    with pytest.raises(QueryError):
+        db.add_json_alert("7", config)
+    with pytest.raises(QueryError):
+        db.add_json_alert(
+            "7", {"ticker": "A", "price": 1, "condition": "above"}, re_arm_config="[]"
+        )
+
+
+def test_all_fields_of_an_alert_change(
+    db: TelegramService, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = db.add_alert("7", "AAPL", 250, "above")
+    assert (
+        db.update_alert(number, price=300, condition="below", email=True, status="PAUSED") is True
+    )
+    assert db.update_alert(number, re_arm_config={"hysteresis": 1}, enabled=False) is True
+    changed = db.get_alert(number)
+    assert changed is not None
+    assert (changed["price"], changed["condition"], changed["email"]) == (300.0, "below", True)
+    assert (changed["active"], changed["status"]) == (False, "PAUSED")
+    assert changed["re_arm_config"]["hysteresis"] == 1.0
+    with caplog.at_level(logging.WARNING):
+        for wrong in ({"pirce": 1}, {"price": 0}, {"condition": "abvoe"}, {"enabled": "yes"}):
+            assert db.update_alert(number, **{"enabled": True, **wrong}) is False
+    assert "pirce" in caplog.text
+    assert db.get_alert(number) == changed, "nothing half-changed"
+    assert db.update_alert(99, price=1) is False
+
+
+def test_an_alert_is_never_a_schedule(db: TelegramService, jobs: JobsService) -> None:
+    alert = db.add_alert("7", "AAPL", 250, "above")
+    schedule = db.add_schedule("7", "AAPL", "09:30")
+    assert [one["id"] for one in db.list_schedules("7")] == [schedule]
+    assert [one["id"] for one in db.get_active_schedules()] == [schedule]
+    assert [one.id for one in jobs.list_schedules()] == [schedule]
+    assert db.get_schedule(alert) is None
+    assert jobs.get_schedule(alert) is None
+    assert jobs.trigger_schedule(alert) is None
+    for change in (db.delete_schedule(alert), jobs.delete_schedule(alert),
+                   db.update_schedule(alert, enabled=False),
+                   jobs.update_schedule(alert, ScheduleUpdate(enabled=False)) is not None,
+                   db.delete_alert(schedule), db.update_alert(schedule, enabled=False)):  # fmt: skip
+        assert change is False
+    assert [one["active"] for one in db.list_alerts("7")] == [True]
+    with pytest.raises(QueryError):
+        jobs.create_schedule(1, ScheduleCreate("x", JobType.ALERT, "x", "* * * * *"))
+    assert db.delete_alert(alert) is True
+    assert db.delete_alert(alert) is False
+    assert db.delete_schedule(schedule) is True
+
+
+def test_a_number_is_never_used_again(db: TelegramService) -> None:
+    number = db.add_alert("7", "AAPL", 250, "above")
+    db.delete_alert(number)
+    assert db.add_alert("7", "AAPL", 250, "above") > number
+
+
+def test_a_user_has_as_many_as_are_allowed(db: TelegramService) -> None:
+    db.set_user_limit("7", "max_alerts", 1)
+    db.set_user_limit("7", "max_schedules", 1)
+    number = db.add_alert("7", "AAPL", 250, "above")
+    db.add_schedule("7", "AAPL", "09:30")
+    with pytest.raises(QueryError, match="1 alerts are allowed"):
+        db.add_alert("7", "AAPL", 251, "above")
+    with pytest.raises(QueryError, match="1 schedules are allowed"):
+        db.add_schedule("7", "AAPL", "09:31")
+    db.delete_alert(number)
+    db.add_alert("7", "AAPL", 251, "above")
+
+
+# --- schedules -----------------------------------------------------------------------------------
+
+
+def test_a_schedule_keeps_its_minutes(db: TelegramService) -> None:
+    number = db.add_schedule("7", "AAPL", "09:45", period="1y", email=True)
+    (row,) = db.list_schedules("7")
+    assert (row["scheduled_time"], row["cron"]) == ("09:45", "45 9 * * *")
+    assert (row["period"], row["email"], row["ticker"]) == ("1y", True, "AAPL")
+    assert db.get_schedule(number) == db.get_schedule_by_id(number) == row
+    assert db.update_schedule(number, scheduled_time="22:05", period="5y", enabled=False) is True
+    changed = db.get_schedule(number)
+    assert changed is not None
+    assert (changed["cron"], changed["period"], changed["active"]) == ("5 22 * * *", "5y", False)
+    for wrong in ({"scheduled_time": "25:00"}, {"perlod": "1y"}, {"enabled": 1}, {"cron": "x"}):
+        assert db.update_schedule(number, **wrong) is False
+    assert db.get_schedule(number) == changed
+
+
+@pytest.mark.parametrize("time", ["25:00", "9", "09:60", "9:5", "", "\u0669:30", None, 9])
+def test_a_time_that_is_none_is_refused(db: TelegramService, time: Any) -> None:
+    with pytest.raises(QueryError):
+        db.add_schedule("7", "AAPL", time or "x")
+    with pytest.raises(QueryError):
+        db.add_schedule("7", "AAPL", "09:30", colour="red")
+
+
+def test_a_schedule_is_made_of_json(db: TelegramService) -> None:
+    config = {"ticker": "TSLA", "scheduled_time": "16:00", "indicators": "RSI", "own": [1, "é"]}
+    number = db.add_json_schedule("7", json.dumps(config), schedule_config='{"a": 1}')
+    row = db.get_schedule(number)
+    assert row is not None
+    assert json.loads(row["config_json"]) == config
+    assert (row["schedule_config"], row["cron"]) == ({"a": 1}, "0 16 * * *")
+    for wrong in ("[]", "{", '"x"', '{"a": NaN}', '{"scheduled_time": "25:00"}', "x" * 10_001):
+        with pytest.raises(QueryError):
+            db.add_json_schedule("7", wrong)
+
+
+@pytest.mark.parametrize(
+    ("line", "after", "due"),
+    [
+        ("30 9 * * 1-5", "2026-01-02T09:30", "2026-01-05T09:30"),
+        ("*/20 * * * *", "2026-01-01T23:59", "2026-01-02T00:00"),
+        ("0 0 29 2 *", "2026-01-01T00:00", "2028-02-29T00:00"),
+        ("0 12 13 * 5", "2026-01-10T00:00", "2026-01-13T12:00"),
+        ("0 12 13 * 5", "2026-01-13T12:00", "2026-01-16T12:00"),
+        ("5,7 8-10/2 1 jan,mar *", "2026-01-01T10:07", "2026-03-01T08:05"),
+        ("0 0 * * 7", "2026-01-01T00:00", "2026-01-04T00:00"),
+    ],
+)
+def test_a_cron_line_names_its_times(line: str, after: str, due: str) -> None:
+    begin = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    assert Cron.parse(line).after(begin).isoformat()[:16] == due
+
+
+@pytest.mark.parametrize(
+    "line", ["", "* * * *", "60 * * * *", "* 24 * * *", "0 0 31 2 *", "5-1 * * * *", "*/0 * * * *",
+             "a * * * *", "-1 * * * *", "\u0661 * * * *", None]
+)  # fmt: skip
+def test_a_cron_line_that_is_none_is_refused(line: Any) -> None:
+    with pytest.raises(QueryError):
+        Cron.parse(line)
+
+
+# --- jobs and runs -------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_due_and_runs(
+    jobs: JobsService, db: TelegramService, clock: ManualClock
+) -> None:
+    db.set_user_daily_limit("7", None)
+    made = jobs.create_schedule(1, ScheduleCreate("s", "report", "t", "0 9 * * *", {"a": [1]}))
+    assert made.next_run_at is not None
+    assert made.next_run_at > MOMENT
+    assert jobs.get_pending_schedules() == []
+    clock.advance(86_400)
+    assert [one.id for one in jobs.get_pending_schedules()] == [made.id]
+    run = jobs.trigger_schedule(made.id)
+    assert run is not None
+    assert run.job_snapshot == {"name": "s", "target": "t", "task_params": {"a": [1]}}
+    assert jobs.trigger_schedule(made.id) is None, "the same moment is one run"
+    assert jobs.update_schedule_next_run(made.id) is True
+    assert jobs.get_pending_schedules() == []
+    assert [one.id for one in jobs.get_pending_runs()] == [run.id]
+    taken = jobs.claim_run(run.id, "worker-1")
+    assert taken is not None
+    assert (taken.status, taken.worker_id) == ("running", "worker-1")
+    assert jobs.claim_run(run.id, "worker-2") is None
+    clock.advance(10)
+    done = jobs.update_run(run.id, ScheduleRunUpdate(RunStatus.COMPLETED, result={"rows": 1}))
+    assert done is not None
+    assert done.finished_at == MOMENT + timedelta(seconds=86_410)
+    statistics = jobs.get_run_statistics(job_type="report")
+    assert (statistics["total_runs"], statistics["status_counts"]["completed"]) == (1, 1)
+    assert statistics["average_execution_time_seconds"] == 10
+    assert jobs.cancel_run(run.id) is False
+    assert [one.id for one in jobs.list_runs(status="completed")] == [run.id]
+    assert jobs.cleanup_old_runs(90) == 0
+    clock.advance(91 * 86_400)
+    assert jobs.cleanup_old_runs(90) == 1
+    assert jobs.get_run(run.id) is None
+
+
+def test_a_schedule_has_a_state_and_changes(jobs: JobsService, db: TelegramService) -> None:
+    db.set_user_daily_limit("7", None)
+    made = jobs.create_schedule(1, ScheduleCreate("s", "report", "t", "0 9 * * *"))
+    assert jobs.get_schedule_state(made.id) == {}
+    assert jobs.update_schedule_state(made.id, {"seen": [1, {"a": 2}]}) is True
+    assert jobs.get_schedule_state(made.id) == {"seen": [1, {"a": 2}]}
+    assert jobs.get_schedule_state(99) is None
+    changed = jobs.update_schedule(made.id, ScheduleUpdate(name="new", cron="0 10 * * *"))
+    assert changed is not None
+    assert changed.next_run_at is not None
+    assert (changed.name, changed.next_run_at.hour) == ("new", 10)
+    with pytest.raises(QueryError):
+        jobs.update_schedule(made.id, ScheduleUpdate(cron="nonsense"))
+    with pytest.raises(QueryError):
+        jobs.create_schedule(1, ScheduleCreate("s", "repotr", "t", "0 9 * * *"))
+    assert jobs.list_schedules(enabled=False) == []
+
+
+def test_a_run_is_claimed_by_one(jobs: JobsService) -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    assert jobs.create_run(None, ScheduleRunCreate("backup", moment, 5)) is not None
+    assert jobs.create_run(None, ScheduleRunCreate("backup", moment, "5")) is None
+    pending = jobs.create_run(None, ScheduleRunCreate("backup", moment + timedelta(1), 5))
+    assert pending is not None
+    assert jobs.cancel_run(pending.id) is True
+    with pytest.raises(QueryError):
+        jobs.create_run(None, ScheduleRunCreate("alert", moment, 5))
+    with pytest.raises(QueryError):
+        jobs.update_run(pending.id, ScheduleRunUpdate("compleated"))
+
+
+# --- what the job of alerts keeps ----------------------------------------------------------------
+
+
+def _run(alert_id: int, bar_ms: int, recipient: str, channel: str = "telegram") -> AlertRun:
+    event = AlertEvent(alert_id, "fired", bar_ms, bar_ms + 60_000, f"alert {alert_id} fired")
+    return AlertRun(alert_id, bar_ms, recipient, channel, "AAPL 15m", (event,))
+
+
+def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService) -> None:
+    number = db.add_alert("7", "AAPL", 250, "above")
+    (stored,) = records.active_alerts()
+    assert (stored.alert.id, stored.alert.recipient, stored.state) == (number, "7", None)
+    assert (stored.alert.channel, stored.alert.value) == ("telegram", 250.0)
+    after = AlertState(serial=1, phase="armed", seen_ms=NOW_MS)
+    run = _run(number, NOW_MS, "7")
+    assert records.store(stored.alert, None, after, [run]) is True
+    assert records.store(stored.alert, None, after, [run]) is False, "another process was faster"
+    assert records.active_alerts()[0].state == after
+    assert records.open_runs() == [run]
+    done = replace(after, serial=2, phase="done")
+    assert records.store(stored.alert, after, done, [run]) is True, "a claimed run stays as it is"
+    assert records.open_runs() == [run]
+    assert records.active_alerts() == []
+    assert db.update_alert(number, enabled=True) is True
+    (again,) = records.active_alerts()
+    assert again.state is None, "it begins anew"
+
+
+def test_a_changed_alert_takes_no_evaluation_of_the_old(
+    records: StoredAlerts, db: TelegramService, clock: ManualClock
+) -> None:
+    number = db.add_alert("7", "AAPL", 250, "above")
+    (stored,) = records.active_alerts()
+    clock.advance(1)
+    db.update_alert(number, price=300)
+    run = _run(number, NOW_MS, "7")
+    assert records.store(stored.alert, None, AlertState(serial=1), [run]) is False
+    assert records.open_runs() == []
+    db.update_alert(number, enabled=False)
+    assert records.store(records.alerts("7")[0].alert, None, AlertState(serial=1), []) is False
+    db.delete_alert(number)
+    assert records.store(stored.alert, None, AlertState(serial=1), [run]) is False
+
+
+def _two_runs(records: StoredAlerts, db: TelegramService) -> None:
+    for price in (250, 260):
+        db.add_alert("7", "AAPL", price, "above")
+    for alert, _ in records.active_alerts():
+        assert records.store(alert, None, AlertState(serial=1), [_run(alert.id, NOW_MS, "7")])
+
+
+def test_alerts_on_one_bar_are_one_message(records: StoredAlerts, db: TelegramService) -> None:
+    _two_runs(records, db)
+    assert records.take_delivery(["local"], NOW_MS, 60_000) is None
+    delivery = records.take_delivery(["telegram"], NOW_MS, 60_000)
+    assert delivery is not None
+    assert [event.alert_id for event in delivery.events] == [1, 2]
+    assert records.take_delivery(["telegram"], NOW_MS, 60_000) is None, "it is being tried"
+    records.settle_delivery(delivery, Outcome("sent", "accepted"), NOW_MS)
+    assert records.open_runs() == []
+
+
+def test_an_attempt_whose_process_died_is_repeated_once(
+    records: StoredAlerts, db: TelegramService
+) -> None:
+    _two_runs(records, db)
+    first = records.take_delivery(["telegram"], NOW_MS, 60_000)
+    copy = records.take_delivery(["telegram"], NOW_MS + 60_000, 60_000)
+    assert first is not None
+    assert copy is not None
+    assert (copy.id, copy.is_copy, copy.attempt) == (first.id, True, 2)
+    records.settle_delivery(first, Outcome("sent"), NOW_MS)  # the first one comes back late
+    assert len(records.open_runs()) == 2
+    assert records.take_delivery(["telegram"], NOW_MS + 200_000, 60_000) is None
+    assert records.open_runs() == [], "the copy died too: unknown, and no more"
+
+
+def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramService) -> None:
+    _two_runs(records, db)
+    db.add_alert("8", "AAPL", 250, "above")
+    alert = records.alerts("7")[0].alert
+    later = _run(alert.id, NOW_MS + 1, "7")
+    assert records.store(alert, AlertState(serial=1), AlertState(serial=2), [later])
+    delivery = records.take_delivery(["telegram"], NOW_MS, 60_000)
+    assert delivery is not None
+    records.settle_delivery(
+        delivery, Outcome("refused", "bot was blocked", is_blocked=True), NOW_MS
+    )
+    assert records.open_runs() == []
+    assert [one.alert.recipient for one in records.active_alerts()] == ["8"]
+    assert [one["reason"] for one in db.list_alerts("7")] == ["bot was blocked"] * 2
+
+
+def test_alerts_of_this_machine_are_apart(records: StoredAlerts, db: TelegramService) -> None:
+    config = {"ticker": "AAPL", "price": 250, "condition": "above"}
+    alert = records.add_alert("local", config, {"cooldown_minutes": 5}, NOW_MS)
+    other = db.add_alert("7", "AAPL", 250, "above")
+    assert (alert.channel, alert.recipient) == ("local", "local")
+    assert alert.rearm is not None
+    (listed,) = records.alerts("local")
+    assert (listed.alert, listed.state, listed.is_active, listed.reason) == (alert, None, True, "")
+    assert records.remove_alert("local", other) is False
+    assert records.remove_alert("local", alert.id) is True
+    assert records.alerts("local") == []
+    assert db.list_users()[0]["telegram_user_id"] == "7"
+    with pytest.raises(QueryError):
+        records.add_alert("local", config | {"price": 0}, None, NOW_MS)
+
+
+def test_an_older_beat_replaces_no_newer_one(records: StoredAlerts, db: TelegramService) -> None:
+    assert records.last_beat() is None
+    records.beat(Beat(NOW_MS, NOW_MS + 60))
+    records.beat(Beat(NOW_MS - 1, NOW_MS))
+    assert records.last_beat() == Beat(NOW_MS, NOW_MS + 60)
+    db.set_setting("alerts.beat", "nonsense")
+    assert records.last_beat() is None
+
+
+def test_nothing_is_made_where_it_is_not_wanted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path / 'own.db'}")
+    assert alert_records(make=False) is None
+    assert not (tmp_path / "own.db").exists()
+    book = alert_records()
+    assert book is not None
+    assert book.alerts("local") == []

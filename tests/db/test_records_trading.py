@@ -1,0 +1,391 @@
+"""Bots, trades, positions: on both engines; arithmetic against exact fractions."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from src.data.clock import ManualClock
+from src.data.db.core.database import Database
+from src.data.db.models import Position
+from src.data.db.repos.repo_trading import PositionsRepo, TradeRepository
+from src.data.db.services import trading_service
+from src.data.db.services.database_service import DatabaseService
+from src.data.db.services.trading_service import TradingService
+from src.data.errors import DatabaseError, QueryError
+
+NOW = datetime(2026, 3, 10, 15, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(int(NOW.timestamp() * 1000))
+
+
+@pytest.fixture
+def db(database: Database, clock: ManualClock) -> TradingService:
+    return TradingService.of(database, clock)
+
+
+def _open(db: TradingService, direction: str = "long", **more: Any) -> Any:
+    own = {"bot_id": "bot1", "trade_type": "paper", "symbol": "AAPL"}
+    return db.ensure_open_position(**own, direction=direction, **more)["id"]  # type: ignore[arg-type]
+
+
+# --- positions -----------------------------------------------------------------------------------
+
+
+def test_a_position_is_averaged_reduced_and_closed(db: TradingService) -> None:
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=1, price=100)
+    row = db.apply_fill(number, action="buy", qty=1, price=110)
+    assert (row["qty_open"], row["avg_price"]) == (2, 105)
+    row = db.apply_fill(number, action="SELL", qty=1, price=120)
+    assert (row["realized_pnl"], row["qty_open"], row["status"]) == (15, 1, "open")
+    with pytest.raises(ValueError, match="reduces"):
+        db.apply_fill(number, action="sell", qty=2, price=120)
+    row = db.apply_fill(number, action="sell", qty=1, price=120)
+    assert (row["status"], row["avg_price"], row["closed_at"]) == ("closed", None, NOW)
+    assert isinstance(row["realized_pnl"], Decimal)
+    with pytest.raises(QueryError):
+        db.apply_fill(number, action="buy", qty=1, price=1)
+    assert db.get_open_positions() == []
+
+
+class Reference:
+    """A position as a list of fills would have it, in fractions."""
+
+    def __init__(self, sign: int) -> None:
+        self.sign, self.quantity, self.cost, self.realized = (
+            sign,
+            Fraction(0),
+            Fraction(0),
+            Fraction(0),
+        )
+
+    def fill(self, is_adding: bool, quantity: Fraction, price: Fraction) -> None:
+        if is_adding:
+            self.quantity += quantity
+            self.cost += quantity * price
+            return
+        share = self.cost * quantity / self.quantity
+        self.realized += self.sign * (quantity * price - share)
+        self.quantity -= quantity
+        self.cost -= share
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_positions_are_exact_to_the_last_digit(database: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    direction = chance.choice(["long", "short"])
+    adds, reduces = ("buy", "sell") if direction == "long" else ("sell", "buy")
+    reference = Reference(1 if direction == "long" else -1)
+    service = DatabaseService(database)
+    with service.uow() as repos:
+        row = repos.positions.ensure_open(
+            bot_id=1, trade_type="live", symbol="BTCUSDT", direction=direction
+        )
+    for _ in range(40):
+        quantity = Decimal(chance.randint(1, 10**12)).scaleb(-8)
+        price = Decimal(chance.randint(1, 10**15)).scaleb(-chance.randint(0, 8))
+        is_adding = chance.random() < 0.55 or not reference.quantity
+        if not is_adding:
+            quantity = min(quantity, row.qty_open)
+        with service.uow() as repos:
+            row = repos.positions.apply_fill(
+                position_id=row.id,
+                action=adds if is_adding else reduces,
+                qty=quantity,
+                price=price,
+                close_when_flat=False,
+            )
+        reference.fill(is_adding, Fraction(quantity), Fraction(price))
+        assert Fraction(row.qty_open) == reference.quantity
+        assert PositionsRepo.total_pnl(row) == row.realized_pnl == _nearest(reference.realized)
+        if reference.quantity:
+            mean = reference.cost / reference.quantity
+            assert row.avg_price == _nearest(mean)
+            worth = reference.sign * (Fraction(price) - mean) * reference.quantity
+            assert PositionsRepo.unrealized_pnl(row, mark_price=price) == _nearest(worth)
+        else:
+            assert row.avg_price is None
+    with service.uow() as repos:
+        (stored,) = repos.positions.open_positions(bot_id="1")
+        assert (stored.qty_open, stored.realized_pnl) == (row.qty_open, row.realized_pnl)
+
+
+def _nearest(value: Fraction) -> Decimal:
+    """Return the decimal of 18 places that is nearest, half to even."""
+    return Decimal(f"{round(value * 10**18)}e-18")
+
+
+def test_a_third_is_no_loss(db: TradingService) -> None:
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=1, price=1)
+    row = db.apply_fill(number, action="buy", qty=2, price=2)
+    assert row["avg_price"] == Decimal("1.666666666666666667")
+    row = db.apply_fill(number, action="sell", qty=3, price="1.666666666666666667")
+    assert row["realized_pnl"] == Decimal("0.000000000000000001")
+
+
+def test_a_float_has_the_digits_of_its_text(db: TradingService) -> None:
+    number = _open(db)
+    row = db.apply_fill(number, action="buy", qty=0.1, price=123456789012.12345678)
+    assert row["qty_open"] == Decimal("0.1")
+    row = db.apply_fill(
+        number, action="buy", qty=Decimal("0.2"), price=Decimal("123456789012.12345678")
+    )
+    assert row["qty_open"] == Decimal("0.3")
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        {"qty": 0}, {"qty": -1}, {"price": 0}, {"price": "x"}, {"qty": float("nan")},
+        {"price": float("inf")}, {"qty": True}, {"qty": None}, {"action": "hold"}, {"action": None},
+        {"price": "1e99999"},
+    ],
+)  # fmt: skip
+def test_a_fill_that_is_none_changes_nothing(db: TradingService, fill: dict[str, Any]) -> None:
+    number = _open(db)
+    before = db.apply_fill(number, action="buy", qty=1, price=100)
+    with pytest.raises(QueryError):
+        db.apply_fill(number, **{"action": "buy", "qty": 1, "price": 1, **fill})
+    assert db.get_open_positions() == [before]
+    with pytest.raises(QueryError):
+        db.apply_fill("unknown", action="buy", qty=1, price=1)
+
+
+def test_one_position_of_a_kind_is_open(db: TradingService, database: Database) -> None:
+    number = _open(db)
+    assert _open(db) == number
+    with pytest.raises(QueryError, match="is long"):
+        _open(db, "short")
+    with pytest.raises(QueryError):
+        _open(db, "sideways")
+
+    def add_second() -> None:
+        with database.writing() as session:
+            row = session.scalars(select(Position)).one()
+            session.add(Position(
+                id="2", bot_id=row.bot_id, trade_type=row.trade_type, symbol=row.symbol,
+                direction="long", opened_at=NOW, qty_open=Decimal(0), realized_pnl=Decimal(0),
+                cash=Decimal(0), status="open", actions={},
+            ))  # fmt: skip
+
+    with pytest.raises(DatabaseError) as refusal:
+        add_second()
+    assert isinstance(refusal.value.__cause__, IntegrityError)
+    db.close_if_flat(number)
+    assert _open(db) != number
+    assert len(db.get_open_positions(symbol="AAPL")) == 1
+
+
+def test_a_position_is_closed_without_a_fill(db: TradingService) -> None:
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=2, price=100)
+    assert db.close_if_flat(number)["status"] == "open"
+    db.apply_fill(number, action="sell", qty=1, price=130)
+    row = db.mark_closed(number, NOW)
+    assert (row["status"], row["qty_open"], row["avg_price"]) == ("closed", 0, None)
+    assert row["realized_pnl"] == 30
+    assert db.mark_closed(number) == row
+
+
+# --- splits and dividends ------------------------------------------------------------------------
+
+
+def test_a_split_changes_a_position_once_and_says_so(
+    db: TradingService, clock: ManualClock
+) -> None:
+    levels = {"stop": "90", "take_profit": 130.0, "note": "x"}
+    number = _open(db, metadata=levels)
+    db.apply_fill(number, action="buy", qty=10, price=100)
+    clock.advance(86_400)
+    (change,) = db.apply_action("AAPL", date(2026, 3, 11), "split", ratio=4)
+    assert change["position_id"] == number
+    assert "qty_open 10 to 40" in change["text"]
+    assert "stop 90 to 22.5" in change["text"]
+    (row,) = db.get_open_positions()
+    assert (row["qty_open"], row["avg_price"]) == (40, 25)
+    assert row["extra_metadata"] == {"stop": "22.5", "take_profit": 32.5, "note": "x"}
+    assert row["actions"] == {"2026-03-11 split": change["text"]}
+    assert db.apply_action("AAPL", date(2026, 3, 11), "split", ratio=4) == []
+    assert db.get_open_positions() == [row]
+    sold = db.apply_fill(number, action="sell", qty=40, price=30)
+    assert sold["realized_pnl"] == 200
+
+
+@pytest.mark.parametrize(("direction", "earned"), [("long", 25), ("short", -25)])
+def test_a_dividend_lowers_prices_and_counts_as_cash(
+    db: TradingService, clock: ManualClock, direction: str, earned: int
+) -> None:
+    number = _open(db, direction, metadata={"threshold": "95"})
+    verbs = ("buy", "sell") if direction == "long" else ("sell", "buy")
+    db.apply_fill(number, action=verbs[0], qty=10, price=100)
+    clock.advance(86_400)
+    db.apply_action("AAPL", date(2026, 3, 11), "dividend", amount="2.5")
+    (row,) = db.get_open_positions()
+    assert (row["qty_open"], row["avg_price"], row["realized_pnl"]) == (10, Decimal("97.5"), 0)
+    assert row["extra_metadata"] == {"threshold": "92.5"}
+    closed = db.apply_fill(number, action=verbs[1], qty=10, price=100)
+    assert closed["realized_pnl"] == earned
+
+
+def test_a_reverse_split_keeps_what_was_paid(db: TradingService, clock: ManualClock) -> None:
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=10, price=3)
+    clock.advance(86_400)
+    db.apply_action("AAPL", date(2026, 3, 11), "split", ratio="1/3")
+    (row,) = db.get_open_positions()
+    assert row["qty_open"] == Decimal("3.333333333333333333")
+    closed = db.apply_fill(number, action="sell", qty=row["qty_open"], price=9)
+    assert closed["realized_pnl"] == Decimal("-0.000000000000000003")
+
+
+def test_an_action_that_cannot_be_applied_changes_nothing(
+    db: TradingService, clock: ManualClock
+) -> None:
+    number = _open(db, metadata={"stop": "2"})
+    db.apply_fill(number, action="buy", qty=10, price=100)
+    day = date(2026, 3, 11)
+    before = db.get_open_positions()
+    with pytest.raises(QueryError, match="ahead"):
+        db.apply_action("AAPL", day, "split", ratio=2)
+    assert db.apply_action("AAPL", date(2026, 3, 10), "split", ratio=2) == [], "opened on the day"
+    clock.advance(86_400)
+    for wrong in ({"ratio": 0}, {"ratio": "x"}, {"ratio": "1/0"}, {"ratio": None}, {"ratio": -2}):
+        with pytest.raises(QueryError):
+            db.apply_action("AAPL", day, "split", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(QueryError):
+        db.apply_action("AAPL", day, "spinoff", ratio=2)
+    with pytest.raises(QueryError, match="would fall"):
+        db.apply_action("AAPL", day, "dividend", amount=2)
+    assert db.get_open_positions() == before
+    db.apply_fill(number, action="buy", qty=1, price=50, ts=NOW + timedelta(days=1))
+    with pytest.raises(QueryError, match="had a fill since"):
+        db.apply_action("AAPL", day, "split", ratio=2)
+
+
+# --- bots, trades, metrics -----------------------------------------------------------------------
+
+
+def test_bots_are_kept_by_their_key(db: TradingService, clock: ManualClock) -> None:
+    made = db.upsert_bot(
+        {"id": "7", "config": {"symbol": "AAPL", "timeframe": "1h"}, "status": "running"}
+    )
+    assert (made["id"], made["status"], made["created_at"]) == (7, "running", NOW)
+    assert db.get_bot_by_id(7) == db.get_bot_by_id("7") == made
+    clock.advance(60)
+    db.heartbeat(7)
+    changed = db.upsert_bot({"id": 7, "description": "<b>'; --"})
+    assert (changed["config"], changed["description"]) == (made["config"], "<b>'; --")
+    assert changed["last_heartbeat"] == NOW + timedelta(minutes=1)
+    named = db.upsert_bot({"config": {}})
+    assert isinstance(named["id"], str)
+    assert db.upsert_bot({"id": "007"})["id"] == "007"
+    assert db.get_bot_by_id("nothing") is None
+    assert db.get_bot_by_id(True) is None
+    assert len(db.get_enabled_bots()) == 3
+    for wrong in (
+        {"id": "x", "colour": 1},
+        {"id": -1},
+        {"id": "x", "config": []},
+        {"id": "x" * 256},
+    ):
+        with pytest.raises(QueryError):
+            db.upsert_bot(wrong)
+    assert len(db.get_enabled_bots()) == 3
+
+
+def test_status_errors_and_performance_of_a_bot(db: TradingService) -> None:
+    db.upsert_bot({"id": "b", "config": {}})
+    assert db.update_bot_status("b", "running") is True
+    assert db.update_bot_status("b", "error", error_message="no data") is True
+    assert db.update_bot_status("b", "error", error_message="no data") is True
+    assert db.update_bot_performance("b", current_balance=1000.1, total_pnl="-0.1") is True
+    (bot,) = db.get_bots_by_status("error")
+    assert (bot["error_count"], bot["started_at"]) == (2, NOW)
+    assert bot["extra_metadata"]["last_error"] == "no data"
+    assert (bot["current_balance"], bot["total_pnl"]) == (Decimal("1000.1"), Decimal("-0.1"))
+    assert db.update_bot_status("c", "running") is False
+    assert db.update_bot_status("b", "s" * 21) is False
+    assert db.update_bot_performance("b", current_balance=float("nan")) is False
+    assert db.get_bots_by_status("error", user_id=5) == []
+
+
+def test_configurations_are_validated(db: TradingService) -> None:
+    db.upsert_bot({"id": "good", "config": {"symbol": "AAPL", "timeframe": "1h", "own": 1}})
+    db.upsert_bot({"id": "bad", "config": {"symbol": "", "timeframe": "1y2"}})
+    assert db.validate_bot_configuration("good") == (True, [], [])
+    assert db.validate_bot_configuration("none")[0] is False
+    validated = db.validate_all_bot_configurations()
+    assert (validated["bad"][0], len(validated["bad"][1])) == (False, 2)
+    assert "symbol" in trading_service.get_bot_configuration_schema()["required"]
+
+
+def test_trades_are_kept_and_summed_exactly(db: TradingService) -> None:
+    base = {"bot_id": "b", "trade_type": "paper", "symbol": "AAPL", "entry_price": 100.1}
+    first, second = db.add_trade(base), db.add_trade({**base, "symbol": "MSFT"})
+    assert (first["entry_price"], first["status"]) == (Decimal("100.1"), "open")
+    assert [one["id"] for one in db.get_open_trades("MSFT")] == [second["id"]]
+    assert db.close_trade(first["id"], net_pnl="123456789012.12345678", exit_price=1) is True
+    assert db.close_trade(second["id"], net_pnl=Decimal("0.00000001")) is True
+    assert db.close_trade("x", net_pnl=1) is False
+    assert db.close_trade(first["id"], net_pnnl=1) is False
+    summary = db.get_pnl_summary("b")
+    assert summary == {"net_pnl": Decimal("123456789012.12345679"), "n_trades": 2}
+    assert db.get_pnl_summary("c") == {"net_pnl": 0, "n_trades": 0}
+    assert db.get_open_trades() == []
+    for wrong in (
+        {**base, "id": first["id"]},
+        {**base, "symbol": None},
+        {**base, "symbol": "S" * 21},
+    ):
+        with pytest.raises(QueryError):
+            db.add_trade(wrong)
+
+
+def test_metrics_are_kept(db: TradingService) -> None:
+    db.add_metric({"bot_id": "b", "metrics": {"sharpe": 1.5}, "calculated_at": NOW - timedelta(1)})
+    db.add_metric({"bot_id": "b", "metrics": {"sharpe": 2, "by": [1, {"a": None}]}})
+    latest = db.latest_metrics("b", 1)
+    assert [one["metrics"] for one in latest] == [{"sharpe": 2, "by": [1, {"a": None}]}]
+    with pytest.raises(DatabaseError):
+        db.add_metric({"bot_id": "b", "metrics": {"sharpe": float("nan")}})
+    with pytest.raises(QueryError):
+        db.add_metric({"bot_id": "b"})
+
+
+def test_naive_means_utc(db: TradingService) -> None:
+    naive = datetime(2026, 1, 1, 12)
+    number = _open(db, opened_at=naive)
+    row = db.apply_fill(number, action="buy", qty=1, price=1, ts=naive)
+    assert row["opened_at"] == naive.replace(tzinfo=UTC)
+    row = db.apply_fill(number, action="sell", qty=1, price=1, ts=NOW)
+    assert row["closed_at"] == NOW
+
+
+def test_module_and_instance_have_the_same_functions() -> None:
+    instance = trading_service.trading_service
+    names = {name for name in vars(TradingService) if not name.startswith("_")} - {"part"}
+    for name in names - {"get_bot_configuration_schema"}:
+        assert getattr(trading_service, name) == getattr(instance, name)
+        own = inspect.signature(getattr(TradeRepository, name))
+        assert inspect.signature(getattr(TradingService, name)) == own
+
+
+def test_the_documented_repository_is_one_unit(database: Database) -> None:
+    service = DatabaseService(database)
+    with service.get_trading_repo() as repo:
+        repo.upsert_bot({"id": 1, "config": {}})
+        assert repo.get_bot_by_id("1") is not None
+    assert TradingService(service).get_bot_by_id(1) is not None
