@@ -48,16 +48,48 @@ _SOURCES = (
     "there is no layer of sources yet: bars come from get_ohlcv() of src.data.get_data_manager(), and "
     "a vendor of your own is a subclass of src.data.downloader.BaseDataDownloader"
 )
+_NOTIFY = "messages go out by the callable that a program gives the job of alerts"
+_HEALTH = "use onetape doctor, and metrics() of src.data.get_data_manager()"
+_WEB = "pages are made by onetape report; rights of users are those of src.data.db.services.users_service"
+_DOMAIN = "it belongs to one program: keep its tables in that program, on src.data.db.Database"
 # Modules below the package root; each exists as a file that refuses to be imported, and so with it do
 # all below it.
 MODULES: Mapping[str, str] = MappingProxyType(
     {
+        "db.models.model_kestrel": _DOMAIN,
+        "db.models.model_notification": _NOTIFY,
+        "db.models.model_short_squeeze": _DOMAIN,
+        "db.models.model_system_health": _HEALTH,
+        "db.models.model_webui": _WEB,
+        "db.services.kestrel_service": _DOMAIN,
+        "db.services.notification_service": _NOTIFY,
+        "db.services.short_squeeze_service": _DOMAIN,
+        "db.services.system_health_service": _HEALTH,
+        "db.services.webui_service": _WEB,
         "sources": _SOURCES,
         "utils.advanced_caching": _CACHE,
         "utils.caching": _CACHE,
         "utils.data_handler": _BARS,
         "utils.file_based_cache": _CACHE,
         "utils.performance_optimization": _FAST,
+    }
+)
+
+_PASSWORDS = (
+    "there are no passwords: let the program's own login decide, then ensure_user_for_telegram()"
+)
+_BROADCASTS = "send to each of list_users() of src.data.db.services.telegram_service in the program"
+# What records of older programs held, and this library does not: functions of the services, and matters.
+RECORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "authenticate_user_by_email": _PASSWORDS,
+        "authenticate_user_by_username": _PASSWORDS,
+        "get_broadcast_history": _BROADCASTS,
+        "get_broadcast_stats": _BROADCASTS,
+        "log_broadcast": _BROADCASTS,
+        "schedule_broadcast": _BROADCASTS,
+        "sending e-mail": "alerts keep the flag email; a program sends in its Deliver callable",
+        "a database of an older program": "onetape db init adds tables beside it; copy rows by the services",
     }
 )
 

@@ -82,6 +82,36 @@ DEEP_PATHS = [
     ("feed.backtest_feed", "BacktestFeed"),
     ("feed.replaying", "replay_feed"),
     ("jobs.verifying", "Question verify verify_with"),
+    ("db.models", "TelegramUser Alert Schedule Setting Feedback CommandAudit Trade BotInstance"),
+    ("db.models", "PerformanceMetrics"),
+    ("db.models.model_users", "User AuthIdentity VerificationCode Base"),
+    (
+        "db.models.model_jobs",
+        "JobType RunStatus Schedule ScheduleRun ScheduleCreate ScheduleUpdate",
+    ),
+    (
+        "db.models.model_jobs",
+        "ScheduleResponse ScheduleRunCreate ScheduleRunUpdate ScheduleRunResponse",
+    ),
+    (
+        "db.services.database_service",
+        "get_database_service DatabaseService ReposBundle init_databases",
+    ),
+    ("db.services.database_service", "database_service"),
+    ("db.services.telegram_service", "telegram_service"),
+    ("db.services.users_service", "users_service UsersService"),
+    ("db.services.trading_service", "trading_service get_bot_configuration_schema"),
+    ("db.services.jobs_service", "JobsService"),
+    ("db.services.base_service", "BaseDBService with_uow handle_db_error"),
+    ("db.repos.repo_telegram", "SettingsRepo FeedbackRepo CommandAuditRepo"),
+    ("db.repos.telegram_repository", "TelegramRepository"),
+    ("db.repos.repo_users", "UsersRepo VerificationRepo"),
+    ("db.repos.repo_trading", "BotsRepo MetricsRepo TradesRepo PositionsRepo TradeRepository"),
+    ("db.repos.repo_jobs", "JobsRepository"),
+    ("db.core.base", "Base"),
+    ("db.core.json_types", "JsonType"),
+    ("db.core.database", "DB_URL get_database_url make_engine get_engine get_session_factory"),
+    ("db.core.database", "SessionLocal session_scope create_all_tables drop_all_tables"),
 ]
 
 

@@ -420,3 +420,34 @@ def test_users_service_answers_with_dicts_and_loaded_objects(database: Database)
     assert users.list_pending_telegram_approvals() == []
     assert users.get_admin_telegram_user_ids() == []
     assert [one["telegram_user_id"] for one in users.list_users_for_broadcast()] == ["7"]
+
+
+# --- older names -----------------------------------------------------------------------------------
+
+
+def test_what_is_left_out_says_what_to_use(db: TelegramService) -> None:
+    with pytest.raises(QueryError, match="log_broadcast is not served"):
+        telegram_service.log_broadcast("text", "1", 1, 1)
+    with pytest.raises(QueryError, match="passwords"):
+        UsersService.of(db.db_service.database).authenticate_user_by_email("a@b", "x")
+
+
+def test_sessions_by_their_older_names(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from src.data.db.core import database as older
+    from src.data.db.models import Setting
+
+    monkeypatch.setenv("DB_URL", database_url)
+    older.create_all_tables()
+    with older.session_scope() as session:
+        session.add(Setting(key="a", value="1"))
+    with older.SessionLocal() as session:
+        assert session.get_one(Setting, "a").value == "1"
+    assert older.get_engine() is older.get_database().engine
+    engine = older.make_engine(older.DB_URL)
+    assert engine.url == older.get_engine().url
+    with pytest.raises(DataError):
+        older.drop_all_tables()
+    monkeypatch.setenv("ALLOW_DROP_TABLES", "1")
+    older.drop_all_tables()
+    assert older.get_database().schema.state().name == "empty"
+    older.get_database().close()

@@ -47,7 +47,9 @@ class Cron:
             raise QueryError(f"{line!r:.80} is no cron line", hint=hint)
         values = [_values(part, *field) for part, field in zip(parts, _FIELDS, strict=True)]
         values[4] = frozenset(value % 7 for value in values[4])
-        cron = cls(*values, is_either=parts[2][0] != "*" and parts[4][0] != "*")
+        minute, hour, day, month, weekday = values
+        is_either = parts[2][0] != "*" and parts[4][0] != "*"
+        cron = cls(minute, hour, day, month, weekday, is_either)
         cron.after(datetime(2024, 1, 1, tzinfo=UTC))
         return cron
 

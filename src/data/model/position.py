@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Context, Decimal
 from fractions import Fraction
 from typing import Literal, get_args
 
@@ -86,10 +86,5 @@ class PositionState:
 
 def rounded(value: Fraction) -> Decimal:
     """Return it as a decimal, rounded half to even at 18 places where it has more."""
-    scaled = value * 10**PLACES
-    whole = round(scaled)
-    return (
-        Decimal(whole)
-        .scaleb(-PLACES, _WIDE)
-        .normalize(Context(prec=2_100, rounding=ROUND_HALF_EVEN))
-    )
+    text = format(Decimal(round(value * 10**PLACES)).scaleb(-PLACES, _WIDE), "f")
+    return Decimal(text.rstrip("0").rstrip(".") or "0")

@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, Select
 from sqlalchemy.engine import ScalarResult
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
+from ...config.database import may_drop_tables
 from ...disk.files import Disk
+from ...errors import SchemaError
 from ...forks import close_before_fork, renew_after_fork
 from ...model.unit_of_work import inside_unit
-from .base import SCHEMA
-from .engine import WAIT_S, Work, for_work, make_engine, typed_errors
+from . import engine as engines
+from .base import SCHEMA, Base
+from .engine import WAIT_S, Work, for_work, typed_errors
 from .schema import Schema
 from .url import DatabaseUrl, database_url
 
@@ -40,7 +43,7 @@ class Database:
 
     def __init__(self, url: str | DatabaseUrl | None = None) -> None:
         self.url = database_url(url)
-        self._engine = make_engine(self.url)
+        self._engine = engines.make_engine(self.url)
         self.schema = Schema(self.url, self._engine)
         self._start()
         close_before_fork(self)
@@ -218,3 +221,80 @@ _databases = _Databases()
 def get_database(url: str | None = None) -> Database:
     """Return the database of this process for a URL, which is read as :class:`Database` reads it."""
     return _databases.get(database_url(url))
+
+
+# --- older names, over the database that the environment names -------------------------------------
+
+
+def get_database_url() -> str:
+    """Return the URL of the database, with its password: show it nowhere."""
+    return database_url(None).url.render_as_string(hide_password=False)
+
+
+def make_engine(url: str | None = None, *, echo: bool | None = None) -> Engine:
+    """Return an engine of its own for a database; nothing is opened yet.
+
+    Args:
+        url: as ``Database`` takes it.
+        echo: log statements, without their values.
+    """
+    engine = engines.make_engine(database_url(url))
+    engine.echo = bool(echo)
+    return engine
+
+
+def get_engine() -> Engine:
+    """Return the engine of this process' database; its transactions are writing ones."""
+    return get_database().engine
+
+
+def get_session_factory() -> sessionmaker[Session]:
+    """Return what makes sessions of this process' database, whose tables are made or checked."""
+    database = get_database()
+    with database.reading():
+        pass
+    return sessionmaker(database.engine, expire_on_commit=False)
+
+
+def SessionLocal() -> Session:  # noqa: N802 - the older name
+    """Return a session that the caller commits and closes."""
+    return get_session_factory()()
+
+
+@contextmanager
+def session_scope() -> Iterator[Session]:
+    """Give a session that is committed at the end, or taken back by an error, and closed."""
+    with get_database().writing() as session:
+        yield session
+
+
+def create_all_tables(*bases: type[DeclarativeBase]) -> None:
+    """Make our tables, and those of other bases, where they are not there."""
+    database = get_database()
+    database.schema.init()
+    for base in bases:
+        if base is not Base:
+            base.metadata.create_all(database.engine)
+
+
+def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
+    """Remove our tables and all that is in them, or those of the bases that are given.
+
+    Raises:
+        SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version made the tables.
+    """
+    if not may_drop_tables():
+        raise SchemaError("tables are not removed", hint="set ALLOW_DROP_TABLES=1 to do so")
+    database = get_database()
+    for base in bases or (Base,):
+        if base is Base:
+            database.schema.drop_all_tables()
+        else:
+            base.metadata.drop_all(database.engine)
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve ``DB_URL``: the URL, with its password."""
+    if name != "DB_URL":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return get_database_url()

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ...clock import Clock
 from ...errors import DataError, QueryError
+from ...removed import RECORDS
 from ..core.database import Database
 from .database_service import DatabaseService, ReposBundle, get_database_service
 
-__all__ = ["BaseDBService", "handle_db_error", "reading", "with_uow", "writing"]
+__all__ = ["BaseDBService", "handle_db_error", "left_out", "reading", "with_uow", "writing"]
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -108,6 +109,16 @@ def writing(
 ) -> Callable[Concatenate[Any, P], R]:
     """Return a method as :func:`reading` does, in a unit that writes."""
     return _served(logic, refused, writes=True)
+
+
+def left_out(name: str) -> Callable[..., NoReturn]:
+    """Return a function that refuses an older name, and says what to use instead."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        """Raise ``QueryError``: this is not served."""
+        raise QueryError(f"{name} is not served", hint=RECORDS[name])
+
+    return refuse
 
 
 def _served(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ..repos.repo_users import new_code as new_verification_code
 from ..repos.telegram_repository import TelegramRepository as _Logic
-from .base_service import BaseDBService, reading, writing
+from .base_service import BaseDBService, left_out, reading, writing
 
 __all__ = ["TelegramService", "new_verification_code", "telegram_service"]
 
@@ -71,6 +71,11 @@ class TelegramService(BaseDBService):
     get_command_audit_stats = reading(_Logic.get_command_audit_stats)
     delete_old_records = writing(_Logic.delete_old_records)
 
+    get_broadcast_history = staticmethod(left_out("get_broadcast_history"))
+    get_broadcast_stats = staticmethod(left_out("get_broadcast_stats"))
+    log_broadcast = staticmethod(left_out("log_broadcast"))
+    schedule_broadcast = staticmethod(left_out("schedule_broadcast"))
+
 
 telegram_service = TelegramService()
 
@@ -120,3 +125,7 @@ get_user_command_history = telegram_service.get_user_command_history
 get_all_command_audit = telegram_service.get_all_command_audit
 get_command_audit_stats = telegram_service.get_command_audit_stats
 delete_old_records = telegram_service.delete_old_records
+get_broadcast_history = telegram_service.get_broadcast_history
+get_broadcast_stats = telegram_service.get_broadcast_stats
+log_broadcast = telegram_service.log_broadcast
+schedule_broadcast = telegram_service.schedule_broadcast

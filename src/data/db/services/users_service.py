@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..repos.repo_users import UsersRepo as _Logic
-from .base_service import BaseDBService, reading, with_uow, writing
+from .base_service import BaseDBService, left_out, reading, with_uow, writing
 
 __all__ = ["UsersService", "users_service"]
 
@@ -49,6 +49,9 @@ class UsersService(BaseDBService):
         """Return ``telegram_user_id``, ``email``, ``approved``, ``verified`` of all users."""
         return self.repos.telegram.list_users()
 
+    authenticate_user_by_email = staticmethod(left_out("authenticate_user_by_email"))
+    authenticate_user_by_username = staticmethod(left_out("authenticate_user_by_username"))
+
 
 users_service = UsersService()
 
@@ -63,3 +66,5 @@ get_admin_telegram_user_ids = users_service.get_admin_telegram_user_ids
 create_user = users_service.create_user
 get_user_by_id = users_service.get_user_by_id
 get_user_notification_channels = users_service.get_user_notification_channels
+authenticate_user_by_email = users_service.authenticate_user_by_email
+authenticate_user_by_username = users_service.authenticate_user_by_username
