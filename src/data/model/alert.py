@@ -29,7 +29,6 @@ __all__ = [
     "LIFETIME_MS",
     "LOCAL",
     "Alert",
-    "AlertBook",
     "AlertEvent",
     "AlertRecords",
     "AlertRun",
@@ -37,7 +36,6 @@ __all__ = [
     "Beat",
     "Delivery",
     "DeliveryState",
-    "ListedAlert",
     "Outcome",
     "Rearm",
     "StoredAlert",
@@ -302,7 +300,7 @@ def _instant(text: Any, usual: int) -> int:
 
 # --- its state, and what happened ----------------------------------------------------------
 
-Phase = Literal["new", "armed", "waiting", "done"]
+Phase = Literal["armed", "waiting", "done"]
 _PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
@@ -312,8 +310,8 @@ class AlertState:
 
     Attributes:
         serial: how many evaluations were stored; two processes cannot both store the same one.
-        phase: ``new``: has seen no value yet; ``armed``: fires at the next crossing; ``waiting``: is
-            beyond the threshold, or fired, and must come back first; ``done``: fires no more.
+        phase: ``armed``: fires at the next crossing; ``waiting``: is beyond the threshold, or fired, and
+            must come back first; ``done``: fires no more.
         seen_ms: open stamp of the last closed bar that was seen; None before the first.
         beyond: how many bars in a row are beyond the threshold.
         fired_ms: when the bar that it fired on last closed; None before that.
@@ -328,7 +326,7 @@ class AlertState:
     """
 
     serial: int = 0
-    phase: Phase = "new"
+    phase: Phase = "armed"
     seen_ms: int | None = None
     beyond: int = 0
     fired_ms: int | None = None
@@ -342,7 +340,7 @@ class AlertState:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
         pairs = {name: [list(pair) for pair in getattr(self, name)] for name in ("marks", "splits")}
-        return vars(self) | pairs | {"problems": list(self.problems)}
+        return asdict(self) | pairs | {"problems": list(self.problems)}
 
     @classmethod
     def parse(cls, stored: Any) -> AlertState:
@@ -398,7 +396,7 @@ class AlertEvent:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
-        return dict(vars(self))
+        return asdict(self)
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertEvent:
@@ -411,7 +409,6 @@ class AlertEvent:
 Status = Literal["pending", "running", "sent", "refused", "unknown"]
 # An attempt that was not accepted is repeated after so long, and twice as long each time.
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 30 * SECOND_MS, 15 * MINUTE_MS
-_LONGEST_ASKED_MS = 60 * MINUTE_MS
 _MOST_REASON = 200
 
 
@@ -477,9 +474,7 @@ class DeliveryState:
         if outcome.status == "unknown" and self.is_copy:
             return replace(self, status="unknown", reason=reason)
         wait_ms = min(_FIRST_WAIT_MS << min(self.attempts - 1, 16), _LONGEST_WAIT_MS)
-        # A server that wants a year would lose the message.
-        wait_ms = max(wait_ms, min(round(outcome.wait_s * SECOND_MS), _LONGEST_ASKED_MS))
-        due_ms = now_ms + wait_ms
+        due_ms = now_ms + max(wait_ms, round(outcome.wait_s * SECOND_MS))
         is_copy = self.is_copy or outcome.status == "unknown"
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 
@@ -492,7 +487,7 @@ class DeliveryState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
-        return dict(vars(self))
+        return asdict(self)
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> DeliveryState:
@@ -537,7 +532,7 @@ class AlertRun:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
         events = [event.to_json() for event in self.events]
-        return vars(self) | {"events": events, "delivery": self.delivery.to_json()}
+        return asdict(self) | {"events": events, "delivery": self.delivery.to_json()}
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertRun:
@@ -699,31 +694,3 @@ class AlertRecords(Protocol):
 
     def last_beat(self) -> Beat | None:
         """Return when the job ran last; None: never."""
-
-
-class ListedAlert(NamedTuple):
-    """An alert with its state, active or not; ``reason``: why it is not, where that is stored."""
-
-    alert: Alert
-    state: AlertState | None
-    is_active: bool
-    reason: str = ""
-
-
-class AlertBook(AlertRecords, Protocol):
-    """The same, for programs that make, list and remove alerts."""
-
-    def add_alert(
-        self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
-    ) -> Alert:
-        """Store a new alert; ``config`` and ``rearm`` as :meth:`Alert.parse` reads them.
-
-        Raises:
-            QueryError: they are wrong, or the recipient has as many as are allowed; nothing is stored.
-        """
-
-    def alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all alerts of a recipient, by number."""
-
-    def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert of a recipient, and what is still to deliver of it; False: there is none."""
