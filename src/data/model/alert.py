@@ -300,7 +300,7 @@ def _instant(text: Any, usual: int) -> int:
 
 # --- its state, and what happened ----------------------------------------------------------
 
-Phase = Literal["armed", "waiting", "done"]
+Phase = Literal["new", "armed", "waiting", "done"]
 _PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
@@ -310,8 +310,8 @@ class AlertState:
 
     Attributes:
         serial: how many evaluations were stored; two processes cannot both store the same one.
-        phase: ``armed``: fires at the next crossing; ``waiting``: is beyond the threshold, or fired, and
-            must come back first; ``done``: fires no more.
+        phase: ``new``: has seen no value yet; ``armed``: fires at the next crossing; ``waiting``: is
+            beyond the threshold, or fired, and must come back first; ``done``: fires no more.
         seen_ms: open stamp of the last closed bar that was seen; None before the first.
         beyond: how many bars in a row are beyond the threshold.
         fired_ms: when the bar that it fired on last closed; None before that.
@@ -326,7 +326,7 @@ class AlertState:
     """
 
     serial: int = 0
-    phase: Phase = "armed"
+    phase: Phase = "new"
     seen_ms: int | None = None
     beyond: int = 0
     fired_ms: int | None = None

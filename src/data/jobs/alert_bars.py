@@ -1,0 +1,193 @@
+"""Closed bars for alerts, out of the client: one read for each series, with what is wrong with it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calendars.calendar import calendar_for, first_unclosed
+from ..errors import DataError, IncompleteDataWarning
+from ..model.coverage import BEFORE_FIRST, CLOSED, GRAVE, UNASKED
+from ..model.instant import date_of, day_ms, iso, parse_iso
+from ..model.provenance import ATTRS_KEY
+from ..model.span import Span
+from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
+from .alert_evaluator import ClosedBars
+from .alerts import NoBars, WantedBars
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..bars.client import BarsClient
+    from ..model.bars import Stamps
+    from ..model.query import BarsQuery
+    from .perishable import Perishable
+
+__all__ = ["ClientBars"]
+
+_COLUMNS = ("open", "high", "low", "close", "volume")
+_NS_IN_MS = 1_000_000
+_MOST_OTHERS = 256
+# A vendor that is a bar or two late is usual.
+_LATE_BARS = 2
+_HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
+_REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}
+# Reasons of errors that the next run would meet again.
+_LASTING = {
+    "question", "unknown_symbol", "no_vendor", "configuration", "no_key", "plan", "region",
+    "unsupported",
+}  # fmt: skip
+
+
+class ClientBars:
+    """Reads closed bars of a client, adjusted for splits; missing ones are fetched. One thread reads.
+
+    Args:
+        client: of the installation.
+        perishing: gives the stored series whose next bars their vendors drop soon; None: these are not
+            looked for.
+    """
+
+    def __init__(
+        self, client: BarsClient, perishing: Callable[[], Iterable[Perishable]] | None = None
+    ) -> None:
+        self._client, self._perishing = client, perishing
+        # Filled by whichever thread an event happens in, emptied by the one that reads: each step is atomic.
+        self._others: dict[str, str] = {}
+
+    def hear(self, event: Event) -> None:
+        """Note an event of the installation that is a problem of its data; for ``on_event``."""
+        day = date_of(event.at_ms).isoformat()
+        series = f"{event.symbol} {event.timeframe}".strip()
+        if isinstance(event, QualityLow):
+            text = f"{series}: quality {event.score:.2f} is below {event.minimum:.2f}: "
+            self._note(f"quality:{series}:{day}", text + "; ".join(event.findings[:3]))
+        elif isinstance(event, ShapeChanged):
+            text = f"{event.vendor} changed the shape of its answers ({event.endpoint})"
+            self._note(f"shape:{series}:{event.vendor}:{day}", text)
+        elif isinstance(event, AttemptFailed) and event.outcome in _REFUSALS:
+            text = f"{event.vendor} refused the key for {series or 'a request'} ({event.outcome})"
+            self._note(f"key:{series}:{event.vendor}:{day}", text)
+
+    def _note(self, key: str, text: str) -> None:
+        if len(self._others) < _MOST_OTHERS:
+            self._others[key] = text
+
+    def other_problems(self) -> Mapping[str, str]:
+        """Return what was heard since the last call, and history that perishes."""
+        others, self._others = self._others, {}
+        if self._perishing is None:
+            return others
+        soon = {
+            f"perishes:{one.key}": f"{one}: {one.vendor} drops what follows {iso(one.last_ms)} on "
+            f"{date_of(one.lost_ms)}; `{one.command}` fetches it"
+            for one in self._perishing()
+        }
+        return {**others, **soon}
+
+    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
+        """Return the closed bars of each series; what is not stored is fetched, several at a time."""
+        queries: dict[int, BarsQuery] = {}
+        answers: dict[int, ClosedBars | NoBars] = {}
+        for place, one in enumerate(wanted):
+            try:
+                queries[place] = self._client.query(one.symbol, one.timeframe, bars=one.bars)
+            except DataError as error:
+                answers[place] = _failure(str(error), error.reason)
+        with warnings.catch_warnings():
+            # What an answer lacks is a problem of the data, and told as such.
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            frames = self._client.get_batch(list(queries.values()))
+        for (place, query), frame in zip(queries.items(), frames, strict=True):
+            try:
+                answers[place] = self._bars(query, frame, wanted[place])
+            except DataError as error:
+                answers[place] = _failure(str(error), error.reason)
+        return [answers[place] for place in range(len(wanted))]
+
+    def _bars(self, query: BarsQuery, frame: pd.DataFrame, one: WantedBars) -> ClosedBars | NoBars:
+        facts = frame.attrs[ATTRS_KEY]
+        if "error" in facts:
+            return _failure(facts["error"]["message"], facts["error"]["reason"])
+        stamps = frame.index.to_numpy().view(np.int64) // _NS_IN_MS
+        calendar = calendar_for(query.instrument)
+        anchor = (facts["kind"] or {}).get("anchor") or "session"
+        closes = calendar.closes(query.timeframe, stamps, anchor)
+        columns = {name: frame[name].to_numpy() for name in _COLUMNS}
+        grave = dict(self._grave(query, facts, stamps))
+        series, problems = f"{one.symbol} {one.timeframe}", dict[str, str]()
+        if one.with_problems:
+            unclosed = first_unclosed(calendar, query.timeframe, query.now_ms, anchor)
+            last = int(stamps[-1]) if len(stamps) else query.span.start
+            behind = len(calendar.opens(query.timeframe, Span(last + 1, unclosed), anchor))
+            problems = dict(_problems(series, facts, grave, last, behind))
+        return ClosedBars(
+            stamps,
+            closes,
+            columns,
+            grave | _of_another_kind(facts, stamps),
+            self._splits(query, facts),
+            problems,
+        )
+
+    def _grave(
+        self, query: BarsQuery, facts: Mapping[str, Any], stamps: Stamps
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the bars that are wrong nearly for certain, with the reason."""
+        spans = [
+            (entry["start"], entry["end"], entry.get("reason", "")) for entry in facts["spans"]
+        ]
+        parts = [(Span(parse_iso(a), parse_iso(b)), why) for a, b, why in spans]
+        if any(entry.get("merged") for entry in facts["spans"]):
+            known = self._client.coverage(self._client.series_of(query))
+            parts = [(part.span, part.reason) for part in known]
+        for span, reason in parts:
+            if reason.startswith(GRAVE):
+                first, last = stamps.searchsorted(span)
+                yield from ((int(stamp), reason) for stamp in stamps[first:last])
+
+    def _splits(self, query: BarsQuery, facts: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+        """Return the splits that the prices of an answer are adjusted for."""
+        if not facts["as_of"]:
+            return ()
+        actions = self._client.actions(query.instrument.symbol)
+        splits = (
+            (day_ms(one.action.ex_date), float(one.action.ratio))
+            for one in actions
+            if one.counts and one.action.type == "split" and one.action.is_sound
+        )
+        as_of = day_ms(date_of(parse_iso(facts["as_of"])))
+        return tuple(sorted(split for split in splits if split[0] <= as_of))
+
+
+def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
+    """Return every bar with the reason, where the answer is a substitute, or adjusted otherwise."""
+    reason = ""
+    if facts["substitute"]:
+        reason = f"substitute: {facts['substitute']}"
+    elif facts["adjustment"] != "split":
+        reason = f"re-based: prices are {facts['adjustment']}, not adjusted for splits"
+    return dict.fromkeys(stamps.tolist(), reason) if reason else {}
+
+
+def _problems(
+    series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the bars of an answer; gaps at its end are bars that are late."""
+    if behind > _LATE_BARS:
+        newest = iso(last)
+        text = f"{series} is stale: {behind} bars of its market are missing since {newest}"
+        yield f"stale:{series}", text
+    for gap in facts["gaps"]:
+        if gap["reason"] not in _HARMLESS and parse_iso(gap["end"]) <= last:
+            text = f"{series} has a gap from {gap['start']} to {gap['end']}: {gap['reason']}"
+            yield f"gap:{series}:{gap['start']}", text
+    for stamp, reason in grave.items():
+        yield f"grave:{series}:{iso(stamp)}", f"{series}: the bar {iso(stamp)} is {reason}"
+
+
+def _failure(message: str, reason: str) -> NoBars:
+    return NoBars(message, reason in _LASTING)

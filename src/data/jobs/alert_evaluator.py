@@ -1,0 +1,433 @@
+"""Decides which alerts fire: an alert, its state and closed bars in, its next state and events out. Pure.
+
+An alert is a *crossing* on closed bars. Each bar is looked at once, in order, also those of an outage.
+A bar is not used where it is wrong nearly for certain, a substitute, or in prices of another basis than the
+threshold; the recipient is told so. A split moves the threshold with the prices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import QueryError
+from ..model.alert import Alert, AlertEvent, AlertState, EventName, StoredAlert
+from ..model.bars import Stamps
+from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
+from ..model.timeframe import Timeframe
+from ..prices.indicators import IndicatorUse, parse_indicator
+
+__all__ = ["ClosedBars", "Evaluation", "bars_needed", "check_alert", "evaluate", "evaluate_data"]
+
+_MARKS = 3
+# Closes of the same bar that differ by less than this (a natural logarithm) are corrections or roundings.
+_SAME = 0.005
+# Of several bars that were re-based together each differs by nearly the same factor.
+_ALIKE = 0.25
+_REBASED, _FAILED = "re-based", "failed"
+_MOST_BARS = 50_000
+_MOST_PROBLEMS = 64
+_SHORTEST_MONTH_MS = 28 * DAY_MS
+# These problems end; the others happened, and are told once.
+_LASTING = ("stale", "perishes")
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedBars:
+    """Closed bars of one series, in one basis.
+
+    Attributes:
+        stamps: open stamps, ascending, UTC milliseconds.
+        closes_ms: when each bar closed, UTC milliseconds.
+        columns: ``open high low close volume``, float64.
+        withheld: stamp to the reason why that bar must not fire anything.
+        splits: ex-date (00:00 UTC) and ratio (new shares for an old one) of each split that the prices are
+            adjusted for.
+        problems: of the data: a key such as ``gap:AAPL 1h:2024-06-12T14:00:00Z``, to one sentence.
+    """
+
+    stamps: Stamps
+    closes_ms: Stamps
+    columns: Mapping[str, NDArray[np.float64]]
+    withheld: Mapping[int, str] = field(default_factory=dict)
+    splits: tuple[tuple[int, float], ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+class Evaluation(NamedTuple):
+    """The next state of an alert, and what its recipient is told, in order."""
+
+    state: AlertState
+    events: tuple[AlertEvent, ...] = ()
+
+
+def check_alert(alert: Alert) -> IndicatorUse:
+    """Return the indicator that an alert on prices names.
+
+    Raises:
+        QueryError: it is not registered here, or the alert is one about data.
+    """
+    if alert.kind == "data":
+        raise QueryError(f"{alert} compares no bars")
+    return parse_indicator(alert.quantity)
+
+
+def bars_needed(stored: StoredAlert, now_ms: int) -> int:
+    """Return how many of the last closed bars its evaluation takes: the window and all that it has not seen.
+
+    After an outage of more than 50,000 bars the last of them.
+    """
+    alert, state = stored
+    if alert.kind == "data":
+        return _MARKS
+    seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
+    length_ms = Timeframe.parse(alert.timeframe).step_ms or _SHORTEST_MONTH_MS
+    unseen = max(0, now_ms - seen_ms) // length_ms + 2
+    return min(check_alert(alert).window + _MARKS + unseen, _MOST_BARS)
+
+
+def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
+    """Look at the closed bars that the alert has not seen.
+
+    1. ``_begun``: without a state the last bar that had closed when the alert was made is the first one:
+       beyond the threshold there it does not fire, and says so.
+    2. ``_moved``: splits that are new, and prices that changed without one.
+    3. Each new bar in order: ``_withheld`` or ``_stepped``.
+    4. ``_expired``.
+
+    Args:
+        alert, state: as they are stored; no state: it was never evaluated, or was changed.
+        bars: at least :func:`bars_needed` of them, or all there are.
+        now_ms: the time, for expiry alone.
+
+    Returns:
+        The next state, with a ``serial`` one higher, and the events. Of no bars: the same state.
+
+    Raises:
+        QueryError: its indicator is not registered here.
+    """
+    use, before = check_alert(alert), state or AlertState()
+    if before.phase == "done":
+        return Evaluation(before)
+    events: list[AlertEvent] = []
+    state = before
+    if len(bars.stamps):
+        if state.seen_ms is None:
+            state = _begun(alert, state, bars)
+        state = _moved(alert, use, state, bars, now_ms, events)
+    usable = ~np.isin(bars.stamps, list(bars.withheld)) if bars.withheld else None
+    columns = _kept(bars.columns, usable)
+    places = np.cumsum(usable) if usable is not None else None
+    first = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
+    for place in range(first, len(bars.stamps)):
+        if state.phase == "done" or bars.closes_ms[place] > alert.expires_ms:
+            break
+        stamp, closed = int(bars.stamps[place]), int(bars.closes_ms[place])
+        reason = bars.withheld.get(stamp, "") or (_REBASED if state.rebased != 1 else "")
+        if reason:
+            state = _withheld(alert, state, (stamp, closed), reason, events)
+            continue
+        end = place + 1 if places is None else int(places[place])
+        value = use.value({name: column[:end] for name, column in columns.items()})
+        state = replace(state, seen_ms=stamp, withheld="")
+        if math.isfinite(value):
+            state = _stepped(alert, use, state, (stamp, closed), value, events)
+    state = replace(state, marks=_marks(bars, state) or state.marks)
+    if now_ms >= alert.expires_ms and state.phase != "done":
+        state = _expired(alert, state, events)
+    return _evaluation(before, state, events)
+
+
+def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
+    """Return what came of an evaluation: one that changed nothing need not be stored."""
+    if after == before and not events:
+        return Evaluation(before)
+    return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
+
+
+def evaluate_failure(
+    alert: Alert, state: AlertState | None, reason: str, now_ms: int
+) -> Evaluation:
+    """Return what comes of bars that cannot be had, as a question about them can never be answered.
+
+    The first of several failures in a row is told.
+    """
+    before, events = state or AlertState(), list[AlertEvent]()
+    if before.phase == "done":
+        return Evaluation(before)
+    if before.withheld != _FAILED:
+        text = f"{alert} cannot be evaluated: {reason}"
+        events.append(AlertEvent(alert.id, "failed", apart(now_ms), now_ms, text))
+    after = replace(before, withheld=_FAILED)
+    if now_ms >= alert.expires_ms:
+        after = _expired(alert, after, events)
+    return _evaluation(before, after, events)
+
+
+def apart(at_ms: int) -> int:
+    """Return the time of an event that concerns no bar as part of a claim: no stamp of a bar."""
+    return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
+
+
+def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
+    """Return the threshold in the basis of the bars."""
+    return alert.value * state.scale**use.indicator.split_power
+
+
+def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
+    """Return the state before the first bar: the last usable one that had closed by then comes first."""
+    closed = np.flatnonzero(bars.closes_ms <= alert.since_ms)
+    usable = [int(n) for n in closed[-_MARKS:] if int(bars.stamps[n]) not in bars.withheld]
+    # Before the bar that comes first; where none had closed by then, before all.
+    first = usable[-1] if usable else int(closed[-1]) + 1 if len(closed) else 0
+    seen_ms = int(bars.stamps[first]) - 1 if first < len(bars.stamps) else None
+    if seen_ms is None and len(closed):
+        seen_ms = int(bars.stamps[-1])
+    before = tuple(split for split in bars.splits if split[0] <= alert.since_ms)
+    return replace(state, phase="new", seen_ms=seen_ms, splits=before)
+
+
+# --- splits, and prices that are of another basis ------------------------------------------
+
+
+def _moved(
+    alert: Alert,
+    use: IndicatorUse,
+    state: AlertState,
+    bars: ClosedBars,
+    now_ms: int,
+    events: list[AlertEvent],
+) -> AlertState:
+    """Return the state in the basis of the bars.
+
+    A split that became known moves the threshold where the closes of bars that were seen moved with it, or
+    where none of these is at hand and its ex-date is new. Closes that moved otherwise, all alike, are of a
+    basis that is not known.
+    """
+    known, now = set(state.splits), set(bars.splits)
+    added, removed = now - known, known - now
+    factor = math.prod(r for _, r in added) / math.prod(r for _, r in removed)
+    moved = _common_factor(state, bars, 1 if factor != 1 else 2)
+    if moved is None:
+        later = [(ex_ms, r) for ex_ms, r in added if state.seen_ms is None or ex_ms > state.seen_ms]
+        factor, rebased, applies = math.prod(r for _, r in later), state.rebased, bool(later)
+    else:
+        total = state.rebased * moved
+        applies = factor != 1 and (_same(total * factor) or not _same(moved))
+        rebased = total * factor if applies else total
+        rebased = 1.0 if _same(rebased) else state.rebased if _same(moved) else rebased
+    after = replace(state, splits=bars.splits, rebased=rebased)
+    if applies:
+        after = replace(after, scale=state.scale * factor)
+        if use.indicator.split_power:
+            events.append(_split_event(alert, use, state, after, now_ms))
+    if rebased not in (1, state.rebased):
+        text = (
+            f"{alert.series}: prices changed by a factor of {_short(rebased)} without a split that says so. "
+            f"{alert} does not fire until a split explains it, or the alert is made anew"
+        )
+        events.append(AlertEvent(alert.id, "rebased", apart(now_ms), now_ms, text))
+        after = replace(after, withheld=_REBASED)
+    return after
+
+
+def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
+    """Return by which factor the bars that were seen have changed; 1 where single ones were corrected.
+
+    ``least``: how many bars prove it. None: none of them is at hand.
+    """
+    ratios = []
+    for stamp, close in state.marks:
+        place = int(bars.stamps.searchsorted(stamp))
+        if place < len(bars.stamps) and bars.stamps[place] == stamp and stamp not in bars.withheld:
+            ratio = float(bars.columns["close"][place]) / close
+            if ratio > 0 and math.isfinite(ratio):
+                ratios.append(math.log(ratio))
+    if not ratios:
+        return None
+    middle = median(ratios)
+    is_common = all(abs(one - middle) <= _ALIKE * abs(middle) for one in ratios)
+    return math.exp(middle) if is_common and len(ratios) >= least else 1.0
+
+
+def _same(factor: float) -> bool:
+    return abs(math.log(factor)) < _SAME
+
+
+def _split_event(
+    alert: Alert, use: IndicatorUse, before: AlertState, after: AlertState, now_ms: int
+) -> AlertEvent:
+    old, new = threshold_of(alert, use, before), threshold_of(alert, use, after)
+    text = (
+        f"{alert.series}: a split of {_short(after.scale / before.scale)} new shares for one moved the "
+        f"threshold of {alert.quantity} from {_short(old)} to {_short(new)}"
+    )
+    return AlertEvent(alert.id, "moved", apart(now_ms), now_ms, text, threshold=new)
+
+
+def _marks(bars: ClosedBars, state: AlertState) -> tuple[tuple[int, float], ...]:
+    """Return stamp and close of the last usable bars that were seen."""
+    end = 0 if state.seen_ms is None else int(bars.stamps.searchsorted(state.seen_ms, "right"))
+    marks: list[tuple[int, float]] = []
+    for place in range(end - 1, -1, -1):
+        stamp, close = int(bars.stamps[place]), float(bars.columns["close"][place])
+        if stamp not in bars.withheld and close > 0 and math.isfinite(close):
+            marks.append((stamp, close))
+        if len(marks) == _MARKS:
+            break
+    return tuple(reversed(marks))
+
+
+# --- bar by bar ----------------------------------------------------------------------------
+
+
+def _withheld(
+    alert: Alert,
+    state: AlertState,
+    at: tuple[int, int],
+    reason: str,
+    events: list[AlertEvent],
+) -> AlertState:
+    """Return the state after a bar that is not used; the first of several such bars is told."""
+    cause = reason.partition(":")[0]
+    if state.withheld != cause:
+        text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {reason}"
+        events.append(AlertEvent(alert.id, "withheld", *at, text))
+    return replace(state, seen_ms=at[0], withheld=cause)
+
+
+def _stepped(
+    alert: Alert,
+    use: IndicatorUse,
+    state: AlertState,
+    at: tuple[int, int],
+    value: float,
+    events: list[AlertEvent],
+) -> AlertState:
+    """Return the state after the value of one bar; an event where it fires."""
+    threshold = threshold_of(alert, use, state)
+    sign = 1 if alert.condition == "above" else -1
+    distance = sign * (value - threshold)
+    is_beyond = distance > 0
+    if state.phase == "new":
+        if is_beyond:
+            words = f"is {alert.condition} {_short(threshold)} already: it fires after coming back"
+            events.append(_event(alert, "beyond", at, value, threshold, words))
+        return replace(state, phase="waiting" if is_beyond else "armed", beyond=0)
+    if state.phase == "waiting":
+        if distance > -_hysteresis(alert, use, state, threshold) or is_beyond:
+            return state
+        return replace(state, phase="armed", beyond=0)
+    if not is_beyond:
+        return replace(state, beyond=0)
+    state = replace(state, beyond=state.beyond + 1)
+    if state.beyond < (alert.rearm.persistence_bars if alert.rearm else 1):
+        return state
+    state = replace(state, beyond=0, phase="waiting" if alert.rearm else "done")
+    if _is_cooling(alert, state, at[1]):
+        return state
+    words = f"is {alert.condition} {_short(threshold)}"
+    events.append(_event(alert, "fired", at, value, threshold, words))
+    return replace(state, fired_ms=at[1])
+
+
+def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
+    """Return how far behind the threshold the value must be to arm the alert; only after it fired."""
+    if alert.rearm is None or state.fired_ms is None:
+        return 0.0
+    if alert.rearm.hysteresis_type == "percentage":
+        return abs(threshold) * alert.rearm.hysteresis / 100
+    return alert.rearm.hysteresis * state.scale**use.indicator.split_power
+
+
+def _is_cooling(alert: Alert, state: AlertState, closed_ms: int) -> bool:
+    if alert.rearm is None or state.fired_ms is None:
+        return False
+    return closed_ms < state.fired_ms + alert.rearm.cooldown_minutes * MINUTE_MS
+
+
+def _expired(alert: Alert, state: AlertState, events: list[AlertEvent]) -> AlertState:
+    at = alert.expires_ms
+    text = f"{alert} expired at {iso(at)} without firing"
+    if state.fired_ms is not None:
+        text = f"{alert} expired at {iso(at)}"
+    events.append(AlertEvent(alert.id, "expired", apart(at), at, text))
+    return replace(state, phase="done")
+
+
+# --- alerts about data ---------------------------------------------------------------------
+
+
+def evaluate_data(
+    alert: Alert, state: AlertState | None, problems: Mapping[str, str], now_ms: int
+) -> Evaluation:
+    """Compare the problems of the data with those that were told; new ones are events.
+
+    A series that is stale, and history that perishes, are told again once they ended and come back; what
+    happened at a time is told once.
+
+    Args:
+        alert, state: as for :func:`evaluate`; the alert is one of ``data``.
+        problems: those of all series read now, as :attr:`ClosedBars.problems` has them.
+        now_ms: the time.
+
+    Returns:
+        As :func:`evaluate`; the same state where nothing changed.
+    """
+    before = state or AlertState()
+    if before.phase == "done":
+        return Evaluation(before)
+    mine = {key: text for key, text in problems.items() if _is_of(alert, key)}
+    new = [key for key in mine if key not in before.problems]
+    kept = [k for k in before.problems if k in mine or not k.startswith(_LASTING)]
+    events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
+    after = replace(before, problems=tuple([*kept, *new][-_MOST_PROBLEMS:]))
+    if now_ms >= alert.expires_ms:
+        after = _expired(alert, after, events)
+    return _evaluation(before, after, events)
+
+
+def _is_of(alert: Alert, key: str) -> bool:
+    name, _, rest = key.partition(":")
+    return name == alert.quantity and (alert.is_of_all or rest.split(":")[0] == alert.series)
+
+
+# --- words ---------------------------------------------------------------------------------
+
+
+def _event(
+    alert: Alert, name: EventName, at: tuple[int, int], value: float, threshold: float, words: str
+) -> AlertEvent:
+    text = f"{alert.series}: {alert.quantity} {_short(value)} {words} (bar {_named(alert, at[0])})"
+    return AlertEvent(alert.id, name, *at, text, value, threshold)
+
+
+def _named(alert: Alert, stamp: int) -> str:
+    """Return a bar by its open stamp (UTC), or by its session date."""
+    if Timeframe.parse(alert.timeframe).is_intraday:
+        return iso(stamp)
+    return date_of(stamp).isoformat()
+
+
+def _short(value: float) -> str:
+    return f"{value:.10g}"
+
+
+def _kept(
+    columns: Mapping[str, NDArray[np.float64]], usable: NDArray[np.bool_] | None
+) -> Mapping[str, NDArray[np.float64]]:
+    if usable is None:
+        return columns
+    return {name: column[usable] for name, column in columns.items()}
+
+
+def events_by_bar(events: tuple[AlertEvent, ...]) -> Iterator[tuple[int, tuple[AlertEvent, ...]]]:
+    """Yield each bar with its events: what is claimed together."""
+    for bar_ms in dict.fromkeys(event.bar_ms for event in events):
+        yield bar_ms, tuple(event for event in events if event.bar_ms == bar_ms)

@@ -1,0 +1,348 @@
+"""The job of alerts: reads closed bars, evaluates every alert on them, and delivers what happened.
+
+One run is: the silence since the last run, one read for each series, evaluations, deliveries, the beat.
+Several processes may run at once: an evaluation is stored by one of them (``AlertRecords.store``), a message
+is tried by one at a time. What is killed anywhere is taken up by the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+from ..clock import Clock
+from ..errors import DataError, QueryError
+from ..model.alert import (
+    Alert,
+    AlertEvent,
+    AlertRecords,
+    AlertRun,
+    AlertState,
+    Beat,
+    Delivery,
+    Outcome,
+    StoredAlert,
+)
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
+from ..model.texts import duration
+from ..vendors.foreign import call_foreign
+from .alert_evaluator import (
+    ClosedBars,
+    Evaluation,
+    apart,
+    bars_needed,
+    evaluate,
+    evaluate_data,
+    evaluate_failure,
+    events_by_bar,
+)
+
+__all__ = ["AlertJob", "BarSource", "Deliver", "NoBars", "RunReport", "WantedBars", "job_health"]
+
+log = logging.getLogger("onetape.alerts")
+
+Deliver = Callable[[Delivery], Outcome]
+
+# An attempt that takes longer than that is one of a dead process.
+LEASE_MS = 5 * MINUTE_MS
+# A run is late after so many intervals, and at least this long; one without an interval after a day.
+_LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
+_LATE_ONCE_MS = DAY_MS + HOUR_MS
+_TOPIC = "alert job"
+
+
+class WantedBars(NamedTuple):
+    """So many of the last closed bars of a series; with the problems of its data, if these are watched."""
+
+    symbol: str
+    timeframe: str
+    bars: int
+    with_problems: bool = False
+
+
+class NoBars(NamedTuple):
+    """Why there are no bars of a series; ``is_lasting``: the same question will never have an answer."""
+
+    reason: str
+    is_lasting: bool = False
+
+
+class BarSource(Protocol):
+    """Where closed bars come from."""
+
+    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
+        """Return the bars of each series, or why there are none, in the order given."""
+
+    def other_problems(self) -> Mapping[str, str]:
+        """Return the problems that concern no bars read now, as :attr:`ClosedBars.problems` has them."""
+
+
+@dataclass
+class RunReport:
+    """What one run did.
+
+    Attributes:
+        at_ms: when it began, UTC milliseconds.
+        alerts, series: how many were evaluated, on how many series.
+        events: name to how many were stored by this process.
+        elsewhere: how many evaluations another process had stored before.
+        skipped: alerts whose indicator is registered in another program only.
+        failed: series to why their bars could not be had.
+        deliveries: outcome to how many attempts ended so.
+    """
+
+    at_ms: int
+    alerts: int = 0
+    series: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    elsewhere: int = 0
+    skipped: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    deliveries: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all bars were had and no delivery was refused or is in doubt."""
+        return not self.failed and not {"refused", "unknown", "later"} & self.deliveries.keys()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return asdict(self) | {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
+
+
+class AlertJob:
+    """Runs alerts, once or again and again. Used by one thread; any number of processes.
+
+    Args:
+        records: where alerts are kept.
+        source: gives closed bars.
+        deliver: channel to what delivers by it. It is called outside of every transaction, and returns how
+            that ended; what it raises ends as unknown. Messages of other channels are left to other
+            processes.
+        clock: the time.
+        every_s: seconds from run to run; None: it runs once.
+    """
+
+    def __init__(
+        self,
+        records: AlertRecords,
+        source: BarSource,
+        deliver: Mapping[str, Deliver],
+        clock: Clock,
+        every_s: float | None = None,
+    ) -> None:
+        self._records, self._source, self._clock = records, source, clock
+        self._deliver = dict(deliver)
+        self._late_ms = (
+            _LATE_ONCE_MS
+            if every_s is None
+            else max(round(_LATE_RUNS * every_s * SECOND_MS), _LEAST_LATE_MS)
+        )
+
+    def run(self) -> RunReport:
+        """Run once.
+
+        Raises:
+            DataError: the records cannot be read or written; what was stored before stays, and the rest is
+                done by the next run.
+        """
+        report = RunReport(self._clock.now_ms())
+        stored = self._tell_silence(self._records.active_alerts(), report)
+        self._evaluate_all(stored, report)
+        self._deliver_all(report)
+        now_ms = self._clock.now_ms()
+        self._records.beat(Beat(now_ms, now_ms + self._late_ms))
+        return report
+
+    # --- evaluation ------------------------------------------------------------------------
+
+    def _evaluate_all(self, stored: Iterable[StoredAlert], report: RunReport) -> None:
+        on_bars: dict[tuple[str, str], list[StoredAlert]] = {}
+        on_data: list[StoredAlert] = []
+        for one in stored:
+            alert = one.alert
+            if alert.kind == "data":
+                on_data.append(one)
+            if not alert.is_of_all:
+                on_bars.setdefault((alert.symbol, alert.timeframe), []).append(one)
+        wanted = [
+            self._wanted(series, own, report, with_problems=bool(on_data))
+            for series, own in on_bars.items()
+        ]
+        answers = self._source.read(wanted) if wanted else ()
+        report.series = len(wanted)
+        problems: dict[str, str] = {}
+        for bars, own in zip(answers, on_bars.values(), strict=True):
+            if isinstance(bars, NoBars):
+                report.failed[own[0].alert.series] = bars.reason
+            else:
+                problems |= bars.problems
+            for one in own:
+                if one.alert.kind != "data":
+                    self._evaluate(one, bars, report)
+        if on_data:
+            problems |= self._source.other_problems()
+            for one in on_data:
+                self._evaluate_problems(one, problems, report)
+
+    def _wanted(
+        self,
+        series: tuple[str, str],
+        own: Iterable[StoredAlert],
+        report: RunReport,
+        *,
+        with_problems: bool,
+    ) -> WantedBars:
+        """Return the read that all alerts on a series share."""
+        count = 1
+        for one in own:
+            try:
+                count = max(count, bars_needed(one, report.at_ms))
+            except QueryError:
+                continue  # it fails by itself
+        return WantedBars(*series, count, with_problems)
+
+    def _evaluate(self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport) -> None:
+        alert, state, now_ms = one.alert, one.state, report.at_ms
+        if isinstance(bars, NoBars):
+            # What may work in the next run is not told; that the series is stale is an alert of its own.
+            if bars.is_lasting:
+                self._store(one, evaluate_failure(alert, state, bars.reason, now_ms), report)
+            return
+        try:
+            name = f"the indicator {alert.quantity}"
+            evaluation = call_foreign(lambda: evaluate(alert, state, bars, now_ms), name)
+        except QueryError as error:
+            if alert.kind == "custom":
+                report.skipped += 1
+                return
+            evaluation = evaluate_failure(alert, state, str(error), now_ms)
+        except DataError as error:
+            evaluation = evaluate_failure(alert, state, str(error), now_ms)
+        report.alerts += 1
+        self._store(one, evaluation, report)
+
+    def _evaluate_problems(
+        self, one: StoredAlert, problems: Mapping[str, str], report: RunReport
+    ) -> None:
+        state = one.state
+        lasting = () if state is None else state.problems
+        # Of a series that could not be read nothing ended.
+        unread = {
+            key: ""
+            for key in lasting
+            if any(key.split(":", 1)[1] == series for series in report.failed)
+        }
+        report.alerts += 1
+        evaluation = evaluate_data(one.alert, state, {**unread, **problems}, report.at_ms)
+        self._store(one, evaluation, report)
+
+    def _store(self, one: StoredAlert, evaluation: Evaluation, report: RunReport) -> bool:
+        """Store an evaluation that changed something; False where another process did."""
+        if one.state is not None and evaluation.state == one.state:
+            return True
+        runs = [
+            _run(one.alert, one.alert.series, bar_ms, events)
+            for bar_ms, events in events_by_bar(evaluation.events)
+        ]
+        if not self._records.store(one.alert, one.state, evaluation.state, runs):
+            report.elsewhere += 1
+            return False
+        report.events.update(event.name for event in evaluation.events)
+        return True
+
+    # --- the silence of the job ------------------------------------------------------------
+
+    def _tell_silence(
+        self, stored: Sequence[StoredAlert], report: RunReport
+    ) -> Sequence[StoredAlert]:
+        """Tell each recipient once that the job did not run for a while; return the alerts as they are."""
+        last = self._records.last_beat()
+        if last is None or report.at_ms <= last.due_ms:
+            return stored
+        silent_s = (report.at_ms - last.at_ms) / SECOND_MS
+        text = (
+            f"Alerts were not evaluated for {duration(silent_s)}, since {_minute(last.at_ms)}. "
+            "The bars since then are evaluated now, in order"
+        )
+        after, told = list[StoredAlert](), set[tuple[str, str]]()
+        for one in stored:
+            to = one.alert.channel, one.alert.recipient
+            if to not in told:
+                told.add(to)
+                one = self._tell(one, text, last.at_ms, report)
+            after.append(one)
+        return after
+
+    def _tell(self, one: StoredAlert, text: str, at_ms: int, report: RunReport) -> StoredAlert:
+        state = one.state or AlertState()
+        event = AlertEvent(one.alert.id, "silent", apart(at_ms), report.at_ms, text)
+        told = replace(state, serial=state.serial + 1)
+        run = _run(one.alert, _TOPIC, event.bar_ms, (event,))
+        if not self._records.store(one.alert, one.state, told, [run]):
+            report.elsewhere += 1
+            return one  # what follows for it is stored elsewhere, too
+        report.events[event.name] += 1
+        return StoredAlert(one.alert, told)
+
+    # --- deliveries ------------------------------------------------------------------------
+
+    def _deliver_all(self, report: RunReport) -> None:
+        """Try every message that is due; a channel that takes none now is left until the next run."""
+        channels = set(self._deliver)
+        while channels:
+            delivery = self._records.take_delivery(channels, self._clock.now_ms(), LEASE_MS)
+            if delivery is None:
+                return
+            outcome = self._attempt(delivery)
+            self._records.settle_delivery(delivery, outcome, self._clock.now_ms())
+            report.deliveries[outcome.status] += 1
+            if outcome.status in ("later", "unknown"):
+                channels.discard(delivery.channel)
+
+    def _attempt(self, delivery: Delivery) -> Outcome:
+        deliver = self._deliver[delivery.channel]
+        try:
+            return call_foreign(lambda: deliver(delivery), f"delivery by {delivery.channel}")
+        except DataError as error:
+            # Its text may quote what the program that delivers has, a token for instance.
+            cause = type(error.__cause__ or error).__name__
+            log.warning("delivery by %s raised %s", delivery.channel, cause)
+            return Outcome("unknown", f"the delivery raised {cause}")
+
+
+def _run(alert: Alert, topic: str, bar_ms: int, events: tuple[AlertEvent, ...]) -> AlertRun:
+    return AlertRun(alert.id, bar_ms, alert.recipient, alert.channel, topic, events)
+
+
+def _minute(at_ms: int) -> str:
+    return iso(at_ms // MINUTE_MS * MINUTE_MS)
+
+
+def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
+    """Return how the job of alerts stands, for another process: plain values.
+
+    Returns:
+        ``alerts``: how many are active; ``ran_s``: seconds since the last run, None: never; ``late_s``: by
+        how many seconds the next run is late, 0: it is not; ``deliveries``: how many runs are to deliver, by
+        ``pending`` and ``running``; ``oldest_s``: seconds since the oldest of them closed, 0: there is none.
+
+    Raises:
+        DataError: the records cannot be read.
+    """
+    alerts, beat, runs = records.active_alerts(), records.last_beat(), records.open_runs()
+    late_ms = 0 if beat is None or not alerts else max(0, now_ms - beat.due_ms)
+    if beat is None and alerts:
+        late_ms = max(0, now_ms - min(one.alert.since_ms for one in alerts) - _LATE_ONCE_MS)
+    oldest_ms = min((event.at_ms for run in runs for event in run.events), default=now_ms)
+    counts = Counter(run.delivery.status for run in runs)
+    return {
+        "alerts": len(alerts),
+        "ran_s": None if beat is None else (now_ms - beat.at_ms) / SECOND_MS,
+        "late_s": late_ms / SECOND_MS,
+        "deliveries": {status: counts[status] for status in ("pending", "running")},
+        "oldest_s": max(0, now_ms - oldest_ms) / SECOND_MS,
+    }
