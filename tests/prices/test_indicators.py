@@ -68,8 +68,28 @@ def test_smoothed_ones_are_those_of_pandas_over_all_of_a_long_history(period: in
 def test_rsi_of_the_usual_worked_example_and_in_exact_fractions() -> None:
     # Closes of QQQQ in the worked example of StockCharts' page on RSI; its first value there is 70.53 from
     # closes with four decimals, 70.46 from these with two.
-    closes = [44.34, 44.09, 44.15, 43.61, 44.33, 44.83, 45.10, 45.42, 45.84, 46.08, 45.89, 46.03,
-              45.61, 46.28, 46.28, 46.00, 46.03, 46.41, 46.22, 45.64]  # fmt: skip
+    closes = [
+        44.34,
+        44.09,
+        44.15,
+        43.61,
+        44.33,
+        44.83,
+        45.10,
+        45.42,
+        45.84,
+        46.08,
+        45.89,
+        46.03,
+        45.61,
+        46.28,
+        46.28,
+        46.00,
+        46.03,
+        46.41,
+        46.22,
+        45.64,
+    ]
     use = parse_indicator("RSI")
     assert use.value(columns(closes[:15])) == pytest.approx(70.46, abs=0.005)
     exact = [Fraction(str(close)) for close in closes]
@@ -113,8 +133,21 @@ def test_edges() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "rsj", "rsi(0)", "rsi(1001)", "rsi(-3)", "rsi(1.5)", "rsi 14", "rsi)", "ｒsi", "close(2)", "x" * 5000]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "rsj",
+        "rsi(0)",
+        "rsi(1001)",
+        "rsi(-3)",
+        "rsi(1.5)",
+        "rsi 14",
+        "rsi)",
+        "ｒsi",
+        "close(2)",
+        "x" * 5000,
+    ],
+)
 def test_what_is_no_indicator_is_refused_with_those_there_are(text: str) -> None:
     with pytest.raises(QueryError) as caught:
         parse_indicator(text)

@@ -1,0 +1,434 @@
+"""Which alerts fire on which bar, and what a bar that must not fire says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.errors import QueryError
+from src.data.jobs.alert_evaluator import (
+    ClosedBars,
+    Evaluation,
+    bars_needed,
+    evaluate,
+    evaluate_data,
+    evaluate_failure,
+)
+from src.data.model.alert import Alert, AlertEvent, AlertState, Rearm, StoredAlert
+from src.data.model.instant import DAY_MS, HOUR_MS, iso, parse_iso
+from tests.cache.counts import examples
+from tests.prices.judgement.market import load, needs_market
+
+T0 = parse_iso("2024-06-10T10:00:00")
+FAR = T0 + 5000 * DAY_MS
+
+
+def bars(closes: Sequence[float], start: int = T0, **more: Any) -> ClosedBars:
+    """Return hours; the first opens at ``start``."""
+    values = np.array(closes, dtype=np.float64)
+    stamps = start + np.arange(len(values), dtype=np.int64) * HOUR_MS
+    columns = dict.fromkeys(("open", "high", "low", "close"), values)
+    columns["volume"] = np.full(len(values), 10.0)
+    return ClosedBars(stamps, stamps + HOUR_MS, columns, **more)
+
+
+def alert(condition: str = "above", value: float = 100.0, **more: Any) -> Alert:
+    """Return an alert that is made when the first bar has closed."""
+    usual = {"since_ms": T0 + HOUR_MS, "expires_ms": FAR, "condition": condition, "value": value}
+    return Alert(7, "42", "BTCUSDT", "1h", **{**usual, **more})
+
+
+def fired(events: Sequence[AlertEvent]) -> list[int]:
+    """Return the numbers of the bars that an alert fired on."""
+    return [(one.bar_ms - T0) // HOUR_MS for one in events if one.name == "fired"]
+
+
+def names(events: Sequence[AlertEvent]) -> list[str]:
+    return [one.name for one in events]
+
+
+def run(one: Alert, answers: Sequence[ClosedBars], now_ms: int = T0 + 500 * HOUR_MS) -> Evaluation:
+    """Evaluate answer after answer, by way of JSON; return the last state and all events."""
+    state, events = None, list[AlertEvent]()
+    for answer in answers:
+        state, new = evaluate(one, state, answer, now_ms)
+        state = AlertState.parse(state.to_json())
+        events += new
+    assert state is not None
+    return Evaluation(state, tuple(events))
+
+
+def test_it_fires_on_the_closed_bar_that_crosses_and_once() -> None:
+    state, events = run(alert(), [bars([99, 100, 100.5, 99, 101])])
+    assert names(events) == ["fired"]
+    one = events[0]
+    assert (one.bar_ms, one.at_ms, one.value, one.threshold) == (
+        T0 + 2 * HOUR_MS,
+        T0 + 3 * HOUR_MS,
+        100.5,
+        100.0,
+    )
+    assert one.text == "BTCUSDT 1h: close 100.5 is above 100 (bar 2024-06-10T12:00:00Z)"
+    assert state.phase == "done"
+    assert run(alert("below"), [bars([101, 100, 99, 98])]).events[0].bar_ms == T0 + 2 * HOUR_MS
+
+
+def test_beyond_at_its_creation_it_does_not_fire_and_says_so() -> None:
+    state, events = evaluate(alert(), None, bars([103]), T0)
+    assert names(events) == ["beyond"] and "is above 100 already" in events[0].text
+    state, events = evaluate(alert(), state, bars([103, 104, 100, 101]), T0)
+    assert fired(events) == [3]
+
+
+def test_bars_before_its_creation_are_not_looked_at_and_those_since_are() -> None:
+    made = alert(since_ms=T0 + 3 * HOUR_MS + 5)
+    state, events = evaluate(made, None, bars([99, 101, 99, 99, 101, 102]), FAR - 1)
+    assert fired(events) == [4] and state.seen_ms == T0 + 4 * HOUR_MS
+    # A listing: no bar had closed then. The first one is where it begins.
+    assert names(run(alert(since_ms=T0 - 1), [bars([101, 102, 99, 103])]).events) == [
+        "beyond",
+        "fired",
+    ]
+
+
+def test_nothing_new_is_nothing_to_store() -> None:
+    state, _ = evaluate(alert(), None, bars([99, 98]), T0)
+    assert evaluate(alert(), state, bars([99, 98]), T0) == Evaluation(state)
+    assert evaluate(alert(), state, bars([]), T0) == Evaluation(state)
+    assert evaluate(alert(), state, bars([99, 98, 97]), T0).state.serial == state.serial + 1
+
+
+@pytest.mark.parametrize(
+    "config, expected",
+    [
+        ({}, [1, 3, 6]),
+        ({"hysteresis": 2}, [1, 6]),
+        ({"hysteresis": 1, "hysteresis_type": "percentage"}, [1, 6]),
+        ({"hysteresis": 0.9, "hysteresis_type": "percentage"}, [1, 3, 6]),
+        ({"cooldown_minutes": 121}, [1, 6]),
+        ({"cooldown_minutes": 120}, [1, 3, 6]),
+        ({"persistence_bars": 2}, [4, 7]),
+        ({"persistence_bars": 3}, []),
+        ({"persistence_bars": 2, "hysteresis": 10}, [4]),
+    ],
+)
+def test_rearming(config: dict[str, Any], expected: list[int]) -> None:
+    one = alert(rearm=Rearm.parse(config))
+    closes = [99, 101, 99.05, 102, 103, 98, 101, 102]
+    assert fired(run(one, [bars(closes)]).events) == expected
+    in_steps = [bars(closes[: end + 1]) for end in range(len(closes))]
+    assert fired(run(one, in_steps).events) == expected
+
+
+def test_a_split_moves_the_threshold_with_the_bars() -> None:
+    one = alert("below", 90.0, rearm=Rearm())
+    raw = bars([100, 98, 96])
+    split = (T0 + 3 * HOUR_MS, 4.0)
+    after = bars([25, 24.5, 24, 23, 22.6, 22.4], splits=(split,))
+    state, events = run(one, [raw, after])
+    assert names(events) == ["moved", "fired"] and fired(events) == [5]
+    assert events[1].threshold == 22.5 and state.scale == 4 and state.rebased == 1
+    assert "4 new shares for one" in events[0].text and "from 90 to 22.5" in events[0].text
+    # A split of long ago that a vendor reports late moved no bar, and moves no threshold.
+    late = bars([25, 24.5, 24, 23, 22.6, 22.4], splits=((T0 - 900 * DAY_MS, 2.0), split))
+    again, events = evaluate(one, state, late, T0)
+    assert (again.scale, names(events)) == (4, [])
+
+
+def test_a_split_between_its_creation_and_its_first_evaluation_counts() -> None:
+    split = (T0 + 2 * HOUR_MS, 2.0)
+    _state, events = evaluate(
+        alert("below", 90.0), None, bars([50, 48, 46, 44], splits=(split,)), T0
+    )
+    assert names(events) == ["moved", "fired"] and fired(events) == [3]
+    old = (T0 - DAY_MS, 2.0)
+    assert names(
+        evaluate(alert("below", 45.0), None, bars([50, 44], splits=(old,)), T0).events
+    ) == ["fired"]
+
+
+def test_volumes_move_against_prices_and_percentages_do_not() -> None:
+    split = (T0 + 2 * HOUR_MS, 4.0)
+    for quantity, value, expected in [
+        ("volume", 12.0, 48.0),
+        ("sma(2)", 90.0, 22.5),
+        ("rsi(2)", 70.0, 70.0),
+    ]:
+        one = alert("below", value, kind="indicator", quantity=quantity, rearm=Rearm())
+        state, _ = evaluate(one, None, bars([100, 101, 103, 104]), T0)
+        later = bars([25, 25.25, 25.75, 26, 20], splits=(split,))
+        _, events = evaluate(one, state, later, T0)
+        thresholds = [event.threshold for event in events if event.threshold is not None]
+        assert set(thresholds) <= {expected} and thresholds, quantity
+
+
+def test_prices_of_another_basis_fire_nothing_until_a_split_explains_it() -> None:
+    one = alert("below", 90.0, rearm=Rearm())
+    rebased = bars([25, 24.5, 24, 23, 22])
+    state, events = run(one, [bars([100, 98, 96]), rebased])
+    assert names(events) == ["rebased"] and "factor of 0.25" in events[0].text
+    state, events = evaluate(one, state, bars([25, 24.5, 24, 23, 22, 21]), T0)
+    assert names(events) == [] and state.seen_ms == T0 + 5 * HOUR_MS
+    split = (T0 + 2 * HOUR_MS, 4.0)
+    told = bars([25, 24.5, 24, 23, 22, 21, 23, 22], splits=(split,))
+    state, events = evaluate(one, state, told, T0)
+    assert (names(events), fired(events)) == (["moved", "fired"], [7])
+    # Back in its own basis: nothing has to be explained any more.
+    state, events = run(one, [bars([100, 98, 96]), rebased, bars([100, 98, 96, 92, 88, 89])])
+    assert (names(events), fired(events)) == (["rebased", "fired"], [5])
+
+
+def test_a_corrected_bar_is_no_other_basis() -> None:
+    one = alert("below", 90.0)
+    assert fired(run(one, [bars([100, 98, 96]), bars([100, 98, 93, 91, 89])]).events) == [4]
+
+
+def test_a_grave_bar_fires_nothing_and_says_so_once() -> None:
+    spike = {T0 + 2 * HOUR_MS: "grave: a hundred times the bars beside it"}
+    _state, events = run(alert(), [bars([99, 98, 9800, 97, 101], withheld=spike)])
+    assert names(events) == ["withheld", "fired"] and fired(events) == [4]
+    assert (
+        "2024-06-10T12:00:00Z is not used" in events[0].text
+        and "grave: a hundred" in events[0].text
+    )
+    # Nor is it in the window of an indicator.
+    one = alert(kind="indicator", quantity="sma(3)", value=100.0)
+    assert names(run(one, [bars([99, 98, 9800, 97, 98], withheld=spike)]).events) == ["withheld"]
+
+
+def test_of_a_substitute_the_first_bar_alone_is_told() -> None:
+    stamps = [T0 + n * HOUR_MS for n in range(2, 6)]
+    other = dict.fromkeys(stamps, "substitute: USD instead of USDT")
+    first = bars([99, 98, 101, 102, 99], withheld=other)
+    state, events = run(alert(), [first, bars([99, 98, 101, 102, 99, 101], withheld=other)])
+    assert names(events) == ["withheld"]
+    _, events = evaluate(alert(), state, bars([99, 98, 101, 102, 99, 101, 103], withheld=other), T0)
+    assert fired(events) == [6]
+
+
+def test_a_baseline_that_is_grave_is_no_baseline() -> None:
+    grave = {T0 + HOUR_MS: "grave: x"}
+    made = alert(since_ms=T0 + 2 * HOUR_MS)
+    assert fired(run(made, [bars([99, 9900, 101], withheld=grave)]).events) == [2]
+
+
+def test_a_value_that_there_is_not_yet_is_no_crossing() -> None:
+    one = alert(kind="indicator", quantity="sma(3)", value=100.0)
+    _state, events = run(one, [bars([101, 102]), bars([101, 102, 103, 104])])
+    assert names(events) == ["beyond"]
+    assert fired(run(one, [bars([90, 91, 92, 150])]).events) == [3]
+
+
+def test_it_expires_and_bars_that_closed_before_count() -> None:
+    one = alert(expires_ms=T0 + 3 * HOUR_MS)
+    answer = bars([99, 98, 97, 101])
+    state, events = evaluate(one, None, answer, T0 + 4 * HOUR_MS)
+    assert names(events) == ["expired"] and state.phase == "done"
+    assert (
+        events[0].text
+        == "BTCUSDT 1h close above 100 expired at 2024-06-10T13:00:00Z without firing"
+    )
+    assert evaluate(one, state, answer, FAR) == Evaluation(state)
+    assert fired(evaluate(one, None, bars([99, 98, 101, 97]), FAR).events) == [2]
+    assert names(evaluate(one, None, bars([]), FAR).events) == ["expired"]
+
+
+def test_what_cannot_be_evaluated_is_told_once() -> None:
+    state, events = evaluate_failure(alert(), None, "no such symbol", T0)
+    assert names(events) == ["failed"] and events[0].bar_ms % 1000
+    assert evaluate_failure(alert(), state, "no such symbol", T0 + 60_000) == Evaluation(state)
+    state, _ = evaluate(alert(), state, bars([99, 98]), T0)
+    assert names(evaluate_failure(alert(), state, "again", T0).events) == ["failed"]
+    with pytest.raises(QueryError):
+        evaluate(alert(kind="indicator", quantity="nope"), None, bars([1.0]), T0)
+
+
+def test_problems_of_the_data_are_told_once_and_lasting_ones_again_after_their_end() -> None:
+    stale = Alert(1, "42", "*", "*", "data", "stale", expires_ms=FAR)
+    gap = Alert(2, "42", "BTCUSDT", "1h", "data", "gap", expires_ms=FAR)
+    problems = {
+        "stale:BTCUSDT 1h": "BTCUSDT 1h is stale",
+        "gap:BTCUSDT 1h:2024-06-01T00:00:00Z": "a gap",
+        "gap:AAPL 1d:2024-06-01T00:00:00Z": "another",
+    }
+    for one, expected in ((stale, ["BTCUSDT 1h is stale"]), (gap, ["a gap"])):
+        state, events = evaluate_data(one, None, problems, T0)
+        assert [event.text for event in events] == expected
+        assert evaluate_data(one, state, problems, T0) == Evaluation(state)
+        state, events = evaluate_data(one, state, {}, T0)
+        assert not events
+        again = evaluate_data(one, state, problems, T0).events
+        assert len(again) == (1 if one is stale else 0)
+    assert names(evaluate_data(replace(gap, expires_ms=T0), None, {}, T0).events) == ["expired"]
+
+
+def test_the_bars_needed_are_the_window_and_all_since_the_last_look() -> None:
+    one = alert(kind="indicator", quantity="sma(50)")
+    now = T0 + 100 * HOUR_MS
+    state = AlertState(seen_ms=T0 + 90 * HOUR_MS)
+    assert bars_needed(StoredAlert(one, state), now) == 50 + 3 + 12
+    assert bars_needed(StoredAlert(one, None), now) == 50 + 3 + 101
+    assert bars_needed(StoredAlert(alert(), AlertState(seen_ms=0)), now) == 50_000
+
+
+# --- against a reference, bar by bar -------------------------------------------------------
+
+_SPLITS = [("2000-06-21", 2), ("2005-02-28", 2), ("2014-06-09", 7), ("2020-08-31", 4)]
+SPLITS = [(parse_iso(day), float(ratio)) for day, ratio in _SPLITS]
+
+
+class Raw:
+    """Days of AAPL as they were traded, and as they read on any later day."""
+
+    def __init__(self) -> None:
+        table = load("AAPL-1d-1998-2021-raw").table
+        self.stamps, self.closes_ms = table.stamps, table.stamps + 21 * HOUR_MS
+        self.close, self.volume = table.close, table.volume
+
+    def as_of(self, end: int, count: int, withheld: dict[int, str]) -> ClosedBars:
+        """Return the last ``count`` of the first ``end`` days, adjusted as of the last of them."""
+        known = tuple(split for split in SPLITS if split[0] <= self.stamps[end - 1])
+        part = slice(max(0, end - count), end)
+        factor = self.factor(self.stamps[part], known)
+        close, volume = self.close[part] / factor, self.volume[part] * factor
+        columns = {"open": close, "high": close, "low": close, "close": close, "volume": volume}
+        return ClosedBars(self.stamps[part], self.closes_ms[part], columns, withheld, known)
+
+    @staticmethod
+    def factor(stamps: np.ndarray, splits: Sequence[tuple[int, float]]) -> np.ndarray:
+        factor = np.ones(len(stamps))
+        for ex_ms, ratio in splits:
+            factor[stamps < ex_ms] *= ratio
+        return factor
+
+
+def reference(one: Alert, raw: Raw, first: int, end: int, grave: set[int]) -> list[int]:
+    """Return the days that an alert fires on: all days in the last basis, one after another."""
+    days = [n for n in range(end) if n not in grave]
+    factor = raw.factor(raw.stamps[:end], SPLITS)
+    close = pd.Series((raw.close[:end] / factor)[days])
+    volume = pd.Series((raw.volume[:end] * factor)[days])
+    made = raw.factor(np.array([raw.stamps[first]]), SPLITS)[0]
+    step = close.diff()
+    up, down = step.clip(lower=0), (-step).clip(lower=0)
+    gains = up.iloc[1:].ewm(alpha=1 / 5, adjust=False).mean()
+    losses = down.iloc[1:].ewm(alpha=1 / 5, adjust=False).mean()
+    values, bound = {
+        "close": (close, one.value / made),
+        "sma(20)": (close.rolling(20).mean(), one.value / made),
+        "ema(10)": (close.ewm(span=10, adjust=False).mean(), one.value / made),
+        "change(3)": (close.pct_change(3) * 100, one.value),
+        "rsi(5)": (100 - 100 / (1 + gains / losses), one.value),
+        "volume(2)": (volume.rolling(2).mean(), one.value * made),
+    }[one.quantity]
+    series = {days[place]: float(value) for place, value in values.items()}  # type: ignore[index]
+    sign = 1 if one.condition == "above" else -1
+    rearm = one.rearm or Rearm()
+    room = (
+        rearm.hysteresis
+        if rearm.hysteresis_type == "fixed"
+        else abs(bound) * rearm.hysteresis / 100
+    )
+    if rearm.hysteresis_type == "fixed" and one.quantity not in ("change(3)", "rsi(5)"):
+        room *= made if one.quantity == "volume(2)" else 1 / made
+    fires: list[int] = []
+    is_ready, count, last_ms = None, 0, None
+    for day in range(first, end):
+        if day in grave or not np.isfinite(series.get(day, np.nan)):
+            continue
+        beyond = sign * (series[day] - bound) > 0
+        if is_ready is None:
+            is_ready = not beyond
+            continue
+        if not is_ready:
+            back = sign * (bound - series[day]) >= (room if last_ms is not None else 0)
+            is_ready, count = back and not beyond, 0
+            continue
+        count = count + 1 if beyond else 0
+        if count < rearm.persistence_bars:
+            continue
+        is_ready, count = False, 0
+        closed = raw.closes_ms[day]
+        if last_ms is None or closed >= last_ms + rearm.cooldown_minutes * 60_000:
+            fires.append(day)
+            last_ms = closed
+            if one.rearm is None:
+                break
+    return fires
+
+
+_rearms = st.none() | st.builds(
+    Rearm,
+    hysteresis=st.sampled_from([0.0, 0.5, 2.0, 7.0]),
+    hysteresis_type=st.sampled_from(["fixed", "percentage"]),
+    cooldown_minutes=st.sampled_from([0.0, 1440.0, 30 * 1440.0]),
+    persistence_bars=st.sampled_from([1, 1, 2, 5]),
+)
+_quantities = st.sampled_from(
+    ["close", "close", "sma(20)", "ema(10)", "change(3)", "rsi(5)", "volume(2)"]
+)
+
+
+@needs_market
+@settings(max_examples=examples(300), deadline=None)
+@given(
+    first=st.integers(400, 5400),
+    length=st.integers(20, 400),
+    near=st.none() | st.sampled_from(SPLITS),
+    quantity=_quantities,
+    condition=st.sampled_from(["above", "below"]),
+    rearm=_rearms,
+    level=st.floats(0.7, 1.4),
+    outages=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+    grave=st.sets(st.integers(0, 400), max_size=12),
+)
+def test_it_fires_on_the_days_of_the_reference(
+    first: int,
+    length: int,
+    near: tuple[int, float] | None,
+    quantity: str,
+    condition: str,
+    rearm: Rearm | None,
+    level: float,
+    outages: list[int],
+    grave: set[int],
+) -> None:
+    """However the days are cut into runs, whatever is grave, with a split inside of half of them."""
+    raw = Raw()
+    if near is not None:  # a split within the days that are evaluated
+        first = int(raw.stamps.searchsorted(near[0])) - length // 2
+    end = min(first + length, len(raw.stamps))
+    bad = {first + n for n in grave if 0 < n < end - first}
+    # A little off: a threshold that a value equals is decided by the last digit.
+    base = {"change(3)": 4 * (level - 1), "rsi(5)": 60 * level, "volume(2)": raw.volume[first]}
+    value = float(base.get(quantity, raw.close[first])) * level * 1.0000001
+    kind: Any = "price" if quantity == "close" else "indicator"
+    made = int(raw.closes_ms[first]) + 5
+    one = Alert(1, "42", "AAPL", "1d", kind, quantity, condition, value, rearm, made, FAR)  # type: ignore[arg-type]
+    withheld = {int(raw.stamps[n]): "grave: planted" for n in bad}
+    state, events, at, turn = None, list[AlertEvent](), first + 1, 0
+    while True:
+        now_ms = int(raw.closes_ms[at - 1]) + HOUR_MS
+        count = bars_needed(StoredAlert(one, state), now_ms) + len(bad)
+        state, new = evaluate(one, state, raw.as_of(at, count, withheld), now_ms)
+        state = AlertState.parse(state.to_json())
+        events += new
+        if at == end:
+            break
+        at, turn = min(at + outages[turn % len(outages)], end), turn + 1
+    days = [int(raw.stamps.searchsorted(event.bar_ms)) for event in events if event.name == "fired"]
+    assert days == reference(one, raw, first, end, bad)
+    passed = [ex for ex, _ in SPLITS if made < ex <= raw.stamps[end - 1]]
+    scaled = quantity not in ("change(3)", "rsi(5)")
+    if state.phase != "done":
+        assert names(events).count("moved") == (len(passed) if scaled else 0)
+        assert state.rebased == 1
+    told = [event for event in events if event.name == "withheld"]
+    assert len(told) <= len(bad) and (bool(told) == bool(bad) or state.phase == "done"), iso(made)
