@@ -299,9 +299,14 @@ class ProviderError(DataError):
 
 
 class TransientError(ProviderError):
-    """It may work in a moment: the same vendor is asked again within its budget."""
+    """It may work in a moment: the same vendor is asked again within its budget.
+
+    Attributes:
+        was_sent: False where nothing of the request can have reached the other side.
+    """
 
     retry = True
+    was_sent: bool = True
 
 
 class ProviderTimeoutError(TransientError):

@@ -409,6 +409,7 @@ class AlertEvent:
 Status = Literal["pending", "running", "sent", "refused", "unknown"]
 # An attempt that was not accepted is repeated after so long, and twice as long each time.
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 30 * SECOND_MS, 15 * MINUTE_MS
+_LONGEST_ASKED_MS = 60 * MINUTE_MS
 _MOST_REASON = 200
 
 
@@ -474,7 +475,9 @@ class DeliveryState:
         if outcome.status == "unknown" and self.is_copy:
             return replace(self, status="unknown", reason=reason)
         wait_ms = min(_FIRST_WAIT_MS << min(self.attempts - 1, 16), _LONGEST_WAIT_MS)
-        due_ms = now_ms + max(wait_ms, round(outcome.wait_s * SECOND_MS))
+        # A server that wants a year would lose the message.
+        wait_ms = max(wait_ms, min(round(outcome.wait_s * SECOND_MS), _LONGEST_ASKED_MS))
+        due_ms = now_ms + wait_ms
         is_copy = self.is_copy or outcome.status == "unknown"
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 

@@ -7,6 +7,7 @@ attributes. Nothing of them is used here but their class.
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from urllib.parse import urlsplit
 
 import requests
@@ -18,6 +19,7 @@ from ..errors import (
     ConfigError,
     DataError,
     ProviderTimeoutError,
+    TransientError,
     UnavailableError,
 )
 from .redact import where
@@ -26,6 +28,13 @@ from .redact import where
 # ValueError: a header that is not Latin-1, a port out of range; OSError: the socket itself.
 LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError)
 _TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+_BEFORE_SENDING = (
+    requests.ConnectTimeout,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.NewConnectionError,
+    ssl.SSLCertVerificationError,
+)
+_MOST_CAUSES = 30
 
 
 def check_address(url: str) -> None:
@@ -59,6 +68,24 @@ def is_loopback(url: str) -> bool:
 
 def worded(exc: Exception, url: str) -> DataError:
     """Return our error for what the library raised about ``url``; its text is never used."""
+    error = _worded(exc, url)
+    if isinstance(error, TransientError) and _is_unsent(exc):
+        error.was_sent = False
+    return error
+
+
+def _is_unsent(exc: BaseException) -> bool:
+    """Tell whether there was no connection yet over which anything of the request could go."""
+    causes: list[object] = [exc]
+    for cause in causes:  # it grows: what the library wraps is in arguments and in `reason`
+        if isinstance(cause, _BEFORE_SENDING):
+            return True
+        if isinstance(cause, BaseException) and len(causes) < _MOST_CAUSES:
+            causes += [*cause.args, getattr(cause, "reason", None), cause.__cause__]
+    return False
+
+
+def _worded(exc: Exception, url: str) -> DataError:
     place = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
         return ConfigError(f"{place} is not an address", hint="check providers.<name>.base_url")

@@ -29,6 +29,8 @@ _GZIP = b"\x1f\x8b"
 MOST_UNPACKED = 64 << 20
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
+# Whether the path of the address is a secret, too: that of a webhook is.
+hiding_path: ContextVar[bool] = ContextVar("hiding_path", default=False)
 
 
 def where(url: str) -> str:
@@ -202,6 +204,8 @@ class QueryFilter(logging.Filter):
 
 
 def _cut(value: object) -> object:
+    if isinstance(value, str) and value.startswith("/") and hiding_path.get():
+        return "/" + MASK
     if not isinstance(value, str) or "?" not in value:
         return value
     return value.partition("?")[0] + "?" + MASK

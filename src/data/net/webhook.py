@@ -1,0 +1,97 @@
+"""Deliver messages to a webhook: one POST with a JSON body for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextvars import copy_context
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..clock import Clock
+from ..errors import ConfigError, DataError, QueryError, TransientError
+from ..model.alert import Outcome
+from ..model.http import HttpRequest
+from .faults import check_address
+from .http import HttpTransport, Transport
+from .redact import hiding_path
+from .status import retry_after_s
+
+__all__ = ["Webhook"]
+
+_TOTAL_S = 30.0
+_MOST_BYTES = 1 << 20
+_GATEWAY_TIMEOUT = 504
+# Statuses that say: not now.
+_LATER = frozenset({408, 425, 429})
+
+
+class Webhook:
+    """Posts JSON to one address. Thread-safe.
+
+    The whole address counts as a secret: those of chat programs have their token in the path. It is in no
+    message, log record or ``repr``.
+
+    Args:
+        url: ``https://``, or ``http://`` to this machine.
+        clock: the time, for a ``Retry-After`` that is a date.
+        transport: another one than plain HTTP.
+
+    Raises:
+        QueryError: the address is none of these.
+    """
+
+    def __init__(self, url: str, clock: Clock, transport: Transport | None = None) -> None:
+        # Outside of the ``except`` block: its error names the path.
+        if not _is_usable(url):
+            raise QueryError(
+                "the address of the webhook cannot be used",
+                hint="it begins with https://, or with http:// for this machine, and names no user",
+            )
+        self._url, self._clock = url, clock
+        self._host = urlsplit(url).hostname or ""
+        self._transport = transport or HttpTransport(total_s=_TOTAL_S, max_bytes=_MOST_BYTES)
+
+    def __repr__(self) -> str:
+        return f"Webhook({self._host})"
+
+    def post(self, message: Mapping[str, Any]) -> Outcome:
+        """Post a message, and return how that ended; nothing is raised.
+
+        2xx: sent. 429, 408, 425 and 5xx, or no connection: later. Other statuses: refused. 504, or an answer
+        that did not come or broke off: unknown.
+        """
+        body = json.dumps(message).encode()
+        headers = {"Content-Type": "application/json"}
+        request = HttpRequest(self._url, headers=headers, method="POST", body=body)
+        return copy_context().run(self._hidden, request)
+
+    def _hidden(self, request: HttpRequest) -> Outcome:
+        hiding_path.set(True)
+        try:
+            response = self._transport.send(request)
+        except DataError as error:
+            return self._failed(error)
+        status, reason = response.status, f"HTTP {response.status} from {self._host}"
+        if 200 <= status < 300:
+            return Outcome("sent", reason)
+        if status == _GATEWAY_TIMEOUT:
+            return Outcome("unknown", reason)
+        if status in _LATER or status >= 500:
+            return Outcome("later", reason, retry_after_s(response, self._clock.now_ms()) or 0.0)
+        return Outcome("refused", reason)
+
+    def _failed(self, error: DataError) -> Outcome:
+        reason = f"{type(error).__name__} at {self._host}"
+        if isinstance(error, ConfigError):
+            return Outcome("refused", reason)
+        is_unsent = isinstance(error, TransientError) and not error.was_sent
+        return Outcome("later" if is_unsent else "unknown", reason)
+
+
+def _is_usable(url: str) -> bool:
+    try:
+        check_address(url)
+        return bool(urlsplit(url).hostname)
+    except (ConfigError, ValueError):
+        return False

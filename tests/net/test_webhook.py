@@ -1,0 +1,112 @@
+"""A webhook against a real socket: how each end of a POST is understood, and that its address is secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import QueryError
+from src.data.net.http import HttpTransport
+from src.data.net.webhook import Webhook
+from tests.net.scripted import NOW_MS, reply, serving
+
+PATH = "/hooks/CANARY-path?token=CANARY-query"
+
+
+def hook(base: str) -> Webhook:
+    return Webhook(base + PATH, ManualClock(NOW_MS), HttpTransport(timeout=(0.3, 0.3)))
+
+
+def test_a_message_is_posted_as_json() -> None:
+    bodies = []
+
+    def take(h: BaseHTTPRequestHandler) -> None:
+        body = h.rfile.read(int(h.headers["Content-Length"]))
+        bodies.append((h.command, h.path, h.headers["Content-Type"], json.loads(body)))
+        reply(h, b"ok")
+
+    with serving(take) as server:
+        outcome = hook(server.base).post({"text": "é <b>", "events": []})
+    assert (outcome.status, outcome.reason) == ("sent", "HTTP 200 from 127.0.0.1")
+    assert bodies == [("POST", PATH, "application/json", {"text": "é <b>", "events": []})]
+
+
+@pytest.mark.parametrize(
+    "status, headers, expected, wait",
+    [
+        (204, {}, "sent", 0),
+        (429, {"Retry-After": "7"}, "later", 7),
+        (503, {}, "later", 0),
+        (500, {"Retry-After": "soon"}, "later", 0),
+        (408, {}, "later", 0),
+        (504, {}, "unknown", 0),
+        (400, {}, "refused", 0),
+        (403, {}, "refused", 0),
+        (304, {}, "refused", 0),
+    ],
+)
+def test_statuses(status: int, headers: dict[str, str], expected: str, wait: float) -> None:
+    with serving(lambda h: reply(h, b"", status, **headers)) as server:
+        outcome = hook(server.base).post({})
+    assert (outcome.status, outcome.wait_s) == (expected, wait)
+
+
+def _cut(h: BaseHTTPRequestHandler) -> None:
+    h.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _half(h: BaseHTTPRequestHandler) -> None:
+    h.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+    h.wfile.flush()
+    h.connection.shutdown(socket.SHUT_RDWR)
+
+
+def _stall(h: BaseHTTPRequestHandler) -> None:
+    h.connection.settimeout(5)
+    h.rfile.read(1)  # until the client gives up
+
+
+@pytest.mark.parametrize("fault", [_cut, _half, _stall])
+def test_a_lost_answer_is_unknown(fault: Callable[[BaseHTTPRequestHandler], None]) -> None:
+    def take(h: BaseHTTPRequestHandler) -> None:
+        h.rfile.read(int(h.headers["Content-Length"]))
+        fault(h)
+
+    with serving(take) as server:
+        assert hook(server.base).post({}).status == "unknown"
+
+
+def test_without_a_connection_nothing_was_sent() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    outcome = hook(f"http://127.0.0.1:{port}").post({})
+    assert outcome.status == "later" and "127.0.0.1" in outcome.reason
+
+
+def test_its_address_is_in_no_record_reason_or_repr(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    with serving(lambda h: reply(h, b"no", 403)) as server:
+        one = hook(server.base)
+        texts += [repr(one), one.post({}).reason]
+    texts.append(one.post({}).reason)  # the server is gone
+    with pytest.raises(QueryError) as caught:
+        Webhook("http://example.com" + PATH, ManualClock(NOW_MS))
+    texts += [str(caught.value), repr(caught.value.__context__), caplog.text]
+    assert "127.0.0.1" in caplog.text
+    assert "CANARY" not in " ".join(texts)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "x", "ftp://a/b", "https://", "https://u:p@a/b", "http://[::1/x"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(QueryError, match="cannot be used"):
+        Webhook(url, ManualClock(NOW_MS))
