@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from ..clock import Clock
@@ -110,7 +110,12 @@ class RunReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
-        return asdict(self) | {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
+        counts = {"events": dict(self.events), "deliveries": dict(self.deliveries)}
+        named = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
+        numbers = {
+            name: getattr(self, name) for name in ("alerts", "series", "elsewhere", "skipped")
+        }
+        return named | numbers | {"failed": dict(self.failed)} | counts
 
 
 class AlertJob:

@@ -340,7 +340,7 @@ class AlertState:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
         pairs = {name: [list(pair) for pair in getattr(self, name)] for name in ("marks", "splits")}
-        return asdict(self) | pairs | {"problems": list(self.problems)}
+        return vars(self) | pairs | {"problems": list(self.problems)}
 
     @classmethod
     def parse(cls, stored: Any) -> AlertState:
@@ -396,7 +396,7 @@ class AlertEvent:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertEvent:
@@ -490,7 +490,7 @@ class DeliveryState:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> DeliveryState:
@@ -535,7 +535,7 @@ class AlertRun:
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
         events = [event.to_json() for event in self.events]
-        return asdict(self) | {"events": events, "delivery": self.delivery.to_json()}
+        return vars(self) | {"events": events, "delivery": self.delivery.to_json()}
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertRun:

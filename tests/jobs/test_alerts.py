@@ -1,0 +1,509 @@
+"""The job of alerts: one read a series, one claim a bar, one message, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import CacheError, QueryError
+from src.data.jobs.alert_evaluator import ClosedBars
+from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health
+from src.data.model.alert import (
+    Alert,
+    AlertRun,
+    AlertState,
+    Delivery,
+    DeliveryState,
+    Outcome,
+    Rearm,
+    next_delivery,
+)
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
+from src.data.prices import indicators
+from tests.cache.counts import FULL
+from tests.jobs.alert_records import MemoryRecords
+from tests.jobs.alert_schedules import run_schedule
+
+T0 = parse_iso("2024-06-10T10:00:00")
+FAR = T0 + 500 * DAY_MS
+
+
+class Source:
+    """Hours of every symbol alike, up to now."""
+
+    def __init__(self, clock: ManualClock, closes: Sequence[float]) -> None:
+        self.clock, self.closes = clock, np.array(closes, dtype=np.float64)
+        self.reads: list[Sequence[WantedBars]] = []
+        self.failing: dict[str, NoBars] = {}
+        self.problems: dict[str, str] = {}
+        self.others: dict[str, str] = {}
+
+    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
+        self.reads.append(wanted)
+        return [self.failing.get(one.symbol) or self.bars(one) for one in wanted]
+
+    def bars(self, one: WantedBars) -> ClosedBars:
+        end = min((self.clock.now_ms() - T0) // HOUR_MS, len(self.closes))
+        part = slice(max(0, end - one.bars), end)
+        stamps = (T0 + np.arange(len(self.closes), dtype=np.int64) * HOUR_MS)[part]
+        columns = dict.fromkeys(("open", "high", "low", "close", "volume"), self.closes[part])
+        problems = {k: v for k, v in self.problems.items() if one.with_problems}
+        return ClosedBars(stamps, stamps + HOUR_MS, columns, problems=problems)
+
+    def other_problems(self) -> dict[str, str]:
+        return self.others
+
+
+class Desk:
+    """A job with everything around it."""
+
+    def __init__(self, alerts: Sequence[Alert], closes: Sequence[float]) -> None:
+        self.clock = ManualClock(T0 + HOUR_MS)
+        self.records, self.source = MemoryRecords(alerts), Source(self.clock, closes)
+        self.outcomes: list[Outcome | Exception] = []
+        self.sent: list[Delivery] = []
+
+    def deliver(self, delivery: Delivery) -> Outcome:
+        self.sent.append(delivery)
+        outcome = self.outcomes.pop(0) if self.outcomes else Outcome("sent")
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def run(self, hours: float = 0, channels: Sequence[str] = ("local",)) -> Any:
+        self.clock.advance(hours * 3600)
+        deliver = dict.fromkeys(channels, self.deliver)
+        return AlertJob(self.records, self.source, deliver, self.clock, 3600).run()
+
+    def states(self) -> list[DeliveryState]:
+        return [run.delivery for run in self.records.all_runs()]
+
+
+def alert(id: int = 1, value: float = 100.0, **more: Any) -> Alert:
+    usual: dict[str, Any] = {"recipient": "42", "symbol": "AAPL", "timeframe": "1h"}
+    usual |= {"since_ms": T0 + HOUR_MS, "expires_ms": FAR}
+    return Alert(id, value=value, **{**usual, **more})
+
+
+UP = [99, 99, 101, 99, 102, 99]
+
+
+def test_a_crossing_is_one_message_with_its_bar() -> None:
+    desk = Desk([alert()], UP)
+    assert desk.run().deliveries == {}
+    report = desk.run(hours=2)
+    assert (report.events, report.deliveries, report.ok) == ({"fired": 1}, {"sent": 1}, True)
+    (message,) = desk.sent
+    assert message.text == "AAPL 1h: close 101 is above 100 (bar 2024-06-10T12:00:00Z)"
+    assert message.to_json()["events"][0]["bar_ms"] == T0 + 2 * HOUR_MS
+    assert json.dumps(message.to_json()) and json.dumps(report.to_json())
+    assert desk.run(hours=1).events == {} and desk.records.active_alerts() == []
+
+
+def test_one_read_for_a_series_however_many_alerts() -> None:
+    alerts = [alert(n, 100 + n) for n in range(1, 20)]
+    alerts += [alert(20, kind="indicator", quantity="sma(30)"), alert(21, symbol="MSFT")]
+    desk = Desk(alerts, UP)
+    desk.run()
+    ((aapl, msft),) = desk.source.reads
+    assert (aapl.symbol, msft.symbol) == ("AAPL", "MSFT")
+    assert aapl.bars >= 30 > msft.bars
+
+
+def test_fifty_alerts_on_one_bar_are_one_message_for_each_recipient() -> None:
+    alerts = [alert(n, 100 - n / 100, recipient=str(n % 2)) for n in range(1, 51)]
+    desk = Desk(alerts, UP)
+    desk.run()
+    desk.run(hours=2)
+    assert [(one.recipient, len(one.events)) for one in desk.sent] == [("1", 25), ("0", 25)]
+    assert desk.sent[0].text.count("\n") == 24
+
+
+def test_messages_of_other_channels_are_left_to_others() -> None:
+    desk = Desk([alert(channel="telegram")], UP)
+    desk.run()
+    assert desk.run(hours=2).deliveries == {} and len(desk.records.open_runs()) == 1
+    desk.run(channels=["telegram"])
+    assert [one.channel for one in desk.sent] == ["telegram"]
+
+
+def test_an_hour_of_outage_delivers_each_of_its_alerts_once_with_its_bar() -> None:
+    desk = Desk([alert(rearm=Rearm())], [99, 99, 101, 99, 102, 99, 103, 99])
+    desk.run()
+    desk.outcomes = [Outcome("later", "down")] * 3
+    for _ in range(6):
+        desk.run(hours=1)
+    for _ in range(3):
+        desk.run(hours=1)
+    texts = Counter(one.text for one in desk.sent[3:])
+    assert [text[-22:-1] for text in texts] == [
+        f" 2024-06-10T{h}:00:00Z"[0:21] for h in (12, 14, 16)
+    ]
+    assert set(texts.values()) == {1} and all(not one.is_copy for one in desk.sent)
+    assert all(state.status == "sent" for state in desk.states())
+
+
+def test_missed_bars_are_seen_in_order_and_the_silence_is_told() -> None:
+    desk = Desk(
+        [alert(rearm=Rearm()), alert(2, 98.0, recipient="43")], [99, 99, 101, 99, 102, 99, 99]
+    )
+    desk.run()
+    desk.sent.clear()
+    report = desk.run(hours=6)
+    silent = [one for one in desk.sent if one.topic == "alert job"]
+    assert [one.recipient for one in silent] == ["42", "43"]
+    assert "not evaluated for 6 hours, since 2024-06-10T11:00:00Z" in silent[0].text
+    fired = [e.bar_ms for one in desk.sent for e in one.events if e.name == "fired"]
+    assert fired == [T0 + 2 * HOUR_MS, T0 + 4 * HOUR_MS]
+    assert report.events["silent"] == 2
+    assert desk.run(hours=1).events == {}
+
+
+def test_unknown_is_followed_by_one_copy_that_says_so() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    desk.outcomes = [Outcome("unknown", "the answer was lost")]
+    desk.run(hours=2)
+    assert desk.states()[0].status == "pending" and desk.states()[0].is_copy
+    desk.run()  # not at once
+    assert len(desk.sent) == 1
+    desk.run(hours=1)
+    first, copy = desk.sent
+    assert (first.is_copy, copy.is_copy, first.id) == (False, True, copy.id)
+    assert copy.text == f"(perhaps repeated: {first.id})\n{first.text}"
+    assert copy.to_json()["perhaps_repeated"] is True
+    assert desk.states()[0].status == "sent"
+
+
+def test_two_unknown_ends_are_the_end_with_the_reason() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    desk.outcomes = [RuntimeError("CANARY token"), Outcome("unknown", "cut")]
+    desk.run(hours=2)
+    assert desk.states()[0].reason == "the delivery raised RuntimeError"
+    for _ in range(3):
+        desk.run(hours=1)
+    assert len(desk.sent) == 2
+    assert (desk.states()[0].status, desk.states()[0].reason) == ("unknown", "cut")
+
+
+def test_refused_is_the_end_and_blocked_pauses_all_alerts_of_that_recipient() -> None:
+    alerts = [alert(rearm=Rearm()), alert(2, 101.5), alert(3, recipient="43")]
+    desk = Desk(alerts, UP)
+    desk.run()
+    desk.outcomes = [Outcome("refused", "bad text"), Outcome("sent")]
+    desk.run(hours=2)
+    assert [one.alert.id for one in desk.records.active_alerts()] == [1, 2]
+    desk.outcomes = [Outcome("refused", "blocked by the user", is_blocked=True)]
+    desk.run(hours=2)
+    assert desk.records.active_alerts() == []
+    assert desk.records.disabled[1] == "blocked by the user"
+    assert desk.records.open_runs() == [] and len(desk.sent) == 3
+
+
+def test_a_process_that_died_in_an_attempt_leaves_an_unknown_end() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    desk.outcomes = [KeyboardInterrupt()]  # type: ignore[list-item]
+    desk.deliver = _dies  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        desk.run(hours=2)
+    assert desk.states()[0].status == "running"
+    del desk.deliver  # type: ignore[attr-defined]
+    desk.outcomes = []
+    assert desk.run(hours=1 / 60).deliveries == {}  # its lease
+    desk.run(hours=0.1)
+    assert [one.is_copy for one in desk.sent] == [True]
+    assert desk.states()[0].status == "sent"
+
+
+def _dies(delivery: Delivery) -> Outcome:
+    raise KeyboardInterrupt
+
+
+def test_two_processes_at_once_store_and_send_once() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    desk.clock.advance(7200)
+    inner = AlertJob(desk.records, desk.source, {"local": desk.deliver}, desk.clock, 3600)
+    bars = desk.source.bars
+    reports = []
+
+    def meanwhile(one: WantedBars) -> ClosedBars:
+        desk.source.bars = bars  # type: ignore[method-assign]
+        reports.append(inner.run())
+        return bars(one)
+
+    desk.source.bars = meanwhile  # type: ignore[method-assign]
+    outer = desk.run()
+    assert (reports[0].events, outer.events, outer.elsewhere) == ({"fired": 1}, {}, 1)
+    assert len(desk.sent) == 1
+
+
+def test_a_changed_alert_begins_anew() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    stale = desk.records.active_alerts()[0]
+    changed = replace(alert(value=98.0), since_ms=desk.clock.now_ms() + 1)
+    desk.records.alerts[1] = changed
+    desk.records.states.clear()
+    assert not desk.records.store(stale.alert, stale.state, AlertState(serial=9), [])
+    assert desk.run(hours=1).events == {"beyond": 1}
+
+
+def test_what_can_never_be_had_is_told_once_and_an_outage_is_not() -> None:
+    desk = Desk([alert(), alert(2, symbol="MSFT")], UP)
+    desk.source.failing = {"AAPL": NoBars("down"), "MSFT": NoBars("unknown symbol", True)}
+    report = desk.run()
+    assert report.failed == {"AAPL 1h": "down", "MSFT 1h": "unknown symbol"} and not report.ok
+    assert report.events == {"failed": 1}
+    assert desk.sent[0].text == "MSFT 1h close above 100 cannot be evaluated: unknown symbol"
+    assert desk.run(hours=1).events == {}
+    desk.source.failing = {}
+    assert desk.run(hours=1).events == {"fired": 2}
+
+
+def test_a_function_that_fails_or_is_not_registered_hurts_its_own_alert() -> None:
+    def broken(bars: indicators.Columns, period: int) -> float:
+        raise RuntimeError("oops")
+
+    before = indicators._registered
+    alerts = [
+        alert(1, kind="custom", quantity="broken"),
+        alert(2, kind="custom", quantity="elsewhere"),
+        alert(3, kind="indicator", quantity="nope"),
+        alert(4),
+    ]
+    desk = Desk(alerts, UP)
+    try:
+        indicators.register("broken", broken)
+        report = desk.run()
+    finally:
+        indicators._registered = before
+    assert (report.skipped, report.events) == (1, {"failed": 2})
+    assert "raised RuntimeError: oops" in desk.sent[0].text
+    assert desk.run(hours=2).events["fired"] == 1
+
+
+def test_alerts_about_data_come_the_same_way() -> None:
+    of_all = alert(1, kind="data", quantity="stale", symbol="*", timeframe="*")
+    of_one = alert(2, kind="data", quantity="gap")
+    key = alert(3, kind="data", quantity="key", symbol="*", timeframe="*")
+    desk = Desk([of_all, of_one, key, alert(4, symbol="MSFT", value=500.0)], [99] * 9)
+    desk.source.problems = {"gap:AAPL 1h:x": "a gap of AAPL", "stale:MSFT 1h": "MSFT is stale"}
+    desk.source.others = {"key:AAPL 1h:fmp:2024-06-10": "fmp refused the key"}
+    assert desk.run().events == {"data": 3}
+    assert sorted(one.text for one in desk.sent) == [
+        "MSFT is stale\nfmp refused the key",
+        "a gap of AAPL",
+    ]
+    assert desk.run(hours=1).events == {}
+    # A series that cannot be read is not fresh again.
+    desk.source.failing, desk.source.problems = {"MSFT": NoBars("down")}, {}
+    desk.run(hours=1)
+    desk.source.failing, desk.source.problems = {}, {"stale:MSFT 1h": "MSFT is stale"}
+    assert desk.run(hours=1).events == {}
+    desk.source.problems = {}
+    desk.run(hours=1)
+    desk.source.problems = {"stale:MSFT 1h": "MSFT is stale"}
+    assert desk.run(hours=1).events == {"data": 1}
+
+
+def test_records_that_fail_end_the_run_and_the_next_one_does_the_rest() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    store = desk.records.store
+
+    def fails(*_: Any) -> bool:
+        raise CacheError("the disk is full")
+
+    desk.records.store = fails  # type: ignore[method-assign]
+    with pytest.raises(CacheError):
+        desk.run(hours=2)
+    assert len(desk.records.beats) == 1
+    desk.records.store = store  # type: ignore[method-assign]
+    assert desk.run().events == {"fired": 1}
+
+
+def test_another_process_sees_how_the_job_stands() -> None:
+    desk = Desk([alert()], UP)
+    health = job_health(desk.records, T0 + HOUR_MS)
+    assert (health["alerts"], health["ran_s"], health["late_s"]) == (1, None, 0)
+    assert job_health(desk.records, T0 + 40 * HOUR_MS)["late_s"] == 14 * 3600
+    desk.run()
+    now = desk.clock.now_ms()
+    assert job_health(desk.records, now + 3 * HOUR_MS)["late_s"] == 0
+    assert job_health(desk.records, now + 5 * HOUR_MS) | {"oldest_s": 0} == {
+        "alerts": 1,
+        "ran_s": 5 * 3600.0,
+        "late_s": 2 * 3600.0,
+        "deliveries": {"pending": 0, "running": 0},
+        "oldest_s": 0,
+    }
+    desk.outcomes = [Outcome("later")]
+    desk.run(hours=2)
+    health = job_health(desk.records, desk.clock.now_ms() + MINUTE_MS)
+    assert (health["deliveries"]["pending"], health["oldest_s"]) == (1, 60)
+    assert health["late_s"] == 0  # without alerts there is nothing to be late for
+
+
+@pytest.mark.parametrize(
+    "outcomes, statuses",
+    [
+        (["sent"], ["sent"]),
+        (["refused"], ["refused"]),
+        (["later"] * 40 + ["sent"], ["pending"] * 40 + ["sent"]),
+        (["unknown", "sent"], ["pending", "sent"]),
+        (["unknown", "later", "refused"], ["pending", "pending", "refused"]),
+        (["unknown", "later", "unknown"], ["pending", "pending", "unknown"]),
+    ],
+)
+def test_how_a_delivery_ends(outcomes: list[Any], statuses: list[str]) -> None:
+    run = AlertRun(1, T0, "42", "local", "AAPL 1h", ())
+    now, ended = T0, []
+    for outcome in outcomes:
+        delivery = next_delivery([run], now, MINUTE_MS)
+        assert delivery is not None and next_delivery(delivery.runs, now, MINUTE_MS) is None
+        state = delivery.runs[0].delivery.settled(Outcome(outcome, "x" * 999, 1e12), now)
+        assert DeliveryState.parse(json.loads(json.dumps(state.to_json()))) == state
+        assert len(state.reason) <= 200 and state.due_ms <= now + HOUR_MS
+        ended.append(state.status)
+        run, now = replace(run, delivery=state), now + HOUR_MS
+    assert ended == statuses
+    assert run.delivery.is_open or next_delivery([run], now, MINUTE_MS) is None
+
+
+# --- what users write ----------------------------------------------------------------------
+
+GOOD: dict[str, Any] = {"ticker": "AAPL", "price": 150, "condition": "above"}
+
+
+def parsed(config: Any, rearm: Any = None) -> Alert:
+    return Alert.parse(config, id=1, recipient="42", since_ms=T0, rearm=rearm)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GOOD,
+        {**GOOD, "price": "150.25", "timeframe": "daily", "alert_action": "telegram"},
+        {"ticker": "BTCUSDT", "indicator": "rsi(14)", "value": -3, "condition": "below"},
+        {**GOOD, "email": True, "expires": "2024-07-01T00:00:00Z"},
+        {
+            "alert_type": "custom",
+            "ticker": "X",
+            "indicator": "mine",
+            "value": 0,
+            "condition": "above",
+        },
+        {"problem": "stale"},
+        {"problem": "gap", "ticker": "AAPL", "timeframe": "1d"},
+        {**GOOD, "ticker": "'; DROP TABLE alerts; --"},
+        {**GOOD, "ticker": "مرحبا<b>"},
+    ],
+)
+def test_an_alert_is_read_and_written(config: dict[str, Any]) -> None:
+    one = parsed(config, {"hysteresis": 1, "hysteresis_type": "percentage", "persistence_bars": 2})
+    assert one.rearm is not None
+    again = json.loads(json.dumps(one.to_json())), json.loads(json.dumps(one.rearm.to_json()))
+    assert parsed(*again) == one
+    assert parsed(config).rearm is None
+
+
+@pytest.mark.parametrize(
+    "change, hint",
+    [
+        ({"condition": "abvoe"}, "did you mean 'above'"),
+        ({"condition": None}, "above, below"),
+        ({"price": float("nan")}, "a number above 0"),
+        ({"price": float("inf")}, "a number"),
+        ({"price": 0}, "above 0"),
+        ({"price": -1}, "above 0"),
+        ({"price": True}, "a number"),
+        ({"price": None}, "a number"),
+        ({"price": "a lot"}, "a number"),
+        ({"price": [1]}, "a number"),
+        ({"timeframe": "25:00"}, "timeframe"),
+        ({"ticker": ""}, "1 to 64"),
+        ({"ticker": "x" * 10_000}, "1 to 64"),
+        ({"ticker": "A\u202eB"}, "control"),
+        ({"ticker": 7}, "a text"),
+        ({"colour": "red"}, "has no 'colour'"),
+        ({"alert_type": "prise"}, "did you mean 'price'"),
+        ({"expires": "soon"}, "ISO time"),
+        ({"expires": "2001-01-01"}, "after the alert"),
+        ({"expires": 7}, "ISO time"),
+    ],
+)
+def test_a_wrong_alert_is_refused_with_what_it_must_be(change: dict[str, Any], hint: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        parsed({**GOOD, **change})
+    assert hint in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("config", [[], "x", None, 7, {"problem": "stail"}, {"indicator": "rsi"}])
+def test_what_is_no_alert_is_refused(config: Any) -> None:
+    with pytest.raises(QueryError):
+        parsed(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hysteresis": -1},
+        {"hysteresis": float("nan")},
+        {"hysteresis_type": "atr"},
+        [],
+        "x",
+        {"cooldown_minutes": -1},
+        {"cooldown_minutes": 1e9},
+        {"persistence_bars": 0},
+        {"persistence_bars": 1.5},
+        {"persistence_bars": True},
+        {"hysteresys": 1},
+    ],
+)
+def test_a_wrong_rearming_is_refused(config: Any) -> None:
+    with pytest.raises(QueryError):
+        parsed(GOOD, config)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [[], {"nope": 1}, {"scale": 0}, {"scale": float("nan")}, {"phase": "x"}, {"marks": [[1]]}],
+)
+def test_a_damaged_state_is_refused(stored: Any) -> None:
+    with pytest.raises(QueryError):
+        AlertState.parse(stored)
+
+
+# --- kills, cuts and outages ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shard", range(20 if FULL else 1))
+def test_nothing_is_lost_and_copies_are_as_promised_whatever_dies(shard: int) -> None:
+    """A thousand schedules in a full run; a failure names its seed."""
+    seen, count = Counter[str](), 50 if FULL else 25
+    for seed in range(shard * count, (shard + 1) * count):
+        try:
+            seen += run_schedule(seed, _in_memory)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+    steps = ("store", "take_delivery", "settle_delivery", "beat", "active_alerts")
+    assert all(seen[f"killed {when} {step}"] for step in steps for when in ("before", "after")), (
+        seen
+    )
+    assert seen["copies"] and seen["unknown"] and seen["refused"] and seen["another process"], seen
+    assert seen["sent"] > 5 * (seen["unknown"] + seen["refused"])
+
+
+def _in_memory(alerts: Sequence[Alert]) -> tuple[MemoryRecords, Callable[[], list[AlertRun]]]:
+    records = MemoryRecords(alerts)
+    return records, records.all_runs
