@@ -38,6 +38,7 @@ COMMANDS = {
     "sync": "bring every stored series up to date",
     "stream": "bars of one symbol as they close",
     "replay": "past bars as if they closed now",
+    "alerts": "prices, indicators and data problems to be told of; runs the job that tells them",
     "cache": "list, check, repair, export or delete the cache",
     "validate": "find faults in cached bars; sends no request",
     "verify": "compare the cache with its vendors, or two vendors",

@@ -46,9 +46,32 @@ def run(args: argparse.Namespace) -> Report | int:
     from ..jobs.checkup import checkup
 
     checks = checkup(args.cache_dir, args.config, network=not args.no_network, full=args.full)
+    checks += _alert_job()
     broken = [check for check in checks if check.ok is False]
     plain = {"ok": not broken, "checks": [check.to_json() for check in checks]}
     return Report(plain, _shown(checks, broken), ok=not broken)
+
+
+def _alert_job() -> list[Check]:
+    """Return how the job of alerts stands; nothing where this machine keeps no alerts."""
+    from ..clock import SystemClock
+    from ..errors import ConfigError, DataError
+    from ..jobs.alerts import job_health, job_health_in_words
+    from ..jobs.checkup import Check
+    from .alerts import records
+
+    try:
+        book = records(make=False)
+        if book is None:
+            return []
+        ok, text, advice = job_health_in_words(job_health(book, SystemClock().now_ms()))
+    except (
+        ConfigError
+    ):  # without the extra, or a database that is named and cannot be: no alerts here
+        return []
+    except DataError as error:
+        ok, text, advice = False, str(error.args[0]), error.hint or ""
+    return [Check("health", "alerts", ok, text, advice)]
 
 
 def _shown(checks: list[Check], broken: list[Check]) -> Shown:

@@ -27,7 +27,7 @@ from ..model.alert import (
     StoredAlert,
 )
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
-from ..model.texts import duration
+from ..model.texts import counted, duration
 from ..vendors.foreign import call_foreign
 from .alert_evaluator import (
     ClosedBars,
@@ -40,7 +40,17 @@ from .alert_evaluator import (
     events_by_bar,
 )
 
-__all__ = ["AlertJob", "BarSource", "Deliver", "NoBars", "RunReport", "WantedBars", "job_health"]
+__all__ = [
+    "AlertJob",
+    "BarSource",
+    "Deliver",
+    "NoBars",
+    "RunReport",
+    "WantedBars",
+    "WithAlertJob",
+    "job_health",
+    "job_health_in_words",
+]
 
 log = logging.getLogger("onetape.alerts")
 
@@ -52,6 +62,7 @@ LEASE_MS = 5 * MINUTE_MS
 _LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
 _LATE_ONCE_MS = DAY_MS + HOUR_MS
 _TOPIC = "alert job"
+_LONG_UNDELIVERED_S = 3600.0
 
 
 class WantedBars(NamedTuple):
@@ -327,6 +338,30 @@ def _minute(at_ms: int) -> str:
     return iso(at_ms // MINUTE_MS * MINUTE_MS)
 
 
+class WithAlertJob:
+    """Counts as a data manager does, with how the job of alerts stands, for ``start_exporter``. Thread-safe.
+
+    Any process that reads the records may serve it: the job itself cannot say that it does not run.
+
+    Args:
+        manager: whose other figures are served.
+        records, clock: where alerts are kept, and the time.
+    """
+
+    def __init__(self, manager: _Counts, records: AlertRecords, clock: Clock) -> None:
+        self._manager, self._records, self._clock = manager, records, clock
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures of the manager with ``alert_job``, as :func:`job_health` has it."""
+        health = job_health(self._records, self._clock.now_ms())
+        return {**self._manager.metrics(), "alert_job": health}
+
+
+class _Counts(Protocol):
+    def metrics(self) -> Mapping[str, Any]:
+        """Return what was counted, as plain values."""
+
+
 def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     """Return how the job of alerts stands, for another process: plain values.
 
@@ -351,3 +386,22 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
         "deliveries": {status: counts[status] for status in ("pending", "running")},
         "oldest_s": max(0, now_ms - oldest_ms) / SECOND_MS,
     }
+
+
+def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
+    """Return whether the job of alerts runs as it should (None: there is nothing to run), how, and advice.
+
+    Args:
+        health: as :func:`job_health` has it.
+    """
+    alerts, deliveries = health["alerts"], sum(health["deliveries"].values())
+    ran = "never" if health["ran_s"] is None else f"{duration(health['ran_s'])} ago"
+    text = f"{counted(alerts, 'alert')}, last run {ran}"
+    if deliveries:
+        text += f", {deliveries} to deliver, the oldest for {duration(health['oldest_s'])}"
+    if health["late_s"]:
+        late = f"{text}: the next run is {duration(health['late_s'])} late"
+        return False, late, "start `onetape alerts run --every 1m`, or see why it does not run"
+    if health["oldest_s"] > _LONG_UNDELIVERED_S:
+        return False, text, "see the reason in the log of `onetape alerts run`"
+    return (True if alerts else None), text, ""

@@ -29,6 +29,7 @@ __all__ = [
     "LIFETIME_MS",
     "LOCAL",
     "Alert",
+    "AlertBook",
     "AlertEvent",
     "AlertRecords",
     "AlertRun",
@@ -36,6 +37,7 @@ __all__ = [
     "Beat",
     "Delivery",
     "DeliveryState",
+    "ListedAlert",
     "Outcome",
     "Rearm",
     "StoredAlert",
@@ -697,3 +699,31 @@ class AlertRecords(Protocol):
 
     def last_beat(self) -> Beat | None:
         """Return when the job ran last; None: never."""
+
+
+class ListedAlert(NamedTuple):
+    """An alert with its state, active or not; ``reason``: why it is not, where that is stored."""
+
+    alert: Alert
+    state: AlertState | None
+    is_active: bool
+    reason: str = ""
+
+
+class AlertBook(AlertRecords, Protocol):
+    """The same, for programs that make, list and remove alerts."""
+
+    def add_alert(
+        self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
+    ) -> Alert:
+        """Store a new alert; ``config`` and ``rearm`` as :meth:`Alert.parse` reads them.
+
+        Raises:
+            QueryError: they are wrong, or the recipient has as many as are allowed; nothing is stored.
+        """
+
+    def alerts(self, recipient: str) -> Sequence[ListedAlert]:
+        """Return all alerts of a recipient, by number."""
+
+    def remove_alert(self, recipient: str, id: int) -> bool:
+        """Remove an alert of a recipient, and what is still to deliver of it; False: there is none."""

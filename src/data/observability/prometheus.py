@@ -71,6 +71,28 @@ class MetricsCollector:
         for name, count in figures.get("vendor_days", {}).items():
             lacking.add_metric([name], count)
         yield lacking
+        yield from self._of_alert_job(figures.get("alert_job"))
+
+    def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
+        """Yield how the job of alerts stands, where the figures have it (``jobs.alerts.WithAlertJob``)."""
+        if health is None:
+            return
+        gauge = self._core.GaugeMetricFamily
+        texts = {
+            "alerts": "Alerts that are active",
+            "late_s": "By how many seconds the next run of alerts is late",
+            "oldest_s": "Seconds since the oldest bar of which a message is still to deliver closed",
+        }
+        for name, text in texts.items():
+            unit = name.replace("_s", "_seconds")
+            yield gauge(f"{_PREFIX}_alert_job_{unit}", text, value=health[name])
+        if health["ran_s"] is not None:
+            text = "Seconds since the last run of alerts"
+            yield gauge(f"{_PREFIX}_alert_job_ran_seconds", text, value=health["ran_s"])
+        to_do = gauge(f"{_PREFIX}_alert_job_to_deliver", "Alerts to deliver", labels=["status"])
+        for status, count in health["deliveries"].items():
+            to_do.add_metric([status], count)
+        yield to_do
 
     def _of_vendors(self, vendors: Mapping[str, Any]) -> Iterator[Metric]:
         requests = self._counter("vendor_requests", "HTTP attempts", "vendor", "outcome")

@@ -1,0 +1,324 @@
+"""``onetape alerts``: make, list and remove alerts, and run the job that evaluates and delivers them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError, DataError, QueryError
+from ..jobs.signals import job_signals
+from ..model.alert import (
+    CONDITIONS,
+    DATA_PROBLEMS,
+    LOCAL,
+    Alert,
+    AlertEvent,
+    Delivery,
+    ListedAlert,
+    Outcome,
+    StoredAlert,
+)
+from ..model.instant import iso
+from .arguments import add_output, command, every, positive
+from .output import complain_about, note
+from .report import FAILED, OK, Line, Report, Shown
+from .tables import TextTable, counted
+
+if TYPE_CHECKING:
+    from ..jobs.alerts import AlertJob, RunReport
+    from ..model.alert import AlertBook
+    from ..wiring import Services
+
+_RECORDS = "db.alert_records"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="an alert on closed bars of a series, or on its data")
+    add.add_argument(
+        "symbol", nargs="?", help="such as AAPL; without one, of --problem: all series"
+    )
+    add.add_argument("condition", nargs="?", metavar="CONDITION", help=" or ".join(CONDITIONS))
+    add.add_argument(
+        "value", nargs="?", type=float, metavar="VALUE", help="a price, or of --indicator"
+    )
+    add.add_argument("--timeframe", default="15m", help="of the bars (default 15m)")
+    add.add_argument(
+        "--indicator", metavar="NAME", help="instead of the close: change, sma(50), rsi(14), volume"
+    )
+    add.add_argument("--problem", metavar="NAME", help=f"of the data: {', '.join(DATA_PROBLEMS)}")
+    add.add_argument(
+        "--hysteresis", metavar="AMOUNT", help="arms again so far behind VALUE, or 2%%; 0: at it"
+    )
+    add.add_argument(
+        "--cooldown",
+        type=float,
+        metavar="MINUTES",
+        help="fires again after so long at the earliest",
+    )
+    add.add_argument(
+        "--persistence",
+        type=positive,
+        metavar="BARS",
+        help="fires on the so-manieth bar beyond VALUE",
+    )
+    add.add_argument("--expires", metavar="TIME", help="UTC; default: in 90 days")
+    shown = actions.add_parser("list", help="the alerts of this machine, with their state")
+    remove = actions.add_parser("remove", help="delete alerts")
+    remove.add_argument(
+        "ids", nargs="+", type=positive, metavar="ID", help="as `onetape alerts list` has it"
+    )
+    job = actions.add_parser("run", help="evaluate all alerts, and deliver those of this machine")
+    when = job.add_mutually_exclusive_group(required=True)
+    when.add_argument("--once", action="store_true", help="run once, for cron or a timer")
+    when.add_argument(
+        "--every", type=every, metavar="TIME", help="repeat, such as 1m, until Ctrl-C or SIGTERM"
+    )
+    job.add_argument("--webhook", metavar="URL", help="post messages there; default: lines here")
+    command(add, _add, "Without --hysteresis, --cooldown or --persistence an alert fires once.")
+    command(
+        job,
+        _run,
+        "Exit code of --once: 1 where bars or deliveries failed. The next run tries again.",
+    )
+    for action, work in ((shown, _list), (remove, _remove)):
+        add_output(action)
+        action.set_defaults(run=work)
+
+
+def records(*, make: bool = True) -> AlertBook | None:
+    """Return where alerts are kept: the optional database; the one place that names it.
+
+    Args:
+        make: make its tables where there are none; else None is returned there.
+
+    Raises:
+        MissingExtraError: the extra ``db`` is not installed; it names the line that installs it.
+        ConfigError: this installation keeps no alerts.
+        DataError: the database cannot be used.
+    """
+    name = f"{__package__.rpartition('.')[0]}.{_RECORDS}"
+    try:
+        home = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ConfigError(
+            "this installation keeps no alerts: its database has no table of them"
+        ) from None
+    book: AlertBook | None = home.alert_records(make=make)
+    return book
+
+
+def _book() -> AlertBook:
+    book = records()
+    assert book is not None
+    return book
+
+
+# --- make, list, remove --------------------------------------------------------------------
+
+
+def _add(args: argparse.Namespace) -> Report:
+    """Add an alert, and say where its value is beyond the threshold already.
+
+    Raises:
+        QueryError: it is not valid, or no vendor has such bars.
+    """
+    from ..jobs.populate import job_services
+
+    book, services = _book(), job_services(args.cache_dir, args.config)
+    now_ms = services.clock.now_ms()
+    config, rearm = _config(args), _rearm(args)
+    draft = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
+    if draft.is_of_all:
+        alert = book.add_alert(LOCAL, config, rearm, now_ms)
+        return _added(alert, ())
+    symbol = services.client.query(draft.symbol, draft.timeframe, bars=1).instrument.symbol
+    config["ticker"] = symbol
+    # Before it is stored: what no vendor serves is refused.
+    evaluation = _first(
+        services, Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
+    )
+    alert = book.add_alert(LOCAL, config, rearm, now_ms)
+    if evaluation is not None and alert.kind != "data":
+        book.store(alert, None, evaluation.state, ())
+    return _added(alert, evaluation.events if evaluation is not None else ())
+
+
+def _first(services: Services, alert: Alert) -> Any:
+    """Return the evaluation of a new alert; None where its bars cannot be had just now.
+
+    Raises:
+        QueryError: they can never be had, or its indicator is not known.
+    """
+    from ..jobs.alert_bars import ClientBars
+    from ..jobs.alert_evaluator import bars_needed, evaluate
+    from ..jobs.alerts import NoBars, WantedBars
+
+    count = bars_needed(StoredAlert(alert, None), alert.since_ms)
+    (bars,) = ClientBars(services.client).read([WantedBars(alert.symbol, alert.timeframe, count)])
+    if not isinstance(bars, NoBars):
+        return None if alert.kind == "data" else evaluate(alert, None, bars, alert.since_ms)
+    if bars.is_lasting:
+        raise QueryError(f"no alert on {alert.series}: {bars.reason}", symbol=alert.symbol)
+    note(f"{alert.series}: {bars.reason}; its first bar is where the alert begins")
+    return None
+
+
+def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
+    plain = {"id": alert.id, **alert.to_json(), "notes": [event.text for event in events]}
+    lines = [Line(f"alert {alert.id}: {alert}, until {iso(alert.expires_ms)}")]
+    return Report(plain, [*lines, *(Line(event.text, "yellow") for event in events)])
+
+
+def _config(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the configuration of the alert that the options mean."""
+    given = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
+    if args.problem:
+        if args.condition or args.value is not None or args.indicator:
+            raise QueryError("--problem compares nothing", hint="leave condition and value out")
+        given["problem"] = args.problem
+    elif args.indicator:
+        given |= {"indicator": args.indicator, "value": args.value}
+    else:
+        given["price"] = args.value
+    if not args.problem and (args.symbol is None or args.condition is None or args.value is None):
+        raise QueryError(
+            "an alert takes a symbol, a condition and a value, or --problem",
+            hint="`onetape alerts add AAPL above 250 --timeframe 1h`",
+        )
+    config = {name: value for name, value in given.items() if value is not None}
+    is_of_all = bool(args.problem) and args.symbol is None
+    return config if is_of_all else config | {"timeframe": args.timeframe}
+
+
+def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the ``re_arm_config`` that the options mean; None where none is given."""
+    config: dict[str, Any] = {}
+    if args.hysteresis is not None:
+        is_share = args.hysteresis.endswith("%")
+        config["hysteresis"] = args.hysteresis.removesuffix("%")
+        config["hysteresis_type"] = "percentage" if is_share else "fixed"
+    if args.cooldown is not None:
+        config["cooldown_minutes"] = args.cooldown
+    if args.persistence is not None:
+        config["persistence_bars"] = args.persistence
+    if config and args.problem:
+        raise QueryError("--problem is not armed again by these options", hint="leave them out")
+    return config or None
+
+
+def _list(args: argparse.Namespace) -> Report:
+    listed = _book().alerts(LOCAL)
+    return Report(lambda: [_plain(one) for one in listed], lambda: _shown(listed))
+
+
+def _plain(one: ListedAlert) -> dict[str, Any]:
+    state = one.state.to_json() if one.state is not None else None
+    named = {"id": one.alert.id, "active": one.is_active, "reason": one.reason, "state": state}
+    return named | one.alert.to_json()
+
+
+def _shown(listed: Any) -> Shown:
+    if not listed:
+        yield Line("there are no alerts; `onetape alerts add` makes one")
+        return
+    rows = []
+    for one in listed:
+        state = one.state
+        phase = (
+            (state.phase if state is not None else "new") if one.is_active else one.reason or "done"
+        )
+        fired = iso(state.fired_ms) if state is not None and state.fired_ms is not None else "-"
+        rows.append([str(one.alert.id), str(one.alert), phase, fired, iso(one.alert.expires_ms)])
+    yield TextTable(["id#", "alert", "state", "fired?", "expires?"], rows)
+
+
+def _remove(args: argparse.Namespace) -> Report:
+    book = _book()
+    gone = [id for id in args.ids if book.remove_alert(LOCAL, id)]
+    lacking = [f"there is no alert {id}" for id in args.ids if id not in gone]
+    text = f"removed: {counted(len(gone), 'alert')}"
+    return Report({"removed": gone}, [Line(text)], errors=lacking, ok=not lacking)
+
+
+# --- the job -------------------------------------------------------------------------------
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run once, or again and again; messages are printed as they are delivered.
+
+    Returns:
+        Of ``--once`` 1 where bars could not be had or a delivery failed; else 0.
+    """
+    job = _job(args)
+    while True:
+        began_s, code = time.monotonic(), OK
+        with job_signals() as signals:
+            try:
+                report = job.run()
+                code = _ended(report, args)
+            except DataError as error:
+                if args.once:
+                    raise
+                complain_about(error)  # the next run does the rest
+            signals.hold()
+        if args.once or signals.is_noted:
+            return code
+        try:
+            time.sleep(max(0.0, args.every - (time.monotonic() - began_s)))
+        except KeyboardInterrupt:  # between two runs this is how it ends
+            return OK
+
+
+def _job(args: argparse.Namespace) -> AlertJob:
+    from ..jobs.alert_bars import ClientBars
+    from ..jobs.alerts import AlertJob
+    from ..jobs.perishable import perishable
+    from ..jobs.populate import job_services
+
+    book, services = _book(), job_services(args.cache_dir, args.config)
+
+    def perishing() -> Any:
+        listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
+        answering, now_ms = services.client.answering, services.clock.now_ms()
+        return perishable(listing, answering, services.selector, now_ms, folder)
+
+    source = ClientBars(services.client, perishing)
+    services.observer.on_event(source.hear)
+    deliver = {LOCAL: _delivery(args, services)}
+    return AlertJob(book, source, deliver, services.clock, None if args.once else args.every)
+
+
+def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Delivery], Outcome]:
+    """Return what delivers: lines on standard output, and the webhook in their place."""
+    if args.webhook is not None:
+        from ..net.webhook import Webhook
+
+        hook = Webhook(args.webhook, services.clock)
+        return lambda delivery: hook.post(delivery.to_json())
+
+    def print_message(delivery: Delivery) -> Outcome:
+        text = json.dumps(delivery.to_json()) if args.json else delivery.text
+        print(text, flush=True)
+        return Outcome("sent", "printed")
+
+    return print_message
+
+
+def _ended(report: RunReport, args: argparse.Namespace) -> int:
+    """Print what one run did: as a line of JSON, or failures alone; return the exit code."""
+    if args.json:
+        print(json.dumps({"run": report.to_json()}), flush=True)
+    for series, reason in report.failed.items():
+        note(f"{series}: {reason}")
+    for status, count in report.deliveries.items():
+        if status != "sent":
+            note(f"{counted(count, 'attempt')} to deliver ended as {status}")
+    return OK if report.ok else FAILED
