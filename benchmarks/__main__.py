@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from . import (
+    alerts,
     awaited,
     batch,
     chart,
@@ -46,7 +47,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe,
+        chart, report, universe, alerts,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -71,7 +71,7 @@ PURE = {
     "fundamentals.point_in_time", "fundamentals.merge", "bars.freshness", "feed.continuation",
     "bars.answer.empty", "bars.answer.slots", "bars.ingest.judge",
     "db.universe.definition", "db.universe.files", "db.universe.filters", "db.universe.membership",
-    "quality.gaps", "quality.repair", "quality.vendor_days",
+    "quality.gaps", "quality.repair", "quality.vendor_days", "jobs.alert_evaluator",
 }  # fmt: skip
 
 

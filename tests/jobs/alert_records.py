@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from src.data.model.alert import (
     Alert,
@@ -13,6 +14,7 @@ from src.data.model.alert import (
     AlertState,
     Beat,
     Delivery,
+    ListedAlert,
     Outcome,
     StoredAlert,
     next_delivery,
@@ -107,3 +109,25 @@ class MemoryRecords:
 
     def last_beat(self) -> Beat | None:
         return self.beats[-1] if self.beats else None
+
+    def add_alert(
+        self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
+    ) -> Alert:
+        id = max(self.alerts, default=0) + 1
+        alert = Alert.parse(config, id=id, recipient=recipient, since_ms=since_ms, rearm=rearm)
+        self.alerts[id] = alert
+        return alert
+
+    def listed(self, alert: Alert) -> ListedAlert:
+        reason = self.disabled.get(alert.id, "")
+        return ListedAlert(alert, self.states.get(alert.id), alert.id not in self.disabled, reason)
+
+    def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
+        return [self.listed(one) for one in self.alerts.values() if one.recipient == recipient]
+
+    def remove_alert(self, recipient: str, id: int) -> bool:
+        if id not in self.alerts or self.alerts[id].recipient != recipient:
+            return False
+        del self.alerts[id]
+        self.runs = {key: run for key, run in self.runs.items() if key[0] != id}
+        return True

@@ -215,7 +215,7 @@ def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _list(args: argparse.Namespace) -> Report:
-    listed = _book().alerts(LOCAL)
+    listed = _book().list_alerts(LOCAL)
     return Report(lambda: [_plain(one) for one in listed], lambda: _shown(listed))
 
 

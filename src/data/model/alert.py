@@ -722,7 +722,7 @@ class AlertBook(AlertRecords, Protocol):
             QueryError: they are wrong, or the recipient has as many as are allowed; nothing is stored.
         """
 
-    def alerts(self, recipient: str) -> Sequence[ListedAlert]:
+    def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
         """Return all alerts of a recipient, by number."""
 
     def remove_alert(self, recipient: str, id: int) -> bool:

@@ -1,0 +1,95 @@
+"""A run of the job of alerts over cached series: what a minute with a new bar costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.jobs.alert_bars import ClientBars
+from src.data.jobs.alert_evaluator import ClosedBars
+from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
+from src.data.model.alert import Alert, Outcome, Rearm
+from src.data.model.instant import DAY_MS, parse_iso
+from tests.jobs.alert_records import MemoryRecords
+
+from .harness import Figure, Report, Row
+from .stage import crowd_stage
+
+_SERIES, _ROUNDS = 100, 9
+_KINDS = (
+    "close", "close", "close", "close", "sma(50)", "sma(20)", "ema(20)", "rsi(14)", "change", "volume",
+)  # fmt: skip
+_NOTE = (
+    f"Milliseconds of one run over {_SERIES * len(_KINDS):,} alerts (prices and five indicators) on {_SERIES} "
+    "cached series of days, with a new closed bar on each: bars are read, every alert is evaluated and stored "
+    "(in memory), messages are put together. *cached bars alone*: of these the reads."
+)
+_GOAL = "<= 500 ms"
+_BEFORE, _AFTER = parse_iso("2023-12-28T22:00:00"), parse_iso("2023-12-29T22:00:00")
+
+
+def measure() -> Report:
+    """Time runs, each from the state of the day before."""
+    with crowd_stage(_SERIES) as (manager, symbols):
+        clock = manager._services.clock
+        assert isinstance(clock, ManualClock)
+        clock.set(_BEFORE)
+        records = MemoryRecords(list(_alerts(manager, symbols)))
+        source = ClientBars(manager.client)
+        AlertJob(records, source, {}, clock, 60).run()
+        clock.set(_AFTER)
+        runs, reads = [], []
+        for _ in range(_ROUNDS):
+            own = MemoryRecords(list(records.alerts.values()))
+            own.states, own.beats = dict(records.states), list(records.beats)
+            timed = _Timed(source)
+            began = perf_counter()
+            report = AlertJob(own, timed, {"local": _sent}, clock, 60).run()
+            runs.append((perf_counter() - began) * 1e3)
+            reads.append(timed.seconds * 1e3)
+            if report.alerts != _SERIES * len(_KINDS) or report.failed:
+                raise RuntimeError(f"not every alert was evaluated: {report.to_json()}")
+    figures = {"ms": Figure.of(runs), "cached bars alone": Figure.of(reads)}
+    return Report("Alerts", _NOTE, [Row("1,000 alerts on 100 series", figures, _GOAL)])
+
+
+class _Timed:
+    """The source, with the time that it takes."""
+
+    def __init__(self, source: ClientBars) -> None:
+        self._source, self.seconds = source, 0.0
+
+    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
+        began = perf_counter()
+        answers = self._source.read(wanted)
+        self.seconds += perf_counter() - began
+        return answers
+
+    def other_problems(self) -> Mapping[str, str]:
+        return self._source.other_problems()
+
+
+def _sent(_: object) -> Outcome:
+    return Outcome("sent")
+
+
+def _alerts(manager: DataManager, symbols: Sequence[str]) -> Iterator[Alert]:
+    last = manager.get_ohlcv(symbols[0], "1d", "2023-12-01", "2023-12-28")["close"].iloc[-1]
+    number = 0
+    for symbol in symbols:
+        for kind in _KINDS:
+            number += 1
+            what: dict[str, Any] = {
+                "kind": "price" if kind == "close" else "indicator",
+                "quantity": kind,
+            }
+            times = {"since_ms": _BEFORE - DAY_MS, "expires_ms": _AFTER + DAY_MS}
+            value = float(last) * (0.9 + number % 20 / 100)
+            yield Alert(number, "42", symbol, "1d", value=value, rearm=Rearm(), **what, **times)
+
+
+if __name__ == "__main__":
+    print(measure())
