@@ -23,9 +23,9 @@ _KINDS = (
     "close", "close", "close", "close", "sma(50)", "sma(20)", "ema(20)", "rsi(14)", "change", "volume",
 )  # fmt: skip
 _NOTE = (
-    f"Milliseconds of one run over {_SERIES * len(_KINDS):,} alerts (prices and five indicators) on {_SERIES} "
-    "cached series of days, with a new closed bar on each: bars are read, every alert is evaluated and stored "
-    "(in memory), messages are put together. *cached bars alone*: of these the reads."
+    f"Milliseconds of one run over {_SERIES * len(_KINDS):,} alerts (prices and five indicators) on "
+    f"{_SERIES} cached series of days, with a new closed bar on each: bars are read, every alert is "
+    "evaluated and stored (in memory), messages are put together. *cached bars alone*: of these the reads."
 )
 _GOAL = "<= 500 ms"
 _BEFORE, _AFTER = parse_iso("2023-12-28T22:00:00"), parse_iso("2023-12-29T22:00:00")

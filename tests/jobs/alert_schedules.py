@@ -59,7 +59,10 @@ class Prices:
         self.reads.append(wanted)
         if self.is_out:
             return [NoBars("the vendor is down") for _ in wanted]
-        return [self.bars(one.symbol, self.clock.now_ms(), one.bars) for one in wanted]
+        now_ms = self.clock.now_ms()
+        return [
+            self.bars(one.symbol, now_ms, one.needed.count(one.timeframe, now_ms)) for one in wanted
+        ]
 
     def other_problems(self) -> dict[str, str]:
         return {}

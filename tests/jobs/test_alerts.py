@@ -51,7 +51,7 @@ class Source:
 
     def bars(self, one: WantedBars) -> ClosedBars:
         end = min((self.clock.now_ms() - T0) // HOUR_MS, len(self.closes))
-        part = slice(max(0, end - one.bars), end)
+        part = slice(max(0, end - one.needed.count(one.timeframe, self.clock.now_ms())), end)
         stamps = (T0 + np.arange(len(self.closes), dtype=np.int64) * HOUR_MS)[part]
         columns = dict.fromkeys(("open", "high", "low", "close", "volume"), self.closes[part])
         problems = {k: v for k, v in self.problems.items() if one.with_problems}
@@ -114,7 +114,7 @@ def test_one_read_for_a_series_however_many_alerts() -> None:
     desk.run()
     ((aapl, msft),) = desk.source.reads
     assert (aapl.symbol, msft.symbol) == ("AAPL", "MSFT")
-    assert aapl.bars >= 30 > msft.bars
+    assert aapl.needed.before >= 30 > msft.needed.before
 
 
 def test_fifty_alerts_on_one_bar_are_one_message_for_each_recipient() -> None:

@@ -161,8 +161,8 @@ def _first(services: Services, alert: Alert) -> Any:
     from ..jobs.alert_evaluator import bars_needed, evaluate
     from ..jobs.alerts import NoBars, WantedBars
 
-    count = bars_needed(StoredAlert(alert, None), alert.since_ms)
-    (bars,) = ClientBars(services.client).read([WantedBars(alert.symbol, alert.timeframe, count)])
+    needed = bars_needed(StoredAlert(alert, None))
+    (bars,) = ClientBars(services.client).read([WantedBars(alert.symbol, alert.timeframe, needed)])
     if not isinstance(bars, NoBars):
         return None if alert.kind == "data" else evaluate(alert, None, bars, alert.since_ms)
     if bars.is_lasting:

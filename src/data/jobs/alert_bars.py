@@ -92,9 +92,11 @@ class ClientBars:
         """Return the closed bars of each series; what is not stored is fetched, several at a time."""
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
+        now_ms = self._client.clock.now_ms()
         for place, one in enumerate(wanted):
             try:
-                queries[place] = self._client.query(one.symbol, one.timeframe, bars=one.bars)
+                count = one.needed.count(one.timeframe, now_ms)
+                queries[place] = self._client.query(one.symbol, one.timeframe, bars=count)
             except DataError as error:
                 answers[place] = _failure(str(error), error.reason)
         with warnings.catch_warnings():

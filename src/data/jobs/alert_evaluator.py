@@ -23,7 +23,15 @@ from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
 
-__all__ = ["ClosedBars", "Evaluation", "bars_needed", "check_alert", "evaluate", "evaluate_data"]
+__all__ = [
+    "BarsNeeded",
+    "ClosedBars",
+    "Evaluation",
+    "bars_needed",
+    "check_alert",
+    "evaluate",
+    "evaluate_data",
+]
 
 _MARKS = 3
 # Closes of the same bar that differ by less than this (a natural logarithm) are corrections or roundings.
@@ -34,6 +42,7 @@ _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
 _MOST_PROBLEMS = 64
 _SHORTEST_MONTH_MS = 28 * DAY_MS
+_NEVER_MS = 1 << 62
 # These problems end; the others happened, and are told once.
 _LASTING = ("stale", "perishes")
 
@@ -60,6 +69,18 @@ class ClosedBars:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
+class BarsNeeded(NamedTuple):
+    """So many bars before ``since_ms`` (UTC milliseconds), and all since."""
+
+    before: int
+    since_ms: int
+
+    def count(self, timeframe: str, now_ms: int) -> int:
+        """Return how many of the last closed bars these are at most; after a very long outage 50,000."""
+        length_ms = Timeframe.parse(timeframe).step_ms or _SHORTEST_MONTH_MS
+        return min(self.before + max(0, now_ms - self.since_ms) // length_ms + 2, _MOST_BARS)
+
+
 class Evaluation(NamedTuple):
     """The next state of an alert, and what its recipient is told, in order."""
 
@@ -78,18 +99,13 @@ def check_alert(alert: Alert) -> IndicatorUse:
     return parse_indicator(alert.quantity)
 
 
-def bars_needed(stored: StoredAlert, now_ms: int) -> int:
-    """Return how many of the last closed bars its evaluation takes: the window and all that it has not seen.
-
-    After an outage of more than 50,000 bars the last of them.
-    """
+def bars_needed(stored: StoredAlert) -> BarsNeeded:
+    """Return which bars its evaluation takes: the window, and all that it has not seen."""
     alert, state = stored
     if alert.kind == "data":
-        return _MARKS
+        return BarsNeeded(_MARKS, _NEVER_MS)
     seen_ms = state.seen_ms if state is not None and state.seen_ms is not None else alert.since_ms
-    length_ms = Timeframe.parse(alert.timeframe).step_ms or _SHORTEST_MONTH_MS
-    unseen = max(0, now_ms - seen_ms) // length_ms + 2
-    return min(check_alert(alert).window + _MARKS + unseen, _MOST_BARS)
+    return BarsNeeded(check_alert(alert).window + _MARKS, seen_ms)
 
 
 def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:

@@ -30,6 +30,7 @@ from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.texts import counted, duration
 from ..vendors.foreign import call_foreign
 from .alert_evaluator import (
+    BarsNeeded,
     ClosedBars,
     Evaluation,
     apart,
@@ -66,11 +67,14 @@ _LONG_UNDELIVERED_S = 3600.0
 
 
 class WantedBars(NamedTuple):
-    """So many of the last closed bars of a series; with the problems of its data, if these are watched."""
+    """Closed bars of a series; with the problems of its data, if these are watched.
+
+    How many they are is counted when they are read: a run may have waited until then.
+    """
 
     symbol: str
     timeframe: str
-    bars: int
+    needed: BarsNeeded
     with_problems: bool = False
 
 
@@ -213,13 +217,14 @@ class AlertJob:
         with_problems: bool,
     ) -> WantedBars:
         """Return the read that all alerts on a series share."""
-        count = 1
+        before, since_ms = 1, report.at_ms
         for one in own:
             try:
-                count = max(count, bars_needed(one, report.at_ms))
+                needed = bars_needed(one)
             except QueryError:
                 continue  # it fails by itself
-        return WantedBars(*series, count, with_problems)
+            before, since_ms = max(before, needed.before), min(since_ms, needed.since_ms)
+        return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
 
     def _evaluate(self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport) -> None:
         alert, state, now_ms = one.alert, one.state, report.at_ms
