@@ -28,6 +28,7 @@ from ..model.alert import (
 )
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, iso
 from ..model.texts import counted, duration
+from ..observability.prometheus import HasMetrics
 from ..vendors.foreign import call_foreign
 from .alert_evaluator import (
     BarsNeeded,
@@ -353,18 +354,13 @@ class WithAlertJob:
         records, clock: where alerts are kept, and the time.
     """
 
-    def __init__(self, manager: _Counts, records: AlertRecords, clock: Clock) -> None:
+    def __init__(self, manager: HasMetrics, records: AlertRecords, clock: Clock) -> None:
         self._manager, self._records, self._clock = manager, records, clock
 
     def metrics(self) -> dict[str, Any]:
         """Return the figures of the manager with ``alert_job``, as :func:`job_health` has it."""
         health = job_health(self._records, self._clock.now_ms())
         return {**self._manager.metrics(), "alert_job": health}
-
-
-class _Counts(Protocol):
-    def metrics(self) -> Mapping[str, Any]:
-        """Return what was counted, as plain values."""
 
 
 def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
