@@ -86,7 +86,7 @@ def _alerts(manager: DataManager, symbols: Sequence[str]) -> Iterator[Alert]:
                 "kind": "price" if kind == "close" else "indicator",
                 "quantity": kind,
             }
-            times = {"since_ms": _BEFORE - DAY_MS, "expires_ms": _AFTER + DAY_MS}
+            times: dict[str, Any] = {"since_ms": _BEFORE - DAY_MS, "expires_ms": _AFTER + DAY_MS}
             value = float(last) * (0.9 + number % 20 / 100)
             yield Alert(number, "42", symbol, "1d", value=value, rearm=Rearm(), **what, **times)
 

@@ -61,7 +61,8 @@ class Prices:
             return [NoBars("the vendor is down") for _ in wanted]
         now_ms = self.clock.now_ms()
         return [
-            self.bars(one.symbol, now_ms, one.needed.count(one.timeframe, now_ms)) for one in wanted
+            self.bars(one.symbol, now_ms, one.needed.bars_at(one.timeframe, now_ms))
+            for one in wanted
         ]
 
     def other_problems(self) -> dict[str, str]:

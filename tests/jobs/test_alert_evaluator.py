@@ -273,9 +273,9 @@ def test_the_bars_needed_are_the_window_and_all_since_the_last_look() -> None:
     one = alert(kind="indicator", quantity="sma(50)")
     now = T0 + 100 * HOUR_MS
     state = AlertState(seen_ms=T0 + 90 * HOUR_MS)
-    assert bars_needed(StoredAlert(one, state)).count("1h", now) == 50 + 3 + 12
-    assert bars_needed(StoredAlert(one, None)).count("1h", now) == 50 + 3 + 101
-    assert bars_needed(StoredAlert(alert(), AlertState(seen_ms=0))).count("1h", now) == 50_000
+    assert bars_needed(StoredAlert(one, state)).bars_at("1h", now) == 50 + 3 + 12
+    assert bars_needed(StoredAlert(one, None)).bars_at("1h", now) == 50 + 3 + 101
+    assert bars_needed(StoredAlert(alert(), AlertState(seen_ms=0))).bars_at("1h", now) == 50_000
 
 
 # --- against a reference, bar by bar -------------------------------------------------------
@@ -416,7 +416,7 @@ def test_it_fires_on_the_days_of_the_reference(
     state, events, at, turn = None, list[AlertEvent](), first + 1, 0
     while True:
         now_ms = int(raw.closes_ms[at - 1]) + HOUR_MS
-        count = bars_needed(StoredAlert(one, state)).count("1d", now_ms) + len(bad)
+        count = bars_needed(StoredAlert(one, state)).bars_at("1d", now_ms) + len(bad)
         state, new = evaluate(one, state, raw.as_of(at, count, withheld), now_ms)
         state = AlertState.parse(state.to_json())
         events += new

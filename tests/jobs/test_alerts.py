@@ -51,7 +51,7 @@ class Source:
 
     def bars(self, one: WantedBars) -> ClosedBars:
         end = min((self.clock.now_ms() - T0) // HOUR_MS, len(self.closes))
-        part = slice(max(0, end - one.needed.count(one.timeframe, self.clock.now_ms())), end)
+        part = slice(max(0, end - one.needed.bars_at(one.timeframe, self.clock.now_ms())), end)
         stamps = (T0 + np.arange(len(self.closes), dtype=np.int64) * HOUR_MS)[part]
         columns = dict.fromkeys(("open", "high", "low", "close", "volume"), self.closes[part])
         problems = {k: v for k, v in self.problems.items() if one.with_problems}

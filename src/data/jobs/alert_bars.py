@@ -95,7 +95,7 @@ class ClientBars:
         now_ms = self._client.clock.now_ms()
         for place, one in enumerate(wanted):
             try:
-                count = one.needed.count(one.timeframe, now_ms)
+                count = one.needed.bars_at(one.timeframe, now_ms)
                 queries[place] = self._client.query(one.symbol, one.timeframe, bars=count)
             except DataError as error:
                 answers[place] = _failure(str(error), error.reason)

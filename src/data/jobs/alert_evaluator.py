@@ -75,7 +75,7 @@ class BarsNeeded(NamedTuple):
     before: int
     since_ms: int
 
-    def count(self, timeframe: str, now_ms: int) -> int:
+    def bars_at(self, timeframe: str, now_ms: int) -> int:
         """Return how many of the last closed bars these are at most; after a very long outage 50,000."""
         length_ms = Timeframe.parse(timeframe).step_ms or _SHORTEST_MONTH_MS
         return min(self.before + max(0, now_ms - self.since_ms) // length_ms + 2, _MOST_BARS)
