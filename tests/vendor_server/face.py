@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, ClassVar, Literal
@@ -32,12 +32,14 @@ class Request:
         path: without the vendor's prefix, decoded.
         params: query parameters, the last of equal names.
         headers: with lower-case names.
+        body: as it came.
     """
 
     method: str
     path: str
     params: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,14 @@ class Face(ABC):
     def refusal(self, reason: Reason, now_ms: int) -> Reply:
         """Return the vendor's own words for a refusal; no ``Retry-After``, the fault adds it."""
         return Reply.json({"error": reason}, STATUS[reason])
+
+    def throttled(self, refused: Reply, retry_after: float, until: str) -> Reply:
+        """Return a refusal that says for how many seconds, with ``until`` as ``Retry-After``."""
+        return replace(refused, headers={**refused.headers, "Retry-After": until})
+
+    def close(self) -> None:
+        """End what waits for something: the server stops."""
+        return
 
     def find(self, spelled: str, truth: Truth) -> Listing | None:
         """Return what this vendor means by a spelling, or None where it knows none."""

@@ -52,6 +52,11 @@ class Fault:
         return cls("hold", reply=lambda r: replace(r, delivery=Delivery("hold")))
 
     @classmethod
+    def lost(cls) -> Fault:
+        """The request is carried out; the connection is reset before a byte of the answer."""
+        return cls("lost", reply=lambda r: replace(r, delivery=Delivery("reset")))
+
+    @classmethod
     def status(cls, code: int, body: str | None = None) -> Fault:
         """That HTTP status, in the vendor's own words where it has some, or with ``body``.
 
@@ -79,7 +84,7 @@ class Fault:
                 return refused
             until = http_date(now_ms + round(retry_after * 1000))
             value = until if http_date_form else f"{retry_after:g}"
-            return replace(refused, headers={**refused.headers, "Retry-After": value})
+            return face.throttled(refused, retry_after, value)
 
         return cls(f"throttle {code}", instead=instead)
 

@@ -15,6 +15,7 @@ from src.data.model.timeframe import Timeframe
 from .alpaca import Alpaca
 from .alpha_vantage import AlphaVantage
 from .binance import Binance
+from .bot_api import Telegram
 from .coingecko import CoinGecko
 from .eodhd import EODHD
 from .face import Context, Face, Page, Reply, Request, http_date
@@ -32,7 +33,7 @@ from .yahoo import Yahoo
 
 FACES: tuple[type[Face], ...] = (
     Binance, Yahoo, Alpaca, Polygon, Tiingo,
-    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko,
+    FMP, AlphaVantage, EODHD, Finnhub, TwelveData, CoinGecko, Telegram,
 )  # fmt: skip
 
 
@@ -111,6 +112,8 @@ class VendorServer:
     def stop(self) -> None:
         """Release every stall, close every connection and end every thread."""
         self.release.set()
+        for face in self._faces.values():
+            face.close()
         self._listener.stop()
         self._closed_door.close()
 

@@ -126,13 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        if length:
-            self.rfile.read(length)
+        body = self.rfile.read(length) if length else b""
         url = urlsplit(self.path)
         vendor, _, path = url.path.lstrip("/").partition("/")
         params = dict(parse_qsl(url.query, keep_blank_values=True))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, "/" + unquote(path), params, headers)
+        request = Request(self.command, "/" + unquote(path), params, headers, body)
         release = self.server.vendors.release
         reply = self.server.vendors.reply(vendor, request, self.number)
         self._deliver(reply, release)
