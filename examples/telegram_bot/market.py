@@ -1,0 +1,116 @@
+"""Look-ups within a budget of seconds. An error is one sentence, with the nearest symbols as buttons."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from onetape import DataError
+from src.data.calendars.calendar import calendar_for
+
+FIELDS = (
+    "sector current_price fifty_two_week_low fifty_two_week_high market_cap revenue net_income "
+    "earnings_per_share pe_ratio dividend_yield shares_outstanding volume"
+).split()
+
+
+class CommandError(Exception):
+    """A command that is not carried out; the text is the answer."""
+
+
+class Answer(NamedTuple):
+    """A text, commands for the buttons below it, and a picture."""
+
+    text: str
+    choices: tuple[str, ...] = ()
+    photo: bytes | None = None
+
+
+class Market:
+    """The commands that need no records: each takes the user's id and the words behind its name."""
+
+    USAGE = MappingProxyType({
+        "price": "SYMBOL", "fundamentals": "SYMBOL", "chart": "SYMBOL TIMEFRAME [BARS]",
+    })  # fmt: skip
+
+    def __init__(self, manager: Any, budget_s: float) -> None:
+        self.manager, self.budget_s = manager, budget_s
+        self.drawing = asyncio.Lock()  # charts that wait for each other take no thread
+
+    def local(self, symbol: str, time: datetime) -> str:
+        """Return a time in the zone of the symbol's venue."""
+        instrument = self.manager.manager.provider_selector.instrument(symbol)
+        return (
+            f"{time.astimezone(ZoneInfo(calendar_for(instrument).timezone)):%Y-%m-%d %H:%M:%S %Z}"
+        )
+
+    async def price(self, user: str, symbol: str) -> Answer:
+        quote = await self.manager.aget_quote(symbol, timeout=self.budget_s)
+        is_final = quote.state == "closed" and "may still be corrected" not in quote.note
+        change = "" if quote.change_percent is None else f" ({quote.change_percent:+.2f} %)"
+        lines = [
+            f"{quote.symbol} {quote.price:.12g} {quote.currency or ''}".rstrip() + change,
+            f"{self.local(symbol, quote.time)}, {quote.state}, "
+            f"{'final' if is_final else 'provisional'}, from {quote.vendor}",
+            quote.note,
+        ]
+        return Answer("\n".join(lines).rstrip())
+
+    async def fundamentals(self, user: str, symbol: str) -> Answer:
+        record = await self.manager.aget_fundamentals(symbol, timeout=self.budget_s)
+        if not record:
+            await self.manager.aget_quote(symbol, timeout=2)  # raises where the symbol is at fault
+            raise CommandError(f"No vendor has figures of {symbol}.")
+        about, lines = record["_metadata"], [str(record.get("company_name", symbol))]
+        lines += [figure(n, record[n], about["fields"][n]) for n in FIELDS if n in record]
+        lines += [f"{one['vendor']}: {one['field']} {one['why']}" for one in about["conflicts"]]
+        for vendor, copy in about["providers"].items():
+            fetched = self.local(symbol, datetime.fromisoformat(copy["fetched_at"]))
+            lines.append(f"{vendor} fetched {fetched}{', stale' if copy['is_stale'] else ''}")
+        return Answer("\n".join(lines))
+
+    async def chart(self, user: str, symbol: str, timeframe: str, bars: str = "120") -> Answer:
+        if not bars.isdecimal() or not 2 <= int(bars) <= 500:
+            raise CommandError("A chart has 2 to 500 bars.")
+        picture = await self.manager.aplot(symbol, timeframe, bars=int(bars), timeout=self.budget_s)
+        chart, (series,) = picture.chart, picture.chart.series
+        if not len(series):
+            raise CommandError(f"There is no bar to draw: {'; '.join(chart.notes)}.")
+        async with self.drawing:
+            photo = await asyncio.to_thread(picture.png)
+        last, state = (
+            chart.axis.text(series.slots[-1]),
+            "provisional" if series.pale[-1] else "final",
+        )
+        lines = [f"{chart.title}: {chart.about}",
+                 f"last bar {last} {chart.axis.zone}, {state}, close {series.closes[-1]:.12g}",
+                 f"from {', '.join(series.vendor_names)}", *chart.notes]  # fmt: skip
+        if chart.gaps:
+            lines.append(f"gaps: {len(chart.gaps)}, the last: {chart.gaps[-1].text}")
+        return Answer("\n".join(lines), photo=photo)
+
+    async def explained(self, error: DataError, name: str, words: list[str]) -> Answer:
+        """Return what an error says to a user, and the command for each of the nearest symbols."""
+        nearest = error.candidates
+        if error.reason == "unknown_symbol" and not nearest:
+            try:
+                listings = await self.manager.asearch(words[0][:64], 4, timeout=2)
+                nearest = tuple(one.symbol for one in listings)
+            except DataError:
+                pass  # without them, then
+        return Answer(error.brief, tuple(" ".join((name, one, *words[1:])) for one in nearest))
+
+
+def figure(name: str, value: Any, about: dict[str, Any]) -> str:
+    """Return a figure with unit, period and vendor."""
+    written = {"fraction": ".2%", "money": ",.0f", "shares": ",.0f", "text": ""}.get(
+        about["unit"], ".6g"
+    )
+    unit, period = about.get("currency", ""), about.get("period", "")
+    return (
+        f"{name.replace('_', ' ')}: {value:{written}} {unit} {period}".rstrip()
+        + f" ({about['source']})"
+    )

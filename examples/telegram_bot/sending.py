@@ -1,0 +1,78 @@
+"""What goes out: answers that fit into a message, and no token in logs, tracebacks and `repr`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from asyncio import sleep
+
+from market import Answer
+from telegram import InlineKeyboardButton, InlineKeyboardMarkup
+from telegram.error import RetryAfter
+from telegram.ext import ExtBot
+
+from src.data.net.redact import without_keys
+
+MOST_TEXT, MOST_CAPTION, MOST_BUTTON_BYTES = 4096, 1024, 64
+LONGEST_WAIT_S = 30
+
+
+class QuietBot(ExtBot):
+    """A bot whose `repr` does not show its token, and so neither that of what holds it."""
+
+    def __repr__(self) -> str:
+        return "QuietBot()"
+
+    async def send(self, chat: int, answer: Answer) -> None:
+        """Send an answer; once more where Telegram asks for a short wait."""
+        fit = [c for c in answer.choices if len(c.encode()) <= MOST_BUTTON_BYTES]
+        keys = InlineKeyboardMarkup([[InlineKeyboardButton(c, callback_data=c)] for c in fit])
+        for is_last in False, True:
+            try:
+                if answer.photo is None:
+                    await self.send_message(chat, cut(answer.text, MOST_TEXT), reply_markup=keys)
+                else:
+                    caption = cut(answer.text, MOST_CAPTION)
+                    await self.send_photo(chat, answer.photo, caption, reply_markup=keys)
+                return
+            except RetryAfter as refusal:
+                if is_last or seconds(refusal) > LONGEST_WAIT_S:
+                    raise
+                await sleep(seconds(refusal))
+
+
+def seconds(refusal: RetryAfter) -> float:
+    """Return how long Telegram wants no message; newer packages have a timedelta there."""
+    wait = refusal.retry_after
+    return wait if isinstance(wait, int | float) else wait.total_seconds()
+
+
+def cut(text: str, most: int) -> str:
+    """Return the beginning of a text that fits, measured in units of UTF-16 as Telegram does."""
+    units = text.encode("utf-16-le", "replace")
+    if len(units) <= 2 * most:
+        return text
+    return units[: 2 * most - 2].decode("utf-16-le", "ignore") + "…"
+
+
+def hide(token: str) -> None:
+    """Mask a token, and its second half alone, in all records and in errors that are not caught."""
+    secrets, make = (token, token.partition(":")[2]), logging.getLogRecordFactory()
+
+    def text_of(error: BaseException) -> str:
+        return without_keys("".join(traceback.format_exception(error)).rstrip(), secrets)
+
+    def record(*args: object, **kwargs: object) -> logging.LogRecord:
+        # Where records are made: the filter of a logger does not see those of the loggers below it.
+        one = make(*args, **kwargs)
+        one.msg, one.args = without_keys(one.getMessage(), secrets), ()
+        if one.exc_info and one.exc_info[1] is not None:
+            one.exc_text, one.exc_info = text_of(one.exc_info[1]), None
+        return one
+
+    logging.setLogRecordFactory(record)
+    logging.captureWarnings(True)
+    sys.excepthook = lambda _, error, __: print(text_of(error), file=sys.stderr)
+    threading.excepthook = lambda args: logging.error("a thread ended", exc_info=args.exc_value)

@@ -1,0 +1,149 @@
+"""The example running against the vendor server: its people on one side, its vendors on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from tests.vendor_server import VendorServer
+from tests.vendor_server.bot_api import TOKEN, Sent, Telegram
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "telegram_bot"
+ANN, BOB = 11, 12
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Return what imports a file of the example as its neighbours do."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    return importlib.import_module
+
+
+@pytest.fixture
+def people(vendors: VendorServer) -> Telegram:
+    face = vendors.face("telegram")
+    assert isinstance(face, Telegram)
+    return face
+
+
+@pytest.fixture
+def manager(tmp_path: Path, vendors: VendorServer, clock: ManualClock) -> DataManager:
+    """Return a manager on an empty cache whose vendors are the server."""
+    path, binance = tmp_path / "rules.yaml", vendors.base_url("binance")
+    fast = "rate_limits: {requests_per_minute: 60000, requests_per_second: 1000, burst_size: 1000}"
+    path.write_text(
+        "crypto: {backup: [yahoo]}\n"
+        "providers:\n"
+        f"  binance: {{base_url: '{binance}', transport: http}}\n"
+        f"  coingecko: {{base_url: '{binance}'}}\n"
+        f"  yahoo: {{base_url: '{vendors.base_url('yahoo')}', transport: http, {fast}}}\n"
+    )
+    return DataManager(tmp_path / "cache", path, clock=clock)
+
+
+def wait_for_attempts(vendors: VendorServer, count: int) -> None:
+    """Wait until the bot has tried to send so many texts."""
+    for _ in range(4000):
+        if vendors.count("telegram", "sendMessage") >= count:
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError(f"fewer than {count} attempts")
+
+
+class Chats:
+    """The bot in a thread of its own, and what its users write and read.
+
+    Attributes:
+        bot: the module ``bot`` of the example.
+        application: what runs.
+        loop: the event loop that it runs in.
+    """
+
+    def __init__(self, bot: ModuleType, people: Telegram, application: Any) -> None:
+        self.bot, self.people, self.application = bot, people, application
+        self.loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(20)
+
+    def _run(self) -> None:
+        self.loop.run_until_complete(self._main())
+        self.loop.close()
+
+    async def _main(self) -> None:
+        async with self.application as application:
+            await application.start()
+            await application.updater.start_polling(timeout=30)
+            self._ready.set()
+            await self._stop.wait()
+            await application.updater.stop()
+            await application.stop()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self.people.close()  # the poll that waits
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def say(self, text: str, user: int = ANN) -> Sent:
+        """Write to the bot; return its next message to that user."""
+        before = len(self.people.sent(user))
+        self.people.write(user, text)
+        return self.next_after(before, user)
+
+    def press(self, sent: Sent, data: str) -> Sent:
+        """Press a button; return the next message."""
+        before = len(self.people.sent(sent.chat_id))
+        self.people.press(sent, data)
+        return self.next_after(before, sent.chat_id)
+
+    def next_after(self, before: int, user: int = ANN) -> Sent:
+        messages = self.people.wait_sent(user, before + 1)
+        assert len(messages) == before + 1, "one message for each command"
+        return messages[-1]
+
+
+@pytest.fixture
+def quick(load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module ``bot``; its connections do not read the certificates of authorities."""
+    bot = load("bot")
+    plain = partial(bot.HTTPXRequest, httpx_kwargs={"verify": False})
+    monkeypatch.setattr(bot, "HTTPXRequest", plain)
+    return bot
+
+
+@pytest.fixture
+def chats(
+    quick: ModuleType, vendors: VendorServer, people: Telegram, manager: DataManager
+) -> Iterator[Chats]:
+    """Yield the running bot, without records."""
+    market = quick.Market(AsyncDataManager(manager), 60.0)
+    application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", market)
+    running = Chats(quick, people, application)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back what hiding a token changes in the process."""
+    factory = logging.getLogRecordFactory()
+    for owner in (sys, threading):
+        monkeypatch.setattr(owner, "excepthook", owner.excepthook)
+    yield
+    logging.setLogRecordFactory(factory)
+    logging.captureWarnings(False)
