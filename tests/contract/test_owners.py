@@ -38,6 +38,7 @@ OWNERS = {
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),
     "matplotlib": ("charts.png",),
+    "telegram": (),  # of an example alone
     "sqlalchemy": ("db.",),
     "alembic": ("db.",),
     "psycopg": ("db.",),

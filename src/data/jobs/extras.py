@@ -61,6 +61,9 @@ EXTRAS = {
     "plot": Extra("matplotlib", "matplotlib", "draws charts as PNG"),
     "db": Extra("sqlalchemy", "sqlalchemy", "keeps symbols and universes in a database"),
     "postgres": Extra("psycopg", "psycopg", "keeps them on a PostgreSQL server"),
+    "bot": Extra(
+        "telegram", "python-telegram-bot", "runs the bot of examples/telegram_bot in Telegram"
+    ),
     "metrics": Extra(
         "prometheus_client", "prometheus-client", "serves the counters of a program to Prometheus"
     ),
