@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 
-from src.data.clock import ManualClock
+from src.data.clock import Clock
 from src.data.model.timeframe import Timeframe
 
 from .alpaca import Alpaca
@@ -79,7 +79,7 @@ class VendorServer:
         errors: what went wrong in the server itself; a test that leaves any here has found a bug.
     """
 
-    def __init__(self, clock: ManualClock, truth: Truth | None = None) -> None:
+    def __init__(self, clock: Clock, truth: Truth | None = None) -> None:
         self.clock = clock
         self.truth = truth or Truth()
         self.errors: list[BaseException | None] = []
