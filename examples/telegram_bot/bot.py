@@ -9,88 +9,117 @@ import inspect
 import logging
 import os
 import sys
+import time
 from collections import deque
+from typing import Any
 
 from market import Answer, CommandError, Market
+from members import Members, mailer
 from sending import QuietBot, hide
 from telegram import Update
-from telegram.error import BadRequest, InvalidToken
+from telegram.error import InvalidToken, TelegramError
 from telegram.ext import Application, CallbackQueryHandler, MessageHandler, filters
 from telegram.request import HTTPXRequest
 
 from onetape import DataError
 from onetape.aio import AsyncDataManager
 
+try:
+    from watching import Watching
+
+    from src.data.db.services import telegram_service as records
+except ImportError:
+    records = None
 log = logging.getLogger("telegram_bot")
 
 
 class Bot:
-    """Answers each update once, whatever happens."""
+    """Answers each update once, whatever happens, and adds it to the audit.
 
-    def __init__(self, market: Market) -> None:
-        self.market, self.usage = market, dict(market.USAGE)
+    Args:
+        parts: the commands: methods named in the part's ``USAGE``.
+        members: who may ask, and the audit; None: everybody may, and there is none.
+    """
+
+    def __init__(self, parts: list[Any], members: Any = None) -> None:
+        self.parts = {name: part for part in parts for name in part.USAGE}
+        self.usage = {name: part.USAGE[name] for name, part in self.parts.items()}
+        self.market, self.members = parts[0], members
         self.seen: deque[int] = deque(maxlen=1000)
 
     async def on_update(self, update: Update, _: object) -> None:
         if update.update_id in self.seen:
             return  # Telegram repeats what it does not know to have arrived
         self.seen.append(update.update_id)
-        query = update.callback_query
+        began, query, user = time.monotonic(), update.callback_query, str(update.effective_user.id)
         text = query.data if query else update.message.text
-        answer = await self.answer(str(update.effective_user.id), text)
-        if query:
-            try:
-                await query.answer()
-            except BadRequest:
-                pass  # the button was pressed long ago; what it asks for is sent all the same
-        await update.get_bot().send(update.effective_chat.id, answer)
-
-    async def answer(self, user: str, text: str) -> Answer:
         name, *words = text.lstrip("/").split() or [""]
         name = name.partition("@")[0].lower()  # in groups a command names its bot
+        answer, error = await self.answer(user, name, words)
         try:
-            return await self.carried_out(name, user, words)
-        except CommandError as refusal:
-            return Answer(str(refusal))
+            await update.get_bot().send(update.effective_chat.id, answer)
+            if query:
+                await query.answer()
+        except TelegramError as failure:
+            error = f"not sent: {type(failure).__name__}"
+            log.warning("the answer to /%s was not sent to %s", name, user, exc_info=failure)
+        if self.members:
+            known = name if name in self.parts else "help"
+            await self.members.note(user, known, text, error, began)
+
+    async def answer(self, user: str, name: str, words: list[str]) -> tuple[Answer, str]:
+        """Return the answer, and what went wrong."""
+        try:
+            if name not in self.parts:
+                usage = [f"/{one} {words}".rstrip() for one, words in self.usage.items()]
+                return Answer("\n".join(usage)), ""
+            if self.members:
+                await self.members.admit(user, name)
+            command = getattr(self.parts[name], name)
+            try:
+                inspect.signature(command).bind(user, *words)
+            except TypeError:
+                raise CommandError(f"/{name} {self.usage[name]}") from None
+            return await command(user, *words), ""
+        except CommandError as error:
+            return Answer(str(error)), str(error)
         except DataError as error:
             log.info("/%s of %s: %s", name, user, error)
-            return await self.market.explained(error, name, words)
-        except Exception:
+            return await self.market.explained(error, name, words), f"{error.reason}: {error}"
+        except Exception as error:
             log.exception("/%s of %s", name, user)
-            return Answer("That failed here; the reason is in the log.")
-
-    async def carried_out(self, name: str, user: str, words: list[str]) -> Answer:
-        if name not in self.usage:
-            return Answer("\n".join(f"/{one} {usage}" for one, usage in self.usage.items()))
-        command = getattr(self.market, name)
-        try:
-            inspect.signature(command).bind(user, *words)
-        except TypeError:
-            raise CommandError(f"/{name} {self.usage[name]}") from None
-        return await command(user, *words)
+            return Answer("That failed here; the reason is in the log."), type(error).__name__
 
 
-def build(token: str, base_url: str, market: Market) -> Application:
+def build(token: str, base_url: str, answers: Bot) -> Application:
     """Return the application. It answers eight updates at a time: a price waits for no chart."""
     polls, calls = HTTPXRequest(connection_pool_size=1), HTTPXRequest(connection_pool_size=16)
     bot = QuietBot(token, base_url, get_updates_request=polls, request=calls)
     application = Application.builder().bot(bot).concurrent_updates(8).build()
-    on_update = Bot(market).on_update
-    application.add_handler(MessageHandler(filters.COMMAND & filters.UpdateType.MESSAGE, on_update))
-    application.add_handler(CallbackQueryHandler(on_update))
+    application.add_handler(
+        MessageHandler(filters.COMMAND & filters.UpdateType.MESSAGE, answers.on_update)
+    )
+    application.add_handler(CallbackQueryHandler(answers.on_update))
     return application
 
 
 def main() -> None:
-    token = os.environ.pop("TELEGRAM_BOT_TOKEN", "")
-    base_url = os.environ.get("TELEGRAM_BASE_URL", "https://api.telegram.org/bot")
+    token, setting = os.environ.pop("TELEGRAM_BOT_TOKEN", ""), os.environ.get
     if not token:
         sys.exit("TELEGRAM_BOT_TOKEN is not set; @BotFather gives one.")
     hide(token)
-    logging.basicConfig(level=os.environ.get("BOT_LOG", "INFO"))
-    market = Market(AsyncDataManager(), float(os.environ.get("BOT_BUDGET_S", "8")))
+    logging.basicConfig(level=setting("BOT_LOG", "INFO"))
+    market = Market(AsyncDataManager(), float(setting("BOT_BUDGET_S", "8")))
+    parts, members = [market], None
+    if records is None:
+        log.warning("without the extra db there are no users, limits and alerts: everybody may ask")
+    else:
+        admins, per_day = setting("BOT_ADMINS", "").split(","), int(setting("BOT_PER_DAY", "200"))
+        members = Members(records, mailer(setting("BOT_MAIL", "")), admins, per_day)
+        parts += [members, Watching(market, members)]
+    base_url = setting("TELEGRAM_BASE_URL", "https://api.telegram.org/bot")
     try:
-        build(token, base_url, market).run_polling(bootstrap_retries=-1)
+        build(token, base_url, Bot(parts, members)).run_polling(bootstrap_retries=-1)
     except InvalidToken:
         sys.exit("Telegram refuses the token in TELEGRAM_BOT_TOKEN.")
 

@@ -78,7 +78,7 @@ class Chats:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(50)
 
     def _run(self) -> None:
         self.loop.run_until_complete(self._main())
@@ -96,7 +96,7 @@ class Chats:
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
         self.people.close()  # the poll that waits
-        self._thread.join(20)
+        self._thread.join(50)
         assert not self._thread.is_alive()
 
     def say(self, text: str, user: int = ANN) -> Sent:
@@ -112,7 +112,7 @@ class Chats:
         return self.next_after(before, sent.chat_id)
 
     def next_after(self, before: int, user: int = ANN) -> Sent:
-        messages = self.people.wait_sent(user, before + 1)
+        messages = self.people.wait_sent(user, before + 1, 50)
         assert len(messages) == before + 1, "one message for each command"
         return messages[-1]
 
@@ -131,8 +131,8 @@ def chats(
     quick: ModuleType, vendors: VendorServer, people: Telegram, manager: DataManager
 ) -> Iterator[Chats]:
     """Yield the running bot, without records."""
-    market = quick.Market(AsyncDataManager(manager), 60.0)
-    application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", market)
+    answers = quick.Bot([quick.Market(AsyncDataManager(manager), 60.0)])
+    application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers)
     running = Chats(quick, people, application)
     yield running
     running.stop()

@@ -57,9 +57,9 @@ def running(
     """Return what starts the bot."""
 
     def start() -> Chats:
-        market = quick.Market(AsyncDataManager(manager), 60.0)
+        answers = quick.Bot([quick.Market(AsyncDataManager(manager), 60.0)])
         return Chats(
-            quick, people, quick.build(TOKEN, vendors.base_url("telegram") + "/bot", market)
+            quick, people, quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers)
         )
 
     return start

@@ -5,8 +5,8 @@
     python -m tests.vendor_server.chat python examples/telegram_bot/bot.py
 
 starts the local server, then the command with the variables that lead it there: the Bot API, and vendors
-whose markets are invented and trade now. What is typed is written to the bot; a number presses that button of its
-last message; charts are saved in the current folder. Ctrl-D ends it.
+whose markets are invented and trade now. What is typed is written to the bot; a number presses that button
+of its last message; charts are saved in the current folder. Ctrl-D ends it.
 """
 
 from __future__ import annotations

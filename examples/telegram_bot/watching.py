@@ -1,0 +1,118 @@
+"""/alert and /schedule; and their messages, of whose sending the end is known, or said to be unknown."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import httpx
+from market import Answer, CommandError, Market
+from members import Members
+from sending import MOST_TEXT, QuietBot, cut, seconds
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Conflict,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+)  # fmt: skip
+
+from src.data.model.alert import Delivery, Outcome
+
+# Raised before a byte of the message has left.
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Watching:
+    """The commands. Each takes the user's id and the words behind its name."""
+
+    USAGE = MappingProxyType({
+        "alert": "[SYMBOL above|below PRICE | SYMBOL INDICATOR above|below VALUE TIMEFRAME | delete NUMBER]",
+        "schedule": "[SYMBOL HH:MM (UTC) | delete NUMBER]",
+    })  # fmt: skip
+
+    def __init__(self, market: Market, members: Members) -> None:
+        self.market, self.db, self.kept = market, members.db, members.kept
+
+    async def alert(self, user: str, *words: str) -> Answer:
+        match words:
+            case [symbol, "above" | "below" as condition, price]:
+                more = self.db.add_alert, user, symbol, number(price), condition
+            case [symbol, indicator, "above" | "below" as condition, value, timeframe]:
+                wanted = symbol, indicator, condition, number(value), timeframe
+                more = self.db.add_indicator_alert, user, *wanted
+            case _:
+                return await self.own(
+                    "alert", user, words, self.db.list_alerts, self.db.delete_alert
+                )
+        now = await self.market.price(user, words[0])  # an unknown symbol goes no further
+        return Answer(
+            f"Alert {await self.kept(*more)}: {' '.join(words)}. A closed bar that crosses fires it; "
+            f"being there already does not.\n{now.text}"
+        )
+
+    async def schedule(self, user: str, *words: str) -> Answer:
+        match words:
+            case [symbol, time] if symbol != "delete":
+                await self.market.price(user, symbol)
+                kept = await self.kept(self.db.add_schedule, user, symbol, time)
+                return Answer(f"Schedule {kept}: the price of {symbol} each day at {time} UTC.")
+        return await self.own(
+            "schedule", user, words, self.db.list_schedules, self.db.delete_schedule
+        )
+
+    async def own(
+        self, name: str, user: str, words: tuple[str, ...], rows: Any, delete: Any
+    ) -> Answer:
+        """List a user's alerts or schedules, with a button to delete each; or delete one."""
+        match words:
+            case []:
+                pass
+            case ["delete", text] if text in {
+                str(row["id"]) for row in await self.kept(rows, user)
+            }:
+                await self.kept(delete, int(text))
+            case ["delete", text]:
+                raise CommandError(f"You have no {name} {text[:20]}.")
+            case _:
+                raise CommandError(f"/{name} {self.USAGE[name]}")
+        own = await self.kept(rows, user)
+        names = "indicator", "condition", "price", "value", "timeframe", "scheduled_time"
+        lines = [
+            " ".join(str(row[n]) for n in ("id", "ticker", *names) if row.get(n) is not None)
+            for row in own
+        ]
+        text = "\n".join(lines) or f"You have no {name}; /{name} {self.USAGE[name]}"
+        return Answer(text, tuple(f"{name} delete {row['id']}" for row in own[:20]))
+
+
+def number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise CommandError(f"{text[:20]} is no number.") from None
+
+
+async def deliver(bot: QuietBot, delivery: Delivery) -> Outcome:
+    """Send a message of the job of alerts once, and return how that ended."""
+    try:
+        await bot.send_message(int(delivery.recipient), cut(delivery.text, MOST_TEXT))
+    except RetryAfter as error:
+        return Outcome("later", "Telegram wants a pause", seconds(error))
+    except Forbidden as error:
+        return Outcome("refused", error.message, is_blocked=True)
+    except (BadRequest, ChatMigrated) as error:
+        return Outcome("refused", error.message)
+    except (InvalidToken, Conflict) as error:
+        return Outcome("later", type(error).__name__)
+    except NetworkError as error:
+        # Where the cause is not the transport's, Telegram answered, and with an error.
+        cause = error.__cause__
+        is_lost = isinstance(cause, httpx.HTTPError) and not isinstance(cause, UNSENT)
+        return Outcome("unknown" if is_lost else "later", type(cause or error).__name__)
+    except TelegramError as error:  # an answer that cannot be read
+        return Outcome("unknown", type(error).__name__)
+    return Outcome("sent")

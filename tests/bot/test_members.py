@@ -1,0 +1,185 @@
+"""Registration, approval, limits, audit, alerts: the bot on records in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.data_manager import DataManager
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.bot_api import TOKEN, Telegram
+
+from .conftest import ANN, BOB, Chats, wait_for_attempts
+
+pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
+pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
+services = pytest.importorskip(
+    "src.data.db.services.telegram_service", reason="there are no records yet"
+)
+ADMIN = 7
+
+
+class Club(Chats):
+    """A running bot with records.
+
+    Attributes:
+        db: the records.
+        codes: address to the text that was sent there.
+    """
+
+    db: Any
+    codes: dict[str, str]
+
+    def join(self, user: int, address: str) -> None:
+        """Register and verify; the administrator approves."""
+        assert self.say(f"/register {address}", user).text.startswith("A code is on its way to")
+        assert self.say(self.codes[address], user).text.startswith("Your address is verified")
+        if user != ADMIN:
+            assert f"{user} is approved." in self.say(f"/approve {user}", ADMIN).text
+
+    def audit(self, **wanted: Any) -> list[tuple[str, str, bool]]:
+        """Return user, command and success of the audit, the oldest first; waits for the last one."""
+        rows = self.db.get_all_command_audit(limit=1000, **wanted)
+        return [(r["telegram_user_id"], r["command"], r["success"]) for r in reversed(rows)]
+
+
+@pytest.fixture
+def club(
+    quick: ModuleType, vendors: VendorServer, people: Telegram, manager: DataManager, tmp_path: Path
+) -> Iterator[Club]:
+    """Yield the running bot with one administrator, who has joined."""
+    from src.data.db.core.database import Database
+
+    db, codes = services.TelegramService.of(Database(f"sqlite:///{tmp_path / 'records.db'}")), {}
+    members = quick.Members(db, codes.__setitem__, {str(ADMIN)}, per_day=20)
+    market = quick.Market(AsyncDataManager(manager), 60.0)
+    answers = quick.Bot([market, members, quick.Watching(market, members)], members)
+    running = Club(
+        quick, people, quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers)
+    )
+    running.db, running.codes = db, codes
+    running.join(ADMIN, "admin@example.com")
+    yield running
+    running.stop()
+
+
+def test_a_user_registers_is_approved_and_asks(club: Club) -> None:
+    register = "Please /register EMAIL, then /verify the code that you get."
+    assert club.say("/price AAPL").text == register
+    club.say("/register ann@example.com")
+    assert club.say("/price AAPL").text == register
+    assert club.say("/verify 000000x").text.startswith("That code does not stand")
+    club.say(club.codes["ann@example.com"])
+    assert club.say("/price AAPL").text == "An administrator has yet to approve you."
+    asked = club.say("/approve", ADMIN)
+    assert asked.data == [f"approve {ANN}"]
+    assert club.press(asked, f"approve {ANN}").text == f"{ANN} is approved. To be approved: none"
+    assert club.say("/price AAPL").text.startswith("AAPL 203.04 USD")
+    assert club.say("/fundamentals AAPL").text.startswith("Apple Inc.")
+    assert club.say("/chart AAPL 1h 20").photo
+    assert club.say("/approve 12").text == "/approve is for administrators."
+    assert club.say("/approve 99", ADMIN).text == "There is no such user."
+
+
+def test_every_command_is_in_the_audit_without_codes(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    club.say("/price AAPL")
+    club.say("/price NOPE")
+    club.say("/what ever")
+    club.say("/start")
+    rows = club.db.get_all_command_audit(limit=100)
+    audit = club.audit(user_id=str(ANN))
+    assert audit[:4] == [
+        (str(ANN), "register", True), (str(ANN), "verify", True), (str(ANN), "price", True),
+        (str(ANN), "price", False),
+    ]  # fmt: skip
+    text = repr(rows)
+    assert club.codes["ann@example.com"].split()[1] not in text and TOKEN not in text
+    stats = club.say("/stats", ADMIN).text.splitlines()
+    assert "answered: " in stats[0] and "/price 2" in stats
+
+
+def test_the_day_has_a_limit(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    club.db.set_user_daily_limit(str(ANN), 2)
+    assert [club.say("/price AAPL").text[:4] for _ in range(3)] == ["AAPL", "AAPL", "That"]
+    assert club.say("/price AAPL", ADMIN).text.startswith("AAPL")
+
+
+def test_codes_are_few_and_void_after_wrong_tries(club: Club) -> None:
+    club.say("/register ann@example.com")
+    for _ in range(5):
+        assert club.say("/verify 12345678").text.startswith("That code does not stand")
+    assert club.say(club.codes["ann@example.com"]).text.startswith("That code does not stand")
+    for _ in range(4):
+        assert club.say("/register ann@example.com").text.startswith("A code is on its way")
+    assert "within an hour" in club.say("/register ann@example.com").text
+    for address in ("nonsense", "-oX@example.com\N{ZERO WIDTH SPACE}", "x" * 300 + "@example.com"):
+        assert "is no e-mail address" in club.say(f"/register {address}", BOB).text
+
+
+def test_feedback_is_kept_and_forgetting_leaves_nothing(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    assert club.say("/feedback '; DROP TABLE usr_users; -- \u202e<b>").text.startswith("Thank you")
+    (kept,) = club.db.list_feedback()
+    assert kept["message"] == "'; DROP TABLE usr_users; -- \u202e<b>"
+    asked = club.say("/forget")
+    assert club.press(asked, "forget yes").text == "Nothing is kept of you any more."
+    club.say("/stats", ADMIN)
+    assert club.db.get_user_status(str(ANN)) is None and club.db.list_feedback() == []
+    assert [row for row in club.audit() if row[0] == str(ANN)] == []
+    assert ("forgotten", "forget", True) in club.audit()
+
+
+def test_an_answer_that_is_not_sent_is_a_failure_in_the_audit(
+    club: Club, vendors: VendorServer
+) -> None:
+    club.join(ANN, "ann@example.com")
+    before = vendors.count("telegram", "sendMessage")
+    vendors.fault("telegram", Fault.refuse("forbidden"), times=1, path="sendMessage")
+    club.people.write(ANN, "/price AAPL")
+    wait_for_attempts(vendors, before + 1)
+    club.say("/start", ADMIN)
+    assert (str(ANN), "price", False) in club.audit()
+
+
+ALERTS = pytest.mark.skipif(
+    not hasattr(services, "add_alert"), reason="the records keep no alerts yet"
+)
+
+
+@ALERTS
+def test_alerts_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    assert "fires" in club.say("/alert BTCUSDT above 70000").text
+    assert "fires" in club.say("/alert AAPL rsi(14) below 30 1h").text
+    assert club.say("/alert SOL above 7").data[0] == "alert SOLUSDT above 7"
+    for text in (
+        "/alert AAPL abvoe 7",
+        "/alert AAPL above NaN",
+        "/alert AAPL above -1",
+        "/alert AAPL above 7k",
+    ):
+        assert "fires" not in club.say(text).text
+    listed = club.say("/alert")
+    assert len(listed.data) == 2 and "BTCUSDT" in listed.text
+    club.join(BOB, "bob@example.com")
+    assert club.say(f"/{listed.data[0]}", BOB).text.startswith("You have no alert")
+    assert len(club.press(listed, listed.data[0]).data) == 1
+
+
+@ALERTS
+def test_schedules_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    assert club.say("/schedule AAPL 09:30").text.endswith(
+        "the price of AAPL each day at 09:30 UTC."
+    )
+    assert "each day" not in club.say("/schedule AAPL 25:00").text
+    listed = club.say("/schedule")
+    assert "AAPL 09:30" in listed.text and club.say("/alert").data == []
+    assert club.press(listed, listed.data[0]).data == []
