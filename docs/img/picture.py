@@ -7,6 +7,8 @@ besides.
 
 from __future__ import annotations
 
+import asyncio
+import html
 import io
 import os
 import re
@@ -81,10 +83,48 @@ def survivorship() -> str:
     return plot(frames).svg() + "\n"
 
 
+def message() -> str:
+    """Return what the example of a bot answers to a chart of sample bars, as a chat shows it."""
+    from src.data.data_manager import DataManager
+
+    sys.path.insert(0, str(FOLDER.parents[1] / "examples" / "telegram_bot"))
+    from market import Market
+
+    with tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder:
+        manager = DataManager(Path(folder))
+
+        class Sample:
+            """Has the sample bars of half a year, whatever number of bars is asked for."""
+
+            async def aplot(self, *names: str, **_: object) -> object:
+                return manager.plot(*names, "2012-07-02", "2012-12-31", provider="demo")
+
+        answer = asyncio.run(Market(Sample(), 8).chart("1", "AAPL", "1d"))
+        chart = manager.plot("AAPL", "1d", "2012-07-02", "2012-12-31", provider="demo").svg()
+    lines = ["/chart AAPL 1d", *answer.text.splitlines()]
+    height = 560 + 26 * len(lines)
+    texts = [
+        f'<text x="{470 if place == 0 else 40}" y="{36 if place == 0 else 550 + 26 * place}">'
+        f"{html.escape(line)}</text>"
+        for place, line in enumerate(lines)
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 {height}" font-size="17" '
+        'font-family="DejaVu Sans, Helvetica, sans-serif" fill="#1c1e21">'
+        f'<rect width="860" height="{height}" fill="#c9d8e6"/>'
+        '<rect x="450" y="10" width="390" height="40" rx="14" fill="#e3f9d2"/>'
+        f'<rect x="20" y="60" width="820" height="{height - 80}" rx="14" fill="#ffffff"/>'
+        + chart.replace("<svg ", '<svg x="30" y="66" ', 1)
+        + "".join(texts)
+        + "</svg>\n"
+    )
+
+
 PICTURES: dict[str, Callable[[], str]] = {
     "demo.svg": terminal,
     "chart.svg": chart,
     "survivorship.svg": survivorship,
+    "telegram.svg": message,
 }
 
 
