@@ -15,6 +15,7 @@ from . import (
     alerts,
     awaited,
     batch,
+    bot,
     chart,
     company,
     covered,
@@ -48,6 +49,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts,
+        chart, report, universe, bot,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -5,12 +5,14 @@ TELEGRAM_BOT_TOKEN=... python examples/telegram_bot/bot.py
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
 import sys
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 from market import Answer, CommandError, Market
@@ -25,7 +27,7 @@ from onetape import DataError
 from onetape.aio import AsyncDataManager
 
 try:
-    from watching import Watching
+    import watching
 
     from src.data.db.services import telegram_service as records
 except ImportError:
@@ -91,15 +93,27 @@ class Bot:
             return Answer("That failed here; the reason is in the log."), type(error).__name__
 
 
-def build(token: str, base_url: str, answers: Bot) -> Application:
-    """Return the application. It answers eight updates at a time: a price waits for no chart."""
-    polls, calls = HTTPXRequest(connection_pool_size=1), HTTPXRequest(connection_pool_size=16)
+def build(token: str, base_url: str, answers: Bot, work: Any = None) -> Application:
+    """Return the application. It answers eight updates at a time: a price waits for no chart.
+
+    ``work`` is an async function of the bot that goes on until the application stops.
+    """
+    polls, calls = HTTPXRequest(connection_pool_size=2), HTTPXRequest(connection_pool_size=16)
     bot = QuietBot(token, base_url, get_updates_request=polls, request=calls)
-    application = Application.builder().bot(bot).concurrent_updates(8).build()
-    application.add_handler(
-        MessageHandler(filters.COMMAND & filters.UpdateType.MESSAGE, answers.on_update)
-    )
-    application.add_handler(CallbackQueryHandler(answers.on_update))
+    tasks: list[asyncio.Task[None]] = []
+
+    async def start(_: Application) -> None:
+        if work is not None:
+            tasks.append(asyncio.create_task(work(bot)))
+
+    async def stop(_: Application) -> None:
+        for task in tasks:
+            task.cancel()
+
+    builder = Application.builder().bot(bot).concurrent_updates(8).post_init(start).post_stop(stop)
+    application = builder.build()
+    handler = MessageHandler(filters.COMMAND & filters.UpdateType.MESSAGE, answers.on_update)
+    application.add_handlers([handler, CallbackQueryHandler(answers.on_update)])
     return application
 
 
@@ -110,16 +124,17 @@ def main() -> None:
     hide(token)
     logging.basicConfig(level=setting("BOT_LOG", "INFO"))
     market = Market(AsyncDataManager(), float(setting("BOT_BUDGET_S", "8")))
-    parts, members = [market], None
+    parts, members, work = [market], None, None
     if records is None:
         log.warning("without the extra db there are no users, limits and alerts: everybody may ask")
     else:
         admins, per_day = setting("BOT_ADMINS", "").split(","), int(setting("BOT_PER_DAY", "200"))
         members = Members(records, mailer(setting("BOT_MAIL", "")), admins, per_day)
-        parts += [members, Watching(market, members)]
+        parts += [members, watching.Watching(market, members)]
+        work = partial(watching.run_alerts, make=watching.job_of, every_s=60.0)
     base_url = setting("TELEGRAM_BASE_URL", "https://api.telegram.org/bot")
     try:
-        build(token, base_url, Bot(parts, members)).run_polling(bootstrap_retries=-1)
+        build(token, base_url, Bot(parts, members), work).run_polling(bootstrap_retries=-1)
     except InvalidToken:
         sys.exit("Telegram refuses the token in TELEGRAM_BOT_TOKEN.")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,8 +23,15 @@ from telegram.error import (
     TelegramError,
 )  # fmt: skip
 
+from onetape import DataError
+from src.data.db.alert_records import alert_records
+from src.data.jobs.alert_bars import ClientBars
+from src.data.jobs.alerts import AlertJob, Deliver
+from src.data.jobs.populate import job_services
 from src.data.model.alert import Delivery, Outcome
 
+log = logging.getLogger("telegram_bot")
+LONGEST_S = 120.0
 # Raised before a byte of the message has left.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -116,3 +126,27 @@ async def deliver(bot: QuietBot, delivery: Delivery) -> Outcome:
     except TelegramError as error:  # an answer that cannot be read
         return Outcome("unknown", type(error).__name__)
     return Outcome("sent")
+
+
+async def run_alerts(bot: QuietBot, make: Callable[..., AlertJob], every_s: float) -> None:
+    """Run the job of alerts again and again in a thread; its messages for ``telegram`` are the bot's."""
+    loop = asyncio.get_running_loop()
+
+    def send(delivery: Delivery) -> Outcome:
+        return asyncio.run_coroutine_threadsafe(deliver(bot, delivery), loop).result(LONGEST_S)
+
+    job = make({"telegram": send}, every_s)
+    while True:
+        try:
+            await asyncio.to_thread(job.run)
+        except DataError as error:
+            log.warning("alerts were not run: %s", error)  # the next run makes up for it
+        await asyncio.sleep(every_s)
+
+
+def job_of(deliver: Mapping[str, Deliver], every_s: float) -> AlertJob:
+    """Return the job on the records and vendors that the environment names."""
+    services = job_services()
+    source = ClientBars(services.client)
+    services.observer.on_event(source.hear)
+    return AlertJob(alert_records(make=True), source, deliver, services.clock, every_s)

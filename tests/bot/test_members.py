@@ -50,7 +50,12 @@ class Club(Chats):
 
 @pytest.fixture
 def club(
-    quick: ModuleType, vendors: VendorServer, people: Telegram, manager: DataManager, tmp_path: Path
+    load: Any,
+    quick: ModuleType,
+    vendors: VendorServer,
+    people: Telegram,
+    manager: DataManager,
+    tmp_path: Path,
 ) -> Iterator[Club]:
     """Yield the running bot with one administrator, who has joined."""
     from src.data.db.core.database import Database
@@ -58,7 +63,7 @@ def club(
     db, codes = services.TelegramService.of(Database(f"sqlite:///{tmp_path / 'records.db'}")), {}
     members = quick.Members(db, codes.__setitem__, {str(ADMIN)}, per_day=20)
     market = quick.Market(AsyncDataManager(manager), 60.0)
-    answers = quick.Bot([market, members, quick.Watching(market, members)], members)
+    answers = quick.Bot([market, members, load("watching").Watching(market, members)], members)
     running = Club(
         quick, people, quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers)
     )

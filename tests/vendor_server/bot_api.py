@@ -17,7 +17,7 @@ from email.parser import BytesParser
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import parse_qsl
 
-from .bot_markup import MarkupError, units, visible
+from .bot_markup import MarkupError, NotPlayedError, units, visible
 from .face import STATUS, Context, Face, Reason, Reply, Request
 from .listings import Listing
 
@@ -330,7 +330,7 @@ class Telegram(Face):
     def _send_photo(self, call: _Parameters, now_s: int) -> Any:
         named = call.texts.get("photo", "attach://photo")
         if not named.startswith("attach://"):
-            raise NotImplementedError("photos by address or file id are not played here")
+            raise NotPlayedError("photos by address or file id are not played here")
         photo = call.files.get(named.removeprefix("attach://"))
         if photo is None:
             _bad("there is no photo in the request")
@@ -463,7 +463,7 @@ def _text(call: _Parameters, field: str, most: int) -> str:
 def _buttons(markup: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], ...]:
     """Return the rows of an inline keyboard."""
     if set(markup) - {"inline_keyboard"}:
-        raise NotImplementedError(f"keyboards with {sorted(markup)} are not played here")
+        raise NotPlayedError(f"keyboards with {sorted(markup)} are not played here")
     rows = []
     for row in markup.get("inline_keyboard", []):
         for button in row:

@@ -18,6 +18,7 @@ from src.data.clock import ManualClock
 
 from . import wire
 from .bot_api import TOKEN, Sent, Telegram
+from .bot_markup import NotPlayedError
 from .faults import Fault
 from .server import VendorServer
 
@@ -386,4 +387,4 @@ def test_what_is_not_played_is_an_error_of_the_server(vendors: VendorServer, bot
     values: Mapping[str, Any] = {"chat_id": ANN, "text": "x", "parse_mode": "Markdown"}
     with pytest.raises((OSError, http.client.HTTPException)):
         bot.call("sendMessage", **values)
-    assert isinstance(vendors.errors.pop(), NotImplementedError)
+    assert isinstance(vendors.errors.pop(), NotPlayedError)

@@ -17,8 +17,8 @@ from .test_bot_api import ANN, picture
 telegram = pytest.importorskip(
     "telegram", reason="python-telegram-bot is not installed (extra bot)"
 )
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup  # noqa: E402
-from telegram.error import (  # noqa: E402
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup  # noqa: E402 - behind what skips
+from telegram.error import (  # noqa: E402 - behind what skips
     BadRequest,
     Conflict,
     Forbidden,
@@ -27,8 +27,8 @@ from telegram.error import (  # noqa: E402
     RetryAfter,
     TimedOut,
 )  # fmt: skip
-from telegram.ext import Application, MessageHandler, filters  # noqa: E402
-from telegram.request import HTTPXRequest  # noqa: E402
+from telegram.ext import Application, MessageHandler, filters  # noqa: E402 - behind what skips
+from telegram.request import HTTPXRequest  # noqa: E402 - behind what skips
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
