@@ -1,4 +1,4 @@
-"""/alert and /schedule; and their messages, of whose sending the end is known, or said to be unknown."""
+"""/alert, and the messages of alerts, of whose sending the end is known, or said to be unknown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ class Watching:
 
     USAGE = MappingProxyType({
         "alert": "[SYMBOL above|below PRICE | SYMBOL INDICATOR above|below VALUE TIMEFRAME | delete NUMBER]",
-        "schedule": "[SYMBOL HH:MM (UTC) | delete NUMBER]",
     })  # fmt: skip
 
     def __init__(self, market: Market, members: Members) -> None:
@@ -64,20 +63,10 @@ class Watching:
             f"being there already does not.\n{now.text}"
         )
 
-    async def schedule(self, user: str, *words: str) -> Answer:
-        match words:
-            case [symbol, time] if symbol != "delete":
-                await self.market.price(user, symbol)
-                kept = await self.kept(self.db.add_schedule, user, symbol, time)
-                return Answer(f"Schedule {kept}: the price of {symbol} each day at {time} UTC.")
-        return await self.own(
-            "schedule", user, words, self.db.list_schedules, self.db.delete_schedule
-        )
-
     async def own(
         self, name: str, user: str, words: tuple[str, ...], rows: Any, delete: Any
     ) -> Answer:
-        """List a user's alerts or schedules, with a button to delete each; or delete one."""
+        """List a user's alerts, with a button to delete each; or delete one."""
         match words:
             case []:
                 pass
@@ -90,7 +79,7 @@ class Watching:
             case _:
                 raise CommandError(f"/{name} {self.USAGE[name]}")
         own = await self.kept(rows, user)
-        names = "indicator", "condition", "price", "value", "timeframe", "scheduled_time"
+        names = "indicator", "condition", "price", "value", "timeframe"
         lines = [
             " ".join(str(row[n]) for n in ("id", "ticker", *names) if row.get(n) is not None)
             for row in own

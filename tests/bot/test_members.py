@@ -176,15 +176,3 @@ def test_alerts_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
     club.join(BOB, "bob@example.com")
     assert club.say(f"/{listed.data[0]}", BOB).text.startswith("You have no alert")
     assert len(club.press(listed, listed.data[0]).data) == 1
-
-
-@ALERTS
-def test_schedules_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
-    club.join(ANN, "ann@example.com")
-    assert club.say("/schedule AAPL 09:30").text.endswith(
-        "the price of AAPL each day at 09:30 UTC."
-    )
-    assert "each day" not in club.say("/schedule AAPL 25:00").text
-    listed = club.say("/schedule")
-    assert "AAPL 09:30" in listed.text and club.say("/alert").data == []
-    assert club.press(listed, listed.data[0]).data == []
