@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeDecorator
 
 from ...errors import QueryError
 
-__all__ = ["BoundedText", "Key", "checked_text", "key"]
+__all__ = ["BoundedText", "KeyText", "checked_text", "key"]
 
 # A text without a bound of its own; also the longest message that is kept.
 LONGEST = 10_000
@@ -50,7 +50,7 @@ def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
     return value
 
 
-class Key(TypeDecorator[Any]):
+class KeyText(TypeDecorator[Any]):
     """The key of a record of trading: text; of digits alone, without a leading zero, it is an ``int``.
 
     ``7`` and ``"7"`` are one key, ``"007"`` is another.

@@ -1,6 +1,6 @@
 """Tables of trading: bots, trades, positions and what bots achieve.
 
-Keys are texts, see :class:`~src.data.db.core.texts.Key`. Money has all its digits.
+Keys are texts, see :class:`~src.data.db.core.texts.KeyText`. Money has all its digits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..core.base import Base
-from ..core.texts import BoundedText, Key
+from ..core.texts import BoundedText, KeyText
 from .model_users import USER
 
 __all__ = ["BotInstance", "PerformanceMetric", "PerformanceMetrics", "Position", "Trade"]
@@ -25,7 +25,7 @@ class BotInstance(Base):
     __tablename__ = "trading_bots"
     __table_args__ = (Index(None, "status"),)
 
-    id: Mapped[Any] = mapped_column(Key, primary_key=True)
+    id: Mapped[Any] = mapped_column(KeyText, primary_key=True)
     user_id: Mapped[int | None] = mapped_column(ForeignKey(USER, ondelete="SET NULL"))
     status: Mapped[str] = mapped_column(BoundedText(20), default="stopped")
     started_at: Mapped[datetime | None]
@@ -46,8 +46,8 @@ class Trade(Base):
     __tablename__ = "trading_trades"
     __table_args__ = (Index(None, "bot_id"), Index(None, "status", "symbol"))
 
-    id: Mapped[Any] = mapped_column(Key, primary_key=True)
-    bot_id: Mapped[Any] = mapped_column(Key)
+    id: Mapped[Any] = mapped_column(KeyText, primary_key=True)
+    bot_id: Mapped[Any] = mapped_column(KeyText)
     trade_type: Mapped[str] = mapped_column(BoundedText(10))
     strategy_name: Mapped[str | None] = mapped_column(BoundedText(100))
     entry_logic_name: Mapped[str | None] = mapped_column(BoundedText(100))
@@ -75,7 +75,7 @@ class Trade(Base):
     extra_metadata: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
-    position_id: Mapped[Any | None] = mapped_column(Key)
+    position_id: Mapped[Any | None] = mapped_column(KeyText)
 
 
 _OPEN = text("status = 'open'")
@@ -101,8 +101,8 @@ class Position(Base):
         ),
     )
 
-    id: Mapped[Any] = mapped_column(Key, primary_key=True)
-    bot_id: Mapped[Any] = mapped_column(Key)
+    id: Mapped[Any] = mapped_column(KeyText, primary_key=True)
+    bot_id: Mapped[Any] = mapped_column(KeyText)
     trade_type: Mapped[str] = mapped_column(BoundedText(10))
     symbol: Mapped[str] = mapped_column(BoundedText(20))
     direction: Mapped[str] = mapped_column(BoundedText(10))
@@ -125,8 +125,8 @@ class PerformanceMetric(Base):
     __tablename__ = "trading_performance_metrics"
     __table_args__ = (Index(None, "bot_id"),)
 
-    id: Mapped[Any] = mapped_column(Key, primary_key=True)
-    bot_id: Mapped[Any] = mapped_column(Key)
+    id: Mapped[Any] = mapped_column(KeyText, primary_key=True)
+    bot_id: Mapped[Any] = mapped_column(KeyText)
     trade_type: Mapped[str | None] = mapped_column(BoundedText(10))
     symbol: Mapped[str | None] = mapped_column(BoundedText(20))
     interval: Mapped[str | None] = mapped_column(BoundedText(10))
