@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,9 @@ _numbers = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep tests off the network, and the programs that they start."""
+    """Keep tests off the network, and the programs that they start; give Ctrl-C its usual meaning."""
+    # A shell that starts tests in the background has them ignore it, as do the programs that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
         keep_programs_offline()
         if not os.environ.get("ONETAPE_LIVE"):

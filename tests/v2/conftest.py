@@ -2,5 +2,5 @@
 
 import tests.db.conftest as of_databases
 
-_file, _tables, data_home = of_databases._file, of_databases._tables, of_databases.data_home
+_file, tables, data_home = of_databases._file, of_databases.tables, of_databases.data_home
 database, postgresql = of_databases.database, of_databases.postgresql

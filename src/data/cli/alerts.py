@@ -23,7 +23,7 @@ from ..model.alert import (
     StoredAlert,
 )
 from ..model.instant import iso
-from .arguments import add_output, command, every, positive
+from .arguments import add_output, add_timeout, command, every, positive
 from .output import complain_about, note
 from .report import FAILED, OK, Line, Report, Shown
 from .tables import TextTable, counted
@@ -81,6 +81,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     job.add_argument("--webhook", metavar="URL", help="post messages there; default: lines here")
     command(add, _add, "Without --hysteresis, --cooldown or --persistence an alert fires once.")
+    for asks in (add, job):
+        add_timeout(asks)
     command(
         job,
         _run,
@@ -142,16 +144,15 @@ def _add(args: argparse.Namespace) -> Report:
     symbol = services.client.query(draft.symbol, draft.timeframe, bars=1).instrument.symbol
     config["ticker"] = symbol
     # Before it is stored: what no vendor serves is refused.
-    evaluation = _first(
-        services, Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
-    )
+    checked = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
+    evaluation = _first(services, checked, args.timeout)
     alert = book.add_alert(LOCAL, config, rearm, now_ms)
     if evaluation is not None and alert.kind != "data":
         book.store(alert, None, evaluation.state, ())
     return _added(alert, evaluation.events if evaluation is not None else ())
 
 
-def _first(services: Services, alert: Alert) -> Any:
+def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
     """Return the evaluation of a new alert; None where its bars cannot be had just now.
 
     Raises:
@@ -162,7 +163,8 @@ def _first(services: Services, alert: Alert) -> Any:
     from ..jobs.alerts import NoBars, WantedBars
 
     needed = bars_needed(StoredAlert(alert, None))
-    (bars,) = ClientBars(services.client).read([WantedBars(alert.symbol, alert.timeframe, needed)])
+    source = ClientBars(services.client, timeout_s=timeout_s)
+    (bars,) = source.read([WantedBars(alert.symbol, alert.timeframe, needed)])
     if not isinstance(bars, NoBars):
         return None if alert.kind == "data" else evaluate(alert, None, bars, alert.since_ms)
     if bars.is_lasting:
@@ -290,7 +292,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)
 
-    source = ClientBars(services.client, perishing)
+    source = ClientBars(services.client, perishing, args.timeout)
     services.observer.on_event(source.hear)
     deliver = {LOCAL: _delivery(args, services)}
     return AlertJob(book, source, deliver, services.clock, None if args.once else args.every)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..bars.request import Wishes
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
 from ..model.coverage import BEFORE_FIRST, CLOSED, GRAVE, UNASKED
@@ -49,12 +50,17 @@ class ClientBars:
         client: of the installation.
         perishing: gives the stored series whose next bars their vendors drop soon; None: these are not
             looked for.
+        timeout_s: seconds that a run waits for vendors; None: as long as pages come.
     """
 
     def __init__(
-        self, client: BarsClient, perishing: Callable[[], Iterable[Perishable]] | None = None
+        self,
+        client: BarsClient,
+        perishing: Callable[[], Iterable[Perishable]] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         self._client, self._perishing = client, perishing
+        self._wishes = Wishes(timeout=timeout_s)
         # Filled by whichever thread an event happens in, emptied by the one that reads: each step is atomic.
         self._others: dict[str, str] = {}
 
@@ -96,7 +102,9 @@ class ClientBars:
         for place, one in enumerate(wanted):
             try:
                 count = one.needed.bars_at(one.timeframe, now_ms)
-                queries[place] = self._client.query(one.symbol, one.timeframe, bars=count)
+                queries[place] = self._client.query(
+                    one.symbol, one.timeframe, bars=count, wishes=self._wishes
+                )
             except DataError as error:
                 answers[place] = _failure(str(error), error.reason)
         with warnings.catch_warnings():
