@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..bars.request import Wishes
+from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
 from ..model.coverage import BEFORE_FIRST, CLOSED, GRAVE, UNASKED
