@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,26 @@ def test_it_is_made_listed_and_removed(run: Run, bare: Run, book: MemoryRecords)
     ]  # fmt: skip
     assert "waiting" in bare("alerts", "list").out
     assert bare("alerts", "remove", "1", "9").code == 1 and sorted(book.alerts) == [2, 3]
+
+
+def test_the_database_keeps_alerts_from_command_to_command(
+    run: Run, bare: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("sqlalchemy", reason="the extra db is not installed")
+    monkeypatch.setenv("DB_URL", f"sqlite:///{tmp_path / 'records.db'}")
+    assert bare("alerts", "list", "--json").json == []
+    ran = run("alerts", "add", "BTCUSDT", "above", "1", "--timeframe", "1m")
+    assert ran.code == 0, ran.err
+    assert "alert 1: BTCUSDT 1m close above 1" in ran.out and "above 1 already" in ran.out
+    ran = run("alerts", "add", "BTCUSDT", "below", "1", "--timeframe", "1m", "--cooldown", "5")
+    assert ran.code == 0, ran.err
+    assert run("alerts", "add", "BTCUSDT", "below", "-1", "--timeframe", "1m").code == 2
+    listed = bare("alerts", "list", "--json").json
+    assert [(one["id"], one["state"]["phase"]) for one in listed] == [(1, "waiting"), (2, "armed")]
+    done = json.loads(run("alerts", "run", "--once", "--json").out)["run"]
+    assert (done["ok"], done["alerts"], done["series"]) == (True, 2, 1)
+    assert bare("alerts", "remove", "2", "9").code == 1
+    assert [one["id"] for one in bare("alerts", "list", "--json").json] == [1]
 
 
 def test_a_run_prints_each_crossing_with_its_bar(

@@ -337,7 +337,7 @@ def test_a_changed_alert_takes_no_evaluation_of_the_old(
     assert records.store(stored.alert, None, AlertState(serial=1), [run]) is False
     assert records.open_runs() == []
     db.update_alert(number, enabled=False)
-    assert records.store(records.alerts("7")[0].alert, None, AlertState(serial=1), []) is False
+    assert records.store(records.list_alerts("7")[0].alert, None, AlertState(serial=1), []) is False
     db.delete_alert(number)
     assert records.store(stored.alert, None, AlertState(serial=1), [run]) is False
 
@@ -378,7 +378,7 @@ def test_an_attempt_whose_process_died_is_repeated_once(
 def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramService) -> None:
     _two_runs(records, db)
     db.add_alert("8", "AAPL", 250, "above")
-    alert = records.alerts("7")[0].alert
+    alert = records.list_alerts("7")[0].alert
     later = _run(alert.id, NOW_MS + 1, "7")
     assert records.store(alert, AlertState(serial=1), AlertState(serial=2), [later])
     delivery = records.take_delivery(["telegram"], NOW_MS, 60_000)
@@ -397,11 +397,11 @@ def test_alerts_of_this_machine_are_apart(records: StoredAlerts, db: TelegramSer
     other = db.add_alert("7", "AAPL", 250, "above")
     assert (alert.channel, alert.recipient) == ("local", "local")
     assert alert.rearm is not None
-    (listed,) = records.alerts("local")
+    (listed,) = records.list_alerts("local")
     assert (listed.alert, listed.state, listed.is_active, listed.reason) == (alert, None, True, "")
     assert records.remove_alert("local", other) is False
     assert records.remove_alert("local", alert.id) is True
-    assert records.alerts("local") == []
+    assert records.list_alerts("local") == []
     assert db.list_users()[0]["telegram_user_id"] == "7"
     with pytest.raises(QueryError):
         records.add_alert("local", config | {"price": 0}, None, NOW_MS)
@@ -424,4 +424,4 @@ def test_nothing_is_made_where_it_is_not_wanted(
     assert not (tmp_path / "own.db").exists()
     book = alert_records()
     assert book is not None
-    assert book.alerts("local") == []
+    assert book.list_alerts("local") == []

@@ -129,5 +129,4 @@ class MemoryRecords:
         if id not in self.alerts or self.alerts[id].recipient != recipient:
             return False
         del self.alerts[id]
-        self.runs = {key: run for key, run in self.runs.items() if key[0] != id}
         return True

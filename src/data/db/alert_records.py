@@ -13,6 +13,7 @@ from sqlalchemy import select
 from ..clock import Clock
 from ..model.alert import (
     Alert,
+    AlertBook,
     AlertRun,
     AlertState,
     Beat,
@@ -72,7 +73,7 @@ class StoredAlerts:
             row = alerts.add(recipient, dict(config), rearm=rearm, since_ms=since_ms)
             return _alert(row, recipient)
 
-    def alerts(self, recipient: str) -> Sequence[ListedAlert]:
+    def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
         """Return all alerts of a recipient, by number."""
         with self._database.reading() as session:
             return [
@@ -189,7 +190,7 @@ class StoredAlerts:
             return _beat(None if row is None else row.value)
 
 
-def alert_records(*, make: bool = True) -> StoredAlerts | None:
+def alert_records(*, make: bool = True) -> AlertBook | None:
     """Return the alerts of the database that the environment names.
 
     Args:

@@ -726,4 +726,4 @@ class AlertBook(AlertRecords, Protocol):
         """Return all alerts of a recipient, by number."""
 
     def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert of a recipient, and what is still to deliver of it; False: there is none."""
+        """Remove an alert of a recipient; False: there is none. What has fired is still delivered."""
