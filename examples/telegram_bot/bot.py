@@ -69,13 +69,19 @@ class Bot:
             known = name if name in self.parts else "help"
             await self.members.note(user, known, text, error, began)
 
-    async def answer(self, user: str, name: str, words: list[str]) -> tuple[Answer, str]:
-        """Return the answer, and what went wrong."""
+    async def report(self, user: str, name: str, words: list[str]) -> Answer:
+        """Return the answer to a command that a schedule has for a user."""
+        return (await self.answer(user, name, words, is_asked=False))[0]
+
+    async def answer(
+        self, user: str, name: str, words: list[str], *, is_asked: bool = True
+    ) -> tuple[Answer, str]:
+        """Return the answer, and what went wrong; only what is asked now counts for the user's day."""
         try:
             if name not in self.parts:
                 usage = [f"/{one} {words}".rstrip() for one, words in self.usage.items()]
                 return Answer("\n".join(usage)), ""
-            if self.members:
+            if self.members and is_asked:
                 await self.members.admit(user, name)
             command = getattr(self.parts[name], name)
             try:
@@ -93,18 +99,17 @@ class Bot:
             return Answer("That failed here; the reason is in the log."), type(error).__name__
 
 
-def build(token: str, base_url: str, answers: Bot, work: Any = None) -> Application:
+def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
     """Return the application. It answers eight updates at a time: a price waits for no chart.
 
-    ``work`` is an async function of the bot that goes on until the application stops.
+    ``works`` are async functions of the bot that go on until the application stops.
     """
     polls, calls = HTTPXRequest(connection_pool_size=2), HTTPXRequest(connection_pool_size=16)
     bot = QuietBot(token, base_url, get_updates_request=polls, request=calls)
     tasks: list[asyncio.Task[None]] = []
 
     async def start(_: Application) -> None:
-        if work is not None:
-            tasks.append(asyncio.create_task(work(bot)))
+        tasks.extend(asyncio.create_task(work(bot)) for work in works)
 
     async def stop(_: Application) -> None:
         for task in tasks:
@@ -124,17 +129,21 @@ def main() -> None:
     hide(token)
     logging.basicConfig(level=setting("BOT_LOG", "INFO"))
     market = Market(AsyncDataManager(), float(setting("BOT_BUDGET_S", "8")))
-    parts, members, work = [market], None, None
+    answers = Bot([market])
+    works: list[Any] = []
     if records is None:
         log.warning("without the extra db there are no users, limits and alerts: everybody may ask")
     else:
         admins, per_day = setting("BOT_ADMINS", "").split(","), int(setting("BOT_PER_DAY", "200"))
         members = Members(records, mailer(setting("BOT_MAIL", "")), admins, per_day)
-        parts += [members, watching.Watching(market, members)]
-        work = partial(watching.run_alerts, make=watching.job_of, every_s=60.0)
+        answers = Bot([market, members, watching.Watching(market, members)], members)
+        works = [
+            partial(watching.run_alerts, reply=answers.report, make=watching.job_of, every_s=60.0),
+            members.forget_old,
+        ]
     base_url = setting("TELEGRAM_BASE_URL", "https://api.telegram.org/bot")
     try:
-        build(token, base_url, Bot(parts, members), work).run_polling(bootstrap_retries=-1)
+        build(token, base_url, answers, *works).run_polling(bootstrap_retries=-1)
     except InvalidToken:
         sys.exit("Telegram refuses the token in TELEGRAM_BOT_TOKEN.")
 

@@ -94,14 +94,15 @@ class Market:
 
     async def explained(self, error: DataError, name: str, words: list[str]) -> Answer:
         """Return what an error says to a user, and the command for each of the nearest symbols."""
-        nearest = error.candidates
+        nearest, place = error.candidates, 1 if name == "schedule" else 0
         if error.reason == "unknown_symbol" and not nearest:
             try:
-                listings = await self.manager.asearch(words[0][:64], 4, timeout=2)
+                listings = await self.manager.asearch(words[place][:64], 4, timeout=2)
                 nearest = tuple(one.symbol for one in listings)
             except DataError:
                 pass  # without them, then
-        return Answer(error.brief, tuple(" ".join((name, one, *words[1:])) for one in nearest))
+        commands = [[name, *words[:place], one, *words[place + 1 :]] for one in nearest]
+        return Answer(error.brief, tuple(" ".join(command) for command in commands))
 
 
 def figure(name: str, value: Any, about: dict[str, Any]) -> str:

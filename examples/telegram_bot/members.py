@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from market import Answer, CommandError
+from sending import again
 
 from onetape import QueryError
 
@@ -39,6 +40,10 @@ class Members:
         self, db: Any, send_code: Callable[[str, str], None], admins: Collection[str], per_day: int
     ) -> None:
         self.db, self.send_code, self.admins, self.per_day = db, send_code, admins, per_day
+
+    async def forget_old(self, _: object = None) -> None:
+        """Remove audit (90 days) and feedback (365 days) that are older, each day."""
+        await again(86_400, self.db.delete_old_records)
 
     async def kept(self, function: Callable[..., Any], *args: Any, **more: Any) -> Any:
         """Call a function of the records; a value that they refuse is the user's to correct."""

@@ -6,15 +6,19 @@ import logging
 import sys
 import threading
 import traceback
-from asyncio import sleep
+from asyncio import sleep, to_thread
+from collections.abc import Callable
+from typing import NoReturn
 
 from market import Answer
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 from telegram.error import RetryAfter
 from telegram.ext import ExtBot
 
+from onetape import DataError
 from src.data.net.redact import without_keys
 
+log = logging.getLogger("telegram_bot")
 MOST_TEXT, MOST_CAPTION, MOST_BUTTON_BYTES = 4096, 1024, 64
 LONGEST_WAIT_S = 30
 
@@ -25,22 +29,25 @@ class QuietBot(ExtBot):
     def __repr__(self) -> str:
         return "QuietBot()"
 
-    async def send(self, chat: int, answer: Answer) -> None:
-        """Send an answer; once more where Telegram asks for a short wait."""
+    async def put(self, chat: int, answer: Answer) -> None:
+        """Send an answer, once."""
         fit = [c for c in answer.choices if len(c.encode()) <= MOST_BUTTON_BYTES]
         keys = InlineKeyboardMarkup([[InlineKeyboardButton(c, callback_data=c)] for c in fit])
-        for is_last in False, True:
-            try:
-                if answer.photo is None:
-                    await self.send_message(chat, cut(answer.text, MOST_TEXT), reply_markup=keys)
-                else:
-                    caption = cut(answer.text, MOST_CAPTION)
-                    await self.send_photo(chat, answer.photo, caption, reply_markup=keys)
-                return
-            except RetryAfter as refusal:
-                if is_last or seconds(refusal) > LONGEST_WAIT_S:
-                    raise
-                await sleep(seconds(refusal))
+        if answer.photo is None:
+            await self.send_message(chat, cut(answer.text, MOST_TEXT), reply_markup=keys)
+        else:
+            text = cut(answer.text, MOST_CAPTION)
+            await self.send_photo(chat, answer.photo, text, reply_markup=keys)
+
+    async def send(self, chat: int, answer: Answer) -> None:
+        """Send an answer; once more where Telegram asks for a short wait."""
+        try:
+            await self.put(chat, answer)
+        except RetryAfter as refusal:
+            if seconds(refusal) > LONGEST_WAIT_S:
+                raise
+            await sleep(seconds(refusal))
+            await self.put(chat, answer)
 
 
 def seconds(refusal: RetryAfter) -> float:
@@ -50,11 +57,27 @@ def seconds(refusal: RetryAfter) -> float:
 
 
 def cut(text: str, most: int) -> str:
-    """Return the beginning of a text that fits, measured in units of UTF-16 as Telegram does."""
+    """Return the lines of a text that fit, in units of UTF-16 as Telegram has it, and how many do not."""
     units = text.encode("utf-16-le", "replace")
     if len(units) <= 2 * most:
         return text
-    return units[: 2 * most - 2].decode("utf-16-le", "ignore") + "…"
+    shown = units[: 2 * (most - 24)].decode("utf-16-le", "ignore")  # 24: for the last line
+    whole, is_cut, _ = shown.rpartition("\n")
+    if not is_cut:
+        return f"{shown}…"
+    return f"{whole}\n… and {text.count(chr(10)) - whole.count(chr(10))} more lines"
+
+
+async def again(every_s: float, function: Callable[[], object]) -> NoReturn:
+    """Call a function in a thread again and again; what it raises is logged, and the next makes up for it."""
+    while True:
+        try:
+            await to_thread(function)
+        except DataError as error:
+            log.warning("%s", error)
+        except Exception:
+            log.exception("work of the bot failed")
+        await sleep(every_s)
 
 
 def hide(token: str) -> None:

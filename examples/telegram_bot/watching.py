@@ -1,17 +1,18 @@
-"""/alert, and the messages of alerts, of whose sending the end is known, or said to be unknown."""
+"""/alert and /schedule; and their messages, of whose sending the end is known, or said to be unknown."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import httpx
 from market import Answer, CommandError, Market
 from members import Members
-from sending import MOST_TEXT, QuietBot, cut, seconds
+from sending import QuietBot, again, seconds
 from telegram.error import (
     BadRequest,
     ChatMigrated,
@@ -23,14 +24,12 @@ from telegram.error import (
     TelegramError,
 )  # fmt: skip
 
-from onetape import DataError
 from src.data.db.alert_records import alert_records
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alerts import AlertJob, Deliver
 from src.data.jobs.populate import job_services
 from src.data.model.alert import Delivery, Outcome
 
-log = logging.getLogger("telegram_bot")
 LONGEST_S = 120.0
 # Raised before a byte of the message has left.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -41,6 +40,7 @@ class Watching:
 
     USAGE = MappingProxyType({
         "alert": "[SYMBOL above|below PRICE | SYMBOL INDICATOR above|below VALUE TIMEFRAME | delete NUMBER]",
+        "schedule": "[price SYMBOL | chart SYMBOL TIMEFRAME [BARS]] at [DAYS] HH:MM [ZONE]",
     })  # fmt: skip
 
     def __init__(self, market: Market, members: Members) -> None:
@@ -63,10 +63,28 @@ class Watching:
             f"being there already does not.\n{now.text}"
         )
 
+    async def schedule(self, user: str, *words: str) -> Answer:
+        if "at" not in words:
+            rows, delete = self.db.list_schedules, self.db.delete_schedule
+            return await self.own("schedule", user, words, rows, delete)
+        place = words.index("at")
+        what, times = words[:place], " ".join(words[place + 1 :])
+        match what:
+            case ["price", symbol] if times:
+                now = await self.market.price(user, symbol)
+            case ["chart", symbol, timeframe, *bars] if times and len(bars) < 2:
+                now = await self.market.chart(user, symbol, timeframe, *bars)
+            case _:
+                raise CommandError(f"/schedule {self.USAGE['schedule']}")
+        report = {"ticker": symbol, "scheduled_time": times, "report": " ".join(what)}
+        number = await self.kept(self.db.add_json_schedule, user, report)
+        row = await self.kept(self.db.get_schedule, number)
+        return now._replace(text=f"Schedule {schedule_line(row)}. Now:\n{now.text}")
+
     async def own(
         self, name: str, user: str, words: tuple[str, ...], rows: Any, delete: Any
     ) -> Answer:
-        """List a user's alerts, with a button to delete each; or delete one."""
+        """List a user's alerts or schedules, with a button to delete each; or delete one."""
         match words:
             case []:
                 pass
@@ -79,13 +97,26 @@ class Watching:
             case _:
                 raise CommandError(f"/{name} {self.USAGE[name]}")
         own = await self.kept(rows, user)
-        names = "indicator", "condition", "price", "value", "timeframe"
+        line = alert_line if name == "alert" else schedule_line
         lines = [
-            " ".join(str(row[n]) for n in ("id", "ticker", *names) if row.get(n) is not None)
-            for row in own
+            line(row) + (f" (paused: {row['reason']})" if row["reason"] else "") for row in own
         ]
         text = "\n".join(lines) or f"You have no {name}; /{name} {self.USAGE[name]}"
         return Answer(text, tuple(f"{name} delete {row['id']}" for row in own[:20]))
+
+
+def alert_line(row: Mapping[str, Any]) -> str:
+    names = "id", "ticker", "indicator", "condition", "price", "value", "timeframe"
+    return " ".join(f"{row[n]:g}" if isinstance(row[n], float) else str(row[n])
+                    for n in names if row.get(n) is not None)  # fmt: skip
+
+
+def schedule_line(row: Mapping[str, Any]) -> str:
+    config, next_at = json.loads(row["config_json"]), row["next_run_at"]
+    what = config.get("report") or row["ticker"]
+    return f"{row['id']}: {what} at {config.get('scheduled_time', row['cron'])}" + (
+        f", next {next_at:%Y-%m-%d %H:%M} UTC" if next_at and row["enabled"] else ""
+    )
 
 
 def number(text: str) -> float:
@@ -95,10 +126,18 @@ def number(text: str) -> float:
         raise CommandError(f"{text[:20]} is no number.") from None
 
 
-async def deliver(bot: QuietBot, delivery: Delivery) -> Outcome:
-    """Send a message of the job of alerts once, and return how that ended."""
+Reply = Callable[[str, str, list[str]], Awaitable[Answer]]
+
+
+async def deliver(bot: QuietBot, reply: Reply, delivery: Delivery) -> Outcome:
+    """Send a message of the job once, and return how that ended; a schedule's report is made now."""
+    answer = Answer(delivery.text)
+    if delivery.events[0].name == "due":
+        name, *words = delivery.topic.split()
+        made = await reply(delivery.recipient, name, words)
+        answer = made._replace(text=f"{delivery.text}\n{made.text}")
     try:
-        await bot.send_message(int(delivery.recipient), cut(delivery.text, MOST_TEXT))
+        await bot.put(int(delivery.recipient), answer)
     except RetryAfter as error:
         return Outcome("later", "Telegram wants a pause", seconds(error))
     except Forbidden as error:
@@ -117,20 +156,18 @@ async def deliver(bot: QuietBot, delivery: Delivery) -> Outcome:
     return Outcome("sent")
 
 
-async def run_alerts(bot: QuietBot, make: Callable[..., AlertJob], every_s: float) -> None:
+async def run_alerts(
+    bot: QuietBot, reply: Reply, make: Callable[..., AlertJob], every_s: float
+) -> None:
     """Run the job of alerts again and again in a thread; its messages for ``telegram`` are the bot's."""
     loop = asyncio.get_running_loop()
 
     def send(delivery: Delivery) -> Outcome:
-        return asyncio.run_coroutine_threadsafe(deliver(bot, delivery), loop).result(LONGEST_S)
+        sending = deliver(bot, reply, delivery)
+        return asyncio.run_coroutine_threadsafe(sending, loop).result(LONGEST_S)
 
-    job = make({"telegram": send}, every_s)
-    while True:
-        try:
-            await asyncio.to_thread(job.run)
-        except DataError as error:
-            log.warning("alerts were not run: %s", error)  # the next run makes up for it
-        await asyncio.sleep(every_s)
+    job = cache(lambda: make({"telegram": send}, every_s))
+    await again(every_s, lambda: job().run())
 
 
 def job_of(deliver: Mapping[str, Deliver], every_s: float) -> AlertJob:

@@ -7,10 +7,11 @@ import importlib
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from src.data.data_manager import DataManager
 from tests.vendor_server import VendorServer
 from tests.vendor_server.bot_api import TOKEN, Sent, Telegram
 
+ADMIN = 7
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "telegram_bot"
 ANN, BOB = 11, 12
 
@@ -86,12 +88,16 @@ class Chats:
 
     async def _main(self) -> None:
         async with self.application as application:
+            if application.post_init:
+                await application.post_init(application)
             await application.start()
             await application.updater.start_polling(timeout=30)
             self._ready.set()
             await self._stop.wait()
             await application.updater.stop()
             await application.stop()
+            if application.post_stop:
+                await application.post_stop(application)
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -134,6 +140,74 @@ def chats(
     answers = quick.Bot([quick.Market(AsyncDataManager(manager), 60.0)])
     application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers)
     running = Chats(quick, people, application)
+    yield running
+    running.stop()
+
+
+class Club(Chats):
+    """A running bot with records, and the job of alerts, which a test runs.
+
+    Attributes:
+        db: the records.
+        codes: address to the text that was sent there.
+        members: the commands of users.
+        run: runs the job of alerts once, in the caller's thread; its messages go out by the bot.
+    """
+
+    db: Any
+    codes: dict[str, str]
+    members: Any
+    run: Callable[[], Any]
+
+    def join(self, user: int, address: str) -> None:
+        """Register and verify; the administrator approves."""
+        assert self.say(f"/register {address}", user).text.startswith("A code is on its way to")
+        assert self.say(self.codes[address], user).text.startswith("Your address is verified")
+        if user != ADMIN:
+            assert f"{user} is approved." in self.say(f"/approve {user}", ADMIN).text
+
+    def audit(self, **wanted: Any) -> list[tuple[str, str, bool]]:
+        """Return user, command and success of the audit, the oldest first."""
+        rows = self.db.get_all_command_audit(limit=1000, **wanted)
+        return [(r["telegram_user_id"], r["command"], r["success"]) for r in reversed(rows)]
+
+
+@pytest.fixture
+def club(
+    load: Callable[[str], Any], quick: Any, vendors: VendorServer, people: Telegram,
+    manager: DataManager, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Club]:  # fmt: skip
+    """Yield the running bot with one administrator, who has joined."""
+    from src.data.db.alert_records import StoredAlerts
+    from src.data.db.core.database import Database
+    from src.data.db.services.telegram_service import TelegramService
+    from src.data.jobs.alert_bars import ClientBars
+    from src.data.jobs.alerts import AlertJob
+
+    database = Database(f"sqlite:///{tmp_path / 'records.db'}")
+    db, codes = TelegramService.of(database, clock), dict[str, str]()
+    now = SimpleNamespace(time=lambda: clock.now_ms() / 1000, monotonic=time.monotonic)
+    monkeypatch.setattr(load("members"), "time", now)
+    watching, has_job = load("watching"), threading.Event()
+    members = quick.Members(db, codes.__setitem__, {str(ADMIN)}, per_day=50)
+    market = quick.Market(AsyncDataManager(manager), 60.0)
+    answers = quick.Bot([market, members, watching.Watching(market, members)], members)
+    channels: dict[str, Any] = {}
+
+    def make(deliver: dict[str, Any], _: float) -> Any:
+        """Leave the runs to the test."""
+        channels.update(deliver)
+        has_job.set()
+        return SimpleNamespace(run=lambda: None)
+
+    work = partial(watching.run_alerts, reply=answers.report, make=make, every_s=3600)
+    application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers, work)
+    running = Club(quick, people, application)
+    running.db, running.codes, running.members = db, codes, members
+    assert has_job.wait(50)
+    source = ClientBars(manager.client)
+    running.run = AlertJob(StoredAlerts(database, clock), source, channels, clock, 86_400).run
+    running.join(ADMIN, "admin@example.com")
     yield running
     running.stop()
 

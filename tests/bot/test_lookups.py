@@ -202,5 +202,8 @@ def test_long_answers_are_cut(load: Any) -> None:
     cut = load("sending").cut
     face = "\N{GRINNING FACE}"
     assert cut("x" * 4096, 4096) == "x" * 4096 and cut(face * 512, 1024) == face * 512
-    assert cut("x" * 4097, 4096) == "x" * 4095 + "…"
-    assert cut(face * 513, 1024) == face * 511 + "…" and units(cut(face * 513, 1024)) <= 1024
+    assert cut("x" * 4097, 4096) == "x" * 4072 + "…"
+    assert cut(face * 513, 1024) == face * 500 + "…" and units(cut(face * 513, 1024)) <= 1024
+    assert cut("\n".join("abcdefgh"), 12 + 24) == "\n".join("abcdefgh")
+    long = cut("\n".join([face * 10] * 9), 24 + 50)
+    assert long == "\n".join([face * 10] * 2) + "\n… and 7 more lines" and units(long) <= 74

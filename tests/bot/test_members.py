@@ -2,75 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import pytest
 
-from onetape.aio import AsyncDataManager
-from src.data.data_manager import DataManager
 from tests.vendor_server import Fault, VendorServer
-from tests.vendor_server.bot_api import TOKEN, Telegram
+from tests.vendor_server.bot_api import TOKEN
 
-from .conftest import ANN, BOB, Chats, wait_for_attempts
+from .conftest import ADMIN, ANN, BOB, Club, wait_for_attempts
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
-services = pytest.importorskip(
-    "src.data.db.services.telegram_service", reason="there are no records yet"
-)
-ADMIN = 7
-
-
-class Club(Chats):
-    """A running bot with records.
-
-    Attributes:
-        db: the records.
-        codes: address to the text that was sent there.
-    """
-
-    db: Any
-    codes: dict[str, str]
-
-    def join(self, user: int, address: str) -> None:
-        """Register and verify; the administrator approves."""
-        assert self.say(f"/register {address}", user).text.startswith("A code is on its way to")
-        assert self.say(self.codes[address], user).text.startswith("Your address is verified")
-        if user != ADMIN:
-            assert f"{user} is approved." in self.say(f"/approve {user}", ADMIN).text
-
-    def audit(self, **wanted: Any) -> list[tuple[str, str, bool]]:
-        """Return user, command and success of the audit, the oldest first; waits for the last one."""
-        rows = self.db.get_all_command_audit(limit=1000, **wanted)
-        return [(r["telegram_user_id"], r["command"], r["success"]) for r in reversed(rows)]
-
-
-@pytest.fixture
-def club(
-    load: Any,
-    quick: ModuleType,
-    vendors: VendorServer,
-    people: Telegram,
-    manager: DataManager,
-    tmp_path: Path,
-) -> Iterator[Club]:
-    """Yield the running bot with one administrator, who has joined."""
-    from src.data.db.core.database import Database
-
-    db, codes = services.TelegramService.of(Database(f"sqlite:///{tmp_path / 'records.db'}")), {}
-    members = quick.Members(db, codes.__setitem__, {str(ADMIN)}, per_day=20)
-    market = quick.Market(AsyncDataManager(manager), 60.0)
-    answers = quick.Bot([market, members, load("watching").Watching(market, members)], members)
-    running = Club(
-        quick, people, quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers)
-    )
-    running.db, running.codes = db, codes
-    running.join(ADMIN, "admin@example.com")
-    yield running
-    running.stop()
 
 
 def test_a_user_registers_is_approved_and_asks(club: Club) -> None:
@@ -153,12 +93,6 @@ def test_an_answer_that_is_not_sent_is_a_failure_in_the_audit(
     assert (str(ANN), "price", False) in club.audit()
 
 
-ALERTS = pytest.mark.skipif(
-    not hasattr(services, "add_alert"), reason="the records keep no alerts yet"
-)
-
-
-@ALERTS
 def test_alerts_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     assert "fires" in club.say("/alert BTCUSDT above 70000").text

@@ -15,6 +15,7 @@ from src.data.model.alert import (
     Beat,
     Delivery,
     ListedAlert,
+    NextReport,
     Outcome,
     StoredAlert,
     next_delivery,
@@ -68,6 +69,11 @@ class MemoryRecords:
             if after.phase == "done":
                 self.disabled[alert.id] = "done"
         return True
+
+    def claim_reports(
+        self, channels: Collection[str], now_ms: int, decide: NextReport
+    ) -> Sequence[AlertRun]:
+        return []  # there are no schedules here
 
     def take_delivery(
         self, channels: Collection[str], now_ms: int, lease_ms: int

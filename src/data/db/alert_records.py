@@ -18,19 +18,22 @@ from ..model.alert import (
     AlertState,
     Beat,
     Delivery,
+    DueReport,
     ListedAlert,
+    NextReport,
     Outcome,
     StoredAlert,
     next_delivery,
     overdue,
 )
-from ..model.instant import from_ms
+from ..model.instant import from_ms, to_ms
 from .core.database import Database, get_database, locked
 from .models.model_jobs import Alert as AlertRow
-from .models.model_jobs import JobType, RunStatus, ScheduleRun
+from .models.model_jobs import JobType, RunStatus, Schedule, ScheduleRun
 from .models.model_users import AuthIdentity
-from .repos.repo_jobs import AlertsRepo
+from .repos.repo_jobs import AlertsRepo, SchedulesRepo
 from .repos.repo_telegram import SettingsRepo
+from .repos.repo_users import TELEGRAM
 from .repos.rows import claim, plain
 
 __all__ = ["StoredAlerts", "alert_records"]
@@ -125,6 +128,19 @@ class StoredAlerts:
                 _claim(session, row.user_id, run)
             return True
 
+    # --- reports -----------------------------------------------------------------------------
+
+    def claim_reports(
+        self, channels: Collection[str], now_ms: int, decide: NextReport
+    ) -> Sequence[AlertRun]:
+        """Claim the runs of schedules of a chat whose reports are due; return those claimed."""
+        if TELEGRAM not in channels:
+            return []
+        with self._database.writing() as session:
+            due = SchedulesRepo(session).due_reports(_instant(now_ms))
+            runs = [_claim_report(session, row, to, now_ms, decide) for row, to in due]
+            return [run for run in runs if run is not None]
+
     # --- deliveries --------------------------------------------------------------------------
 
     def take_delivery(
@@ -165,6 +181,8 @@ class StoredAlerts:
             if row is not None and row.task_params["config"]["alert_action"] == delivery.channel:
                 row.enabled = False
                 row.task_params["reason"] = reason
+        if delivery.channel == TELEGRAM:
+            SchedulesRepo(session, self._clock).pause_reports(delivery.recipient, reason)
 
     def open_runs(self) -> Sequence[AlertRun]:
         """Return the runs whose delivery has not ended, by bar."""
@@ -225,8 +243,32 @@ def _open_runs() -> Any:
     return select(ScheduleRun).where(*own).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
 
 
-def _claim(session: Any, user_id: int, run: AlertRun) -> None:
-    claim(
+def _claim_report(
+    session: Any, row: Schedule, recipient: str, now_ms: int, decide: NextReport
+) -> AlertRun | None:
+    """Claim the run that is due of a locked schedule, and end those that it takes the place of."""
+    own = locked(session, _open_runs().where(ScheduleRun.job_id == str(row.id)))
+    left = [(one, _run(one)) for one in own]
+    unsent = [
+        (one, run)
+        for one, run in left
+        if run.delivery.status == "pending" and not run.delivery.is_copy
+    ]
+    assert row.next_run_at is not None
+    due_ms = min([to_ms(row.next_run_at), *(run.bar_ms for _, run in unsent)])
+    report = row.task_params["config"]["report"]
+    due = DueReport(row.id, recipient, TELEGRAM, row.cron, report, due_ms)
+    run, next_ms = decide(due, now_ms)
+    for one, older in unsent:
+        ended = older.delivery.settled(Outcome("refused", "a newer report took its place"), now_ms)
+        _put(one, replace(older, delivery=ended), now_ms)
+    row.enabled = next_ms is not None
+    row.next_run_at = None if next_ms is None else _instant(next_ms)
+    return run if _claim(session, row.user_id, run) else None
+
+
+def _claim(session: Any, user_id: int, run: AlertRun) -> bool:
+    number = claim(
         session,
         ScheduleRun,
         job_type=JobType.ALERT.value,
@@ -237,6 +279,7 @@ def _claim(session: Any, user_id: int, run: AlertRun) -> None:
         enqueued_at=_instant(max(event.at_ms for event in run.events)),
         result=run.to_json(),
     )
+    return number is not None
 
 
 def _run(row: ScheduleRun) -> AlertRun:

@@ -1,6 +1,7 @@
 """The job of alerts: reads closed bars, evaluates every alert on them, and delivers what happened.
 
-One run is: the silence since the last run, one read for each series, evaluations, deliveries, the beat.
+One run is: the silence since the last run, reports of schedules that are due, one read for each series,
+evaluations, deliveries, the beat.
 Several processes may run at once: an evaluation is stored by one of them (``AlertRecords.store``), a message
 is tried by one at a time. What is killed anywhere is taken up by the next run.
 """
@@ -41,6 +42,7 @@ from .alert_evaluator import (
     evaluate_failure,
     events_by_bar,
 )
+from .reports import next_report
 
 __all__ = [
     "AlertJob",
@@ -172,6 +174,8 @@ class AlertJob:
         """
         report = RunReport(self._clock.now_ms())
         stored = self._tell_silence(self._records.active_alerts(), report)
+        for run in self._records.claim_reports(self._deliver, report.at_ms, next_report):
+            report.events.update(event.name for event in run.events)
         self._evaluate_all(stored, report)
         self._deliver_all(report)
         now_ms = self._clock.now_ms()

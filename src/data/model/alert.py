@@ -8,13 +8,14 @@ The way of an alert::
     Alert + AlertState + closed bars  ->  AlertState + AlertEvents     (jobs/alert_evaluator.py)
     the events of one alert on one bar = AlertRun                      (one row; its key is the claim)
     open runs of one recipient on one bar = Delivery                   (one message; next_delivery)
+    a schedule's report that is due        = AlertRun                   (jobs/reports.py)
     Delivery + Outcome  ->  DeliveryState                              (stored in each run)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -37,7 +38,9 @@ __all__ = [
     "Beat",
     "Delivery",
     "DeliveryState",
+    "DueReport",
     "ListedAlert",
+    "NextReport",
     "Outcome",
     "Rearm",
     "StoredAlert",
@@ -368,7 +371,7 @@ class AlertState:
 
 
 EventName = Literal[
-    "fired", "beyond", "withheld", "moved", "rebased", "expired", "data", "silent", "failed"
+    "fired", "beyond", "withheld", "moved", "rebased", "expired", "data", "silent", "failed", "due"
 ]
 
 
@@ -381,7 +384,8 @@ class AlertEvent:
         name: ``fired``; ``beyond``: at its creation the value is beyond the threshold already, which does
             not fire; ``withheld``: a bar was not used; ``moved``: a split moved the threshold; ``rebased``:
             prices changed without a split that says so; ``expired``; ``data``: a problem of the data;
-            ``silent``: the job did not run for a while; ``failed``: the alert could not be evaluated.
+            ``silent``: the job did not run for a while; ``failed``: the alert could not be evaluated;
+            ``due``: a schedule's report is to be made, and the topic of its run says of what.
         bar_ms: open stamp of the bar; of what concerns no bar the time of the event.
         at_ms: when the bar closed, or the time of the event.
         text: one sentence, with the bar's time (UTC).
@@ -504,7 +508,8 @@ class DeliveryState:
 class AlertRun:
     """The events of one alert on one bar, and how far their delivery is: one row.
 
-    ``(alert_id, bar_ms)`` is its key: the process that inserts it has claimed the bar for the alert.
+    ``(alert_id, bar_ms)`` is its key: the process that inserts it has claimed the bar for the alert. Of a
+    schedule's report it is the number of the schedule, which no alert has, and the time that it is due.
 
     Attributes:
         alert_id, bar_ms: which alert and bar.
@@ -652,6 +657,29 @@ class Beat(NamedTuple):
     due_ms: int
 
 
+class DueReport(NamedTuple):
+    """A report of a schedule that is due.
+
+    Attributes:
+        id: number of the schedule's record.
+        recipient, channel: whom it is delivered to, and how.
+        cron: its times, as ``Cron.parse`` of ``model.cron`` reads them.
+        report: what is reported, as the channel's program understands it.
+        due_ms: the first time that nothing was sent for.
+    """
+
+    id: int
+    recipient: str
+    channel: str
+    cron: str
+    report: str
+    due_ms: int
+
+
+# Of a report that is due, and the time: its run, and when the next is due (None: never).
+NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
+
+
 class AlertRecords(Protocol):
     """Where alerts are kept. Every method is one transaction; thread-safe; no request inside.
 
@@ -672,6 +700,15 @@ class AlertRecords(Protocol):
         (compare ``serial``; None: none is stored), or the alert is no longer enabled or was changed since
         (``since_ms``). A run whose key exists is left as it is. An ``after`` that is ``done`` disables the
         alert.
+        """
+
+    def claim_reports(
+        self, channels: Collection[str], now_ms: int, decide: NextReport
+    ) -> Sequence[AlertRun]:
+        """Claim the runs of schedules of these channels whose reports are due; return those claimed.
+
+        For each, run and next time are stored together, once over all processes. A run before it that is
+        still to deliver, and surely did not arrive, ends: the newer one takes its place.
         """
 
     def take_delivery(

@@ -1,13 +1,15 @@
-"""Times of a cron line: minute, hour, day of the month, month, day of the week; UTC. Pure."""
+"""Times of a cron line: minute, hour, day of the month, month, day of the week; in UTC or a zone. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import QueryError
 
-__all__ = ["Cron", "daily"]
+__all__ = ["Cron", "cron_line"]
 
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _NAMES = {
@@ -16,6 +18,11 @@ _NAMES = {
 }
 # A 29 February lies at most eight years away.
 _MOST_DAYS = 8 * 366 + 1
+# How other programs that read cron lines name a zone, too.
+_ZONE = "CRON_TZ="
+_HINT = (
+    "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; then a zone if not UTC, such as Europe/Paris"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Cron:
     Attributes:
         minute, hour, day, month, weekday: the values of each field; Sunday is 0.
         is_either: both days are restricted: one of them is enough, as cron has it.
+        zone: in which they are. A time that a day of it has twice is the first of both; one that a day
+            lacks, because clocks go forward, is as much later.
     """
 
     minute: frozenset[int]
@@ -33,15 +42,20 @@ class Cron:
     month: frozenset[int]
     weekday: frozenset[int]
     is_either: bool
+    zone: tzinfo = UTC
 
     @classmethod
     def parse(cls, line: str) -> Cron:
-        """Read a line such as ``30 9 * * 1-5``: ``*``, numbers, ranges, lists, steps, names.
+        """Read a line such as ``30 9 * * 1-5``: ``*``, numbers, ranges, lists, steps, names; in UTC.
+
+        With ``CRON_TZ=Europe/Paris`` before them the fields are in that zone.
 
         Raises:
-            QueryError: it is none, or its days never come, such as 31 February.
+            QueryError: it is none, its zone is unknown, or its days never come, such as 31 February.
         """
         parts = line.split() if isinstance(line, str) else []
+        has_zone = bool(parts) and parts[0].startswith(_ZONE)
+        zone = _zone(parts.pop(0).removeprefix(_ZONE)) if has_zone else UTC
         if len(parts) != len(_FIELDS):
             hint = "minute, hour, day of the month, month, day of the week; such as 30 9 * * 1-5"
             raise QueryError(f"{line!r:.80} is no cron line", hint=hint)
@@ -49,7 +63,7 @@ class Cron:
         values[4] = frozenset(value % 7 for value in values[4])
         minute, hour, day, month, weekday = values
         is_either = parts[2][0] != "*" and parts[4][0] != "*"
-        cron = cls(minute, hour, day, month, weekday, is_either)
+        cron = cls(minute, hour, day, month, weekday, is_either, zone)
         cron.after(datetime(2024, 1, 1, tzinfo=UTC))
         return cron
 
@@ -60,18 +74,44 @@ class Cron:
             QueryError: there is none within eight years.
         """
         begin = moment.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+        first = begin.astimezone(self.zone).date()
         for days in range(_MOST_DAYS):
-            day = begin.date() + timedelta(days=days)
-            in_month, in_week = day.day in self.day, day.isoweekday() % 7 in self.weekday
-            is_own = in_month or in_week if self.is_either else in_month and in_week
-            if day.month not in self.month or not is_own:
-                continue
-            for hour in sorted(self.hour):
-                for minute in sorted(self.minute):
-                    due = datetime.combine(day, time(hour, minute), UTC)
-                    if due >= begin:
-                        return due
+            later = [due for due in self._times(first + timedelta(days=days)) if due >= begin]
+            if later:
+                return min(later)
         raise QueryError("the days of this cron line never come")
+
+    def last(self, moment: datetime) -> datetime:
+        """Return the last time up to ``moment`` (aware, included) that the line names, in UTC.
+
+        Raises:
+            QueryError: there is none within eight years.
+        """
+        last = moment.astimezone(self.zone).date()
+        for days in range(_MOST_DAYS):
+            earlier = [due for due in self._times(last - timedelta(days=days)) if due <= moment]
+            if earlier:
+                return max(earlier)
+        raise QueryError("the days of this cron line have not come")
+
+    def _times(self, day: date) -> Iterator[datetime]:
+        """Yield the times of a day of the zone, in UTC."""
+        in_month, in_week = day.day in self.day, day.isoweekday() % 7 in self.weekday
+        is_own = in_month or in_week if self.is_either else in_month and in_week
+        if day.month not in self.month or not is_own:
+            return
+        for hour in self.hour:
+            for minute in self.minute:
+                yield datetime.combine(day, time(hour, minute), self.zone).astimezone(UTC)
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # a folder, a path, too long
+        raise QueryError(
+            f"there is no time zone {name!r:.80}", hint="such as Europe/Paris"
+        ) from exc
 
 
 def _values(part: str, name: str, least: int, most: int) -> frozenset[int]:
@@ -101,19 +141,40 @@ def _number(text: str, name: str, least: int, most: int) -> int:
     return int(text)
 
 
-def daily(hours_and_minutes: str) -> str:
-    """Return the cron line of a time of each day, ``HH:MM``.
+def cron_line(times: str) -> str:
+    """Return the cron line of times as a user writes them.
+
+    Args:
+        times: ``09:30`` (each day), ``mon-fri 09:30``, or a cron line; behind it a zone, if not UTC.
 
     Raises:
-        QueryError: it is none, such as ``25:00``.
+        QueryError: it is none, such as ``25:00``, or the zone is unknown.
     """
-    hour, colon, minute = (
-        hours_and_minutes.partition(":") if isinstance(hours_and_minutes, str) else ("", "", "")
-    )
+    words = times.split() if isinstance(times, str) else []
+    if words and words[0].startswith(_ZONE):
+        Cron.parse(times)
+        return times
+    has_zone = len(words) in (3, 6) or (len(words) == 2 and ":" in words[0])
+    zone = words.pop() if has_zone else "UTC"
+    match words:
+        case [at]:
+            fields = f"{_of_day(at)} * * *"
+        case [days, at]:
+            fields = f"{_of_day(at)} * * {days}"
+        case [_, _, _, _, _]:
+            fields = " ".join(words)
+        case _:
+            raise QueryError(f"{times!r:.80} is no time of the day", hint=_HINT)
+    line = fields if zone == "UTC" else f"{_ZONE}{zone} {fields}"
+    Cron.parse(line)
+    return line
+
+
+def _of_day(text: str) -> str:
+    """Return minute and hour of ``HH:MM``."""
+    hour, colon, minute = text.partition(":")
     is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()
     is_time = is_time and hour.isdigit() and minute.isdigit() and len(hour) <= 2
     if not is_time or int(hour) > 23 or int(minute) > 59:
-        raise QueryError(
-            f"{hours_and_minutes!r:.80} is no time of the day", hint="such as 09:30, in UTC"
-        )
-    return f"{int(minute)} {int(hour)} * * *"
+        raise QueryError(f"{text!r:.80} is no time of the day", hint=_HINT)
+    return f"{int(minute)} {int(hour)}"

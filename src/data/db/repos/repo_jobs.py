@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, delete, func, select
@@ -16,7 +16,7 @@ from sqlalchemy import Select, delete, func, select
 from ...errors import QueryError
 from ...model.alert import LOCAL
 from ...model.alert import Alert as AlertValue
-from ...model.cron import Cron, daily
+from ...model.cron import Cron, cron_line
 from ...model.suggestion import did_you_mean
 from ..core.database import locked
 from ..core.texts import checked_text
@@ -204,18 +204,18 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
 class SchedulesRepo(Repository):
     """Schedules of users; no alert is ever among them."""
 
-    def add(
-        self, recipient: str | int, config: Any, *, schedule_config: Any = None, cron: str = ""
-    ) -> Schedule:
-        """Add a schedule, due each day at the ``scheduled_time`` of its configuration (09:00 UTC).
+    def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
+        """Add a schedule, due at the ``scheduled_time`` of its configuration (each day at 09:00 UTC).
+
+        One with a ``report`` is run by the job of alerts, which delivers that report to the user's chat.
 
         Raises:
-            QueryError: the configuration is no JSON object, the time none of a day, or the user has as many
-                as are allowed.
+            QueryError: the configuration is no JSON object, the time none, or the user has as many as are
+                allowed.
         """
         config = document(config, "a schedule")
         extra = None if schedule_config is None else document(schedule_config, "schedule_config")
-        line = cron or daily(config.get("scheduled_time") or _USUAL_TIME)
+        line = cron_line(config.get("scheduled_time") or _USUAL_TIME)
         users = UsersRepo(self.s, self.clock)
         identity = users.lock_or_make(recipient)
         own = select(func.count()).where(Schedule.user_id == identity.user_id)
@@ -223,7 +223,7 @@ class SchedulesRepo(Repository):
         ticker = checked_text(config.get("ticker", ""), 255, "ticker")
         create = ScheduleCreate(
             f"{ticker} {line}".strip(),
-            JobType.SCREENER,
+            JobType.REPORT if _report(config) else JobType.SCREENER,
             ticker,
             line,
             {"config": config, "schedule_config": extra},
@@ -239,6 +239,27 @@ class SchedulesRepo(Repository):
         """Return the schedules that are enabled, by number."""
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
         return [*self.s.scalars(query)]
+
+    def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
+        """Return the schedules of reports that are due, locked, with the chat, by number."""
+        due = Schedule.enabled.is_(True), Schedule.next_run_at <= moment
+        query = select(Schedule).where(Schedule.job_type == JobType.REPORT.value, *due)
+        chats = select(AuthIdentity.external_id).where(AuthIdentity.provider == TELEGRAM)
+        rows = [
+            (row, self.s.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
+            for row in locked(self.s, query.order_by(Schedule.id)).all()
+        ]
+        return [
+            (row, chat) for row, chat in rows if chat and _report(row.task_params.get("config"))
+        ]
+
+    def pause_reports(self, recipient: str | int, reason: str) -> None:
+        """Disable the schedules of a user's reports."""
+        own = _of_user(select(Schedule), Schedule.user_id, recipient)
+        for row in locked(self.s, own.where(Schedule.job_type == JobType.REPORT.value)).all():
+            if _report(row.task_params.get("config")):
+                row.enabled = False
+                row.task_params["reason"] = reason
 
     def update(self, schedule_id: int, values: Mapping[str, Any]) -> bool:
         """Change a schedule; return whether there is one.
@@ -267,9 +288,11 @@ class SchedulesRepo(Repository):
         extra = None if extra is None else document(extra, "schedule_config")
         if "config_json" in fields:
             params["config"] = document(fields.pop("config_json"), "a schedule")
-            cron = cron or daily(params["config"].get("scheduled_time") or _USUAL_TIME)
+            cron = cron or cron_line(params["config"].get("scheduled_time") or _USUAL_TIME)
         if "scheduled_time" in fields:
-            cron = daily(fields["scheduled_time"])
+            cron = cron_line(fields["scheduled_time"])
+        if enabled:
+            params.pop("reason", None)
         config = params.get("config", {}) | fields
         params |= {"config": config, "schedule_config": extra}
         target = checked_text(config.get("ticker", row.target), 255, "ticker")
@@ -279,6 +302,12 @@ class SchedulesRepo(Repository):
     def delete(self, schedule_id: int) -> bool:
         """Remove a schedule; return whether there was one."""
         return JobsRepository(self.s, self.clock).delete_schedule(schedule_id)
+
+
+def _report(config: Any) -> str:
+    """Return what a schedule reports to a chat; empty of one that a program runs by itself."""
+    report = config.get("report", "") if isinstance(config, Mapping) else ""
+    return report if isinstance(report, str) else ""
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,7 +327,7 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
     """Return a schedule as a program of a chat reads it."""
     params = plain(row.task_params)
     config = params.get("config", {})
-    hour, minute = row.cron.split()[1], row.cron.split()[0]
+    minute, hour = row.cron.split()[:2]
     is_daily = row.cron.endswith(" * * *") and (hour + minute).isdigit()
     options = {name: config.get(name) for name in _OPTIONS}
     return {
@@ -316,6 +345,8 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
         "enabled": row.enabled,
         "active": row.enabled,
         "cron": row.cron,
+        "next_run_at": row.next_run_at,
+        "reason": params.get("reason", ""),
         "email": bool(options["email"]),
         "schedule_type": options["schedule_type"] or row.job_type,
     }

@@ -333,12 +333,13 @@ class TelegramRepository(Repository):
     def add_schedule(
         self, /, telegram_user_id: str | int, ticker: str, scheduled_time: str, **kwargs: Any
     ) -> int:
-        """Add a schedule, due each day at ``HH:MM`` (UTC); return its number.
+        """Add a schedule; return its number.
 
         Args:
             telegram_user_id: whose it is.
             ticker: what it is about.
-            scheduled_time: such as ``09:30``.
+            scheduled_time: ``09:30`` (each day), ``mon-fri 09:30``, or a cron line; in UTC, or in the zone
+                behind it, such as ``Europe/Paris``.
             kwargs: ``period``, ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``,
                 ``list_type``, for the program that runs it.
 
@@ -357,7 +358,8 @@ class TelegramRepository(Repository):
     ) -> int:
         """Add a schedule by its configuration, a JSON object; return its number.
 
-        It is due each day at its ``scheduled_time``, else at 09:00 UTC.
+        It is due at its ``scheduled_time``, as :meth:`add_schedule` reads it, else each day at 09:00 UTC.
+        With a ``report`` (a text) the job of alerts runs it, and delivers that report to the user's chat.
 
         Raises:
             QueryError: it is no JSON object, or as of :meth:`add_schedule`.
@@ -368,8 +370,9 @@ class TelegramRepository(Repository):
         """Return the schedules of a user, by number.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``, ``scheduled_time`` (None:
-        not daily), ``created_at``, ``enabled``, ``active``, ``cron``, ``created``, ``period``, ``email``,
-        ``indicators``, ``interval``, ``provider``, ``schedule_type``, ``list_type``.
+        not each day in UTC), ``created_at``, ``enabled``, ``active``, ``reason`` (why it was paused),
+        ``cron``, ``next_run_at`` (None: never), ``created``, ``period``, ``email``, ``indicators``,
+        ``interval``, ``provider``, ``schedule_type``, ``list_type``.
         """
         return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
 

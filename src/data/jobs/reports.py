@@ -1,0 +1,42 @@
+"""Which run of a schedule's report is due: pure."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from ..errors import QueryError
+from ..model.alert import AlertEvent, AlertRun, DueReport
+from ..model.cron import Cron
+from ..model.instant import MINUTE_MS, from_ms, iso, to_ms
+
+__all__ = ["next_report"]
+
+
+def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
+    """Return the run of a report that is due, and when the next one is, in UTC milliseconds.
+
+    Of several that are due, because nothing ran or nothing could be delivered meanwhile, the newest is the
+    run, and its text says from when on there were none. A schedule that cannot be read any more, or whose
+    times are over, ends with a run that says so, and None.
+    """
+    try:
+        cron, now = Cron.parse(due.cron), from_ms(now_ms).replace(tzinfo=UTC)
+        at_ms = max(to_ms(cron.last(now)), due.due_ms)
+        next_ms = to_ms(cron.after(now))
+        text = f"schedule {due.id}, due {_minute(at_ms)}"
+        if at_ms > due.due_ms:
+            text += f"; those due since {_minute(due.due_ms)} were not sent"
+    except QueryError as error:
+        failed = AlertEvent(
+            due.id, "failed", due.due_ms, now_ms, f"schedule {due.id} ends: {error}"
+        )
+        return _run(due, failed), None
+    return _run(due, AlertEvent(due.id, "due", at_ms, at_ms, text)), next_ms
+
+
+def _run(due: DueReport, event: AlertEvent) -> AlertRun:
+    return AlertRun(due.id, event.bar_ms, due.recipient, due.channel, due.report, (event,))
+
+
+def _minute(at_ms: int) -> str:
+    return iso(at_ms // MINUTE_MS * MINUTE_MS)

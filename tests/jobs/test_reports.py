@@ -1,0 +1,90 @@
+"""Which run of a schedule's report is due, and the times of its schedule in a zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from src.data.errors import QueryError
+from src.data.jobs.reports import next_report
+from src.data.model.alert import DueReport
+from src.data.model.cron import Cron, cron_line
+from src.data.model.instant import iso, parse_iso
+
+
+@pytest.mark.parametrize(
+    ("cron", "due", "now", "run", "text", "after"),
+    [
+        ("30 9 * * *", "2024-06-12T09:30:00", "2024-06-12T09:30:20", "2024-06-12T09:30:00Z",
+         "schedule 7, due 2024-06-12T09:30:00Z", "2024-06-13T09:30:00Z"),
+        ("30 9 * * *", "2024-06-12T09:30:00", "2024-06-13T09:29:59", "2024-06-12T09:30:00Z",
+         "schedule 7, due 2024-06-12T09:30:00Z", "2024-06-13T09:30:00Z"),
+        ("30 9 * * *", "2024-06-12T09:30:00", "2024-06-15T08:00:00", "2024-06-14T09:30:00Z",
+         "schedule 7, due 2024-06-14T09:30:00Z; those due since 2024-06-12T09:30:00Z were not sent",
+         "2024-06-15T09:30:00Z"),
+        ("CRON_TZ=America/New_York 5 16 * * 1-5", "2024-11-01T20:05:00", "2024-11-01T20:05:00",
+         "2024-11-01T20:05:00Z", "schedule 7, due 2024-11-01T20:05:00Z", "2024-11-04T21:05:00Z"),
+    ],
+)  # fmt: skip
+def test_of_those_missed_the_newest_is_run_and_says_so(
+    cron: str, due: str, now: str, run: str, text: str, after: str
+) -> None:
+    report = DueReport(7, "42", "telegram", cron, "price AAPL", parse_iso(due))
+    made, next_ms = next_report(report, parse_iso(now))
+    assert next_ms is not None
+    (event,) = made.events
+    assert (iso(made.bar_ms), event.name, event.text, iso(next_ms)) == (run, "due", text, after)
+    assert (made.alert_id, made.recipient, made.channel) == (7, "42", "telegram")
+    assert made.topic == "price AAPL"
+
+
+def test_a_schedule_that_cannot_be_read_ends_and_says_so() -> None:
+    report = DueReport(7, "42", "telegram", "CRON_TZ=Mars/Olympus 0 9 * * *", "price AAPL", 5)
+    made, next_ms = next_report(report, 100)
+    assert next_ms is None and made.events[0].name == "failed"
+    assert made.events[0].text.startswith("schedule 7 ends: there is no time zone 'Mars/Olympus'")
+
+
+@pytest.mark.parametrize(
+    ("times", "line"),
+    [
+        ("9:30", "30 9 * * *"),
+        ("mon-fri 16:05", "5 16 * * mon-fri"),
+        ("16:05 UTC", "5 16 * * *"),
+        ("1-5 16:05 Europe/Paris", "CRON_TZ=Europe/Paris 5 16 * * 1-5"),
+        ("*/15 9-16 * * 1-5", "*/15 9-16 * * 1-5"),
+        ("0 9 1 * * Asia/Tokyo", "CRON_TZ=Asia/Tokyo 0 9 1 * *"),
+        ("CRON_TZ=Asia/Tokyo 0 9 1 * *", "CRON_TZ=Asia/Tokyo 0 9 1 * *"),
+    ],
+)
+def test_times_are_written_as_users_do(times: str, line: str) -> None:
+    assert cron_line(times) == line
+
+
+@pytest.mark.parametrize(
+    "times",
+    ["25:00", "09:60", "9", "", "moo 09:30", "09:30 Mars/Olympus", "09:30 ../../etc/passwd", "mon",
+     "09:30 America", "30 9 31 2 *", "mon 09:30 x y", "09:30 " + "x" * 300, "CRON_TZ= 0 9 * * *",
+     "09:30 tue", "0 9 * * * \u202e"],
+)  # fmt: skip
+def test_times_that_are_none_are_refused(times: str) -> None:
+    with pytest.raises(QueryError):
+        cron_line(times)
+
+
+@pytest.mark.parametrize(
+    ("line", "moment", "last", "after"),
+    [
+        # Clocks go forward at 02:00 on 2024-03-10 and back on 2024-11-03.
+        ("30 2 * * *", "2024-03-10T12:00", "2024-03-10T07:30", "2024-03-11T06:30"),
+        ("30 1 * * *", "2024-11-03T12:00", "2024-11-03T05:30", "2024-11-04T06:30"),
+        ("30 1 * * *", "2024-11-03T05:30", "2024-11-03T05:30", "2024-11-04T06:30"),
+        ("0,30 2,3 * * *", "2024-03-10T06:59", "2024-03-09T08:30", "2024-03-10T07:00"),
+        ("0 20 * * 0", "2024-06-10T00:00", "2024-06-10T00:00", "2024-06-17T00:00"),
+    ],
+)
+def test_times_are_those_of_the_zone(line: str, moment: str, last: str, after: str) -> None:
+    cron = Cron.parse(f"CRON_TZ=America/New_York {line}")
+    now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    assert [cron.last(now).isoformat()[:16], cron.after(now).isoformat()[:16]] == [last, after]
