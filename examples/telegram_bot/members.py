@@ -88,7 +88,8 @@ class Members:
     async def verify(self, user: str, code: str) -> Answer:
         if not await self.kept(self.db.verify_code, user, code):
             raise CommandError("That code does not stand; /register EMAIL sends another.")
-        return Answer("Your address is verified; an administrator will approve you.")
+        rest = "" if user in self.admins else "; an administrator will approve you"
+        return Answer(f"Your address is verified{rest}.")
 
     async def feedback(self, user: str, *words: str) -> Answer:
         if not words:
@@ -98,7 +99,9 @@ class Members:
 
     async def forget(self, user: str, sure: str = "") -> Answer:
         if sure != "yes":
-            return Answer("All that is kept of you goes, alerts too.", ("forget yes",))
+            return Answer(
+                "All that is kept of you goes, alerts and schedules too.", ("forget yes",)
+            )
         await self.kept(self.db.forget_user, user)
         return Answer("Nothing is kept of you any more.")
 

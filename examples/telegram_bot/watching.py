@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -29,6 +30,7 @@ from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alerts import AlertJob, Deliver
 from src.data.jobs.populate import job_services
 from src.data.model.alert import Delivery, Outcome
+from src.data.prices.indicators import parse_indicator
 
 LONGEST_S = 120.0
 # Raised before a byte of the message has left.
@@ -52,6 +54,7 @@ class Watching:
                 more = self.db.add_alert, user, symbol, number(price), condition
             case [symbol, indicator, "above" | "below" as condition, value, timeframe]:
                 wanted = symbol, indicator, condition, number(value), timeframe
+                await self.kept(parse_indicator, indicator)
                 more = self.db.add_indicator_alert, user, *wanted
             case _:
                 return await self.own(
@@ -106,9 +109,8 @@ class Watching:
 
 
 def alert_line(row: Mapping[str, Any]) -> str:
-    names = "id", "ticker", "indicator", "condition", "price", "value", "timeframe"
-    return " ".join(f"{row[n]:g}" if isinstance(row[n], float) else str(row[n])
-                    for n in names if row.get(n) is not None)  # fmt: skip
+    names = "ticker", "indicator", "condition", "price", "value", "timeframe"
+    return f"{row['id']}: {' '.join(str(row[n]) for n in names if row.get(n) is not None)}"
 
 
 def schedule_line(row: Mapping[str, Any]) -> str:
@@ -121,9 +123,12 @@ def schedule_line(row: Mapping[str, Any]) -> str:
 
 def number(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise CommandError(f"{text[:20]} is no number.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise CommandError(f"{text[:20]} is no number.")
+    return value
 
 
 Reply = Callable[[str, str, list[str]], Awaitable[Answer]]

@@ -103,8 +103,10 @@ def test_alerts_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
         "/alert AAPL above NaN",
         "/alert AAPL above -1",
         "/alert AAPL above 7k",
+        "/alert AAPL foo below 30 1h",
     ):
-        assert "fires" not in club.say(text).text
+        refusal = club.say(text).text
+        assert "fires" not in refusal and "\n" not in refusal and "JSON" not in refusal
     listed = club.say("/alert")
     assert len(listed.data) == 2 and "BTCUSDT" in listed.text
     club.join(BOB, "bob@example.com")
