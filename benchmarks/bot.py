@@ -30,8 +30,8 @@ _ROUNDS, _PRICES, _ANN, _BOB = 5, 40, 11, 12
 _NOTE = (
     f"Milliseconds, the 95th percentile of each of {_ROUNDS} rounds of {_PRICES} `/price BTCUSDT` whose "
     "quote is cached, from the message of a user to the `sendMessage` that the server of the Bot API "
-    "accepts; server and bot share a process. *charts*: the same while another user is sent one "
-    "`/chart` after another."
+    "accepts; server and bot share a process. *bare*: `/start`, which asks for no data, in the same rounds: "
+    "the floor. *charts*: prices while another user is sent one `/chart` after another."
 )
 
 
@@ -40,10 +40,12 @@ def measure() -> Report:
     with _running() as people:
         _ask(people, _ANN, "/price BTCUSDT")
         _ask(people, _BOB, "/chart BTCUSDT 1h 500")
-        alone = [_round(people) for _ in range(_ROUNDS)]
+        pairs = [(_round(people, "/start"), _round(people)) for _ in range(_ROUNDS)]
         with _charts(people):
             beside = [_round(people) for _ in range(_ROUNDS)]
+    bare, alone = (list(times) for times in zip(*pairs, strict=True))
     rows = [
+        Row("bare", {"ms": Figure.of(bare)}, ""),
         Row("a cached price", {"ms": Figure.of(alone)}, "<= 25"),
         Row("a cached price, charts", {"ms": Figure.of(beside)}, "<= 100"),
     ]
@@ -58,8 +60,8 @@ def _ask(people: Telegram, user: int, text: str) -> float:
     return (perf_counter() - began) * 1000
 
 
-def _round(people: Telegram) -> float:
-    times = [_ask(people, _ANN, "/price BTCUSDT") for _ in range(_PRICES)]
+def _round(people: Telegram, text: str = "/price BTCUSDT") -> float:
+    times = [_ask(people, _ANN, text) for _ in range(_PRICES)]
     return float(np.percentile(times, 95))
 
 
