@@ -100,6 +100,9 @@ class Chats:
                 await application.post_stop(application)
 
     def stop(self) -> None:
+        """Stop the bot when it has answered what it has; a second time does nothing."""
+        if not self._thread.is_alive():
+            return
         self.loop.call_soon_threadsafe(self._stop.set)
         self.people.close()  # the poll that waits
         self._thread.join(50)

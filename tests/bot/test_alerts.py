@@ -138,4 +138,5 @@ def test_a_second_poller_neither_ends_the_bot_nor_doubles_answers(
     assert second["error_code"] == 409, "of two polls the newer one stays"
     for text in ("/start", "/price AAPL"):
         assert club.say(text, ANN).text
+    club.stop()
     assert len(club.people.sent(ANN)) == 2

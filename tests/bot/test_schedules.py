@@ -68,11 +68,13 @@ def test_after_an_outage_the_newest_comes_and_says_so(
     ann: Club, clock: ManualClock, vendors: VendorServer
 ) -> None:
     ann.say("/schedule price BTCUSDT at 09:00")
+    ann.db.set_user_daily_limit(str(ANN), 0)  # a report is no command
     clock.advance(3 * DAY_S)
     assert ann.run().deliveries == {"sent": 1}
     assert reports(ann) == [
         "schedule 1, due 2024-06-15T09:00:00Z; those due since 2024-06-13T09:00:00Z were not sent"
     ]
+    assert "USDT" in ann.people.sent(ANN)[-1].text
     vendors.fault("telegram", Fault.status(502), path="sendMessage")
     for _ in range(2):
         clock.advance(DAY_S)

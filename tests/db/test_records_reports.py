@@ -1,4 +1,4 @@
-"""Reports of schedules in tables: claimed once, the newest of those missed, paused, ended; on both engines."""
+"""Reports of schedules in tables: claimed once, the newest of those missed, paused, ended. Both engines."""
 
 from __future__ import annotations
 
