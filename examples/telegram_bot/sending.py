@@ -1,4 +1,6 @@
-"""What goes out: answers that fit into a message, and no token in logs, tracebacks and `repr`."""
+"""What goes out: answers that fit into a message, alerts of whose sending the end is known, or said to be
+unknown, and no token in logs, tracebacks and `repr`.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,25 @@ import sys
 import threading
 import traceback
 from asyncio import sleep, to_thread
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+import httpx
 from market import Answer
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
-from telegram.error import RetryAfter
+from telegram import error as failures
 from telegram.ext import ExtBot
 
 from onetape import DataError
+from src.data.model.alert import Delivery, Outcome
 from src.data.net.redact import without_keys
 
 log = logging.getLogger("telegram_bot")
 MOST_TEXT, MOST_CAPTION, MOST_BUTTON_BYTES = 4096, 1024, 64
 LONGEST_WAIT_S = 30
+# Raised before a byte of the message has left.
+UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+Reply = Callable[[str, str, list[str]], Awaitable[Answer]]
 
 
 class QuietBot(ExtBot):
@@ -43,17 +50,44 @@ class QuietBot(ExtBot):
         """Send an answer; once more where Telegram asks for a short wait."""
         try:
             await self.put(chat, answer)
-        except RetryAfter as refusal:
+        except failures.RetryAfter as refusal:
             if seconds(refusal) > LONGEST_WAIT_S:
                 raise
             await sleep(seconds(refusal))
             await self.put(chat, answer)
 
 
-def seconds(refusal: RetryAfter) -> float:
+def seconds(refusal: failures.RetryAfter) -> float:
     """Return how long Telegram wants no message; newer packages have a timedelta there."""
     wait = refusal.retry_after
     return wait if isinstance(wait, int | float) else wait.total_seconds()
+
+
+async def deliver(bot: QuietBot, reply: Reply, delivery: Delivery) -> Outcome:
+    """Send a message of the job once, and return how that ended; a schedule's report is made now."""
+    answer = Answer(delivery.text)
+    if delivery.events[0].name == "due":
+        name, *words = delivery.topic.split()
+        made = await reply(delivery.recipient, name, words)
+        answer = made._replace(text=f"{delivery.text}\n{made.text}")
+    try:
+        await bot.put(int(delivery.recipient), answer)
+    except failures.RetryAfter as error:
+        return Outcome("later", "Telegram wants a pause", seconds(error))
+    except failures.Forbidden as error:
+        return Outcome("refused", error.message, is_blocked=True)
+    except (failures.BadRequest, failures.ChatMigrated) as error:
+        return Outcome("refused", error.message)
+    except (failures.InvalidToken, failures.Conflict) as error:
+        return Outcome("later", type(error).__name__)
+    except failures.NetworkError as error:
+        # Where the cause is not the transport's, Telegram answered, and with an error.
+        cause = error.__cause__
+        is_lost = isinstance(cause, httpx.HTTPError) and not isinstance(cause, UNSENT)
+        return Outcome("unknown" if is_lost else "later", type(cause or error).__name__)
+    except failures.TelegramError as error:  # an answer that cannot be read
+        return Outcome("unknown", type(error).__name__)
+    return Outcome("sent")
 
 
 def cut(text: str, most: int) -> str:

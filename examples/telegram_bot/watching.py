@@ -1,29 +1,18 @@
-"""/alert and /schedule; and their messages, of whose sending the end is known, or said to be unknown."""
+"""/alert and /schedule, and the job that finds out what is due and sends it by the bot."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-import httpx
 from market import Answer, CommandError, Market
 from members import Members
-from sending import QuietBot, again, seconds
-from telegram.error import (
-    BadRequest,
-    ChatMigrated,
-    Conflict,
-    Forbidden,
-    InvalidToken,
-    NetworkError,
-    RetryAfter,
-    TelegramError,
-)  # fmt: skip
+from sending import QuietBot, Reply, again, deliver
 
 from src.data.db.alert_records import alert_records
 from src.data.jobs.alert_bars import ClientBars
@@ -33,8 +22,6 @@ from src.data.model.alert import Delivery, Outcome
 from src.data.prices.indicators import parse_indicator
 
 LONGEST_S = 120.0
-# Raised before a byte of the message has left.
-UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class Watching:
@@ -129,36 +116,6 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise CommandError(f"{text[:20]} is no number.")
     return value
-
-
-Reply = Callable[[str, str, list[str]], Awaitable[Answer]]
-
-
-async def deliver(bot: QuietBot, reply: Reply, delivery: Delivery) -> Outcome:
-    """Send a message of the job once, and return how that ended; a schedule's report is made now."""
-    answer = Answer(delivery.text)
-    if delivery.events[0].name == "due":
-        name, *words = delivery.topic.split()
-        made = await reply(delivery.recipient, name, words)
-        answer = made._replace(text=f"{delivery.text}\n{made.text}")
-    try:
-        await bot.put(int(delivery.recipient), answer)
-    except RetryAfter as error:
-        return Outcome("later", "Telegram wants a pause", seconds(error))
-    except Forbidden as error:
-        return Outcome("refused", error.message, is_blocked=True)
-    except (BadRequest, ChatMigrated) as error:
-        return Outcome("refused", error.message)
-    except (InvalidToken, Conflict) as error:
-        return Outcome("later", type(error).__name__)
-    except NetworkError as error:
-        # Where the cause is not the transport's, Telegram answered, and with an error.
-        cause = error.__cause__
-        is_lost = isinstance(cause, httpx.HTTPError) and not isinstance(cause, UNSENT)
-        return Outcome("unknown" if is_lost else "later", type(cause or error).__name__)
-    except TelegramError as error:  # an answer that cannot be read
-        return Outcome("unknown", type(error).__name__)
-    return Outcome("sent")
 
 
 async def run_alerts(

@@ -32,7 +32,7 @@ async def no_reports(*_: object) -> NoReturn:
 def deliver(load: Any, quick: ModuleType, vendors: VendorServer, people: Telegram) -> Any:
     """Return what sends messages one after another, and gives their ends."""
     people.write(ANN, "/start")
-    watching, bot = load("watching"), quick.QuietBot
+    sending, bot = load("sending"), quick.QuietBot
 
     def run(*deliveries: Any) -> list[Any]:
         async def main() -> list[Any]:
@@ -41,7 +41,7 @@ def deliver(load: Any, quick: ModuleType, vendors: VendorServer, people: Telegra
                 [quick.HTTPXRequest() for _ in "ab"],
             )
             async with bot(TOKEN, address, get_updates_request=ways[0], request=ways[1]) as one:
-                return [await watching.deliver(one, no_reports, each) for each in deliveries]
+                return [await sending.deliver(one, no_reports, each) for each in deliveries]
 
         return asyncio.run(main())
 
