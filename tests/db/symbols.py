@@ -33,7 +33,9 @@ def manager_on(folder: Path, clock: ManualClock, vendors: Any = None) -> DataMan
     rules = folder / "rules.yaml"
     nowhere = "http://127.0.0.1:9"
     urls = {name: vendors.base_url(name) if vendors else nowhere for name in ("yahoo", "binance")}
-    rules.write_text(_RULES.format(fast=_FAST, **urls))
+    # A second attempt at what cannot be reached would only wait.
+    waits = "" if vendors else "failover: {max_retries: 0}\n"
+    rules.write_text(waits + _RULES.format(fast=_FAST, **urls))
     return DataManager(folder / "cache", rules, clock=clock)
 
 
