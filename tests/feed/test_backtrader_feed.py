@@ -27,7 +27,7 @@ from tests.feed.hands import LIVE, MONDAY, Hand, Witness, feed_of, minute, value
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Backtrader's own utcnow
 SOON_S = 10.0
-CYCLES = 200 if FULL else 20
+CYCLES = 200 if FULL else 6
 
 
 def status(state: str, reason: str = "") -> StreamStatus:
