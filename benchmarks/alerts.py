@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_evaluator import ClosedBars
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
 from src.data.model.alert import Alert, Outcome, Rearm
 from src.data.model.instant import DAY_MS, parse_iso
+from src.data.model.span import Span
 from tests.jobs.alert_records import MemoryRecords
 
 from .harness import Figure, Report, Row
-from .stage import crowd_stage
+from .stage import FETCHED, FIVE_YEARS, crowd_stage
 
 _SERIES, _ROUNDS = 100, 9
 _KINDS = (
@@ -28,19 +29,18 @@ _NOTE = (
     "evaluated and stored (in memory), messages are put together. *cached bars alone*: of these the reads."
 )
 _GOAL = "<= 500 ms"
-_BEFORE, _AFTER = parse_iso("2023-12-28T22:00:00"), parse_iso("2023-12-29T22:00:00")
+# The bar of Friday, May 31st, is new to the alerts.
+_BEFORE = parse_iso("2024-05-30T22:00:00")
+_SPAN = Span(FIVE_YEARS.start, FETCHED + 1)
 
 
 def measure() -> Report:
     """Time runs, each from the state of the day before."""
-    with crowd_stage(_SERIES) as (manager, symbols):
+    with crowd_stage(_SERIES, span=_SPAN) as (manager, symbols):
         clock = manager._services.clock
-        assert isinstance(clock, ManualClock)
-        clock.set(_BEFORE)
         records = MemoryRecords(list(_alerts(manager, symbols)))
         source = ClientBars(manager.client)
-        AlertJob(records, source, {}, clock, 60).run()
-        clock.set(_AFTER)
+        AlertJob(records, _DayBefore(source), {}, clock, 60).run()
         runs, reads = [], []
         for _ in range(_ROUNDS):
             own = MemoryRecords(list(records.alerts.values()))
@@ -54,6 +54,27 @@ def measure() -> Report:
                 raise RuntimeError(f"not every alert was evaluated: {report.to_json()}")
     figures = {"ms": Figure.of(runs), "cached bars alone": Figure.of(reads)}
     return Report("Alerts", _NOTE, [Row("1,000 alerts on 100 series", figures, _GOAL)])
+
+
+class _DayBefore:
+    """The source, before its last bars had closed."""
+
+    def __init__(self, source: ClientBars) -> None:
+        self._source = source
+
+    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
+        return [_without_last(bars) for bars in self._source.read(wanted)]
+
+    def other_problems(self) -> Mapping[str, str]:
+        return self._source.other_problems()
+
+
+def _without_last(bars: ClosedBars | NoBars) -> ClosedBars | NoBars:
+    if isinstance(bars, NoBars):
+        return bars
+    columns = {name: column[:-1] for name, column in bars.columns.items()}
+    stamps, closes_ms = bars.stamps[:-1], bars.closes_ms[:-1]
+    return replace(bars, stamps=stamps, closes_ms=closes_ms, columns=columns)
 
 
 class _Timed:
@@ -77,7 +98,7 @@ def _sent(_: object) -> Outcome:
 
 
 def _alerts(manager: DataManager, symbols: Sequence[str]) -> Iterator[Alert]:
-    last = manager.get_ohlcv(symbols[0], "1d", "2023-12-01", "2023-12-28")["close"].iloc[-1]
+    last = manager.get_ohlcv(symbols[0], "1d", "2024-05-01", "2024-05-30")["close"].iloc[-1]
     number = 0
     for symbol in symbols:
         for kind in _KINDS:
@@ -86,7 +107,7 @@ def _alerts(manager: DataManager, symbols: Sequence[str]) -> Iterator[Alert]:
                 "kind": "price" if kind == "close" else "indicator",
                 "quantity": kind,
             }
-            times: dict[str, Any] = {"since_ms": _BEFORE - DAY_MS, "expires_ms": _AFTER + DAY_MS}
+            times: dict[str, Any] = {"since_ms": _BEFORE - DAY_MS, "expires_ms": FETCHED + DAY_MS}
             value = float(last) * (0.9 + number % 20 / 100)
             yield Alert(number, "42", symbol, "1d", value=value, rearm=Rearm(), **what, **times)
 

@@ -67,14 +67,16 @@ def crowd_stage(
     """Yield a manager on a cache of many shares, five years of 1d each, and their symbols.
 
     ``span`` is another time than these five years; ``every`` leaves bars out where it is the metadata that
-    count.
+    count. Bars that had not closed when they were fetched are left out.
     """
     symbols = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), count)]
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         store = BarStore(manager.cache.store.root, _Unsynced())
         calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
-        sessions = calendar.opens(Timeframe.parse("1d"), span)[::every]
+        days = Timeframe.parse("1d")
+        sessions = calendar.opens(days, span)
+        sessions = sessions[calendar.closes(days, sessions) <= FETCHED][::every]
         for symbol in symbols:
             known = Basis("split", date(2024, 5, 31))
             commit(store, symbol, "1d", sessions, _SHARE, known, span)
