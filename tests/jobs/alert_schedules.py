@@ -1,7 +1,7 @@
 """Random schedules of kills, cuts and outages for the job of alerts, and what must hold after each.
 
-A schedule runs against any records: ``make`` returns them for some alerts, and a function that returns all
-runs. A kill is one of the process: before a transaction, or after it; what a transaction has not committed is
+A schedule runs against any records: ``make`` returns them for some alerts, whose numbers it may choose, and
+a function that returns all runs. A kill is one of the process: before a transaction, or after it; what a transaction has not committed is
 rolled back, and that is the same as before it.
 """
 
@@ -148,8 +148,9 @@ def run_schedule(seed: int, make: Make) -> Counter[str]:
     dice = random.Random(seed)
     clock = ManualClock(T0 + 4 * MINUTE_MS)
     prices = Prices(dice, clock)
-    watched = alerts(dice, prices)
-    records, all_runs = make(watched)
+    records, all_runs = make(alerts(dice, prices))
+    watched = [one.alert for one in records.active_alerts()]
+    assert len(watched) == _ALERTS
     danger, depth, seen = dice.choice([0.0, 0.02, 0.1]), 0, Counter[str]()
     bad = dice.choice([0.0, 0.3, 0.8])
     is_calm = False
