@@ -1,0 +1,355 @@
+"""Closed bars for alerts out of real answers: what must not fire, what is wrong with the data, metrics."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client.registry import CollectorRegistry
+
+from src.data.cache.store import BarStore, Commit, CommitPiece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from src.data.jobs.alert_bars import ClientBars
+from src.data.jobs.alert_evaluator import BarsNeeded, ClosedBars
+from src.data.jobs.alerts import AlertJob, NoBars, RunReport, WantedBars, WithAlertJob
+from src.data.jobs.perishable import perishable
+from src.data.model.alert import Alert, Delivery, Outcome, Rearm
+from src.data.model.bars import Bar, BarTable
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, day_ms, parse_iso
+from src.data.model.kind import Basis, Kind
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.observability.prometheus import MetricsCollector
+from src.data.vendors.binance.bars import BinanceDataDownloader
+from src.data.wiring import build
+from tests.e2e.share_vendors import SPLIT, ShareVendor, Truth
+from tests.e2e.shelf import Market, every
+from tests.e2e.test_grave_bars import Walker, scaled
+from tests.jobs.alert_records import MemoryRecords
+from tests.vendor_server import Fault, VendorServer
+
+FIRST = "2024-05-01T00:00:00Z"
+NOON = "2024-05-02T12:00:00Z"
+FAR_MS = parse_iso("2030-01-01")
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    clock.set(parse_iso("2024-05-02T14:00:30"))
+    return Market(tmp_path, clock, monkeypatch)
+
+
+class Desk:
+    """The job of alerts over a manager; every message arrives."""
+
+    def __init__(self, manager: DataManager, clock: ManualClock, *alerts: Alert) -> None:
+        self.clock, self.records = clock, MemoryRecords(alerts)
+        self.sent: list[Delivery] = []
+        self.use(manager)
+
+    def use(self, manager: DataManager) -> None:
+        """Read by another manager."""
+        self.source = ClientBars(manager.client)
+        manager.on_event(self.source.hear)
+
+    def run(self) -> RunReport:
+        def deliver(delivery: Delivery) -> Outcome:
+            self.sent.append(delivery)
+            return Outcome("sent")
+
+        # What an answer lacks is told as a problem of the data, and no program warned of it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", IncompleteDataWarning)
+            return AlertJob(self.records, self.source, {"local": deliver}, self.clock, 3600).run()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(one.text for one in self.sent)
+
+
+def coin(id: int = 1, since: str = "2024-05-02T10:30:00", **more: Any) -> Alert:
+    """Return an alert on hours of a coin."""
+    usual: dict[str, Any] = {"since_ms": parse_iso(since), "expires_ms": FAR_MS, "rearm": Rearm()}
+    return Alert(id, "42", "BTCUSDT", "1h", **{**usual, **more})
+
+
+def problem(id: int, name: str, **more: Any) -> Alert:
+    return coin(id, kind="data", quantity=name, rearm=None, **more)
+
+
+def hours(clock: ManualClock, first: str = FIRST, last: str = "2024-05-10T00:00:00Z") -> Walker:
+    """Return a vendor of hours that walk around 100."""
+    return Walker(clock, every("1h", first, last), "binance")
+
+
+# --- what fires, and what does not ---------------------------------------------------------------
+
+
+def test_a_bar_fires_once_it_has_closed_and_is_not_asked_for_again(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock)
+    vendor.spoil = scaled(2, NOON, NOON)
+    clock.set(parse_iso("2024-05-02T12:59:30"))
+    desk = Desk(market.manager(vendor), clock, coin(condition="above", value=150))
+    assert desk.run().events == {}, "it has not closed"
+    asked = len(vendor.asked)
+    assert desk.run().events == {} and len(vendor.asked) == asked
+    clock.advance(60)
+    assert desk.run().events == {"fired": 1}
+    assert f"(bar {NOON})" in desk.text
+    asked = len(vendor.asked)
+    clock.advance(60)
+    assert desk.run().events == {} and len(vendor.asked) == asked, "no bar is due"
+
+
+def test_a_grave_bar_fires_nothing_and_says_so(market: Market, clock: ManualClock) -> None:
+    vendor = hours(clock)
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    below, grave = coin(condition="below", value=50), problem(2, "grave")
+    sma = coin(3, kind="indicator", quantity="sma(3)", condition="below", value=90)
+    desk = Desk(market.manager(vendor), clock, below, grave, sma)
+    report = desk.run()
+    assert report.events == {"withheld": 2, "data": 1} and report.ok
+    assert f"the bar {NOON} is not used for BTCUSDT 1h close below 50: grave: " in desk.text
+    assert f"BTCUSDT 1h: the bar {NOON} is grave: " in desk.text
+    for _ in range(3):
+        clock.advance(3600)
+        assert desk.run().events == {}, "bars that are right follow"
+
+
+@pytest.mark.parametrize(("adjustment", "fires"), [("split", True), ("raw", False)])
+def test_a_substitute_fires_nothing_and_says_so(
+    market: Market, clock: ManualClock, adjustment: Any, fires: bool
+) -> None:
+    clock.set(parse_iso("2021-02-10T12:00:00"))
+    truth = Truth()
+    day = date(2021, 2, 5)
+    truth.closes[day] = 200.0
+    desk = Desk(
+        market.manager(ShareVendor("x", adjustment, truth, clock)), clock,
+        Alert(1, "42", "AAPL", "1d", condition="above", value=170, rearm=Rearm(),
+              since_ms=day_ms(date(2021, 2, 3)), expires_ms=FAR_MS),
+    )  # fmt: skip
+    events = desk.run().events
+    if fires:
+        assert events == {"fired": 1} and f"(bar {day})" in desk.text
+    else:
+        assert events == {"withheld": 1}
+        assert "is not used for AAPL 1d close above 170: substitute: " in desk.text
+        assert adjustment in desk.text
+    assert desk.run().events == {}
+
+
+def test_a_split_moves_the_threshold_and_fires_nothing(market: Market, clock: ManualClock) -> None:
+    clock.set(parse_iso("2020-08-29T12:00:00"))
+    truth = Truth()
+    times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
+    alerts = [
+        Alert(1, "42", "AAPL", "1d", condition="below", value=400, rearm=Rearm(), **times),
+        Alert(2, "42", "AAPL", "1d", condition="above", value=520, rearm=Rearm(), **times),
+    ]
+    vendor = ShareVendor("s", "split", truth, clock, actions=True)
+    desk = Desk(market.manager(vendor), clock, *alerts)
+    assert desk.run().events == {}
+    clock.set(parse_iso("2020-09-01T12:00:00"))
+    report = desk.run()
+    assert report.events == {"moved": 2, "silent": 1}
+    assert (
+        "a split of 4 new shares for one moved the threshold of close from 400 to 100" in desk.text
+    )
+    truth.closes[date(2020, 9, 1)] = 131.0
+    clock.set(parse_iso("2020-09-02T12:00:00"))
+    assert desk.run().events == {"fired": 1, "silent": 1}
+    assert "close 131 is above 130 (bar 2020-09-01)" in desk.text
+    assert SPLIT.ratio == 4
+
+
+def test_prices_of_another_basis_fire_nothing_and_say_so(
+    market: Market, clock: ManualClock
+) -> None:
+    desk = Desk(market.manager(hours(clock)), clock, coin(condition="below", value=50))
+    assert desk.run().events == {}
+    clock.advance(3600)
+    other = hours(clock)
+    other.spoil = scaled(0.25, FIRST, "2024-06-01T00:00:00Z")
+    desk.use(market.manager(other, folder="another"))
+    assert desk.run().events == {"rebased": 1}
+    assert "prices changed by a factor of 0.25 without a split that says so" in desk.text
+    clock.advance(3600)
+    assert desk.run().events == {}
+
+
+def test_bars_that_cannot_be_had_say_whether_that_lasts(market: Market, clock: ManualClock) -> None:
+    source = ClientBars(market.manager().client)
+    needed = BarsNeeded(3, clock.now_ms())
+    wanted = [WantedBars(symbol, "1h", needed) for symbol in ("BTCUSDT", "", "NO SUCH")]
+    first, second, third = source.read(wanted)
+    assert isinstance(first, NoBars) and isinstance(second, NoBars) and isinstance(third, NoBars)
+    assert second.is_lasting and second.reason and first.reason
+
+
+# --- what is wrong with the data -----------------------------------------------------------------
+
+
+def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = hours(clock, last="2024-05-02T10:00:00Z")
+    lost = [stamp for stamp in vendor.stamps if parse_iso("2024-05-02T05:00") <= stamp]
+    vendor.stamps = [one for one in vendor.stamps if one not in lost[:2]]
+    quiet = coin(1, condition="above", value=1e6)
+    desk = Desk(market.manager(vendor), clock, quiet, problem(2, "gap", since=FIRST),
+                problem(3, "stale"))  # fmt: skip
+    clock.set(parse_iso("2024-05-02T12:30:00"))
+    (bars,) = desk.source.read([WantedBars("BTCUSDT", "1h", BarsNeeded(24, clock.now_ms()), True)])
+    assert isinstance(bars, ClosedBars)
+    (gap,) = bars.problems
+    assert gap == "gap:BTCUSDT 1h:2024-05-02T05:00:00Z", "one bar late is usual"
+    assert (
+        "BTCUSDT 1h has a gap from 2024-05-02T05:00:00Z to 2024-05-02T07:00:00Z"
+        in bars.problems[gap]
+    )
+    clock.set(parse_iso("2024-05-02T16:30:00"))
+    assert desk.run().events["data"] >= 1
+    assert (
+        "BTCUSDT 1h is stale: 5 bars of its market are missing since 2024-05-02T10:00:00Z"
+        in desk.text
+    )
+    assert desk.run().events == {}
+    vendor.stamps += every("1h", "2024-05-02T11:00:00Z", "2024-05-02T17:00:00Z")
+    clock.set(parse_iso("2024-05-02T17:30:00"))
+    desk.run()
+    desk.sent.clear()
+    clock.set(parse_iso("2024-05-02T22:30:00"))
+    assert desk.run().events["data"] == 1 and "is stale" in desk.text, "it came back"
+
+
+def test_a_score_below_the_minimum_is_a_problem(
+    market: Market, clock: ManualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("validation: {min_quality_score: 0.95}\n")
+    monkeypatch.setenv("ONETAPE_RULES", str(rules))
+    vendor = hours(clock)
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    desk = Desk(market.manager(vendor), clock, coin(condition="above", value=1e6),
+                problem(2, "quality"))  # fmt: skip
+    assert desk.run().events == {"withheld": 1, "data": 1}
+    assert "BTCUSDT 1h: quality 0.89 is below 0.95: grave: " in desk.text
+    assert desk.run().events == {}
+
+
+def of_all(id: int, name: str) -> Alert:
+    return Alert(id, "42", "*", "*", "data", name, since_ms=0, expires_ms=FAR_MS)
+
+
+@pytest.fixture
+def served(rules: Path, tmp_path: Path, clock: ManualClock) -> DataManager:
+    return DataManager(tmp_path / "cache", clock=clock)
+
+
+def test_a_refused_key_is_a_problem(
+    served: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    quiet = coin(1, since="2024-06-12T12:00:00", condition="above", value=1e9)
+    desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
+    vendors.fault("binance", Fault.status(401))
+    # Another vendor stands in, with prices of another kind.
+    assert desk.run().events == {"withheld": 1, "data": 1}
+    assert "binance refused the key for BTCUSDT 1h (AuthenticationError)" in desk.text
+    assert "shape" not in desk.text
+
+
+def test_an_answer_of_another_shape_is_a_problem(
+    served: DataManager, vendors: VendorServer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = ("number", "number", *["text"] * 4, "number", "text", "number", "text", "text")
+    monkeypatch.setattr(BinanceDataDownloader, "shapes", (("api/v3/klines", [row]),))
+    quiet = coin(1, since="2024-06-12T12:00:00", condition="above", value=1e9)
+    desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
+    assert desk.run().events == {"data": 1}
+    assert desk.text == "binance changed the shape of its answers (api/v3/klines)"
+    clock.advance(3600)
+    assert desk.run().events == {}
+
+
+def test_history_that_perishes_is_a_problem_until_it_is_fetched(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    services = build(tmp_path / "cache", clock=clock)
+    put(services.cache.store, clock.now_ms() - 50 * DAY_MS)
+
+    def perishing() -> Any:
+        listing = services.cache.maintenance.listing()
+        answering, now_ms = services.client.answering, clock.now_ms()
+        return perishable(listing, answering, services.selector, now_ms, tmp_path / "cache")
+
+    source = ClientBars(services.client, perishing)
+    ((key, text),) = source.other_problems().items()
+    assert key == "perishes:AAPL 5m"
+    assert text.startswith("AAPL 5m: yahoo drops what follows 2024-04-2")
+    assert "`onetape sync` fetches it" in text
+    put(services.cache.store, clock.now_ms() - 2 * DAY_MS)
+    assert source.other_problems() == {}
+
+
+def put(store: BarStore, until_ms: int) -> None:
+    """Store an hour of bars of a share, at 14:00 New York of the day."""
+    begin = until_ms // DAY_MS * DAY_MS + 18 * HOUR_MS
+    span = Span(begin, begin + HOUR_MS)
+    table = BarTable.from_bars(
+        [Bar(stamp, 1.0, 1.0, 1.0, 1.0, 1.0) for stamp in range(*span, 5 * MINUTE_MS)]
+    )
+    kind = Kind("regular", "session", "consolidated", "USD", "shares")
+    basis = Basis("split", date(2024, 4, 1))
+    piece = CommitPiece(table, span, "yahoo", begin + DAY_MS, kind, basis, "final")
+    store.commit(SeriesKey("AAPL", Timeframe.parse("5m")), Commit((piece,), kind=kind))
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+class Manager:
+    """Has counted nothing."""
+
+    def metrics(self) -> dict[str, Any]:
+        from src.data.observability.metrics import Metrics
+
+        return {**Metrics().snapshot(), "cache": {}, "process": {}}
+
+
+class NoSource:
+    def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
+        stamps = np.array([parse_iso(NOON) - HOUR_MS, parse_iso(NOON)])
+        columns = dict.fromkeys(("open", "high", "low", "close", "volume"), np.array([1.0, 3.0]))
+        return [ClosedBars(stamps, stamps + HOUR_MS, columns) for _ in wanted]
+
+    def other_problems(self) -> dict[str, str]:
+        return {}
+
+
+def test_gauges_tell_how_the_job_stands() -> None:
+    clock = ManualClock(parse_iso("2024-05-02T13:00:00"))
+    records = MemoryRecords([coin(since="2024-05-02T12:00:00", condition="above", value=2)])
+    registry = CollectorRegistry()
+    MetricsCollector(WithAlertJob(Manager(), records, clock), registry)
+
+    def gauge(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"onetape_alert_job_{name}", labels)
+
+    assert (gauge("alerts"), gauge("ran_seconds"), gauge("late_seconds")) == (1, None, 0)
+    later = {"local": lambda _: Outcome("later", "down")}
+    AlertJob(records, NoSource(), later, clock, 3600).run()
+    clock.advance(5 * 3600)
+    assert (gauge("ran_seconds"), gauge("late_seconds")) == (5 * 3600, 2 * 3600)
+    assert (gauge("to_deliver", status="pending"), gauge("to_deliver", status="running")) == (1, 0)
+    assert gauge("oldest_seconds") == 5 * 3600
