@@ -28,6 +28,7 @@ from . import (
     populate,
     quote,
     read,
+    records,
     report,
     resample,
     route,
@@ -48,7 +49,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe, alerts, bot,
+        chart, report, universe, alerts, records, bot,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -378,6 +378,8 @@ def test_an_attempt_whose_process_died_is_repeated_once(
 def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramService) -> None:
     _two_runs(records, db)
     db.add_alert("8", "AAPL", 250, "above")
+    by_mail = {"ticker": "AAPL", "price": 1, "condition": "above", "alert_action": "mail"}
+    db.add_json_alert("7", by_mail)
     alert = records.list_alerts("7")[0].alert
     later = _run(alert.id, NOW_MS + 1, "7")
     assert records.store(alert, AlertState(serial=1), AlertState(serial=2), [later])
@@ -387,8 +389,8 @@ def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramServ
         delivery, Outcome("refused", "bot was blocked", is_blocked=True), NOW_MS
     )
     assert records.open_runs() == []
-    assert [one.alert.recipient for one in records.active_alerts()] == ["8"]
-    assert [one["reason"] for one in db.list_alerts("7")] == ["bot was blocked"] * 2
+    assert [one.alert.recipient for one in records.active_alerts()] == ["8", "7"], "another channel"
+    assert [one["reason"] for one in db.list_alerts("7")] == ["bot was blocked"] * 2 + [""]
 
 
 def test_alerts_of_this_machine_are_apart(records: StoredAlerts, db: TelegramService) -> None:

@@ -27,6 +27,7 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.observability.events import ShapeChanged
 from src.data.observability.prometheus import MetricsCollector
 from src.data.vendors.binance.bars import BinanceDataDownloader
 from src.data.wiring import build
@@ -204,6 +205,7 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
     market: Market, clock: ManualClock
 ) -> None:
     vendor = hours(clock, last="2024-05-02T10:00:00Z")
+    vendor.listed_ms = parse_iso(FIRST)
     lost = [stamp for stamp in vendor.stamps if parse_iso("2024-05-02T05:00") <= stamp]
     vendor.stamps = [one for one in vendor.stamps if one not in lost[:2]]
     quiet = coin(1, condition="above", value=1e6)
@@ -219,7 +221,12 @@ def test_a_gap_and_a_stale_series_are_problems_that_end_or_happened(
         in bars.problems[gap]
     )
     clock.set(parse_iso("2024-05-02T16:30:00"))
-    assert desk.run().events["data"] >= 1
+    (bars,) = desk.source.read([WantedBars("BTCUSDT", "1h", BarsNeeded(60, clock.now_ms()), True)])
+    assert isinstance(bars, ClosedBars)
+    assert [key for key in bars.problems if key.startswith("gap")] == [gap], (
+        "none before its listing"
+    )
+    assert desk.run().events == {"data": 2}
     assert (
         "BTCUSDT 1h is stale: 5 bars of its market are missing since 2024-05-02T10:00:00Z"
         in desk.text
@@ -262,9 +269,14 @@ def test_a_refused_key_is_a_problem(
 ) -> None:
     quiet = coin(1, since="2024-06-12T12:00:00", condition="above", value=1e9)
     desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
+    vendors.fault("binance", Fault.status(503))
+    assert desk.run().events == {"withheld": 1}, "it is down"
+    vendors.heal()
     vendors.fault("binance", Fault.status(401))
+    clock.advance(3600)
     # Another vendor stands in, with prices of another kind.
-    assert desk.run().events == {"withheld": 1, "data": 1}
+    assert desk.run().events == {"data": 1}
+    assert desk.source.other_problems() == {}, "each is told once"
     assert "binance refused the key for BTCUSDT 1h (AuthenticationError)" in desk.text
     assert "shape" not in desk.text
 
@@ -278,6 +290,9 @@ def test_an_answer_of_another_shape_is_a_problem(
     desk = Desk(served, clock, quiet, of_all(2, "key"), of_all(3, "shape"))
     assert desk.run().events == {"data": 1}
     assert desk.text == "binance changed the shape of its answers (api/v3/klines)"
+    for number in range(300):
+        desk.source.hear(ShapeChanged(at_ms=0, vendor=str(number), endpoint="x", differences=()))
+    assert len(desk.source.other_problems()) == 256, "a storm of them takes no more memory"
     clock.advance(3600)
     assert desk.run().events == {}
 

@@ -174,13 +174,9 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Return every bar with the reason, where the answer is a substitute, or adjusted otherwise."""
-    reason = ""
-    if facts["substitute"]:
-        reason = f"substitute: {facts['substitute']}"
-    elif facts["adjustment"] != "split":
-        reason = f"re-based: prices are {facts['adjustment']}, not adjusted for splits"
-    return dict.fromkeys(stamps.tolist(), reason) if reason else {}
+    """Return every bar with the reason, where the answer is a substitute: other prices are one."""
+    what = facts["substitute"]
+    return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
 
 
 def _problems(

@@ -95,10 +95,13 @@ def _begin_sqlite(connection: Connection) -> None:
     writing. Inside a transaction the pragmas would do nothing.
     """
     work = connection.get_execution_options().get(_WORK, "writing")
-    cursor = connection.connection.cursor()
-    cursor.execute(f"PRAGMA query_only = {work == 'reading':d}")
-    cursor.execute(f"PRAGMA foreign_keys = {work != 'migrating':d}")
-    cursor.close()
+    if connection.info.get(_WORK) != work:
+        connection.info[_WORK] = ""  # of neither, where one of the two fails
+        cursor = connection.connection.cursor()
+        cursor.execute(f"PRAGMA query_only = {work == 'reading':d}")
+        cursor.execute(f"PRAGMA foreign_keys = {work != 'migrating':d}")
+        cursor.close()
+        connection.info[_WORK] = work
     # Not by the cursor: what the library executes fails with errors of its own, also while it waits.
     connection.exec_driver_sql("BEGIN" if work == "reading" else "BEGIN IMMEDIATE")
 

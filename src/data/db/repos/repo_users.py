@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, bindparam, delete, func, select
 
 from ...errors import QueryError
 from ...model.suggestion import did_you_mean
@@ -34,6 +34,17 @@ _WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
 def new_code() -> str:
     """Return a code of six digits that cannot be guessed from others."""
     return f"{secrets.randbelow(1_000_000):06}"
+
+
+# Made once, of tables: to make a statement, and objects of rows, takes longer than to run it.
+_identities, _users = AuthIdentity.__table__.c, User.__table__.c
+_PROFILES = (
+    select(_identities.user_id, _identities.external_id, _identities.metadata, _users.email)
+    .join_from(AuthIdentity.__table__, User.__table__, _identities.user_id == _users.id)
+    .where(_identities.provider == bindparam("provider"))
+    .order_by(_identities.id)
+)
+_PROFILE = _PROFILES.where(_identities.external_id == bindparam("external_id"))
 
 
 class UsersRepo(Repository):
@@ -125,11 +136,12 @@ class UsersRepo(Repository):
 
     def get_telegram_profile(self, telegram_user_id: str | int) -> dict[str, Any] | None:
         """Return number, address, rights and limits of a user, or None."""
-        return next(iter(self._profiles(*_is(telegram_user_id))), None)
+        values = {"provider": TELEGRAM, "external_id": checked_id(telegram_user_id)}
+        return next(iter(self._profiles(_PROFILE, values)), None)
 
     def list_telegram_users_dto(self) -> list[dict[str, Any]]:
         """Return the profiles of all users of the chat, by number."""
-        return list(self._profiles(AuthIdentity.provider == TELEGRAM))
+        return list(self._profiles(_PROFILES, {"provider": TELEGRAM}))
 
     def list_pending_telegram_approvals(self) -> list[dict[str, Any]]:
         """Return the profiles of those who are verified and not yet approved."""
@@ -181,12 +193,8 @@ class UsersRepo(Repository):
             self.s.execute(delete(User).where(User.id == identity.user_id))
         return identity is not None or rows.rowcount > 0
 
-    def _profiles(self, *conditions: Any) -> Iterable[dict[str, Any]]:
-        columns = AuthIdentity.user_id, AuthIdentity.external_id, AuthIdentity.metadata_json
-        query = select(*columns, User.email).join(User, AuthIdentity.user_id == User.id)
-        for user_id, external_id, metadata, email in self.s.execute(
-            query.where(*conditions).order_by(AuthIdentity.id)
-        ):
+    def _profiles(self, query: Select[Any], values: dict[str, str]) -> Iterable[dict[str, Any]]:
+        for user_id, external_id, metadata, email in self.s.execute(query, values):
             yield {
                 "user_id": user_id,
                 "telegram_user_id": external_id,
