@@ -197,7 +197,15 @@ def test_a_schedule_is_made_of_json(db: TelegramService) -> None:
     assert row is not None
     assert json.loads(row["config_json"]) == config
     assert (row["schedule_config"], row["cron"]) == ({"a": 1}, "0 16 * * *")
-    for wrong in ("[]", "{", '"x"', '{"a": NaN}', '{"scheduled_time": "25:00"}', "x" * 10_001):
+    for wrong in (
+        "[]",
+        "{",
+        '"x"',
+        '{"a": NaN}',
+        '{"scheduled_time": "25:00"}',
+        "x" * 10_001,
+        '{"a": "\\u0000"}',
+    ):
         with pytest.raises(QueryError):
             db.add_json_schedule("7", wrong)
 

@@ -228,6 +228,22 @@ def _dies(delivery: Delivery) -> Outcome:
     raise KeyboardInterrupt
 
 
+def test_a_process_that_stood_still_leaves_the_message_to_the_copy() -> None:
+    desk = Desk([alert()], UP)
+    desk.run()
+    take = desk.records.take_delivery
+
+    def slow(*arguments: Any) -> Delivery | None:
+        delivery = take(*arguments)
+        desk.records.take_delivery = take  # type: ignore[method-assign]
+        desk.clock.advance(6 * 60)
+        return delivery
+
+    desk.records.take_delivery = slow  # type: ignore[method-assign]
+    assert desk.run(hours=2).deliveries == {"sent": 1}
+    assert [one.is_copy for one in desk.sent] == [True]
+
+
 def test_two_processes_at_once_store_and_send_once() -> None:
     desk = Desk([alert()], UP)
     desk.run()

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientBars"]
 
-_COLUMNS = ("open", "high", "low", "close", "volume")
 _NS_IN_MS = 1_000_000
 _MOST_OTHERS = 256
 # A vendor that is a bar or two late is usual.
@@ -126,7 +125,8 @@ class ClientBars:
         calendar = calendar_for(query.instrument)
         anchor = (facts["kind"] or {}).get("anchor") or "session"
         closes = calendar.closes(query.timeframe, stamps, anchor)
-        columns = {name: frame[name].to_numpy() for name in _COLUMNS}
+        # All at once: one by one takes ten times as long.
+        columns = dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
         grave = dict(self._grave(query, facts, stamps))
         series, problems = f"{one.symbol} {one.timeframe}", dict[str, str]()
         if one.with_problems:

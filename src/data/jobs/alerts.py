@@ -323,6 +323,8 @@ class AlertJob:
             delivery = self._records.take_delivery(channels, self._clock.now_ms(), LEASE_MS)
             if delivery is None:
                 return
+            if self._clock.now_ms() >= delivery.until_ms:
+                continue  # this process stood still: to others it is dead, and the copy is theirs
             outcome = self._attempt(delivery)
             self._records.settle_delivery(delivery, outcome, self._clock.now_ms())
             report.deliveries[outcome.status] += 1

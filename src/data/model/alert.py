@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from ..errors import QueryError
 from .instant import DAY_MS, MINUTE_MS, SECOND_MS, parse_iso
-from .suggestion import did_you_mean
+from .suggestion import check_names, did_you_mean
 from .timeframe import Timeframe
 
 __all__ = [
@@ -212,10 +212,10 @@ class Alert:
         return f"{self.series} {self.quantity} {self.condition} {self.value:g}"
 
 
-_ALERT_KEYS = {
+_ALERT_KEYS = (
     "alert_type", "ticker", "timeframe", "price", "condition", "indicator", "value", "problem",
     "alert_action", "email", "expires",
-}  # fmt: skip
+)  # fmt: skip
 
 
 def _kind_of(config: Mapping[str, Any]) -> AlertKind:
@@ -254,10 +254,7 @@ def _timeframe(config: Mapping[str, Any], kind: AlertKind) -> str:
 def _check_keys(config: Any, known: Collection[str], what: str) -> None:
     if not isinstance(config, Mapping):
         raise QueryError(f"{what} must be a JSON object, not {config!r:.80}")
-    for key in config:
-        if key not in known:
-            hint = f"{did_you_mean(str(key), known)}known: {', '.join(sorted(known))}"
-            raise QueryError(f"{what} has no {key!r:.80}", hint=hint)
+    check_names(config, known, what)
 
 
 def _choices(word: str, words: Sequence[str]) -> str:
@@ -575,6 +572,11 @@ class Delivery:
     is_copy: bool
     attempt: int
     runs: tuple[AlertRun, ...] = ()
+
+    @property
+    def until_ms(self) -> int:
+        """The time from which on the process of the attempt counts as dead."""
+        return min(run.delivery.due_ms for run in self.runs)
 
     @property
     def text(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from ..errors import QueryError
 
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -23,3 +25,20 @@ def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str
     """Return the question whether the nearest word was meant, with a blank behind it, or nothing."""
     near = nearest(word, words, cutoff=cutoff)
     return f"did you mean {near!r}? " if near else ""
+
+
+def check_names(names: Iterable[object], known: Collection[str], what: str) -> None:
+    """Refuse names that are not known.
+
+    Args:
+        names: as they were written.
+        known: those that there are, in the order in which they are told.
+        what: what has these names, such as ``an alert``.
+
+    Raises:
+        QueryError: one is not known; it tells the nearest one, and all.
+    """
+    for name in names:
+        if name not in known:
+            hint = f"{did_you_mean(str(name), known)}known: {', '.join(known)}"
+            raise QueryError(f"{what} has no {name!r:.80}", hint=hint)

@@ -17,7 +17,7 @@ from ...errors import QueryError
 from ...model.alert import LOCAL
 from ...model.alert import Alert as AlertValue
 from ...model.cron import Cron, cron_line
-from ...model.suggestion import did_you_mean
+from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
 from ..models.model_jobs import (
@@ -33,7 +33,7 @@ from ..models.model_jobs import (
 )
 from ..models.model_users import AuthIdentity
 from .repo_users import TELEGRAM, UsersRepo, checked_id
-from .rows import Repository, assign, claim, page, plain
+from .rows import Repository, assign, claim, flag, page, plain
 
 __all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
 
@@ -85,7 +85,7 @@ class AlertsRepo(Repository):
             target=alert.symbol,
             task_params={
                 "config": alert.to_json(),
-                "email": _flag("email", config.get("email", False) if email is None else email),
+                "email": flag("email", config.get("email", False) if email is None else email),
                 "status": checked_text(status, 20, "status"),
                 "re_arm_config": None if alert.rearm is None else alert.rearm.to_json(),
                 "since_ms": now_ms,
@@ -136,17 +136,14 @@ class AlertsRepo(Repository):
         """
         fields = dict(values)
         known = ("enabled", "active", "email", "status", "re_arm_config", "config_json", *_CONFIG)
-        for name in fields:
-            if name not in known:
-                hint = f"{did_you_mean(name, known)}known: {', '.join(known)}"
-                raise QueryError(f"an alert has no {name!r:.80}", hint=hint)
+        check_names(fields, known, "an alert")
         row = self.lock(alert_id)
         if row is None:
             return False
         params = plain(row.task_params)
-        enabled = _flag("enabled", fields.pop("enabled", fields.pop("active", row.enabled)))
+        enabled = flag("enabled", fields.pop("enabled", fields.pop("active", row.enabled)))
         if "email" in fields:
-            params["email"] = _flag("email", fields.pop("email"))
+            params["email"] = flag("email", fields.pop("email"))
         if "status" in fields:
             params["status"] = checked_text(fields.pop("status"), 20, "status")
         if fields or (enabled and not row.enabled):
@@ -275,10 +272,7 @@ class SchedulesRepo(Repository):
         row = jobs.lock_schedule(schedule_id)
         known = ("enabled", "active", "cron", "ticker", "scheduled_time", "config_json",
                  "schedule_config", *_OPTIONS)  # fmt: skip
-        for name in fields:
-            if name not in known:
-                hint = f"{did_you_mean(name, known)}known: {', '.join(known)}"
-                raise QueryError(f"a schedule has no {name!r:.80}", hint=hint)
+        check_names(fields, known, "a schedule")
         if row is None:
             return False
         params = plain(row.task_params)
@@ -316,10 +310,7 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         QueryError: one is unknown.
     """
-    for name in options:
-        if name not in _OPTIONS:
-            hint = f"{did_you_mean(name, _OPTIONS)}known: {', '.join(_OPTIONS)}"
-            raise QueryError(f"a schedule has no {name!r:.80}", hint=hint)
+    check_names(options, _OPTIONS, "a schedule")
     return dict(options)
 
 
@@ -369,7 +360,7 @@ class JobsRepository(Repository):
         values = asdict(schedule_data) | {"job_type": _job_type(schedule_data.job_type)}
         values["next_run_at"] = Cron.parse(schedule_data.cron).after(now)
         assign(row, values)
-        _flag("enabled", row.enabled)
+        flag("enabled", row.enabled)
         self.s.add(row)
         self.s.flush()
         return row
@@ -408,7 +399,7 @@ class JobsRepository(Repository):
         """Change a locked schedule; with another cron line, or enabled again, it is due anew."""
         values = {name: one for name, one in vars(update_data).items() if one is not None}
         is_due_anew = "cron" in values or (
-            _flag("enabled", values.get("enabled", False)) and not row.enabled
+            flag("enabled", values.get("enabled", False)) and not row.enabled
         )
         assign(row, values)
         if is_due_anew:
@@ -625,12 +616,6 @@ def _days(days: int) -> int:
     if isinstance(days, bool) or not isinstance(days, int) or not 0 < days < 100_000:
         raise QueryError(f"{days!r:.80} is no number of days from 1")
     return days
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise QueryError(f"{name} {value!r:.80} is neither True nor False")
-    return value
 
 
 def document(value: Any, what: str) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, func, select
 
 from ...errors import QueryError
-from ...model.suggestion import did_you_mean
+from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
 from ..models.model_telegram import TelegramCommandAudit
 from ..models.model_users import AuthIdentity, User, VerificationCode
-from .rows import Repository, claim
+from .rows import Repository, claim, flag
 
 __all__ = ["TELEGRAM", "UsersRepo", "VerificationRepo", "new_code"]
 
@@ -310,10 +310,9 @@ def checked_email(email: str) -> str:
 
 def _checked(name: str, value: Any) -> Any:
     """Return a value of an identity's metadata."""
+    check_names([name], (*_FLAGS, *_COUNTS, "language", "email"), "a user")
     if name in _FLAGS:
-        if not isinstance(value, bool):
-            raise QueryError(f"{name} {value!r:.80} is neither True nor False")
-        return value
+        return flag(name, value)
     if name in _COUNTS:
         is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
         if value is not None and not is_count:
@@ -323,9 +322,4 @@ def _checked(name: str, value: Any) -> Any:
         if not isinstance(value, str) or not _LANGUAGE.fullmatch(value):
             raise QueryError(f"language {value!r:.80} is no code of one", hint="such as en")
         return value
-    if name == "email":
-        return None if value is None else checked_email(value)
-    known = (*_FLAGS, *_COUNTS, "language", "email")
-    raise QueryError(
-        f"a user has no {name!r:.80}", hint=f"{did_you_mean(name, known)}known: {', '.join(known)}"
-    )
+    return None if value is None else checked_email(value)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 from ...clock import Clock, SystemClock
 from ...errors import DatabaseError, QueryError
-from ...model.suggestion import did_you_mean
+from ...model.suggestion import check_names
 from ..core.types import ExactDecimal, exact_decimal
 
 
@@ -52,11 +52,8 @@ def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection
         QueryError: a name is no column, or may not be changed; a number is none.
     """
     columns = inspect(type(row)).columns
+    check_names(values, [one for one in columns.keys() if one not in fixed], type(row).__name__)
     for name, value in values.items():
-        known = [one for one in columns.keys() if one not in fixed]
-        if name not in known:
-            hint = f"{did_you_mean(name, known)}known: {', '.join(known)}"
-            raise QueryError(f"{type(row).__name__} has no {name!r:.80} to set", hint=hint)
         is_exact = isinstance(columns[name].type, ExactDecimal) and value is not None
         setattr(row, name, exact(value, name) if is_exact else value)
 
@@ -76,6 +73,17 @@ def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
     if is_above_0 and number <= 0:
         raise QueryError(f"{what} {value!r:.80} is not above 0")
     return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a value that is True or False.
+
+    Raises:
+        QueryError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise QueryError(f"{name} {value!r:.80} is neither True nor False")
+    return value
 
 
 def as_dict(row: DeclarativeBase, *without: str) -> dict[str, Any]:
