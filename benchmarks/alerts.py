@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
 from src.data.data_manager import DataManager
+from src.data.db.alert_records import StoredAlerts
+from src.data.db.core.database import Database
 from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alert_evaluator import ClosedBars
 from src.data.jobs.alerts import AlertJob, NoBars, WantedBars
-from src.data.model.alert import Alert, Outcome, Rearm
+from src.data.model.alert import LOCAL, Alert, Outcome, Rearm
 from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.span import Span
-from tests.jobs.alert_records import MemoryRecords
 
 from .harness import Figure, Report, Row
 from .stage import FETCHED, FIVE_YEARS, crowd_stage
@@ -26,7 +29,8 @@ _KINDS = (
 _NOTE = (
     f"Milliseconds of one run over {_SERIES * len(_KINDS):,} alerts (prices and five indicators) on "
     f"{_SERIES} cached series of days, with a new closed bar on each: bars are read, every alert is "
-    "evaluated and stored (in memory), messages are put together. *cached bars alone*: of these the reads."
+    "evaluated and stored in SQLite, messages are sent. *cached bars alone*: of these "
+    "the reads."
 )
 _GOAL = "<= 500 ms"
 # The bar of Friday, May 31st, is new to the alerts.
@@ -36,20 +40,31 @@ _SPAN = Span(FIVE_YEARS.start, FETCHED + 1)
 
 def measure() -> Report:
     """Time runs, each from the state of the day before."""
-    with crowd_stage(_SERIES, span=_SPAN) as (manager, symbols):
-        clock = manager._services.clock
-        records = MemoryRecords(list(_alerts(manager, symbols)))
+    with TemporaryDirectory() as folder, crowd_stage(_SERIES, span=_SPAN) as (manager, symbols):
+        clock, before, now = (
+            manager._services.clock,
+            Path(folder, "before.db"),
+            Path(folder, "now.db"),
+        )
+        book = StoredAlerts(Database(f"sqlite:///{before}"))
+        for alert in _alerts(manager, symbols):
+            rearm = alert.rearm and alert.rearm.to_json()
+            book.add_alert(LOCAL, alert.to_json(), rearm, alert.since_ms)
         source = ClientBars(manager.client)
-        AlertJob(records, _DayBefore(source), {}, clock, 60).run()
+        AlertJob(book, _DayBefore(source), {LOCAL: _sent}, clock, 60).run()
+        book._database.close()
         runs, reads = [], []
         for _ in range(_ROUNDS):
-            own = MemoryRecords(list(records.alerts.values()))
-            own.states, own.beats = dict(records.states), list(records.beats)
+            now.write_bytes(before.read_bytes())
+            database = Database(f"sqlite:///{now}")
+            own = StoredAlerts(database)
+            own.last_beat()  # the connection of a program that runs is open
             timed = _Timed(source)
             began = perf_counter()
-            report = AlertJob(own, timed, {"local": _sent}, clock, 60).run()
+            report = AlertJob(own, timed, {LOCAL: _sent}, clock, 60).run()
             runs.append((perf_counter() - began) * 1e3)
             reads.append(timed.seconds * 1e3)
+            database.close()
             if report.alerts != _SERIES * len(_KINDS) or report.failed:
                 raise RuntimeError(f"not every alert was evaluated: {report.to_json()}")
     figures = {"ms": Figure.of(runs), "cached bars alone": Figure.of(reads)}
@@ -109,7 +124,7 @@ def _alerts(manager: DataManager, symbols: Sequence[str]) -> Iterator[Alert]:
             }
             times: dict[str, Any] = {"since_ms": _BEFORE - DAY_MS, "expires_ms": FETCHED + DAY_MS}
             value = float(last) * (0.9 + number % 20 / 100)
-            yield Alert(number, "42", symbol, "1d", value=value, rearm=Rearm(), **what, **times)
+            yield Alert(number, LOCAL, symbol, "1d", value=value, rearm=Rearm(), **what, **times)
 
 
 if __name__ == "__main__":

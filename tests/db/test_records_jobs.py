@@ -24,7 +24,7 @@ from src.data.db.models.model_jobs import (
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
-from src.data.model.alert import AlertEvent, AlertRun, AlertState, Beat, Outcome
+from src.data.model.alert import AlertEvent, AlertRun, AlertState, Beat, EvaluatedAlert, Outcome
 from src.data.model.cron import Cron
 
 NOW = 1_790_000_000
@@ -314,6 +314,11 @@ def _run(alert_id: int, bar_ms: int, recipient: str, channel: str = "telegram") 
     return AlertRun(alert_id, bar_ms, recipient, channel, "AAPL 15m", (event,))
 
 
+def _store(records: StoredAlerts, *evaluated: Any) -> bool:
+    (is_stored,) = records.store([EvaluatedAlert(*evaluated)])
+    return is_stored
+
+
 def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService) -> None:
     number = db.add_alert("7", "AAPL", 250, "above")
     (stored,) = records.active_alerts()
@@ -321,17 +326,33 @@ def test_an_evaluation_is_stored_once(records: StoredAlerts, db: TelegramService
     assert (stored.alert.channel, stored.alert.value) == ("telegram", 250.0)
     after = AlertState(serial=1, phase="armed", seen_ms=NOW_MS)
     run = _run(number, NOW_MS, "7")
-    assert records.store(stored.alert, None, after, [run]) is True
-    assert records.store(stored.alert, None, after, [run]) is False, "another process was faster"
+    assert _store(records, stored.alert, None, after, [run]) is True
+    assert _store(records, stored.alert, None, after, [run]) is False, "another process was faster"
     assert records.active_alerts()[0].state == after
     assert records.open_runs() == [run]
     done = replace(after, serial=2, phase="done")
-    assert records.store(stored.alert, after, done, [run]) is True, "a claimed run stays as it is"
+    assert _store(records, stored.alert, after, done, [run]) is True, "a claimed run stays as it is"
     assert records.open_runs() == [run]
     assert records.active_alerts() == []
     assert db.update_alert(number, enabled=True) is True
     (again,) = records.active_alerts()
     assert again.state is None, "it begins anew"
+
+
+def test_of_many_evaluations_those_still_due_are_stored(
+    records: StoredAlerts, db: TelegramService
+) -> None:
+    numbers = [db.add_alert("7", "AAPL", price, "above") for price in (250, 260, 270, 280)]
+    alerts = {one.alert.id: one.alert for one in records.active_alerts()}
+    assert _store(records, alerts[numbers[1]], None, AlertState(serial=1), [])
+    db.delete_alert(numbers[2])
+    evaluated = [
+        EvaluatedAlert(alerts[id], None, AlertState(serial=1), [_run(id, NOW_MS, "7")])
+        for id in (numbers[3], *numbers)
+    ]
+    assert records.store(evaluated) == [True, True, False, False, False]
+    assert [run.alert_id for run in records.open_runs()] == [numbers[3], numbers[0]]
+    assert records.store([]) == []
 
 
 def test_a_changed_alert_takes_no_evaluation_of_the_old(
@@ -342,19 +363,21 @@ def test_a_changed_alert_takes_no_evaluation_of_the_old(
     clock.advance(1)
     db.update_alert(number, price=300)
     run = _run(number, NOW_MS, "7")
-    assert records.store(stored.alert, None, AlertState(serial=1), [run]) is False
+    assert _store(records, stored.alert, None, AlertState(serial=1), [run]) is False
     assert records.open_runs() == []
     db.update_alert(number, enabled=False)
-    assert records.store(records.list_alerts("7")[0].alert, None, AlertState(serial=1), []) is False
+    assert (
+        _store(records, records.list_alerts("7")[0].alert, None, AlertState(serial=1), []) is False
+    )
     db.delete_alert(number)
-    assert records.store(stored.alert, None, AlertState(serial=1), [run]) is False
+    assert _store(records, stored.alert, None, AlertState(serial=1), [run]) is False
 
 
 def _two_runs(records: StoredAlerts, db: TelegramService) -> None:
     for price in (250, 260):
         db.add_alert("7", "AAPL", price, "above")
     for alert, _ in records.active_alerts():
-        assert records.store(alert, None, AlertState(serial=1), [_run(alert.id, NOW_MS, "7")])
+        assert _store(records, alert, None, AlertState(serial=1), [_run(alert.id, NOW_MS, "7")])
 
 
 def test_alerts_on_one_bar_are_one_message(records: StoredAlerts, db: TelegramService) -> None:
@@ -390,7 +413,7 @@ def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramServ
     db.add_json_alert("7", by_mail)
     alert = records.list_alerts("7")[0].alert
     later = _run(alert.id, NOW_MS + 1, "7")
-    assert records.store(alert, AlertState(serial=1), AlertState(serial=2), [later])
+    assert _store(records, alert, AlertState(serial=1), AlertState(serial=2), [later])
     delivery = records.take_delivery(["telegram"], NOW_MS, 60_000)
     assert delivery is not None
     records.settle_delivery(

@@ -14,6 +14,7 @@ from src.data.model.alert import (
     AlertState,
     Beat,
     Delivery,
+    EvaluatedAlert,
     ListedAlert,
     NextReport,
     Outcome,
@@ -49,25 +50,26 @@ class MemoryRecords:
         stored = json.loads(json.dumps(run.to_json()))
         self.runs[run.alert_id, run.bar_ms] = AlertRun.parse(stored)
 
-    def store(
+    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
+        with self.lock:
+            return [self._store(*one) for one in evaluated]
+
+    def _store(
         self, alert: Alert, before: AlertState | None, after: AlertState, runs: Sequence[AlertRun]
     ) -> bool:
-        with self.lock:
-            now = self.states.get(alert.id)
-            is_same = (
-                now == before if before is None or now is None else now.serial == before.serial
-            )
-            own = self.alerts.get(alert.id)
-            if not is_same or own is None or own.since_ms != alert.since_ms:
-                return False
-            if alert.id in self.disabled:
-                return False
-            for run in runs:
-                if (run.alert_id, run.bar_ms) not in self.runs:
-                    self._put(run)
-            self.states[alert.id] = AlertState.parse(json.loads(json.dumps(after.to_json())))
-            if after.phase == "done":
-                self.disabled[alert.id] = "done"
+        now = self.states.get(alert.id)
+        is_same = now == before if before is None or now is None else now.serial == before.serial
+        own = self.alerts.get(alert.id)
+        if not is_same or own is None or own.since_ms != alert.since_ms:
+            return False
+        if alert.id in self.disabled:
+            return False
+        for run in runs:
+            if (run.alert_id, run.bar_ms) not in self.runs:
+                self._put(run)
+        self.states[alert.id] = AlertState.parse(json.loads(json.dumps(after.to_json())))
+        if after.phase == "done":
+            self.disabled[alert.id] = "done"
         return True
 
     def claim_reports(

@@ -21,6 +21,7 @@ from src.data.model.alert import (
     AlertState,
     Delivery,
     DeliveryState,
+    EvaluatedAlert,
     Outcome,
     Rearm,
     next_delivery,
@@ -270,7 +271,9 @@ def test_a_changed_alert_begins_anew() -> None:
     changed = replace(alert(value=98.0), since_ms=desk.clock.now_ms() + 1)
     desk.records.alerts[1] = changed
     desk.records.states.clear()
-    assert not desk.records.store(stale.alert, stale.state, AlertState(serial=9), [])
+    assert desk.records.store([EvaluatedAlert(stale.alert, stale.state, AlertState(serial=9))]) == [
+        False
+    ]
     assert desk.run(hours=1).events == {"beyond": 1}
 
 
@@ -337,7 +340,7 @@ def test_records_that_fail_end_the_run_and_the_next_one_does_the_rest() -> None:
     desk.run()
     store = desk.records.store
 
-    def fails(*_: Any) -> bool:
+    def fails(*_: Any) -> list[bool]:
         raise CacheError("the disk is full")
 
     desk.records.store = fails  # type: ignore[method-assign]

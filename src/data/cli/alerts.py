@@ -18,6 +18,7 @@ from ..model.alert import (
     Alert,
     AlertEvent,
     Delivery,
+    EvaluatedAlert,
     ListedAlert,
     Outcome,
     StoredAlert,
@@ -148,7 +149,7 @@ def _add(args: argparse.Namespace) -> Report:
     evaluation = _first(services, checked, args.timeout)
     alert = book.add_alert(LOCAL, config, rearm, now_ms)
     if evaluation is not None and alert.kind != "data":
-        book.store(alert, None, evaluation.state, ())
+        book.store([EvaluatedAlert(alert, None, evaluation.state)])
     return _added(alert, evaluation.events if evaluation is not None else ())
 
 

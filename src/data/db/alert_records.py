@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from ..clock import Clock
 from ..model.alert import (
@@ -19,6 +19,7 @@ from ..model.alert import (
     Beat,
     Delivery,
     DueReport,
+    EvaluatedAlert,
     ListedAlert,
     NextReport,
     Outcome,
@@ -27,7 +28,7 @@ from ..model.alert import (
     overdue,
 )
 from ..model.instant import from_ms, to_ms
-from .core.database import Database, get_database, locked
+from .core.database import Database, get_database, locked, locked_rows
 from .models.model_jobs import Alert as AlertRow
 from .models.model_jobs import JobType, RunStatus, Schedule, ScheduleRun
 from .models.model_users import AuthIdentity
@@ -39,6 +40,9 @@ from .repos.rows import claim, plain
 __all__ = ["StoredAlerts", "alert_records"]
 
 _BEAT = "alerts.beat"
+_PAGE = 100
+# Columns, not objects: of a thousand alerts a run changes one document each, and watches none.
+_READ = AlertRow.id, AlertRow.task_params, AlertRow.state_json
 _OPEN = (RunStatus.PENDING.value, RunStatus.RUNNING.value)
 _STATUS = {
     "pending": RunStatus.PENDING,
@@ -98,35 +102,47 @@ class StoredAlerts:
 
     def active_alerts(self) -> Sequence[StoredAlert]:
         """Return the alerts that are enabled, by number."""
-        query = select(AlertRow, AuthIdentity.external_id).join(
+        query = select(*_READ, AuthIdentity.external_id).join(
             AuthIdentity, AuthIdentity.user_id == AlertRow.user_id
         )
         active = AlertRow.job_type == JobType.ALERT.value, AlertRow.enabled.is_(True)
         with self._database.reading() as session:
-            rows = session.execute(query.where(*active).order_by(AlertRow.id)).all()
-            return [StoredAlert(_alert(row, recipient), _state(row)) for row, recipient in rows]
+            rows = session.execute(query.where(*active).order_by(AlertRow.id))
+            return [StoredAlert(_alert(row, row.external_id), _state(row)) for row in rows]
 
-    def store(
-        self, alert: Alert, before: AlertState | None, after: AlertState, runs: Sequence[AlertRun]
-    ) -> bool:
-        """Store an evaluation, its state and claimed runs together; return whether it was still due.
+    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
+        """Store evaluations, each with state and claimed runs together; return which were still due.
 
-        It is not where another process has stored one meanwhile, or the alert was changed, disabled or
+        One is not where another process has stored one meanwhile, or the alert was changed, disabled or
         removed. A run whose key exists is left as it is.
         """
+        numbers = [one.alert.id for one in evaluated]
+        columns = *_READ, AlertRow.user_id, AlertRow.enabled
         with self._database.writing() as session:
-            row = AlertsRepo(session).lock(alert.id)
-            if row is None or not row.enabled or row.task_params["since_ms"] != alert.since_ms:
-                return False
-            state = _state(row)
-            serials = [None if one is None else one.serial for one in (state, before)]
-            if serials[0] != serials[1]:
-                return False
-            row.state_json = after.to_json()
-            row.enabled = after.phase != "done"
-            for run in runs:
-                _claim(session, row.user_id, run)
-            return True
+            rows = locked_rows(
+                session, select(*columns).where(AlertRow.id.in_(numbers)).order_by(AlertRow.id)
+            )
+            due = {row.id: row for row in rows if row.enabled}
+            are_stored, states, runs = (
+                list[bool](),
+                list[dict[str, Any]](),
+                list[tuple[int, AlertRun]](),
+            )
+            for one in evaluated:
+                row = due.get(one.alert.id)
+                are_stored.append(row is not None and _is_same(row, one))
+                if row is not None and are_stored[-1]:
+                    del due[row.id]  # a second evaluation of it began too early
+                    is_on = one.after.phase != "done"
+                    states.append(
+                        {"id": row.id, "state_json": one.after.to_json(), "enabled": is_on}
+                    )
+                    runs += [(row.user_id, run) for run in one.runs]
+            if states:
+                session.execute(update(AlertRow), states)
+            for user_id, run in runs:
+                _claim(session, user_id, run)
+            return are_stored
 
     # --- reports -----------------------------------------------------------------------------
 
@@ -148,19 +164,39 @@ class StoredAlerts:
     ) -> Delivery | None:
         """Return the message to try now, whose attempt is stored; None where none is due."""
         with self._database.writing() as session:
-            rows = [(row, _run(row)) for row in locked(session, _open_runs())]
-            runs = [run for _, run in rows if run.channel in channels]
-            delivery = next_delivery(runs, now_ms, lease_ms)
-            by_key = {run.key: row for row, run in rows}
-            for run in (*overdue(runs, now_ms), *(delivery.runs if delivery else ())):
-                _put(by_key[run.key], run, now_ms)
-            return delivery
+            start = 0
+            while page := [*locked(session, _open_runs().offset(start).limit(_PAGE))]:
+                runs = [(row, run) for row in page if (run := _run(row)).channel in channels]
+                ended = overdue([run for _, run in runs], now_ms)
+                for run in ended:
+                    _put(next(row for row, one in runs if one.key == run.key), run, now_ms)
+                due = next((row for row, run in runs if run.is_due(now_ms)), None)
+                if due is not None:
+                    return self._started(session, due, channels, (now_ms, lease_ms))
+                start += len(page) - len(ended)  # these are open no longer
+            return None
+
+    def _started(
+        self, session: Any, due: ScheduleRun, channels: Collection[str], times: tuple[int, int]
+    ) -> Delivery | None:
+        """Return a message of the user and bar of a run that is due, with its attempt stored."""
+        own = ScheduleRun.scheduled_for == due.scheduled_for, ScheduleRun.user_id == due.user_id
+        rows = {
+            run.key: (row, run)
+            for row in locked(session, _open_runs().where(*own))
+            for run in [_run(row)]
+        }
+        runs = [run for _, run in rows.values() if run.channel in channels]
+        delivery = next_delivery(runs, *times)
+        for run in delivery.runs if delivery else ():
+            _put(rows[run.key][0], run, times[0])
+        return delivery
 
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
         """Store how an attempt ended; of a recipient who has blocked us, alerts and runs end with it."""
         own = {run.key for run in delivery.runs}
         with self._database.writing() as session:
-            for row in locked(session, _open_runs()):
+            for row in locked(session, _runs_of(delivery, outcome)):
                 run = _run(row)
                 is_of_it = run.key in own and run.delivery.attempts == delivery.attempt
                 if is_of_it and run.delivery.status == "running":
@@ -223,7 +259,7 @@ def alert_records(*, make: bool = True) -> AlertBook | None:
     return StoredAlerts(database)
 
 
-def _alert(row: AlertRow, recipient: str) -> Alert:
+def _alert(row: Any, recipient: str) -> Alert:
     params = plain(row.task_params)
     return Alert.parse(
         params["config"],
@@ -234,13 +270,28 @@ def _alert(row: AlertRow, recipient: str) -> Alert:
     )
 
 
-def _state(row: AlertRow) -> AlertState | None:
+def _is_same(row: Any, one: EvaluatedAlert) -> bool:
+    """Return whether the stored alert is still the one that was evaluated, in the same state."""
+    serials = [None if state is None else state.serial for state in (_state(row), one.before)]
+    return row.task_params["since_ms"] == one.alert.since_ms and serials[0] == serials[1]
+
+
+def _state(row: Any) -> AlertState | None:
     return None if row.state_json is None else AlertState.parse(plain(row.state_json))
 
 
 def _open_runs() -> Any:
     own = ScheduleRun.job_type == JobType.ALERT.value, ScheduleRun.status.in_(_OPEN)
     return select(ScheduleRun).where(*own).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
+
+
+def _runs_of(delivery: Delivery, outcome: Outcome) -> Any:
+    """Return the open runs that an outcome may concern; all of them if the recipient takes no more."""
+    if outcome.is_blocked:
+        return _open_runs()
+    numbers = {str(run.alert_id) for run in delivery.runs}
+    bar = ScheduleRun.scheduled_for == _instant(delivery.bar_ms)
+    return _open_runs().where(bar, ScheduleRun.job_id.in_(numbers))
 
 
 def _claim_report(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ from ..model.alert import (
     AlertState,
     Beat,
     Delivery,
+    EvaluatedAlert,
     Outcome,
     StoredAlert,
 )
@@ -66,6 +67,8 @@ LEASE_MS = 5 * MINUTE_MS
 _LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
 _LATE_ONCE_MS = DAY_MS + HOUR_MS
 _TOPIC = "alert job"
+# Evaluations in one transaction: others wait for it no longer than a fraction of a second.
+_STORED_AT_ONCE = 500
 _LONG_UNDELIVERED_S = 3600.0
 
 
@@ -199,7 +202,7 @@ class AlertJob:
         ]
         answers = self._source.read(wanted) if wanted else ()
         report.series = len(wanted)
-        problems: dict[str, str] = {}
+        problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
         for bars, own in zip(answers, on_bars.values(), strict=True):
             if isinstance(bars, NoBars):
                 report.failed[own[0].alert.series] = bars.reason
@@ -207,11 +210,12 @@ class AlertJob:
                 problems |= bars.problems
             for one in own:
                 if one.alert.kind != "data":
-                    self._evaluate(one, bars, report)
+                    evaluated += self._evaluate(one, bars, report)
         if on_data:
             problems |= self._source.other_problems()
             for one in on_data:
-                self._evaluate_problems(one, problems, report)
+                evaluated += self._evaluate_problems(one, problems, report)
+        self._store(evaluated, report)
 
     def _wanted(
         self,
@@ -231,12 +235,15 @@ class AlertJob:
             before, since_ms = max(before, needed.before), min(since_ms, needed.since_ms)
         return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
 
-    def _evaluate(self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport) -> None:
+    def _evaluate(
+        self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport
+    ) -> Iterator[EvaluatedAlert]:
+        """Yield what is to store of an alert."""
         alert, state, now_ms = one.alert, one.state, report.at_ms
         if isinstance(bars, NoBars):
             # What may work in the next run is not told; that the series is stale is an alert of its own.
             if bars.is_lasting:
-                self._store(one, evaluate_failure(alert, state, bars.reason, now_ms), report)
+                yield from _changed(one, evaluate_failure(alert, state, bars.reason, now_ms))
             return
         try:
             name = f"the indicator {alert.quantity}"
@@ -249,11 +256,11 @@ class AlertJob:
         except DataError as error:
             evaluation = evaluate_failure(alert, state, str(error), now_ms)
         report.alerts += 1
-        self._store(one, evaluation, report)
+        yield from _changed(one, evaluation)
 
     def _evaluate_problems(
         self, one: StoredAlert, problems: Mapping[str, str], report: RunReport
-    ) -> None:
+    ) -> Iterator[EvaluatedAlert]:
         state = one.state
         lasting = () if state is None else state.problems
         # Of a series that could not be read nothing ended.
@@ -264,21 +271,21 @@ class AlertJob:
         }
         report.alerts += 1
         evaluation = evaluate_data(one.alert, state, {**unread, **problems}, report.at_ms)
-        self._store(one, evaluation, report)
+        yield from _changed(one, evaluation)
 
-    def _store(self, one: StoredAlert, evaluation: Evaluation, report: RunReport) -> bool:
-        """Store an evaluation that changed something; False where another process did."""
-        if one.state is not None and evaluation.state == one.state:
-            return True
-        runs = [
-            _run(one.alert, one.alert.series, bar_ms, events)
-            for bar_ms, events in events_by_bar(evaluation.events)
-        ]
-        if not self._records.store(one.alert, one.state, evaluation.state, runs):
-            report.elsewhere += 1
-            return False
-        report.events.update(event.name for event in evaluation.events)
-        return True
+    def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
+        """Store evaluations, many in a transaction; return which other processes had not stored before.
+
+        A transaction of each would take longer than all else.
+        """
+        are_stored: list[bool] = []
+        for start in range(0, len(evaluated), _STORED_AT_ONCE):
+            are_stored += self._records.store(evaluated[start : start + _STORED_AT_ONCE])
+        for one, is_stored in zip(evaluated, are_stored, strict=True):
+            report.elsewhere += not is_stored
+            if is_stored:
+                report.events.update(event.name for run in one.runs for event in run.events)
+        return are_stored
 
     # --- the silence of the job ------------------------------------------------------------
 
@@ -294,25 +301,18 @@ class AlertJob:
             f"Alerts were not evaluated for {duration(silent_s)}, since {_minute(last.at_ms)}. "
             "The bars since then are evaluated now, in order"
         )
-        after, told = list[StoredAlert](), set[tuple[str, str]]()
+        first: dict[tuple[str, str], StoredAlert] = {}
         for one in stored:
-            to = one.alert.channel, one.alert.recipient
-            if to not in told:
-                told.add(to)
-                one = self._tell(one, text, last.at_ms, report)
-            after.append(one)
-        return after
-
-    def _tell(self, one: StoredAlert, text: str, at_ms: int, report: RunReport) -> StoredAlert:
-        state = one.state or AlertState()
-        event = AlertEvent(one.alert.id, "silent", apart(at_ms), report.at_ms, text)
-        told = replace(state, serial=state.serial + 1)
-        run = _run(one.alert, _TOPIC, event.bar_ms, (event,))
-        if not self._records.store(one.alert, one.state, told, [run]):
-            report.elsewhere += 1
-            return one  # what follows for it is stored elsewhere, too
-        report.events[event.name] += 1
-        return StoredAlert(one.alert, told)
+            first.setdefault((one.alert.channel, one.alert.recipient), one)
+        silences = [_silence(one, text, last.at_ms, report.at_ms) for one in first.values()]
+        stored_now = self._store(silences, report)
+        # What follows for one that another process stored is stored there, too.
+        after = {
+            one.alert.id: StoredAlert(one.alert, one.after)
+            for one, is_stored in zip(silences, stored_now, strict=True)
+            if is_stored
+        }
+        return [after.get(one.alert.id, one) for one in stored]
 
     # --- deliveries ------------------------------------------------------------------------
 
@@ -340,6 +340,21 @@ class AlertJob:
             cause = type(error.__cause__ or error).__name__
             log.warning("delivery by %s raised %s", delivery.channel, cause)
             return Outcome("unknown", f"the delivery raised {cause}")
+
+
+def _changed(one: StoredAlert, evaluation: Evaluation) -> Iterator[EvaluatedAlert]:
+    """Yield an evaluation if it changed something."""
+    if one.state is None or evaluation.state != one.state:
+        bars = events_by_bar(evaluation.events)
+        runs = [_run(one.alert, one.alert.series, bar_ms, events) for bar_ms, events in bars]
+        yield EvaluatedAlert(one.alert, one.state, evaluation.state, runs)
+
+
+def _silence(one: StoredAlert, text: str, since_ms: int, now_ms: int) -> EvaluatedAlert:
+    state = one.state or AlertState()
+    event = AlertEvent(one.alert.id, "silent", apart(since_ms), now_ms, text)
+    run = _run(one.alert, _TOPIC, event.bar_ms, (event,))
+    return EvaluatedAlert(one.alert, one.state, replace(state, serial=state.serial + 1), [run])
 
 
 def _run(alert: Alert, topic: str, bar_ms: int, events: tuple[AlertEvent, ...]) -> AlertRun:

@@ -529,6 +529,11 @@ class AlertRun:
         """Alert and bar as one text."""
         return f"{self.alert_id}-{self.bar_ms}"
 
+    def is_due(self, now_ms: int) -> bool:
+        """Return whether its message is to be tried now."""
+        state = self.delivery.after_lease(now_ms)
+        return state.status == "pending" and state.due_ms <= now_ms
+
     @property
     def message(self) -> tuple[object, ...]:
         """What runs of one message share: its number, or before the first attempt what makes them one."""
@@ -610,8 +615,8 @@ def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Deliv
     """
     messages: dict[tuple[object, ...], list[AlertRun]] = {}
     for run in runs:
-        state = run.delivery.after_lease(now_ms)
-        if state.status == "pending" and state.due_ms <= now_ms:
+        if run.is_due(now_ms):
+            state = run.delivery.after_lease(now_ms)
             messages.setdefault(run.message, []).append(replace(run, delivery=state))
     if not messages:
         return None
@@ -682,6 +687,15 @@ class DueReport(NamedTuple):
 NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
 
 
+class EvaluatedAlert(NamedTuple):
+    """An evaluation to store: the state that it began with, the state it came to, the runs it claims."""
+
+    alert: Alert
+    before: AlertState | None
+    after: AlertState
+    runs: Sequence[AlertRun] = ()
+
+
 class AlertRecords(Protocol):
     """Where alerts are kept. Every method is one transaction; thread-safe; no request inside.
 
@@ -693,15 +707,12 @@ class AlertRecords(Protocol):
     def active_alerts(self) -> Sequence[StoredAlert]:
         """Return the alerts that are enabled, by number."""
 
-    def store(
-        self, alert: Alert, before: AlertState | None, after: AlertState, runs: Sequence[AlertRun]
-    ) -> bool:
-        """Store an evaluation: state and claimed runs together, or nothing.
+    def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
+        """Store evaluations, each with state and claimed runs together; return which were still due.
 
-        Nothing is stored, and the answer is False, where the stored state is no longer ``before``
-        (compare ``serial``; None: none is stored), or the alert is no longer enabled or was changed since
-        (``since_ms``). A run whose key exists is left as it is. An ``after`` that is ``done`` disables the
-        alert.
+        One is not where the stored state is no longer ``before`` (compare ``serial``; None: none is stored),
+        or the alert is no longer enabled or was changed since (``since_ms``): nothing of it is stored. A run
+        whose key exists is left as it is. An ``after`` that is ``done`` disables the alert.
         """
 
     def claim_reports(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Select
+from sqlalchemy import Engine, Result, Select
 from sqlalchemy.engine import ScalarResult
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -188,8 +188,13 @@ def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
     On PostgreSQL by FOR UPDATE; on SQLite a writing unit has the lock already. Rows that do not exist
     cannot be locked: let a unique constraint decide who inserts one.
     """
+    return locked_rows(session, statement).scalars()
+
+
+def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
+    """Return rows of several columns as :func:`locked` does those of one."""
     fresh = statement.with_for_update().execution_options(populate_existing=True)
-    return session.scalars(fresh)
+    return session.execute(fresh)
 
 
 # --- one for each URL ----------------------------------------------------------------------------
