@@ -406,6 +406,25 @@ def test_an_attempt_whose_process_died_is_repeated_once(
     assert records.open_runs() == [], "the copy died too: unknown, and no more"
 
 
+def test_open_runs_are_read_page_by_page_and_none_is_passed_over(
+    records: StoredAlerts, db: TelegramService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.db.alert_records._PAGE", 1)
+    for recipient in ("7", "8", "9"):
+        db.add_alert(recipient, "AAPL", 250, "above")
+    for alert, _ in records.active_alerts():
+        assert _store(
+            records, alert, None, AlertState(serial=1), [_run(alert.id, NOW_MS, alert.recipient)]
+        )
+    for attempt in range(2):  # and the process of each dies
+        for _ in range(3):
+            assert (
+                records.take_delivery(["telegram"], NOW_MS + attempt * 60_000, 60_000) is not None
+            )
+    assert records.take_delivery(["telegram"], NOW_MS + 120_000, 60_000) is None
+    assert records.open_runs() == []
+
+
 def test_a_user_who_blocks_pauses_alerts(records: StoredAlerts, db: TelegramService) -> None:
     _two_runs(records, db)
     db.add_alert("8", "AAPL", 250, "above")
