@@ -27,8 +27,9 @@ FLOORS = {
     "feed": 11, "jobs": 11,
     "data_manager": 12,
     "charts": 13, "db": 13,
-    "cli": 14,
-    "compat": 15, "__main__": 15,
+    "bundles": 14,
+    "cli": 15,
+    "compat": 16, "__main__": 16,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.

@@ -1,6 +1,6 @@
 """Whole files that appear at one stroke: written under a temporary name, then renamed.
 
-Files that users ask for are made in memory and put in place the same way.
+Files that users ask for are made in memory and put in place the same way. Files of lines grow at the end.
 """
 
 from __future__ import annotations
@@ -87,6 +87,37 @@ def write_atomically(
         disk.replace(temp, path)
     if durable:
         disk.sync_folder(path.parent)
+
+
+def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -> int:
+    """Append a line and return the size of the file; only under a lock that all its writers take.
+
+    Args:
+        disk, path: where; the file is made where there is none.
+        line: ends with a line feed; it may be several.
+        durable: whether it must survive a power loss before this returns.
+
+    Raises:
+        StorageError: the line is not there, or not all of it.
+    """
+    try:
+        handle, is_new = disk.open_write(path), False
+    except StorageError as exc:
+        if errno_of(exc) != errno.ENOENT:
+            raise
+        handle, is_new = disk.create(path), True
+    try:
+        size = disk.fstat(handle).size
+        if size and disk.read_at(handle, size - 1, 1) != b"\n":
+            line = b"\n" + line  # the line before was torn; do not join it
+        disk.write(handle, line, size)
+        if durable:
+            disk.sync_data(handle)
+    finally:
+        disk.close(handle)
+    if durable and is_new:
+        disk.sync_folder(path.parent)
+    return size + len(line)
 
 
 def link_or_copy(disk: Disk, source: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 from bisect import bisect_left
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...clock import Clock
-from ...disk.atomic import write_atomically
-from ...disk.files import Disk, errno_of
+from ...disk.atomic import append_line, write_atomically
+from ...disk.files import Disk
 from ...errors import StorageError
 from ...model.instant import iso
 
@@ -23,24 +22,6 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 def line_of(clock: Clock, entry: Mapping[str, Any]) -> bytes:
     """Return an entry as a line, with the time before it."""
     return _compact({"time": iso(clock.now_ms()), **entry}).encode("ascii") + b"\n"
-
-
-def append_line(disk: Disk, path: Path, line: bytes) -> int:
-    """Append a line and return the size of the log; only under the lock of its folder."""
-    try:
-        handle = disk.open_write(path)
-    except StorageError as exc:
-        if errno_of(exc) != errno.ENOENT:
-            raise
-        handle = disk.create(path)
-    try:
-        size = disk.fstat(handle).size
-        if size and disk.read_at(handle, size - 1, 1) != b"\n":
-            line = b"\n" + line  # the line before was torn; do not join it
-        disk.write(handle, line, size)
-        return size + len(line)
-    finally:
-        disk.close(handle)
 
 
 def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...clock import Clock
-from ...disk.atomic import sweep, write_atomically
+from ...disk.atomic import append_line, sweep, write_atomically
 from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...errors import FormatVersionError, StorageError
@@ -32,7 +32,7 @@ from ..layout import LEGACY, METADATA, QUARANTINE, SERIES, LanePaths, years_in
 from ..pins import pins_in
 from ..read.lru_cache import DocumentCache
 from ..values import LaneUse
-from .log_file import MOST_LOG_BYTES, append_line, entries_of, line_of, trim_log
+from .log_file import MOST_LOG_BYTES, entries_of, line_of, trim_log
 
 log = logging.getLogger(__name__)
 

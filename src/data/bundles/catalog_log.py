@@ -1,0 +1,97 @@
+"""``catalog.jsonl``: one line for each fact about bundles and backtests; never evicted or rewritten.
+
+A line is a JSON object with ``type`` (what it is about), ``format`` (of that type, from 1 on) and
+``time`` (UTC). Lines of other types and programs stay as they are. A line that was torn by a crash or a
+full disk is no fact; the next one begins anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..clock import Clock, SystemClock
+from ..disk.atomic import append_line
+from ..disk.files import Disk
+from ..errors import FormatVersionError
+from ..model.instant import iso
+
+CATALOG = "catalog.jsonl"
+_LOCK = ".catalog.lock"
+_LOCK_TIMEOUT_S = 30.0
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class CatalogLog:
+    """The log of one folder of bundles. Thread-safe, and shared by processes.
+
+    Args:
+        folder: of bundles; it is made by the first line.
+        disk: writes it; None: permissions by the umask.
+        clock: dates the lines; None is the system's.
+
+    Attributes:
+        path: of the file.
+    """
+
+    def __init__(self, folder: Path, disk: Disk | None = None, clock: Clock | None = None) -> None:
+        self.path = folder / CATALOG
+        self._disk, self._clock = disk or Disk(), clock or SystemClock()
+
+    def append(self, type_: str, entry: Mapping[str, Any], format_: int = 1) -> None:
+        """Add a line; it is durable when this returns.
+
+        Raises:
+            StorageError: the disk refused it; it is no line then.
+            LockTimeoutError: another writer held the file for 30 s.
+            ValueError: the entry holds what JSON has no text for.
+        """
+        self.append_all(type_, [entry], format_)
+
+    def append_all(
+        self, type_: str, entries: Iterable[Mapping[str, Any]], format_: int = 1
+    ) -> None:
+        """Add several lines with one write and one sync; errors as of :meth:`append`.
+
+        A crash or a full disk may leave the first of them.
+        """
+        head = {"type": type_, "format": format_, "time": iso(self._clock.now_ms())}
+        lines = b"".join(_encode({**head, **entry}).encode("ascii") + b"\n" for entry in entries)
+        if not lines:
+            return
+        self._disk.make_folders(self.path.parent)
+        with self._disk.lock(self.path.with_name(_LOCK), _LOCK_TIMEOUT_S):
+            append_line(self._disk, self.path, lines, durable=True)
+
+    def entries(self, type_: str, format_: int = 1, holding: str = "") -> Iterator[dict[str, Any]]:
+        """Yield the entries of a type, oldest first; none where there is no file.
+
+        Args:
+            type_: what they are about.
+            format_: the newest format of them that the caller reads.
+            holding: a text that their lines have somewhere; others are not parsed.
+
+        Raises:
+            FormatVersionError: a newer version of this library wrote one of them.
+            StorageError: the file cannot be read.
+        """
+        mark, needle = _encode(type_).encode("ascii"), _encode(holding)[1:-1].encode("ascii")
+        for line in (self._disk.read_if_exists(self.path) or b"").split(b"\n"):
+            if mark not in line or needle not in line:
+                continue
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # torn
+            if not isinstance(entry, dict) or entry.get("type") != type_:
+                continue
+            written = entry.get("format")
+            if not isinstance(written, int) or written > format_:
+                raise FormatVersionError(
+                    f"{self.path} has a line of {type_} in format {written!r}, this version reads "
+                    f"up to {format_}",
+                    hint="update onetape",
+                )
+            yield entry

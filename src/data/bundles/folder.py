@@ -1,0 +1,41 @@
+"""Where bundles and ``catalog.jsonl`` lie: never in the cache, which drops what it can fetch again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..config.data_catalog import bundles_setting, cache_folder
+from ..errors import ConfigError
+
+
+def bundles_folder(
+    given: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Return the absolute folder of bundles; nothing is made.
+
+    Args:
+        given: the folder; None: ``catalog.parquet_dir`` of ``./config/data_catalog.yaml``, else
+            ``bundles`` in the user's folder of data, beside the database.
+        cache_dir: the cache folder that it must not lie in; None is the configured one.
+
+    Raises:
+        ConfigError: the path cannot be used, lies in the cache folder or is a file, or the user has
+            no home folder; a :class:`RulesError` lists the mistakes of the file.
+    """
+    path, source = bundles_setting(given)
+    try:
+        folder, cache = path.resolve(), cache_folder(cache_dir).resolve()
+        is_wrong = folder.exists() and not folder.is_dir()
+    except (OSError, RuntimeError) as exc:
+        raise ConfigError(f"the folder of bundles {path} ({source}) cannot be used: {exc}") from exc
+    if is_wrong:
+        raise ConfigError(f"the folder of bundles {path} ({source}) is a file")
+    if folder.is_relative_to(cache):
+        raise ConfigError(
+            f"the folder of bundles {path} ({source}) lies in the cache folder {cache}, which drops "
+            "what it can fetch again",
+            hint="name a folder outside of it",
+        )
+    return folder

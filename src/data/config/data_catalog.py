@@ -1,0 +1,128 @@
+"""What the file ``config/data_catalog.yaml`` says: where bundles lie. Strictly checked."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from ..errors import ConfigError
+from .schema import Form, Path, Problem, number, record, switch, text
+from .settings import _APP, _cache_dir, _user_folder, named_path, stands, working_dir
+from .yaml_text import MAX_BYTES, read_yaml
+
+CATALOG_FILE = FilePath("config", "data_catalog.yaml")
+_BUNDLES = "bundles"
+_log = logging.getLogger(__name__)
+
+
+def _only(wanted: Any) -> Form:
+    """Accept one value: files are written that way and no other."""
+
+    def check(value: Any, path: Path) -> Iterator[Problem]:
+        if value != wanted or isinstance(value, bool):
+            yield Problem(path, f"bundles are written with {wanted!r} alone")
+
+    return Form(check)
+
+
+_FORM = record(
+    {
+        "catalog": record({"metadata_db": text(), "parquet_dir": text()}),
+        "cache": record(
+            {
+                "hot_cache_size_mb": number(0),
+                "cold_cache_size_mb": number(0),
+                "cache_dir": text(),
+                "ttl_seconds": number(0),
+                "eviction_policy": text(),
+            }
+        ),
+        "parquet": record(
+            {
+                "compression": _only("zstd"),
+                "compression_level": _only(3),
+                "partition_strategy": record(
+                    {"daily": _only(["year", "month"]), "minute": _only(["year", "month", "day"])}
+                ),
+            }
+        ),
+        "validation": record(
+            {
+                "ohlcv_checks": switch,
+                "outlier_detection": switch,
+                "outlier_std_threshold": number(0),
+                "temporal_consistency": switch,
+            }
+        ),
+    }
+)
+
+
+def bundles_setting(
+    given: str | os.PathLike[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: FilePath | None = None,
+) -> tuple[FilePath, str]:
+    """Return the folder of bundles and what named it; nothing is made.
+
+    Args:
+        given: the argument; None: ``catalog.parquet_dir`` of ``./config/data_catalog.yaml``, from the
+            working directory on where it is relative, else ``bundles`` in the user's folder of data.
+        environ: the environment to read; None is the process' own.
+        cwd: the folder that relative paths start from; None is the current one.
+
+    Raises:
+        ConfigError: the path cannot be used, or the user has no home folder; a
+            :class:`RulesError` lists every mistake of the file with its line.
+    """
+    if given is not None and not os.fspath(given):
+        raise ConfigError("the folder of bundles is an empty text", hint="name a folder")
+    here = working_dir() if cwd is None else cwd
+    if given is not None:
+        return named_path(given, "the folder of bundles", here), "argument"
+    if (named := _of_file(here / CATALOG_FILE)) is not None:
+        return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
+    return _user_folder("data", environ) / _APP / _BUNDLES, "user data folder"
+
+
+def cache_folder(
+    given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
+) -> FilePath:
+    """Return the cache folder that ``load_settings`` resolves; no rules are read for it.
+
+    Raises:
+        ConfigError: the path cannot be used, or the user has no home folder.
+    """
+    return _cache_dir(given, environ, working_dir())[0]
+
+
+def _of_file(path: FilePath) -> str | None:
+    """Return what the file names; None where there is none, or it names nothing."""
+    if not stands(path.is_file, path):
+        return None
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    return _parsed(path, data)
+
+
+@lru_cache(4)
+def _parsed(path: FilePath, data: bytes) -> str | None:
+    """Return the folder that a file names; what has no effect yet is warned of, once a content."""
+    document = read_yaml(data)
+    problems = [*document.problems, *_FORM.check(document.value, ())]
+    if problems:
+        raise document.error(str(path), problems)
+    catalog = document.value.get("catalog") or {}
+    unused = [name for name in ("cache", "validation") if document.value.get(name)]
+    unused += ["catalog.metadata_db"] if "metadata_db" in catalog else []
+    if unused:
+        _log.warning("%s: %s: no effect yet", path, ", ".join(unused))
+    named: str | None = catalog.get("parquet_dir")
+    return named
