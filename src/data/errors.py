@@ -28,7 +28,9 @@ next one: :data:`FAILOVER_ERRORS`).
     ├── IncompleteDataError (RuntimeError)
     ├── FeedLagError (RuntimeError)
     ├── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
-    │                                     · StorageError
+    │   │                                 · StorageError
+    │   └── BundleError                   BundleNotFoundError (a file that is not found)
+    ├── DecimalRangeError (ValueError)
     └── DatabaseError                     SchemaError · DatabaseUrlError (a ConfigError, too)
 
 Each also says its ``reason`` in one word of :data:`REASONS`, and its ``brief`` in a sentence for end users.
@@ -564,6 +566,23 @@ class LockTimeoutError(CacheError):
 
 class StorageError(CacheError):
     """The operating system refused to read or write (full disk, permissions, I/O error)."""
+
+
+# --- bundles and Decimal columns -----------------------------------------------------------
+
+
+class BundleError(CacheError):
+    """A bundle cannot be read or written as it stands: damaged, foreign, or not what was asked for."""
+
+
+class BundleNotFoundError(BundleError, FileNotFoundError):
+    """There is no bundle of that name, or it holds no bars of that frequency."""
+
+
+class DecimalRangeError(DataError, ValueError):
+    """A value does not fit into the Decimal column that it belongs to; nothing is cut off."""
+
+    because: ClassVar[Reason] = "bad_answer"
 
 
 # --- the database --------------------------------------------------------------------------

@@ -87,6 +87,10 @@ TABLE = {
     "StorageError":            (_NO,  _NO,  "says nothing",    0,  _KEEPER),
     # A file of a newer version is nobody's to go round.
     "FormatVersionError":      (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    # Bundles, which no request for bars reads.
+    "BundleError":             (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "BundleNotFoundError":     (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "DecimalRangeError":       (_NO,  _NO,  "says nothing",    0,  _CALLER),
     # The database of records; a URL that is configured wrongly is a configuration error too.
     "DatabaseError":           (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "DatabaseUrlError":        (_NO,  _YES, "says nothing",    0,  _WALK),

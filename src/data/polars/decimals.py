@@ -1,0 +1,150 @@
+"""Decimal columns as a view of float64: converted at the edge, and back without a change.
+
+The store's float64 is the truth. A float whose shortest text has eight decimals or fewer becomes
+just that Decimal, and the same float again; one with more is rounded, and counted.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from ..errors import DecimalRangeError
+from .schemas import FIELDS, PRICE, WIDE_VOLUME
+
+__all__ = ["DecimalFrame", "decimal_frame", "float_frame"]
+
+_UNITS = 1e8
+# From here on a float times the units may be no whole float any more: such values go by their text.
+_FAR = 1e7
+_BLOCK = 1 << 14
+_LIMITS = {PRICE: 1e10, WIDE_VOLUME: 1e30}
+_WHOLE_LIMIT = 2.0**63
+
+
+class DecimalFrame(NamedTuple):
+    """A frame with Decimal columns.
+
+    Attributes:
+        frame: of the same rows and columns.
+        rounded: how many values had more than eight decimals.
+    """
+
+    frame: pl.DataFrame
+    rounded: int
+
+
+def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalFrame:
+    """Return a frame with its prices and volume as Decimal, and how many values were rounded.
+
+    ``open high low close`` become ``Decimal(18, 8)``, ``volume`` too, or ``Decimal(38, 8)`` where one
+    does not fit; NaN becomes null. Those that are Decimal already, and other columns, stay as they
+    are. Pure.
+
+    Args:
+        frame: with any of these columns, as floats, integers or Decimals.
+        wide_volume: ``Decimal(38, 8)`` for the volume in any case, as a bundle has it whose other
+            volumes do not fit.
+
+    Raises:
+        DecimalRangeError: a price of 10,000,000,000 or more, a volume of 1e30 or more, an infinity, or a
+            column that holds no numbers.
+    """
+    names = [name for name in FIELDS if name in frame.columns]
+    dtypes: dict[str, pl.DataType] = dict.fromkeys(names, PRICE)
+    sizes = _sizes(frame, names)
+    if "volume" in dtypes and (
+        wide_volume or frame["volume"].dtype == WIDE_VOLUME or sizes["volume"] >= _LIMITS[PRICE]
+    ):
+        dtypes["volume"] = WIDE_VOLUME
+    for name, dtype in dtypes.items():
+        if not sizes[name] < _LIMITS[dtype]:
+            raise DecimalRangeError(
+                f"the {name} {frame[name].abs().max()} does not fit into {dtype}",
+                hint="prices lie below 10,000,000,000, volumes below 1e30",
+            )
+    near = [n for n in names if frame[n].dtype != dtypes[n] and sizes[n] < _FAR]
+    # Where nothing is far, the units are whole floats: so it is counted without casting back.
+    rounded = sum(_rounded(frame[n]) for n in near if frame[n].dtype.is_float())
+    columns = [pl.col(n).cast(dtypes[n], strict=False) for n in near]
+    far: list[pl.Series] = []
+    for name in names:
+        if name not in near and frame[name].dtype != dtypes[name]:
+            far.append(converted := _of_far(frame[name], dtypes[name]))
+            if frame[name].dtype.is_float():
+                values = frame[name].cast(pl.Float64)
+                rounded += int((_float(converted) != values.fill_nan(None)).sum())
+    return DecimalFrame(frame.with_columns(*columns, *far), rounded)
+
+
+def float_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """Return a frame with its Decimal columns as ``Float64``, null as NaN: what it was made of.
+
+    A value that was not rounded is the same float again, bit for bit but for the sign of a zero. Pure.
+    """
+    whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    names = [name for name, dtype in whole.schema.items() if isinstance(dtype, pl.Decimal)]
+    return whole.with_columns(_float(whole[name]).fill_null(float("nan")) for name in names)
+
+
+def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
+    """Return the largest absolute value of each column; of none 0."""
+    for name in names:
+        if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null:
+            raise DecimalRangeError(f"the column {name} is {frame[name].dtype}, which is no number")
+    sizes = frame.select(
+        pl.max_horizontal(
+            pl.col(name).cast(pl.Float64).max().abs(), pl.col(name).cast(pl.Float64).min().abs()
+        ).alias(name)
+        for name in names
+    )
+    # The largest of nothing but NaN is NaN: no value stands against a limit.
+    return {name: 0.0 if (s := sizes[name][0]) is None or s != s else float(s) for name in names}
+
+
+def _rounded(column: pl.Series) -> int:
+    """Return how many values of a column without large ones have more than eight decimals."""
+    values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    count = 0
+    # In numpy, for Polars divides by a number as by its reciprocal; in blocks, which stay in the cache.
+    for first in range(0, len(values), _BLOCK):
+        block = values[first : first + _BLOCK]
+        units = block * _UNITS
+        np.rint(units, out=units)
+        units /= _UNITS
+        count += int(np.count_nonzero((units != block) & (block == block)))
+    return count
+
+
+def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Return a column with large values as Decimal: the digits of their shortest text, all of them."""
+    if not column.dtype.is_float():
+        return column.cast(dtype)
+    values = column.cast(pl.Float64).fill_nan(None)
+    is_whole = (values == values.floor()) & (values.abs() < _WHOLE_LIMIT)
+    whole = values.cast(pl.Int64, strict=False).cast(dtype)
+    others = values.set(is_whole.fill_null(True), None)
+    if (others.abs() >= _WHOLE_LIMIT).any():
+        texts = pl.Series(
+            column.name,
+            [None if v is None else Decimal(repr(v)) for v in others.to_list()],
+            dtype=dtype,
+        )
+    else:
+        texts = others.cast(pl.String).cast(dtype, strict=False)
+    near = others.set((others.abs() >= _FAR).fill_null(False), None).cast(dtype, strict=False)
+    return whole.zip_with(is_whole.fill_null(False), near.fill_null(texts)).alias(column.name)
+
+
+def _float(column: pl.Series) -> pl.Series:
+    """Return a Decimal column as ``Float64``: the float nearest to each, nulls as they are."""
+    plain = column.cast(pl.Float64)
+    far = plain.abs() >= _FAR
+    if not far.any():
+        return plain
+    rows = far.arg_true()
+    texts = column.gather(rows).cast(pl.String).cast(pl.Float64)
+    return plain.scatter(rows, texts)

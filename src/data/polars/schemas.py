@@ -1,0 +1,92 @@
+"""The columns of a bundle's Parquet files, and the checks of frames against them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import polars as pl
+
+from ..errors import QueryError
+
+__all__ = [
+    "ADJUSTMENTS_SCHEMA", "DAILY_BARS_SCHEMA", "FIELDS", "MINUTE_BARS_SCHEMA", "PRICE", "PRICES",
+    "SCHEMA_VERSION", "WIDE_VOLUME", "get_schema_for_frequency", "time_column", "validate_schema",
+]  # fmt: skip
+
+Frequency = Literal["daily", "minute"]
+
+SCHEMA_VERSION = 1
+PRICE = pl.Decimal(18, 8)
+# The volumes of a day of some coins do not fit into 18 digits; then a whole bundle has these.
+WIDE_VOLUME = pl.Decimal(38, 8)
+PRICES = ("open", "high", "low", "close")
+FIELDS = (*PRICES, "volume")
+
+DAILY_BARS_SCHEMA: dict[str, pl.DataType] = {
+    "date": pl.Date(),
+    "sid": pl.Int64(),
+    **dict.fromkeys(FIELDS, PRICE),
+}
+MINUTE_BARS_SCHEMA: dict[str, pl.DataType] = {
+    "timestamp": pl.Datetime("us"),
+    "sid": pl.Int64(),
+    **dict.fromkeys(FIELDS, PRICE),
+}
+ADJUSTMENTS_SCHEMA: dict[str, pl.DataType] = {
+    "date": pl.Date(),
+    "sid": pl.Int64(),
+    "adjustment_type": pl.String(),
+    "split_ratio": PRICE,
+    "dividend_amount": PRICE,
+}
+_SCHEMAS = {"daily": DAILY_BARS_SCHEMA, "minute": MINUTE_BARS_SCHEMA}
+
+
+def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
+    """Return column to type of ``"daily"`` or ``"minute"`` bars, in their order.
+
+    ``date`` is the session's date, ``timestamp`` the bar's open in UTC, without a zone.
+
+    Raises:
+        QueryError: another frequency.
+    """
+    if frequency not in _SCHEMAS:
+        raise QueryError(f"no such frequency of a bundle: {frequency!r}", hint="daily or minute")
+    return dict(_SCHEMAS[frequency])
+
+
+def time_column(frequency: str) -> str:
+    """Return ``"date"`` or ``"timestamp"``; raises as :func:`get_schema_for_frequency`."""
+    return next(iter(get_schema_for_frequency(frequency)))
+
+
+def validate_schema(frame: pl.DataFrame | pl.LazyFrame, frequency: str) -> bool:
+    """Return True where a frame has all columns of a frequency with their types.
+
+    Further columns are allowed, and a volume of ``Decimal(38, 8)``.
+
+    Raises:
+        QueryError: a column is missing or has another type; the message lists each.
+    """
+    wanted = get_schema_for_frequency(frequency)
+    problems = list(_problems(frame.collect_schema(), wanted))
+    if problems:
+        raise QueryError(
+            f"no {frequency} bars of a bundle: {'; '.join(problems)}",
+            hint=f"columns are {', '.join(wanted)}",
+        )
+    return True
+
+
+def _problems(
+    schema: Mapping[str, pl.DataType], wanted: Mapping[str, pl.DataType]
+) -> Sequence[str]:
+    lacking = [f"{name} is missing" for name in wanted if name not in schema]
+    other = [
+        f"{name} is {schema[name]}, not {dtype}"
+        for name, dtype in wanted.items()
+        if name in schema and schema[name] != dtype
+        if not (name == "volume" and schema[name] == WIDE_VOLUME)
+    ]
+    return [*lacking, *other]
