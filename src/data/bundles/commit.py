@@ -1,0 +1,229 @@
+"""Changes of a bundle's files: several at one stroke, whatever kills the writer and wherever.
+
+New files are written and synced under ``.staging`` first. A journal, which appears at one stroke, then
+names them all with their places: from there on the change is decided, and whatever comes next, reader or
+writer, sees all of it. Only then are the files renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from ..disk.atomic import link_or_copy, write_atomically
+from ..disk.files import Disk, FileState
+from ..errors import BundleError, BundleNotFoundError, QueryError
+
+__all__ = ["METADATA", "QUARANTINE", "BundleFiles", "Commit", "checked_name"]
+
+T = TypeVar("T")
+
+METADATA = "metadata.parquet"
+QUARANTINE = "_quarantine"
+_STAGING, _JOURNAL, _LOCK = ".staging", "journal.json", ".lock"
+_LOCK_TIMEOUT_S = 30.0
+_TRIES = 20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a bundle, which is the name of its folder.
+
+    Raises:
+        QueryError: it is no text of letters, digits, ``.``, ``_`` and ``-``, such as a path or ``..``.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
+        raise QueryError(
+            f"no name of a bundle: {str(name)[:120]!r}",
+            hint="letters, digits, '.', '_' and '-', at most 100, not beginning with '.'",
+        )
+    return name
+
+
+class Commit:
+    """One change in the making. Used by one thread, inside :meth:`BundleFiles.writing`."""
+
+    def __init__(self, files: BundleFiles) -> None:
+        self._files = files
+        self._staged: dict[str, str | None] = {}
+
+    def put(self, place: str, data: bytes) -> None:
+        """Write the new content of a file, relative to the bundle with ``/``; nothing shows yet.
+
+        Raises:
+            StorageError: the disk refused it.
+        """
+        name = f"{len(self._staged)}.new"
+        self._staged[place] = name
+        self._files.stage(name, data)
+
+    def remove(self, place: str) -> None:
+        """Have a file removed."""
+        self._staged[place] = None
+
+    @property
+    def places(self) -> dict[str, str | None]:
+        """Place to the name of its new content below ``.staging``; None: it is removed."""
+        return self._staged
+
+
+class BundleFiles:
+    """The files of one bundle. Thread-safe, and shared by processes.
+
+    Args:
+        path: the folder of the bundle; nothing below it may lead out of it by a link.
+        disk: reads and writes; None: permissions by the umask.
+    """
+
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
+        self.path = path
+        self.disk = disk or Disk(root=path)
+        self._staging = path / _STAGING
+        self._journal = self._staging / _JOURNAL
+
+    # --- writing ---------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, *, make: bool = True) -> Iterator[Commit]:
+        """Hold the bundle against other writers; the commit is made where the block ends without error.
+
+        What a writer that died has left is finished, or dropped, first.
+
+        Args:
+            make: whether a folder that does not exist is made.
+
+        Raises:
+            LockTimeoutError: another writer held it for 30 s.
+            BundleNotFoundError: the folder does not exist and is not to be made.
+            StorageError: the disk refused it; before the journal stands nothing is changed, after it
+                the next reader or writer sees and finishes the change.
+        """
+        if not make and self.disk.stat(self.path) is None:
+            raise BundleNotFoundError(f"there is no bundle {self.path.name} in {self.path.parent}")
+        self.disk.make_folders(self._staging)
+        with self.disk.lock(self.path / _LOCK, _LOCK_TIMEOUT_S):
+            self._finish()
+            commit = Commit(self)
+            try:
+                yield commit
+                if commit.places:
+                    self._decide(commit.places)
+            except BaseException:
+                if self.disk.stat(self._journal) is None:
+                    self._sweep()
+                raise
+            self._finish()
+
+    def stage(self, name: str, data: bytes) -> None:
+        """Write one file below ``.staging``, durably; for :class:`Commit` alone."""
+        handle = self.disk.create(self._staging / name)
+        try:
+            self.disk.write(handle, data, 0)
+            self.disk.sync(handle)
+        finally:
+            self.disk.close(handle)
+
+    def _decide(self, places: dict[str, str | None]) -> None:
+        for place, name in places.items():
+            if name is not None:
+                self.disk.make_folders((self.path / place).parent)
+        # One sync of the folder makes the names of all staged files durable, and the journal's.
+        self.disk.sync_folder(self._staging)
+        write_atomically(self.disk, self._journal, json.dumps(places).encode())
+
+    def _finish(self) -> None:
+        """Bring the files of a decided change to their places, and drop what never was decided."""
+        folders: set[Path] = set()
+        for place, name in self.pending().items():
+            target = self.path / place
+            if name is None:
+                self.disk.remove(target)
+            elif self.disk.stat(self._staging / name) is not None:
+                # A rename out of another folder may be seen in one of the two alone after a power loss.
+                beside = target.with_name(f".{target.name}.tmp")
+                link_or_copy(self.disk, self._staging / name, beside)
+                self.disk.replace(beside, target)
+                self.disk.remove(beside)  # two names of one file: then renaming does nothing
+            folders.add(target.parent)
+        for folder in folders:
+            if self.disk.stat(folder) is not None:
+                self.disk.sync_folder(folder)
+        if folders:
+            self.disk.remove(self._journal)
+            self.disk.sync_folder(self._staging)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for name in self.disk.list(self._staging):
+            if name != _JOURNAL:
+                self.disk.remove(self._staging / name)
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def pending(self) -> dict[str, str | None]:
+        """Return the places of a change that is decided and not finished; most often none.
+
+        Raises:
+            BundleError: the journal cannot be understood.
+        """
+        data = self.disk.read_if_exists(self._journal)
+        if data is None:
+            return {}
+        try:
+            places: dict[str, str | None] = json.loads(data)
+            if not all(_is_inside(place) for place in places):
+                raise ValueError("a place outside of the bundle")
+        except (ValueError, AttributeError, TypeError) as exc:
+            raise BundleError(
+                f"bundle {self.path.name}: {_STAGING}/{_JOURNAL} is no journal: {exc}",
+                hint="remove the folder .staging; the last change is lost then",
+            ) from exc
+        return places
+
+    def read_whole(self, read: Callable[[Callable[[str], Path], dict[str, str | None]], T]) -> T:
+        """Return what ``read`` makes of the files at one moment: all before a change, or all after it.
+
+        Args:
+            read: is called with what gives the path of a place, and with the places of a decided
+                change; again where the bundle changed meanwhile.
+
+        Raises:
+            BundleError: the bundle was changed during each of twenty tries.
+        """
+        failed: Exception | None = None
+        for attempt in range(_TRIES):
+            before, pending = self._moment(), self.pending()
+
+            def path_of(place: str, pending: dict[str, str | None] = pending) -> Path:
+                staged = pending.get(place)
+                if staged is not None and self.disk.stat(self._staging / staged) is not None:
+                    return self._staging / staged
+                return self.path / place
+
+            try:
+                result = read(path_of, pending)
+            except Exception as exc:
+                # A file may get its place between the look at its name and its opening.
+                if attempt >= 2 and self._moment() == before:
+                    raise
+                failed = exc
+                continue
+            if self._moment() == before:
+                return result
+        raise BundleError(
+            f"bundle {self.path.name} was rewritten during each of {_TRIES} tries to read it",
+            hint="read it when its writer is done",
+        ) from failed
+
+    def _moment(self) -> tuple[FileState | None, ...]:
+        """Return what differs before and after each change."""
+        return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
+
+
+def _is_inside(place: str) -> bool:
+    parts = PurePosixPath(place).parts
+    return bool(parts) and ".." not in parts and not PurePosixPath(place).is_absolute()

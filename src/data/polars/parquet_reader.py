@@ -1,0 +1,360 @@
+"""What the readers of daily and of minute bars share: files by the range, rows at one moment."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import pandas as pd
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from ..bundles.commit import BundleFiles
+from ..bundles.records import origin_of
+from ..disk.files import Disk, FileState
+from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
+from .parquet_writer import damaged
+from .partitions import FOLDERS, partitions
+from .schemas import FIELDS, Frequency, get_schema_for_frequency, time_column
+
+__all__ = ["ParquetReader"]
+
+T = TypeVar("T")
+
+_KEPT = 256
+_Pending = dict[str, str | None]
+_PathOf = Callable[[str], Path]
+
+
+class ParquetReader:
+    """Reads the bars of one frequency of a bundle. Thread-safe; writes nothing.
+
+    Which files are opened is told by the range alone: those of other months (days, of minutes) are not
+    looked at, whatever they hold. A change by another process is seen whole or not at all.
+    """
+
+    frequency: Frequency
+
+    def __init__(
+        self,
+        parquet_dir: str | PathLike[str],
+        enable_cache: bool = True,
+        *,
+        disk: Disk | None = None,
+    ) -> None:
+        path = Path(parquet_dir).absolute()
+        self.parquet_dir = str(parquet_dir)
+        root = path.parent if path.name == FOLDERS[self.frequency] else path
+        self._files = BundleFiles(root, disk)
+        self._time = time_column(self.frequency)
+        self._cache: OrderedDict[Any, pl.DataFrame] | None = OrderedDict() if enable_cache else None
+        self._lock = Lock()
+
+    # --- frames ----------------------------------------------------------------------------
+
+    def load_raw_arrays(
+        self,
+        sids: Sequence[int],
+        fields: Sequence[str],
+        start_date: Any,
+        end_date: Any,
+    ) -> pl.LazyFrame:
+        """Return bars as a lazy frame: time, ``sid`` and the fields, sorted by sid and time.
+
+        The files are read when it is collected, with the columns and the filter of the query alone. A
+        field that older files lack is null there; a sid without bars has no rows.
+
+        Args:
+            sids: numbers of the series; empty: none.
+            fields: ``open high low close volume`` (Decimal), or further columns of the files.
+            start_date, end_date: inclusive; a date, or what pandas takes as one; of minutes an instant,
+                naive meaning UTC, a date the whole UTC day. None: no bound.
+
+        Raises:
+            QueryError: a sid that is no number, an unknown field, a range that is none.
+            BundleNotFoundError: the bundle has no files of this frequency.
+            BundleError: at collection: a file is damaged.
+            FormatVersionError: a newer version of this library wrote a file.
+        """
+        numbers, low, high = (
+            _sids(sids),
+            self._bound(start_date),
+            self._bound(end_date, is_last=True),
+        )
+        if low is not None and high is not None and low > high:
+            raise BadRangeError(f"the range ends before it begins: {start_date} to {end_date}")
+        names = list(dict.fromkeys(fields))
+        schema = self._files.read_whole(lambda p, q: self._schema(p, q, names, low, high))
+
+        def rows(
+            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
+        ) -> Iterator[pl.DataFrame]:
+            """Yield the rows at the moment of the collection."""
+
+            def read(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
+                frame = self._scan(path_of, pending, names, low, high)
+                if frame is None:
+                    return pl.DataFrame(schema=schema)
+                frame = frame.filter(self._within(numbers, low, high)).sort("sid", self._time)
+                frame = frame.cast(dict(schema))
+                frame = frame if predicate is None else frame.filter(predicate)
+                frame = frame if columns is None else frame.select(columns)
+                return (frame if n_rows is None else frame.head(n_rows)).collect()
+
+            def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
+                places = self._places(low and _day(low), high and _day(high), pending)
+                return self._checked(lambda: read(path_of, pending), path_of, places)
+
+            yield self._files.read_whole(checked)
+
+        return register_io_source(rows, schema=schema)
+
+    def _load(
+        self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
+    ) -> pl.DataFrame:
+        return self.load_raw_arrays(
+            sids, FIELDS if fields is None else fields, start, end
+        ).collect()
+
+    # --- single values ---------------------------------------------------------------------
+
+    def get_value(self, sid: int, dt: Any, field: str) -> Decimal | None:
+        """Return one value; None where there is no bar, or none of that field.
+
+        Args:
+            sid: number of the series.
+            dt: the day, or the open of the bar of minutes; naive means UTC.
+            field: as for :meth:`load_raw_arrays`.
+
+        Raises:
+            QueryError, BundleError: as there.
+        """
+        (number,) = _sids([sid])
+        at = self._bound(dt)
+        if at is None:
+            raise BadRangeError("a value is of a time, not of None")
+        row = self._of_sid(number, at, at).filter(pl.col(self._time) == at)
+        if field not in FIELDS and field not in row.columns:
+            raise self._no_field(field)
+        return row[field][0] if len(row) and field in row.columns else None
+
+    def load_spot_value(
+        self, sids: Sequence[int], target_date: Any, field: str = "close"
+    ) -> pl.DataFrame:
+        """Return ``sid`` and the field at one time; sids without a bar then are not in it."""
+        at = self._bound(target_date)
+        frame = self.load_raw_arrays(sids, [field], at, at).collect()
+        return frame.select("sid", field)
+
+    def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
+        """Return the newest bar at or before ``dt`` in which the series traded; None where there is none.
+
+        A bar without a close, or whose volume is 0, is no trade.
+
+        Args:
+            asset_sid: number of the series.
+            dt: a day or an instant, included.
+
+        Returns:
+            Naive UTC: midnight of the day, or the bar's open.
+        """
+        (number,) = _sids([asset_sid])
+        high = self._bound(dt, is_last=True)
+        return self._nearest(number, high, (pl.col("volume").is_null() | (pl.col("volume") > 0)))
+
+    def _nearest(
+        self, sid: int, high: date | datetime | None, traded: pl.Expr, *, is_first: bool = False
+    ) -> pd.Timestamp | None:
+        """Return the last bar up to a bound, or the first, looking at one file after the other."""
+        last = None if high is None else _day(high)
+        places = self._files.read_whole(lambda _, pending: self._places(None, last, pending))
+        for place in places if is_first else reversed(places):
+            rows = self._of_place(place, sid)
+            rows = rows.filter(pl.col("close").is_not_null() & traded)
+            rows = rows if high is None else rows.filter(pl.col(self._time) <= high)
+            if len(rows):
+                return pd.Timestamp(rows[self._time].min() if is_first else rows[self._time].max())
+        return None
+
+    def clear_cache(self) -> None:
+        """Forget the rows that single values are read from; nothing but time is lost."""
+        with self._lock:
+            if self._cache is not None:
+                self._cache.clear()
+
+    # --- files -----------------------------------------------------------------------------
+
+    def _places(self, first: date | None, last: date | None, pending: _Pending) -> list[str]:
+        root = str(self._files.path)
+        return partitions(self._files.disk, root, self.frequency, first, last, pending.items())
+
+    def _scan(
+        self,
+        path_of: _PathOf,
+        pending: _Pending,
+        fields: Sequence[str],
+        low: date | datetime | None,
+        high: date | datetime | None,
+    ) -> pl.LazyFrame | None:
+        places = self._places(low and _day(low), high and _day(high), pending)
+        if not places:
+            return None
+        paths = [path_of(place) for place in places]
+        for path in {paths[0], paths[-1]}:
+            self._check_version(path)
+        columns = [self._time, "sid", *fields]
+        if set(fields) <= {*FIELDS}:
+            # All files of a bundle have one schema for these; others may have more columns.
+            schema = pl.read_parquet_schema(paths[0])
+            known = {name: dtype for name, dtype in schema.items() if name in columns}
+            return pl.scan_parquet(
+                paths, schema=known, extra_columns="ignore", missing_columns="insert", glob=False
+            ).select(columns)
+        scans = [pl.scan_parquet(path, glob=False) for path in paths]
+        some = [scan.select(n for n in columns if n in scan.collect_schema()) for scan in scans]
+        return pl.concat(some, how="diagonal_relaxed")
+
+    def _schema(
+        self,
+        path_of: _PathOf,
+        pending: _Pending,
+        fields: Sequence[str],
+        low: date | datetime | None,
+        high: date | datetime | None,
+    ) -> dict[str, pl.DataType]:
+        """Return the columns of an answer, by the files of the range alone."""
+        wanted = get_schema_for_frequency(self.frequency)
+        places = self._places(low and _day(low), high and _day(high), pending)
+        if not places and not self._places(None, None, pending):
+            raise BundleNotFoundError(
+                f"{self._files.path} has no {FOLDERS[self.frequency]}",
+                hint="`onetape bundle list` shows the bundles and what they hold",
+            )
+        schema = {name: wanted[name] for name in (self._time, "sid")}
+        lacking = list(fields)
+        for place in places:
+            found = self._checked(partial(pl.read_parquet_schema, path_of(place)), path_of, [place])
+            schema.update((name, found[name]) for name in lacking if name in found)
+            lacking = [name for name in lacking if name not in found]
+            if not lacking:
+                break
+        for name in lacking:
+            if name not in wanted and places:
+                raise self._no_field(name)
+            schema[name] = wanted.get(name, pl.Null())
+        return {name: schema[name] for name in (self._time, "sid", *fields)}
+
+    def _checked(self, read: Callable[[], T], path_of: _PathOf, places: Sequence[str]) -> T:
+        """Return what ``read`` gives; damage is a typed error that names the file."""
+        try:
+            return read()
+        except DataError:
+            raise
+        except (pl.exceptions.PolarsError, OSError) as exc:
+            for place in places:
+                try:
+                    pl.read_parquet(path_of(place))
+                except (pl.exceptions.PolarsError, OSError) as cause:
+                    raise damaged(f"{self._files.path.name}/{place}", cause) from exc
+            raise damaged(f"{self._files.path.name}/{FOLDERS[self.frequency]}", exc) from exc
+
+    def _check_version(self, path: Path) -> None:
+        origin_of(pl.read_parquet_metadata(path), f"{self._files.path.name}/{path.parent.name}")
+
+    def _of_sid(self, sid: int, first: date | datetime, last: date | datetime) -> pl.DataFrame:
+        places = self._files.read_whole(
+            lambda _, pending: self._places(_day(first), _day(last), pending)
+        )
+        rows = [self._of_place(place, sid) for place in places]
+        return (
+            pl.concat(rows, how="diagonal_relaxed")
+            if rows
+            else pl.DataFrame(schema=get_schema_for_frequency(self.frequency))
+        )
+
+    def _of_place(self, place: str, sid: int) -> pl.DataFrame:
+        """Return all rows of a series in one file; kept for as long as the file stays what it is."""
+
+        def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
+            path = path_of(place)
+            state: FileState | None = self._files.disk.stat(path)
+            key = place, state, sid
+            if self._cache is not None:
+                with self._lock:
+                    if (kept := self._cache.get(key)) is not None:
+                        self._cache.move_to_end(key)
+                        return kept
+            data = self._files.disk.read(path)
+            origin_of(pl.read_parquet_metadata(io.BytesIO(data)), place)
+            rows = pl.scan_parquet(io.BytesIO(data)).filter(pl.col("sid") == sid).collect()
+            if self._cache is not None:
+                with self._lock:
+                    self._cache[key] = rows
+                    while len(self._cache) > _KEPT:
+                        self._cache.popitem(last=False)
+            return rows
+
+        frame: pl.DataFrame = self._files.read_whole(
+            lambda p, q: self._checked(lambda: read(p, q), p, [place])
+        )
+        return frame
+
+    # --- arguments -------------------------------------------------------------------------
+
+    def _within(
+        self, sids: Sequence[int], low: date | datetime | None, high: date | datetime | None
+    ) -> pl.Expr:
+        time = pl.col(self._time)
+        chosen = pl.col("sid").is_in(list(sids))
+        chosen = chosen if low is None else chosen & (time >= low)
+        return chosen if high is None else chosen & (time <= high)
+
+    def _bound(self, value: Any, *, is_last: bool = False) -> date | datetime | None:
+        """Return a bound with the type of the time column."""
+        if value is None:
+            return None
+        try:
+            stamp = pd.Timestamp(value)
+        except (ValueError, TypeError, OverflowError) as exc:
+            raise BadRangeError(f"no time: {value!r}") from exc
+        if pd.isna(stamp):
+            raise BadRangeError("no time: NaT")
+        if stamp.tzinfo is not None:
+            stamp = stamp.tz_convert("UTC").tz_localize(None)
+        if self.frequency == "daily":
+            return stamp.date()
+        is_day = (isinstance(value, date) and not isinstance(value, datetime)) or (
+            isinstance(value, str) and len(value.strip()) == 10
+        )
+        if is_last and is_day:
+            stamp += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
+        return stamp.floor("us").to_pydatetime(warn=False)
+
+    def _no_field(self, field: str) -> QueryError:
+        return QueryError(
+            f"the bundle {self._files.path.name} has no field {field!r}",
+            hint=f"{', '.join(FIELDS)}, and what else was written",
+        )
+
+
+def _day(value: date | datetime) -> date:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _sids(sids: Sequence[int]) -> list[int]:
+    """Return numbers of series as plain ints."""
+    numbers = list(sids)
+    for sid in numbers:
+        if isinstance(sid, bool) or not hasattr(sid, "__index__"):
+            raise QueryError(
+                f"no number of a series: {sid!r}", hint="an integer, as in the column sid"
+            )
+    return [int(sid) for sid in numbers]

@@ -1,0 +1,449 @@
+"""The writer of a bundle's Parquet files: rows go to the partition of their own stamp, and are merged."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from ..bundles.commit import METADATA, BundleFiles, Commit
+from ..bundles.records import (
+    FileRecord,
+    Origin,
+    Records,
+    SymbolSource,
+    file_metadata,
+    measured,
+    new_dataset_id,
+    origin_of,
+)
+from ..clock import Clock, SystemClock
+from ..disk.files import Disk
+from ..errors import BundleError, QueryError
+from .decimals import decimal_frame
+from .partitions import partition_of, partitions
+from .schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
+
+__all__ = ["ParquetWriter", "Written"]
+
+_DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
+
+
+class Written(NamedTuple):
+    """What one change did.
+
+    Attributes:
+        places: of the partitions that were written, relative to the bundle.
+        rounded: values with more than eight decimals.
+        widened: whether volumes became ``Decimal(38, 8)`` by it.
+    """
+
+    places: tuple[str, ...]
+    rounded: int
+    widened: bool
+
+
+class ParquetWriter:
+    """Writes bars into a bundle. Thread-safe, and several processes may write the same bundle.
+
+    Args:
+        bundle_path: the folder of the bundle; it is made by the first write.
+        enable_metadata_catalog: whether ``metadata.db`` is written beside ``metadata.parquet``.
+        disk: writes; None: permissions by the umask.
+        clock: dates the changes; None is the system's.
+    """
+
+    def __init__(
+        self,
+        bundle_path: str | PathLike[str],
+        enable_metadata_catalog: bool = True,
+        *,
+        disk: Disk | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.bundle_path = Path(bundle_path).absolute()
+        self._files = BundleFiles(self.bundle_path, disk)
+        self._with_database, self._clock = enable_metadata_catalog, clock or SystemClock()
+
+    def write(self, df: pl.DataFrame | pl.LazyFrame, resolution: str) -> Path:
+        """Write bars and return the folder that they went to.
+
+        Args:
+            df: ``date`` (daily) or ``timestamp`` (naive UTC or aware), ``sid`` or ``symbol``, and
+                ``open high low close volume`` as numbers or Decimals; further columns are kept. Rows in
+                any order; those with a stamp and sid that stand already replace them.
+            resolution: ``daily`` or ``minute``, or a timeframe such as ``1d``, ``1m``, ``5m``. A bundle
+                holds one timeframe of each.
+
+        Raises:
+            QueryError: no rows, a missing column, a stamp or sid that is null, two different rows of one
+                stamp and sid, or bars of another timeframe than those in the bundle.
+            DecimalRangeError: a value does not fit.
+            BundleError, StorageError, LockTimeoutError: the bundle is as it was.
+        """
+        frequency, timeframe = _frequency_of(resolution)
+        self._write([df], frequency, timeframe)
+        return self.bundle_path / f"{frequency}_bars"
+
+    def write_daily_bars(
+        self,
+        df: pl.DataFrame | pl.LazyFrame,
+        compression: str = "zstd",
+        dataset_id: str | None = None,
+        source_metadata: Mapping[str, Any] | None = None,
+        bundle_name: str | None = None,
+    ) -> Path:
+        """Write bars of days as :meth:`write` does; errors as there.
+
+        Args:
+            df: the bars.
+            compression: ``zstd``, the one that bundles are written with.
+            dataset_id: of ``metadata.db``; None: one made from the path of the bundle.
+            source_metadata: what else is known of the source; ``source_type`` names it.
+            bundle_name: the name in the files; None: that of the folder.
+        """
+        self._check_compression(compression)
+        self._write([df], "daily", "1d", dataset_id, source_metadata, bundle_name)
+        return self.bundle_path / "daily_bars"
+
+    def write_minute_bars(
+        self,
+        df: pl.DataFrame | pl.LazyFrame,
+        compression: str = "zstd",
+        dataset_id: str | None = None,
+        source_metadata: Mapping[str, Any] | None = None,
+        bundle_name: str | None = None,
+    ) -> Path:
+        """Write bars of minutes; arguments and errors as of :meth:`write_daily_bars`."""
+        self._check_compression(compression)
+        self._write([df], "minute", "1m", dataset_id, source_metadata, bundle_name)
+        return self.bundle_path / "minute_bars"
+
+    def write_batch(
+        self, frames: Iterable[pl.DataFrame | pl.LazyFrame], resolution: str = "daily"
+    ) -> Path:
+        """Write several frames as one change; of two rows of one stamp and sid the later frame's stands.
+
+        Raises:
+            as :meth:`write`; then none of them is written.
+        """
+        frequency, timeframe = _frequency_of(resolution)
+        self._write(list(frames), frequency, timeframe)
+        return self.bundle_path / f"{frequency}_bars"
+
+    def get_compression_stats(self) -> dict[str, Any]:
+        """Return ``file_count``, ``row_count``, ``size_bytes``, ``uncompressed_bytes`` and a ratio.
+
+        ``compression_ratio`` is the bytes of the files through the uncompressed ones: 16 a value of
+        Decimal and 8 of the others, as Polars keeps them in memory.
+        """
+        records = self._records()
+        rows = sum(r.row_count for r in records.files.values())
+        size = sum(r.size_bytes for r in records.files.values())
+        plain = rows * (2 * 8 + len(FIELDS) * 16)
+        return {
+            "file_count": len(records.files),
+            "row_count": rows,
+            "size_bytes": size,
+            "uncompressed_bytes": plain,
+            "compression_ratio": size / plain if plain else 0.0,
+        }
+
+    # --- the change ------------------------------------------------------------------------
+
+    def _write(
+        self,
+        frames: Sequence[pl.DataFrame | pl.LazyFrame],
+        frequency: Frequency,
+        timeframe: str,
+        dataset_id: str | None = None,
+        source: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Written:
+        taken = [_taken(frame, frequency) for frame in frames]
+        if not sum(map(len, taken)):
+            raise QueryError(
+                f"there are no rows to write into bundle {self.bundle_path.name}",
+                hint="a bundle holds bars; nothing was changed",
+            )
+        with self._files.writing() as commit:
+            records = self._records()
+            has = records.origin.resolutions.get(frequency, timeframe)
+            if has != timeframe:
+                raise QueryError(
+                    f"the {frequency} files of bundle {self.bundle_path.name} have {has} bars, "
+                    f"not {timeframe}",
+                    hint="write them into a bundle of their own",
+                )
+            told = dict(source or {})
+            origin = replace(
+                records.origin,
+                bundle_name=name or records.origin.bundle_name,
+                source_type=str(told.pop("source_type", records.origin.source_type)),
+                source={**records.origin.source, **told},
+                dataset_id=dataset_id or records.origin.dataset_id,
+                resolutions={**records.origin.resolutions, frequency: timeframe},
+            )
+            origin, rows = _numbered(origin, taken)
+            return self.replace_rows(commit, replace(records, origin=origin), frequency, rows)
+
+    def replace_rows(
+        self,
+        commit: Commit,
+        records: Records,
+        frequency: Frequency,
+        rows: pl.DataFrame,
+        *,
+        anew: Collection[str] = (),
+        drop: Collection[int] = (),
+    ) -> Written:
+        """Merge checked rows into their partitions as part of a change; partitions that stay equal stay.
+
+        Args:
+            commit: the change.
+            records: of the bundle before, with the origin that it has afterwards.
+            frequency: of the rows.
+            rows: time, sid, fields and what else there is.
+            anew: places that are written without a look at what they hold.
+            drop: sids whose earlier rows go, in all partitions.
+        """
+        was_wide, now = records.origin.wide_volume, self._clock.now_ms()
+        converted, rounded = decimal_frame(rows, wide_volume=was_wide)
+        is_wide = was_wide or converted["volume"].dtype == WIDE_VOLUME
+        origin = replace(
+            records.origin,
+            wide_volume=is_wide,
+            commit=records.origin.commit + 1,
+            ingested_at=now,
+            created_at=records.origin.created_at or now,
+        )
+        by_place = _by_place(converted, frequency)
+        touched = {*by_place, *anew}
+        if drop:
+            touched.update(self._places(frequency))
+        if is_wide != was_wide:  # one bundle, one schema
+            touched.update(self._places("daily"), self._places("minute"))
+        changed: list[FileRecord] = []
+        removed: list[str] = []
+        for place in sorted(touched):
+            old = None if place in anew else self._read(place)
+            kept = old if old is None or not drop else old.filter(~pl.col("sid").is_in(list(drop)))
+            merged = _merged(kept, by_place.get(place))
+            if merged is None or merged.is_empty():
+                commit.remove(place)
+                removed.append(place)
+                continue
+            merged = decimal_frame(merged, wide_volume=is_wide).frame
+            if old is not None and merged.schema == old.schema and merged.equals(old):
+                continue
+            data = _parquet(merged, origin)
+            commit.put(place, data)
+            changed.append(measured(place, data, merged))
+        fresh = replace(records, origin=origin).with_files(changed, removed)
+        fresh.put(commit, self._files, with_database=self._with_database)
+        places = (*(record.place for record in changed), *removed)
+        return Written(places, rounded, is_wide != was_wide)
+
+    def _places(self, frequency: str) -> list[str]:
+        return partitions(self._files.disk, str(self.bundle_path), frequency)
+
+    def _records(self) -> Records:
+        """Return what is recorded of the bundle; made from its files where that is gone."""
+        found = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
+        return found or rebuilt(self._files)
+
+    def _read(self, place: str) -> pl.DataFrame | None:
+        """Return the rows of a partition; None where there is none."""
+        data = self._files.disk.read_if_exists(self.bundle_path / place)
+        return None if data is None else parsed(data, f"{self.bundle_path.name}/{place}")
+
+    @staticmethod
+    def _check_compression(compression: str) -> None:
+        if compression != "zstd":
+            raise QueryError(f"bundles are not written with {compression!r}", hint="zstd, level 3")
+
+
+def rebuilt(files: BundleFiles) -> Records:
+    """Return the records of a bundle from its partitions alone: the newest origin, each file measured.
+
+    Raises:
+        BundleError: a partition is damaged.
+        FormatVersionError: a newer version of this library wrote one.
+    """
+    origin = Origin(files.path.name, dataset_id=new_dataset_id(files.path))
+    symbols: dict[str, tuple[int, SymbolSource]] = {}
+    measures = []
+    for frequency in ("daily", "minute"):
+        for place in partitions(files.disk, str(files.path), frequency):
+            data = files.disk.read(files.path / place)
+            name = f"{files.path.name}/{place}"
+            frame = parsed(data, name)
+            measures.append(measured(place, data, frame))
+            wide = frame.schema.get("volume") == WIDE_VOLUME
+            told = origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
+            if told is not None and told.commit > origin.commit:
+                origin = told
+            if told is not None:
+                for symbol, source in told.symbols.items():
+                    if symbols.get(symbol, (0, source))[0] <= told.commit:
+                        symbols[symbol] = told.commit, source
+            origin = replace(origin, wide_volume=origin.wide_volume or wide)
+    newest = {symbol: source for symbol, (_, source) in symbols.items()}
+    return Records(replace(origin, symbols=newest), {}).with_files(measures)
+
+
+def parsed(data: bytes, name: str) -> pl.DataFrame:
+    """Return the rows of a partition's bytes.
+
+    Raises:
+        BundleError: they are no Parquet file, or one of other columns.
+        FormatVersionError: a newer version of this library wrote them.
+    """
+    try:
+        origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
+        frame = pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, OSError, ValueError) as exc:
+        raise damaged(name, exc) from exc
+    if not {"sid", *FIELDS} <= set(frame.columns):
+        raise damaged(name, ValueError("its columns are not those of bars"))
+    return frame
+
+
+def damaged(name: str, exc: BaseException) -> BundleError:
+    """Return the error of a file that cannot be read."""
+    return BundleError(
+        f"{name} is damaged: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",
+        hint=f"`onetape bundle refresh {name.split('/')[0]}` makes it again, or sets it aside",
+    )
+
+
+def _parquet(frame: pl.DataFrame, origin: Origin) -> bytes:
+    buffer = io.BytesIO()
+    metadata = file_metadata(origin)
+    frame.write_parquet(buffer, compression="zstd", compression_level=3, metadata=metadata)
+    return buffer.getvalue()
+
+
+# --- rows, before any file is touched ----------------------------------------------------------
+
+
+def _frequency_of(resolution: str) -> tuple[Frequency, str]:
+    """Return the kind of files and the timeframe of a resolution."""
+    if resolution in ("minute", "daily"):
+        return ("daily", "1d") if resolution == "daily" else ("minute", "1m")
+    from ..model.timeframe import Timeframe
+
+    label = str(Timeframe.parse(resolution))
+    return ("daily" if label in _DAILY else "minute"), label
+
+
+def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
+    """Return checked rows: the time column, ``sid`` or ``symbol``, the fields, what else there is."""
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, pl.DataFrame):
+        raise QueryError(f"bars are written from a Polars frame, not {type(frame).__name__}")
+    time = time_column(frequency)
+    if time == "date" and "date" not in frame.columns and "timestamp" in frame.columns:
+        frame = frame.rename({"timestamp": "date"})
+    key = "sid" if "sid" in frame.columns else "symbol"
+    column, number = _time(frame, frequency), _number(frame, key)
+    if lacking := [name for name in FIELDS if name not in frame.columns]:
+        raise _lacking(frequency, lacking)
+    others = [n for n in frame.columns if n not in (time, key, *FIELDS)]
+    taken = frame.select(column, number, *FIELDS, *others)
+    nulls = sum(taken.select(time, key).null_count().row(0))
+    if nulls:
+        raise QueryError(f"{nulls} rows have no {time} or no {key}; nothing was written")
+    unique = taken.unique()  # of several equal rows one stands
+    if len(doubled := unique.filter(unique.select(time, key).is_duplicated())):
+        row = doubled.row(0)
+        raise QueryError(
+            f"there are two different rows of {key} {row[1]} at {row[0]}; nothing was written",
+            hint="keep one of them",
+        )
+    return unique
+
+
+def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
+    """Return the column of stamps with the type that it has in files; aware ones in UTC."""
+    name = time_column(frequency)
+    if name not in frame.columns:
+        raise _lacking(frequency, [name])
+    dtype, column = frame.schema[name], pl.col(name)
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    elif not isinstance(dtype, pl.Datetime | pl.Date):
+        raise QueryError(f"the column {name} is {dtype}, which is no time")
+    return column.cast(get_schema_for_frequency(frequency)[name])
+
+
+def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
+    """Return the column that tells the series apart: numbers, or texts that get numbers."""
+    if key not in frame.columns:
+        raise _lacking("daily", ["sid (or symbol)"])
+    dtype = frame.schema[key]
+    if not (dtype.is_integer() if key == "sid" else dtype == pl.String):
+        raise QueryError(
+            f"the column {key} is {dtype}, not {'Int64' if key == 'sid' else 'String'}"
+        )
+    return pl.col(key).cast(pl.Int64) if key == "sid" else pl.col(key)
+
+
+def _lacking(frequency: Frequency, names: Sequence[str]) -> QueryError:
+    return QueryError(
+        f"columns are missing: {', '.join(names)}",
+        hint=f"columns are {', '.join(get_schema_for_frequency(frequency))}",
+    )
+
+
+def _numbered(origin: Origin, frames: Sequence[pl.DataFrame]) -> tuple[Origin, pl.DataFrame]:
+    """Return the rows with numbers for their symbols, the later frame's where several have one."""
+    symbols = dict(origin.symbols)
+    numbered = []
+    for frame in frames:
+        if "symbol" in frame.columns and frame.columns[1] == "symbol":
+            next_sid = 1 + max((s.sid for s in symbols.values()), default=0)
+            for symbol in frame["symbol"].unique().sort().to_list():
+                if symbol not in symbols:
+                    symbols[symbol] = SymbolSource(next_sid)
+                    next_sid += 1
+            sids = {symbol: source.sid for symbol, source in symbols.items()}
+            sid = pl.col("symbol").replace_strict(sids, return_dtype=pl.Int64).alias("sid")
+            frame = frame.select(frame.columns[0], sid, *frame.columns[2:])
+        numbered.append(frame)
+    whole = pl.concat(numbered, how="diagonal_relaxed")
+    time = whole.columns[0]
+    whole = whole.unique(subset=[time, "sid"], keep="last", maintain_order=True)
+    return replace(origin, symbols=symbols), whole
+
+
+def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFrame]:
+    """Return the rows of each partition: that of their own stamp."""
+    if rows.is_empty():
+        return {}
+    time = rows.columns[0]
+    day = pl.col(time).cast(pl.Date)
+    bucket = day.dt.truncate("1mo") if frequency == "daily" else day
+    parts = rows.with_columns(bucket.alias("__day")).partition_by(
+        "__day", as_dict=True, include_key=False
+    )
+    return {partition_of(frequency, key[0]): part for key, part in parts.items()}
+
+
+def _merged(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Return both, sorted by sid and time; where both have a row the new one stands."""
+    parts = [part for part in (old, new) if part is not None]
+    if not parts:
+        return None
+    key = [parts[0].columns[0], "sid"]
+    whole = parts[0]
+    if len(parts) > 1:
+        whole = pl.concat(parts, how="diagonal_relaxed")
+        whole = whole.unique(subset=key, keep="last", maintain_order=True)
+    return whole.sort("sid", key[0])

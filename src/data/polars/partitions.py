@@ -1,0 +1,102 @@
+"""Where the bars of a day lie in a bundle, and which files a range needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+from ..disk.files import Disk
+from .schemas import Frequency, get_schema_for_frequency
+
+__all__ = ["FOLDERS", "frequency_of", "partition_of", "partitions"]
+
+FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
+_DATA = "data.parquet"
+_PLACE = re.compile(
+    r"(?P<folder>daily_bars|minute_bars)/year=(?P<year>\d{4})/month=(?P<month>\d\d)(/day=(?P<day>\d\d))?"
+    r"/data\.parquet"
+)
+_Key = tuple[int, ...]
+
+
+def partition_of(frequency: str, day: date) -> str:
+    """Return the place of a day's bars, relative to the bundle, with ``/``."""
+    place = f"{FOLDERS[frequency]}/year={day.year:04}/month={day.month:02}"
+    return f"{place}/day={day.day:02}/{_DATA}" if frequency == "minute" else f"{place}/{_DATA}"
+
+
+def frequency_of(place: str) -> Frequency | None:
+    """Return whether a place is one of daily or of minute bars; None where it is no partition."""
+    match = _PLACE.fullmatch(place)
+    if match is None or (match["folder"] == "minute_bars") != (match["day"] is not None):
+        return None
+    return "minute" if match["day"] else "daily"
+
+
+def partitions(
+    disk: Disk,
+    root: str,
+    frequency: str,
+    first: date | None = None,
+    last: date | None = None,
+    pending: Iterable[tuple[str, str | None]] = (),
+) -> list[str]:
+    """Return the places of the partitions that a range needs, ascending; no file is opened.
+
+    Args:
+        disk, root: the folder of the bundle.
+        frequency: ``daily`` or ``minute``.
+        first, last: days, both included; None: no bound.
+        pending: places of a change that is decided and not finished, and their staged names.
+    """
+    get_schema_for_frequency(frequency)
+    depth = 3 if frequency == "minute" else 2
+    low = _key(first, depth) if first else (0,)
+    high = _key(last, depth) if last else (9999, 99, 99)
+    found = _walk(disk, f"{root}/{FOLDERS[frequency]}", (), depth, low, high)
+    places = {_place(frequency, key) for key in found}
+    for place, staged in pending:
+        if frequency_of(place) == frequency and low <= partition_key(place) <= high:
+            (places.discard if staged is None else places.add)(place)
+    return sorted(places)
+
+
+def partition_key(place: str) -> _Key:
+    """Return year, month and, of minutes, day of a partition's place."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        return ()
+    return tuple(int(match[name]) for name in ("year", "month", "day") if match[name])
+
+
+def _key(day: date, depth: int) -> _Key:
+    return (day.year, day.month, day.day)[:depth]
+
+
+def _place(frequency: str, key: _Key) -> str:
+    return partition_of(frequency, date(*key, *(1,) * (3 - len(key))))
+
+
+def _walk(disk: Disk, folder: str, key: _Key, depth: int, low: _Key, high: _Key) -> Iterator[_Key]:
+    """Yield the partitions below a folder whose days lie in the range, by the names of folders alone."""
+    if len(key) == depth:
+        if _DATA in disk.list(folder):
+            yield key
+        return
+    label = ("year", "month", "day")[len(key)]
+    for name in disk.list(folder):
+        start, _, number = name.partition("=")
+        if start != label or not number.isdigit():
+            continue
+        below = (*key, int(number))
+        if low[: len(below)] <= below <= high[: len(below)] and _is_date(below):
+            yield from _walk(disk, f"{folder}/{name}", below, depth, low, high)
+
+
+def _is_date(key: _Key) -> bool:
+    try:
+        date(*key, *(1,) * (3 - len(key)))
+    except ValueError:
+        return False
+    return True

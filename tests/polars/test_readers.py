@@ -1,0 +1,176 @@
+"""The readers: files by the range alone, values, last trades, and damage that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from src.data.errors import BadRangeError, BundleError, BundleNotFoundError, QueryError
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
+from src.data.polars.parquet_writer import ParquetWriter
+from tests.cache.crash import Quick
+from tests.polars.bars import days, minutes
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick())
+    writer.write(days(date(2022, 12, 1), 130, [1, 2, 3]), "daily")
+    writer.write(minutes(datetime(2023, 1, 2, 23, 50), 20, [1, 2]), "minute")
+    return tmp_path / "b"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every Parquet file that is handed to Polars."""
+    seen: list[str] = []
+    for name in ("scan_parquet", "read_parquet_schema", "read_parquet_metadata", "read_parquet"):
+        _watch(monkeypatch, name, seen)
+    return seen
+
+
+def _watch(monkeypatch: pytest.MonkeyPatch, name: str, seen: list[str]) -> None:
+    real: Callable[..., Any] = getattr(pl, name)
+
+    def watched(source: Any, *args: Any, **options: Any) -> Any:
+        seen.extend(str(path) for path in (source if isinstance(source, list) else [source]))
+        return real(source, *args, **options)
+
+    monkeypatch.setattr(pl, name, watched)
+
+
+def test_bars_of_a_range_with_both_ends(bundle: Path) -> None:
+    reader = PolarsParquetDailyReader(str(bundle / "daily_bars"))
+    lazy = reader.load_raw_arrays(
+        [2, 1], ["close", "volume"], "2023-01-05", pd.Timestamp("2023-02-03")
+    )
+    assert isinstance(lazy, pl.LazyFrame)
+    frame = lazy.collect()
+    assert frame.columns == ["date", "sid", "close", "volume"]
+    assert frame.schema["close"] == pl.Decimal(18, 8)
+    assert frame["sid"].to_list() == [1] * 30 + [2] * 30
+    assert (frame["date"].min(), frame["date"].max()) == (date(2023, 1, 5), date(2023, 2, 3))
+    assert lazy.filter(pl.col("close") > 70, sid=2).select(pl.len()).collect().item() == 5
+
+
+def test_files_outside_of_the_range_are_never_opened(bundle: Path, opened: list[str]) -> None:
+    for month in ("year=2022/month=12", "year=2023/month=03", "year=2023/month=04"):
+        (bundle / "daily_bars" / month / "data.parquet").write_bytes(b"rubbish")
+    reader = PolarsParquetDailyReader(bundle)
+    assert len(reader.load_daily_bars([1], "2023-01-15", "2023-02-15")) == 32
+    assert reader.get_value(1, "2023-01-15", "close") == Decimal("55.01")
+    assert reader.get_last_traded_dt(1, "2023-02-10") == pd.Timestamp("2023-02-10")
+    folders = {Path(path).parent.name for path in opened if "data.parquet" in path}
+    assert folders == {"month=01", "month=02"}
+
+
+def test_three_months_of_ten_years_open_three_files(tmp_path: Path, opened: list[str]) -> None:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick())
+    whole = days(date(2014, 1, 1), 3650)
+    writer.write(whole, "daily")
+    (tmp_path / "b/daily_bars/year=2014/month=01/data.parquet").write_bytes(b"rubbish")
+    opened.clear()
+    reader = PolarsParquetDailyReader(tmp_path / "b")
+    assert len(reader.load_daily_bars([1], "2023-01-01", "2023-03-31")) == 90
+    read = {"/".join(Path(path).parts[-3:-1]) for path in opened}
+    assert read == {f"year=2023/month=0{n}" for n in (1, 2, 3)}
+
+
+def test_values_and_last_trades(bundle: Path) -> None:
+    reader = PolarsParquetDailyReader(bundle)
+    assert reader.get_value(3, datetime(2023, 1, 1), "open") == Decimal(10)
+    assert reader.get_value(3, "2021-01-01", "open") is None
+    assert reader.get_value(77, "2023-01-01", "open") is None
+    assert reader.get_last_traded_dt(3, "2030-01-01") == pd.Timestamp("2023-04-09")
+    assert reader.get_last_traded_dt(3, "2022-11-30") is None
+    assert reader.get_last_traded_dt(77, "2023-01-01") is None
+    assert reader.get_first_available_date(2) == pd.Timestamp("2022-12-01")
+    assert reader.get_last_available_date(2) == pd.Timestamp("2023-04-09")
+    spot = reader.load_spot_value([1, 3, 77], "2022-12-01", "close")
+    assert spot.rows() == [(1, Decimal("10.01")), (3, Decimal("10.03"))]
+
+
+def test_a_bar_without_volume_is_no_trade(tmp_path: Path) -> None:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick())
+    writer.write(days(date(2023, 1, 2), 3), "daily")
+    writer.write(days(date(2023, 1, 5), 40, volume=0), "daily")
+    reader = PolarsParquetDailyReader(tmp_path / "b")
+    assert reader.get_last_traded_dt(1, "2023-02-05") == pd.Timestamp("2023-01-04")
+    writer.write(days(date(2023, 1, 6), 1, volume=float("nan")), "daily")
+    assert reader.get_last_traded_dt(1, "2023-02-05") == pd.Timestamp("2023-01-06")
+
+
+def test_kept_rows_are_those_of_the_sid_and_of_the_file(bundle: Path) -> None:
+    reader = PolarsParquetDailyReader(bundle)
+    assert [reader.get_value(sid, "2022-12-01", "close") for sid in (1, 2, 1)] == [
+        Decimal("10.01"), Decimal("10.02"), Decimal("10.01")
+    ]  # fmt: skip
+    assert reader.get_value(1, "2022-12-01", "high") == 11
+    ParquetWriter(bundle, disk=Quick()).write(days(date(2022, 12, 1), 1, price=50), "daily")
+    assert reader.get_value(1, "2022-12-01", "close") == Decimal("50.01")
+    assert (
+        PolarsParquetDailyReader(bundle, enable_cache=False).get_value(2, "2022-12-01", "low") == 9
+    )
+
+
+def test_minutes_by_their_instants(bundle: Path) -> None:
+    reader = PolarsParquetMinuteReader(bundle / "minute_bars")
+    frame = reader.load_minute_bars([1], "2023-01-02 23:59", "2023-01-03 00:01+00:00", ["close"])
+    assert frame["close"].to_list() == [19, 20, 21]
+    assert len(reader.load_minute_bars([1, 2], date(2023, 1, 2), date(2023, 1, 2))) == 20
+    assert len(reader.load_trading_day([1], "2023-01-03")) == 10
+    new_york = pd.Timestamp("2023-01-02 18:59", tz="America/New_York")
+    assert reader.get_value(2, new_york, "close") == 19
+    assert reader.get_last_traded_dt(1, "2023-01-02") == pd.Timestamp("2023-01-02 23:59")
+    assert reader.get_last_available_datetime(1) == pd.Timestamp("2023-01-03 00:09")
+    assert reader.get_first_available_datetime(1) == pd.Timestamp("2023-01-02 23:50")
+
+
+@pytest.mark.parametrize(
+    "sids, fields, start, end, error",
+    [
+        (["AAPL"], ["close"], None, None, QueryError),
+        ([True], ["close"], None, None, QueryError),
+        ([1], ["bid"], None, None, QueryError),
+        ([1], ["close"], "2023-02-01", "2023-01-01", BadRangeError),
+        ([1], ["close"], "noon", None, BadRangeError),
+        ([1], ["close"], pd.NaT, None, BadRangeError),
+    ],
+)
+def test_bad_questions(
+    bundle: Path, sids: Any, fields: Any, start: Any, end: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        PolarsParquetDailyReader(bundle).load_raw_arrays(sids, fields, start, end)
+    with pytest.raises(QueryError):
+        PolarsParquetDailyReader(bundle).get_value(1, "2023-01-01", "bid")
+
+
+def test_no_sids_and_empty_ranges_are_empty_frames(bundle: Path) -> None:
+    reader = PolarsParquetDailyReader(bundle)
+    assert reader.load_daily_bars([], None, None).shape == (0, 7)
+    assert reader.load_daily_bars([1], "1999-01-01", "1999-12-31", ["close"]).shape == (0, 3)
+
+
+def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        PolarsParquetDailyReader(tmp_path / "none").load_raw_arrays([1], ["close"], None, None)
+    assert isinstance(caught.value, BundleNotFoundError)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish" * 100])
+def test_a_damaged_file_is_named(bundle: Path, content: bytes) -> None:
+    (bundle / "daily_bars/year=2023/month=01/data.parquet").write_bytes(content)
+    reader = PolarsParquetDailyReader(bundle)
+    with pytest.raises(BundleError, match="year=2023/month=01"):
+        reader.load_daily_bars([1], "2023-01-15", "2023-02-15")
+    with pytest.raises(BundleError, match="year=2023/month=01"):
+        reader.get_value(1, "2023-01-15", "close")
