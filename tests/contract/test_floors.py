@@ -30,8 +30,9 @@ FLOORS = {
     "bundles": 14,
     "polars": 15,
     "bundles.bundle": 16,
-    "cli": 17,
-    "compat": 18, "__main__": 18,
+    "bundles.metadata": 17,
+    "cli": 18,
+    "compat": 19, "__main__": 19,
 }  # fmt: skip
 
 # Older import paths: nothing but imports and a list of names, and nobody inside uses them.

@@ -1,0 +1,465 @@
+"""A bundle: an answer of ``get_ohlcv_batch`` as Parquet files, which is compared with the store by digests.
+
+The store is the truth; a bundle that was made of it costs time when it is lost, and no data. Rows that a
+user's program wrote into it are *foreign*: they can be checked, and not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import pandas as pd
+import polars as pl
+
+from ..disk.files import Disk
+from ..errors import BundleError, DataError, IncompleteDataWarning, QueryError
+from ..model.instant import day_ms, parse_iso
+from ..model.interchange import to_polars
+from ..model.proof import fingerprint
+from ..model.provenance import ATTRS_KEY
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
+from ..polars.partitions import partitions
+from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency
+from .commit import METADATA, QUARANTINE, BundleFiles, Commit, checked_name
+from .folder import bundles_folder
+from .records import Records, SymbolSource, digest_of
+
+if TYPE_CHECKING:
+    from ..bars.client import BarsClient
+    from ..data_manager import DataManager
+    from ..model.instrument import Instrument
+
+__all__ = ["Bundle", "BundleState", "Outcome", "Problem", "bundle_names"]
+
+State = Literal["current", "stale", "foreign", "corrupt"]
+
+
+class Problem(NamedTuple):
+    """A file of a bundle that is not as it was written."""
+
+    place: str
+    what: str
+
+
+class BundleState(NamedTuple):
+    """What a comparison with the store has come to.
+
+    Attributes:
+        state: ``current``: it holds what the store answers; ``stale``: the store answers otherwise now;
+            ``foreign``: it was not made of the store; ``corrupt``: files are not as they were written.
+        causes: what differs, in sentences.
+    """
+
+    state: State
+    causes: tuple[str, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """What a change did.
+
+    Attributes:
+        written: places of the partitions that were written or removed.
+        failed: symbol to the reason that there is no answer; what the bundle has of it stays.
+        rounded: values with more than eight decimals.
+        widened: whether volumes became ``Decimal(38, 8)``.
+        quarantined: damaged files that were set aside, in ``_quarantine`` of the bundle.
+    """
+
+    written: tuple[str, ...] = ()
+    failed: Mapping[str, str] = {}
+    rounded: int = 0
+    widened: bool = False
+    quarantined: tuple[str, ...] = ()
+
+
+class Bundle:
+    """One bundle. Thread-safe, and shared by processes.
+
+    Args:
+        name: of its folder: letters, digits, ``.``, ``_`` and ``-``.
+        folder: of bundles; None: the configured one.
+        disk: reads and writes; None: permissions by the umask.
+
+    Raises:
+        QueryError: no such name.
+        ConfigError: the folder cannot be used.
+    """
+
+    def __init__(
+        self, name: str, folder: str | PathLike[str] | None = None, *, disk: Disk | None = None
+    ) -> None:
+        self.name = checked_name(name)
+        self.path = bundles_folder(folder) / name
+        self._files = BundleFiles(self.path, disk)
+        self._disk = self._files.disk
+
+    def exists(self) -> bool:
+        """Tell whether there is anything of it."""
+        return self._disk.stat(self.path) is not None and bool(
+            self._disk.stat(self.path / METADATA) or self._places() or self._files.pending()
+        )
+
+    def create(
+        self,
+        manager: DataManager,
+        symbols: Sequence[str],
+        timeframe: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        adjustment: Any = "split",
+        provider: str | None = None,
+        session: Any = "regular",
+        offline: bool = False,
+    ) -> Outcome:
+        """Write the answer of ``get_ohlcv_batch`` to these arguments.
+
+        Args:
+            manager: answers.
+            symbols: as ``get_ohlcv`` takes them; they get the numbers (``sid``) 1, 2, 3 … in this order.
+            timeframe: of the bars; days and longer ones become ``daily_bars``, others ``minute_bars``.
+            start_date, end_date: as for ``get_ohlcv``, and inclusive as there; an end of None moves on
+                with each refresh.
+            adjustment, provider, session: as there.
+            offline: whether only stored bars are taken.
+
+        Raises:
+            BundleError: there is one of this name, or not one symbol has bars.
+            QueryError: an argument is wrong.
+            DecimalRangeError: a value does not fit; nothing is written.
+            StorageError, LockTimeoutError: nothing is written.
+        """
+        request = {
+            "symbols": list(dict.fromkeys(symbols)),
+            "timeframe": str(Timeframe.parse(timeframe)),
+            "start_date": _text(start_date),
+            "end_date": _text(end_date),
+            "adjustment": adjustment,
+            "provider": provider,
+            "session": session,
+        }
+        if not request["symbols"]:
+            raise QueryError("a bundle is of at least one symbol")
+        if self.exists():
+            raise BundleError(
+                f"there is a bundle {self.name} in {self.path.parent}",
+                hint=f"`onetape bundle refresh {self.name}`, or another name",
+            )
+        answers = _answers(manager, request, offline=offline)
+        if not any(len(a.rows) for a in answers.values()):
+            first = next(iter(answers.values()))
+            raise BundleError(
+                f"bundle {self.name} would be empty: {first.error or 'no bar in this range'}",
+                hint="nothing was written",
+            )
+        with self._files.writing() as commit:
+            if Records.read(self._files, self._disk, self.path / METADATA) is not None:
+                raise BundleError(f"there is a bundle {self.name} by now", hint="refresh it")
+            records = rebuilt(self._files)
+            origin = replace(
+                records.origin,
+                bundle_name=self.name,
+                source_type=provider or "onetape",
+                request=request,
+                resolutions={_frequency(request): request["timeframe"]},
+            )
+            return self._put(commit, replace(records, origin=origin), answers, ())
+
+    def refresh(self, manager: DataManager, *, offline: bool = False) -> Outcome:
+        """Bring the bundle to what is answered now; partitions that are the same are not written.
+
+        A damaged partition is made again. What of it cannot be made again, because a user's program wrote
+        it, is set aside in ``_quarantine`` of the bundle.
+
+        Args:
+            manager: answers; of a foreign bundle nothing is asked.
+            offline: whether only stored bars are taken.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+            BundleError: not one symbol could be answered.
+            DecimalRangeError, StorageError, LockTimeoutError: the bundle is as it was.
+        """
+        request = self.records().origin.request
+        answers = {} if request is None else _answers(manager, request, offline=offline)
+        if answers and all(a.error for a in answers.values()):
+            raise BundleError(
+                f"bundle {self.name} was not refreshed: {next(iter(answers.values())).error}",
+                hint="it is as it was",
+            )
+        with self._files.writing(make=False) as commit:
+            records, problems = self._examined()
+            return self._put(commit, records, answers, [p.place for p in problems])
+
+    def _put(
+        self,
+        commit: Commit,
+        records: Records,
+        answers: Mapping[str, _Answer],
+        damaged: Sequence[str],
+    ) -> Outcome:
+        """Add answers to a change, and set aside what is damaged and cannot be made again."""
+        origin = records.origin
+        symbols = dict(origin.symbols)
+        parts, drop = [], []
+        for symbol, answer in answers.items():
+            taken = {source.sid for source in symbols.values()} | set(records.spans())
+            before = symbols.get(symbol)
+            sid = before.sid if before else 1 + max(taken, default=0)
+            if answer.error:
+                symbols.setdefault(symbol, SymbolSource(sid))
+                continue
+            symbols[symbol] = replace(answer.source, sid=sid)
+            drop.append(sid)
+            parts.append(answer.rows.with_columns(pl.lit(sid, pl.Int64).alias("sid")))
+        own = {symbols[symbol].sid for symbol, answer in answers.items() if not answer.error}
+        quarantined = []
+        for place in damaged:
+            data = self._disk.read_if_exists(self.path / place)
+            record = records.files.get(place)
+            if data is not None and (record is None or not own >= set(record.sids)):
+                name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
+                commit.put(name, data)
+                quarantined.append(name)
+        frequency: Frequency = _frequency(origin.request) if origin.request else "daily"
+        schema = get_schema_for_frequency(frequency)
+        columns = [next(iter(schema)), "sid", *FIELDS]
+        rows = (
+            pl.concat([p.select(columns) for p in parts]) if parts else pl.DataFrame(schema=schema)
+        )
+        records = replace(records, origin=replace(origin, symbols=symbols))
+        writer = ParquetWriter(self.path, disk=self._disk)
+        done: Written = writer.replace_rows(
+            commit, records, frequency, rows, anew=damaged, drop=drop
+        )
+        failed = {symbol: a.error for symbol, a in answers.items() if a.error}
+        return Outcome(done.places, failed, done.rounded, done.widened, tuple(quarantined))
+
+    # --- what there is ---------------------------------------------------------------------
+
+    def records(self) -> Records:
+        """Return what is recorded of the bundle; it is made and written again where it is gone.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+            BundleError: the records are gone, and a partition is damaged.
+            FormatVersionError: a newer version of this library wrote it.
+        """
+        if not self.exists():
+            with self._files.writing(make=False):  # raises where the folder is not there
+                pass
+        found: Records | None = self._files.read_whole(
+            lambda path_of, _: Records.read(self._files, self._disk, path_of(METADATA))
+        )
+        if found is not None:
+            return found
+        with self._files.writing(make=False) as commit:
+            made = rebuilt(self._files)
+            made.put(commit, self._files)
+        return made
+
+    def validate(self) -> tuple[Problem, ...]:
+        """Return the files that are not as they were written, by the digest of each; none: all are.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+        """
+        self.records()
+        with self._files.writing(make=False):
+            return tuple(self._examined()[1])
+
+    def _examined(self) -> tuple[Records, list[Problem]]:
+        """Return the records and the damaged files, within the lock."""
+        records = Records.read(self._files, self._disk, self.path / METADATA)
+        if records is None:
+            return self._rebuilt_in_part()
+        places = sorted({*self._places(), *records.files})
+        faults = ((place, self._fault(place, records)) for place in places)
+        return records, [Problem(place, what) for place, what in faults if what]
+
+    def _fault(self, place: str, records: Records) -> str | None:
+        data = self._disk.read_if_exists(self.path / place)
+        if data is None:
+            return "is missing"
+        record = records.files.get(place)
+        if record is None:
+            return "is not recorded"
+        if digest_of(data) != record.sha256:
+            return f"has another SHA256 than recorded ({record.sha256[:12]}…)"
+        return None
+
+    def _rebuilt_in_part(self) -> tuple[Records, list[Problem]]:
+        """Return records made of the partitions that can be read, and the others."""
+        problems = []
+        for place in self._places():
+            try:
+                parsed(self._disk.read(self.path / place), f"{self.name}/{place}")
+            except BundleError as exc:
+                problems.append(Problem(place, str(exc)))
+        if problems:
+            raise BundleError(
+                f"bundle {self.name}: {problems[0].what}, and {METADATA} is gone",
+                hint=f"remove {problems[0].place}, then refresh the bundle",
+            )
+        return rebuilt(self._files), problems
+
+    def _places(self) -> list[str]:
+        root = str(self.path)
+        return [p for kind in ("daily", "minute") for p in partitions(self._disk, root, kind)]
+
+    def state(self, manager: DataManager) -> BundleState:
+        """Return how the bundle stands to what the store answers now; no vendor is asked.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+            CacheError: the store cannot be read.
+        """
+        problems = self.validate()
+        if problems:
+            return BundleState("corrupt", tuple(f"{p.place} {p.what}" for p in problems))
+        origin = self.records().origin
+        if origin.request is None:
+            return BundleState("foreign", ("its rows were written by a program",))
+        answers = _answers(manager, origin.request, offline=True)
+        causes = [
+            cause
+            for symbol, answer in answers.items()
+            for cause in _differences(symbol, origin.symbols.get(symbol), answer)
+        ]
+        return BundleState("stale" if causes else "current", tuple(causes))
+
+
+def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
+    """Return the sorted names of the bundles in a folder; none where there is no folder."""
+    root = bundles_folder(folder)
+    names = []
+    for name in Disk().list(root):
+        try:
+            if (root / name).is_dir() and Bundle(name, root).exists():
+                names.append(name)
+        except (QueryError, DataError):
+            continue
+    return names
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+class _Answer(NamedTuple):
+    """The bars of one symbol, with what is recorded of them; or why there are none."""
+
+    rows: pl.DataFrame
+    source: SymbolSource
+    error: str = ""
+
+
+def _answers(
+    manager: DataManager, request: Mapping[str, Any], *, offline: bool
+) -> dict[str, _Answer]:
+    """Return symbol to its answer now."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)  # the bundle records it
+        frames = manager.get_ohlcv_batch(
+            request["symbols"],
+            request["timeframe"],
+            request["start_date"],
+            request["end_date"],
+            adjustment=request["adjustment"],
+            provider=request["provider"],
+            session=request["session"],
+            offline=offline,
+        )
+    frequency = _frequency(request)
+    return {symbol: _answer(manager, symbol, frame, frequency) for symbol, frame in frames.items()}
+
+
+def _answer(manager: DataManager, symbol: str, frame: pd.DataFrame, frequency: str) -> _Answer:
+    told = frame.attrs[ATTRS_KEY]
+    time = next(iter(get_schema_for_frequency(frequency)))
+    rows = to_polars(frame[[name for name in FIELDS if name in frame.columns]])
+    rows = rows.with_columns(
+        pl.lit(None, pl.Float64).alias(n) for n in FIELDS if n not in rows.columns
+    )
+    stamps = pl.col("timestamp").cast(get_schema_for_frequency(frequency)[time]).alias(time)
+    error = told.get("error")
+    if error is not None:
+        return _Answer(rows.select(stamps, *FIELDS), SymbolSource(0), error["message"])
+    client = manager.client
+    instrument = client.query(symbol, told["timeframe"]).instrument
+    source = SymbolSource(
+        0,
+        told["lane"],
+        told["generation"],
+        fingerprint(frame[[name for name in FIELDS if name in frame.columns]]),
+        _actions_digest(client, symbol),
+        instrument.asset_class,
+        instrument.exchange,
+        told["quality"]["score"],
+        _missing(client, instrument, told, frequency),
+    )
+    return _Answer(rows.select(stamps, *FIELDS), source)
+
+
+def _actions_digest(client: BarsClient, symbol: str) -> str:
+    """Return the digest of the splits and dividends that count, by ex-date."""
+    counting = [known.action for known in client.actions(symbol) if known.counts]
+    rows = sorted(
+        f"{a.ex_date} {a.type} {a.numerator}:{a.denominator} {a.amount!r}" for a in counting
+    )
+    return f"sha256:{hashlib.sha256(chr(10).join(rows).encode()).hexdigest()}"
+
+
+def _missing(
+    client: BarsClient, instrument: Instrument, told: Mapping[str, Any], frequency: str
+) -> int:
+    """Return how many bars the gaps of an answer are, by the sessions of its market."""
+    count, timeframe = 0, Timeframe.parse(told["timeframe"])
+    for gap in told["gaps"]:
+        span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
+        for session in client.sessions(instrument, span):
+            if frequency == "daily":
+                count += span.start <= day_ms(session.day) < span.end
+            else:
+                open_ms = min(session.close_ms, span.end) - max(session.open_ms, span.start)
+                count += max(0, -(-open_ms // (timeframe.step_ms or open_ms or 1)))
+    return count
+
+
+def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
+    """Yield what an answer differs in from what the bundle was made of."""
+    if now.error:
+        yield f"{symbol}: the store has no answer any more: {now.error}"
+        return
+    if before is None or before.fingerprint is None:
+        yield f"{symbol}: there was no answer when the bundle was written"
+        return
+    if before.lane != now.source.lane:
+        yield f"{symbol}: it is answered from lane {now.source.lane}, was {before.lane}"
+    if before.fingerprint != now.source.fingerprint:
+        yield (
+            f"{symbol}: its bars differ (generation {before.generation}, now {now.source.generation})"
+        )
+    if before.actions != now.source.actions:
+        yield f"{symbol}: its splits and dividends differ"
+
+
+def _frequency(request: Mapping[str, Any]) -> Frequency:
+    label = str(Timeframe.parse(request["timeframe"]))
+    return "daily" if label[-1] in "dwo" or label.endswith("M") else "minute"
+
+
+def _text(value: Any) -> str | None:
+    """Return a bound of a request as text that means the same."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    return str(pd.Timestamp(value).isoformat())

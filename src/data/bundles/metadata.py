@@ -1,0 +1,326 @@
+"""``BundleMetadata``: what is recorded of bundles, as one value or as rows by name.
+
+What files tell is read off them; what a program adds is a line in ``catalog.jsonl``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from ..errors import QueryError
+from .bundle import Bundle, bundle_names
+from .catalog_log import CatalogLog
+from .commit import checked_name
+from .folder import bundles_folder
+from .records import SCHEMA_VERSION, Records
+
+__all__ = ["BundleMetadata"]
+
+_TYPE = "bundle"
+_ADDED = (
+    "source_type", "source_url", "api_version", "fetch_timestamp", "data_version", "timezone",
+    "row_count", "start_date", "end_date", "missing_days_count", "missing_days_list", "outlier_count",
+    "ohlcv_violations", "validation_passed", "validation_timestamp", "file_checksum",
+    "file_size_bytes", "checksum",
+)  # fmt: skip
+_QUALITY = (
+    "row_count", "start_date", "end_date", "missing_days_count", "missing_days_list", "outlier_count",
+    "ohlcv_violations", "validation_passed", "validation_timestamp",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BundleMetadata:
+    """What is recorded of one bundle.
+
+    Attributes:
+        bundle_name: its name.
+        symbols: in the order of their numbers.
+        start_date, end_date: the first and the last bar, naive UTC; None: no bar.
+        frequency: the timeframe of its bars; of two kinds both, with a comma.
+        source_type: the vendor, ``onetape`` for the router, or what a program named.
+        ingestion_time: of the last change, naive UTC.
+        row_count, size_bytes: of all files.
+        quality_score: 0 to 1: of the answers, weighted by their bars; of rows that a program wrote, the
+            share of those that can be bars.
+        missing_data_pct: 0 to 100: of the bars that the calendar expects between the bounds of the
+            request. Of rows that a program wrote nothing is expected.
+        schema_version: of its files.
+    """
+
+    bundle_name: str
+    symbols: list[str]
+    start_date: pd.Timestamp | None
+    end_date: pd.Timestamp | None
+    frequency: str
+    source_type: str
+    ingestion_time: pd.Timestamp
+    row_count: int
+    size_bytes: int
+    quality_score: float
+    missing_data_pct: float
+    schema_version: str
+
+    _folder: ClassVar[Path | None] = None
+
+    @classmethod
+    def load(cls, name: str, folder: str | os.PathLike[str] | None = None) -> BundleMetadata:
+        """Return what is recorded of a bundle; records that are gone are made again from its files.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+            QueryError: no such name.
+            BundleError, FormatVersionError: it cannot be read.
+        """
+        return cls._of(Bundle(name, folder or cls._folder).records())
+
+    @classmethod
+    def _of(cls, records: Records) -> BundleMetadata:
+        origin, spans, names = records.origin, records.spans(), records.names()
+        rows = sum(record.row_count for record in records.files.values())
+        bad = sum(record.violations for record in records.files.values())
+        missing = sum(source.missing for source in origin.symbols.values())
+        scores = {s.sid: s.quality for s in origin.symbols.values() if s.quality is not None}
+        scored = sum(spans[sid][0] for sid in scores if sid in spans)
+        if scored:
+            quality = sum(s * spans[sid][0] for sid, s in scores.items() if sid in spans) / scored
+        else:
+            quality = 1 - bad / rows if rows else 0.0
+        return cls(
+            origin.bundle_name,
+            [names[sid] for sid in sorted(names)],
+            _stamp(min((s[1] for s in spans.values()), default=None)),
+            _stamp(max((s[2] for s in spans.values()), default=None)),
+            ",".join(sorted(set(origin.resolutions.values()))),
+            origin.source_type,
+            pd.Timestamp(origin.ingested_at, unit="ms"),
+            rows,
+            sum(record.size_bytes for record in records.files.values()),
+            quality,
+            100 * missing / (rows + missing) if rows + missing else 0.0,
+            str(SCHEMA_VERSION),
+        )
+
+    # --- by name ---------------------------------------------------------------------------
+
+    @classmethod
+    def set_db_path(cls, db_path: str | os.PathLike[str]) -> None:
+        """Take the folder of this path as the folder of bundles for the methods below, in this process."""
+        cls._folder = Path(db_path).absolute().parent
+
+    @classmethod
+    def update(cls, bundle_name: str, **fields: Any) -> None:
+        """Record what a program knows of a bundle; one durable line, whether it has files or not.
+
+        Args:
+            bundle_name: its name.
+            fields: of the row that :meth:`get` gives; times as text or what pandas takes. What files
+                tell of a bundle (its rows, dates, sizes and digests) comes before it.
+
+        Raises:
+            QueryError: a field that there is not, or the first line of a bundle without files has no
+                ``source_type`` (a ``ValueError``).
+            StorageError, LockTimeoutError: it is not recorded.
+        """
+        if unknown := sorted(set(fields) - set(_ADDED)):
+            raise QueryError(
+                f"no field of a bundle: {', '.join(unknown)}", hint=f"there are {', '.join(_ADDED)}"
+            )
+        if "source_type" not in fields and cls.get(bundle_name) is None:
+            raise QueryError(f"source_type is needed for the new bundle {bundle_name!r}")
+        cls._append(
+            bundle_name, {"fields": {name: _plain(name, value) for name, value in fields.items()}}
+        )
+
+    @classmethod
+    def get(cls, bundle_name: str) -> dict[str, Any] | None:
+        """Return the row of a bundle; None where there is none. Times are UTC seconds."""
+        checked_name(bundle_name)
+        added, created, updated, _ = cls._added(bundle_name)
+        bundle = Bundle(bundle_name, cls._folder)
+        if not bundle.exists():
+            if added is None:
+                return None
+            return _row(bundle_name, {}, added, created, updated)
+        records = bundle.records()
+        one = cls._of(records)
+        told = {
+            "source_type": one.source_type,
+            "source_url": records.origin.source.get("source_url"),
+            "api_version": records.origin.source.get("api_version"),
+            "fetch_timestamp": records.origin.ingested_at // 1000,
+            "timezone": "UTC",
+            "row_count": one.row_count,
+            "start_date": one.start_date and int(one.start_date.timestamp()),
+            "end_date": one.end_date and int(one.end_date.timestamp()),
+            "missing_days_count": sum(s.missing for s in records.origin.symbols.values()),
+            "ohlcv_violations": sum(r.violations for r in records.files.values()),
+            "validation_passed": not any(r.violations for r in records.files.values()),
+            "file_checksum": records.checksum(),
+            "file_size_bytes": one.size_bytes,
+            "checksum": records.checksum(),
+        }
+        times = records.origin.created_at // 1000, records.origin.ingested_at // 1000
+        return _row(
+            bundle_name,
+            told,
+            added or {},
+            min(created or times[0], times[0]),
+            max(updated, times[1]),
+        )
+
+    @classmethod
+    def list_bundles(
+        cls, source_type: str | None = None, start_date: Any = None, end_date: Any = None
+    ) -> list[dict[str, Any]]:
+        """Return the rows of the bundles, by name: of a source, and with bars in a range, ends included."""
+        low, high = _seconds(start_date), _seconds(end_date)
+        logged = {entry["bundle"] for entry in cls._log().entries(_TYPE)}
+        rows = [cls.get(name) for name in sorted({*bundle_names(cls._folder), *logged})]
+        return [
+            row
+            for row in rows
+            if row is not None
+            and (source_type is None or row["source_type"] == source_type)
+            and (low is None or (row["end_date"] is not None and row["end_date"] >= low))
+            and (high is None or (row["start_date"] is not None and row["start_date"] <= high))
+        ]
+
+    @classmethod
+    def delete(cls, bundle_name: str) -> bool:
+        """Forget what programs recorded of a bundle, and tell whether there was anything; files stay."""
+        if cls._added(bundle_name)[0] is None:
+            return False
+        cls._append(bundle_name, {"deleted": True})
+        return True
+
+    @classmethod
+    def add_symbol(
+        cls, bundle_name: str, symbol: str, asset_type: str, exchange: str | None = None
+    ) -> int:
+        """Record a symbol of a bundle and return its number, the same for the same symbol.
+
+        Raises:
+            QueryError: nothing is recorded of this bundle.
+        """
+        if cls.get(bundle_name) is None:
+            raise QueryError(f"there is no bundle {bundle_name!r}", hint="update it first")
+        known = {row["symbol"]: row["symbol_id"] for row in cls.get_symbols(bundle_name)}
+        number = known.get(symbol) or 1 + max(known.values(), default=0)
+        cls._append(
+            bundle_name,
+            {"symbol": symbol, "id": number, "asset_type": asset_type, "exchange": exchange},
+        )
+        return number
+
+    @classmethod
+    def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
+        """Return ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange`` of each symbol, by number."""
+        rows: dict[str, dict[str, Any]] = {}
+        bundle = Bundle(bundle_name, cls._folder)
+        if bundle.exists():
+            for symbol, source in bundle.records().origin.symbols.items():
+                rows[symbol] = _symbol(symbol, source.sid, source.asset_type, source.exchange)
+        rows.update(cls._added(bundle_name)[3])
+        return sorted(rows.values(), key=lambda row: int(row["symbol_id"]))
+
+    @classmethod
+    def get_quality_metrics(cls, bundle_name: str) -> dict[str, Any] | None:
+        """Return what of the row is about quality; None where there is no such bundle."""
+        row = cls.get(bundle_name)
+        return None if row is None else {name: row[name] for name in _QUALITY}
+
+    @classmethod
+    def count_bundles(cls) -> int:
+        """Return how many bundles there are."""
+        return len(cls.list_bundles())
+
+    @classmethod
+    def count_symbols(cls, bundle_name: str) -> int:
+        """Return how many symbols a bundle has."""
+        return len(cls.get_symbols(bundle_name))
+
+    @classmethod
+    def _log(cls) -> CatalogLog:
+        return CatalogLog(bundles_folder(cls._folder))
+
+    @classmethod
+    def _append(cls, bundle_name: str, entry: Mapping[str, Any]) -> None:
+        cls._log().append(_TYPE, {"bundle": checked_name(bundle_name), **entry})
+
+    @classmethod
+    def _added(
+        cls, bundle_name: str
+    ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
+        """Return what programs recorded: fields, first and last time (UTC seconds), symbols."""
+        fields: dict[str, Any] | None = None
+        symbols: dict[str, dict[str, Any]] = {}
+        created = updated = 0
+        for entry in cls._log().entries(_TYPE, holding=bundle_name):
+            if entry.get("bundle") != bundle_name:
+                continue
+            updated = _seconds(entry["time"]) or 0
+            if entry.get("deleted"):
+                fields, symbols, created = None, {}, 0
+            elif "symbol" in entry:
+                name = entry["symbol"]
+                symbols[name] = _symbol(name, entry["id"], entry["asset_type"], entry["exchange"])
+            else:
+                created = created or updated
+                fields = {**(fields or {}), **entry["fields"]}
+        return fields, created, updated, symbols
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values, times as ISO text."""
+        return {
+            name: value.isoformat() if isinstance(value, pd.Timestamp) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def _row(
+    name: str, told: Mapping[str, Any], added: Mapping[str, Any], created: int, updated: int
+) -> dict[str, Any]:
+    row = {"bundle_name": name, **dict.fromkeys(_ADDED), **added}
+    row.update((field, value) for field, value in told.items() if value is not None)
+    return {**row, "created_at": created, "updated_at": updated}
+
+
+def _symbol(symbol: str, number: int, asset_type: str, exchange: str | None) -> dict[str, Any]:
+    return {"symbol_id": number, "symbol": symbol, "asset_type": asset_type, "exchange": exchange}
+
+
+def _stamp(ms: int | None) -> pd.Timestamp | None:
+    return None if ms is None else pd.Timestamp(ms, unit="ms")
+
+
+def _seconds(value: Any) -> int | None:
+    """Return a time as UTC seconds.
+
+    Raises:
+        QueryError: it is none.
+    """
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        stamp = pd.Timestamp(value)
+        return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp())
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise QueryError(f"no time: {value!r}") from exc
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return the value of a field as JSON has it; times as UTC seconds."""
+    if name.endswith(("_date", "_timestamp")) or hasattr(value, "isoformat"):
+        return _seconds(value)
+    if value is None or isinstance(value, str | int | float | bool | list | dict):
+        return value
+    raise QueryError(
+        f"a field of a bundle is a number, a text or a time, not {type(value).__name__}"
+    )

@@ -1,0 +1,95 @@
+"""Longer bars out of shorter ones, in Polars: first open, extremes, last close, sum of the volume.
+
+Groups are made by the sid (or symbol) where there is one, and by the UTC day, week or month of the stamp.
+For bars of a market's sessions, checked against its calendar, ask ``get_ohlcv`` for the longer timeframe.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import polars as pl
+
+from ..errors import QueryError
+from .schemas import FIELDS
+
+__all__ = [
+    "resample_custom_interval", "resample_daily_to_monthly", "resample_daily_to_weekly",
+    "resample_minute_to_daily",
+]  # fmt: skip
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+_INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")
+
+
+def resample_minute_to_daily(df: Frame) -> Frame:
+    """Return one bar for each UTC day (``date``) and series of minutes (``timestamp``).
+
+    Args:
+        df: ``timestamp``, ``sid`` or ``symbol`` or neither, and the five fields, floats or Decimals; in any
+            order. A lazy frame stays lazy.
+
+    Returns:
+        ``date``, the series and the fields, with the types that they had; sorted by series and date. A
+        null counts nowhere; the volume of a day without any is null.
+
+    Raises:
+        QueryError: a column is missing, or the stamps are no times.
+    """
+    return _resampled(df, "timestamp", "1d", "date")
+
+
+def resample_daily_to_weekly(df: Frame) -> Frame:
+    """Return one bar for each week, by the date of its Monday; as :func:`resample_minute_to_daily`."""
+    return _resampled(df, "date", "1w", "date")
+
+
+def resample_daily_to_monthly(df: Frame) -> Frame:
+    """Return one bar for each month, by the date of its first day; as :func:`resample_minute_to_daily`."""
+    return _resampled(df, "date", "1mo", "date")
+
+
+def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestamp") -> Frame:
+    """Return one bar for each interval, by its open; as :func:`resample_minute_to_daily`.
+
+    Args:
+        df: the bars.
+        interval: such as ``5m``, ``4h``, ``1d``, ``1w``, ``3mo``; counted from 1970, weeks from Monday.
+        time_col: the column of times.
+
+    Raises:
+        QueryError: no such interval, or as there.
+    """
+    if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
+        raise QueryError(f"no interval: {interval!r}", hint="such as 5m, 4h, 1d, 1w or 1mo")
+    return _resampled(df, time_col, interval, time_col)
+
+
+def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
+    schema = df.collect_schema()
+    if lacking := [column for column in (time, *FIELDS) if column not in schema]:
+        raise QueryError(
+            f"there are no bars to resample: columns are missing: {', '.join(lacking)}",
+            hint=f"{time}, sid or symbol, {', '.join(FIELDS)}",
+        )
+    if not isinstance(schema[time], pl.Date | pl.Datetime):
+        raise QueryError(f"the column {time} is {schema[time]}, which is no time")
+    series = [column for column in ("sid", "symbol") if column in schema][:1]
+    start = pl.col(time).dt.truncate(interval)
+    start = start.cast(pl.Date) if name == "date" else start
+    volume = pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum())
+    made = (
+        df.sort(time)
+        .group_by(*series, start.alias("__start"), maintain_order=False)
+        .agg(
+            pl.col("open").drop_nulls().first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").drop_nulls().last(),
+            volume.cast(schema["volume"]).alias("volume"),
+        )
+        .rename({"__start": name})
+        .sort(*series, name)
+    )
+    return made.select(name, *series, *FIELDS)

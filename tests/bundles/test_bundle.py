@@ -1,0 +1,333 @@
+"""A bundle: an answer as files; what differs from the store, what is damaged, and what is made again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from src.data import DataManager
+from src.data.bundles.bundle import Bundle, bundle_names
+from src.data.bundles.metadata import BundleMetadata
+from src.data.bundles.records import Records
+from src.data.errors import (
+    BundleError,
+    BundleNotFoundError,
+    QueryError,
+    StorageError,
+)
+from src.data.polars.decimals import float_frame
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.vendors.mock.bars import MockDataDownloader
+from tests.cache.crash import Quick
+from tests.cache.disks import DyingDisk, FailingDisk, Killed
+from tests.polars.bars import days
+
+FEBRUARY = "daily_bars/year=2024/month=02/data.parquet"
+ARGUMENTS: dict[str, Any] = {"adjustment": "split", "provider": "mock"}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with two symbols, filled once."""
+    folder = tmp_path_factory.mktemp("stored") / "cache"
+    DataManager(folder).get_ohlcv_batch(
+        ["AAPL", "MSFT"], "1d", "2024-01-02", "2024-03-08", provider="mock"
+    )
+    return folder
+
+
+@pytest.fixture
+def manager(stored: Path, tmp_path: Path) -> DataManager:
+    shutil.copytree(stored, tmp_path / "cache")
+    return DataManager(tmp_path / "cache")
+
+
+@pytest.fixture
+def bundle(manager: DataManager, tmp_path: Path) -> Bundle:
+    one = Bundle("mine", tmp_path / "bundles", disk=Quick())
+    one.create(manager, ["MSFT", "AAPL"], "1d", date(2024, 1, 2), "2024-03-08", provider="mock")
+    return one
+
+
+def revise(manager: DataManager, monkeypatch: pytest.MonkeyPatch, factor: float = 1.01) -> None:
+    """Have the vendor send other bars of one symbol and month, and fetch them."""
+    real = MockDataDownloader.fetch
+
+    def fetch(self: MockDataDownloader, query: Any) -> Any:
+        fetched = real(self, query)
+        table = fetched.table
+        return replace(
+            fetched, table=table.__class__(**{**_fields(table), "volume": table.volume * factor})
+        )
+
+    monkeypatch.setattr(MockDataDownloader, "fetch", fetch)
+    manager.get_ohlcv("AAPL", "1d", "2024-02-05", "2024-02-09", provider="mock", force_refresh=True)
+
+
+def _fields(table: Any) -> dict[str, Any]:
+    names = table._fields if hasattr(table, "_fields") else table.__dataclass_fields__
+    return {name: getattr(table, name) for name in names}
+
+
+def test_a_bundle_is_the_answer_of_a_batch(bundle: Bundle, manager: DataManager) -> None:
+    reader = PolarsParquetDailyReader(bundle.path)
+    frames = manager.get_ohlcv_batch(
+        ["MSFT", "AAPL"], "1d", "2024-01-02", "2024-03-08", provider="mock"
+    )
+    for sid, frame in enumerate(frames.values(), start=1):
+        rows = float_frame(reader.load_daily_bars([sid], None, None))
+        for field in ("open", "high", "low", "close", "volume"):
+            assert rows[field].to_numpy().tobytes() == frame[field].to_numpy().tobytes()
+    assert bundle.state(manager).state == "current"
+    sources = bundle.records().origin.symbols
+    assert {(s.sid, s.lane, s.generation) for s in sources.values()} == {
+        (1, "1d@mock", 1),
+        (2, "1d@mock", 1),
+    }
+    assert all(s.fingerprint and s.actions for s in sources.values())
+
+
+def test_a_revision_makes_it_stale_and_a_refresh_writes_one_partition(
+    bundle: Bundle, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revise(manager, monkeypatch)
+    state = bundle.state(manager)
+    assert state.state == "stale"
+    assert [cause.partition(":")[0] for cause in state.causes] == ["AAPL"]
+    assert "generation 1, now 2" in state.causes[0]
+    before = {path: path.stat().st_ino for path in bundle.path.rglob("data.parquet")}
+    assert bundle.refresh(manager, offline=True).written == (FEBRUARY,)
+    changed = {path for path, inode in before.items() if path.stat().st_ino != inode}
+    assert changed == {bundle.path / FEBRUARY}
+    assert bundle.state(manager).state == "current"
+    assert bundle.refresh(manager, offline=True).written == ()
+
+
+def test_an_action_that_is_learned_makes_it_stale(bundle: Bundle, manager: DataManager) -> None:
+    from src.data.bundles import bundle as module
+
+    records = bundle.records()
+    told = {
+        s: replace(source, actions="sha256:other") for s, source in records.origin.symbols.items()
+    }
+    with bundle._files.writing() as commit:
+        replace(records, origin=replace(records.origin, symbols=told)).put(commit, bundle._files)
+    assert bundle.state(manager) == module.BundleState(
+        "stale", ("MSFT: its splits and dividends differ", "AAPL: its splits and dividends differ")
+    )
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_is_named_and_the_partition_made_again(
+    bundle: Bundle, manager: DataManager
+) -> None:
+    before = (bundle.path / FEBRUARY).read_bytes()
+    flip(bundle.path / FEBRUARY)
+    state = bundle.state(manager)
+    assert state.state == "corrupt" and FEBRUARY in state.causes[0] and "SHA256" in state.causes[0]
+    outcome = bundle.refresh(manager, offline=True)
+    assert (outcome.written, outcome.quarantined) == ((FEBRUARY,), ())
+    again, old = pl.read_parquet(bundle.path / FEBRUARY), pl.read_parquet(before)
+    assert again.equals(old)
+    assert bundle.state(manager).state == "current"
+
+
+def test_a_missing_partition_is_made_again(bundle: Bundle, manager: DataManager) -> None:
+    (bundle.path / FEBRUARY).unlink()
+    assert bundle.state(manager).causes == (f"{FEBRUARY} is missing",)
+    assert bundle.refresh(manager, offline=True).written == (FEBRUARY,)
+    assert bundle.state(manager).state == "current"
+
+
+def test_foreign_rows_are_set_aside_when_they_are_damaged(
+    tmp_path: Path, manager: DataManager
+) -> None:
+    bundle = Bundle("theirs", tmp_path / "bundles", disk=Quick())
+    ParquetWriter(bundle.path, disk=Quick()).write(days(date(2024, 1, 30), 10), "daily")
+    assert bundle.state(manager).state == "foreign"
+    flip(bundle.path / FEBRUARY)
+    damaged = (bundle.path / FEBRUARY).read_bytes()
+    assert bundle.state(manager).state == "corrupt"
+    (name,) = bundle.refresh(manager).quarantined
+    assert (bundle.path / name).read_bytes() == damaged
+    assert bundle.state(manager).state == "foreign"
+    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1], None, None)) == 2
+
+
+def test_foreign_rows_in_a_bundle_of_ours_stay(bundle: Bundle, manager: DataManager) -> None:
+    writer = ParquetWriter(bundle.path, disk=Quick())
+    writer.write(days(date(2024, 2, 1), 3, [77]), "daily")
+    bundle.refresh(manager, offline=True)
+    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([77], None, None)) == 3
+    flip(bundle.path / FEBRUARY)
+    outcome = bundle.refresh(manager, offline=True)
+    assert len(outcome.quarantined) == 1
+    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 77], None, None)) == 47
+
+
+def test_deleting_every_view_costs_no_data(bundle: Bundle, manager: DataManager) -> None:
+    before = PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 2], None, None)
+    told = BundleMetadata.load("mine", bundle.path.parent)
+    for name in ("metadata.parquet", "metadata.db"):
+        (bundle.path / name).unlink()
+    again = BundleMetadata.load("mine", bundle.path.parent)
+    assert (bundle.path / "metadata.parquet").is_file() and (bundle.path / "metadata.db").is_file()
+    assert again == told
+    assert bundle.state(manager).state == "current"
+    shutil.rmtree(bundle.path)
+    bundle.create(manager, ["MSFT", "AAPL"], "1d", date(2024, 1, 2), "2024-03-08", provider="mock")
+    assert PolarsParquetDailyReader(bundle.path).load_daily_bars([1, 2], None, None).equals(before)
+
+
+def test_killed_while_it_is_refreshed(
+    bundle: Bundle, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revise(manager, monkeypatch)
+    killed = 0
+    for step in (1, 4, 9, 14, 19, 25):
+        dying = Bundle("mine", bundle.path.parent, disk=DyingDisk(step))
+        try:
+            dying.refresh(manager, offline=True)
+        except Killed:
+            killed += 1
+        assert bundle.state(manager).state in ("current", "stale"), step
+        full = Bundle("mine", bundle.path.parent, disk=FailingDisk(step))
+        try:
+            full.refresh(manager, offline=True)
+        except StorageError:
+            assert bundle.state(manager).state in ("current", "stale"), step
+    assert killed >= 4
+
+
+def test_a_symbol_without_an_answer_is_told_and_its_bars_stay(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    bundle = Bundle("some", tmp_path / "bundles", disk=Quick())
+    outcome = bundle.create(
+        manager, ["AAPL", "NONE1"], "1d", "2024-01-02", "2024-03-08", provider="mock", offline=True
+    )
+    assert list(outcome.failed) == ["NONE1"]
+    assert bundle.state(manager).state == "stale"
+    manager.clear_cache("AAPL")
+    with pytest.raises(BundleError, match="it is as it was"):
+        bundle.refresh(manager, offline=True)
+    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1], None, None)) == 47
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_minutes(manager: DataManager, tmp_path: Path) -> None:
+    bundle = Bundle("minutes", tmp_path / "bundles", disk=Quick())
+    bundle.create(
+        manager, ["BTCUSDT"], "5m", "2024-01-02 23:00", "2024-01-03 00:55", provider="mock"
+    )
+    frame = PolarsParquetMinuteReader(bundle.path).load_minute_bars([1], None, None)
+    assert len(frame) == 24 and bundle.records().origin.resolutions == {"minute": "5m"}
+    assert bundle.state(manager).state == "current"
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/tmp/x", "", ".hidden", "a\\b", "x" * 101, "é"])
+def test_a_path_is_no_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(QueryError, match="no name of a bundle"):
+        Bundle(name, tmp_path)
+    with pytest.raises(QueryError):
+        BundleMetadata.load(name, tmp_path)
+
+
+def test_bundles_that_are_not_there_or_there_already(
+    bundle: Bundle, manager: DataManager, tmp_path: Path
+) -> None:
+    none = Bundle("none", tmp_path / "bundles")
+    for call in (none.validate, none.records, lambda: none.state(manager)):
+        with pytest.raises(BundleNotFoundError):
+            call()
+    assert not none.path.exists()
+    with pytest.raises(BundleError, match="there is a bundle"):
+        bundle.create(manager, ["AAPL"], "1d", provider="mock")
+    with pytest.raises(BundleError, match="would be empty"):
+        none.create(
+            manager, ["NONE1"], "1d", "2024-01-02", "2024-01-05", provider="mock", offline=True
+        )
+    with pytest.raises(QueryError):
+        none.create(manager, [], "1d")
+    assert not none.path.exists()
+    assert bundle_names(tmp_path / "bundles") == ["mine"]
+
+
+# --- BundleMetadata ----------------------------------------------------------------------------
+
+
+def test_metadata_as_a_value(bundle: Bundle) -> None:
+    told = BundleMetadata.load("mine", bundle.path.parent)
+    assert told.symbols == ["MSFT", "AAPL"]
+    assert (told.start_date, told.end_date) == (
+        pd.Timestamp("2024-01-02"),
+        pd.Timestamp("2024-03-08"),
+    )
+    assert (told.frequency, told.source_type, told.schema_version) == ("1d", "mock", "1")
+    assert told.row_count == 94 and told.size_bytes > 0
+    assert told.quality_score == 1.0 and told.missing_data_pct == 0.0
+
+
+@pytest.fixture
+def by_name(bundle: Bundle) -> Iterator[type[BundleMetadata]]:
+    BundleMetadata.set_db_path(bundle.path.parent / "metadata.db")
+    yield BundleMetadata
+    BundleMetadata._folder = None
+
+
+def test_metadata_by_name(by_name: type[BundleMetadata]) -> None:
+    row = by_name.get("mine")
+    assert row is not None and row["row_count"] == 94 and row["source_type"] == "mock"
+    assert by_name.get("other") is None
+    with pytest.raises(ValueError, match="source_type is needed"):
+        by_name.update("other", row_count=3)
+    with pytest.raises(QueryError, match="colour"):
+        by_name.update("other", source_type="csv", colour="red")
+    by_name.update(
+        "other", source_type="csv", row_count=3, start_date="2020-01-01", end_date="2020-02-01"
+    )
+    by_name.update("other", outlier_count=1)
+    other = by_name.get("other")
+    assert other is not None and (other["row_count"], other["outlier_count"]) == (3, 1)
+    assert [row["bundle_name"] for row in by_name.list_bundles()] == ["mine", "other"]
+    assert [row["bundle_name"] for row in by_name.list_bundles(source_type="csv")] == ["other"]
+    assert [row["bundle_name"] for row in by_name.list_bundles(start_date="2023-01-01")] == ["mine"]
+    assert by_name.add_symbol("other", "X", "equity", "NYSE") == 1
+    assert by_name.add_symbol("other", "Y", "equity", None) == 2
+    assert by_name.add_symbol("other", "X", "equity", "NYSE") == 1
+    assert [row["symbol"] for row in by_name.get_symbols("other")] == ["X", "Y"]
+    assert [row["symbol"] for row in by_name.get_symbols("mine")] == ["MSFT", "AAPL"]
+    metrics = by_name.get_quality_metrics("mine")
+    assert metrics is not None and metrics["ohlcv_violations"] == 0
+    assert by_name.count_bundles() == 2 and by_name.count_symbols("other") == 2
+    assert by_name.delete("other") and not by_name.delete("other")
+    assert by_name.get("other") is None
+
+
+def test_what_files_tell_comes_before_what_a_program_recorded(
+    by_name: type[BundleMetadata],
+) -> None:
+    by_name.update("mine", row_count=1, data_version="7")
+    row = by_name.get("mine")
+    assert row is not None and (row["row_count"], row["data_version"]) == (94, "7")
+
+
+def test_records_of_a_strangers_file_are_none(bundle: Bundle) -> None:
+    pl.DataFrame({"x": [1]}).write_parquet(bundle.path / "metadata.parquet")
+    assert Records.read(bundle._files, bundle._disk, bundle.path / "metadata.parquet") is None
+    assert bundle.records().origin.symbols.keys() == {"MSFT", "AAPL"}
