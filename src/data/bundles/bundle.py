@@ -26,7 +26,7 @@ from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
-from ..polars.partitions import partitions
+from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency
 from .commit import METADATA, QUARANTINE, BundleFiles, Commit, checked_name
 from .folder import bundles_folder
@@ -198,6 +198,61 @@ class Bundle:
         with self._files.writing(make=False) as commit:
             records, problems = self._examined()
             return self._put(commit, records, answers, [p.place for p in problems])
+
+    def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> Outcome:
+        """Drop the partitions whose days all lie before a day; the month (day, of minutes) of it stays.
+
+        What is dropped of a bundle that answers a request is no part of that request any more, so a refresh
+        does not bring it back.
+
+        Args:
+            manager: answers from what is stored; no vendor is asked.
+            before: the first day that is wanted.
+            dry_run: whether what would be dropped is told alone.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+            BundleError: nothing would be left.
+            StorageError, LockTimeoutError: the bundle is as it was.
+        """
+        records = self.records()
+        old = [place for place in records.files if last_day(place) < before]
+        if old and len(old) == len(records.files):
+            raise BundleError(
+                f"nothing of bundle {self.name} would be left: its last bar is before {before}",
+                hint=f"`onetape bundle clean {self.name} --all` removes it",
+            )
+        if not old or dry_run:
+            return Outcome(tuple(old))
+        request = records.origin.request
+        if request is not None:
+            first = min(last_day(place) for place in records.files if place not in old)
+            start = first.replace(day=1) if _frequency(request) == "daily" else first
+            request = {**request, "start_date": start.isoformat()}
+        answers = {} if request is None else _answers(manager, request, offline=True)
+        with self._files.writing(make=False) as commit:
+            records, _ = self._examined()
+            if request is not None:
+                origin = replace(records.origin, request=request)
+                return self._put(commit, replace(records, origin=origin), answers, ())
+            for place in old:
+                commit.remove(place)
+            records.with_files((), old).put(commit, self._files)
+        return Outcome(tuple(old))
+
+    def remove(self) -> None:
+        """Remove the whole bundle; one that was made of the store can be created again.
+
+        Raises:
+            BundleNotFoundError: there is no such bundle.
+            StorageError, LockTimeoutError: some of it is left.
+        """
+        with self._files.writing(make=False):
+            for name in self._disk.list(self.path):
+                if name != METADATA and not name.startswith("."):
+                    self._disk.remove_whole(self.path / name)
+            self._disk.remove(self.path / METADATA)
+        self._disk.remove_whole(self.path)
 
     def _put(
         self,

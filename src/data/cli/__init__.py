@@ -48,6 +48,7 @@ COMMANDS = {
     "doctor": "check keys, extras, network, cache and state",
     "demo": "a first look on this machine, without a key",
     "universe": "named lists of symbols with dated members, and how they are known",
+    "bundle": "answers as folders of Parquet files, compared with the cache",
     "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }

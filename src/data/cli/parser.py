@@ -84,6 +84,16 @@ EXAMPLES = {
     "db": ("db check", "db backup"),
     "doctor": ("doctor", "doctor --watch --every 5"),
     "demo": ("demo", "demo --offline"),
+    "bundle": ("bundle create mine AAPL MSFT 1d --start 2020-01-01", "bundle validate mine"),
+    "bundle create": (
+        "bundle create mine AAPL MSFT 1d --start 2020-01-01",
+        "bundle create coins BTCUSDT 1m --start 2024-01-01 --end 2024-03-31 --json",
+    ),
+    "bundle list": ("bundle list", "bundle list --bundles ./bundles --json"),
+    "bundle info": ("bundle info mine", "bundle info mine --json"),
+    "bundle validate": ("bundle validate mine", "bundle validate mine --json"),
+    "bundle refresh": ("bundle refresh mine", "bundle refresh mine --offline"),
+    "bundle clean": ("bundle clean mine --before 2021-01-01", "bundle clean mine --all --dry-run"),
     "universe": (
         "universe import my-index members.csv",
         "universe show my-index --as-of 2015-06-01",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from datetime import date
 
 from ..disk.files import Disk
 from .schemas import Frequency, get_schema_for_frequency
 
-__all__ = ["FOLDERS", "frequency_of", "partition_of", "partitions"]
+__all__ = ["FOLDERS", "frequency_of", "last_day", "partition_of", "partitions"]
 
 FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
 _DATA = "data.parquet"
@@ -32,6 +33,17 @@ def frequency_of(place: str) -> Frequency | None:
     if match is None or (match["folder"] == "minute_bars") != (match["day"] is not None):
         return None
     return "minute" if match["day"] else "daily"
+
+
+def last_day(place: str) -> date:
+    """Return the last day of a partition, by its place; of what is none the first day there is."""
+    key = partition_key(place)
+    if not key:
+        return date.min
+    if len(key) == 3:
+        return date(*key)
+    year, month = key
+    return date(year, month, monthrange(year, month)[1])
 
 
 def partitions(

@@ -1,0 +1,252 @@
+"""``onetape bundle``: answers as folders of Parquet files, compared with the cache they were made of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BundleError, DataError, QueryError
+from ..model.instant import date_of, iso
+from .arguments import add_adjustment, add_session, command
+from .cached import manager_of
+from .report import Line, Report, Shown
+from .tables import TextTable, counted, moment, styled, titled
+
+if TYPE_CHECKING:
+    from ..bundles.bundle import Bundle, Outcome
+
+_YEARS_KEPT = 5
+_MOST_LINES = 12
+_STYLES = {"current": "green", "stale": "yellow", "foreign": "", "corrupt": "red"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="write the answer for some symbols as a bundle")
+    create.add_argument("name", help="letters, digits, '.', '_' and '-'")
+    create.add_argument("symbols", nargs="+", metavar="symbol", help="such as AAPL, BTCUSDT")
+    create.add_argument("timeframe", help="such as 1m, 1h, 1d; the same for all symbols")
+    create.add_argument("--start", help="date (whole session) or UTC time, inclusive")
+    create.add_argument(
+        "--end", help="date or UTC time, inclusive; default: now, later with each refresh"
+    )
+    create.add_argument("--provider", help="use this vendor only")
+    add_adjustment(create)
+    add_session(create)
+    create.add_argument(
+        "--offline", action="store_true", help="use the cache only; send no request"
+    )
+    listed = actions.add_parser("list", help="every bundle: bars, range, size")
+    info = actions.add_parser("info", help="where the bars of a bundle come from, symbol by symbol")
+    validate = actions.add_parser(
+        "validate",
+        help="compare files with their digests, and bars with the cache; sends no request",
+    )
+    refresh = actions.add_parser("refresh", help="bring a bundle to what is answered now")
+    refresh.add_argument(
+        "--offline", action="store_true", help="use the cache only; send no request"
+    )
+    clean = actions.add_parser("clean", help="drop old partitions of a bundle, or all of it")
+    clean.add_argument(
+        "--before",
+        metavar="DAY",
+        help=f"drop partitions that end before it (default: {_YEARS_KEPT} years ago)",
+    )
+    clean.add_argument("--all", action="store_true", help="remove the bundle")
+    clean.add_argument("--dry-run", action="store_true", help="only say what would go")
+    for action in (info, validate, refresh, clean):
+        action.add_argument("name")
+    works: tuple[tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], Report]], ...] = (
+        (create, _create), (listed, _list), (info, _info), (validate, _validate),
+        (refresh, _refresh), (clean, _clean),
+    )  # fmt: skip
+    for action, work in works:
+        action.add_argument("--bundles", metavar="DIR", help="the folder of bundles")
+        command(action, work)
+
+
+def _bundle(args: argparse.Namespace) -> Bundle:
+    from ..bundles.bundle import Bundle
+
+    return Bundle(args.name, args.bundles)
+
+
+def _create(args: argparse.Namespace) -> Report:
+    bundle = _bundle(args)
+    outcome = bundle.create(
+        manager_of(args, makes_folder=True),
+        args.symbols,
+        args.timeframe,
+        args.start,
+        args.end,
+        adjustment=args.adjustment,
+        provider=args.provider,
+        session=args.session,
+        offline=args.offline,
+    )
+    return _changed(bundle, outcome, "written")
+
+
+def _refresh(args: argparse.Namespace) -> Report:
+    bundle = _bundle(args)
+    return _changed(bundle, bundle.refresh(manager_of(args), offline=args.offline), "written")
+
+
+def _changed(bundle: Bundle, outcome: Outcome, verb: str) -> Report:
+    plain = {
+        "bundle": bundle.name,
+        "path": str(bundle.path),
+        "written": list(outcome.written),
+        "failed": dict(outcome.failed),
+        "rounded": outcome.rounded,
+        "widened": outcome.widened,
+        "quarantined": list(outcome.quarantined),
+    }
+
+    def shown() -> Iterator[Any]:
+        text = counted(len(outcome.written), "partition")
+        yield titled(bundle.name, f"{text} {verb}" if outcome.written else "nothing has changed")
+        yield Line(str(bundle.path), "dim")
+        if outcome.rounded:
+            yield f"{counted(outcome.rounded, 'value')} had more than eight decimals and were rounded"
+        if outcome.widened:
+            yield "volumes are Decimal(38, 8): one does not fit into 18 digits"
+        for name in outcome.quarantined:
+            yield styled(f"set aside, and not made again: {name}", "red")
+
+    errors = [f"{symbol}: {why}" for symbol, why in outcome.failed.items()]
+    return Report(plain, shown, errors=errors, ok=not errors and not outcome.quarantined)
+
+
+def _list(args: argparse.Namespace) -> Report:
+    from ..bundles.bundle import bundle_names
+    from ..bundles.folder import bundles_folder
+    from ..bundles.metadata import BundleMetadata
+
+    folder = bundles_folder(args.bundles)
+    found, errors = [], []
+    for name in bundle_names(folder):
+        try:
+            found.append(BundleMetadata.load(name, folder))
+        except DataError as error:
+            errors.append(error)
+    plain = {"folder": str(folder), "bundles": [one.as_dict() for one in found]}
+    rows = [
+        [one.bundle_name, one.frequency, f"{len(one.symbols):,}", f"{one.row_count:,}",
+         _day(one.start_date), _day(one.end_date), one.source_type, f"{one.size_bytes:,}"]
+        for one in found
+    ]  # fmt: skip
+
+    def shown() -> Iterator[Any]:
+        yield Line(str(folder), "dim")
+        if not rows and not errors:
+            yield Line("no bundle yet: `onetape bundle create NAME SYMBOL... TIMEFRAME`")
+        elif rows:
+            columns = ["name", "bars", "symbols#", "rows#", "first", "last", "source?", "bytes#?"]
+            yield TextTable(columns, rows)
+
+    return Report(plain, shown, errors=errors, ok=not errors)
+
+
+def _info(args: argparse.Namespace) -> Report:
+    from dataclasses import asdict
+
+    from ..bundles.metadata import BundleMetadata
+
+    bundle = _bundle(args)
+    records = bundle.records()
+    told = BundleMetadata.load(bundle.name, bundle.path.parent)
+    plain = {
+        **told.as_dict(),
+        "path": str(bundle.path),
+        "request": records.origin.request,
+        "sources": {name: asdict(source) for name, source in records.origin.symbols.items()},
+        "files": {
+            place: {"sha256": record.sha256, "rows": record.row_count, "bytes": record.size_bytes}
+            for place, record in records.files.items()
+        },
+    }
+
+    def shown() -> Shown:
+        text = (
+            f"{told.frequency}  {told.row_count:,} bars of {counted(len(told.symbols), 'symbol')}"
+        )
+        yield titled(told.bundle_name, text)
+        yield Line(str(bundle.path), "dim")
+        yield f"{_day(told.start_date)} to {_day(told.end_date)}, from {told.source_type}"
+        yield f"written {moment(iso(records.origin.ingested_at))}, {counted(len(records.files), 'file')}"
+        yield f"quality {told.quality_score:.3f}, {told.missing_data_pct:.2f} % of the bars missing"
+        spans = records.spans()
+        rows = [
+            [symbol, str(source.sid), f"{spans.get(source.sid, (0,))[0]:,}", source.lane or "-",
+             str(source.generation or "-"), (source.fingerprint or "-")[:19]]
+            for symbol, source in records.origin.symbols.items()
+        ]  # fmt: skip
+        if rows:
+            yield TextTable(
+                ["symbol", "sid#", "bars#", "lane", "generation#?", "fingerprint?"], rows
+            )
+
+    return Report(plain, shown)
+
+
+def _validate(args: argparse.Namespace) -> Report:
+    bundle = _bundle(args)
+    state = bundle.state(manager_of(args))
+    plain = {"bundle": bundle.name, "state": state.state, "causes": list(state.causes)}
+
+    def shown() -> Iterator[Any]:
+        yield titled(bundle.name, state.state, _STYLES[state.state])
+        for cause in state.causes[:_MOST_LINES]:
+            yield Line(f"  {cause}")
+        if len(state.causes) > _MOST_LINES:
+            yield f"  and {len(state.causes) - _MOST_LINES:,} more (--json has all)"
+
+    return Report(plain, shown, ok=state.state in ("current", "foreign"))
+
+
+def _clean(args: argparse.Namespace) -> Report:
+    bundle = _bundle(args)
+    if args.all and args.before:
+        raise QueryError("--all and --before exclude each other", hint="leave one of the two out")
+    if args.all:
+        return _remove(bundle, dry_run=args.dry_run)
+    manager = manager_of(args)
+    outcome = bundle.clean(manager, _before(args.before, manager), dry_run=args.dry_run)
+    return _changed(bundle, outcome, "would be dropped" if args.dry_run else "dropped or written")
+
+
+def _remove(bundle: Bundle, *, dry_run: bool) -> Report:
+    records = bundle.records()
+    if records.origin.request is None:
+        raise BundleError(
+            f"bundle {bundle.name} was written by a program and cannot be made again",
+            hint=f"delete the folder {bundle.path} by hand, if it is to go",
+        )
+    if not dry_run:
+        bundle.remove()
+    text = "would be removed" if dry_run else "removed"
+    plain = {"bundle": bundle.name, "path": str(bundle.path), "removed": not dry_run}
+    return Report(plain, [titled(bundle.name, text)])
+
+
+def _before(text: str | None, manager: Any) -> date:
+    """Return the day before which partitions go.
+
+    Raises:
+        QueryError: it is no date.
+    """
+    if text is None:
+        today = date_of(manager.client.clock.now_ms())
+        return today.replace(year=today.year - _YEARS_KEPT, day=min(today.day, 28))
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise QueryError(f"no day: {text!r}", hint="such as 2020-01-31") from exc
+
+
+def _day(value: Any) -> str:
+    return "-" if value is None else f"{value:%Y-%m-%d}"

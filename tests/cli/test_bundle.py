@@ -1,0 +1,120 @@
+"""``onetape bundle``: exit codes, JSON, and what people see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "bundles"
+
+
+def run(folder: Path, *arguments: str) -> int:
+    options = ("--bundles", str(folder), "--cache-dir", str(folder.parent / "cache"))
+    return main(["bundle", *arguments, *options])
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def create(folder: Path, *options: str) -> int:
+    bounds = ("--start", "2023-12-20", "--end", "2024-02-09", "--provider", "mock")
+    return run(folder, "create", "mine", "AAPL", "MSFT", "1d", *bounds, *options)
+
+
+def test_from_the_first_bar_to_the_last(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert create(folder, "--json") == 0
+    told = answer(capsys)
+    assert len(told["written"]) == 3 and told["failed"] == {}
+    assert run(folder, "list") == 0
+    assert "mine" in capsys.readouterr().out
+    assert run(folder, "list", "--json") == 0
+    (row,) = answer(capsys)["bundles"]
+    assert (row["row_count"], row["symbols"], row["frequency"]) == (70, ["AAPL", "MSFT"], "1d")
+    assert run(folder, "info", "mine") == 0
+    shown = capsys.readouterr().out
+    assert "1d@mock" in shown and "2023-12-20 to 2024-02-09" in shown
+    assert run(folder, "info", "mine", "--json") == 0
+    assert set(answer(capsys)["sources"]) == {"AAPL", "MSFT"}
+    assert run(folder, "validate", "mine") == 0
+    assert "current" in capsys.readouterr().out
+    assert run(folder, "refresh", "mine", "--offline", "--json") == 0
+    assert answer(capsys)["written"] == []
+
+
+def test_damage_is_named_and_mended(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create(folder)
+    path = folder / "mine" / "daily_bars/year=2024/month=01/data.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    capsys.readouterr()
+    assert run(folder, "validate", "mine", "--json") == 1
+    told = answer(capsys)
+    assert told["state"] == "corrupt" and "month=01" in told["causes"][0]
+    assert run(folder, "refresh", "mine") == 0
+    assert run(folder, "validate", "mine") == 0
+
+
+def test_old_partitions_and_whole_bundles_go(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(folder)
+    assert run(folder, "clean", "mine", "--before", "2024-01-15", "--dry-run") == 0
+    assert len(list((folder / "mine").rglob("data.parquet"))) == 3
+    assert run(folder, "clean", "mine", "--before", "2024-01-15") == 0
+    assert len(list((folder / "mine").rglob("data.parquet"))) == 2
+    assert run(folder, "validate", "mine") == 0
+    assert run(folder, "clean", "mine", "--before", "2030-01-01") == 1
+    capsys.readouterr()
+    assert run(folder, "clean", "mine", "--all", "--dry-run") == 0
+    assert run(folder, "clean", "mine", "--all") == 0
+    assert not (folder / "mine").exists()
+    assert run(folder, "list") == 0
+    assert "no bundle yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, code",
+    [
+        (("info", "none"), 1),
+        (("validate", "none"), 1),
+        (("info", ".."), 2),
+        (("create", "a/b", "AAPL", "1d"), 2),
+        (("create", "x", "AAPL", "9q"), 2),
+        (("create", "x", "AAPL", "1d", "--provider", "nobody"), 2),
+        (("clean", "mine", "--before", "noon"), 2),
+        (("clean", "mine", "--all", "--before", "2024-01-01"), 2),
+        (("create", "mine", "AAPL", "1d", "--provider", "mock"), 1),
+        (("create", "x", "AAPL", "1d", "--provider", "mock", "--offline", "--start", "2011-01-03",
+          "--end", "2011-01-04"), 1),
+    ],
+)  # fmt: skip
+def test_wrong_questions_have_their_exit_codes(
+    folder: Path, arguments: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(folder)
+    assert run(folder, *arguments) == code
+    assert capsys.readouterr().err
+
+
+def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from datetime import date
+
+    from src.data.polars.parquet_writer import ParquetWriter
+    from tests.polars.bars import days
+
+    ParquetWriter(folder / "theirs").write(days(date(2023, 1, 30), 5), "daily")
+    (folder.parent / "cache").mkdir()
+    assert run(folder, "validate", "theirs") == 0
+    assert "foreign" in capsys.readouterr().out
+    assert run(folder, "clean", "theirs", "--all") == 1
+    assert run(folder, "clean", "theirs", "--before", "2023-02-01") == 0
+    assert len(list((folder / "theirs").rglob("data.parquet"))) == 1
+    assert run(folder, "validate", "theirs") == 0
