@@ -16,6 +16,7 @@ from . import (
     awaited,
     batch,
     bot,
+    bundle,
     chart,
     company,
     covered,
@@ -49,7 +50,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe, alerts, records, bot,
+        chart, report, universe, alerts, records, bot, bundle,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -7,6 +7,7 @@ For bars of a market's sessions, checked against its calendar, ask ``get_ohlcv``
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TypeVar
 
 import polars as pl
@@ -79,9 +80,11 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     start = pl.col(time).dt.truncate(interval)
     start = start.cast(pl.Date) if name == "date" else start
     volume = pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum())
+    ordered = partial(_ordered, time=time, series=series)
+    # Bars of a bundle come in order: sorting them again would take longer than all the rest.
+    df = df.map_batches(ordered) if isinstance(df, pl.LazyFrame) else ordered(df)
     made = (
-        df.sort(time)
-        .group_by(*series, start.alias("__start"), maintain_order=False)
+        df.group_by(*series, start.alias("__start"), maintain_order=False)
         .agg(
             pl.col("open").drop_nulls().first(),
             pl.col("high").max(),
@@ -93,3 +96,15 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
         .sort(*series, name)
     )
     return made.select(name, *series, *FIELDS)
+
+
+def _ordered(frame: pl.DataFrame, time: str, series: list[str]) -> pl.DataFrame:
+    """Return rows whose stamps ascend within each stretch of a series; sorted where they do not."""
+    falls = pl.col(time) < pl.col(time).shift()
+    other = [pl.col(name) != pl.col(name).shift() for name in series]
+    starts = frame.select(*(o.alias("other") for o in other), falls.alias("falls"))
+    within = starts.filter(pl.col("falls") & ~pl.col("other")) if other else starts.filter("falls")
+    # A series in several stretches might be out of order between them.
+    changes = int(starts["other"].sum()) + 1 if other else 1
+    whole = not other or changes == frame[series[0]].n_unique()
+    return frame if within.is_empty() and whole else frame.sort(time)

@@ -103,7 +103,9 @@ class ParquetReader:
                 frame = self._scan(path_of, pending, names, low, high)
                 if frame is None:
                     return pl.DataFrame(schema=schema)
-                frame = frame.filter(self._within(numbers, low, high)).sort("sid", self._time)
+                frame = frame.filter(self._within(numbers, low, high))
+                if len(self._places(low and _day(low), high and _day(high), pending)) > 1:
+                    frame = frame.sort("sid", self._time)  # each file is sorted
                 frame = frame.cast(dict(schema))
                 frame = frame if predicate is None else frame.filter(predicate)
                 frame = frame if columns is None else frame.select(columns)

@@ -1,0 +1,170 @@
+"""Bundles: the way from the cache to Polars and Decimal, files by the range, days out of minutes, memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+
+from src.data.model.interchange import to_polars
+from src.data.polars.aggregation import resample_minute_to_daily
+from src.data.polars.decimals import decimal_frame
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.polars.schemas import FIELDS
+
+from .harness import Figure, Report, Row, race
+from .stage import long_stage
+
+_NOTE = (
+    "*ms*: of the call. *times the plain way*: through the same without us in the same round: the answer "
+    "alone, before it becomes a Polars frame; Polars handed the right files, with the same filter and order. "
+    "*MB*: what a process of its own takes above its imports at its highest (resident)."
+)
+_ROUNDS, _SIDS = 9, 1000
+_MEMORY = """
+import resource, sys, tempfile, pathlib
+from datetime import date, timedelta
+import polars as pl, pandas, numpy
+from src.data import DataManager
+from src.data.bundles.bundle import Bundle
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.model.interchange import to_polars
+import src.data.vendors.mock.bars
+what, folder = sys.argv[1:]
+manager = DataManager(folder + "/cache")
+rows = 252
+frame = pl.DataFrame({"date": [date(2023, 1, 1) + timedelta(n) for n in range(rows)]}).with_columns(
+    sid=pl.lit(1), open=1.0, high=2.0, low=0.5, close=1.5, volume=10.0)
+# What the first call of each library takes belongs to its import.
+ParquetWriter(folder + "/warm").write(frame.head(2), "daily")
+manager.get_ohlcv("ETHUSDT", "1d", "2023-01-02", "2023-01-03", provider="mock")
+manager.get_ohlcv("ETHUSDT", "1m", "2023-01-02", "2023-01-02", provider="mock")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+if what == "day":
+    to_polars(manager.get_ohlcv("BTCUSDT", "1d", "2023-01-01", "2023-12-31", provider="mock"))
+elif what == "minute":
+    to_polars(manager.get_ohlcv("BTCUSDT", "1m", "2023-01-01", "2023-01-31", provider="mock"))
+else:
+    ParquetWriter(folder + "/b").write(frame, "daily")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def measure() -> Report:
+    """Race the readers against Polars alone, and weigh what they take."""
+    rows = [*_of_the_cache(), _pruning(), _days(), *_memory()]
+    return Report("Bundles", _NOTE, rows, less=("times the plain way",))
+
+
+def _of_the_cache() -> list[Row]:
+    with long_stage() as manager:
+
+        def answer() -> object:
+            return manager.get_ohlcv("BTCUSDT", "1m", "2023-01-01", "2023-12-31", offline=True)
+
+        def frame() -> pl.DataFrame:
+            return to_polars(
+                manager.get_ohlcv("BTCUSDT", "1m", "2023-01-01", "2023-12-31", offline=True)
+            )
+
+        whole = frame()
+        found = race(
+            {"answer": answer, "frame": frame, "decimal": lambda: decimal_frame(whole)}, _ROUNDS
+        )
+    ratios = [f / a for f, a in zip(found["frame"], found["answer"], strict=True)]
+    return [
+        Row(
+            "a year of minutes: cache to Polars",
+            {"ms": _ms(found["frame"]), "times the plain way": Figure.of(ratios)},
+            "<= 1.5 times",
+        ),
+        Row("the same as Decimal, beside it", {"ms": _ms(found["decimal"])}, "<= 20 ms"),
+    ]
+
+
+def _pruning() -> Row:
+    with TemporaryDirectory() as folder:
+        generator, first = np.random.default_rng(1), date(2014, 1, 1)
+        days = [first + timedelta(n) for n in range(3652) if (first + timedelta(n)).weekday() < 5]
+        count = len(days) * _SIDS
+        prices = {name: generator.integers(1, 10**6, count) / 100 for name in FIELDS}
+        rows = pl.DataFrame(
+            {"date": days * _SIDS, "sid": np.repeat(np.arange(_SIDS), len(days)), **prices}
+        )
+        ParquetWriter(folder).write(rows, "daily")
+        reader = PolarsParquetDailyReader(folder)
+        bounds = date(2023, 1, 1), date(2023, 3, 31)
+        paths = [Path(folder, f"daily_bars/year=2023/month=0{n}/data.parquet") for n in (1, 2, 3)]
+
+        def ours() -> object:
+            return reader.load_daily_bars(range(_SIDS), *bounds, ["close", "volume"])
+
+        def plain() -> object:
+            scan = pl.scan_parquet(paths, glob=False).select("date", "sid", "close", "volume")
+            chosen = pl.col("sid").is_in(list(range(_SIDS))) & pl.col("date").is_between(*bounds)
+            return scan.filter(chosen).sort("sid", "date").collect()
+
+        found = race({"ours": ours, "plain": plain}, _ROUNDS)
+    ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
+    return Row(
+        "three months of ten years, 1,000 symbols",
+        {"ms": _ms(found["ours"]), "times the plain way": Figure.of(ratios)},
+        "<= 1.3 times",
+    )
+
+
+def _days() -> Row:
+    with TemporaryDirectory() as folder:
+        first, each = datetime(2024, 1, 2, 14, 30), 390
+        generator = np.random.default_rng(1)
+        prices = {name: generator.integers(1, 10**6, each * _SIDS) / 100 for name in FIELDS}
+        stamps = [first + timedelta(minutes=n) for n in range(each)] * _SIDS
+        rows = pl.DataFrame(
+            {"timestamp": stamps, "sid": np.repeat(np.arange(_SIDS), each), **prices}
+        )
+        ParquetWriter(folder).write(rows, "minute")
+        reader, day = PolarsParquetMinuteReader(folder), first.date()
+
+        def ours() -> object:
+            lazy = reader.load_raw_arrays(range(_SIDS), FIELDS, day, day)
+            return resample_minute_to_daily(lazy).collect()
+
+        (path,) = Path(folder).rglob("data.parquet")
+
+        def plain() -> object:
+            sums = [pl.col("open").first(), pl.col("high").max(), pl.col("low").min()]
+            sums += [pl.col("close").last(), pl.col("volume").sum()]
+            return pl.scan_parquet(path).group_by("sid").agg(*sums).collect()
+
+        found = race({"ours": ours, "plain": plain}, _ROUNDS)
+    ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
+    figures = {"ms": _ms(found["ours"]), "times the plain way": Figure.of(ratios)}
+    return Row("a day of each of 1,000 symbols out of minutes", figures, "<= 50 ms")
+
+
+def _memory() -> list[Row]:
+    rows = []
+    for name, what, goal in (
+        ("a year of days fetched", "day", "<= 2.1 MB"),
+        ("a month of minutes fetched", "minute", "<= 18 MB"),
+        ("a year of days written", "write", "<= 4.5 MB"),
+    ):
+        taken = []
+        for _ in range(3):
+            with TemporaryDirectory() as folder:
+                program = [sys.executable, "-c", _MEMORY, what, folder]
+                answer = subprocess.run(program, capture_output=True, text=True, check=True)
+                taken.append(int(answer.stdout.split()[-1]) / 1024)
+        rows.append(Row(name, {"MB": Figure.of(taken)}, goal))
+    return rows
+
+
+def _ms(microseconds: list[float]) -> Figure:
+    return Figure.of([value / 1000 for value in microseconds])
