@@ -229,6 +229,13 @@ def test_a_symbol_without_an_answer_is_told_and_its_bars_stay(
     assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([1], None, None)) == 47
 
 
+def test_a_symbol_that_fails_later_keeps_its_bars(bundle: Bundle, manager: DataManager) -> None:
+    manager.clear_cache("AAPL")
+    outcome = bundle.refresh(manager, offline=True)
+    assert list(outcome.failed) == ["AAPL"]
+    assert len(PolarsParquetDailyReader(bundle.path).load_daily_bars([2], None, None)) == 47
+
+
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 def test_minutes(manager: DataManager, tmp_path: Path) -> None:
     bundle = Bundle("minutes", tmp_path / "bundles", disk=Quick())
