@@ -28,7 +28,7 @@ from ..model.timeframe import Timeframe
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency
-from .commit import METADATA, QUARANTINE, BundleFiles, Commit, checked_name
+from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder
 from .records import Records, SymbolSource, digest_of
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from ..data_manager import DataManager
     from ..model.instrument import Instrument
 
-__all__ = ["Bundle", "BundleState", "Outcome", "Problem", "bundle_names"]
+__all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
-class Problem(NamedTuple):
+class FileProblem(NamedTuple):
     """A file of a bundle that is not as it was written."""
 
     place: str
@@ -62,7 +62,7 @@ class BundleState(NamedTuple):
     causes: tuple[str, ...] = ()
 
 
-class Outcome(NamedTuple):
+class BundleChange(NamedTuple):
     """What a change did.
 
     Attributes:
@@ -119,7 +119,7 @@ class Bundle:
         provider: str | None = None,
         session: Any = "regular",
         offline: bool = False,
-    ) -> Outcome:
+    ) -> BundleChange:
         """Write the answer of ``get_ohlcv_batch`` to these arguments.
 
         Args:
@@ -173,7 +173,7 @@ class Bundle:
             )
             return self._put(commit, replace(records, origin=origin), answers, ())
 
-    def refresh(self, manager: DataManager, *, offline: bool = False) -> Outcome:
+    def refresh(self, manager: DataManager, *, offline: bool = False) -> BundleChange:
         """Bring the bundle to what is answered now; partitions that are the same are not written.
 
         A damaged partition is made again. What of it cannot be made again, because a user's program wrote
@@ -199,7 +199,7 @@ class Bundle:
             records, problems = self._examined()
             return self._put(commit, records, answers, [p.place for p in problems])
 
-    def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> Outcome:
+    def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions whose days all lie before a day; the month (day, of minutes) of it stays.
 
         What is dropped of a bundle that answers a request is no part of that request any more, so a refresh
@@ -223,7 +223,7 @@ class Bundle:
                 hint=f"`onetape bundle clean {self.name} --all` removes it",
             )
         if not old or dry_run:
-            return Outcome(tuple(old))
+            return BundleChange(tuple(old))
         request = records.origin.request
         if request is not None:
             first = min(last_day(place) for place in records.files if place not in old)
@@ -238,7 +238,7 @@ class Bundle:
             for place in old:
                 commit.remove(place)
             records.with_files((), old).put(commit, self._files)
-        return Outcome(tuple(old))
+        return BundleChange(tuple(old))
 
     def remove(self) -> None:
         """Remove the whole bundle; one that was made of the store can be created again.
@@ -256,11 +256,11 @@ class Bundle:
 
     def _put(
         self,
-        commit: Commit,
+        commit: FileChanges,
         records: Records,
         answers: Mapping[str, _Answer],
         damaged: Sequence[str],
-    ) -> Outcome:
+    ) -> BundleChange:
         """Add answers to a change, and set aside what is damaged and cannot be made again."""
         origin = records.origin
         symbols = dict(origin.symbols)
@@ -296,7 +296,7 @@ class Bundle:
             commit, records, frequency, rows, anew=damaged, drop=drop
         )
         failed = {symbol: a.error for symbol, a in answers.items() if a.error}
-        return Outcome(done.places, failed, done.rounded, done.widened, tuple(quarantined))
+        return BundleChange(done.places, failed, done.rounded, done.widened, tuple(quarantined))
 
     # --- what there is ---------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class Bundle:
             made.put(commit, self._files)
         return made
 
-    def validate(self) -> tuple[Problem, ...]:
+    def validate(self) -> tuple[FileProblem, ...]:
         """Return the files that are not as they were written, by the digest of each; none: all are.
 
         Raises:
@@ -331,14 +331,14 @@ class Bundle:
         with self._files.writing(make=False):
             return tuple(self._examined()[1])
 
-    def _examined(self) -> tuple[Records, list[Problem]]:
+    def _examined(self) -> tuple[Records, list[FileProblem]]:
         """Return the records and the damaged files, within the lock."""
         records = Records.read(self._files, self._disk, self.path / METADATA)
         if records is None:
             return self._rebuilt_in_part()
         places = sorted({*self._places(), *records.files})
         faults = ((place, self._fault(place, records)) for place in places)
-        return records, [Problem(place, what) for place, what in faults if what]
+        return records, [FileProblem(place, what) for place, what in faults if what]
 
     def _fault(self, place: str, records: Records) -> str | None:
         data = self._disk.read_if_exists(self.path / place)
@@ -351,14 +351,14 @@ class Bundle:
             return f"has another SHA256 than recorded ({record.sha256[:12]}…)"
         return None
 
-    def _rebuilt_in_part(self) -> tuple[Records, list[Problem]]:
+    def _rebuilt_in_part(self) -> tuple[Records, list[FileProblem]]:
         """Return records made of the partitions that can be read, and the others."""
         problems = []
         for place in self._places():
             try:
                 parsed(self._disk.read(self.path / place), f"{self.name}/{place}")
             except BundleError as exc:
-                problems.append(Problem(place, str(exc)))
+                problems.append(FileProblem(place, str(exc)))
         if problems:
             raise BundleError(
                 f"bundle {self.name}: {problems[0].what}, and {METADATA} is gone",

@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from ..disk.atomic import link_or_copy, write_atomically
 from ..disk.files import Disk, FileState
-from ..errors import BundleError, BundleNotFoundError, QueryError
+from ..errors import BundleError, BundleNotFoundError, DataError, QueryError
 
-__all__ = ["METADATA", "QUARANTINE", "BundleFiles", "Commit", "checked_name"]
+__all__ = ["METADATA", "QUARANTINE", "BundleFiles", "FileChanges", "checked_name"]
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-class Commit:
+class FileChanges:
     """One change in the making. Used by one thread, inside :meth:`BundleFiles.writing`."""
 
     def __init__(self, files: BundleFiles) -> None:
@@ -88,7 +88,7 @@ class BundleFiles:
     # --- writing ---------------------------------------------------------------------------
 
     @contextmanager
-    def writing(self, *, make: bool = True) -> Iterator[Commit]:
+    def writing(self, *, make: bool = True) -> Iterator[FileChanges]:
         """Hold the bundle against other writers; the commit is made where the block ends without error.
 
         What a writer that died has left is finished, or dropped, first.
@@ -107,7 +107,7 @@ class BundleFiles:
         self.disk.make_folders(self._staging)
         with self.disk.lock(self.path / _LOCK, _LOCK_TIMEOUT_S):
             self._finish()
-            commit = Commit(self)
+            commit = FileChanges(self)
             try:
                 yield commit
                 if commit.places:
@@ -119,7 +119,7 @@ class BundleFiles:
             self._finish()
 
     def stage(self, name: str, data: bytes) -> None:
-        """Write one file below ``.staging``, durably; for :class:`Commit` alone."""
+        """Write one file below ``.staging``, durably; for :class:`FileChanges` alone."""
         handle = self.disk.create(self._staging / name)
         try:
             self.disk.write(handle, data, 0)
@@ -194,7 +194,7 @@ class BundleFiles:
         Raises:
             BundleError: the bundle was changed during each of twenty tries.
         """
-        failed: Exception | None = None
+        failed: DataError | OSError | None = None
         for attempt in range(_TRIES):
             before, pending = self._moment(), self.pending()
 
@@ -206,7 +206,7 @@ class BundleFiles:
 
             try:
                 result = read(path_of, pending)
-            except Exception as exc:
+            except (DataError, OSError) as exc:
                 # A file may get its place between the look at its name and its opening.
                 if attempt >= 2 and self._moment() == before:
                     raise

@@ -18,9 +18,9 @@ import polars as pl
 from ..disk.database import connect
 from ..disk.files import Disk
 from ..errors import BundleError, FormatVersionError
-from .commit import METADATA, BundleFiles, Commit
+from .commit import METADATA, BundleFiles, FileChanges
 
-__all__ = ["DATABASE", "FileRecord", "Origin", "Records", "SymbolSource", "file_metadata"]
+__all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
 SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
@@ -85,7 +85,7 @@ class SymbolSource:
 
 
 @dataclass(frozen=True)
-class Origin:
+class BundleOrigin:
     """What of a bundle cannot be read off its rows. It stands in each of its files.
 
     Attributes:
@@ -118,7 +118,7 @@ class Origin:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def parsed(cls, text: str) -> Origin:
+    def parsed(cls, text: str) -> BundleOrigin:
         """Return what :meth:`text` wrote; raises ``ValueError``, ``TypeError``."""
         fields = json.loads(text)
         symbols = {name: SymbolSource(**source) for name, source in fields.pop("symbols").items()}
@@ -144,12 +144,12 @@ class FileRecord:
     sids: Mapping[int, tuple[int, int, int]]
 
 
-def file_metadata(origin: Origin) -> dict[str, str]:
+def file_metadata(origin: BundleOrigin) -> dict[str, str]:
     """Return the metadata of each Parquet file of a bundle."""
     return {_VERSION_KEY: str(SCHEMA_VERSION), _KEY: origin.text()}
 
 
-def origin_of(metadata: Mapping[str, str], name: str) -> Origin | None:
+def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
     """Return what the metadata of a file tells; None where it is another program's.
 
     Raises:
@@ -162,7 +162,7 @@ def origin_of(metadata: Mapping[str, str], name: str) -> Origin | None:
             hint="update onetape",
         )
     try:
-        return Origin.parsed(metadata[_KEY])
+        return BundleOrigin.parsed(metadata[_KEY])
     except (KeyError, ValueError, TypeError, AttributeError):
         return None
 
@@ -194,7 +194,7 @@ def digest_of(data: bytes) -> str:
 class Records:
     """All that is recorded of a bundle: its origin, and its files by their places."""
 
-    origin: Origin
+    origin: BundleOrigin
     files: Mapping[str, FileRecord]
 
     @classmethod
@@ -221,7 +221,7 @@ class Records:
         )
         return cls(origin, {record.place: record for record in records})
 
-    def put(self, commit: Commit, files: BundleFiles, *, with_database: bool = True) -> None:
+    def put(self, commit: FileChanges, files: BundleFiles, *, with_database: bool = True) -> None:
         """Add both views to a change: ``metadata.parquet`` and ``metadata.db``.
 
         Raises:

@@ -15,7 +15,7 @@ from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled, titled
 
 if TYPE_CHECKING:
-    from ..bundles.bundle import Bundle, Outcome
+    from ..bundles.bundle import Bundle, BundleChange
 
 _YEARS_KEPT = 5
 _MOST_LINES = 12
@@ -95,7 +95,7 @@ def _refresh(args: argparse.Namespace) -> Report:
     return _changed(bundle, bundle.refresh(manager_of(args), offline=args.offline), "written")
 
 
-def _changed(bundle: Bundle, outcome: Outcome, verb: str) -> Report:
+def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
     plain = {
         "bundle": bundle.name,
         "path": str(bundle.path),

@@ -84,7 +84,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     # Bars of a bundle come in order: sorting them again would take longer than all the rest.
     df = df.map_batches(ordered) if isinstance(df, pl.LazyFrame) else ordered(df)
     made = (
-        df.group_by(*series, start.alias("__start"), maintain_order=False)
+        df.group_by(*series, start.alias(name), maintain_order=False)
         .agg(
             pl.col("open").drop_nulls().first(),
             pl.col("high").max(),
@@ -92,7 +92,6 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
             pl.col("close").drop_nulls().last(),
             volume.cast(schema["volume"]).alias("volume"),
         )
-        .rename({"__start": name})
         .sort(*series, name)
     )
     return made.select(name, *series, *FIELDS)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from ..bundles.commit import METADATA, BundleFiles, Commit
+from ..bundles.commit import METADATA, BundleFiles, FileChanges
 from ..bundles.records import (
+    BundleOrigin,
     FileRecord,
-    Origin,
     Records,
     SymbolSource,
     file_metadata,
@@ -194,7 +194,7 @@ class ParquetWriter:
 
     def replace_rows(
         self,
-        commit: Commit,
+        commit: FileChanges,
         records: Records,
         frequency: Frequency,
         rows: pl.DataFrame,
@@ -275,7 +275,7 @@ def rebuilt(files: BundleFiles) -> Records:
         BundleError: a partition is damaged.
         FormatVersionError: a newer version of this library wrote one.
     """
-    origin = Origin(files.path.name, dataset_id=new_dataset_id(files.path))
+    origin = BundleOrigin(files.path.name, dataset_id=new_dataset_id(files.path))
     symbols: dict[str, tuple[int, SymbolSource]] = {}
     measures = []
     for frequency in ("daily", "minute"):
@@ -322,7 +322,7 @@ def damaged(name: str, exc: BaseException) -> BundleError:
     )
 
 
-def _parquet(frame: pl.DataFrame, origin: Origin) -> bytes:
+def _parquet(frame: pl.DataFrame, origin: BundleOrigin) -> bytes:
     buffer = io.BytesIO()
     metadata = file_metadata(origin)
     frame.write_parquet(buffer, compression="zstd", compression_level=3, metadata=metadata)
@@ -350,7 +350,7 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
         raise QueryError(f"bars are written from a Polars frame, not {type(frame).__name__}")
     time = time_column(frequency)
     if time == "date" and "date" not in frame.columns and "timestamp" in frame.columns:
-        frame = frame.rename({"timestamp": "date"})
+        frame = frame.select(pl.col("timestamp").alias("date"), pl.exclude("timestamp"))
     key = "sid" if "sid" in frame.columns else "symbol"
     column, number = _time(frame, frequency), _number(frame, key)
     if lacking := [name for name in FIELDS if name not in frame.columns]:
@@ -402,7 +402,9 @@ def _lacking(frequency: Frequency, names: Sequence[str]) -> QueryError:
     )
 
 
-def _numbered(origin: Origin, frames: Sequence[pl.DataFrame]) -> tuple[Origin, pl.DataFrame]:
+def _numbered(
+    origin: BundleOrigin, frames: Sequence[pl.DataFrame]
+) -> tuple[BundleOrigin, pl.DataFrame]:
     """Return the rows with numbers for their symbols, the later frame's where several have one."""
     symbols = dict(origin.symbols)
     numbered = []
