@@ -11,7 +11,7 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 import polars as pl
@@ -32,6 +32,16 @@ T = TypeVar("T")
 _KEPT = 256
 _Pending = dict[str, str | None]
 _PathOf = Callable[[str], Path]
+
+
+class _Question(NamedTuple):
+    """What is read: checked numbers, fields and bounds, and the columns of the answer."""
+
+    sids: list[int]
+    fields: list[str]
+    low: date | datetime | None
+    high: date | datetime | None
+    schema: dict[str, pl.DataType]
 
 
 class ParquetReader:
@@ -84,47 +94,59 @@ class ParquetReader:
             BundleError: at collection: a file is damaged.
             FormatVersionError: a newer version of this library wrote a file.
         """
-        numbers, low, high = (
-            _sids(sids),
-            self._bound(start_date),
-            self._bound(end_date, is_last=True),
-        )
-        if low is not None and high is not None and low > high:
-            raise BadRangeError(f"the range ends before it begins: {start_date} to {end_date}")
-        names = list(dict.fromkeys(fields))
-        schema = self._files.read_whole(lambda p, q: self._schema(p, q, names, low, high))
+        question = self._question(sids, fields, start_date, end_date)
 
         def rows(
             columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
             """Yield the rows at the moment of the collection."""
+            yield self._rows(question, columns, predicate, n_rows)
 
-            def read(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-                frame = self._scan(path_of, pending, names, low, high)
-                if frame is None:
-                    return pl.DataFrame(schema=schema)
-                frame = frame.filter(self._within(numbers, low, high))
-                if len(self._places(low and _day(low), high and _day(high), pending)) > 1:
-                    frame = frame.sort("sid", self._time)  # each file is sorted
-                frame = frame.cast(dict(schema))
-                frame = frame if predicate is None else frame.filter(predicate)
-                frame = frame if columns is None else frame.select(columns)
-                return (frame if n_rows is None else frame.head(n_rows)).collect()
-
-            def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-                places = self._places(low and _day(low), high and _day(high), pending)
-                return self._checked(lambda: read(path_of, pending), path_of, places)
-
-            yield self._files.read_whole(checked)
-
-        return register_io_source(rows, schema=schema)
+        return register_io_source(rows, schema=question.schema)
 
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
     ) -> pl.DataFrame:
-        return self.load_raw_arrays(
-            sids, FIELDS if fields is None else fields, start, end
-        ).collect()
+        # Not by the lazy frame: some versions of Polars make errors of their own of ours.
+        return self._rows(self._question(sids, FIELDS if fields is None else fields, start, end))
+
+    def _question(
+        self, sids: Sequence[int], fields: Sequence[str], start: Any, end: Any
+    ) -> _Question:
+        numbers, low, high = _sids(sids), self._bound(start), self._bound(end, is_last=True)
+        if low is not None and high is not None and low > high:
+            raise BadRangeError(f"the range ends before it begins: {start} to {end}")
+        names = list(dict.fromkeys(fields))
+        schema = self._files.read_whole(lambda p, q: self._schema(p, q, names, low, high))
+        return _Question(numbers, names, low, high, schema)
+
+    def _rows(
+        self,
+        question: _Question,
+        columns: list[str] | None = None,
+        predicate: pl.Expr | None = None,
+        n_rows: int | None = None,
+    ) -> pl.DataFrame:
+        """Return the rows as they are now."""
+        _, names, low, high, schema = question
+
+        def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
+            frame = self._scan(path_of, places, names)
+            if frame is None:
+                frame = pl.LazyFrame(schema=schema)
+            frame = frame.filter(self._within(question.sids, low, high))
+            if len(places) > 1:
+                frame = frame.sort("sid", self._time)  # each file is sorted
+            frame = frame.cast(dict(schema))
+            frame = frame if predicate is None else frame.filter(predicate)
+            frame = frame if columns is None else frame.select(columns)
+            return (frame if n_rows is None else frame.head(n_rows)).collect()
+
+        def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
+            places = self._places(low and _day(low), high and _day(high), pending)
+            return self._checked(lambda: read(path_of, places), path_of, places)
+
+        return self._files.read_whole(checked)
 
     # --- single values ---------------------------------------------------------------------
 
@@ -153,8 +175,7 @@ class ParquetReader:
     ) -> pl.DataFrame:
         """Return ``sid`` and the field at one time; sids without a bar then are not in it."""
         at = self._bound(target_date)
-        frame = self.load_raw_arrays(sids, [field], at, at).collect()
-        return frame.select("sid", field)
+        return self._rows(self._question(sids, [field], at, at)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
         """Return the newest bar at or before ``dt`` in which the series traded; None where there is none.
@@ -199,14 +220,8 @@ class ParquetReader:
         return partitions(self._files.disk, root, self.frequency, first, last, pending.items())
 
     def _scan(
-        self,
-        path_of: _PathOf,
-        pending: _Pending,
-        fields: Sequence[str],
-        low: date | datetime | None,
-        high: date | datetime | None,
+        self, path_of: _PathOf, places: Sequence[str], fields: Sequence[str]
     ) -> pl.LazyFrame | None:
-        places = self._places(low and _day(low), high and _day(high), pending)
         if not places:
             return None
         paths = [path_of(place) for place in places]
