@@ -382,3 +382,24 @@ def test_a_link_out_of_the_bundle_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         ParquetWriter(bundle).write(days(date(2024, 1, 2), 1), "1d")
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_batch_is_one_change_and_the_later_frame_stands(tmp_path: Path) -> None:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick(), enable_metadata_catalog=False)
+    writer.write_batch([days(date(2023, 1, 2), 3), days(date(2023, 1, 4), 3, price=20)], "1d")
+    assert _opens(everything(tmp_path / "b")) == [10, 10, 20, 20, 20]
+    assert not (tmp_path / "b" / "metadata.db").exists()
+    with pytest.raises(QueryError):
+        writer.write_batch([days(date(2023, 2, 2), 3), days(date(2023, 2, 2), 3).drop("low")])
+    stats = writer.get_compression_stats()
+    assert (stats["file_count"], stats["row_count"]) == (1, 5)
+    assert stats["compression_ratio"] == stats["size_bytes"] / stats["uncompressed_bytes"]
+
+
+def test_the_order_of_symbols_and_rows_does_not_count(tmp_path: Path) -> None:
+    frame = days(date(2023, 1, 2), 40, [1, 2, 3])
+    written(tmp_path / "1", frame)
+    written(tmp_path / "2", frame.sample(fraction=1.0, shuffle=True, seed=5))
+    first, second = (everything(tmp_path / n / "b") for n in ("1", "2"))
+    assert first.equals(second)
+    assert not first.select("sid", "date").is_duplicated().any()
