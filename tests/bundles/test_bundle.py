@@ -271,6 +271,13 @@ def test_bundles_that_are_not_there_or_there_already(
         )
     with pytest.raises(QueryError):
         none.create(manager, [], "1d")
+    with pytest.raises(QueryError, match="symbols are a list"):
+        none.create(manager, "AAPL", "1d")
+    empty = Bundle("empty", tmp_path / "bundles")
+    empty.path.mkdir()
+    with pytest.raises(BundleNotFoundError):
+        empty.records()
+    assert list(empty.path.iterdir()) == []
     assert not none.path.exists()
     assert bundle_names(tmp_path / "bundles") == ["mine"]
 

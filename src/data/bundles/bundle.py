@@ -18,7 +18,7 @@ import pandas as pd
 import polars as pl
 
 from ..disk.files import Disk
-from ..errors import BundleError, DataError, IncompleteDataWarning, QueryError
+from ..errors import BundleError, BundleNotFoundError, DataError, IncompleteDataWarning, QueryError
 from ..model.instant import day_ms, parse_iso
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
@@ -137,6 +137,8 @@ class Bundle:
             DecimalRangeError: a value does not fit; nothing is written.
             StorageError, LockTimeoutError: nothing is written.
         """
+        if isinstance(symbols, str):
+            raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
         request = {
             "symbols": list(dict.fromkeys(symbols)),
             "timeframe": str(Timeframe.parse(timeframe)),
@@ -309,8 +311,7 @@ class Bundle:
             FormatVersionError: a newer version of this library wrote it.
         """
         if not self.exists():
-            with self._files.writing(make=False):  # raises where the folder is not there
-                pass
+            raise self._absent()
         found: Records | None = self._files.read_whole(
             lambda path_of, _: Records.read(self._files, self._disk, path_of(METADATA))
         )
@@ -320,6 +321,12 @@ class Bundle:
             made = rebuilt(self._files)
             made.put(commit, self._files)
         return made
+
+    def _absent(self) -> BundleNotFoundError:
+        return BundleNotFoundError(
+            f"there is no bundle {self.name} in {self.path.parent}",
+            hint="`onetape bundle list` shows those that there are",
+        )
 
     def validate(self) -> tuple[FileProblem, ...]:
         """Return the files that are not as they were written, by the digest of each; none: all are.
