@@ -83,7 +83,10 @@ def test_every_command_that_may_ask_a_vendor_takes_its_time(bare: Run) -> None:
     # `symbols refresh` asks for fundamentals, which have a time of their own.
     ask_none = {"plan", "explain", "coverage", "gaps", "report", "sessions", "cache", "db", "symbols",
                 "doctor", "docs", "completion", "universe"}  # fmt: skip
-    asking = {command: [command] for command in COMMANDS} | {"alerts": ["alerts", "run"]}
+    asking = {command: [command] for command in COMMANDS} | {
+        "alerts": ["alerts", "run"],
+        "bundle": ["bundle", "create"],
+    }
     timed = {
         command
         for command, words in asking.items()

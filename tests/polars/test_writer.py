@@ -258,7 +258,7 @@ def _opens(frame: pl.DataFrame) -> list[int]:
 
 
 # Beyond the last step nothing fails.
-STEPS = range(1, 200, 1 if FULL else 9)
+STEPS = range(1, 200, 1 if FULL else 13)
 OLD_ROWS, NEW_ROWS = [10] * 4, [10] + [20] * 40
 
 

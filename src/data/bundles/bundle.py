@@ -119,6 +119,7 @@ class Bundle:
         provider: str | None = None,
         session: Any = "regular",
         offline: bool = False,
+        timeout: float | None = None,
     ) -> BundleChange:
         """Write the answer of ``get_ohlcv_batch`` to these arguments.
 
@@ -130,6 +131,7 @@ class Bundle:
                 with each refresh.
             adjustment, provider, session: as there.
             offline: whether only stored bars are taken.
+            timeout: seconds after which vendors are waited for no more, as there.
 
         Raises:
             BundleError: there is one of this name, or not one symbol has bars.
@@ -155,7 +157,7 @@ class Bundle:
                 f"there is a bundle {self.name} in {self.path.parent}",
                 hint=f"`onetape bundle refresh {self.name}`, or another name",
             )
-        answers = _answers(manager, request, offline=offline)
+        answers = _answers(manager, request, offline=offline, timeout=timeout)
         if not any(len(a.rows) for a in answers.values()):
             first = next(iter(answers.values()))
             raise BundleError(
@@ -175,7 +177,9 @@ class Bundle:
             )
             return self._put(commit, replace(records, origin=origin), answers, ())
 
-    def refresh(self, manager: DataManager, *, offline: bool = False) -> BundleChange:
+    def refresh(
+        self, manager: DataManager, *, offline: bool = False, timeout: float | None = None
+    ) -> BundleChange:
         """Bring the bundle to what is answered now; partitions that are the same are not written.
 
         A damaged partition is made again. What of it cannot be made again, because a user's program wrote
@@ -184,6 +188,7 @@ class Bundle:
         Args:
             manager: answers; of a foreign bundle nothing is asked.
             offline: whether only stored bars are taken.
+            timeout: seconds after which vendors are waited for no more.
 
         Raises:
             BundleNotFoundError: there is no such bundle.
@@ -191,7 +196,9 @@ class Bundle:
             DecimalRangeError, StorageError, LockTimeoutError: the bundle is as it was.
         """
         request = self.records().origin.request
-        answers = {} if request is None else _answers(manager, request, offline=offline)
+        answers: dict[str, _Answer] = {}
+        if request is not None:
+            answers = _answers(manager, request, offline=offline, timeout=timeout)
         if answers and all(a.error for a in answers.values()):
             raise BundleError(
                 f"bundle {self.name} was not refreshed: {next(iter(answers.values())).error}",
@@ -424,7 +431,7 @@ class _Answer(NamedTuple):
 
 
 def _answers(
-    manager: DataManager, request: Mapping[str, Any], *, offline: bool
+    manager: DataManager, request: Mapping[str, Any], *, offline: bool, timeout: float | None = None
 ) -> dict[str, _Answer]:
     """Return symbol to its answer now."""
     with warnings.catch_warnings():
@@ -438,6 +445,7 @@ def _answers(
             provider=request["provider"],
             session=request["session"],
             offline=offline,
+            timeout=timeout,
         )
     frequency = _frequency(request)
     return {symbol: _answer(manager, symbol, frame, frequency) for symbol, frame in frames.items()}

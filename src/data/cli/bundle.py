@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BundleError, DataError, QueryError
 from ..model.instant import date_of, iso
-from .arguments import add_adjustment, add_session, command
+from .arguments import add_adjustment, add_session, add_timeout, command
 from .cached import manager_of
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled, titled
@@ -57,6 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     clean.add_argument("--all", action="store_true", help="remove the bundle")
     clean.add_argument("--dry-run", action="store_true", help="only say what would go")
+    add_timeout(create)
+    add_timeout(refresh)
     for action in (info, validate, refresh, clean):
         action.add_argument("name")
     works: tuple[tuple[argparse.ArgumentParser, Callable[[argparse.Namespace], Report]], ...] = (
@@ -86,13 +88,16 @@ def _create(args: argparse.Namespace) -> Report:
         provider=args.provider,
         session=args.session,
         offline=args.offline,
+        timeout=args.timeout,
     )
     return _changed(bundle, outcome, "written")
 
 
 def _refresh(args: argparse.Namespace) -> Report:
     bundle = _bundle(args)
-    return _changed(bundle, bundle.refresh(manager_of(args), offline=args.offline), "written")
+    manager = manager_of(args)
+    outcome = bundle.refresh(manager, offline=args.offline, timeout=args.timeout)
+    return _changed(bundle, outcome, "written")
 
 
 def _changed(bundle: Bundle, outcome: BundleChange, verb: str) -> Report:
