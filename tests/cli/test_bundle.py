@@ -118,3 +118,15 @@ def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFi
     assert run(folder, "clean", "theirs", "--before", "2023-02-01") == 0
     assert len(list((folder / "theirs").rglob("data.parquet"))) == 1
     assert run(folder, "validate", "theirs") == 0
+
+
+def test_without_polars_the_extra_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    for name in [n for n in sys.modules if n.startswith(("src.data.polars", "src.data.bundles"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "polars", None)
+    assert run(folder, "list") == 2
+    assert "[polars]" in capsys.readouterr().err

@@ -3,8 +3,8 @@
 from ..errors import MissingExtraError, install_line
 
 try:
-    import polars as _polars  # noqa: F401 - one place tells which extra is missing
+    import polars as pl
 except ImportError as missing:
-    raise MissingExtraError(
-        "src.data.polars needs Polars", hint=install_line("polars")
-    ) from missing
+    raise MissingExtraError("bundles need Polars", hint=install_line("polars")) from missing
+
+__all__ = ["pl"]
