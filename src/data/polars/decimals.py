@@ -108,14 +108,16 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
 def _rounded(column: pl.Series) -> int:
     """Return how many values of a column without large ones have more than eight decimals."""
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    count = 0
+    count, units = 0, np.empty(_BLOCK)
     # In numpy, for Polars divides by a number as by its reciprocal; in blocks, which stay in the cache.
     for first in range(0, len(values), _BLOCK):
         block = values[first : first + _BLOCK]
-        units = block * _UNITS
+        units = units[: len(block)]
+        np.multiply(block, _UNITS, out=units)
         np.rint(units, out=units)
         units /= _UNITS
-        count += int(np.count_nonzero((units != block) & (block == block)))
+        if differ := np.count_nonzero(units != block):
+            count += int(differ - np.count_nonzero(np.isnan(block)))
     return count
 
 
