@@ -15,94 +15,28 @@ however many calls hang on a vendor that is down.
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
-from contextvars import copy_context
 from functools import partial, wraps
-from time import sleep
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
+from src.data.call_threads import answer
 from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
-from src.data.forks import renew_after_fork
 from src.data.jobs.progress import SymbolsProgress
 from src.data.jobs.progress_bar import listening
 from src.data.model.caller import called_from, working_for
 from src.data.model.query import distinct_symbols
 from src.data.model.wide import LAYOUTS, wide_frame
-from src.data.net.deadline import QUIET_S, Deadline, MustWait, run_within, seconds_of
+from src.data.net.deadline import Deadline, seconds_of
 
 __all__ = ["AsyncDataManager"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Reading is work for the processor: more threads would only hold up the loop.
-MOST_LOOKUPS = 2
-# Calls that ask vendors wait nearly all of their time.
-MOST_CALLS = 64
 # As many symbols of a batch are asked for at once.
 _OF_A_BATCH = 4
-
-
-class Threads:
-    """A bounded pool of threads that do not keep the program from ending. Thread-safe, fork-aware.
-
-    Args:
-        name: of the threads.
-        most: so many at once; each is started when all others are at work.
-
-    Attributes:
-        jobs: what no thread has taken up yet.
-    """
-
-    def __init__(self, name: str, most: int) -> None:
-        self._name, self._most = name, most
-        self.after_fork()
-        renew_after_fork(self)
-
-    def after_fork(self) -> None:
-        """Start with none: threads are not inherited."""
-        self._guard = threading.Lock()
-        self.jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
-        # `_queued` is not the length of the queue: it changes together with `_idle`.
-        self._count = self._idle = self._queued = 0
-
-    def submit(self, work: Callable[[], R]) -> Future[R]:
-        """Return the future of ``work``, which can be cancelled until a thread takes it up."""
-        future: Future[R] = Future()
-        with self._guard:
-            self.jobs.put((future, work))
-            self._queued += 1
-            if self._idle < self._queued and self._count < self._most:
-                self._count += 1
-                threading.Thread(target=self._run, name=self._name, daemon=True).start()
-        return future
-
-    def _run(self) -> None:
-        while True:
-            with self._guard:
-                self._idle += 1
-            future, work = self.jobs.get()
-            with self._guard:
-                self._idle -= 1
-                self._queued -= 1
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(work())
-                except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
-                    future.set_exception(error)
-            del future, work
-            # Lets the loop go on: threads that have work would keep it waiting for their next switch.
-            sleep(0)
-
-
-# The threads of this process: of those that look into the store, and of those that ask vendors.
-lookups = Threads("onetape-lookup", MOST_LOOKUPS)
-calls = Threads("onetape-call", MOST_CALLS)
 
 
 class _Twin(Generic[P, R]):
@@ -153,7 +87,7 @@ class _Twin(Generic[P, R]):
     def _answer(
         self, method: Callable[..., R], args: Any, kwargs: Any, deadline: Deadline
     ) -> Coroutine[Any, Any, R]:
-        return _answer(partial(method, *args, **kwargs), deadline, looks=self._looks)
+        return answer(partial(method, *args, **kwargs), deadline, looks=self._looks)
 
 
 class _BatchTwin(_Twin[P, R]):
@@ -166,7 +100,7 @@ class _BatchTwin(_Twin[P, R]):
         symbols, layout = options.pop("symbols", None), options.pop("layout", "dict")
         symbols = args[0] if args else symbols
         if symbols is None or layout not in LAYOUTS:  # the method says what is wrong
-            return await _answer(partial(method, *args, **kwargs), deadline, looks=True)
+            return await answer(partial(method, *args, **kwargs), deadline, looks=True)
         wanted = distinct_symbols(symbols)
         answers: dict[Any, Any] = dict.fromkeys(wanted)  # in the order asked for
         left, progress = iter(wanted), options.pop("progress", None)
@@ -178,9 +112,9 @@ class _BatchTwin(_Twin[P, R]):
             nonlocal answers
             for symbol in left:
                 one = partial(method, [symbol], *others, **options)
-                answer = cast("dict[Any, Any]", await _answer(one, deadline, looks=True))
-                answers |= answer
-                for name, frame in answer.items():
+                part = cast("dict[Any, Any]", await answer(one, deadline, looks=True))
+                answers |= part
+                for name, frame in part.items():
                     told.ended(name, timeframe, frame)
 
         with listening(progress) as listener:
@@ -204,45 +138,6 @@ def _seconds(timeout: Any) -> float | None:
         return seconds_of(timeout, "a call")
     except QueryError:
         return None
-
-
-async def _answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
-    """Return what ``work`` does: out of the store where it can, else after waiting for others.
-
-    A call that finds no free thread within its time answers with what is stored, as one does that
-    waits for a vendor.
-    """
-    context = copy_context()
-    if looks:
-        answer_of_store = await _threaded(lookups, partial(context.run, _look, work, deadline))
-        if answer_of_store is not None:
-            return answer_of_store[0]
-    # Without a time of its own a call begins to wait with its thread.
-    waits = partial(run_within, deadline, work) if deadline.is_fixed else work
-    future = calls.submit(partial(context.run, waits))
-    answer = asyncio.wrap_future(future)
-    try:
-        left_s = deadline.left_s() if deadline.is_fixed else QUIET_S
-        await asyncio.wait({answer}, timeout=left_s)
-    except asyncio.CancelledError:
-        answer.cancel()
-        raise
-    if not future.cancel():
-        return await answer
-    deadline.end(f"{MOST_CALLS} other calls wait for vendors")
-    return await _threaded(lookups, partial(context.run, run_within, deadline, work))
-
-
-def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
-    """Return the answer out of the store; None where a vendor or another call must be waited for."""
-    try:
-        return (run_within(deadline.without_waiting(), work),)
-    except MustWait:
-        return None
-
-
-async def _threaded(threads: Threads, work: Callable[[], R]) -> R:
-    return await asyncio.wrap_future(threads.submit(work))
 
 
 class AsyncDataManager:

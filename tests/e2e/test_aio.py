@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from onetape import aio
 from onetape.aio import AsyncDataManager
+from src.data import call_threads
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, QueryError
@@ -31,8 +31,12 @@ NEXT = ("BTCUSDT", "1h", "2024-06-02", "2024-06-02")
 @pytest.fixture(autouse=True)
 def _threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test threads of its own; those of the process keep what other tests left."""
-    monkeypatch.setattr(aio, "lookups", aio.Threads("onetape-lookup", aio.MOST_LOOKUPS))
-    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", aio.MOST_CALLS))
+    monkeypatch.setattr(
+        call_threads, "lookups", call_threads.Threads("onetape-lookup", call_threads.MOST_LOOKUPS)
+    )
+    monkeypatch.setattr(
+        call_threads, "calls", call_threads.Threads("onetape-call", call_threads.MOST_CALLS)
+    )
 
 
 @pytest.fixture
@@ -127,7 +131,7 @@ def test_a_timeout_that_is_none_is_refused(twin: AsyncDataManager, timeout: Any)
 def test_what_is_cached_is_answered_while_every_other_thread_hangs(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 2))
+    monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 2))
 
     async def main() -> None:
         for question in (DAY, ("ETHUSDT", *DAY[1:])):
@@ -154,7 +158,7 @@ def test_what_is_cached_is_answered_while_every_other_thread_hangs(
 def test_fundamentals_and_figures_that_are_cached_do_not_wait_either(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 1))
+    monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
     rate = ("BTCUSDT", "2024-06-01", "2024-06-02")
 
     async def main() -> None:
@@ -204,14 +208,14 @@ def test_a_cancelled_call_ends_at_once_and_its_bars_are_stored(
 def test_a_call_that_is_cancelled_before_it_begins_asks_nothing(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 1))
+    monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
     vendors.fault("binance", Fault.hold())
 
     async def main() -> None:
         hanging = asyncio.ensure_future(twin.aget_ohlcv(*DAY))
         await asked(vendors)
         queued = asyncio.ensure_future(twin.aget_ohlcv("ETHUSDT", *DAY[1:]))
-        while not aio.calls.jobs.qsize():
+        while not call_threads.calls.jobs.qsize():
             await asyncio.sleep(0)
         queued.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -227,7 +231,7 @@ def test_a_call_without_a_free_thread_ends_in_its_time(
     twin: AsyncDataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is cached, or with the error that says what it waited for."""
-    monkeypatch.setattr(aio, "calls", aio.Threads("onetape-call", 1))
+    monkeypatch.setattr(call_threads, "calls", call_threads.Threads("onetape-call", 1))
 
     async def main() -> None:
         await twin.aget_ohlcv(*DAY)
@@ -331,9 +335,9 @@ def test_a_forked_child_has_threads_of_its_own(twin: AsyncDataManager) -> None:
 def test_a_program_ends_though_a_call_hangs() -> None:
     script = """
 import asyncio
-from onetape import aio
+from src.data import call_threads
 async def main():
-    gone = asyncio.wrap_future(aio.calls.submit(lambda: __import__("threading").Event().wait()))
+    gone = asyncio.wrap_future(call_threads.calls.submit(lambda: __import__("threading").Event().wait()))
     try:
         await asyncio.wait_for(gone, 0.01)
     except asyncio.TimeoutError:
@@ -348,7 +352,7 @@ asyncio.run(main())
 
 def test_a_thread_that_has_just_taken_a_job_is_not_waited_for() -> None:
     """It counts as idle until it has noted that it is not; its job may last for ever."""
-    threads = aio.Threads("onetape-call", 2)
+    threads = call_threads.Threads("onetape-call", 2)
     taken, go_on, end = threading.Event(), threading.Event(), threading.Event()
 
     class Slow(queue.SimpleQueue[Any]):
@@ -371,5 +375,5 @@ def test_what_a_thread_meets_is_the_caller_s() -> None:
     def leave() -> None:
         raise SystemExit(3)
 
-    assert isinstance(aio.calls.submit(leave).exception(10), SystemExit)
-    assert aio.calls.submit(lambda: 1).result(10) == 1
+    assert isinstance(call_threads.calls.submit(leave).exception(10), SystemExit)
+    assert call_threads.calls.submit(lambda: 1).result(10) == 1

@@ -1,0 +1,127 @@
+"""Threads that wait for stored bars and for vendors, so that an event loop does not."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
+from time import sleep
+from typing import Any, TypeVar
+
+from .clock import SystemClock
+from .forks import renew_after_fork
+from .net.deadline import QUIET_S, Deadline, MustWait, run_within
+
+__all__ = ["MOST_CALLS", "MOST_LOOKUPS", "Threads", "answer", "awaited"]
+
+R = TypeVar("R")
+
+# Reading is work for the processor: more threads would only hold up the loop.
+MOST_LOOKUPS = 2
+# Calls that ask vendors wait nearly all of their time.
+MOST_CALLS = 64
+
+
+class Threads:
+    """A bounded pool of threads that do not keep the program from ending. Thread-safe, fork-aware.
+
+    Args:
+        name: of the threads.
+        most: so many at once; each is started when all others are at work.
+
+    Attributes:
+        jobs: what no thread has taken up yet.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name, self._most = name, most
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Start with none: threads are not inherited."""
+        self._guard = threading.Lock()
+        self.jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        # `_queued` is not the length of the queue: it changes together with `_idle`.
+        self._count = self._idle = self._queued = 0
+
+    def submit(self, work: Callable[[], R]) -> Future[R]:
+        """Return the future of ``work``, which can be cancelled until a thread takes it up."""
+        future: Future[R] = Future()
+        with self._guard:
+            self.jobs.put((future, work))
+            self._queued += 1
+            if self._idle < self._queued and self._count < self._most:
+                self._count += 1
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            with self._guard:
+                self._idle += 1
+            future, work = self.jobs.get()
+            with self._guard:
+                self._idle -= 1
+                self._queued -= 1
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
+                    future.set_exception(error)
+            del future, work
+            # Lets the loop go on: threads that have work would keep it waiting for their next switch.
+            sleep(0)
+
+
+# The threads of this process: of those that look into the store, and of those that ask vendors.
+lookups = Threads("onetape-lookup", MOST_LOOKUPS)
+calls = Threads("onetape-call", MOST_CALLS)
+
+
+async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
+    """Return what ``work`` does: out of the store where it can, else after waiting for others.
+
+    A call that finds no free thread within its time answers with what is stored, as one does that
+    waits for a vendor.
+    """
+    context = copy_context()
+    if looks:
+        answer_of_store = await _threaded(lookups, partial(context.run, _look, work, deadline))
+        if answer_of_store is not None:
+            return answer_of_store[0]
+    # Without a time of its own a call begins to wait with its thread.
+    waits = partial(run_within, deadline, work) if deadline.is_fixed else work
+    future = calls.submit(partial(context.run, waits))
+    waiting = asyncio.wrap_future(future)
+    try:
+        left_s = deadline.left_s() if deadline.is_fixed else QUIET_S
+        await asyncio.wait({waiting}, timeout=left_s)
+    except asyncio.CancelledError:
+        waiting.cancel()
+        raise
+    if not future.cancel():
+        return await waiting
+    deadline.end(f"{MOST_CALLS} other calls wait for vendors")
+    return await _threaded(lookups, partial(context.run, run_within, deadline, work))
+
+
+def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
+    """Return the answer out of the store; None where a vendor or another call must be waited for."""
+    try:
+        return (run_within(deadline.without_waiting(), work),)
+    except MustWait:
+        return None
+
+
+async def awaited(work: Callable[[], R], *, looks: bool = True) -> R:
+    """Return what ``work`` does, as :func:`answer` of a call without a time of its own."""
+    return await answer(work, Deadline(SystemClock(), None), looks=looks)
+
+
+async def _threaded(threads: Threads, work: Callable[[], R]) -> R:
+    return await asyncio.wrap_future(threads.submit(work))
