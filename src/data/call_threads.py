@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -16,7 +18,14 @@ from .clock import SystemClock
 from .forks import renew_after_fork
 from .net.deadline import QUIET_S, Deadline, MustWait, run_within
 
-__all__ = ["MOST_CALLS", "MOST_LOOKUPS", "Threads", "answer", "awaited"]
+__all__ = [
+    "MOST_CALLS",
+    "MOST_LOOKUPS",
+    "LoopThread",
+    "Threads",
+    "answer",
+    "awaited",
+]
 
 R = TypeVar("R")
 
@@ -78,6 +87,49 @@ class Threads:
             sleep(0)
 
 
+class LoopThread:
+    """An event loop in a thread of its own, for coroutines that a thread waits for.
+
+    What a coroutine leaves open stays usable by the next one: all of them have the same loop. The thread
+    begins with the first, does not keep the program from ending, and ends with this object.
+    Thread-safe, fork-aware.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Start with none: threads are not inherited."""
+        self._guard = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, make: Callable[[], Any], seconds: float) -> tuple[Any, BaseException | None]:
+        """Return what ``make`` returns when it is called there, awaited where it can be, and its error.
+
+        Raises:
+            TimeoutError: it took longer than that; it is cancelled.
+        """
+        future = asyncio.run_coroutine_threadsafe(_settled(make), self._running())
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._guard:
+            if self._loop is None:
+                self._loop = loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(loop,), name=self._name, daemon=True).start()
+                weakref.finalize(self, loop.call_soon_threadsafe, loop.stop)
+            return self._loop
+
+
 # The threads of this process: of those that look into the store, and of those that ask vendors.
 lookups = Threads("onetape-lookup", MOST_LOOKUPS)
 calls = Threads("onetape-call", MOST_CALLS)
@@ -118,9 +170,30 @@ def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
         return None
 
 
-async def awaited(work: Callable[[], R], *, looks: bool = True) -> R:
-    """Return what ``work`` does, as :func:`answer` of a call without a time of its own."""
-    return await answer(work, Deadline(SystemClock(), None), looks=looks)
+async def _settled(make: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """Return what ``make`` gives, awaited where it can be, or what it raises: no loop ends by it."""
+    try:
+        value = make()
+        return (await value if inspect.isawaitable(value) else value), None
+    except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
+        return None, error
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped."""
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+async def awaited(work: Callable[[], R]) -> R:
+    """Return what ``work`` does in a thread that may wait, without a time of its own.
+
+    A call that is cancelled ends at once; what it has begun goes on.
+    """
+    return await answer(work, Deadline(SystemClock(), None), looks=False)
 
 
 async def _threaded(threads: Threads, work: Callable[[], R]) -> R:

@@ -27,6 +27,7 @@ next one: :data:`FAILOVER_ERRORS`).
     │   └── UnknownSymbolError            (a SymbolNotFoundError, too)
     ├── IncompleteDataError (RuntimeError)
     ├── FeedLagError (RuntimeError)
+    ├── DataPortalError (RuntimeError)    NoDataAvailableError · LookaheadError
     ├── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
     │   │                                 · StorageError
     │   └── BundleError                   BundleNotFoundError (a file that is not found)
@@ -525,6 +526,39 @@ class FeedLagError(DataError, RuntimeError):
     """A listener read too slowly and was cut off from its feed; it got all bars up to there."""
 
     because: ClassVar[Reason] = "lag"
+
+
+class DataPortalError(DataError, RuntimeError):
+    """A portal cannot answer: its source failed, or gave what cannot be bars of what it was asked for.
+
+    Attributes:
+        because_of: the reason of the source's own error, where it has one.
+    """
+
+    because: ClassVar[Reason] = "bad_answer"
+
+    def __init__(
+        self, message: str, *, because_of: Reason | None = None, **context: str | None
+    ) -> None:
+        super().__init__(message, **context)
+        self.because_of = because_of
+
+    @property
+    def reason(self) -> Reason:
+        """Why: that of the source's own error where it has one."""
+        return self.because_of or self.because
+
+
+class NoDataAvailableError(DataPortalError):
+    """None of the assets has a bar that had closed by then."""
+
+    because: ClassVar[Reason] = "no_data"
+
+
+class LookaheadError(DataPortalError):
+    """A time was asked for that lies after the simulation time of a portal, or after now."""
+
+    because: ClassVar[Reason] = "question"
 
 
 class IncompleteDataWarning(UserWarning):

@@ -80,6 +80,10 @@ TABLE = {
     "UnknownSymbolError":      (_NO,  _YES, "answered",        0,  _WALK),
     "IncompleteDataError":     (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "FeedLagError":            (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    # What a portal answers out of bars that are there; it asks by the facade, and no vendor itself.
+    "DataPortalError":         (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "NoDataAvailableError":    (_NO,  _NO,  "says nothing",    0,  _CALLER),
+    "LookaheadError":          (_NO,  _NO,  "says nothing",    0,  _CALLER),
     # The store.
     "CacheError":              (_NO,  _NO,  "says nothing",    0,  _CALLER),
     "CorruptEntryError":       (_NO,  _NO,  "says nothing",    0,  _KEEPER),

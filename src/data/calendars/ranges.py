@@ -342,7 +342,7 @@ def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
     Raises:
         BadRangeError: it lies outside the years we know.
     """
-    moment = _moment(value)
+    moment = moment_of(value)
     if moment is None and isinstance(value, str) and (days := days_of(value.strip())):
         moment = days.first if name == "start" else days.last
     return None if moment is None else _of_moment(_shown(name, value), moment, value, instrument)
@@ -365,8 +365,8 @@ def _shown(name: str, value: Any) -> str:
     return f"{name} {' '.join(shown.split())[:_LONGEST_TEXT]}"
 
 
-def _moment(value: Any) -> date | datetime | None:
-    """Return what ``value`` says as a date or a datetime, or None where it is neither."""
+def moment_of(value: Any) -> date | datetime | None:
+    """Return what a time, or an ISO text of one, says as a date or a datetime; None where it is neither."""
     if isinstance(value, np.datetime64):
         return _of_numpy(value)
     if isinstance(value, str):

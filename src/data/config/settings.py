@@ -285,3 +285,26 @@ def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
     return LogSettings(
         _variable("ONETAPE_LOG", environ).lower(), _variable("ONETAPE_LOG_LEVEL", environ).lower()
     )
+
+
+_PORTALS = "RUSTYBT_USE_POLARS"
+_LATER = ("RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB")
+
+
+def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether portals answer in Polars; ``RUSTYBT_USE_POLARS`` is 1 where it is not set.
+
+    Raises:
+        ConfigError: it is neither 0 nor 1.
+    """
+    value = _variable(_PORTALS, environ) or "1"
+    if value not in ("0", "1"):
+        raise ConfigError(
+            f"{_PORTALS} is {value!r:.40}, 0 or 1 is needed", hint="1: Polars; 0: pandas"
+        )
+    return value == "1"
+
+
+def without_effect(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the variables of portals that are set and have no effect yet."""
+    return tuple(name for name in _LATER if _variable(name, environ))

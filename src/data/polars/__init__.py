@@ -1,10 +1,37 @@
-"""Bars as Polars frames with Decimal columns, and the Parquet files of bundles (extra ``polars``)."""
+"""Bars in Polars: Decimal columns, the portal, and the Parquet files of bundles (extra ``polars``).
 
+``DataPortal`` is :class:`PolarsDataPortal`, or :class:`PandasDataPortal` where ``RUSTYBT_USE_POLARS`` is 0;
+then Polars need not be installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ..config.settings import uses_polars
 from ..errors import MissingExtraError, install_line
 
-try:
-    import polars as pl
-except ImportError as missing:
-    raise MissingExtraError("bundles need Polars", hint=install_line("polars")) from missing
+if TYPE_CHECKING:
+    from .data_portal import PolarsDataPortal
+    from .data_portal import PolarsDataPortal as DataPortal
+    from .pandas_portal import PandasDataPortal
 
-__all__ = ["pl"]
+# Where each name lives; what it needs is imported with the first of them.
+_HOMES = {"PandasDataPortal": "pandas_portal", "PolarsDataPortal": "data_portal"}
+
+__all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal")
+
+# One place tells which extra is missing.
+if uses_polars() and not find_spec("polars"):
+    raise MissingExtraError("src.data.polars needs Polars", hint=install_line("polars"))
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a name at its home."""
+    if name == "DataPortal":
+        name = "PolarsDataPortal" if uses_polars() else "PandasDataPortal"
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,487 @@
+"""What a portal reads bars from: the data manager, a source of the user's, readers of a bundle.
+
+Each gives the bars of some assets as float64, checked; none of them decides what may be seen.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..bars.client import Wishes
+from ..calendars.calendar import ALWAYS_OPEN, calendar_for
+from ..call_threads import LoopThread
+from ..clock import Clock, SystemClock
+from ..errors import DataError, DataPortalError, MissingExtraError, QueryError, install_line
+from ..model.frame import NS_IN_MS
+from ..model.instant import DAY_MS, from_ms, iso
+from ..model.instrument import Instrument
+from ..model.interchange import to_polars
+from ..model.provenance import ATTRS_KEY
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from .panel import FIELDS, AssetBars, Market
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from ..bars.client import BarsClient
+    from ..calendars.calendar import MarketCalendar
+
+# As long as a call of ours waits for a vendor that sends nothing.
+PATIENCE_S = 30.0
+_NAMED = 5
+# A vendor that answered that there is nothing is no failure: the asset was not listed yet.
+_NOTHING = "no_data"
+
+
+class Read(NamedTuple):
+    """What was read.
+
+    Attributes:
+        bars: of each asset, in their order; None where there are none.
+        is_hit: whether no vendor and no source was asked for it.
+        is_complete: whether nothing lacks that may come.
+        series: symbol and timeframe of the stored series that it was made of.
+    """
+
+    bars: list[AssetBars | None]
+    is_hit: bool
+    is_complete: bool = True
+    series: frozenset[tuple[str, str]] = frozenset()
+
+
+class Assets(NamedTuple):
+    """Assets in their order.
+
+    Attributes:
+        names: their symbols.
+        sids: the numbers that a bundle has for them; empty where no bundle is read.
+    """
+
+    names: tuple[str, ...]
+    sids: tuple[int, ...] = ()
+
+
+class PortalSource(ABC):
+    """Bars of assets. Thread-safe.
+
+    Args:
+        validator: whose ``validate`` is called with each frame of Polars that is read; None: none is.
+    """
+
+    def __init__(self, validator: Any = None) -> None:
+        self._validator = validator
+
+    def now_ms(self) -> int:
+        """Return the time: what closes later is not there yet."""
+        return SystemClock().now_ms()
+
+    @abstractmethod
+    def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
+        """Return the assets by where they trade."""
+
+    @abstractmethod
+    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
+        """Return the bars whose stamps lie in a span.
+
+        Raises:
+            DataPortalError: they cannot be had, or cannot be bars.
+        """
+
+    def check(self, frame: pl.DataFrame) -> None:
+        """Have the validator look at a frame.
+
+        Raises:
+            DataPortalError: it refuses it.
+        """
+        if self._validator is None:
+            return
+        with others_code("the validator refuses the bars"):
+            verdict = self._validator.validate(frame)
+        if not getattr(verdict, "valid", verdict):
+            raise DataPortalError(f"the validator refuses the bars: {verdict}")
+
+
+class ManagerBars(PortalSource):
+    """Bars out of the one store, through the client that the facade uses.
+
+    Args:
+        client: of the data manager.
+        fresh: whether vendors are asked for everything again.
+        validator: as of :class:`PortalSource`.
+    """
+
+    def __init__(self, client: BarsClient, *, fresh: bool, validator: Any = None) -> None:
+        super().__init__(validator)
+        self._client, self._wishes = client, Wishes(refresh=fresh)
+
+    def now_ms(self) -> int:
+        """Return the time of the data manager."""
+        return self._client.clock.now_ms()
+
+    def _instruments(self, assets: Assets, timeframe: Timeframe) -> list[Instrument]:
+        day = from_ms(self.now_ms() - DAY_MS), from_ms(self.now_ms())
+        return [self._client.query(name, timeframe, *day).instrument for name in assets.names]
+
+    def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
+        """Return the assets by the calendar of each."""
+        places: dict[MarketCalendar, list[int]] = {}
+        for place, instrument in enumerate(self._instruments(assets, timeframe)):
+            places.setdefault(calendar_for(instrument), []).append(place)
+        return tuple(Market(calendar, tuple(own)) for calendar, own in places.items())
+
+    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
+        """Return the bars as ``get_ohlcv_batch`` answers them; what is there already asks no vendor."""
+        names = assets.names
+        bounds = from_ms(span.start), from_ms(span.end - 1), None
+        frames = self._client.get_by_symbol(names, timeframe, bounds, self._wishes)
+        attrs = [frame.attrs[ATTRS_KEY] for frame in frames.values()]
+        _refuse_failed(dict(zip(frames, attrs, strict=True)))
+        if self._validator is not None:
+            self.check(to_polars(frames))
+        bars = {name: _of_pandas(frame) for name, frame in frames.items()}
+        return Read(
+            [bars[name] for name in names],
+            not any(one.get("attempts") for one in attrs),
+            all(one["complete"] for one in attrs),
+            frozenset(_series_of(attrs)),
+        )
+
+
+def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse an answer in which an asset failed, but for one of which nothing is there."""
+    errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
+    failed = {name: error for name, error in errors.items() if error["reason"] != _NOTHING}
+    if not failed:
+        return
+    first, error = next(iter(failed.items()))
+    others = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+    refusal = DataPortalError(
+        f"no bars of {first}{others}: {error['message']}", because_of=error["reason"], symbol=first
+    )
+    refusal.candidates = tuple(error["candidates"])
+    raise refusal
+
+
+def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield symbol and timeframe of the series of some answers, and of those that they are made of."""
+    for facts in attrs:
+        yield facts["symbol"], facts["timeframe"]
+        if made_of := facts.get("derived_from"):
+            yield facts["symbol"], made_of["timeframe"]
+
+
+def _of_pandas(frame: pd.DataFrame) -> AssetBars | None:
+    if not len(frame):
+        return None
+    stamps = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
+    values = np.stack([frame[name].to_numpy(dtype=np.float64) for name in FIELDS])
+    return AssetBars(np.asarray(stamps, dtype=np.int64), values)
+
+
+class PolarsBars(PortalSource):
+    """Bars that come as frames of Polars: what the two kinds of them share.
+
+    Args:
+        calendar: of all assets; None: which bars are to be expected is not known.
+        cache: an object with ``get`` and ``put``, asked before the source is; None: there is none.
+        clock: the time; None is the system's.
+        validator: as of :class:`PortalSource`.
+    """
+
+    def __init__(
+        self,
+        calendar: MarketCalendar | None,
+        cache: Any = None,
+        clock: Clock | None = None,
+        validator: Any = None,
+    ) -> None:
+        super().__init__(validator)
+        unknown = calendar_for(Instrument("", "crypto", ALWAYS_OPEN))
+        self._calendar, self._is_known = calendar or unknown, calendar is not None
+        self._cache, self._clock = cache, clock or SystemClock()
+
+    def now_ms(self) -> int:
+        """Return the time."""
+        return self._clock.now_ms()
+
+    def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
+        """Return all assets as those of one market."""
+        return (Market(self._calendar, tuple(range(len(assets.names))), self._is_known),)
+
+    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
+        """Return the bars of a frame that the cache has or the source gives."""
+        import pandas as pd
+
+        keys = self._keys(assets)
+        start, end = (pd.Timestamp(from_ms(ms)) for ms in (span.start, span.end - 1))
+        where = {
+            "symbols": list(assets.names),
+            "start_date": start,
+            "end_date": end,
+            "resolution": timeframe.label,
+            "source": self._about,
+        }
+        frame = None if self._cache is None else self._from(self._cache.get, where)
+        is_hit = frame is not None
+        if frame is None:
+            frame = self._fetch(assets, timeframe, start, end)
+        whole = _collected(frame, self._about)
+        bars = bars_of(whole, keys, timeframe, span, self._about)
+        self.check(whole)
+        if self._cache is not None and not is_hit:
+            self._from(self._cache.put, where | {"data": whole.lazy()})
+        return Read(bars, is_hit)
+
+    @property
+    @abstractmethod
+    def _about(self) -> str:
+        """Return what the frames come from, for messages."""
+
+    @abstractmethod
+    def _keys(self, assets: Assets) -> list[Any]:
+        """Return what stands in the column that tells assets apart."""
+
+    @abstractmethod
+    def _fetch(
+        self, assets: Assets, timeframe: Timeframe, start: pd.Timestamp, end: pd.Timestamp
+    ) -> Any:
+        """Return a frame of the bars from ``start`` to ``end``, both included."""
+
+    def _from(self, method: Any, where: dict[str, Any]) -> Any:
+        """Return what a method of the cache manager returns."""
+        with others_code("the cache manager failed"):
+            return method(**where)
+
+
+class ForeignBars(PolarsBars):
+    """Bars of a source of the user's: an object with ``async fetch(symbols, start, end, frequency)``.
+
+    It runs in a loop of its own. What it gives is never mixed into the store.
+
+    Args:
+        source: which.
+        calendar, cache, clock, validator: as of :class:`PolarsBars`.
+    """
+
+    def __init__(self, source: Any, *options: Any) -> None:
+        super().__init__(*options)
+        self._source, self._loop = source, LoopThread("onetape-source")
+
+    @property
+    def _about(self) -> str:
+        return type(self._source).__name__
+
+    def _keys(self, assets: Assets) -> list[Any]:
+        return list(assets.names)
+
+    def _fetch(
+        self, assets: Assets, timeframe: Timeframe, start: pd.Timestamp, end: pd.Timestamp
+    ) -> Any:
+        symbols = list(assets.names)
+        call = partial(self._source.fetch, symbols, start, end, timeframe.label)
+        what = f"{self._about} gave no {timeframe} bars of {_named(symbols)} from {start} to {end}"
+        try:
+            frame, error = self._loop.run(call, PATIENCE_S)
+        except TimeoutError as late:
+            raise DataPortalError(
+                f"{what}: no answer within {PATIENCE_S:g} s", because_of="timeout"
+            ) from late
+        if error is None:
+            return frame
+        reason = error.reason if isinstance(error, DataError) else "outage"
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise DataPortalError(f"{what}: {text}", because_of=reason) from error
+
+
+class ReaderBars(PolarsBars):
+    """Bars of a bundle's readers, by the number of each asset.
+
+    Args:
+        daily, minute: with ``load_raw_arrays(sids, fields, start, end)``, or with ``load_daily_bars``
+            and ``load_minute_bars``; None where there is none.
+        calendar, cache, clock, validator: as of :class:`PolarsBars`.
+    """
+
+    def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
+        super().__init__(*options)
+        self._readers = {"1d": (daily, "load_daily_bars"), "1m": (minute, "load_minute_bars")}
+
+    @property
+    def _about(self) -> str:
+        return "the reader"
+
+    def _keys(self, assets: Assets) -> list[Any]:
+        return list(assets.sids)
+
+    def _fetch(
+        self, assets: Assets, timeframe: Timeframe, start: pd.Timestamp, end: pd.Timestamp
+    ) -> Any:
+        reader, method = self._readers.get(timeframe.label, (None, ""))
+        if reader is None:
+            there = [label for label, (one, _) in self._readers.items() if one is not None]
+            raise QueryError(
+                f"there is no reader of {timeframe} bars here",
+                hint=f"there are: {', '.join(there)}",
+            )
+        sids, fields = self._keys(assets), list(FIELDS)
+        bounds = (start.date(), end.date()) if timeframe.label == "1d" else (start, end)
+        with others_code(f"the reader gave no {timeframe} bars of {_named(assets.names)}"):
+            if hasattr(reader, "load_raw_arrays"):
+                return reader.load_raw_arrays(sids, fields, *bounds)
+            return getattr(reader, method)(sids, *bounds, fields=fields)
+
+
+@contextmanager
+def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
+    """Let what a program's own code raises end as an error of ours; our own pass.
+
+    Args:
+        what: what failed, for the message.
+        kind: class of the error.
+
+    Raises:
+        DataError: of that class.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {error}") from error
+
+
+# --- frames of others -----------------------------------------------------------------------------
+
+
+def _collected(frame: Any, about: str) -> pl.DataFrame:
+    """Return a frame of Polars that was handed over.
+
+    Raises:
+        DataPortalError: it is none.
+        MissingExtraError: Polars is not installed.
+    """
+    try:
+        import polars as pl
+    except ImportError as missing:
+        raise MissingExtraError(
+            "frames of Polars need Polars", hint=install_line("polars")
+        ) from missing
+    try:
+        whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    except pl.exceptions.PolarsError as error:
+        raise DataPortalError(f"{about} gave a frame that cannot be read: {error}") from error
+    if not isinstance(whole, pl.DataFrame):
+        raise DataPortalError(
+            f"{about} gave {type(frame).__name__}, a frame of Polars is needed",
+            hint="`fetch` returns a pl.DataFrame with timestamp or date, symbol and prices",
+        )
+    return whole
+
+
+def bars_of(
+    frame: pl.DataFrame, keys: Sequence[Any], timeframe: Timeframe, span: Span, about: str
+) -> list[AssetBars | None]:
+    """Return the bars of each key out of a long frame, as the portal takes them.
+
+    Rows may come in any order. Those of other assets and outside the span are left out; a row that comes
+    twice counts once.
+
+    Args:
+        frame: with ``timestamp`` or ``date``, ``symbol`` or ``sid`` where there are several keys, and
+            ``open high low close``; ``volume`` is NaN where it lacks.
+        keys: the values of its column ``symbol`` or ``sid``.
+        timeframe: length of the bars: the stamps of days are the dates, in the zone of the column.
+        span: stamps that were asked for.
+        about: what gave it, for messages.
+
+    Raises:
+        DataPortalError: it lacks a column, holds what is no number or no time, an infinity, or two
+            different bars of one stamp.
+    """
+    import polars as pl
+
+    if not frame.height:
+        return [None] * len(keys)
+    stamp = next((name for name in ("timestamp", "date") if name in frame.columns), None)
+    label = next((name for name in ("symbol", "sid") if name in frame.columns), None)
+    lacking = [name for name in FIELDS[:-1] if name not in frame.columns]
+    lacking += ["timestamp"] if stamp is None else []
+    lacking += ["symbol"] if label is None and len(keys) > 1 else []
+    if lacking or stamp is None:
+        raise DataPortalError(
+            f"{about} gave a frame without {', '.join(lacking)}: it has {', '.join(frame.columns)}"
+        )
+    there = [name for name in FIELDS if name in frame.columns]
+    dtypes = {name: frame[name].dtype for name in there}
+    wrong = [f"{name} is {dtype}" for name, dtype in dtypes.items() if not _is_number(dtype)]
+    if not isinstance(frame[stamp].dtype, pl.Date | pl.Datetime):
+        wrong.append(f"{stamp} is {frame[stamp].dtype}")
+    elif frame[stamp].null_count():
+        wrong.append(f"{stamp} is null in {frame[stamp].null_count()} rows")
+    if wrong:
+        raise DataPortalError(f"{about} gave a frame whose {', '.join(wrong)}")
+    floats = [pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in there]
+    floats += [pl.lit(float("nan")).alias(name) for name in FIELDS if name not in there]
+    rows = frame.select(
+        _stamps(stamp, frame[stamp].dtype, timeframe).alias("stamp"),
+        (pl.lit(0) if label is None else pl.col(label)).alias("key"),
+        *floats,
+    ).filter(pl.col("stamp") >= span.start, pl.col("stamp") < span.end)
+    parts = rows.partition_by("key", as_dict=True)
+    wanted = [0] if label is None else keys
+    return [_checked(parts.get((key,)), str(key), about) for key in wanted]
+
+
+def _is_number(dtype: pl.DataType) -> bool:
+    import polars as pl
+
+    return bool(dtype.is_numeric() or dtype == pl.Null)
+
+
+def _stamps(name: str, dtype: pl.DataType, timeframe: Timeframe) -> pl.Expr:
+    """Return the stamps of bars in UTC milliseconds: of days 00:00 of the date as if it were UTC."""
+    import polars as pl
+
+    column = pl.col(name)
+    if dtype == pl.Date:
+        return column.cast(pl.Int64) * DAY_MS
+    if not timeframe.is_intraday:
+        return column.dt.date().cast(pl.Int64) * DAY_MS
+    return column.dt.epoch("ms")
+
+
+def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | None:
+    """Return the bars of one asset, ascending, each once.
+
+    Raises:
+        DataPortalError: two of them differ and have one stamp, or one holds an infinity.
+    """
+    if rows is None or not rows.height:
+        return None
+    rows = rows.unique().sort("stamp")
+    stamps = rows["stamp"].to_numpy().astype(np.int64)
+    twice = stamps[1:][stamps[1:] == stamps[:-1]]
+    if len(twice):
+        raise DataPortalError(
+            f"{about} gave different bars of {key} at {iso(int(twice[0]))}",
+            hint="which of them is right cannot be told: give one",
+        )
+    values = np.ascontiguousarray(rows.select(FIELDS).to_numpy().T, dtype=np.float64)
+    if np.isinf(values).any():
+        at = int(stamps[np.isinf(values).any(axis=0)][0])
+        raise DataPortalError(f"{about} gave an infinity in the bar of {key} at {iso(at)}")
+    return AssetBars(stamps, values)
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return some names for a message."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"

@@ -1,0 +1,703 @@
+"""The portal without its edge: values of bars at a time of a simulation, for Polars and for pandas.
+
+Numbers are float64 up to the edge, which makes Series and frames of them.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..calendars.calendar import calendar_for
+from ..calendars.ranges import moment_of
+from ..call_threads import awaited
+from ..config.settings import without_effect
+from ..data_manager import DataManager
+from ..errors import LookaheadError, NoDataAvailableError, QueryError
+from ..forks import renew_after_fork
+from ..model.caller import called_from, warn_user, working_for
+from ..model.instant import HOUR_MS, iso
+from ..model.instrument import Instrument
+from ..model.span import Span
+from ..model.suggestion import did_you_mean
+from ..model.timeframe import Timeframe
+from .bar_sources import Assets, ForeignBars, ManagerBars, PortalSource, ReaderBars, others_code
+from .panel import FIELDS, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
+
+if TYPE_CHECKING:
+    from ..calendars.calendar import MarketCalendar
+    from ..model.stored import CommitNotice
+
+S = TypeVar("S")
+F = TypeVar("F")
+
+# What the panels of one portal take at most, and one of them by what is read ahead.
+MOST_BYTES = 64 << 20
+_AHEAD_BYTES = 16 << 20
+_AHEAD_ROWS = 16384
+_AHEAD_MS = 366 * 24 * HOUR_MS
+# Rows before those that were asked for: a bar that has not closed, a vendor's other anchor.
+_SPARE_ROWS = 4
+# An answer that lacks something is read again after so long.
+_RETRY_MS = 60_000
+# Where the calendar is not known, so many looks further back.
+_LOOKS_BACK = 4
+# A session begins before the UTC day that it is named after, in the east by so much.
+_EAST_MS = 14 * HOUR_MS
+_FREQUENCIES = {"daily": "1d", "minute": "1m"}
+_NOTHING_GIVEN = "a portal needs data_source, or daily_reader or minute_reader"
+
+
+class PortalQuestion(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        assets, timeframe: of the bars.
+        field: one of :data:`FIELDS`.
+        moment: what may be known.
+        is_daily: whether the program goes by days.
+        rows: so many are wanted.
+    """
+
+    assets: Assets
+    timeframe: Timeframe
+    field: str
+    moment: Moment
+    is_daily: bool
+    rows: int
+
+    @property
+    def is_intraday(self) -> bool:
+        """Whether its bars are shorter than a day."""
+        return self.timeframe.is_intraday
+
+
+class VisiblePanel(NamedTuple):
+    """A panel, and what may be seen of each of its groups."""
+
+    panel: Panel
+    horizons: tuple[int, ...]
+
+
+class BasePortal(ABC, Generic[S, F]):
+    """Values of bars as a program at some time could know them. Thread-safe.
+
+    A date means its session: bars that have closed with it. An instant (naive means UTC) sees only
+    bars that have closed by it. Where ``data_frequency`` is daily a naive midnight is a date, as pandas
+    writes dates. After :meth:`set_simulation_time` nothing later can be asked for, whatever the source.
+
+    Args:
+        daily_reader, minute_reader: readers of a bundle; ``daily_bar_reader`` and ``minute_bar_reader``
+            are the same. Older programs have them.
+        current_simulation_time: as :meth:`set_simulation_time` takes it; None: now is the limit.
+        data_source: a :class:`~src.data.DataManager`, or an object with
+            ``async fetch(symbols, start, end, frequency)`` that returns a frame of Polars with
+            ``timestamp`` (or ``date``), ``symbol`` and ``open high low close volume``. It is given naive
+            UTC stamps, both inclusive, and ``frequency`` such as ``1d``.
+        use_cache: keep what was read in memory; False: the source is asked by every call, and a
+            data manager asks its vendors again.
+        asset_finder: looks up numbers (``retrieve_asset``) and symbols (``lookup_symbol``), where
+            assets are given so and the source needs the other.
+        calendar: the name of an exchange's calendar, or an object with ``name``, for readers and
+            sources: which bars are expected, and when they close. None: rows are those of the source, a
+            day closes with its UTC day. ``trading_calendar`` is the same. A data manager knows the
+            calendar of each asset.
+        validator: its ``validate(frame)`` is called with each frame of Polars that is read; what it
+            returns is refused where it, or its ``valid``, is false.
+        cache_manager: an object with ``get(symbols, start_date, end_date, resolution, source)`` and
+            ``put(..., data)``, asked before a source or reader is. A data manager has its own store.
+        data_catalog: kept as an attribute for the program; nothing is looked up in it.
+
+    Attributes:
+        asset_finder, calendar, data_catalog: as passed.
+
+    Raises:
+        QueryError: no source or reader, several, or one that cannot be used (a ``ValueError``).
+
+    Warns:
+        DeprecationWarning: readers were given.
+    """
+
+    def __init__(
+        self,
+        daily_reader: Any = None,
+        minute_reader: Any = None,
+        current_simulation_time: Any = None,
+        data_source: Any = None,
+        use_cache: bool = True,
+        *,
+        asset_finder: Any = None,
+        calendar: Any = None,
+        validator: Any = None,
+        trading_calendar: Any = None,
+        daily_bar_reader: Any = None,
+        minute_bar_reader: Any = None,
+        cache_manager: Any = None,
+        data_catalog: Any = None,
+    ) -> None:
+        daily = _one_of("daily_reader", daily_reader, "daily_bar_reader", daily_bar_reader)
+        minute = _one_of("minute_reader", minute_reader, "minute_bar_reader", minute_bar_reader)
+        self.calendar = _one_of("calendar", calendar, "trading_calendar", trading_calendar)
+        self.asset_finder, self.data_catalog = asset_finder, data_catalog
+        self._source = self._source_of(
+            (daily, minute), data_source, cache_manager, validator, use_cache=use_cache
+        )
+        self._panels = _Panels() if use_cache else None
+        self._time: date | datetime | None = None
+        if current_simulation_time is not None:
+            self.set_simulation_time(current_simulation_time)
+        if isinstance(data_source, DataManager) and self._panels is not None:
+            self._panels.drop_on_commits(data_source.client.subscribe, self)
+        self._hits = self._misses = 0
+        self.after_fork()
+        renew_after_fork(self)
+        if names := without_effect():
+            _warn_of_variables(names)
+
+    def after_fork(self) -> None:
+        """Have locks of its own in a forked child."""
+        self._guard = threading.Lock()
+        self._turns: dict[Any, threading.Lock] = {}
+        if self._panels is not None:
+            self._panels.guard = threading.Lock()
+
+    def _source_of(
+        self,
+        readers: tuple[Any, Any],
+        source: Any,
+        cache: Any,
+        validator: Any,
+        *,
+        use_cache: bool,
+    ) -> PortalSource:
+        has_readers = any(reader is not None for reader in readers)
+        if source is None and not has_readers:
+            raise QueryError(_NOTHING_GIVEN, hint="such as data_source=get_data_manager()")
+        if source is not None and has_readers:
+            raise QueryError("data_source and readers exclude each other", hint="give one of them")
+        if cache is not None and not all(callable(getattr(cache, n, None)) for n in ("get", "put")):
+            raise QueryError(f"cache_manager {cache!r:.80} has no get and put")
+        if isinstance(source, DataManager):
+            if cache is not None or self.calendar is not None:
+                name = "calendar" if cache is None else "cache_manager"
+                raise QueryError(
+                    f"data_source is a data manager, which has its own {name}", hint="leave it out"
+                )
+            return ManagerBars(source.client, fresh=not use_cache, validator=validator)
+        options = _calendar_of(self.calendar), cache, None, validator
+        if not has_readers:
+            if not callable(getattr(source, "fetch", None)):
+                raise QueryError(
+                    f"data_source {source!r:.80} is no data manager and has no fetch",
+                    hint="async fetch(symbols, start, end, frequency) returns a frame of Polars",
+                )
+            return ForeignBars(source, *options)
+        warn_user(
+            "readers are the older way into a portal: data_source=get_data_manager() is the newer one",
+            DeprecationWarning,
+        )
+        return ReaderBars(*readers, *options)
+
+    # --- the time of the simulation -----------------------------------------------------------
+
+    @property
+    def current_simulation_time(self) -> date | datetime | None:
+        """What :meth:`set_simulation_time` has set; None: now is the limit."""
+        return self._time
+
+    def set_simulation_time(self, dt: Any) -> None:
+        """Let nothing be asked for that closes after a time.
+
+        Args:
+            dt: a date, with which its session may be known, or an instant; as for the other methods.
+
+        Raises:
+            QueryError: it is no time.
+        """
+        moment = _time_of("the simulation time", dt)
+        _moment("the simulation time", moment, is_daily=False)
+        self._time = moment
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def get_spot_value(self, assets: Any, field: str, dt: Any, data_frequency: str) -> S:
+        """Return the values of the last bars that had closed, one for each asset, in their order.
+
+        On a day without a session that is the bar of the last session. A value is null where the asset
+        has no bar in that slot of its calendar.
+
+        Args:
+            assets: a list of symbols, or of objects with ``symbol``.
+            field: ``open``, ``high``, ``low``, ``close`` or ``volume``.
+            dt: a date or an instant.
+            data_frequency: ``daily`` (``1d``), ``minute`` (``1m``), or another timeframe.
+
+        Returns:
+            A Series named after the field, which may be awaited, too.
+
+        Raises:
+            LookaheadError: ``dt`` lies after the simulation time.
+            NoDataAvailableError: no asset has a bar by then.
+            DataPortalError: the source failed, or gave what cannot be bars.
+            QueryError: an argument cannot be understood (a ``ValueError``).
+
+        Warns:
+            IncompleteDataWarning: the data manager warns so when bars are read.
+        """
+        question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
+        return self._spot(question, self._read(question))
+
+    def get_history_window(
+        self,
+        assets: Any,
+        end_dt: Any,
+        bar_count: int,
+        frequency: str,
+        field: str,
+        data_frequency: str,
+    ) -> F:
+        """Return the last ``bar_count`` bars that had closed, a row each, with a column for each asset.
+
+        Rows are the slots of the assets' calendars, ascending; a value is null where an asset has no bar,
+        before its listing, too. Where no calendar is known they are the stamps of the source, fewer
+        where it has fewer.
+
+        Args:
+            assets: a list of symbols, or of objects with ``symbol``, each once.
+            end_dt: a date or an instant.
+            bar_count: so many rows, from 1.
+            frequency: the timeframe of the bars, such as ``1d``, ``1h``, ``1m``.
+            field: as of :meth:`get_spot_value`.
+            data_frequency: ``daily`` or ``minute``: how the program goes; a timeframe says the same.
+
+        Returns:
+            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the assets in
+            their order. It may be awaited, too.
+
+        Raises:
+            LookaheadError, NoDataAvailableError, DataPortalError, QueryError: as :meth:`get_spot_value`.
+
+        Warns:
+            IncompleteDataWarning: the data manager warns so when bars are read.
+        """
+        question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
+        return self._window(question, self._read(question))
+
+    async def async_get_spot_value(
+        self, assets: Any, field: str, dt: Any, data_frequency: str
+    ) -> S:
+        """Await :meth:`get_spot_value`: bars are read in another thread, the loop goes on.
+
+        A cancelled call ends at once; what it reads is kept when it comes.
+        """
+        question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
+        return self._spot(question, await self._await(question))
+
+    async def async_get_history_window(
+        self,
+        assets: Any,
+        end_dt: Any,
+        bar_count: int,
+        frequency: str,
+        field: str,
+        data_frequency: str,
+    ) -> F:
+        """Await :meth:`get_history_window`, as :meth:`async_get_spot_value` does."""
+        question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
+        return self._window(question, await self._await(question))
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """How many of 100 calls were answered without asking a source or a vendor; 0.0 before the first."""
+        with self._guard:
+            total = self._hits + self._misses
+            return 100.0 * self._hits / total if total else 0.0
+
+    # --- the edge -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _series(self, question: PortalQuestion, found: VisiblePanel) -> S:
+        """Return the last row as a Series."""
+
+    @abstractmethod
+    def _frame(self, question: PortalQuestion, found: VisiblePanel) -> F:
+        """Return the last rows as a frame."""
+
+    def _spot(self, question: PortalQuestion, found: VisiblePanel) -> S:
+        if np.isnan(found.panel.row(question.field, found.horizons)).all():
+            raise self._nothing(question)
+        return self._series(question, found)
+
+    def _window(self, question: PortalQuestion, found: VisiblePanel) -> F:
+        window = found.panel.window(question.field, found.horizons, question.rows)
+        if np.isnan(window.values).all():
+            raise self._nothing(question)
+        return self._frame(question, found)
+
+    def _nothing(self, question: PortalQuestion) -> NoDataAvailableError:
+        every = question.assets.names
+        names = ", ".join(every[:5])
+        more = f" and {len(every) - 5} more" if len(every) > 5 else ""
+        return NoDataAvailableError(
+            f"no {question.timeframe} bar with a {question.field} of {names}{more} had closed by "
+            f"{_shown(question.moment)}",
+            symbol=every[0] if len(every) == 1 else None,
+            hint="ask for a later time, or for assets that have bars then",
+        )
+
+    # --- arguments ------------------------------------------------------------------------------
+
+    def _question(
+        self, assets: Any, field: Any, dt: Any, frequencies: tuple[Any, Any], count: Any
+    ) -> PortalQuestion:
+        if field not in FIELDS:
+            raise QueryError(
+                f"unknown field {field!r:.80}",
+                hint=f"{did_you_mean(str(field), FIELDS)}there are: {', '.join(FIELDS)}",
+            )
+        timeframe, is_daily = _timeframe(frequencies[0]), not _timeframe(frequencies[1]).is_intraday
+        if type(count) is not int or count < 1:
+            raise QueryError(f"bar_count {count!r:.80} is not a positive whole number")
+        moment = _moment("dt", _time_of("dt", dt), is_daily=is_daily)
+        return PortalQuestion(self._assets(assets), timeframe, field, moment, is_daily, count)
+
+    def _assets(self, assets: Any) -> Assets:
+        every = () if isinstance(assets, str) or not isinstance(assets, Iterable) else tuple(assets)
+        if not every:
+            raise QueryError(
+                f"assets are a list of symbols or of objects with .symbol, not {assets!r:.80}"
+            )
+        # Most assets are texts, hundreds of them in each call.
+        is_plain = set(map(type, every)) == {str} and "" not in every
+        names = every if is_plain else tuple([self._name(one) for one in every])
+        if not isinstance(self._source, ReaderBars):
+            return Assets(names)
+        return Assets(names, tuple(map(self._number, every)))
+
+    def _name(self, asset: Any) -> str:
+        """Return the symbol of an asset; readers need none of a number.
+
+        Raises:
+            QueryError: it has none.
+        """
+        if isinstance(asset, int | np.integer) and not isinstance(asset, bool):
+            if self.asset_finder is not None:
+                asset = self._find("retrieve_asset", int(asset))
+            elif isinstance(self._source, ReaderBars):
+                return str(asset)
+        symbol = asset if isinstance(asset, str) else getattr(asset, "symbol", None)
+        if not isinstance(symbol, str) or not symbol:
+            raise QueryError(
+                f"{asset!r:.80} is no asset: it is no text and has no .symbol",
+                hint="a number needs an asset_finder",
+            )
+        return symbol
+
+    def _number(self, asset: Any) -> int:
+        """Return the number of an asset, which readers know it by.
+
+        Raises:
+            QueryError: it has none.
+        """
+        sid = asset if isinstance(asset, int | np.integer) else getattr(asset, "sid", None)
+        if sid is None and self.asset_finder is not None:
+            found = self._find("lookup_symbol", self._name(asset), as_of_date=None)
+            sid = getattr(found, "sid", None)
+        if sid is None:
+            raise QueryError(
+                f"{asset!r:.80}: readers know assets by number alone",
+                hint="hand over assets with .sid, numbers, or an asset_finder",
+            )
+        return int(sid)
+
+    def _find(self, method: str, asset: Any, **options: Any) -> Any:
+        """Return what the asset finder finds.
+
+        Raises:
+            QueryError: it does not.
+        """
+        with others_code(f"the asset finder does not know {asset!r:.80}", QueryError):
+            return getattr(self.asset_finder, method)(asset, **options)
+
+    # --- panels ---------------------------------------------------------------------------------
+
+    def _read(self, question: PortalQuestion) -> VisiblePanel:
+        """Return a panel that answers, out of memory or read now.
+
+        Raises:
+            LookaheadError: what was asked for lies after the simulation time, or after now.
+        """
+        found = self._remembered(question)
+        return self._loaded(question) if found is None else found
+
+    async def _await(self, question: PortalQuestion) -> VisiblePanel:
+        """Return the same; another thread reads."""
+        found = self._remembered(question)
+        if found is not None:
+            return found
+        place = called_from()
+
+        def load() -> VisiblePanel:
+            """Read; warnings name the line that awaits it."""
+            with working_for(place):
+                return self._loaded(question)
+
+        return await awaited(load)
+
+    def _remembered(self, question: PortalQuestion) -> VisiblePanel | None:
+        """Return a kept panel that answers."""
+        panel = None if self._panels is None else self._panels.get(_key(question))
+        if panel is None:
+            return None
+        now = self._source.now_ms()
+        horizons = self._horizons(question, [g.market.calendar for g in panel.groups], now)
+        is_due = panel.expires_ms is not None and now >= panel.expires_ms
+        if is_due or not panel.covers(horizons, question.rows):
+            return None
+        with self._guard:
+            self._hits += 1
+        return VisiblePanel(panel, horizons)
+
+    def _loaded(self, question: PortalQuestion) -> VisiblePanel:
+        """Return a panel that is read now, or that another caller has read meanwhile."""
+        key = _key(question)
+        with self._guard:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
+            try:
+                return self._remembered(question) or self._load(question)
+            finally:
+                with self._guard:
+                    self._turns.pop(key, None)
+
+    def _load(self, question: PortalQuestion) -> VisiblePanel:
+        source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
+        mark = None if self._panels is None else self._panels.commits
+        markets = source.markets(question.assets, timeframe)
+        horizons = self._horizons(question, [market.calendar for market in markets], now)
+        until = min(now, max(horizons) + self._ahead_ms(question))
+        rows = question.rows + _SPARE_ROWS
+        is_hit = is_complete = True
+        panel: Panel | None = None
+        for look in range(_LOOKS_BACK):
+            start = min(
+                start_of(market, timeframe, horizon, rows * 4**look)
+                for market, horizon in zip(markets, horizons, strict=True)
+            )
+            span = Span(start, max(end_of(market, timeframe, until) for market in markets))
+            read = source.read(question.assets, timeframe, span)
+            is_hit, is_complete = is_hit and read.is_hit, read.is_complete
+            groups = tuple(
+                group_of(m, timeframe, span, [read.bars[place] for place in m.places], until)
+                for m in markets
+            )
+            ends = [known_until(g.market, g, timeframe, until) for g in groups]
+            panel = Panel(
+                question.assets.names,
+                read.series,
+                groups,
+                min(ends),
+                None if is_complete else now + _RETRY_MS,
+                whole_for=question.rows if look == _LOOKS_BACK - 1 else 0,
+            )
+            if panel.covers(horizons, question.rows):
+                break
+        assert panel is not None  # one look at least
+        with self._guard:
+            self._hits, self._misses = self._hits + is_hit, self._misses + (not is_hit)
+        if self._panels is not None and mark is not None:
+            self._panels.keep(_key(question), panel, mark)
+        return VisiblePanel(panel, horizons)
+
+    def _ahead_ms(self, question: PortalQuestion) -> int:
+        """Return how far behind what was asked for is read with it: programs go forward in time."""
+        if self._panels is None:
+            return 0
+        rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
+        return min(_AHEAD_MS, rows * question.timeframe.longest_ms)
+
+    def _horizons(
+        self, question: PortalQuestion, calendars: Sequence[MarketCalendar], now: int
+    ) -> tuple[int, ...]:
+        """Return by when bars must have closed, in each market.
+
+        Raises:
+            LookaheadError: the time that was asked for lies after that of the simulation, or after now.
+        """
+        moment, time = question.moment, self._time
+        if moment.ms - (0 if moment.day is None else _EAST_MS) > now:
+            raise LookaheadError(f"{_shown(moment)} lies after now, {iso(now)}")
+        if time is None:
+            return tuple([min(now, moment.horizon(calendar)) for calendar in calendars])
+        limit = _moment("the simulation time", time, is_daily=question.is_daily)
+        horizons = []
+        for calendar in calendars:
+            horizon, known = moment.horizon(calendar), limit.horizon(calendar)
+            # On the evening of a date nothing closes that had not closed with its session.
+            if horizon > known and (limit.day is None or horizon > max(known, limit.last_ms)):
+                raise LookaheadError(
+                    f"{_shown(moment)} lies after the simulation time {_shown(limit)}: bars of "
+                    f"{calendar.name} could be seen that had not closed by then",
+                    hint="set_simulation_time moves it",
+                )
+            horizons.append(min(horizon, known, now))
+        return tuple(horizons)
+
+
+class _Panels:
+    """The panels of a portal, the least used of them dropped first. Thread-safe.
+
+    Attributes:
+        commits: how many commits were heard of.
+    """
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.commits = 0
+        self._panels: OrderedDict[Any, Panel] = OrderedDict()
+        self._bytes = 0
+        # When each series was committed to last, counted in commits.
+        self._changed: dict[tuple[str, str], int] = {}
+
+    def get(self, key: Any) -> Panel | None:
+        """Return a panel, which is the last to be dropped then."""
+        with self.guard:
+            panel = self._panels.get(key)
+            if panel is not None:
+                self._panels.move_to_end(key)
+            return panel
+
+    def keep(self, key: Any, panel: Panel, mark: int) -> None:
+        """Keep a panel, unless it is too large or one of its series has changed since ``mark``."""
+        with self.guard:
+            self._drop(key)
+            size = panel.nbytes
+            if size > MOST_BYTES or any(self._changed.get(s, 0) > mark for s in panel.series):
+                return
+            while self._panels and self._bytes + size > MOST_BYTES:
+                self._drop(next(iter(self._panels)))
+            self._panels[key] = panel
+            self._bytes += size
+
+    def _drop(self, key: Any) -> None:
+        panel = self._panels.pop(key, None)
+        if panel is not None:
+            self._bytes -= panel.nbytes
+
+    def note(self, notice: CommitNotice) -> None:
+        """Drop the panels of which a series has changed."""
+        series = notice.series.symbol, notice.series.timeframe.label
+        with self.guard:
+            self.commits += 1
+            self._changed[series] = self.commits
+            for key in [key for key, panel in self._panels.items() if series in panel.series]:
+                self._drop(key)
+
+    def drop_on_commits(
+        self,
+        subscribe: Callable[[Callable[[CommitNotice], object]], Callable[[], None]],
+        owner: Any,
+    ) -> None:
+        """Hear of commits as long as the owner of the panels lives."""
+        here = weakref.ref(self)
+
+        def hear(notice: CommitNotice) -> None:
+            """Pass a notice on, where there is anything left to drop."""
+            panels = here()
+            if panels is not None:
+                panels.note(notice)
+
+        weakref.finalize(owner, subscribe(hear))
+
+
+def _key(question: PortalQuestion) -> Any:
+    return question.assets, question.timeframe
+
+
+def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
+    """Return the one that was given of an argument's two names.
+
+    Raises:
+        QueryError: both were.
+    """
+    if value is not None and alias is not None:
+        raise QueryError(f"{name} and {other} are the same", hint="give one of them")
+    return alias if value is None else value
+
+
+def _calendar_of(calendar: Any) -> MarketCalendar | None:
+    """Return the calendar that is meant by a name, or by an object that has one.
+
+    Raises:
+        QueryError: it has none.
+        ConfigError: there is no such calendar.
+    """
+    if calendar is None:
+        return None
+    name = calendar if isinstance(calendar, str) else getattr(calendar, "name", None)
+    if not isinstance(name, str) or not name:
+        raise QueryError(f"calendar {calendar!r:.80} is no name and has none", hint="such as XNYS")
+    market = calendar_for(Instrument("", "stock", name))
+    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # an unknown one is refused here
+    return market
+
+
+@lru_cache(64)
+def _parsed(frequency: str) -> Timeframe:
+    return Timeframe.parse(_FREQUENCIES.get(frequency, frequency))
+
+
+def _timeframe(frequency: Any) -> Timeframe:
+    """Return the timeframe of a frequency.
+
+    Raises:
+        BadTimeframeError: it is none.
+    """
+    return _parsed(frequency) if isinstance(frequency, str) else Timeframe.parse(frequency)
+
+
+def _time_of(name: str, value: Any) -> date | datetime:
+    """Return a time as a date or a datetime.
+
+    Raises:
+        QueryError: it is none.
+    """
+    moment = moment_of(value)
+    if moment is None:
+        raise QueryError(
+            f"{name} {value!r:.80} is no time",
+            hint="a date, a datetime, a pandas Timestamp, or an ISO text such as 2024-01-12",
+        )
+    return moment
+
+
+def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
+    """Return a time as it is meant.
+
+    Raises:
+        QueryError: its time zone does not work, or its year is none of ours.
+    """
+    try:
+        moment = Moment.of(value, is_daily=is_daily)
+    except (ValueError, OverflowError) as error:
+        raise QueryError(f"{name} {value!s:.80} is no time: {error}") from error
+    if not 1900 <= value.year < 2262:
+        raise QueryError(f"{name} {value!s:.80} lies outside the years 1900 to 2261")
+    return moment
+
+
+def _shown(moment: Moment) -> str:
+    return iso(moment.ms) if moment.day is None else moment.day.isoformat()
+
+
+@lru_cache(1)
+def _warn_of_variables(names: tuple[str, ...]) -> None:
+    warn_user(f"{' and '.join(names)}: no effect yet, a portal bounds its memory by itself")

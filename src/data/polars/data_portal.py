@@ -1,0 +1,122 @@
+"""The portal that answers in Polars: Decimal Series and frames, which may be awaited, too."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..errors import QueryError
+from ..model.instant import DAY_MS
+from .base_portal import BasePortal, PortalQuestion, VisiblePanel
+from .decimals import decimal_frame
+from .panel import Floats, PanelWindow
+
+__all__ = ["PolarsDataPortal", "PortalFrame", "PortalSeries"]
+
+
+class PortalSeries(pl.Series):  # type: ignore[misc]
+    """A Series that may be awaited; that gives itself."""
+
+    def __await__(self) -> Generator[Any, None, PortalSeries]:
+        return _given(self).__await__()
+
+
+class PortalFrame(pl.DataFrame):  # type: ignore[misc]
+    """A frame that may be awaited; that gives itself."""
+
+    def __await__(self) -> Generator[Any, None, PortalFrame]:
+        return _given(self).__await__()
+
+
+async def _given(value: Any) -> Any:
+    return value
+
+
+class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
+    """Values of bars as a program at some time could know them, in Polars.
+
+    Prices are ``Decimal(18, 8)``, volume too, or ``Decimal(38, 8)`` from the first one on that needs it.
+    They are a view: the float64 of the store is what is computed with. Frames have ``date``
+    (``Date``) or ``timestamp`` (``Datetime("us", "UTC")``) and a column for each asset.
+    """
+
+    __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
+    _has_wide_volume = False
+
+    def _series(self, question: PortalQuestion, found: VisiblePanel) -> PortalSeries:
+        panel, name = found.panel, question.field
+        if len(panel.groups) > 1:
+            row = panel.row(name, found.horizons)
+            return PortalSeries(name, self._decimals(name, row))
+        values, last = self._rows(found, name), panel.groups[0].closed_by(found.horizons[0])
+        width = len(panel.names)
+        return values.slice((last - 1) * width, width)  # type: ignore[no-any-return]
+
+    def _frame(self, question: PortalQuestion, found: VisiblePanel) -> PortalFrame:
+        panel, name = found.panel, question.field
+        if len(panel.groups) > 1:
+            window = panel.window(name, found.horizons, question.rows)
+            values = PortalSeries(name, self._decimals(name, window.values.ravel()))
+            return _wide(panel.names, window.stamps, values, is_daily=not question.is_intraday)
+        rows = panel.rows(found.horizons[0], question.rows)
+        whole = panel.prepared.get((name, "frame"))
+        if whole is None:
+            values = self._rows(found, name)
+            stamps, is_daily = panel.groups[0].stamps, not question.is_intraday
+            whole = _wide(panel.names, stamps, values, is_daily=is_daily)
+            panel.prepared[name, "frame"] = whole
+        return whole.slice(rows.start, rows.stop - rows.start)  # type: ignore[no-any-return]
+
+    def _rows(self, found: VisiblePanel, name: str) -> PortalSeries:
+        """Return all values of a panel's field, row by row, as Decimals; they are made once."""
+        key = name, "rows"
+        values = found.panel.prepared.get(key)
+        if values is None:
+            window = _whole(found, name)
+            values = PortalSeries(name, self._decimals(name, window.values.ravel()))
+            found.panel.prepared[key] = values
+        return values
+
+    def _decimals(self, name: str, values: Floats) -> pl.Series:
+        """Return floats as Decimals.
+
+        Raises:
+            DecimalRangeError: one of them does not fit.
+        """
+        frame = pl.DataFrame({name: np.ascontiguousarray(values)})
+        column = decimal_frame(frame, wide_volume=self._has_wide_volume).frame[name]
+        if name == "volume" and column.dtype == pl.Decimal(38, 8):
+            self._has_wide_volume = True
+        return column
+
+
+def _whole(found: VisiblePanel, name: str) -> PanelWindow:
+    (group,) = found.panel.groups
+    return found.panel.window(name, (int(group.closes[-1]),), len(group.stamps))
+
+
+def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: bool) -> PortalFrame:
+    """Return values that stand row by row as a column for each name.
+
+    Raises:
+        QueryError: two columns would have one name.
+    """
+    first = "date" if is_daily else "timestamp"
+    if len({first, *names}) <= len(names):
+        twice = sorted({name for name in names if [first, *names].count(name) > 1})
+        raise QueryError(
+            f"two columns of the window would be called {', '.join(twice[:5])}",
+            hint="ask for each asset once",
+        )
+    column = pl.Series(first, stamps)
+    column = (
+        (column // DAY_MS).cast(pl.Int32).cast(pl.Date)
+        if is_daily
+        else (column * 1000).cast(pl.Datetime("us", "UTC"))
+    )
+    width = len(names)
+    columns = [values.gather_every(width, place).alias(n) for place, n in enumerate(names)]
+    return PortalFrame([column, *columns])

@@ -1,0 +1,50 @@
+"""The portal that answers in pandas, for programs that go on without Polars."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pandas as pd
+
+from .base_portal import BasePortal, PortalQuestion, VisiblePanel
+
+__all__ = ["PandasDataPortal"]
+
+
+class _Series(pd.Series):
+    """A Series that may be awaited; that gives itself."""
+
+    def __await__(self) -> Generator[Any, None, pd.Series[Any]]:
+        return _given(self).__await__()
+
+
+class _Frame(pd.DataFrame):
+    """A frame that may be awaited; that gives itself."""
+
+    def __await__(self) -> Generator[Any, None, pd.DataFrame]:
+        return _given(self).__await__()
+
+
+async def _given(value: Any) -> Any:
+    return value
+
+
+class PandasDataPortal(BasePortal[_Series, _Frame]):
+    """Values of bars as a program at some time could know them, in pandas.
+
+    Values are float64, NaN where there is none. A Series has the assets as its index; a frame has a naive
+    UTC index (``date`` or ``timestamp``, ns) and a column for each asset.
+    """
+
+    __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"
+
+    def _series(self, question: PortalQuestion, found: VisiblePanel) -> _Series:
+        row = found.panel.row(question.field, found.horizons)
+        return _Series(row.copy(), index=list(found.panel.names), name=question.field)
+
+    def _frame(self, question: PortalQuestion, found: VisiblePanel) -> _Frame:
+        window = found.panel.window(question.field, found.horizons, question.rows)
+        name = "timestamp" if question.is_intraday else "date"
+        index = pd.DatetimeIndex(window.stamps.astype("M8[ms]"), name=name).as_unit("ns")
+        return _Frame(window.values.copy(), index=index, columns=list(found.panel.names))

@@ -1,0 +1,450 @@
+"""Portals over a program's own source and over readers: what they give is checked, and guarded alike."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from src.data.errors import (
+    ConfigError,
+    DataPortalError,
+    LookaheadError,
+    NoDataAvailableError,
+    QueryError,
+    UnavailableError,
+)
+from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.polars import PolarsDataPortal, bar_sources
+from src.data.polars.data_portal import PortalFrame
+
+from .portal_stage import Fake, long_frame, sessions, stamp_of, value_of
+
+DAYS = sessions("2023-06-01", "2024-02-01")
+STAMPS = [stamp_of(day) for day in DAYS]
+BOTH = long_frame({"AAPL": STAMPS, "MSFT": STAMPS})
+NEXT = "2024-01-15"
+
+
+def spot(source: Any, dt: Any = "2024-01-12", **options: Any) -> list[Any]:
+    portal = PolarsDataPortal(data_source=source, **options)
+    return portal.get_spot_value(["AAPL", "MSFT"], "close", dt, "daily").to_list()
+
+
+def values(day: date) -> list[Decimal]:
+    return [Decimal(str(value_of(stamp_of(day), place))) for place in (0, 1)]
+
+
+def test_a_source_of_four_methods_is_enough() -> None:
+    source = Fake(BOTH)
+    portal = PolarsDataPortal(data_source=source)
+    window = portal.get_history_window(["MSFT", "AAPL"], NEXT, 20, "1d", "close", "1d")
+    assert window["date"].to_list() == [day for day in DAYS if day < date(2024, 1, 15)][-20:]
+    assert list(window.row(-1)[1:]) == values(date(2024, 1, 12))[::-1]
+    (symbols, start, end, frequency), *_ = source.asked
+    assert (symbols, frequency) == (["MSFT", "AAPL"], "1d")
+    assert isinstance(start, pd.Timestamp)
+    assert start < pd.Timestamp("2023-12-01") < pd.Timestamp(NEXT) < end
+
+
+@pytest.mark.parametrize("name", ["daily", "1d", "D"])
+def test_frequencies_are_given_as_timeframes(name: str) -> None:
+    source = Fake(BOTH)
+    PolarsDataPortal(data_source=source).get_spot_value(["AAPL"], "close", "2024-01-12", name)
+    assert {frequency for *_, frequency in source.asked} == {"1d"}
+
+
+def test_with_a_calendar_rows_are_its_sessions() -> None:
+    """A session that the source lacks is a row of nulls."""
+    lacking = BOTH.filter(pl.col("timestamp") != datetime(2024, 1, 10))
+    for calendar in ("XNYS", "NYSE"):
+        portal = PolarsDataPortal(data_source=Fake(lacking), trading_calendar=calendar)
+        window = portal.get_history_window(["AAPL"], "2024-01-12", 4, "1d", "close", "daily")
+        assert window["date"].to_list() == [date(2024, 1, n) for n in (9, 10, 11, 12)]
+        assert window["AAPL"].null_count() == 1
+    at_noon = datetime(2024, 1, 12, 17)
+    assert portal.get_spot_value(["AAPL"], "close", at_noon, "daily").to_list() == [
+        values(date(2024, 1, 11))[0]
+    ]
+
+
+def test_without_a_calendar_a_day_closes_with_its_utc_day() -> None:
+    assert spot(Fake(BOTH), datetime(2024, 1, 12, 23, 59)) == values(date(2024, 1, 11))
+    assert spot(Fake(BOTH), datetime(2024, 1, 13)) == values(date(2024, 1, 12))
+    with pytest.raises(ConfigError, match="unknown calendar"):
+        PolarsDataPortal(data_source=Fake(BOTH), calendar="XNOWHERE")
+    with pytest.raises(QueryError, match="has none"):
+        PolarsDataPortal(data_source=Fake(BOTH), calendar=17)
+
+
+def test_the_guard_holds_for_a_source_that_gives_too_much() -> None:
+    source = Fake(BOTH)
+    portal = PolarsDataPortal(data_source=source, current_simulation_time="2024-01-12")
+    with pytest.raises(LookaheadError):
+        portal.get_spot_value(["AAPL"], "close", "2024-01-16", "daily")
+    assert not source.asked
+    window = portal.get_history_window(["AAPL"], "2024-01-12", 500, "1d", "close", "daily")
+    assert window["date"].max() == date(2024, 1, 12)
+    assert window.height == len([day for day in DAYS if day <= date(2024, 1, 12)])
+
+
+def test_what_a_source_gives_may_stand_in_any_order() -> None:
+    shuffled = BOTH.sample(fraction=1.0, shuffle=True, seed=5)
+    twice = pl.concat([BOTH, BOTH.head(50)])
+    others = pl.concat([BOTH, long_frame({"NVDA": STAMPS})])
+    exact = BOTH.with_columns(pl.col("close").cast(pl.Decimal(18, 8)))
+    zoned = BOTH.with_columns(pl.col("timestamp").dt.replace_time_zone("America/New_York"))
+    dates = BOTH.with_columns(date=pl.col("timestamp").dt.date()).drop("timestamp")
+    wide = BOTH.with_columns(pl.lit("x").alias("note"))
+    for frame in (BOTH.lazy(), shuffled, twice, others, exact, zoned, dates, wide):
+        assert spot(Fake(frame)) == values(date(2024, 1, 12))
+
+
+def row(**changes: Any) -> pl.DataFrame:
+    return BOTH.with_columns(**{name: pl.lit(value) for name, value in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        (Fake(None), "gave NoneType, a frame of Polars is needed"),
+        (Fake(BOTH.to_dict()), "gave dict"),
+        (Fake(pl.DataFrame({"a": [1]})), "without open, high, low, close, timestamp, symbol"),
+        (Fake(BOTH.drop("close")), "without close"),
+        (Fake(BOTH.drop("symbol")), "without symbol"),
+        (Fake(row(close="12.5")), "close is String"),
+        (Fake(row(timestamp="2024-01-12")), "timestamp is String"),
+        (Fake(BOTH.with_columns(pl.lit(None).cast(pl.Datetime("us")).alias("timestamp"))), "null"),
+        (Fake(row(high=float("inf"))), "an infinity in the bar of AAPL"),
+        (Fake(pl.concat([BOTH, row(close=1.0)])), "different bars of AAPL at 20"),
+        (Fake(BOTH.lazy().select("nothing")), "cannot be read"),
+        (Fake(error=ValueError("no such key")), "ValueError: no such key"),
+        (Fake(error=KeyError()), "KeyError"),
+        (Fake(error=asyncio.CancelledError()), "CancelledError"),
+        (Fake(error=SystemExit(3)), "SystemExit"),
+        (Fake(error=KeyboardInterrupt()), "KeyboardInterrupt"),
+        (Fake(error=TimeoutError("slow")), "TimeoutError: slow"),
+    ],
+)
+def test_a_source_that_fails_is_one_error(source: Fake, text: str) -> None:
+    with pytest.raises(DataPortalError, match=text) as caught:
+        spot(source)
+    assert "Fake gave" in str(caught.value)
+    source.frame, source.error = BOTH, None
+    assert spot(source) == values(date(2024, 1, 12))
+
+
+def test_the_reason_of_an_error_of_ours_is_kept() -> None:
+    with pytest.raises(DataPortalError) as caught:
+        spot(Fake(error=UnavailableError("down")))
+    assert caught.value.reason == "outage"
+    assert isinstance(caught.value.__cause__, UnavailableError)
+
+
+@pytest.mark.parametrize("frame", [pl.DataFrame(), BOTH.clear(), long_frame({"NVDA": STAMPS})])
+def test_a_source_that_has_nothing(frame: pl.DataFrame) -> None:
+    with pytest.raises(NoDataAvailableError):
+        spot(Fake(frame))
+
+
+def test_a_price_that_fits_no_decimal_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        spot(Fake(row(close=1e12)))
+    portal = PolarsDataPortal(data_source=Fake(row(volume=3e10)))
+    volume = portal.get_spot_value(["AAPL"], "volume", "2024-01-12", "daily")
+    assert (volume.dtype, volume[0]) == (pl.Decimal(38, 8), Decimal(30_000_000_000))
+
+
+class Hanging(Fake):
+    """Waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(BOTH)
+        self.go, self.begun = threading.Event(), threading.Event()
+
+    async def fetch(self, *args: Any) -> Any:
+        self.begun.set()
+        while not self.go.is_set():
+            await asyncio.sleep(0.001)
+        return await super().fetch(*args)
+
+
+def test_a_source_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar_sources, "PATIENCE_S", 0.02)
+    source = Hanging()
+    with pytest.raises(DataPortalError, match="no answer within") as caught:
+        spot(source)
+    assert caught.value.reason == "timeout"
+
+
+def test_an_awaited_portal_never_blocks_its_loop() -> None:
+    """The source blocks its thread; the loop goes on, and other calls are answered."""
+    go = threading.Event()
+
+    class Blocking(Fake):
+        async def fetch(self, *args: Any) -> Any:
+            go.wait(20)
+            return await super().fetch(*args)
+
+    slow = PolarsDataPortal(data_source=Blocking(BOTH))
+    quick = PolarsDataPortal(data_source=Fake(BOTH))
+
+    async def run() -> tuple[Any, Any]:
+        first = asyncio.ensure_future(
+            slow.async_get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+        )
+        await asyncio.sleep(0)
+        second = await quick.async_get_history_window(
+            ["AAPL"], "2024-01-12", 2, "1d", "close", "daily"
+        )
+        assert not first.done()
+        go.set()
+        return await first, second
+
+    first, second = asyncio.run(run())
+    assert first[0] == second["AAPL"][-1]
+
+
+def test_a_cancelled_call_ends_at_once_and_leaves_nothing_half_done() -> None:
+    source = Hanging()
+    portal = PolarsDataPortal(data_source=source)
+
+    async def run() -> None:
+        call = asyncio.ensure_future(
+            portal.async_get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+        )
+        await asyncio.get_running_loop().run_in_executor(None, source.begun.wait, 10)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(run())
+    source.go.set()
+    assert portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily").len() == 1
+    assert len(source.asked) == 1
+
+
+def test_callers_of_one_question_ask_once() -> None:
+    source = Hanging()
+    portal = PolarsDataPortal(data_source=source)
+
+    async def run() -> list[Any]:
+        calls = [
+            asyncio.ensure_future(
+                portal.async_get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+            )
+            for _ in range(5)
+        ]
+        await asyncio.get_running_loop().run_in_executor(None, source.begun.wait, 10)
+        source.go.set()
+        return await asyncio.gather(*calls)
+
+    assert len(asyncio.run(run())) == 5
+    assert len(source.asked) == 1
+    assert portal.cache_hit_rate == 80.0
+
+
+def test_a_source_may_be_called_in_a_running_loop() -> None:
+    portal = PolarsDataPortal(data_source=Fake(BOTH))
+
+    async def run() -> PortalFrame:
+        return await portal.get_history_window(["AAPL"], NEXT, 3, "1d", "open", "daily")
+
+    assert asyncio.run(run()).height == 3
+
+
+def test_hits_are_counted() -> None:
+    source = Fake(BOTH)
+    portal = PolarsDataPortal(data_source=source)
+    assert portal.cache_hit_rate == 0.0
+    for day in DAYS[20:120]:
+        portal.get_spot_value(["AAPL", "MSFT"], "close", day, "daily")
+    assert portal.cache_hit_rate == 100 - len(source.asked)
+    assert portal.cache_hit_rate >= 80.0
+    fresh = PolarsDataPortal(data_source=source, use_cache=False)
+    for _ in range(3):
+        fresh.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+    assert fresh.cache_hit_rate == 0.0
+
+
+def test_minutes_of_a_source() -> None:
+    first = parse_iso("2024-01-12T14:30:00")
+    frame = long_frame({"AAPL": range(first, first + 390 * MINUTE_MS, MINUTE_MS)})
+    portal = PolarsDataPortal(data_source=Fake(frame), trading_calendar="XNYS")
+    evening = portal.get_spot_value(["AAPL"], "close", date(2024, 1, 12), "minute")
+    assert float(evening[0]) == value_of(first + 389 * MINUTE_MS)
+    window = portal.get_history_window(
+        ["AAPL"], datetime(2024, 1, 12, 14, 40), 4, "1m", "close", "minute"
+    )
+    assert [t.minute for t in window["timestamp"]] == [36, 37, 38, 39]
+
+
+def test_a_validator_is_asked() -> None:
+    @dataclass
+    class Verdict:
+        valid: bool
+
+    class Validator:
+        def __init__(self, verdict: Any) -> None:
+            self.verdict = verdict
+            self.seen: list[int] = []
+
+        def validate(self, frame: pl.DataFrame) -> Any:
+            self.seen.append(frame.height)
+            if isinstance(self.verdict, Exception):
+                raise self.verdict
+            return self.verdict
+
+    good = Validator(Verdict(True))
+    assert spot(Fake(BOTH), validator=good) == values(date(2024, 1, 12))
+    assert good.seen == [BOTH.height]
+    for bad in (Verdict(False), False, ValueError("high < low")):
+        with pytest.raises(DataPortalError, match="the validator refuses"):
+            spot(Fake(BOTH), validator=Validator(bad))
+
+
+class Memory:
+    """A cache manager: an object with get and put."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, pl.LazyFrame] = {}
+
+    def get(
+        self, symbols: Any, start_date: Any, end_date: Any, resolution: str, source: str
+    ) -> Any:
+        return self.kept.get((tuple(symbols), start_date, end_date, resolution, source))
+
+    def put(
+        self, symbols: Any, start_date: Any, end_date: Any, resolution: str, source: str, data: Any
+    ) -> None:
+        self.kept[tuple(symbols), start_date, end_date, resolution, source] = data
+
+
+def test_a_cache_manager_is_asked_first() -> None:
+    memory, source = Memory(), Fake(BOTH)
+    for _ in range(2):
+        portal = PolarsDataPortal(data_source=source, cache_manager=memory)
+        portal.get_history_window(["AAPL"], "2024-01-12", 5, "1d", "close", "daily")
+    assert len(source.asked) == 1
+    assert portal.cache_hit_rate == 100.0
+    with pytest.raises(QueryError, match="no get and put"):
+        PolarsDataPortal(data_source=source, cache_manager=object())
+
+
+def test_what_cannot_be_bars_is_not_put_into_a_cache() -> None:
+    memory = Memory()
+    with pytest.raises(DataPortalError):
+        spot(Fake(row(close="x")), cache_manager=memory)
+    assert not memory.kept
+
+
+# --- readers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asset:
+    sid: int
+    symbol: str
+
+
+AAPL, MSFT = Asset(24, "AAPL"), Asset(5061, "MSFT")
+
+
+class Reader:
+    """Reads as a bundle's reader does."""
+
+    def __init__(self) -> None:
+        sids = pl.col("symbol").replace_strict({"AAPL": 24, "MSFT": 5061}, return_dtype=pl.Int64)
+        self.frame = BOTH.with_columns(sid=sids, date=pl.col("timestamp").dt.date()).drop(
+            "timestamp", "symbol"
+        )
+        self.asked: list[Any] = []
+
+    def load_raw_arrays(self, sids: Any, fields: Any, start: Any, end: Any) -> pl.LazyFrame:
+        self.asked.append((sids, fields, start, end))
+        wanted = pl.col("sid").is_in(sids), pl.col("date").is_between(start, end)
+        return self.frame.lazy().filter(*wanted).select("date", "sid", *fields)
+
+
+class Finder:
+    def lookup_symbol(self, symbol: str, as_of_date: Any = None) -> Asset:
+        return {"AAPL": AAPL, "MSFT": MSFT}[symbol]
+
+
+def test_the_older_constructor_with_six_collaborators() -> None:
+    reader = Reader()
+    with pytest.warns(DeprecationWarning, match="readers are the older way"):
+        portal = PolarsDataPortal(
+            asset_finder=Finder(),
+            trading_calendar="XNYS",
+            daily_bar_reader=reader,
+            minute_bar_reader=None,
+            cache_manager=None,
+            data_catalog=None,
+        )
+    prices = portal.get_spot_value(
+        assets=[MSFT, AAPL], field="close", dt=pd.Timestamp("2024-01-15"), data_frequency="daily"
+    )
+    assert prices.to_list() == values(date(2024, 1, 12))[::-1]
+    assert prices.dtype == pl.Decimal(18, 8)
+    history = portal.get_history_window(
+        assets=["AAPL"], end_dt=pd.Timestamp("2024-01-15"), bar_count=20, frequency="1d",
+        field="close", data_frequency="daily",
+    )  # fmt: skip
+    assert history.height == 20
+    assert history["AAPL"].null_count() == 0
+    with pytest.raises(QueryError, match="no reader of 1m bars"):
+        portal.get_spot_value([AAPL], "close", datetime(2024, 1, 12), "minute")
+    with pytest.raises(QueryError, match="does not know 'NVDA'"):
+        portal.get_spot_value(["NVDA"], "close", "2024-01-12", "daily")
+    portal.set_simulation_time("2024-01-12")
+    with pytest.raises(LookaheadError):
+        portal.get_spot_value([AAPL], "close", "2024-01-16", "daily")
+
+
+def test_readers_by_number_and_by_their_other_method() -> None:
+    class Other:
+        def load_daily_bars(self, sids: Any, start: Any, end: Any, fields: Any = None) -> Any:
+            return Reader().load_raw_arrays(sids, fields, start, end).collect()
+
+    with pytest.warns(DeprecationWarning, match="older way"):
+        portal = PolarsDataPortal(daily_reader=Other())
+    assert (
+        portal.get_spot_value([5061, np.int64(24)], "close", "2024-01-12", "daily").to_list()
+        == (values(date(2024, 1, 12))[::-1])
+    )
+    with pytest.raises(QueryError, match="by number alone"):
+        portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+
+
+def test_readers_that_fail_and_readers_given_twice() -> None:
+    class Broken:
+        def load_raw_arrays(self, *_: Any) -> Any:
+            raise FileNotFoundError("daily_bars")
+
+    with pytest.warns(DeprecationWarning, match="older way"):
+        portal = PolarsDataPortal(daily_reader=Broken())
+    with pytest.raises(DataPortalError, match="daily_bars"):
+        portal.get_spot_value([24], "close", "2024-01-12", "daily")
+    for twice in ({"data_source": Fake(BOTH)}, {"daily_bar_reader": Reader()}):
+        with pytest.raises(QueryError, match="give one"):
+            PolarsDataPortal(daily_reader=Reader(), **twice)
+
+
+def test_a_source_is_not_asked_for_what_has_not_been(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars that close after now are no bars yet, whatever a source gives."""
+    now = parse_iso("2024-01-11T12:00:00")
+    monkeypatch.setattr(bar_sources.SystemClock, "now_ms", lambda _: now)
+    source = Fake(BOTH)
+    assert spot(source, date(2024, 1, 11)) == values(date(2024, 1, 10))
+    assert all(end.value // 1_000_000 <= now + DAY_MS for *_, end, _ in source.asked)
+    with pytest.raises(LookaheadError, match="after now"):
+        spot(source, date(2024, 1, 16))
