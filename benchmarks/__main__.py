@@ -27,6 +27,7 @@ from . import (
     memory,
     nights,
     populate,
+    portal,
     quote,
     read,
     records,
@@ -50,7 +51,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe, alerts, records, bot, bundle,
+        chart, report, universe, alerts, records, bot, bundle, portal,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -26,6 +26,7 @@ from src.data.errors import (
     QueryError,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms, parse_iso
+from src.data.observability.reads import reads
 from src.data.polars import PandasDataPortal, PolarsDataPortal, base_portal
 from src.data.polars.panel import Moment
 
@@ -298,6 +299,30 @@ def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPa
         spot = portal.get_spot_value(["AAPL"], "close", day, "daily")
         assert spot.to_list() == [price(day.isoformat())]
     assert calls == 1
+
+
+def test_a_record_of_reads_is_told_of_all_that_is_seen_and_of_nothing_else(
+    stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered from before, or for another record, is read again."""
+    ends: list[tuple[Any, datetime]] = []
+    real = type(stored.client).get_by_symbol
+
+    def noted(client: Any, symbols: Any, timeframe: Any, bounds: Any, wishes: Any) -> Any:
+        ends.append((reads.get(), bounds[1]))
+        return real(client, symbols, timeframe, bounds, wishes)
+
+    portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+    monkeypatch.setattr(type(stored.client), "get_by_symbol", noted)
+    for record in (object(), object()):
+        token = reads.set(record)
+        for _ in range(3):
+            portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+        reads.reset(token)
+    assert len({id(record) for record, _ in ends}) == len(ends) == 2
+    assert all(end < datetime(2024, 1, 16) for _, end in ends)
+    portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+    assert len(ends) == 2
 
 
 def test_no_file_is_opened_after_the_first(

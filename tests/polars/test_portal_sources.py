@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -423,6 +424,31 @@ def test_readers_by_number_and_by_their_other_method() -> None:
     )
     with pytest.raises(QueryError, match="by number alone"):
         portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+
+
+def test_the_readers_of_a_bundle(tmp_path: Path) -> None:
+    daily = pytest.importorskip("src.data.polars.parquet_daily_bars")
+    minute = pytest.importorskip("src.data.polars.parquet_minute_bars")
+    writer = pytest.importorskip("src.data.polars.parquet_writer").ParquetWriter(
+        tmp_path / "bundle"
+    )
+    first = parse_iso("2024-01-12T14:30:00")
+    minutes = long_frame({"AAPL": range(first, first + 390 * MINUTE_MS, MINUTE_MS)})
+    writer.write_daily_bars(Reader().frame.drop("symbol", strict=False))
+    writer.write_minute_bars(minutes.with_columns(sid=pl.lit(24)).drop("symbol"))
+    with pytest.warns(DeprecationWarning, match="older way"):
+        portal = PolarsDataPortal(
+            daily_reader=daily.PolarsParquetDailyReader(tmp_path / "bundle"),
+            minute_reader=minute.PolarsParquetMinuteReader(tmp_path / "bundle"),
+            calendar="XNYS",
+        )
+    prices = portal.get_spot_value([MSFT, AAPL], "close", "2024-01-15", "daily")
+    assert prices.to_list() == values(date(2024, 1, 12))[::-1]
+    end = datetime(2024, 1, 12, 14, 40)
+    window = portal.get_history_window([AAPL], end, 4, "1m", "close", "minute")
+    assert [t.minute for t in window["timestamp"]] == [36, 37, 38, 39]
+    with pytest.raises(NoDataAvailableError):
+        portal.get_spot_value([9], "close", "2024-01-12", "daily")
 
 
 def test_readers_that_fail_and_readers_given_twice() -> None:

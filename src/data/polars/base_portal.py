@@ -29,6 +29,7 @@ from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
+from ..observability.reads import reads
 from .bar_sources import Assets, ForeignBars, ManagerBars, PortalSource, ReaderBars, others_code
 from .panel import FIELDS, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
 
@@ -518,8 +519,11 @@ class BasePortal(ABC, Generic[S, F]):
         return VisiblePanel(panel, horizons)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how far behind what was asked for is read with it: programs go forward in time."""
-        if self._panels is None:
+        """Return how far behind what was asked for is read with it: programs go forward in time.
+
+        Not where reads are recorded: what was never seen is not to stand in the record.
+        """
+        if self._panels is None or reads.get() is not None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
         return min(_AHEAD_MS, rows * question.timeframe.longest_ms)
@@ -619,7 +623,8 @@ class _Panels:
 
 
 def _key(question: PortalQuestion) -> Any:
-    return question.assets, question.timeframe
+    """Return what a panel is found by: a record of reads gets none that another one was told of."""
+    return question.assets, question.timeframe, reads.get()
 
 
 def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:

@@ -1,0 +1,91 @@
+"""Values of 500 shares at a time of a backtest: the last one, and a window of 20 bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from time import perf_counter
+
+import polars as pl
+
+from src.data.data_manager import DataManager
+from src.data.model.interchange import to_polars
+from src.data.polars import PolarsDataPortal
+
+from .harness import Figure, Report, Row, race
+from .stage import crowd_stage
+
+_NOTE = (
+    "Milliseconds of a call that is answered from memory, with Decimal columns, and how many times as long "
+    "Polars takes in the same round to filter the same values out of one long frame in memory (of 500 "
+    "shares, five years), to sort them into the order of the assets and to make Decimals of them. *walk*: "
+    "a call for each session of 2022, the first reading included, by sessions. *hits*: of 100 calls."
+)
+_DAY, _COUNT = date(2022, 6, 15), 500
+_DECIMAL = pl.Decimal(18, 8)
+
+
+def measure() -> Report:
+    """Race the portal against a filter, in one process."""
+    with crowd_stage(_COUNT) as (manager, symbols):
+        portal = PolarsDataPortal(data_source=manager)
+        whole = to_polars(manager.get_ohlcv_batch(symbols, "1d", "2019-01-01", "2023-12-31"))
+        rows = [
+            _spot(portal, whole, symbols),
+            _window(portal, whole, symbols),
+            _walk(manager, symbols),
+        ]
+    return Report("The portal", _NOTE, rows, more=("filter / ours", "hits"))
+
+
+def _spot(portal: PolarsDataPortal, whole: pl.DataFrame, symbols: list[str]) -> Row:
+    def ours() -> pl.Series:
+        return portal.get_spot_value(symbols, "close", _DAY, "daily")
+
+    def theirs() -> pl.Series:
+        there = whole.filter(pl.col("timestamp") == pl.lit(_DAY))
+        places = pl.DataFrame({"symbol": symbols}).join(there, on="symbol", how="left")
+        return places["close"].cast(_DECIMAL)
+
+    if ours().to_list() != theirs().to_list():
+        raise RuntimeError("the values differ")
+    return _row(f"the close of {_COUNT} shares", ours, theirs, "ms <= 0.2")
+
+
+def _window(portal: PolarsDataPortal, whole: pl.DataFrame, symbols: list[str]) -> Row:
+    def ours() -> pl.DataFrame:
+        return portal.get_history_window(symbols, _DAY, 20, "1d", "close", "daily")
+
+    first = ours()["date"][0]
+
+    def theirs() -> pl.DataFrame:
+        there = whole.filter(pl.col("timestamp").is_between(pl.lit(first), pl.lit(_DAY)))
+        wide = there.pivot(on="symbol", index="timestamp", values="close")
+        return wide.select("timestamp", *symbols).with_columns(pl.col(symbols).cast(_DECIMAL))
+
+    if ours().select(symbols).rows() != theirs().select(symbols).rows():
+        raise RuntimeError("the windows differ")
+    return _row(f"20 bars of {_COUNT} shares", ours, theirs, "ms <= 0.3")
+
+
+def _row(name: str, ours: Callable[[], object], theirs: Callable[[], object], goal: str) -> Row:
+    took = race({"ours": ours, "filter": theirs})
+    pairs = zip(took["ours"], took["filter"], strict=True)
+    figures = {
+        "ms": Figure.of([us / 1000 for us in took["ours"]]),
+        "filter / ours": Figure.of([filtered / own for own, filtered in pairs]),
+    }
+    return Row(name, figures, goal)
+
+
+def _walk(manager: DataManager, symbols: list[str]) -> Row:
+    portal = PolarsDataPortal(data_source=manager)
+    sessions = manager.get_ohlcv(symbols[0], "1d", "2022-01-01", "2022-12-31").index
+    began = perf_counter()
+    for session in sessions:
+        portal.set_simulation_time(session)
+        portal.get_spot_value(symbols, "close", session, "daily")
+    each_ms = (perf_counter() - began) * 1000 / len(sessions)
+    rate = portal.cache_hit_rate
+    figures = {"ms": Figure.of([each_ms]), "hits": Figure.of([rate])}
+    return Row(f"a walk, {_COUNT} shares", figures, "hits > 80")
