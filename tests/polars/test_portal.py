@@ -367,15 +367,19 @@ def test_a_commit_during_a_reading_is_seen(
 
 
 def test_memory_is_bounded(portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_portal, "MOST_BYTES", 200_000)
-    for count in range(1, 40):
-        portal.get_history_window(["AAPL"] + ["MSFT"] * 0, "2024-01-12", count, "1d", "close", "1d")
-    for symbols in (["AAPL"], ["MSFT"], ["BTCUSDT"], ["AAPL", "MSFT"], ["MSFT", "AAPL"]):
-        portal.get_spot_value(symbols, "close", "2024-03-12", "daily")
+    """The least used answers go first; one that is too large is not kept."""
     panels = portal._panels
     assert panels is not None
-    kept = sum(panel.nbytes for panel in panels._panels.values())
-    assert 0 < kept == panels._bytes <= 200_000
+    portal.get_spot_value(["AAPL"], "close", "2024-03-12", "daily")
+    size = panels._bytes
+    monkeypatch.setattr(base_portal, "MOST_BYTES", int(size * 2.5))
+    for symbols in (["MSFT"], ["AAPL"], ["BTCUSDT"], ["AAPL", "MSFT", "BTCUSDT"]):
+        portal.get_spot_value(symbols, "close", "2024-03-12", "daily")
+    kept = [panel.names for panel in panels._panels.values()]
+    assert sum(p.nbytes for p in panels._panels.values()) == panels._bytes <= size * 2.5
+    assert ("AAPL", "MSFT", "BTCUSDT") not in kept
+    assert ("MSFT",) not in kept
+    assert kept[-1] == ("BTCUSDT",)
 
 
 def test_a_portal_is_not_kept_by_the_manager(stored: DataManager) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -288,6 +289,21 @@ def test_minutes_of_a_source() -> None:
     assert [t.minute for t in window["timestamp"]] == [36, 37, 38, 39]
 
 
+def test_on_the_evening_of_a_date_nothing_new_is_seen() -> None:
+    """The simulation knows the session of a date; a bar beside the calendar closes after it."""
+    first = parse_iso("2024-01-12T20:50:00")
+    frame = long_frame({"AAPL": range(first, first + 60 * MINUTE_MS, MINUTE_MS)})
+    portal = PolarsDataPortal(data_source=Fake(frame), calendar="XNYS")
+    evening = datetime(2024, 1, 12, 21, 30)
+    free = portal.get_history_window(["AAPL"], evening, 1, "1m", "close", "minute")
+    assert free["timestamp"][0].hour == 21
+    portal.set_simulation_time(date(2024, 1, 12))
+    window = portal.get_history_window(["AAPL"], evening, 1, "1m", "close", "minute")
+    assert (window["timestamp"][0].hour, window["timestamp"][0].minute) == (20, 59)
+    with pytest.raises(LookaheadError):
+        portal.get_spot_value(["AAPL"], "close", datetime(2024, 1, 13, 0, 1), "minute")
+
+
 def test_a_validator_is_asked() -> None:
     @dataclass
     class Verdict:
@@ -474,3 +490,37 @@ def test_a_source_is_not_asked_for_what_has_not_been(monkeypatch: pytest.MonkeyP
     assert all(end.value // 1_000_000 <= now + DAY_MS for *_, end, _ in source.asked)
     with pytest.raises(LookaheadError, match="after now"):
         spot(source, date(2024, 1, 16))
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def test_the_loop_of_a_source_ends_with_its_portal() -> None:
+    before = set(threading.enumerate())
+    portal = PolarsDataPortal(data_source=Fake(BOTH))
+    portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+    (own,) = [t for t in threading.enumerate() if t not in before and "source" in t.name]
+    del portal
+    gc.collect()
+    own.join(10)
+    assert not own.is_alive()
+
+
+def test_threads_share_a_portal() -> None:
+    portal = PolarsDataPortal(data_source=Fake(BOTH))
+    days, wrong = DAYS[30:130], []
+
+    def walk(place: int) -> None:
+        symbol = ("AAPL", "MSFT")[place % 2]
+        for day in days:
+            one = portal.get_spot_value([symbol], "close", day, "daily").to_list()
+            if one != [values(day)[place % 2]]:
+                wrong.append((symbol, day, one))
+
+    threads = [threading.Thread(target=walk, args=(place,)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not wrong
+    assert portal.cache_hit_rate > 95
