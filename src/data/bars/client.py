@@ -40,6 +40,7 @@ from .request import RequestParser, Wishes
 # Most programs ask for bars alone: what the other questions need is imported with the first of them.
 if TYPE_CHECKING:
     from datetime import date
+    from pathlib import Path
 
     import pandas as pd
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from ..model.plan import Plan
     from ..model.query import BarsQuery
     from ..model.quote import Quote, Quotes
+    from ..model.reads import ReadAgain, StoredRead
     from ..model.symbol_changes import SymbolChange
     from ..provider_selector import ProviderSelector
     from .batch import BatchListener
@@ -611,6 +613,29 @@ class BarsClient:
             LockTimeoutError, StorageError: the pin stays.
         """
         self._store.unpin(series, generation)
+
+    def read_again(self, read: StoredRead) -> ReadAgain:
+        """Return stored bars once more: of a generation, and by the splits and dividends, that are named.
+
+        With both of a recorded read the bars are those of then, bit for bit. No vendor is asked. Bars
+        that were never stored (running ones, rows that cannot be bars) are not among them.
+
+        Raises:
+            QueryError: there is no such generation, or it is not kept any more.
+            KindMismatchError: by today's splits and dividends they cannot be brought to the adjustment.
+            UnknownProviderError: the pinned vendor does not exist any more.
+            CacheError: the store cannot be read.
+        """
+        from .read_again import read_again
+
+        wishes = Wishes(read.provider, read.adjustment, offline=True, session=read.series.session)
+        query = self.query(read.series.symbol, read.series.timeframe, bars=1, wishes=wishes)
+        return read_again(self._store, self._clock, query, read)
+
+    @property
+    def folder(self) -> Path:
+        """The cache folder."""
+        return self._store.root
 
     def subscribe(self, callback: Callable[[CommitNotice], object]) -> Callable[[], None]:
         """Have ``callback`` called with every commit of bars to this cache folder as it happens.

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..config.rules import ValidationRules
-from ..errors import AllProvidersFailedError, CacheError
+from ..errors import AllProvidersFailedError, CacheError, DataError
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
+from ..observability.reads import reads
 from .answer.answer import Answer, frame_of, note_nothing, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
@@ -91,7 +92,12 @@ class BarsService:
             QueryError: there is no such version of the series, or it is not kept any more.
         """
         # In a context of its own: what Ctrl-C leaves set in it ends with it.
-        return copy_context().run(self._get, query)
+        try:
+            return copy_context().run(self._get, query)
+        except DataError as error:
+            if (record := reads.get()) is not None:
+                record.failed(query, error)
+            raise
 
     def _get(self, query: BarsQuery) -> pd.DataFrame:
         with self._observer.call(query, self._checks.min_quality_score) as call:
@@ -177,13 +183,18 @@ class BarsService:
     def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
         """Return the frame of a hit, which is counted and kept."""
         call.answered(hit.answer)
-        if hit.frame is not None:
+        frame = hit.frame
+        if frame is not None:
             note_nothing(hit.answer)
-            return hit.frame
-        frame = frame_of(hit.answer)
-        if query.wants_actions:
-            self._add_actions(frame, hit.answer)
-        self._answers.keep(query, hit.answer, frame)
+        else:
+            frame = frame_of(hit.answer)
+            if query.wants_actions:
+                self._add_actions(frame, hit.answer)
+            self._answers.keep(query, hit.answer, frame)
+        if (record := reads.get()) is not None:
+            from .answer.read import read_of  # few programs record what they read
+
+            record.answered(read_of(self._store.root, hit.answer))
         return frame
 
     # --- splits and dividends on the rows ----------------------------------------------------

@@ -85,6 +85,7 @@ class Versions:
             gaps=self._gaps(query, span, coverage, kind, committed),
             substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
             doubts=doubts_of(done, coverage),
+            used=done.used,
             facts=with_disputes(facts, done, coverage),
         )
 

@@ -8,7 +8,7 @@ full disk is no fact; the next one begins anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,16 @@ class CatalogLog:
         self.append_all(type_, [entry], format_)
 
     def append_all(
-        self, type_: str, entries: Iterable[Mapping[str, Any]], format_: int = 1
+        self,
+        type_: str,
+        entries: Iterable[Mapping[str, Any]],
+        format_: int = 1,
+        check: Callable[[], object] | None = None,
     ) -> None:
         """Add several lines with one write and one sync; errors as of :meth:`append`.
 
-        A crash or a full disk may leave the first of them.
+        A crash or a full disk may leave the first of them. ``check`` is called before, while no other
+        writer can add a line; what it raises is raised, and nothing is added.
         """
         head = {"type": type_, "format": format_, "time": iso(self._clock.now_ms())}
         lines = b"".join(_encode({**head, **entry}).encode("ascii") + b"\n" for entry in entries)
@@ -63,6 +68,8 @@ class CatalogLog:
             return
         self._disk.make_folders(self.path.parent)
         with self._disk.lock(self.path.with_name(_LOCK), _LOCK_TIMEOUT_S):
+            if check is not None:
+                check()
             append_line(self._disk, self.path, lines, durable=True)
 
     def entries(self, type_: str, format_: int = 1, holding: str = "") -> Iterator[dict[str, Any]]:
@@ -71,13 +78,13 @@ class CatalogLog:
         Args:
             type_: what they are about.
             format_: the newest format of them that the caller reads.
-            holding: a text that their lines have somewhere; others are not parsed.
+            holding: what their lines have somewhere, as it stands there; others are not parsed.
 
         Raises:
             FormatVersionError: a newer version of this library wrote one of them.
             StorageError: the file cannot be read.
         """
-        mark, needle = _encode(type_).encode("ascii"), _encode(holding)[1:-1].encode("ascii")
+        mark, needle = _encode(type_).encode("ascii"), holding.encode("ascii", "ignore")
         for line in (self._disk.read_if_exists(self.path) or b"").split(b"\n"):
             if mark not in line or needle not in line:
                 continue

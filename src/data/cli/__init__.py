@@ -39,6 +39,7 @@ COMMANDS = {
     "stream": "bars of one symbol as they close",
     "replay": "past bars as if they closed now",
     "alerts": "prices, indicators and data problems to be told of; runs the job that tells them",
+    "lineage": "which bars a backtest read, and whether they are the same now; sends no request",
     "cache": "list, check, repair, export or delete the cache",
     "validate": "find faults in cached bars; sends no request",
     "verify": "compare the cache with its vendors, or two vendors",
@@ -53,7 +54,7 @@ COMMANDS = {
     "completion": "completion script for bash, zsh or fish",
 }
 # Commands whose module has another name: that of theirs is taken.
-_MODULES = {"report": "report_command"}
+_MODULES = {"lineage": "lineage_command", "report": "report_command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -434,13 +434,14 @@ class ClosesBefore:
         last_session: reads the bars before an ex-date; None where they are not known. What it
             raises is raised.
         own: see :func:`.adjust.rebase`.
+        closes: those worked out so far, by ex-date.
     """
 
     actions: Sequence[Action]
     as_of: date
     last_session: Callable[[date], LastSession | None]
     own: OwnActions | None = None
-    _closes: dict[date, float | None] = field(default_factory=dict)
+    closes: dict[date, float | None] = field(default_factory=dict, init=False)
 
     def __call__(self, ex_date: date) -> float | None:
         """Return the close of the session before ``ex_date``, or None where it is not known.
@@ -448,9 +449,9 @@ class ClosesBefore:
         Raises:
             KindMismatchError: the bar cannot be brought to split-adjusted prices.
         """
-        if ex_date not in self._closes:
-            self._closes[ex_date] = self._close(ex_date)
-        return self._closes[ex_date]
+        if ex_date not in self.closes:
+            self.closes[ex_date] = self._close(ex_date)
+        return self.closes[ex_date]
 
     def _close(self, ex_date: date) -> float | None:
         session = self.last_session(ex_date)

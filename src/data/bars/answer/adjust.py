@@ -33,7 +33,7 @@ from ...prices.adjustment import (
 from ...prices.disputes import ActionEvent
 from ...vendors.registry import is_sample
 from ..validity import CLOSED, TradingDay
-from .answer import Rebased, is_at
+from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
 _RAW_IS_HELD = "these bars are held as traded: adjustment='raw' needs none"
@@ -146,8 +146,8 @@ class Rebaser:
             if (lacking := _lacking(book, needed)) is not None:
                 raise self._actions_missing(lacking, awaited, {part.basis for part in parts})
             disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-            converted = self._converted(table, parts, book, later)
-            return Rebased(converted, later, disputed, unknown_since=awaited)
+            converted, used_for = self._converted(table, parts, book, later)
+            return Rebased(converted, later, disputed, unknown_since=awaited, used=used_for)
         as_of = self._target(book, own)
         return self._brought_to(as_of, self._unknown_since(book, as_of), table, parts, own, book)
 
@@ -163,7 +163,7 @@ class Rebaser:
         goal = Basis(self.query.adjustment, as_of)
         is_there = partial(is_at, table, goal=goal, intraday=self._is_intraday)
         if not self.lenient and since is None and all(is_there(p.span, p.basis) for p in parts):
-            return Rebased(table, as_of)  # nearly every answer from the cache
+            return Rebased(table, as_of, used=Used(book))  # nearly every answer from the cache
         needed = self._needed(table, parts, as_of)
         if self.lenient and as_of != own and _lacking(book, needed):
             as_of, needed = own, self._needed(table, parts, own)
@@ -173,13 +173,13 @@ class Rebaser:
             bases = {part.basis for part in parts}
             if self.lenient and self._is_substitute(bases):
                 instead = parts[0].basis.adjustment
-                return Rebased(table, own, instead=instead, unknown_since=since)
+                return Rebased(table, own, instead=instead, unknown_since=since, used=Used(book))
             raise self._actions_missing(lacking, since, bases)
         if all(p.basis == Basis(self.query.adjustment, as_of) for p in parts):
-            return Rebased(table, as_of, unknown_since=since)
+            return Rebased(table, as_of, unknown_since=since, used=Used(book))
         disputed = used(book.disputed, needed, dividends=self._takes_dividends(parts))
-        done = self._converted(table, parts, book, as_of)
-        return Rebased(done, as_of, disputed, unknown_since=since)
+        done, used_for = self._converted(table, parts, book, as_of)
+        return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
         """Tell whether rows that cannot be converted stand in as they are, being of one basis.
@@ -274,11 +274,11 @@ class Rebaser:
 
     def _converted(
         self, table: BarTable, parts: Sequence[BasisPart], book: ActionBook, as_of: date
-    ) -> BarTable:
+    ) -> tuple[BarTable, Used]:
         own = book.of if book.disputed else None
         last_session = self._last_sessions(date_of(int(table.stamps[0])), parts, book, as_of)
         closes = ClosesBefore(book.actions, as_of, last_session, own)
-        return rebase(
+        done = rebase(
             table,
             parts,
             book.actions,
@@ -289,6 +289,7 @@ class Rebaser:
             timeframe=self.query.timeframe,
             close_before=closes,
         )
+        return done, Used(book, closes.closes)
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
         """Tell whether dividends are put into prices or taken out of them."""

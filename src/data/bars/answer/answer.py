@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
@@ -77,6 +77,20 @@ class Unfilled:
     is_outage: bool = False
 
 
+class Used(NamedTuple):
+    """What bars were brought to their adjustment by, beside themselves.
+
+    Attributes:
+        book: the splits and dividends; None for what has none.
+        closes: ex-date to the close before it that was taken; None where the bars are as they are stored.
+        source: of bars made of shorter ones, the stamps of these that were needed.
+    """
+
+    book: ActionBook | None = None
+    closes: Mapping[date, float | None] | None = None
+    source: Span | None = None
+
+
 class Rebased(NamedTuple):
     """Rows in the asked adjustment.
 
@@ -89,6 +103,7 @@ class Rebased(NamedTuple):
             where all are known.
         is_awaited: whether those will be told with the bars of their days; asking tells nothing yet.
         borrowed: the vendors whose splits and dividends were used for want of the pinned one's.
+        used: what they were brought there by.
     """
 
     table: BarTable
@@ -98,6 +113,7 @@ class Rebased(NamedTuple):
     unknown_since: date | None = None
     is_awaited: bool = False
     borrowed: tuple[str, ...] = ()
+    used: Used = Used()
 
 
 class Dependency(NamedTuple):
@@ -133,6 +149,7 @@ class Answer:
         facts: further plain entries of the provenance.
         depends_on: what it was read by, where it is all of the store: while that is the same, so is
             the answer.
+        used: what its bars were brought to their adjustment by.
     """
 
     query: BarsQuery
@@ -148,6 +165,7 @@ class Answer:
     scores: Sequence[float] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     depends_on: Dependency | None = None
+    used: Used = Used()
 
     @property
     def _hint(self) -> str:

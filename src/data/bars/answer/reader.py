@@ -183,6 +183,7 @@ class Reader:
             fetched=outcome.fetched,
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
+            used=done.used,
             facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
         )
 

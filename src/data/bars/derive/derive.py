@@ -306,6 +306,7 @@ class _Derivation:
             fetched=fold.fetched(),
             facts=fold.facts(),
             depends_on=_dependency(below, is_open=is_open),
+            used=below.used._replace(source=span),
         )
 
     def _rows(self, below: Answer) -> BarTable:

@@ -1,0 +1,85 @@
+"""Read stored bars once more, as they stood and were adjusted when they were recorded, or as of today."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..cache.store import BarStore
+from ..clock import Clock
+from ..model.bars import BarTable, concat
+from ..model.coverage import Coverage
+from ..model.kind import Kind
+from ..model.query import BarsQuery
+from ..model.reads import AppliedActions, ReadAgain, StoredRead
+from ..model.span import Span
+from ..prices.adjustment import basis_parts, rebase
+from .answer.adjust import Rebaser
+from .answer.answer import own_volume
+from .answer.reader import at_borders
+from .validity import TradingDays
+
+
+def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead) -> ReadAgain:
+    """Return what :meth:`.BarsClient.read_again` describes.
+
+    Args:
+        store, clock: of the installation.
+        query: a question for the series; its span does not count.
+        read: which bars.
+    """
+    key, span = read.series, Span(read.spans[0].start, read.spans[-1].end)
+    query, view = replace(query, span=span, bars=None), store.view(key)
+    if read.generation is None:
+        view, table, coverage, _ = store.stretch(key, span)
+        table = table.within(span)
+    else:
+        table, coverage = store.read_version(key, span, read.generation)
+    coverage = at_borders(coverage.within(span))
+    kind = view.kind or Kind()
+    table = own_volume(table, coverage, kind)
+    if read.applied is not None:
+        table, applied = _by(query, table, coverage, read.applied), read.applied
+    else:
+        table, applied = _by_todays(store, clock, query, read, table, coverage)
+    generation = view.generation if read.generation is None else read.generation
+    return ReadAgain(generation, concat(map(table.within, read.spans)), coverage, applied)
+
+
+def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
+    """Return the bars by given splits and dividends; as they are stored where none were needed."""
+    closes = applied.closes
+    if closes is None:
+        return table
+    return rebase(
+        table,
+        basis_parts(coverage),
+        applied.rows,
+        query.adjustment,
+        as_of=applied.as_of,
+        own=(lambda vendor: applied.own.get(vendor, applied.rows)) if applied.own else None,
+        intraday=query.timeframe.is_intraday,
+        timeframe=query.timeframe,
+        close_before=closes.get,
+    )
+
+
+def _by_todays(
+    store: BarStore,
+    clock: Clock,
+    query: BarsQuery,
+    read: StoredRead,
+    table: BarTable,
+    coverage: Coverage,
+) -> tuple[BarTable, AppliedActions]:
+    """Return the bars by what is stored of splits and dividends now, and that."""
+    if query.instrument.asset_class != "stock":
+        return table, AppliedActions()
+    today = TradingDays(clock).current(query.instrument)
+    rebaser = Rebaser(store, query, read.series, store.view(read.series), lenient=True, today=today)
+    done = rebaser.rebased(table, coverage)
+    book = done.used.book
+    if book is None:
+        return done.table, AppliedActions(done.as_of)
+    vendors = {part.vendor for part in coverage if part.state != "empty"}
+    own = {v: tuple(book.of(v)) for v in sorted(vendors)} if book.disputed else {}
+    return done.table, AppliedActions(done.as_of, tuple(book.actions), own, done.used.closes)

@@ -1,0 +1,443 @@
+"""Would a recorded run read the same bars again? What differs, cell by cell, and by which cause."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._version import __version__
+from ..bars.client import Wishes
+from ..calendars.calendar import calendar_for, first_unclosed
+from ..errors import CacheError, DataError, IncompleteDataWarning, KindMismatchError, QueryError
+from ..model.actions import Action
+from ..model.bars import BarTable, among, concat, union
+from ..model.coverage import Coverage, Covered
+from ..model.instant import date_of, day_ms, iso
+from ..model.kind import Basis, Kind
+from ..model.reads import AppliedActions, ReadAgain, digest_of
+from ..model.span import Span
+from .record import FailedRead, RunRecord, SeriesRead, Unstored, with_unstored
+
+if TYPE_CHECKING:
+    from ..bars.client import BarsClient
+
+# The causes of a changed cell.
+CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY = (
+    "correction of the vendor",
+    "new action",
+    "provisional became final",
+    "other vendor",
+    "calendar",
+    "version of the library",
+)
+UNEXPLAINED = "unexplained"
+CAUSES = (CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY, UNEXPLAINED)
+IDENTICAL, REVISED, GONE = "identical", "revised", "gone"
+COLUMNS = ("open", "high", "low", "close", "volume")
+RUNNING = "forming"
+# Prices that a vendor adjusted itself are rounded by it: so much is no change of the bar.
+_ROUNDING = 1e-4
+_NAN = float("nan")
+
+
+class ChangedCell(NamedTuple):
+    """A value that differs.
+
+    Attributes:
+        stamp_ms: of the bar, UTC milliseconds.
+        column: its name.
+        before, now: the values; NaN where there is no bar, or none in it.
+        causes: of ``CAUSES``.
+        detail: which actions, vendors or states, in words.
+    """
+
+    stamp_ms: int
+    column: str
+    before: float
+    now: float
+    causes: tuple[str, ...]
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping; what is no number is null."""
+        before, now = (None if v != v else v for v in (self.before, self.now))
+        plain = {"stamp": iso(self.stamp_ms), "column": self.column, "before": before, "now": now}
+        return {**plain, "causes": list(self.causes), "detail": self.detail}
+
+
+@dataclass(frozen=True)
+class CheckedRead:
+    """What came of one recorded read.
+
+    Attributes:
+        read: what was recorded.
+        state: ``identical``, ``revised`` or ``gone``.
+        is_reproducible: whether the bars of then were read again, bit for bit.
+        cells: what differs now, by stamp.
+        bars: how many bars differ, where that can be told.
+        causes: of ``CAUSES``.
+        detail: why it is gone, or what else is to be told.
+    """
+
+    read: SeriesRead
+    state: str
+    is_reproducible: bool
+    cells: tuple[ChangedCell, ...] = ()
+    bars: int = 0
+    causes: tuple[str, ...] = ()
+    detail: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "series": str(self.read.series),
+            "generation": self.read.generation,
+            "adjustment": self.read.adjustment,
+            "rows": self.read.rows,
+            "state": self.state,
+            "reproducible": self.is_reproducible,
+            "bars": self.bars,
+            "causes": list(self.causes),
+            "detail": self.detail,
+            "cells": [cell.to_json() for cell in self.cells],
+        }
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What came of a run.
+
+    Attributes:
+        record: what was recorded.
+        series: one for each recorded read.
+        as_today: whether it was compared with what the same calls return now.
+    """
+
+    record: RunRecord
+    series: tuple[CheckedRead, ...]
+    as_today: bool = False
+
+    @property
+    def failed(self) -> Sequence[FailedRead]:
+        """Calls that failed then; there is nothing of them to compare."""
+        return self.record.failed
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether all that the run read is the same, and its record has an end."""
+        return bool(self.record.ended) and all(one.state == IDENTICAL for one in self.series)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping."""
+        return {
+            "run": self.record.run,
+            "started": self.record.started,
+            "ended": self.record.ended or None,
+            "identical": self.is_identical,
+            "as_today": self.as_today,
+            "series": [one.to_json() for one in self.series],
+            "failed": [vars(one) for one in self.failed],
+        }
+
+
+def check(client: BarsClient, record: RunRecord, *, as_today: bool = False) -> CheckReport:
+    """Compare what a run read with what is stored now; no vendor is asked.
+
+    The generations of then are read with the actions of then; what is compared with them are the newest
+    bars of the same series by the actions of today.
+
+    Args:
+        client: reads the stored bars.
+        record: of the run.
+        as_today: compare with what the same calls return now: by the rules of today, and vendors are
+            asked where bars are missing or due.
+
+    Raises:
+        StorageError, LockTimeoutError: the store cannot be read.
+    """
+    ordered = sorted(record.reads, key=lambda read: read.number)
+    series = tuple(_checked(client, read, as_today=as_today) for read in ordered)
+    return CheckReport(record, series, as_today)
+
+
+def _checked(client: BarsClient, read: SeriesRead, *, as_today: bool) -> CheckedRead:
+    if not read.pieces:
+        return CheckedRead(read, IDENTICAL, True)
+    then, why = of_then(client, read)
+    if then is None:
+        return _gone(client, read, why)
+    try:
+        now = _asked_today(client, read) if as_today else _newest(client, read)
+    except (QueryError, KindMismatchError, CacheError, DataError) as error:
+        detail = f"it cannot be compared with the bars of today: {error}"
+        return CheckedRead(read, REVISED, True, causes=(UNEXPLAINED,), detail=detail)
+    cells = tuple(_differences(client, read, then, now))
+    causes = tuple(c for c in CAUSES if any(c in cell.causes for cell in cells))
+    bars = len({cell.stamp_ms for cell in cells})
+    aside = f"{read.not_listed} bars that were never stored are not compared" * bool(
+        read.not_listed
+    )
+    return CheckedRead(read, REVISED if cells else IDENTICAL, True, cells, bars, causes, aside)
+
+
+def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str]:
+    """Return the stored bars as a run read them; None, and why, where they are not there any more.
+
+    Bars are those of then where their digests are.
+    """
+    if read.generation is None:
+        return None, "the disk refused some of these bars: no generation holds them"
+    try:
+        then = client.read_again(read.stored(of_then=True))
+    except (QueryError, CacheError) as error:
+        return None, str(error)
+    # What no generation held was set aside: of such a stamp the recorded row counts.
+    aside = [one.stamp_ms for one in read.unstored]
+    then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
+    if _digests(read, then.table) == [piece.digest for piece in read.pieces]:
+        return then, ""
+    committed = [c.at_ms for c in client.commits(read.series) if c.generation == read.generation]
+    if committed and committed[-1] is not None and committed[-1] > read.asked_ms + 1000:
+        return None, f"generation {read.generation} is of {iso(committed[-1])}: another one"
+    if read.library != __version__:
+        return None, f"{LIBRARY}: {read.library} read other values of these bars than {__version__}"
+    return None, "the bars of that generation do not have the recorded digest"
+
+
+def _digests(read: SeriesRead, table: BarTable) -> list[str]:
+    return [digest_of([table.within(piece.span)]) for piece in read.pieces]
+
+
+def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
+    """Return the verdict where the bars of then are not kept: the newest may still be the same."""
+    cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
+    newest: ReadAgain | None = None
+    today: ReadAgain | None = None
+    try:
+        newest = client.read_again(replace(read.stored(of_then=True), generation=None))
+        today = client.read_again(read.stored(of_then=False))
+    except DataError:
+        pass  # what is gone cannot be compared
+    wanted = [piece.digest for piece in read.pieces]
+    if newest is not None and today is not None and read.generation is not None:
+        is_same = _digests(read, newest.table) == wanted == _digests(read, today.table)
+        if is_same and not read.unstored:
+            return CheckedRead(read, IDENTICAL, True, detail=f"{why}; the newest bars are the same")
+    is_there = cause == LIBRARY or why.startswith("the bars of that")
+    if is_there:
+        return CheckedRead(read, REVISED, False, (), read.rows, (cause,), why)
+    return CheckedRead(read, GONE, False, detail=why)
+
+
+class _Now(NamedTuple):
+    """What is compared with the bars of then.
+
+    Attributes:
+        table, coverage: the bars.
+        then_by_todays: the bars of then by the actions of today.
+        applied: these.
+    """
+
+    table: BarTable
+    coverage: Coverage
+    then_by_todays: BarTable
+    applied: AppliedActions
+
+
+def _newest(client: BarsClient, read: SeriesRead) -> _Now:
+    today = read.stored(of_then=False)
+    newest = client.read_again(today)
+    then = client.read_again(replace(today, generation=read.generation))
+    return _Now(newest.table, newest.coverage, then.table, newest.applied)
+
+
+def _asked_today(client: BarsClient, read: SeriesRead) -> _Now:
+    """Return what the same calls return now; raises as ``BarsClient.get``."""
+    wishes = Wishes(
+        read.provider, read.adjustment, columns=("source", "state"), session=read.series.session
+    )
+    tables, parts = [], []
+    for span in read.spans:
+        start, end = iso(span.start), iso(max(span.start, span.end - 1))
+        query = client.query(read.series.symbol, read.series.timeframe, start, end, wishes=wishes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteDataWarning)
+            frame = client.get(query)
+        columns = [frame[name].to_numpy(dtype=np.float64) for name in COLUMNS]
+        stamps = frame.index.as_unit("ms").asi8  # type: ignore[attr-defined] # times
+        tables.append(BarTable.of_columns(stamps, columns))
+        for stamp, vendor, state in zip(stamps, frame["source"], frame["state"], strict=True):
+            parts.append((int(stamp), str(vendor), str(state)))
+    coverage = Coverage(
+        Covered(
+            Span(s, s + 1), "final" if state == "final" else "provisional", vendor, Kind(), Basis()
+        )
+        for s, vendor, state in parts
+    )
+    today = client.read_again(replace(read.stored(of_then=False), generation=read.generation))
+    return _Now(concat(tables), coverage, today.table, today.applied)
+
+
+class _Side(NamedTuple):
+    """Bars by stamp, with vendor and state of each."""
+
+    table: BarTable
+    coverage: Coverage
+
+    def row(self, stamp: int) -> tuple[float, ...] | None:
+        place = int(np.searchsorted(self.table.stamps, stamp))
+        if place == len(self.table) or self.table.stamps[place] != stamp:
+            return None
+        return tuple(float(column[place]) for column in self.table.values()[:5])
+
+    def source(self, stamp: int) -> tuple[str, str]:
+        for part in self.coverage.within(Span(stamp, stamp + 1)):
+            return part.vendor, part.state
+        return "", ""
+
+
+def _differences(
+    client: BarsClient, read: SeriesRead, then: ReadAgain, now: _Now
+) -> Iterator[ChangedCell]:
+    """Yield the cells that differ, each with what it differs by."""
+    before = _Side(with_unstored(read, then.table), then.coverage)
+    by_todays, after = _Side(now.then_by_todays, then.coverage), _Side(now.table, now.coverage)
+    aside = {one.stamp_ms: one for one in read.unstored}
+    is_expected = _expected(client, read)
+    actions = _changed_actions(read, now.applied)
+    for stamp in _different(before.table, after.table).tolist():
+        if stamp not in aside and before.row(stamp) is None and is_expected(stamp) is None:
+            continue  # it had not closed then
+        yield from _cells(read, stamp, (before, by_todays, after), aside, is_expected, actions)
+
+
+def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
+    """Return the stamps of bars that only one of two has, or that differ in a bit."""
+    stamps = union(one.stamps, other.stamps)
+    common = among(stamps, one.stamps) & among(stamps, other.stamps)
+    at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
+    same = np.ones(len(at), dtype=bool)
+    for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
+        a, b = mine[at], theirs[beside]
+        same &= (a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b))
+    differs = ~common
+    differs[common] = ~same
+    return stamps[differs]
+
+
+def _cells(
+    read: SeriesRead,
+    stamp: int,
+    sides: tuple[_Side, _Side, _Side],
+    aside: dict[int, Unstored],
+    is_expected: Callable[[int], bool | None],
+    actions: Sequence[Action],
+) -> Iterator[ChangedCell]:
+    before, _, after = sides
+    old, between, new = (side.row(stamp) for side in sides)
+    (vendor, state), (vendor_now, state_now) = before.source(stamp), after.source(stamp)
+    cause, detail = _cause_of_bar((vendor, state), (vendor_now, state_now), aside.get(stamp))
+    if old is None or new is None:
+        if (by_calendar := _by_calendar(read, stamp, old is None, is_expected(stamp))) is not None:
+            cause, detail = CALENDAR, by_calendar
+        elif new is None:
+            detail = (
+                aside[stamp].reason if stamp in aside else f"{vendor or 'the store'} has it no more"
+            )
+            cause = UNEXPLAINED if stamp in aside else cause
+        else:
+            detail = f"{vendor_now} supplied it later"
+            known = {part.vendor for part in before.coverage if part.state != "empty"}
+            cause = OTHER_VENDOR if known and vendor_now not in known else CORRECTION
+        none = (_NAN,) * 5
+        for name, was, is_now in zip(COLUMNS, old or none, new or none, strict=True):
+            if was == was or is_now == is_now:
+                yield ChangedCell(stamp, name, was, is_now, (cause,), detail)
+        return
+    mine = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
+    for name, was, there, is_now in zip(COLUMNS, old, between or old, new, strict=True):
+        if _same(was, is_now):
+            continue
+        by_action = bool(mine) and not _same(was, there)
+        by_bar = not _same(there, is_now) and not (by_action and _near(there, is_now))
+        causes = (NEW_ACTION,) * by_action + (cause,) * by_bar
+        words = [", ".join(map(str, mine))] * by_action + [detail] * by_bar
+        if not causes and read.adjustment == "all":
+            causes, words = (CORRECTION,), ["of the close before a dividend"]
+        yield ChangedCell(stamp, name, was, is_now, causes or (UNEXPLAINED,), "; ".join(words))
+
+
+def _cause_of_bar(
+    then: tuple[str, str], now: tuple[str, str], aside: Unstored | None
+) -> tuple[str, str]:
+    """Return why a bar has other values, and in words between what."""
+    (vendor, state), (vendor_now, state_now) = then, now
+    if aside is not None and aside.reason == RUNNING:
+        return BECAME_FINAL, f"the bar was running, now it is {state_now}"
+    if aside is not None:
+        return CORRECTION, f"it could not be a bar: {aside.reason}"
+    if vendor != vendor_now:
+        return OTHER_VENDOR, f"{vendor or '?'}, now {vendor_now or '?'}"
+    if state == "provisional" and state_now == "final":
+        return BECAME_FINAL, f"of {vendor}"
+    return CORRECTION, f"of {vendor}"
+
+
+def _by_calendar(
+    read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | None
+) -> str | None:
+    """Return why a bar that came or went does so by the calendar; None where it does not."""
+    if is_new:
+        # What lacked where the calendar of then expected it is listed; all else it did not expect.
+        was_lacking = read.more_lacking or any(stamp in span for span in read.lacking)
+        return "no bar was expected then" if is_expected and not was_lacking else None
+    was_beside = any(stamp in span for span in read.unexpected)
+    is_closed = is_expected is False and not was_beside
+    return "no bar is expected now" if is_closed else None
+
+
+def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | None]:
+    """Return what tells whether today's calendar has a bar at a stamp; None: it had not closed then."""
+    calendar, timeframe = calendar_for(client.instrument(read.series)), read.series.timeframe
+    cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
+
+    def is_expected(stamp: int) -> bool | None:
+        if stamp >= cap:
+            return None
+        day = Span(stamp, stamp + (timeframe.step_ms or 1))
+        return stamp in calendar.opens(timeframe, day, "session").tolist()
+
+    return is_expected
+
+
+def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
+    """Return the actions that only one side has, as far as they concern these prices."""
+    first = date_of(read.pieces[0].span.start)
+
+    def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:
+        rows = {*applied.rows, *(a for own in applied.own.values() for a in own)}
+        kinds = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
+        return {
+            (a.ex_date, a.type, a.numerator, a.denominator, a.amount): a
+            for a in rows
+            if a.type in kinds and a.ex_date >= first
+        }
+
+    then, today = of(read.applied), of(now)
+    differing = [a for place, a in {**then, **today}.items() if (place in then) != (place in today)]
+    return sorted(differing)
+
+
+def _same(one: float, other: float) -> bool:
+    return np.float64(one).tobytes() == np.float64(other).tobytes() or (
+        one != one and other != other
+    )
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= _ROUNDING * max(abs(one), abs(other))

@@ -1,0 +1,157 @@
+"""A run in a folder of its own: its record and its bars, to be proven without store or network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..disk.atomic import write_atomically
+from ..disk.files import Disk
+from ..errors import CorruptEntryError, FormatVersionError, QueryError, StorageError
+from ..model.bars import BarTable
+from ..model.reads import digest_of
+from .check import COLUMNS, of_then
+from .record import FORMAT, RunRecord, SeriesRead, with_unstored
+
+if TYPE_CHECKING:
+    from ..bars.client import BarsClient
+
+RECORD = "lineage.json"
+_HEAD = ",".join(("timestamp_ms", *COLUMNS))
+
+
+def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
+    """Return one digest for all that a run read: of series, stretch and digest of each piece.
+
+    The text is ``sha256:`` and 64 hex digits. Neither generations nor times count: two runs that read the
+    same bars have the same one.
+    """
+    lines = {
+        f"{read.series}|{read.adjustment}|{piece.span.start}|{piece.span.end}|{piece.digest}"
+        f"|{[tuple(one) for one in read.unstored]}"
+        for read in reads
+        for piece in read.pieces
+    }
+    return f"sha256:{hashlib.sha256(chr(10).join(sorted(lines)).encode()).hexdigest()}"
+
+
+def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]) -> Path:
+    """Write the record of a run and its bars into a new folder; return its path.
+
+    ``lineage.json`` has the record, and of each read the name of its file: CSV, a bar a line, the stamp in
+    UTC milliseconds, every float so that it reads back bit for bit. The bars are those that were handed on.
+
+    Args:
+        client: reads the stored bars.
+        record: of the run.
+        folder: which must not exist, or be empty.
+
+    Raises:
+        QueryError: the folder holds something, or bars of the run are gone; nothing is written.
+        StorageError: the disk refused it; without ``lineage.json``, which comes last, it is no export.
+    """
+    disk, path = Disk(), Path(folder).expanduser().absolute()
+    try:
+        is_taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as exc:
+        raise StorageError(f"{path} cannot be looked at: {exc.strerror}") from exc
+    if is_taken:
+        raise QueryError(
+            f"{path} holds something already", hint="name a folder that does not exist"
+        )
+    tables = [bars_of(client, read) for read in record.reads]
+    disk.make_folders(path)
+    entries = []
+    for number, (read, table) in enumerate(zip(record.reads, tables, strict=True)):
+        name = f"bars-{number:04d}.csv"
+        write_atomically(disk, path / name, _csv(table).encode())
+        entries.append({**read.to_json(), "file": name})
+    plain = {**record.to_json(), "reads": entries, "format": FORMAT}
+    plain["fingerprint"] = fingerprint_of_run(record.reads)
+    write_atomically(disk, path / RECORD, json.dumps(plain, indent=1).encode() + b"\n")
+    return path
+
+
+def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
+    """Return the bars of one recorded read as they were handed on.
+
+    Raises:
+        QueryError: they are gone.
+    """
+    if not read.pieces:
+        return BarTable.empty()
+    if read.not_listed:
+        raise QueryError(
+            f"{read.not_listed} bars of {read.series} were never stored, and are not listed"
+        )
+    then, why = of_then(client, read)
+    if then is None:
+        raise QueryError(f"{read.series} cannot be exported as it was read: {why}")
+    return with_unstored(read, then.table)
+
+
+def _csv(table: BarTable) -> str:
+    rows = zip(*(column.tolist() for column in (table.stamps, *table.values()[:5])), strict=True)
+    lines = (",".join("" if v != v else repr(v) for v in row) for row in rows)
+    return "\n".join([_HEAD, *lines]) + "\n"
+
+
+def exported(
+    folder: str | os.PathLike[str],
+) -> tuple[dict[str, Any], list[tuple[SeriesRead, BarTable]]]:
+    """Return what was exported: the record as plain values, and each read with its bars.
+
+    The digests of the bars are computed anew, and the fingerprint of the run of these; neither store nor
+    network is needed.
+
+    Raises:
+        CorruptEntryError: it is no whole export, or a bar in it is not the recorded one.
+        FormatVersionError: a newer version of this library wrote it.
+        StorageError: it cannot be read.
+    """
+    disk, path = Disk(), Path(folder).expanduser()
+    try:
+        plain = json.loads(disk.read(path / RECORD))
+        if plain["format"] > FORMAT:
+            raise FormatVersionError(
+                f"{path} is in format {plain['format']}", hint="update onetape"
+            )
+        parts = [
+            (SeriesRead.from_json(e), _read_csv(disk.read(path / e["file"]).decode()))
+            for e in plain["reads"]
+        ]
+    except (KeyError, TypeError, ValueError, IndexError) as exc:
+        raise CorruptEntryError(f"{path / RECORD} makes no sense: {exc!r}") from exc
+    for read, table in parts:
+        stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))
+        for piece, found in zip(read.pieces, _digests(read, stored), strict=True):
+            if piece.digest != found:
+                raise CorruptEntryError(
+                    f"the bars of {read.series} in {path} are not those recorded"
+                )
+    if plain["fingerprint"] != fingerprint_of_run([read for read, _ in parts]):
+        raise CorruptEntryError(f"the record in {path} is not the one that was exported")
+    return plain, parts
+
+
+def _digests(read: SeriesRead, table: BarTable) -> Iterator[str]:
+    return (digest_of([table.within(piece.span)]) for piece in read.pieces)
+
+
+def _read_csv(text: str) -> BarTable:
+    head, *lines = text.splitlines()
+    if head != _HEAD:
+        raise ValueError(f"columns {head!r}")
+    rows = [line.split(",") for line in lines]
+    stamps = np.array([int(row[0]) for row in rows], dtype=np.int64)
+    columns = [
+        np.array([float(row[at]) if row[at] else float("nan") for row in rows], dtype=np.float64)
+        for at in range(1, 6)
+    ]
+    return BarTable.of_columns(stamps, columns)

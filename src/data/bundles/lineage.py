@@ -1,0 +1,528 @@
+"""``with lineage(id):`` notes which bars a backtest reads, so that it can be checked a year later."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from .._version import __version__
+from ..clock import Clock, SystemClock
+from ..errors import DataError, QueryError
+from ..model.bars import BarTable
+from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.length import UNIT_MONTHS, UNIT_MS, months_before, split_length
+from ..model.query import BarsQuery
+from ..model.reads import AppliedActions, BarsRead, RowsDigest
+from ..model.retention import Age
+from ..model.span import Span, coalesce, gaps
+from ..observability.reads import reads
+from .catalog_log import CatalogLog
+from .folder import bundles_folder
+from .record import (
+    FORMAT,
+    LINEAGE,
+    MOST_LISTED,
+    Piece,
+    PinClaim,
+    RunRecord,
+    SeriesRead,
+    Unstored,
+    claims_in,
+    key_of,
+    let_go,
+    record_of,
+    runs_in,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..bars.client import BarsClient
+    from ..data_manager import DataManager
+    from .check import CheckReport
+
+# What is read for the first time is written together with what follows within this time, or at the end.
+_TOGETHER_S = 1.0
+_MOST_ID = 200
+_warnings = logging.getLogger("onetape.lineage")
+
+
+def lineage(
+    backtest_id: object = None,
+    keep: str | bool | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    manager: DataManager | None = None,
+) -> LineageRun:
+    """Record which bars are read while the block runs: series, generation, actions, digest.
+
+    Noted is every answer that a manager hands on in this thread, in tasks of its event loop and in
+    threads that got a copy of the context; and every call that failed. There is one line in
+    ``catalog.jsonl`` for each generation of a series, however often it is read, and a second one where
+    more of it was read later. Runs may be nested: the outer one notes what the inner one does.
+
+    Args:
+        backtest_id: text, number or UUID by which the run is found again; None: a new UUID.
+        keep: for how long the generations that are read are kept in the store, whatever is revised: an
+            age such as ``180d`` or ``5y`` from now on, or True: until :func:`forget`. None: not kept.
+        folder: of bundles; None as of :func:`.folder.bundles_folder`.
+        manager: whose store keeps them; None: that of ``get_data_manager()``, where it is needed.
+
+    Returns:
+        The run, a context for one block; its ``id`` is the text to check it by.
+
+    Raises:
+        QueryError: the id is none, or ``keep`` is no age; when the block begins: the id is in use.
+        ConfigError: there can be no such folder.
+        StorageError, LockTimeoutError: when the block begins: the line of its beginning cannot be written;
+            when it ends: what was read could not be recorded, or not be kept.
+    """
+    return LineageRun(_id_of(backtest_id), keep, bundles_folder(folder), manager)
+
+
+def _id_of(given: object) -> str:
+    text = str(uuid.uuid4()) if given is None else str(given).strip()
+    if not text or len(text) > _MOST_ID or not text.isprintable():
+        raise QueryError(
+            f"{text!r:.60} is no id of a backtest",
+            hint=f"a printable text of up to {_MOST_ID} characters",
+        )
+    return text
+
+
+class LineageRun:
+    """One run on its way. Thread-safe.
+
+    Attributes:
+        id: by which it is found again.
+        folder: of bundles.
+    """
+
+    def __init__(
+        self,
+        backtest_id: str,
+        keep: str | bool | None,
+        folder: Path,
+        manager: DataManager | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.id, self.folder, self._keep = backtest_id, folder, keep or None
+        self._clock = clock or (manager.client.clock if manager else SystemClock())
+        self._age = Age.parse(keep) if keep and keep is not True else None
+        self._log, self._manager = CatalogLog(folder, clock=self._clock), manager
+        self._outer: Any = None
+        self._lock = threading.RLock()
+        self._kept: dict[tuple[Any, ...], _Kept] = {}
+        self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
+        self._written_s: float | None = None
+        self._is_open, self._error = True, cast("DataError | None", None)
+
+    def __enter__(self) -> LineageRun:
+        self.begin()
+        self._outer, self._token = reads.get(), reads.set(self)
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        reads.reset(self._token)
+        try:
+            self.end()
+        except DataError as second:
+            if error is None:
+                raise
+            error.add_note(f"the lineage {self.id} is not complete: {second}")
+
+    # --- what `reads` is told --------------------------------------------------------------
+
+    def answered(self, read: BarsRead) -> None:
+        """Note an answer; errors of the disk are raised at the end of the run."""
+        if self._outer is not None:
+            self._outer.answered(read)
+        with self._lock:
+            if not self._is_open:
+                _warnings.warning("%s was read behind the end of lineage %s", read.query, self.id)
+                return
+            applied, digest = self._applied_of(read)
+            query = read.query
+            is_made = read.source is not None
+            key = (
+                read.root,
+                read.series,
+                read.generation,
+                query.adjustment,
+                query.provider,
+                is_made,
+                digest,
+            )
+            kept = self._kept.get(key)
+            if kept is None:
+                self._kept[key] = kept = _Kept(len(self._kept), read, applied)
+            kept.add(read)
+            if kept.is_new:
+                self._write_soon()
+
+    def failed(self, query: BarsQuery, error: DataError) -> None:
+        """Note a call that ended with an error, one of each symbol, timeframe and error."""
+        if self._outer is not None:
+            self._outer.failed(query, error)
+        symbol, timeframe = query.instrument.symbol, query.timeframe.label
+        with self._lock:
+            entry = {"symbol": symbol, "timeframe": timeframe, "error": type(error).__name__}
+            self._failed.setdefault(
+                (symbol, timeframe, type(error).__name__), {**entry, "message": str(error)}
+            )
+
+    def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:
+        """Return the actions of a read; of a book that does not change they are made out once."""
+        place = (id(read.book), read.as_of)
+        known = self._applied.get(place)
+        if known is None or known[0] is not read.book:
+            applied = read.applied()
+            digest = AppliedActions(applied.as_of, applied.rows, applied.own).to_json()["digest"]
+            self._applied[place] = known = (read.book, applied, digest)
+        return known[1], known[2]
+
+    # --- what is written -------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Write the first line; expired pins of earlier runs are let go.
+
+        Raises:
+            QueryError: the id is in use.
+            StorageError, LockTimeoutError: it cannot be written.
+        """
+        keep = str(self._age) if self._age else self._keep
+        entry = {"run": self.id, "event": "begin", "keep": keep, "library": __version__}
+        self._log.append_all(LINEAGE, [entry], FORMAT, self._check_unused)
+        release_expired(self._log, self._clock.now_ms(), self._client)
+
+    def _check_unused(self) -> None:
+        record = runs_in(self._log, self.id).get(self.id)
+        if record is not None and not record.is_forgotten:
+            raise QueryError(
+                f"there is a lineage {self.id!r} already, of {record.started}",
+                hint="choose another id, or `onetape lineage forget` that one first",
+            )
+
+    def save(self) -> None:
+        """Write what was read up to now, durably; the run goes on.
+
+        Raises:
+            StorageError, LockTimeoutError: it is not written.
+        """
+        with self._lock:
+            self._write([kept for kept in self._kept.values() if kept.is_changed])
+            if self._error is not None:
+                raise self._error
+
+    def end(self) -> None:
+        """Write what is not written, and that the run is over; errors as of :meth:`save`."""
+        with self._lock:
+            self._is_open = False
+            changed = [kept for kept in self._kept.values() if kept.is_changed]
+            failed = [{"run": self.id, "event": "failed", **e} for e in self._failed.values()]
+            self._write(changed, [*failed, {"run": self.id, "event": "end"}])
+            if self._error is not None:
+                raise self._error
+
+    def _write_soon(self) -> None:
+        now = self._clock.monotonic()
+        if self._written_s is None or not 0 <= now - self._written_s < _TOGETHER_S:
+            self._written_s = now
+            self._write([kept for kept in self._kept.values() if kept.is_new])
+
+    def _write(self, changed: list[_Kept], more: list[dict[str, Any]] | None = None) -> None:
+        """Write lines together, and pin what they are about; an error is kept for the end."""
+        try:
+            entries = [self._line(kept) for kept in changed]
+            self._log.append_all(LINEAGE, [*entries, *(more or ())], FORMAT)
+            for kept in changed:
+                is_new, kept.is_new, kept.is_changed = kept.is_new, False, False
+                if is_new and kept.pin:
+                    self._client().pin(kept.read.series, kept.read.generation or 0)
+        except DataError as error:
+            self._error = self._error or error
+
+    def _line(self, kept: _Kept) -> dict[str, Any]:
+        if self._keep and kept.is_new and kept.read.generation is not None and not kept.pin:
+            kept.pin = self._pin_of(kept.read)
+        made = tuple(sorted(kept.made))
+        if made:
+            kept.read_source(self._client())
+        read = kept.value(made)
+        return {"run": self.id, "event": "read", **read.to_json()}
+
+    def _pin_of(self, read: BarsRead) -> dict[str, Any]:
+        """Return until when a generation is kept, and whether lineages are what has it pinned."""
+        client = self._client()
+        if Path(read.root).resolve() != Path(client.folder).resolve():
+            raise QueryError(
+                f"{read.series} was read in the cache {read.root}, and is to be kept in {client.folder}",
+                hint="pass the manager that reads: lineage(..., keep=..., manager=manager)",
+            )
+        claim = PinClaim(self.id, str(read.root), str(read.series), read.generation or 0)
+        claimed = [p for c, p in claims_in(self._log).items() if c.place == claim.place]
+        pinned = {c.generation for c in client.commits(read.series) if c.is_pinned}
+        own = any(p["own"] for p in claimed) if claimed else claim.generation not in pinned
+        until = None if self._age is None else end_of(self._age, self._clock.now_ms())
+        return {"until": until, "own": own}
+
+    def _client(self) -> BarsClient:
+        return client_of(self._manager)
+
+
+def client_of(manager: DataManager | None) -> BarsClient:
+    """Return the client of a manager, of the process' own where there is none."""
+    if manager is None:
+        from ..data_manager import get_data_manager
+
+        manager = get_data_manager()
+    return manager.client
+
+
+def end_of(age: Age, now_ms: int) -> int:
+    """Return when an age that begins now ends, UTC milliseconds."""
+    count, unit = split_length(str(age)) or (0, "d")
+    if unit in UNIT_MS:
+        return now_ms + count * UNIT_MS[unit]
+    later = months_before(date_of(now_ms), -count * UNIT_MONTHS[unit])
+    return day_ms(later) + now_ms % DAY_MS
+
+
+class _Stretch:
+    """A stretch of stamps that grows at its end."""
+
+    def __init__(self, span: Span) -> None:
+        self.span, self.rows, self.digest = span, 0, RowsDigest()
+
+    def grow(self, end: int, table: BarTable) -> None:
+        self.span, self.rows = Span(self.span.start, end), self.rows + len(table)
+        self.digest.add(table)
+
+
+class _Kept:
+    """What was read of one generation of a series; under the lock of its run.
+
+    Attributes:
+        read: the first answer.
+        made: the timeframes made of these bars, where they were not read themselves.
+        is_new: whether no line tells of it.
+        is_changed: whether the lines lack something of it.
+        pin: as of :class:`.record.SeriesRead`.
+    """
+
+    def __init__(self, number: int, read: BarsRead, applied: AppliedActions) -> None:
+        self.number, self.read, self.applied = number, read, applied
+        self.made: set[str] = set()
+        self.is_new, self.is_changed = True, True
+        self.pin: dict[str, Any] = {}
+        self._stretches: list[_Stretch] = []
+        self._closes: dict[Any, float | None] | None = None
+        self._lacking: list[Span] = []
+        self._unexpected: list[Span] = []
+        self._unstored: dict[int, Unstored] = {}
+        self._asked_ms = 0
+
+    def add(self, read: BarsRead) -> None:
+        """Take what of an answer is new."""
+        query, table, span = read.query, read.table, read.query.span
+        if read.source is not None:
+            span, table = read.source, BarTable.empty()
+            self.made.add(query.timeframe.label)
+        elif query.bars is not None:
+            span = Span(int(table.stamps[0]) if len(table) else span.end - 1, span.end)
+        self._asked_ms = max(self._asked_ms, query.now_ms)
+        if not read.unstored and any(
+            s.span.start <= span.start and span.end <= s.span.end for s in self._stretches
+        ):
+            return
+        self.is_changed = True
+        if read.unstored and read.source is None:
+            table = self._stored(read)
+        for part in gaps(span, sorted(s.span for s in self._stretches)):
+            rows = table.within(part)
+            last = next((s for s in self._stretches if s.span.end == part.start), None)
+            if last is None:
+                last = _Stretch(Span(part.start, part.start))
+                self._stretches.append(last)
+            last.grow(part.end, rows)
+        if read.closes is not None:
+            self._closes = {**(self._closes or {}), **read.closes}
+        self._lacking, self._unexpected = (
+            coalesce([*old, *new])
+            for old, new in ((self._lacking, read.lacking), (self._unexpected, read.unexpected))
+        )
+
+    def _stored(self, read: BarsRead) -> BarTable:
+        """Set aside the rows of an answer that no generation holds; return the others."""
+        table, reasons = read.table, dict(read.unstored)
+        aside = np.isin(table.stamps, list(reasons))
+        rows = table.take(aside)
+        columns = [column.tolist() for column in rows.values()[:5]]
+        for stamp, *values in zip(rows.stamps.tolist(), *columns, strict=True):
+            plain = tuple(None if value != value else value for value in values)
+            self._unstored[stamp] = Unstored(stamp, plain, reasons[stamp])
+        return table.take(~aside)
+
+    def read_source(self, client: BarsClient) -> None:
+        """Read the bars that others were made of: of these alone their stamps are told."""
+        value = self.value(())
+        if value.generation is None:
+            return
+        for stretch in self._stretches:
+            one = _Stretch(Span(stretch.span.start, stretch.span.start))
+            stored = replace(value.stored(of_then=True), spans=(stretch.span,))
+            one.grow(stretch.span.end, client.read_again(stored).table)
+            stretch.rows, stretch.digest = one.rows, one.digest
+
+    def value(self, made: tuple[str, ...]) -> SeriesRead:
+        """Return the value of its line."""
+        read, unstored = self.read, sorted(self._unstored.values())
+        applied = AppliedActions(
+            self.applied.as_of, self.applied.rows, self.applied.own, self._closes
+        )
+        ascending = sorted(self._stretches, key=lambda s: s.span)
+        return SeriesRead(
+            self.number,
+            read.series,
+            read.generation,
+            tuple(Piece(s.span, s.rows, str(s.digest)) for s in ascending),
+            read.query.adjustment,
+            read.query.provider,
+            applied,
+            made,
+            tuple(self._lacking[:MOST_LISTED]),
+            tuple(self._unexpected[:MOST_LISTED]),
+            tuple(unstored[:MOST_LISTED]),
+            max(0, len(unstored) - MOST_LISTED),
+            max(0, len(self._lacking) - MOST_LISTED),
+            read.substitute,
+            self._asked_ms,
+            str(read.root),
+            __version__,
+            self.pin,
+        )
+
+
+# --- afterwards ----------------------------------------------------------------------------
+
+
+def release_expired(log: CatalogLog, now_ms: int, client: Any) -> None:
+    """Unpin what no run keeps any more; pins in other caches stay for a call on these.
+
+    Args:
+        log: where the pins are noted.
+        now_ms: UTC milliseconds.
+        client: returns the client; called where something has expired.
+    """
+    claims = claims_in(log)
+    over = [c for c, pin in claims.items() if pin["until"] is not None and pin["until"] <= now_ms]
+    if over:
+        _release(log, claims, over, client())
+
+
+def _release(log: CatalogLog, claims: Any, over: list[PinClaim], client: BarsClient) -> None:
+    here = [claim for claim in over if Path(claim.cache).resolve() == client.folder.resolve()]
+    for claim in let_go(log, claims, here):
+        client.unpin(key_of(claim.series), claim.generation)
+
+
+class Lineages:
+    """The recorded runs of one folder of bundles. Thread-safe.
+
+    Args:
+        folder: of bundles; None as of :func:`.folder.bundles_folder`.
+        manager: whose store is read; None: that of ``get_data_manager()``, where it is needed.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        manager: DataManager | None = None,
+    ) -> None:
+        clock = manager.client.clock if manager else None
+        self.log = CatalogLog(bundles_folder(folder), clock=clock)
+        self._clock, self._manager = clock or SystemClock(), manager
+
+    @property
+    def client(self) -> BarsClient:
+        """The client that reads stored bars."""
+        return client_of(self._manager)
+
+    def list(self) -> list[RunRecord]:
+        """Return the runs, oldest first.
+
+        Raises:
+            FormatVersionError, CorruptEntryError, StorageError: the log cannot be read.
+        """
+        self._release_expired()
+        return [record for record in runs_in(self.log).values() if not record.is_forgotten]
+
+    def get(self, run: str) -> RunRecord:
+        """Return what is recorded of a run; ``QueryError`` where there is none, others as :meth:`list`."""
+        self._release_expired()
+        return record_of(self.log, run)
+
+    def check(self, run: str, *, as_today: bool = False) -> CheckReport:
+        """Compare what a run read with what is stored now; see :func:`.check.check`.
+
+        Args:
+            run: its id.
+            as_today: compare with what the same calls return now; vendors may be asked.
+
+        Raises:
+            QueryError: there is no such run.
+            FormatVersionError, CorruptEntryError, StorageError: log or store cannot be read.
+        """
+        from .check import check
+
+        return check(self.client, self.get(run), as_today=as_today)
+
+    def read(self, run: str) -> dict[str, BarTable]:
+        """Return the bars of a run as it read them, by series, a blank, and the generation.
+
+        Raises:
+            QueryError: there is no such run, or some of its bars are gone.
+        """
+        from .export import bars_of
+
+        return {
+            f"{read.series} #{read.generation} {read.adjustment}": bars_of(self.client, read)
+            for read in self.get(run).reads
+        }
+
+    def export(self, run: str, folder: str | os.PathLike[str]) -> Path:
+        """Write record and bars of a run into a new folder; see :func:`.export.export`.
+
+        Raises:
+            QueryError: there is no such run, bars of it are gone, or the folder holds something.
+            StorageError: the disk refused it.
+        """
+        from .export import export
+
+        return export(self.client, self.get(run), folder)
+
+    def forget(self, run: str) -> None:
+        """Forget a run, and unpin what it alone keeps; its lines stay in the log.
+
+        Raises:
+            QueryError: there is no such run.
+            StorageError, LockTimeoutError: it is not forgotten, or something of it is still pinned.
+        """
+        self.get(run)
+        claims = claims_in(self.log)
+        mine = [claim for claim in claims if claim.run == run]
+        if mine:
+            _release(self.log, claims, mine, self.client)
+        self.log.append(LINEAGE, {"run": run, "event": "forget"}, FORMAT)
+
+    def _release_expired(self) -> None:
+        release_expired(self.log, self._clock.now_ms(), lambda: self.client)

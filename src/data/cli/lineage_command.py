@@ -1,0 +1,173 @@
+"""``onetape lineage list | show | check | forget | export``: which bars backtests read."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .arguments import command
+from .cached import manager_of
+from .report import Line, Report, Shown
+from .tables import TextTable, counted, moment, styled
+
+if TYPE_CHECKING:
+    from ..bundles.check import CheckReport
+    from ..bundles.lineage import Lineages
+
+_SHOWN = 20
+_STYLES = {"identical": "green", "revised": "bold yellow", "gone": "bold red"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    texts = {
+        _list: ("list", "the recorded runs"),
+        _show: ("show", "what a run read: series, range, generation, digest, actions"),
+        _check: ("check", "whether its bars are the same now; which are not, and why"),
+        _forget: ("forget", "forget a run, and unpin what it alone keeps"),
+        _export: ("export", "write its record and its bars into a new folder"),
+    }
+    epilogs = {
+        _check: "Exit code 0: identical. 1: revised or gone, or the run has no end. "
+        "2: there is no such run."
+    }
+    for work, (name, text) in texts.items():
+        one = actions.add_parser(name, help=text)
+        if work is not _list:
+            one.add_argument(
+                "id", metavar="ID", help="of the run, as `onetape lineage list` has it"
+            )
+        if work is _check:
+            one.add_argument(
+                "--as-today",
+                action="store_true",
+                help="compare with what the same calls return now; may send requests",
+            )
+        if work is _export:
+            one.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
+        one.add_argument(
+            "--bundles", metavar="DIR", help="folder of bundles (default: the configured one)"
+        )
+        command(one, work, epilogs.get(work))
+
+
+def _lineages(args: argparse.Namespace) -> Lineages:
+    from ..bundles.lineage import Lineages
+
+    return Lineages(args.bundles, manager_of(args))
+
+
+def _list(args: argparse.Namespace) -> Report:
+    records = _lineages(args).list()
+    plain = [
+        {
+            "run": one.run,
+            "started": one.started,
+            "ended": one.ended or None,
+            "keep": one.keep,
+            "reads": len(one.reads),
+            "failed": len(one.failed),
+        }
+        for one in records
+    ]
+    if not records:
+        return Report(plain, ["no lineage is recorded"])
+    rows = [
+        [
+            one.run,
+            moment(one.started),
+            moment(one.ended) if one.ended else "no end",
+            f"{len(one.reads):,}",
+            f"{len(one.failed):,}",
+            "" if one.keep is None else "for ever" if one.keep is True else str(one.keep),
+        ]
+        for one in records
+    ]
+    names = ["run", "started", "ended", "reads#", "failed#", "kept"]
+    return Report(plain, [TextTable(names, rows)])
+
+
+def _show(args: argparse.Namespace) -> Report:
+    record = _lineages(args).get(args.id)
+
+    def shown() -> Shown:
+        """Yield the reads, then what failed."""
+        ended = moment(record.ended) if record.ended else "no end: it was killed, or goes on"
+        yield styled(f"{record.run} · {moment(record.started)} to {ended}", "bold")
+        rows = [
+            [
+                str(read.series),
+                "never stored" if read.generation is None else f"{read.generation}",
+                moment(plain["read"][0][0]) if read.pieces else "",
+                moment(plain["read"][-1][1]) if read.pieces else "",
+                f"{read.rows + len(read.unstored):,}",
+                read.adjustment,
+                str(len(plain["actions"]["rows"])),
+                plain["read"][0][3][7:19]
+                if len(read.pieces) == 1
+                else f"{len(read.pieces)} pieces",
+            ]
+            for read in record.reads
+            for plain in (read.to_json(),)
+        ]
+        if rows:
+            names = ["series", "version#", "from", "to", "bars#", "prices?", "actions#?", "digest?"]
+            yield TextTable(names, rows)
+        for one in record.failed:
+            yield Line(f"failed: {one.symbol} {one.timeframe}: {one.error}: {one.message}")
+
+    return Report(record.to_json, shown)
+
+
+def _check(args: argparse.Namespace) -> Report:
+    report = _lineages(args).check(args.id, as_today=args.as_today)
+    return Report(report.to_json, lambda: _checked(report), ok=report.is_identical)
+
+
+def _checked(report: CheckReport) -> Shown:
+    for one in report.series:
+        text = f"{one.read.series} version {one.read.generation}: {one.state}"
+        if one.bars:
+            text += f", {counted(one.bars, 'bar')}: {', '.join(one.causes)}"
+        yield styled(text, _STYLES[one.state])
+        if one.detail:
+            yield Line(f"  {one.detail}")
+        rows = [
+            [
+                moment(plain["stamp"]),
+                cell.column,
+                f"{cell.before:.10g}",
+                f"{cell.now:.10g}",
+                ", ".join(cell.causes),
+                cell.detail,
+            ]
+            for cell in one.cells[:_SHOWN]
+            for plain in (cell.to_json(),)
+        ]
+        if rows:
+            yield TextTable(["time", "column", "then#", "now#", "cause", "detail?"], rows)
+        if len(one.cells) > _SHOWN:
+            yield styled(f"the first {_SHOWN} of {len(one.cells)} cells; --json has all", "dim")
+    for failed in report.failed:
+        yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")
+    if not report.record.ended:
+        yield Line("the run has no end: what it read last may not be recorded", "bold yellow")
+    verdict = "identical" if report.is_identical else "not identical"
+    yield styled(f"{report.record.run}: {verdict}", "bold")
+
+
+def _forget(args: argparse.Namespace) -> Report:
+    _lineages(args).forget(args.id)
+    document: dict[str, Any] = {"forgotten": args.id}
+    return Report(document, [Line(f"forgotten: {args.id}")])
+
+
+def _export(args: argparse.Namespace) -> Report:
+    from ..bundles.export import exported
+
+    path = _lineages(args).export(args.id, Path(args.folder))
+    plain, parts = exported(path)
+    document = {"folder": str(path), "fingerprint": plain["fingerprint"], "files": len(parts)}
+    return Report(document, [Line(f"written to {path}: {plain['fingerprint']}")])

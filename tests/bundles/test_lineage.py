@@ -1,0 +1,366 @@
+"""``with lineage(id):`` what is noted, once; ids, threads, pins, faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import warnings
+from contextvars import copy_context
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from onetape.aio import AsyncDataManager
+from src.data.bundles import Lineages, lineage
+from src.data.bundles.catalog_log import CATALOG, CatalogLog
+from src.data.bundles.export import exported
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import (
+    CorruptEntryError,
+    FormatVersionError,
+    QueryError,
+    StorageError,
+)
+from src.data.model.instant import DAY_MS
+from tests.e2e.oracle import ms
+from tests.vendor_server import VendorServer, dividend, split
+
+WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
+
+
+@pytest.fixture
+def lineages(manager: DataManager, bundles: Path) -> Lineages:
+    return Lineages(bundles, manager)
+
+
+def lines(bundles: Path, event: str = "read") -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in (bundles / CATALOG).read_text().splitlines()]
+    return [entry for entry in entries if entry["event"] == event]
+
+
+def test_a_thousand_reads_are_one_line_and_an_id_is_made(
+    manager: DataManager, bundles: Path
+) -> None:
+    with lineage(folder=bundles, manager=manager) as run:
+        for day in range(1, 8):
+            manager.get_ohlcv(*WEEK)
+            manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02", f"2024-05-{max(day, 2):02d}")
+    (line,) = lines(bundles)
+    assert str(UUID(run.id)) == run.id == line["run"]
+    assert line["generation"] == 1 and line["series"] == "BTCUSDT 1h"
+    assert line["actions"] == {**line["actions"], "rows": [], "as_of": None}
+    manager.get_ohlcv("ETHUSDT", "1h", "2024-05-01", "2024-05-02")
+    assert len(lines(bundles)) == 1
+
+
+def test_what_is_read_later_of_a_generation_is_put_to_it(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    whole = manager.get_ohlcv(*WEEK)
+    with lineage("growing", folder=bundles, manager=manager):
+        for day in (2, 3, 5, 1, 7):
+            manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02" if day > 1 else "2024-05-01",
+                              f"2024-05-{day:02d}")  # fmt: skip
+    (read,) = lineages.get("growing").reads
+    assert read.rows == len(whole)
+    assert len(lines(bundles)) == 2  # the first of it at once, the rest at the end
+    assert lineages.check("growing").is_identical
+
+
+@pytest.mark.parametrize("adjustment", ["raw", "split", "all"])
+def test_adjusted_prices_are_the_same_bits_by_recorded_actions_whatever_is_told_later(
+    manager: DataManager,
+    bundles: Path,
+    lineages: Lineages,
+    vendors: VendorServer,
+    clock: ManualClock,
+    adjustment: Any,
+) -> None:
+    vendors.truth.act("AAPL", dividend("2024-05-10", 0.25))
+    manager.get_ohlcv("AAPL", "1d", "2024-03-01", "2024-04-30")
+    vendors.truth.act("AAPL", split("2024-06-10", 4))
+    clock.set(ms("2024-06-20T22:00:00"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with lineage("adjusted", folder=bundles, manager=manager):
+            seen = manager.get_ohlcv(
+                "AAPL", "1d", "2024-03-01", "2024-06-14", adjustment=adjustment
+            )
+    (bars,) = lineages.read("adjusted").values()
+    for name, column in zip(
+        ["open", "high", "low", "close", "volume"], bars.values(), strict=False
+    ):
+        assert column.tobytes() == seen[name].to_numpy().tobytes(), name
+    assert lineages.check("adjusted").is_identical
+
+
+def test_weeks_made_of_days_are_noted_as_these_days(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    with lineage("weeks", folder=bundles, manager=manager):
+        manager.get_ohlcv("AAPL", "1w", "2024-03-04", "2024-05-03")
+    (read,) = lineages.get("weeks").reads
+    assert (str(read.series), read.made) == ("AAPL 1d", ("1w",))
+    assert read.rows > 40
+    assert lineages.check("weeks").is_identical
+
+
+def test_a_running_bar_is_recorded_with_its_values_and_then_final(
+    manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock, tmp_path: Path
+) -> None:
+    with lineage("running", folder=bundles, manager=manager):
+        frame = manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12", include_forming=True)
+    (read,) = lineages.get("running").reads
+    (running,) = read.unstored
+    assert running.values == tuple(frame.iloc[-1][["open", "high", "low", "close", "volume"]])
+    table = exported(lineages.export("running", tmp_path / "run"))[1][0][1]
+    assert table.close.tolist() == frame["close"].tolist()
+    clock.advance(2 * DAY_MS / 1000)
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12")
+    (one,) = lineages.check("running").series
+    assert {(cell.stamp_ms, cell.causes) for cell in one.cells} == {
+        (running.stamp_ms, ("provisional became final",))
+    }
+
+
+def test_failed_symbols_empty_answers_and_gaps_are_recorded(
+    manager: DataManager, bundles: Path, lineages: Lineages, vendors: VendorServer
+) -> None:
+    with lineage("mixed", folder=bundles, manager=manager), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        manager.get_ohlcv_batch(["BTCUSDT", "NOSUCHUSDT"], "1h", "2024-05-01", "2024-05-02")
+        manager.get_ohlcv("AAPL", "1d", "2024-05-25", "2024-05-26")  # a weekend
+    record = lineages.get("mixed")
+    assert [(one.symbol, one.timeframe) for one in record.failed] == [("NOSUCHUSDT", "1h")]
+    assert sorted((str(read.series), read.rows) for read in record.reads) == [
+        ("AAPL 1d", 0),
+        ("BTCUSDT 1h", 48),
+    ]
+    assert lineages.check("mixed").is_identical
+
+
+def test_an_id_is_used_once_and_again_after_it_was_forgotten(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    for wrong in ("", " ", "a\nb", "x" * 300):
+        with pytest.raises(QueryError, match="no id"), lineage(wrong, folder=bundles):
+            pass
+    with lineage("once", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    with pytest.raises(QueryError, match="already"), lineage("once", folder=bundles):
+        pytest.fail("the block must not run")
+    lineages.forget("once")
+    with pytest.raises(QueryError, match="no lineage"):
+        lineages.check("once")
+    with lineage("once", folder=bundles, manager=manager):
+        pass
+    assert lineages.get("once").reads == []
+
+
+def test_nested_runs_note_both(manager: DataManager, bundles: Path, lineages: Lineages) -> None:
+    with lineage("outer", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+        with lineage("inner", folder=bundles, manager=manager):
+            manager.get_ohlcv("ETHUSDT", "1h", "2024-05-01", "2024-05-02")
+        manager.get_ohlcv("ETHUSDT", "1h", "2024-05-01", "2024-05-02")
+    names = {run: [str(r.series) for r in lineages.get(run).reads] for run in ("outer", "inner")}
+    assert names == {"outer": ["BTCUSDT 1h", "ETHUSDT 1h"], "inner": ["ETHUSDT 1h"]}
+
+
+def test_tasks_and_threads_with_the_context_are_noted_and_others_are_not(
+    manager: DataManager, bundles: Path, lineages: Lineages, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def read() -> None:
+        aio = AsyncDataManager(manager)
+        with lineage("aio", folder=bundles, manager=manager):
+            await asyncio.gather(
+                aio.aget_ohlcv(*WEEK), aio.aget_ohlcv("ETHUSDT", "1h", "2024-05-01", "2024-05-02")
+            )
+            context = copy_context()
+            inside = threading.Thread(
+                target=context.run, args=(manager.get_ohlcv, "BTCUSDT", "1d", "2024-05-01")
+            )
+            outside = threading.Thread(
+                target=manager.get_ohlcv, args=("ETHUSDT", "1d", "2024-05-01")
+            )
+            for thread in (inside, outside):
+                thread.start()
+                thread.join()
+        context.run(manager.get_ohlcv, "SOLUSDT", "1d", "2024-05-01")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asyncio.run(read())
+    reads = lineages.get("aio").reads
+    assert sorted(str(one.series) for one in reads) == ["BTCUSDT 1d", "BTCUSDT 1h", "ETHUSDT 1h"]
+    assert "behind the end of lineage aio" in caplog.text
+
+
+def test_what_a_killed_run_read_is_recorded_and_it_has_no_end(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    context = lineage("killed", folder=bundles, manager=manager)
+
+    def run() -> None:
+        context.__enter__()
+        manager.get_ohlcv(*WEEK)
+
+    copy_context().run(run)
+    report = lineages.check("killed")
+    assert [one.state for one in report.series] == ["identical"]
+    assert not report.is_identical and report.record.ended == ""
+
+
+def test_a_full_disk_is_told_at_the_end_and_hurts_no_answer(
+    manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (  # noqa: PT012 - the disk is full from then on
+        pytest.raises(StorageError, match="full"),
+        lineage("full", folder=bundles, manager=manager),
+    ):
+        monkeypatch.setattr(CatalogLog, "append_all", refuse)
+        assert len(manager.get_ohlcv(*WEEK)) == 168
+    monkeypatch.undo()
+    monkeypatch.setattr(CatalogLog, "append_all", refuse)
+    with pytest.raises(StorageError), lineage("full2", folder=bundles, manager=manager):
+        pytest.fail("the block must not run")
+    monkeypatch.undo()
+    with pytest.raises(ZeroDivisionError) as caught:  # noqa: PT012, SIM117 - both are told
+        with lineage("both", folder=bundles, manager=manager):
+            monkeypatch.setattr(CatalogLog, "append_all", refuse)
+            manager.get_ohlcv(*WEEK)
+            _ = 1 / 0
+    assert "not complete: the disk is full" in caught.value.__notes__[0]
+
+
+def refuse(*_: object) -> None:
+    raise StorageError("the disk is full")
+
+
+def test_a_series_cleared_meanwhile_is_gone_and_the_same_bars_again_are_identical(
+    manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock
+) -> None:
+    with lineage("cleared", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    manager.cache.clear("BTCUSDT", "1h")
+    (one,) = lineages.check("cleared").series
+    assert (one.state, one.is_reproducible) == ("gone", False)
+    clock.advance(3600)
+    manager.get_ohlcv(*WEEK)
+    (one,) = lineages.check("cleared").series
+    assert one.state == "identical" and "newest bars are the same" in one.detail
+
+
+def test_another_version_of_the_library_is_named(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    with lineage("old", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    path = bundles / CATALOG
+    (digest,) = {line["read"][0][3] for line in lines(bundles)}
+    other = path.read_text().replace(digest, "sha256:" + 64 * "0")
+    path.write_text(other.replace('"library":"', '"library":"0.0.'))
+    (one,) = lineages.check("old").series
+    assert (one.state, one.causes, one.bars) == ("revised", ("version of the library",), 168)
+    path.write_text(other)
+    (one,) = lineages.check("old").series
+    assert one.causes == ("unexplained",)
+
+
+def test_as_today_asks_what_the_same_call_sees_now(
+    manager: DataManager, bundles: Path, lineages: Lineages, vendors: VendorServer
+) -> None:
+    with lineage("today", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    report = lineages.check("today", as_today=True)
+    assert report.is_identical and report.as_today
+    manager.cache.clear("BTCUSDT", "1h")
+    vendors.clear_log()
+    assert not lineages.check("today").is_identical
+    assert vendors.count() == 0
+
+
+def test_a_kept_generation_outlives_revisions_and_ends(
+    manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock
+) -> None:
+    def pinned() -> list[int]:
+        return [c.generation for c in manager.client.commits(key) if c.is_pinned]
+
+    for wrong in ("soon", "0d", 3):
+        with pytest.raises(QueryError), lineage(keep=wrong, folder=bundles):
+            pytest.fail("the block must not run")
+    for run, keep in (("half", "180d"), ("ever", True), ("none", None)):
+        with lineage(run, keep=keep, folder=bundles, manager=manager):  # type: ignore[arg-type]
+            frame = manager.get_ohlcv(*WEEK)
+    key = manager.client.series_of(manager.client.query(*WEEK))
+    generation = frame.attrs["onetape"]["generation"]
+    assert pinned() == [generation]
+    clock.advance(181 * DAY_MS / 1000)
+    lineages.list()
+    assert pinned() == [generation]  # another run keeps it
+    lineages.forget("ever")
+    assert pinned() == []
+    manager.client.pin(key, generation)  # a pin of the user's own stays
+    with lineage("later", keep="1d", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    lineages.forget("later")
+    assert pinned() == [generation]
+
+
+def test_an_expired_pin_is_let_go_by_the_next_call(
+    manager: DataManager, bundles: Path, lineages: Lineages, clock: ManualClock
+) -> None:
+    with lineage("short", keep="2d", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    key = manager.client.series_of(manager.client.query(*WEEK))
+    clock.advance(DAY_MS / 1000)
+    lineages.list()
+    assert any(c.is_pinned for c in manager.client.commits(key))
+    clock.advance(DAY_MS / 1000 + 1)
+    with lineage("next", folder=bundles, manager=manager):
+        assert not any(c.is_pinned for c in manager.client.commits(key))
+    size = (bundles / CATALOG).stat().st_size
+    lineages.list()
+    assert (bundles / CATALOG).stat().st_size == size
+
+
+def test_a_newer_or_a_damaged_line_is_a_typed_error(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    with lineage("mine", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    path = bundles / CATALOG
+    whole = path.read_text()
+    path.write_text(whole.replace('"adjustment":"split"', '"adjustments":"split"'))
+    with pytest.raises(CorruptEntryError, match="makes no sense"):
+        lineages.get("mine")
+    path.write_text(whole.replace('"format":1', '"format":2'))
+    with pytest.raises(FormatVersionError, match="update onetape"):
+        lineages.list()
+    path.write_text(whole + '{"type":"lineage","format":1,"run":"mi')
+    assert lineages.check("mine").is_identical
+
+
+def test_an_export_is_whole_or_none(
+    manager: DataManager, bundles: Path, lineages: Lineages, tmp_path: Path
+) -> None:
+    with lineage("out", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    folder = lineages.export("out", tmp_path / "run")
+    with pytest.raises(QueryError, match="holds something"):
+        lineages.export("out", folder)
+    data = (folder / "bars-0000.csv").read_text()
+    (folder / "bars-0000.csv").write_text(data.replace("5", "6", 1))
+    with pytest.raises(CorruptEntryError):
+        exported(folder)
+    (folder / "lineage.json").unlink()
+    with pytest.raises(StorageError):
+        exported(folder)
+    manager.cache.clear("BTCUSDT", "1h")
+    with pytest.raises(QueryError, match="cannot be exported"):
+        lineages.export("out", tmp_path / "later")
+    assert not (tmp_path / "later").exists()

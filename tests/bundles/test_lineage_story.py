@@ -1,0 +1,162 @@
+"""A backtest runs, revisions and a split come later: what changed, why, and the same run once more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.bundles import Lineages, check, lineage
+from src.data.bundles.export import exported
+from src.data.cache.store import Commit, CommitPiece
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.actions import Action
+from src.data.model.instant import day_ms
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from tests.e2e.oracle import ms
+from tests.vendor_server import VendorServer
+
+AAPL = SeriesKey("AAPL", Timeframe(1, "d"))
+SPRING = ("AAPL", "1d", "2024-05-01", "2024-06-11")
+COLUMNS = ["open", "high", "low", "close", "volume"]
+Revise = Callable[..., None]
+
+
+@pytest.fixture
+def evening(clock: ManualClock) -> ManualClock:
+    """Return a clock at the evening of a session: its bar is provisional."""
+    clock.set(ms("2024-06-11T22:00:00"))
+    return clock
+
+
+@pytest.fixture
+def revise(manager: DataManager, evening: ManualClock) -> Revise:
+    """Return what stores other values of one stored day."""
+
+    def commit(day: str, by: float, vendor: str = "yahoo", of: str = "") -> None:
+        store = manager.cache.store
+        span = Span(ms(day), ms(day) + 86_400_000)
+        rows, coverage = store.read(AAPL, Span(ms(of or day), ms(of or day) + 1))
+        other = replace(rows, stamps=rows.stamps * 0 + ms(day), close=rows.close * by)
+        part = next(part for part in coverage if part.state != "empty")
+        piece = CommitPiece(other, span, vendor, evening.now_ms(), part.kind, part.basis, "final")
+        store.commit(AAPL, Commit((piece,)))
+
+    return commit
+
+
+@pytest.fixture
+def ran(
+    manager: DataManager, bundles: Path, evening: ManualClock, vendors: VendorServer
+) -> pd.DataFrame:
+    """Let a backtest read a spring; return what it saw."""
+    with lineage("spring", folder=bundles, manager=manager) as run:
+        frame = manager.get_ohlcv(*SPRING)
+        assert run.id == "spring"
+    vendors.clear_log()
+    return frame
+
+
+@pytest.fixture
+def lineages(manager: DataManager, bundles: Path) -> Lineages:
+    return Lineages(bundles, manager)
+
+
+def by_day(one: check.CheckedRead) -> dict[str, set[tuple[str, ...]]]:
+    days: dict[str, set[tuple[str, ...]]] = {}
+    for cell in one.cells:
+        days.setdefault(cell.to_json()["stamp"][:10], set()).add(cell.causes)
+    return days
+
+
+def correct_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from src.data.calendars.calendar import calendar_for as real
+
+    class Corrected:
+        def __init__(self, calendar: Any) -> None:
+            self._calendar = calendar
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._calendar, name)
+
+        def opens(self, timeframe: Any, span: Span, anchor: str) -> Any:
+            memorial = ms("2024-05-27")
+            if span.start == memorial:
+                return np.array([memorial])
+            return self._calendar.opens(timeframe, span, anchor)
+
+    monkeypatch.setattr(check, "calendar_for", lambda instrument: Corrected(real(instrument)))
+
+
+def test_nothing_changed_is_identical(ran: pd.DataFrame, lineages: Lineages) -> None:
+    report = lineages.check("spring")
+    assert report.is_identical and report.series[0].is_reproducible
+    assert report.series[0].read.rows == len(ran) == 29
+
+
+def test_five_causes_are_all_named_and_none_is_misnamed(
+    manager: DataManager,
+    ran: pd.DataFrame,
+    lineages: Lineages,
+    revise: Revise,
+    evening: ManualClock,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    revise("2024-05-08", 1.01)  # the vendor corrects a bar
+    revise("2024-06-11", 1.002)  # the last one was provisional
+    revise("2024-05-15", 1.005, "tiingo")  # another vendor's bar stands there now
+    revise("2024-05-27", 1.0, of="2024-05-24")  # and one on what was held to be a holiday
+    correct_calendar(monkeypatch)
+    report = lineages.check("spring")
+    (one,) = report.series
+    assert by_day(one) == {
+        "2024-05-08": {(check.CORRECTION,)},
+        "2024-06-11": {(check.BECAME_FINAL,)},
+        "2024-05-15": {(check.OTHER_VENDOR,)},
+        "2024-05-27": {(check.CALENDAR,)},
+    }
+    assert (one.state, one.bars, one.is_reproducible) == (check.REVISED, 4, True)
+    evening.set(ms("2024-06-14T22:00:00"))
+    split = Action(date(2024, 6, 13), "split", day_ms(date(2024, 6, 13)), 4.0, 1.0)
+    ever = Span(0, ms("2024-06-15"))
+    manager.cache.store.add_actions("AAPL", (split,), ever, "yahoo", evening.now_ms())
+    (one,) = lineages.check("spring").series
+    days = by_day(one)
+    assert len(days) == 30
+    both = {"2024-05-08": check.CORRECTION, "2024-06-11": check.BECAME_FINAL,
+            "2024-05-15": check.OTHER_VENDOR}  # fmt: skip
+    for day, causes in days.items():
+        if day in both:
+            assert causes == {(check.NEW_ACTION,), (check.NEW_ACTION, both[day])}
+        else:
+            assert causes == {(check.CALENDAR if day == "2024-05-27" else check.NEW_ACTION,)}
+    cell = next(c for c in one.cells if c.causes == (check.NEW_ACTION,))
+    assert cell.detail == "split of 4:1 on 2024-06-13"
+    # The same run, by its recorded generations and actions: bit for bit.
+    (bars,) = lineages.read("spring").values()
+    for name, column in zip(COLUMNS, bars.values(), strict=False):
+        assert column.tobytes() == ran[name].to_numpy().tobytes()
+    assert vendors.count() == 0
+
+
+def test_exported_it_is_proven_without_store_and_network(
+    ran: pd.DataFrame, lineages: Lineages, revise: Revise, tmp_path: Path
+) -> None:
+    before = exported(lineages.export("spring", tmp_path / "before"))[0]["fingerprint"]
+    revise("2024-05-08", 1.01)
+    plain, ((_, table),) = exported(lineages.export("spring", tmp_path / "after"))
+    assert plain["fingerprint"] == before
+    assert table.close.tobytes() == ran["close"].to_numpy().tobytes()
+    assert json.loads((tmp_path / "after/lineage.json").read_text())["run"] == "spring"
