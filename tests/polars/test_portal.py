@@ -301,6 +301,13 @@ def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPa
     assert calls == 1
 
 
+class Record:
+    """A record of reads that keeps nothing."""
+
+    def answered(self, _: object) -> None:
+        pass
+
+
 def test_a_record_of_reads_is_told_of_all_that_is_seen_and_of_nothing_else(
     stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,11 +321,13 @@ def test_a_record_of_reads_is_told_of_all_that_is_seen_and_of_nothing_else(
 
     portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
     monkeypatch.setattr(type(stored.client), "get_by_symbol", noted)
-    for record in (object(), object()):
+    for record in (Record(), Record()):
         token = reads.set(record)
-        for _ in range(3):
-            portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
-        reads.reset(token)
+        try:
+            for _ in range(3):
+                portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
+        finally:
+            reads.reset(token)
     assert len({id(record) for record, _ in ends}) == len(ends) == 2
     assert all(end < datetime(2024, 1, 16) for _, end in ends)
     portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")

@@ -15,7 +15,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pandas as pd
-import polars as pl
 
 from ..disk.files import Disk
 from ..errors import BundleError, BundleNotFoundError, DataError, IncompleteDataWarning, QueryError
@@ -25,6 +24,7 @@ from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..polars import pl  # says which extra is missing
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency

@@ -14,6 +14,8 @@ from ..config.settings import uses_polars
 from ..errors import MissingExtraError, install_line
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from .data_portal import PolarsDataPortal
     from .data_portal import PolarsDataPortal as DataPortal
     from .pandas_portal import PandasDataPortal
@@ -21,15 +23,24 @@ if TYPE_CHECKING:
 # Where each name lives; what it needs is imported with the first of them.
 _HOMES = {"PandasDataPortal": "pandas_portal", "PolarsDataPortal": "data_portal"}
 
-__all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal")
+__all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl")
 
-# One place tells which extra is missing.
-if uses_polars() and not find_spec("polars"):
-    raise MissingExtraError("src.data.polars needs Polars", hint=install_line("polars"))
+
+def _library() -> Any:
+    """Return Polars; the one place that tells which extra is missing."""
+    if not find_spec("polars"):
+        raise MissingExtraError("src.data.polars needs Polars", hint=install_line("polars"))
+    return import_module("polars")
+
+
+if uses_polars():
+    _library()
 
 
 def __getattr__(name: str) -> Any:
     """Resolve a name at its home."""
+    if name == "pl":
+        return _library()
     if name == "DataPortal":
         name = "PolarsDataPortal" if uses_polars() else "PandasDataPortal"
     if name not in _HOMES:
