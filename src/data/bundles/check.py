@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -145,7 +146,9 @@ class CheckReport:
         }
 
 
-def check(client: BarsClient, record: RunRecord, *, as_today: bool = False) -> CheckReport:
+def check(
+    client: BarsClient, record: RunRecord, *, as_today: bool = False, timeout: float | None = None
+) -> CheckReport:
     """Compare what a run read with what is stored now; no vendor is asked.
 
     The generations of then are read with the actions of then; what is compared with them are the newest
@@ -156,23 +159,27 @@ def check(client: BarsClient, record: RunRecord, *, as_today: bool = False) -> C
         record: of the run.
         as_today: compare with what the same calls return now: by the rules of today, and vendors are
             asked where bars are missing or due.
+        timeout: seconds that vendors are waited for, for each series; None: as long as pages come.
 
     Raises:
         StorageError, LockTimeoutError: the store cannot be read.
     """
     ordered = sorted(record.reads, key=lambda read: read.number)
-    series = tuple(_checked(client, read, as_today=as_today) for read in ordered)
+    today = partial(_asked_today, timeout=timeout) if as_today else _newest
+    series = tuple(_checked(client, read, today) for read in ordered)
     return CheckReport(record, series, as_today)
 
 
-def _checked(client: BarsClient, read: SeriesRead, *, as_today: bool) -> CheckedRead:
+def _checked(
+    client: BarsClient, read: SeriesRead, today: Callable[[BarsClient, SeriesRead], _Now]
+) -> CheckedRead:
     if not read.pieces:
         return CheckedRead(read, IDENTICAL, True)
     then, why = of_then(client, read)
     if then is None:
         return _gone(client, read, why)
     try:
-        now = _asked_today(client, read) if as_today else _newest(client, read)
+        now = today(client, read)
     except (QueryError, KindMismatchError, CacheError, DataError) as error:
         detail = f"it cannot be compared with the bars of today: {error}"
         return CheckedRead(read, REVISED, True, causes=(UNEXPLAINED,), detail=detail)
@@ -256,10 +263,14 @@ def _newest(client: BarsClient, read: SeriesRead) -> _Now:
     return _Now(newest.table, newest.coverage, then.table, newest.applied)
 
 
-def _asked_today(client: BarsClient, read: SeriesRead) -> _Now:
+def _asked_today(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> _Now:
     """Return what the same calls return now; raises as ``BarsClient.get``."""
     wishes = Wishes(
-        read.provider, read.adjustment, columns=("source", "state"), session=read.series.session
+        read.provider,
+        read.adjustment,
+        columns=("source", "state"),
+        session=read.series.session,
+        timeout=timeout,
     )
     tables, parts = [], []
     for span in read.spans:

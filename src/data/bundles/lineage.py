@@ -124,6 +124,9 @@ class LineageRun:
         self._written_s: float | None = None
         self._is_open, self._error = True, cast("DataError | None", None)
 
+    def __repr__(self) -> str:
+        return f"LineageRun({self.id!r}, {len(self._kept)} reads)"
+
     def __enter__(self) -> LineageRun:
         self.begin()
         self._outer, self._token = reads.get(), reads.set(self)
@@ -471,12 +474,15 @@ class Lineages:
         self._release_expired()
         return record_of(self.log, run)
 
-    def check(self, run: str, *, as_today: bool = False) -> CheckReport:
+    def check(
+        self, run: str, *, as_today: bool = False, timeout: float | None = None
+    ) -> CheckReport:
         """Compare what a run read with what is stored now; see :func:`.check.check`.
 
         Args:
             run: its id.
             as_today: compare with what the same calls return now; vendors may be asked.
+            timeout: seconds that they are waited for, for each series.
 
         Raises:
             QueryError: there is no such run.
@@ -484,7 +490,7 @@ class Lineages:
         """
         from .check import check
 
-        return check(self.client, self.get(run), as_today=as_today)
+        return check(self.client, self.get(run), as_today=as_today, timeout=timeout)
 
     def read(self, run: str) -> dict[str, BarTable]:
         """Return the bars of a run as it read them, by series, a blank, and the generation.

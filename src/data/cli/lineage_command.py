@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import command
+from .arguments import add_timeout, command
 from .cached import manager_of
 from .report import Line, Report, Shown
 from .tables import TextTable, counted, moment, styled
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 action="store_true",
                 help="compare with what the same calls return now; may send requests",
             )
+            add_timeout(one)
         if work is _export:
             one.add_argument("folder", metavar="DIR", help="a folder that does not exist yet")
         one.add_argument(
@@ -122,7 +123,7 @@ def _show(args: argparse.Namespace) -> Report:
 
 
 def _check(args: argparse.Namespace) -> Report:
-    report = _lineages(args).check(args.id, as_today=args.as_today)
+    report = _lineages(args).check(args.id, as_today=args.as_today, timeout=args.timeout)
     return Report(report.to_json, lambda: _checked(report), ok=report.is_identical)
 
 

@@ -1,0 +1,81 @@
+"""``onetape lineage``: exit codes, JSON, and what people see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.bundles import lineage
+from src.data.cli import main
+from src.data.data_manager import DataManager
+
+RANGE = ("AAPL", "1d", "2023-12-20", "2024-02-09")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Return a cache out of which a run named ``seen`` has read."""
+    manager = DataManager(cache_dir=tmp_path / "cache")
+    with lineage("seen", folder=tmp_path / "bundles", manager=manager):
+        manager.get_ohlcv(*RANGE, provider="mock")
+    return tmp_path / "cache"
+
+
+def run(cache: Path, *arguments: str) -> int:
+    options = ("--bundles", str(cache.parent / "bundles"), "--cache-dir", str(cache))
+    return main(["lineage", *arguments, *options])
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_listed_shown_and_checked(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cache, "list", "--json") == 0
+    (listed,) = answer(capsys)
+    assert (listed["run"], listed["reads"], listed["failed"]) == ("seen", 1, 0)
+    assert run(cache, "show", "seen") == 0
+    assert "AAPL 1d@mock" in capsys.readouterr().out
+    assert run(cache, "check", "seen") == 0
+    assert capsys.readouterr().out.endswith("seen: identical\n")
+    assert run(cache, "check", "seen", "--as-today", "--json") == 0
+    (series,) = answer(capsys)["series"]
+    assert (series["state"], series["bars"]) == ("identical", 0)
+
+
+def test_bars_that_are_gone_are_exit_1(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    DataManager(cache_dir=cache).clear_cache("AAPL", "1d")
+    assert run(cache, "check", "seen", "--json") == 1
+    (series,) = answer(capsys)["series"]
+    assert series["state"] == "gone"
+    assert run(cache, "check", "seen") == 1
+    assert capsys.readouterr().out.endswith("seen: not identical\n")
+
+
+def test_an_export_is_a_folder_with_a_fingerprint(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = cache.parent / "out"
+    assert run(cache, "export", "seen", str(out), "--json") == 0
+    first = answer(capsys)["fingerprint"]
+    assert first.startswith("sha256:") and any(out.iterdir())
+    assert run(cache, "export", "seen", str(out)) == 2, "a folder that is there is left as it is"
+    capsys.readouterr()
+    assert run(cache, "export", "seen", str(cache.parent / "again"), "--json") == 0
+    assert answer(capsys)["fingerprint"] == first
+
+
+@pytest.mark.parametrize("words", [["check", "nope"], ["show", "seem"], ["forget", "nope"]])
+def test_an_unknown_run_is_exit_2(
+    words: list[str], cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(cache, *words) == 2
+    assert "onetape lineage list" in capsys.readouterr().err
+
+
+def test_what_is_forgotten_is_unknown(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(cache, "forget", "seen") == 0
+    assert run(cache, "check", "seen") == 2
