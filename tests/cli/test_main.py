@@ -86,6 +86,7 @@ def test_every_command_that_may_ask_a_vendor_takes_its_time(bare: Run) -> None:
     asking = {command: [command] for command in COMMANDS} | {
         "alerts": ["alerts", "run"],
         "bundle": ["bundle", "create"],
+        "lineage": ["lineage", "check"],
     }
     timed = {
         command
