@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from src.data.bars.client import BarsClient
 from src.data.bundles import lineage
 from src.data.cli import main
 from src.data.data_manager import DataManager
+from src.data.errors import UnavailableError
 
 RANGE = ("AAPL", "1d", "2023-12-20", "2024-02-09")
 
@@ -53,6 +55,19 @@ def test_bars_that_are_gone_are_exit_1(cache: Path, capsys: pytest.CaptureFixtur
     assert series["state"] == "gone"
     assert run(cache, "check", "seen") == 1
     assert capsys.readouterr().out.endswith("seen: not identical\n")
+
+
+def test_vendors_that_are_down_are_no_revision(
+    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any) -> None:
+        raise UnavailableError("the vendor is down")
+
+    monkeypatch.setattr(BarsClient, "get", down)
+    assert run(cache, "check", "seen", "--as-today", "--json") == 1
+    (series,) = answer(capsys)["series"]
+    assert (series["state"], series["reproducible"]) == ("unknown", True)
+    assert "the vendor is down" in series["detail"]
 
 
 def test_an_export_is_a_folder_with_a_fingerprint(

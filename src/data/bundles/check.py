@@ -38,7 +38,7 @@ CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY = (
 )
 UNEXPLAINED = "unexplained"
 CAUSES = (CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY, UNEXPLAINED)
-IDENTICAL, REVISED, GONE = "identical", "revised", "gone"
+IDENTICAL, REVISED, GONE, UNKNOWN = "identical", "revised", "gone", "unknown"
 COLUMNS = ("open", "high", "low", "close", "volume")
 RUNNING = "forming"
 # Prices that a vendor adjusted itself are rounded by it: so much is no change of the bar.
@@ -77,7 +77,7 @@ class CheckedRead:
 
     Attributes:
         read: what was recorded.
-        state: ``identical``, ``revised`` or ``gone``.
+        state: ``identical``, ``revised``, ``gone``, or ``unknown``: the bars of today could not be had.
         is_reproducible: whether the bars of then were read again, bit for bit.
         cells: what differs now, by stamp.
         bars: how many bars differ, where that can be told.
@@ -182,7 +182,7 @@ def _checked(
         now = today(client, read)
     except (QueryError, KindMismatchError, CacheError, DataError) as error:
         detail = f"it cannot be compared with the bars of today: {error}"
-        return CheckedRead(read, REVISED, True, causes=(UNEXPLAINED,), detail=detail)
+        return CheckedRead(read, UNKNOWN, True, detail=detail)
     cells = tuple(_differences(client, read, then, now))
     causes = tuple(c for c in CAUSES if any(c in cell.causes for cell in cells))
     bars = len({cell.stamp_ms for cell in cells})

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from ..bundles.lineage import Lineages
 
 _SHOWN = 20
-_STYLES = {"identical": "green", "revised": "bold yellow", "gone": "bold red"}
+_STYLES = {
+    "identical": "green",
+    "revised": "bold yellow",
+    "gone": "bold red",
+    "unknown": "bold yellow",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         _export: ("export", "write its record and its bars into a new folder"),
     }
     epilogs = {
-        _check: "Exit code 0: identical. 1: revised or gone, or the run has no end. "
+        _check: "Exit code 0: identical. 1: revised, gone or unknown, or the run has no end. "
         "2: there is no such run."
     }
     for work, (name, text) in texts.items():
