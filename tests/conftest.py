@@ -76,10 +76,12 @@ def _states(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state_dir(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a state folder of this test's own, not made yet; the user's is never touched.
 
-    Limits, bans and open circuits outlive a test's objects: that is what they are for.
+    Limits, bans and open circuits outlive a test's objects: that is what they are for. Nor are the user's
+    bundles and database touched.
     """
     folder = _states / f"{next(_numbers)}"
     monkeypatch.setenv("ONETAPE_STATE_DIR", str(folder))
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder.with_suffix(".data")))
     if senders := sys.modules.get(
         "src.data.net.sender_pool"
     ):  # else nothing of older tests is in it
