@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import stat
@@ -122,6 +123,9 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fundamentals(root / "cache", clock).write_json("AAPL", "fmp", {"sector": "phones"})
         manager.cache.get_stats()
         manager.cache.look_after()
+    # The state file is closed with its last owner: a copy taken meanwhile would miss its parts.
+    del manager
+    gc.collect()
     return root
 
 
