@@ -44,10 +44,6 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "VersionBasedInvalidation": _EXPIRY,
     }
 )
-_SOURCES = (
-    "there is no layer of sources yet: bars come from get_ohlcv() of src.data.get_data_manager(), and "
-    "a vendor of your own is a subclass of src.data.downloader.BaseDataDownloader"
-)
 _NOTIFY = "messages go out by the callable that a program gives the job of alerts"
 _HEALTH = "use onetape doctor, and metrics() of src.data.get_data_manager()"
 _WEB = "pages are made by onetape report; rights of users are those of src.data.db.services.users_service"
@@ -66,7 +62,6 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "db.services.short_squeeze_service": _DOMAIN,
         "db.services.system_health_service": _HEALTH,
         "db.services.webui_service": _WEB,
-        "sources": _SOURCES,
         "utils.advanced_caching": _CACHE,
         "utils.caching": _CACHE,
         "utils.data_handler": _BARS,

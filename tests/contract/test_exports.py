@@ -205,9 +205,9 @@ def test_nothing_is_both_served_and_refused() -> None:
 @pytest.mark.parametrize("name", ["base", "base.deeper", "DataSourceFactory"])
 def test_what_lies_below_a_module_that_is_not_served_says_the_same(name: str) -> None:
     with pytest.raises(
-        ImportError, match=r"src\.data\.sources is not served: there is no layer of"
+        ImportError, match=r"src\.data\.utils\.data_handler is not served: use get_ohlcv\(\) of"
     ):
-        importlib.import_module(f"src.data.sources.{name}")
+        importlib.import_module(f"src.data.utils.data_handler.{name}")
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -1,5 +1,7 @@
-"""Deliberately not served; the error names the successor."""
+"""Sources of bars in the words of a backtest: each vendor, the router, and a program's own."""
 
-from ..removed import refuse_module
+from __future__ import annotations
 
-refuse_module(__name__)
+from .base import DataSource, DataSourceConfig, DataSourceMetadata
+
+__all__ = ["DataSource", "DataSourceConfig", "DataSourceMetadata"]
