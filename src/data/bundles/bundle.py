@@ -10,11 +10,9 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-import pandas as pd
 
 from ..disk.files import Disk
 from ..errors import BundleError, BundleNotFoundError, DataError, IncompleteDataWarning, QueryError
@@ -31,8 +29,11 @@ from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder
 from .records import Records, SymbolSource, digest_of
+from .request import request_of, widened
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
     from ..model.instrument import Instrument
@@ -139,19 +140,9 @@ class Bundle:
             DecimalRangeError: a value does not fit; nothing is written.
             StorageError, LockTimeoutError: nothing is written.
         """
-        if isinstance(symbols, str):
-            raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
-        request = {
-            "symbols": list(dict.fromkeys(symbols)),
-            "timeframe": str(Timeframe.parse(timeframe)),
-            "start_date": _text(start_date),
-            "end_date": _text(end_date),
-            "adjustment": adjustment,
-            "provider": provider,
-            "session": session,
-        }
-        if not request["symbols"]:
-            raise QueryError("a bundle is of at least one symbol")
+        request = request_of(
+            symbols, timeframe, (start_date, end_date), adjustment, provider, session
+        )
         if self.exists():
             raise BundleError(
                 f"there is a bundle {self.name} in {self.path.parent}",
@@ -195,18 +186,71 @@ class Bundle:
             BundleError: not one symbol could be answered.
             DecimalRangeError, StorageError, LockTimeoutError: the bundle is as it was.
         """
-        request = self.records().origin.request
-        answers: dict[str, _Answer] = {}
-        if request is not None:
-            answers = _answers(manager, request, offline=offline, timeout=timeout)
-        if answers and all(a.error for a in answers.values()):
-            raise BundleError(
-                f"bundle {self.name} was not refreshed: {next(iter(answers.values())).error}",
-                hint="it is as it was",
-            )
-        with self._files.writing(make=False) as commit:
-            records, problems = self._examined()
-            return self._put(commit, records, answers, [p.place for p in problems])
+        return self._brought(manager, None, offline=offline, timeout=timeout)
+
+    def ingest(
+        self,
+        manager: DataManager,
+        symbols: Sequence[str],
+        timeframe: str,
+        start_date: Any = None,
+        end_date: Any = None,
+        *,
+        adjustment: Any = "split",
+        provider: str | None = None,
+        session: Any = "regular",
+        timeout: float | None = None,
+    ) -> BundleChange:
+        """Have the bundle answer these arguments, too: :meth:`create` it, or widen and refresh it.
+
+        It then answers the symbols of both requests, from the earlier start to the later end.
+
+        Args:
+            manager, symbols, timeframe, start_date, end_date: as of :meth:`create`.
+            adjustment, provider, session, timeout: as of :meth:`create`.
+
+        Raises:
+            BundleError: it was written by a program, or answers another vendor, timeframe, adjustment or
+                session; or not one symbol could be answered. The bundle is as it was.
+            QueryError, DecimalRangeError, StorageError, LockTimeoutError: as of :meth:`create`.
+        """
+        bounds = start_date, end_date
+        wanted = request_of(symbols, timeframe, bounds, adjustment, provider, session)
+        if not self.exists():
+            try:
+                return self.create(manager, **wanted, timeout=timeout)
+            except BundleError:
+                if not self.exists():  # else another program has created it meanwhile
+                    raise
+        return self._brought(manager, wanted, timeout=timeout)
+
+    def _brought(
+        self,
+        manager: DataManager,
+        wanted: Mapping[str, Any] | None,
+        *,
+        offline: bool = False,
+        timeout: float | None = None,
+    ) -> BundleChange:
+        """Bring the bundle to what is answered now, to its own request and to ``wanted``."""
+        canonical = manager.provider_selector.canonical
+        request = widened(self.name, self.records().origin.request, wanted, canonical)
+        while True:
+            answers: dict[str, _Answer] = {}
+            if request is not None:
+                answers = _answers(manager, request, offline=offline, timeout=timeout)
+            if answers and all(a.error for a in answers.values()):
+                raise BundleError(
+                    f"bundle {self.name} was not refreshed: {next(iter(answers.values())).error}",
+                    hint="it is as it was",
+                )
+            with self._files.writing(make=False) as commit:
+                records, problems = self._examined()
+                now = widened(self.name, records.origin.request, wanted, canonical)
+                if now == request:
+                    records = replace(records, origin=replace(records.origin, request=request))
+                    return self._put(commit, records, answers, [p.place for p in problems])
+            request = now  # another program has widened it meanwhile
 
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions whose days all lie before a day; the month (day, of minutes) of it stays.
@@ -524,12 +568,3 @@ def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iter
 def _frequency(request: Mapping[str, Any]) -> Frequency:
     label = str(Timeframe.parse(request["timeframe"]))
     return "daily" if label[-1] in "dwo" or label.endswith("M") else "minute"
-
-
-def _text(value: Any) -> str | None:
-    """Return a bound of a request as text that means the same."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value.isoformat()
-    return str(pd.Timestamp(value).isoformat())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +26,7 @@ from ..provider_selector import ProviderSelector
 from ..vendors.base import BaseDataDownloader, is_ours, status_for
 from ..vendors.factory import (
     canonical_name,
+    constructor_arguments,
     creation_error,
     downloader_class,
     keys_declared,
@@ -167,6 +168,36 @@ def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None,
         return find(vendor), ""
     except UnknownProviderError as error:
         return None, str(error.args[0])
+
+
+def has_stream(vendor: str) -> bool:
+    """Tell whether a vendor, by its canonical name, has a stream that can be used."""
+    return vendor_part(stream_of, vendor)[0] is not None
+
+
+def keys_of(vendor: str | None) -> tuple[str, ...]:
+    """Return the usual names of the keys that a vendor takes, by any name; none of an unknown one."""
+    return keys_declared(canonical_name(vendor) or vendor) if vendor else ()
+
+
+def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> None:
+    """Have a selector ask a vendor with these keys, whatever the environment has.
+
+    Args:
+        selector: of one program's own.
+        vendor: by any name.
+        keys: as :func:`keys_of` names them.
+
+    Raises:
+        UnknownProviderError: there is no such vendor.
+        MissingCredentialsError: it needs more of them.
+    """
+    cls = downloader_class(vendor)
+    given = dict(zip(keys_of(vendor), keys, strict=False))
+    own = vendor_credentials(cls.name, environ=given, names=own_secrets(cls.name))
+    arguments = constructor_arguments(selector.parsed_rules.provider(cls.name))
+    sender = selector.make_sender(cls.name) if selector.make_sender is not None else None
+    selector.downloaders[cls.name] = cls(**{**arguments, "credentials": own, "sender": sender})
 
 
 def gateway_in(address: str) -> str:

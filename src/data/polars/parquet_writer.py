@@ -70,7 +70,12 @@ class ParquetWriter:
         self._files = BundleFiles(self.bundle_path, disk)
         self._with_database, self._clock = enable_metadata_catalog, clock or SystemClock()
 
-    def write(self, df: pl.DataFrame | pl.LazyFrame, resolution: str) -> Path:
+    def write(
+        self,
+        df: pl.DataFrame | pl.LazyFrame,
+        resolution: str,
+        source_metadata: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Write bars and return the folder that they went to.
 
         Args:
@@ -79,6 +84,7 @@ class ParquetWriter:
                 any order; those with a stamp and sid that stand already replace them.
             resolution: ``daily`` or ``minute``, or a timeframe such as ``1d``, ``1m``, ``5m``. A bundle
                 holds one timeframe of each.
+            source_metadata: as of :meth:`write_daily_bars`.
 
         Raises:
             QueryError: no rows, a missing column, a stamp or sid that is null, two different rows of one
@@ -87,7 +93,7 @@ class ParquetWriter:
             BundleError, StorageError, LockTimeoutError: the bundle is as it was.
         """
         frequency, timeframe = _frequency_of(resolution)
-        self._write([df], frequency, timeframe)
+        self._write([df], frequency, timeframe, source=source_metadata)
         return self.bundle_path / f"{frequency}_bars"
 
     def write_daily_bars(

@@ -94,7 +94,19 @@ class DataSource(ABC):
         end: pd.Timestamp,
         frequency: str,
     ) -> Path:
-        """Write the bars that :meth:`fetch` returns into a bundle, and return the bundle's folder."""
+        """Write the bars that :meth:`fetch` returns into a bundle, and return the bundle's folder.
+
+        A class of a program may ``return await super().ingest_to_bundle(...)`` with these arguments: what
+        its ``fetch`` answers is checked and written, with further columns, into a bundle of its own.
+
+        Raises:
+            BundleError: the bundle is of another source.
+            DataError: ``fetch`` failed, or its frame cannot be bars; nothing is written.
+        """
+        from .ingest import SourceQuestion, ingested
+
+        question = SourceQuestion.of(symbols, start, end, frequency)
+        return await ingested(self, bundle_name, question)
 
     @abstractmethod
     def get_metadata(self) -> DataSourceMetadata:

@@ -1,0 +1,116 @@
+"""What a bundle answers: the arguments of ``get_ohlcv_batch``, and those that answer two requests. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from ..errors import BundleError, QueryError
+from ..model.timeframe import Timeframe
+
+__all__ = ["request_of", "widened"]
+
+
+def request_of(
+    symbols: Sequence[str],
+    timeframe: str,
+    bounds: tuple[Any, Any],
+    adjustment: Any,
+    provider: str | None,
+    session: Any,
+) -> dict[str, Any]:
+    """Return the arguments that a bundle answers, as they are recorded.
+
+    Raises:
+        QueryError: symbols are no list, or none; the timeframe is none.
+    """
+    if isinstance(symbols, str):
+        raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
+    request = {
+        "symbols": list(dict.fromkeys(symbols)),
+        "timeframe": str(Timeframe.parse(timeframe)),
+        "start_date": _text(bounds[0]),
+        "end_date": _text(bounds[1]),
+        "adjustment": adjustment,
+        "provider": provider,
+        "session": session,
+    }
+    if not request["symbols"]:
+        raise QueryError("a bundle is of at least one symbol")
+    return request
+
+
+def widened(
+    name: str,
+    has: Mapping[str, Any] | None,
+    wanted: Mapping[str, Any] | None,
+    canonical: Callable[[Any], str | None],
+) -> Mapping[str, Any] | None:
+    """Return the request that answers both.
+
+    Raises:
+        BundleError: there is no such request.
+    """
+    if wanted is None:
+        return has
+    if has is None:
+        raise BundleError(
+            f"the rows of bundle {name} were written by a program", hint="give another name"
+        )
+    for key in ("provider", "timeframe", "adjustment", "session"):
+        both = [one[key] for one in (has, wanted)]
+        if key == "provider":
+            both = [one and (canonical(one) or one) for one in both]
+        if both[0] != both[1]:
+            mine, other = (one or "the vendors of the rules" for one in both)
+            raise BundleError(
+                f"bundle {name} has the {key} {mine}, not {other}", hint="give another name"
+            )
+    symbols = list(dict.fromkeys((*has["symbols"], *wanted["symbols"])))
+    start = _outer(name, "start", has["start_date"], wanted["start_date"])
+    end = _outer(name, "end", has["end_date"], wanted["end_date"])
+    return {**has, "symbols": symbols, "start_date": start, "end_date": end}
+
+
+def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:
+    """Return the bound that includes both.
+
+    Raises:
+        BundleError: which of them does is not to be told, such as of ``-30d`` and a date.
+    """
+    if has == wanted:
+        return has
+    if which == "end" and None in (has, wanted):
+        return None  # up to now
+    moments = [_moment(one, is_end=which == "end") for one in (has, wanted)]
+    if moments[0] is None or moments[1] is None:
+        raise BundleError(
+            f"bundle {name} has the {which} {has or '(none)'}, which cannot be widened by "
+            f"{wanted or '(none)'}",
+            hint="dates can, such as 2024-06-03; or give another name",
+        )
+    is_wider = moments[1] > moments[0] if which == "end" else moments[1] < moments[0]
+    return wanted if is_wider else has
+
+
+def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
+    """Return a bound as naive UTC, to be compared with another; None where it is no ISO date or time."""
+    try:
+        moment = datetime.fromisoformat(bound or "")
+    except ValueError:
+        return None
+    if is_end and len(bound or "") == len("2024-06-03"):
+        moment += timedelta(hours=23, minutes=59, seconds=59)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _text(value: Any) -> str | None:
+    """Return a bound of a request as text that means the same."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value.isoformat()
+    return str(pd.Timestamp(value).isoformat())

@@ -1,0 +1,345 @@
+"""How bars of a source come into a bundle; what a program's own source answers is checked first."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Generator, Sequence
+from datetime import UTC
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..bundles.bundle import Bundle
+from ..call_threads import awaited
+from ..errors import (
+    BundleError,
+    DataError,
+    ForeignError,
+    NoDataAvailableError,
+    ProviderTimeoutError,
+    QueryError,
+    ResponseFormatError,
+)
+from ..model.caller import called_from, warn_user, working_for
+from ..model.frame import REQUIRED_COLUMNS as FIELDS
+from ..model.timeframe import Timeframe
+from ..polars import pl  # says which extra is missing
+from ..polars.decimals import decimal_frame
+from ..polars.parquet_writer import ParquetWriter
+
+__all__ = ["BundlePath", "SourceQuestion", "begun", "checked_frame", "fetched", "ingested"]
+
+# As long as a portal waits for a source.
+PATIENCE_S = 30.0
+_MOST_NAMED = 5
+
+
+class BundlePath(type(Path())):  # type: ignore[misc] # PosixPath or WindowsPath
+    """The folder of a bundle, which may be awaited; that gives itself."""
+
+    def __await__(self) -> Generator[Any, None, BundlePath]:
+        return _given(self).__await__()
+
+
+async def _given(path: BundlePath) -> BundlePath:
+    return path
+
+
+# An event loop keeps no reference to a task, so what nothing awaits could vanish.
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
+    """Return the path that ``work`` returns; where a loop runs in this thread, a task of it.
+
+    The task begins at once, without being awaited; a thread of ours does the work.
+    """
+    place = called_from()
+
+    def done() -> BundlePath:
+        """Work; warnings name the line that has begun it."""
+        with working_for(place):
+            return BundlePath(work())
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return done()
+    task = loop.create_task(awaited(done))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    return task
+
+
+# --- sources of programs ------------------------------------------------------------------------
+
+
+class SourceQuestion(NamedTuple):
+    """What a source is asked for.
+
+    Attributes:
+        symbols: as the source knows them.
+        start, end: both inclusive; naive ones are UTC.
+        timeframe: of the bars.
+    """
+
+    symbols: tuple[str, ...]
+    start: pd.Timestamp
+    end: pd.Timestamp
+    timeframe: Timeframe
+
+    @classmethod
+    def of(cls, symbols: Sequence[str], start: Any, end: Any, frequency: str) -> SourceQuestion:
+        """Return a checked question.
+
+        Raises:
+            QueryError: an argument cannot be understood.
+        """
+        if isinstance(symbols, str) or not symbols:
+            raise QueryError(f"symbols are a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]")
+        try:
+            bounds = pd.Timestamp(start), pd.Timestamp(end)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise QueryError(f"no times: {start!r:.40} to {end!r:.40}: {error}") from error
+        if not _plain(bounds[0]) <= _plain(bounds[1]):  # not true of what is not a time, either
+            raise QueryError(f"the start {start} does not lie before the end {end}")
+        return cls(tuple(dict.fromkeys(symbols)), *bounds, Timeframe.parse(frequency))
+
+    def __str__(self) -> str:
+        names, rest = self.symbols[:_MOST_NAMED], len(self.symbols) - _MOST_NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        return f"{self.timeframe} bars of {', '.join(names)}{more} from {self.start} to {self.end}"
+
+
+async def fetched(
+    source: Any, question: SourceQuestion, patience_s: float = PATIENCE_S
+) -> pl.DataFrame:
+    """Return what ``fetch`` of a program's own source answers, as :func:`checked_frame` returns it.
+
+    Args:
+        source: its ``fetch(symbols, start, end, frequency)`` may be a coroutine, or not.
+        question: what is asked for.
+        patience_s: so long is its answer waited for.
+
+    Raises:
+        ForeignError: it raised, or was cancelled.
+        ProviderTimeoutError: it did not answer.
+        ResponseFormatError, NoDataAvailableError: as :func:`checked_frame`.
+        DataError: it raised one itself.
+    """
+    about = type(source).__name__
+    arguments = list(question.symbols), question.start, question.end, question.timeframe.label
+    task = asyncio.ensure_future(_called(partial(source.fetch, *arguments)))
+    try:
+        await asyncio.wait({task}, timeout=patience_s)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not task.done():
+        raise ProviderTimeoutError(
+            f"{about} gave no {question}: no answer within {patience_s:g} s", provider=about
+        )
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if error is None:
+        return checked_frame(task.result(), about, question)
+    if isinstance(error, DataError):
+        raise error
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    raise ForeignError(f"{about} gave no {question}: {text}", provider=about) from error
+
+
+async def _called(fetch: Callable[[], Any]) -> Any:
+    value = fetch()
+    return await value if inspect.isawaitable(value) else value
+
+
+def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFrame:
+    """Return the rows of a program's frame that were asked for; values, and further columns, as they are.
+
+    Args:
+        frame: with ``timestamp`` (or ``date``), ``symbol`` where several were asked for, and ``open high
+            low close`` as numbers; ``volume`` is null where it lacks.
+        about: what gave it, for messages.
+        question: what was asked for.
+
+    Returns:
+        ``timestamp`` (``Datetime("us")``, naive UTC; of days and longer bars 00:00 of the date, in the zone
+        of the column), ``symbol``, prices and volume, then further columns; by symbol in the order of the
+        question, then ascending.
+
+    Raises:
+        ResponseFormatError: it is no frame, or lacks a column, holds what is no number or no time, a null
+            in place of a time or symbol, an infinity, or two different rows of one time and symbol.
+        NoDataAvailableError: it has no row that was asked for.
+
+    Warns:
+        UserWarning: rows were left out, or cannot be bars.
+    """
+    try:
+        whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    except pl.exceptions.PolarsError as error:
+        raise _unlike(about, f"that cannot be read: {error}") from error
+    if not isinstance(whole, pl.DataFrame):
+        raise _unlike(about, f"of type {type(whole).__name__}", " of Polars is needed")
+    rows = _columns(whole, about, question)
+    first, last = (_plain(bound) for bound in (question.start, question.end))
+    if not question.timeframe.is_intraday:
+        first = first.normalize()
+    stamp, name = pl.col("timestamp"), pl.col("symbol")
+    own = rows.filter(stamp >= first, stamp <= last, name.is_in(list(question.symbols)))
+    if own.is_empty():
+        raise NoDataAvailableError(f"{about} has no {question}")
+    if others := len(rows) - len(own):
+        warn_user(f"{about} gave {others} rows besides the {question}: they are left out")
+    own = _once(own, about)
+    impossible = own.filter(
+        (pl.col("high") < pl.max_horizontal("open", "close", "low"))
+        | (pl.col("low") > pl.min_horizontal("open", "close"))
+        | (pl.col("volume") < 0)
+    )
+    if len(impossible):
+        row = impossible.row(0, named=True)
+        warn_user(
+            f"{about} gave {len(impossible)} rows that can be no bars, the first of "
+            f"{row['symbol']} at {row['timestamp']}: they are kept"
+        )
+    places = {symbol: place for place, symbol in enumerate(question.symbols)}
+    order = name.replace_strict(places, return_dtype=pl.Int64)
+    return own.sort(order, stamp)
+
+
+def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.DataFrame:
+    """Return a frame with the columns of bars first, checked."""
+    time = next((name for name in ("timestamp", "date") if name in whole.columns), "timestamp")
+    if "symbol" not in whole.columns and len(question.symbols) == 1:
+        whole = whole.with_columns(pl.lit(question.symbols[0]).alias("symbol"))
+    lacking = [n for n in (time, "symbol", *FIELDS[:-1]) if n not in whole.columns]
+    if lacking:
+        raise _unlike(about, f"without {', '.join(lacking)}: it has {', '.join(whole.columns)}")
+    if "volume" not in whole.columns:
+        whole = whole.with_columns(pl.lit(None, pl.Float64).alias("volume"))
+    types = whole.schema
+    wrong = [f"{n} is {types[n]}" for n in FIELDS if not _is_number(types[n])]
+    is_time = isinstance(types[time], pl.Date | pl.Datetime)
+    wrong += [] if is_time else [f"{time} is {types[time]}"]
+    is_text = types["symbol"] in (pl.String, pl.Categorical, pl.Enum)
+    wrong += [] if is_text else [f"symbol is {types['symbol']}"]
+    wrong += [f"{n} is null in {c} rows" for n in (time, "symbol") if (c := whole[n].null_count())]
+    floats = [n for n in FIELDS if types[n].is_float()]
+    wrong += [f"{n} has an infinity" for n in floats if whole[n].is_infinite().any()]
+    if wrong:
+        raise _unlike(about, f"whose {', '.join(wrong)}")
+    column = pl.col(time)
+    if not question.timeframe.is_intraday:
+        column = column.cast(pl.Date) if types[time] == pl.Date else column.dt.date()
+    elif getattr(types[time], "time_zone", None) is not None:
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    others = [n for n in whole.columns if n not in (time, "timestamp", "symbol", *FIELDS)]
+    return whole.select(
+        column.cast(pl.Datetime("us")).alias("timestamp"),
+        pl.col("symbol").cast(pl.String),
+        *FIELDS,
+        *others,
+    )
+
+
+def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
+    """Return each row once; of a time and symbol there must be one alone."""
+    twice = rows.select("timestamp", "symbol").is_duplicated()
+    if not twice.any():
+        return rows
+    try:
+        unlike = rows.filter(twice).unique()
+    except pl.exceptions.PolarsError as error:  # of columns that cannot be compared
+        raise _unlike(about, f"with two rows of one time and symbol: {error}") from error
+    if unlike.select("timestamp", "symbol").is_duplicated().any():
+        row = unlike.row(0, named=True)
+        raise _unlike(
+            about, f"with different rows of {row['symbol']} at {row['timestamp']}", ": give one"
+        )
+    return pl.concat([rows.filter(~twice), unlike])
+
+
+def _unlike(about: str, what: str, hint: str = " of bars is needed") -> ResponseFormatError:
+    return ResponseFormatError(f"{about} gave a frame {what}", provider=about, hint=f"one{hint}")
+
+
+def _is_number(dtype: Any) -> bool:
+    return bool(dtype.is_numeric() or dtype == pl.Null)
+
+
+def _plain(moment: pd.Timestamp) -> pd.Timestamp:
+    """Return a time as naive UTC."""
+    return moment if moment.tzinfo is None else moment.tz_convert(UTC).tz_localize(None)
+
+
+# --- bundles --------------------------------------------------------------------------------------
+
+
+async def ingested(
+    source: Any,
+    bundle_name: str,
+    question: SourceQuestion,
+    folder: str | PathLike[str] | None = None,
+) -> BundlePath:
+    """Write what a program's own source answers into a bundle, and return its folder.
+
+    A bundle that this source has written is widened: rows of the same time and symbol are replaced.
+    Bars are never stored beside those of vendors.
+
+    Args:
+        source: as of :func:`fetched`, with ``get_metadata``.
+        bundle_name: of the bundle.
+        question: what is asked for.
+        folder: of bundles; None: the configured one.
+
+    Raises:
+        BundleError: the bundle is of another source, or is made of the store.
+        DecimalRangeError: a value does not fit; nothing is written.
+        DataError: as of :func:`fetched`; nothing is written.
+
+    Warns:
+        UserWarning: as of :func:`checked_frame`, or values with more than eight decimals were rounded.
+    """
+    place = called_from()
+    bundle, metadata = Bundle(bundle_name, folder), source.get_metadata()
+    about = {
+        name: getattr(metadata, name, "") for name in ("source_type", "source_url", "api_version")
+    }
+    about["source_type"] = about["source_type"] or type(source).__name__
+    await awaited(partial(_refuse_other, bundle, about["source_type"]))
+    frame = await fetched(source, question)
+
+    def write() -> BundlePath:
+        """Write; warnings name the line that awaits it."""
+        with working_for(place):
+            converted, rounded = decimal_frame(frame)
+            rounded += sum(
+                int((frame[n] != converted[n]).sum()) for n in FIELDS if _is_fine(frame[n])
+            )
+            if rounded:
+                warn_user(f"bundle {bundle_name}: {rounded} values are rounded to eight decimals")
+            ParquetWriter(bundle.path).write(converted, str(question.timeframe), about)
+            return BundlePath(bundle.path)
+
+    return await awaited(write)
+
+
+def _is_fine(column: pl.Series) -> bool:
+    """Tell whether a column is of Decimals with more decimals than bundles have."""
+    return isinstance(column.dtype, pl.Decimal) and column.dtype.scale > 8
+
+
+def _refuse_other(bundle: Bundle, source_type: str) -> None:
+    if not bundle.exists():
+        return
+    origin = bundle.records().origin
+    if origin.request is not None or origin.source_type != source_type:
+        of = "the store" if origin.request is not None else origin.source_type
+        raise BundleError(
+            f"bundle {bundle.name} is made of {of}, not of {source_type}", hint="give another name"
+        )
