@@ -9,26 +9,29 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
+from ..bundles.bundle import Bundle
 from ..call_threads import awaited
 from ..config.credentials import note_key
 from ..data_manager import DataManager, get_data_manager
 from ..errors import DataError, IncompleteDataWarning, NoDataAvailableError, QueryError
 from ..forks import renew_after_fork
+from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
+from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
+from ..polars import pl  # says which extra is missing
+from ..polars.decimals import decimal_frame
 from .base import DataSource, DataSourceMetadata
+from .ingest import BundlePath, begun
 
 if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
     import pandas as pd
-    import polars as pl
-
-    from .ingest import BundlePath
 
 __all__ = ["OnetapeDataSource", "SourceAnswer", "VendorDataSource"]
 
@@ -124,8 +127,6 @@ class VendorDataSource(DataSource):
 
     def _apart(self, base: DataManager) -> DataManager:
         """Return a manager on the same cache and rules that has the keys of this source."""
-        from ..jobs.vendors import use_keys
-
         own = manager_like(base, base.provider_selector.rules)
         use_keys(own.provider_selector, str(self.provider), self._keys)
         return own
@@ -142,8 +143,6 @@ class VendorDataSource(DataSource):
         for key in given:
             note_key(key.strip())  # no log and no message shows it from here on
         if given:
-            from ..jobs.vendors import keys_of
-
             names = keys_of(self.provider)
             if len(given) > len(names) or keys[0] is None:
                 takes = "api_key and api_secret" if len(names) > 1 else "api_key alone"
@@ -196,13 +195,10 @@ class VendorDataSource(DataSource):
             NoDataAvailableError: there is no bar of any symbol.
             DataError: a symbol failed, by its own error; its message counts the others.
             QueryError: an argument cannot be understood (a ``ValueError``).
-            MissingExtraError: Polars is not installed.
 
         Warns:
             IncompleteDataWarning: something lacks; ``attrs`` says what.
         """
-        from ..polars import pl  # before a vendor is asked: it says which extra is missing
-
         if isinstance(symbols, str):
             raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
         timeframe = Timeframe.parse(frequency)
@@ -224,7 +220,7 @@ class VendorDataSource(DataSource):
                 symbol=next(iter(frames)) if len(frames) == 1 else None,
             )
         is_hit = not any(one.get("attempts") for one in attrs.values())
-        return SourceAnswer(_standard(pl, frames), attrs, is_hit)
+        return SourceAnswer(_standard(frames), attrs, is_hit)
 
     async def fetch(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
@@ -274,9 +270,6 @@ class VendorDataSource(DataSource):
         Warns:
             IncompleteDataWarning: symbols failed; the bundle has the others.
         """
-        from ..bundles.bundle import Bundle
-        from .ingest import begun
-
         timeframe = Timeframe.parse(frequency)
         bounds = _bound(start, timeframe), _bound(end, timeframe)
         bundle = Bundle(bundle_name, folder)
@@ -307,8 +300,6 @@ class VendorDataSource(DataSource):
         ``additional_info`` has ``provider``, ``asset_classes``, ``adjustment``, ``keys`` (variable of the
         environment to ``set`` or not), and ``why_not`` where it cannot be asked here.
         """
-        from ..jobs.vendors import describe_vendor, has_stream
-
         selector = (self._given or get_data_manager()).provider_selector
         provider = selector.canonical(self.provider) or str(self.provider)
         facts = describe_vendor(selector, provider)
@@ -359,15 +350,12 @@ def manager_like(base: DataManager, rules: dict[str, Any]) -> DataManager:
     return made
 
 
-def _standard(pl: Any, frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
+def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
     """Return the frames of a batch as one, in the columns of :meth:`.DataSource.fetch`.
 
     Raises:
         DecimalRangeError: a value does not fit.
     """
-    from ..model.interchange import to_polars
-    from ..polars.decimals import decimal_frame
-
     own = {s: f[[name for name in FIELDS if name in f.columns]] for s, f in frames.items()}
     rows = to_polars(own)
     lacking = (pl.lit(None, pl.Float64).alias(n) for n in FIELDS if n not in rows.columns)
