@@ -220,6 +220,8 @@ _options: dict[str | None, dict[str, Form]] = {
     "local": {
         "folder": _maybe,
         "pattern": _maybe,
+        "symbol": _maybe,
+        "symbol_column": _maybe,
         "columns": record(_bars | {"volume": _maybe}),
         "delimiter": _delimiter,
         "time_column": _maybe,

@@ -114,21 +114,21 @@ class ManagerBars(PortalSource):
 
     Args:
         client: of the data manager.
-        fresh: whether vendors are asked for everything again.
+        wishes: which vendor alone answers, and whether vendors are asked for everything again.
         validator: as of :class:`PortalSource`.
     """
 
-    def __init__(self, client: BarsClient, *, fresh: bool, validator: Any = None) -> None:
+    def __init__(self, client: BarsClient, wishes: Wishes, validator: Any = None) -> None:
         super().__init__(validator)
-        self._client, self._wishes = client, Wishes(refresh=fresh)
+        self.client, self._wishes = client, wishes
 
     def now_ms(self) -> int:
         """Return the time of the data manager."""
-        return self._client.clock.now_ms()
+        return self.client.clock.now_ms()
 
     def _instruments(self, assets: Assets, timeframe: Timeframe) -> list[Instrument]:
         day = from_ms(self.now_ms() - DAY_MS), from_ms(self.now_ms())
-        return [self._client.query(name, timeframe, *day).instrument for name in assets.names]
+        return [self.client.query(name, timeframe, *day).instrument for name in assets.names]
 
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
         """Return the assets by the calendar of each."""
@@ -141,7 +141,7 @@ class ManagerBars(PortalSource):
         """Return the bars as ``get_ohlcv_batch`` answers them; what is there already asks no vendor."""
         names = assets.names
         bounds = from_ms(span.start), from_ms(span.end - 1), None
-        frames = self._client.get_by_symbol(names, timeframe, bounds, self._wishes)
+        frames = self.client.get_by_symbol(names, timeframe, bounds, self._wishes)
         attrs = [frame.attrs[ATTRS_KEY] for frame in frames.values()]
         _refuse_failed(dict(zip(frames, attrs, strict=True)))
         if self._validator is not None:

@@ -10,12 +10,14 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..calendars.ranges import moment_of
 from ..call_threads import awaited
@@ -99,7 +101,8 @@ class BasePortal(ABC, Generic[S, F]):
         daily_reader, minute_reader: readers of a bundle; ``daily_bar_reader`` and ``minute_bar_reader``
             are the same. Older programs have them.
         current_simulation_time: as :meth:`set_simulation_time` takes it; None: now is the limit.
-        data_source: a :class:`~src.data.DataManager`, or an object with
+        data_source: a :class:`~src.data.DataManager`, a source of :mod:`src.data.sources` (its vendor
+            alone answers), or an object with
             ``async fetch(symbols, start, end, frequency)`` that returns a frame of Polars with
             ``timestamp`` (or ``date``), ``symbol`` and ``open high low close volume``. It is given naive
             UTC stamps, both inclusive, and ``frequency`` such as ``1d``.
@@ -155,8 +158,8 @@ class BasePortal(ABC, Generic[S, F]):
         self._time: date | datetime | None = None
         if current_simulation_time is not None:
             self.set_simulation_time(current_simulation_time)
-        if isinstance(data_source, DataManager) and self._panels is not None:
-            self._panels.drop_on_commits(data_source.client.subscribe, self)
+        if isinstance(self._source, ManagerBars) and self._panels is not None:
+            self._panels.drop_on_commits(self._source.client.subscribe, self)
         self._hits = self._misses = 0
         self.after_fork()
         renew_after_fork(self)
@@ -186,13 +189,20 @@ class BasePortal(ABC, Generic[S, F]):
             raise QueryError("data_source and readers exclude each other", hint="give one of them")
         if cache is not None and not all(callable(getattr(cache, n, None)) for n in ("get", "put")):
             raise QueryError(f"cache_manager {cache!r:.80} has no get and put")
-        if isinstance(source, DataManager):
+        # A source of ours is a data manager with one vendor pinned.
+        is_pinned = hasattr(source, "provider") and not isinstance(source, DataManager)
+        manager = getattr(source, "manager", None) if is_pinned else source
+        if isinstance(manager, DataManager):
             if cache is not None or self.calendar is not None:
                 name = "calendar" if cache is None else "cache_manager"
                 raise QueryError(
                     f"data_source is a data manager, which has its own {name}", hint="leave it out"
                 )
-            return ManagerBars(source.client, fresh=not use_cache, validator=validator)
+            wishes = Wishes(refresh=not use_cache)
+            if is_pinned:
+                adjustment = getattr(source, "adjustment", wishes.adjustment)
+                wishes = replace(wishes, provider=source.provider, adjustment=adjustment)
+            return ManagerBars(manager.client, wishes, validator)
         options = _calendar_of(self.calendar), cache, None, validator
         if not has_readers:
             if not callable(getattr(source, "fetch", None)):

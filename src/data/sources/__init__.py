@@ -6,24 +6,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .base import DataSource, DataSourceConfig, DataSourceMetadata
+from .registry import DataSourceRegistry
 
 if TYPE_CHECKING:
+    from .csv_source import CSVConfig, CSVDataSource, SchemaMapping
     from .vendor_source import OnetapeDataSource, SourceAnswer, VendorDataSource
+    from .vendors import (
+        AlpacaDataSource,
+        AlphaVantageDataSource,
+        CCXTDataSource,
+        PolygonDataSource,
+        YFinanceDataSource,
+    )
 
 # Where each name lives; what it needs is imported with the first of them.
 _HOMES = {
+    "AlpacaDataSource": "vendors",
+    "AlphaVantageDataSource": "vendors",
+    "CCXTDataSource": "vendors",
+    "CSVConfig": "csv_source",
+    "CSVDataSource": "csv_source",
     "OnetapeDataSource": "vendor_source",
+    "PolygonDataSource": "vendors",
+    "SchemaMapping": "csv_source",
     "SourceAnswer": "vendor_source",
     "VendorDataSource": "vendor_source",
+    "YFinanceDataSource": "vendors",
 }
 
 __all__ = (
+    "AlpacaDataSource",
+    "AlphaVantageDataSource",
+    "CCXTDataSource",
+    "CSVConfig",
+    "CSVDataSource",
     "DataSource",
     "DataSourceConfig",
     "DataSourceMetadata",
+    "DataSourceRegistry",
     "OnetapeDataSource",
+    "PolygonDataSource",
+    "SchemaMapping",
     "SourceAnswer",
     "VendorDataSource",
+    "YFinanceDataSource",
 )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import errors
-from ..bundles.bundle import Bundle
+from ..bundles.bundle import Bundle, BundleChange
 from ..call_threads import awaited
 from ..config.credentials import note_key
 from ..data_manager import DataManager, get_data_manager
@@ -78,6 +78,7 @@ class VendorDataSource(DataSource):
 
     Args:
         manager: answers; None: :func:`~src.data.get_data_manager`, from the first use on.
+        provider: name of the vendor, where the class does not say it.
         **config: ``timeout``: seconds after which vendors are waited for no more; ``adjustment``: ``raw``,
             ``split`` (default) or ``all``, as for ``get_ohlcv``; ``api_key`` and ``api_secret``: in place of
             those of the environment. Further arguments of documented constructors
@@ -87,6 +88,7 @@ class VendorDataSource(DataSource):
     Attributes:
         name: of the source.
         provider: name of the vendor; None: those of the rules.
+        adjustment: of the prices.
 
     Raises:
         QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
@@ -95,11 +97,17 @@ class VendorDataSource(DataSource):
     name: str = ""
     provider: str | None = None
 
-    def __init__(self, manager: DataManager | None = None, **config: Any) -> None:
+    def __init__(
+        self, manager: DataManager | None = None, *, provider: str | None = None, **config: Any
+    ) -> None:
+        if provider is not None:
+            if self.provider or self.name:
+                raise QueryError(f"{type(self).__name__} takes no provider: it is {self.name}")
+            self.name = self.provider = provider
         if manager is not None and not isinstance(manager, DataManager):
             raise QueryError(f"manager {manager!r:.80} is no data manager", hint="name arguments")
         self._given, self._timeout = manager, config.pop("timeout", None)
-        self._adjustment = config.pop("adjustment", "split")
+        self.adjustment = config.pop("adjustment", "split")
         self._keys = self._keys_of(config.pop("api_key", None), config.pop("api_secret", None))
         self._check(config)
         self._own: DataManager | None = None
@@ -118,12 +126,17 @@ class VendorDataSource(DataSource):
     def manager(self) -> DataManager:
         """The data manager that answers; made at the first use where this source has keys of its own."""
         base = self._given or get_data_manager()
-        if not self._keys:
+        if not self._is_apart:
             return base
         with self._guard:
             if self._own is None:
                 self._own = self._apart(base)
             return self._own
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether it needs a manager of its own."""
+        return bool(self._keys)
 
     def _apart(self, base: DataManager) -> DataManager:
         """Return a manager on the same cache and rules that has the keys of this source."""
@@ -135,21 +148,23 @@ class VendorDataSource(DataSource):
         """Return the keys that are given, checked.
 
         Raises:
-            QueryError: the vendor has no such key, or one is no text.
+            QueryError: one is no text, or the first is missing.
+
+        Warns:
+            UserWarning: the vendor needs no such key.
         """
         given = tuple(key for key in keys if key is not None)
         if not all(isinstance(key, str) and key.strip() for key in given):
             raise QueryError(f"{self.name}: a key is not empty text")
         for key in given:
             note_key(key.strip())  # no log and no message shows it from here on
-        if given:
-            names = keys_of(self.provider)
-            if len(given) > len(names) or keys[0] is None:
-                takes = "api_key and api_secret" if len(names) > 1 else "api_key alone"
-                raise QueryError(
-                    f"{self.name} takes {takes if names else 'no key'}", hint="leave the others out"
-                )
-        return tuple(key.strip() for key in given)
+        names = keys_of(self.provider) if given else ()
+        if given and keys[0] is None:
+            raise QueryError(f"{self.name}: api_secret is given without api_key")
+        if len(given) > len(names):
+            extra = ("api_key", "api_secret")[len(names) :]
+            warn_user(f"{self.name}: no effect of {', '.join(extra)}: bars need no such key")
+        return tuple(key.strip() for key in given[: len(names)])
 
     def _check(self, config: Mapping[str, Any]) -> None:
         """Warn of what the rules decide.
@@ -209,7 +224,7 @@ class VendorDataSource(DataSource):
             _bound(end, timeframe),
             force_refresh=refresh,
             provider=self.provider,
-            adjustment=self._adjustment,
+            adjustment=self.adjustment,
             timeout=self._timeout if timeout is None else timeout,
         )
         attrs = {symbol: frame.attrs[ATTRS_KEY] for symbol, frame in frames.items()}
@@ -276,21 +291,27 @@ class VendorDataSource(DataSource):
 
         def write() -> Path:
             """Write, and warn of what the bundle lacks."""
-            change = bundle.ingest(
-                self.manager,
-                symbols,
-                str(timeframe),
-                *bounds,
-                adjustment=self._adjustment,
-                provider=self.provider,
-                timeout=self._timeout,
-            )
+            change = self._written(bundle, symbols, str(timeframe), bounds)
             if change.failed:
                 texts = "; ".join(f"{symbol}: {why}" for symbol, why in change.failed.items())
                 warn_user(f"bundle {bundle_name} lacks {texts}", IncompleteDataWarning)
             return bundle.path
 
         return begun(write)
+
+    def _written(
+        self, bundle: Bundle, symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any]
+    ) -> BundleChange:
+        """Write bars into a bundle."""
+        return bundle.ingest(
+            self.manager,
+            symbols,
+            timeframe,
+            *bounds,
+            adjustment=self.adjustment,
+            provider=self.provider,
+            timeout=self._timeout,
+        )
 
     # --- what it is -------------------------------------------------------------------------
 
@@ -300,7 +321,7 @@ class VendorDataSource(DataSource):
         ``additional_info`` has ``provider``, ``asset_classes``, ``adjustment``, ``keys`` (variable of the
         environment to ``set`` or not), and ``why_not`` where it cannot be asked here.
         """
-        selector = (self._given or get_data_manager()).provider_selector
+        selector = self.manager.provider_selector
         provider = selector.canonical(self.provider) or str(self.provider)
         facts = describe_vendor(selector, provider)
         told = "asset_classes", "adjustment", "keys", "why_not"
@@ -329,7 +350,7 @@ class OnetapeDataSource(VendorDataSource):
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return what the rules serve: their timeframes, and in ``additional_info`` their ``vendors``."""
-        rules = (self._given or get_data_manager()).provider_selector.parsed_rules.rules.values()
+        rules = self.manager.provider_selector.parsed_rules.rules.values()
         labels = {label for rule in rules for label in rule.timeframes}
         vendors = sorted({vendor for rule in rules for vendor in rule.vendors})
         return DataSourceMetadata(

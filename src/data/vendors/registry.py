@@ -74,7 +74,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
             aliases=("alp",),
             keys=(
                 ("ALPACA_API_KEY", "APCA_API_KEY_ID"),
-                ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY"),
+                ("ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY", "ALPACA_API_SECRET"),
             ),
             needs_keys=True,
             domains=("alpaca.markets",),

@@ -69,7 +69,10 @@ class LocalFiles:
     Attributes:
         folder: where the files lie.
         pattern: name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. An
-            ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried.
+            ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried. Where
+            ``symbol_column`` or ``symbol`` is set it need not hold ``{symbol}``.
+        symbol_column: the column that names the symbol of each row, in a file of several.
+        symbol: the one symbol that there are bars of.
         delimiter: what parts the fields of a CSV file: ``,``, ``;``, ``|`` or a tab; Parquet has none.
         columns: our column name to the file's, where they differ; ``volume`` is None where the bars
             have none.
@@ -87,6 +90,8 @@ class LocalFiles:
 
     folder: Path
     pattern: str = "{symbol}_{timeframe}"
+    symbol_column: str = ""
+    symbol: str = ""
     delimiter: str = ","
     columns: Mapping[str, str | None] = field(default_factory=dict)
     time_column: str = "timestamp"
@@ -135,8 +140,11 @@ class LocalFiles:
                 f"providers.local.delimiter {self.delimiter!r} is not known",
                 hint='there are "," ";" "|" and, in double quotes, "\\t"',
             )
-        if "{symbol}" not in self.pattern:
-            raise ConfigError("providers.local.pattern must hold {symbol}")
+        if "{symbol}" not in self.pattern and not (self.symbol_column or self.symbol):
+            raise ConfigError(
+                "providers.local.pattern must hold {symbol}",
+                hint="or set symbol_column, or symbol where there is one alone",
+            )
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError) as exc:
@@ -266,7 +274,9 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
         """Return all bars of a file by stamp; it is read once, until it holds something else."""
-        place = (response.url, query.timeframe.label, query.instrument.calendar)
+        place = (
+            response.url, query.timeframe.label, query.instrument.calendar, query.instrument.symbol,
+        )  # fmt: skip
         stored = self._files_read.get(place)
         if stored is not None and stored[0] == response.body:
             return stored[1]
@@ -283,10 +293,17 @@ class LocalDataDownloader(BaseDataDownloader):
         rows = csv.reader(response.text.lstrip("\ufeff").splitlines(), delimiter=delimiter)
         header = next(rows, [])
         places = self._places(header, name)
-        bars = []
+        spellings, named = _spellings(query.instrument, self.name), places.get("symbol")
+        if self.files.symbol and self.files.symbol.casefold() not in spellings:
+            raise SymbolNotFoundError(f"{name} has bars of {self.files.symbol} alone")
+        bars, is_there = [], named is None
         for number, row in enumerate(rows, start=2):
             if not row:
                 continue
+            if named is not None:
+                if "".join(row[named : named + 1]).strip().casefold() not in spellings:
+                    continue
+                is_there = True
             try:
                 # Decimal commas between commas would move every value after the first.
                 if any(row[len(header) :]):
@@ -295,6 +312,10 @@ class LocalDataDownloader(BaseDataDownloader):
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
             bars.append(bar)
+        if not is_there:
+            raise SymbolNotFoundError(
+                f"no row of {name} has {query.instrument.symbol} in {self.files.symbol_column}"
+            )
         if self.files.label == "end" and query.timeframe.is_intraday:
             anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
             grid = BarGrid(calendar, query.timeframe, anchor)
@@ -321,8 +342,11 @@ class LocalDataDownloader(BaseDataDownloader):
         theirs = {ours: name for ours, name in named.items() if name is not None}
         theirs["timestamp"] = self.files.time_column
         theirs[_FILLED] = _FILLED
+        if self.files.symbol_column:
+            theirs["symbol"] = self.files.symbol_column
         places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
-        missing = [theirs[o] for o in ("timestamp", *_REQUIRED) if o not in places]
+        needed = ("timestamp", *_REQUIRED, *(("symbol",) if self.files.symbol_column else ()))
+        missing = [theirs[o] for o in needed if o not in places]
         if missing:
             raise ResponseFormatError(
                 f"{name} line 1 lacks the columns {', '.join(missing)}",
@@ -348,6 +372,16 @@ class LocalDataDownloader(BaseDataDownloader):
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
         return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+
+
+def _spellings(instrument: Instrument, vendor: str) -> set[str]:
+    """Return how files may write an instrument, in small letters."""
+    own = {instrument.symbol, instrument.spelling(vendor)}
+    if instrument.base and instrument.quote:
+        own |= {f"{instrument.base}{mark}{instrument.quote}" for mark in ("", "/", "-", "_")}
+    elif instrument.asset_class == "stock":
+        own.add(instrument.symbol.replace("-", "."))
+    return {text.casefold() for text in own}
 
 
 def _epoch_ms(number: int) -> float:

@@ -1,0 +1,131 @@
+"""Sources by name: those of vendors, the router, and those that a program has registered."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any, ClassVar
+
+from ..config.offered import known_vendor
+from ..errors import QueryError, UnknownProviderError
+from ..model.suggestion import did_you_mean
+from .base import DataSource
+
+__all__ = ["DataSourceRegistry"]
+
+# Name to the home of its class, which is imported when it is first asked for.
+_HOMES = {
+    "alpaca": "vendors:AlpacaDataSource",
+    "alphavantage": "vendors:AlphaVantageDataSource",
+    "ccxt": "vendors:CCXTDataSource",
+    "csv": "csv_source:CSVDataSource",
+    "onetape": "vendor_source:OnetapeDataSource",
+    "polygon": "vendors:PolygonDataSource",
+    "yfinance": "vendors:YFinanceDataSource",
+}
+# Vendors that have another name here.
+_NAMES = {"yahoo": "yfinance", "alpha_vantage": "alphavantage"}
+_METHODS = ("fetch", "ingest_to_bundle", "get_metadata", "supports_live")
+_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
+
+
+class DataSourceRegistry:
+    """Sources by name, for the whole process. Thread-safe; case of names does not matter."""
+
+    _registered: ClassVar[dict[str, type[Any]]] = {}
+
+    @classmethod
+    def get_source(cls, name: str, **config: Any) -> DataSource:
+        """Return a new source.
+
+        Args:
+            name: as :meth:`list_sources` has it; ``ccxt:kraken``; or any vendor of the rules (``tiingo``).
+            **config: arguments of its class.
+
+        Raises:
+            UnknownProviderError: there is none of this name (a ``ValueError``).
+            QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
+        """
+        key = name.strip().lower() if isinstance(name, str) else ""
+        registered = cls._registered.get(key)
+        if registered is not None:
+            return registered(**config)  # type: ignore[no-any-return]
+        vendor = known_vendor(key) or ""
+        key = _NAMES.get(vendor, key)
+        if key in _HOMES:
+            return _class_of(key)(**config)  # type: ignore[no-any-return]
+        if key.startswith("ccxt:"):
+            return _class_of("ccxt")(key.removeprefix("ccxt:"), **config)  # type: ignore[no-any-return]
+        if vendor:
+            home = import_module(".vendor_source", __package__)
+            return home.VendorDataSource(provider=vendor, **config)  # type: ignore[no-any-return]
+        names = cls.list_sources()
+        raise UnknownProviderError(
+            f"Unknown data source {name!r:.80}. Available sources: {', '.join(names)}",
+            hint=f"{did_you_mean(key, names)}any vendor is one, too: tiingo, ccxt:kraken",
+        )
+
+    @classmethod
+    def register(cls, name: str, source_class: type[Any]) -> None:
+        """Make a source of a program's own class, until the process ends; a later one replaces it.
+
+        Args:
+            name: letters, digits, ``_``, ``.`` and ``-``; none that a vendor or source of ours has.
+            source_class: with the four methods of :class:`.DataSource`.
+
+        Raises:
+            QueryError: the name is none, or is taken; or methods are missing (a ``ValueError``).
+        """
+        key = name.strip().lower() if isinstance(name, str) else ""
+        if not _NAME.fullmatch(key) or key in _HOMES or known_vendor(key):
+            raise QueryError(
+                f"no source can be registered as {name!r:.80}",
+                hint="letters, digits, _ . and -; and no name of a vendor",
+            )
+        lacking = [one for one in _METHODS if not callable(getattr(source_class, one, None))]
+        lacking += sorted(getattr(source_class, "__abstractmethods__", ()))
+        if not isinstance(source_class, type) or lacking:
+            methods = ", ".join(dict.fromkeys(lacking)) or "a class"
+            raise QueryError(f"{source_class!r:.80} is no source: it lacks {methods}")
+        cls._registered[key] = source_class
+
+    @classmethod
+    def list_sources(cls) -> list[str]:
+        """Return the names, sorted; any other vendor of the rules is a source, too."""
+        return sorted({*_HOMES, *cls._registered})
+
+    @classmethod
+    def get_source_info(cls, name: str) -> dict[str, Any]:
+        """Return what a source says of itself; it is made without arguments, and not asked.
+
+        Returns:
+            ``name``, ``class_name``, ``source_type``, ``supports_live``, ``auth_required``,
+            ``rate_limit``, ``data_delay``, ``supported_frequencies`` and ``metadata`` (the whole
+            :class:`.DataSourceMetadata`).
+
+        Raises:
+            UnknownProviderError, QueryError: as :meth:`get_source`.
+        """
+        source = cls.get_source(name)
+        told = source.get_metadata()
+        return {
+            "name": name,
+            "class_name": type(source).__name__,
+            "source_type": told.source_type,
+            "supports_live": source.supports_live(),
+            "auth_required": told.auth_required,
+            "rate_limit": told.rate_limit,
+            "data_delay": told.data_delay,
+            "supported_frequencies": list(told.supported_frequencies),
+            "metadata": told,
+        }
+
+    @classmethod
+    def reset(cls) -> None:
+        """Forget what programs have registered."""
+        cls._registered.clear()
+
+
+def _class_of(name: str) -> Any:
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f".{module}", __package__), attribute)
