@@ -34,6 +34,7 @@ FLOORS = {
     "bundles.catalog": 18,
     "sources": 19,
     "adapters": 20,
+    "bundles.adapter_bundles": 20,
     "cli": 21,
     "compat": 22, "__main__": 22,
 }  # fmt: skip

@@ -175,6 +175,11 @@ def has_stream(vendor: str) -> bool:
     return vendor_part(stream_of, vendor)[0] is not None
 
 
+def vendor_of(name: str) -> str | None:
+    """Return the canonical name of a vendor that is served here, by name or alias; None for any other."""
+    return canonical_name(name)
+
+
 def keys_of(vendor: str | None) -> tuple[str, ...]:
     """Return the usual names of the keys that a vendor takes, by any name; none of an unknown one."""
     return keys_declared(canonical_name(vendor) or vendor) if vendor else ()

@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .base import DataSource, DataSourceConfig, DataSourceMetadata
-from .registry import DataSourceRegistry
 
 if TYPE_CHECKING:
     from .csv_source import CSVConfig, CSVDataSource, SchemaMapping
+    from .registry import DataSourceRegistry
     from .vendor_source import OnetapeDataSource, SourceAnswer, VendorDataSource
     from .vendors import (
         AlpacaDataSource,
@@ -26,6 +26,7 @@ _HOMES = {
     "CCXTDataSource": "vendors",
     "CSVConfig": "csv_source",
     "CSVDataSource": "csv_source",
+    "DataSourceRegistry": "registry",
     "OnetapeDataSource": "vendor_source",
     "PolygonDataSource": "vendors",
     "SchemaMapping": "csv_source",

@@ -6,8 +6,8 @@ import re
 from importlib import import_module
 from typing import Any, ClassVar
 
-from ..config.offered import known_vendor
 from ..errors import QueryError, UnknownProviderError
+from ..jobs.vendors import vendor_of
 from ..model.suggestion import did_you_mean
 from .base import DataSource
 
@@ -50,12 +50,12 @@ class DataSourceRegistry:
         registered = cls._registered.get(key)
         if registered is not None:
             return registered(**config)  # type: ignore[no-any-return]
-        vendor = known_vendor(key) or ""
+        vendor = vendor_of(key) or ""
         key = _NAMES.get(vendor, key)
         if key in _HOMES:
             return _class_of(key)(**config)  # type: ignore[no-any-return]
-        if key.startswith("ccxt:"):
-            return _class_of("ccxt")(key.removeprefix("ccxt:"), **config)  # type: ignore[no-any-return]
+        if vendor.startswith("ccxt:"):
+            return _class_of("ccxt")(vendor.removeprefix("ccxt:"), **config)  # type: ignore[no-any-return]
         if vendor:
             home = import_module(".vendor_source", __package__)
             return home.VendorDataSource(provider=vendor, **config)  # type: ignore[no-any-return]
@@ -77,7 +77,7 @@ class DataSourceRegistry:
             QueryError: the name is none, or is taken; or methods are missing (a ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""
-        if not _NAME.fullmatch(key) or key in _HOMES or known_vendor(key):
+        if not _NAME.fullmatch(key) or key in _HOMES or vendor_of(key):
             raise QueryError(
                 f"no source can be registered as {name!r:.80}",
                 hint="letters, digits, _ . and -; and no name of a vendor",

@@ -13,9 +13,15 @@ from ..bundles.bundle import Bundle, BundleChange
 from ..call_threads import awaited
 from ..config.credentials import note_key
 from ..data_manager import DataManager, get_data_manager
-from ..errors import DataError, IncompleteDataWarning, NoDataAvailableError, QueryError
+from ..errors import (
+    DataError,
+    IncompleteDataWarning,
+    NoDataAvailableError,
+    QueryError,
+    UnknownProviderError,
+)
 from ..forks import renew_after_fork
-from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys
+from ..jobs.vendors import describe_vendor, has_stream, keys_of, use_keys, vendor_of
 from ..model.caller import called_from, warn_user, working_for
 from ..model.frame import REQUIRED_COLUMNS as FIELDS
 from ..model.interchange import to_polars
@@ -92,6 +98,7 @@ class VendorDataSource(DataSource):
 
     Raises:
         QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
+        UnknownProviderError: there is no such vendor.
     """
 
     name: str = ""
@@ -103,6 +110,10 @@ class VendorDataSource(DataSource):
         if provider is not None:
             if self.provider or self.name:
                 raise QueryError(f"{type(self).__name__} takes no provider: it is {self.name}")
+            if vendor_of(provider) is None:
+                raise UnknownProviderError(
+                    f"there is no vendor {provider!r:.80}", hint="`onetape providers` lists them"
+                )
             self.name = self.provider = provider
         if manager is not None and not isinstance(manager, DataManager):
             raise QueryError(f"manager {manager!r:.80} is no data manager", hint="name arguments")

@@ -1,0 +1,76 @@
+"""Older names of what ``ingest_to_bundle`` of a source does; each warns, and does that."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ..model.caller import warn_user
+from ..sources.ingest import BundlePath
+from ..sources.registry import DataSourceRegistry
+from ..sources.vendor_source import VendorDataSource
+
+__all__ = [
+    "ccxt_hourly_profiling_bundle",
+    "ccxt_minute_profiling_bundle",
+    "csv_profiling_bundle",
+    "yfinance_profiling_bundle",
+]
+
+
+def yfinance_profiling_bundle(
+    symbols: list[str], start_date: Any, end_date: Any, **config: Any
+) -> BundlePath | asyncio.Task[BundlePath]:
+    """Write days of Yahoo Finance into the bundle ``yfinance-profiling``, and return its folder.
+
+    Args:
+        symbols, start_date, end_date: as of :meth:`.VendorDataSource.ingest_to_bundle`.
+        **config: arguments of the source.
+
+    Raises:
+        DataError: as of that method.
+
+    Warns:
+        DeprecationWarning: always.
+    """
+    return _written("yfinance", symbols, start_date, end_date, "1d", "yfinance-profiling", config)
+
+
+def ccxt_hourly_profiling_bundle(
+    symbols: list[str], start_date: Any, end_date: Any, **config: Any
+) -> BundlePath | asyncio.Task[BundlePath]:
+    """Write hours of an exchange into ``ccxt-hourly-profiling``, as :func:`yfinance_profiling_bundle`."""
+    return _written("ccxt", symbols, start_date, end_date, "1h", "ccxt-hourly-profiling", config)
+
+
+def ccxt_minute_profiling_bundle(
+    symbols: list[str], start_date: Any, end_date: Any, **config: Any
+) -> BundlePath | asyncio.Task[BundlePath]:
+    """Write minutes of an exchange into ``ccxt-minute-profiling``, as :func:`yfinance_profiling_bundle`."""
+    return _written("ccxt", symbols, start_date, end_date, "1m", "ccxt-minute-profiling", config)
+
+
+def csv_profiling_bundle(
+    symbols: list[str], start_date: Any, end_date: Any, **config: Any
+) -> BundlePath | asyncio.Task[BundlePath]:
+    """Write days of own files into ``csv-profiling``, as :func:`yfinance_profiling_bundle`."""
+    return _written("csv", symbols, start_date, end_date, "1d", "csv-profiling", config)
+
+
+def _written(
+    name: str,
+    symbols: list[str],
+    start: Any,
+    end: Any,
+    frequency: str,
+    bundle: str,
+    config: dict[str, Any],
+) -> BundlePath | asyncio.Task[BundlePath]:
+    warn_user(
+        f"adapter bundles are older names: DataSourceRegistry.get_source({name!r}).ingest_to_bundle("
+        f"{bundle!r}, symbols, start, end, {frequency!r}) does the same",
+        DeprecationWarning,
+    )
+    source = DataSourceRegistry.get_source(name, **config)
+    assert isinstance(source, VendorDataSource)
+    return source.ingest_to_bundle(bundle, symbols, start, end, frequency)
