@@ -80,7 +80,7 @@ validation:
     for _ in range(2):
         assert bundles_folder() == tmp_path / "data/bundles"
     (record,) = caplog.records
-    assert "cache, validation, catalog.metadata_db: no effect yet" in record.getMessage()
+    assert ": cache, validation: no effect yet" in record.getMessage()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ FLOORS = {
     "bundles.bundle": 16,
     "bundles.metadata": 17,
     "bundles.catalog": 18,
+    "catalog": 19,
     "sources": 19,
     "adapters": 20,
     "bundles.adapter_bundles": 20,

@@ -1,1 +1,847 @@
-"""Which datasets there are: an index that is made again of bundles, the store and ``catalog.jsonl``."""
+"""Which datasets there are: an index that is made again of bundles, the store and ``catalog.jsonl``.
+
+A dataset is what a program registered, a bundle, or a lane of the store, which needs no file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import ceil, floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import pandas as pd
+
+from ..config.data_catalog import metadata_db_setting
+from ..disk.files import Disk
+from ..errors import BundleError, DataError, FormatVersionError, QueryError
+from ..model.instant import iso, parse_iso
+from ..model.span import Span, coalesce
+from ..model.timeframe import Timeframe
+from .bundle import Bundle
+from .catalog_index import (
+    DATASET,
+    LINK,
+    CatalogIndex,
+    Place,
+    dataset_of,
+    lane_id,
+    lane_place,
+    lane_source,
+    put,
+)
+from .catalog_log import CatalogLog, entry_of
+from .commit import BundleFiles, checked_name
+from .folder import bundles_folder
+from .lineage import client_of
+from .metadata import BundleMetadata
+from .record import key_of, runs_in
+from .records import DATABASE, Records, check_database
+from .tables import Cover, Dataset, RangeRow, SymbolRow, request_key
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..bars.client import BarsClient
+    from ..data_manager import DataManager
+    from ..model.series import SeriesKey
+    from ..model.stored import CoverageSpan
+
+__all__ = ["DataCatalog", "DatasetUse", "cache_key"]
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+_MOST_TEXT = 1000
+
+
+class DatasetUse(NamedTuple):
+    """How often a dataset was read.
+
+    Attributes:
+        dataset_id: of it.
+        backtests: how many different ones are linked to it.
+        last: when the newest of these links was made, naive UTC.
+    """
+
+    dataset_id: str
+    backtests: int
+    last: pd.Timestamp
+
+
+class DataCatalog:
+    """The datasets of a folder of bundles, or of one bundle, and which backtests read them.
+
+    What is registered or linked is a durable line of ``catalog.jsonl`` in that folder. The SQLite file is
+    an index of these lines, of the bundles and of the lanes that were named: any SQLite program may read
+    it, and deleting it costs time alone. Where it cannot be written the index is kept in memory.
+    Thread-safe, and shared by processes.
+
+    Args:
+        metadata_db_path: of the SQLite file; its folder is the folder of bundles. That of one bundle
+            (``<bundles>/<name>/metadata.db``) is a catalog of this bundle alone. None:
+            ``catalog.metadata_db`` of ``./config/data_catalog.yaml``, else ``metadata.db`` in the folder
+            of bundles.
+        db_path: the same, as other programs name it.
+        folder: of bundles, where it is not that of the file.
+        manager: whose store has the lanes; None: ``get_data_manager()``, where it is needed.
+
+    Attributes:
+        metadata_db_path: of the SQLite file.
+
+    Raises:
+        ConfigError: the folder cannot be used.
+        QueryError: both paths are given.
+    """
+
+    def __init__(
+        self,
+        metadata_db_path: str | os.PathLike[str] | None = None,
+        *,
+        db_path: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        manager: DataManager | None = None,
+    ) -> None:
+        if metadata_db_path is not None and db_path is not None:
+            raise QueryError("metadata_db_path and db_path are two names of one argument")
+        given = metadata_db_path if db_path is None else db_path
+        path, scope = _path_of(given, folder)
+        self._folder = bundles_folder(path.parent if given is not None and not folder else folder)
+        if scope:
+            self._folder = self._folder.parent
+        self.metadata_db_path = str(path)
+        self._manager, self._scope, self._disk = manager, scope, Disk()
+        self._log = CatalogLog(self._folder, self._disk)
+        self._rows: type[BundleMetadata] = type(
+            "BundleRows", (BundleMetadata,), {"_folder": self._folder}
+        )
+        self._index = CatalogIndex(
+            None if scope else path,
+            self._log,
+            self._records_of,
+            lambda name: (self._rows.get(name), self._rows.get_symbols(name)),
+            self._disk,
+            scope,
+        )
+        self._bundles: dict[str, tuple[object, Dataset]] = {}
+        self._lanes: dict[SeriesKey, tuple[tuple[CoverageSpan, ...], Dataset]] = {}
+        self._canonical: dict[tuple[str, str], str | None] = {}
+        self._kept: dict[str, Dataset] = {}
+        self._published: object = None
+
+    def __repr__(self) -> str:
+        return f"DataCatalog({self.metadata_db_path!r})"
+
+    def close(self) -> None:
+        """Close the SQLite file; the next call opens it again."""
+        self._index.close()
+
+    # --- datasets --------------------------------------------------------------------------
+
+    def register_dataset(
+        self,
+        source: str,
+        symbols: Sequence[str],
+        start_date: Any,
+        end_date: Any,
+        resolution: str,
+        checksum: str,
+        parquet_path: str | os.PathLike[str] = "",
+    ) -> str:
+        """Register a dataset; durable when this returns.
+
+        Args:
+            source: of its bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
+            symbols: as the program names them; at least one.
+            start_date, end_date: its range, both inclusive; text, date or time, naive means UTC.
+            resolution: a timeframe, such as ``1d``.
+            checksum: of its files.
+            parquet_path: where they lie.
+
+        Returns:
+            Its id, a new UUID (version 4) with each call.
+
+        Raises:
+            QueryError: an argument makes no sense (a ``ValueError``); nothing is registered.
+            StorageError, LockTimeoutError: it is not registered.
+        """
+        start, end = _span(start_date, end_date)
+        entry = {
+            "id": str(uuid.uuid4()),
+            "source": _text("source", source),
+            "symbols": _symbols(symbols),
+            "start": iso(start * 1000),
+            "end": iso(end * 1000),
+            "resolution": Timeframe.parse(resolution).label,
+            "checksum": _text("checksum", checksum),
+            "path": os.fspath(parquet_path),
+            "bundle": self._scope,
+        }
+        self._record(DATASET, entry)
+        return str(entry["id"])
+
+    def find_dataset(
+        self,
+        symbols: Sequence[str],
+        start_date: Any,
+        end_date: Any,
+        resolution: str,
+        source: str | None = None,
+    ) -> str | None:
+        """Return the id of a dataset that has the whole range of each symbol; None where there is none.
+
+        Of several it is the one with the fewest symbols, of these the newest. A lane of the store can
+        be it for a single symbol: the one that answers by the rules, or with ``source`` any that is
+        named so.
+
+        Args:
+            symbols: all of them must be in it.
+            start_date, end_date: inclusive, as for :meth:`register_dataset`. Bundles and lanes have a
+                range where they have each bar that there is.
+            resolution: a timeframe.
+            source: as it was registered; of a lane its vendor, or vendor and lane (``yahoo/1d@raw``).
+
+        Raises:
+            QueryError: an argument makes no sense.
+        """
+        wanted = _symbols(symbols)
+        start, end = _span(start_date, end_date)
+        label = Timeframe.parse(resolution).label
+        for _ in range(2):
+            found, is_sound = self._indexed(wanted, label, start, end, source)
+            if is_sound:
+                break
+            self._index.doubt()
+        lane = self._lane_for(wanted, label, start, end, source)
+        if lane is not None and (found is None or _preference(lane) < found[0]):
+            self._keep([lane])
+            return lane.dataset_id
+        return found[1] if found else None
+
+    def get_dataset_info(self, dataset_id: str) -> dict[str, Any]:
+        """Return what there is to know of a dataset.
+
+        Returns:
+            The columns of ``datasets`` (times are UTC seconds), ``kind`` (``line``: registered,
+            ``bundle``, ``lane``, ``read``: a lane that is not stored here any more), ``symbols``,
+            ``date_ranges`` and ``checksums``.
+
+        Raises:
+            QueryError: there is no such dataset.
+        """
+        place, dataset = self._dataset(_text("dataset_id", dataset_id))
+        return {
+            **dataset.columns(),
+            "kind": place.kind,
+            "symbols": [row.symbol for row in dataset.symbols],
+            "date_ranges": [
+                {
+                    "symbol": row.symbol,
+                    "start_date": row.start,
+                    "end_date": row.end,
+                    "bar_count": row.bars,
+                    "has_gaps": row.has_gaps,
+                }
+                for row in dataset.ranges
+            ],
+            "checksums": dict(dataset.files),
+        }
+
+    def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
+        """Make a bundle known by a name, wherever it lies, and return the id of its dataset.
+
+        One in the folder of bundles is known anyway. Another is registered as it is now.
+
+        Raises:
+            BundleNotFoundError, BundleError: there is none in ``path``, or it cannot be read.
+        """
+        checked_name(name)
+        place = Path(path).absolute()
+        bundle = Bundle(place.name, place.parent)
+        dataset = bundle.records().dataset()
+        if bundle.path.parent.resolve() == self._folder.resolve() and name == place.name:
+            return self._bundle_id(name)
+        first, *others = sorted({cover.resolution for cover in dataset.covers}) or [""]
+        if others or not first:
+            raise BundleError(
+                f"the bundle {place} has bars of {dataset.resolution or 'no timeframe'}",
+                hint="one of a single timeframe can be registered",
+            )
+        self._rows.update(name, source_type=dataset.source)
+        return self.register_dataset(
+            dataset.source,
+            [row.symbol for row in dataset.symbols],
+            max(cover.start for cover in dataset.covers),
+            min(cover.end for cover in dataset.covers),
+            first,
+            dataset.checksum,
+            place,
+        )
+
+    # --- backtests -------------------------------------------------------------------------
+
+    def link_backtest_to_dataset(
+        self, backtest_id: str, dataset_id: str, cached_at: Any = None
+    ) -> None:
+        """Note that a backtest reads a dataset; durable when this returns.
+
+        Args:
+            backtest_id: any text.
+            dataset_id: which must be one of the catalog.
+            cached_at: when its data were cached; naive means UTC. None: now.
+
+        Raises:
+            QueryError: there is no such dataset, or an argument makes no sense.
+            StorageError, LockTimeoutError: it is not noted.
+        """
+        place, dataset = self._dataset(_text("dataset_id", dataset_id))
+        at = pd.Timestamp.now("UTC") if cached_at is None else _instant("cached_at", cached_at)
+        entry: dict[str, Any] = {
+            "backtest": _text("backtest_id", backtest_id),
+            "dataset": dataset.dataset_id,
+            "at": iso(int(at.timestamp() * 1000)),
+            "cache_key": _key_of(dataset),
+        }
+        if place.kind in ("lane", "read"):  # it may be dropped from the store some day
+            cache, _, series = place.place.partition("\n")
+            entry |= {
+                "cache": cache,
+                "series": series,
+                "source": dataset.source,
+                "start": iso(dataset.start_date * 1000),
+                "end": iso(dataset.end_date * 1000),
+                "checksum": dataset.checksum,
+                "rows": dataset.row_count,
+            }
+        self._record(LINK, entry)
+
+    def get_datasets_for_backtest(self, backtest_id: str) -> list[str]:
+        """Return the ids of the datasets that a backtest was linked to, and of the lanes that it read.
+
+        What it read is known where it ran in ``lineage(backtest_id)``. The answer is taken from the
+        lines themselves, not from the index.
+
+        Raises:
+            CorruptEntryError, FormatVersionError, StorageError: the log cannot be read.
+        """
+        wanted = _text("backtest_id", backtest_id)
+        quoted = json.dumps(wanted)[1:-1]
+        links = self._log.entries(LINK, holding=quoted)
+        ids = [str(entry["dataset"]) for entry in links if entry.get("backtest") == wanted]
+        run = runs_in(self._log, wanted).get(wanted)
+        if run is not None and not run.is_forgotten:
+            reads = (read for read in run.reads if read.pieces)
+            ids += [lane_id(lane_place(read.cache, str(read.series))) for read in reads]
+        if self._scope:
+            own = self._read(lambda db: db.execute("SELECT dataset_id FROM datasets").fetchall())
+            ids = [one for one in ids if (one,) in own]
+        return list(dict.fromkeys(ids))
+
+    def popular_datasets(self, count: int = 10) -> list[DatasetUse]:
+        """Return the datasets that most backtests read, most first, and of equal ones the latest."""
+        rows = self._read(
+            lambda db: db.execute(
+                "SELECT dataset_id, count(DISTINCT backtest_id) AS n, max(cached_at) AS last "
+                "FROM backtest_data_links GROUP BY dataset_id "
+                "ORDER BY n DESC, last DESC, dataset_id LIMIT ?",
+                (count,),
+            ).fetchall()
+        )
+        return [DatasetUse(own, n, pd.Timestamp(last, unit="s")) for own, n, last in rows]
+
+    def predicted(self, symbols: Sequence[str], backtests: int = 20) -> list[str]:
+        """Return what the last backtests of some symbols read, most often read first.
+
+        It is what the next one of them is likely to read, to be fetched before it starts.
+
+        Args:
+            symbols: a backtest is one of them where it read a dataset with any of these.
+            backtests: how many of the last such ones count.
+        """
+        rows = self._read(
+            lambda db: db.execute(
+                "WITH last AS (SELECT backtest_id, max(cached_at) AS at FROM backtest_data_links "
+                "JOIN symbols USING (dataset_id) WHERE symbol IN (SELECT value FROM json_each(?)) "
+                "GROUP BY backtest_id ORDER BY at DESC, backtest_id LIMIT ?) "
+                "SELECT dataset_id FROM backtest_data_links JOIN last USING (backtest_id) "
+                "GROUP BY dataset_id ORDER BY count(DISTINCT backtest_id) DESC, max(at) DESC, dataset_id",
+                (json.dumps(_symbols(symbols)), backtests),
+            ).fetchall()
+        )
+        return [own for (own,) in rows]
+
+    def warm(self, datasets: Iterable[str] | None = None, count: int = 10) -> dict[str, int]:
+        """Read datasets, so that the system has their files in memory when a backtest starts.
+
+        Args:
+            datasets: ids; None: the ``count`` most popular ones.
+            count: of these.
+
+        Returns:
+            Id to the bytes that were read; of a registered dataset without files in ``parquet_path``,
+            and of a lane that is not stored here, 0.
+
+        Raises:
+            QueryError: there is no such dataset.
+            CacheError: one of them cannot be read.
+        """
+        chosen = datasets
+        if chosen is None:
+            chosen = [use.dataset_id for use in self.popular_datasets(count)]
+        return {own: self._warm(*self._dataset(own)) for own in chosen}
+
+    def _warm(self, place: Place, dataset: Dataset) -> int:
+        if place.kind == "lane":
+            series = key_of(place.place.partition("\n")[2])
+            spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
+            tables = (self._client.columns(series, span).table for span in spans)
+            # Mapped columns are read by being used.
+            return sum(
+                8 * len(column)
+                for table in tables
+                for column in (table.stamps, *table.values())
+                if column.sum() is not None
+            )
+        root = self._folder / place.place if place.kind == "bundle" else Path(dataset.parquet_path)
+        if place.kind == "read" or not dataset.parquet_path:
+            return 0
+        files = [root / name for name, _ in dataset.files] or sorted(root.rglob("*.parquet"))
+        return sum(len(self._disk.read_if_exists(file) or b"") for file in files)
+
+    def refresh(self) -> None:
+        """Bring the whole SQLite file up to date, for programs that read it: all lanes are in it then.
+
+        Other calls add the lanes that they name.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        self._index.doubt()
+        self._publish()
+        if not self._scope:
+            self._sync_lanes()
+
+    # --- bundles, as their metadata --------------------------------------------------------
+
+    def store_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Record what a program knows of ``metadata["bundle_name"]``; see ``BundleMetadata.update``.
+
+        Raises:
+            QueryError: no ``bundle_name``, or a field that there is not.
+        """
+        fields = dict(metadata)
+        self._rows.update(_text("bundle_name", fields.pop("bundle_name", None)), **fields)
+
+    # Quality is part of the same row.
+    store_quality_metrics = store_metadata
+
+    def get_bundle_metadata(self, bundle_name: str) -> dict[str, Any] | None:
+        """Return the row of a bundle, None where there is none; see ``BundleMetadata.get``."""
+        return self._rows.get(bundle_name)
+
+    def list_bundles(
+        self, source_type: str | None = None, start_date: Any = None, end_date: Any = None
+    ) -> list[dict[str, Any]]:
+        """Return the rows of the bundles; see ``BundleMetadata.list_bundles``."""
+        return self._rows.list_bundles(source_type, start_date, end_date)
+
+    def get_quality_metrics(self, bundle_name: str) -> dict[str, Any] | None:
+        """Return what of the row of a bundle is about quality; None where there is none."""
+        return self._rows.get_quality_metrics(bundle_name)
+
+    def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
+        """Return the bundle that answers the request of a key, as :func:`cache_key` makes it; else None.
+
+        Returns:
+            ``cache_key``, ``bundle_name``, ``bundle_path``, ``symbols``, ``start``, ``end``,
+            ``frequency``, ``fetch_timestamp`` (UTC seconds), ``size_bytes`` and ``row_count``.
+        """
+        query = "SELECT * FROM bundle_cache WHERE cache_key = ? ORDER BY bundle_name"
+
+        def work(db: sqlite3.Connection) -> dict[str, Any] | None:
+            rows = db.execute(query, (cache_key,))
+            row = rows.fetchone()
+            return row and dict(zip([column[0] for column in rows.description], row, strict=True))
+
+        found = self._read(work)
+        return found and {**found, "symbols": json.loads(found["symbols"])}
+
+    def get_cache_size(self) -> int:
+        """Return how many bytes the files of the bundles have."""
+        query = "SELECT coalesce(sum(size_bytes), 0) FROM datasets"
+        return int(self._read(lambda db: db.execute(query).fetchone())[0])
+
+    # --- the index -------------------------------------------------------------------------
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        result = self._index.read(work)
+        if self._index.is_new:
+            self._index.is_new = False
+            self._kept.clear()
+        return result
+
+    def _indexed(
+        self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
+    ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
+        """Return preference and id of what fits best, and whether all that the index said is so."""
+        query = (
+            "SELECT catalog_search.size, newness, tie, dataset_id, kind, place, catalog_places.size "
+            "FROM catalog_search JOIN catalog_places USING (dataset_id) "
+            "WHERE symbol = ? AND resolution = ? AND catalog_search.size >= ? AND start_date <= ? "
+            "AND end_date >= ? AND (? IS NULL OR source = ?) ORDER BY catalog_search.size, newness, tie"
+        )
+        bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
+
+        def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
+            for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
+                covered = self._covered(
+                    Place(kind, place, size), dataset_id, resolution, start, end
+                )
+                if symbols[0] not in covered:
+                    return None, False
+                if covered.issuperset(symbols):
+                    return ((*rank, dataset_id), dataset_id), True
+            return None, True
+
+        return self._read(best)
+
+    def _covered(
+        self, place: Place, dataset_id: str, resolution: str, start: int, end: int
+    ) -> set[str]:
+        """Return the symbols of which a dataset has a range, as its line or its records tell."""
+        if place.kind == "line":
+            entry = self._entry(place)
+            has_range = (
+                entry.get("id") == dataset_id
+                and entry["resolution"] == resolution
+                and parse_iso(entry["start"]) <= start * 1000
+                and end * 1000 <= parse_iso(entry["end"])
+            )
+            return set(entry["symbols"]) if has_range else set()
+        dataset = self._truth(place)
+        if dataset is None or dataset.dataset_id != dataset_id:
+            return set()
+        return dataset.covered(resolution, start, end)
+
+    def _entry(self, place: Place) -> dict[str, Any]:
+        """Return the entry of a line; an empty one where the index has a wrong place of it."""
+        try:
+            content = self._log.read_at(int(place.place), int(place.size))
+        except (ValueError, TypeError, OverflowError):
+            return {}
+        return entry_of(content[0]) if content else {}
+
+    def _truth(self, place: Place) -> Dataset | None:
+        """Return a registered dataset or a bundle as its line, or its records, tell; None: not so."""
+        try:
+            if place.kind == "line":
+                return dataset_of(self._entry(place))
+            name = checked_name(place.place)
+        except (KeyError, TypeError, ValueError):
+            return None
+        state = BundleFiles(self._folder / name, self._disk).moment()
+        known = self._bundles.get(name)
+        if known is None or known[0] != state:
+            records = self._records_of(name)
+            if records is None:
+                return None
+            known = self._bundles[name] = state, records.dataset(name)
+        return known[1]
+
+    def _dataset(self, dataset_id: str) -> tuple[Place, Dataset]:
+        """Return a dataset with the place of the truth about it; raises ``QueryError``."""
+        for attempt in range(3):
+            row = self._read(
+                lambda db: db.execute(
+                    "SELECT kind, place, size FROM catalog_places WHERE dataset_id = ?",
+                    (dataset_id,),
+                ).fetchone()
+            )
+            if row is None:
+                if attempt or self._scope:
+                    break
+                self._sync_lanes()
+                continue
+            place = Place(*row)
+            dataset = self._of_lane(place, dataset_id)
+            if place.kind in ("line", "bundle"):
+                dataset = self._truth(place)
+            if dataset is not None and dataset.dataset_id == dataset_id:
+                if place.kind in ("lane", "read"):
+                    place = place._replace(kind="lane" if dataset.covers else "read")
+                return place, dataset
+            self._index.doubt()
+        raise QueryError(
+            f"there is no dataset {dataset_id!r} in {self.metadata_db_path}",
+            hint="register_dataset() and find_dataset() return the ids of those that there are",
+        )
+
+    def _bundle_id(self, name: str) -> str:
+        query = "SELECT dataset_id FROM catalog_bundles WHERE bundle_name = ?"
+        row = self._read(lambda db: db.execute(query, (name,)).fetchone())
+        if row is None:
+            raise BundleError(f"bundle {name} cannot be read", hint="`onetape bundle validate`")
+        return str(row[0])
+
+    def _records_of(self, name: str) -> Records | None:
+        bundle = Bundle(name, self._folder, disk=None)
+        try:
+            return bundle.records() if bundle.exists() else None
+        except FormatVersionError:
+            raise
+        except BundleError:
+            return None  # `onetape bundle validate` says what is wrong with it
+
+    def _record(self, type_: str, entry: Mapping[str, Any]) -> None:
+        """Write a line, which counts; programs that read the file are to find it there as well."""
+        self._log.append(type_, entry)
+        try:
+            self._publish()
+        except DataError as exc:
+            _logger.warning("%s lacks what was just recorded: %s", self.metadata_db_path, exc)
+
+    def _publish(self) -> None:
+        """Bring the file up to date; that of one bundle is written as part of it."""
+        data = self._read(lambda db: db.serialize() if self._scope else b"")
+        files = BundleFiles(self._folder / self._scope, self._disk)
+        if self._scope and self._disk.read_if_exists(files.path / DATABASE) != data:
+            with files.writing(make=False) as commit:
+                check_database(files)
+                commit.put(DATABASE, data)
+
+    # --- lanes -----------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> BarsClient:
+        return client_of(self._manager)
+
+    def _lane_for(
+        self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
+    ) -> Dataset | None:
+        """Return the lane that has a range of a single symbol, as the store has it now."""
+        if len(symbols) > 1 or self._scope:
+            return None
+        symbol = self._canonical_of(symbols[0], resolution)
+        keys = self._client.lanes(symbol, Timeframe.parse(resolution)) if symbol else []
+        for key in keys if source else keys[:1]:
+            # No question is answered out of these that does not name them.
+            if key.is_outdated or (not source and (key.is_sample or key.made_of)):
+                continue
+            lane = self._lane(key)
+            if lane is None or source not in (None, lane.source, lane.source.rpartition("/")[0]):
+                continue
+            if lane.covered(resolution, start, end):
+                return lane
+        return None
+
+    def _canonical_of(self, symbol: str, resolution: str) -> str | None:
+        """Return a symbol as the store has it; None where it means nothing by the rules."""
+        if (symbol, resolution) not in self._canonical:
+            try:
+                found: str | None = self._client.query(symbol, resolution).instrument.symbol
+            except QueryError:
+                found = None
+            self._canonical[symbol, resolution] = found
+        return self._canonical[symbol, resolution]
+
+    def _lane(self, key: SeriesKey) -> Dataset | None:
+        """Return a stored lane as a dataset; None where nothing is stored of it."""
+        parts = self._client.coverage(key)
+        known = self._lanes.get(key)
+        if known is None or known[0] != parts:
+            if not any(part.state != "empty" for part in parts):
+                return None
+            known = self._lanes[key] = parts, self._measured(key, parts)
+        return known[1]
+
+    def _measured(self, key: SeriesKey, parts: Sequence[CoverageSpan]) -> Dataset:
+        # A hole that is asked for again, and bars that are doubted, are no part of what there is.
+        whole = [
+            part.span
+            for part in parts
+            if part.state in ("final", "provisional")
+            or (part.state == "empty" and part.expires is None)
+        ]
+        stretches = coalesce(whole)
+        stored = self._client.columns(key, Span(parts[0].span.start, parts[-1].span.end))
+        stamps = stored.table.stamps
+        ranges = [
+            RangeRow(
+                key.symbol,
+                span.start // 1000,
+                (span.end - 1) // 1000,
+                int(stamps.searchsorted(span.end) - stamps.searchsorted(span.start)),
+                len(stretches) > 1,
+            )
+            for span in stretches
+        ]
+        times = sorted(part.fetched_at // 1000 for part in parts if part.fetched_at) or [0]
+        vendors = sorted(
+            {v for part in parts if part.state != "empty" for v in part.vendor.split(",")}
+        )
+        instrument = self._client.instrument(key)
+        label = key.timeframe.label
+        return Dataset(
+            lane_id(self._place_of(key)),
+            lane_source(",".join(vendors), str(key)),
+            label,
+            int(stamps[0]) // 1000 if len(stamps) else parts[0].span.start // 1000,
+            int(stamps[-1]) // 1000 if len(stamps) else parts[-1].span.end // 1000,
+            f"generation {stored.generation}",
+            "",
+            times[0],
+            times[-1],
+            len(stamps),
+            0,
+            (SymbolRow(key.symbol, instrument.asset_class, instrument.exchange),),
+            tuple(row for row in ranges if row.bars),
+            (),
+            tuple(Cover(key.symbol, label, row.start, row.end) for row in ranges),
+        )
+
+    def _place_of(self, key: SeriesKey) -> Place:
+        return lane_place(str(self._client.folder), str(key))._replace(kind="lane")
+
+    def _of_lane(self, place: Place, dataset_id: str) -> Dataset | None:
+        """Return the lane of a place: as the store has it, else as a lineage told of it."""
+        if place.kind not in ("lane", "read"):
+            return None
+        series = place.place.partition("\n")[2]
+        try:
+            if self._place_of(key_of(series)).place == place.place:
+                lane = self._lane(key_of(series))
+                if lane is not None:
+                    return lane
+        except (ValueError, DataError):
+            pass
+        return self._read(lambda db: _row_of(db, dataset_id))
+
+    def _keep(self, lanes: Iterable[Dataset], keys: Iterable[SeriesKey] = ()) -> None:
+        """Have lanes in the file."""
+        new = [lane for lane in lanes if self._kept.get(lane.dataset_id) != lane]
+        if not new:
+            return
+        places = {lane_id(self._place_of(key)): self._place_of(key) for key in self._lanes}
+
+        def work(db: sqlite3.Connection) -> None:
+            for lane in new:
+                put(db, lane, places[lane.dataset_id], None)
+
+        self._index.write(work)
+        self._kept.update((lane.dataset_id, lane) for lane in new)
+
+    def _sync_lanes(self) -> None:
+        """Have all lanes of the store in the file."""
+        lanes = []
+        for key in self._client.series():
+            try:
+                lanes.append(self._lane(key))
+            except DataError:
+                continue  # `onetape cache list` says what is wrong with it
+        self._keep([lane for lane in lanes if lane is not None])
+
+
+def cache_key(
+    source: str, symbols: Sequence[str], start_date: Any, end_date: Any, resolution: str
+) -> str:
+    """Return the SHA256 of a request, as 64 hex digits: independent of the order of the symbols.
+
+    Args:
+        source: whose bars.
+        symbols: at least one.
+        start_date, end_date: text, date or time to the millisecond, naive means UTC; None: open.
+        resolution: a timeframe.
+
+    Raises:
+        QueryError: an argument makes no sense.
+    """
+    start, end = (
+        None if value is None else iso(int(_instant("bound", value).timestamp() * 1000))
+        for value in (start_date, end_date)
+    )
+    label = Timeframe.parse(resolution).label
+    return request_key(_text("source", source), _symbols(symbols), start, end, label)
+
+
+def _key_of(dataset: Dataset) -> str:
+    start, end = iso(dataset.start_date * 1000), iso(dataset.end_date * 1000)
+    names = [row.symbol for row in dataset.symbols]
+    return request_key(dataset.source, names, start, end, dataset.resolution)
+
+
+def _path_of(
+    given: str | os.PathLike[str] | None, folder: str | os.PathLike[str] | None
+) -> tuple[Path, str]:
+    """Return the path of the SQLite file, and the bundle that it is about, empty for all."""
+    if given is None:
+        named = metadata_db_setting() if folder is None else None
+        return named or bundles_folder(folder) / DATABASE, ""
+    if not os.fspath(given):
+        raise QueryError("the path of the catalog is an empty text", hint="name a file")
+    path = Path(given).absolute()
+    if path.name == DATABASE and folder is None:
+        try:
+            if Bundle(path.parent.name, path.parent.parent).exists():
+                return path, path.parent.name
+        except DataError:
+            pass
+    return path, ""
+
+
+def _preference(lane: Dataset) -> tuple[Any, ...]:
+    return 1, -lane.last_updated * 1000, 0, lane.dataset_id
+
+
+def _row_of(db: sqlite3.Connection, dataset_id: str) -> Dataset | None:
+    row = db.execute("SELECT * FROM datasets WHERE dataset_id = ?", (dataset_id,)).fetchone()
+    if row is None:
+        return None
+    names = db.execute("SELECT symbol FROM symbols WHERE dataset_id = ?", (dataset_id,))
+    dataset = Dataset(*row)
+    return replace(dataset, symbols=tuple(SymbolRow(name) for (name,) in names))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= _MOST_TEXT or not value.isprintable():
+        raise QueryError(
+            f"{name} is a printable text of up to {_MOST_TEXT} characters, not {value!r:.80}"
+        )
+    return value
+
+
+def _symbols(given: Any) -> list[str]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise QueryError(f"symbols are a list, not {given!r:.80}", hint="['AAPL']")
+    symbols = list(dict.fromkeys(given))
+    if not symbols:
+        raise QueryError("a dataset is of at least one symbol")
+    if not all(isinstance(one, str) and 0 < len(one) <= _MOST_TEXT for one in symbols) or not (
+        "".join(symbols).isprintable()
+    ):
+        for one in symbols:
+            _text("symbol", one)
+    return symbols
+
+
+def _span(start: Any, end: Any) -> tuple[int, int]:
+    """Return a range as UTC seconds, ends included."""
+    first = ceil(_instant("start_date", start).timestamp())
+    last = floor(_instant("end_date", end).timestamp())
+    if first > last:
+        raise QueryError(f"start_date {start} lies behind end_date {end}")
+    return first, last
+
+
+def _instant(name: str, value: Any) -> pd.Timestamp:
+    """Return a time, aware; an int is UTC seconds."""
+    try:
+        stamp = pd.Timestamp(value, unit="s") if isinstance(value, int) else pd.Timestamp(value)
+        if pd.isna(stamp):
+            raise ValueError("it is missing")
+        return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise QueryError(f"{name} is no time: {value!r:.80}") from exc

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..clock import Clock, SystemClock
 from ..disk.atomic import append_line
-from ..disk.files import Disk
+from ..disk.files import Disk, FileState
 from ..errors import FormatVersionError
 from ..model.instant import iso
 
@@ -88,17 +88,39 @@ class CatalogLog:
         for line in (self._disk.read_if_exists(self.path) or b"").split(b"\n"):
             if mark not in line or needle not in line:
                 continue
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue  # torn
-            if not isinstance(entry, dict) or entry.get("type") != type_:
-                continue
-            written = entry.get("format")
-            if not isinstance(written, int) or written > format_:
-                raise FormatVersionError(
-                    f"{self.path} has a line of {type_} in format {written!r}, this version reads "
-                    f"up to {format_}",
-                    hint="update onetape",
-                )
-            yield entry
+            entry = entry_of(line)
+            if entry.get("type") == type_:
+                self.check(entry, format_)
+                yield entry
+
+    def check(self, entry: Mapping[str, Any], format_: int) -> None:
+        """Raise ``FormatVersionError`` where an entry is of a newer format than ``format_``."""
+        written = entry.get("format")
+        if not isinstance(written, int) or written > format_:
+            raise FormatVersionError(
+                f"{self.path} has a line of {entry.get('type')} in format {written!r}, this version "
+                f"reads up to {format_}",
+                hint="update onetape",
+            )
+
+    def read_at(self, offset: int, count: int | None = None) -> tuple[bytes, FileState] | None:
+        """Return bytes of the file, to its end by default, and its state; None where there is no file."""
+        handle = self._disk.open_read(self.path)
+        if handle is None:
+            return None
+        try:
+            state = self._disk.fstat(handle)
+            left = max(0, state.size - offset)
+            wanted = left if count is None else min(count, left)
+            return self._disk.read_at(handle, offset, wanted), state
+        finally:
+            self._disk.close(handle)
+
+
+def entry_of(line: bytes) -> dict[str, Any]:
+    """Return the entry of a line; an empty one where it was torn, or is none."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}

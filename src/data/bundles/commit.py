@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from ..disk.atomic import link_or_copy, write_atomically
+from ..disk.atomic import append_line, link_or_copy, write_atomically
 from ..disk.files import Disk, FileState
-from ..errors import BundleError, BundleNotFoundError, DataError, QueryError
+from ..errors import BundleError, BundleNotFoundError, CacheError, DataError, QueryError
 
 __all__ = ["METADATA", "QUARANTINE", "BundleFiles", "FileChanges", "checked_name"]
 
@@ -25,7 +25,9 @@ T = TypeVar("T")
 METADATA = "metadata.parquet"
 QUARANTINE = "_quarantine"
 _STAGING, _JOURNAL, _LOCK = ".staging", "journal.json", ".lock"
+CHANGES = ".changes"
 _LOCK_TIMEOUT_S = 30.0
+_NOTE_TIMEOUT_S = 2.0
 _TRIES = 20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -155,6 +157,7 @@ class BundleFiles:
         if folders:
             self.disk.remove(self._journal)
             self.disk.sync_folder(self._staging)
+            note_change(self.disk, self.path)
         self._sweep()
 
     def _sweep(self) -> None:
@@ -196,7 +199,7 @@ class BundleFiles:
         """
         failed: DataError | OSError | None = None
         for attempt in range(_TRIES):
-            before, pending = self._moment(), self.pending()
+            before, pending = self.moment(), self.pending()
 
             def path_of(place: str, pending: dict[str, str | None] = pending) -> Path:
                 staged = pending.get(place)
@@ -208,20 +211,33 @@ class BundleFiles:
                 result = read(path_of, pending)
             except (DataError, OSError) as exc:
                 # A file may get its place between the look at its name and its opening.
-                if attempt >= 2 and self._moment() == before:
+                if attempt >= 2 and self.moment() == before:
                     raise
                 failed = exc
                 continue
-            if self._moment() == before:
+            if self.moment() == before:
                 return result
         raise BundleError(
             f"bundle {self.path.name} was rewritten during each of {_TRIES} tries to read it",
             hint="read it when its writer is done",
         ) from failed
 
-    def _moment(self) -> tuple[FileState | None, ...]:
-        """Return what differs before and after each change."""
+    def moment(self) -> tuple[FileState | None, ...]:
+        """Return what differs before and after each change: the states of journal and records."""
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
+
+
+def note_change(disk: Disk, path: Path) -> None:
+    """Name a changed bundle in ``.changes`` beside it, where an index of the folder keeps that file.
+
+    The index looks at these bundles again and at no others. A name that gets lost costs no data: the
+    index looks at all of them when it is opened.
+    """
+    changes = path.with_name(CHANGES)
+    with suppress(CacheError):
+        if disk.stat(changes) is not None:
+            with disk.lock(changes.with_suffix(".lock"), _NOTE_TIMEOUT_S):
+                append_line(disk, changes, f"{path.name}\n".encode())
 
 
 def _is_inside(place: str) -> bool:

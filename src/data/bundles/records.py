@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,46 +16,17 @@ import polars as pl
 
 from ..disk.database import connect
 from ..disk.files import Disk
-from ..errors import BundleError, FormatVersionError
+from ..errors import FormatVersionError
+from ..model.instant import DAY_MS, iso, parse_iso
 from .commit import METADATA, BundleFiles, FileChanges
+from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
 SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
-# "1tpB": marks the file as ours among SQLite's.
-_APPLICATION_ID, _DATABASE_VERSION = 0x31747042, 1
-_TABLES = (
-    """CREATE TABLE datasets (dataset_id TEXT PRIMARY KEY, source TEXT NOT NULL, resolution TEXT NOT NULL,
-    start_date INTEGER NOT NULL, end_date INTEGER NOT NULL, checksum TEXT NOT NULL,
-    parquet_path TEXT NOT NULL, created_at INTEGER NOT NULL, last_updated INTEGER NOT NULL,
-    row_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL)""",
-    "CREATE INDEX idx_datasets_source ON datasets(source)",
-    "CREATE INDEX idx_datasets_resolution ON datasets(resolution)",
-    "CREATE INDEX idx_datasets_dates ON datasets(start_date, end_date)",
-    """CREATE TABLE symbols (symbol_id INTEGER PRIMARY KEY AUTOINCREMENT, dataset_id TEXT NOT NULL,
-    symbol TEXT NOT NULL, asset_type TEXT NOT NULL, exchange TEXT, metadata TEXT,
-    FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id), UNIQUE(dataset_id, symbol))""",
-    "CREATE INDEX idx_symbols_dataset ON symbols(dataset_id)",
-    "CREATE INDEX idx_symbols_symbol ON symbols(symbol)",
-    """CREATE TABLE date_ranges (range_id INTEGER PRIMARY KEY AUTOINCREMENT, dataset_id TEXT NOT NULL,
-    symbol TEXT NOT NULL, start_date INTEGER NOT NULL, end_date INTEGER NOT NULL,
-    bar_count INTEGER NOT NULL, has_gaps BOOLEAN DEFAULT 0,
-    FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id))""",
-    "CREATE INDEX idx_date_ranges_dataset ON date_ranges(dataset_id)",
-    "CREATE INDEX idx_date_ranges_symbol ON date_ranges(symbol)",
-    """CREATE TABLE checksums (checksum_id INTEGER PRIMARY KEY AUTOINCREMENT, dataset_id TEXT NOT NULL,
-    file_path TEXT NOT NULL, checksum TEXT NOT NULL, last_validated INTEGER NOT NULL,
-    FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id), UNIQUE(dataset_id, file_path))""",
-    "CREATE INDEX idx_checksums_dataset ON checksums(dataset_id)",
-    """CREATE TABLE backtest_data_links (link_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    backtest_id TEXT NOT NULL, dataset_id TEXT NOT NULL, cached_at INTEGER NOT NULL,
-    cache_key TEXT NOT NULL, FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id))""",
-    "CREATE INDEX idx_backtest_links_backtest ON backtest_data_links(backtest_id)",
-    "CREATE INDEX idx_backtest_links_dataset ON backtest_data_links(dataset_id)",
-    "CREATE INDEX idx_backtest_links_cache_key ON backtest_data_links(cache_key)",
-)
+_DATE_LENGTH = len("2024-01-02")
 
 
 @dataclass(frozen=True)
@@ -240,10 +210,12 @@ class Records:
         merged.update((record.place, record) for record in changed)
         return replace(self, files=dict(sorted(merged.items())))
 
-    def spans(self) -> dict[int, tuple[int, int, int]]:
-        """Return sid to rows, first and last stamp (UTC milliseconds) over all files."""
+    def spans(self, within: str = "") -> dict[int, tuple[int, int, int]]:
+        """Return sid to rows, first and last stamp (UTC milliseconds) over all files, or those within."""
         spans: dict[int, tuple[int, int, int]] = {}
-        for record in self.files.values():
+        for place, record in self.files.items():
+            if not place.startswith(within):
+                continue
             for sid, (rows, first, last) in record.sids.items():
                 before = spans.get(sid, (0, first, last))
                 spans[sid] = (before[0] + rows, min(before[1], first), max(before[2], last))
@@ -270,51 +242,70 @@ class Records:
         )
         return buffer.getvalue()
 
-    def _database(self) -> bytes:
-        """Return a SQLite file with the five documented tables; times are UTC seconds."""
+    def dataset(self, path: str = ".") -> Dataset:
+        """Return the bundle as a dataset whose files lie in ``path``."""
         origin, spans, names = self.origin, self.spans(), self.names()
-        dataset, now = origin.dataset_id, origin.ingested_at // 1000
         firsts, lasts = [s[1] for s in spans.values()], [s[2] for s in spans.values()]
-        whole = (
-            dataset, origin.source_type, ",".join(sorted(set(origin.resolutions.values()))),
-            min(firsts, default=0) // 1000, max(lasts, default=0) // 1000, self.checksum(), ".",
-            origin.created_at // 1000, now, sum(r.row_count for r in self.files.values()),
-            sum(r.size_bytes for r in self.files.values()),
-        )  # fmt: skip
         sources = {source.sid: source for source in origin.symbols.values()}
+        symbols = [
+            (symbol, sources.get(sid, SymbolSource(sid)), spans.get(sid))
+            for sid, symbol in names.items()
+        ]
+        return Dataset(
+            origin.dataset_id,
+            origin.source_type,
+            ",".join(sorted(set(origin.resolutions.values()))),
+            min(firsts, default=0) // 1000,
+            max(lasts, default=0) // 1000,
+            self.checksum(),
+            path,
+            origin.created_at // 1000,
+            origin.ingested_at // 1000,
+            sum(r.row_count for r in self.files.values()),
+            sum(r.size_bytes for r in self.files.values()),
+            tuple(
+                SymbolRow(symbol, of.asset_type, of.exchange, json.dumps(asdict(of)))
+                for symbol, of, _ in symbols
+            ),
+            tuple(
+                RangeRow(symbol, span[1] // 1000, span[2] // 1000, span[0], of.missing > 0)
+                for symbol, of, span in symbols
+                if span is not None
+            ),
+            tuple((r.place, r.sha256) for r in self.files.values()),
+            tuple(self._covers(names)),
+        )
+
+    def request_key(self) -> str | None:
+        """Return the key of the request that the bundle answers; None of a foreign bundle."""
+        request = self.origin.request
+        if request is None:
+            return None
+        source, symbols = self.origin.source_type, request["symbols"]
+        start, end = _full(request["start_date"]), _full(request["end_date"])
+        return request_key(source, symbols, start, end, request["timeframe"])
+
+    def _covers(self, names: Mapping[int, str]) -> Iterator[Cover]:
+        """Yield what symbols are covered for: their bars, and what else the request was answered for."""
+        origin = self.origin
+        request = origin.request or {}
+        for kind, resolution in origin.resolutions.items():
+            for sid, (_, first, last) in self.spans(f"{kind}_bars/").items():
+                source = origin.symbols.get(names[sid], SymbolSource(sid))
+                if source.fingerprint is not None and request.get("timeframe") == resolution:
+                    first = min(first, _bound(request["start_date"], first))
+                    # What lies behind the answer was not asked for yet.
+                    end = _bound(request["end_date"], last, is_end=True)
+                    last = max(last, min(end, origin.ingested_at))
+                yield Cover(names[sid], resolution, first // 1000, last // 1000)
+
+    def _database(self) -> bytes:
+        """Return a SQLite file with the documented tables."""
         with closing(connect(":memory:", 0)) as db:
-            for statement in _TABLES:
-                db.execute(statement)
+            make(db)
             db.execute("BEGIN")
-            db.execute("INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", whole)
-            for sid, symbol in names.items():
-                source = sources.get(sid, SymbolSource(sid))
-                db.execute(
-                    "INSERT INTO symbols (dataset_id, symbol, asset_type, exchange, metadata) "
-                    "VALUES (?, ?, ?, ?, ?)",
-                    (
-                        dataset,
-                        symbol,
-                        source.asset_type,
-                        source.exchange,
-                        json.dumps(asdict(source)),
-                    ),
-                )
-                if sid in spans:
-                    rows, first, last = spans[sid]
-                    db.execute(
-                        "INSERT INTO date_ranges (dataset_id, symbol, start_date, end_date, bar_count, "
-                        "has_gaps) VALUES (?, ?, ?, ?, ?, ?)",
-                        (dataset, symbol, first // 1000, last // 1000, rows, source.missing > 0),
-                    )
-            db.executemany(
-                "INSERT INTO checksums (dataset_id, file_path, checksum, last_validated) "
-                "VALUES (?, ?, ?, ?)",
-                [(dataset, r.place, r.sha256, now) for r in self.files.values()],
-            )
+            self.dataset().put(db)
             db.execute("COMMIT")
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {_DATABASE_VERSION}")
             return db.serialize()
 
 
@@ -344,20 +335,25 @@ def check_database(files: BundleFiles) -> None:
         BundleError: it is a database of another program.
         FormatVersionError: a newer version of this library wrote it.
     """
-    data = files.disk.read_if_exists(files.path / DATABASE)
-    if data is None or len(data) < 100 or not data.startswith(b"SQLite format 3\0"):
-        return
-    version, application = (
-        struct.unpack_from(">I", data, 60)[0],
-        struct.unpack_from(">I", data, 68)[0],
-    )
-    if application != _APPLICATION_ID:
-        raise BundleError(
-            f"{DATABASE} in bundle {files.path.name} is a database of another program",
-            hint="move it out of the bundle",
-        )
-    if version > _DATABASE_VERSION:
-        raise FormatVersionError(
-            f"{DATABASE} in bundle {files.path.name} was written by a newer version of this library",
-            hint="update onetape",
-        )
+    data = files.disk.read_if_exists(files.path / DATABASE) or b""
+    is_database, application, version = header_of(data)
+    if is_database and len(data) >= 100:
+        check_owner(application, version, f"{DATABASE} in bundle {files.path.name}")
+
+
+def _full(given: str | None) -> str | None:
+    """Return a bound of a request as a full time, where it is one."""
+    try:
+        return given and iso(parse_iso(given))
+    except ValueError:
+        return given
+
+
+def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
+    """Return a bound of a request in UTC milliseconds; of a day its first, or last, millisecond."""
+    try:
+        bound = parse_iso(given) if given else otherwise
+    except ValueError:  # as a user types it, such as `90d`
+        return otherwise
+    is_day = given is not None and len(given) == _DATE_LENGTH
+    return bound + DAY_MS - 1 if is_end and is_day else bound

@@ -84,9 +84,23 @@ def bundles_setting(
     here = working_dir() if cwd is None else cwd
     if given is not None:
         return named_path(given, "the folder of bundles", here), "argument"
-    if (named := _of_file(here / CATALOG_FILE)) is not None:
+    if (named := _of_file(here / CATALOG_FILE).get("parquet_dir")) is not None:
         return named_path(named, str(CATALOG_FILE), here), str(CATALOG_FILE)
     return _user_folder("data", environ) / _APP / _BUNDLES, "user data folder"
+
+
+def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
+    """Return ``catalog.metadata_db`` of ``./config/data_catalog.yaml``; None where it is not named.
+
+    Args:
+        cwd: the folder that relative paths start from; None is the current one.
+
+    Raises:
+        ConfigError: the path cannot be used; a :class:`RulesError` lists every mistake of the file.
+    """
+    here = working_dir() if cwd is None else cwd
+    named = _of_file(here / CATALOG_FILE).get("metadata_db")
+    return None if named is None else named_path(named, str(CATALOG_FILE), here)
 
 
 def cache_folder(
@@ -100,10 +114,10 @@ def cache_folder(
     return _cache_dir(given, environ, working_dir())[0]
 
 
-def _of_file(path: FilePath) -> str | None:
-    """Return what the file names; None where there is none, or it names nothing."""
+def _of_file(path: FilePath) -> Mapping[str, str]:
+    """Return the section ``catalog`` of the file; nothing where there is none."""
     if not stands(path.is_file, path):
-        return None
+        return {}
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -113,16 +127,13 @@ def _of_file(path: FilePath) -> str | None:
 
 
 @lru_cache(4)
-def _parsed(path: FilePath, data: bytes) -> str | None:
-    """Return the folder that a file names; what has no effect yet is warned of, once a content."""
+def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
+    """Return that section of a file; what has no effect yet is warned of, once a content."""
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:
         raise document.error(str(path), problems)
-    catalog = document.value.get("catalog") or {}
     unused = [name for name in ("cache", "validation") if document.value.get(name)]
-    unused += ["catalog.metadata_db"] if "metadata_db" in catalog else []
     if unused:
         _log.warning("%s: %s: no effect yet", path, ", ".join(unused))
-    named: str | None = catalog.get("parquet_dir")
-    return named
+    return document.value.get("catalog") or {}

@@ -1,0 +1,679 @@
+"""The index of a catalog: a SQLite file that is made of ``catalog.jsonl`` and of bundles.
+
+It is never the truth. What is wrong with it is repaired by making it again; where it cannot be written, the
+process keeps one in memory. Any SQLite program may read the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from uuid import NAMESPACE_URL, uuid5
+
+from ..disk.atomic import write_atomically
+from ..disk.database import check_places, connect, connect_existing, is_damage
+from ..disk.files import Disk, FileState, errno_of
+from ..errors import BundleError, DataError, StorageError
+from ..model.instant import parse_iso
+from .catalog_log import CATALOG, CatalogLog, entry_of
+from .commit import CHANGES, BundleFiles, checked_name
+from .record import FORMAT as LINEAGE_FORMAT
+from .record import LINEAGE, key_of
+from .records import Records, new_dataset_id
+from .tables import APPLICATION_ID, Cover, Dataset, SymbolRow, check_owner, header_of, make
+
+__all__ = [
+    "CatalogIndex",
+    "DATASET",
+    "LINK",
+    "Place",
+    "dataset_of",
+    "lane_id",
+    "lane_place",
+    "lane_source",
+    "put",
+    "remove",
+]
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DATASET, LINK = "dataset", "link"
+BUNDLE = "bundle"
+_FORMATS = {DATASET: 1, LINK: 1, BUNDLE: 1, LINEAGE: LINEAGE_FORMAT}
+_OF_LINEAGE = "lineage "
+_BUSY_S, _LOCK_TIMEOUT_S = 2.0, 30.0
+# As many bytes before the place from which the log is read on must be those that were read.
+_TAIL = 64
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
+# A damaged file may also hold names that are no text.
+_DAMAGE = (sqlite3.Error, UnicodeError)
+# Many lines at once are applied in memory.
+_PAGES = "PRAGMA cache_size = -65536"
+_TABLES = (
+    "CREATE TABLE catalog_state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE catalog_places (dataset_id TEXT PRIMARY KEY, kind TEXT NOT NULL,
+    place TEXT NOT NULL, size INTEGER NOT NULL)""",
+    "CREATE INDEX idx_catalog_places ON catalog_places(kind, place)",
+    """CREATE TABLE catalog_bundles (bundle_name TEXT PRIMARY KEY, dataset_id TEXT NOT NULL,
+    state TEXT NOT NULL)""",
+    """CREATE TABLE bundle_metadata (bundle_name TEXT PRIMARY KEY, source_type TEXT, source_url TEXT,
+    api_version TEXT, fetch_timestamp INTEGER, data_version TEXT, timezone TEXT, row_count INTEGER,
+    start_date INTEGER, end_date INTEGER, missing_days_count INTEGER, missing_days_list TEXT,
+    outlier_count INTEGER, ohlcv_violations INTEGER, validation_passed BOOLEAN,
+    validation_timestamp INTEGER, file_checksum TEXT, file_size_bytes INTEGER, checksum TEXT,
+    created_at INTEGER, updated_at INTEGER)""",
+    """CREATE TABLE bundle_symbols (bundle_name TEXT NOT NULL, symbol_id INTEGER NOT NULL,
+    symbol TEXT NOT NULL, asset_type TEXT, exchange TEXT, PRIMARY KEY (bundle_name, symbol))""",
+    """CREATE TABLE bundle_cache (cache_key TEXT NOT NULL, bundle_name TEXT PRIMARY KEY,
+    bundle_path TEXT NOT NULL, symbols TEXT NOT NULL, start TEXT, "end" TEXT, frequency TEXT NOT NULL,
+    fetch_timestamp INTEGER NOT NULL, size_bytes INTEGER NOT NULL, row_count INTEGER NOT NULL)""",
+    "CREATE INDEX idx_bundle_cache_key ON bundle_cache(cache_key)",
+    # What fits best comes first: the fewest symbols, then the newest.
+    """CREATE TABLE catalog_search (symbol TEXT, resolution TEXT, size INTEGER, newness INTEGER,
+    tie INTEGER, dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
+    PRIMARY KEY (symbol, resolution, size, newness, tie, dataset_id, start_date, end_date))
+    WITHOUT ROWID""",
+)
+
+
+class Place(NamedTuple):
+    """Where the truth about a dataset stands.
+
+    Attributes:
+        kind: ``line`` of the log, ``bundle``, ``lane`` of the store, or ``read``: a lane by a lineage.
+        place: the offset of the line, the name of the bundle, or cache folder and series by lines.
+        size: of the line, in bytes.
+    """
+
+    kind: str
+    place: str
+    size: int = 0
+
+
+class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
+    """The index was made of another log than there is."""
+
+
+class _Moment(NamedTuple):
+    """What tells whether anything has changed: which file the index is, and the states of its sources."""
+
+    inode: int | None
+    log: FileState | None
+    changes: FileState | None
+    folder: FileState | None
+
+
+_NOTHING = _Moment(None, None, None, None)
+
+
+class CatalogIndex:
+    """The index of one folder of bundles, or of one bundle in it. Thread-safe, and shared by processes.
+
+    Args:
+        path: of the file; None: it is kept in memory.
+        log: of the folder.
+        records_of: returns what is recorded of a bundle by its name; None where it is none.
+        described: returns the row of a bundle in ``bundle_metadata``, None where there is none, and those
+            in ``bundle_symbols``.
+        disk: the file system.
+        scope: the one bundle that it is about; empty: all.
+
+    Attributes:
+        is_new: whether the file was opened, or made anew, since this was last set to False.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        log: CatalogLog,
+        records_of: Callable[[str], Records | None],
+        described: Callable[[str], tuple[Mapping[str, Any] | None, Sequence[Mapping[str, Any]]]],
+        disk: Disk,
+        scope: str = "",
+    ) -> None:
+        self._path, self._log, self._disk = path, log, disk
+        self._folder, self._records_of, self._scope = log.path.parent, records_of, scope
+        self._described, self._touched = described, set[str]()
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = None
+        self._pid, self._seen, self._marked = os.getpid(), _NOTHING, 0
+        self._is_checked, self._is_damaged, self.is_new = False, False, False
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what ``work`` reads of the index as it stands now.
+
+        Raises:
+            BundleError: a file of another program lies in its place.
+            FormatVersionError: a newer version of this library wrote the file, or a line of the log.
+            LockTimeoutError: another process that makes the index held it for 30 s.
+            StorageError: the log cannot be read, or no ordinary file lies in the place of the index.
+        """
+        with self._lock:
+            for is_last in (False, True):
+                try:
+                    return work(self._synced())
+                except _DAMAGE as exc:
+                    self.close()
+                    if is_last:
+                        raise StorageError(f"{self._path} cannot be used: {exc}") from exc
+                    if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL:
+                        self._keep_in_memory(exc)
+                    # Also where another program keeps it locked, which has the old file then.
+                    self._is_damaged = True
+        raise AssertionError("not reached")
+
+    def write(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Have ``work`` change rows in one transaction; raises as :meth:`read`."""
+
+        def change(db: sqlite3.Connection) -> None:
+            with self._alone():
+                if self._moment().inode == self._seen.inode:  # else others have just made it anew
+                    _transact(db, lambda: work(db))
+
+        self.read(change)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Hold the file against other processes that write to it, or put another in its place."""
+        if self._path is None:
+            return nullcontext()
+        lock = self._path.with_name(f".{self._path.name}.lock")
+        return self._disk.lock(lock, _LOCK_TIMEOUT_S)
+
+    def doubt(self) -> None:
+        """Have the index made anew by the next call: it said what is not so."""
+        with self._lock:
+            self.close()
+            self._is_damaged = True
+
+    def close(self) -> None:
+        """Close the file; the next call opens it."""
+        with self._lock:
+            if self._db is not None and self._pid == os.getpid():
+                self._db.close()
+            self._db = None
+
+    # --- as it stands now ------------------------------------------------------------------
+
+    def _synced(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():  # a connection must not be used, or closed, behind a fork
+            self._db, self._pid = None, os.getpid()
+        now = self._moment()
+        if self._db is None or now != self._seen:
+            try:
+                self._bring(now)
+            except StorageError as exc:
+                if self._path is None or errno_of(exc) not in _NOT_WRITABLE:
+                    raise
+                self._keep_in_memory(exc)
+                self._bring(now)
+        assert self._db is not None
+        return self._db
+
+    def _moment(self) -> _Moment:
+        index = None if self._path is None else self._disk.stat(self._path)
+        stat = self._disk.stat
+        return _Moment(
+            index.inode if index else None,
+            stat(self._log.path),
+            stat(self._folder / CHANGES),
+            stat(self._folder),
+        )
+
+    def _keep_in_memory(self, exc: Exception) -> None:
+        _log.warning("%s cannot be written (%s): the index is kept in memory", self._path, exc)
+        self.close()
+        self._path, self._is_damaged = None, True
+
+    def _bring(self, now: _Moment) -> None:
+        """Open the index, and apply what has changed; it is made anew where that is not possible."""
+        if self._path is None:
+            if self._db is None or self._is_damaged:
+                self._remake()
+            else:
+                self._apply_or_remake(self._db)
+        else:
+            self._disk.make_folders(self._path.parent)
+            self._note_changes()
+            with self._alone():
+                db = self._opened(now)
+                if db is None:
+                    self._remake()
+                else:
+                    self._apply_or_remake(db)
+        # By what was there before it was read: what came meanwhile is read by the next call.
+        inode = None if self._path is None else self._moment().inode
+        self._seen = now._replace(inode=inode)
+
+    def _note_changes(self) -> None:
+        """Have bundles that change name themselves."""
+        if self._disk.stat(self._folder / CHANGES) is None and self._disk.stat(self._folder):
+            with suppress(StorageError):
+                self._disk.close(self._disk.create(self._folder / CHANGES))
+
+    def _opened(self, now: _Moment) -> sqlite3.Connection | None:
+        """Return the connection to the file; None where it must be made anew."""
+        assert self._path is not None
+        if self._db is not None and now.inode == self._seen.inode and not self._is_damaged:
+            return self._db
+        self.close()
+        check_places(self._path)
+        state = self._disk.stat(self._path)
+        if state is None or not state.size or self._is_damaged:
+            return None
+        self._is_checked = False
+        self.is_new = True
+        db = connect_existing(self._path, _BUSY_S)
+        try:
+            application, version = (
+                int(db.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("application_id", "user_version")
+            )
+            check_owner(application, version, str(self._path))
+            db.execute(_PAGES)
+        except _DAMAGE as exc:
+            db.close()
+            if is_damage(exc) or isinstance(exc, UnicodeError):
+                return None
+            raise
+        except DataError:
+            db.close()
+            raise
+        self._db = db
+        return db
+
+    def _apply_or_remake(self, db: sqlite3.Connection) -> None:
+        try:
+            self._apply(db)
+        except (_MakeAnew, sqlite3.DatabaseError) as exc:
+            code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+            if (
+                not isinstance(exc, _MakeAnew)
+                and not is_damage(exc)
+                and code != sqlite3.SQLITE_ERROR
+            ):
+                raise
+            self._remake()
+
+    def _remake(self) -> None:
+        """Make the index in memory, then put it in the place of the file at one stroke."""
+        self._check_replaceable()
+        self.close()
+        self._is_checked = False
+        db = connect(":memory:", _BUSY_S)
+        try:
+            make(db, _TABLES)
+            self._apply(db)
+            if self._path is not None:
+                data = db.serialize()
+                for suffix in ("-journal", "-wal", "-shm"):  # of the file that goes
+                    self._disk.remove(self._path.with_name(self._path.name + suffix))
+                write_atomically(self._disk, self._path, data)
+        except BaseException:
+            db.close()
+            raise
+        if self._path is not None:
+            db.close()
+            db = connect_existing(self._path, _BUSY_S)
+            db.execute(_PAGES)
+        self._db, self._is_damaged, self.is_new = db, False, True
+
+    def _check_replaceable(self) -> None:
+        """Refuse to replace a file that is not ours; a damaged one of ours may go."""
+        if self._path is None:
+            return
+        check_places(self._path)
+        handle = self._disk.open_read(self._path)
+        if handle is None:
+            return
+        try:
+            data = self._disk.read_at(handle, 0, 100)
+        finally:
+            self._disk.close(handle)
+        is_database, application, version = header_of(data)
+        if is_database and len(data) >= 100:
+            check_owner(application, version, str(self._path))
+        elif data and application != APPLICATION_ID:
+            raise BundleError(f"{self._path} is no database of onetape", hint="name another file")
+
+    # --- what it is made of ----------------------------------------------------------------
+
+    def _apply(self, db: sqlite3.Connection) -> None:
+        def work() -> None:
+            self._touched.clear()
+            self._take_lines(db)
+            self._take_bundles(db)
+            for name in sorted(self._touched):
+                self._describe(db, name)
+
+        _transact(db, work)
+
+    def _take_lines(self, db: sqlite3.Connection) -> None:
+        row = db.execute("SELECT value FROM catalog_state WHERE name = 'log'").fetchone()
+        try:
+            before: dict[str, Any] = json.loads(row[0]) if row else {}
+            done, tail = int(before.get("done", 0)), bytes.fromhex(before.get("tail", ""))
+            known = FileState(*before.get("state", (0, 0, 0)))
+        except (ValueError, TypeError, AttributeError) as exc:
+            raise _MakeAnew from exc
+        back = len(tail)
+        content = self._log.read_at(done - back)
+        if content is None:
+            if done:
+                raise _MakeAnew
+            return
+        data, state = content
+        if before and state == known:
+            return
+        is_longer = state.inode == known.inode and state.size > known.size
+        if before and not (is_longer and data[:back] == tail):
+            raise _MakeAnew
+        fresh = data[back : data.rfind(b"\n") + 1]
+        for line in fresh.split(b"\n")[:-1] if fresh else ():
+            self._take(db, line, done)
+            done += len(line) + 1
+        end = data[: back + len(fresh)][-_TAIL:].hex()
+        value = json.dumps({"state": state, "done": done, "tail": end})
+        db.execute("INSERT OR REPLACE INTO catalog_state VALUES ('log', ?)", (value,))
+
+    def _take(self, db: sqlite3.Connection, line: bytes, offset: int) -> None:
+        entry = entry_of(line)
+        kind = entry.get("type")
+        if kind not in _FORMATS:
+            return
+        self._log.check(entry, _FORMATS[kind])
+        try:
+            if kind == DATASET:
+                self._take_dataset(db, entry, Place("line", str(offset), len(line)))
+            elif kind == LINK:
+                if "series" in entry:
+                    lane = linked_lane(entry)
+                    self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
+                self._link(db, entry["backtest"], entry["dataset"], entry["at"], entry["cache_key"])
+            elif kind == BUNDLE:
+                if self._scope in ("", entry["bundle"]):
+                    self._touched.add(entry["bundle"])
+            elif not self._scope:
+                self._take_lineage(db, entry)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+            _log.warning("%s: the line at byte %d makes no sense: %r", self._log.path, offset, exc)
+
+    def _take_dataset(self, db: sqlite3.Connection, entry: Mapping[str, Any], place: Place) -> None:
+        if self._scope in ("", entry.get("bundle", "")):
+            put(db, dataset_of(entry), place, parse_iso(entry["time"]), -int(place.place))
+
+    def _link(
+        self, db: sqlite3.Connection, backtest: str, dataset: str, at: str, cache_key: str
+    ) -> None:
+        known = db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset,)).fetchone()
+        if self._scope and not known:
+            return
+        db.execute(
+            "INSERT INTO backtest_data_links (backtest_id, dataset_id, cached_at, cache_key) "
+            "VALUES (?, ?, ?, ?)",
+            (backtest, dataset, parse_iso(at) // 1000, cache_key),
+        )
+
+    def _take_lineage(self, db: sqlite3.Connection, entry: Mapping[str, Any]) -> None:
+        run, event = entry["run"], entry["event"]
+        if event in ("begin", "forget"):
+            db.execute(
+                "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?",
+                (run, f"{_OF_LINEAGE}%"),
+            )
+        elif event == "read" and entry["read"]:
+            key = f"{_OF_LINEAGE}{entry['n']} {entry['series']} #{entry['generation']}"
+            lane = _read_lane(entry)
+            self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
+            # Of two lines of one number the later counts.
+            db.execute(
+                "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?",
+                (run, f"{_OF_LINEAGE}{entry['n']} %"),
+            )
+            self._link(db, run, lane.dataset_id, entry["asked"], key)
+
+    def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: Place) -> None:
+        """Add a lane that a run has read, as far as its line tells of it; what the store tells stays."""
+        row = db.execute(
+            "SELECT kind, start_date, end_date FROM catalog_places JOIN datasets USING (dataset_id) "
+            "WHERE dataset_id = ?",
+            (lane.dataset_id,),
+        ).fetchone()
+        if row is None:
+            put(db, lane, place, None)
+        elif row[0] == place.kind:
+            db.execute(
+                "UPDATE datasets SET start_date = min(start_date, ?), end_date = max(end_date, ?), "
+                "last_updated = max(last_updated, ?) WHERE dataset_id = ?",
+                (lane.start_date, lane.end_date, lane.last_updated, lane.dataset_id),
+            )
+
+    # --- bundles ---------------------------------------------------------------------------
+
+    def _take_bundles(self, db: sqlite3.Connection) -> None:
+        marked = self._marked_names()
+        own = {CATALOG, "" if self._path is None else self._path.name}
+        listed = {self._scope} if self._scope else set(self._disk.list(self._folder)) - own
+        rows = db.execute("SELECT bundle_name, dataset_id, state FROM catalog_bundles").fetchall()
+        known = {name: (dataset_id, state) for name, dataset_id, state in rows}
+        chosen = (listed | set(known)) if marked is None else marked | (listed ^ set(known))
+        for name in sorted(chosen):
+            if not _is_name(name):
+                continue
+            dataset_id, before = known.get(name, ("", ""))
+            state = str(BundleFiles(self._folder / name, self._disk).moment())
+            if before == state:
+                continue
+            if dataset_id:
+                remove(db, dataset_id)
+                db.execute("DELETE FROM catalog_bundles WHERE bundle_name = ?", (name,))
+                db.execute("DELETE FROM bundle_cache WHERE bundle_name = ?", (name,))
+                self._touched.add(name)
+            records = self._records_of(name)
+            if records is None:
+                continue
+            dataset = self._dataset(name, records, listed)
+            put(db, dataset, Place("bundle", name), records.origin.ingested_at)
+            state = str(BundleFiles(self._folder / name, self._disk).moment())
+            row = (name, dataset.dataset_id, state)
+            db.execute("INSERT INTO catalog_bundles VALUES (?, ?, ?)", row)
+            self._touched.add(name)
+            if (request := records.origin.request) is not None:
+                cached = (
+                    records.request_key(),
+                    name,
+                    str(self._folder / name),
+                    json.dumps(request["symbols"]),
+                    request["start_date"],
+                    request["end_date"],
+                    request["timeframe"],
+                    dataset.last_updated,
+                    dataset.size_bytes,
+                    dataset.row_count,
+                )
+                db.execute("INSERT INTO bundle_cache VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", cached)
+        self._is_checked = True
+
+    def _describe(self, db: sqlite3.Connection, name: str) -> None:
+        """Make the rows of a bundle in ``bundle_metadata`` and ``bundle_symbols`` anew."""
+        db.execute("DELETE FROM bundle_metadata WHERE bundle_name = ?", (name,))
+        db.execute("DELETE FROM bundle_symbols WHERE bundle_name = ?", (name,))
+        row, symbols = self._described(name)
+        if row is not None:
+            values = [json.dumps(v) if isinstance(v, list | dict) else v for v in row.values()]
+            marks = ", ".join("?" * len(values))
+            columns = ", ".join(row)  # names of fields, as `_ADDED` of the metadata lists them
+            db.execute(f"INSERT INTO bundle_metadata ({columns}) VALUES ({marks})", values)  # noqa: S608 - names of our columns
+        db.executemany(
+            "INSERT INTO bundle_symbols VALUES (?, ?, ?, ?, ?)",
+            [(name, s["symbol_id"], s["symbol"], s["asset_type"], s["exchange"]) for s in symbols],
+        )
+
+    def _dataset(self, name: str, records: Records, listed: set[str]) -> Dataset:
+        """Return a bundle as a dataset; a copy beside that which it was made of gets an id of its own."""
+        origin = records.origin
+        if origin.bundle_name != name and origin.bundle_name in listed:
+            own = new_dataset_id(self._folder / name)
+            records = replace(records, origin=replace(origin, dataset_id=own))
+        return records.dataset(name)
+
+    def _marked_names(self) -> set[str] | None:
+        """Return the bundles that have named themselves since; None: each is to be looked at."""
+        handle = self._disk.open_read(self._folder / CHANGES)
+        if handle is None:
+            self._marked = 0
+            return None
+        try:
+            size = self._disk.fstat(handle).size
+            start, self._marked = self._marked, size
+            if not self._is_checked or size < start:
+                return None
+            return set(self._disk.read_at(handle, start, size - start).decode().split("\n"))
+        finally:
+            self._disk.close(handle)
+
+
+def _transact(db: sqlite3.Connection, work: Callable[[], None]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        work()
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+# --- rows ------------------------------------------------------------------------------------
+
+
+def put(
+    db: sqlite3.Connection, dataset: Dataset, place: Place, at_ms: int | None, tie: int = 0
+) -> None:
+    """Add a dataset, in place of one of its id; in the transaction of the caller.
+
+    Args:
+        db: of the index.
+        dataset, place: what, and where the truth about it stands.
+        at_ms: when it came, UTC milliseconds, for the search; None: it is not searched for.
+        tie: which comes first of those of one millisecond.
+    """
+    if db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset.dataset_id,)).fetchone():
+        remove(db, dataset.dataset_id)
+    dataset.put(db)
+    row = (dataset.dataset_id, *place)
+    db.execute("INSERT INTO catalog_places VALUES (?, ?, ?, ?)", row)
+    if at_ms is not None:
+        size, own = len(dataset.symbols), dataset.dataset_id
+        db.executemany(
+            "INSERT OR IGNORE INTO catalog_search VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (c.symbol, c.resolution, size, -at_ms, tie, own, c.start, c.end, dataset.source)
+                for c in dataset.covers
+            ],
+        )
+
+
+def remove(db: sqlite3.Connection, dataset_id: str) -> None:
+    """Remove the rows of a dataset; its links stay, in case that it comes again."""
+    own = (dataset_id,)
+    db.execute(
+        "DELETE FROM catalog_search WHERE symbol IN (SELECT symbol FROM symbols WHERE dataset_id = ?1) "
+        "AND dataset_id = ?1",
+        own,
+    )
+    db.execute("DELETE FROM symbols WHERE dataset_id = ?", own)
+    db.execute("DELETE FROM date_ranges WHERE dataset_id = ?", own)
+    db.execute("DELETE FROM checksums WHERE dataset_id = ?", own)
+    db.execute("DELETE FROM catalog_places WHERE dataset_id = ?", own)
+    db.execute("DELETE FROM datasets WHERE dataset_id = ?", own)
+
+
+def dataset_of(entry: Mapping[str, Any]) -> Dataset:
+    """Return the dataset of a line; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+    start, end = parse_iso(entry["start"]) // 1000, parse_iso(entry["end"]) // 1000
+    at, resolution = parse_iso(entry["time"]) // 1000, entry["resolution"]
+    return Dataset(
+        entry["id"],
+        entry["source"],
+        resolution,
+        start,
+        end,
+        entry["checksum"],
+        entry.get("path", ""),
+        at,
+        at,
+        symbols=tuple(SymbolRow(symbol) for symbol in entry["symbols"]),
+        covers=tuple(Cover(symbol, resolution, start, end) for symbol in entry["symbols"]),
+    )
+
+
+def lane_place(cache: str, series: str) -> Place:
+    """Return the place of a lane that a lineage tells of; that of the store is of kind ``lane``."""
+    return Place("read", f"{_resolved(cache)}\n{series}")
+
+
+def lane_id(place: Place) -> str:
+    """Return the id of the dataset that a lane is: the same for the same cache folder and series."""
+    return str(uuid5(NAMESPACE_URL, f"onetape lane {place.place}"))
+
+
+def lane_source(vendor: str, series: str) -> str:
+    """Return vendor and lane as the source of a dataset, such as ``yahoo/1d@raw``."""
+    return f"{vendor}/{series.rpartition(' ')[2]}"
+
+
+def linked_lane(entry: Mapping[str, Any]) -> Dataset:
+    """Return what the line of a link tells of the lane that it names."""
+    series = key_of(entry["series"])
+    return Dataset(
+        entry["dataset"],
+        entry["source"],
+        series.timeframe.label,
+        parse_iso(entry["start"]) // 1000,
+        parse_iso(entry["end"]) // 1000,
+        entry["checksum"],
+        last_updated=parse_iso(entry["at"]) // 1000,
+        row_count=entry["rows"],
+        symbols=(SymbolRow(series.symbol),),
+    )
+
+
+def _read_lane(entry: Mapping[str, Any]) -> Dataset:
+    """Return what the line of a read tells of its lane."""
+    series = key_of(entry["series"])
+    pieces, symbol = entry["read"], SymbolRow(series.symbol)
+    return Dataset(
+        lane_id(lane_place(entry["cache"], entry["series"])),
+        lane_source(entry["provider"] or "onetape", entry["series"]),
+        series.timeframe.label,
+        parse_iso(pieces[0][0]) // 1000,
+        parse_iso(pieces[-1][1]) // 1000 - 1,
+        str(pieces[-1][3]),
+        last_updated=parse_iso(entry["asked"]) // 1000,
+        row_count=sum(piece[2] for piece in pieces),
+        symbols=(symbol,),
+    )
+
+
+@lru_cache(64)
+def _resolved(folder: str) -> str:
+    return str(Path(folder).resolve())
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(checked_name(name))
+    except DataError:
+        return False

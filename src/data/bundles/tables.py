@@ -1,0 +1,188 @@
+"""The documented tables of a catalog file, and a dataset as their rows. Times are UTC seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import BundleError, FormatVersionError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# "1tpB": marks the file as ours among SQLite's.
+APPLICATION_ID, VERSION = 0x31747042, 1
+TABLES = (
+    """CREATE TABLE datasets (dataset_id TEXT PRIMARY KEY, source TEXT NOT NULL, resolution TEXT NOT NULL,
+    start_date INTEGER NOT NULL, end_date INTEGER NOT NULL, checksum TEXT NOT NULL,
+    parquet_path TEXT NOT NULL, created_at INTEGER NOT NULL, last_updated INTEGER NOT NULL,
+    row_count INTEGER NOT NULL, size_bytes INTEGER NOT NULL)""",
+    "CREATE INDEX idx_datasets_source ON datasets(source)",
+    "CREATE INDEX idx_datasets_resolution ON datasets(resolution)",
+    "CREATE INDEX idx_datasets_dates ON datasets(start_date, end_date)",
+    """CREATE TABLE symbols (symbol_id INTEGER PRIMARY KEY AUTOINCREMENT, dataset_id TEXT NOT NULL,
+    symbol TEXT NOT NULL, asset_type TEXT NOT NULL, exchange TEXT, metadata TEXT,
+    FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id), UNIQUE(dataset_id, symbol))""",
+    "CREATE INDEX idx_symbols_dataset ON symbols(dataset_id)",
+    "CREATE INDEX idx_symbols_symbol ON symbols(symbol)",
+    """CREATE TABLE date_ranges (range_id INTEGER PRIMARY KEY AUTOINCREMENT, dataset_id TEXT NOT NULL,
+    symbol TEXT NOT NULL, start_date INTEGER NOT NULL, end_date INTEGER NOT NULL,
+    bar_count INTEGER NOT NULL, has_gaps BOOLEAN DEFAULT 0,
+    FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id))""",
+    "CREATE INDEX idx_date_ranges_dataset ON date_ranges(dataset_id)",
+    "CREATE INDEX idx_date_ranges_symbol ON date_ranges(symbol)",
+    """CREATE TABLE checksums (checksum_id INTEGER PRIMARY KEY AUTOINCREMENT, dataset_id TEXT NOT NULL,
+    file_path TEXT NOT NULL, checksum TEXT NOT NULL, last_validated INTEGER NOT NULL,
+    FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id), UNIQUE(dataset_id, file_path))""",
+    "CREATE INDEX idx_checksums_dataset ON checksums(dataset_id)",
+    """CREATE TABLE backtest_data_links (link_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    backtest_id TEXT NOT NULL, dataset_id TEXT NOT NULL, cached_at INTEGER NOT NULL,
+    cache_key TEXT NOT NULL, FOREIGN KEY(dataset_id) REFERENCES datasets(dataset_id))""",
+    "CREATE INDEX idx_backtest_links_backtest ON backtest_data_links(backtest_id)",
+    "CREATE INDEX idx_backtest_links_dataset ON backtest_data_links(dataset_id)",
+    "CREATE INDEX idx_backtest_links_cache_key ON backtest_data_links(cache_key)",
+)
+_HEADER = b"SQLite format 3\0"
+
+
+class SymbolRow(NamedTuple):
+    """A symbol of a dataset; ``metadata`` is JSON."""
+
+    symbol: str
+    asset_type: str = "unknown"
+    exchange: str | None = None
+    metadata: str | None = None
+
+
+class RangeRow(NamedTuple):
+    """Bars of a symbol: the first and the last, how many there are, and whether some are missing."""
+
+    symbol: str
+    start: int
+    end: int
+    bars: int
+    has_gaps: bool
+
+
+class Cover(NamedTuple):
+    """A range, ends included, for which a dataset has what there is of a symbol in one resolution."""
+
+    symbol: str
+    resolution: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: the columns of ``datasets``, and its rows in the other tables.
+
+    Attributes:
+        symbols, ranges: its rows there.
+        files: place and SHA256 of each.
+        covers: what it is found by.
+    """
+
+    dataset_id: str
+    source: str
+    resolution: str
+    start_date: int
+    end_date: int
+    checksum: str
+    parquet_path: str = ""
+    created_at: int = 0
+    last_updated: int = 0
+    row_count: int = 0
+    size_bytes: int = 0
+    symbols: tuple[SymbolRow, ...] = ()
+    ranges: tuple[RangeRow, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    covers: tuple[Cover, ...] = ()
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of its row in ``datasets``."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    def covered(self, resolution: str, start: int, end: int) -> set[str]:
+        """Return the symbols that it covers for a range, both ends included."""
+        return {
+            c.symbol
+            for c in self.covers
+            if c.resolution == resolution and c.start <= start and end <= c.end
+        }
+
+    def put(self, db: sqlite3.Connection) -> None:
+        """Add its rows, in the transaction of the caller."""
+        own = self.dataset_id
+        db.execute(
+            "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            tuple(self.columns().values()),
+        )
+        db.executemany(
+            "INSERT INTO symbols (dataset_id, symbol, asset_type, exchange, metadata) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [(own, *row) for row in self.symbols],
+        )
+        db.executemany(
+            "INSERT INTO date_ranges (dataset_id, symbol, start_date, end_date, bar_count, has_gaps) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [(own, *row) for row in self.ranges],
+        )
+        db.executemany(
+            "INSERT INTO checksums (dataset_id, file_path, checksum, last_validated) "
+            "VALUES (?, ?, ?, ?)",
+            [(own, *row, self.last_updated) for row in self.files],
+        )
+
+
+COLUMNS = tuple(Dataset.__dataclass_fields__)[:11]
+
+
+def request_key(
+    source: str, symbols: Iterable[str], start: str | None, end: str | None, resolution: str
+) -> str:
+    """Return the SHA256 of a request, as 64 hex digits: independent of the order of the symbols.
+
+    ``start`` and ``end`` are full times as ``iso`` writes them; None: open.
+    """
+    plain = [source, sorted(symbols), start, end, resolution]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:
+    """Make the tables in an empty database, and ``more``; the file is marked as ours."""
+    for statement in (*TABLES, *more):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def check_owner(application: int, version: int, name: str) -> None:
+    """Refuse a file that is not this version's to replace.
+
+    Args:
+        application, version: ``application_id`` and ``user_version`` of it.
+        name: of the file, for the message.
+
+    Raises:
+        BundleError: it is a database of another program.
+        FormatVersionError: a newer version of this library wrote it.
+    """
+    if application != APPLICATION_ID:
+        raise BundleError(f"{name} is a database of another program", hint="move it elsewhere")
+    if version > VERSION:
+        raise FormatVersionError(
+            f"{name} was written by a newer version of this library", hint="update onetape"
+        )
+
+
+def header_of(data: bytes) -> tuple[bool, int, int]:
+    """Return whether bytes begin as SQLite's do, and application and version as they stand there."""
+    version, application = (
+        struct.unpack_from(">I", data, at)[0] if len(data) >= 100 else 0 for at in (60, 68)
+    )
+    return data.startswith(_HEADER), application, version

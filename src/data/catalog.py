@@ -1,0 +1,16 @@
+"""The path of ``DataCatalog`` in older programs; it is now in ``src.data.bundles``."""
+
+from __future__ import annotations
+
+import warnings
+
+from .bundles.catalog import DataCatalog
+
+__all__ = ["DataCatalog"]
+
+warnings.warn(
+    "src.data.catalog is the path of older programs, to be removed in December 2027 at the earliest: "
+    "import DataCatalog from src.data.bundles",
+    DeprecationWarning,
+    stacklevel=2,
+)

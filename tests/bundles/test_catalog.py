@@ -1,0 +1,834 @@
+"""``DataCatalog``: what is found, that each of its views can be deleted, and what is wrong with its file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import uuid
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from inspect import signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data import DataManager
+from src.data.bundles import DataCatalog, Lineages, lineage
+from src.data.bundles import catalog as module
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.catalog import cache_key
+from src.data.bundles.catalog_log import CATALOG, CatalogLog
+from src.data.disk.files import Disk, DiskStep
+from src.data.errors import (
+    BundleError,
+    DataError,
+    FormatVersionError,
+    QueryError,
+    StorageError,
+)
+from tests.cache.counts import FULL
+from tests.cache.crash import Quick
+from tests.cache.disks import DyingDisk, Killed
+from tests.contract.source import ROOT
+from tests.programs import PYTHONPATH
+
+T = TypeVar("T")
+YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"))
+SHA = "ab" * 32
+MOCK: dict[str, Any] = {"provider": "mock"}
+# The join of S001:942-951, word for word.
+JOIN = """
+    SELECT d.dataset_id, d.source, d.resolution, d.start_date, d.end_date
+    FROM datasets d
+    JOIN backtest_data_links bdl ON d.dataset_id = bdl.dataset_id
+    WHERE bdl.backtest_id = ?
+"""
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stored") / "cache"
+    bounds = "2024-01-02", "2024-03-08"
+    DataManager(folder).get_ohlcv_batch(["AAPL", "MSFT"], "1d", *bounds, **MOCK)
+    return folder
+
+
+@pytest.fixture
+def manager(stored: Path, tmp_path: Path) -> DataManager:
+    shutil.copytree(stored, tmp_path / "cache")
+    return DataManager(tmp_path / "cache")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bundles" / "metadata.db"
+
+
+@pytest.fixture
+def catalog(path: Path, manager: DataManager) -> DataCatalog:
+    return DataCatalog(str(path), manager=manager)
+
+
+def register(catalog: DataCatalog, *symbols: str, **changed: Any) -> str:
+    bounds = {"start_date": YEAR[0], "end_date": YEAR[1], "resolution": "1d"}
+    values = {"source": "yfinance", "checksum": SHA, **bounds, **changed}
+    return catalog.register_dataset(symbols=symbols or ["AAPL", "MSFT"], **values)
+
+
+def rows(path: Path, query: str, *values: Any) -> list[Any]:
+    """Read the file as another program does."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(query, values).fetchall()
+
+
+# --- as printed --------------------------------------------------------------------------------
+
+
+def test_the_printed_calls(path: Path, catalog: DataCatalog) -> None:
+    dataset_id = catalog.register_dataset(
+        source="yfinance",
+        symbols=["AAPL", "MSFT"],
+        start_date=pd.Timestamp("2023-01-01"),
+        end_date=pd.Timestamp("2023-12-31"),
+        resolution="1d",
+        checksum=SHA,
+    )
+    assert uuid.UUID(dataset_id).version == 4
+    query = (["AAPL"], pd.Timestamp("2023-02-01"), pd.Timestamp("2023-03-01"), "1d")
+    assert catalog.find_dataset(*query) == dataset_id
+    assert catalog.find_dataset(*query, source="yfinance") == dataset_id
+    info = catalog.get_dataset_info(dataset_id)
+    assert info["symbols"] == ["AAPL", "MSFT"] and info["checksum"] == SHA
+    assert (info["start_date"], info["end_date"]) == (1672531200, 1703980800)
+    catalog.link_backtest_to_dataset("uuid-backtest-a", dataset_id, pd.Timestamp("2024-05-01"))
+    assert catalog.get_datasets_for_backtest("uuid-backtest-a") == [dataset_id]
+    found = rows(path, JOIN, "uuid-backtest-a")
+    assert found == [(dataset_id, "yfinance", "1d", 1672531200, 1703980800)]
+
+
+def test_a_second_backtest_reuses_dataset_and_key(path: Path, catalog: DataCatalog) -> None:
+    dataset_id_1 = register(catalog)
+    catalog.link_backtest_to_dataset("a", dataset_id_1, pd.Timestamp.now())
+    again = catalog.find_dataset(["MSFT", "AAPL"], *YEAR, "1d")
+    assert again == dataset_id_1
+    catalog.link_backtest_to_dataset("b", again, pd.Timestamp.now())
+    assert catalog.get_datasets_for_backtest("b") == [dataset_id_1]
+    keys = rows(path, "SELECT DISTINCT cache_key FROM backtest_data_links")
+    assert keys == [(cache_key("yfinance", ["MSFT", "AAPL"], *YEAR, "1d"),)]
+
+
+def test_what_fits(catalog: DataCatalog) -> None:
+    both = register(catalog)
+    one = register(catalog, "AAPL", end_date="2023-06-30")
+    find = catalog.find_dataset
+    assert find(["AAPL"], "2023-01-01", "2023-06-30", "1d") == one  # fewer symbols
+    assert find(["AAPL"], "2023-01-01", "2023-07-01", "1d") == both
+    newer = register(catalog, "AAPL", end_date="2023-06-30")
+    assert find(["AAPL"], "2023-01-01", "2023-06-30", "1d") == newer != one
+    assert find(["AAPL", "MSFT"], *YEAR, "1d") == both
+    assert find(["AAPL", "MSFT", "X"], *YEAR, "1d") is None
+    assert find(["AAPL"], "2022-12-31", "2023-06-30", "1d") is None
+    assert find(["AAPL"], "2023-01-01", "2024-01-01", "1d") is None
+    assert find(["AAPL"], *YEAR, "1h") is None
+    assert find(["AAPL"], *YEAR, "1d", source="polygon") is None
+    assert find(["AAPL"], "2023-01-01T02:00+02:00", "2023-02-01", "1d") == newer
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"symbols": "AAPL"}, "symbols are a list"),
+        ({"symbols": []}, "at least one symbol"),
+        ({"symbols": ["AAPL", 3]}, "symbol is a printable text"),
+        ({"symbols": ["A\nB"]}, "symbol is a printable text"),
+        ({"source": ""}, "source is a printable text"),
+        ({"checksum": None}, "checksum is a printable text"),
+        ({"resolution": "1x"}, "1x"),
+        ({"start_date": pd.NaT}, "start_date is no time"),
+        ({"start_date": "2024-01-01"}, "lies behind"),
+        ({"end_date": "soon"}, "end_date is no time"),
+    ],
+)
+def test_bad_input_is_refused_and_nothing_is_written(
+    path: Path, catalog: DataCatalog, changed: dict[str, Any], message: str
+) -> None:
+    values: dict[str, Any] = {"symbols": ["AAPL"], "start_date": YEAR[0], "end_date": YEAR[1]}
+    values |= {"source": "s", "resolution": "1d", "checksum": SHA, **changed}
+    with pytest.raises(QueryError, match=message):
+        catalog.register_dataset(**values)
+    assert not path.parent.exists()
+
+
+def test_unknown_datasets(catalog: DataCatalog) -> None:
+    for call in (
+        lambda: catalog.get_dataset_info("no"),
+        lambda: catalog.link_backtest_to_dataset("a", "no"),
+        lambda: catalog.warm(["no"]),
+        lambda: catalog.link_backtest_to_dataset("", register(catalog)),
+    ):
+        with pytest.raises(QueryError):
+            call()
+    assert catalog.get_datasets_for_backtest("never") == []
+
+
+# --- bundles, lanes, lineage -------------------------------------------------------------------
+
+SPRING = ("2024-01-02", "2024-03-08")
+
+
+def create(
+    manager: DataManager, folder: Path, name: str, *symbols: str, end: str = SPRING[1]
+) -> Bundle:
+    bundle = Bundle(name, folder, disk=Quick())
+    bundle.create(manager, symbols, "1d", SPRING[0], end, **MOCK)
+    return bundle
+
+
+def test_a_bundle_is_a_dataset_until_it_is_removed(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    find = catalog.find_dataset
+    assert find(["AAPL", "MSFT"], *SPRING, "1d") is None
+    bundle = create(manager, path.parent, "mine", "AAPL", "MSFT")
+    own = find(["AAPL", "MSFT"], *SPRING, "1d")
+    assert own == bundle.records().origin.dataset_id
+    info = catalog.get_dataset_info(own)
+    assert info["kind"] == "bundle" and info["parquet_path"] == "mine"
+    assert {(r["symbol"], r["has_gaps"]) for r in info["date_ranges"]} == {
+        ("AAPL", False),
+        ("MSFT", False),
+    }
+    assert info["checksum"] == bundle.records().checksum() and len(info["checksums"]) == 3
+    assert catalog.register_bundle("mine", bundle.path) == own
+    shutil.copytree(bundle.path, path.parent / "copy")
+    assert len(rows(path, "SELECT 1 FROM datasets")) == 1
+    assert find(["AAPL"], *SPRING, "1d") in (own, *_others(catalog, path, own))
+    assert len(rows(path, "SELECT 1 FROM datasets")) == 2  # the copy has an id of its own
+    bundle.remove()
+    shutil.rmtree(path.parent / "copy")
+    assert find(["AAPL", "MSFT"], *SPRING, "1d") is None
+    assert rows(path, "SELECT bundle_name FROM catalog_bundles") == []
+
+
+def _others(catalog: DataCatalog, path: Path, own: str) -> list[str]:
+    catalog.popular_datasets()
+    return [one for (one,) in rows(path, "SELECT dataset_id FROM datasets") if one != own]
+
+
+def test_a_bundle_that_another_process_changes_is_looked_at_again_and_no_other(
+    path: Path, catalog: DataCatalog, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        create(manager, path.parent, name, "AAPL", end="2024-02-09")
+    assert catalog.find_dataset(["AAPL"], SPRING[0], "2024-02-12", "1d") is None
+    looked: list[str] = []
+    real = module.BundleFiles.moment
+
+    def moment(self: Any) -> Any:
+        looked.append(self.path.name)
+        return real(self)
+
+    later = Bundle("two", path.parent, disk=Quick())
+    records = later.records()
+    request = {**records.origin.request, "end_date": SPRING[1]}  # type: ignore[dict-item]
+    monkeypatch.setattr(
+        Bundle, "records", lambda self: _asked(type(self), self, request), raising=True
+    )
+    later.refresh(manager)
+    monkeypatch.undo()
+    monkeypatch.setattr(module.BundleFiles, "moment", moment)
+    wider = catalog.find_dataset(["AAPL"], SPRING[0], "2024-02-12", "1d")
+    assert wider == records.origin.dataset_id and set(looked) == {"two"}
+    assert later.records().dataset().end_date > records.dataset().end_date
+
+
+def _asked(cls: Any, bundle: Bundle, request: Any) -> Any:
+    from dataclasses import replace
+
+    from src.data.bundles.commit import METADATA
+    from src.data.bundles.records import Records
+
+    found = Records.read(bundle._files, bundle._disk, bundle.path / METADATA)
+    assert found is not None
+    return replace(found, origin=replace(found.origin, request=request))
+
+
+def test_a_symbol_without_bars_and_a_day_that_was_not_over_are_not_covered(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    create(manager, path.parent, "mine", "AAPL", end="2099-12-31")
+    assert catalog.find_dataset(["AAPL"], SPRING[0], "2099-01-01", "1d") is None
+    assert catalog.find_dataset(["AAPL"], SPRING[0], SPRING[1], "1d") is not None
+    assert catalog.find_dataset(["AAPL"], "2024-01-01", SPRING[1], "1d") is None
+
+
+def test_a_lane_is_a_dataset_without_a_file(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    find, lane = catalog.find_dataset, "mock/1d@mock"
+    own = find(["AAPL"], *SPRING, "1d", source=lane)
+    assert own == find(["AAPL"], "2024-02-01", "2024-02-10", "1d", source="mock")
+    assert find(["AAPL"], *SPRING, "1d") is None  # sample bars answer where they are named
+    assert find(["AAPL", "MSFT"], *SPRING, "1d", source=lane) is None
+    assert find(["AAPL"], SPRING[0], "2024-04-01", "1d", source=lane) is None
+    assert own is not None
+    info = catalog.get_dataset_info(own)
+    assert (info["kind"], info["source"], info["symbols"]) == ("lane", lane, ["AAPL"])
+    (part,) = info["date_ranges"]
+    assert part["bar_count"] == info["row_count"] == 47 and not part["has_gaps"]
+    manager.get_ohlcv("AAPL", "1d", "2024-03-09", "2024-04-01", **MOCK)
+    assert find(["AAPL"], SPRING[0], "2024-04-01", "1d", source=lane) == own
+    manager.get_ohlcv("AAPL", "1d", "2024-05-01", "2024-05-10", **MOCK)
+    assert find(["AAPL"], "2024-03-01", "2024-05-03", "1d", source=lane) is None
+    assert catalog.get_dataset_info(own)["date_ranges"][0]["has_gaps"]
+    assert rows(path, "SELECT source, parquet_path FROM datasets WHERE dataset_id = ?", own) == [
+        (lane, "")
+    ]
+
+
+def test_what_a_run_read_is_linked_to_it(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    def read() -> None:
+        manager.get_ohlcv("AAPL", "1d", "2024-02-01", "2024-02-09", offline=True, **MOCK)
+
+    with lineage("run-1", folder=path.parent, manager=manager):
+        read()
+    (own,) = catalog.get_datasets_for_backtest("run-1")
+    assert catalog.popular_datasets()[0][:2] == (own, 1)
+    assert [row[0] for row in rows(path, JOIN, "run-1")] == [own]
+    assert own == catalog.find_dataset(["AAPL"], *SPRING, "1d", source="mock")
+    registered = register(catalog)
+    catalog.link_backtest_to_dataset("run-1", registered, pd.Timestamp("2024-05-01"))
+    assert catalog.get_datasets_for_backtest("run-1") == [registered, own]
+    Lineages(path.parent, manager).forget("run-1")
+    assert catalog.get_datasets_for_backtest("run-1") == [registered]
+    catalog.popular_datasets()
+    assert [row[0] for row in rows(path, JOIN, "run-1")] == [registered]
+    with lineage("run-1", folder=path.parent, manager=manager):
+        read()
+    assert catalog.get_datasets_for_backtest("run-1") == [registered, own]
+
+
+def test_a_lane_that_a_backtest_was_linked_to_stays_named_when_it_is_gone(
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
+) -> None:
+    own = catalog.find_dataset(["AAPL"], *SPRING, "1d", source="mock")
+    assert own is not None
+    catalog.link_backtest_to_dataset("a", own, pd.Timestamp("2024-05-01"))
+    before = catalog.get_dataset_info(own)
+    catalog.close()
+    path.unlink()
+    shutil.rmtree(tmp_path / "cache")
+    other = DataCatalog(path, manager=DataManager(tmp_path / "cache"))
+    info = other.get_dataset_info(own)
+    assert info["kind"] == "read" and before["kind"] == "lane"
+    for name in ("source", "resolution", "start_date", "end_date", "row_count", "symbols"):
+        assert info[name] == before[name]
+    assert [row[0] for row in rows(path, JOIN, "a")] == [own]
+
+
+def test_popular_predicted_and_warm(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
+    create(manager, path.parent, "mine", "AAPL", "MSFT")
+    bundle = catalog.find_dataset(["AAPL", "MSFT"], *SPRING, "1d")
+    lane = catalog.find_dataset(["MSFT"], *SPRING, "1d", source="mock/1d@mock")
+    rates, lonely = register(catalog, "RATES"), register(catalog, "LONELY")
+    assert bundle and lane
+    for n, ids in enumerate(([bundle], [bundle, rates], [bundle, rates, lane], [lonely])):
+        for own in ids:
+            catalog.link_backtest_to_dataset(f"b{n}", own, pd.Timestamp(2024, 5, 1 + n))
+    uses = catalog.popular_datasets()
+    assert [(use.dataset_id, use.backtests) for use in uses] == [
+        (bundle, 3), (rates, 2), (lonely, 1), (lane, 1),
+    ]  # fmt: skip
+    assert uses[0].last == pd.Timestamp("2024-05-03")
+    assert catalog.predicted(["AAPL"]) == [bundle, rates, lane]
+    assert catalog.predicted(["LONELY"]) == [lonely] and catalog.predicted(["X"]) == []
+    assert catalog.predicted(["AAPL"], backtests=1) == sorted([bundle, rates, lane])
+    read = catalog.warm()
+    size = catalog.get_dataset_info(bundle)["size_bytes"]
+    assert read == {bundle: size, rates: 0, lonely: 0, lane: 47 * 8 * 6}
+
+
+def test_the_catalog_of_one_bundle(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
+    bundle = create(manager, path.parent, "mine", "AAPL", "MSFT")
+    create(manager, path.parent, "other", "AAPL")
+    own = DataCatalog(bundle.path / "metadata.db", manager=manager)
+    found = own.find_dataset(["AAPL"], *SPRING, "1d")
+    assert found == bundle.records().origin.dataset_id
+    own.link_backtest_to_dataset("a", found, pd.Timestamp("2024-05-01"))
+    assert [row[0] for row in rows(bundle.path / "metadata.db", JOIN, "a")] == [found]
+    assert own.get_datasets_for_backtest("a") == [found]
+    registered = register(own, "X")
+    assert own.find_dataset(["X"], *YEAR, "1d") == registered
+    assert catalog.get_datasets_for_backtest("a") == [found]
+    assert catalog.find_dataset(["X"], *YEAR, "1d") == registered
+    assert bundle.state(manager).state == "current"
+    with pytest.raises(QueryError):
+        own.get_dataset_info(register(catalog, "Y"))
+
+
+# --- everything but the truth may be deleted ---------------------------------------------------
+
+
+def test_without_its_views_it_answers_the_same(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    create(manager, path.parent, "mine", "AAPL", "MSFT")
+    ids = [register(catalog), register(catalog, "AAPL", "X", source="csv:mine")]
+    with lineage("run", folder=path.parent, manager=manager):
+        manager.get_ohlcv("MSFT", "1d", *SPRING, offline=True, **MOCK)
+    lane = catalog.find_dataset(["MSFT"], *SPRING, "1d", source="mock/1d@mock")
+    bundle = catalog.find_dataset(["AAPL", "MSFT"], *SPRING, "1d")
+    assert lane and bundle
+    for own in (*ids, lane, bundle):
+        catalog.link_backtest_to_dataset("run", own, pd.Timestamp("2024-05-01"))
+    catalog.store_metadata({"bundle_name": "mine", "source_type": "x", "source_url": "u"})
+
+    def answers(of: DataCatalog) -> list[Any]:
+        of.refresh()
+        tables = ("datasets", "symbols", "date_ranges", "checksums", "backtest_data_links")
+        more = ("bundle_metadata", "bundle_symbols", "bundle_cache", "catalog_search")
+        return [
+            of.get_datasets_for_backtest("run"),
+            [of.get_dataset_info(own) for own in (*ids, lane, bundle)],
+            of.find_dataset(["AAPL"], *YEAR, "1d"),
+            of.find_dataset(["AAPL"], *SPRING, "1d"),
+            of.find_dataset(["MSFT"], *SPRING, "1d", source="mock"),
+            of.popular_datasets(),
+            of.predicted(["X"]),
+            of.list_bundles(),
+            *(sorted(map(str, rows(path, f"SELECT * FROM {name}"))) for name in (*tables, *more)),
+        ]
+
+    expected = answers(catalog)
+    for views in (
+        ["metadata.db"],
+        [".changes"],
+        ["mine/metadata.db"],
+        ["mine/metadata.parquet"],
+        ["metadata.db", ".changes", "mine/metadata.db", "mine/metadata.parquet"],
+    ):
+        for view in views:
+            (path.parent / view).unlink()
+        assert answers(DataCatalog(path, manager=manager)) == expected, views
+        # One that is at work finds the same.
+        assert answers(catalog) == expected, views
+    assert len(expected[0]) == 4 and len(expected[8]) >= 5
+
+
+@st.composite
+def _datasets(draw: Any) -> tuple[list[str], int, int, str]:
+    names = draw(st.lists(st.sampled_from("ABCDE"), min_size=1, max_size=4, unique=True))
+    start = draw(st.integers(0, 20))
+    return names, start, start + draw(st.integers(0, 10)), draw(st.sampled_from(["1d", "1h"]))
+
+
+@settings(max_examples=200 if FULL else 12, deadline=None)
+@given(st.lists(_datasets(), min_size=1, max_size=8), st.lists(_datasets(), min_size=1, max_size=8))
+def test_what_is_found_is_what_a_search_by_hand_finds(
+    tmp_path_factory: pytest.TempPathFactory, registered: Any, asked: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("found")
+    catalog = DataCatalog(folder / "metadata.db")
+    catalog._lane_for = lambda *_: None  # type: ignore[method-assign]
+    day = pd.Timestamp("2024-01-01")
+
+    def span(start: int, end: int) -> tuple[pd.Timestamp, pd.Timestamp]:
+        return day + pd.Timedelta(days=start), day + pd.Timedelta(days=end)
+
+    entries = [
+        {"id": str(uuid.uuid4()), "source": "s", "symbols": names, "resolution": label, "checksum": "x",
+         "start": f"{span(a, b)[0].isoformat()}Z", "end": f"{span(a, b)[1].isoformat()}Z"}
+        for names, a, b, label in registered
+    ]  # fmt: skip
+    CatalogLog(folder).append_all("dataset", entries)
+    for names, a, b, label in asked:
+        fitting = [
+            (len(have), -n, entries[n]["id"])
+            for n, (have, c, d, of) in enumerate(registered)
+            if set(names) <= set(have) and c <= a and b <= d and of == label
+        ]
+        expected = min(fitting)[2] if fitting else None
+        assert catalog.find_dataset(names, *span(a, b), label) == expected
+
+
+@given(
+    st.lists(st.text("AB.é/", min_size=1, max_size=4), min_size=1, max_size=6),
+    st.randoms(),
+    st.integers(0, 10**10),
+    st.integers(0, 10**10),
+)
+@settings(max_examples=300 if FULL else 30, deadline=None)
+def test_a_key_is_unique_and_knows_no_order(names: list[str], random: Any, a: int, b: int) -> None:
+    mixed = random.sample(names, len(names))
+    key = cache_key("s", names, a, b, "1d")
+    assert key == cache_key("s", mixed, a, b, "1d") and len(key) == 64
+    others = {
+        cache_key("t", names, a, b, "1d"),
+        cache_key("s", [*names, "".join(names) + "!"], a, b, "1d"),
+        cache_key("s", names, a + 1, b, "1d"),
+        cache_key("s", names, a, b + 1, "1d"),
+        cache_key("s", names, a, None, "1d"),
+        cache_key("s", names, a, b, "1h"),
+    }
+    assert len(others) == 6 and key not in others
+
+
+def test_thousands_of_datasets(path: Path, catalog: DataCatalog) -> None:
+    count, names = (20_000 if FULL else 400), [f"S{n}" for n in range(2000)]
+    entries = [
+        {"id": str(uuid.UUID(int=n, version=4)), "source": "s",
+         "symbols": names[n % 1900 :][: 500 if n == 7 else 10],
+         "start": "2020-01-01T00:00:00Z", "end": "2024-01-01T00:00:00Z", "resolution": "1d", "checksum": "x"}
+        for n in range(count)
+    ]  # fmt: skip
+    CatalogLog(path.parent).append_all("dataset", entries)
+    bounds = "2021-01-01", "2022-01-01", "1d"
+    assert catalog.find_dataset(names[7:507], *bounds) == entries[7]["id"]
+    steps = 0
+
+    def count_step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    catalog._index.read(lambda db: db.set_progress_handler(count_step, 100))
+    assert catalog.find_dataset(["S30"], *bounds) in {e["id"] for e in entries}
+    assert catalog.find_dataset(["X"], *bounds) is None
+    assert steps < 20  # not one of all datasets is looked at
+
+
+# --- what is wrong with the file ---------------------------------------------------------------
+
+
+def test_flipped_bits_and_torn_files_cost_time_alone(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    own = register(catalog)
+    catalog.link_backtest_to_dataset("a", own, pd.Timestamp("2024-05-01"))
+    catalog.close()
+    whole = path.read_bytes()
+    step = 41 if FULL else 1999
+    damaged = [
+        whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :]
+        for at in range(0, len(whole), step)
+    ]
+    damaged += [whole[:at] for at in (0, 1, 99, 100, 5000, len(whole) - 1)]
+    damaged += [b"\0" * len(whole), whole[:4096] + b"\xff" * (len(whole) - 4096)]
+    refused = 0
+    for data in damaged:
+        path.write_bytes(data)
+        one = DataCatalog(path, manager=manager)
+        try:
+            assert one.get_dataset_info(own)["symbols"] == ["AAPL", "MSFT"]
+            assert one.find_dataset(["AAPL"], *YEAR, "1d") in (own, None)
+            assert one.get_datasets_for_backtest("a") == [own]
+        except (BundleError, FormatVersionError):
+            refused += 1  # another program's, a newer version's: so it says
+        one.close()
+    assert refused < len(damaged) / 8
+
+
+def test_an_index_that_says_what_is_not_so_is_made_anew(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    own, other = register(catalog), register(catalog, "X", resolution="1h")
+    catalog.popular_datasets()
+    catalog.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE catalog_search SET end_date = end_date + 1000000")
+        db.execute("UPDATE catalog_places SET place = (SELECT max(place) FROM catalog_places)")
+        db.commit()
+    again = DataCatalog(path, manager=manager)
+    assert again.find_dataset(["AAPL"], YEAR[0], "2024-01-05", "1d") is None
+    assert again.find_dataset(["AAPL"], *YEAR, "1d") == own
+    assert again.get_dataset_info(other)["symbols"] == ["X"]
+
+
+def test_files_of_others_are_left_alone(path: Path, catalog: DataCatalog) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (x)")
+        db.commit()
+    before = path.read_bytes()
+    register_error = "database of another program"
+    with pytest.raises(BundleError, match=register_error):
+        catalog.popular_datasets()
+    assert path.read_bytes() == before
+    path.write_text("notes " * 100)
+    with pytest.raises(BundleError, match="no database of onetape"):
+        catalog.popular_datasets()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StorageError, match="not an ordinary file"):
+        catalog.popular_datasets()
+    path.rmdir()
+    own = register(catalog)
+    assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own
+
+
+def test_newer_files_and_lines_are_left_alone(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    register(catalog)
+    catalog.popular_datasets()
+    catalog.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 9")
+    with pytest.raises(FormatVersionError, match="newer version"):
+        DataCatalog(path, manager=manager).popular_datasets()
+    path.unlink()
+    CatalogLog(path.parent).append("dataset", {"id": "x"}, 2)
+    with pytest.raises(FormatVersionError, match="format 2"):
+        DataCatalog(path, manager=manager).popular_datasets()
+
+
+@pytest.mark.parametrize("lock", ["BEGIN EXCLUSIVE", "BEGIN; SELECT count(*) FROM datasets"])
+def test_what_locks_the_file_keeps_the_old_one(
+    path: Path, catalog: DataCatalog, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    monkeypatch.setattr("src.data.bundles.catalog_index._BUSY_S", 0.01)
+    register(catalog)
+    catalog.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for statement in lock.split(";"):
+            last = db.execute(statement)
+        own = register(catalog, "X")
+        assert catalog.find_dataset(["X"], *YEAR, "1d") == own
+        assert last.fetchone() in (None, (1,))
+        assert db.execute("SELECT count(*) FROM datasets").fetchone() == (1,)
+        db.execute("ROLLBACK")
+    assert rows(path, "SELECT count(*) FROM datasets") == [(2,)]
+    assert list(path.parent.glob("*-journal")) == []
+
+
+class ReadOnly(Disk):
+    """A disk on which the index cannot be written."""
+
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
+        if "metadata.db" in str(step.path) and step.name in ("create", "open"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return super().perform(step, call)
+
+
+def test_where_it_cannot_be_written_it_is_kept_in_memory(
+    path: Path,
+    manager: DataManager,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(module, "Disk", ReadOnly)
+    catalog = DataCatalog(path, manager=manager)
+    monkeypatch.undo()
+    own = register(catalog)
+    assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own
+    other = register(catalog, "X")
+    assert catalog.find_dataset(["X"], *YEAR, "1d") == other
+    assert not path.exists() and len(caplog.records) == 1
+
+
+def test_killed_anywhere_nothing_is_lost(
+    tmp_path: Path, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    for step in range(1, 200):
+        path = tmp_path / str(step) / "metadata.db"
+        own = register(DataCatalog(path, manager=manager))
+        path.unlink()  # so that it is made anew on the way
+        monkeypatch.setattr(module, "Disk", lambda step=step: DyingDisk(step))
+        try:
+            dying = DataCatalog(path, manager=manager)
+            register(dying, "X")
+            dying.popular_datasets()
+        except Killed:
+            pass
+        else:
+            break
+        finally:
+            monkeypatch.undo()
+        catalog = DataCatalog(path, manager=manager)
+        assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own
+        seen.add(catalog.find_dataset(["X"], *YEAR, "1d") is not None)
+        catalog.close()
+    assert seen == {True, False} and step > 5
+
+
+def test_a_log_that_was_put_back_or_edited_makes_it_anew(path: Path, catalog: DataCatalog) -> None:
+    one = register(catalog)
+    short = (path.parent / CATALOG).read_bytes()
+    two = register(catalog, "X")
+    assert catalog.find_dataset(["X"], *YEAR, "1d") == two
+    (path.parent / CATALOG).write_bytes(short)
+    assert catalog.find_dataset(["X"], *YEAR, "1d") is None
+    three = register(catalog, "X")
+    assert catalog.find_dataset(["X"], *YEAR, "1d") == three
+    text = (path.parent / CATALOG).read_text().replace('"MSFT"', '"MSFU"')
+    (path.parent / CATALOG).write_text(text)
+    assert catalog.find_dataset(["MSFU"], *YEAR, "1d") == one
+    assert catalog.find_dataset(["MSFT"], *YEAR, "1d") is None
+    (path.parent / CATALOG).unlink()
+    assert catalog.find_dataset(["X"], *YEAR, "1d") is None
+
+
+def test_lines_of_others_and_torn_ones_do_no_harm(
+    path: Path, catalog: DataCatalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = CatalogLog(path.parent)
+    log.append("theirs", {"x": 1})
+    log.append("dataset", {"id": "x"})
+    log.append("link", {"backtest": "a"})
+    own = register(catalog)
+    with log.path.open("ab") as file:
+        file.write(b'{"type":"dataset","format":1,"id":')
+    assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own
+    other = register(catalog, "X")
+    assert catalog.find_dataset(["X"], *YEAR, "1d") == other
+    assert sum("makes no sense" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_readers_see_the_old_or_the_new_index(path: Path, catalog: DataCatalog) -> None:
+    register(catalog)
+    catalog.popular_datasets()
+    with closing(sqlite3.connect(path)) as reader:
+        assert reader.execute("SELECT count(*) FROM datasets").fetchone() == (1,)
+        register(catalog, "X")
+        catalog.popular_datasets()
+        assert reader.execute("SELECT count(*) FROM datasets").fetchone() == (2,)
+        catalog.refresh()  # the whole file takes the place of the old one
+        register(catalog, "Y")
+        assert reader.execute("SELECT count(*) FROM datasets").fetchone() == (2,)
+    assert rows(path, "SELECT count(*) FROM datasets WHERE source = 'yfinance'") == [(3,)]
+
+
+_PROGRAM = """
+import sys
+from src.data.bundles import DataCatalog
+catalog = DataCatalog(sys.argv[1])
+for n in range(int(sys.argv[3])):
+    own = catalog.register_dataset("s", [sys.argv[2] + str(n), "B"], "2024-01-01", "2024-02-01", "1d", "x")
+    catalog.link_backtest_to_dataset(sys.argv[2], own, "2024-05-01")
+    assert catalog.find_dataset([sys.argv[2] + str(n), "B"], "2024-01-01", "2024-02-01", "1d") == own
+"""
+
+
+def test_two_processes_lose_nothing_and_warn_of_nothing(path: Path, catalog: DataCatalog) -> None:
+    count = 100 if FULL else 8
+    command = [sys.executable, "-W", "error", "-c", _PROGRAM, str(path), "P", str(count)]
+    environment = {"PYTHONPATH": PYTHONPATH, "HOME": str(path.parent)}
+    running = subprocess.Popen(command, cwd=ROOT, env=environment)
+    for n in range(count):
+        own = register(catalog, f"Q{n}", "B")
+        catalog.link_backtest_to_dataset("Q", own, "2024-05-01")
+        assert catalog.find_dataset([f"Q{n}", "B"], *YEAR, "1d") == own
+    assert running.wait(120) == 0
+    for name in ("P", "Q"):
+        assert len(catalog.get_datasets_for_backtest(name)) == count
+        catalog.popular_datasets()
+        assert len(rows(path, JOIN, name)) == count
+
+
+# --- names of other programs -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("__init__", "metadata_db_path"),
+        ("register_dataset", "source symbols start_date end_date resolution checksum"),
+        ("find_dataset", "symbols start_date end_date resolution source"),
+        ("get_dataset_info", "dataset_id"),
+        ("link_backtest_to_dataset", "backtest_id dataset_id cached_at"),
+        ("get_datasets_for_backtest", "backtest_id"),
+        ("register_bundle", "name path"),
+        ("store_metadata", "metadata"),
+        ("get_bundle_metadata", "bundle_name"),
+        ("list_bundles", "source_type start_date end_date"),
+        ("store_quality_metrics", "metadata"),
+        ("get_quality_metrics", "bundle_name"),
+        ("find_cached_bundle", "cache_key"),
+        ("get_cache_size", ""),
+    ],
+)
+def test_documented_arguments_come_first(name: str, arguments: str) -> None:
+    given = [one for one in signature(getattr(DataCatalog, name)).parameters if one != "self"]
+    assert given[: len(arguments.split())] == arguments.split()
+
+
+def test_bundles_by_the_names_of_older_programs(
+    path: Path, manager: DataManager, tmp_path: Path
+) -> None:
+    catalog = DataCatalog(db_path=path, manager=manager)
+    bundle = create(manager, path.parent, "mine", "MSFT", "AAPL")
+    key = cache_key("mock", ["AAPL", "MSFT"], *SPRING, "1d")
+    found = catalog.find_cached_bundle(key)
+    assert found is not None and found["bundle_path"] == str(bundle.path)
+    assert found["symbols"] == ["MSFT", "AAPL"] and found["row_count"] == 94
+    assert catalog.find_cached_bundle("0" * 64) is None
+    assert catalog.get_cache_size() == found["size_bytes"]
+    catalog.store_metadata({"bundle_name": "theirs", "source_type": "csv"})
+    catalog.store_quality_metrics({"bundle_name": "theirs", "outlier_count": 3})
+    metrics = catalog.get_quality_metrics("theirs")
+    assert metrics is not None and metrics["outlier_count"] == 3
+    row = catalog.get_bundle_metadata("mine")
+    assert row is not None and row["row_count"] == 94
+    assert [row["bundle_name"] for row in catalog.list_bundles()] == ["mine", "theirs"]
+    catalog.popular_datasets()
+    query = "SELECT bundle_name, source_type, outlier_count FROM bundle_metadata ORDER BY 1"
+    assert rows(path, query) == [("mine", "mock", None), ("theirs", "csv", 3)]
+    query = "SELECT bundle_name, symbol_id, symbol FROM bundle_symbols ORDER BY 2"
+    assert rows(path, query) == [("mine", 1, "MSFT"), ("mine", 2, "AAPL")]
+    with pytest.raises(QueryError, match="bundle_name is a printable text"):
+        catalog.store_metadata({"source_type": "csv"})
+    outside = create(manager, tmp_path / "elsewhere", "far", "AAPL")
+    own = catalog.register_bundle("near", outside.path)
+    assert catalog.find_dataset(["AAPL"], *SPRING, "1d", source="mock") == own
+    assert catalog.warm([own])[own] > 0
+    assert catalog.get_bundle_metadata("near") is not None
+    with pytest.raises(BundleError):
+        catalog.register_bundle("none", tmp_path / "nothing")
+    with pytest.raises(QueryError, match="two names"):
+        DataCatalog(path, db_path=path)
+
+
+def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> None:
+    sys.modules.pop("src.data.catalog", None)
+    program = "\nfrom src.data.catalog import DataCatalog\nimport src.data.catalog\n"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        names: dict[str, Any] = {}
+        exec(compile(program, "theirs.py", "exec"), names)
+        names["DataCatalog"](tmp_path / "metadata.db").popular_datasets()
+    (warning,) = [w for w in caught if w.category is DeprecationWarning]
+    assert (warning.filename, warning.lineno) == ("theirs.py", 2)
+    assert "src.data.bundles" in str(warning.message)
+    assert names["DataCatalog"] is DataCatalog
+
+
+def test_where_the_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert DataCatalog().metadata_db_path == str(tmp_path / "data/onetape/bundles/metadata.db")
+    Path("config").mkdir()
+    text = 'catalog:\n  metadata_db: "index/catalog.db"\n  parquet_dir: "there"\n'
+    Path("config/data_catalog.yaml").write_text(text)
+    named = DataCatalog()
+    assert named.metadata_db_path == str(tmp_path / "index/catalog.db")
+    own = register(named, "AAPL", "MSFT")
+    assert (tmp_path / "there" / CATALOG).exists()
+    assert named.find_dataset(["AAPL", "MSFT"], *YEAR, "1d") == own
+    assert (tmp_path / "index/catalog.db").exists()
+    assert DataCatalog("x/c.db").metadata_db_path == str(tmp_path / "x/c.db")
+    for wrong in ("", 3):
+        with pytest.raises((DataError, TypeError)):
+            DataCatalog(wrong)  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "there" / CATALOG).read_text())["id"] == own
