@@ -17,6 +17,7 @@ from . import (
     batch,
     bot,
     bundle,
+    catalog,
     chart,
     company,
     covered,
@@ -52,6 +53,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal,
+        catalog,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -720,12 +720,12 @@ class DataCatalog:
             pass
         return self._read(lambda db: _row_of(db, dataset_id))
 
-    def _keep(self, lanes: Iterable[Dataset], keys: Iterable[SeriesKey] = ()) -> None:
+    def _keep(self, lanes: Iterable[Dataset]) -> None:
         """Have lanes in the file."""
         new = [lane for lane in lanes if self._kept.get(lane.dataset_id) != lane]
         if not new:
             return
-        places = {lane_id(self._place_of(key)): self._place_of(key) for key in self._lanes}
+        places = {lane_id(self._place_of(key)): self._place_of(key) for key in list(self._lanes)}
 
         def work(db: sqlite3.Connection) -> None:
             for lane in new:
@@ -819,18 +819,18 @@ def _symbols(given: Any) -> list[str]:
     symbols = list(dict.fromkeys(given))
     if not symbols:
         raise QueryError("a dataset is of at least one symbol")
-    if not all(isinstance(one, str) and 0 < len(one) <= _MOST_TEXT for one in symbols) or not (
-        "".join(symbols).isprintable()
-    ):
+    # At one stroke: a universe has hundreds.
+    are_text = all(symbols) and set(map(type, symbols)) == {str}
+    if not are_text or max(map(len, symbols)) > _MOST_TEXT or not "".join(symbols).isprintable():
         for one in symbols:
             _text("symbol", one)
     return symbols
 
 
 def _span(start: Any, end: Any) -> tuple[int, int]:
-    """Return a range as UTC seconds, ends included."""
-    first = ceil(_instant("start_date", start).timestamp())
-    last = floor(_instant("end_date", end).timestamp())
+    """Return a range as UTC seconds, ends included; whole numbers are such seconds."""
+    first = start if type(start) is int else ceil(_instant("start_date", start).timestamp())
+    last = end if type(end) is int else floor(_instant("end_date", end).timestamp())
     if first > last:
         raise QueryError(f"start_date {start} lies behind end_date {end}")
     return first, last
@@ -839,7 +839,7 @@ def _span(start: Any, end: Any) -> tuple[int, int]:
 def _instant(name: str, value: Any) -> pd.Timestamp:
     """Return a time, aware; an int is UTC seconds."""
     try:
-        stamp = pd.Timestamp(value, unit="s") if isinstance(value, int) else pd.Timestamp(value)
+        stamp = pd.Timestamp(value, unit="s") if type(value) is int else pd.Timestamp(value)
         if pd.isna(stamp):
             raise ValueError("it is missing")
         return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from ..disk.atomic import write_atomically
 from ..disk.database import check_places, connect, connect_existing, is_damage
 from ..disk.files import Disk, FileState, errno_of
 from ..errors import BundleError, DataError, StorageError
+from ..forks import renew_after_fork
 from ..model.instant import parse_iso
 from .catalog_log import CATALOG, CatalogLog, entry_of
 from .commit import CHANGES, BundleFiles, checked_name
@@ -145,11 +145,13 @@ class CatalogIndex:
     ) -> None:
         self._path, self._log, self._disk = path, log, disk
         self._folder, self._records_of, self._scope = log.path.parent, records_of, scope
+        self._places = [str(p) for p in (log.path, self._folder / CHANGES, self._folder)]
         self._described, self._touched = described, set[str]()
         self._lock = threading.RLock()
         self._db: sqlite3.Connection | None = None
-        self._pid, self._seen, self._marked = os.getpid(), _NOTHING, 0
+        self._seen, self._marked = _NOTHING, 0
         self._is_checked, self._is_damaged, self.is_new = False, False, False
+        renew_after_fork(self)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Return what ``work`` reads of the index as it stands now.
@@ -200,15 +202,20 @@ class CatalogIndex:
     def close(self) -> None:
         """Close the file; the next call opens it."""
         with self._lock:
-            if self._db is not None and self._pid == os.getpid():
+            if self._db is not None:
                 self._db.close()
             self._db = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def after_fork(self) -> None:
+        """Open the file anew: a connection must not be used, or closed, behind a fork."""
+        self._lock, self._db, self._inherited = threading.RLock(), None, self._db
 
     # --- as it stands now ------------------------------------------------------------------
 
     def _synced(self) -> sqlite3.Connection:
-        if self._pid != os.getpid():  # a connection must not be used, or closed, behind a fork
-            self._db, self._pid = None, os.getpid()
         now = self._moment()
         if self._db is None or now != self._seen:
             try:
@@ -223,13 +230,8 @@ class CatalogIndex:
 
     def _moment(self) -> _Moment:
         index = None if self._path is None else self._disk.stat(self._path)
-        stat = self._disk.stat
-        return _Moment(
-            index.inode if index else None,
-            stat(self._log.path),
-            stat(self._folder / CHANGES),
-            stat(self._folder),
-        )
+        inode = index.inode if index else None
+        return _Moment(inode, *(self._disk.stat(place) for place in self._places))
 
     def _keep_in_memory(self, exc: Exception) -> None:
         _log.warning("%s cannot be written (%s): the index is kept in memory", self._path, exc)
