@@ -25,6 +25,7 @@ from . import (
     fresh,
     hit,
     library,
+    lineage,
     memory,
     nights,
     populate,
@@ -52,8 +53,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-        chart, report, universe, alerts, records, bot, bundle, portal,
-        catalog,
+        chart, report, universe, alerts, records, bot, bundle, portal, catalog, lineage,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

@@ -151,6 +151,30 @@ def test_five_causes_are_all_named_and_none_is_misnamed(
     assert vendors.count() == 0
 
 
+def test_what_a_vendor_rounds_is_no_correction_where_an_action_changes_the_cell(
+    manager: DataManager,
+    ran: pd.DataFrame,
+    lineages: Lineages,
+    revise: Revise,
+    evening: ManualClock,
+) -> None:
+    """Prices adjusted by the vendor itself differ by up to 1e-4; without an action it is a correction."""
+    revise("2024-05-08", 1 + 5e-5)
+    revise("2024-05-09", 1 + 5e-4)
+    (one,) = lineages.check("spring").series
+    both = {"2024-05-08": {(check.CORRECTION,)}, "2024-05-09": {(check.CORRECTION,)}}
+    assert by_day(one) == both
+    evening.set(ms("2024-06-14T22:00:00"))
+    split = Action(date(2024, 6, 13), "split", day_ms(date(2024, 6, 13)), 4.0, 1.0)
+    ever = Span(0, ms("2024-06-15"))
+    manager.cache.store.add_actions("AAPL", (split,), ever, "yahoo", evening.now_ms())
+    (one,) = lineages.check("spring").series
+    days = by_day(one)
+    assert days["2024-05-08"] == {(check.NEW_ACTION,)}
+    assert days["2024-05-09"] == {(check.NEW_ACTION,), (check.NEW_ACTION, check.CORRECTION)}
+    assert len(days) == 29
+
+
 def test_exported_it_is_proven_without_store_and_network(
     ran: pd.DataFrame, lineages: Lineages, revise: Revise, tmp_path: Path
 ) -> None:

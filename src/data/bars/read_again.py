@@ -75,11 +75,9 @@ def _by_todays(
     if query.instrument.asset_class != "stock":
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)
-    rebaser = Rebaser(store, query, read.series, store.view(read.series), lenient=True, today=today)
+    view = store.view(read.series)
+    rebaser = Rebaser(
+        store, query, read.series, view, lenient=True, today=today, is_alone=read.as_stored
+    )
     done = rebaser.rebased(table, coverage)
-    book = done.used.book
-    if book is None:
-        return done.table, AppliedActions(done.as_of)
-    vendors = {part.vendor for part in coverage if part.state != "empty"}
-    own = {v: tuple(book.of(v)) for v in sorted(vendors)} if book.disputed else {}
-    return done.table, AppliedActions(done.as_of, tuple(book.actions), own, done.used.closes)
+    return done.table, AppliedActions.of_book(done.used.book, done.as_of, done.used.closes)

@@ -25,6 +25,7 @@ from .validity import Expiry
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .answer.read import HandedOn
     from .corporate_actions import ActionService
     from .fetch.miss import MissHandler
     from .selection.candidates import Selector
@@ -192,10 +193,14 @@ class BarsService:
                 self._add_actions(frame, hit.answer)
             self._answers.keep(query, hit.answer, frame)
         if (record := reads.get()) is not None:
-            from .answer.read import read_of  # few programs record what they read
-
-            record.answered(read_of(self._store.root, hit.answer))
+            record.answered(hit.answer, self._handed_on)
         return frame
+
+    def _handed_on(self, answer: Answer) -> HandedOn:
+        """Return an answer as a record of reads looks at one that is not known to it."""
+        from .answer.read import HandedOn  # few programs record what they read
+
+        return HandedOn(self._store.root, answer)
 
     # --- splits and dividends on the rows ----------------------------------------------------
 

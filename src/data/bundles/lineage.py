@@ -6,9 +6,11 @@ import logging
 import os
 import threading
 import uuid
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -119,6 +121,9 @@ class LineageRun:
         self._outer: Any = None
         self._lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], _Kept] = {}
+        # How what was noted is recognised: by the answer itself, and by what it was made of.
+        self._noted: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._by_place: dict[Hashable, _Kept] = {}
         self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
         self._written_s: float | None = None
@@ -145,32 +150,50 @@ class LineageRun:
 
     # --- what `reads` is told --------------------------------------------------------------
 
-    def answered(self, read: BarsRead) -> None:
-        """Note an answer; errors of the disk are raised at the end of the run."""
+    def answered(self, answer: Any, handed_on: Callable[[Any], Any]) -> None:
+        """Note an answer, as :data:`.reads.reads` says; errors of the disk are raised when the run ends."""
         if self._outer is not None:
-            self._outer.answered(read)
+            self._outer.answered(answer, handed_on)
         with self._lock:
             if not self._is_open:
-                _warnings.warning("%s was read behind the end of lineage %s", read.query, self.id)
+                _warnings.warning("%s was read behind the end of lineage %s", answer.query, self.id)
                 return
-            applied, digest = self._applied_of(read)
-            query = read.query
-            is_made = read.source is not None
-            key = (
-                read.root,
-                read.series,
-                read.generation,
-                query.adjustment,
-                query.provider,
-                is_made,
-                digest,
-            )
-            kept = self._kept.get(key)
-            if kept is None:
-                self._kept[key] = kept = _Kept(len(self._kept), read, applied)
-            kept.add(read)
-            if kept.is_new:
-                self._write_soon()
+            if self._noted.get(id(answer)) is answer:
+                return  # the very answer that was kept in memory
+            handed = handed_on(answer)
+            place = handed.place()
+            known = self._by_place.get(place) if place is not None else None
+            if known is not None and known.has(handed.span()):
+                known.asked_ms = max(known.asked_ms, answer.query.now_ms)
+                self._noted[id(answer)] = answer
+                return
+            kept = self._note(handed.read())
+            # Books are kept by `_applied`: no other one gets the number by which the place names its own.
+            if place is not None:
+                self._by_place[place] = kept
+            self._noted[id(answer)] = answer
+
+    def _note(self, read: BarsRead) -> _Kept:
+        """Take what is new of an answer."""
+        applied, digest = self._applied_of(read)
+        query = read.query
+        key = (
+            read.root,
+            read.series,
+            read.generation,
+            query.adjustment,
+            query.provider,
+            read.is_made,
+            read.substitute,
+            digest,
+        )
+        kept = self._kept.get(key)
+        if kept is None:
+            self._kept[key] = kept = _Kept(len(self._kept), read, applied)
+        kept.add(read)
+        if kept.is_new:
+            self._write_soon()
+        return kept
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
         """Note a call that ended with an error, one of each symbol, timeframe and error."""
@@ -319,6 +342,7 @@ class _Kept:
         made: the timeframes made of these bars, where they were not read themselves.
         is_new: whether no line tells of it.
         is_changed: whether the lines lack something of it.
+        asked_ms: time of the last read, UTC milliseconds.
         pin: as of :class:`.record.SeriesRead`.
     """
 
@@ -332,23 +356,19 @@ class _Kept:
         self._lacking: list[Span] = []
         self._unexpected: list[Span] = []
         self._unstored: dict[int, Unstored] = {}
-        self._asked_ms = 0
+        self.asked_ms = 0
 
     def add(self, read: BarsRead) -> None:
         """Take what of an answer is new."""
-        query, table, span = read.query, read.table, read.query.span
-        if read.source is not None:
-            span, table = read.source, BarTable.empty()
+        query, table, span = read.query, read.table, read.span
+        if read.is_made:
+            table = BarTable.empty()
             self.made.add(query.timeframe.label)
-        elif query.bars is not None:
-            span = Span(int(table.stamps[0]) if len(table) else span.end - 1, span.end)
-        self._asked_ms = max(self._asked_ms, query.now_ms)
-        if not read.unstored and any(
-            s.span.start <= span.start and span.end <= s.span.end for s in self._stretches
-        ):
+        self.asked_ms = max(self.asked_ms, query.now_ms)
+        if not read.unstored and self.has(span):
             return
         self.is_changed = True
-        if read.unstored and read.source is None:
+        if read.unstored and not read.is_made:
             table = self._stored(read)
         for part in gaps(span, sorted(s.span for s in self._stretches)):
             rows = table.within(part)
@@ -363,6 +383,10 @@ class _Kept:
             coalesce([*old, *new])
             for old, new in ((self._lacking, read.lacking), (self._unexpected, read.unexpected))
         )
+
+    def has(self, span: Span) -> bool:
+        """Tell whether all of a stretch was read before."""
+        return any(s.span.start <= span.start and span.end <= s.span.end for s in self._stretches)
 
     def _stored(self, read: BarsRead) -> BarTable:
         """Set aside the rows of an answer that no generation holds; return the others."""
@@ -408,7 +432,7 @@ class _Kept:
             max(0, len(unstored) - MOST_LISTED),
             max(0, len(self._lacking) - MOST_LISTED),
             read.substitute,
-            self._asked_ms,
+            self.asked_ms,
             str(read.root),
             __version__,
             self.pin,

@@ -94,7 +94,13 @@ class SeriesRead:
 
     def stored(self, *, of_then: bool) -> StoredRead:
         """Return what to read again: as it was, or the newest bars by the actions of today."""
-        read = StoredRead(self.series, self.spans, self.adjustment, self.provider)
+        read = StoredRead(
+            self.series,
+            self.spans,
+            self.adjustment,
+            self.provider,
+            as_stored=bool(self.substitute),
+        )
         return replace(read, generation=self.generation, applied=self.applied) if of_then else read
 
     def relevant(self) -> AppliedActions:

@@ -131,11 +131,18 @@ class ActionBook:
         named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
         if {one.source for one in named} <= {vendor}:
             return self
+        # One object of each vendor: what is recognised by it, and sorts its events, does so once.
+        if (kept := self._of_one.get(vendor)) is not None:
+            return kept
         reports = tuple(action for action in self.reports if action.source == vendor)
         answers, awaited = (
             tuple(a for a in spans if a.source == vendor) for spans in (self.answers, self.awaited)
         )
-        return ActionBook(reports, answers, awaited)
+        return self._of_one.setdefault(vendor, ActionBook(reports, answers, awaited))
+
+    @cached_property
+    def _of_one(self) -> dict[str, ActionBook]:
+        return {}
 
     def for_bars_of(self, vendor: str | None) -> ActionBook:
         """Return what counts for bars of ``vendor``: of a sample its own word alone; None: of all."""

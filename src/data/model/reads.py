@@ -39,6 +39,21 @@ class AppliedActions:
     own: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
     closes: Mapping[date, float | None] | None = None
 
+    @classmethod
+    def of_book(
+        cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
+    ) -> AppliedActions:
+        """Return what counts of a book with ``actions``, ``disputed`` and ``of(vendor)``; None: of no book.
+
+        Where vendors are divided, each that said something of it has its own: for bars of any other one
+        the common rows count.
+        """
+        if book is None:
+            return cls(as_of)
+        divided = {report.source for event in book.disputed for report in event.reports}
+        own = {vendor: tuple(book.of(vendor)) for vendor in sorted(divided)}
+        return cls(as_of, tuple(book.actions), own, closes)
+
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping; ``digest`` is of the rest of it."""
         plain: dict[str, Any] = {
@@ -86,7 +101,8 @@ class BarsRead(NamedTuple):
         as_of: the date of the basis.
         book: the splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
         closes: as of :class:`AppliedActions`.
-        source: of bars made of shorter ones, the stamps of these that were needed.
+        span: the stamps that were read of the series.
+        is_made: whether the bars were made of those of the series, which are shorter.
         substitute: what of another kind stands in; empty where nothing does.
     """
 
@@ -102,17 +118,13 @@ class BarsRead(NamedTuple):
     as_of: date | None
     book: Any
     closes: Mapping[date, float | None] | None
-    source: Span | None
+    span: Span
+    is_made: bool
     substitute: str
 
     def applied(self) -> AppliedActions:
         """Return the splits and dividends known then, by ex-date, as they count for the bars."""
-        book = self.book
-        if book is None:
-            return AppliedActions(self.as_of)
-        vendors = {part.vendor for part in self.coverage if part.state != "empty"}
-        own = {v: tuple(book.of(v)) for v in sorted(vendors)} if book.disputed else {}
-        return AppliedActions(self.as_of, tuple(book.actions), own, self.closes)
+        return AppliedActions.of_book(self.book, self.as_of, self.closes)
 
 
 @dataclass(frozen=True)
@@ -126,6 +138,8 @@ class StoredRead:
         provider: the vendor that was pinned.
         generation: of the series; None: the newest.
         applied: the splits and dividends to apply; None: those of today.
+        as_stored: whether bars stand in as they are stored where the actions of today cannot bring them
+            there, as they did when they were read.
     """
 
     series: SeriesKey
@@ -134,6 +148,7 @@ class StoredRead:
     provider: str | None = None
     generation: int | None = None
     applied: AppliedActions | None = None
+    as_stored: bool = False
 
 
 class ReadAgain(NamedTuple):

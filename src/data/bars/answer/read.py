@@ -1,48 +1,92 @@
-"""An answer as the value that records of reads are made of."""
+"""An answer as it is handed on to a record of what is read."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from ...model.coverage import CLOSED, UNASKED
 from ...model.reads import BarsRead
 from ...model.series import SeriesKey
+from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..validity import FORMING, UNEXPECTED
 from .answer import Answer, as_known
 
 
-def read_of(root: Path, answer: Answer) -> BarsRead:
-    """Return what was handed on; ``root``: the cache folder."""
-    answer = as_known(answer)
-    query, facts = answer.query, answer.facts
-    lane = facts.get("derived_from", facts).get("lane")
-    symbol = query.instrument.symbol
-    series = _key(symbol, str(lane)) if lane else query.key
-    lacking = [g.span for g in answer.gaps if g.reason not in (UNASKED, CLOSED)]
-    running = [
-        (stamp, FORMING)
-        for part in answer.coverage
-        if part.reason == FORMING
-        for stamp in answer.table.within(part.span).stamps.tolist()
-    ]
-    return BarsRead(
-        root,
-        series,
-        facts.get("generation"),
-        query,
-        answer.table,
-        answer.coverage,
-        tuple(lacking),
-        tuple(c.span for c in answer.coverage if c.reason == UNEXPECTED),
-        (*answer.flagged, *running),
-        answer.as_of,
-        answer.used.book,
-        answer.used.closes,
-        answer.used.source if "derived_from" in facts else None,
-        answer.substitute or "",
-    )
+class HandedOn(NamedTuple):
+    """An answer as it was handed on, for a record of what is read: cheap to recognise, built when it is new.
+
+    Attributes:
+        root: the cache folder.
+        answer: what the caller's frame was made of.
+    """
+
+    root: Path
+    answer: Answer
+
+    def place(self) -> Hashable:
+        """Return what tells apart whose bars these are, and what they were brought to.
+
+        None where some of the rows are in no generation, or the answer must be looked at closer: then it is
+        told by :meth:`read` alone. The book of actions counts as the object that it is.
+        """
+        answer = self.answer
+        query = answer.query
+        if answer.flagged or query.closed_by_ms is not None or query.include_forming:
+            return None
+        facts, used = answer.facts, answer.used
+        below = facts.get("derived_from")
+        return (
+            self.root, query.instrument.symbol, (below or facts).get("lane"), facts.get("generation"),
+            query.timeframe.label, query.adjustment, query.provider, below is None, id(used.book),
+            answer.as_of, answer.substitute,
+        )  # fmt: skip
+
+    def span(self) -> Span:
+        """Return the stamps that were read of the series; of bars made of shorter ones, of these."""
+        answer = self.answer
+        query = answer.query
+        if answer.used.source is not None:
+            return answer.used.source
+        if query.bars is None:
+            return query.span
+        stamps, end = answer.table.stamps, query.span.end
+        return Span(int(stamps[0]) if len(stamps) else end - 1, end)
+
+    def read(self) -> BarsRead:
+        """Return all of it."""
+        answer = as_known(self.answer)
+        query, facts = answer.query, answer.facts
+        lane = facts.get("derived_from", facts).get("lane")
+        symbol = query.instrument.symbol
+        series = _key(symbol, str(lane)) if lane else query.key
+        lacking = [g.span for g in answer.gaps if g.reason not in (UNASKED, CLOSED)]
+        running = [
+            (stamp, FORMING)
+            for part in answer.coverage
+            if part.reason == FORMING
+            for stamp in answer.table.within(part.span).stamps.tolist()
+        ]
+        return BarsRead(
+            self.root,
+            series,
+            facts.get("generation"),
+            query,
+            answer.table,
+            answer.coverage,
+            tuple(lacking),
+            tuple(c.span for c in answer.coverage if c.reason == UNEXPECTED),
+            (*answer.flagged, *running),
+            answer.as_of,
+            answer.used.book,
+            answer.used.closes,
+            self.span(),
+            "derived_from" in facts,
+            answer.substitute or "",
+        )
 
 
 @lru_cache(4096)

@@ -1,0 +1,83 @@
+"""What it costs to record which bars are read: the same answer again, and another stretch each time."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import cycle
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from src.data.bundles import lineage
+from src.data.cache.store import Commit, CommitPiece
+from src.data.data_manager import DataManager
+from src.data.model.instant import HOUR_MS
+from src.data.model.kind import Basis
+from src.data.model.series import SeriesKey
+from src.data.model.timeframe import Timeframe
+from src.data.observability.reads import reads
+
+from .harness import Call, Figure, Report, Row, race
+from .stage import COIN, FETCHED, YEAR, made_up_at, stage
+
+_NOTE = (
+    "Microseconds of a warm hit, *recorded* within `with lineage(...)` that has its bars already. "
+    "*recorded / plain*: in the same round."
+)
+_GOAL = "recorded / plain <= 1.2"
+_HOURS = ("BTCUSDT", "1h", "2023-01-01", "2023-02-28T07:00:00")
+_DAYS = ("AAPL", "1d", "2023-01-01", "2023-12-31")
+_VENDOR = "binance"
+
+
+def measure() -> Report:
+    """Race calls within a lineage against the same calls outside of it."""
+    with stage() as manager, TemporaryDirectory() as folder:
+        _pin(manager)
+        rows = [
+            _row(name, call, manager, folder)
+            for name, call in (
+                ("1,400 hours", lambda: manager.get_ohlcv(*_HOURS)),
+                ("the same of a pinned vendor", lambda: manager.get_ohlcv(*_HOURS, provider=_VENDOR)),
+                ("a year of days of a share", lambda: manager.get_ohlcv(*_DAYS)),
+                ("other hours each time", _moving(manager)),
+            )
+        ]  # fmt: skip
+    return Report("Lineage", _NOTE, rows, less=("recorded / plain",))
+
+
+def _pin(manager: DataManager) -> None:
+    """Store hours of a vendor's own."""
+    stamps = np.arange(YEAR.start, YEAR.end, HOUR_MS, dtype=np.int64)
+    piece = CommitPiece(made_up_at(stamps), YEAR, _VENDOR, FETCHED, COIN, Basis("raw"), "final")
+    key = SeriesKey("BTCUSDT", Timeframe.parse("1h"), (_VENDOR,))
+    manager.cache.store.commit(key, Commit((piece,), kind=COIN))
+
+
+def _moving(manager: DataManager) -> Call:
+    """Return a call that asks for 20 days, which begin a day later each time."""
+    first = np.datetime64("2023-01-01")
+    days = cycle([(str(first + n), str(first + n + 20)) for n in range(300)])
+    return lambda: manager.get_ohlcv("BTCUSDT", "1h", *next(days))
+
+
+def _row(name: str, call: Call, manager: DataManager, folder: str) -> Row:
+    with ExitStack() as ended:
+        run = ended.enter_context(lineage(folder=folder, manager=manager))
+        manager.get_ohlcv("BTCUSDT", "1h", "2023-01-01", "2023-12-31")
+        manager.get_ohlcv(*_HOURS, provider=_VENDOR)
+        token = reads.set(None)
+        ended.callback(reads.reset, token)
+
+        def recorded() -> object:
+            inner = reads.set(run)
+            try:
+                return call()
+            finally:
+                reads.reset(inner)
+
+        recorded()
+        took = race({"plain": call, "recorded": recorded})
+    ratios = [b / a for a, b in zip(took["plain"], took["recorded"], strict=True)]
+    figures = {name: Figure.of(values) for name, values in took.items()}
+    return Row(name, {**figures, "recorded / plain": Figure.of(ratios)}, _GOAL)

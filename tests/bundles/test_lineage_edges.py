@@ -1,0 +1,207 @@
+"""Lineages of answers that are not plain, and of processes that end or meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.bars.answer.read import HandedOn
+from src.data.bundles import Lineages, lineage
+from src.data.bundles.catalog_log import CATALOG
+from src.data.bundles.export import exported
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.disk.files import Disk
+from src.data.errors import IncompleteDataWarning, QueryError
+from tests.e2e.share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, split, stamp_span
+from tests.e2e.twin import route_to
+from tests.programs import PYTHONPATH
+
+WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
+COLUMNS = ["open", "high", "low", "close", "volume"]
+SPRING, SUMMER = (date(2020, 5, 1), date(2020, 6, 30)), (date(2020, 7, 1), date(2020, 8, 28))
+Share = Callable[..., DataManager]
+
+
+@pytest.fixture
+def share(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Share:
+    """Return a maker of managers on one cache, who ask these vendors of one share in this order."""
+
+    def make(*vendors: ShareVendor) -> DataManager:
+        manager = DataManager(tmp_path / "share", clock=clock)
+        route_to(monkeypatch, manager, **{vendor.name: vendor for vendor in vendors})
+        return manager
+
+    return make
+
+
+def quietly(manager: DataManager, days: tuple[date, date], **wishes: Any) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        return manager.get_ohlcv("AAPL", "1d", *days, **wishes)
+
+
+def assert_same_bits(lineages: Lineages, run: str, *seen: pd.DataFrame) -> None:
+    tables = list(lineages.read(run).values())
+    assert len(tables) == len(seen)
+    for table, frame in zip(tables, seen, strict=True):
+        for name, column in zip(COLUMNS, table.values(), strict=False):
+            assert column.tobytes() == frame[name].to_numpy().tobytes(), name
+
+
+# --- answers that are not plain ------------------------------------------------------------------
+
+
+def test_a_substitute_is_recorded_as_one_and_read_again_as_it_was(
+    share: Share, bundles: Path, clock: ManualClock, tmp_path: Path
+) -> None:
+    """The same bars as they are told, which nothing stands in for, are another read."""
+    vendor = ShareVendor("x", "all", Truth(), clock)
+    manager = share(vendor)
+    with lineage("instead", folder=bundles, manager=manager):
+        instead = quietly(manager, SPRING, provider="x")
+        as_told = quietly(manager, SPRING, provider="x", adjustment="all")
+    lineages = Lineages(bundles, manager)
+    reads = lineages.get("instead").reads
+    assert [(read.adjustment, read.substitute) for read in reads] == [
+        ("split", "all prices (AAPL 1d@x)"),
+        ("all", ""),
+    ]
+    assert_same_bits(lineages, "instead", instead, as_told)
+    assert lineages.check("instead").is_identical
+    kept, parts = exported(lineages.export("instead", tmp_path / "run"))
+    assert kept["reads"][0]["substitute"] == "all prices (AAPL 1d@x)"
+    assert [table.close.tolist() for _, table in parts] == [instead["close"].tolist()] * 2
+
+
+def test_bars_of_divided_vendors_are_each_adjusted_by_their_own_word_again(
+    share: Share, bundles: Path, clock: ManualClock
+) -> None:
+    """One that supplies bars which are read later has its own, too; it is one line all the same."""
+    one, two = (ShareVendor(n, "raw", Truth(), clock, actions=True) for n in ("one", "two"))
+    one.script = Script(lacks=[stamp_span(*SUMMER)])
+    two.tells = [split(SPLIT.ex_date, 2.0), *DIVIDENDS]
+    for vendor in (one, two):
+        quietly(share(vendor), (SPRING[0], SUMMER[1]), provider=vendor.name)
+    manager = share(one, two)
+    quietly(manager, (SPRING[0], SUMMER[1]))
+    with lineage("divided", folder=bundles, manager=manager):
+        spring, summer = (quietly(manager, days) for days in (SPRING, SUMMER))
+    disputed = summer.attrs["onetape"]["actions_disputed"]
+    assert {entry["type"] for entry in disputed} == {"split"}
+    assert spring.attrs["onetape"]["vendors"] != summer.attrs["onetape"]["vendors"]
+    lineages = Lineages(bundles, manager)
+    (read,) = lineages.get("divided").reads
+    assert {v: [a.numerator for a in rows if a.type == "split"]
+            for v, rows in read.applied.own.items()} == {"one": [4.0], "two": [2.0]}  # fmt: skip
+    assert_same_bits(lineages, "divided", pd.concat([spring, summer]))
+    assert lineages.check("divided").is_identical
+
+
+# --- what is recognised --------------------------------------------------------------------------
+
+
+def test_what_was_noted_is_recognised_and_no_record_is_built_of_it_again(
+    manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, placed = list[Any](), list[Any]()
+    real, place = HandedOn.read, HandedOn.place
+    monkeypatch.setattr(HandedOn, "place", lambda self: placed.append(self.answer) or place(self))
+    monkeypatch.setattr(
+        HandedOn, "read", lambda self: built.append(self.answer.query) or real(self)
+    )
+    bounds = ("AAPL", "1d", "2024-03-01", "2024-04-30")
+    kinds: tuple[dict[str, Any], ...] = ({}, {"provider": "yahoo"}, {"adjustment": "raw"})
+    for wishes in kinds * 2:
+        manager.get_ohlcv("AAPL", "1d", "2024-02-26", "2024-05-10", **wishes)
+    for path in Path(manager.client.folder).rglob("*"):
+        os.utime(path, (1_700_000_000,) * 2)  # what was just written is read anew each time
+    with lineage("again", folder=bundles, manager=manager):
+        for wishes in kinds:
+            for _ in range(4):
+                manager.get_ohlcv(*bounds, **wishes)
+            manager.get_ohlcv("AAPL", "1d", "2024-03-11", "2024-03-15", **wishes)
+        assert len(built) == 3
+        assert len({id(answer) for answer in placed}) == len(placed) < 15  # kept answers are known
+        manager.get_ohlcv("AAPL", "1d", "2024-03-01", "2024-05-01")
+        manager.get_ohlcv("AAPL", "1w", "2024-03-04", "2024-04-26")
+        manager.get_ohlcv("AAPL", "1w", "2024-03-11", "2024-04-26")
+    assert len(built) == 5
+    assert len(Lineages(bundles, manager).get("again").reads) == 4
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+_PROGRAM = """
+import signal, sys
+from src.data.bundles import lineage
+from src.data.data_manager import DataManager
+cache, bundles, *week = sys.argv[1:]
+manager = DataManager(cache)
+with lineage("killed", folder=bundles, manager=manager):
+    manager.get_ohlcv(*week, offline=True)
+    print("read", flush=True)
+    signal.pause()
+"""
+
+
+def test_a_run_that_is_killed_keeps_what_it_wrote_and_its_id(
+    manager: DataManager, bundles: Path, tmp_path: Path
+) -> None:
+    """Another process is refused its id, while it runs and when it is dead; a torn last line hurts none."""
+    manager.get_ohlcv(*WEEK)
+    words = [sys.executable, "-c", _PROGRAM, str(tmp_path / "cache"), str(bundles), *WEEK]
+    env = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "read\n"
+        with pytest.raises(QueryError, match="a lineage 'killed' already"), lineage(
+            "killed", folder=bundles, manager=manager
+        ):  # fmt: skip
+            pytest.fail("the block must not run")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    with (bundles / CATALOG).open("a") as log:
+        log.write('{"type":"lineage","format":1,"run":"killed","event":"re')
+    lineages = Lineages(bundles, manager)
+    report = lineages.check("killed")
+    assert [(one.state, one.read.rows) for one in report.series] == [("identical", 168)]
+    assert report.record.ended == "" and not report.is_identical
+    with pytest.raises(QueryError, match="already"), lineage("killed", folder=bundles):
+        pytest.fail("the block must not run")
+    with lineage("next", folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    assert lineages.check("next").is_identical
+    assert [one.run for one in lineages.list()] == ["killed", "next"]
+
+
+def test_of_two_processes_that_begin_one_id_at_once_one_is_refused(
+    manager: DataManager, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one begins between the call and the lock: that the id is unused is seen behind it."""
+    real, others = Disk.lock, [lineage("same", folder=bundles, manager=manager)]
+
+    def lock(disk: Disk, path: Path, *more: Any, **options: Any) -> Any:
+        if path.parent == bundles and others:
+            others.pop().begin()
+        return real(disk, path, *more, **options)
+
+    monkeypatch.setattr(Disk, "lock", lock)
+    with pytest.raises(QueryError, match="a lineage 'same' already"), lineage(
+        "same", folder=bundles, manager=manager
+    ):  # fmt: skip
+        pytest.fail("the block must not run")
+    assert not others
+    assert (bundles / CATALOG).read_text().count('"event":"begin"') == 1
