@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from src.data.bundles import lineage
+from src.data.bundles import LineageRun, lineage
 from src.data.cache.store import Commit, CommitPiece
 from src.data.data_manager import DataManager
 from src.data.model.instant import HOUR_MS
@@ -20,6 +22,7 @@ from src.data.observability.reads import reads
 from .harness import Call, Figure, Report, Row, race
 from .stage import COIN, FETCHED, YEAR, made_up_at, stage
 
+Recorded = Callable[[Call], Call]
 _NOTE = (
     "Microseconds of a warm hit, *recorded* within `with lineage(...)` that has its bars already. "
     "*recorded / plain*: in the same round."
@@ -61,23 +64,38 @@ def _moving(manager: DataManager) -> Call:
     return lambda: manager.get_ohlcv("BTCUSDT", "1h", *next(days))
 
 
+@contextmanager
+def not_recording(run: LineageRun) -> Iterator[Recorded]:
+    """Yield what has a call recorded; nothing else within the block is."""
+    with run:
+        outer = reads.set(None)
+
+        def recorded(call: Call) -> Call:
+            """Return the call as the run hears of it."""
+
+            def heard() -> object:
+                inner = reads.set(run)
+                try:
+                    return call()
+                finally:
+                    reads.reset(inner)
+
+            return heard
+
+        try:
+            yield recorded
+        finally:
+            reads.reset(outer)
+
+
 def _row(name: str, call: Call, manager: DataManager, folder: str) -> Row:
-    with ExitStack() as ended:
-        run = ended.enter_context(lineage(folder=folder, manager=manager))
-        manager.get_ohlcv("BTCUSDT", "1h", "2023-01-01", "2023-12-31")
-        manager.get_ohlcv(*_HOURS, provider=_VENDOR)
-        token = reads.set(None)
-        ended.callback(reads.reset, token)
-
-        def recorded() -> object:
-            inner = reads.set(run)
-            try:
-                return call()
-            finally:
-                reads.reset(inner)
-
-        recorded()
-        took = race({"plain": call, "recorded": recorded})
+    with not_recording(lineage(folder=folder, manager=manager)) as recorded:
+        for wishes in ({}, {"provider": _VENDOR}):
+            whole = partial(
+                manager.get_ohlcv, "BTCUSDT", "1h", "2023-01-01", "2023-12-31", **wishes
+            )
+            recorded(whole)()
+        took = race({"plain": call, "recorded": recorded(call)})
     ratios = [b / a for a, b in zip(took["plain"], took["recorded"], strict=True)]
     figures = {name: Figure.of(values) for name, values in took.items()}
     return Row(name, {**figures, "recorded / plain": Figure.of(ratios)}, _GOAL)

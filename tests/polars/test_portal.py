@@ -17,6 +17,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.bundles import Lineages, lineage
 from src.data.data_manager import DataManager
 from src.data.errors import (
     BadTimeframeError,
@@ -26,7 +27,6 @@ from src.data.errors import (
     QueryError,
 )
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms, parse_iso
-from src.data.observability.reads import reads
 from src.data.polars import PandasDataPortal, PolarsDataPortal, base_portal
 from src.data.polars.panel import Moment
 
@@ -301,37 +301,32 @@ def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPa
     assert calls == 1
 
 
-class Record:
-    """A record of reads that keeps nothing."""
-
-    def answered(self, _: object) -> None:
-        pass
-
-
-def test_a_record_of_reads_is_told_of_all_that_is_seen_and_of_nothing_else(
-    stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch
+def test_each_record_of_reads_has_what_it_was_shown_and_nothing_else(
+    stored: DataManager, portal: PolarsDataPortal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What is remembered from before, or for another record, is read again."""
-    ends: list[tuple[Any, datetime]] = []
+    """What is remembered from before, or for another record, is read again; ahead, and once."""
+    calls = 0
     real = type(stored.client).get_by_symbol
 
-    def noted(client: Any, symbols: Any, timeframe: Any, bounds: Any, wishes: Any) -> Any:
-        ends.append((reads.get(), bounds[1]))
-        return real(client, symbols, timeframe, bounds, wishes)
+    def counted(client: Any, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return real(client, *arguments)
 
     portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
-    monkeypatch.setattr(type(stored.client), "get_by_symbol", noted)
-    for record in (Record(), Record()):
-        token = reads.set(record)
-        try:
-            for _ in range(3):
-                portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
-        finally:
-            reads.reset(token)
-    assert len({id(record) for record, _ in ends}) == len(ends) == 2
-    assert all(end < datetime(2024, 1, 16) for _, end in ends)
+    monkeypatch.setattr(type(stored.client), "get_by_symbol", counted)
+    for run in ("one", "two"):
+        with lineage(run, folder=tmp_path / "bundles", manager=stored):
+            for day in ("2024-01-12", "2024-01-16", "2024-01-17", "2024-01-12"):
+                portal.get_spot_value(["AAPL"], "close", day, "daily")
+    assert calls == 2
+    for run in ("one", "two"):
+        (read,) = Lineages(tmp_path / "bundles", stored).get(run).reads
+        (span,) = read.spans
+        assert stamp_of(date(2024, 1, 17)) < span.end <= stamp_of(date(2024, 1, 18))
+        assert read.rows == 3
     portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
-    assert len(ends) == 2
+    assert calls == 2
 
 
 def test_no_file_is_opened_after_the_first(

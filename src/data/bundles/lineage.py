@@ -126,6 +126,7 @@ class LineageRun:
         self._by_place: dict[Hashable, _Kept] = {}
         self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
+        self._before_writing: list[Callable[..., object]] = []
         self._written_s: float | None = None
         self._is_open, self._error = True, cast("DataError | None", None)
 
@@ -172,6 +173,18 @@ class LineageRun:
             if place is not None:
                 self._by_place[place] = kept
             self._noted[id(answer)] = answer
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run goes on."""
+        return self._is_open
+
+    def before_writing(self, callback: Callable[..., object]) -> None:
+        """Have ``callback(is_last=...)`` called by :meth:`save` and :meth:`end`, to note what is not yet.
+
+        It is for what holds answers of which the program has seen a part only. ``is_last``: at the end.
+        """
+        self._before_writing.append(callback)
 
     def _note(self, read: BarsRead) -> _Kept:
         """Take what is new of an answer."""
@@ -244,6 +257,7 @@ class LineageRun:
         Raises:
             StorageError, LockTimeoutError: it is not written.
         """
+        self._hear(is_last=False)
         with self._lock:
             self._write([kept for kept in self._kept.values() if kept.is_changed])
             if self._error is not None:
@@ -251,6 +265,8 @@ class LineageRun:
 
     def end(self) -> None:
         """Write what is not written, and that the run is over; errors as of :meth:`save`."""
+        self._hear(is_last=True)
+        self._before_writing.clear()
         with self._lock:
             self._is_open = False
             changed = [kept for kept in self._kept.values() if kept.is_changed]
@@ -258,6 +274,11 @@ class LineageRun:
             self._write(changed, [*failed, {"run": self.id, "event": "end"}])
             if self._error is not None:
                 raise self._error
+
+    def _hear(self, *, is_last: bool) -> None:
+        """Let others note what they hold; without the lock, for they have locks of their own."""
+        for callback in list(self._before_writing):
+            callback(is_last=is_last)
 
     def _write_soon(self) -> None:
         now = self._clock.monotonic()

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -34,6 +34,7 @@ from ..model.timeframe import Timeframe
 from ..observability.reads import reads
 from .bar_sources import Assets, ForeignBars, ManagerBars, PortalSource, ReaderBars, others_code
 from .panel import FIELDS, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
+from .shown import ReadAhead, Shown, ShownTo
 
 if TYPE_CHECKING:
     from ..calendars.calendar import MarketCalendar
@@ -88,6 +89,14 @@ class VisiblePanel(NamedTuple):
 
     panel: Panel
     horizons: tuple[int, ...]
+
+
+class _Built(NamedTuple):
+    """A panel that was just read, of how many commits was heard before, and whether no vendor was asked."""
+
+    found: VisiblePanel
+    mark: int
+    is_hit: bool
 
 
 class BasePortal(ABC, Generic[S, F]):
@@ -170,6 +179,7 @@ class BasePortal(ABC, Generic[S, F]):
         """Have locks of its own in a forked child."""
         self._guard = threading.Lock()
         self._turns: dict[Any, threading.Lock] = {}
+        self._shown: dict[Any, ShownTo] = {}
         if self._panels is not None:
             self._panels.guard = threading.Lock()
 
@@ -475,6 +485,8 @@ class BasePortal(ABC, Generic[S, F]):
             return None
         with self._guard:
             self._hits += 1
+        if panel.shown is not None:
+            panel.shown.add(horizons, question.rows)
         return VisiblePanel(panel, horizons)
 
     def _loaded(self, question: PortalQuestion) -> VisiblePanel:
@@ -490,11 +502,57 @@ class BasePortal(ABC, Generic[S, F]):
                     self._turns.pop(key, None)
 
     def _load(self, question: PortalQuestion) -> VisiblePanel:
+        record = reads.get()
+        if record is None or self._panels is None or not isinstance(self._source, ManagerBars):
+            return self._kept(question, self._built(question, self._ahead_ms(question)))
+        with self._guard:
+            shown_to = self._shown.get(record)
+            if shown_to is None:
+                self._shown[record] = shown_to = ShownTo(record, partial(self._forget, record))
+        # The record gets what is shown, not what is read ahead.
+        ahead, key, is_hit = ReadAhead(record), _key(question), True
+        if key not in shown_to.uncut:
+            token = reads.set(ahead)
+            try:
+                built = self._built(question, self._ahead_ms(question))
+            finally:
+                reads.reset(token)
+            if ahead.can_be_cut():
+                panel = built.found.panel
+                shown = Shown(ahead, panel, question.timeframe)
+                panel.shown = shown
+                shown.add(built.found.horizons, question.rows)
+                shown.hand_over()
+                shown_to.add(panel, shown)
+                return self._kept(question, built)
+            is_hit = built.is_hit
+            shown_to.uncut.add(key)
+        built = self._built(question, 0)
+        return self._kept(question, built._replace(is_hit=is_hit and built.is_hit))
+
+    def _forget(self, record: Any) -> None:
+        """Drop what was read for a record that has ended."""
+        with self._guard:
+            self._shown.pop(record, None)
+        if self._panels is not None:
+            self._panels.drop_of(record)
+
+    def _kept(self, question: PortalQuestion, built: _Built) -> VisiblePanel:
+        """Count a panel that was read, and keep it."""
+        with self._guard:
+            self._hits += built.is_hit
+            self._misses += not built.is_hit
+        if self._panels is not None:
+            self._panels.keep(_key(question), built.found.panel, built.mark)
+        return built.found
+
+    def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
+        """Return a panel that is read now, up to so far behind what was asked for."""
         source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
-        mark = None if self._panels is None else self._panels.commits
+        mark = 0 if self._panels is None else self._panels.commits
         markets = source.markets(question.assets, timeframe)
         horizons = self._horizons(question, [market.calendar for market in markets], now)
-        until = min(now, max(horizons) + self._ahead_ms(question))
+        until = min(now, max(horizons) + ahead_ms)
         rows = question.rows + _SPARE_ROWS
         is_hit = is_complete = True
         panel: Panel | None = None
@@ -522,18 +580,11 @@ class BasePortal(ABC, Generic[S, F]):
             if panel.covers(horizons, question.rows):
                 break
         assert panel is not None  # one look at least
-        with self._guard:
-            self._hits, self._misses = self._hits + is_hit, self._misses + (not is_hit)
-        if self._panels is not None and mark is not None:
-            self._panels.keep(_key(question), panel, mark)
-        return VisiblePanel(panel, horizons)
+        return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how far behind what was asked for is read with it: programs go forward in time.
-
-        Not where reads are recorded: what was never seen is not to stand in the record.
-        """
-        if self._panels is None or reads.get() is not None:
+        """Return how far behind what was asked for is read with it: programs go forward in time."""
+        if self._panels is None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
         return min(_AHEAD_MS, rows * question.timeframe.longest_ms)
@@ -605,6 +656,12 @@ class _Panels:
         panel = self._panels.pop(key, None)
         if panel is not None:
             self._bytes -= panel.nbytes
+
+    def drop_of(self, record: Any) -> None:
+        """Drop the panels of a record of reads."""
+        with self.guard:
+            for key in [key for key in self._panels if key[-1] is record]:
+                self._drop(key)
 
     def note(self, notice: CommitNotice) -> None:
         """Drop the panels of which a series has changed."""

@@ -138,6 +138,7 @@ class Panel:
         expires_ms: when it is to be read again because something lacks; None where nothing does.
         whole_for: for so many rows nothing more was there; 0 where it was not looked for.
         prepared: what the edge has made of a field.
+        shown: what of it was shown to a record of reads; None without one.
     """
 
     names: tuple[str, ...]
@@ -147,12 +148,14 @@ class Panel:
     expires_ms: int | None = None
     whole_for: int = 0
     prepared: dict[tuple[str, str], Any] = field(default_factory=dict)
+    shown: Any = None
 
     @property
     def nbytes(self) -> int:
         """How much memory it takes, with all that is ever made of it."""
         cells = sum(len(group.stamps) * len(group.market.places) for group in self.groups)
-        return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups)
+        answers = 0 if self.shown is None else self.shown.nbytes
+        return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers
 
     def covers(self, horizons: Sequence[int], count: int) -> bool:
         """Tell whether it has the last ``count`` rows of each market before its horizon."""

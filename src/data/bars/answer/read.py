@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ...model.coverage import CLOSED, UNASKED
+from ...model.instant import date_of
 from ...model.reads import BarsRead
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ..validity import FORMING, UNEXPECTED
-from .answer import Answer, as_known
+from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
@@ -55,6 +57,35 @@ class HandedOn(NamedTuple):
             return query.span
         stamps, end = answer.table.stamps, query.span.end
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
+
+    def can_be_cut(self) -> bool:
+        """Tell whether :meth:`within` gives what a question for a part is answered with.
+
+        Not of bars that were made of shorter ones, nor where the answer is looked at closer.
+        """
+        return self.place() is not None and self.answer.used.source is None
+
+    def within(self, span: Span) -> Answer:
+        """Return what of the answer belongs to some stamps, as if these had been asked for."""
+        answer, used = self.answer, self.answer.used
+        span = span.clip(answer.query.span)
+        table = answer.table.within(span)
+        if not len(table):
+            used = Used()  # no bar was brought to anything
+        elif used.closes is not None:
+            first = date_of(int(table.stamps[0]))
+            closes = {day: close for day, close in used.closes.items() if day > first}
+            used = used._replace(closes=closes)
+        near = [gap for gap in answer.gaps if gap.span.overlaps(span)]
+        return replace(
+            answer,
+            query=replace(answer.query, span=span, bars=None),
+            table=table,
+            coverage=answer.coverage.within(span),
+            gaps=[replace(gap, span=gap.span.clip(span)) for gap in near],
+            as_of=answer.as_of if len(table) else None,
+            used=used,
+        )
 
     def read(self) -> BarsRead:
         """Return all of it."""
