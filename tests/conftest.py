@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import gettext
 import itertools
 import os
 import signal
 import sqlite3
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.
         os.fsync = os.fdatasync = _open
         sqlite3.connect = partial(sqlite3.connect, factory=_Unsynced)
+    # The parser of a command line looks for a translation of each of its words, in many folders; there is none.
+    gettext.find = lru_cache(gettext.find)
 
 
 def _open(fd: int) -> None:

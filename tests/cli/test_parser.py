@@ -6,14 +6,20 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
-from src.data.cli import COMMANDS, whole_parser
+from src.data import cli
+from src.data.cli import COMMANDS
 from src.data.cli.parser import EXAMPLES, Parser
 from tests.cli.conftest import Run
 from tests.programs import ROOT
 from tests.vendor_server import Fault, VendorServer
+
+
+# It keeps nothing of what it parses, and takes 50 ms to build.
+whole_parser = cache(cli.whole_parser)
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:

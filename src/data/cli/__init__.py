@@ -199,7 +199,10 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next(([a] for a in arguments if a in COMMANDS), [])
-    for name, summary in COMMANDS.items():
+    # Behind a command nothing shows the others, neither a help nor an error; to add all takes 5 ms.
+    shown = used if used and used[0] == arguments[0] else COMMANDS
+    for name in shown:
+        summary = COMMANDS[name]
         command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
         if name in (COMMANDS if every else used):
             import_module(f".{_MODULES.get(name, name)}", __name__).configure(command)
