@@ -7,16 +7,14 @@ from datetime import timedelta
 
 import numpy as np
 
-from ..calendars.calendar import MarketCalendar, first_unclosed
-from ..calendars.finality import settles_at
+from ..calendars.calendar import MarketCalendar
+from ..calendars.finality import newest_settled
 from ..calendars.grid import BarGrid
 from ..model.coverage import Coverage
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span, subtract
 from ..model.timeframe import Timeframe
 
-# A bar that does not settle for so long has no next session any more.
-_LONGEST_UNSETTLED = 3
 _DAY = timedelta(days=1)
 
 
@@ -68,13 +66,8 @@ class Pace:
         anchor: str = "session",
     ) -> Pace:
         """Return the pace at ``now_ms``; bars are final ``settle_ms`` after their close or later."""
-        grid = BarGrid(calendar, timeframe, anchor)
-        cursor = first_unclosed(calendar, timeframe, now_ms, anchor)
-        for _ in range(_LONGEST_UNSETTLED):
-            cursor = grid.back(cursor, 1)
-            if settles_at(cursor, grid, settle_ms) <= now_ms:
-                return cls(calendar, timeframe, anchor, now_ms, cursor)
-        return cls(calendar, timeframe, anchor, now_ms, None)
+        due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
+        return cls(calendar, timeframe, anchor, now_ms, due)
 
     def of(self, coverage: Coverage, last: int | None) -> Freshness:
         """Return how fresh a series is.

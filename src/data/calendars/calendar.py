@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
+from ..errors import ConfigError, QueryError
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, day_ms
 from ..model.instrument import EXTENDED, Instrument
@@ -42,6 +42,7 @@ __all__ = [
     "closes_early",
     "day_span",
     "first_unclosed",
+    "named_calendar",
     "session_date",
 ]
 
@@ -155,6 +156,23 @@ def _calendar(name: str) -> MarketCalendar:
 
     exchange = name.removesuffix(EXTENDED)
     return ExchangeCalendar(name) if exchange == name else ExtendedCalendar(exchange)
+
+
+def named_calendar(calendar: Any) -> MarketCalendar | None:
+    """Return the calendar that is meant by a name, or by an object that has one; None: no calendar is.
+
+    Raises:
+        QueryError: it has none.
+        ConfigError: there is no such calendar.
+    """
+    if calendar is None:
+        return None
+    name = calendar if isinstance(calendar, str) else getattr(calendar, "name", None)
+    if not isinstance(name, str) or not name:
+        raise QueryError(f"calendar {calendar!r:.80} is no name and has none", hint="such as XNYS")
+    market = _calendar(name)
+    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # an unknown one is refused here
+    return market
 
 
 def day_span(instrument: Instrument, day: date) -> Span:

@@ -20,6 +20,8 @@ from .grid import BarGrid
 
 # What opened before had closed when this was written: no clock is needed to know it.
 _LONG_PAST_MS = day_ms(date(2020, 1, 1))
+# A bar that does not settle for so long has no next session any more.
+_LONGEST_UNSETTLED = 3
 
 
 def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
@@ -31,6 +33,16 @@ def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
         settle_ms: how long after its close an intraday bar may still change.
     """
     return int(grid.settles(np.array([stamp], dtype=np.int64), settle_ms)[0])
+
+
+def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
+    """Return the stamp of the newest expected bar that is final by ``now_ms``; None where none is."""
+    cursor = first_unclosed(grid.calendar, grid.timeframe, now_ms - settle_ms, grid.anchor)
+    for _ in range(_LONGEST_UNSETTLED):
+        cursor = grid.back(cursor, 1)
+        if settles_at(cursor, grid, settle_ms) <= now_ms:
+            return cursor
+    return None
 
 
 def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:

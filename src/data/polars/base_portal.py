@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from ..bars.client import Wishes
-from ..calendars.calendar import calendar_for
+from ..calendars.calendar import named_calendar
 from ..calendars.ranges import moment_of
 from ..call_threads import awaited
 from ..config.settings import without_effect
@@ -27,7 +27,6 @@ from ..errors import LookaheadError, NoDataAvailableError, QueryError
 from ..forks import renew_after_fork
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import HOUR_MS, iso
-from ..model.instrument import Instrument
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
@@ -213,7 +212,7 @@ class BasePortal(ABC, Generic[S, F]):
                 adjustment = getattr(source, "adjustment", wishes.adjustment)
                 wishes = replace(wishes, provider=source.provider, adjustment=adjustment)
             return ManagerBars(manager.client, wishes, validator)
-        options = _calendar_of(self.calendar), cache, None, validator
+        options = named_calendar(self.calendar), cache, None, validator
         if not has_readers:
             if not callable(getattr(source, "fetch", None)):
                 raise QueryError(
@@ -703,23 +702,6 @@ def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
     if value is not None and alias is not None:
         raise QueryError(f"{name} and {other} are the same", hint="give one of them")
     return alias if value is None else value
-
-
-def _calendar_of(calendar: Any) -> MarketCalendar | None:
-    """Return the calendar that is meant by a name, or by an object that has one.
-
-    Raises:
-        QueryError: it has none.
-        ConfigError: there is no such calendar.
-    """
-    if calendar is None:
-        return None
-    name = calendar if isinstance(calendar, str) else getattr(calendar, "name", None)
-    if not isinstance(name, str) or not name:
-        raise QueryError(f"calendar {calendar!r:.80} is no name and has none", hint="such as XNYS")
-    market = calendar_for(Instrument("", "stock", name))
-    market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # an unknown one is refused here
-    return market
 
 
 @lru_cache(64)

@@ -1,0 +1,133 @@
+"""What the file ``config/cache_freshness.yaml`` says: how soon the newest bars may be asked for again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from ..errors import BadTimeframeError, ConfigError
+from ..model.timeframe import Timeframe
+from .schema import Form, Path, Problem, number, record, table, text, whole
+from .settings import _APP, _user_folder, named_path, stands, working_dir
+from .yaml_text import MAX_BYTES, read_yaml
+
+FRESHNESS_FILE = FilePath("config", "cache_freshness.yaml")
+MAX_SIZE = "cache.max_size_bytes"
+POLICIES = ("market_close", "ttl", "hybrid", "never_stale", "always_stale")
+_TTL = "_ttl"
+_KEYS = {"daily": text(*POLICIES), "calendar": text()}
+_KEYS |= {f"{name}{_TTL}": number(0) for name in ("daily", "hourly", "minute")}
+
+
+def _is_of_a_timeframe(key: object) -> bool:
+    """Tell whether a key is that of one timeframe, such as ``15m_ttl``."""
+    try:
+        label = str(key).removesuffix(_TTL)
+        return label != key and Timeframe.parse(label).label == label
+    except BadTimeframeError:
+        return False
+
+
+def _check_source(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept the keys of one source, among them one for each timeframe."""
+    names = value if isinstance(value, Mapping) else ()
+    own = {name: number(0) for name in names if _is_of_a_timeframe(name)}
+    return record(_KEYS | own).check(value, path)
+
+
+_FORM = record(
+    {
+        "freshness_policies": table(Form(_check_source), text()),
+        "calendars": table(text(), text()),
+        "cache": record({"max_size_bytes": whole(0)}),
+    }
+)
+
+
+def freshness_settings(
+    path: str | os.PathLike[str] | None = None, cwd: FilePath | None = None
+) -> dict[str, Any]:
+    """Return what the file says, with keys such as ``yfinance.daily``, ``cache.max_size_bytes``.
+
+    Args:
+        path: the file; None: ``./config/cache_freshness.yaml``, which need not exist.
+        cwd: the folder that relative paths start from; None is the current one.
+
+    Returns:
+        ``<source>.daily``, ``<source>.calendar``, ``<source>.daily_ttl`` and the like, seconds;
+        empty without a file.
+
+    Raises:
+        ConfigError: a file that was named does not exist, or it cannot be read; a
+            :class:`RulesError` lists every mistake of it with its line.
+    """
+    here = working_dir() if cwd is None else cwd
+    file_path = here / FRESHNESS_FILE if path is None else named_path(path, "the file", here)
+    if not stands(file_path.is_file, file_path):
+        if path is None:
+            return {}
+        raise ConfigError(f"there is no file {file_path}", hint=f"such as {FRESHNESS_FILE}")
+    try:
+        with file_path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"{file_path} cannot be read: {exc.strerror}") from exc
+    return dict(_parsed(file_path, data))
+
+
+@lru_cache(4)
+def _parsed(path: FilePath, data: bytes) -> Mapping[str, Any]:
+    document = read_yaml(data)
+    problems = [*document.problems, *_FORM.check(document.value, ())]
+    if problems:
+        raise document.error(str(path), problems)
+    settings = dict[str, Any]()
+    for source, values in (document.value.get("freshness_policies") or {}).items():
+        settings |= {f"{source}.{key}": value for key, value in (values or {}).items()}
+    for source, calendar in (document.value.get("calendars") or {}).items():
+        settings.setdefault(f"{source}.calendar", calendar)
+    if (size := (document.value.get("cache") or {}).get("max_size_bytes")) is not None:
+        settings[MAX_SIZE] = size
+    return settings
+
+
+def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return settings that a program hands over, with keys as of :func:`freshness_settings`.
+
+    Raises:
+        ConfigError: a key or value is none of those.
+    """
+    sources = dict[str, dict[str, Any]]()
+    sizes = dict[str, Any]()
+    for name, value in (config or {}).items():
+        source, _, key = str(name).rpartition(".")
+        if source == "cache":
+            sizes[key] = value
+        else:
+            sources.setdefault(source, {})[key] = value
+    problems = _FORM.check({"freshness_policies": sources, "cache": sizes}, ())
+    for problem in problems:
+        raise ConfigError(
+            f"config: {str(problem).removeprefix('freshness_policies.')}",
+            hint=f"keys are such as {MAX_SIZE}, yfinance.daily, yfinance.hourly_ttl",
+        )
+    return dict(config or {})
+
+
+def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
+    """Return the folder of the frames of programs' own sources; nothing is made.
+
+    Args:
+        given: the argument; None: beside the user's cache folder of bars, on this machine.
+
+    Raises:
+        ConfigError: the path cannot be used, or the user has no home folder.
+    """
+    if given is None:
+        return _user_folder("cache", None) / f"{_APP}-foreign"
+    if not os.fspath(given):
+        raise ConfigError("cache_dir is an empty text", hint="name a folder, or leave it out")
+    return named_path(given, "cache_dir", working_dir())

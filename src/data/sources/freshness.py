@@ -1,0 +1,468 @@
+"""When the newest bars of a source may be asked for again: by a market's close, by their age, or both.
+
+A policy decides about bars that are not final alone. It makes no bar final, lets no hole pass, and has
+no final history fetched again: see :class:`.cached_source.CachedDataSource`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..calendars.calendar import named_calendar
+from ..clock import SystemClock
+from ..config.cache_freshness import checked_settings, freshness_settings
+from ..errors import QueryError
+from ..model.instant import date_of, from_ms, parse_iso, to_ms
+from ..model.timeframe import Timeframe
+from .vendor_source import VendorDataSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..calendars.calendar import MarketCalendar, Session
+
+__all__ = [
+    "AlwaysStaleFreshnessPolicy",
+    "CacheFreshnessPolicy",
+    "FreshnessPolicyFactory",
+    "HybridFreshnessPolicy",
+    "MarketCloseFreshnessPolicy",
+    "NeverStaleFreshnessPolicy",
+    "TTLFreshnessPolicy",
+    "is_fresh_by",
+]
+
+# What :func:`is_fresh_by` tells policies: when bars were fetched, and the time, both in UTC seconds.
+FETCHED, NOW = "fetch_timestamp", "current_timestamp"
+_HOUR_S = 3600
+# By timeframe, where nothing else is said.
+_TTLS_S = {"1d": 86400, "1h": _HOUR_S, "5m": 300, "1m": 300}
+_NEVER_MS = parse_iso("2099-12-31T00:00:00")
+# No market is closed for so long.
+_NEAR = timedelta(days=16)
+
+
+class _Look(NamedTuple):
+    """What a policy decides by: times in UTC milliseconds."""
+
+    fetched_ms: int
+    now_ms: int
+    frequency: str
+    calendar: MarketCalendar | None
+
+    def is_younger(self, seconds: float) -> bool:
+        """Tell whether the bars are younger than that."""
+        return self.now_ms - self.fetched_ms < seconds * 1000
+
+    def sessions(self, calendar: MarketCalendar) -> list[Session]:
+        """Return the sessions around now."""
+        today = date_of(self.now_ms)
+        return calendar.sessions(today - _NEAR, today + _NEAR)
+
+
+class CacheFreshnessPolicy(ABC):
+    """Whether the newest bars that are held may stand, or may be asked for again.
+
+    A program's own policy has one method, ``is_fresh``, with either of its two lists of arguments.
+
+    Attributes:
+        calendar: of the market: a name such as ``NYSE``, ``24/7``, or an object with ``name``, such as
+            one of exchange_calendars. None: that of the call, or of the symbol where it is known.
+    """
+
+    calendar: Any = None
+
+    @abstractmethod
+    def is_fresh(
+        self,
+        bundle_metadata: Any = None,
+        frequency: Any = None,
+        calendar: Any = None,
+        *,
+        cache_time: Any = None,
+        current_time: Any = None,
+    ) -> bool:
+        """Tell whether bars may stand: ``is_fresh(bundle_metadata, frequency)`` or of two times.
+
+        Args:
+            bundle_metadata: with ``fetch_timestamp``, when they were fetched: UTC seconds, or a time;
+                without one they are not fresh. ``current_timestamp`` stands for now where it is there.
+            frequency: their timeframe.
+            calendar: as of the class, for this call.
+            cache_time, current_time: when they were fetched, and now, in place of the first two; by
+                position, too. Naive times are UTC.
+
+        Raises:
+            QueryError: an argument is no time.
+        """
+
+    def get_next_refresh_time(
+        self, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any = None
+    ) -> pd.Timestamp:
+        """Return from when on bars may be asked for again, in UTC; now, where a policy does not tell.
+
+        Arguments and errors as of :meth:`is_fresh`.
+        """
+        return _timestamp(_look(self, bundle_metadata, frequency, calendar).now_ms)
+
+
+class _Rule(CacheFreshnessPolicy):
+    """A policy of ours: it decides by one look, whichever arguments it came from."""
+
+    def is_fresh(
+        self,
+        bundle_metadata: Any = None,
+        frequency: Any = None,
+        calendar: Any = None,
+        *,
+        cache_time: Any = None,
+        current_time: Any = None,
+    ) -> bool:
+        """Tell whether bars may stand; arguments and errors as of :class:`CacheFreshnessPolicy`."""
+        if not isinstance(bundle_metadata, Mapping):
+            fetched = bundle_metadata if cache_time is None else cache_time
+            now = frequency if current_time is None else current_time
+            bundle_metadata, frequency = {FETCHED: fetched, NOW: now}, ""
+        return self._is_fresh(_look(self, bundle_metadata, frequency, calendar))
+
+    def get_next_refresh_time(
+        self, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any = None
+    ) -> pd.Timestamp:
+        """Return from when on bars may be asked for again, in UTC; arguments as of :meth:`is_fresh`."""
+        return _timestamp(self._next_ms(_look(self, bundle_metadata, frequency, calendar)))
+
+    @abstractmethod
+    def _is_fresh(self, look: _Look) -> bool:
+        """Decide."""
+
+    @abstractmethod
+    def _next_ms(self, look: _Look) -> int:
+        """Return when that may change, in UTC milliseconds."""
+
+
+class MarketCloseFreshnessPolicy(_Rule):
+    """Bars stand until the market closes again: those of days. Without a calendar they stand an hour.
+
+    Half days count as they are.
+
+    Args:
+        calendar: as of :class:`CacheFreshnessPolicy`.
+
+    Raises:
+        ConfigError: there is no such calendar.
+        QueryError: it has no name.
+    """
+
+    def __init__(self, calendar: Any = None) -> None:
+        _market(calendar)
+        self.calendar = calendar
+
+    def _is_fresh(self, look: _Look) -> bool:
+        if look.calendar is None:
+            return look.is_younger(_HOUR_S)
+        closes = (session.close_ms for session in look.sessions(look.calendar))
+        return look.fetched_ms >= max(close for close in closes if close <= look.now_ms)
+
+    def _next_ms(self, look: _Look) -> int:
+        if look.calendar is None:
+            return look.fetched_ms + _HOUR_S * 1000
+        closes = (session.close_ms for session in look.sessions(look.calendar))
+        return min(close for close in closes if close > look.now_ms)
+
+
+class TTLFreshnessPolicy(_Rule):
+    """Bars stand for so long: those of markets that never close.
+
+    Args:
+        ttl_seconds: how long; None: a day for ``1d``, an hour for ``1h``, five minutes for ``5m`` and
+            ``1m``, else an hour.
+
+    Raises:
+        QueryError: it is no number from 0.
+    """
+
+    def __init__(self, ttl_seconds: float | None = None) -> None:
+        self.ttl_seconds = None if ttl_seconds is None else _seconds(ttl_seconds)
+
+    def _ttl_s(self, frequency: str) -> float:
+        return _default_ttl_s(frequency) if self.ttl_seconds is None else self.ttl_seconds
+
+    def _is_fresh(self, look: _Look) -> bool:
+        return look.is_younger(self._ttl_s(look.frequency))
+
+    def _next_ms(self, look: _Look) -> int:
+        return look.fetched_ms + int(self._ttl_s(look.frequency) * 1000)
+
+
+class HybridFreshnessPolicy(_Rule):
+    """Bars stand for so long while the market is open, and while it is closed: those within a day.
+
+    Args:
+        ttl_seconds: how long while it is open, and always without a calendar.
+        calendar: as of :class:`CacheFreshnessPolicy`.
+
+    Raises:
+        QueryError: ``ttl_seconds`` is no number from 0.
+        ConfigError: there is no such calendar.
+    """
+
+    def __init__(self, ttl_seconds: float = _HOUR_S, calendar: Any = None) -> None:
+        _market(calendar)
+        self.calendar, self.ttl_seconds = calendar, _seconds(ttl_seconds)
+
+    def _is_fresh(self, look: _Look) -> bool:
+        return look.now_ms < self._next_ms(look)
+
+    def _next_ms(self, look: _Look) -> int:
+        due = look.fetched_ms + int(self.ttl_seconds * 1000)
+        if look.calendar is None:
+            return due
+        # While it is closed nothing comes: what is due then is due when it opens.
+        at = max(due, look.now_ms)
+        around = _Look(due, at, look.frequency, None).sessions(look.calendar)
+        session = next(session for session in around if session.close_ms > at)
+        pause = next((pause for pause in session.breaks if at in pause), None)
+        opens = session.open_ms if pause is None else pause.end
+        return max(opens, due)
+
+
+class NeverStaleFreshnessPolicy(_Rule):
+    """Bars stand: those of files."""
+
+    def _is_fresh(self, look: _Look) -> bool:
+        return True
+
+    def _next_ms(self, look: _Look) -> int:
+        return _NEVER_MS
+
+
+class AlwaysStaleFreshnessPolicy(_Rule):
+    """Bars may be asked for again at any time."""
+
+    def _is_fresh(self, look: _Look) -> bool:
+        return False
+
+    def _next_ms(self, look: _Look) -> int:
+        return look.now_ms
+
+
+def is_fresh_by(
+    policy: Any, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any
+) -> bool:
+    """Return what a policy decides, also one of a program with two times as its arguments.
+
+    Args:
+        policy: with ``is_fresh``.
+        bundle_metadata: with ``fetch_timestamp`` and ``current_timestamp``, UTC seconds.
+        frequency: the timeframe.
+        calendar: of the symbol, where it is known; that of the policy stands before it.
+    """
+    if _takes_times(type(policy).is_fresh):
+        fetched, now = (_timestamp(int(bundle_metadata[name] * 1000)) for name in (FETCHED, NOW))
+        return bool(policy.is_fresh(fetched, now))
+    own = getattr(policy, "calendar", None)
+    return bool(policy.is_fresh(bundle_metadata, frequency, calendar if own is None else own))
+
+
+@lru_cache(64)
+def _takes_times(is_fresh: Any) -> bool:
+    """Tell whether a method takes two times, and not metadata and a frequency."""
+    names = list(inspect.signature(is_fresh).parameters)[1:]
+    return len(names) == 2 and names[1] != "frequency"
+
+
+# --- the factory ------------------------------------------------------------------------------------
+
+# Sources of shares, and their calendar unless another is named.
+_OF_SHARES = frozenset({"yfinance", "yahoo", "polygon", "alpaca", "alphavantage", "alpha_vantage"})
+_USUAL_CALENDAR = "XNYS"
+_OF_FILES = frozenset({"csv", "local"})
+_FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
+    "never_stale": NeverStaleFreshnessPolicy,
+    "always_stale": AlwaysStaleFreshnessPolicy,
+}
+
+
+class FreshnessPolicyFactory:
+    """Chooses a policy by the source and the timeframe, unless the configuration names one.
+
+    Files never get stale; days of shares stand until the market closes, shorter bars of shares for
+    their time while it is open; others stand for their time. Whether a source also streams makes no
+    difference.
+    """
+
+    @classmethod
+    def create(
+        cls, adapter: Any, frequency: str, config: Mapping[str, Any] | None = None
+    ) -> CacheFreshnessPolicy:
+        """Return the policy of a source.
+
+        Args:
+            adapter: the source, or its name.
+            frequency: timeframe of the bars.
+            config: ``<source>.daily`` (``market_close``, ``ttl``, ``hybrid``, ``never_stale``,
+                ``always_stale``), ``<source>.daily_ttl``, ``.hourly_ttl``, ``.minute_ttl``, or of one
+                timeframe such as ``<source>.15m_ttl`` (seconds), ``<source>.calendar``; None: those
+                of ``./config/cache_freshness.yaml``.
+
+        Raises:
+            ConfigError: a key or value is none of those, or there is no such calendar.
+            BadTimeframeError: the frequency is none.
+        """
+        return cls._chosen(adapter, frequency, config, None)
+
+    @classmethod
+    def create_policy(
+        cls, data_source: Any, frequency: str, calendar: Any = None
+    ) -> CacheFreshnessPolicy:
+        """Return the policy of a source by the file, for the market of a calendar.
+
+        Args:
+            data_source: the source, or its name.
+            frequency: timeframe of the bars.
+            calendar: as of :class:`CacheFreshnessPolicy`; None: that of the file, else ``XNYS`` for
+                shares.
+
+        Raises:
+            ConfigError, BadTimeframeError: as :meth:`create`.
+        """
+        return cls._chosen(data_source, frequency, None, calendar)
+
+    @staticmethod
+    def load_config(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """Return what a file says, with keys as :meth:`create` takes them, and ``cache.max_size_bytes``.
+
+        Args:
+            path: the file; None: ``./config/cache_freshness.yaml``; empty where there is none.
+
+        Raises:
+            ConfigError: a file that was named does not exist; a :class:`RulesError` lists every
+                mistake of it with its line.
+        """
+        return freshness_settings(path)
+
+    @classmethod
+    def _chosen(
+        cls, source: Any, frequency: str, config: Mapping[str, Any] | None, calendar: Any
+    ) -> CacheFreshnessPolicy:
+        settings = freshness_settings() if config is None else checked_settings(config)
+        timeframe, name = Timeframe.parse(frequency), source_name(source)
+        family = name.partition(":")[0]
+
+        def setting(*keys: str) -> Any:
+            """Return the first of some settings that is there."""
+            full = (f"{own}.{key}" for key in keys for own in (name, family))
+            return next((settings[key] for key in full if key in settings), None)
+
+        is_of_shares = family in _OF_SHARES
+        market = setting("calendar") if calendar is None else calendar
+        market = _USUAL_CALENDAR if market is None and is_of_shares else market
+        if timeframe.is_intraday:
+            unit, rule = "hourly" if timeframe.unit == "h" else "minute", None
+        else:
+            unit, rule = "daily", setting("daily")
+        ttl_s = setting(f"{timeframe.label}_ttl", f"{unit}_ttl")
+        if rule is None:
+            rule = _usual_rule(family, timeframe)
+            if ttl_s is not None and rule in ("market_close", "never_stale"):
+                rule = "ttl"
+        if rule in _FIXED:
+            return _FIXED[rule]()
+        if rule == "market_close":
+            return MarketCloseFreshnessPolicy(market)
+        if ttl_s is None:
+            is_usual = is_of_shares or family == "ccxt"
+            ttl_s = _default_ttl_s(timeframe.label) if is_usual else _HOUR_S
+        return (
+            HybridFreshnessPolicy(ttl_s, market) if rule == "hybrid" else TTLFreshnessPolicy(ttl_s)
+        )
+
+
+def _usual_rule(family: str, timeframe: Timeframe) -> str:
+    """Return the rule of a source that the configuration does not mention."""
+    if family in _OF_FILES:
+        return "never_stale"
+    if family in _OF_SHARES:
+        return "hybrid" if timeframe.is_intraday else "market_close"
+    return "ttl"
+
+
+def source_name(source: Any) -> str:
+    """Return the name of a source, as it says it itself; a class without one is its own name."""
+    if isinstance(source, str):
+        return source
+    if isinstance(source, VendorDataSource):
+        return source.name
+    metadata = source.get_metadata() if callable(getattr(source, "get_metadata", None)) else None
+    return str(getattr(metadata, "source_type", None) or type(source).__name__)
+
+
+# --- arguments ----------------------------------------------------------------------------------------
+
+
+def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:
+    """Return what a policy decides by.
+
+    Raises:
+        QueryError: a time is none.
+    """
+    fetched, now = metadata.get(FETCHED), metadata.get(NOW)
+    market = _market(policy.calendar if calendar is None else calendar)
+    now_ms = SystemClock().now_ms() if now is None else _ms(now)
+    return _Look(0 if fetched is None else _ms(fetched), now_ms, str(frequency), market)
+
+
+def _ms(value: Any) -> int:
+    """Return a time in UTC milliseconds: of seconds, or of a datetime.
+
+    Raises:
+        QueryError: it is none.
+    """
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return int(float(value) * 1000)
+        if isinstance(value, datetime) and value == value:  # NaT is no time
+            return to_ms(value)
+    except (ValueError, OverflowError):
+        pass
+    raise QueryError(
+        f"{value!r:.80} is no time", hint="UTC seconds, a datetime or a pandas Timestamp"
+    )
+
+
+def _seconds(value: Any) -> float:
+    """Return a time to live.
+
+    Raises:
+        QueryError: it is none.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < float("inf"):
+        raise QueryError(f"ttl_seconds {value!r:.80} is no number of seconds", hint="such as 3600")
+    return float(value)
+
+
+def _default_ttl_s(frequency: str) -> float:
+    return _TTLS_S.get(frequency, _HOUR_S)
+
+
+def _market(calendar: Any) -> MarketCalendar | None:
+    return _named(calendar) if isinstance(calendar, str) else named_calendar(calendar)
+
+
+@lru_cache(64)
+def _named(calendar: str) -> MarketCalendar | None:
+    return named_calendar(calendar)
+
+
+def _timestamp(ms: int) -> pd.Timestamp:
+    import pandas as pd
+
+    return pd.Timestamp(from_ms(ms), tz="UTC")
