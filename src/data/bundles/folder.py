@@ -25,17 +25,32 @@ def bundles_folder(
             no home folder; a :class:`RulesError` lists the mistakes of the file.
     """
     path, source = bundles_setting(given)
+    return outside_of_the_cache(path, f"the folder of bundles {path} ({source})", cache_dir)
+
+
+def outside_of_the_cache(
+    path: Path, about: str, cache_dir: str | os.PathLike[str] | None = None
+) -> Path:
+    """Return an absolute folder for what the cache of bars must not drop; nothing is made.
+
+    Args:
+        path: the folder.
+        about: what it is, for messages.
+        cache_dir: the cache folder that it must not lie in; None is the configured one.
+
+    Raises:
+        ConfigError: it cannot be used, lies in the cache folder or is a file.
+    """
     try:
         folder, cache = path.resolve(), cache_folder(cache_dir).resolve()
         is_wrong = folder.exists() and not folder.is_dir()
     except (OSError, RuntimeError) as exc:
-        raise ConfigError(f"the folder of bundles {path} ({source}) cannot be used: {exc}") from exc
+        raise ConfigError(f"{about} cannot be used: {exc}") from exc
     if is_wrong:
-        raise ConfigError(f"the folder of bundles {path} ({source}) is a file")
+        raise ConfigError(f"{about} is a file")
     if folder.is_relative_to(cache):
         raise ConfigError(
-            f"the folder of bundles {path} ({source}) lies in the cache folder {cache}, which drops "
-            "what it can fetch again",
+            f"{about} lies in the cache folder {cache}, which drops what it can fetch again",
             hint="name a folder outside of it",
         )
     return folder

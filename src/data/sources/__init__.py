@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 from .base import DataSource, DataSourceConfig, DataSourceMetadata
 
 if TYPE_CHECKING:
+    from .cached_source import CachedDataSource
     from .csv_source import CSVConfig, CSVDataSource, SchemaMapping
+    from .freshness import (
+        AlwaysStaleFreshnessPolicy,
+        CacheFreshnessPolicy,
+        FreshnessPolicyFactory,
+        HybridFreshnessPolicy,
+        MarketCloseFreshnessPolicy,
+        NeverStaleFreshnessPolicy,
+        TTLFreshnessPolicy,
+    )
     from .registry import DataSourceRegistry
     from .vendor_source import OnetapeDataSource, SourceAnswer, VendorDataSource
     from .vendors import (
@@ -23,14 +33,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "AlpacaDataSource": "vendors",
     "AlphaVantageDataSource": "vendors",
+    "AlwaysStaleFreshnessPolicy": "freshness",
     "CCXTDataSource": "vendors",
     "CSVConfig": "csv_source",
     "CSVDataSource": "csv_source",
+    "CacheFreshnessPolicy": "freshness",
+    "CachedDataSource": "cached_source",
     "DataSourceRegistry": "registry",
+    "FreshnessPolicyFactory": "freshness",
+    "HybridFreshnessPolicy": "freshness",
+    "MarketCloseFreshnessPolicy": "freshness",
+    "NeverStaleFreshnessPolicy": "freshness",
     "OnetapeDataSource": "vendor_source",
     "PolygonDataSource": "vendors",
     "SchemaMapping": "csv_source",
     "SourceAnswer": "vendor_source",
+    "TTLFreshnessPolicy": "freshness",
     "VendorDataSource": "vendor_source",
     "YFinanceDataSource": "vendors",
 }
@@ -38,17 +56,25 @@ _HOMES = {
 __all__ = (
     "AlpacaDataSource",
     "AlphaVantageDataSource",
+    "AlwaysStaleFreshnessPolicy",
     "CCXTDataSource",
     "CSVConfig",
     "CSVDataSource",
+    "CacheFreshnessPolicy",
+    "CachedDataSource",
     "DataSource",
     "DataSourceConfig",
     "DataSourceMetadata",
     "DataSourceRegistry",
+    "FreshnessPolicyFactory",
+    "HybridFreshnessPolicy",
+    "MarketCloseFreshnessPolicy",
+    "NeverStaleFreshnessPolicy",
     "OnetapeDataSource",
     "PolygonDataSource",
     "SchemaMapping",
     "SourceAnswer",
+    "TTLFreshnessPolicy",
     "VendorDataSource",
     "YFinanceDataSource",
 )

@@ -207,6 +207,7 @@ class VendorDataSource(DataSource):
         frequency: str,
         *,
         refresh: bool,
+        offline: bool = False,
         timeout: float | None = None,
     ) -> SourceAnswer:
         """Return bars from ``start`` to ``end``, both inclusive, with their provenance.
@@ -215,6 +216,7 @@ class VendorDataSource(DataSource):
             symbols, frequency: as for ``get_ohlcv_batch``; rows are in this order.
             start, end: as there; of days and longer bars a midnight in UTC is a session's date.
             refresh: ask the vendor for all of it again; False: only for what is not stored.
+            offline: return what is stored alone.
             timeout: as of the constructor, for this call.
 
         Raises:
@@ -234,6 +236,7 @@ class VendorDataSource(DataSource):
             _bound(start, timeframe),
             _bound(end, timeframe),
             force_refresh=refresh,
+            offline=offline,
             provider=self.provider,
             adjustment=self.adjustment,
             timeout=self._timeout if timeout is None else timeout,

@@ -1,0 +1,264 @@
+"""Which of the bars that are kept may still change, and which are asked for again.
+
+Final is what has settled by the market's calendar: no freshness policy decides about that. What came
+before it was final, what lacks, and what has become final since is asked for whatever a policy says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..bars.client import Wishes
+from ..calendars.calendar import named_calendar
+from ..calendars.finality import newest_settled
+from ..calendars.grid import BarGrid
+from ..errors import DataError, NoDataAvailableError
+from ..model.instant import DAY_MS, MINUTE_MS, from_ms, to_ms
+from ..model.query import distinct_symbols
+from ..model.span import Span
+from ..model.timeframe import Timeframe
+from ..polars import pl  # says which extra is missing
+from .freshness import FETCHED, NOW, is_fresh_by
+from .vendor_source import SourceAnswer, VendorDataSource, _bound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .ingest import SourceQuestion
+
+# So long after its close a bar within a day may change.
+_SETTLE_MS = 2 * MINUTE_MS
+
+
+def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
+    """Return the stamp of the first bar that is not final; None where that cannot be told."""
+    newest = newest_settled(grid, _SETTLE_MS, now_ms)
+    return None if newest is None else grid.next_open(newest + 1)
+
+
+# --- frames of programs' own sources ----------------------------------------------------------------
+
+
+def frame_state(
+    frame: pl.DataFrame, question: SourceQuestion, calendar: Any, now_ms: int
+) -> dict[str, int | None]:
+    """Return how far a frame is final, for :func:`first_due`.
+
+    Args:
+        frame: as :func:`.ingest.checked_frame` returns it.
+        question: which it answers.
+        calendar: its name or object; None where it is not known.
+        now_ms: when it came, UTC milliseconds.
+
+    Returns:
+        ``final_before``: stamp of the first bar that was not final, or None without a calendar;
+        ``lacks_from``: that of the first bar between the first one of a symbol and there that lacks, or
+        of the question where a symbol has none; None where none does. UTC milliseconds.
+    """
+    market = named_calendar(calendar)
+    if market is None:
+        return {"final_before": None, "lacks_from": None}
+    grid, span = BarGrid(market, question.timeframe), _span(question)
+    first = _first_unsettled(grid, now_ms)
+    final = Span(span.start, span.start if first is None else min(first, span.end))
+    return {
+        "final_before": span.start if first is None else max(first, span.start),
+        "lacks_from": _first_lacking(frame, question, grid, final),
+    }
+
+
+def _first_lacking(
+    frame: pl.DataFrame, question: SourceQuestion, grid: BarGrid, final: Span
+) -> int | None:
+    """Return the stamp of the first bar that lacks; bars beside the calendar's places tell nothing."""
+    column = pl.col("timestamp").dt.epoch("ms")
+    stamps = frame.select(column).to_series().to_numpy()
+    if not grid.aligned(stamps).all():
+        return None
+    by_symbol = frame.select("symbol", column).partition_by("symbol", as_dict=True)
+    lacking = list[int]()
+    for symbol in question.symbols:
+        rows = by_symbol.get((symbol,))
+        if rows is None:
+            return final.start
+        own = rows["timestamp"].to_numpy()
+        missing = np.setdiff1d(grid.owed(Span(int(own[0]), max(int(own[0]), final.end))), own)
+        lacking += missing[:1].tolist()
+    return min(lacking, default=None)
+
+
+def first_due(
+    metadata: Mapping[str, Any],
+    question: SourceQuestion,
+    policy: Any,
+    calendar: Any,
+    now_ms: int,
+) -> pd.Timestamp | None:
+    """Return from when on bars are to be asked for in addition to a frame that is kept; None: none are.
+
+    Args:
+        metadata: of the frame, with what :func:`frame_state` told and ``fetch_timestamp``.
+        question: which it answers.
+        policy: decides about what is not final.
+        calendar: as of :func:`frame_state`.
+        now_ms: UTC milliseconds.
+    """
+    market, final_before = named_calendar(calendar), metadata["final_before"]
+    due = None
+    if market is not None and final_before is not None:
+        span, lacks_from = _span(question), metadata["lacks_from"]
+        due = final_before if lacks_from is None else min(final_before, lacks_from)
+        if due >= span.end:
+            return None
+        grid = BarGrid(market, question.timeframe)
+        settled = _first_unsettled(grid, now_ms)
+        since = Span(final_before, min(settled or final_before, span.end))
+        if not since.is_empty and len(grid.opens(since)):
+            return _time(due, question)  # these have become final since
+    facts = {**metadata, NOW: now_ms / 1000}
+    if is_fresh_by(policy, facts, question.timeframe.label, calendar):
+        return None
+    return question.start if due is None else _time(due, question)
+
+
+def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl.DataFrame | None:
+    """Return a frame with newer rows in place of its own from a time on; None: their columns differ.
+
+    What a symbol has stays where no newer row of it came.
+    """
+    if frame.schema != newer.schema:
+        return None
+    since = due if due.tzinfo is None else due.tz_convert("UTC").tz_localize(None)
+    is_replaced = (pl.col("timestamp") >= since) & pl.col("symbol").is_in(
+        newer["symbol"].unique().to_list()
+    )
+    rows = pl.concat([frame.filter(~is_replaced), newer])
+    parts = rows.partition_by("symbol", maintain_order=True)
+    return pl.concat([part.sort("timestamp") for part in parts])
+
+
+def _span(question: SourceQuestion) -> Span:
+    """Return the stamps of a question, in UTC milliseconds; days by their dates."""
+    bounds = [to_ms(bound.to_pydatetime()) for bound in (question.start, question.end)]
+    if not question.timeframe.is_intraday:
+        bounds[0] -= bounds[0] % DAY_MS
+    return Span(bounds[0], bounds[1] + 1)
+
+
+def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
+    """Return a stamp as the question's own times are written; of days the date in their zone."""
+    import pandas as pd
+
+    zone, moment = question.start.tzinfo, pd.Timestamp(from_ms(stamp_ms))
+    if zone is None:
+        return max(moment, question.start)
+    if question.timeframe.is_intraday:
+        return max(moment.tz_localize("UTC").tz_convert(zone), question.start)
+    return max(moment.tz_localize(zone), question.start)
+
+
+# --- sources of ours ----------------------------------------------------------------------------------
+
+
+class KeptBack(NamedTuple):
+    """A symbol whose newest bars are not asked for again.
+
+    Attributes:
+        place: stamp of the first bar that is not final, UTC milliseconds.
+        is_whole: whether nothing lacks before it.
+    """
+
+    place: int
+    is_whole: bool
+
+
+def kept_back(
+    source: VendorDataSource,
+    policy: Any,
+    symbols: Sequence[str],
+    start: Any,
+    end: Any,
+    frequency: str,
+) -> dict[str, KeptBack]:
+    """Return the symbols whose newest bars a policy does not let be asked for again; no vendor is asked.
+
+    Those of which a bar has become final since are none of them: it is fetched, with all that is behind
+    it. Arguments as of :meth:`.VendorDataSource.answer`.
+    """
+    client, timeframe = source.manager.client, Timeframe.parse(frequency)
+    first, last = _bound(start, timeframe), _bound(end, timeframe)
+    wishes, now = Wishes(provider=source.provider), client.clock.now_ms()
+    kept = dict[str, KeptBack]()
+    for symbol in distinct_symbols(symbols):
+        try:
+            query = client.query(symbol, timeframe, first, last, wishes=wishes)
+            outline = client.outline(client.series_of(query))
+        except DataError:
+            continue  # the answer tells of it
+        place = _first_unsettled(outline.grid, now)
+        if place is None or query.span.end <= place:
+            continue
+        behind = max((c.span.end for c in outline.coverage if c.span.start < place), default=None)
+        if behind is None:
+            continue
+        unseen = Span(max(behind, query.span.start), place)
+        newest = [c.fetched_at for c in outline.coverage if c.span.end >= min(behind, place)]
+        if len(outline.grid.opens(unseen)):
+            continue
+        facts = {FETCHED: max(newest) / 1000, NOW: now / 1000}
+        if is_fresh_by(policy, facts, timeframe.label, outline.grid.calendar):
+            is_whole = query.span.start >= place
+            if not is_whole:
+                history = client.query(symbol, timeframe, first, from_ms(place - 1), wishes=wishes)
+                is_whole = client.lookup(history).is_hit
+            kept[symbol] = KeptBack(place, is_whole)
+    return kept
+
+
+def answered_apart(
+    source: VendorDataSource,
+    symbols: Sequence[str],
+    kept: Mapping[str, KeptBack],
+    start: Any,
+    end: Any,
+    frequency: str,
+) -> SourceAnswer:
+    """Return an answer in which the newest bars of some symbols come from the store alone.
+
+    Args:
+        source, symbols, start, end, frequency: as of :meth:`.VendorDataSource.answer`.
+        kept: those symbols: what lacks of their history is asked for.
+
+    Raises:
+        DataError: as there.
+    """
+    lacking = [symbol for symbol, one in kept.items() if not one.is_whole]
+    others = [symbol for symbol in distinct_symbols(symbols) if symbol not in kept]
+    asked = [(others, end)] if others else []
+    histories = [([symbol], from_ms(kept[symbol].place - 1)) for symbol in lacking]
+    answers, is_hit, nothing = list[SourceAnswer](), True, None
+    for names, until, offline in (
+        *((names, until, False) for names, until in histories),
+        *((names, until, False) for names, until in asked),
+        (list(kept), end, True),
+    ):
+        try:
+            answer = source.answer(names, start, until, frequency, refresh=False, offline=offline)
+        except NoDataAvailableError as error:
+            nothing = error
+            continue
+        is_hit = is_hit and answer.is_hit
+        if until is end:
+            answers.append(answer)
+    if not answers:
+        assert nothing is not None  # one answer at least
+        raise nothing
+    parts: dict[Any, pl.DataFrame] = {}
+    for answer in answers:
+        parts |= answer.frame.partition_by("symbol", as_dict=True)
+    rows = [parts[(symbol,)] for symbol in distinct_symbols(symbols) if (symbol,) in parts]
+    attrs = {symbol: one for answer in answers for symbol, one in answer.attrs.items()}
+    return SourceAnswer(pl.concat(rows, how="vertical_relaxed"), attrs, is_hit)

@@ -1,0 +1,734 @@
+"""A program's own source, kept: what is asked for again, what is kept, and what no fault can mix."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.clock import ManualClock
+from src.data.disk.files import Disk
+from src.data.errors import (
+    ConfigError,
+    ForeignError,
+    NoDataAvailableError,
+    ProviderTimeoutError,
+    QueryError,
+    ResponseFormatError,
+    UnavailableError,
+)
+from src.data.polars import PolarsDataPortal
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.sources import (
+    AlwaysStaleFreshnessPolicy,
+    CachedDataSource,
+    CacheFreshnessPolicy,
+    MarketCloseFreshnessPolicy,
+    NeverStaleFreshnessPolicy,
+    TTLFreshnessPolicy,
+    cached_source,
+)
+from tests.cache.disks import DyingDisk, FailingDisk, Killed
+from tests.programs import PYTHONPATH
+
+from .foreign_stage import DAYS, YEAR, Own, at, got, minutes
+
+NOON = "2024-06-14 12:00"
+TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 30
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "frames"
+
+
+def cached(source: Any, folder: Path, policy: Any = None, **options: Any) -> CachedDataSource:
+    options.setdefault("clock", at(NOON))
+    return CachedDataSource(source, folder, freshness_policy=policy, **options)
+
+
+# --- hits and misses ----------------------------------------------------------------------------
+
+
+def test_the_second_call_asks_nothing(folder: Path) -> None:
+    """The printed calls; the frame comes back with each digit and column."""
+    source = Own()
+
+    async def program() -> tuple[pl.DataFrame, pl.DataFrame]:
+        cached_source = CachedDataSource(
+            adapter=source, cache_dir=str(folder), freshness_policy=MarketCloseFreshnessPolicy()
+        )
+        df1 = await cached_source.fetch(["AAPL"], YEAR[0], YEAR[1], "1d")
+        df2 = await cached_source.fetch(["AAPL"], YEAR[0], YEAR[1], "1d")
+        assert cached_source.statistics == {"hit_count": 1, "miss_count": 1, "hit_rate": 50.0}
+        return df1, df2
+
+    df1, df2 = asyncio.run(program())
+    assert len(source.asked) == 1
+    assert df1.equals(df2)
+    assert df1.schema == df2.schema
+    assert df2["close"][0] == Decimal("100.123456789012345678")
+    assert df2["answer"].unique().to_list() == [1]
+    assert got(CachedDataSource(source, folder)).equals(df1)
+    assert len(source.asked) == 1
+
+
+def test_what_is_recorded_of_a_frame(folder: Path) -> None:
+    own = cached(Own(), folder)
+    key = own.generate_cache_key(["MSFT", "AAPL"], *YEAR)
+    assert own.find_cached_bundle(key) is None
+    got(own, ["AAPL", "MSFT"])
+    facts = own.find_cached_bundle(key)
+    assert facts is not None
+    assert facts == own.find_cached_bundle(facts["cache_key"])
+    assert facts["cache_key"].startswith(key)
+    assert (facts["bundle_name"], facts["symbols"]) == (f"cache_{key}", ["AAPL", "MSFT"])
+    assert (facts["frequency"], facts["start"]) == ("1d", "2023-01-01T00:00:00")
+    assert facts["fetch_timestamp"] == pd.Timestamp(NOON, tz="UTC").timestamp()
+    data = folder / f"cache_{key}" / "data.parquet"
+    assert facts["size_bytes"] == data.stat().st_size
+    assert facts["row_count"] == pl.read_parquet(data).height == 500
+
+
+def test_warming(folder: Path) -> None:
+    own = cached(source := Own(), folder)
+    asyncio.run(own.warm_cache(["AAPL", "MSFT"], *YEAR))
+    got(own, ["AAPL", "MSFT"])
+    assert len(source.asked) == 1
+    assert own.statistics["hit_rate"] == 50.0
+
+
+def test_a_source_that_streams_is_kept_as_others_are(folder: Path) -> None:
+    own = cached(source := Own(source_type="stream", live=True), folder)
+    assert own.supports_live()
+    assert got(own).equals(got(own))
+    assert len(source.asked) == 1
+
+
+def test_what_a_source_says_of_itself(folder: Path) -> None:
+    own = cached(Own(source_type="mine"), folder)
+    assert own.get_metadata().source_type == own.name == "mine"
+    assert (own.manager, own.provider, own.supports_live()) == (None, None, False)
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+SYMBOLS = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=4, unique=True)
+MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1))
+QUESTIONS = st.tuples(SYMBOLS, MOMENTS, MOMENTS, st.sampled_from(["1m", "1h", "1d", "1M"]))
+
+
+@settings(max_examples=TIMES, deadline=None)
+@given(one=QUESTIONS, other=QUESTIONS, sources=st.tuples(st.text(min_size=1), st.text(min_size=1)))
+def test_a_key_is_of_one_question(one: Any, other: Any, sources: tuple[str, str]) -> None:
+    """Of another source, symbol, second or timeframe it is another; of another order the same."""
+    questions = [(q[0], *sorted(q[1:3]), q[3]) for q in (one, other)]
+    first, second = (CachedDataSource(Own([], name)) for name in sources)
+    key = first._generate_cache_key(*questions[0])
+    assert len(key) == 64
+    assert first.generate_cache_key(*questions[0]) == key[:16]
+    turned = (questions[0][0][::-1], *questions[0][1:])
+    assert first._generate_cache_key(*turned) == key
+    is_same = (set(one[0]), *questions[0][1:]) == (set(other[0]), *questions[1][1:])
+    other_key = second._generate_cache_key(*questions[1])
+    assert (other_key == key) is (is_same and sources[0] == sources[1])
+
+
+def test_times_are_instants_in_a_key(folder: Path) -> None:
+    own, noon = cached(Own(), folder), pd.Timestamp("2024-01-02 12:00")
+    keys = {
+        own.generate_cache_key(["A"], start, "2024-01-03", "1h")
+        for start in (noon, "2024-01-02 12:00", noon.tz_localize("UTC").tz_convert("Asia/Tokyo"))
+    }
+    assert len(keys) == 1
+    assert own.generate_cache_key(["A"], "2024-01-02 12:01", "2024-01-03", "1h") not in keys
+
+
+def test_sources_and_hours_of_one_day_do_not_collide(folder: Path) -> None:
+    one, other = Own(source_type="one"), Own(DAYS[:50], source_type="other")
+    frames = [got(cached(source, folder)) for source in (one, other)]
+    assert not frames[0].equals(frames[1])
+    stamps = minutes("2024-01-02T14:30", 60)
+    own = cached(Own(stamps), folder)
+    early = got(own, ["AAPL"], stamps[0], stamps[9], "1m")
+    late = got(own, ["AAPL"], stamps[20], stamps[29], "1m")
+    assert (early["timestamp"][0], late["timestamp"][0]) == (stamps[0], stamps[20])
+
+
+# --- what is asked for again --------------------------------------------------------------------
+
+
+def test_without_a_calendar_the_policy_decides_about_the_whole(folder: Path) -> None:
+    clock, source = at(NOON), Own()
+    own = cached(source, folder, TTLFreshnessPolicy(3600), clock=clock)
+    got(own)
+    clock.advance(3599)
+    assert got(own)["answer"][0] == 1
+    clock.advance(1)
+    assert got(own)["answer"][0] == 2
+    assert source.asked[1][1:] == YEAR[:2]
+    always = cached(source, folder, AlwaysStaleFreshnessPolicy(), clock=clock)
+    assert got(always)["answer"][0] == 3
+    assert got(always)["answer"][0] == 4
+
+
+CALENDAR = {"mine.calendar": "NYSE"}
+TO_NOW = (pd.Timestamp("2024-06-03"), pd.Timestamp("2024-06-14"), "1d")
+
+
+def days_of(source: Own) -> list[str]:
+    """Return from which day on each call asked."""
+    return [str(start.date()) for _, start, _ in source.asked]
+
+
+def test_final_history_is_never_asked_for_again(folder: Path) -> None:
+    own = cached(source := Own(), folder, AlwaysStaleFreshnessPolicy(), config=CALENDAR)
+    first = got(own)
+    assert got(own).equals(first)
+    assert own.statistics["hit_rate"] == 50.0
+    assert len(source.asked) == 1
+
+
+def test_of_a_frame_that_is_not_final_the_newest_part_alone_is_asked_for(folder: Path) -> None:
+    """Thursday's bar is final when Friday's session opens; Friday's is not, until Monday's does."""
+    clock = at("2024-06-14 21:00")
+    own = cached(source := Own(), folder, TTLFreshnessPolicy(3600), config=CALENDAR, clock=clock)
+    assert got(own, ["AAPL", "MSFT"], *TO_NOW)["answer"].unique().to_list() == [1]
+    clock.advance(3599)
+    got(own, ["AAPL", "MSFT"], *TO_NOW)
+    assert len(source.asked) == 1
+    clock.advance(1)
+    frame = got(own, ["AAPL", "MSFT"], *TO_NOW)
+    assert days_of(source) == ["2024-06-03", "2024-06-14"]
+    assert frame["answer"].to_list() == [*[1] * 9, 2] * 2
+    assert frame["symbol"].to_list() == ["AAPL"] * 10 + ["MSFT"] * 10
+    assert frame["timestamp"].to_list() == [day for day in DAYS if day >= TO_NOW[0]] * 2
+    assert got(own, ["AAPL", "MSFT"], *TO_NOW).equals(frame)
+
+
+def test_no_policy_holds_back_what_has_become_final(folder: Path) -> None:
+    clock = at("2024-06-12 15:00")  # before Wednesday's close: that bar is not there yet
+    source = Own([day for day in DAYS if day <= datetime(2024, 6, 11)])
+    own = cached(source, folder, NeverStaleFreshnessPolicy(), config=CALENDAR, clock=clock)
+    assert got(own, ["AAPL"], *TO_NOW).height == 7
+    source.stamps = DAYS
+    assert got(own, ["AAPL"], *TO_NOW).height == 7
+    clock.advance(24 * 3600)
+    assert got(own, ["AAPL"], *TO_NOW).height == 10
+    assert days_of(source) == ["2024-06-03", "2024-06-12"]
+    assert got(own, ["AAPL"], *TO_NOW).height == 10
+    assert len(source.asked) == 2
+
+
+def test_a_hole_is_asked_for_again_when_the_policy_lets_it(folder: Path) -> None:
+    clock = at("2024-06-30 12:00")
+    source = Own([day for day in DAYS if day.day != 6])
+    own = cached(source, folder, TTLFreshnessPolicy(60), config=CALENDAR, clock=clock)
+    got(own, ["AAPL"], *TO_NOW)
+    got(own, ["AAPL"], *TO_NOW)
+    assert len(source.asked) == 1
+    source.stamps = DAYS
+    clock.advance(60)
+    assert got(own, ["AAPL"], *TO_NOW)["answer"].to_list() == [1, 1, 1, *[2] * 7]
+    clock.advance(3600)
+    got(own, ["AAPL"], *TO_NOW)
+    assert days_of(source) == ["2024-06-03", "2024-06-06"]
+
+
+def test_a_symbol_without_a_row_is_a_hole(folder: Path) -> None:
+    class Half(Own):
+        async def fetch(self, symbols: list[str], *question: Any) -> pl.DataFrame:
+            frame = await super().fetch(symbols, *question)
+            return frame.filter(pl.col("symbol") != "NONE") if len(self.asked) == 1 else frame
+
+    own = cached(source := Half(), folder, AlwaysStaleFreshnessPolicy(), config=CALENDAR)
+    assert got(own, ["AAPL", "NONE"])["symbol"].unique().to_list() == ["AAPL"]
+    assert got(own, ["AAPL", "NONE"]).height == 500
+    got(own, ["AAPL", "NONE"])
+    assert len(source.asked) == 2
+
+
+def test_of_minutes_the_newest_are_asked_for(folder: Path) -> None:
+    stamps = minutes("2024-06-14T13:30", 390)
+    clock, source = at("2024-06-14 14:00:30"), Own(stamps[:30])
+    options = {"config": CALENDAR, "clock": clock}
+    own = cached(source, folder, NeverStaleFreshnessPolicy(), **options)
+    question = (pd.Timestamp("2024-06-14 09:30", tz="America/New_York"), stamps[-1], "1m")
+    assert got(own, ["AAPL"], *question).height == 30
+    assert got(own, ["AAPL"], *question).height == 30
+    assert len(source.asked) == 1
+    source.stamps = stamps[:35]
+    clock.advance(300)
+    assert got(own, ["AAPL"], *question).height == 35
+    first = source.asked[1][1]
+    assert (first, str(first.tz)) == (
+        pd.Timestamp("2024-06-14 13:58", tz="UTC"),
+        "America/New_York",
+    )
+
+
+def test_an_answer_with_other_columns_is_fetched_whole(folder: Path) -> None:
+    class Changing(Own):
+        async def fetch(self, *question: Any) -> pl.DataFrame:
+            frame = await super().fetch(*question)
+            return frame if len(self.asked) == 1 else frame.with_columns(pl.lit("x").alias("note"))
+
+    options = {"config": CALENDAR, "clock": at("2024-06-14 21:00")}
+    own = cached(source := Changing(), folder, AlwaysStaleFreshnessPolicy(), **options)
+    got(own, ["AAPL"], *TO_NOW)
+    assert got(own, ["AAPL"], *TO_NOW)["answer"].unique().to_list() == [3]
+    assert days_of(source) == ["2024-06-03", "2024-06-14", "2024-06-03"]
+
+
+def test_a_policy_of_two_times(folder: Path) -> None:
+    class MyCustomFreshnessPolicy(CacheFreshnessPolicy):
+        def is_fresh(self, cache_time: pd.Timestamp, current_time: pd.Timestamp) -> bool:  # type: ignore[override]
+            return (current_time - cache_time).total_seconds() < 7200  # 2 hours
+
+    clock = at(NOON)
+    own = cached(source := Own(), folder, MyCustomFreshnessPolicy(), clock=clock)
+    got(own)
+    clock.advance(7199)
+    got(own)
+    assert len(source.asked) == 1
+    clock.advance(1)
+    got(own)
+    assert len(source.asked) == 2
+
+
+# --- one asks, the others wait ------------------------------------------------------------------
+
+
+def test_of_many_callers_one_asks(folder: Path) -> None:
+    own = cached(source := Own(), folder)
+
+    async def program() -> list[pl.DataFrame]:
+        calls = (own.fetch(["AAPL"], *YEAR) for _ in range(20))
+        return list(await asyncio.gather(*calls))
+
+    frames = asyncio.run(program())
+    assert all(frame.equals(frames[0]) for frame in frames)
+    assert len(source.asked) == 1
+    assert own.statistics == {"hit_count": 19, "miss_count": 1, "hit_rate": 95.0}
+
+
+def test_of_several_loops_one_asks(folder: Path) -> None:
+    """Each thread has a loop of its own; the frame is another's, or that of the folder."""
+    own, begin = cached(source := Own(), folder), threading.Barrier(4)
+    frames = list[pl.DataFrame]()
+
+    def work() -> None:
+        begin.wait(10)
+        frames.append(got(own))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(frames) == 4
+    assert len(source.asked) == 1
+
+
+def test_a_caller_that_is_cancelled_leaves_its_place_to_another(folder: Path) -> None:
+    own, go = cached(source := Own(), folder), asyncio.Event()
+    source.during = go.wait
+
+    async def program() -> pl.DataFrame:
+        first = asyncio.create_task(own.fetch(["AAPL"], *YEAR))
+        while not source.asked:
+            await asyncio.sleep(0)
+        second = asyncio.create_task(own.fetch(["AAPL"], *YEAR))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        go.set()
+        return await second
+
+    assert asyncio.run(program()).height == 250
+    assert len(source.asked) == 2
+    assert got(own).height == 250
+    assert len(source.asked) == 2
+
+
+def test_a_failure_is_that_of_all_that_wait(folder: Path) -> None:
+    own = cached(source := Own(), folder)
+    source.error = ValueError("no such key")
+
+    async def program() -> list[Any]:
+        calls = (own.fetch(["AAPL"], *YEAR) for _ in range(3))
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    assert {type(error) for error in asyncio.run(program())} == {ForeignError}
+    assert len(source.asked) == 1
+    source.error = None
+    assert got(own).height == 250
+
+
+def test_another_process_is_waited_for(folder: Path) -> None:
+    """Two objects share nothing but the folder, as two processes do."""
+    one, other = Own(), Own()
+    first, second = cached(one, folder), cached(other, folder)
+    is_asked = asyncio.Event()
+
+    async def let_the_other_try() -> None:
+        with pytest.raises(TimeoutError):  # it does not: it waits
+            await asyncio.wait_for(is_asked.wait(), 0.05)
+
+    async def tell() -> None:
+        is_asked.set()
+
+    async def program() -> None:
+        one.during, other.during = let_the_other_try, tell
+        begun = asyncio.create_task(first.fetch(["AAPL"], *YEAR))
+        while not one.asked:
+            await asyncio.sleep(0)
+        waiting = asyncio.create_task(second.fetch(["AAPL"], *YEAR))
+        assert (await begun).equals(await waiting)
+
+    asyncio.run(program())
+    assert (len(one.asked), len(other.asked)) == (1, 0)
+
+
+FORKED = """
+import asyncio, os, sys
+from pathlib import Path
+from src.data.sources import CachedDataSource
+from tests.sources.foreign_stage import YEAR, Own, got
+
+log, source = Path(sys.argv[1], "asked"), Own()
+
+async def note():
+    with log.open("a") as file:
+        file.write("asked\\n")
+    await asyncio.sleep(0.02)
+
+source.during = note
+own = CachedDataSource(source, sys.argv[1])
+child = os.fork()
+height = got(own).height
+if child == 0:
+    os._exit(0 if height == 250 else 1)
+assert height == 250 and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(log.read_text().count("asked"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_forked_child_waits_for_its_parent(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == "1\n", done.stderr
+
+
+# --- faults -------------------------------------------------------------------------------------
+
+
+def test_what_a_source_cannot_give_is_not_kept(folder: Path) -> None:
+    class Strange(Own):
+        frame: Any = None
+
+        async def fetch(self, *question: Any) -> Any:
+            await super().fetch(*question)
+            return self.frame
+
+    own = cached(source := Strange(), folder)
+    for frame, kind in (
+        (None, ResponseFormatError), (pl.DataFrame({"a": [1]}), ResponseFormatError),
+        (pl.DataFrame(), ResponseFormatError),
+    ):  # fmt: skip
+        source.frame = frame
+        with pytest.raises(kind):
+            got(own)
+    empty = cached(Own([]), folder)
+    for _ in range(2):
+        with pytest.raises(NoDataAvailableError):
+            got(empty)
+    assert len(empty.adapter.asked) == 2
+    assert not [name for name in os.listdir(folder) if name.startswith("cache_")]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (ValueError("no such key"), ForeignError, "ValueError: no such key"),
+        (UnavailableError("down"), UnavailableError, "down"),
+        (asyncio.CancelledError(), ForeignError, "CancelledError"),
+    ],
+)
+def test_a_source_that_fails_is_one_error(
+    folder: Path, error: BaseException, kind: type[Exception], text: str
+) -> None:
+    own = cached(source := Own(), folder)
+    source.error = error
+    with pytest.raises(kind, match=text):
+        got(own)
+    source.error = None
+    assert got(own).height == 250
+
+
+def test_a_source_that_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_source, "PATIENCE_S", 0.02)
+    own = cached(source := Own(), folder)
+    source.during = asyncio.Event().wait
+    with pytest.raises(ProviderTimeoutError, match="no answer within"):
+        got(own)
+    source.during = None
+    assert got(own).height == 250
+
+
+def the_file(folder: Path, name: str) -> Path:
+    (path,) = folder.glob(f"cache_*/{name}")
+    return path
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def be_newer(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 9}))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "is_named"),
+    [
+        ("data.parquet", flip, True),
+        ("data.parquet", lambda path: path.write_bytes(b""), True),
+        ("data.parquet", Path.unlink, False),  # orphaned metadata
+        ("metadata.json", Path.unlink, False),
+        ("metadata.json", lambda path: path.write_text("{"), True),
+        ("metadata.json", lambda path: path.write_text("[1]"), True),
+        ("metadata.json", be_newer, True),
+        ("last_accessed", lambda path: path.write_text("x"), None),
+    ],
+)
+def test_what_is_damaged_is_named_and_fetched_again(
+    folder: Path, caplog: pytest.LogCaptureFixture,
+    name: str, damage: Callable[[Path], object], is_named: bool | None,
+) -> None:  # fmt: skip
+    own = cached(source := Own(), folder)
+    first = got(own)
+    damage(the_file(folder, name))
+    again = got(own)
+    assert again.drop("answer").equals(first.drop("answer"))
+    assert len(source.asked) == (1 if is_named is None else 2)
+    assert ("is damaged" in caplog.text) is bool(is_named)
+    assert got(own).equals(again)
+
+
+def test_a_write_that_is_killed_leaves_a_whole_frame_or_none(folder: Path) -> None:
+    """At each of its steps; the next one finds the frame before, the new one, or asks again."""
+    dies_at = 0
+    while dies_at < 100:
+        dies_at += 1
+        own = cached(Own(), folder, AlwaysStaleFreshnessPolicy(), disk=DyingDisk(dies_at))
+        try:
+            got(own)
+        except Killed:
+            frame = got(cached(Own(), folder, NeverStaleFreshnessPolicy()))
+            assert frame.height == 250
+            assert frame["answer"].to_list() == [1] * 250
+            continue
+        break
+    assert 5 < dies_at < 100
+    assert not list(folder.glob("cache_*/.*.tmp"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_costs_no_answer(folder: Path, code: int) -> None:
+    fails_at, refusals = 0, [Warning()]
+    while refusals:
+        fails_at += 1
+        source = Own()
+        own = cached(source, folder, disk=FailingDisk(fails_at, code, for_ever=True))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert got(own).height == 250
+        refusals = [Warning(str(one.message)) for one in caught]
+        assert all("not kept in" in str(refusal) for refusal in refusals)
+        assert len(source.asked) == 1
+    assert fails_at > 5
+    assert got(cached(other := Own(), folder)).height == 250
+    assert not other.asked
+
+
+def test_a_frame_that_parquet_cannot_hold(folder: Path) -> None:
+    class Objects(Own):
+        async def fetch(self, *question: Any) -> pl.DataFrame:
+            frame = await super().fetch(*question)
+            notes = pl.Series("note", [object()] * frame.height, dtype=pl.Object)
+            return frame.with_columns(notes)
+
+    own = cached(source := Objects(), folder)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="Parquet cannot hold the frame"):
+            assert got(own).height == 250
+    assert len(source.asked) == 2
+
+
+# --- the limit ----------------------------------------------------------------------------------
+
+
+def size_of_one(folder: Path) -> int:
+    own = cached(Own(), folder.with_name("other"))
+    got(own)
+    return own._frames.size_bytes()
+
+
+def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
+    limit = {"cache.max_size_bytes": int(2.5 * size_of_one(folder))}
+    own = cached(source := Own(), folder, config=limit)
+    for symbol in ("A", "B", "A", "C"):  # B is the least used when C comes
+        got(own, [symbol])
+    assert own._frames.size_bytes() <= limit["cache.max_size_bytes"]
+    asked = len(source.asked)
+    got(own, ["A"])
+    got(own, ["C"])
+    assert len(source.asked) == asked
+    got(own, ["B"])
+    assert len(source.asked) == asked + 1
+    tiny = cached(source, folder, config={"cache.max_size_bytes": 1})
+    got(tiny, ["D"])
+    got(tiny, ["D"])
+    assert len(source.asked) == asked + 2
+    assert len(list(folder.glob("cache_*"))) == 1
+
+
+def test_what_is_in_use_is_not_dropped(folder: Path) -> None:
+    own = cached(Own(), folder, config={"cache.max_size_bytes": 1})
+    got(own, ["A"])
+    key = own._generate_cache_key(["A"], *YEAR)
+    other = cached(Own(), folder)._frames
+    with other.lock(key):
+        got(own, ["B"])
+        assert other.metadata(key) is not None
+    got(own, ["C"])
+    assert other.metadata(key) is None
+    with other.lock(key):  # the file of its lock went with it
+        assert other.get(key) is None
+
+
+def test_a_folder_that_is_nearly_full_is_named_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    own = cached(Own(), folder, config={"cache.max_size_bytes": int(3.2 * size_of_one(folder))})
+    caplog.clear()
+    for symbol in ("A", "B"):
+        got(own, [symbol])
+    assert not caplog.text
+    for symbol in ("C", "D", "E"):
+        got(own, [symbol])
+    assert caplog.text.count("cache.max_size_bytes allows more") == 1
+
+
+# --- where it works -----------------------------------------------------------------------------
+
+
+def test_a_portal_over_a_kept_source(folder: Path) -> None:
+    source = Own(DAYS)
+
+    def prices() -> list[Any]:
+        portal = PolarsDataPortal(data_source=cached(source, folder), use_cache=True)
+        spot = portal.get_spot_value(["AAPL", "MSFT"], "close", pd.Timestamp("2023-02-01"), "1d")
+        portal.get_history_window(["AAPL"], pd.Timestamp("2023-02-01"), 20, "1d", "close", "1d")
+        return spot.to_list()
+
+    first, asked = prices(), len(source.asked)
+    assert str(first[0]).endswith(".12345679")
+    assert prices() == first
+    assert len(source.asked) == asked
+
+
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_fetch_ingest_load(folder: Path, tmp_path: Path, in_a_loop: bool) -> None:
+    """A bundle is written of the frame that is kept, in a thread with a loop and without."""
+    own, bundles = cached(source := Own(), folder), tmp_path / "bundles"
+    got(own)
+
+    async def program() -> Path:
+        task = own.ingest_to_bundle("mine", ["AAPL"], *YEAR, folder=bundles)
+        assert isinstance(task, asyncio.Task)
+        return await task
+
+    def write() -> Any:
+        if in_a_loop:
+            return asyncio.run(program())
+        return own.ingest_to_bundle("mine", ["AAPL"], *YEAR, folder=bundles)
+
+    with pytest.warns(UserWarning, match="rounded to eight decimals"):
+        path = write()
+    assert path == bundles / "mine"
+    assert len(source.asked) == 1
+    bars = PolarsParquetDailyReader(path).load_daily_bars([1], YEAR[0].date(), YEAR[1].date())
+    assert bars.height == 250
+
+
+def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    monkeypatch.setenv("DATA_CACHE_DIR", str(tmp_path / "caches" / "onetape"))
+    default = CachedDataSource(Own()).cache_dir
+    assert default == tmp_path / "caches" / "onetape-foreign"
+    assert not default.exists()
+    named = CachedDataSource(Own(), cache_dir="~/.rustybt/cache").cache_dir
+    assert named == tmp_path / "home" / ".rustybt" / "cache"
+    with pytest.raises(ConfigError, match="lies in the cache folder"):
+        CachedDataSource(Own(), tmp_path / "caches" / "onetape" / "frames")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        CachedDataSource(Own(), tmp_path / "file")
+    with pytest.raises(ConfigError, match="an empty text"):
+        CachedDataSource(Own(), "")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "text"),
+    [
+        (lambda: CachedDataSource(None), QueryError, "adapter None has no fetch"),
+        (lambda: CachedDataSource(CachedDataSource(Own())), QueryError, "is cached already"),
+        (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "5 has no is_fresh"),
+        (lambda: CachedDataSource(Own(), config={"cache.size": 1}), ConfigError, "cache.size"),
+        (lambda: got(CachedDataSource(Own()), []), QueryError, "symbols are a list"),
+        (lambda: got(CachedDataSource(Own()), ["A"], 5, "x", "1d"), QueryError, "no times"),
+        (
+            lambda: got(CachedDataSource(Own()), ["A"], YEAR[1], YEAR[0], "1d"),
+            QueryError, "does not lie before",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_arguments(make: Any, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        make()
+
+
+def test_a_clock_and_a_disk_of_the_program(folder: Path) -> None:
+    own = CachedDataSource(Own(), folder, clock=ManualClock(0), disk=Disk(private=True))
+    got(own)
+    assert the_file(folder, "data.parquet").stat().st_mode & 0o777 == 0o600
