@@ -17,7 +17,7 @@ from . import (
     batch,
     bot,
     bundle,
-    catalog,
+        catalog, cached,
     chart,
     company,
     covered,
@@ -53,7 +53,11 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
+<<<<<<< HEAD
         chart, report, universe, alerts, records, bot, bundle, portal, catalog, lineage,
+=======
+        chart, report, universe, alerts, records, bot, bundle, portal, cached,
+>>>>>>> 76639ed5 (Benchmarks of kept sources, and of what vendors on this machine take)
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

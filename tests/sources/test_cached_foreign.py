@@ -657,7 +657,7 @@ def test_a_portal_over_a_kept_source(folder: Path) -> None:
         portal = PolarsDataPortal(data_source=cached(source, folder), use_cache=True)
         spot = portal.get_spot_value(["AAPL", "MSFT"], "close", pd.Timestamp("2023-02-01"), "1d")
         portal.get_history_window(["AAPL"], pd.Timestamp("2023-02-01"), 20, "1d", "close", "1d")
-        return spot.to_list()
+        return list(spot)
 
     first, asked = prices(), len(source.asked)
     assert str(first[0]).endswith(".12345679")

@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.bundles import Lineages, lineage
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataWarning, NoDataAvailableError
@@ -23,16 +24,13 @@ from src.data.sources import (
     NeverStaleFreshnessPolicy,
     TTLFreshnessPolicy,
     VendorDataSource,
+    YFinanceDataSource,
 )
 from tests.vendor_server import VendorServer
 
 from .foreign_stage import got
 
 WEEK = (pd.Timestamp("2024-06-03"), pd.Timestamp("2024-06-07"), "1d")
-
-
-class YFinanceDataSource(VendorDataSource):
-    name, provider = "yfinance", "yahoo"
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +236,7 @@ def test_a_portal_over_a_kept_source_of_ours(
         prices = portal.get_spot_value(["AAPL", "MSFT"], "close", at, "1d")
         history = portal.get_history_window(["AAPL"], at, 20, "1d", "close", "1d")
         assert history.height == 20
-        return prices.to_list()
+        return list(prices)
 
     first, count = prices(), vendors.count()
     assert prices() == first
@@ -250,6 +248,15 @@ def test_a_kept_source_of_ours_is_ingested(source: YFinanceDataSource, here: Pat
     path = own.ingest_to_bundle("mine", ["AAPL"], *WEEK, folder=here / "bundles")
     assert path == here / "bundles" / "mine"
     assert own.statistics["miss_count"] == 0
+
+
+def test_what_a_backtest_read_is_recorded(source: YFinanceDataSource, here: Path) -> None:
+    own = CachedDataSource(source)
+    got(own, ["AAPL"], *WEEK)
+    with lineage("run", manager=source.manager, folder=here / "bundles"):
+        got(own, ["AAPL"], *WEEK)
+    (read,) = Lineages(here / "bundles", source.manager).get("run").reads
+    assert read.rows == 5
 
 
 def test_of_many_loops_and_calls(source: YFinanceDataSource, vendors: VendorServer) -> None:

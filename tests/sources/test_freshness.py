@@ -64,7 +64,7 @@ def test_days_stand_until_the_market_closes(
 
 def test_closes_are_those_of_exchange_calendars() -> None:
     policy = MarketCloseFreshnessPolicy("XNYS")
-    for close in XNYS.closes["2023-11-20":"2024-07-08"]:  # type: ignore[misc] # dates
+    for close in XNYS.closes["2023-11-20":"2024-07-08"]:
         before = close - pd.Timedelta(seconds=1)
         due = policy.get_next_refresh_time(facts(before, before), "1d")
         assert due == close

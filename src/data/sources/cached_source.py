@@ -146,6 +146,11 @@ class CachedDataSource(DataSource):
         """The vendor of a source of ours; else None."""
         return self._ours.provider if self._ours is not None else None
 
+    @property
+    def adjustment(self) -> str | None:
+        """Of the prices of a source of ours; else None."""
+        return self._ours.adjustment if self._ours is not None else None
+
     # --- bars ------------------------------------------------------------------------------
 
     async def fetch(

@@ -102,13 +102,13 @@ class CSVDataSource(VendorDataSource):
         self._mapping = _mapping(config.schema_mapping) if own or config.file_path else None
         super().__init__(manager, **more)
 
-    def answer(self, *question: Any, refresh: bool, timeout: float | None = None) -> SourceAnswer:
+    def answer(self, *question: Any, refresh: bool, **options: Any) -> SourceAnswer:
         """Return bars as :meth:`VendorDataSource.answer` does, by the strategy of missing data.
 
         Raises:
             QualityError: a row has no price, and that is not to be skipped.
         """
-        answer = super().answer(*question, refresh=refresh, timeout=timeout)
+        answer = super().answer(*question, refresh=refresh, **options)
         lacks = pl.any_horizontal(pl.col("open", "high", "low", "close").is_null())
         rows = answer.frame.filter(lacks)
         if rows.is_empty():

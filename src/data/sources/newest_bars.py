@@ -190,7 +190,7 @@ def kept_back(
     """
     client, timeframe = source.manager.client, Timeframe.parse(frequency)
     first, last = _bound(start, timeframe), _bound(end, timeframe)
-    wishes, now = Wishes(provider=source.provider), client.clock.now_ms()
+    wishes, now = Wishes(source.provider, source.adjustment), client.clock.now_ms()
     kept = dict[str, KeptBack]()
     for symbol in distinct_symbols(symbols):
         try:
