@@ -17,7 +17,8 @@ from . import (
     batch,
     bot,
     bundle,
-        catalog, cached,
+    cached,
+    catalog,
     chart,
     company,
     covered,
@@ -53,11 +54,7 @@ SCRIPTS: dict[str, Callable[[], Report]] = {
     for module in (
         hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
         company, feed, quote, awaited, resample, populate, thousands, validate,
-<<<<<<< HEAD
-        chart, report, universe, alerts, records, bot, bundle, portal, catalog, lineage,
-=======
-        chart, report, universe, alerts, records, bot, bundle, portal, cached,
->>>>>>> 76639ed5 (Benchmarks of kept sources, and of what vendors on this machine take)
+        chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
     )
 }  # fmt: skip
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

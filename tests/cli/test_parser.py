@@ -17,7 +17,6 @@ from tests.cli.conftest import Run
 from tests.programs import ROOT
 from tests.vendor_server import Fault, VendorServer
 
-
 # It keeps nothing of what it parses, and takes 50 ms to build.
 whole_parser = cache(cli.whole_parser)
 
