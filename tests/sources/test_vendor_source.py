@@ -215,7 +215,6 @@ def test_what_holds_anyway_is_not_said(manager: DataManager) -> None:
         ({"testnet": True}, "test network"),
         ({"is_paper": False}, "accounts of both kinds"),
         ({"request_dely": 1}, "did you mean 'request_delay'"),
-        ({"api_key": "K"}, "takes no key"),
         ({"manager": "binance"}, "is no data manager"),
     ],
 )
