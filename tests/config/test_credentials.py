@@ -108,7 +108,7 @@ class TestVendors:
         environ = {"ALPACA_API_KEY": "a", "ALPACA_SECRET_KEY": "b", "FMP_API_KEY": KEY}
         assert dict(vendor_credentials("alpaca", environ=environ)) == {
             "ALPACA_API_KEY": "a", "APCA_API_KEY_ID": "a",
-            "ALPACA_SECRET_KEY": "b", "APCA_API_SECRET_KEY": "b",
+            "ALPACA_SECRET_KEY": "b", "APCA_API_SECRET_KEY": "b", "ALPACA_API_SECRET": "b",
         }  # fmt: skip
         assert dict(vendor_credentials("yahoo", environ=environ)) == {}
 

@@ -17,6 +17,7 @@ FUNDAMENTALS = ROOT / "config" / "data" / "fundamentals.json"
 LISTED_ELSEWHERE = {
     "compat.data_feed_factory": "what older programs are told of its sources",
     "feed.vendor_feeds": "the classes of feeds that older programs import",
+    "sources.registry": "documented names of sources, three of which are those of vendors",
     "symbols.classify": "rules of spelling, which symbols are read by",
     "cache.actions": "vendors whose entries of version 0.1.0 are not believed",
 }

@@ -272,8 +272,9 @@ def test_values_are_rounded_with_a_warning_and_what_does_not_fit_is_refused(bund
     tight = DAYS.with_columns(fine.alias(name) for name in ("open", "high", "low", "close"))
     with pytest.warns(UserWarning, match="bundle own: 12 values are rounded to eight decimals"):
         ingest(Mine(tight))
+    large = DAYS.with_columns(pl.lit(1e11).alias(name) for name in ("open", "high", "low", "close"))
     with pytest.raises(DecimalRangeError):
-        ingest(Mine(DAYS.with_columns(close=pl.lit(1e11))), "large")
+        ingest(Mine(large), "large")
     assert not Bundle("large").exists()
 
 

@@ -11,8 +11,11 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from src.data.bundles import lineage
 from src.data.bundles.bundle import Bundle
+from src.data.bundles.catalog_log import CatalogLog
 from src.data.bundles.metadata import BundleMetadata
+from src.data.bundles.record import runs_in
 from src.data.bundles.request import request_of, widened
 from src.data.data_manager import DataManager
 from src.data.errors import BundleError, IncompleteDataWarning, QueryError
@@ -214,3 +217,17 @@ def test_a_range_that_cannot_be_compared_is_refused(has: str | None, wanted: str
     ]
     with pytest.raises(BundleError, match="cannot be widened by 2024-06-03"):
         widened("mine", requests[0], requests[1], str)
+
+
+def test_a_lineage_records_what_sources_read(yahoo: VendorDataSource, bundles: Path) -> None:
+    async def program() -> None:
+        await yahoo.fetch(["AAPL"], *JUNE)
+        await yahoo.ingest_to_bundle("mine", ["MSFT"], *JUNE, folder=bundles)
+
+    with lineage("run-1", folder=bundles):
+        asyncio.run(program())
+    reads = runs_in(CatalogLog(bundles), "run-1")["run-1"].reads
+    assert {(read.series.symbol, read.provider) for read in reads} == {
+        ("AAPL", "yahoo"),
+        ("MSFT", "yahoo"),
+    }

@@ -65,6 +65,7 @@ def test_a_commit_to_a_series_drops_what_the_portal_has_of_it(manager: DataManag
     assert portal.cache_hit_rate == 0.0
 
 
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 def test_own_files_and_programs_sources_answer_portals(tmp_path: Path, clock: ManualClock) -> None:
     manager = DataManager(tmp_path / "cache", clock=clock)
     lines = [f"2024-06-{day:02d},1,2,0.5,1.{day},100" for day in (3, 4, 5, 6, 7)]

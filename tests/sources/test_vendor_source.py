@@ -215,7 +215,7 @@ def test_what_holds_anyway_is_not_said(manager: DataManager) -> None:
         ({"testnet": True}, "test network"),
         ({"is_paper": False}, "accounts of both kinds"),
         ({"request_dely": 1}, "did you mean 'request_delay'"),
-        ({"manager": "binance"}, "is no data manager"),
+        ({"manager": "binance"}, "manager is a str"),
     ],
 )
 def test_what_is_not_served_is_refused(config: dict[str, object], text: str) -> None:

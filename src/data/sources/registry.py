@@ -57,8 +57,7 @@ class DataSourceRegistry:
         if vendor.startswith("ccxt:"):
             return _class_of("ccxt")(vendor.removeprefix("ccxt:"), **config)  # type: ignore[no-any-return]
         if vendor:
-            home = import_module(".vendor_source", __package__)
-            return home.VendorDataSource(provider=vendor, **config)  # type: ignore[no-any-return]
+            return _class_of("")(provider=vendor, **config)  # type: ignore[no-any-return]
         names = cls.list_sources()
         raise UnknownProviderError(
             f"Unknown data source {name!r:.80}. Available sources: {', '.join(names)}",
@@ -127,5 +126,6 @@ class DataSourceRegistry:
 
 
 def _class_of(name: str) -> Any:
-    module, _, attribute = _HOMES[name].partition(":")
+    """Return the class of a source; that of vendors without one of their own for an empty name."""
+    module, _, attribute = _HOMES.get(name, "vendor_source:VendorDataSource").partition(":")
     return getattr(import_module(f".{module}", __package__), attribute)

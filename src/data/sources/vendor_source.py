@@ -116,7 +116,11 @@ class VendorDataSource(DataSource):
                 )
             self.name = self.provider = provider
         if manager is not None and not isinstance(manager, DataManager):
-            raise QueryError(f"manager {manager!r:.80} is no data manager", hint="name arguments")
+            # Of a key that stands in its place nothing is shown.
+            raise QueryError(
+                f"{type(self).__name__}: manager is a {type(manager).__name__}, no data manager",
+                hint="name the other arguments",
+            )
         self._given, self._timeout = manager, config.pop("timeout", None)
         self.adjustment = config.pop("adjustment", "split")
         self._keys = self._keys_of(config.pop("api_key", None), config.pop("api_secret", None))
