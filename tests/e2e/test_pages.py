@@ -39,6 +39,7 @@ PAGES = pages()
 PROGRAMS = ("README.md", "asyncio.md")
 # Page to the fixture that gives the names among which it runs.
 PLACES = {
+    "cached-sources.md": "empty_folder",
     "charts.md": "empty_folder",
     "coming-from-freqtrade.md": "empty_folder",
     "errors.md": "outage",
