@@ -28,7 +28,7 @@ from ..forks import renew_after_fork
 from ..model.caller import called_from, warn_user, working_for
 from ..model.timeframe import Timeframe
 from .base import DataSource, DataSourceMetadata
-from .frame_cache import CachedFrame, FrameCache, Turn
+from .frame_cache import CachedFrame, FrameCache, KeyTurn
 from .freshness import FreshnessPolicyFactory, source_name
 from .ingest import PATIENCE_S, BundlePath, SourceQuestion, fetched, ingested
 from .newest_bars import answered_apart, continued, first_due, frame_state, kept_back
@@ -349,7 +349,7 @@ class CachedDataSource(DataSource):
 
     async def _alone(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
         """Return a frame, and whether nothing was asked for it; other processes wait."""
-        turn = Turn(partial(self._frames.lock, key))
+        turn = KeyTurn(partial(self._frames.lock, key))
         try:
             try:
                 look = partial(turn.run, partial(self._look, key, question))

@@ -23,7 +23,7 @@ from ..disk.files import Disk
 from ..errors import CacheError, LockTimeoutError, StorageError
 from ..polars import pl  # says which extra is missing
 
-__all__ = ["CachedFrame", "FrameCache", "Turn"]
+__all__ = ["CachedFrame", "FrameCache", "KeyTurn"]
 
 T = TypeVar("T")
 
@@ -234,7 +234,7 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
     return dict(metadata)
 
 
-class Turn:
+class KeyTurn:
     """The lock of a key, taken in one thread and given back from any, at the end of what runs under it.
 
     A caller that is cancelled gives it back while a thread may still be waiting for it, or writing.

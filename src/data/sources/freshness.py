@@ -21,6 +21,7 @@ from ..config.cache_freshness import checked_settings, freshness_settings
 from ..errors import QueryError
 from ..model.instant import date_of, from_ms, parse_iso, to_ms
 from ..model.timeframe import Timeframe
+from ..vendors.registry import canonical_vendor, is_of_files
 from .vendor_source import VendorDataSource
 
 if TYPE_CHECKING:
@@ -280,10 +281,9 @@ def _takes_times(is_fresh: Any) -> bool:
 
 # --- the factory ------------------------------------------------------------------------------------
 
-# Sources of shares, and their calendar unless another is named.
-_OF_SHARES = frozenset({"yfinance", "yahoo", "polygon", "alpaca", "alphavantage", "alpha_vantage"})
+# Sources of shares by their documented names, and their calendar unless another is named.
+_OF_SHARES = frozenset(map(canonical_vendor, ("yfinance", "polygon", "alpaca", "alphavantage")))
 _USUAL_CALENDAR = "XNYS"
-_OF_FILES = frozenset({"csv", "local"})
 _FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
     "never_stale": NeverStaleFreshnessPolicy,
     "always_stale": AlwaysStaleFreshnessPolicy,
@@ -361,7 +361,7 @@ class FreshnessPolicyFactory:
             full = (f"{own}.{key}" for key in keys for own in (name, family))
             return next((settings[key] for key in full if key in settings), None)
 
-        is_of_shares = family in _OF_SHARES
+        is_of_shares = canonical_vendor(family) in _OF_SHARES
         market = setting("calendar") if calendar is None else calendar
         market = _USUAL_CALENDAR if market is None and is_of_shares else market
         if timeframe.is_intraday:
@@ -387,9 +387,9 @@ class FreshnessPolicyFactory:
 
 def _usual_rule(family: str, timeframe: Timeframe) -> str:
     """Return the rule of a source that the configuration does not mention."""
-    if family in _OF_FILES:
+    if family == "csv" or is_of_files(family):
         return "never_stale"
-    if family in _OF_SHARES:
+    if canonical_vendor(family) in _OF_SHARES:
         return "hybrid" if timeframe.is_intraday else "market_close"
     return "ttl"
 
