@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from src.data.model.interchange import to_polars
-from src.data.polars.aggregation import resample_minute_to_daily
 from src.data.polars.decimals import decimal_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
@@ -139,8 +138,7 @@ def _days() -> Row:
         reader, day = PolarsParquetMinuteReader(folder), first.date()
 
         def ours() -> object:
-            lazy = reader.load_raw_arrays(range(_SIDS), FIELDS, day, day)
-            return resample_minute_to_daily(lazy).collect()
+            return reader.load_daily_bars(range(_SIDS), day, day)
 
         (path,) = Path(folder).rglob("data.parquet")
 

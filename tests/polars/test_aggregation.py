@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,6 +18,9 @@ from src.data.polars.aggregation import (
     resample_minute_to_daily,
 )
 from src.data.polars.decimals import decimal_frame
+from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.polars.schemas import PRICES, get_schema_for_frequency
 from tests.polars.bars import days, minutes
 
 
@@ -46,6 +51,51 @@ def test_a_day_of_each_of_a_thousand_symbols() -> None:
     exact = resample_minute_to_daily(decimal_frame(frame).frame.lazy()).collect()
     assert exact.schema["volume"] == pl.Decimal(18, 8)
     assert exact["close"].cast(pl.Float64).to_list() == made["close"].to_list()
+
+
+def test_a_days_call_of_the_reader_of_minutes(tmp_path: Path) -> None:
+    """Of each of a thousand symbols, out of the files; checked by plain loops."""
+    count, each, dice = 1000, 4, np.random.default_rng(5)
+    starts = [datetime(2023, 1, 3, 23, 58), datetime(2023, 1, 6, 14, 30)]
+    rows = pl.DataFrame(
+        {
+            "timestamp": [s + timedelta(minutes=n) for s in starts for n in range(each)] * count,
+            "sid": np.repeat(np.arange(count), 2 * each),
+            **{name: dice.integers(1, 10**6, 2 * each * count) / 100 for name in PRICES},
+            "volume": dice.integers(1, 1000, 2 * each * count).astype(float),
+        }
+    )
+    ParquetWriter(tmp_path).write(rows.sample(fraction=1.0, shuffle=True, seed=1), "minute")
+    reader = PolarsParquetMinuteReader(tmp_path)
+    made = reader.load_daily_bars(range(count), "2023-01-03", datetime(2023, 1, 6, 10))
+    wanted: dict[tuple[int, date], list[float]] = {}
+    for stamp, sid, *bar in rows.sort("sid", "timestamp").rows():
+        day = wanted.setdefault((sid, stamp.date()), [bar[0], *bar[1:4], 0])
+        day[:] = [day[0], max(day[1], bar[1]), min(day[2], bar[2]), bar[3], day[4] + bar[4]]
+    assert made.schema == get_schema_for_frequency("daily")
+    assert {(sid, day): list(map(float, bar)) for day, sid, *bar in made.rows()} == wanted
+    assert made.select("sid", "date").rows() == sorted(wanted)
+    some = reader.load_daily_bars([7, 3, 5000], "2023-01-04", None, ["close"])
+    assert some.rows() == [
+        (date(2023, 1, day), sid, pytest.approx(Decimal(str(wanted[sid, date(2023, 1, day)][3]))))
+        for sid in (3, 7)
+        for day in (4, 6)
+    ]
+    assert reader.load_daily_bars([3], "2024-01-01", "2024-01-02").is_empty()
+    with pytest.raises(QueryError, match="vwap"):
+        reader.load_daily_bars([3], None, None, ["vwap"])
+
+
+def test_a_days_volume_may_need_more_digits_than_those_of_its_minutes(tmp_path: Path) -> None:
+    nulls = {"open": None, "close": None, "volume": None}
+    rows = minutes(datetime(2023, 1, 2, 12), 3, [1, 2]).with_columns(volume=9e9)
+    first = rows.filter(pl.col("timestamp") == datetime(2023, 1, 2, 12), sid=2)
+    rows = rows.filter(pl.col("sid") == 1).vstack(first.with_columns(**nulls).cast(rows.schema))
+    ParquetWriter(tmp_path).write(rows, "minute")
+    made = PolarsParquetMinuteReader(tmp_path).load_daily_bars([1, 2], None, None)
+    assert made["volume"].to_list() == [27_000_000_000, None]
+    assert made["close"].to_list() == [12, None]
+    assert made.schema["volume"] == pl.Decimal(38, 8)
 
 
 def test_weeks_and_months() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from src.data.errors import (
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.polars import PolarsDataPortal, bar_sources
 from src.data.polars.data_portal import PortalFrame
+from src.data.polars.panel import FIELDS
 
 from .portal_stage import Fake, long_frame, sessions, stamp_of, value_of
 
@@ -524,3 +525,89 @@ def test_threads_share_a_portal() -> None:
         thread.join(30)
     assert not wrong
     assert portal.cache_hit_rate > 95
+
+
+# --- bars made of shorter ones -------------------------------------------------------------------
+
+# 2024-01-16 and 17 in New York; the second session of the bundle ends at 19:59 UTC, within the session.
+FIRST_OPEN, SECOND_OPEN = datetime(2024, 1, 16, 14, 30), datetime(2024, 1, 17, 14, 30)
+
+
+class MinuteReader:
+    """Minutes of AAPL from before the open to behind the close; of MSFT few; and no other frequency."""
+
+    def __init__(self) -> None:
+        dice = np.random.default_rng(2)
+        whole = [FIRST_OPEN + timedelta(minutes=n) for n in range(-30, 450)]
+        part = [SECOND_OPEN + timedelta(minutes=n) for n in range(330)]
+        few = [FIRST_OPEN + timedelta(minutes=n) for n in (0, 7, 200)]
+        stamps = [(24, s) for s in whole + part] + [(5061, s) for s in few]
+        prices = {name: dice.integers(100, 10**5, len(stamps)) / 100 for name in FIELDS}
+        self.frame = pl.DataFrame(
+            {"timestamp": [s for _, s in stamps], "sid": [sid for sid, _ in stamps], **prices}
+        )
+
+    def load_raw_arrays(self, sids: Any, fields: Any, start: Any, end: Any) -> pl.LazyFrame:
+        wanted = pl.col("sid").is_in(sids), pl.col("timestamp").is_between(start, end)
+        return self.frame.lazy().filter(*wanted).select("timestamp", "sid", *fields)
+
+    def bar(self, sid: int, start: datetime, end: datetime) -> list[float]:
+        """Return the bar of some minutes, by a plain loop."""
+        rows = self.frame.filter(pl.col("sid") == sid).sort("timestamp").rows()
+        bars = [values for stamp, _, *values in rows if start <= stamp < end]
+        opens, highs, lows, closes, volumes = zip(*bars, strict=True)
+        return [opens[0], max(highs), min(lows), closes[-1], round(sum(volumes), 2)]
+
+
+@pytest.fixture
+def minutes_alone() -> tuple[PolarsDataPortal, MinuteReader]:
+    reader = MinuteReader()
+    with pytest.warns(DeprecationWarning, match="older way"):
+        return PolarsDataPortal(minute_reader=reader, calendar="XNYS"), reader
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_days_of_a_reader_of_minutes_are_those_of_the_sessions(
+    minutes_alone: tuple[PolarsDataPortal, MinuteReader], place: int
+) -> None:
+    portal, reader = minutes_alone
+    close = FIRST_OPEN + timedelta(minutes=390)
+    found = portal.get_spot_value([AAPL, MSFT], FIELDS[place], "2024-01-16", "daily")
+    wanted = [reader.bar(sid, FIRST_OPEN, close)[place] for sid in (24, 5061)]
+    assert [round(float(value), 2) for value in found] == wanted
+    before = portal.get_spot_value([AAPL], FIELDS[place], close, "1d")
+    assert round(float(before[0]), 2) == wanted[0]
+
+
+@pytest.mark.parametrize(("label", "minutes"), [("5m", 5), ("1h", 60)])
+def test_shorter_ones_too_and_none_of_a_bar_that_has_not_closed(
+    minutes_alone: tuple[PolarsDataPortal, MinuteReader], label: str, minutes: int
+) -> None:
+    portal, reader = minutes_alone
+    at = FIRST_OPEN + timedelta(minutes=3 * minutes - 1)
+    window = portal.get_history_window([AAPL], at, 2, label, "high", "minute")
+    length = timedelta(minutes=minutes)
+    bounds = [(FIRST_OPEN + n * length, FIRST_OPEN + (n + 1) * length) for n in range(2)]
+    assert [float(v) for v in window["AAPL"]] == [reader.bar(24, *b)[1] for b in bounds]
+    assert [s.replace(tzinfo=None) for s in window["timestamp"]] == [start for start, _ in bounds]
+
+
+def test_a_session_within_which_the_bundle_ends_has_no_bar(
+    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
+) -> None:
+    portal, _ = minutes_alone
+    window = portal.get_history_window([AAPL, MSFT], "2024-01-17", 2, "1d", "close", "daily")
+    assert window["AAPL"].is_null().to_list() == [False, True]
+    with pytest.raises(NoDataAvailableError):
+        portal.get_spot_value([AAPL], "close", "2024-01-17", "daily")
+    with pytest.raises(NoDataAvailableError):
+        portal.get_spot_value([AAPL], "close", "2024-01-12", "daily")
+
+
+def test_weeks_of_a_reader_of_days_and_what_neither_reader_has() -> None:
+    with pytest.warns(DeprecationWarning, match="older way"):
+        portal = PolarsDataPortal(daily_reader=Reader(), trading_calendar="XNYS")
+    week = portal.get_history_window([AAPL], "2024-01-12", 1, "1w", "close", "daily")
+    assert week.rows() == [(date(2024, 1, 8), values(date(2024, 1, 12))[0])]
+    with pytest.raises(QueryError, match="no reader of 1h bars"):
+        portal.get_spot_value([AAPL], "close", datetime(2024, 1, 12), "1h")

@@ -24,6 +24,21 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 _INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")
 
 
+def bars_of_groups() -> list[pl.Expr]:
+    """Return what a group of ascending bars becomes one bar by: a null counts nowhere.
+
+    The volume is null where each one is; a sum of Decimals is as wide as a sum needs to be.
+    """
+    volume = pl.col("volume")
+    return [
+        pl.col("open").drop_nulls().first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").drop_nulls().last(),
+        pl.when(volume.count() > 0).then(volume.sum()).alias("volume"),
+    ]
+
+
 def resample_minute_to_daily(df: Frame) -> Frame:
     """Return one bar for each UTC day (``date``) and series of minutes (``timestamp``).
 
@@ -79,19 +94,13 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     series = [column for column in ("sid", "symbol") if column in schema][:1]
     start = pl.col(time).dt.truncate(interval)
     start = start.cast(pl.Date) if name == "date" else start
-    volume = pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum())
     ordered = partial(_ordered, time=time, series=series)
     # Bars of a bundle come in order: sorting them again would take longer than all the rest.
     df = df.map_batches(ordered) if isinstance(df, pl.LazyFrame) else ordered(df)
     made = (
         df.group_by(*series, start.alias(name), maintain_order=False)
-        .agg(
-            pl.col("open").drop_nulls().first(),
-            pl.col("high").max(),
-            pl.col("low").min(),
-            pl.col("close").drop_nulls().last(),
-            volume.cast(schema["volume"]).alias("volume"),
-        )
+        .agg(bars_of_groups())
+        .cast({"volume": schema["volume"]})
         .sort(*series, name)
     )
     return made.select(name, *series, *FIELDS)

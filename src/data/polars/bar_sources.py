@@ -18,6 +18,7 @@ from ..calendars.calendar import ALWAYS_OPEN, calendar_for
 from ..call_threads import LoopThread
 from ..clock import Clock, SystemClock
 from ..errors import DataError, DataPortalError, MissingExtraError, QueryError, install_line
+from ..model.bars import BarTable
 from ..model.frame import NS_IN_MS
 from ..model.instant import DAY_MS, from_ms, iso
 from ..model.instrument import Instrument
@@ -25,6 +26,7 @@ from ..model.interchange import to_polars
 from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
+from ..prices.resample import resample_many, source_span
 from .panel import FIELDS, AssetBars, Market
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 # As long as a call of ours waits for a vendor that sends nothing.
 PATIENCE_S = 30.0
+# So far behind a bar that is made of shorter ones is looked whether more of them come: over a long weekend.
+_BEHIND_MS = 5 * DAY_MS
 _NAMED = 5
 # A vendor that answered that there is nothing is no failure: the asset was not listed yet.
 _NOTHING = "no_data"
@@ -308,11 +312,61 @@ class ReaderBars(PolarsBars):
         daily, minute: with ``load_raw_arrays(sids, fields, start, end)``, or with ``load_daily_bars``
             and ``load_minute_bars``; None where there is none.
         calendar, cache, clock, validator: as of :class:`PolarsBars`.
+
+    Other timeframes are made of days where they are longer and a reader has these, else of minutes. A bar is
+    complete where one of the assets has a bar in, or behind, the last minute (day) of it; else there is
+    none: whether the bundle ends within it cannot be told.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
         super().__init__(*options)
         self._readers = {"1d": (daily, "load_daily_bars"), "1m": (minute, "load_minute_bars")}
+
+    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
+        """Return the bars of the reader of this timeframe, or made of those of another one."""
+        source = self._made_of(timeframe)
+        return (
+            super().read(assets, timeframe, span)
+            if source is None
+            else self._made(assets, timeframe, span, source)
+        )
+
+    def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
+        """Return what bars are made of; None where there is a reader of them, or of none that serves."""
+        there = [label for label, (reader, _) in self._readers.items() if reader is not None]
+        if timeframe.label in there:
+            return None
+        shorter = [label for label in there if label == "1m" or not timeframe.is_intraday]
+        return Timeframe.parse(shorter[0]) if shorter else None
+
+    def _made(self, assets: Assets, timeframe: Timeframe, span: Span, source: Timeframe) -> Read:
+        """Return bars made of shorter ones by the sessions of the calendar."""
+        calendar, now = self._calendar, self.now_ms()
+        needed = source_span(span, timeframe, calendar, source=source)
+        if needed.is_empty:
+            return Read([None] * len(assets.names), is_hit=True)
+        behind = Span(needed.start, max(needed.end, min(now, needed.end + _BEHIND_MS)))
+        below = super().read(assets, source, behind)
+        tables = [_table_of(bars) for bars in below.bars]
+        known = max((int(t.stamps[-1]) + source.longest_ms for t in tables if len(t)), default=0)
+        unknown = [Span(max(known, needed.start), needed.end)] if known < needed.end else []
+        made = resample_many(
+            tables,
+            source,
+            timeframe,
+            calendar,
+            span=needed,
+            now_ms=now,
+            dense=False,
+            unanswered=[unknown] * len(tables),
+        )
+        bars = [
+            AssetBars(one.table.stamps, np.stack(one.table.values()[:5]))
+            if len(one.table)
+            else None
+            for one in made
+        ]
+        return Read(bars, below.is_hit)
 
     @property
     def _about(self) -> str:
@@ -479,6 +533,14 @@ def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | Non
         at = int(stamps[np.isinf(values).any(axis=0)][0])
         raise DataPortalError(f"{about} gave an infinity in the bar of {key} at {iso(at)}")
     return AssetBars(stamps, values)
+
+
+def _table_of(bars: AssetBars | None) -> BarTable:
+    """Return the bars that have prices as a table."""
+    if bars is None:
+        return BarTable.empty()
+    traded = ~np.isnan(bars.values[:4]).any(axis=0)
+    return BarTable.of_columns(bars.stamps[traded], list(bars.values[:, traded]))
 
 
 def _named(names: Sequence[str]) -> str:
