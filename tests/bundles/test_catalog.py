@@ -239,27 +239,11 @@ def test_a_bundle_that_another_process_changes_is_looked_at_again_and_no_other(
 
     later = Bundle("two", path.parent, disk=Quick())
     records = later.records()
-    request = {**records.origin.request, "end_date": SPRING[1]}  # type: ignore[dict-item]
-    monkeypatch.setattr(
-        Bundle, "records", lambda self: _asked(type(self), self, request), raising=True
-    )
-    later.refresh(manager)
-    monkeypatch.undo()
+    later.ingest(manager, ["AAPL"], "1d", *SPRING, **MOCK)
     monkeypatch.setattr(module.BundleFiles, "moment", moment)
     wider = catalog.find_dataset(["AAPL"], SPRING[0], "2024-02-12", "1d")
     assert wider == records.origin.dataset_id and set(looked) == {"two"}
     assert later.records().dataset().end_date > records.dataset().end_date
-
-
-def _asked(cls: Any, bundle: Bundle, request: Any) -> Any:
-    from dataclasses import replace
-
-    from src.data.bundles.commit import METADATA
-    from src.data.bundles.records import Records
-
-    found = Records.read(bundle._files, bundle._disk, bundle.path / METADATA)
-    assert found is not None
-    return replace(found, origin=replace(found.origin, request=request))
 
 
 def test_a_symbol_without_bars_and_a_day_that_was_not_over_are_not_covered(
