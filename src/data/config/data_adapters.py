@@ -1,0 +1,105 @@
+"""What the file ``config/data_adapters.yaml`` gives the constructors of sources. Strictly checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path as FilePath
+from typing import Any
+
+from ..errors import ConfigError
+from .schema import Form, Path, Problem, as_switch, attributes, number, record, switch, text, whole
+from .settings import stands, working_dir
+from .yaml_text import MAX_BYTES, read_yaml
+
+ADAPTERS_FILE = FilePath("config", "data_adapters.yaml")
+_A_DAY_S = 86_400
+_COLUMNS = ("date", "open", "high", "low", "close", "volume", "symbol")
+_log = logging.getLogger(__name__)
+
+
+def _no_testnet(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept false alone."""
+    problems = list(switch.check(value, path))
+    yield from problems
+    if not problems and as_switch(value):
+        yield Problem(path, "bars of a test network are not those of the market; false is needed")
+
+
+# Keys with a name (`named`) are arguments of the constructors, in their units. Limits and retries are
+# those of the one router, whatever stands here.
+_CCXT = {
+    "exchange": text().named("exchange_id"),
+    "testnet": Form(_no_testnet),
+    "rate_limit": switch,
+    "timeout": number(100, _A_DAY_S * 1000).to(lambda ms: ms / 1000).named("timeout"),
+    "retry_attempts": whole(0),
+    "retry_delay": number(0),
+}
+_YFINANCE = {
+    "timeout": number(0.1, _A_DAY_S).to(float).named("timeout"),
+    "retry_attempts": whole(0),
+    # The vendor has no raw prices: its unadjusted ones follow splits.
+    "adjusted_prices": switch.to({True: "all", False: "split"}.get).named("adjustment"),
+}
+_CSV = {
+    "schema_mapping": record({f"{name}_column": text() for name in _COLUMNS}).named(
+        "schema_mapping"
+    ),
+    "date_format": text().named("date_format"),
+    "delimiter": text().named("delimiter"),
+    "timezone": text().named("timezone"),
+}
+_ADAPTERS = {"ccxt": record(_CCXT), "yfinance": record(_YFINANCE), "csv": record(_CSV)}
+_FORM = record({"adapters": record(_ADAPTERS)})
+
+
+def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, Any]:
+    """Return the arguments that ``./config/data_adapters.yaml`` gives the constructor of a source.
+
+    Args:
+        source: ``ccxt``, ``yfinance`` or ``csv``; what follows a colon does not count. Others have none.
+        cwd: the folder with ``config``; None is the current one.
+
+    Returns:
+        Of ccxt ``exchange_id`` and ``timeout``, of yfinance ``timeout`` and ``adjustment`` (``split`` or
+        ``all``), of csv ``schema_mapping``, ``date_format``, ``delimiter`` and ``timezone``: those that
+        the file has, times in seconds. A new mapping.
+
+    Raises:
+        ConfigError: the file cannot be read; a :class:`RulesError` lists every mistake with its line.
+    """
+    path = (working_dir() if cwd is None else cwd) / ADAPTERS_FILE
+    if not stands(path.is_file, path):
+        return {}
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read: {exc.strerror}") from exc
+    return dict(_parsed(path, data).get(source.partition(":")[0], {}))
+
+
+@lru_cache(4)
+def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
+    """Return the arguments of each source; what the router decides is warned of, once a content."""
+    document = read_yaml(data)
+    problems = [*document.problems, *_FORM.check(document.value, ())]
+    if problems:
+        raise document.error(str(path), problems)
+    adapters = document.value.get("adapters") or {}
+    without_effect = [
+        f"{source}.{key}"
+        for source, keys in adapters.items()
+        for key, value in (keys or {}).items()
+        if key in ("retry_attempts", "retry_delay")
+        or (key == "rate_limit" and not as_switch(value))
+    ]
+    if without_effect:
+        _log.warning(
+            "%s: %s: no effect: limits and retries are those of the rules (providers, failover)",
+            path,
+            ", ".join(without_effect),
+        )
+    return {source: attributes(_ADAPTERS[source].keys, adapters[source]) for source in adapters}
