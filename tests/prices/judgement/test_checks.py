@@ -81,6 +81,13 @@ def test_a_new_unit_that_lasts_is_the_right_one_where_units_vary() -> None:
     np.testing.assert_allclose(repaired(series, [finding]).table.close, wavy(60) / 100)
 
 
+def test_a_bar_alone_with_prices_a_hundred_times_apart_is_judged() -> None:
+    row = [np.array([price]) for price in (0.01, 0.90483742, 0.01, 0.45741871, 5.0)]
+    series = CheckedSeries(Timeframe(1, "m"), BarTable(np.array([DAY_MS]), *row))
+    (finding,) = found(series, "unit", "info")
+    assert finding.stamps.tolist() == [DAY_MS]
+
+
 def test_half_of_the_rows_prove_no_unit() -> None:
     series = scaled(walk(wavy(60)), slice(10, 40), 100)
     findings = found(series, "unit")

@@ -218,7 +218,7 @@ def _unit_finding(
     doubt = "" if is_certain else "; which of the two units is right cannot be told"
     outside = price_text(series.table.close[beside])
     text = f"{cells} 100 times {size} than those beside: close {inside}, beside it {outside}"
-    if not stretch[0] and 2 * stretch[1] > len(series):
+    if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
         # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
         rows = np.arange(stretch[1], len(series))
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
