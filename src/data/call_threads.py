@@ -108,11 +108,13 @@ class LoopThread:
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, make: Callable[[], Any], seconds: float) -> tuple[Any, BaseException | None]:
+    def run(
+        self, make: Callable[[], Any], seconds: float | None
+    ) -> tuple[Any, BaseException | None]:
         """Return what ``make`` returns when it is called there, awaited where it can be, and its error.
 
         Raises:
-            TimeoutError: it took longer than that; it is cancelled.
+            TimeoutError: it took longer than that; it is cancelled. None: as long as it takes.
         """
         future = asyncio.run_coroutine_threadsafe(_settled(make), self._running())
         try:

@@ -342,7 +342,7 @@ class RateLimitedError(TransientError):
     """The vendor asked us to slow down.
 
     Attributes:
-        retry_after: for so many seconds, where it names them.
+        retry_after: for so many seconds, where it names them; ``reset_after`` is the same.
         until_ms: until this instant in UTC milliseconds, where it names one by its clock.
     """
 
@@ -353,11 +353,18 @@ class RateLimitedError(TransientError):
         message: str,
         retry_after: float | None = None,
         until_ms: int | None = None,
+        *,
+        reset_after: float | None = None,
         **context: str | None,
     ) -> None:
         super().__init__(message, **context)
-        self.retry_after = retry_after
+        self.retry_after = reset_after if retry_after is None else retry_after
         self.until_ms = until_ms
+
+    @property
+    def reset_after(self) -> float | None:
+        """The same as ``retry_after``."""
+        return self.retry_after
 
 
 class RefusedError(ProviderError):

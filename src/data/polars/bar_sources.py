@@ -409,7 +409,7 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
     except DataError:
         raise
     except Exception as error:
-        raise kind(f"{what}: {error}") from error
+        raise kind(f"{what}: {str(error) or type(error).__name__}") from error
 
 
 # --- frames of others -----------------------------------------------------------------------------

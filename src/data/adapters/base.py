@@ -1,0 +1,329 @@
+"""The steps of an ingestion: what an adapter fetches is checked, written and registered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..call_threads import LoopThread, awaited
+from ..clock import Clock, SystemClock
+from ..compat.limiters import RateLimiter
+from ..compat.retry import TRANSIENT_EXCEPTIONS, exponential_backoff
+from ..errors import (
+    AuthenticationError,
+    ForeignError,
+    ProviderTimeoutError,
+    QualityError,
+    QueryError,
+    RateLimitedError,
+    ResponseFormatError,
+    SymbolNotFoundError,
+    UnavailableError,
+)
+from ..model.texts import counted
+from ..sources.base import DataSource, DataSourceMetadata
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..polars import pl
+    from ..prices.judgement.report import QualityFinding
+
+__all__ = [
+    "AuthenticationError", "BaseDataAdapter", "DataParsingError", "InvalidDataError", "NetworkError",
+    "QuotaExceededError", "RateLimitError", "SymbolNotFoundError", "ValidationError",
+    "calculate_checksum",
+]  # fmt: skip
+
+# Documented names of errors that are ours already.
+NetworkError = UnavailableError
+RateLimitError = QuotaExceededError = RateLimitedError
+DataParsingError = ResponseFormatError
+ValidationError = InvalidDataError = QualityError
+
+R = TypeVar("R")
+_log = logging.getLogger(__name__)
+# Fetches of plain calls: what one leaves open, such as a session, the next one may use.
+_fetches = LoopThread("onetape-adapter")
+# A loop keeps no reference to its tasks by itself.
+_started: set[asyncio.Task[Any]] = set()
+
+
+class DatasetId(str):
+    """The id of a dataset, which may be awaited; that gives itself."""
+
+    def __await__(self) -> Generator[Any, None, DatasetId]:
+        return _given(self).__await__()
+
+
+async def _given(value: R) -> R:
+    return value
+
+
+def calculate_checksum(path: str | PathLike[str]) -> str:
+    """Return the SHA256 of a file; of a folder that of its Parquet files' digests and places, as hex digits.
+
+    Raises:
+        FileNotFoundError: there is no file.
+    """
+    root = Path(path)
+    if root.is_file():
+        return hashlib.sha256(root.read_bytes()).hexdigest()
+    files = sorted(root.rglob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"there is no Parquet file in {root}")
+    places = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
+    lines = (f"{hashlib.sha256(data).hexdigest()}  {place}\n" for place, data in places.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class BaseDataAdapter(DataSource):
+    """A source of bars that are fetched, validated, standardized, written and registered.
+
+    A program's own implements :meth:`fetch`; it is a :class:`~src.data.sources.DataSource` by that.
+    Thread-safe, if ``fetch`` is.
+
+    Args:
+        name: of the source; empty: that of the class.
+        rate_limit_per_second: calls of ``fetch`` in a second at most, repeated ones too.
+        max_retries: calls of ``fetch`` at most that are made after errors which may pass: ``OSError``,
+            :class:`NetworkError`, :class:`RateLimitError`.
+        initial_retry_delay, backoff_factor: seconds to wait before the second one, and by how much each
+            further wait is longer. A longer ``retry_after`` of the error counts.
+        validator: its ``validate(frame)`` is called with each frame besides; what it returns is refused
+            where it, its ``valid`` or its ``is_valid`` is false. None: there is none.
+        clock: waits, and tells what lies in the future; tests pass another.
+
+    Attributes:
+        name, source_name: of the source.
+        rate_limiter: of ``fetch``; code that sends several requests may ``acquire()`` it for each.
+        findings: symbol to what the last :meth:`validate` has found odd, and no fault by itself.
+
+    Raises:
+        QueryError: an argument is no number that it can be (a ``ValueError``).
+    """
+
+    # Of subclasses that have a constructor of their own.
+    name: str = ""
+    max_retries: int = 1
+    initial_retry_delay: float = 1.0
+    backoff_factor: float = 2.0
+    rate_limiter: RateLimiter | None = None
+    findings: Mapping[str, Sequence[QualityFinding]] = {}
+    _validator: Any = None
+    _clock: Clock = SystemClock()
+
+    def __init__(
+        self,
+        name: str = "",
+        rate_limit_per_second: float = 10,
+        max_retries: int = 3,
+        initial_retry_delay: float = 1.0,
+        backoff_factor: float = 2.0,
+        validator: Any = None,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        for what, value, least in (
+            ("rate_limit_per_second", rate_limit_per_second, 0),
+            ("max_retries", max_retries, 1),
+            ("initial_retry_delay", initial_retry_delay, 0),
+            ("backoff_factor", backoff_factor, 1),
+        ):
+            if not least <= value < float("inf"):
+                raise QueryError(f"{what} is {value!r}, a number of at least {least} is needed")
+        self.name = name or type(self).__name__
+        self.max_retries = max_retries
+        self.initial_retry_delay, self.backoff_factor = initial_retry_delay, backoff_factor
+        self._validator, self._clock = validator, clock or SystemClock()
+        self.rate_limiter = RateLimiter(rate_limit_per_second, 0, clock=self._clock)
+
+    @property
+    def source_name(self) -> str:
+        """The same as ``name``."""
+        return self.name
+
+    # --- the steps --------------------------------------------------------------------------
+
+    @abstractmethod
+    async def fetch(
+        self,
+        symbols: list[str],
+        start_date: pd.Timestamp,
+        end_date: pd.Timestamp,
+        resolution: str,
+    ) -> pl.DataFrame:
+        """Return bars from ``start_date`` to ``end_date``, both inclusive.
+
+        Args:
+            symbols: as the source knows them.
+            start_date, end_date: naive ones are UTC.
+            resolution: a timeframe, such as ``1d``, ``1h``, ``1m``.
+
+        Returns:
+            ``timestamp`` or ``date``, ``symbol`` and ``open high low close volume`` as numbers, in any
+            order; :meth:`standardize` makes Decimals of them.
+        """
+
+    def validate(self, df: pl.DataFrame) -> bool:
+        """Return True where all rows can be bars; what is odd and no fault is in :attr:`findings`.
+
+        Refused are prices out of order or not above zero, a negative volume, values that are missing,
+        stamps that come twice for a symbol, are missing, or lie in the future. Found odd are moves of more
+        than three and volumes of more than five standard deviations (``info``) and what else
+        ``onetape validate`` finds in a series by itself. Columns that are not there are not judged; prices
+        are needed. Naive stamps are UTC.
+
+        Raises:
+            ValidationError: with what is wrong, and the first row of it.
+        """
+        from .frames import checked_series, findings_of
+
+        series = checked_series(df, self._clock.now_ms())
+        if self._validator is not None:
+            verdict = self._validator.validate(df)
+            if not getattr(verdict, "valid", getattr(verdict, "is_valid", verdict)):
+                raise ValidationError(f"the validator of {self.name} refuses the bars: {verdict}")
+        self.findings = findings_of(series)
+        for symbol, findings in self.findings.items():
+            for finding in findings:
+                level = logging.INFO if finding.severity == "info" else logging.WARNING
+                _log.log(level, "%s: %s: %s", self.name, symbol, finding.text)
+        return True
+
+    def standardize(self, df: pl.DataFrame) -> pl.DataFrame:
+        """Return the bars in the columns of :meth:`.DataSource.fetch`; further columns are kept.
+
+        Raises:
+            ValidationError: a column is missing.
+            DecimalRangeError: a value does not fit into ``Decimal(18, 8)``, or a volume into ``(38, 8)``.
+        """
+        from .frames import standard_frame
+
+        return standard_frame(df)
+
+    def ingest(
+        self,
+        symbols: Sequence[str],
+        start_date: pd.Timestamp,
+        end_date: pd.Timestamp,
+        resolution: str,
+        catalog: Any,
+        parquet_writer: Any,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Fetch, validate, standardize, write, compute the checksum, register; return the dataset's id.
+
+        In a thread without a running loop all is done on return, and the id (a ``str``) may be awaited.
+        Where a loop runs, it is an ``asyncio.Task`` that has been started.
+
+        Args:
+            symbols, start_date, end_date, resolution: as for :meth:`fetch`.
+            catalog: its ``register_dataset(source, symbols, start_date, end_date, resolution, checksum)``
+                is called and returns the id; a :class:`~src.data.bundles.catalog.DataCatalog`.
+            parquet_writer: its ``write(frame, resolution)`` is called and returns the path of what it
+                wrote; a :class:`~src.data.polars.parquet_writer.ParquetWriter`.
+            timeout: seconds that fetching may take, repeated calls included; None: as long as it takes.
+
+        Raises:
+            ValidationError, DecimalRangeError: of the bars; nothing was written.
+            ProviderTimeoutError: it took longer than that.
+            ForeignError: ``fetch`` raised another error than those of this library, its ``__cause__``.
+            DataError: of fetching, writing or registering.
+        """
+        question = (list(symbols), start_date, end_date, resolution)
+
+        def store(frame: Any) -> DatasetId:
+            """Do what comes after the fetch."""
+            self.validate(frame)
+            path = parquet_writer.write(self.standardize(frame), resolution)
+            dataset = catalog.register_dataset(
+                source=self.name,
+                symbols=question[0],
+                start_date=start_date,
+                end_date=end_date,
+                resolution=resolution,
+                checksum=calculate_checksum(path),
+            )
+            return DatasetId(dataset)
+
+        return self._begun(question, timeout, store)
+
+    def _begun(
+        self, question: tuple[Any, ...], timeout: float | None, store: Callable[[Any], R]
+    ) -> R | asyncio.Task[R]:
+        """Return what ``store`` makes of the fetched frame, or the started task of it."""
+        fetch = partial(self._fetched, question, timeout)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            frame, error = _fetches.run(fetch, None)
+            if error is not None:
+                raise error from error.__cause__
+            return store(frame)
+
+        async def steps() -> R:
+            """Fetch here, do the rest where no loop waits for it."""
+            frame = await fetch()
+            return await awaited(partial(store, frame))
+
+        task = loop.create_task(steps())
+        _started.add(task)
+        task.add_done_callback(_started.discard)
+        return task
+
+    async def _fetched(self, question: tuple[Any, ...], timeout: float | None) -> Any:
+        """Return what ``fetch`` gives; errors are those of this library."""
+        from ..polars.bar_sources import others_code
+
+        with others_code(f"fetch of {self.name} failed", ForeignError):
+            try:
+                return await asyncio.wait_for(self._repeated(question), timeout)
+            except TimeoutError as error:
+                bound = "" if timeout is None else f" within {timeout:g} s"
+                raise ProviderTimeoutError(
+                    f"{self.name} gave no frame{bound}", provider=self.name
+                ) from error
+
+    async def _repeated(self, question: tuple[Any, ...]) -> Any:
+        """Return what ``fetch`` gives, called again after errors that may pass."""
+        waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
+        left = self.max_retries
+        while True:
+            if self.rate_limiter is not None:
+                await awaited(self.rate_limiter.wait_if_needed)
+            try:
+                frame = self.fetch(*question)
+                return await frame if inspect.isawaitable(frame) else frame
+            except TRANSIENT_EXCEPTIONS as error:
+                left -= 1
+                if left < 1:
+                    raise
+                wait = max(next(waits), getattr(error, "retry_after", None) or 0.0)
+                _log.info(
+                    "%s: %s; again in %.3g s, %s left",
+                    self.name,
+                    error,
+                    wait,
+                    counted(left, "call"),
+                )
+            await awaited(partial(self._clock.sleep, wait))
+
+    # --- as a source ------------------------------------------------------------------------
+
+    def get_metadata(self) -> DataSourceMetadata:
+        """Return the name alone; a program's own may say more."""
+        return DataSourceMetadata(source_type=self.name)
+
+    def supports_live(self) -> bool:
+        """Tell whether it also streams: no."""
+        return False

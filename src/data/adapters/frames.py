@@ -1,0 +1,188 @@
+"""Frames of bars that an adapter gave: judged by the one rule of what a bar may be, and brought into form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import QualityError
+from ..model.bars import BarTable, Stamps
+from ..model.instant import DAY_MS, MINUTE_MS, iso
+from ..model.texts import counted
+from ..model.timeframe import Timeframe
+from ..polars import pl  # says which extra is missing
+from ..polars.decimals import decimal_frame
+from ..polars.schemas import FIELDS, PRICES
+from ..prices.bar_rule import are_bars, faults_of, latest_live
+from ..prices.judgement.checks import run_checks
+from ..prices.judgement.report import QualityFinding
+from ..prices.judgement.series import CheckedSeries
+
+_MOST_NAMED = 5
+_DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
+
+
+def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
+    """Return the bars of each symbol, ascending, where all of them can be bars.
+
+    A column that is not there is not judged, but prices are needed: a frame without stamps is judged row
+    by row, one without ``symbol`` as one series.
+
+    Args:
+        frame: of Polars: ``timestamp`` or ``date``, ``symbol``, ``open high low close volume``.
+        now_ms: nothing may open later, give or take what the bar rule allows.
+
+    Raises:
+        QualityError: it is no such frame or has no rows, or rows cannot be bars: a missing or impossible
+            value, prices out of order, a stamp that comes twice, that is null or in the future.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, pl.DataFrame):
+        raise QualityError(f"{type(frame).__name__} is no frame of Polars")
+    if problem := _of_columns(frame):
+        raise QualityError(
+            problem, hint="columns are timestamp, symbol, open high low close, volume"
+        )
+    if not len(frame):
+        raise QualityError("the frame has no rows")
+    parts = {"": frame}
+    if "symbol" in frame.columns:
+        groups = frame.partition_by("symbol", as_dict=True, maintain_order=True)
+        parts = {str(key[0]): part for key, part in groups.items()}
+    series: dict[str, CheckedSeries] = {}
+    problems = []
+    for symbol, part in parts.items():
+        judged = _series(part, symbol, now_ms)
+        if isinstance(judged, str):
+            problems.append(judged)
+        else:
+            series[symbol] = judged
+    if problems:
+        more = len(problems) - _MOST_NAMED
+        others = f"; and {counted(more, 'symbol')} more" if more > 0 else ""
+        raise QualityError("; ".join(problems[:_MOST_NAMED]) + others, hint="nothing was written")
+    return series
+
+
+def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
+    """Return what the checks of one series alone find that is odd and no fault by itself.
+
+    Among them ``return_outlier`` (a move of more than three standard deviations) and ``volume_outlier``
+    (five), of severity ``info``. Symbols without findings are left out.
+    """
+    found = {symbol: tuple(run_checks(one)[0]) for symbol, one in series.items()}
+    return {symbol: findings for symbol, findings in found.items() if findings}
+
+
+def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return bars in the standard columns, by symbol as they first come, each ascending.
+
+    ``timestamp`` (``Datetime("us")``, naive UTC), ``symbol``, ``open high low close volume`` as
+    ``Decimal(18, 8)`` (volume ``Decimal(38, 8)`` where one does not fit), then what else there is.
+
+    Args:
+        frame: that :func:`checked_series` accepts; naive stamps are UTC.
+
+    Raises:
+        QualityError: it lacks a column.
+        DecimalRangeError: a value does not fit.
+    """
+    time = _time_column(frame)
+    lacking = [] if time else ["timestamp"]
+    lacking += [name for name in ("symbol", *FIELDS) if name not in frame.columns]
+    if lacking or time is None:
+        raise QualityError(
+            f"the frame lacks {', '.join(lacking)}: it has {', '.join(frame.columns) or 'none'}",
+            hint="nothing was written",
+        )
+    stamps, dtype = pl.col(time), frame.schema[time]
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        stamps = stamps.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    stamps = stamps.cast(pl.Datetime("us")).alias("timestamp")
+    others = [name for name in frame.columns if name not in (time, "timestamp", "symbol", *FIELDS)]
+    places = frame["symbol"].unique(maintain_order=True)
+    order = pl.col("symbol").replace_strict(places, range(len(places)))
+    rows = frame.select(stamps, "symbol", *FIELDS, *others).sort(order, "timestamp")
+    return decimal_frame(rows).frame
+
+
+def _time_column(frame: pl.DataFrame) -> str | None:
+    return next((name for name in ("timestamp", "date") if name in frame.columns), None)
+
+
+def _of_columns(frame: pl.DataFrame) -> str:
+    """Return what is wrong with the columns; empty: nothing."""
+    if lacking := [name for name in PRICES if name not in frame.columns]:
+        return f"the frame lacks {', '.join(lacking)}: it has {', '.join(frame.columns) or 'none'}"
+    schema, time = frame.schema, _time_column(frame)
+    wrong = [
+        f"{name} is {schema[name]}, which is no number"
+        for name in (*PRICES, "volume")
+        if name in schema and not (schema[name].is_numeric() or schema[name] == pl.Null)
+    ]
+    if time is not None and not isinstance(schema[time], pl.Date | pl.Datetime):
+        wrong.append(f"{time} is {schema[time]}, which is no time")
+    if "symbol" in schema and schema["symbol"] != pl.String:
+        wrong.append(f"symbol is {schema['symbol']}, which is no text")
+    wrong += [
+        f"{name} is null in {counted(nulls, 'row')}"
+        for name in ("symbol", time)
+        if name in schema and (nulls := frame[name].null_count())
+    ]
+    return "; ".join(wrong)
+
+
+def _series(frame: pl.DataFrame, symbol: str, now_ms: int) -> CheckedSeries | str:
+    """Return the bars of one symbol, or why they are none."""
+    time = _time_column(frame)
+    stamps = np.arange(len(frame)) - len(frame) if time is None else _stamps(frame[time])
+    columns = [_floats(frame, name) for name in (*PRICES, "volume")]
+    table = BarTable(stamps, *columns).take(np.argsort(stamps, kind="stable"))
+    timeframe = _usual(table.stamps)
+    problem = "; ".join(_faults(table, timeframe, now_ms, is_dated=time is not None))
+    name = symbol or "the frame"
+    return f"{name}: {problem}" if problem else CheckedSeries(timeframe, table)
+
+
+def _faults(table: BarTable, timeframe: Timeframe, now_ms: int, *, is_dated: bool) -> Iterator[str]:
+    latest = latest_live(timeframe, now_ms)
+    bad = np.flatnonzero(~are_bars(table, latest))
+    if len(bad):
+        first = table.take(bad[:1])
+        at = f", the first at {iso(int(first.stamps[0]))}" if is_dated else ""
+        yield f"{counted(len(bad), 'row')} cannot be bars{at}: {faults_of(first, latest)[0]}"
+    twice = table.stamps[1:][table.stamps[1:] == table.stamps[:-1]]
+    if len(twice):
+        yield f"{counted(len(twice), 'stamp')} twice, the first {iso(int(twice[0]))}"
+    lacking = np.isnan(table.volume)
+    if lacking.any() and not lacking.all():
+        at = f", the first at {iso(int(table.stamps[lacking][0]))}" if is_dated else ""
+        yield f"{counted(int(lacking.sum()), 'row')} without volume among others that have it{at}"
+
+
+def _floats(frame: pl.DataFrame, name: str) -> Any:
+    if name not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def _stamps(column: pl.Series) -> Stamps:
+    """Return times as UTC milliseconds."""
+    is_date = column.dtype == pl.Date
+    stamps = column.cast(pl.Int64) * DAY_MS if is_date else column.dt.epoch("ms")
+    return np.asarray(stamps.to_numpy(), dtype=np.int64)
+
+
+def _usual(stamps: Stamps) -> Timeframe:
+    """Return the timeframe that ascending stamps have by their usual distance."""
+    steps = np.diff(stamps)
+    if not len(steps):  # one bar: of a day where it stands at midnight
+        return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")
+    step = int(np.median(steps))
+    for days, unit in _DAYS_OF:
+        if step >= days * DAY_MS:
+            return Timeframe(1, unit)
+    return Timeframe(max(1, step // MINUTE_MS), "m")

@@ -1,0 +1,443 @@
+"""The six steps of an ingestion, and what a program's own adapter may give."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.adapters.base import (
+    BaseDataAdapter,
+    NetworkError,
+    RateLimitError,
+    ValidationError,
+    calculate_checksum,
+)
+from src.data.bundles.bundle import Bundle
+from src.data.clock import ManualClock
+from src.data.compat.validation import ValidationResult
+from src.data.errors import (
+    BundleError,
+    DecimalRangeError,
+    ForeignError,
+    ProviderTimeoutError,
+    QueryError,
+    RateLimitedError,
+)
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.polars.schemas import PRICE, WIDE_VOLUME
+
+NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)
+QUESTION = (["AAPL", "MSFT"], date(2023, 1, 3), date(2023, 1, 12), "1d")
+
+
+def bars(count: int = 8, symbols: Sequence[str] = ("AAPL", "MSFT"), **columns: Any) -> Any:
+    """Return daily bars of each symbol; ``columns`` take the place of some."""
+    rows = [
+        (datetime(2023, 1, 3) + timedelta(n), symbol, 10.0, 11.5 + n, 9.0, 10.5 + n / 8, 100.0 + n)
+        for symbol in symbols
+        for n in range(count)
+    ]
+    names = ["timestamp", "symbol", "open", "high", "low", "close", "volume"]
+    frame = pl.DataFrame(rows, schema=names, orient="row")
+    return frame.with_columns(pl.Series(name, values) for name, values in columns.items())
+
+
+class Own(BaseDataAdapter):
+    """A program's own: it gives what it is told, one after another."""
+
+    def __init__(self, *answers: Any, **options: Any) -> None:
+        super().__init__("own", clock=options.pop("clock", ManualClock(NOW)), **options)
+        self.answers, self.calls = list(answers), 0
+
+    async def fetch(
+        self, symbols: list[str], start_date: Any, end_date: Any, resolution: str
+    ) -> Any:
+        self.calls += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if callable(answer):
+            answer = await answer()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def ingest_to_bundle(self, *arguments: Any, **options: Any) -> Any:
+        return None
+
+
+class Catalog:
+    """Notes what is registered."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def register_dataset(self, **entry: Any) -> str:
+        self.entries.append(entry)
+        return f"dataset-{len(self.entries)}"
+
+
+# --- validate ---------------------------------------------------------------------------------
+
+
+def changed(**columns: Callable[[Any], Any]) -> Any:
+    """Return bars of which one row of a column is another."""
+    frame = bars()
+    for name, change in columns.items():
+        values = frame[name].to_list()
+        values[3] = change(values)
+        frame = frame.with_columns(pl.Series(name, values, dtype=frame.schema[name]))
+    return frame
+
+
+@pytest.mark.parametrize(
+    "frame, message",
+    [
+        (changed(high=lambda v: 8.0), r"AAPL: 1 row cannot be bars, .*2023-01-06.*high below low"),
+        (changed(high=lambda v: 10.2), "high below open or close"),
+        (changed(low=lambda v: 10.2), "low above open or close"),
+        (changed(open=lambda v: -1.0), "price not positive"),
+        (changed(close=lambda v: float("inf")), "price infinite"),
+        (changed(volume=lambda v: -1.0), "volume negative"),
+        (changed(close=lambda v: None), "price missing"),
+        (changed(close=lambda v: float("nan")), "price missing"),
+        (changed(volume=lambda v: None), "without volume among others that have it"),
+        (changed(timestamp=lambda v: v[0]), "1 stamp twice, the first 2023-01-03"),
+        (changed(timestamp=lambda v: datetime(2024, 6, 9)), "stamp in the future"),
+        (changed(timestamp=lambda v: None), "timestamp is null in 1 row"),
+        (changed(symbol=lambda v: None), "symbol is null in 1 row"),
+        (bars().drop("high"), "lacks high"),
+        (bars().clear(), "has no rows"),
+        (bars().with_columns(pl.col("close").cast(pl.String)), "close is String, which is no number"),
+        (bars().with_columns(pl.lit("now").alias("timestamp")), "timestamp is String"),
+        (bars().with_columns(pl.lit(1).alias("symbol")), "symbol is Int"),
+        ({"close": [1.0]}, "dict is no frame of Polars"),
+        (None, "NoneType is no frame"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_bars_is_refused(frame: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Own(frame).validate(frame)
+
+
+def test_all_symbols_with_faults_are_counted_and_the_first_are_named() -> None:
+    frame = bars(2, [f"S{n}" for n in range(8)]).with_columns(pl.lit(0.0).alias("low"))
+    with pytest.raises(ValidationError, match=r"S0: 2 rows .*S4: .*and 3 symbols more"):
+        Own().validate(frame)
+
+
+def test_bars_in_any_order_as_days_or_in_another_zone_are_bars() -> None:
+    shuffled = bars().sample(fraction=1.0, shuffle=True, seed=3)
+    assert Own().validate(shuffled) is True
+    assert Own().validate(bars().lazy())
+    dates = bars().select(pl.col("timestamp").cast(pl.Date).alias("date"), pl.exclude("timestamp"))
+    assert Own().validate(dates)
+    zone = pl.col("timestamp").dt.replace_time_zone("America/New_York")
+    assert Own().validate(bars().with_columns(zone))
+    assert Own().validate(bars().drop("symbol").head(8))
+    none = bars().with_columns(pl.lit(None, pl.Float64).alias("volume"))
+    assert Own().validate(none), "some markets have no volume"
+
+
+def test_a_minute_that_has_not_begun_is_refused_and_a_session_that_has_is_not() -> None:
+    """A session that opens on the evening before its date is no bar of the future."""
+    now = datetime(2024, 6, 3, 12)
+    tomorrow = bars(1, ["X"], timestamp=[now.replace(hour=0) + timedelta(1)])
+    assert Own().validate(tomorrow)
+    for later in (timedelta(minutes=1), timedelta(hours=1), timedelta(days=4)):
+        with pytest.raises(ValidationError, match="future"):
+            Own().validate(bars(1, ["X"], timestamp=[now + later]))
+
+
+def test_outliers_are_found_and_not_refused() -> None:
+    count = 80
+    closes = [10.5 + n % 3 / 8 for n in range(count)]
+    closes[50] = 14.0
+    volumes = [100.0 + n % 5 for n in range(count)]
+    volumes[60] = 900.0
+    frame = bars(count, ["AAPL"], close=closes, volume=volumes, high=[90.0] * count)
+    adapter = Own()
+    assert adapter.validate(frame)
+    causes = {f.cause: f.severity for f in adapter.findings["AAPL"]}
+    assert causes["return_outlier"] == causes["volume_outlier"] == "info"
+    assert adapter.validate(bars()) and "volume_outlier" not in str(adapter.findings)
+
+
+def test_a_validator_of_the_program_is_called_besides() -> None:
+    class Validator:
+        def __init__(self, verdict: Any) -> None:
+            self.verdict, self.seen = verdict, 0
+
+        def validate(self, frame: Any) -> Any:
+            self.seen += len(frame)
+            return self.verdict
+
+    good = Validator(True)
+    assert Own(validator=good).validate(bars()) and good.seen == 16
+    bad = ValidationResult(False, ["no"], 0.0, 0, 0, [], True, True)
+    for verdict in (False, bad):
+        with pytest.raises(ValidationError, match="the validator of own refuses"):
+            Own(validator=Validator(verdict)).validate(bars())
+
+
+PRICES = st.decimals(min_value="0.01", max_value="10000", places=8)
+OFFSETS = st.decimals(min_value="0", max_value="100", places=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(open_price=PRICES, high_offset=OFFSETS, low_offset=OFFSETS)
+def test_ohlcv_invariants(open_price: Decimal, high_offset: Decimal, low_offset: Decimal) -> None:
+    """OHLCV relationships must always hold, as the documents print it; each one broken is refused."""
+    high = open_price + high_offset
+    low = max(open_price - low_offset, Decimal("0.01"))
+    close = (high + low) / 2
+    frame = pl.DataFrame({"open": [open_price], "high": [high], "low": [low], "close": [close]})
+    adapter = Own()
+    assert adapter.validate(frame) is True
+    assert low <= min(open_price, close) <= max(open_price, close) <= high
+    swapped = frame.with_columns(high=pl.lit(low * Decimal("0.99")))
+    with pytest.raises(ValidationError):
+        adapter.validate(swapped)
+    beyond = frame.with_columns(low=pl.lit(high * Decimal("1.01")))
+    with pytest.raises(ValidationError):
+        adapter.validate(beyond)
+
+
+# --- standardize ------------------------------------------------------------------------------
+
+
+def test_the_standard_columns_are_decimals_in_order_and_further_columns_stay() -> None:
+    shuffled = bars(trades=list(range(16))).sample(fraction=1.0, shuffle=True, seed=1)
+    zone = pl.col("timestamp").dt.replace_time_zone("Asia/Tokyo")
+    made = Own().standardize(shuffled.select(pl.all().exclude("timestamp"), zone))
+    fields = dict.fromkeys(["open", "high", "low", "close", "volume"], PRICE)
+    stamps = {"timestamp": pl.Datetime("us"), "symbol": pl.String}
+    assert dict(made.schema) == {**stamps, **fields, "trades": pl.Int64}
+    assert made["timestamp"].min() == datetime(2023, 1, 2, 15)
+    by_symbol = made.partition_by("symbol", maintain_order=True)
+    assert made["symbol"].rle().struct.field("len").to_list() == [8, 8]
+    assert all(part["timestamp"].is_sorted() for part in by_symbol)
+    assert made.sort("trades")["close"][1] == Decimal("10.625")
+
+
+def test_all_eight_decimals_come_back() -> None:
+    """Satoshis, and the ends of the range: none of it goes through a float."""
+    texts = ["0.00000001", "0.12345678", "999999999.99999999", "100000000.00000001"]
+    values = pl.Series([Decimal(text) for text in texts], dtype=PRICE)
+    frame = bars(4, ["X"], open=values, high=values, low=values, close=values)
+    adapter = Own()
+    assert adapter.validate(frame)
+    made = adapter.standardize(frame)
+    assert [f"{value:f}" for value in made["close"]] == texts
+
+
+def test_what_does_not_fit_is_refused_or_widened() -> None:
+    wide = Own().standardize(bars(2, ["X"], volume=[1.0, 2e10]))
+    assert wide.schema["volume"] == WIDE_VOLUME
+    with pytest.raises(DecimalRangeError, match="does not fit"):
+        Own().standardize(bars(1, ["X"], high=[2e10]))
+    for name in ("timestamp", "symbol", "volume"):
+        with pytest.raises(ValidationError, match=f"lacks {name}"):
+            Own().standardize(bars().drop(name))
+
+
+# --- ingest -----------------------------------------------------------------------------------
+
+
+def test_the_steps_come_in_their_order() -> None:
+    steps: list[str] = []
+
+    class Noting(Own):
+        async def fetch(self, *question: Any) -> Any:
+            steps.append("fetch")
+            return await super().fetch(*question)
+
+        def validate(self, df: Any) -> bool:
+            steps.append("validate")
+            return super().validate(df)
+
+        def standardize(self, df: Any) -> Any:
+            steps.append("standardize")
+            return super().standardize(df)
+
+    class Writer:
+        def write(self, frame: Any, resolution: str) -> str:
+            steps.append(f"write {resolution} {frame.schema['close']}")
+            return __file__
+
+    class Noted(Catalog):
+        def register_dataset(self, **entry: Any) -> str:
+            steps.append("register")
+            return super().register_dataset(**entry)
+
+    catalog = Noted()
+    dataset = Noting(bars()).ingest(*QUESTION, catalog, Writer())
+    write = f"write 1d {PRICE}"
+    assert steps == ["fetch", "validate", "standardize", write, "register"]
+    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    assert (dataset, catalog.entries) == (
+        "dataset-1",
+        [
+            {
+                "source": "own", "symbols": QUESTION[0], "start_date": QUESTION[1],
+                "end_date": QUESTION[2], "resolution": "1d", "checksum": digest,
+            }
+        ],
+    )  # fmt: skip
+
+
+def test_a_bundle_is_written_and_read_again(tmp_path: Path) -> None:
+    bundle, catalog = Bundle("mine", tmp_path), Catalog()
+    adapter = Own(bars())
+    dataset = adapter.ingest(*QUESTION, catalog, ParquetWriter(bundle.path))
+    assert isinstance(dataset, str) and dataset == "dataset-1"
+    assert catalog.entries[0]["checksum"] == bundle.records().checksum()
+    reader = PolarsParquetDailyReader(bundle.path / "daily_bars")
+    assert str(reader.get_value(1, "2023-01-04", "close")) == "10.62500000"
+    assert bundle.validate() == ()
+
+
+def test_the_id_may_be_awaited_and_where_a_loop_runs_it_is_a_started_task(tmp_path: Path) -> None:
+    writer = ParquetWriter(tmp_path / "mine")
+    adapter, catalog = Own(bars()), Catalog()
+    plain = adapter.ingest(*QUESTION, catalog, writer)
+
+    async def program() -> tuple[str, str]:
+        threads: set[str] = set()
+
+        class Loops(Own):
+            async def fetch(self, *question: Any) -> Any:
+                threads.add(threading.current_thread().name)
+                return bars()
+
+            def validate(self, df: Any) -> bool:
+                threads.add("not the loop's")
+                assert threading.current_thread() is not threading.main_thread()
+                return super().validate(df)
+
+        task = Loops(None).ingest(*QUESTION, catalog, writer)
+        assert isinstance(task, asyncio.Task)
+        started = await task
+        assert threads == {threading.main_thread().name, "not the loop's"}
+        return started, await plain
+
+    assert asyncio.run(program()) == ("dataset-2", "dataset-1")
+
+
+def test_nothing_is_written_or_registered_of_what_is_refused(tmp_path: Path) -> None:
+    catalog = Catalog()
+    late = changed(timestamp=lambda v: datetime(2030, 1, 1))
+    for wrong, error in ((late, ValidationError), (bars().drop("volume"), ValidationError),
+                         (bars(high=[2e10] * 16), DecimalRangeError)):  # fmt: skip
+        with pytest.raises(error):
+            Own(wrong).ingest(*QUESTION, catalog, ParquetWriter(tmp_path / "mine"))
+    assert not (tmp_path / "mine").exists() and catalog.entries == []
+
+    class Broken:
+        def write(self, frame: Any, resolution: str) -> str:
+            raise BundleError("full")
+
+    with pytest.raises(BundleError):
+        Own(bars()).ingest(*QUESTION, catalog, Broken())
+    assert catalog.entries == []
+
+
+# --- fetch, its errors and its retries ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_errors_that_may_pass_are_waited_out(loop: bool, tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    adapter = Own(NetworkError("down"), OSError("reset"), bars(), clock=clock, backoff_factor=3.0)
+    writer = ParquetWriter(tmp_path / "mine")
+
+    async def inside() -> str:
+        return str(await adapter.ingest(*QUESTION, Catalog(), writer))
+
+    dataset = asyncio.run(inside()) if loop else adapter.ingest(*QUESTION, Catalog(), writer)
+    assert dataset == "dataset-1" and adapter.calls == 3
+    first, second = clock.slept
+    assert 1.0 <= first <= 1.25 and 3.0 <= second <= 3.75
+
+
+def test_the_wait_of_the_error_counts_and_the_last_error_is_raised(tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    adapter = Own(RateLimitError("slow down", reset_after=40), clock=clock)
+    with pytest.raises(RateLimitedError, match="slow down") as caught:
+        adapter.ingest(*QUESTION, Catalog(), ParquetWriter(tmp_path / "mine"))
+    assert caught.value.reset_after == 40
+    assert adapter.calls == 3 and clock.slept == [40, 40]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), RuntimeError(), KeyError("x")])
+def test_an_error_of_its_own_is_one_of_ours_and_not_tried_again(error: Exception) -> None:
+    adapter = Own(error)
+    with pytest.raises(ForeignError, match=r"fetch of own failed: \S") as caught:
+        adapter.ingest(*QUESTION, Catalog(), None)
+    assert caught.value.__cause__ is error and adapter.calls == 1
+
+
+def test_one_that_hangs_ends_with_the_time_that_it_was_given() -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(ProviderTimeoutError, match=r"no frame within 0\.05 s"):
+        Own(hang).ingest(*QUESTION, Catalog(), None, timeout=0.05)
+
+
+def test_a_cancelled_task_writes_nothing(tmp_path: Path) -> None:
+    async def program() -> None:
+        reached = asyncio.Event()
+
+        async def hang() -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = Own(hang).ingest(*QUESTION, Catalog(), ParquetWriter(tmp_path / "mine"))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(program())
+    assert not (tmp_path / "mine").exists()
+
+
+def test_fetch_is_called_so_often_in_a_second_at_most() -> None:
+    clock = ManualClock(NOW)
+    adapter = Own(OSError("x"), clock=clock, rate_limit_per_second=0.1, max_retries=8,
+                  initial_retry_delay=0.0)  # fmt: skip
+    with pytest.raises(ForeignError):
+        adapter.ingest(*QUESTION, Catalog(), None)
+    assert adapter.calls == 8
+    assert sum(clock.slept) >= 20, "after a burst of five one in ten seconds"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"max_retries": 0}, {"rate_limit_per_second": -1}, {"initial_retry_delay": float("nan")},
+     {"backoff_factor": 0.5}],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(QueryError, match=next(iter(wrong))):
+        Own(**wrong)
+
+
+def test_a_checksum_is_of_all_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        calculate_checksum(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "data.parquet").write_bytes(b"1")
+    one = calculate_checksum(tmp_path)
+    (tmp_path / "data.parquet").write_bytes(b"1")
+    assert len({one, calculate_checksum(tmp_path), calculate_checksum(tmp_path / "a")}) == 3
