@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,7 @@ from src.data.adapters.base import (
 from src.data.bundles.bundle import Bundle
 from src.data.clock import ManualClock
 from src.data.compat.validation import ValidationResult
+from src.data.data_manager import DataManager
 from src.data.errors import (
     BundleError,
     DecimalRangeError,
@@ -34,6 +36,7 @@ from src.data.errors import (
     QueryError,
     RateLimitedError,
 )
+from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import PRICE, WIDE_VOLUME
@@ -71,9 +74,6 @@ class Own(BaseDataAdapter):
         if isinstance(answer, BaseException):
             raise answer
         return answer
-
-    async def ingest_to_bundle(self, *arguments: Any, **options: Any) -> Any:
-        return None
 
 
 class Catalog:
@@ -289,8 +289,8 @@ def test_the_steps_come_in_their_order() -> None:
         "dataset-1",
         [
             {
-                "source": "own", "symbols": QUESTION[0], "start_date": QUESTION[1],
-                "end_date": QUESTION[2], "resolution": "1d", "checksum": digest,
+                "source": "own", "symbols": QUESTION[0], "start_date": pd.Timestamp("2023-01-03"),
+                "end_date": pd.Timestamp("2023-01-12"), "resolution": "1d", "checksum": digest,
             }
         ],
     )  # fmt: skip
@@ -382,7 +382,9 @@ def test_the_wait_of_the_error_counts_and_the_last_error_is_raised(tmp_path: Pat
 @pytest.mark.parametrize("error", [ValueError("no"), RuntimeError(), KeyError("x")])
 def test_an_error_of_its_own_is_one_of_ours_and_not_tried_again(error: Exception) -> None:
     adapter = Own(error)
-    with pytest.raises(ForeignError, match=r"fetch of own failed: \S") as caught:
+    with pytest.raises(
+        ForeignError, match=f"own gave no 1d bars of AAPL, MSFT from .*: {type(error).__name__}"
+    ) as caught:
         adapter.ingest(*QUESTION, Catalog(), None)
     assert caught.value.__cause__ is error and adapter.calls == 1
 
@@ -391,7 +393,7 @@ def test_one_that_hangs_ends_with_the_time_that_it_was_given() -> None:
     async def hang() -> None:
         await asyncio.Event().wait()
 
-    with pytest.raises(ProviderTimeoutError, match=r"no frame within 0\.05 s"):
+    with pytest.raises(ProviderTimeoutError, match=r"no answer within 0\.05 s"):
         Own(hang).ingest(*QUESTION, Catalog(), None, timeout=0.05)
 
 
@@ -441,3 +443,81 @@ def test_a_checksum_is_of_all_files(tmp_path: Path) -> None:
     one = calculate_checksum(tmp_path)
     (tmp_path / "data.parquet").write_bytes(b"1")
     assert len({one, calculate_checksum(tmp_path), calculate_checksum(tmp_path / "a")}) == 3
+
+
+# --- as a source -------------------------------------------------------------------------------
+
+
+def test_it_writes_bundles_of_its_own_and_widens_them(tmp_path: Path) -> None:
+    adapter = Own(bars(4), bars(8, ["AAPL", "GOOG"], trades=list(range(16))))
+    path = adapter.ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
+    assert path == tmp_path / "mine" and asyncio.run(_of(path)) == path
+    wider = (["AAPL", "GOOG"], *QUESTION[1:])
+    adapter.ingest_to_bundle("mine", *wider, folder=tmp_path)
+    bundle = Bundle("mine", tmp_path)
+    assert bundle.records().names() == {1: "AAPL", 2: "MSFT", 3: "GOOG"}
+    assert bundle.records().origin.source_type == "own"
+    assert bundle.state(DataManager(tmp_path / "cache")).state == "foreign"
+    other = Own(bars())
+    other.name = "other"
+    with pytest.raises(BundleError, match="made of own, not of other"):
+        other.ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
+    assert other.calls == 0
+
+
+async def _of(value: Any) -> Any:
+    return await value
+
+
+def test_where_a_loop_runs_its_bundle_is_a_started_task(tmp_path: Path) -> None:
+    async def program() -> Any:
+        task = Own(bars()).ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
+        assert isinstance(task, asyncio.Task)
+        return await task
+
+    assert asyncio.run(program()) == tmp_path / "mine"
+
+
+def test_a_bundle_gets_no_bar_that_is_refused_and_none_that_was_not_asked_for(
+    tmp_path: Path,
+) -> None:
+    adapter = Own(changed(high=lambda v: 1.0))
+    with pytest.raises(ValidationError):
+        adapter.ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
+    assert not (tmp_path / "mine").exists()
+    with pytest.warns(UserWarning, match="own gave 8 rows besides"):
+        Own(bars(8)).ingest_to_bundle("mine", ["AAPL"], *QUESTION[1:], folder=tmp_path)
+    assert Bundle("mine", tmp_path).records().names() == {1: "AAPL"}
+
+
+def test_a_portal_reads_it() -> None:
+    portal = PolarsDataPortal(data_source=Own(bars()))
+    values = portal.get_spot_value(["AAPL", "MSFT"], "close", date(2023, 1, 5), "daily")
+    assert [str(value) for value in values] == ["10.75000000", "10.75000000"]
+
+
+def test_what_it_says_of_itself() -> None:
+    adapter = Own(bars())
+    assert adapter.get_metadata().source_type == adapter.source_name == "own"
+    assert adapter.supports_live() is False
+
+    class Plain(BaseDataAdapter):
+        async def fetch(self, *question: Any) -> Any:
+            return bars()
+
+    assert Plain().name == "Plain"
+
+
+def test_a_subclass_with_a_constructor_of_its_own_calls_its_fetch_once(tmp_path: Path) -> None:
+    class Bare(BaseDataAdapter):
+        def __init__(self) -> None:
+            self.calls = 0
+
+        async def fetch(self, *question: Any) -> Any:
+            self.calls += 1
+            raise OSError("down")
+
+    bare = Bare()
+    with pytest.raises(ForeignError):
+        bare.ingest(*QUESTION, Catalog(), ParquetWriter(tmp_path / "mine"))
+    assert bare.calls == 1

@@ -19,8 +19,6 @@ from ..compat.limiters import RateLimiter
 from ..compat.retry import TRANSIENT_EXCEPTIONS, exponential_backoff
 from ..errors import (
     AuthenticationError,
-    ForeignError,
-    ProviderTimeoutError,
     QualityError,
     QueryError,
     RateLimitedError,
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
 
     from ..polars import pl
     from ..prices.judgement.report import QualityFinding
+    from ..sources.ingest import BundlePath, SourceQuestion
 
 __all__ = [
     "AuthenticationError", "BaseDataAdapter", "DataParsingError", "InvalidDataError", "NetworkError",
@@ -240,7 +239,9 @@ class BaseDataAdapter(DataSource):
             ForeignError: ``fetch`` raised another error than those of this library, its ``__cause__``.
             DataError: of fetching, writing or registering.
         """
-        question = (list(symbols), start_date, end_date, resolution)
+        from ..sources.ingest import SourceQuestion
+
+        question = SourceQuestion.of(symbols, start_date, end_date, resolution)
 
         def store(frame: Any) -> DatasetId:
             """Do what comes after the fetch."""
@@ -248,9 +249,9 @@ class BaseDataAdapter(DataSource):
             path = parquet_writer.write(self.standardize(frame), resolution)
             dataset = catalog.register_dataset(
                 source=self.name,
-                symbols=question[0],
-                start_date=start_date,
-                end_date=end_date,
+                symbols=list(question.symbols),
+                start_date=question.start,
+                end_date=question.end,
                 resolution=resolution,
                 checksum=calculate_checksum(path),
             )
@@ -259,10 +260,12 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, timeout, store)
 
     def _begun(
-        self, question: tuple[Any, ...], timeout: float | None, store: Callable[[Any], R]
+        self, question: SourceQuestion, timeout: float | None, store: Callable[[Any], R]
     ) -> R | asyncio.Task[R]:
         """Return what ``store`` makes of the fetched frame, or the started task of it."""
-        fetch = partial(self._fetched, question, timeout)
+        from ..sources.ingest import answered
+
+        fetch = partial(answered, self._repeated, self.name, question, timeout)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -281,20 +284,7 @@ class BaseDataAdapter(DataSource):
         task.add_done_callback(_started.discard)
         return task
 
-    async def _fetched(self, question: tuple[Any, ...], timeout: float | None) -> Any:
-        """Return what ``fetch`` gives; errors are those of this library."""
-        from ..polars.bar_sources import others_code
-
-        with others_code(f"fetch of {self.name} failed", ForeignError):
-            try:
-                return await asyncio.wait_for(self._repeated(question), timeout)
-            except TimeoutError as error:
-                bound = "" if timeout is None else f" within {timeout:g} s"
-                raise ProviderTimeoutError(
-                    f"{self.name} gave no frame{bound}", provider=self.name
-                ) from error
-
-    async def _repeated(self, question: tuple[Any, ...]) -> Any:
+    async def _repeated(self, *question: Any) -> Any:
         """Return what ``fetch`` gives, called again after errors that may pass."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries
@@ -319,6 +309,52 @@ class BaseDataAdapter(DataSource):
             await awaited(partial(self._clock.sleep, wait))
 
     # --- as a source ------------------------------------------------------------------------
+
+    def ingest_to_bundle(  # type: ignore[override] # a task, or a path that may be awaited
+        self,
+        bundle_name: str,
+        symbols: Sequence[str],
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        frequency: str,
+        *,
+        folder: str | PathLike[str] | None = None,
+        timeout: float | None = None,
+    ) -> BundlePath | asyncio.Task[BundlePath]:
+        """Write validated bars into a bundle of this source, or widen it; return its folder.
+
+        Done on return or a started task, as :meth:`ingest`.
+
+        Args:
+            bundle_name: its name.
+            symbols, start, end, frequency: as for :meth:`fetch`; other rows are left out.
+            folder: of bundles; None: the configured one.
+            timeout: as of :meth:`ingest`.
+
+        Raises:
+            BundleError: the bundle is of another source.
+            DataError: as of :meth:`ingest`; the bundle is as it was.
+
+        Warns:
+            UserWarning: rows were left out.
+        """
+        from ..bundles.bundle import Bundle
+        from ..polars.parquet_writer import ParquetWriter
+        from ..sources.ingest import BundlePath, SourceQuestion, checked_frame, refuse_other
+
+        question = SourceQuestion.of(symbols, start, end, frequency)
+        bundle, metadata = Bundle(bundle_name, folder), self.get_metadata()
+        refuse_other(bundle, metadata.source_type)
+
+        def store(frame: Any) -> BundlePath:
+            """Do what comes after the fetch."""
+            self.validate(frame)
+            rows = checked_frame(self.standardize(frame), self.name, question)
+            about = {"source_type": metadata.source_type, "source_url": metadata.source_url}
+            ParquetWriter(bundle.path).write(rows, frequency, about)
+            return BundlePath(bundle.path)
+
+        return self._begun(question, timeout, store)
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return the name alone; a program's own may say more."""

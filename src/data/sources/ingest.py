@@ -31,7 +31,10 @@ from ..polars import pl  # says which extra is missing
 from ..polars.decimals import decimal_frame
 from ..polars.parquet_writer import ParquetWriter
 
-__all__ = ["BundlePath", "SourceQuestion", "begun", "checked_frame", "fetched", "ingested"]
+__all__ = [
+    "BundlePath", "SourceQuestion", "answered", "begun", "checked_frame", "fetched", "ingested",
+    "refuse_other",
+]  # fmt: skip
 
 # As long as a portal waits for a source.
 PATIENCE_S = 30.0
@@ -132,8 +135,26 @@ async def fetched(
         DataError: it raised one itself.
     """
     about = type(source).__name__
+    frame = await answered(source.fetch, about, question, patience_s)
+    return checked_frame(frame, about, question)
+
+
+async def answered(
+    fetch: Callable[..., Any], about: str, question: SourceQuestion, patience_s: float | None
+) -> Any:
+    """Return what a program's own ``fetch`` gives, unchecked.
+
+    Args:
+        fetch: as of a source; a coroutine, or not.
+        about: what it is of, for messages.
+        question: what is asked for.
+        patience_s: so long is it waited for; None: as long as it takes.
+
+    Raises:
+        ForeignError, ProviderTimeoutError, DataError: as of :func:`fetched`.
+    """
     arguments = list(question.symbols), question.start, question.end, question.timeframe.label
-    task = asyncio.ensure_future(_called(partial(source.fetch, *arguments)))
+    task = asyncio.ensure_future(_called(partial(fetch, *arguments)))
     try:
         await asyncio.wait({task}, timeout=patience_s)
     finally:
@@ -145,7 +166,7 @@ async def fetched(
         )
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
-        return checked_frame(task.result(), about, question)
+        return task.result()
     if isinstance(error, DataError):
         raise error
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -311,7 +332,7 @@ async def ingested(
         name: getattr(metadata, name, "") for name in ("source_type", "source_url", "api_version")
     }
     about["source_type"] = about["source_type"] or type(source).__name__
-    await awaited(partial(_refuse_other, bundle, about["source_type"]))
+    await awaited(partial(refuse_other, bundle, about["source_type"]))
     frame = await fetched(source, question)
 
     def write() -> BundlePath:
@@ -334,7 +355,12 @@ def _is_fine(column: pl.Series) -> bool:
     return isinstance(column.dtype, pl.Decimal) and column.dtype.scale > 8
 
 
-def _refuse_other(bundle: Bundle, source_type: str) -> None:
+def refuse_other(bundle: Bundle, source_type: str) -> None:
+    """Refuse to write into a bundle of another source, or of the store.
+
+    Raises:
+        BundleError: it is one.
+    """
     if not bundle.exists():
         return
     origin = bundle.records().origin
