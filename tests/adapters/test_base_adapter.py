@@ -394,7 +394,7 @@ def test_one_that_hangs_ends_with_the_time_that_it_was_given() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(ProviderTimeoutError, match=r"no answer within 0\.05 s"):
-        Own(hang).ingest(*QUESTION, Catalog(), None, timeout=0.05)
+        Own(hang, timeout=0.05).ingest(*QUESTION, Catalog(), None)
 
 
 def test_a_cancelled_task_writes_nothing(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ PLACES = {
     "keys.md": "loggers",
     "live-feeds.md": "streams",
     "observability.md": "observed",
+    "other-tools.md": "own_process",
     "pipeline.md": "empty_folder",
     "recording.md": "recorded",
     "reports.md": "empty_folder",
@@ -56,17 +57,25 @@ PLACES = {
 }
 # Page to the blocks that a test of another file runs.
 ELSEWHERE = {"adding-a-provider.md": of_adding.RUN, "fundamentals.md": of_fundamentals.RUN}
-# Sections of handing-on.md to the libraries that they need; each goes on from the page's first block.
+# Pages to their sections, with the libraries that each needs; it goes on from the page's first block.
 NEEDS = {
-    "Polars": ["polars"],
-    "Arrow and Parquet": ["pyarrow"],
-    "DuckDB": ["duckdb", "pyarrow"],
-    "vectorbt": ["vectorbt"],
-    "backtesting.py": ["backtesting"],
-    "mplfinance": ["mplfinance"],
-    "Zipline": ["zipline"],
-    "NautilusTrader": ["nautilus_trader"],
-    "Backtrader": ["backtrader"],
+    "handing-on.md": {
+        "Polars": ["polars"],
+        "Arrow and Parquet": ["pyarrow"],
+        "DuckDB": ["duckdb", "pyarrow"],
+        "vectorbt": ["vectorbt"],
+        "backtesting.py": ["backtesting"],
+        "mplfinance": ["mplfinance"],
+        "Zipline": ["zipline"],
+        "NautilusTrader": ["nautilus_trader"],
+        "Backtrader": ["backtrader"],
+    },
+    "other-tools.md": {
+        "": ["polars"],
+        "DuckDB": ["polars", "duckdb"],
+        "vectorbt": ["polars", "vectorbt"],
+        "Zipline": ["polars", "zipline"],
+    },
 }
 
 
@@ -80,12 +89,13 @@ class Case(NamedTuple):
 
 
 def cases() -> Iterator[Case]:
-    """Yield each page that runs in this process; handing-on.md by its sections."""
+    """Yield each page that runs in this process; those that need other libraries by their sections."""
     for page, blocks in PAGES.items():
-        if page == "handing-on.md":
-            for section, needs in NEEDS.items():
-                own = [block for block in blocks if block.section == section]
-                yield Case(section, PLACES[page], [blocks[0], *own], ["bokeh_sampledata", *needs])
+        if page in NEEDS:
+            for section, needs in NEEDS[page].items():
+                own = [block for block in blocks[1:] if block.section == section]
+                name = f"{page.removesuffix('.md')} {section}".strip()
+                yield Case(name, PLACES[page], [blocks[0], *own], ["bokeh_sampledata", *needs])
         elif page not in (*PROGRAMS, *ELSEWHERE):
             yield Case(page, PLACES.get(page, "installation"), blocks, [])
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..sources.csv_source import CSVConfig, CSVDataSource, SchemaMapping
-    from ..sources.csv_source import CSVDataSource as CSVAdapter
     from ..sources.vendors import (
         AlpacaDataSource,
         AlphaVantageDataSource,
@@ -15,37 +14,48 @@ if TYPE_CHECKING:
         PolygonDataSource,
         YFinanceDataSource,
     )
-    from ..sources.vendors import AlpacaDataSource as AlpacaAdapter
-    from ..sources.vendors import AlphaVantageDataSource as AlphaVantageAdapter
-    from ..sources.vendors import CCXTDataSource as CCXTAdapter
-    from ..sources.vendors import CCXTDataSource as CCXTDataAdapter
-    from ..sources.vendors import PolygonDataSource as PolygonAdapter
-    from ..sources.vendors import YFinanceDataSource as YFinanceAdapter
+    from .base import BaseDataAdapter
+    from .registry import AdapterRegistry
+    from .vendors import (
+        AlpacaAdapter,
+        AlphaVantageAdapter,
+        CCXTDataAdapter,
+        CSVAdapter,
+        PolygonAdapter,
+        YFinanceAdapter,
+    )
+    from .vendors import CCXTDataAdapter as CCXTAdapter
+    from .vendors import YFinanceAdapter as YFinanceDataAdapter
 
 # Where each name lives; what it needs is imported with the first of them.
 _HOMES = {
-    "AlpacaAdapter": "vendors:AlpacaDataSource",
-    "AlpacaDataSource": "vendors:AlpacaDataSource",
-    "AlphaVantageAdapter": "vendors:AlphaVantageDataSource",
-    "AlphaVantageDataSource": "vendors:AlphaVantageDataSource",
-    "CCXTAdapter": "vendors:CCXTDataSource",
-    "CCXTDataAdapter": "vendors:CCXTDataSource",
-    "CCXTDataSource": "vendors:CCXTDataSource",
-    "CSVAdapter": "csv_source:CSVDataSource",
-    "CSVConfig": "csv_source:CSVConfig",
-    "CSVDataSource": "csv_source:CSVDataSource",
-    "PolygonAdapter": "vendors:PolygonDataSource",
-    "PolygonDataSource": "vendors:PolygonDataSource",
-    "SchemaMapping": "csv_source:SchemaMapping",
-    "YFinanceAdapter": "vendors:YFinanceDataSource",
-    "YFinanceDataSource": "vendors:YFinanceDataSource",
+    "AdapterRegistry": ".registry:AdapterRegistry",
+    "AlpacaAdapter": ".vendors:AlpacaAdapter",
+    "AlpacaDataSource": "..sources.vendors:AlpacaDataSource",
+    "AlphaVantageAdapter": ".vendors:AlphaVantageAdapter",
+    "AlphaVantageDataSource": "..sources.vendors:AlphaVantageDataSource",
+    "BaseDataAdapter": ".base:BaseDataAdapter",
+    "CCXTAdapter": ".vendors:CCXTDataAdapter",
+    "CCXTDataAdapter": ".vendors:CCXTDataAdapter",
+    "CCXTDataSource": "..sources.vendors:CCXTDataSource",
+    "CSVAdapter": ".vendors:CSVAdapter",
+    "CSVConfig": "..sources.csv_source:CSVConfig",
+    "CSVDataSource": "..sources.csv_source:CSVDataSource",
+    "PolygonAdapter": ".vendors:PolygonAdapter",
+    "PolygonDataSource": "..sources.vendors:PolygonDataSource",
+    "SchemaMapping": "..sources.csv_source:SchemaMapping",
+    "YFinanceAdapter": ".vendors:YFinanceAdapter",
+    "YFinanceDataAdapter": ".vendors:YFinanceAdapter",
+    "YFinanceDataSource": "..sources.vendors:YFinanceDataSource",
 }
 
 __all__ = (
+    "AdapterRegistry",
     "AlpacaAdapter",
     "AlpacaDataSource",
     "AlphaVantageAdapter",
     "AlphaVantageDataSource",
+    "BaseDataAdapter",
     "CCXTAdapter",
     "CCXTDataAdapter",
     "CCXTDataSource",
@@ -56,6 +66,7 @@ __all__ = (
     "PolygonDataSource",
     "SchemaMapping",
     "YFinanceAdapter",
+    "YFinanceDataAdapter",
     "YFinanceDataSource",
 )
 
@@ -65,4 +76,4 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(f"..sources.{module}", __name__), attribute)
+    return getattr(import_module(module, __name__), attribute)

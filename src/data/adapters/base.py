@@ -99,6 +99,7 @@ class BaseDataAdapter(DataSource):
             further wait is longer. A longer ``retry_after`` of the error counts.
         validator: its ``validate(frame)`` is called with each frame besides; what it returns is refused
             where it, its ``valid`` or its ``is_valid`` is false. None: there is none.
+        timeout: seconds that fetching may take, repeated calls included; None: as long as it takes.
         clock: waits, and tells what lies in the future; tests pass another.
 
     Attributes:
@@ -115,6 +116,7 @@ class BaseDataAdapter(DataSource):
     max_retries: int = 1
     initial_retry_delay: float = 1.0
     backoff_factor: float = 2.0
+    timeout: float | None = None
     rate_limiter: RateLimiter | None = None
     findings: Mapping[str, Sequence[QualityFinding]] = {}
     _validator: Any = None
@@ -129,6 +131,7 @@ class BaseDataAdapter(DataSource):
         backoff_factor: float = 2.0,
         validator: Any = None,
         *,
+        timeout: float | None = None,
         clock: Clock | None = None,
     ) -> None:
         for what, value, least in (
@@ -140,7 +143,7 @@ class BaseDataAdapter(DataSource):
             if not least <= value < float("inf"):
                 raise QueryError(f"{what} is {value!r}, a number of at least {least} is needed")
         self.name = name or type(self).__name__
-        self.max_retries = max_retries
+        self.max_retries, self.timeout = max_retries, timeout
         self.initial_retry_delay, self.backoff_factor = initial_retry_delay, backoff_factor
         self._validator, self._clock = validator, clock or SystemClock()
         self.rate_limiter = RateLimiter(rate_limit_per_second, 0, clock=self._clock)
@@ -217,8 +220,6 @@ class BaseDataAdapter(DataSource):
         resolution: str,
         catalog: Any,
         parquet_writer: Any,
-        *,
-        timeout: float | None = None,
     ) -> Any:
         """Fetch, validate, standardize, write, compute the checksum, register; return the dataset's id.
 
@@ -231,14 +232,14 @@ class BaseDataAdapter(DataSource):
                 is called and returns the id; a :class:`~src.data.bundles.catalog.DataCatalog`.
             parquet_writer: its ``write(frame, resolution)`` is called and returns the path of what it
                 wrote; a :class:`~src.data.polars.parquet_writer.ParquetWriter`.
-            timeout: seconds that fetching may take, repeated calls included; None: as long as it takes.
 
         Raises:
             ValidationError, DecimalRangeError: of the bars; nothing was written.
-            ProviderTimeoutError: it took longer than that.
+            ProviderTimeoutError: fetching took longer than ``timeout``.
             ForeignError: ``fetch`` raised another error than those of this library, its ``__cause__``.
             DataError: of fetching, writing or registering.
         """
+        from ..bundles.catalog import DataCatalog
         from ..sources.ingest import SourceQuestion
 
         question = SourceQuestion.of(symbols, start_date, end_date, resolution)
@@ -247,6 +248,8 @@ class BaseDataAdapter(DataSource):
             """Do what comes after the fetch."""
             self.validate(frame)
             path = parquet_writer.write(self.standardize(frame), resolution)
+            # Ours also keeps the place, which the documented call leaves out.
+            place = {"parquet_path": path} if isinstance(catalog, DataCatalog) else {}
             dataset = catalog.register_dataset(
                 source=self.name,
                 symbols=list(question.symbols),
@@ -254,18 +257,17 @@ class BaseDataAdapter(DataSource):
                 end_date=question.end,
                 resolution=resolution,
                 checksum=calculate_checksum(path),
+                **place,
             )
             return DatasetId(dataset)
 
-        return self._begun(question, timeout, store)
+        return self._begun(question, store)
 
-    def _begun(
-        self, question: SourceQuestion, timeout: float | None, store: Callable[[Any], R]
-    ) -> R | asyncio.Task[R]:
+    def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
         """Return what ``store`` makes of the fetched frame, or the started task of it."""
         from ..sources.ingest import answered
 
-        fetch = partial(answered, self._repeated, self.name, question, timeout)
+        fetch = partial(answered, self._repeated, self.name, question, self.timeout)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -313,13 +315,12 @@ class BaseDataAdapter(DataSource):
     def ingest_to_bundle(  # type: ignore[override] # a task, or a path that may be awaited
         self,
         bundle_name: str,
-        symbols: Sequence[str],
+        symbols: list[str],
         start: pd.Timestamp,
         end: pd.Timestamp,
         frequency: str,
         *,
         folder: str | PathLike[str] | None = None,
-        timeout: float | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
         """Write validated bars into a bundle of this source, or widen it; return its folder.
 
@@ -329,7 +330,6 @@ class BaseDataAdapter(DataSource):
             bundle_name: its name.
             symbols, start, end, frequency: as for :meth:`fetch`; other rows are left out.
             folder: of bundles; None: the configured one.
-            timeout: as of :meth:`ingest`.
 
         Raises:
             BundleError: the bundle is of another source.
@@ -354,7 +354,7 @@ class BaseDataAdapter(DataSource):
             ParquetWriter(bundle.path).write(rows, frequency, about)
             return BundlePath(bundle.path)
 
-        return self._begun(question, timeout, store)
+        return self._begun(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
         """Return the name alone; a program's own may say more."""

@@ -50,6 +50,7 @@ COMMANDS = {
     "demo": "a first look on this machine, without a key",
     "universe": "named lists of symbols with dated members, and how they are known",
     "bundle": "answers as folders of Parquet files, compared with the cache",
+    "ingest": "bars of a source as a bundle; the sources that there are",
     "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }

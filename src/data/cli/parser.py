@@ -103,6 +103,10 @@ EXAMPLES = {
     "bundle validate": ("bundle validate mine", "bundle validate mine --json"),
     "bundle refresh": ("bundle refresh mine", "bundle refresh mine --offline"),
     "bundle clean": ("bundle clean mine --before 2021-01-01", "bundle clean mine --all --dry-run"),
+    "ingest": (
+        "ingest yfinance --symbols AAPL --bundle my-data",
+        "ingest --source ccxt:binance --symbols BTC/USDT,ETH/USDT --frequency 1h --start 2024-01-01",
+    ),
     "universe": (
         "universe import my-index members.csv",
         "universe show my-index --as-of 2015-06-01",

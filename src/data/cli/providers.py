@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> Report:
                 hint=f"leave it or the option out; --probe {args.vendor} probes one vendor",
             )
         if args.vendor.strip().lower() in FAMILIES:
-            return _family(args.vendor)
+            return family(args.vendor)
         return _vendor(args)
     if args.probe is not None:
         return _probe(args)
@@ -113,14 +113,14 @@ def _probe(args: argparse.Namespace) -> Report:
     return Report(plain, () if names else lambda: [styled(nobody, "dim")], ok=ok)
 
 
-def _family(family: str) -> Report:
+def family(name: str) -> Report:
     """Return the vendors of a family and how many they are."""
     from ..jobs.vendors import describe_family
 
-    members = describe_family(family)
+    members = describe_family(name)
     rows = [[m["name"], m["title"], " ".join(m["timeframes"])] for m in members]
     return Report(
-        {"family": family, "count": len(members), "members": members},
+        {"family": name, "count": len(members), "members": members},
         lambda: [
             TextTable(["vendor", "whose?", "timeframes"], rows),
             styled(f"{counted(len(members), 'exchange')}, no request sent", "dim"),

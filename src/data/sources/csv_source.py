@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundles.bundle import Bundle, BundleChange
+from ..config.data_adapters import adapter_settings
 from ..data_manager import DataManager
 from ..errors import QualityError, QueryError
 from ..polars import pl
@@ -68,7 +69,8 @@ class CSVDataSource(VendorDataSource):
         manager: as of :class:`VendorDataSource`.
         symbol: of a file without a column of symbols; None: its name up to the first ``_`` or ``.``.
         **more: fields of :class:`CSVConfig`, ``csv_dir`` for its ``file_path``, and arguments of
-            :class:`VendorDataSource`.
+            :class:`VendorDataSource`. Where no :class:`CSVConfig` is given, fields that are not given are
+            those of ``config/data_adapters.yaml``.
 
     Raises:
         QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
@@ -88,6 +90,8 @@ class CSVDataSource(VendorDataSource):
         if (folder := more.pop("csv_dir", None)) is not None:
             more.setdefault("file_path", folder)
         own = {name: more.pop(name) for name in names & more.keys()}
+        if not isinstance(config, CSVConfig):
+            own = {**{k: v for k, v in adapter_settings(self.name).items() if k in names}, **own}
         if config is not None and not isinstance(config, CSVConfig):
             own, config = {"file_path": config, **own}, None
         config = CSVConfig(**{"file_path": "", **own}) if config is None else replace(config, **own)

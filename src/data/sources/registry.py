@@ -89,6 +89,11 @@ class DataSourceRegistry:
         cls._registered[key] = source_class
 
     @classmethod
+    def is_registered(cls, name: str) -> bool:
+        """Tell whether a program has registered a class of its own by this name."""
+        return name.strip().lower() in cls._registered
+
+    @classmethod
     def list_sources(cls) -> list[str]:
         """Return the names, sorted; any other vendor of the rules is a source, too."""
         return sorted({*_HOMES, *cls._registered})

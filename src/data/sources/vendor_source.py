@@ -12,6 +12,7 @@ from .. import errors
 from ..bundles.bundle import Bundle, BundleChange
 from ..call_threads import awaited
 from ..config.credentials import note_key
+from ..config.data_adapters import adapter_settings
 from ..data_manager import DataManager, get_data_manager
 from ..errors import (
     DataError,
@@ -89,7 +90,8 @@ class VendorDataSource(DataSource):
             ``split`` (default) or ``all``, as for ``get_ohlcv``; ``api_key`` and ``api_secret``: in place of
             those of the environment. Further arguments of documented constructors
             are about what the rules decide (``request_delay``, ``tier``, ``max_retries`` …): one
-            warning says what holds.
+            warning says what holds. Those that are not given are taken from
+            ``config/data_adapters.yaml`` in the working directory, where it has them.
 
     Attributes:
         name: of the source.
@@ -121,6 +123,10 @@ class VendorDataSource(DataSource):
                 f"{type(self).__name__}: manager is a {type(manager).__name__}, no data manager",
                 hint="name the other arguments",
             )
+        # Of ccxt also the exchange, which its class takes.
+        for argument, value in adapter_settings(self.name).items():
+            if argument in ("timeout", "adjustment"):
+                config.setdefault(argument, value)
         self._given, self._timeout = manager, config.pop("timeout", None)
         self.adjustment = config.pop("adjustment", "split")
         self._keys = self._keys_of(config.pop("api_key", None), config.pop("api_secret", None))

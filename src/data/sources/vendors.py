@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.data_adapters import adapter_settings
 from ..data_manager import DataManager
 from .vendor_source import VendorDataSource
 
@@ -47,7 +48,8 @@ class CCXTDataSource(VendorDataSource):
     """Spot bars of an exchange by ccxt, named ``ccxt:binance`` and so on.
 
     Args:
-        exchange_id: ccxt's name of the exchange; ``exchange`` is the same.
+        exchange_id: ccxt's name of the exchange; ``exchange`` is the same. None: that of
+            ``config/data_adapters.yaml``, else ``binance``.
         testnet: False: bars of a test network are no market's.
         api_key, api_secret: bars need none.
         manager, **config: as of :class:`VendorDataSource`.
@@ -58,7 +60,7 @@ class CCXTDataSource(VendorDataSource):
 
     def __init__(
         self,
-        exchange_id: str = "binance",
+        exchange_id: str | None = None,
         testnet: bool = False,
         api_key: str | None = None,
         api_secret: str | None = None,
@@ -66,6 +68,8 @@ class CCXTDataSource(VendorDataSource):
         manager: DataManager | None = None,
         **config: Any,
     ) -> None:
-        exchange = str(config.pop("exchange", None) or exchange_id).strip().lower()
+        given = config.pop("exchange", None) or exchange_id
+        named = given or adapter_settings("ccxt").get("exchange_id", "binance")
+        exchange = str(named).strip().lower()
         config |= {"testnet": testnet, "api_key": api_key, "api_secret": api_secret}
         super().__init__(manager, provider=f"ccxt:{exchange}", **config)

@@ -1,0 +1,317 @@
+"""``onetape ingest``: bars of a source as a bundle, and which sources there are."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..config.credentials import note_key
+from ..config.settings import working_dir
+from ..errors import (
+    BundleError,
+    ForeignError,
+    IncompleteDataWarning,
+    ProviderTimeoutError,
+    QueryError,
+)
+from ..model.instant import date_of, iso
+from ..model.texts import counted
+from ..model.timeframe import Timeframe
+from ..vendors.foreign import masked
+from .arguments import add_timeout, command, listed
+from .cached import manager_of
+from .report import Line, Report
+from .tables import TextTable, facts, titled
+
+if TYPE_CHECKING:
+    from ..sources.base import DataSource
+
+# How far back a start that is not given lies.
+_DAYS_BACK, _DAYS_BACK_INTRADAY = 365, 30
+# Options with keys; and options to the arguments of constructors.
+_KEYS = ("api_key", "api_secret")
+_ARGUMENTS = {
+    "exchange": "exchange_id",
+    "csv_dir": "csv_dir",
+    "api_key": "api_key",
+    "api_secret": "api_secret",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="such as yfinance, ccxt:binance, csv, onetape (the vendors of the rules), or "
+        "module:Class of your own",
+    )
+    parser.add_argument("--source", dest="source_option", metavar="SOURCE", help="the same")
+    parser.add_argument(
+        "--symbols", type=listed, metavar="A,B", help="such as AAPL,MSFT or BTC/USDT"
+    )
+    parser.add_argument(
+        "-b", "--bundle", metavar="NAME", help="the bundle (default: named after the source)"
+    )
+    parser.add_argument(
+        "--start",
+        metavar="TIME",
+        help=f"date or UTC time, inclusive (default: {_DAYS_BACK} days ago, of bars shorter than a day "
+        f"{_DAYS_BACK_INTRADAY})",
+    )
+    parser.add_argument("--end", metavar="TIME", help="date or UTC time, inclusive (default: now)")
+    parser.add_argument(
+        "--frequency", default="1d", metavar="TIMEFRAME", help="such as 1m, 1h, 1d (default 1d)"
+    )
+    parser.add_argument("--exchange", metavar="NAME", help="of ccxt, such as binance")
+    parser.add_argument("--csv-dir", metavar="DIR", help="of csv: the folder with the files")
+    parser.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="others on this machine can see it: better set the variable of `onetape providers NAME`",
+    )
+    parser.add_argument("--api-secret", metavar="SECRET", help="as --api-key")
+    parser.add_argument("--bundles", metavar="DIR", help="the folder of bundles")
+    add_timeout(parser)
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--list-sources", action="store_true", help="the sources that there are")
+    either.add_argument("--source-info", metavar="NAME", help="what a source serves and needs")
+    either.add_argument(
+        "--list-exchanges", action="store_true", help="the exchanges that ccxt gives bars of"
+    )
+    command(parser, run)
+
+
+def run(args: argparse.Namespace) -> Report:
+    """Write a bundle, or show sources; 1 where something of it could not be had.
+
+    Raises:
+        QueryError: a source or symbols lack, or options do not go together.
+        DataError: nothing was written.
+    """
+    if args.list_sources:
+        return _sources()
+    if args.source_info is not None:
+        return _source_info(args.source_info)
+    if args.list_exchanges:
+        from .providers import family
+
+        return family("ccxt")
+    return _ingested(args)
+
+
+# --- ingestion ---------------------------------------------------------------------------------
+
+
+def _ingested(args: argparse.Namespace) -> Report:
+    from ..bundles.bundle import Bundle
+    from ..bundles.metadata import BundleMetadata
+
+    name = _name(args)
+    if not args.symbols:
+        raise QueryError("no symbols are named", hint="such as --symbols AAPL,MSFT")
+    timeframe = Timeframe.parse(args.frequency)
+    bundle = Bundle(args.bundle or _bundle_name(name), args.bundles)
+    errors: list[str] = []
+    notes = _key_notes(args)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        source = _source(args, name)
+        _ingest(args, source, bundle, timeframe)
+    for warning in caught:
+        is_lacking = issubclass(warning.category, IncompleteDataWarning)
+        (errors if is_lacking else notes).append(masked(str(warning.message)))
+    if not bundle.exists():
+        raise BundleError(
+            f"{name} has written no bundle {bundle.name} in {bundle.path.parent}",
+            hint="its ingest_to_bundle writes it, or returns what DataSource's own does",
+        )
+    told = BundleMetadata.load(bundle.name, bundle.path.parent)
+    plain = {"source": name, "path": str(bundle.path), **told.as_dict()}
+
+    def shown() -> Iterator[Any]:
+        bars = (
+            f"{told.frequency}  {told.row_count:,} bars of {counted(len(told.symbols), 'symbol')}"
+        )
+        yield titled(told.bundle_name, bars)
+        yield Line(str(bundle.path), "dim")
+        if told.start_date is not None and told.end_date is not None:
+            span = f"{told.start_date:%Y-%m-%d} to {told.end_date:%Y-%m-%d}"
+            yield f"{span}, from {told.source_type}"
+        yield f"quality {told.quality_score:.3f}, {told.missing_data_pct:.2f} % of the bars missing"
+
+    return Report(plain, shown, dict.fromkeys(notes), dict.fromkeys(errors), ok=not errors)
+
+
+def _name(args: argparse.Namespace) -> str:
+    """Return the source that is named.
+
+    Raises:
+        QueryError: none is, or two are.
+    """
+    named: set[str] = {text for text in (args.source, args.source_option) if text}
+    if len(named) == 1:
+        return named.pop()
+    if named:
+        raise QueryError(f"two sources are named: {', '.join(sorted(named))}", hint="name one")
+    raise QueryError(
+        "no source is named",
+        hint="such as `onetape ingest yfinance --symbols AAPL`; --list-sources",
+    )
+
+
+def _bundle_name(source: str) -> str:
+    """Return the name of a source as that of a bundle: ``ccxt:binance`` is ``ccxt-binance``."""
+    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in source)
+
+
+def _key_notes(args: argparse.Namespace) -> list[str]:
+    """Return what is to be said of keys among the arguments; from here on no text shows them."""
+    given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
+    for value in given.values():
+        note_key(value.strip())
+    options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+    return [
+        f"{options}: other users of this machine and the history of the shell can see it; the environment "
+        "is safer (`onetape providers NAME` names the variables)"
+    ][: len(given)]
+
+
+def _source(args: argparse.Namespace, name: str) -> DataSource:
+    """Return the source of a name, or an instance of the class that ``module:Class`` names.
+
+    Raises:
+        QueryError: there is no such source, or it takes no such options.
+    """
+    from ..polars.bar_sources import others_code
+    from ..sources import DataSourceRegistry
+
+    config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
+    is_own = ":" in name and name.partition(":")[0].lower() not in DataSourceRegistry.list_sources()
+    if not is_own and not DataSourceRegistry.is_registered(name):
+        if args.timeout is not None:
+            config["timeout"] = args.timeout
+        manager = manager_of(args, makes_folder=True)
+        return DataSourceRegistry.get_source(name, manager=manager, **config)
+    with others_code(f"{name} is no source", QueryError):
+        if not is_own:
+            return DataSourceRegistry.get_source(name, **config)
+        source: DataSource = _named_class(name)(**config)
+        if not callable(getattr(source, "ingest_to_bundle", None)):
+            raise TypeError("it has no ingest_to_bundle; `class Own(DataSource)` is one")
+        return source
+
+
+def _named_class(name: str) -> Any:
+    """Return what ``module:Class`` names; modules of the working directory are found, too."""
+    module, _, attribute = name.partition(":")
+    here = str(working_dir())
+    if here not in sys.path:
+        sys.path.append(here)
+    return getattr(import_module(module), attribute)
+
+
+def _ingest(
+    args: argparse.Namespace, source: DataSource, bundle: Any, timeframe: Timeframe
+) -> None:
+    """Have a source write the bundle.
+
+    Raises:
+        DataError: it cannot; what a program's own raises, too.
+    """
+    import pandas as pd
+
+    from ..clock import SystemClock
+    from ..polars.bar_sources import others_code
+    from ..sources.vendor_source import VendorDataSource
+
+    is_ours = isinstance(source, VendorDataSource)
+    clock = source.manager.client.clock if isinstance(source, VendorDataSource) else SystemClock()
+    now_ms = clock.now_ms()
+    back = timedelta(_DAYS_BACK_INTRADAY if timeframe.is_intraday else _DAYS_BACK)
+    start: Any = args.start or (date_of(now_ms) - back).isoformat()
+    end: Any = args.end
+    if not is_ours:  # a program's own takes times, and no open end
+        with others_code(f"no times: {start} to {end or 'now'}", QueryError):
+            start, end = pd.Timestamp(start), pd.Timestamp(end or iso(now_ms).removesuffix("Z"))
+    options = {} if args.bundles is None else {"folder": args.bundles}
+    write: Any = source.ingest_to_bundle
+    if options and "folder" not in inspect.signature(write).parameters:
+        raise QueryError(
+            f"ingest_to_bundle of {type(source).__name__} takes no folder",
+            hint="leave --bundles out; config/data_catalog.yaml names the folder of all bundles",
+        )
+    question = bundle.name, args.symbols, start, end, timeframe.label
+    if is_ours:
+        write(*question, **options)
+        return
+    with others_code(f"{type(source).__name__} wrote no bundle {bundle.name}", ForeignError):
+        try:
+            asyncio.run(_awaited(partial(write, *question, **options), args.timeout))
+        except TimeoutError as late:
+            if args.timeout is None:  # its own
+                raise
+            raise ProviderTimeoutError(
+                f"{type(source).__name__} did not end within {args.timeout:g} s",
+                hint="a longer --timeout, or fewer symbols",
+            ) from late
+
+
+async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
+    """Wait for what a program's method does, be it a coroutine, a task, or done on return."""
+    done = work()
+    if inspect.isawaitable(done):
+        await asyncio.wait_for(done, seconds)
+
+
+# --- sources -----------------------------------------------------------------------------------
+
+
+def _sources() -> Report:
+    from ..sources import DataSourceRegistry
+
+    every = [_plain(name) for name in DataSourceRegistry.list_sources()]
+    rows = [
+        [one["name"], one["class_name"], "needed" if one["auth_required"] else "none or optional",
+         " ".join(one["supported_frequencies"])]
+        for one in every
+    ]  # fmt: skip
+    return Report(
+        {"sources": every},
+        lambda: [TextTable(["source", "class?", "key?", "timeframes"], rows)],
+    )
+
+
+def _source_info(name: str) -> Report:
+    told = _plain(name)
+    every = told | told["metadata"]
+    every |= every.pop("additional_info")
+    lines = [(key, _text(value)) for key, value in every.items() if key != "metadata"]
+    return Report(told, lambda: [facts([(k.replace("_", " "), text) for k, text in lines], {})])
+
+
+def _plain(name: str) -> dict[str, Any]:
+    """Return what the registry tells of a source."""
+    from ..sources import DataSourceRegistry
+
+    told = DataSourceRegistry.get_source_info(name)
+    return told | {"metadata": asdict(told["metadata"])}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} ({state})" for key, state in value.items()) or "-"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value or "-")
