@@ -181,7 +181,7 @@ async def _latencies(folder: Path, manager: DataManager) -> list[Row]:
 
 def _around(count: int, unit: str) -> tuple[pd.Timestamp, pd.Timestamp]:
     end = pd.Timestamp(datetime(2024, 6, 11, 19))
-    return end - pd.Timedelta(count, unit), end
+    return end - pd.Timedelta(f"{count}{unit}"), end
 
 
 def _times(call: Callable[[], object], rounds: int = 200) -> list[float]:

@@ -91,11 +91,8 @@ def not_recording(run: LineageRun) -> Iterator[Recorded]:
 def _row(name: str, call: Call, manager: DataManager, folder: str) -> Row:
     with not_recording(lineage(folder=folder, manager=manager)) as recorded:
         for vendor in (None, _VENDOR):
-            recorded(
-                lambda: manager.get_ohlcv(  # noqa: B023 - called at once
-                    "BTCUSDT", "1h", "2023-01-01", "2023-12-31", provider=vendor
-                )
-            )()
+            year = "BTCUSDT", "1h", "2023-01-01", "2023-12-31"
+            recorded(partial(manager.get_ohlcv, *year, provider=vendor))()
         took = race({"plain": call, "recorded": recorded(call)})
     ratios = [b / a for a, b in zip(took["plain"], took["recorded"], strict=True)]
     figures = {name: Figure.of(values) for name, values in took.items()}
