@@ -18,6 +18,7 @@ from ..config.credentials import note_key
 from ..config.settings import working_dir
 from ..errors import (
     BundleError,
+    DataError,
     ForeignError,
     IncompleteDataWarning,
     ProviderTimeoutError,
@@ -127,8 +128,11 @@ def _ingested(args: argparse.Namespace) -> Report:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", DeprecationWarning)
-        source = _source(args, name)
-        _ingest(args, source, bundle, timeframe)
+        try:
+            _ingest(args, _source(args, name), bundle, timeframe)
+        except DataError as error:  # a program's own may quote its key
+            error.args = tuple(masked(str(text)) for text in error.args)
+            raise
     for warning in caught:
         is_lacking = issubclass(warning.category, IncompleteDataWarning)
         (errors if is_lacking else notes).append(masked(str(warning.message)))
