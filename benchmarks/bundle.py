@@ -28,10 +28,12 @@ _NOTE = (
 )
 _ROUNDS, _SIDS = 9, 1000
 _MEMORY = """
-import gc, sys
+import asyncio, gc, sys
 from datetime import date, timedelta
-import polars as pl, pandas, numpy
+import polars as pl, pandas as pd, numpy
 from src.data import DataManager
+from src.data.polars import PolarsDataPortal
+from src.data.sources import CachedDataSource, VendorDataSource
 from src.data.bundles.bundle import Bundle
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.model.interchange import to_polars
@@ -45,6 +47,18 @@ frame = pl.DataFrame({"date": [date(2023, 1, 1) + timedelta(n) for n in range(ro
 ParquetWriter(folder + "/warm").write(frame.head(2), "daily")
 manager.get_ohlcv("ETHUSDT", "1d", "2023-01-02", "2023-01-03", provider="mock")
 manager.get_ohlcv("ETHUSDT", "1m", "2023-01-02", "2023-01-02", provider="mock")
+if what == "window":
+    portal = PolarsDataPortal(data_source=VendorDataSource(manager, provider="mock"))
+    portal.get_history_window(["ETHUSDT"], "2023-03-01", 20, "1d", "close", "1d")
+if what == "kept":
+    class Own:
+        async def fetch(self, *question):
+            return frame.rename({"date": "timestamp"}).with_columns(symbol=pl.lit(question[0][0]))
+        def get_metadata(self):
+            return None
+    kept = CachedDataSource(Own(), folder + "/frames")
+    year = pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"), "1d"
+    asyncio.run(kept.fetch(["WARM"], *year))
 def resident(what):
     lines = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
     return int(lines[what].split()[0])
@@ -56,6 +70,10 @@ if what == "day":
     to_polars(manager.get_ohlcv("BTCUSDT", "1d", "2023-01-01", "2023-12-31", provider="mock"))
 elif what == "minute":
     to_polars(manager.get_ohlcv("BTCUSDT", "1m", "2023-01-01", "2023-01-31", provider="mock"))
+elif what == "window":
+    portal.get_history_window(["BTCUSDT"], "2023-03-01", 20, "1d", "close", "1d")
+elif what == "kept":
+    asyncio.run(kept.fetch(["BTCUSDT"], *year))
 else:
     ParquetWriter(folder + "/b").write(frame, "daily")
 print(resident("VmHWM") - before)
@@ -159,6 +177,8 @@ def _memory() -> list[Row]:
         ("a year of days fetched", "day", "<= 2.1 MB"),
         ("a month of minutes fetched", "minute", "<= 18 MB"),
         ("a year of days written", "write", "<= 4.5 MB"),
+        ("a year of days of an own source kept", "kept", "<= 4.5 MB"),
+        ("a window of 20 days", "window", "<= 0.8 MB"),
     ):
         taken = []
         for _ in range(3):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -41,6 +41,7 @@ _NOTE = (
 )
 _NOW, _LATENCY_S, _ROUNDS = "2024-06-12T15:00:30", 0.32, 9
 _YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"), "1d")
+_END = pd.Timestamp("2024-06-11 19:00")
 _MONTH = (pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-31"), "1m")
 
 
@@ -165,8 +166,13 @@ async def _latencies(folder: Path, manager: DataManager) -> list[Row]:
     table = table.assign(low=1.0, close=1.75, volume=1000)
     sources: list[tuple[VendorDataSource, str, tuple[Any, ...], str]] = [
         (YFinanceDataSource(manager), "AAPL", _YEAR, "p95 < 850"),
-        (_Binance(manager), "BTCUSDT", (*_around(500, "h"), "1h"), "p95 < 320"),
-        (PolygonDataSource(manager, api_key=KEY), "AAPL", (*_around(600, "m"), "1m"), "p95 < 180"),
+        (_Binance(manager), "BTCUSDT", (_END - pd.Timedelta(hours=500), _END, "1h"), "p95 < 320"),
+        (
+            PolygonDataSource(manager, api_key=KEY),
+            "AAPL",
+            (_END - pd.Timedelta(minutes=600), _END, "1m"),
+            "p95 < 180",
+        ),
     ]
     rows = []
     for source, symbol, question, goal in sources:
@@ -177,11 +183,6 @@ async def _latencies(folder: Path, manager: DataManager) -> list[Row]:
     own = CSVDataSource(files / "AAPL.csv", manager=manager)
     took = [await _ms(own.fetch(["AAPL"], *_YEAR)) for _ in range(_ROUNDS * 3)]
     return [*rows, Row("fetch: csv, 1d", _p95(took), "p95 < 45")]
-
-
-def _around(count: int, unit: str) -> tuple[pd.Timestamp, pd.Timestamp]:
-    end = pd.Timestamp(datetime(2024, 6, 11, 19))
-    return end - pd.Timedelta(f"{count}{unit}"), end
 
 
 def _times(call: Callable[[], object], rounds: int = 200) -> list[float]:

@@ -514,6 +514,11 @@ def be_newer(path: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 9}))
 
 
+def be_younger(path: Path) -> None:
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"fetch_timestamp": facts["fetch_timestamp"] + 9}))
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "is_named"),
     [
@@ -524,6 +529,7 @@ def be_newer(path: Path) -> None:
         ("metadata.json", lambda path: path.write_text("{"), True),
         ("metadata.json", lambda path: path.write_text("[1]"), True),
         ("metadata.json", be_newer, True),
+        ("metadata.json", be_younger, True),
         ("last_accessed", lambda path: path.write_text("x"), None),
     ],
 )
@@ -711,10 +717,11 @@ def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("make", "kind", "text"),
     [
-        (lambda: CachedDataSource(None), QueryError, "adapter None has no fetch"),
+        (lambda: CachedDataSource(None), QueryError, "adapter of type NoneType has no fetch"),
         (lambda: CachedDataSource(CachedDataSource(Own())), QueryError, "is cached already"),
-        (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "5 has no is_fresh"),
+        (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "of type int has no is_fresh"),
         (lambda: CachedDataSource(Own(), config={"cache.size": 1}), ConfigError, "cache.size"),
+        (lambda: CachedDataSource(Own()).find_cached_bundle("../x"), QueryError, "is no key"),
         (lambda: got(CachedDataSource(Own()), []), QueryError, "symbols are a list"),
         (lambda: got(CachedDataSource(Own()), ["A"], 5, "x", "1d"), QueryError, "no times"),
         (

@@ -99,11 +99,12 @@ class CachedDataSource(DataSource):
     ) -> None:
         if isinstance(adapter, CachedDataSource) or not callable(getattr(adapter, "fetch", None)):
             what = "is cached already" if hasattr(adapter, "fetch") else "has no fetch"
-            raise QueryError(f"adapter {adapter!r:.80} {what}", hint="such as YFinanceDataSource()")
-        if freshness_policy is not None and not callable(
-            getattr(freshness_policy, "is_fresh", None)
-        ):
-            raise QueryError(f"freshness_policy {freshness_policy!r:.80} has no is_fresh")
+            kind = type(adapter).__name__
+            raise QueryError(f"adapter of type {kind} {what}", hint="such as YFinanceDataSource()")
+        decide = getattr(freshness_policy, "is_fresh", None)
+        if freshness_policy is not None and not callable(decide):
+            kind = type(freshness_policy).__name__
+            raise QueryError(f"freshness_policy of type {kind} has no is_fresh")
         self.adapter, self.freshness_policy = adapter, freshness_policy
         own = checked_settings(config)
         self.config = freshness_settings() | own
@@ -134,7 +135,7 @@ class CachedDataSource(DataSource):
         self._tasks = set[asyncio.Task[Any]]()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.adapter!r:.80}>"
+        return f"<{type(self).__name__} of {self.name}>"
 
     @property
     def manager(self) -> DataManager | None:
@@ -286,6 +287,7 @@ class CachedDataSource(DataSource):
             ``row_count`` and others.
 
         Raises:
+            QueryError: it is no key.
             StorageError: the folder cannot be read.
         """
         return None if self._ours is not None else self._frames.metadata(cache_key)

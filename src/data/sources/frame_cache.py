@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
-from ..errors import CacheError, LockTimeoutError, StorageError
+from ..errors import CacheError, LockTimeoutError, QueryError, StorageError
 from ..polars import pl  # says which extra is missing
 
 __all__ = ["CachedFrame", "FrameCache", "KeyTurn"]
@@ -28,9 +28,10 @@ __all__ = ["CachedFrame", "FrameCache", "KeyTurn"]
 T = TypeVar("T")
 
 _SHORT = 16
+_KEY = re.compile(rf"[0-9a-f]{{{_SHORT}}}(?:[0-9a-f]{{48}})?")
 _FOLDER = re.compile(rf"cache_[0-9a-f]{{{_SHORT}}}")
 _DATA, _METADATA, _ACCESSED, _LOCKS = "data.parquet", "metadata.json", "last_accessed", ".locks"
-_VERSION = 1
+_VERSION, _CHECKSUM = 1, "checksum"
 # Another process that holds a key asks its source: as long as that may take, and to write.
 _LOCK_TIMEOUT_S = 60.0
 _NEARLY_FULL = 0.9
@@ -80,8 +81,13 @@ class FrameCache:
         """Return what is recorded of a key, or of its first 16 digits; None where nothing is.
 
         Raises:
+            QueryError: it is no key.
             StorageError: it cannot be read.
         """
+        if not _KEY.fullmatch(key):
+            raise QueryError(
+                f"{key!r:.80} is no key", hint="16 or 64 digits, of generate_cache_key"
+            )
         path = self._path(key)
         data = self._disk.read_if_exists(path / _METADATA)
         metadata = None if data is None else _parsed(data)
@@ -143,7 +149,8 @@ class FrameCache:
             "size_bytes": len(data),
             "row_count": frame.height,
         }
-        text = json.dumps(dict(metadata) | facts).encode()
+        whole = dict(metadata) | facts
+        text = json.dumps(whole | {_CHECKSUM: _checksum(whole)}).encode()
         self._disk.make_folders(path, durable=False)
         sweep(self._disk, path)
         # Not synced: it can be fetched again, and what a power loss leaves fits no checksum.
@@ -223,15 +230,19 @@ class FrameCache:
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
-    """Return the metadata of a frame; None where it is none of this version."""
+    """Return the metadata of a frame; None where it is damaged, or of another version."""
     try:
-        metadata = json.loads(data)
-        texts = metadata["cache_key"], metadata["sha256"]
-        if metadata["version"] != _VERSION or not all(isinstance(text, str) for text in texts):
+        metadata = dict(json.loads(data))
+        checksum = metadata.pop(_CHECKSUM)
+        if metadata["version"] != _VERSION or checksum != _checksum(metadata):
             return None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return dict(metadata)
+    return metadata
+
+
+def _checksum(metadata: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 class KeyTurn:
