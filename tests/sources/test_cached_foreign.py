@@ -253,6 +253,30 @@ def test_a_hole_is_asked_for_again_when_the_policy_lets_it(folder: Path) -> None
     assert days_of(source) == ["2024-06-03", "2024-06-06"]
 
 
+def test_what_was_kept_by_a_wrong_clock_is_asked_for_again(folder: Path) -> None:
+    """It said that the bars were final; they had not closed."""
+    source = Own([day for day in DAYS if day <= datetime(2024, 6, 11)])
+    policy = NeverStaleFreshnessPolicy()
+    got(cached(source, folder, policy, config=CALENDAR, clock=at("2030-01-01")), ["AAPL"], *TO_NOW)
+    source.stamps = DAYS
+    own = cached(source, folder, policy, config=CALENDAR, clock=at("2024-06-30"))
+    assert got(own, ["AAPL"], *TO_NOW).height == 10
+
+
+def test_bars_are_final_by_the_time_at_which_they_were_asked_for(folder: Path) -> None:
+    """The source takes so long that they are final when they come."""
+    clock, source = at("2024-06-14 15:00"), Own()
+
+    async def take_days() -> None:
+        clock.advance(5 * 86400)
+
+    source.during = take_days
+    own = cached(source, folder, NeverStaleFreshnessPolicy(), config=CALENDAR, clock=clock)
+    got(own, ["AAPL"], *TO_NOW)
+    got(own, ["AAPL"], *TO_NOW)
+    assert days_of(source) == ["2024-06-03", "2024-06-14"]
+
+
 def test_a_symbol_without_a_row_is_a_hole(folder: Path) -> None:
     class Half(Own):
         async def fetch(self, symbols: list[str], *question: Any) -> pl.DataFrame:
@@ -548,20 +572,23 @@ def test_what_is_damaged_is_named_and_fetched_again(
 
 
 def test_a_write_that_is_killed_leaves_a_whole_frame_or_none(folder: Path) -> None:
-    """At each of its steps; the next one finds the frame before, the new one, or asks again."""
-    dies_at = 0
-    while dies_at < 100:
+    """At each of its steps; but for those between its two files the frame before is still there."""
+    got(cached(Own(), folder))
+    dies_at = lost = 0
+    is_killed = True
+    while is_killed:
         dies_at += 1
         own = cached(Own(), folder, AlwaysStaleFreshnessPolicy(), disk=DyingDisk(dies_at))
         try:
             got(own)
+            is_killed = False
         except Killed:
-            frame = got(cached(Own(), folder, NeverStaleFreshnessPolicy()))
+            frame = got(cached(other := Own(), folder, NeverStaleFreshnessPolicy()))
             assert frame.height == 250
             assert frame["answer"].to_list() == [1] * 250
-            continue
-        break
-    assert 5 < dies_at < 100
+            lost += len(other.asked)
+    assert dies_at > 5
+    assert lost <= 3
     assert not list(folder.glob("cache_*/.*.tmp"))
 
 

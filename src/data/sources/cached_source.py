@@ -363,9 +363,10 @@ class CachedDataSource(DataSource):
                 return await self._fetched(question), False
             if entry is not None and due is None:
                 return entry.frame, True
+            now = self._clock.now_ms()
             frame = await self._asked(question, entry, due)
             if entry is None or frame is not entry.frame:
-                keep = partial(turn.run, partial(self._keep, key, question, frame))
+                keep = partial(turn.run, partial(self._keep, key, question, frame, now))
                 if refusal := await awaited(keep):
                     warn_user(f"{question} are not kept in {self.cache_dir}: {refusal}")
             return frame, False
@@ -399,9 +400,11 @@ class CachedDataSource(DataSource):
         """Return what the source gives, checked."""
         return await fetched(self.adapter, question, PATIENCE_S)
 
-    def _keep(self, key: str, question: SourceQuestion, frame: pl.DataFrame) -> StorageError | None:
-        """Keep a frame; return the error where that cannot be."""
-        now, calendar = self._clock.now_ms(), self._calendar(question.timeframe)
+    def _keep(
+        self, key: str, question: SourceQuestion, frame: pl.DataFrame, now: int
+    ) -> StorageError | None:
+        """Keep a frame that was asked for at a time; return the error where that cannot be."""
+        calendar = self._calendar(question.timeframe)
         metadata = {
             "source": self.name,
             "symbols": list(question.symbols),

@@ -157,7 +157,7 @@ class FrameCache:
         write_atomically(self._disk, path / _DATA, data, durable=False)
         write_atomically(self._disk, path / _METADATA, text, durable=False)
         self._touch(path)
-        self._evict(path.name)
+        self._evict()
 
     def _path(self, key: str) -> Path:
         return self.folder / f"cache_{key[:_SHORT]}"
@@ -193,14 +193,14 @@ class FrameCache:
         states = (self._disk.stat(path / name) for name in (_DATA, _METADATA))
         return sum(state.size for state in states if state is not None)
 
-    def _evict(self, newest: str) -> None:
-        """Drop the least used frames until the others fit; never the newest one."""
+    def _evict(self) -> None:
+        """Drop the least used frames until the others fit; none whose key is held, as the newest one's is."""
         sizes = self._sizes()
         total = sum(sizes.values())
         if total > self._max_bytes:
             order = sorted(sizes, key=lambda name: self._accessed_ns(self.folder / name))
             for name in order:
-                if name != newest and total > self._max_bytes and self._drop(name):
+                if total > self._max_bytes and self._drop(name):
                     total -= sizes[name]
         is_much = total >= _NEARLY_FULL * self._max_bytes
         if is_much and not self._is_alerted:

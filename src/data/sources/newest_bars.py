@@ -51,7 +51,7 @@ def frame_state(
         frame: as :func:`.ingest.checked_frame` returns it.
         question: which it answers.
         calendar: its name or object; None where it is not known.
-        now_ms: when it came, UTC milliseconds.
+        now_ms: when it was asked for, UTC milliseconds.
 
     Returns:
         ``final_before``: stamp of the first bar that was not final, or None without a calendar;
@@ -106,6 +106,8 @@ def first_due(
         calendar: as of :func:`frame_state`.
         now_ms: UTC milliseconds.
     """
+    if metadata[FETCHED] * 1000 > now_ms:
+        return question.start  # the clock was wrong then, or is now
     market, final_before = named_calendar(calendar), metadata["final_before"]
     due = None
     if market is not None and final_before is not None:
