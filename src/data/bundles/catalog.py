@@ -28,7 +28,7 @@ from .catalog_index import (
     DATASET,
     LINK,
     CatalogIndex,
-    Place,
+    DatasetPlace,
     dataset_of,
     lane_id,
     lane_place,
@@ -394,7 +394,7 @@ class DataCatalog:
             chosen = [use.dataset_id for use in self.popular_datasets(count)]
         return {own: self._warm(*self._dataset(own)) for own in chosen}
 
-    def _warm(self, place: Place, dataset: Dataset) -> int:
+    def _warm(self, place: DatasetPlace, dataset: Dataset) -> int:
         if place.kind == "lane":
             series = key_of(place.place.partition("\n")[2])
             spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
@@ -497,20 +497,19 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
+            is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
-                covered = self._covered(
-                    Place(kind, place, size), dataset_id, resolution, start, end
-                )
-                if symbols[0] not in covered:
-                    return None, False
+                where = DatasetPlace(kind, place, size)
+                covered = self._covered(where, dataset_id, resolution, start, end)
+                is_sound = is_sound and symbols[0] in covered
                 if covered.issuperset(symbols):
-                    return ((*rank, dataset_id), dataset_id), True
-            return None, True
+                    return ((*rank, dataset_id), dataset_id), is_sound
+            return None, is_sound
 
         return self._read(best)
 
     def _covered(
-        self, place: Place, dataset_id: str, resolution: str, start: int, end: int
+        self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
         """Return the symbols of which a dataset has a range, as its line or its records tell."""
         if place.kind == "line":
@@ -527,7 +526,7 @@ class DataCatalog:
             return set()
         return dataset.covered(resolution, start, end)
 
-    def _entry(self, place: Place) -> dict[str, Any]:
+    def _entry(self, place: DatasetPlace) -> dict[str, Any]:
         """Return the entry of a line; an empty one where the index has a wrong place of it."""
         try:
             content = self._log.read_at(int(place.place), int(place.size))
@@ -535,7 +534,7 @@ class DataCatalog:
             return {}
         return entry_of(content[0]) if content else {}
 
-    def _truth(self, place: Place) -> Dataset | None:
+    def _truth(self, place: DatasetPlace) -> Dataset | None:
         """Return a registered dataset or a bundle as its line, or its records, tell; None: not so."""
         try:
             if place.kind == "line":
@@ -549,10 +548,10 @@ class DataCatalog:
             records = self._records_of(name)
             if records is None:
                 return None
-            known = self._bundles[name] = state, records.dataset(name)
+            known = self._bundles[name] = state, self._index.dataset_of_bundle(name, records)
         return known[1]
 
-    def _dataset(self, dataset_id: str) -> tuple[Place, Dataset]:
+    def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:
         """Return a dataset with the place of the truth about it; raises ``QueryError``."""
         for attempt in range(3):
             row = self._read(
@@ -566,7 +565,7 @@ class DataCatalog:
                     break
                 self._sync_lanes()
                 continue
-            place = Place(*row)
+            place = DatasetPlace(*row)
             dataset = self._of_lane(place, dataset_id)
             if place.kind in ("line", "bundle"):
                 dataset = self._truth(place)
@@ -703,10 +702,10 @@ class DataCatalog:
             tuple(Cover(key.symbol, label, row.start, row.end) for row in ranges),
         )
 
-    def _place_of(self, key: SeriesKey) -> Place:
+    def _place_of(self, key: SeriesKey) -> DatasetPlace:
         return lane_place(str(self._client.folder), str(key))._replace(kind="lane")
 
-    def _of_lane(self, place: Place, dataset_id: str) -> Dataset | None:
+    def _of_lane(self, place: DatasetPlace, dataset_id: str) -> Dataset | None:
         """Return the lane of a place: as the store has it, else as a lineage told of it."""
         if place.kind not in ("lane", "read"):
             return None

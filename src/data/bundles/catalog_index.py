@@ -36,7 +36,7 @@ __all__ = [
     "CatalogIndex",
     "DATASET",
     "LINK",
-    "Place",
+    "DatasetPlace",
     "dataset_of",
     "lane_id",
     "lane_place",
@@ -88,7 +88,7 @@ _TABLES = (
 )
 
 
-class Place(NamedTuple):
+class DatasetPlace(NamedTuple):
     """Where the truth about a dataset stands.
 
     Attributes:
@@ -397,7 +397,7 @@ class CatalogIndex:
         self._log.check(entry, _FORMATS[kind])
         try:
             if kind == DATASET:
-                self._take_dataset(db, entry, Place("line", str(offset), len(line)))
+                self._take_dataset(db, entry, DatasetPlace("line", str(offset), len(line)))
             elif kind == LINK:
                 if "series" in entry:
                     lane = linked_lane(entry)
@@ -411,7 +411,9 @@ class CatalogIndex:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
             _log.warning("%s: the line at byte %d makes no sense: %r", self._log.path, offset, exc)
 
-    def _take_dataset(self, db: sqlite3.Connection, entry: Mapping[str, Any], place: Place) -> None:
+    def _take_dataset(
+        self, db: sqlite3.Connection, entry: Mapping[str, Any], place: DatasetPlace
+    ) -> None:
         if self._scope in ("", entry.get("bundle", "")):
             put(db, dataset_of(entry), place, parse_iso(entry["time"]), -int(place.place))
 
@@ -445,7 +447,7 @@ class CatalogIndex:
             )
             self._link(db, run, lane.dataset_id, entry["asked"], key)
 
-    def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: Place) -> None:
+    def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: DatasetPlace) -> None:
         """Add a lane that a run has read, as far as its line tells of it; what the store tells stays."""
         row = db.execute(
             "SELECT kind, start_date, end_date FROM catalog_places JOIN datasets USING (dataset_id) "
@@ -485,8 +487,8 @@ class CatalogIndex:
             records = self._records_of(name)
             if records is None:
                 continue
-            dataset = self._dataset(name, records, listed)
-            put(db, dataset, Place("bundle", name), records.origin.ingested_at)
+            dataset = self.dataset_of_bundle(name, records)
+            put(db, dataset, DatasetPlace("bundle", name), records.origin.ingested_at)
             state = str(BundleFiles(self._folder / name, self._disk).moment())
             row = (name, dataset.dataset_id, state)
             db.execute("INSERT INTO catalog_bundles VALUES (?, ?, ?)", row)
@@ -522,10 +524,10 @@ class CatalogIndex:
             [(name, s["symbol_id"], s["symbol"], s["asset_type"], s["exchange"]) for s in symbols],
         )
 
-    def _dataset(self, name: str, records: Records, listed: set[str]) -> Dataset:
+    def dataset_of_bundle(self, name: str, records: Records) -> Dataset:
         """Return a bundle as a dataset; a copy beside that which it was made of gets an id of its own."""
         origin = records.origin
-        if origin.bundle_name != name and origin.bundle_name in listed:
+        if origin.bundle_name != name and self._disk.stat(self._folder / origin.bundle_name):
             own = new_dataset_id(self._folder / name)
             records = replace(records, origin=replace(origin, dataset_id=own))
         return records.dataset(name)
@@ -561,7 +563,7 @@ def _transact(db: sqlite3.Connection, work: Callable[[], None]) -> None:
 
 
 def put(
-    db: sqlite3.Connection, dataset: Dataset, place: Place, at_ms: int | None, tie: int = 0
+    db: sqlite3.Connection, dataset: Dataset, place: DatasetPlace, at_ms: int | None, tie: int = 0
 ) -> None:
     """Add a dataset, in place of one of its id; in the transaction of the caller.
 
@@ -621,12 +623,12 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
     )
 
 
-def lane_place(cache: str, series: str) -> Place:
+def lane_place(cache: str, series: str) -> DatasetPlace:
     """Return the place of a lane that a lineage tells of; that of the store is of kind ``lane``."""
-    return Place("read", f"{_resolved(cache)}\n{series}")
+    return DatasetPlace("read", f"{_resolved(cache)}\n{series}")
 
 
-def lane_id(place: Place) -> str:
+def lane_id(place: DatasetPlace) -> str:
     """Return the id of the dataset that a lane is: the same for the same cache folder and series."""
     return str(uuid5(NAMESPACE_URL, f"onetape lane {place.place}"))
 
