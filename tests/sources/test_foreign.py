@@ -184,9 +184,13 @@ def test_a_source_that_hangs_is_not_waited_for() -> None:
                 await asyncio.sleep(0)
                 raise
 
-    with pytest.raises(ProviderTimeoutError, match=r"no answer within 0\.01 s"):
-        asyncio.run(fetched(Stubborn(), TWO, 0.01))
-    assert ended
+    async def program() -> None:
+        with pytest.raises(ProviderTimeoutError, match=r"no answer within 0\.01 s"):
+            await fetched(Stubborn(), TWO, 0.01)
+        await asyncio.sleep(0)
+        assert ended
+
+    asyncio.run(program())
 
 
 def test_a_cancelled_caller_cancels_the_source() -> None:
@@ -206,9 +210,10 @@ def test_a_cancelled_caller_cancels_the_source() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await asyncio.sleep(0)
+        assert ended
 
     asyncio.run(program())
-    assert ended
 
 
 @pytest.mark.parametrize(
