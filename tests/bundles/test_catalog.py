@@ -134,7 +134,11 @@ def test_what_fits(catalog: DataCatalog) -> None:
     assert find(["AAPL"], "2023-01-01", "2023-07-01", "1d") == both
     newer = register(catalog, "AAPL", end_date="2023-06-30")
     assert find(["AAPL"], "2023-01-01", "2023-06-30", "1d") == newer != one
-    assert find(["AAPL", "MSFT"], *YEAR, "1d") == both
+    newest = register(catalog)
+    assert (
+        find(["AAPL"], "2023-01-01", "2023-06-30", "1d") == newer
+    )  # before newer ones of more symbols
+    assert find(["AAPL", "MSFT"], *YEAR, "1d") == newest != both
     assert find(["AAPL", "MSFT", "X"], *YEAR, "1d") is None
     assert find(["AAPL"], "2022-12-31", "2023-06-30", "1d") is None
     assert find(["AAPL"], "2023-01-01", "2024-01-01", "1d") is None
@@ -521,20 +525,27 @@ def test_flipped_bits_and_torn_files_cost_time_alone(
     assert refused < len(damaged) / 8
 
 
+@pytest.mark.parametrize("end", ["start", "end"])
 def test_an_index_that_says_what_is_not_so_is_made_anew(
-    path: Path, catalog: DataCatalog, manager: DataManager
+    path: Path, catalog: DataCatalog, manager: DataManager, end: str
 ) -> None:
     own, other = register(catalog), register(catalog, "X", resolution="1h")
     catalog.popular_datasets()
     catalog.close()
     with closing(sqlite3.connect(path)) as db:
-        db.execute("UPDATE catalog_search SET end_date = end_date + 1000000")
+        db.execute("UPDATE catalog_search SET end_date = end_date + 1000000, start_date = 0")
+        db.commit()
+    again = DataCatalog(path, manager=manager)
+    bounds = {"end": (YEAR[0], "2024-01-05"), "start": ("2022-01-05", YEAR[1])}[end]
+    assert again.find_dataset(["AAPL"], *bounds, "1d") is None
+    assert again.find_dataset(["AAPL"], *YEAR, "1d") == own
+    again.close()
+    with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE catalog_places SET place = (SELECT max(place) FROM catalog_places)")
         db.commit()
     again = DataCatalog(path, manager=manager)
-    assert again.find_dataset(["AAPL"], YEAR[0], "2024-01-05", "1d") is None
-    assert again.find_dataset(["AAPL"], *YEAR, "1d") == own
     assert again.get_dataset_info(other)["symbols"] == ["X"]
+    assert again.get_dataset_info(own)["symbols"] == ["AAPL", "MSFT"]
 
 
 def test_files_of_others_are_left_alone(path: Path, catalog: DataCatalog) -> None:
@@ -544,8 +555,9 @@ def test_files_of_others_are_left_alone(path: Path, catalog: DataCatalog) -> Non
         db.commit()
     before = path.read_bytes()
     register_error = "database of another program"
-    with pytest.raises(BundleError, match=register_error):
-        catalog.popular_datasets()
+    for call in (catalog.popular_datasets, catalog.refresh):
+        with pytest.raises(BundleError, match=register_error):
+            call()
     assert path.read_bytes() == before
     path.write_text("notes " * 100)
     with pytest.raises(BundleError, match="no database of onetape"):
@@ -567,8 +579,10 @@ def test_newer_files_and_lines_are_left_alone(
     catalog.close()
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 9")
-    with pytest.raises(FormatVersionError, match="newer version"):
-        DataCatalog(path, manager=manager).popular_datasets()
+    newer = DataCatalog(path, manager=manager)
+    for call in (newer.popular_datasets, newer.refresh):
+        with pytest.raises(FormatVersionError, match="newer version"):
+            call()
     path.unlink()
     CatalogLog(path.parent).append("dataset", {"id": "x"}, 2)
     with pytest.raises(FormatVersionError, match="format 2"):
@@ -658,8 +672,14 @@ def test_a_log_that_was_put_back_or_edited_makes_it_anew(path: Path, catalog: Da
     (path.parent / CATALOG).write_text(text)
     assert catalog.find_dataset(["MSFU"], *YEAR, "1d") == one
     assert catalog.find_dataset(["MSFT"], *YEAR, "1d") is None
-    (path.parent / CATALOG).unlink()
+    (path.parent / CATALOG).write_text(text.replace('"X"', '"Z"') + text.replace('"X"', '"Y"'))
     assert catalog.find_dataset(["X"], *YEAR, "1d") is None
+    (path.parent / CATALOG).write_text(text)
+    assert catalog.find_dataset(["X"], *YEAR, "1d") == three
+    (path.parent / CATALOG).write_text(text.replace('"X"', '"XXXXX"'))  # longer, in the same file
+    assert catalog.find_dataset(["XXXXX"], *YEAR, "1d") == three
+    (path.parent / CATALOG).unlink()
+    assert catalog.find_dataset(["XXXXX"], *YEAR, "1d") is None
 
 
 def test_lines_of_others_and_torn_ones_do_no_harm(
