@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from inspect import signature
 from pathlib import Path
@@ -737,6 +739,28 @@ def test_two_processes_lose_nothing_and_warn_of_nothing(path: Path, catalog: Dat
         assert len(catalog.get_datasets_for_backtest(name)) == count
         catalog.popular_datasets()
         assert len(rows(path, JOIN, name)) == count
+
+
+def test_threads_and_forks_share_a_catalog(path: Path, catalog: DataCatalog) -> None:
+    def work(name: str) -> list[str | None]:
+        ids = [register(catalog, f"{name}{n}") for n in range(6)]
+        return [
+            None if catalog.find_dataset([f"{name}{n}"], *YEAR, "1d") == own else own
+            for n, own in enumerate(ids)
+        ]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [wrong for found in pool.map(work, "ABCD") for wrong in found if wrong] == []
+    child = os.fork()
+    if child == 0:  # in the child nothing of pytest may run on
+        try:
+            register(catalog, "CHILD")
+            os._exit(0 if catalog.find_dataset(["CHILD"], *YEAR, "1d") else 3)
+        finally:
+            os._exit(4)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert catalog.find_dataset(["CHILD"], *YEAR, "1d") is not None
+    assert rows(path, "SELECT count(*) FROM datasets") == [(25,)]
 
 
 # --- names of other programs -------------------------------------------------------------------

@@ -80,7 +80,21 @@ validation:
     for _ in range(2):
         assert bundles_folder() == tmp_path / "data/bundles"
     (record,) = caplog.records
-    assert ": cache, validation: no effect yet" in record.getMessage()
+    assert "cache: no effect yet" in record.getMessage()  # the checks are those that are made
+
+
+def test_checks_that_a_file_cannot_change_are_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(
+        "validation:\n  ohlcv_checks: false\n  outlier_std_threshold: 5\n  outlier_detection: true\n"
+    )
+    for _ in range(2):
+        bundles_folder()
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert "validation.ohlcv_checks is True, validation.outlier_std_threshold is 3.0" in told
+    assert "outlier_detection" not in told
 
 
 @pytest.mark.parametrize(

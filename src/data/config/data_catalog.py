@@ -62,6 +62,15 @@ _FORM = record(
 )
 
 
+# What is checked of bars that come from a program's own adapter, which no file changes.
+_VALIDATION = {
+    "ohlcv_checks": True,
+    "outlier_detection": True,
+    "outlier_std_threshold": 3.0,
+    "temporal_consistency": True,
+}
+
+
 def bundles_setting(
     given: str | os.PathLike[str] | None = None,
     environ: Mapping[str, str] | None = None,
@@ -133,7 +142,10 @@ def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:
         raise document.error(str(path), problems)
-    unused = [name for name in ("cache", "validation") if document.value.get(name)]
-    if unused:
-        _log.warning("%s: %s: no effect yet", path, ", ".join(unused))
+    if document.value.get("cache"):
+        _log.warning("%s: cache: no effect yet", path)
+    given = document.value.get("validation") or {}
+    if other := [name for name, value in given.items() if value != _VALIDATION[name]]:
+        held = ", ".join(f"validation.{name} is {_VALIDATION[name]}" for name in other)
+        _log.warning("%s: %s, whatever the file says", path, held)
     return document.value.get("catalog") or {}
