@@ -23,7 +23,7 @@ from ..errors import BundleError, DataError, FormatVersionError, QueryError
 from ..model.instant import iso, parse_iso
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
-from .bundle import Bundle
+from .bundle import Bundle, bundle_names
 from .catalog_index import (
     DATASET,
     LINK,
@@ -561,9 +561,13 @@ class DataCatalog:
                 ).fetchone()
             )
             if row is None:
-                if attempt or self._scope:
+                if attempt:
                     break
-                self._sync_lanes()
+                if self._is_recorded(dataset_id):
+                    self._index.doubt()
+                elif not self._scope:
+                    self._kept.clear()
+                    self._sync_lanes()
                 continue
             place = DatasetPlace(*row)
             dataset = self._of_lane(place, dataset_id)
@@ -578,6 +582,13 @@ class DataCatalog:
             f"there is no dataset {dataset_id!r} in {self.metadata_db_path}",
             hint="register_dataset() and find_dataset() return the ids of those that there are",
         )
+
+    def _is_recorded(self, dataset_id: str) -> bool:
+        """Tell whether the index lacks a dataset that there is: a bit of its id may have flipped."""
+        if any(e.get("id") == dataset_id for e in self._log.entries(DATASET, holding=dataset_id)):
+            return True
+        records = map(self._records_of, bundle_names(self._folder))
+        return any(one.origin.dataset_id == dataset_id for one in records if one)
 
     def _bundle_id(self, name: str) -> str:
         query = "SELECT dataset_id FROM catalog_bundles WHERE bundle_name = ?"
