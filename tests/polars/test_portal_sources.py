@@ -540,7 +540,7 @@ class MinuteReader:
         dice = np.random.default_rng(2)
         whole = [FIRST_OPEN + timedelta(minutes=n) for n in range(-30, 450)]
         part = [SECOND_OPEN + timedelta(minutes=n) for n in range(330)]
-        few = [FIRST_OPEN + timedelta(minutes=n) for n in (0, 7, 200)]
+        few = [FIRST_OPEN + timedelta(minutes=n) for n in (0, 7, 200, 1445)]
         stamps = [(24, s) for s in whole + part] + [(5061, s) for s in few]
         prices = {name: dice.integers(100, 10**5, len(stamps)) / 100 for name in FIELDS}
         self.frame = pl.DataFrame(
@@ -602,6 +602,18 @@ def test_a_session_within_which_the_bundle_ends_has_no_bar(
         portal.get_spot_value([AAPL], "close", "2024-01-17", "daily")
     with pytest.raises(NoDataAvailableError):
         portal.get_spot_value([AAPL], "close", "2024-01-12", "daily")
+
+
+def test_a_session_is_over_where_a_later_one_has_a_minute(
+    minutes_alone: tuple[PolarsDataPortal, MinuteReader],
+) -> None:
+    """Of an asset that does not trade in the last minute, asked for alone, and with nothing read ahead."""
+    _, reader = minutes_alone
+    with pytest.warns(DeprecationWarning, match="older way"):
+        portal = PolarsDataPortal(minute_reader=reader, calendar="XNYS", use_cache=False)
+    (found,) = portal.get_spot_value([MSFT], "volume", "2024-01-16", "daily")
+    wanted = reader.bar(5061, FIRST_OPEN, FIRST_OPEN + timedelta(minutes=390))[-1]
+    assert round(float(found), 2) == wanted
 
 
 def test_weeks_of_a_reader_of_days_and_what_neither_reader_has() -> None:

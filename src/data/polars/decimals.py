@@ -95,14 +95,11 @@ def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
     for name in names:
         if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null:
             raise DecimalRangeError(f"the column {name} is {frame[name].dtype}, which is no number")
-    sizes = frame.select(
-        pl.max_horizontal(
-            pl.col(name).cast(pl.Float64).max().abs(), pl.col(name).cast(pl.Float64).min().abs()
-        ).alias(name)
-        for name in names
-    )
+    # Of each column by itself: a Series tells both ends faster than an expression.
+    ends = {name: (frame[name].min(), frame[name].max()) for name in names}
+    sizes = {n: max(abs(float(end)) for end in e) for n, e in ends.items() if None not in e}
     # The largest of nothing but NaN is NaN: no value stands against a limit.
-    return {name: 0.0 if (s := sizes[name][0]) is None or s != s else float(s) for name in names}
+    return {n: 0.0 if (size := sizes.get(n, 0.0)) != size else size for n in names}
 
 
 def _rounded(column: pl.Series) -> int:
