@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,20 +11,24 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle, bundle_names
+from src.data.bundles.commit import BundleFiles
 from src.data.bundles.metadata import BundleMetadata
-from src.data.bundles.records import Records
+from src.data.bundles.records import BundleOrigin, FileRecord, Records, SidRows
+from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,
     BundleNotFoundError,
     QueryError,
     StorageError,
 )
+from src.data.model.instant import DAY_MS
 from src.data.polars.decimals import float_frame
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
@@ -339,6 +345,72 @@ def test_what_files_tell_comes_before_what_a_program_recorded(
     by_name.update("mine", row_count=1, data_version="7")
     row = by_name.get("mine")
     assert row is not None and (row["row_count"], row["data_version"]) == (94, "7")
+
+
+def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
+    """It had numbers, rows and stamps of each file as a text."""
+    path = bundle.path / "metadata.parquet"
+    frame, metadata = pl.read_parquet(path), pl.read_parquet_metadata(path)
+    lists = ["sid", "sid_rows", "sid_first", "sid_last"]
+    assert frame.columns[-4:] == lists
+    texts = [
+        json.dumps({sid: rest for sid, *rest in sorted(zip(*row, strict=True), reverse=True)})
+        for row in frame.select(lists).rows()
+    ]
+    own = {name: metadata[name] for name in ("onetape", "schema_version")}
+    frame.drop(lists).with_columns(sids=pl.Series(texts)).write_parquet(path, metadata=own)
+    older = bundle.records()
+    path.unlink()
+    assert older == bundle.records()
+    assert older.spans()[1][0] == sum(int(r.sids.rows[0]) for r in older.files.values())
+
+
+def test_records_of_a_thousand_series_over_years_stay_small(tmp_path: Path) -> None:
+    count, files, first = 1000, 500, 1_600_000_000_000
+    sids = np.arange(count)
+    records = Records(
+        BundleOrigin("many", commit=1),
+        {
+            f"minute_bars/{day}": FileRecord(
+                f"minute_bars/{day}", f"{day:064x}", 1, 390_000, 0,
+                SidRows(sids, np.full(count, 390) - sids % 7, first + day * DAY_MS + sids % 3 * 60_000,
+                        np.full(count, first + day * DAY_MS + 23_400_000)),
+            )
+            for day in range(files)
+        },
+    )  # fmt: skip
+    files_of = BundleFiles(tmp_path / "many", Quick())
+    with files_of.writing() as commit:
+        records.put(commit, files_of)
+    path = tmp_path / "many" / "metadata.parquet"
+    assert path.stat().st_size < 6 * count * files
+    assert Records.read(files_of, Quick(), path) == records
+    assert records.spans()[6] == (384 * files, first, first + (files - 1) * DAY_MS + 23_400_000)
+
+
+def test_a_bundle_that_cannot_be_written_is_compared_all_the_same(
+    bundle: Bundle, manager: DataManager
+) -> None:
+    class ReadOnly(Disk):
+        def perform(self, step: DiskStep, call: Any) -> Any:
+            if step.name not in ("stat", "read", "list", "open", "close", "fstat"):
+                raise OSError(errno.EROFS, step.name)
+            return super().perform(step, call)
+
+    here = Bundle("mine", bundle.path.parent, disk=ReadOnly())
+    assert here.state(manager).state == "current"
+    flipped = bundle.path / FEBRUARY
+    data = bytearray(flipped.read_bytes())
+    data[200] ^= 1
+    flipped.write_bytes(bytes(data))
+    assert [one.place for one in here.validate()] == [FEBRUARY]
+    data[200] ^= 1
+    flipped.write_bytes(bytes(data))
+    (bundle.path / "metadata.parquet").unlink()
+    assert here.state(manager).state == "current"
+    with pytest.raises(StorageError):
+        here.refresh(manager)
+    assert not (bundle.path / "metadata.parquet").exists()
 
 
 def test_records_of_a_strangers_file_are_none(bundle: Bundle) -> None:

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..disk.files import Disk
-from ..errors import BundleError, BundleNotFoundError, DataError, IncompleteDataWarning, QueryError
+from ..errors import (
+    BundleError,
+    BundleNotFoundError,
+    DataError,
+    IncompleteDataWarning,
+    QueryError,
+    StorageError,
+)
 from ..model.instant import day_ms, parse_iso
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
+_NOTHING: Mapping[str, Any] = {}
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
@@ -333,7 +342,7 @@ class Bundle:
         for place in damaged:
             data = self._disk.read_if_exists(self.path / place)
             record = records.files.get(place)
-            if data is not None and (record is None or not own >= set(record.sids)):
+            if data is not None and (record is None or not own >= set(record.sids.sids.tolist())):
                 name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
                 commit.put(name, data)
                 quarantined.append(name)
@@ -354,7 +363,7 @@ class Bundle:
     # --- what there is ---------------------------------------------------------------------
 
     def records(self) -> Records:
-        """Return what is recorded of the bundle; it is made and written again where it is gone.
+        """Return what is recorded of the bundle; it is made again where it is gone, and written if it can be.
 
         Raises:
             BundleNotFoundError: there is no such bundle.
@@ -368,9 +377,12 @@ class Bundle:
         )
         if found is not None:
             return found
-        with self._files.writing(make=False) as commit:
+        try:
+            with self._files.writing(make=False) as commit:
+                made = rebuilt(self._files)
+                made.put(commit, self._files)
+        except StorageError:  # it may be read and not written: the next call makes them again
             made = rebuilt(self._files)
-            made.put(commit, self._files)
         return made
 
     def _absent(self) -> BundleNotFoundError:
@@ -386,20 +398,24 @@ class Bundle:
             BundleNotFoundError: there is no such bundle.
         """
         self.records()
-        with self._files.writing(make=False):
-            return tuple(self._examined()[1])
+        # Without the lock of writers: where nothing may be written this works, too.
+        return tuple(self._files.read_whole(self._examined)[1])
 
-    def _examined(self) -> tuple[Records, list[FileProblem]]:
-        """Return the records and the damaged files, within the lock."""
-        records = Records.read(self._files, self._disk, self.path / METADATA)
+    def _examined(
+        self, path_of: Callable[[str], Path] | None = None, pending: Mapping[str, Any] = _NOTHING
+    ) -> tuple[Records, list[FileProblem]]:
+        """Return the records and the damaged files, within the lock or of :meth:`BundleFiles.read_whole`."""
+        path_of = path_of or self.path.joinpath
+        records = Records.read(self._files, self._disk, path_of(METADATA))
         if records is None:
             return self._rebuilt_in_part()
-        places = sorted({*self._places(), *records.files})
-        faults = ((place, self._fault(place, records)) for place in places)
+        gone = {place for place, name in pending.items() if name is None}
+        places = sorted({*self._places(), *records.files} - gone)
+        faults = ((place, self._fault(path_of(place), place, records)) for place in places)
         return records, [FileProblem(place, what) for place, what in faults if what]
 
-    def _fault(self, place: str, records: Records) -> str | None:
-        data = self._disk.read_if_exists(self.path / place)
+    def _fault(self, path: Path, place: str, records: Records) -> str | None:
+        data = self._disk.read_if_exists(path)
         if data is None:
             return "is missing"
         record = records.files.get(place)

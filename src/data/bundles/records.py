@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..disk.database import connect
 from ..disk.files import Disk
@@ -22,6 +24,8 @@ from .commit import METADATA, BundleFiles, FileChanges
 from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
+
+_Integers = NDArray[np.int64]
 
 SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
@@ -95,6 +99,29 @@ class BundleOrigin:
         return cls(**fields, symbols=symbols)
 
 
+@dataclass(frozen=True, eq=False)
+class SidRows:
+    """What one partition has of each series, as columns: a bundle may have a million such entries.
+
+    Attributes:
+        sids: the numbers, ascending.
+        rows, firsts, lasts: rows, first and last stamp (UTC milliseconds) of each.
+    """
+
+    sids: _Integers
+    rows: _Integers
+    firsts: _Integers
+    lasts: _Integers
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SidRows) and all(map(np.array_equal, self, other))
+
+    __hash__ = None  # type: ignore[assignment] # arrays have none
+
+    def __iter__(self) -> Iterator[_Integers]:
+        return iter((self.sids, self.rows, self.firsts, self.lasts))
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """One partition.
@@ -103,7 +130,7 @@ class FileRecord:
         place: relative to the bundle, with ``/``.
         sha256, size_bytes: of the file.
         row_count, violations: rows, and those that no bar can be (high below low and the like).
-        sids: number to rows, first and last stamp (UTC milliseconds).
+        sids: what it has of each series.
     """
 
     place: str
@@ -111,7 +138,7 @@ class FileRecord:
     size_bytes: int
     row_count: int
     violations: int
-    sids: Mapping[int, tuple[int, int, int]]
+    sids: SidRows
 
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
@@ -151,7 +178,8 @@ def measured(place: str, data: bytes, frame: pl.DataFrame) -> FileRecord:
             | (pl.col("volume") < 0)
         ).sum()
     ).item()
-    sids = {sid: (rows, first, last) for sid, rows, first, last in groups.sort("sid").rows()}
+    columns = groups.sort("sid").cast(pl.Int64).select("sid", "len", "first", "last")
+    sids = SidRows(*(column.to_numpy() for column in columns))
     return FileRecord(place, digest_of(data), len(data), len(frame), int(bad), sids)
 
 
@@ -183,12 +211,19 @@ class Records:
         except (pl.exceptions.PolarsError, OSError):
             return None
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
-        if origin is None or set(_COLUMNS) - set(frame.columns):
+        if origin is None:
             return None
-        records = (
-            FileRecord(place, sha256, size, rows, bad, _sids(json.loads(sids)))
-            for place, sha256, size, rows, bad, sids in frame.select(*_COLUMNS).rows()
-        )
+        if _OLDER in frame.columns:  # each a JSON text, up to 0.1.0
+            frame = frame.with_columns(_of_text(frame[_OLDER]))
+        if set(_COLUMNS) - set(frame.columns):
+            return None
+        lists = zip(*(frame[name] for name in _LISTS), strict=True)
+        sids = (SidRows(*(column.to_numpy() for column in columns)) for columns in lists)
+        plain = frame.select(n for n in _COLUMNS if n not in _LISTS).rows()
+        records = [
+            FileRecord(place, sha256, size, rows, bad, of_file)
+            for (place, sha256, size, rows, bad), of_file in zip(plain, sids, strict=True)
+        ]
         return cls(origin, {record.place: record for record in records})
 
     def put(self, commit: FileChanges, files: BundleFiles, *, with_database: bool = True) -> None:
@@ -212,14 +247,14 @@ class Records:
 
     def spans(self, within: str = "") -> dict[int, tuple[int, int, int]]:
         """Return sid to rows, first and last stamp (UTC milliseconds) over all files, or those within."""
-        spans: dict[int, tuple[int, int, int]] = {}
-        for place, record in self.files.items():
-            if not place.startswith(within):
-                continue
-            for sid, (rows, first, last) in record.sids.items():
-                before = spans.get(sid, (0, first, last))
-                spans[sid] = (before[0] + rows, min(before[1], first), max(before[2], last))
-        return dict(sorted(spans.items()))
+        parts = [tuple(r.sids) for place, r in self.files.items() if place.startswith(within)]
+        if not parts:
+            return {}
+        columns = zip(_LISTS, map(np.concatenate, zip(*parts, strict=True)), strict=True)
+        sid, rows, first, last = _LISTS
+        whole = pl.DataFrame(dict(columns)).group_by(sid)
+        totals = whole.agg(pl.col(rows).sum(), pl.col(first).min(), pl.col(last).max()).sort(sid)
+        return {number: (n, start, end) for number, n, start, end in totals.rows()}
 
     def names(self) -> dict[int, str]:
         """Return sid to symbol; of what has no symbol, the number as text."""
@@ -232,12 +267,18 @@ class Records:
         return digest_of("".join(lines).encode())
 
     def _parquet(self) -> bytes:
-        rows = [
-            (r.place, r.sha256, r.size_bytes, r.row_count, r.violations, json.dumps(r.sids))
-            for r in self.files.values()
-        ]
+        files = list(self.files.values())
+        frame = pl.DataFrame(
+            [(r.place, r.sha256, r.size_bytes, r.row_count, r.violations) for r in files],
+            schema=dict(list(_COLUMNS.items())[: -len(_LISTS)]),
+            orient="row",
+        )
+        columns = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
         buffer = io.BytesIO()
-        pl.DataFrame(rows, schema=_COLUMNS, orient="row").write_parquet(
+        frame.with_columns(
+            pl.Series(name, list(column), dtype=pl.List(pl.Int64))
+            for name, column in zip(_LISTS, columns, strict=True)
+        ).write_parquet(
             buffer, compression="zstd", compression_level=3, metadata=file_metadata(self.origin)
         )
         return buffer.getvalue()
@@ -309,18 +350,25 @@ class Records:
             return db.serialize()
 
 
+_LISTS = ("sid", "sid_rows", "sid_first", "sid_last")
 _COLUMNS: dict[str, Any] = {
     "file_path": pl.String,
     "sha256": pl.String,
     "size_bytes": pl.Int64,
     "row_count": pl.Int64,
     "violations": pl.Int64,
-    "sids": pl.String,
+    **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
 }
+_OLDER = "sids"
 
 
-def _sids(read: Mapping[str, list[int]]) -> dict[int, tuple[int, int, int]]:
-    return {int(sid): (rows, first, last) for sid, (rows, first, last) in read.items()}
+def _of_text(texts: pl.Series) -> list[pl.Series]:
+    """Return the columns of older records: number to rows, first and last stamp in each text."""
+    read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
+    return [
+        pl.Series(name, [[entry[place] for entry in one] for one in read], dtype=pl.List(pl.Int64))
+        for place, name in enumerate(_LISTS)
+    ]
 
 
 def new_dataset_id(path: Path) -> str:
