@@ -347,6 +347,27 @@ def test_what_files_tell_comes_before_what_a_program_recorded(
     assert row is not None and (row["row_count"], row["data_version"]) == (94, "7")
 
 
+def test_old_partitions_are_dropped_without_the_cache_that_they_were_made_of(
+    bundle: Bundle, manager: DataManager, tmp_path: Path
+) -> None:
+    """The rows tell their digests themselves; where they are others, the store is asked."""
+    other = DataManager(tmp_path / "other")
+    bundle.clean(other, date(2024, 2, 1))
+    assert sorted(bundle.records().files) == [FEBRUARY, FEBRUARY.replace("=02", "=03")]
+    assert bundle.state(manager).state == "current"
+    assert bundle.refresh(manager).written == ()
+    foreign = pl.read_parquet(bundle.path / FEBRUARY).head(1).with_columns(sid=pl.lit(1, pl.Int64))
+    row = foreign.with_columns(close=pl.col("high"))
+    ParquetWriter(bundle.path, disk=Quick()).write(row, "daily")
+    before = (bundle.path / "metadata.parquet").read_bytes()
+    with pytest.raises(BundleError, match="the cache has no answer") as caught:
+        bundle.clean(other, date(2024, 3, 1))
+    assert "--cache-dir" in str(caught.value)
+    assert (bundle.path / "metadata.parquet").read_bytes() == before
+    bundle.clean(manager, date(2024, 3, 1))
+    assert bundle.state(manager).state == "current"
+
+
 def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
     """It had numbers, rows and stamps of each file as a text."""
     path = bundle.path / "metadata.parquet"

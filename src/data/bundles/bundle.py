@@ -24,6 +24,7 @@ from ..errors import (
     QueryError,
     StorageError,
 )
+from ..model.bars import fingerprint_of
 from ..model.instant import day_ms, parse_iso
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
@@ -31,9 +32,10 @@ from ..model.provenance import ATTRS_KEY
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..polars import pl  # says which extra is missing
+from ..polars.decimals import float_frame
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from ..polars.partitions import last_day, partitions
-from ..polars.schemas import FIELDS, Frequency, get_schema_for_frequency
+from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder
 from .records import Records, SymbolSource, digest_of
@@ -268,13 +270,14 @@ class Bundle:
         does not bring it back.
 
         Args:
-            manager: answers from what is stored; no vendor is asked.
+            manager: answers from what is stored, where the bundle's own rows do not tell its fingerprints
+                (some were rounded); no vendor is asked.
             before: the first day that is wanted.
             dry_run: whether what would be dropped is told alone.
 
         Raises:
             BundleNotFoundError: there is no such bundle.
-            BundleError: nothing would be left.
+            BundleError: nothing would be left, or the store has no answer where it is needed.
             StorageError, LockTimeoutError: the bundle is as it was.
         """
         records = self.records()
@@ -291,16 +294,78 @@ class Bundle:
             first = min(last_day(place) for place in records.files if place not in old)
             start = first.replace(day=1) if _frequency(request) == "daily" else first
             request = {**request, "start_date": start.isoformat()}
-        answers = {} if request is None else _answers(manager, request, offline=True)
+        sources = {} if request is None else self._shortened(records, old)
+        answers: dict[str, _Answer] = {}
+        if request is not None and sources is None:
+            answers = self._stored(manager, request, records)
         with self._files.writing(make=False) as commit:
-            records, _ = self._examined()
+            if self._examined()[0] != records:
+                raise BundleError(
+                    f"bundle {self.name} was changed meanwhile", hint="clean it again"
+                )
             if request is not None:
-                origin = replace(records.origin, request=request)
-                return self._put(commit, replace(records, origin=origin), answers, ())
+                symbols = sources or records.origin.symbols
+                records = replace(
+                    records, origin=replace(records.origin, request=request, symbols=symbols)
+                )
+            if answers:
+                return self._put(commit, records, answers, ())
             for place in old:
                 commit.remove(place)
             records.with_files((), old).put(commit, self._files)
         return BundleChange(tuple(old))
+
+    def _stored(
+        self, manager: DataManager, request: Mapping[str, Any], records: Records
+    ) -> dict[str, _Answer]:
+        """Return what the store answers of a shortened request.
+
+        Raises:
+            BundleError: it has nothing of a symbol that the bundle was made of.
+        """
+        answers = _answers(manager, request, offline=True)
+        for symbol, answer in answers.items():
+            source = records.origin.symbols.get(symbol)
+            if answer.error and source is not None and source.fingerprint is not None:
+                raise BundleError(
+                    f"bundle {self.name} was not cleaned: its bars of {symbol} are not those that were "
+                    f"answered, and the cache has no answer: {answer.error}",
+                    hint="name the cache that it was made of: --cache-dir",
+                )
+        return answers
+
+    def _shortened(self, records: Records, old: Sequence[str]) -> dict[str, SymbolSource] | None:
+        """Return the sources of what is left without some partitions, by the rows of the bundle.
+
+        None where they do not tell it: the digests of what they were made of are those of other floats.
+        """
+        try:
+            frames = {
+                place: parsed(self._disk.read(self.path / place), f"{self.name}/{place}")
+                for place in records.files
+            }
+        except BundleError:
+            return None
+        time = next(iter(frames.values())).columns[0]
+        whole = pl.concat(
+            float_frame(frame.select(time, "sid", *FIELDS)).with_columns(
+                left=pl.lit(place not in old)
+            )
+            for place, frame in frames.items()
+        )
+        sources = dict(records.origin.symbols)
+        for symbol, source in sources.items():
+            if source.fingerprint is None:
+                continue
+            rows = whole.filter(pl.col("sid") == source.sid).sort(time)
+            for names in (FIELDS, PRICES):  # some have no volume
+                if _digest(rows, time, names) == source.fingerprint:
+                    left = _digest(rows.filter("left"), time, names)
+                    sources[symbol] = replace(source, fingerprint=left)
+                    break
+            else:
+                return None
+        return sources
 
     def remove(self) -> None:
         """Remove the whole bundle; one that was made of the store can be created again.
@@ -536,6 +601,12 @@ def _answer(manager: DataManager, symbol: str, frame: pd.DataFrame, frequency: s
         _missing(client, instrument, told, frequency),
     )
     return _Answer(rows.select(stamps, *FIELDS), source)
+
+
+def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
+    """Return the fingerprint of rows as :func:`.fingerprint` gives it of the frame that they are."""
+    stamps = rows[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
+    return fingerprint_of(stamps, ((name, rows[name].to_numpy()) for name in names))
 
 
 def _actions_digest(client: BarsClient, symbol: str) -> str:
