@@ -6,24 +6,12 @@ Small here; with ``ONETAPE_FULL=1`` 8 processes and 200 times each.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from src.data.db.core.database import Database
-from src.data.db.services.jobs_service import JobsService
-from src.data.db.services.telegram_service import TelegramService
-from src.data.db.services.trading_service import TradingService
-
-PROCESSES, TIMES = (8, 200) if os.environ.get("ONETAPE_FULL") else (3, 12)
-
-# What a first use imports and maps takes two seconds, so one program does, and forks with nothing open.
-PROGRAM = """
-import os, sys
-from datetime import UTC, datetime, timedelta
 from src.data.db.core.database import Database
 from src.data.db.models.model_jobs import ScheduleRunCreate
 from src.data.db.services.database_service import DatabaseService
@@ -31,75 +19,64 @@ from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.db.services.trading_service import TradingService
 from src.data.errors import QueryError
+from tests.db.processes import together
 
-url, what, times, processes = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-first = Database(url)
-TelegramService.of(first).get_setting("none")
-TradingService.of(first).get_open_positions()
-JobsService.of(first).get_pending_runs(limit=1)
-first.close()
-for own in map(str, range(processes)):
-    if not os.fork():
-        break
-else:
-    ends = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(processes)]
-    sys.exit(max(ends) if min(ends) >= 0 else 1)
-service = DatabaseService(Database(url))
-users, trading, jobs = TelegramService(service), TradingService(service), JobsService(service)
-wins = 0
+PROCESSES, TIMES = (8, 200) if os.environ.get("ONETAPE_FULL") else (3, 12)
 
 
-def fill(n):
-    kind = {"bot_id": "b", "trade_type": "live", "symbol": "AAPL", "direction": "long"}
-    position = trading.ensure_open_position(**kind)
-    trading.apply_fill(position["id"], action="buy", qty="0.1", price=10)
+class Process:
+    """What one process does to a database that it opens by itself; what it returns is true for a win."""
 
+    def __init__(self, url: str, number: int) -> None:
+        self.number = number
+        self.service = DatabaseService(Database(url))
+        self.users, self.jobs = TelegramService(self.service), JobsService(self.service)
+        self.trading = TradingService(self.service)
 
-def limit(n):
-    users.set_user_limit("7", "max_alerts" if int(own) % 2 else "max_schedules", int(own) * 1000 + n)
-    return users.use_daily_limit("7")
+    def fill(self, n: int) -> object:
+        kind = {"bot_id": "b", "trade_type": "live", "symbol": "AAPL", "direction": "long"}
+        position = self.trading.ensure_open_position(**kind)
+        return self.trading.apply_fill(position["id"], action="buy", qty="0.1", price=10)
 
+    def limit(self, n: int) -> object:
+        name = "max_alerts" if self.number % 2 else "max_schedules"
+        self.users.set_user_limit("7", name, self.number * 1000 + n)
+        return self.users.use_daily_limit("7")
 
-def setting(n):
-    with service.uow() as repos:
-        repos.telegram_settings.update("count", lambda value: str(int(value or 0) + 1))
-    users.set_setting(f"own{own}", str(n))
+    def setting(self, n: int) -> object:
+        with self.service.uow() as repos:
+            repos.telegram_settings.update("count", lambda value: str(int(value or 0) + 1))
+        return self.users.set_setting(f"own{self.number}", str(n))
 
+    def alert(self, n: int) -> object:
+        try:
+            return self.users.add_alert("7", "AAPL", n + 1, "above")
+        except QueryError:
+            return None
 
-def alert(n):
-    try:
-        return users.add_alert("7", "AAPL", n + 1, "above")
-    except QueryError:
-        return None
+    def run(self, n: int) -> object:
+        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)
+        return self.jobs.create_run(None, ScheduleRunCreate("backup", moment, 1))
 
-
-def run(n):
-    moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)
-    return jobs.create_run(None, ScheduleRunCreate("backup", moment, 1))
-
-
-def take(n):
-    pending = jobs.get_pending_runs(limit=1)
-    return pending and jobs.claim_run(pending[0].id, own)
-
-
-for n in range(times):
-    wins += bool(globals()[what](n))
-os.write(1, f"{wins}\\n".encode())  # one call a process: lines stay whole
-"""
+    def take(self, n: int) -> object:
+        pending = self.jobs.get_pending_runs(limit=1)
+        return pending and self.jobs.claim_run(pending[0].id, str(self.number))
 
 
 def _run(database: Database, what: str) -> int:
-    """Run the program in several processes at once; return how often they won."""
+    """Do it in several processes at once; return how often they won."""
     url = database.url.url.render_as_string(hide_password=False)
     url = url.replace("postgresql+psycopg", "postgresql")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, url, what, str(TIMES), str(PROCESSES)],
-        stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    won = done.stdout.split()
-    assert len(won) == PROCESSES
-    return sum(map(int, won))
+    reader, writer = os.pipe()
+
+    def work(number: int) -> None:
+        act = getattr(Process(url, number), what)
+        os.write(writer, b"." * sum(bool(act(n)) for n in range(TIMES)))
+
+    together(PROCESSES, work)
+    os.close(writer)
+    with open(reader, "rb") as wins:
+        return len(wins.read())
 
 
 def _fills(database: Database) -> None:
