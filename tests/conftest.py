@@ -43,8 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.
         os.fsync = os.fdatasync = _open
         sqlite3.connect = partial(sqlite3.connect, factory=_Unsynced)
-    # The parser of a command line looks for a translation of each of its words, in many folders: there is
-    # none.
+    # A parser of a command line looks for a translation of each of its words in many folders, in vain.
     gettext.find = lru_cache(gettext.find)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from src.data.disk.files import Disk
 from src.data.errors import DataError, StorageError
 from src.data.model.instant import DAY_MS, from_ms
 from tests.conftest import WEDNESDAY
+from tests.processes import together
 
 from .counts import FULL
 from .crash import Platter, Promise, Quick, Recorder, states
@@ -25,7 +24,6 @@ from .damage import flipped
 from .disks import Killed
 from .test_table_faults import Dying, Failing
 
-ROOT = Path(__file__).parents[2]
 OLD, NEW = ({"market_cap": 3.0e12, "pe_ratio": ratio} for ratio in (25.5, 26.5))
 LATER = ManualClock(WEDNESDAY + DAY_MS)
 
@@ -235,17 +233,12 @@ def test_setting_aside_is_killed_before_any_call(tmp_path: Path) -> None:
 
 
 def test_two_processes_write_and_lose_nothing(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.cache.test_fundamentals_faults import *\n"
-        "for n in range(int(sys.argv[2]), 8, 2):\n"
-        "    opened(Path(sys.argv[1])).write_json('AAPL', 'fmp', NEW, from_ms(WEDNESDAY + n * 1000))\n"
-    )
-    writers = [
-        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(part)], cwd=ROOT)
-        for part in (0, 1)
-    ]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert opened(tmp_path).get_cache_stats("AAPL")["files"] == 8
+    def write(part: int) -> None:
+        for n in range(part, 40, 2):
+            opened(tmp_path).write_json("AAPL", "fmp", NEW, from_ms(WEDNESDAY + n * 1000))
+
+    together(2, write)
+    assert opened(tmp_path).get_cache_stats("AAPL")["files"] == 40
     assert opened(tmp_path).damage("AAPL") == []
     lines = (tmp_path / "fundamentals/AAPL/files.log").read_text().splitlines()
-    assert len({json.loads(line)["written"] for line in lines}) == 8
+    assert len({json.loads(line)["written"] for line in lines}) == 40

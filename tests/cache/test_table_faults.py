@@ -6,10 +6,9 @@ import gzip
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,18 +23,19 @@ from src.data.model.instant import to_ms
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from tests.processes import ended, fork
 
 from .counts import FULL
 from .crash import SYNCS, Platter, Promise, Quick, Recorder, states
 from .damage import flipped
 from .disks import CHANGING, DyingDisk, FailingDisk, Killed
 from .frames import older_file, same
+from .writer import Deadly
 
 KEY = SeriesKey("BTCUSDT", Timeframe.parse("1h"))
 NOW = to_ms(datetime(2025, 6, 2))
 ALL = Span(0, NOW)
 COLUMNS = ["sumOpenInterest", "sumOpenInterestValue"]
-ROOT = Path(__file__).parents[2]
 
 
 def figures(start: str, count: int, shift: float = 0.0) -> pd.DataFrame:
@@ -446,24 +446,21 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, for_ever: bool) -> None:
 
 
 def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.cache.test_table_faults import *\n"
-        "store, part = opened(Path(sys.argv[1])), int(sys.argv[2])\n"
-        "for n in range(18 + part, 30, 2):\n"
-        "    row = BOTH.iloc[[n]]\n"
-        "    at = int(row.index[0].value) // 1_000_000\n"
-        "    store.put(KEY, row, Span(at, at + 3_600_000), 'binance')\n"
-    )
-    writers = [
-        subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(part)], cwd=ROOT)
-        for part in (0, 1)
-    ]
+    def write(part: int) -> None:
+        store = opened(tmp_path)
+        for n in range(18 + part, 30, 2):
+            row = BOTH.iloc[[n]]
+            at = int(row.index[0].value) // 1_000_000
+            store.put(KEY, row, Span(at, at + 3_600_000), "binance")
+
+    writers = [fork(partial(write, part)) for part in (0, 1)]
     store = opened(tmp_path)
-    while any(writer.poll() is None for writer in writers):
+    look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while not all(os.waitid(os.P_PID, writer, look) for writer in writers):
         found = store.read(KEY, ALL)
         assert found is None or found.equals(BOTH.loc[found.index])
         store.answered(KEY)
-    assert [writer.wait() for writer in writers] == [0, 0]
+    assert [ended(writer) for writer in writers] == [0, 0]
     same(store.read(KEY, ALL), BOTH.iloc[18:30])
     assert store.answered(KEY) == [span("2024-12-31 18:00", "2025-01-01 06:00")]
     assert not list(tmp_path.rglob("_quarantine/*"))
@@ -472,17 +469,15 @@ def test_two_processes_write_beside_one_that_reads(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL there")
 @pytest.mark.parametrize("calls", [3, 12, 25])
 def test_a_process_is_killed_for_real(tmp_path: Path, calls: int) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.cache.test_table_faults import *\n"
-        "from tests.cache.writer import Deadly\n"
-        "write_all(opened(Path(sys.argv[1]), Deadly(int(sys.argv[2]))), lambda n: print(n, flush=True))\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), str(calls)],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
-    done = len(ran.stdout.split())
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        write_all(opened(tmp_path, Deadly(calls)), lambda n: os.write(writer, b"."))
+
+    assert ended(fork(write)) == -signal.SIGKILL
+    os.close(writer)
+    with open(reader, "rb") as said:
+        done = len(said.read())
     check(tmp_path, done, min(done + 1, 3))
 
 

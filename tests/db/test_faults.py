@@ -26,8 +26,8 @@ from src.data.disk import database as disk_database
 from src.data.errors import DatabaseError
 from tests.cache.counts import some
 from tests.db.conftest import execute
-from tests.db.processes import ended, fork, killed_at, places
 from tests.db.revisions import at_revision
+from tests.processes import ended, fork, killed_at, places
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 # Of ours all that a migration and a unit run, and of SQLAlchemy where each statement is sent.

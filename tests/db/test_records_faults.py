@@ -37,9 +37,9 @@ from src.data.jobs.alerts import LEASE_MS, AlertJob, WantedBars
 from src.data.model.alert import LOCAL, Alert, AlertRun, Delivery, Outcome
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from tests.cache.counts import FULL, some
-from tests.db.processes import ended, fork, killed_at, places
 from tests.db.test_faults import end_connections
 from tests.jobs.alert_schedules import Make, run_schedule
+from tests.processes import ended, fork, killed_at, places
 
 # Of ours all that records and the job of alerts run, and of SQLAlchemy where each statement is sent.
 KILLED = {str(module.__file__) for module in

@@ -19,7 +19,7 @@ from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.db.services.trading_service import TradingService
 from src.data.errors import QueryError
-from tests.db.processes import together
+from tests.processes import together
 
 PROCESSES, TIMES = (8, 200) if os.environ.get("ONETAPE_FULL") else (3, 12)
 

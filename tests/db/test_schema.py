@@ -24,8 +24,8 @@ from src.data.db.models import METADATA
 from src.data.db.symbols.models import CorporateAction, Symbol
 from src.data.errors import DatabaseError, SchemaError
 from tests.cache.counts import FULL
-from tests.db.processes import together
 from tests.db.revisions import at_revision, config_of
+from tests.processes import together
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -23,7 +23,7 @@ from src.data.db.symbols.models import Symbol
 from src.data.errors import DatabaseError
 from src.data.model.unit_of_work import refuse_inside_unit
 from tests.cache.counts import FULL
-from tests.db.processes import ended, fork, together
+from tests.processes import ended, fork, together
 from tests.programs import PYTHONPATH
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
