@@ -578,14 +578,16 @@ def test_a_write_that_is_killed_leaves_a_whole_frame_or_none(folder: Path) -> No
     is_killed = True
     while is_killed:
         dies_at += 1
-        own = cached(Own(), folder, AlwaysStaleFreshnessPolicy(), disk=DyingDisk(dies_at))
+        source = Own()
+        source.asked = [(["AAPL"], *YEAR[:2])] * dies_at  # its answer differs from the one before
+        own = cached(source, folder, AlwaysStaleFreshnessPolicy(), disk=DyingDisk(dies_at))
         try:
             got(own)
             is_killed = False
         except Killed:
             frame = got(cached(other := Own(), folder, NeverStaleFreshnessPolicy()))
             assert frame.height == 250
-            assert frame["answer"].to_list() == [1] * 250
+            assert frame["answer"].n_unique() == 1
             lost += len(other.asked)
     assert dies_at > 5
     assert lost <= 3

@@ -196,9 +196,19 @@ def test_a_hole_behind_the_newest_bars_is_filled(
     got(own, ["BTCUSDT"], HOURS_FROM, now, "1h")
     now = moved_to(clock, "2024-06-12T16:01:00")
     with pytest.warns(IncompleteDataWarning):
-        frame = got(own, ["ETHUSDT", "BTCUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
-    assert frame["symbol"].to_list() == ["ETHUSDT"] * 64 + ["BTCUSDT"] * 63
+        frame = got(own, ["BTCUSDT", "ETHUSDT"], HOURS_FROM - pd.Timedelta(days=2), now, "1h")
+    assert frame["symbol"].to_list() == ["BTCUSDT"] * 63 + ["ETHUSDT"] * 64
     assert frame.filter(pl.col("symbol") == "BTCUSDT")["timestamp"].diff().n_unique() == 2
+
+
+def test_newest_bars_that_were_never_asked_for_are_not_held_back(
+    manager: DataManager, clock: ManualClock
+) -> None:
+    """What was fetched a moment ago ends long before."""
+    own = CachedDataSource(Binance(manager), freshness_policy=NeverStaleFreshnessPolicy())
+    now = moved_to(clock, "2024-06-12T16:01:00")
+    got(own, ["BTCUSDT"], HOURS_FROM, HOURS_FROM + pd.Timedelta(hours=9), "1h")
+    assert got(own, ["BTCUSDT"], HOURS_FROM, now, "1h").height == 16
 
 
 def test_the_configuration_names_a_policy(
