@@ -51,7 +51,7 @@ from tests.programs import PYTHONPATH
 from .foreign_stage import DAYS, YEAR, Own, at, got, minutes
 
 NOON = "2024-06-14 12:00"
-TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 30
+TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 20
 
 
 @pytest.fixture
