@@ -1,0 +1,196 @@
+"""The documented adapters: the flow of an ingestion from end to end, signatures, settings, names."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data import adapters, errors
+from src.data.adapters import AdapterRegistry, BaseDataAdapter, base
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.catalog import DataCatalog
+from src.data.data_manager import DataManager
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.sources import DataSource, DataSourceRegistry
+from tests.config.test_data_adapters import PRINTED
+
+START, END = pd.Timestamp("2024-01-02"), pd.Timestamp("2024-01-31")
+NAMES = [
+    "AlpacaAdapter", "AlphaVantageAdapter", "CCXTAdapter", "CCXTDataAdapter", "CSVAdapter",
+    "PolygonAdapter", "YFinanceAdapter", "YFinanceDataAdapter",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_from_a_vendor_to_a_dataset_that_is_found(
+    manager: DataManager, tmp_path: Path, awaits: bool
+) -> None:
+    """Fetch, validate, standardize, write, checksum, register; then find it, and read it exactly."""
+    adapter = adapters.YFinanceAdapter(manager=manager)
+    catalog, bundle = DataCatalog(tmp_path / "metadata.db"), Bundle("mine", tmp_path)
+    question = (["AAPL", "MSFT"], START, END, "1d", catalog, ParquetWriter(bundle.path))
+
+    async def program() -> str:
+        return str(await adapter.ingest(*question))
+
+    dataset = asyncio.run(program()) if awaits else adapter.ingest(*question)
+    assert catalog.find_dataset(["AAPL", "MSFT"], START, END, "1d", "yfinance") == dataset
+    told = catalog.get_dataset_info(dataset)
+    assert (told["source"], told["resolution"]) == ("yfinance", "1d")
+    assert told["checksum"] == bundle.records().checksum()
+    assert Path(told["parquet_path"]) == bundle.path / "daily_bars"
+    reader = PolarsParquetDailyReader(bundle.path)
+    stored = manager.get_ohlcv("MSFT", "1d", START.date(), END.date())
+    read = reader.load_daily_bars([2], START, END, ["close"])
+    assert [float(v) for v in read["close"]] == stored["close"].tolist()
+    assert bundle.validate() == ()
+
+
+def test_bars_of_a_vendor_are_asked_for_once_and_its_errors_are_its_own(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    """The router repeats and waits: the steps do not do so again."""
+    adapter = adapters.YFinanceAdapter(manager=manager)
+    calls = []
+    fetch = adapter.fetch
+
+    async def counted(*question: Any) -> Any:
+        calls.append(question)
+        return await fetch(*question)
+
+    adapter.fetch = counted  # type: ignore[method-assign]
+    catalog = DataCatalog(tmp_path / "metadata.db")
+    with pytest.raises(errors.SymbolNotFoundError, match="NOSUCHX"):
+        adapter.ingest(["NOSUCHX.L"], START, END, "1d", catalog, ParquetWriter(tmp_path / "mine"))
+    assert len(calls) == 1 and not (tmp_path / "mine").exists()
+
+
+# --- names and signatures ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_a_source_and_has_the_steps(name: str, tmp_path: Path) -> None:
+    cls: Any = getattr(adapters, name)
+    made = cls(tmp_path) if name == "CSVAdapter" else cls()
+    assert isinstance(made, BaseDataAdapter) and isinstance(made, DataSource)
+    given = DataSourceRegistry.get_source(made.name)
+    assert isinstance(made, type(given)) and made.source_name == made.name == given.name  # type: ignore[attr-defined]
+    assert made.max_retries == 1
+
+
+@pytest.mark.parametrize(
+    "function, names",
+    [
+        (BaseDataAdapter.__init__, "name rate_limit_per_second max_retries initial_retry_delay "
+         "backoff_factor validator"),
+        (BaseDataAdapter.fetch, "symbols start_date end_date resolution"),
+        (BaseDataAdapter.validate, "df"),
+        (BaseDataAdapter.standardize, "df"),
+        (BaseDataAdapter.ingest, "symbols start_date end_date resolution catalog parquet_writer"),
+        (BaseDataAdapter.ingest_to_bundle, "bundle_name symbols start end frequency"),
+        (adapters.CCXTAdapter.__init__, "exchange_id testnet api_key api_secret"),
+        (AdapterRegistry.register, "name adapter_class"),
+        (AdapterRegistry.get_adapter, "name config"),
+        (AdapterRegistry.list_adapters, ""),
+        (AdapterRegistry.discover_adapters, ""),
+        (AdapterRegistry.clear, ""),
+    ],
+)  # fmt: skip
+def test_documented_arguments_come_first(function: Any, names: str) -> None:
+    given = [name for name in inspect.signature(function).parameters if name != "self"]
+    assert given[: len(names.split())] == names.split()
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    defaults = inspect.signature(BaseDataAdapter.__init__).parameters
+    assert [defaults[name].default for name in list(defaults)[2:7]] == [10, 3, 1.0, 2.0, None]
+    assert inspect.iscoroutinefunction(BaseDataAdapter.fetch)
+
+
+@pytest.mark.parametrize(
+    "name, ours",
+    [
+        ("NetworkError", errors.UnavailableError), ("RateLimitError", errors.RateLimitedError),
+        ("QuotaExceededError", errors.RateLimitedError), ("ValidationError", errors.QualityError),
+        ("AuthenticationError", errors.AuthenticationError), ("InvalidDataError", errors.QualityError),
+        ("SymbolNotFoundError", errors.SymbolNotFoundError),
+        ("DataParsingError", errors.ResponseFormatError),
+    ],
+)  # fmt: skip
+def test_documented_errors_are_ours(name: str, ours: type[Exception]) -> None:
+    assert getattr(base, name) is ours
+
+
+def test_the_registry_of_adapters_is_that_of_sources() -> None:
+    class Own(BaseDataAdapter):
+        async def fetch(self, *question: Any) -> Any:
+            return None
+
+    try:
+        AdapterRegistry.register(Own)
+        AdapterRegistry.register("other", Own)
+        assert isinstance(DataSourceRegistry.get_source("own"), Own)
+        assert isinstance(AdapterRegistry.get_adapter("other", max_retries=2), Own)
+        assert AdapterRegistry.list_adapters() == DataSourceRegistry.list_sources()
+        assert {"own", "other", "ccxt"} <= set(AdapterRegistry.discover_adapters())
+        with pytest.raises(errors.QueryError):
+            AdapterRegistry.register("yahoo", Own)
+        with pytest.raises(errors.QueryError, match="is no source"):
+            AdapterRegistry.register("none")
+    finally:
+        AdapterRegistry.clear()
+    assert "own" not in AdapterRegistry.list_adapters()
+    with pytest.raises(ValueError, match=r"Unknown data source 'own'\. Available sources: "):
+        AdapterRegistry.get_adapter("own")
+
+
+# --- config/data_adapters.yaml -----------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file in the working directory, with what the documents print but for the exchange."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "config" / "data_adapters.yaml"
+    path.parent.mkdir()
+    path.write_text(PRINTED.replace('"binance"', '"kraken"').replace("false        #", "true  #"))
+    return path
+
+
+def test_what_a_program_leaves_out_is_taken_from_the_file(settings: Path) -> None:
+    assert adapters.CCXTAdapter().name == "ccxt:kraken"
+    assert adapters.CCXTAdapter(exchange_id="okx").name == "ccxt:okx"
+    assert DataSourceRegistry.get_source("ccxt:binance").name == "ccxt:binance"  # type: ignore[attr-defined]
+    assert adapters.YFinanceAdapter().adjustment == "all"
+    assert adapters.YFinanceAdapter(adjustment="split").adjustment == "split"
+    assert adapters.YFinanceAdapter()._timeout == 30.0
+    assert adapters.YFinanceAdapter(timeout=3)._timeout == 3
+    assert adapters.PolygonAdapter().adjustment == "split"
+
+
+def test_own_files_are_read_as_the_file_says(
+    settings: Path, manager: DataManager, tmp_path: Path
+) -> None:
+    settings.write_text(settings.read_text().replace('delimiter: ","', 'delimiter: ";"'))
+    lines = ["Date;Open;High;Low;Close;Volume"]
+    lines += [f"2024-01-{day:02d};10;11;9;10.5;100" for day in (2, 3, 4, 5)]
+    (tmp_path / "AAPL.csv").write_text("\n".join(lines))
+    own = adapters.CSVAdapter(adapters.CSVConfig(tmp_path / "AAPL.csv"), manager=manager)
+    with pytest.raises(errors.DataError):
+        asyncio.run(own.fetch(["AAPL"], START, pd.Timestamp("2024-01-05"), "1d"))
+    adapter = adapters.CSVAdapter(str(tmp_path / "AAPL.csv"), manager=manager)
+    frame = asyncio.run(adapter.fetch(["AAPL"], START, pd.Timestamp("2024-01-05"), "1d"))
+    assert [float(value) for value in frame["close"]] == [10.5] * 4
+
+
+def test_mistakes_of_the_file_are_told_by_the_constructors(settings: Path) -> None:
+    settings.write_text("adapters:\n  ccxt: {testnet: true}\n")
+    for name in ("ccxt", "yfinance", "csv"):
+        with pytest.raises(errors.RulesError, match="test network"):
+            DataSourceRegistry.get_source(name)
