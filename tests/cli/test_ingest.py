@@ -16,8 +16,10 @@ from src.data.config.credentials import handed_out
 from src.data.model.instant import date_of
 from src.data.sources import DataSourceRegistry
 from tests.cli.conftest import Run
+from tests.vendor_server import VendorServer
 
 MONTH = ("--start", "2024-01-02", "--end", "2024-01-31")
+QUARTER = ("--start", "2024-01-02", "--end", "2024-03-31")
 SECRET = "sk-0123456789abcdef0123"
 # A module in the working directory, as a user has one.
 OWN = """
@@ -55,6 +57,15 @@ class Hanging(Own):
     async def fetch(self, *question):
         import asyncio
         await asyncio.Event().wait()
+
+class Spiked(Adapter):
+    async def fetch(self, *question):
+        frame = await super().fetch(*question)
+        days = [question[1] + timedelta(n) for n in range(60)]
+        volumes = [5.0 + n % 3 for n in range(60)]
+        volumes[10] = 9e5
+        made = pl.concat([frame.head(1)] * 60)
+        return made.with_columns(pl.Series("timestamp", days), pl.Series("volume", volumes))
 
 class Lazy(Own):
     async def ingest_to_bundle(self, *question):
@@ -97,6 +108,22 @@ def test_a_bundle_of_a_vendor_is_written_with_its_metadata(run: Run, bundles: Pa
     told = BundleMetadata.load("my-data", bundles)
     assert (told.row_count, told.symbols, told.missing_data_pct) == (21, ["AAPL"], 0.0)
     assert told.quality_score > 0.9
+
+
+def test_the_printed_command_asks_an_exchange_by_ccxt(
+    bare: Run, bundles: Path, cache: Path, tmp_path: Path, vendors: VendorServer
+) -> None:
+    """`ingest --source ccxt:binance --symbols BTC/USDT`."""
+    pytest.importorskip("ccxt", reason="ccxt is not installed")
+    rules = tmp_path / "exchange.yaml"
+    rules.write_text(
+        f"providers: {{'ccxt:binance': {{base_url: '{vendors.base_url('binance')}'}}}}"
+    )
+    ran = bare("ingest", "--source", "ccxt:binance", "--symbols", "BTC/USDT",
+               "--config", str(rules), "--cache-dir", str(cache))  # fmt: skip
+    assert ran.code == 0, ran.err
+    told = BundleMetadata.load("ccxt-binance", bundles)
+    assert (told.source_type, told.frequency) == ("ccxt:binance", "1d") and told.row_count > 360
 
 
 def test_a_second_run_widens_the_bundle_and_json_says_what_it_has(run: Run, bundles: Path) -> None:
@@ -246,6 +273,13 @@ def test_a_class_of_the_users_is_a_source(
     assert run("bundle", "validate", f"own_bars-{name}").code == 0
     elsewhere = run("ingest", f"own_bars:{name}", "--symbols", "X", *MONTH, "--bundles", "b")
     assert elsewhere.code == (0 if name == "Adapter" else 2)
+
+
+def test_what_an_adapter_flags_is_shown(run: Run, bundles: Path, own: None) -> None:
+    ran = run("ingest", "own_bars:Spiked", "--symbols", "X", *QUARTER)
+    assert ran.code == 0 and "1 volume of more than 5 standard" in " ".join(ran.out.split())
+    told = run("ingest", "own_bars:Spiked", "--symbols", "X", *QUARTER, "--json").json["findings"]
+    assert {"volume_outlier"} <= {finding["cause"] for finding in told["X"]}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from ..model.timeframe import Timeframe
 from ..vendors.foreign import masked
 from .arguments import add_timeout, command, listed
 from .cached import manager_of
+from .output import note
 from .report import Line, Report
 from .tables import TextTable, facts, titled
 
@@ -123,13 +124,15 @@ def _ingested(args: argparse.Namespace) -> Report:
         raise QueryError("no symbols are named", hint="such as --symbols AAPL,MSFT")
     timeframe = Timeframe.parse(args.frequency)
     bundle = Bundle(args.bundle or _bundle_name(name), args.bundles)
+    _warn_of_keys(args)
     errors: list[str] = []
-    notes = _key_notes(args)
+    notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            _ingest(args, _source(args, name), bundle, timeframe)
+            source = _source(args, name)
+            _ingest(args, source, bundle, timeframe)
         except DataError as error:  # a program's own may quote its key
             error.args = tuple(masked(str(text)) for text in error.args)
             raise
@@ -142,7 +145,13 @@ def _ingested(args: argparse.Namespace) -> Report:
             hint="its ingest_to_bundle writes it, or returns what DataSource's own does",
         )
     told = BundleMetadata.load(bundle.name, bundle.path.parent)
-    plain = {"source": name, "path": str(bundle.path), **told.as_dict()}
+    odd = getattr(source, "findings", {})  # of an adapter, which validates its bars
+    plain = {
+        "source": name,
+        "path": str(bundle.path),
+        **told.as_dict(),
+        "findings": {symbol: [one.as_dict() for one in found] for symbol, found in odd.items()},
+    }
 
     def shown() -> Iterator[Any]:
         bars = (
@@ -154,6 +163,8 @@ def _ingested(args: argparse.Namespace) -> Report:
             span = f"{told.start_date:%Y-%m-%d} to {told.end_date:%Y-%m-%d}"
             yield f"{span}, from {told.source_type}"
         yield f"quality {told.quality_score:.3f}, {told.missing_data_pct:.2f} % of the bars missing"
+        for symbol, found in odd.items():
+            yield from (f"{symbol}: {one.text}" for one in found)
 
     return Report(plain, shown, dict.fromkeys(notes), dict.fromkeys(errors), ok=not errors)
 
@@ -180,16 +191,17 @@ def _bundle_name(source: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in source)
 
 
-def _key_notes(args: argparse.Namespace) -> list[str]:
-    """Return what is to be said of keys among the arguments; from here on no text shows them."""
+def _warn_of_keys(args: argparse.Namespace) -> None:
+    """Say that keys among the arguments can be seen; from here on no text shows them."""
     given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
     for value in given.values():
         note_key(value.strip())
-    options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-    return [
-        f"{options}: other users of this machine and the history of the shell can see it; the environment "
-        "is safer (`onetape providers NAME` names the variables)"
-    ][: len(given)]
+    if given:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        note(
+            f"{options}: other users of this machine and the history of the shell can see it; the "
+            "environment is safer (`onetape providers NAME` names the variables)"
+        )
 
 
 def _source(args: argparse.Namespace, name: str) -> DataSource:
@@ -199,19 +211,21 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
         QueryError: there is no such source, or it takes no such options.
     """
     from ..polars.bar_sources import others_code
-    from ..sources import DataSourceRegistry
+    from ..sources import DataSourceRegistry, VendorDataSource
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
-    is_own = ":" in name and name.partition(":")[0].lower() not in DataSourceRegistry.list_sources()
-    if not is_own and not DataSourceRegistry.is_registered(name):
-        if args.timeout is not None:
-            config["timeout"] = args.timeout
-        manager = manager_of(args, makes_folder=True)
-        return DataSourceRegistry.get_source(name, manager=manager, **config)
+    is_named = (
+        ":" not in name or name.partition(":")[0].lower() in DataSourceRegistry.list_sources()
+    )
+    is_registered = DataSourceRegistry.is_registered(name)
     with others_code(f"{name} is no source", QueryError):
-        if not is_own:
-            return DataSourceRegistry.get_source(name, **config)
-        source: DataSource = _named_class(name)(**config)
+        make: Any = partial(DataSourceRegistry.get_source, name) if is_named else _named_class(name)
+        is_ours = is_named and not is_registered
+        if is_ours or (isinstance(make, type) and issubclass(make, VendorDataSource)):
+            config["manager"] = manager_of(args, makes_folder=True)
+            if args.timeout is not None:
+                config["timeout"] = args.timeout
+        source: DataSource = make(**config)
         if not callable(getattr(source, "ingest_to_bundle", None)):
             raise TypeError("it has no ingest_to_bundle; `class Own(DataSource)` is one")
         return source
