@@ -40,6 +40,7 @@ from src.data.polars.data_portal import PolarsDataPortal
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import PRICE, WIDE_VOLUME
+from src.data.sources import ingest
 
 NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)
 QUESTION = (["AAPL", "MSFT"], date(2023, 1, 3), date(2023, 1, 12), "1d")
@@ -521,3 +522,19 @@ def test_a_subclass_with_a_constructor_of_its_own_calls_its_fetch_once(tmp_path:
     with pytest.raises(ForeignError):
         bare.ingest(*QUESTION, Catalog(), ParquetWriter(tmp_path / "mine"))
     assert bare.calls == 1
+
+
+def test_a_bundle_of_a_source_may_take_longer_than_a_question_of_a_portal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Own):
+        async def fetch(self, *question: Any) -> Any:
+            await asyncio.sleep(0.02)
+            return bars()
+
+    assert ingest.INGESTION_S > ingest.PATIENCE_S
+    question = ingest.SourceQuestion.of(*QUESTION)
+    asyncio.run(ingest.ingested(Slow(None), "mine", question, tmp_path))
+    monkeypatch.setattr(ingest, "INGESTION_S", 0.001)
+    with pytest.raises(ProviderTimeoutError):
+        asyncio.run(ingest.ingested(Slow(None), "mine", question, tmp_path))

@@ -38,6 +38,8 @@ __all__ = [
 
 # As long as a portal waits for a source.
 PATIENCE_S = 30.0
+# For a bundle a source may send thousands of requests; one that hangs ends all the same.
+INGESTION_S = 3600.0
 _MOST_NAMED = 5
 
 
@@ -333,7 +335,7 @@ async def ingested(
     }
     about["source_type"] = about["source_type"] or type(source).__name__
     await awaited(partial(refuse_other, bundle, about["source_type"]))
-    frame = await fetched(source, question)
+    frame = await fetched(source, question, INGESTION_S)
 
     def write() -> BundlePath:
         """Write; warnings name the line that awaits it."""
