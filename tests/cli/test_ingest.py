@@ -20,7 +20,7 @@ from tests.vendor_server import VendorServer
 
 MONTH = ("--start", "2024-01-02", "--end", "2024-01-31")
 QUARTER = ("--start", "2024-01-02", "--end", "2024-03-31")
-SECRET = "sk-0123456789abcdef0123"
+SECRET = "0123456789" * 2
 # A module in the working directory, as a user has one.
 OWN = """
 import polars as pl

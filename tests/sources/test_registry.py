@@ -247,7 +247,7 @@ def test_what_would_be_other_bars_is_refused(make: Any, why: str) -> None:
     assert "a-secret-key" not in str(raised.value)
 
 
-def test_aliases_are_the_same_sources() -> None:
+def test_adapters_are_the_sources_with_the_steps_of_an_ingestion() -> None:
     for adapter, source in {
         "YFinanceAdapter": "YFinanceDataSource", "CCXTAdapter": "CCXTDataSource",
         "CCXTDataAdapter": "CCXTDataSource", "PolygonAdapter": "PolygonDataSource",

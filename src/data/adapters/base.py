@@ -13,6 +13,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..bundles.bundle import Bundle
+from ..bundles.catalog import DataCatalog
 from ..call_threads import LoopThread, awaited
 from ..clock import Clock, SystemClock
 from ..compat.limiters import RateLimiter
@@ -27,14 +29,16 @@ from ..errors import (
     UnavailableError,
 )
 from ..model.texts import counted
+from ..polars import pl  # says which extra is missing
+from ..polars.parquet_writer import ParquetWriter
 from ..sources.base import DataSource, DataSourceMetadata
+from ..sources.ingest import BundlePath, SourceQuestion, answered, checked_frame, refuse_other
+from .frames import checked_series, findings_of, standard_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..polars import pl
     from ..prices.judgement.report import QualityFinding
-    from ..sources.ingest import BundlePath, SourceQuestion
 
 __all__ = [
     "AuthenticationError", "BaseDataAdapter", "DataParsingError", "InvalidDataError", "NetworkError",
@@ -187,8 +191,6 @@ class BaseDataAdapter(DataSource):
         Raises:
             ValidationError: with what is wrong, and the first row of it.
         """
-        from .frames import checked_series, findings_of
-
         series = checked_series(df, self._clock.now_ms())
         if self._validator is not None:
             verdict = self._validator.validate(df)
@@ -208,8 +210,6 @@ class BaseDataAdapter(DataSource):
             ValidationError: a column is missing.
             DecimalRangeError: a value does not fit into ``Decimal(18, 8)``, or a volume into ``(38, 8)``.
         """
-        from .frames import standard_frame
-
         return standard_frame(df)
 
     def ingest(
@@ -239,9 +239,6 @@ class BaseDataAdapter(DataSource):
             ForeignError: ``fetch`` raised another error than those of this library, its ``__cause__``.
             DataError: of fetching, writing or registering.
         """
-        from ..bundles.catalog import DataCatalog
-        from ..sources.ingest import SourceQuestion
-
         question = SourceQuestion.of(symbols, start_date, end_date, resolution)
 
         def store(frame: Any) -> DatasetId:
@@ -265,8 +262,6 @@ class BaseDataAdapter(DataSource):
 
     def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
         """Return what ``store`` makes of the fetched frame, or the started task of it."""
-        from ..sources.ingest import answered
-
         fetch = partial(answered, self._repeated, self.name, question, self.timeout)
         try:
             loop = asyncio.get_running_loop()
@@ -338,10 +333,6 @@ class BaseDataAdapter(DataSource):
         Warns:
             UserWarning: rows were left out.
         """
-        from ..bundles.bundle import Bundle
-        from ..polars.parquet_writer import ParquetWriter
-        from ..sources.ingest import BundlePath, SourceQuestion, checked_frame, refuse_other
-
         question = SourceQuestion.of(symbols, start, end, frequency)
         bundle, metadata = Bundle(bundle_name, folder), self.get_metadata()
         refuse_other(bundle, metadata.source_type)

@@ -27,6 +27,7 @@ from ..errors import (
 from ..model.instant import date_of, iso
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
+from ..sources.registry import DataSourceRegistry
 from ..vendors.foreign import masked
 from .arguments import add_timeout, command, listed
 from .cached import manager_of
@@ -211,7 +212,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
         QueryError: there is no such source, or it takes no such options.
     """
     from ..polars.bar_sources import others_code
-    from ..sources import DataSourceRegistry, VendorDataSource
+    from ..sources.vendor_source import VendorDataSource
 
     config = {to: value for option, to in _ARGUMENTS.items() if (value := getattr(args, option))}
     is_named = (
@@ -297,8 +298,6 @@ async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
 
 
 def _sources() -> Report:
-    from ..sources import DataSourceRegistry
-
     every = [_plain(name) for name in DataSourceRegistry.list_sources()]
     rows = [
         [one["name"], one["class_name"], "needed" if one["auth_required"] else "none or optional",
@@ -321,8 +320,6 @@ def _source_info(name: str) -> Report:
 
 def _plain(name: str) -> dict[str, Any]:
     """Return what the registry tells of a source."""
-    from ..sources import DataSourceRegistry
-
     told = DataSourceRegistry.get_source_info(name)
     return told | {"metadata": asdict(told["metadata"])}
 
