@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
-import gettext
 import itertools
 import os
 import signal
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.fsync = os.fdatasync = _open
         sqlite3.connect = partial(sqlite3.connect, factory=_Unsynced)
     # A parser of a command line looks for a translation of each of its words in many folders, in vain.
-    gettext.find = lru_cache(gettext.find)
+    argparse._ = lru_cache(argparse._)
 
 
 def _open(fd: int) -> None:
