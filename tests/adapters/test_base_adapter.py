@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -42,6 +43,7 @@ from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import PRICE, WIDE_VOLUME
 from src.data.sources import ingest
 
+FULL = bool(os.environ.get("ONETAPE_FULL"))
 NOW = int(datetime(2024, 6, 3, 12, tzinfo=UTC).timestamp() * 1000)
 QUESTION = (["AAPL", "MSFT"], date(2023, 1, 3), date(2023, 1, 12), "1d")
 
@@ -195,7 +197,7 @@ PRICES = st.decimals(min_value="0.01", max_value="10000", places=8)
 OFFSETS = st.decimals(min_value="0", max_value="100", places=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300 if FULL else 15, deadline=None)
 @given(open_price=PRICES, high_offset=OFFSETS, low_offset=OFFSETS)
 def test_ohlcv_invariants(open_price: Decimal, high_offset: Decimal, low_offset: Decimal) -> None:
     """OHLCV relationships must always hold, as the documents print it; each one broken is refused."""
