@@ -231,6 +231,8 @@ def test_the_standard_columns_are_decimals_in_order_and_further_columns_stay() -
     assert made["symbol"].rle().struct.field("len").to_list() == [8, 8]
     assert all(part["timestamp"].is_sorted() for part in by_symbol)
     assert made.sort("trades")["close"][1] == Decimal("10.625")
+    named = bars().with_columns(pl.col("symbol").cast(pl.Categorical))
+    assert Own().validate(named) and Own().standardize(named).schema["symbol"] == pl.String
 
 
 def test_all_eight_decimals_come_back() -> None:

@@ -103,6 +103,7 @@ def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
         stamps = stamps.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     stamps = stamps.cast(pl.Datetime("us")).alias("timestamp")
     others = [name for name in frame.columns if name not in (time, "timestamp", "symbol", *FIELDS)]
+    frame = frame.with_columns(pl.col("symbol").cast(pl.String))
     places = frame["symbol"].unique(maintain_order=True)
     order = pl.col("symbol").replace_strict(places, range(len(places)))
     rows = frame.select(stamps, "symbol", *FIELDS, *others).sort(order, "timestamp")
@@ -125,7 +126,7 @@ def _of_columns(frame: pl.DataFrame) -> str:
     ]
     if time is not None and not isinstance(schema[time], pl.Date | pl.Datetime):
         wrong.append(f"{time} is {schema[time]}, which is no time")
-    if "symbol" in schema and schema["symbol"] != pl.String:
+    if "symbol" in schema and schema["symbol"] not in (pl.String, pl.Categorical, pl.Enum):
         wrong.append(f"symbol is {schema['symbol']}, which is no text")
     wrong += [
         f"{name} is null in {counted(nulls, 'row')}"
