@@ -219,8 +219,6 @@ class FrameCache:
         try:
             with self._disk.lock(lock, 0.0):
                 self._disk.remove_whole(self.folder / name)
-                # Those that wait for it see that it has lost its name, and take a new one.
-                self._disk.remove(lock)
         except LockTimeoutError:
             return False
         except CacheError as error:
