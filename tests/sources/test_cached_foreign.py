@@ -647,11 +647,14 @@ def test_the_least_used_is_dropped_and_never_the_newest(folder: Path) -> None:
     assert len(source.asked) == asked
     got(own, ["B"])
     assert len(source.asked) == asked + 1
+    (other := folder / "cache_0123456789abcdef").mkdir()
+    (other / "data.parquet").write_text("of another program")
     tiny = cached(source, folder, config={"cache.max_size_bytes": 1})
     got(tiny, ["D"])
     got(tiny, ["D"])
     assert len(source.asked) == asked + 2
-    assert len(list(folder.glob("cache_*"))) == 1
+    assert len(list(folder.glob("cache_*"))) == 2
+    assert (other / "data.parquet").exists()
 
 
 def test_what_is_in_use_is_not_dropped(folder: Path) -> None:

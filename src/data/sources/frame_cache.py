@@ -153,10 +153,10 @@ class FrameCache:
         text = json.dumps(whole | {_CHECKSUM: _checksum(whole)}).encode()
         self._disk.make_folders(path, durable=False)
         sweep(self._disk, path)
+        self._touch(path)  # marks it as one of ours
         # Not synced: it can be fetched again, and what a power loss leaves fits no checksum.
         write_atomically(self._disk, path / _DATA, data, durable=False)
         write_atomically(self._disk, path / _METADATA, text, durable=False)
-        self._touch(path)
         self._evict()
 
     def _path(self, key: str) -> Path:
@@ -186,8 +186,14 @@ class FrameCache:
         return sum(self._sizes().values())
 
     def _sizes(self) -> dict[str, int]:
+        """Return what each frame takes; folders of other programs are none."""
         names = [name for name in self._disk.list(self.folder) if _FOLDER.fullmatch(name)]
-        return {name: self._size(self.folder / name) for name in names}
+        paths = {name: self.folder / name for name in names}
+        return {
+            name: self._size(path)
+            for name, path in paths.items()
+            if self._disk.stat(path / _ACCESSED) is not None
+        }
 
     def _size(self, path: Path) -> int:
         states = (self._disk.stat(path / name) for name in (_DATA, _METADATA))
