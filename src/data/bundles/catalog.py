@@ -21,7 +21,7 @@ from ..config.data_catalog import metadata_db_setting
 from ..disk.files import Disk
 from ..errors import BundleError, DataError, FormatVersionError, QueryError
 from ..model.instant import iso, parse_iso
-from ..model.span import Span, coalesce
+from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bundle import Bundle, bundle_names
 from .catalog_index import (
@@ -32,9 +32,9 @@ from .catalog_index import (
     dataset_of,
     lane_id,
     lane_place,
-    lane_source,
     put,
 )
+from .catalog_lanes import LaneDatasets
 from .catalog_log import CatalogLog, entry_of
 from .commit import BundleFiles, checked_name
 from .folder import bundles_folder
@@ -42,15 +42,13 @@ from .lineage import client_of
 from .metadata import BundleMetadata
 from .record import key_of, runs_in
 from .records import DATABASE, Records, check_database
-from .tables import Cover, Dataset, RangeRow, SymbolRow, request_key
+from .tables import Dataset, SymbolRow, request_key
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from ..bars.client import BarsClient
     from ..data_manager import DataManager
     from ..model.series import SeriesKey
-    from ..model.stored import CoverageSpan
 
 __all__ = ["DataCatalog", "DatasetUse", "cache_key"]
 
@@ -128,8 +126,7 @@ class DataCatalog:
             scope,
         )
         self._bundles: dict[str, tuple[object, Dataset]] = {}
-        self._lanes: dict[SeriesKey, tuple[tuple[CoverageSpan, ...], Dataset]] = {}
-        self._canonical: dict[tuple[str, str], str | None] = {}
+        self._lanes = LaneDatasets(lambda: client_of(self._manager))
         self._kept: dict[str, Dataset] = {}
         self._published: object = None
 
@@ -217,9 +214,9 @@ class DataCatalog:
                 break
             self._index.doubt()
         lane = self._lane_for(wanted, label, start, end, source)
-        if lane is not None and (found is None or _preference(lane) < found[0]):
+        if lane is not None and (found is None or _preference(lane[1]) < found[0]):
             self._keep([lane])
-            return lane.dataset_id
+            return lane[1].dataset_id
         return found[1] if found else None
 
     def get_dataset_info(self, dataset_id: str) -> dict[str, Any]:
@@ -398,7 +395,7 @@ class DataCatalog:
         if place.kind == "lane":
             series = key_of(place.place.partition("\n")[2])
             spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
-            tables = (self._client.columns(series, span).table for span in spans)
+            tables = (client_of(self._manager).columns(series, span).table for span in spans)
             # Mapped columns are read by being used.
             return sum(
                 8 * len(column)
@@ -423,7 +420,7 @@ class DataCatalog:
         self._index.doubt()
         self._publish()
         if not self._scope:
-            self._sync_lanes()
+            self._keep(self._lanes.all())
 
     # --- bundles, as their metadata --------------------------------------------------------
 
@@ -567,10 +564,13 @@ class DataCatalog:
                     self._index.doubt()
                 elif not self._scope:
                     self._kept.clear()
-                    self._sync_lanes()
+                    self._keep(self._lanes.all())
                 continue
             place = DatasetPlace(*row)
-            dataset = self._of_lane(place, dataset_id)
+            dataset = None
+            if place.kind in ("lane", "read"):  # as the store has it, else as a line told of it
+                dataset = self._lanes.at(place)
+                dataset = dataset or self._read(lambda db: _row_of(db, dataset_id))
             if place.kind in ("line", "bundle"):
                 dataset = self._truth(place)
             if dataset is not None and dataset.dataset_id == dataset_id:
@@ -625,134 +625,26 @@ class DataCatalog:
 
     # --- lanes -----------------------------------------------------------------------------
 
-    @property
-    def _client(self) -> BarsClient:
-        return client_of(self._manager)
-
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
-    ) -> Dataset | None:
+    ) -> tuple[SeriesKey, Dataset] | None:
         """Return the lane that has a range of a single symbol, as the store has it now."""
         if len(symbols) > 1 or self._scope:
             return None
-        symbol = self._canonical_of(symbols[0], resolution)
-        keys = self._client.lanes(symbol, Timeframe.parse(resolution)) if symbol else []
-        for key in keys if source else keys[:1]:
-            # No question is answered out of these that does not name them.
-            if key.is_outdated or (not source and (key.is_sample or key.made_of)):
-                continue
-            lane = self._lane(key)
-            if lane is None or source not in (None, lane.source, lane.source.rpartition("/")[0]):
-                continue
-            if lane.covered(resolution, start, end):
-                return lane
-        return None
+        return self._lanes.find(symbols[0], resolution, start, end, source)
 
-    def _canonical_of(self, symbol: str, resolution: str) -> str | None:
-        """Return a symbol as the store has it; None where it means nothing by the rules."""
-        if (symbol, resolution) not in self._canonical:
-            try:
-                found: str | None = self._client.query(symbol, resolution).instrument.symbol
-            except QueryError:
-                found = None
-            self._canonical[symbol, resolution] = found
-        return self._canonical[symbol, resolution]
-
-    def _lane(self, key: SeriesKey) -> Dataset | None:
-        """Return a stored lane as a dataset; None where nothing is stored of it."""
-        parts = self._client.coverage(key)
-        known = self._lanes.get(key)
-        if known is None or known[0] != parts:
-            if not any(part.state != "empty" for part in parts):
-                return None
-            known = self._lanes[key] = parts, self._measured(key, parts)
-        return known[1]
-
-    def _measured(self, key: SeriesKey, parts: Sequence[CoverageSpan]) -> Dataset:
-        # A hole that is asked for again, and bars that are doubted, are no part of what there is.
-        whole = [
-            part.span
-            for part in parts
-            if part.state in ("final", "provisional")
-            or (part.state == "empty" and part.expires is None)
-        ]
-        stretches = coalesce(whole)
-        stored = self._client.columns(key, Span(parts[0].span.start, parts[-1].span.end))
-        stamps = stored.table.stamps
-        ranges = [
-            RangeRow(
-                key.symbol,
-                span.start // 1000,
-                (span.end - 1) // 1000,
-                int(stamps.searchsorted(span.end) - stamps.searchsorted(span.start)),
-                len(stretches) > 1,
-            )
-            for span in stretches
-        ]
-        times = sorted(part.fetched_at // 1000 for part in parts if part.fetched_at) or [0]
-        vendors = sorted(
-            {v for part in parts if part.state != "empty" for v in part.vendor.split(",")}
-        )
-        instrument = self._client.instrument(key)
-        label = key.timeframe.label
-        return Dataset(
-            lane_id(self._place_of(key)),
-            lane_source(",".join(vendors), str(key)),
-            label,
-            int(stamps[0]) // 1000 if len(stamps) else parts[0].span.start // 1000,
-            int(stamps[-1]) // 1000 if len(stamps) else parts[-1].span.end // 1000,
-            f"generation {stored.generation}",
-            "",
-            times[0],
-            times[-1],
-            len(stamps),
-            0,
-            (SymbolRow(key.symbol, instrument.asset_class, instrument.exchange),),
-            tuple(row for row in ranges if row.bars),
-            (),
-            tuple(Cover(key.symbol, label, row.start, row.end) for row in ranges),
-        )
-
-    def _place_of(self, key: SeriesKey) -> DatasetPlace:
-        return lane_place(str(self._client.folder), str(key))._replace(kind="lane")
-
-    def _of_lane(self, place: DatasetPlace, dataset_id: str) -> Dataset | None:
-        """Return the lane of a place: as the store has it, else as a lineage told of it."""
-        if place.kind not in ("lane", "read"):
-            return None
-        series = place.place.partition("\n")[2]
-        try:
-            if self._place_of(key_of(series)).place == place.place:
-                lane = self._lane(key_of(series))
-                if lane is not None:
-                    return lane
-        except (ValueError, DataError):
-            pass
-        return self._read(lambda db: _row_of(db, dataset_id))
-
-    def _keep(self, lanes: Iterable[Dataset]) -> None:
+    def _keep(self, lanes: Iterable[tuple[SeriesKey, Dataset]]) -> None:
         """Have lanes in the file."""
-        new = [lane for lane in lanes if self._kept.get(lane.dataset_id) != lane]
+        new = [(k, lane) for k, lane in lanes if self._kept.get(lane.dataset_id) != lane]
         if not new:
             return
-        places = {lane_id(self._place_of(key)): self._place_of(key) for key in list(self._lanes)}
 
         def work(db: sqlite3.Connection) -> None:
-            for lane in new:
-                put(db, lane, places[lane.dataset_id], None)
+            for key, lane in new:
+                put(db, lane, self._lanes.place(key), None)
 
         self._index.write(work)
-        self._kept.update((lane.dataset_id, lane) for lane in new)
-
-    def _sync_lanes(self) -> None:
-        """Have all lanes of the store in the file."""
-        lanes = []
-        for key in self._client.series():
-            try:
-                lanes.append(self._lane(key))
-            except DataError:
-                continue  # `onetape cache list` says what is wrong with it
-        self._keep([lane for lane in lanes if lane is not None])
+        self._kept.update((lane.dataset_id, lane) for _, lane in new)
 
 
 def cache_key(

@@ -1,0 +1,146 @@
+"""Lanes of the store as datasets: as they are now, without any file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import DataError, QueryError
+from ..model.span import Span, coalesce
+from ..model.timeframe import Timeframe
+from .catalog_index import DatasetPlace, lane_id, lane_place, lane_source
+from .record import key_of
+from .tables import Cover, Dataset, RangeRow, SymbolRow
+
+if TYPE_CHECKING:
+    from ..bars.client import BarsClient
+    from ..model.series import SeriesKey
+    from ..model.stored import CoverageSpan
+
+__all__ = ["LaneDatasets"]
+
+
+class LaneDatasets:
+    """The lanes of one cache folder. Thread-safe.
+
+    Args:
+        client: returns the client that reads stored bars; it is called where one is needed.
+    """
+
+    def __init__(self, client: Callable[[], BarsClient]) -> None:
+        self._client = client
+        self._measured: dict[SeriesKey, tuple[tuple[CoverageSpan, ...], Dataset]] = {}
+        self._canonical: dict[tuple[str, str], str | None] = {}
+
+    def find(
+        self, symbol: str, resolution: str, start: int, end: int, source: str | None
+    ) -> tuple[SeriesKey, Dataset] | None:
+        """Return the lane that has a range of a symbol, ends included, UTC seconds; None: there is none.
+
+        Args:
+            symbol, resolution: as a program names them.
+            start, end: of the range.
+            source: vendor, or vendor and lane; None: the lane that answers by the rules.
+
+        Raises:
+            CacheError: the store cannot be read.
+        """
+        known = self._canonical_of(symbol, resolution)
+        keys = self._client().lanes(known, Timeframe.parse(resolution)) if known else []
+        for key in keys if source else keys[:1]:
+            # No question is answered out of these that does not name them.
+            if key.is_outdated or (not source and (key.is_sample or key.made_of)):
+                continue
+            lane = self.get(key)
+            if lane is None or source not in (None, lane.source, lane.source.rpartition("/")[0]):
+                continue
+            if lane.covered(resolution, start, end):
+                return key, lane
+        return None
+
+    def get(self, key: SeriesKey) -> Dataset | None:
+        """Return a lane as it is now; None where no bar is stored. Raises as :meth:`find`."""
+        parts = self._client().coverage(key)
+        known = self._measured.get(key)
+        if known is None or known[0] != parts:
+            if not any(part.state != "empty" for part in parts):
+                return None
+            known = self._measured[key] = parts, self._measure(key, parts)
+        return known[1]
+
+    def at(self, place: DatasetPlace) -> Dataset | None:
+        """Return the lane of a place; None where it is not one of this cache, or cannot be read."""
+        try:
+            key = key_of(place.place.partition("\n")[2])
+            return self.get(key) if self.place(key).place == place.place else None
+        except (ValueError, DataError):
+            return None
+
+    def all(self) -> Iterator[tuple[SeriesKey, Dataset]]:
+        """Yield the stored lanes, but those that cannot be read."""
+        for key in self._client().series():
+            try:
+                lane = self.get(key)
+            except DataError:
+                continue  # `onetape cache list` says what is wrong with it
+            if lane is not None:
+                yield key, lane
+
+    def place(self, key: SeriesKey) -> DatasetPlace:
+        """Return where the truth about a lane stands."""
+        return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
+
+    def _canonical_of(self, symbol: str, resolution: str) -> str | None:
+        """Return a symbol as the store has it; None where it means nothing by the rules."""
+        if (symbol, resolution) not in self._canonical:
+            try:
+                found: str | None = self._client().query(symbol, resolution).instrument.symbol
+            except QueryError:
+                found = None
+            self._canonical[symbol, resolution] = found
+        return self._canonical[symbol, resolution]
+
+    def _measure(self, key: SeriesKey, parts: Sequence[CoverageSpan]) -> Dataset:
+        # A hole that is asked for again, and bars that are doubted, are no part of what there is.
+        whole = [
+            part.span
+            for part in parts
+            if part.state in ("final", "provisional")
+            or (part.state == "empty" and part.expires is None)
+        ]
+        stretches = coalesce(whole)
+        stored = self._client().columns(key, Span(parts[0].span.start, parts[-1].span.end))
+        stamps = stored.table.stamps
+        ranges = [
+            RangeRow(
+                key.symbol,
+                span.start // 1000,
+                (span.end - 1) // 1000,
+                int(stamps.searchsorted(span.end) - stamps.searchsorted(span.start)),
+                len(stretches) > 1,
+            )
+            for span in stretches
+        ]
+        times = sorted(part.fetched_at // 1000 for part in parts if part.fetched_at) or [0]
+        vendors = sorted(
+            {v for part in parts if part.state != "empty" for v in part.vendor.split(",")}
+        )
+        instrument = self._client().instrument(key)
+        label = key.timeframe.label
+        return Dataset(
+            lane_id(self.place(key)),
+            lane_source(",".join(vendors), str(key)),
+            label,
+            int(stamps[0]) // 1000 if len(stamps) else parts[0].span.start // 1000,
+            int(stamps[-1]) // 1000 if len(stamps) else parts[-1].span.end // 1000,
+            f"generation {stored.generation}",
+            "",
+            times[0],
+            times[-1],
+            len(stamps),
+            0,
+            (SymbolRow(key.symbol, instrument.asset_class, instrument.exchange),),
+            tuple(row for row in ranges if row.bars),
+            (),
+            tuple(Cover(key.symbol, label, row.start, row.end) for row in ranges),
+        )
