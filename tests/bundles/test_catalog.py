@@ -7,13 +7,12 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,8 +39,6 @@ from src.data.errors import (
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.cache.disks import DyingDisk, Killed
-from tests.contract.source import ROOT
-from tests.programs import PYTHONPATH
 
 T = TypeVar("T")
 YEAR = (pd.Timestamp("2023-01-01"), pd.Timestamp("2023-12-31"))
@@ -714,31 +711,37 @@ def test_readers_see_the_old_or_the_new_index(path: Path, catalog: DataCatalog) 
     assert rows(path, "SELECT count(*) FROM datasets WHERE source = 'yfinance'") == [(3,)]
 
 
-_PROGRAM = """
-import sys
-from src.data.bundles import DataCatalog
-catalog = DataCatalog(sys.argv[1])
-for n in range(int(sys.argv[3])):
-    own = catalog.register_dataset("s", [sys.argv[2] + str(n), "B"], "2024-01-01", "2024-02-01", "1d", "x")
-    catalog.link_backtest_to_dataset(sys.argv[2], own, "2024-05-01")
-    assert catalog.find_dataset([sys.argv[2] + str(n), "B"], "2024-01-01", "2024-02-01", "1d") == own
-"""
-
-
 def test_two_processes_lose_nothing_and_warn_of_nothing(path: Path, catalog: DataCatalog) -> None:
     count = 100 if FULL else 8
-    command = [sys.executable, "-W", "error", "-c", _PROGRAM, str(path), "P", str(count)]
-    environment = {"PYTHONPATH": PYTHONPATH, "HOME": str(path.parent)}
-    running = subprocess.Popen(command, cwd=ROOT, env=environment)
-    for n in range(count):
-        own = register(catalog, f"Q{n}", "B")
-        catalog.link_backtest_to_dataset("Q", own, "2024-05-01")
-        assert catalog.find_dataset([f"Q{n}", "B"], *YEAR, "1d") == own
-    assert running.wait(120) == 0
+
+    def work(name: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for n in range(count):
+                own = register(catalog, f"{name}{n}", "B")
+                catalog.link_backtest_to_dataset(name, own, "2024-05-01")
+                assert catalog.find_dataset([f"{name}{n}", "B"], *YEAR, "1d") == own
+
+    with forked(lambda: work("P")):
+        work("Q")
     for name in ("P", "Q"):
         assert len(catalog.get_datasets_for_backtest(name)) == count
         catalog.popular_datasets()
         assert len(rows(path, JOIN, name)) == count
+
+
+@contextmanager
+def forked(work: Callable[[], object]) -> Iterator[None]:
+    """Do something in a child meanwhile."""
+    child = os.fork()
+    if child == 0:  # nothing of pytest may run on in the child
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(4)
+    yield
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_threads_and_forks_share_a_catalog(path: Path, catalog: DataCatalog) -> None:
@@ -751,14 +754,8 @@ def test_threads_and_forks_share_a_catalog(path: Path, catalog: DataCatalog) -> 
 
     with ThreadPoolExecutor(4) as pool:
         assert [wrong for found in pool.map(work, "ABCD") for wrong in found if wrong] == []
-    child = os.fork()
-    if child == 0:  # in the child nothing of pytest may run on
-        try:
-            register(catalog, "CHILD")
-            os._exit(0 if catalog.find_dataset(["CHILD"], *YEAR, "1d") else 3)
-        finally:
-            os._exit(4)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with forked(lambda: register(catalog, "CHILD")):
+        pass
     assert catalog.find_dataset(["CHILD"], *YEAR, "1d") is not None
     assert rows(path, "SELECT count(*) FROM datasets") == [(25,)]
 
