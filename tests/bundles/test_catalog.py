@@ -689,6 +689,11 @@ def test_lines_of_others_and_torn_ones_do_no_harm(
     log.append("dataset", {"id": "x"})
     log.append("link", {"backtest": "a"})
     own = register(catalog)
+    theirs = {"id": "theirs", "source": "s", "symbols": ["Z"], "resolution": "1d", "checksum": "x"}
+    log.append("dataset", {**theirs, "start": f"{YEAR[0]}.5Z", "end": f"{YEAR[1]}Z"})
+    inode = path.stat().st_ino
+    assert catalog.find_dataset(["Z"], *YEAR, "1d") == "theirs"
+    assert path.stat().st_ino == inode  # and nothing is made anew for it
     with log.path.open("ab") as file:
         file.write(b'{"type":"dataset","format":1,"id":')
     assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == own

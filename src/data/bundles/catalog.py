@@ -514,8 +514,8 @@ class DataCatalog:
             has_range = (
                 entry.get("id") == dataset_id
                 and entry["resolution"] == resolution
-                and parse_iso(entry["start"]) <= start * 1000
-                and end * 1000 <= parse_iso(entry["end"])
+                and parse_iso(entry["start"]) // 1000 <= start
+                and end <= parse_iso(entry["end"]) // 1000
             )
             return set(entry["symbols"]) if has_range else set()
         dataset = self._truth(place)
