@@ -380,7 +380,9 @@ def test_records_that_an_older_version_wrote_are_read(bundle: Bundle) -> None:
     ]
     own = {name: metadata[name] for name in ("onetape", "schema_version")}
     frame.drop(lists).with_columns(sids=pl.Series(texts)).write_parquet(path, metadata=own)
+    written = path.read_bytes()
     older = bundle.records()
+    assert path.read_bytes() == written, "they are read, and not made again"
     path.unlink()
     assert older == bundle.records()
     assert older.spans()[1][0] == sum(int(r.sids.rows[0]) for r in older.files.values())
@@ -417,6 +419,9 @@ def test_a_bundle_that_cannot_be_written_is_compared_all_the_same(
             if step.name not in ("stat", "read", "list", "open", "close", "fstat"):
                 raise OSError(errno.EROFS, step.name)
             return super().perform(step, call)
+
+        def lock(self, path: Path, *_: Any, **__: Any) -> Any:
+            raise StorageError(f"cannot open {path}: read-only")
 
     here = Bundle("mine", bundle.path.parent, disk=ReadOnly())
     assert here.state(manager).state == "current"

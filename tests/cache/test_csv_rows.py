@@ -7,6 +7,7 @@ import io
 import math
 import struct
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ def test_long_tables(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bits = chance.integers(0, 2**63, size=2000, dtype=np.int64).view(np.float64)
     values = [*np.where(np.isfinite(bits), bits, 0.1).tolist(), *HARD]
     assert same(round_trip(table_of(values, adj=True)), table_of(values, adj=True))
+
+
+def test_a_month_of_minutes_is_read_within_a_few_times_its_text() -> None:
+    dice = np.random.default_rng(1)
+    values = (dice.integers(1, 10**6, 44_640) / 100).tolist()
+    text = csv_rows.encode_rows(table_of(values, adj=False), csv_rows.BASE_COLUMNS)
+    tracemalloc.start()
+    try:
+        csv_rows.decode_rows(memoryview(text), csv_rows.BASE_COLUMNS, len(values))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * len(text)
 
 
 def test_no_rows() -> None:
