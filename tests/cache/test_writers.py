@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from src.data.cache.store import Commit
 from src.data.disk.files import DiskStep
 from src.data.errors import LockTimeoutError
 from src.data.model.instant import MINUTE_MS
+from tests.cache import writer
 from tests.cache.bars import (
     DAILY,
     EVER,
@@ -30,57 +31,67 @@ from tests.cache.bars import (
 )  # fmt: skip
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
+from tests.processes import ended, fork
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).parents[2]
 WRITERS, THREADS, READERS, APPENDS = (8, 4, 4, 50) if FULL else (3, 2, 2, 3)
 MODES = ("off", "map", "read") if FULL else ("off", "map")
 # Bars that are there before; so many that their columns are mapped.
 HELD = 20_000
 
 
-def program(stack: ExitStack, *arguments: object) -> subprocess.Popen[str]:
-    return stack.enter_context(
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.cache.writer", *map(str, arguments)],
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-    )
+class Program:
+    """A child that does what :mod:`tests.cache.writer` does for these words, and what it says.
 
+    Args:
+        others: those begun before; a child holds no end of their pipes, or their input never ended.
+    """
 
-def tell(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(text)
-    process.stdin.flush()
+    def __init__(self, others: list[Program], *words: object) -> None:
+        (given, self.input), (self.output, told) = os.pipe(), os.pipe()
+        ends = [end for one in (*others, self) for end in (one.input, one.output)]
+
+        def run() -> None:
+            for end in ends:
+                os.close(end)
+            sys.argv = ["", *map(str, words)]
+            sys.stdin, sys.stdout = os.fdopen(given), os.fdopen(told, "w")
+            writer.main()
+            sys.stdout.flush()
+
+        self.child = fork(run)
+        os.close(given)
+        os.close(told)
+        others.append(self)
+        self.said = os.fdopen(self.output)
+
+    def end(self) -> str:
+        """End its input, and return the rest of what it said; it must end well."""
+        os.close(self.input)
+        with self.said:
+            rest = self.said.read()
+        assert ended(self.child) == 0
+        return rest
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_writers_and_readers(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(MINUTES, Commit((minutes(0, HELD),)))
     crowd = WRITERS * THREADS
-    with ExitStack() as stack:
-        writers = [
-            program(stack, "append", tmp_path, mode, APPENDS,
-                    *range(HELD + n, HELD + crowd, WRITERS), crowd)
-            for n in range(WRITERS)
-        ]  # fmt: skip
-        readers = [program(stack, "watch", tmp_path, mode) for _ in range(READERS)]
-        for process in (*writers, *readers):
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in writers:
-            tell(process, "go\n")
-        for process in writers:
-            assert process.communicate()[0] == ""
-            assert process.returncode == 0
-        for process in readers:
-            told = process.communicate()[0].splitlines()
-            assert len(told) == 1, told
-            assert int(told[0].removeprefix("reads ")) > 0
+    all_of_them: list[Program] = []
+    writers = [
+        Program(all_of_them, "append", tmp_path, mode, APPENDS,
+                *range(HELD + n, HELD + crowd, WRITERS), crowd)
+        for n in range(WRITERS)
+    ]  # fmt: skip
+    readers = [Program(all_of_them, "watch", tmp_path, mode) for _ in range(READERS)]
+    assert [one.said.readline() for one in all_of_them] == ["ready\n"] * len(all_of_them)
+    for one in writers:
+        os.write(one.input, b"go\n")
+    assert [one.end() for one in writers] == [""] * WRITERS
+    for told in (one.end() for one in readers):
+        assert int(told.removeprefix("reads ")) > 0
     count = crowd * APPENDS
     store = store_in(tmp_path, columnar=mode)
     rows, coverage = store.read(MINUTES, EVER)
