@@ -48,6 +48,52 @@ def together(count: int, work: Callable[[int], object]) -> None:
     assert [ended(child) for child in children] == [0] * count
 
 
+class Talker:
+    """A child that reads lines from its standard input and prints lines.
+
+    Args:
+        others: those begun before, to which it is added; a child holds no end of their pipes, or
+            their input would never end.
+        main: what it does.
+    """
+
+    def __init__(self, others: list[Talker], main: Callable[[], object]) -> None:
+        (given, self._input), (output, told) = os.pipe(), os.pipe()
+        self._output = os.fdopen(output)
+        others.append(self)
+        ends = [e for one in others if one._is_open for e in (one._input, one._output.fileno())]
+
+        def run() -> None:
+            for end in ends:
+                os.close(end)
+            sys.stdin, sys.stdout = os.fdopen(given), os.fdopen(told, "w")
+            main()
+            sys.stdout.flush()
+
+        self._child = fork(run)
+        os.close(given)
+        os.close(told)
+
+    _is_open = True
+
+    def tell(self, line: str) -> None:
+        """Give it a line."""
+        os.write(self._input, f"{line}\n".encode())
+
+    def hear(self) -> str:
+        """Return the next line that it prints."""
+        return self._output.readline()
+
+    def end(self) -> str:
+        """End its input, and return the rest of what it prints; it must end well."""
+        self._is_open = False
+        os.close(self._input)
+        with self._output:
+            rest = self._output.read()
+        assert ended(self._child) == 0
+        return rest
+
+
 class _Killer:
     """Counts where functions of some files begin and where their calls into C have returned."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -31,7 +30,7 @@ from tests.cache.bars import (
 )  # fmt: skip
 from tests.cache.counts import FULL
 from tests.cache.crash import Quick
-from tests.processes import ended, fork
+from tests.processes import Talker
 
 T = TypeVar("T")
 
@@ -41,54 +40,30 @@ MODES = ("off", "map", "read") if FULL else ("off", "map")
 HELD = 20_000
 
 
-class Program:
-    """A child that does what :mod:`tests.cache.writer` does for these words, and what it says.
+def program(others: list[Talker], *words: object) -> Talker:
+    """Begin a child that does what :mod:`tests.cache.writer` does for these words."""
 
-    Args:
-        others: those begun before; a child holds no end of their pipes, or their input never ended.
-    """
+    def main() -> None:
+        sys.argv = ["", *map(str, words)]
+        writer.main()
 
-    def __init__(self, others: list[Program], *words: object) -> None:
-        (given, self.input), (self.output, told) = os.pipe(), os.pipe()
-        ends = [end for one in (*others, self) for end in (one.input, one.output)]
-
-        def run() -> None:
-            for end in ends:
-                os.close(end)
-            sys.argv = ["", *map(str, words)]
-            sys.stdin, sys.stdout = os.fdopen(given), os.fdopen(told, "w")
-            writer.main()
-            sys.stdout.flush()
-
-        self.child = fork(run)
-        os.close(given)
-        os.close(told)
-        others.append(self)
-        self.said = os.fdopen(self.output)
-
-    def end(self) -> str:
-        """End its input, and return the rest of what it said; it must end well."""
-        os.close(self.input)
-        with self.said:
-            rest = self.said.read()
-        assert ended(self.child) == 0
-        return rest
+    return Talker(others, main)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_writers_and_readers(tmp_path: Path, mode: str) -> None:
     store_in(tmp_path, Quick()).commit(MINUTES, Commit((minutes(0, HELD),)))
     crowd = WRITERS * THREADS
-    all_of_them: list[Program] = []
+    all_of_them: list[Talker] = []
     writers = [
-        Program(all_of_them, "append", tmp_path, mode, APPENDS,
+        program(all_of_them, "append", tmp_path, mode, APPENDS,
                 *range(HELD + n, HELD + crowd, WRITERS), crowd)
         for n in range(WRITERS)
     ]  # fmt: skip
-    readers = [Program(all_of_them, "watch", tmp_path, mode) for _ in range(READERS)]
-    assert [one.said.readline() for one in all_of_them] == ["ready\n"] * len(all_of_them)
+    readers = [program(all_of_them, "watch", tmp_path, mode) for _ in range(READERS)]
+    assert [one.hear() for one in all_of_them] == ["ready\n"] * len(all_of_them)
     for one in writers:
-        os.write(one.input, b"go\n")
+        one.tell("go")
     assert [one.end() for one in writers] == [""] * WRITERS
     for told in (one.end() for one in readers):
         assert int(told.removeprefix("reads ")) > 0

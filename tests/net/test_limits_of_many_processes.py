@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.net.crowd import KEY, LIMIT, WINDOW_S
+from tests.net.crowd import KEY, LIMIT, WINDOW_S, main
 from tests.net.scripted import reply, serving
+from tests.processes import Talker
 
-ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
 
 
@@ -52,31 +50,6 @@ class Vendor:
             reply(handler, b"too much", refusal[0], Retry_After=refusal[1]())
 
 
-class Worker:
-    """One process of the crowd."""
-
-    def __init__(self, folder: Path, base: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.net.crowd", str(folder), base],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def tell(self, order: str) -> None:
-        assert self._process.stdin is not None
-        print(order, file=self._process.stdin, flush=True)
-
-    def hear(self) -> Any:
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
 @pytest.fixture(scope="module")
 def asked_vendor() -> Iterator[tuple[Vendor, str]]:
     vendor = Vendor()
@@ -89,22 +62,24 @@ def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_say
     asked_vendor: tuple[Vendor, str], tmp_path: Path
 ) -> None:
     vendor, base = asked_vendor
-    with ExitStack() as stack:
-        crowd = [stack.enter_context(Worker(tmp_path, base)) for _ in range(PROCESSES)]
-        assert [worker.hear() for worker in crowd] == ["ready"] * PROCESSES
-        everybody(crowd, "run 2")
-        at = times(vendor)
-        # How much of the limit is used hangs on the machine; `test_shared_limiter` proves it exactly.
-        assert_within_limit(at)
+    work, crowd = partial(main, str(tmp_path), base), list[Talker]()
+    for _ in range(PROCESSES):
+        Talker(crowd, work)
+    assert [json.loads(one.hear()) for one in crowd] == ["ready"] * PROCESSES
+    everybody(crowd, "run 2")
+    at = times(vendor)
+    # How much of the limit is used hangs on the machine; `test_shared_limiter` proves it exactly.
+    assert_within_limit(at)
 
-        after = len(at)
-        vendor.refusals = {
-            after + 20: (429, lambda: "1"),
-            after + 60: (429, lambda: http_date(1)),
-            after + 100: (418, lambda: "3600"),
-        }
-        outcomes = everybody(crowd, "run 20")
-        assert all(outcome["sent away"] == 4 for outcome in outcomes)
+    after = len(at)
+    vendor.refusals = {
+        after + 20: (429, lambda: "1"),
+        after + 60: (429, lambda: http_date(1)),
+        after + 100: (418, lambda: "3600"),
+    }
+    outcomes = everybody(crowd, "run 20")
+    assert all(outcome["sent away"] == 4 for outcome in outcomes)
+    assert [one.end() for one in crowd] == [""] * PROCESSES
     at = times(vendor)
     assert_within_limit(at)
     known = sorted(at for outcome in outcomes for at in outcome["pauses"])
@@ -112,21 +87,22 @@ def test_the_vendor_never_sees_more_than_its_limit_and_is_left_alone_when_it_say
         assert_left_alone(vendor, since, said + seconds)
 
     asked = len(vendor.asked)
-    with Worker(tmp_path, base) as late:
-        assert late.hear() == "ready"
-        late.tell("ask")
-        told = late.hear()
+    late = Talker(crowd, work)
+    assert json.loads(late.hear()) == "ready"
+    late.tell("ask")
+    told = json.loads(late.hear())
+    assert late.end() == ""
     assert told["error"] == "RateLimitedError"
     assert 3500 < told["after_s"] <= 3600
     assert len(vendor.asked) == asked
     assert KEY.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
 
 
-def everybody(crowd: list[Worker], order: str) -> list[Any]:
+def everybody(crowd: list[Talker], order: str) -> list[Any]:
     """Tell all of them the same, and return what each says when it is done."""
-    for worker in crowd:
-        worker.tell(order)
-    return [worker.hear() for worker in crowd]
+    for one in crowd:
+        one.tell(order)
+    return [json.loads(one.hear()) for one in crowd]
 
 
 def times(vendor: Vendor) -> list[float]:
