@@ -6,7 +6,6 @@ A failure prints its steps as calls of the state machine; they can be run as the
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import warnings
@@ -43,13 +42,11 @@ SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Print and keep nothing of thousands of incomplete answers; what a run leaves is gone fast."""
+    """Print and keep nothing of thousands of incomplete answers."""
     logging.disable(logging.CRITICAL)
-    gc.freeze()  # modules are not looked through after every run
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    gc.unfreeze()
     logging.disable(logging.NOTSET)
 
 
