@@ -74,7 +74,8 @@ def made_index(
         free = [s for s in outside[:30] if moved.get(s) != day]
         added = chance.choice(free)
         removed = chance.choice([s for s in inside if moved.get(s) != day])
-        outside.remove(added), inside.remove(removed)
+        outside.remove(added)
+        inside.remove(removed)
         outside.insert(0 if chance.random() < 0.2 else len(outside), removed)
         inside.append(added)
         moved[added] = moved[removed] = day

@@ -26,7 +26,10 @@ _FLAGS = ("verified", "approved", "is_admin")
 LIMITS = ("max_alerts", "max_schedules")
 _COUNTS = (*LIMITS, "daily_limit")
 _MOST = 1_000_000
-_EMAIL = re.compile(r"[^@\s\x00-\x20,;<>\"]{1,64}@[^@\s\x00-\x20,;<>\"]{1,189}")
+# No more than this: programs that send mail run, or write to, what other characters name.
+_EMAIL = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9]([A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
+)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
 _WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
 
@@ -63,9 +66,15 @@ class UsersRepo(Repository):
             self.s.add(user)
             self.s.flush()
             return user
-        if claim(self.s, User, email=checked_email(email), **values) is None:
+        email = checked_email(email)
+        if self.owner_of(email) or claim(self.s, User, email=email, **values) is None:
             raise QueryError("another user has this e-mail address", hint="use another address")
         return self.s.scalars(select(User).where(User.email == email)).one()
+
+    def owner_of(self, email: str) -> int | None:
+        """Return the number of the user who has verified an address, whatever its case, or None."""
+        same = func.lower(User.email) == email.lower()
+        return self.s.scalars(select(User.id).where(same).order_by(User.id)).first()
 
     def get_user_by_id(self, user_id: int) -> User | None:
         """Return a user, or None."""
@@ -298,14 +307,17 @@ def checked_id(external_id: str | int) -> str:
 
 
 def checked_email(email: str) -> str:
-    """Return an e-mail address.
+    """Return an e-mail address in lower case.
+
+    Before the @ letters of English, digits and ``._%+-``, behind it letters, digits, hyphens and dots; the
+    first of each a letter or digit.
 
     Raises:
         QueryError: it is none.
     """
-    if not isinstance(email, str) or not email.isprintable() or not _EMAIL.fullmatch(email):
+    if not isinstance(email, str) or not _EMAIL.fullmatch(email) or ".." in email:
         raise QueryError(f"{email!r:.80} is no e-mail address", hint="such as name@example.com")
-    return email
+    return email.lower()
 
 
 def _checked(name: str, value: Any) -> Any:

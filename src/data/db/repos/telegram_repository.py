@@ -6,8 +6,6 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
-
 from ...errors import QueryError
 from ..models.model_users import User
 from .repo_jobs import (
@@ -84,7 +82,8 @@ class TelegramRepository(Repository):
             QueryError: the address is none, or five codes were issued within an hour.
         """
         identity = self.users.lock_or_make(telegram_user_id)
-        profile: dict[str, Any] = {"email": checked_email(email), "verified": False}
+        email = checked_email(email)
+        profile: dict[str, Any] = {"email": email, "verified": False}
         if language != "en" or "language" not in identity.metadata_json:
             profile["language"] = language
         if is_admin:
@@ -128,8 +127,7 @@ class TelegramRepository(Repository):
     def _verify(self, telegram_user_id: str | int, email: str | None) -> bool:
         identity = self.users.lock_identity(telegram_user_id)
         assert identity is not None
-        own = User.email == email, User.id != identity.user_id
-        if email is not None and self.s.scalars(select(User.id).where(*own)).first() is not None:
+        if email is not None and self.users.owner_of(email) not in (None, identity.user_id):
             _log.warning("a verified address of another user was not taken by %s", telegram_user_id)
             return False
         user = self.s.get_one(User, identity.user_id)
