@@ -13,10 +13,12 @@ import sys
 import time
 from collections import deque
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from market import Answer, CommandError, Market
-from members import Members, mailer
+from members import Members, mailer, named_admins
+from senders import TOO_MANY, Senders
 from sending import QuietBot, hide
 from telegram import Update
 from telegram.error import InvalidToken, TelegramError
@@ -33,6 +35,7 @@ try:
 except ImportError:
     records = None
 log = logging.getLogger("telegram_bot")
+REPORTS = frozenset({"price", "chart"})
 
 
 class Bot:
@@ -41,23 +44,49 @@ class Bot:
     Args:
         parts: the commands: methods named in the part's ``USAGE``.
         members: who may ask, and the audit; None: everybody may, and there is none.
+        senders: who is heard.
     """
 
-    def __init__(self, parts: list[Any], members: Any = None) -> None:
+    def __init__(
+        self, parts: list[Any], members: Any = None, senders: Senders | None = None
+    ) -> None:
         self.parts = {name: part for part in parts for name in part.USAGE}
         self.usage = {name: part.USAGE[name] for name, part in self.parts.items()}
-        self.market, self.members = parts[0], members
+        self.market, self.members, self.senders = parts[0], members, senders or Senders()
         self.seen: deque[int] = deque(maxlen=1000)
 
     async def on_update(self, update: Update, _: object) -> None:
         if update.update_id in self.seen:
             return  # Telegram repeats what it does not know to have arrived
         self.seen.append(update.update_id)
-        began, query, user = time.monotonic(), update.callback_query, str(update.effective_user.id)
-        text = query.data if query else update.message.text
+        key = str((update.effective_user or update.effective_chat).id)
+        heard = self.senders.hears(key)
+        if refusal := TOO_MANY if heard == "tell" else self.senders.refusal(update):
+            if heard != "no":
+                await self.refuse(update, refusal)
+        elif heard == "yes":
+            async with self.senders.turn(key) as has_turn:
+                if has_turn:
+                    await self.carry_out(update, key)
+
+    async def refuse(self, update: Update, text: str) -> None:
+        """Send why an update is not answered, if there is where to."""
+        try:
+            if update.callback_query:
+                await update.callback_query.answer(text)
+            else:
+                await update.get_bot().put(update.effective_chat.id, Answer(text))
+        except TelegramError as failure:
+            log.info("a refusal was not sent: %s", type(failure).__name__)
+
+    async def carry_out(self, update: Update, user: str) -> None:
+        """Answer an update in one of the slots; sending, which may have to wait, takes none."""
+        began, query = time.monotonic(), update.callback_query
+        text = (query.data or "") if query else update.message.text
         name, *words = text.lstrip("/").split() or [""]
         name = name.partition("@")[0].lower()  # in groups a command names its bot
-        answer, error = await self.answer(user, name, words)
+        async with self.senders.slots:
+            answer, error = await self.answer(user, name, words)
         try:
             await update.get_bot().send(update.effective_chat.id, answer)
             if query:
@@ -66,11 +95,12 @@ class Bot:
             error = f"not sent: {type(failure).__name__}"
             log.warning("the answer to /%s was not sent to %s", name, user, exc_info=failure)
         if self.members:
-            known = name if name in self.parts else "help"
-            await self.members.note(user, known, text, error, began)
+            await self.members.note(user, name, text, error, began, is_known=name in self.parts)
 
     async def report(self, user: str, name: str, words: list[str]) -> Answer:
-        """Return the answer to a command that a schedule has for a user."""
+        """Return the answer to a command that a schedule has for a user, be it stored by whom it may."""
+        if name not in REPORTS:
+            return Answer(f"A schedule sends {' or '.join(sorted(REPORTS))}, not this.")
         return (await self.answer(user, name, words, is_asked=False))[0]
 
     async def answer(
@@ -100,7 +130,7 @@ class Bot:
 
 
 def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
-    """Return the application. It answers eight updates at a time: a price waits for no chart.
+    """Return the application. It answers eight updates at a time: a price waits for no chart. More may wait.
 
     ``works`` are async functions of the bot that go on until the application stops.
     """
@@ -115,7 +145,9 @@ def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
         for task in tasks:
             task.cancel()
 
-    builder = Application.builder().bot(bot).concurrent_updates(8).post_init(start).post_stop(stop)
+    builder = (
+        Application.builder().bot(bot).concurrent_updates(256).post_init(start).post_stop(stop)
+    )
     application = builder.build()
     handler = MessageHandler(filters.COMMAND & filters.UpdateType.MESSAGE, answers.on_update)
     application.add_handlers([handler, CallbackQueryHandler(answers.on_update)])
@@ -123,22 +155,33 @@ def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
 
 
 def main() -> None:
-    token, setting = os.environ.pop("TELEGRAM_BOT_TOKEN", ""), os.environ.get
+    setting, path = os.environ.get, os.environ.get("TELEGRAM_BOT_TOKEN_FILE", "")
+    token = os.environ.pop("TELEGRAM_BOT_TOKEN", "")
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip() if path else token
+    except (OSError, ValueError) as error:
+        sys.exit(
+            f"The file that TELEGRAM_BOT_TOKEN_FILE names cannot be read: {type(error).__name__}."
+        )
     if not token:
-        sys.exit("TELEGRAM_BOT_TOKEN is not set; @BotFather gives one.")
+        sys.exit(
+            "TELEGRAM_BOT_TOKEN is not set, nor TELEGRAM_BOT_TOKEN_FILE; @BotFather gives a token."
+        )
     hide(token)
     logging.basicConfig(level=setting("BOT_LOG", "INFO"))
     market = Market(AsyncDataManager(), float(setting("BOT_BUDGET_S", "8")))
-    answers = Bot([market])
+    senders = Senders(in_groups=setting("BOT_GROUPS", "") == "1")
+    answers = Bot([market], senders=senders)
     works: list[Any] = []
     if records is None:
         log.warning("without the extra db there are no users, limits and alerts: everybody may ask")
     else:
-        admins, per_day = setting("BOT_ADMINS", "").split(","), int(setting("BOT_PER_DAY", "200"))
-        members = Members(records, mailer(setting("BOT_MAIL", "")), admins, per_day)
-        answers = Bot([market, members, watching.Watching(market, members)], members)
+        per_day = int(setting("BOT_PER_DAY", "200"))
+        members = Members(records, mailer(setting("BOT_MAIL", "")), named_admins, per_day)
+        answers = Bot([market, members, watching.Watching(market, members)], members, senders)
+        replies = answers.report, members.may_receive
         works = [
-            partial(watching.run_alerts, reply=answers.report, make=watching.job_of, every_s=60.0),
+            partial(watching.run_alerts, replies=replies, make=watching.job_of, every_s=60.0),
             members.forget_old,
         ]
     base_url = setting("TELEGRAM_BASE_URL", "https://api.telegram.org/bot")

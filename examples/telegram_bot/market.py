@@ -89,7 +89,10 @@ class Market:
                  f"last bar {last} {chart.axis.zone}, {state}, close {series.closes[-1]:.12g}",
                  f"from {', '.join(series.vendor_names)}", *chart.notes]  # fmt: skip
         if chart.gaps:
-            lines.append(f"gaps: {len(chart.gaps)}, the last: {chart.gaps[-1].text}")
+            last_gap = " to ".join(
+                chart.axis.text(n) for n in (chart.gaps[-1].first, chart.gaps[-1].end - 1)
+            )
+            lines.append(f"gaps: {len(chart.gaps)}, the last: {last_gap}")  # why names hosts
         return Answer("\n".join(lines), photo=photo)
 
     async def explained(self, error: DataError, name: str, words: list[str]) -> Answer:

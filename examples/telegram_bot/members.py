@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +21,14 @@ from onetape import QueryError
 
 MAIL_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 
+# Commands of a day that the audit keeps of one who has no rights, and of all of these.
+MOST_OF_STRANGER, MOST_OF_STRANGERS = 20, 1000
+
+
+def named_admins() -> Collection[str]:
+    """Return the ids in ``BOT_ADMINS``."""
+    return {one.strip() for one in os.environ.get("BOT_ADMINS", "").split(",")} - {""}
+
 
 class Members:
     """The commands about users. Each takes the user's id and the words behind its name.
@@ -26,23 +36,26 @@ class Members:
     Args:
         db: the records; its functions run in threads.
         send_code: sends a text to an address; what it raises is an error of the program.
-        admins: ids of those who are administrators once they have verified their address.
+        admins: returns the ids of those who are administrators while their address is verified.
         per_day: commands that a new user may send from midnight to midnight UTC.
     """
 
     USAGE = MappingProxyType({
         "register": "EMAIL", "verify": "CODE", "feedback": "TEXT", "forget": "", "approve": "[USER]",
-        "stats": "",
+        "reject": "USER", "stats": "",
     })  # fmt: skip
     FOR_ALL, FOR_ADMINS = (
         frozenset({"register", "verify", "forget"}),
-        frozenset({"approve", "stats"}),
+        frozenset({"approve", "reject", "stats"}),
     )
 
     def __init__(
-        self, db: Any, send_code: Callable[[str, str], None], admins: Collection[str], per_day: int
-    ) -> None:
+        self, db: Any, send_code: Callable[[str, str], None], admins: Callable[[], Collection[str]],
+        per_day: int,
+    ) -> None:  # fmt: skip
         self.db, self.send_code, self.admins, self.per_day = db, send_code, admins, per_day
+        self.strangers: Counter[str] = Counter()
+        self.day = 0
 
     async def forget_old(self, _: object = None) -> None:
         """Remove audit (90 days) and feedback (365 days) that are older, each day."""
@@ -62,27 +75,54 @@ class Members:
         status = await self.kept(self.db.get_user_status, user)
         if status is None or not status["verified"]:
             raise CommandError("Please /register EMAIL, then /verify the code that you get.")
-        if not status["approved"] and not status["is_admin"]:
+        if not self.has_rights(user, status):
             raise CommandError("An administrator has yet to approve you.")
-        if name in self.FOR_ADMINS and not status["is_admin"]:
+        if name in self.FOR_ADMINS and user not in self.admins():
             raise CommandError(f"/{name} is for administrators.")
         if not await self.kept(self.db.use_daily_limit, user):
             raise CommandError("That is all for today; the next day begins at 00:00 UTC.")
 
-    async def note(self, user: str, name: str, text: str, error: str, began: float) -> None:
-        """Add a command to the audit; without a code, and without the id of who has just been forgotten."""
+    def has_rights(self, user: str, status: Mapping[str, Any] | None) -> bool:
+        """Return whether a user has verified an address, and is approved or an administrator."""
+        is_verified = status is not None and status["verified"]
+        return is_verified and (status["approved"] or user in self.admins())
+
+    async def may_receive(self, user: str) -> bool:
+        """Return whether alerts and reports are sent to a user, at this moment."""
+        return self.has_rights(user, await asyncio.to_thread(self.db.get_user_status, user))
+
+    async def note(
+        self, user: str, name: str, text: str, error: str, began: float, *, is_known: bool
+    ) -> None:
+        """Add a command to the audit; without a code, and without the id of who has just been forgotten.
+
+        A name that is no command may be a wrong spelling of one, behind which there is a code. Of strangers
+        few commands of a day are added.
+        """
+        if not await self.may_receive(user) and not self.counts(user):
+            return
+        hidden = re.compile(r"\d{8,}" if is_known else r"\d")
         await asyncio.to_thread(
-            self.db.log_command_audit, "forgotten" if name == "forget" else user, name[:64],
-            full_message=f"/{name}" if name in ("verify", "forget") else text[:1000],
-            success=not error, error_message=error[:1000] or None,
+            self.db.log_command_audit, "forgotten" if name == "forget" else user,
+            name[:64] if is_known else "help",
+            full_message=f"/{name}" if name in ("verify", "forget") else hidden.sub("*", text[:1000]),
+            success=not error, error_message=hidden.sub("*", error[:1000]) or None,
             response_time_ms=round((time.monotonic() - began) * 1000),
         )  # fmt: skip
+
+    def counts(self, user: str) -> bool:
+        """Count a command of a stranger, and return whether it is within what is kept of a day (UTC)."""
+        if self.day != (day := int(time.time() // 86_400)):
+            self.day, self.strangers = day, Counter()
+        if self.strangers[user] >= MOST_OF_STRANGER or self.strangers.total() >= MOST_OF_STRANGERS:
+            return False
+        self.strangers[user] += 1
+        return True
 
     async def register(self, user: str, email: str) -> Answer:
         is_new = await self.kept(self.db.get_user_status, user) is None
         code, now = f"{secrets.randbelow(10**8):08}", int(time.time())
-        is_admin = user in self.admins
-        await self.kept(self.db.set_user_email, user, email, code, now, is_admin=is_admin)
+        await self.kept(self.db.set_user_email, user, email, code, now)
         if is_new:
             await self.kept(self.db.set_user_daily_limit, user, self.per_day)
         await self.kept(self.send_code, email, f"/verify {code}")
@@ -91,7 +131,7 @@ class Members:
     async def verify(self, user: str, code: str) -> Answer:
         if not await self.kept(self.db.verify_code, user, code):
             raise CommandError("That code does not stand; /register EMAIL sends another.")
-        rest = "" if user in self.admins else "; an administrator will approve you"
+        rest = "" if user in self.admins() else "; an administrator will approve you"
         return Answer(f"Your address is verified{rest}.")
 
     async def feedback(self, user: str, *words: str) -> Answer:
@@ -112,12 +152,20 @@ class Members:
         if user and not await self.kept(self.db.approve_user, user):
             raise CommandError("There is no such user.")
         users = [u for u in await self.kept(self.db.get_all_users) if u["verified"]]
-        ids = [u["telegram_user_id"] for u in users if not u["approved"] and not u["is_admin"]]
+        waiting = [u["telegram_user_id"] for u in users if not u["approved"]]
+        ids = [one for one in waiting if one not in self.admins()]
         return Answer(
             (f"{user} is approved. " if user else "")
             + f"To be approved: {', '.join(ids) or 'none'}",
             tuple(f"approve {one}" for one in ids[:20]),
         )
+
+    async def reject(self, admin: str, user: str) -> Answer:
+        if not await self.kept(self.db.reject_user, user):
+            raise CommandError("There is no such user.")
+        if user in self.admins():
+            raise CommandError(f"{user} is named in BOT_ADMINS, and stays an administrator.")
+        return Answer(f"{user} may ask for nothing more, and gets no alert and no report.")
 
     async def stats(self, admin: str) -> Answer:
         stats = await self.kept(self.db.get_command_audit_stats)

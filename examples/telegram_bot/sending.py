@@ -28,6 +28,7 @@ LONGEST_WAIT_S = 30
 # Raised before a byte of the message has left.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 Reply = Callable[[str, str, list[str]], Awaitable[Answer]]
+MayReceive = Callable[[str], Awaitable[bool]]
 
 
 class QuietBot(ExtBot):
@@ -63,8 +64,15 @@ def seconds(refusal: failures.RetryAfter) -> float:
     return wait if isinstance(wait, int | float) else wait.total_seconds()
 
 
-async def deliver(bot: QuietBot, reply: Reply, delivery: Delivery) -> Outcome:
+async def deliver(
+    bot: QuietBot, reply: Reply, may_receive: MayReceive, delivery: Delivery
+) -> Outcome:
     """Send a message of the job once, and return how that ended; a schedule's report is made now."""
+    try:
+        if not await may_receive(delivery.recipient):
+            return Outcome("refused", "this user has no rights at present")
+    except DataError as error:
+        return Outcome("later", error.reason)  # nothing has left
     answer = Answer(delivery.text)
     if delivery.events[0].name == "due":
         name, *words = delivery.topic.split()

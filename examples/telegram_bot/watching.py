@@ -12,7 +12,7 @@ from typing import Any
 
 from market import Answer, CommandError, Market
 from members import Members
-from sending import QuietBot, Reply, again, deliver
+from sending import MayReceive, QuietBot, Reply, again, deliver
 
 from src.data.db.alert_records import alert_records
 from src.data.jobs.alert_bars import ClientBars
@@ -119,13 +119,13 @@ def number(text: str) -> float:
 
 
 async def run_alerts(
-    bot: QuietBot, reply: Reply, make: Callable[..., AlertJob], every_s: float
+    bot: QuietBot, replies: tuple[Reply, MayReceive], make: Callable[..., AlertJob], every_s: float
 ) -> None:
     """Run the job of alerts again and again in a thread; its messages for ``telegram`` are the bot's."""
     loop = asyncio.get_running_loop()
 
     def send(delivery: Delivery) -> Outcome:
-        sending = deliver(bot, reply, delivery)
+        sending = deliver(bot, *replies, delivery)
         return asyncio.run_coroutine_threadsafe(sending, loop).result(LONGEST_S)
 
     job = cache(lambda: make({"telegram": send}, every_s))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 import logging
 import sys
 import threading
@@ -154,12 +155,16 @@ class Club(Chats):
         db: the records.
         codes: address to the text that was sent there.
         members: the commands of users.
+        admins: ids of the administrators.
+        senders: who is heard; a minute passes between two messages.
         run: runs the job of alerts once, in the caller's thread; its messages go out by the bot.
     """
 
     db: Any
     codes: dict[str, str]
     members: Any
+    admins: set[str]
+    senders: Any
     run: Callable[[], Any]
 
     def join(self, user: int, address: str) -> None:
@@ -192,9 +197,11 @@ def club(
     now = SimpleNamespace(time=lambda: clock.now_ms() / 1000, monotonic=time.monotonic)
     monkeypatch.setattr(load("members"), "time", now)
     watching, has_job = load("watching"), threading.Event()
-    members = quick.Members(db, codes.__setitem__, {str(ADMIN)}, per_day=50)
+    admins, seconds = {str(ADMIN)}, itertools.count(0, 60)
+    members = quick.Members(db, codes.__setitem__, lambda: admins, per_day=50)
     market = quick.Market(AsyncDataManager(manager), 60.0)
     answers = quick.Bot([market, members, watching.Watching(market, members)], members)
+    answers.senders.now_s = lambda: next(seconds)  # nobody is too fast
     channels: dict[str, Any] = {}
 
     def make(deliver: dict[str, Any], _: float) -> Any:
@@ -203,10 +210,12 @@ def club(
         has_job.set()
         return SimpleNamespace(run=lambda: None)
 
-    work = partial(watching.run_alerts, reply=answers.report, make=make, every_s=3600)
+    replies = answers.report, members.may_receive
+    work = partial(watching.run_alerts, replies=replies, make=make, every_s=3600)
     application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers, work)
     running = Club(quick, people, application)
-    running.db, running.codes, running.members = db, codes, members
+    running.db, running.codes, running.members, running.admins = db, codes, members, admins
+    running.senders = answers.senders
     assert has_job.wait(50)
     source = ClientBars(manager.client)
     running.run = AlertJob(StoredAlerts(database, clock), source, channels, clock, 86_400).run

@@ -28,6 +28,10 @@ async def no_reports(*_: object) -> NoReturn:
     raise AssertionError("no schedule is due")
 
 
+async def everybody(_: str) -> bool:
+    return True
+
+
 @pytest.fixture
 def deliver(load: Any, quick: ModuleType, vendors: VendorServer, people: Telegram) -> Any:
     """Return what sends messages one after another, and gives their ends."""
@@ -41,7 +45,9 @@ def deliver(load: Any, quick: ModuleType, vendors: VendorServer, people: Telegra
                 [quick.HTTPXRequest() for _ in "ab"],
             )
             async with bot(TOKEN, address, get_updates_request=ways[0], request=ways[1]) as one:
-                return [await sending.deliver(one, no_reports, each) for each in deliveries]
+                return [
+                    await sending.deliver(one, no_reports, everybody, each) for each in deliveries
+                ]
 
         return asyncio.run(main())
 

@@ -171,7 +171,7 @@ def test_while_no_vendor_answers_the_last_close_is_stale(
     vendors.fault("yahoo", Fault.status(503))
     quote = manager.get_quote("AAPL", timeout=5)
     assert (quote.state, at(quote)) == ("stale", "2024-06-11T20:00:00Z")
-    assert "yahoo" in quote.note
+    assert "cannot be reached at the moment" in quote.note
     with pytest.raises(AllProvidersFailedError):
         manager.get_quote("MSFT", timeout=5)
 
@@ -341,3 +341,16 @@ def test_history_of_a_feed_is_no_live_price(
     monkeypatch.setattr(feed.source, "start", lambda sink: sink.bar(bar))
     with feed:
         assert manager.get_quote("BTCUSDT", max_age=60).state == "forming"
+
+
+def test_the_note_says_why_in_a_sentence_for_users(
+    manager: DataManager, vendors: VendorServer, clock: ManualClock
+) -> None:
+    """The full text, with hosts, is for the operator's log."""
+    manager.get_quote("AAPL")
+    clock.advance(3600)
+    vendors.fault("yahoo", Fault.reset())
+    quote = manager.get_quote("AAPL")
+    assert quote.state == "stale"
+    reason = "The data source for AAPL cannot be reached at the moment; try again later."
+    assert quote.note == f"the newest known price is of 2024-06-11T20:00:00Z; {reason}"

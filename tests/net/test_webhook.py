@@ -110,3 +110,19 @@ def test_its_address_is_in_no_record_reason_or_repr(caplog: pytest.LogCaptureFix
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(QueryError, match="cannot be used"):
         Webhook(url, ManualClock(NOW_MS))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_and_the_message_posted_once(status: int) -> None:
+    """What was sent once is not sent to another place, of the same host neither."""
+    paths = []
+
+    def take(h: BaseHTTPRequestHandler) -> None:
+        h.rfile.read(int(h.headers.get("Content-Length", 0)))
+        paths.append(h.path)
+        reply(h, b"", status, Location="/elsewhere")
+
+    with serving(take) as server:
+        outcome = hook(server.base).post({"text": "x"})
+    assert (outcome.status, paths) == ("refused", [PATH])
+    assert outcome.reason == f"HTTP {status} from 127.0.0.1"

@@ -174,14 +174,30 @@ class Telegram(Face):
 
     # --- the people
 
-    def write(self, chat_id: int, text: str, *, edited: bool = False) -> int:
-        """Send a private message to the bot; return the id of its update."""
+    def write(
+        self,
+        chat_id: int,
+        text: str,
+        *,
+        edited: bool = False,
+        group: int = 0,
+        anonymous: bool = False,
+    ) -> int:
+        """Send a message to the bot, in private or in a group; return the id of its update.
+
+        An anonymous administrator of a group writes as the group, through a bot of Telegram.
+        """
         with self._change:
-            self._chats[chat_id] = {"id": chat_id, "type": "private", "first_name": "User"}
+            sender, place = _person(chat_id), group or chat_id
+            self._chats[place] = {"id": place, "type": "private", "first_name": "User"}
+            if group:
+                self._chats[place] = {"id": place, "type": "supergroup", "title": "Group"}
             message = {
-                "message_id": self._next(), "from": _person(chat_id), "chat": self._chats[chat_id],
-                "text": text,
+                "message_id": self._next(), "from": sender, "chat": self._chats[place], "text": text,
             }  # fmt: skip
+            if anonymous:
+                message["from"] = sender | {"id": 1087968824, "is_bot": True}
+                message["sender_chat"] = self._chats[place]
             if (command := _COMMAND.match(text)) is not None:
                 length = units(command.group())
                 message["entities"] = [{"type": "bot_command", "offset": 0, "length": length}]
@@ -201,6 +217,17 @@ class Telegram(Face):
             pressed = {
                 "id": query, "from": _person(sent.chat_id), "message": self._shown(sent, date_s=1),
                 "chat_instance": "1", "data": data,
+            }  # fmt: skip
+            return self._push("callback_query", pressed)
+
+    def press_inline(self, user: int, data: str) -> int:
+        """Press a button whose message is in no chat that the bot sees; return the id of the update."""
+        with self._change:
+            query = str(self._next())
+            self._queries.add(query)
+            pressed = {
+                "id": query, "from": _person(user), "inline_message_id": "1", "chat_instance": "1",
+                "data": data,
             }  # fmt: skip
             return self._push("callback_query", pressed)
 

@@ -434,7 +434,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | No
     if state == "stale":
         remarks.append(f"the newest known price is of {iso(price.time_ms)}")
         if why is not None:
-            remarks.append(str(why.args[0]) if why.args else type(why).__name__)
+            remarks.append(why.brief)
     if price.answer.substitute:
         remarks.append(f"a substitute of another kind: {price.answer.substitute}")
     remarks += price.answer.doubts

@@ -70,8 +70,8 @@ class HttpTransport:
     """Send requests over kept-alive connections. Thread-safe and fork-aware.
 
     TLS is always verified; plain ``http://`` goes to this machine only; a redirect is followed
-    on the same host only; cookies are not kept. Proxies and certificates (:func:`certificates`) of
-    the environment are honoured, its ``.netrc`` is not.
+    on the same host only, and not with a body; cookies are not kept. Proxies and certificates
+    (:func:`certificates`) of the environment are honoured, its ``.netrc`` is not.
 
     Args:
         timeout: seconds to connect and between two reads.
@@ -168,7 +168,8 @@ class HttpTransport:
             try:
                 # Read to its end in any case, so that the connection can be used again.
                 body = self._body(answer)
-                if answer.status_code not in REDIRECTS or "location" not in answer.headers:
+                is_redirect = answer.status_code in REDIRECTS and "location" in answer.headers
+                if not is_redirect or request.body:  # what was sent once is not sent elsewhere
                     headers = {name.lower(): value for name, value in answer.headers.items()}
                     return HttpResponse(answer.status_code, headers, body, request.url)
                 prepared = _redirected(prepared, answer.headers["location"])

@@ -58,7 +58,8 @@ class Webhook:
     def post(self, message: Mapping[str, Any]) -> Outcome:
         """Post a message, and return how that ended; nothing is raised.
 
-        2xx: sent. 429, 408, 425 and 5xx, or no connection: later. Other statuses: refused. 504, or an answer
+        2xx: sent. 429, 408, 425 and 5xx, or no connection: later. Other statuses, redirects
+        among them: refused. 504, or an answer
         that did not come or broke off: unknown.
         """
         body = json.dumps(message).encode()

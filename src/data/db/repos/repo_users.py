@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, select
@@ -14,7 +15,7 @@ from ...errors import QueryError
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
-from ..models.model_telegram import TelegramCommandAudit
+from ..models.model_telegram import TelegramCommandAudit, TelegramSetting
 from ..models.model_users import AuthIdentity, User, VerificationCode
 from .rows import Repository, claim, flag
 
@@ -31,6 +32,7 @@ _EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9]([A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
 )
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8}){0,3}")
+_ISSUED = "codes.issued"
 _WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
 
 
@@ -223,8 +225,9 @@ class VerificationRepo(Repository):
         """Keep a code; those before it are void.
 
         Raises:
-            QueryError: the user has had five within an hour; the code is shorter than six characters;
-                ``sent_time`` is no time, or in the future.
+            QueryError: the user, or the address, has had five within an hour (of users who were forgotten
+                meanwhile, too); the code is shorter than six characters; ``sent_time`` is no time, or in the
+                future.
         """
         checked_text(code, 64, "a code")
         if len(code) < 6 or not code.isprintable():
@@ -234,14 +237,11 @@ class VerificationRepo(Repository):
         now = self.clock.now_ms() // 1000
         if not 0 <= sent_time <= now + _SKEW_S:
             raise QueryError(f"sent_time {sent_time} is in the future, or before 1970")
-        issued = locked(self.s, _codes(user_id)).all()
-        recent = sum(row.created_at.timestamp() > now - _HOUR_S for row in issued)
-        if recent >= _CODES_AN_HOUR:
-            raise QueryError(
-                f"{recent} codes were issued within an hour", hint="try again in an hour"
-            )
-        for row in issued:
-            row.is_void = True
+        identities = select(AuthIdentity.provider, AuthIdentity.external_id)
+        own = self.s.execute(identities.where(AuthIdentity.user_id == user_id)).all()
+        owners = [f"{provider}:{one}" for provider, one in own] or [f"user:{user_id}"]
+        self._count([*owners, *([f"address:{email.lower()}"] if email else [])], now)
+        self.void_all(user_id)
         row = VerificationCode(
             user_id=user_id,
             code=code,
@@ -253,6 +253,31 @@ class VerificationRepo(Repository):
         self.s.add(row)
         self.s.flush()
         return row
+
+    def _count(self, owners: Sequence[str], now: int) -> None:
+        """Count a code of each owner, in digests that outlive their rows; refuse one that has had five.
+
+        An hour later they go, and so do times that a wrong clock has put further ahead than that.
+        """
+        # Where it is new, so that there is a row to lock.
+        claim(self.s, TelegramSetting, key=_ISSUED, value=None)
+        row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)).one()
+        kept = json.loads(row.value) if row.value else {"key": secrets.token_hex(16), "issued": {}}
+        issued = {
+            owner: recent
+            for owner, times in kept["issued"].items()
+            if (recent := [one for one in times if abs(now - one) < _HOUR_S])
+        }
+        key = bytes.fromhex(kept["key"])
+        for owner in owners:
+            digest = hmac.new(key, owner.encode(), "sha256").hexdigest()[:32]
+            recent = issued.setdefault(digest, [])
+            if len(recent) >= _CODES_AN_HOUR:
+                raise QueryError(
+                    f"{len(recent)} codes were issued within an hour", hint="try again in an hour"
+                )
+            recent.append(now)
+        row.value = json.dumps({"key": kept["key"], "issued": issued})
 
     def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
         """Return how many codes were sent to a user in the hour before ``now_unix`` (the clock's time)."""

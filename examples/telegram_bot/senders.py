@@ -1,0 +1,82 @@
+"""Who is heard, and when: people in private chats, some messages a minute, one sender's one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Literal
+
+from telegram import Update
+
+PER_MINUTE, SLOTS, MOST_WAITING, MOST_SENDERS = 30, 8, 5, 10_000
+TOO_MANY = f"That is more than {PER_MINUTE} messages a minute; what comes too early is not read."
+
+
+class Sender:
+    """What is kept of a sender, in memory alone."""
+
+    def __init__(self, now_s: float) -> None:
+        self.left, self.counted_s, self.is_told = float(PER_MINUTE), now_s, False
+        self.turn, self.waiting = asyncio.Lock(), 0
+
+
+class Senders:
+    """Decides which updates are heard. Used by one event loop.
+
+    Args:
+        in_groups: groups are answered, too.
+        now_s: seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self, in_groups: bool = False, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.in_groups, self.now_s = in_groups, now_s
+        self.slots = asyncio.Semaphore(SLOTS)
+        self.known: OrderedDict[str, Sender] = OrderedDict()
+
+    def hears(self, key: str) -> Literal["yes", "tell", "no"]:
+        """Count an update; ``tell`` for the first that is too many, ``no`` for those behind it."""
+        now_s = self.now_s()
+        one = self.known.setdefault(key, Sender(now_s))
+        self.known.move_to_end(key)
+        while len(self.known) > MOST_SENDERS:
+            self.known.popitem(last=False)
+        one.left = min(PER_MINUTE, one.left + (now_s - one.counted_s) * PER_MINUTE / 60)
+        one.counted_s = now_s
+        if one.left >= 1:
+            one.left, one.is_told = one.left - 1, False
+            return "yes"
+        was_told, one.is_told = one.is_told, True
+        return "no" if was_told else "tell"
+
+    def refusal(self, update: Update) -> str:
+        """Return why an update is not answered; empty if it is."""
+        chat, user, message = update.effective_chat, update.effective_user, update.message
+        if chat is None:
+            return "That button is too old; please send the command."
+        if user is None or user.is_bot or (message and message.sender_chat):
+            return "Anonymous administrators and channels are not answered; write as yourself."
+        if chat.type != "private" and not self.in_groups:
+            return "Only private chats are answered."
+        return ""
+
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[bool]:
+        """Wait until the sender's earlier updates are done; False if too many wait already.
+
+        Who waits here takes none of the slots, in which commands are carried out.
+        """
+        one = self.known.get(key) or Sender(self.now_s())
+        if one.waiting >= MOST_WAITING:
+            yield False
+            return
+        one.waiting += 1
+        try:
+            async with one.turn:
+                yield True
+        finally:
+            one.waiting -= 1

@@ -1,0 +1,136 @@
+"""Rights end at once: of the rejected, unverified and removed, of former administrators, of the anonymous."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.errors import DatabaseError
+
+from .conftest import ADMIN, ANN, BOB, Club
+
+pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
+pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
+DAY_S = 86_400
+GROUP = -100
+
+
+@pytest.fixture
+def watched(club: Club) -> Club:
+    """Ann and Bob have a report and an alert each, which come at the same times."""
+    for user, address in ((ANN, "ann@example.com"), (BOB, "bob@example.com")):
+        club.join(user, address)
+        assert "next" in club.say("/schedule price BTCUSDT at 09:00", user).text
+        assert "fires" in club.say("/alert BTCUSDT above 1", user).text
+    club.run()  # the alerts say that they are above already
+    return club
+
+
+def came(club: Club, user: int) -> int:
+    """Return how many messages a day's run of the job sends a user."""
+    before = len(club.people.sent(user))
+    club.run()
+    return len(club.people.sent(user)) - before
+
+
+def test_who_is_rejected_gets_nothing_until_approved_again(
+    watched: Club, clock: ManualClock
+) -> None:
+    clock.advance(DAY_S)
+    assert came(watched, ANN) == 1, "the report"
+    text = watched.say(f"/reject {ANN}", ADMIN).text
+    assert text == f"{ANN} may ask for nothing more, and gets no alert and no report."
+    bob = len(watched.people.sent(BOB))
+    clock.advance(DAY_S)
+    assert came(watched, ANN) == 0
+    assert len(watched.people.sent(BOB)) == bob + 1, "others get theirs"
+    assert watched.say("/price AAPL").text == "An administrator has yet to approve you."
+    watched.say(f"/approve {ANN}", ADMIN)
+    clock.advance(DAY_S)
+    assert came(watched, ANN) == 1
+
+
+def test_who_is_unverified_or_removed_gets_nothing(watched: Club, clock: ManualClock) -> None:
+    watched.db.reset_user_email_verification(str(ANN))
+    clock.advance(DAY_S)
+    assert came(watched, ANN) == 0
+    watched.say("/register ann@example.com")
+    watched.say(watched.codes["ann@example.com"])
+    clock.advance(DAY_S)
+    assert came(watched, ANN) == 1
+    watched.db.forget_user(str(ANN))
+    clock.advance(DAY_S)
+    assert came(watched, ANN) == 0
+
+
+def test_administrators_are_those_that_the_environment_names_now(
+    club: Club, load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    club.join(ANN, "ann@example.com")
+    club.db.create_admin(str(BOB), "bob@example.com")  # what is stored gives no right
+    assert club.say(f"/reject {ANN}", BOB).text == "/reject is for administrators."
+    assert club.say(f"/reject {ANN}").text == "/reject is for administrators."
+    club.admins.add(str(ANN))
+    assert "stays an administrator" in club.say(f"/reject {ANN}").text
+    assert "commands, answered" in club.say("/stats").text, "rejected, and named"
+    club.admins.remove(str(ANN))
+    assert club.say("/stats").text == "An administrator has yet to approve you."
+    assert club.say("/reject 99", ADMIN).text == "There is no such user."
+    assert club.say("/reject", ADMIN).text == "/reject USER"
+    named = load("members").named_admins
+    monkeypatch.setenv("BOT_ADMINS", " 7 , 11,, ")
+    assert set(named()) == {"7", "11"}
+    monkeypatch.setenv("BOT_ADMINS", "8")
+    assert set(named()) == {"8"}
+
+
+def test_a_stored_schedule_runs_price_and_chart_alone(club: Club, clock: ManualClock) -> None:
+    club.join(ANN, "ann@example.com")
+    club.say("/register eve@example.com", 99)
+    club.say(club.codes["eve@example.com"], 99)
+    for report in ("approve 99", "forget yes", "price BTCUSDT", "register mallory@example.com"):
+        schedule = {"ticker": "X", "scheduled_time": "09:00", "report": report}
+        club.db.add_json_schedule(str(ADMIN), schedule)
+    before = len(club.people.sent(ADMIN))
+    clock.advance(DAY_S)
+    assert club.run().deliveries == {"sent": 4}
+    lines = [one.text.split("\n")[1] for one in club.people.sent(ADMIN)[before:]]
+    refused = "A schedule sends chart or price, not this."
+    assert lines[:2] + lines[3:] == [refused] * 3 and lines[2].startswith("BTCUSDT ")
+    assert club.db.get_user_status("99")["approved"] is False
+    assert club.db.get_user_status(str(ADMIN))["verified"] is True
+    assert "mallory@example.com" not in club.codes
+
+
+def test_groups_and_anonymous_senders_are_refused(club: Club) -> None:
+    """One in a group could see what another asks, and an administrator there may be anybody."""
+    club.admins.add("1087968824")  # Telegram's own bot, by which anonymous administrators write
+    for anonymous in (False, True):
+        before = len(club.people.sent(GROUP))
+        club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
+        answer = club.next_after(before, GROUP).text
+        assert answer == (
+            "Anonymous administrators and channels are not answered; write as yourself."
+            if anonymous
+            else "Only private chats are answered."
+        )
+    club.senders.in_groups = True
+    for anonymous, expected in ((True, "Anonymous"), (False, "2 commands")):
+        before = len(club.people.sent(GROUP))
+        club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
+        assert club.next_after(before, GROUP).text.startswith(expected)
+
+
+def test_records_that_are_away_make_a_delivery_later(load: Any) -> None:
+    """Nothing has left yet: to call it unknown were wrong."""
+
+    async def may_receive(_: str) -> bool:
+        raise DatabaseError("the server is away")
+
+    from .test_deliveries import delivery, no_reports
+
+    deliver = load("sending").deliver(None, no_reports, may_receive, delivery("x"))
+    assert asyncio.run(deliver).status == "later"

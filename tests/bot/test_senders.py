@@ -1,0 +1,178 @@
+"""What one sender can use up: messages, codes, slots, the audit; and what is left of one who is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from tests.vendor_server import Fault, VendorServer
+from tests.vendor_server.bot_api import TOKEN
+
+from .conftest import ADMIN, ANN, BOB, Club, wait_for_attempts
+
+pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
+pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed (extra db)")
+
+
+def test_one_sender_has_thirty_messages_a_minute(club: Club) -> None:
+    club.join(BOB, "bob@example.com")
+    now = [10_000.0]
+    club.senders.now_s = lambda: now[0]
+    texts = [club.say("/start").text for _ in range(31)]
+    assert Counter(text.startswith("That is more than 30") for text in texts) == {
+        False: 30,
+        True: 1,
+    }
+    before = len(club.people.sent(ANN))
+    for _ in range(20):
+        club.people.write(ANN, "/start")
+    assert club.say("/price AAPL", BOB).text.startswith("AAPL"), "others are heard"
+    assert len(club.people.sent(ANN)) == before, "the others are not even refused"
+    now[0] += 2
+    assert "/price" in club.say("/start").text, "one more, two seconds later"
+    assert club.say("/start").text.startswith("That is more than 30")
+    now[0] += 60
+    assert "/price" in club.say("/start").text
+
+
+def test_the_senders_that_are_kept_are_bounded(load: Any) -> None:
+    module = load("senders")
+    senders = module.Senders(now_s=lambda: 0.0)
+    for number in range(module.MOST_SENDERS + 500):
+        senders.hears(str(number))
+    assert len(senders.known) == module.MOST_SENDERS
+
+
+def test_who_waits_takes_no_slot(club: Club, vendors: VendorServer, load: Any) -> None:
+    """Ten messages of a sender whom Telegram wants to wait delay nobody else."""
+    club.join(BOB, "bob@example.com")
+    waits, go_on = list[float](), threading.Event()
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        await asyncio.to_thread(go_on.wait, 50)
+
+    load("sending").sleep = sleep
+    vendors.fault("telegram", Fault.throttle(20), path="sendMessage", symbol=str(ANN))
+    before = vendors.count("telegram", "sendMessage")
+    for _ in range(10):
+        club.people.write(ANN, "/start")
+    wait_for_attempts(vendors, before + 1)
+    assert club.say("/price AAPL", BOB).text.startswith("AAPL")
+    assert waits == [20.0], "one of them waits for Telegram, few for it"
+    vendors.heal()
+    go_on.set()
+    assert len(club.people.wait_sent(ANN, 5, 50)) == 5, (
+        "of the rest five wait, the others go unread"
+    )
+    club.stop()
+    assert len(club.people.sent(ANN)) == 5
+
+
+def test_codes_are_counted_by_sender_and_address_whoever_is_forgotten(
+    club: Club, clock: ManualClock
+) -> None:
+    for number in range(5):
+        assert club.say(f"/register a{number}@example.com").text.startswith("A code is on its way")
+        assert club.say("/forget yes").text == "Nothing is kept of you any more."
+    assert "5 codes were issued within an hour" in club.say("/register a9@example.com").text
+    for user in range(100, 104):
+        assert club.say("/register A0@Example.com", user).text.startswith("A code is on its way")
+    assert "5 codes were issued within an hour" in club.say("/register a0@example.com", 104).text
+    assert club.say("/register b@example.com", 104).text.startswith("A code"), "not counted before"
+    kept = club.db.get_setting("codes.issued")
+    assert "example" not in kept and f'"{ANN}"' not in kept, "digests"
+    clock.advance(3600)
+    assert club.say("/register a0@example.com").text.startswith("A code is on its way")
+    assert len(club.db.get_setting("codes.issued")) < len(kept) / 3, "an hour later they are gone"
+
+
+def test_the_audit_of_strangers_is_bounded(club: Club, clock: ManualClock, load: Any) -> None:
+    for _ in range(25):
+        club.say("/price AAPL")
+    for _ in range(25):
+        club.say("/stats", ADMIN)
+    club.say("/start")
+    club.say("/start", ADMIN)
+    users = Counter(user for user, _, _ in club.audit())
+    assert users[str(ANN)] == 20 and users[str(ADMIN)] > 25
+    load("members").MOST_OF_STRANGERS = club.members.strangers.total() + 2
+    for user in (201, 202, 203):
+        club.say("/price AAPL", user)
+        club.say("/start", ADMIN)
+    club.stop()
+    users = Counter(user for user, _, _ in club.audit())
+    assert [users[str(one)] for one in (201, 202, 203)] == [1, 1, 0]
+    assert not club.members.counts("203")
+    clock.advance(86_400)
+    assert club.members.counts("203"), "the next day begins anew"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/verfy {}", "/verify{}", "/{}", "/feedback {}", "/price {}", "/register {}", "/verify {} {}"],
+)
+def test_no_wrong_spelling_leaves_a_code_in_the_audit(club: Club, text: str) -> None:
+    club.say("/register ann@example.com")
+    code = club.codes["ann@example.com"].split()[1]
+    club.say(text.replace("{}", code))
+    club.stop()
+    assert len(club.audit(user_id=str(ANN))) == 2
+    assert code not in repr(club.db.get_all_command_audit(limit=100))
+
+
+def test_numbers_of_known_commands_stay_in_the_audit(club: Club) -> None:
+    club.say("/alert BTCUSDT above 1234567", ADMIN)
+    club.stop()
+    assert "/alert BTCUSDT above 1234567" in repr(club.db.get_all_command_audit(limit=100))
+
+
+def test_forgetting_amid_other_commands_leaves_nothing(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    before = len(club.people.sent(ANN))
+    for text in ("/price AAPL", "/forget yes", "/price AAPL", "/feedback good", "/alert"):
+        club.people.write(ANN, text)
+    texts = [one.text for one in club.people.wait_sent(ANN, before + 5, 50)[before:]]
+    assert texts[0].startswith("AAPL") and texts[1] == "Nothing is kept of you any more."
+    assert all(text.startswith("Please /register") for text in texts[2:]), "in their order"
+    club.stop()
+    assert club.db.get_user_status(str(ANN)) is None
+    assert [name for _, name, _ in club.audit(user_id=str(ANN))] == ["price", "feedback", "alert"]
+
+
+def test_a_button_without_a_chat_is_answered(club: Club, vendors: VendorServer) -> None:
+    before = vendors.count("telegram", "answerCallbackQuery")
+    club.people.press_inline(ANN, "forget yes")
+    club.say("/start", ADMIN)
+    assert vendors.count("telegram", "answerCallbackQuery") == before + 1
+
+
+def test_the_token_may_come_from_a_file(
+    quick: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hooks: None
+) -> None:
+    built = list[str]()
+
+    def build(token: str, *_: Any) -> Any:
+        built.append(token)
+        raise SystemExit(0)
+
+    path = tmp_path / "token"
+    path.write_text(TOKEN + "\n")
+    monkeypatch.setattr(quick, "build", build)
+    monkeypatch.setattr(quick, "AsyncDataManager", lambda: None)
+    monkeypatch.setattr(quick.logging, "basicConfig", lambda **_: None)
+    monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN_FILE", str(path))
+    with pytest.raises(SystemExit):
+        quick.main()
+    assert built == [TOKEN]
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN_FILE", str(tmp_path / "none"))
+    with pytest.raises(SystemExit, match="cannot be read: FileNotFoundError"):
+        quick.main()
