@@ -135,7 +135,7 @@ def test_a_pair_needs_both_of_its_names() -> None:
 )
 def test_stamps(timeframe: str, label: str, zone: str, stamp: str) -> None:
     vendor, _ = av()
-    response = answer(series({label: 10.0}, **{"Time Zone": zone}))
+    response = answer(series({label: 10.0}, "", **{"Time Zone": zone}))
     page = vendor.parse_bars(response, query(timeframe, "2024-03-01", "2024-12-01", AAPL))
     assert [iso(bar.stamp_ms) for bar in page.bars] == [iso(parse_iso(stamp))]
     assert page.bars[0][1:6] == (10.0, 11.0, 9.0, 10.0, 7.0)
@@ -250,7 +250,7 @@ def months_of_truth(request: HttpRequest) -> HttpResponse:
         for at, price in TRUTH.items()
     }
     rows = {at: p for at, p in local.items() if at.startswith(str(request.params["month"]))}
-    return answer(series(rows, **{"Time Zone": "US/Eastern"}))
+    return answer(series(rows, "30min", **{"Time Zone": "US/Eastern"}))
 
 
 @settings(max_examples=examples(25), derandomize=True, deadline=None)
@@ -293,7 +293,7 @@ def test_recorded_bars(name: str) -> None:
     recording, response = recorded("alpha_vantage", name)
     start, end = parse_iso(first), parse_iso(last) + DAY_MS
     asked = query(timeframe, start, end, _meant(name))
-    vendor, _ = av(response, *[answer(series({}, **{"Time Zone": "UTC"}))] * 2)
+    vendor, _ = av(response, *[answer(series({}, "", **{"Time Zone": "UTC"}))] * 2)
     assert vendor.classify(response) is None
     good = checked(vendor.fetch(asked), asked)
     assert (len(good.good), good.bad, good.nulls) == (count, (), 0)
@@ -324,3 +324,22 @@ def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
     vendor, _ = av(answer(body))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1d", "2024-12-02", "2024-12-03", AAPL))
+
+
+@pytest.mark.parametrize(
+    "title, meta, is_ours",
+    [
+        ("Daily", {}, True), ("Weekly", {}, False), ("5min", {}, False),
+        ("Daily", {"Interval": "5min"}, False),
+    ],
+)  # fmt: skip
+def test_bars_of_another_length_than_requested_are_no_answer(
+    title: str, meta: dict[str, str], is_ours: bool
+) -> None:
+    vendor, _ = av(answer(series({"2024-03-04": 10.0}, title, Symbol="AAPL", **meta)))
+    asked = query("1d", "2024-03-04", "2024-03-05", AAPL)
+    if is_ours:
+        assert len(vendor.fetch(asked).table) == 1
+    else:
+        with pytest.raises(ResponseFormatError, match="not '1d'"):
+            vendor.fetch(asked)

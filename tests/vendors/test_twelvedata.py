@@ -280,3 +280,14 @@ def test_the_same_letters_at_another_venue_are_another_share() -> None:
     vendor, _ = twelve(answer(body("2024-06-03", symbol="VOD", mic_code="XNAS")))
     with pytest.raises(ResponseFormatError, match="answered about 'XNAS', not 'XLON'"):
         vendor.fetch(query("1d", "2024-06-03", "2024-06-04", london))
+
+
+@pytest.mark.parametrize("interval, is_ours", [("1day", True), ("1week", False), ("1min", False)])
+def test_bars_of_another_length_than_requested_are_no_answer(interval: str, is_ours: bool) -> None:
+    vendor, _ = twelve(answer(body("2024-03-04", symbol="IBM", interval=interval)))
+    asked = query("1d", "2024-03-04", "2024-03-05", IBM)
+    if is_ours:
+        assert len(vendor.fetch(asked).table) == 1
+    else:
+        with pytest.raises(ResponseFormatError, match=f"bars of '{interval}', not '1d'"):
+            vendor.fetch(asked)

@@ -497,8 +497,9 @@ def test_recorded_emptiness(name: str) -> None:
     _, response = recorded("yahoo", name)
     vendor, _ = yahoo(response)
     assert vendor.classify(response) is None
+    timeframe = "1m" if "-1m-" in name else "1d"
     with pytest.raises(NoDataError):
-        vendor.fetch(query("1d", "2025-02-01", "2025-02-02", AAPL))
+        vendor.fetch(query(timeframe, "2025-02-01", "2025-02-02", AAPL))
 
 
 @needs_reference
@@ -537,3 +538,24 @@ def test_a_time_zone_that_does_not_exist_is_no_answer(zone: Any) -> None:
     vendor, _ = yahoo(chart([OPEN], NY | {"exchangeTimezoneName": zone}))
     with pytest.raises(ResponseFormatError):
         vendor.fetch(query("1h", OPEN * 1000, OPEN * 1000 + HOUR_MS, AAPL))
+
+
+@pytest.mark.parametrize(
+    "timeframe, named, is_ours",
+    [
+        ("1d", "1d", True), ("1d", "3mo", False), ("1d", "1m", False), ("1w", "1wk", True),
+        ("1M", "1mo", True), ("1M", "1m", False), ("1h", "60m", True), ("1h", "1d", False),
+        ("1d", "x" * 5000, False), ("1d", None, True),
+    ],
+)  # fmt: skip
+def test_bars_of_another_length_than_requested_are_no_answer(
+    timeframe: str, named: str | None, is_ours: bool
+) -> None:
+    response = chart([OPEN], NY | {"dataGranularity": named})
+    vendor, _ = yahoo(response)
+    asked = query(timeframe, "2024-01-01", "2024-02-01", AAPL)
+    if is_ours:
+        assert len(stamps(response, asked)) == 1
+    else:
+        with pytest.raises(ResponseFormatError, match=r"answered with bars of '.{1,40}', not"):
+            vendor.fetch(asked)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from ..errors import (
+    BadTimeframeError,
     CapabilityError,
     DataError,
     NoDataError,
@@ -295,6 +296,29 @@ def check_symbol(vendor: str, spelling: str, named: object) -> None:
     """
     if named and str(named).upper() != spelling.upper():
         raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {spelling!r}")
+
+
+def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
+    """Refuse an answer with bars of another length; one that names none passes.
+
+    Args:
+        vendor: Canonical name.
+        timeframe: Length of the bars requested.
+        named: Length that the answer names, in any usual spelling; None or empty if it names none.
+
+    Raises:
+        ResponseFormatError: The two differ.
+    """
+    if not named:
+        return
+    try:
+        is_same = Timeframe.parse(named) == Timeframe.parse(timeframe.label)
+    except BadTimeframeError:
+        is_same = False
+    if not is_same:
+        raise ResponseFormatError(
+            f"{vendor} answered with bars of {str(named)[:40]!r}, not {timeframe.label!r}"
+        )
 
 
 def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:

@@ -34,7 +34,7 @@ from ...model.span import Span
 from ...net.status import error_of
 from ..base import BaseDataDownloader, Wired
 from ..dates import NEW_YORK, ActionReader, number, stamp_of, within, zone_named
-from ..paging import check_symbol, format_errors
+from ..paging import check_interval, check_symbol, format_errors
 from ..registry import VENDORS
 
 _PRICES = ("open", "high", "low", "close")
@@ -43,6 +43,8 @@ _NEW_YORK = ZoneInfo(NEW_YORK)
 _ZONES = {"US/Eastern": NEW_YORK}
 # The vendor refuses earlier months as it refuses unknown symbols.
 _FIRST_MONTH = date(2000, 1, 1)
+# The title of a series names its length: "Time Series (5min)", "Weekly Adjusted Time Series".
+_LENGTH = re.compile(r"\d+min|Daily|Weekly|Monthly")
 _PREMIUM = re.compile(r"premium (endpoint|feature|function)", re.IGNORECASE)
 _TOO_MUCH = re.compile(r"rate limit|call frequency|(calls|requests) per|per second", re.IGNORECASE)
 Row = Mapping[str, Any]
@@ -211,7 +213,10 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
     meta = {_plain(name): text for name, text in body.get("Meta Data", {}).items()}
     _check_symbol(meta, query.instrument)
     zone = meta.get("Time Zone", NEW_YORK)
-    series = body[max(name for name in body if "Time Series" in name)]
+    title = max(name for name in body if "Time Series" in name)
+    series, length = body[title], _LENGTH.search(title)
+    check_interval("alpha_vantage", query.timeframe, length and length[0])
+    check_interval("alpha_vantage", query.timeframe, meta.get("Interval"))
     rows = [(label, _named(row)) for label, row in series.items()]
     if not rows and not meta:
         raise ValueError("an empty series without metadata")

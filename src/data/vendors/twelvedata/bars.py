@@ -26,7 +26,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of, retry_after_s
 from ..base import BaseDataDownloader, Wired
 from ..dates import amount, list_of, number
-from ..paging import check_symbol
+from ..paging import check_interval, check_symbol
 from ..registry import VENDORS
 
 # Our suffixes to its exchanges; the others are not served, for a wrong listing is a wrong price.
@@ -186,6 +186,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             if name in ("symbol", "mic_code"):
                 # A spelling of the user's may name the exchange behind a colon.
                 check_symbol(self.name, value.partition(":")[0], meta.get(name))
+        check_interval(self.name, query.timeframe, meta.get("interval"))
         if len(values) >= PAGE_BARS:
             raise ResponseFormatError(f"{len(values)} rows: some may have been cut off")
         bars = [

@@ -33,7 +33,7 @@ from ...model.timeframe import Timeframe
 from ...net.status import error_of, server_time_ms
 from ..base import BaseDataDownloader
 from ..dates import amount, label, list_of, number, zone_named
-from ..paging import check_symbol, read_page
+from ..paging import check_interval, check_symbol, read_page
 from ..registry import VENDORS
 
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -211,6 +211,8 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
     meta, labels = result["meta"], result.get("timestamp")
     labels = [] if labels is None else list_of(labels)
     _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
+    # A range that is too long for the interval comes in longer bars, with status 200.
+    check_interval("yahoo", query.timeframe, meta.get("dataGranularity"))
     zone = zone_named(meta["exchangeTimezoneName"])
     stamps = [_stamp(label(at), query.timeframe, zone) for at in labels]
     # A row of the last trade is labelled by its time; one with the label before is that bar twice.
