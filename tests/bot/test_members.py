@@ -37,6 +37,8 @@ def test_every_command_is_in_the_audit_without_codes(club: Club) -> None:
     club.say("/price NOPE")
     club.say("/what ever")
     club.say("/start")
+    stats = club.say("/stats", ADMIN).text.splitlines()
+    club.stop()
     rows = club.db.get_all_command_audit(limit=100)
     audit = club.audit(user_id=str(ANN))
     assert audit[:4] == [
@@ -45,7 +47,6 @@ def test_every_command_is_in_the_audit_without_codes(club: Club) -> None:
     ]  # fmt: skip
     text = repr(rows)
     assert club.codes["ann@example.com"].split()[1] not in text and TOKEN not in text
-    stats = club.say("/stats", ADMIN).text.splitlines()
     assert "answered: " in stats[0] and "/price 2" in stats
 
 
@@ -75,7 +76,7 @@ def test_feedback_is_kept_and_forgetting_leaves_nothing(club: Club) -> None:
     assert kept["message"] == "'; DROP TABLE usr_users; -- \u202e<b>"
     asked = club.say("/forget")
     assert club.press(asked, "forget yes").text == "Nothing is kept of you any more."
-    club.say("/stats", ADMIN)
+    club.stop()
     assert club.db.get_user_status(str(ANN)) is None and club.db.list_feedback() == []
     assert [row for row in club.audit() if row[0] == str(ANN)] == []
     assert ("forgotten", "forget", True) in club.audit()
@@ -89,7 +90,7 @@ def test_an_answer_that_is_not_sent_is_a_failure_in_the_audit(
     vendors.fault("telegram", Fault.refuse("forbidden"), times=1, path="sendMessage")
     club.people.write(ANN, "/price AAPL")
     wait_for_attempts(vendors, before + 1)
-    club.say("/start", ADMIN)
+    club.stop()
     assert (str(ANN), "price", False) in club.audit()
 
 
