@@ -5,6 +5,7 @@ Most of it asks the whole library with this vendor and no other, and again after
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from src.data.errors import (
     AllProvidersFailedError,
@@ -26,7 +29,7 @@ from src.data.model.http import HttpRequest, HttpResponse
 from src.data.model.instant import MINUTE_MS, iso
 from src.data.model.provenance import ATTRS_KEY
 from src.data.net.http import HttpTransport
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, examples
 from tests.vendor_server import Fault
 from tests.vendor_server.face import Page
 
@@ -74,6 +77,56 @@ def test_a_part_of_another_shape_is_never_a_wrong_bar_and_never_nothing(
         true = {bar[0]: bar for bar in wanted}
         assert agree(got, [true[bar[0]] for bar in got]), f"wrong bars: {why}"
         assert len(got) + len(found.bad) + found.nulls == len(wanted), f"bars are lost: {why}"
+
+
+# What JSON can hold beside the shapes above, of types and sizes that no field has.
+_ODD = st.one_of(
+    st.sampled_from([["USD"], [None], {"x": {"y": [1]}}, "\x1b[2J", "\u202eUSD", "USD\n", "x" * 5000]),
+    st.sampled_from([-1, 0.5, 10**30, -(10**18), 1e300, float("nan"), float("inf"), False, True]),
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=60),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=4,
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", _JSON)
+def test_a_field_of_any_type_ends_no_call(vendor: str, bench_of: Callable[[str], Bench]) -> None:
+    bench = bench_of(vendor)
+    bench.transport = first = _First(bench.transport)
+    bench.fetch(bench.sheet.main)
+    body = first.answer.json()
+    # Any text is a token of a page.
+    places = sorted(set(_paths(body)) - {("next_page_token",)})
+    numbers = itertools.count()
+    true = set(bench.truth(bench.sheet.main))
+
+    @settings(max_examples=examples(60), deadline=None, database=None)
+    @given(st.sampled_from(places), _ODD)
+    def check(path: tuple[str, ...], value: Any) -> None:
+        first.body = json.dumps(_with(body, path, value)).encode()
+        manager = bench.manager(str(next(numbers)))
+        start, end = bench.sheet.main.span
+        asked = bench.sheet.main.symbol, bench.sheet.main.timeframe, iso(start), iso(end - 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                frame = manager.get_ohlcv(*asked, provider=bench.name)
+            except DataError as error:
+                text = str(error)
+            else:
+                text = ""
+            first.body = None
+        if text:
+            assert len(text) < 2000 and "\x1b" not in text
+            return
+        if isinstance(value, list | dict | bool):  # others may be prices
+            assert set(_bars(bench, frame.dropna())) <= true, f"a wrong bar: {value!r} at {path}"
+        unit = frame.attrs[ATTRS_KEY]["kind"].get("unit", "")
+        assert isinstance(unit, str) and len(unit) <= 40 and unit.isprintable()
+
+    check()
 
 
 class _First(HttpTransport):

@@ -125,12 +125,6 @@ def make(site: Shelf, tmp_path: Path) -> Iterator[Callable[[str], DataManager]]:
         yield made
 
 
-def attempts(frame: Any) -> dict[str, str]:
-    return {
-        a["vendor"]: f"{a['outcome']} {a['message']}" for a in frame.attrs["onetape"]["attempts"]
-    }
-
-
 @pytest.mark.parametrize(("method", "fault"), CASES)
 def test_a_fault_is_the_vendors_failure(
     method: str, fault: str, make: Callable[[str], DataManager]
@@ -198,3 +192,39 @@ def test_an_import_that_does_not_end_leaves_time_for_the_next(
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
     assert time.monotonic() - begun < 5
     assert frame.attrs["onetape"]["vendors"] == ["good"]
+
+
+def test_a_constructor_that_does_not_end_leaves_time_for_the_next(
+    make: Callable[[str], DataManager], site: Shelf
+) -> None:
+    manager = make("class Bad(Bad):\n    def __init__(self, **wired):\n        hang()")
+    begun = time.monotonic()
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
+    assert time.monotonic() - begun < 5
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+
+
+WRONG = {
+    "lists": "replace(good, table=replace(good.table, close=[1.0]))",
+    "another vendor's name": "replace(good, vendor='binance')",
+    "an object as kind": "replace(good, kind=object())",
+    "a unit as a list": "replace(good, kind=replace(good.kind, unit=['USD']))",
+    "a naive date": "replace(good, basis=replace(good.basis, as_of=datetime(2024, 1, 1)))",
+    "a time as a text": "replace(good, server_now_ms='now')",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_answer_of_other_types_is_the_vendors_failure(
+    name: str, make: Callable[[str], DataManager]
+) -> None:
+    manager = make(
+        "from dataclasses import replace\nfrom datetime import datetime\n"
+        "class Bad(Bad):\n    def fetch(self, query):\n"
+        f"        good = Good.fetch(self, query)\n        return {WRONG[name]}"
+    )
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+    assert "bad answered with" in str(frame.attrs["onetape"]["attempts"])
+    with pytest.raises(AllProvidersFailedError, match="answered with"):
+        manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")

@@ -35,7 +35,7 @@ from ..errors import (
 from ..model.capabilities import Capabilities
 from ..model.instant import MINUTE_MS
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
-from .foreign import OwnSender, call_foreign, load_offer
+from .foreign import OwnSender, construct, load_offer
 from .registry import SERVED, VENDORS, canonical_vendor, family_of, key_names, load, row_of
 
 _log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class DataDownloaderFactory:
         """
         try:
             cls = downloader_class(provider_code)
-            return call_foreign(lambda: cls(**kwargs), cls.name)
+            return construct(cls, kwargs, cls.name)
         except DataError as exc:
             # The packaged rules name vendors that most users have no key for.
             level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
@@ -420,7 +420,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         arguments = constructor_arguments(selector.parsed_rules.provider(name))
         if selector.make_sender is not None:
             arguments["sender"] = selector.make_sender(name)
-        call_foreign(lambda: cls(**arguments), name)
+        construct(cls, arguments, name)
     except DataError as error:
         return error
     return ConfigError("its setup failed")

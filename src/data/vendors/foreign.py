@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,7 +23,14 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.bars import BarTable
-from ..model.capabilities import Capabilities, Fetched, FetchQuery, Limits
+from ..model.capabilities import (
+    Capabilities,
+    Fetched,
+    FetchQuery,
+    Limits,
+    wrong_actions,
+    wrong_answer,
+)
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import from_ms
 from ..model.instrument import Instrument
@@ -105,8 +112,25 @@ def is_packaged(downloader: object) -> bool:
     return type(downloader).__module__.startswith(_OURS)
 
 
+def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
+    """Return a new downloader; a constructor of another package has a share of the call's time.
+
+    Args:
+        cls: Class of the downloader.
+        arguments: Keyword arguments of the constructor.
+        name: Name of the vendor, for errors.
+
+    Raises:
+        ProviderTimeoutError: The constructor did not come back in time.
+        DataError: As :func:`run_foreign`.
+    """
+    if cls.__module__.startswith(_OURS):
+        return call_foreign(lambda: cls(**arguments), name)
+    return run_foreign(lambda: cls(**arguments), name, share=True)
+
+
 def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
-    """Return what a downloader's ``fetch`` answers; whatever other packages' code does is its failure.
+    """Return what a downloader's ``fetch`` answers, checked; whatever it does wrong is its failure.
 
     Args:
         downloader: is called by ``fetch``.
@@ -119,21 +143,21 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
         ProviderTimeoutError: it did not come back in time.
         DataError: it refused or failed.
     """
-    if is_packaged(downloader):
-        answer: Fetched = downloader.fetch(query)
-        return answer
     accounts = getattr(downloader, "_accounts", None)
 
     def fetch() -> tuple[Any, object]:
         """Fetch; the call that was made goes with it, for it can be blamed in one thread only."""
         return downloader.fetch(query), getattr(accounts, "last", None)
 
-    fetched, last = run_foreign(fetch, name)
+    fetched: Fetched
+    fetched, last = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
     if accounts is not None:
         accounts.last = last
-    if not isinstance(fetched, Fetched) or not isinstance(fetched.table, BarTable):
-        what = type(getattr(fetched, "table", fetched)).__name__
-        raise ResponseFormatError(f"{name} returned a {what}, not bars", provider=name)
+    if wrong := wrong_answer(fetched, (name, getattr(downloader, "name", name))):
+        error = ResponseFormatError(f"{name} answered with {wrong}", provider=name)
+        if accounts is not None:  # the call had ended well
+            downloader.blame(query, error)
+        raise error
     return fetched
 
 
@@ -146,14 +170,14 @@ def fetch_actions(
         ResponseFormatError: it returned something else than splits and dividends.
         DataError: as :func:`fetch_bars`.
     """
-    if is_packaged(downloader):
-        reported: Sequence[Action] = downloader.fetch_actions(instrument, span, now_ms)
-        return reported
-    actions = run_foreign(lambda: downloader.fetch_actions(instrument, span, now_ms), name)
-    if not isinstance(actions, Sequence) or not all(isinstance(a, Action) for a in actions):
-        raise ResponseFormatError(
-            f"{name} returned something else than splits and dividends", provider=name
-        )
+
+    def fetch() -> Any:
+        """Fetch them."""
+        return downloader.fetch_actions(instrument, span, now_ms)
+
+    actions: Sequence[Action] = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
+    if wrong := wrong_actions(actions, (name, getattr(downloader, "name", name))):
+        raise ResponseFormatError(f"{name} answered with {wrong}", provider=name)
     return actions
 
 
