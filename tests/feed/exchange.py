@@ -57,10 +57,10 @@ class Tape:
         """Return the stamps of all bars in ``span``."""
         return [stamp for stamp in self.grid.opens(span).tolist() if self.traded(stamp)]
 
-    def last(self, count: int) -> list[LiveBar]:
+    def last(self, count: int) -> Filled:
         """Return the last so many, or fewer where nobody traded."""
         end = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
-        return self._bars(Span(self.grid.back(end, count), end))
+        return Filled(self._bars(Span(self.grid.back(end, count), end)), [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return what has closed in ``span``."""
@@ -97,7 +97,7 @@ class Exchange:
         self.current: Wire | None = None
         self._tape, self._clock, self._cuts, self._unsent = tape, tape.clock, dict(cuts), unsent
         # What was before is given first, or time would go on under it.
-        self._due, self._given = tape.last(20)[-1].stamp_ms, -1
+        self._due, self._given = tape.last(20).bars[-1].stamp_ms, -1
         self._changed = threading.Condition()
         self._happening = self._course()
 

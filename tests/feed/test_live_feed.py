@@ -312,8 +312,8 @@ class Stored:
         self.why, self.error = why, error
         self.spans: list[Span] = []
 
-    def last(self, count: int) -> list[LiveBar]:
-        return []
+    def last(self, count: int) -> Filled:
+        return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         self.spans.append(span)

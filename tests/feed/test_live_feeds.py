@@ -111,9 +111,9 @@ class OfTruth:
     def __init__(self, vendors: VendorServer) -> None:
         self._vendors = vendors
 
-    def last(self, count: int) -> list[LiveBar]:
+    def last(self, count: int) -> Filled:
         """Return nothing: there is no lookback."""
-        return []
+        return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return every bar in ``span`` that has closed."""

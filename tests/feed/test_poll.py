@@ -51,12 +51,12 @@ class Vendor:
     changed: dict[int, tuple[int, float]] = field(default_factory=dict)
     errors: list[DataError | None] = field(default_factory=list)
 
-    def last(self, count: int) -> list[LiveBar]:
+    def last(self, count: int) -> Filled:
         self._ask(None)
         now = self.clock.now_ms()
         coming = self.grid.back(now + 1, 1)
         bars = self._bars(Span(self.grid.back(coming, count), coming))
-        return [one._replace(origin="history") for one in bars]
+        return Filled([one._replace(origin="history") for one in bars], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         self._ask(span)

@@ -30,8 +30,8 @@ class Later:
         self.held: list[LiveBar] = []
         self.asked: list[Span] = []
 
-    def last(self, count: int) -> list[LiveBar]:
-        return []
+    def last(self, count: int) -> Filled:
+        return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         self.asked.append(span)
@@ -104,11 +104,11 @@ class Empty:
         self.refusals = [UnavailableError("nobody answers")] * 3
         self.asked = 0
 
-    def last(self, count: int) -> list[LiveBar]:
+    def last(self, count: int) -> Filled:
         self.asked += 1
         if self.refusals:
             raise self.refusals.pop()
-        return [minute(n - count, origin="history") for n in range(count)]
+        return Filled([minute(n - count, origin="history") for n in range(count)], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         raise AssertionError("nothing is missing")

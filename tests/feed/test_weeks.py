@@ -60,7 +60,7 @@ class Market:
     expected: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        first = self.tape.last(_LOOKBACK)[0].stamp_ms
+        first = self.tape.last(_LOOKBACK).bars[0].stamp_ms
         self.expected = self.tape.stamps(Span(first, self.exchange.until_ms))
 
     def feed(self) -> LiveFeed:

@@ -92,8 +92,10 @@ class Continuation:
             if self._stamps and self._stamps[0] <= expected:
                 self.last = heappop(self._stamps)
                 given.append(self._waiting.pop(self.last))
+                self._absent.discard(self.last)
                 self._advance(self.last + 1)
             elif expected in self._absent:
+                self._absent.discard(expected)
                 self._advance(expected + 1)
             else:
                 return given
@@ -121,9 +123,7 @@ class Continuation:
 
     def _advance(self, frontier_ms: int) -> None:
         if frontier_ms > self.frontier:
-            self._absent.discard(self.frontier)
             self.frontier, self._expected = frontier_ms, None
-            self._absent = {stamp for stamp in self._absent if stamp >= frontier_ms}
 
 
 # --- silence, counted in the time that the market was open

@@ -94,7 +94,9 @@ class StreamState(StrEnum):
     """State of a feed; a strategy trades on ``LIVE`` alone.
 
     ``CONNECTING``: not connected yet, or not again. ``BACKFILLING``: connected, and what was missed
-    is being fetched. ``LIVE``: every bar up to now was emitted, the next comes when it closes.
+    is being fetched. ``LIVE``: every bar since the first one and up to now was emitted, the next
+    comes when it closes. ``INCOMPLETE``: bars of the history that it began with are missing; later
+    ones are held back until they come, or until a vendor says that there are none.
     ``DELAYED``: bars are missing that no vendor could supply yet; later ones are held back.
     ``STALE``: the market is open and nothing was received for too long. ``CLOSED``: ended for good.
     """
@@ -102,6 +104,7 @@ class StreamState(StrEnum):
     CONNECTING = "CONNECTING"
     BACKFILLING = "BACKFILLING"
     LIVE = "LIVE"
+    INCOMPLETE = "INCOMPLETE"
     DELAYED = "DELAYED"
     STALE = "STALE"
     CLOSED = "CLOSED"

@@ -47,10 +47,13 @@ _LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
 _NOTIFICATIONS = {
     StreamState.BACKFILLING: (bt.DataBase.CONNECTED, bt.DataBase.DELAYED),
     StreamState.LIVE: (bt.DataBase.LIVE,),
+    StreamState.INCOMPLETE: (bt.DataBase.DELAYED,),
     StreamState.DELAYED: (bt.DataBase.DELAYED,),
     StreamState.STALE: (bt.DataBase.DELAYED,),
     StreamState.CLOSED: (bt.DataBase.DISCONNECTED,),
 }
+# In these states other datas wait for the history, while there is patience.
+_BEFORE_HISTORY = {StreamState.CONNECTING, StreamState.BACKFILLING, StreamState.INCOMPLETE}
 # How soon a stop without a wake-up is noticed, in seconds.
 _SLICE_S = 0.1
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -436,7 +439,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         if self.live_is_up and self.CONNECTED in notifications:
             notifications = (self.DELAYED,)  # a gap, and no new connection
         self.live_is_up = status.state in _NOTIFICATIONS
-        if status.state not in (StreamState.CONNECTING, StreamState.BACKFILLING):
+        if status.state not in _BEFORE_HISTORY:
             self.live_patience = 0.0
         for notification in notifications:
             self.put_notification(notification, state=str(status.state), reason=status.reason)

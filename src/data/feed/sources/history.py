@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ...bars.validity import NO_BAR, UNASKED
+from ...bars.validity import DELETED, NO_BAR, UNASKED, UNPUBLISHED
 from ...calendars.calendar import MarketCalendar, first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
-from ...errors import BadRangeError, ConfigError, IncompleteDataError
+from ...errors import BadRangeError, ConfigError, IncompleteDataError, UnavailableError
 from ...model.bars import Bar, BarTable, Stamps, merge
 from ...model.frame import build_frame, table_of
-from ...model.instant import DAY_MS, date_of, from_ms, parse_iso
+from ...model.instant import DAY_MS, date_of, from_ms, iso, parse_iso
 from ...model.provenance import ATTRS_KEY
 from ...model.span import Span
 from ...model.stream import LiveBar, Origin
@@ -45,18 +46,30 @@ class Filled(NamedTuple):
         absent: stamps of expected bars that positively do not exist, or of which there is nothing but
             a row that can be no bar.
         why: why others are missing; empty when none is.
+        hole_ms: stamp of the first bar that is missing and may come yet; None: none is.
     """
 
     bars: list[LiveBar]
     absent: list[int]
     why: str = ""
+    hole_ms: int | None = None
+
+    @property
+    def until_ms(self) -> int:
+        """Where a feed goes on that has given the bars before the first hole; there are bars."""
+        return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
+
+
+def hole_in_history(hole: Span, why: str) -> str:
+    """Return what to say of the first hole in the history that a feed began with."""
+    return f"its history lacks bars from {iso(hole.start)} on: {why or 'they are being fetched'}"
 
 
 class History(Protocol):
     """Where closed bars of the past come from. May raise any ``DataError``."""
 
-    def last(self, count: int) -> list[LiveBar]:
-        """Return the last ``count`` closed bars, or all there are."""
+    def last(self, count: int) -> Filled:
+        """Return the last ``count`` closed bars, or all there are, and what they lack in between."""
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return what there is in ``span``; ``again``: the answer of a moment ago does not count."""
@@ -101,10 +114,29 @@ class ManagerHistory:
         if timeout_s is not None:
             self._options["timeout"] = timeout_s
 
-    def last(self, count: int) -> list[LiveBar]:
-        """Return the last ``count`` closed bars, or all there are."""
+    def last(self, count: int) -> Filled:
+        """Return the last ``count`` closed bars, or all there are, and what they lack in between.
+
+        They begin behind what no vendor serves. An expected bar that no gap of the answer names was
+        answered for: there is none.
+
+        Raises:
+            UnavailableError: there is no bar, for a reason that may pass.
+        """
         frame = self._ask(bars=count)
-        return bars_of(frame, "history")
+        bars, gaps = bars_of(frame, "history"), _gaps(frame)
+        if not bars:
+            may_pass = (g for g in gaps if not (g.is_nothing or g.is_unserved))
+            if why := _reasons(may_pass):
+                raise UnavailableError(why)
+            return Filled([], [])
+        last = bars[-1].stamp_ms
+        begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
+        bars = [bar for bar in bars if bar.stamp_ms >= begin]
+        span = Span(bars[0].stamp_ms, last + 1)
+        expected = self._grid.opens(span)
+        named = expected[_lie_in(expected, [gap.span for gap in gaps])]
+        return self._judged(named, bars, frame, gaps)
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return what there is in ``span``."""
@@ -116,28 +148,25 @@ class ManagerHistory:
             first, last = date_of(span.start), date_of(span.end - 1)
         frame = self._ask(first, last, force_refresh=again)
         bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
-        return self._judged(span, bars, frame)
+        return self._judged(self._grid.opens(span), bars, frame, _gaps(frame))
 
-    def _judged(self, span: Span, bars: list[LiveBar], frame: pd.DataFrame) -> Filled:
+    def _judged(
+        self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
+    ) -> Filled:
         """Separate bars that do not exist from those that are only missing yet."""
-        expected = self._grid.opens(span)
-        present = {bar.stamp_ms for bar in bars}
-        missing = [stamp for stamp in expected.tolist() if stamp not in present]
-        if not missing:
+        present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
+        missing = np.setdiff1d(expected, present)
+        if not len(missing):
             return Filled(bars, [])
-        nothing, why = _gaps(frame)
         # A row that can be no bar is all that there is of these.
-        told = set(_stamps_of(frame).tolist())
-        old = self._grid.closes(np.array(missing, dtype=np.int64)) + self._patience_ms
-        now = self._clock.now_ms()
-        absent = [
-            stamp
-            for stamp, sure in zip(missing, old.tolist(), strict=True)
-            if sure <= now and (stamp in told or any(stamp in part for part in nothing))
-        ]
-        if len(absent) == len(missing):
+        is_none = np.isin(missing, _stamps_of(frame))
+        is_none |= _lie_in(missing, [gap.span for gap in gaps if gap.is_nothing])
+        is_none &= self._grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
+        absent, holes = missing[is_none].tolist(), missing[~is_none].tolist()
+        if not holes:
             return Filled(bars, absent)
-        return Filled(bars, absent, why or "not published yet")
+        why = _reasons(gap for gap in gaps if not gap.is_nothing)
+        return Filled(bars, absent, why or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
         """Return the frame, with holes or without; they are judged here, not warned about."""
@@ -179,17 +208,54 @@ def _stamps_of(frame: pd.DataFrame) -> Stamps:
     return stamps
 
 
-def _gaps(frame: pd.DataFrame) -> tuple[list[Span], str]:
-    """Return where there is no bar by the frame's provenance, and why else it lacks some."""
-    gaps = frame.attrs.get(ATTRS_KEY, {}).get("gaps", ())
-    spans = [
-        (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
-        for g in gaps
+class _Gap(NamedTuple):
+    """A stretch that an answer has no bars of, and why.
+
+    Attributes:
+        span, reason: by the provenance of the answer.
+        has_failed: whether a vendor failed at this or another stretch of the answer.
+    """
+
+    span: Span
+    reason: str
+    has_failed: bool
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether vendors say that there is no bar."""
+        return self.reason.startswith(NO_BAR)
+
+    @property
+    def is_unserved(self) -> bool:
+        """Whether asking again cannot help: nobody failed, and no vendor serves such bars."""
+        may_come = self.is_nothing or self.reason in (UNPUBLISHED, DELETED)
+        return not (self.has_failed or may_come)
+
+
+def _gaps(frame: pd.DataFrame) -> list[_Gap]:
+    """Return what a frame lacks by its provenance, ascending; not what lies beside the calendar."""
+    told = frame.attrs.get(ATTRS_KEY, {})
+    has_failed = told.get("unanswered") is not None
+    return [
+        _Gap(
+            Span(parse_iso(g["start"]), parse_iso(g["end"])),
+            str(g["reason"]),
+            has_failed,
+        )
+        for g in told.get("gaps", ())
         if g["reason"] != UNASKED
     ]
-    nothing = [span for span, reason in spans if reason.startswith(NO_BAR)]
-    reasons = dict.fromkeys(reason for _, reason in spans if not reason.startswith(NO_BAR))
-    return nothing, "; ".join(reasons)
+
+
+def _reasons(gaps: Iterable[_Gap]) -> str:
+    return "; ".join(dict.fromkeys(gap.reason for gap in gaps))
+
+
+def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
+    """Tell which stamps lie in one of ``spans``, which ascend and do not overlap."""
+    starts = np.array([span.start for span in spans], dtype=np.int64)
+    ends = np.array([0, *(span.end for span in spans)], dtype=np.int64)
+    return stamps < ends[np.searchsorted(starts, stamps, side="right")]
 
 
 # --- frames as live bars, and live bars as frames

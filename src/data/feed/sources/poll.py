@@ -17,7 +17,7 @@ from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import AllProvidersFailedError, CacheError, ProviderError
-from ...model.instant import from_ms
+from ...model.instant import SECOND_MS, from_ms
 from ...model.instrument import Instrument
 from ...model.span import Span
 from ...model.stream import LiveBar, StreamState, StreamStatus
@@ -25,7 +25,7 @@ from ...model.timeframe import Timeframe
 from ..continuation import Continuation
 from ..services import clock_of, market_of, services_of
 from .base import Halt, Sink, ThreadedSource, log
-from .history import Filled, History, Manager, ManagerHistory, bars_of
+from .history import Filled, History, Manager, ManagerHistory, bars_of, hole_in_history
 
 # What may be over in a moment; anything else can never be answered, and ends the feed.
 _PASSING = (ProviderError, AllProvidersFailedError, CacheError)
@@ -109,19 +109,23 @@ class PollSource(ThreadedSource):
 
     def _begun(self, sink: Sink) -> _Poll:
         self._note()
-        bars = self.history.last(self._lookback)
+        coming = self._coming(self.clock.now_ms())  # bars may close while it is loaded
+        filled = self.history.last(self._lookback)
         self._answered(sink)
-        for bar in bars:
+        poll = _Poll(self._grid, filled, filled.until_ms if filled.bars else coming)
+        for bar in poll.given:
             sink.bar(bar)
-        start = bars[-1].stamp_ms + 1 if bars else self._coming(self.clock.now_ms())
-        return _Poll(self._grid, bars, start)
+        return poll
 
     def _fetch_lacking(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
         """Ask for what is lacking, push what came; return whether nothing is lacking now."""
-        coming = self._coming(self.clock.now_ms())
-        span = poll.wanted(coming)
-        filled = Filled([], [])
-        if span is not None:
+        filled, frontier = Filled([], []), -1
+        # What lies behind a hole of the history is asked for as soon as that is filled.
+        while frontier < min(poll.line.frontier, poll.loaded_ms + 1):
+            frontier, coming = poll.line.frontier, self._coming(self.clock.now_ms())
+            span = poll.wanted(coming)
+            if span is None:
+                break
             self._note()
             filled = self.history.between(span, again=again)
             self._answered(sink)
@@ -139,10 +143,15 @@ class PollSource(ThreadedSource):
             self._tell(sink, StreamState.BACKFILLING, "it answers")
 
     def _judge(self, poll: _Poll, coming: int, why: str, sink: Sink) -> bool:
-        lacking = poll.line.gap(coming)
+        # Bars may have closed while it was asked; one of a moment ago is still on its way.
+        on_its_way = self.clock.now_ms() - round(_GRACE_S * SECOND_MS)
+        lacking = poll.line.gap(max(coming, self._coming(on_its_way)))
         if lacking is None:
             self._tell(sink, StreamState.LIVE, "")
             return True
+        if lacking.start < poll.loaded_ms:
+            self._tell(sink, StreamState.INCOMPLETE, hole_in_history(lacking, why))
+            return False
         late = self.clock.now_ms() - int(self._grid.closes(np.array([lacking.start]))[0])
         if poll.line.waiting:
             self._tell(sink, StreamState.DELAYED, why or "a bar is missing; later ones wait")
@@ -190,19 +199,34 @@ class PollSource(ThreadedSource):
 
 
 class _Poll:
-    """One run: what was given, and what is to be asked for. For one thread."""
+    """One run: what was given, and what is to be asked for. For one thread.
 
-    def __init__(self, grid: BarGrid, bars: Sequence[LiveBar], start_ms: int) -> None:
-        self._recent = {bar.stamp_ms: bar for bar in bars[-_OVERLAP:]}
+    Args:
+        grid: of the series.
+        history: that it begins with.
+        start_ms: its bars before this are given at once.
+
+    Attributes:
+        given: these bars.
+        loaded_ms: what is missing before this is missing in the history.
+        line: how it goes on.
+    """
+
+    def __init__(self, grid: BarGrid, history: Filled, start_ms: int) -> None:
+        self.given = [bar for bar in history.bars if bar.stamp_ms < start_ms]
+        self.loaded_ms = history.bars[-1].stamp_ms if history.bars else 0
+        self._recent = {bar.stamp_ms: bar for bar in self.given[-_OVERLAP:]}
         self.line = Continuation(grid, start_ms)
+        self.line.learn(history.bars, history.absent)
 
     def wanted(self, coming_ms: int) -> Span | None:
         """Return what to ask for: what is lacking, and the last bars given; None: nothing is."""
         lacking = self.line.gap(coming_ms)
         if lacking is None:
             return None
-        # Bars behind a hole were seen, not given: they come along.
-        return Span(min([lacking.start, *self._recent]), coming_ms)
+        # Bars behind a hole were seen, not given: they come along. Those of history wait.
+        end = lacking.end if lacking.start < self.loaded_ms else coming_ms
+        return Span(min([lacking.start, *self._recent]), end)
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
         """Return the bars that were given before with other values."""
@@ -218,7 +242,9 @@ class _Poll:
         """Return the bars that are next in order."""
         self.line.learn(filled.bars, filled.absent)
         bars_given = [
-            bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
+            bar
+            if bar.origin == "history"
+            else bar._replace(origin="live" if bar.stamp_ms >= newest_ms else "backfill")
             for bar in self.line.take()
         ]
         kept = [*self._recent.items(), *((bar.stamp_ms, bar) for bar in bars_given)]

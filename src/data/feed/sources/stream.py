@@ -29,13 +29,15 @@ from ...observability.logs import following
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
-from .history import History
+from .history import History, hole_in_history
 
 log = logging.getLogger("onetape.feed")
 
 _JOIN_S = 0.2
 # Bars given last: a correction of one of them is passed on.
 _REMEMBERED = 16
+# Bars of the stream that wait for history to be loaded; older ones come from history.
+_MOST_EARLY = 1000
 # So many bars must be missing before silence counts.
 _SILENT_BARS = 3
 
@@ -174,7 +176,8 @@ class StreamThread:
         self._now = SteadyNow(source.clock)
         self._slots = slots_of(source.grid)
         self._continuation: Continuation | None = None
-        self._early: list[LiveBar] = []
+        self._early: deque[LiveBar] = deque(maxlen=_MOST_EARLY)
+        self._loaded_ms = 0  # everything before this is of the history that it began with
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
         self._is_connected = False
         self._lost_reason = "not connected yet"
@@ -210,12 +213,12 @@ class StreamThread:
             DataError: the stream has ended for good, or there will never be such bars.
         """
         while not (self._is_stopped or self.inbox.is_over):
-            self._read()
+            self._read(self._patience.tick)
             self._go_on()
 
-    def _read(self) -> None:
+    def _read(self, timeout: float) -> None:
         """Wait for something to come, and take all that has."""
-        item = self.inbox.get(timeout=self._patience.tick)
+        item = self.inbox.get(timeout=timeout)
         while item is not None and not self._is_stopped:
             if isinstance(item, StreamStatus):
                 self._take_status(item)
@@ -295,6 +298,7 @@ class StreamThread:
         gap = self._gap(self._continuation)
         if gap is not None and self._source.clock.monotonic() >= self._next_question:
             self._ask(self._continuation, gap)
+            self._read(0.0)  # bars may have closed, and the connection may be lost meanwhile
             self._give_due(self._continuation)
             gap = self._gap(self._continuation)
         self._report(gap)
@@ -308,30 +312,40 @@ class StreamThread:
             self._continuation = Continuation(self._slots, self._first_unclosed(0.0))
         elif self._source.clock.monotonic() >= self._next_question:
             self._continuation = self._loaded(start.lookback)
-        for bar in self._early if self._continuation else ():
-            self._continuation.offer(bar)  # type: ignore[union-attr]
+        if self._continuation is not None:
+            for bar in self._early:
+                self._continuation.offer(bar)
+            self._early.clear()
+            self._read(0.0)
 
     def _loaded(self, count: int) -> Continuation | None:
-        """Give the last ``count`` bars; return what goes on after them, None where that failed.
+        """Give the last ``count`` bars up to the first hole; return what goes on there.
+
+        None where that failed.
 
         Raises:
             QueryError: no vendor will ever have such bars.
         """
         if not self._questions:
             self._set_state(StreamState.BACKFILLING, "history is being loaded")
+        begin = self._first_unclosed(0.0)  # bars may close while it is loaded
         try:
-            bars = self._source.history.last(count)
+            filled = self._source.history.last(count)
         except QueryError:
             raise
         except DataError as error:
             log.info("no history yet: %s", error)
             self._schedule(str(error))
             return None
-        for bar in bars:
-            self._give(bar)
-        self._questions, self._next_question = 0, 0.0
-        begin = bars[-1].stamp_ms + 1 if bars else self._first_unclosed(0.0)
-        return Continuation(self._slots, begin)
+        if filled.bars:
+            begin, self._loaded_ms = filled.until_ms, filled.bars[-1].stamp_ms
+        for bar in filled.bars:
+            if bar.stamp_ms < begin:
+                self._give(bar)
+        self._questions, self._next_question, self._gap_reason = 0, 0.0, filled.why
+        continuation = Continuation(self._slots, begin)
+        continuation.learn(filled.bars, filled.absent)
+        return continuation
 
     def _give(self, bar: LiveBar) -> None:
         if not self._is_stopped:
@@ -361,7 +375,7 @@ class StreamThread:
     def _ask(self, continuation: Continuation, gap: Span) -> None:
         """Ask history for a gap."""
         if self._questions < self._patience.delayed_after:
-            self._set_state(StreamState.BACKFILLING, "bars are missing")
+            self._set_state(*self._missing(gap))
         try:
             filled = self._source.history.between(gap, again=self._questions > 0)
         except DataError as error:
@@ -395,10 +409,16 @@ class StreamThread:
             self._set_state(StreamState.STALE, "the market is open and nothing arrives")
         elif gap is None:
             self._set_state(StreamState.LIVE, "")
-        elif self._questions >= self._patience.delayed_after:
-            self._set_state(StreamState.DELAYED, self._gap_reason or "bars are missing")
         else:
-            self._set_state(StreamState.BACKFILLING, "bars are missing")
+            self._set_state(*self._missing(gap))
+
+    def _missing(self, gap: Span) -> tuple[StreamState, str]:
+        """Return the state in which bars are missing, and why."""
+        if gap.start < self._loaded_ms:
+            return StreamState.INCOMPLETE, hole_in_history(gap, self._gap_reason)
+        if self._questions >= self._patience.delayed_after:
+            return StreamState.DELAYED, self._gap_reason or "bars are missing"
+        return StreamState.BACKFILLING, "bars are missing"
 
     def _is_silent(self) -> bool:
         """Tell whether the stream has been silent too long; what waits in the inbox counts as sent."""

@@ -1,0 +1,292 @@
+"""A feed that begins while a vendor fails: in LIVE no bar is missing since the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.bars.validity import NO_BAR
+from src.data.calendars.grid import BarGrid
+from src.data.clock import ManualClock
+from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataError
+from src.data.feed.sources.base import Halt
+from src.data.feed.sources.history import ManagerHistory, frame_of
+from src.data.feed.sources.poll import PollSource
+from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
+from src.data.model.instant import MINUTE_MS, SECOND_MS, iso, to_ms
+from src.data.model.provenance import ATTRS_KEY
+from src.data.model.span import Span
+from src.data.model.stream import LiveBar, StreamState, StreamStatus
+from src.data.model.timeframe import Timeframe
+from src.data.net.retry import RetryPolicy
+from tests.cache.counts import examples
+from tests.calendars.market import ALWAYS
+
+from .hands import MONDAY, HandStream, minute
+
+GRID = BarGrid(ALWAYS, Timeframe.parse("1m"))
+LOOKBACK = 20
+FAILED = "binance: HTTP 503"
+
+
+def made(stamp_ms: int) -> LiveBar:
+    """Return the bar of a minute."""
+    return minute((stamp_ms - MONDAY) // MINUTE_MS)._replace(volume=10.0)
+
+
+@dataclass
+class Vendor:
+    """The answers of a manager: all minutes, but those that it lacks, for a reason and until a time.
+
+    Attributes:
+        asked: spans of the questions for holes.
+        lacking: stamp to why it is missing and until when.
+        down: no question is answered at all in these times.
+        takes_s: how long an answer takes.
+        waits: called with the time from which on somebody has waited for an answer.
+    """
+
+    clock: ManualClock
+    asked: list[Span] = field(default_factory=list)
+    lacking: dict[int, tuple[str, int]] = field(default_factory=dict)
+    down: Span = Span(0, 0)
+    takes_s: float = 0.0
+    waits: Callable[[int], object] = lambda since: None
+
+    def get_ohlcv(
+        self, symbol: str, timeframe: str, start: Any = None, end: Any = None, *,
+        bars: int | None = None, **_: Any,
+    ) -> Any:  # fmt: skip
+        now = self.clock.now_ms()
+        closed = now // MINUTE_MS * MINUTE_MS
+        span = Span(closed - (bars or 0) * MINUTE_MS, closed)
+        if bars is None:
+            span = Span(to_ms(start), min(to_ms(end) + 1, closed))
+            self.asked.append(span)
+        self.clock.advance(self.takes_s)
+        self.waits(now)
+        if now in self.down:
+            raise AllProvidersFailedError(FAILED)
+        stamps = GRID.opens(span).tolist()
+        gone = {s: why for s in stamps if (why := self._why(s, now))}
+        frame = frame_of(made(s) for s in stamps if s not in gone)
+        gaps = [
+            {"start": iso(s), "end": iso(s + MINUTE_MS), "reason": why} for s, why in gone.items()
+        ]
+        failed = [why for why in gone.values() if why == FAILED]
+        frame.attrs[ATTRS_KEY] = {
+            "gaps": gaps, "substitute": None, "unanswered": failed[0] if failed else None,
+        }  # fmt: skip
+        if gaps:
+            raise IncompleteDataError("bars are missing", frame=frame)
+        return frame
+
+    def _why(self, stamp_ms: int, now_ms: int) -> str:
+        why, until = self.lacking.get(stamp_ms, ("", 0))
+        return why if now_ms < until else ""
+
+
+class Witness:
+    """A sink that writes down what it is given, and checks that LIVE is true.
+
+    Attributes:
+        bars: the closed ones.
+        states: each with the time and the reason.
+    """
+
+    def __init__(
+        self, clock: ManualClock, absent: Iterable[int] = (), grace_s: float = 5.0
+    ) -> None:
+        self._clock, self._absent, self._grace_ms = clock, set(absent), round(grace_s * SECOND_MS)
+        self.bars: list[LiveBar] = []
+        self.states: list[StreamStatus] = []
+        self.error: DataError | None = None
+
+    def bar(self, bar: LiveBar) -> None:
+        assert not self.bars or bar.stamp_ms > self.bars[-1].stamp_ms
+        self.bars.append(bar)
+
+    def revised(self, bar: LiveBar) -> None: ...
+
+    def status(self, status: StreamStatus) -> None:
+        if not self.states or self.states[-1] != status:
+            self.states.append(status)
+        if status.state is StreamState.LIVE:
+            self.check_whole()
+
+    def end(self, error: DataError | None = None) -> None:
+        self.error = error
+
+    def check_whole(self) -> None:
+        """Check that no bar is missing since the first, and up to a moment ago."""
+        assert self.bars, "LIVE without history"
+        until = (self._clock.now_ms() - self._grace_ms) // MINUTE_MS * MINUTE_MS
+        first = self.bars[0].stamp_ms
+        wanted = [s for s in range(first, until, MINUTE_MS) if s not in self._absent]
+        given = [bar.stamp_ms for bar in self.bars]
+        assert [s for s in wanted if s not in set(given)] == []
+
+    def named(self) -> list[str]:
+        """Return the states, of equal neighbours one."""
+        names = [str(status.state) for status in self.states]
+        return [name for n, name in enumerate(names) if n == 0 or names[n - 1] != name]
+
+
+class Times:
+    """A feed in one thread, on a clock that the test moves: each of its steps is a call."""
+
+    def __init__(self, vendor: Vendor, witness: Witness, *, dense: bool = True) -> None:
+        self.stream, self.vendor, self.clock = HandStream(), vendor, vendor.clock
+        retry = RetryPolicy(first_s=1.0, cap_s=60.0)
+        source = GapFreeSource(
+            self.stream, history_of(vendor), GRID, self.clock, start=Start(LOOKBACK),
+            patience=StreamTimings(tick=0.0, dense=dense, retry=retry),
+        )  # fmt: skip
+        self.thread = StreamThread(source, witness)
+        self.stream.start(self.thread.inbox)
+        vendor.waits = self._tell
+
+    def until(self, end_ms: int) -> None:
+        """Let time pass second by second."""
+        while self.clock.now_ms() < end_ms:
+            self.thread._read(0.0)
+            self.thread._go_on()
+            before = self.clock.now_ms()
+            self.clock.advance(1.0)
+            self._tell(before)
+
+    def _tell(self, since: int) -> None:
+        """Stream each minute two seconds after its close."""
+        now = self.clock.now_ms()
+        for due in range(since // MINUTE_MS, now // MINUTE_MS + 1):
+            if since < due * MINUTE_MS + 2 * SECOND_MS <= now:
+                self.stream.push(made((due - 1) * MINUTE_MS))
+
+
+class _Until(Halt):
+    """A halt at a time of the clock."""
+
+    def __init__(self, clock: ManualClock, until_ms: int) -> None:
+        super().__init__(clock)
+        self._until_ms = until_ms
+
+    @property
+    def is_set(self) -> bool:
+        return self._clock.now_ms() >= self._until_ms
+
+
+def history_of(vendor: Vendor) -> ManagerHistory:
+    return ManagerHistory(vendor, "BTCUSDT", GRID, vendor.clock)
+
+
+def poll(vendor: Vendor, witness: Witness, until_ms: int) -> None:
+    """Poll in this thread until a time."""
+    halt = _Until(vendor.clock, until_ms)
+    source = PollSource(
+        "BTCUSDT 1m", history_of(vendor), GRID, lookback=LOOKBACK, clock=vendor.clock
+    )
+    source.run(witness, halt)
+
+
+def run(kind: str, vendor: Vendor, witness: Witness, until_ms: int) -> None:
+    """Run a feed of a kind until a time."""
+    if kind == "poll":
+        poll(vendor, witness, until_ms)
+    else:
+        Times(vendor, witness, dense=kind == "dense").until(until_ms)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(MONDAY + 30 * SECOND_MS)
+
+
+KINDS = pytest.mark.parametrize("kind", ["poll", "dense", "sparse"])
+
+
+def at(number: int) -> int:
+    return MONDAY + number * MINUTE_MS
+
+
+@KINDS
+def test_a_hole_in_the_history_is_filled_before_it_is_live(clock: ManualClock, kind: str) -> None:
+    vendor = Vendor(clock, lacking={at(n): (FAILED, at(4)) for n in (-9, -8, -3)})
+    witness = Witness(clock)
+    run(kind, vendor, witness, at(7))
+    assert witness.named()[-2:] == ["INCOMPLETE", "LIVE"]
+    hole = next(one for one in witness.states if one.state is StreamState.INCOMPLETE)
+    assert "2024-06-09T23:51" in hole.reason  # at(-9)
+    assert at(4) <= witness.states[-1].at_ms <= at(7)
+    assert [bar.stamp_ms for bar in witness.bars][:20] == [at(n) for n in range(-20, 0)]
+    assert {bar.origin for bar in witness.bars if bar.stamp_ms == at(-5)} == {"history"}
+    assert len(vendor.asked) <= 30  # waits between questions grow
+
+
+@KINDS
+def test_bars_before_a_hole_are_given_at_once_and_later_ones_held_back(
+    clock: ManualClock, kind: str
+) -> None:
+    vendor = Vendor(clock, lacking={at(-9): (FAILED, at(400))})
+    witness = Witness(clock)
+    run(kind, vendor, witness, at(7))
+    assert [bar.stamp_ms for bar in witness.bars] == [at(n) for n in range(-20, -9)]
+    assert witness.named()[-1] == "INCOMPLETE"
+    assert FAILED in witness.states[-1].reason
+
+
+@KINDS
+def test_a_bar_that_the_vendor_says_it_lacks_is_a_gap_after_two_minutes(
+    clock: ManualClock, kind: str
+) -> None:
+    never = [at(-9), at(-1)]
+    vendor = Vendor(clock, lacking=dict.fromkeys(never, (NO_BAR, at(9999))))
+    witness = Witness(clock, never)
+    run(kind, vendor, witness, at(5))
+    live = next(one for one in witness.states if one.state is StreamState.LIVE)
+    assert at(2) <= live.at_ms <= at(4)  # two minutes after the close of the newest
+    given = {bar.stamp_ms for bar in witness.bars}
+    assert given >= {at(n) for n in range(-20, 2)} - set(never)
+    assert not given & set(never)
+
+
+@KINDS
+def test_what_no_vendor_serves_is_before_the_first_bar(clock: ManualClock, kind: str) -> None:
+    vendor = Vendor(clock, lacking={at(-9): ("demo serves 1m bars only 7 days back", at(9999))})
+    witness = Witness(clock)
+    run(kind, vendor, witness, at(3))
+    assert witness.bars[0].stamp_ms == at(-8)
+    assert witness.named()[-1] == "LIVE"
+
+
+@KINDS
+def test_no_history_at_all_for_a_failure_is_not_live(clock: ManualClock, kind: str) -> None:
+    vendor = Vendor(clock, lacking={at(n): (FAILED, at(3)) for n in range(-30, 20)})
+    witness = Witness(clock)
+    run(kind, vendor, witness, at(7))
+    assert witness.named()[-1] == "LIVE"
+    assert witness.bars[0].stamp_ms <= at(-16)
+
+
+@KINDS
+@given(
+    began=st.integers(-4, 4), lasts=st.integers(0, 5), takes=st.sampled_from((0.0, 0.5, 70.0, 200.0)),
+    second=st.integers(0, 59), holes=st.sets(st.integers(-20, 8), max_size=6),
+    never=st.sets(st.integers(-20, 8), max_size=4),
+)  # fmt: skip
+@settings(max_examples=examples(60), deadline=None)
+def test_a_feed_begun_at_each_phase_of_an_outage(
+    kind: str, began: int, lasts: int, takes: float, second: int, holes: set[int], never: set[int]
+) -> None:
+    clock = ManualClock(MONDAY + second * SECOND_MS)
+    lacking = dict.fromkeys((at(n) for n in never), (NO_BAR, at(9999)))
+    lacking |= {at(n): (FAILED, at(began + lasts)) for n in holes - never}
+    down = Span(at(began), at(began + lasts))
+    vendor = Vendor(clock, lacking=lacking, down=down, takes_s=takes)
+    witness = Witness(clock, [at(n) for n in never], grace_s=5.0)
+    run(kind, vendor, witness, at(30))
+    assert witness.named()[-1] == "LIVE" or takes > 60
