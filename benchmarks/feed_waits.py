@@ -49,13 +49,13 @@ class _Past:
         if not keeps:
             self.go.set()
 
-    def last(self, count: int) -> list[LiveBar]:
+    def last(self, count: int) -> Filled:
         self.is_asked.set()
         self.go.wait(_LONGEST_S)
-        return []
+        return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
-        return Filled(self.last(0), [], "there is nothing")
+        return self.last(0)._replace(why="there is nothing")
 
 
 class _DeafDial:

@@ -262,7 +262,8 @@ class VerificationRepo(Repository):
         # Where it is new, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=_ISSUED, value=None)
         row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)).one()
-        kept = json.loads(row.value) if row.value else {"key": secrets.token_hex(16), "issued": {}}
+        fresh: dict[str, Any] = {"key": secrets.token_hex(16), "issued": {}}
+        kept = json.loads(row.value) if row.value else fresh
         issued = {
             owner: recent
             for owner, times in kept["issued"].items()
