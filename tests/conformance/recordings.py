@@ -11,7 +11,7 @@ from src.data.config.rules_file import packaged_rules
 from src.data.errors import DataError, NoDataError, ResponseFormatError
 from src.data.model.bars import BarTable
 from src.data.model.capabilities import FetchQuery
-from src.data.model.instant import parse_iso
+from src.data.model.instant import DAY_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Adjustment
 from src.data.model.span import Span
@@ -286,9 +286,12 @@ def error_in(one: Recording) -> DataError | None:
     if (error := vendor.classify(response)) is not None:
         return error
     symbol = "BTC-USD" if "BTC" in one.name else "AAPL"
-    label = "1m" if "latest" in one.name else "1d"
+    label = "1m" if "latest" in one.name or "-1m-" in one.name else "1d"
+    query = _query(label, symbol)
+    if "-1m-" in one.name:  # minutes of the last days only
+        query = replace(query, span=Span(_EVER.end - DAY_MS, _EVER.end))
     try:
-        vendor.fetch(_query(label, symbol))
+        vendor.fetch(query)
     except DataError as exc:
         return exc
     return None

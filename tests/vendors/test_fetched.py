@@ -160,6 +160,15 @@ def test_a_name_of_another_vendor_is_refused() -> None:
     assert "'yahoo'" in wrong_actions([replace(SPLIT, source="yahoo")], {"acme"})
 
 
+def test_a_name_as_long_as_a_path_and_an_action_without_a_source_pass() -> None:
+    name = f"replay:{'folder/' * 20}"
+    own = replace(
+        WHOLE, vendor=name, actions=(replace(SPLIT, source=""), replace(PAID, source=name))
+    )
+    assert not wrong_answer(own, {name})
+    assert "another vendor" in wrong_answer(replace(own, vendor=name + "x"), {name})
+
+
 @pytest.mark.parametrize("name", ["since", "until", "unapplied"])
 def test_a_list_of_actions_has_the_types_that_it_declares(name: str) -> None:
     actions = ActionList([SPLIT])

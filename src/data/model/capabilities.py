@@ -330,7 +330,7 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
     wrong = _wrong_field(actions, _OF_LIST) if isinstance(actions, ActionList) else ""
     for action in actions:
         wrong = wrong or _wrong_field(action, _OF_ACTION)
-        if not wrong and action.source not in names:
+        if not wrong and action.source and action.source not in names:
             wrong = f"an action of another vendor: {_cut(action.source)}"
     return wrong
 
@@ -387,7 +387,7 @@ def _is(cls: type) -> Callable[[Any], bool]:
 
 
 _OF_ANSWER: _Checks = {
-    "vendor": _is_word,
+    "vendor": _is(str),  # one of the names: that of a folder is as long as its path
     "server_now_ms": _is_instant,
     "vendor_now_ms": _or_none(_is_instant),
     "listed_ms": _or_none(_is_instant),
@@ -418,6 +418,7 @@ _OF_ACTION: _Checks = {
     **dict.fromkeys(("ex_at", "fetched_at"), _is_instant),
     **dict.fromkeys(("numerator", "denominator", "amount"), _is_number),
     "as_paid": _is(bool),
-    **dict.fromkeys(("source", "pay_date", "currency"), _is_word),
+    "source": _is(str),
+    **dict.fromkeys(("pay_date", "currency"), _is_word),
     "parts": _some(_is_number),
 }
