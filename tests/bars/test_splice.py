@@ -235,6 +235,14 @@ def test_what_was_made_good_is_told_of_every_part() -> None:
     assert at_borders(chain(("a", 5, 7, ()))) == chain(("a", 5, 7, ()))
 
 
+def test_a_stretch_without_bars_was_fitted_to_none() -> None:
+    whole = chain(("a", 0, 4, (FIXED,)), ("b", 4, 8, ()))
+    first, second = whole
+    nothing = Coverage([replace(first, state="empty"), second])
+    assert [part.splices for part in at_borders(nothing)] == [(), ()]
+    assert [part.splices for part in at_borders(nothing.within(first.span))] == [()]
+
+
 def test_the_entry_and_the_sentences() -> None:
     unchecked = Splice(hour(8), "b", "unchecked", 1.0, 2, "only 2 common bars")
     coverage = chain(("a", 4, 8, (EQUAL, unchecked)), ("a", 8, 9, (FIXED,)), ("a", 9, 10, (FIXED,)))

@@ -368,11 +368,15 @@ def at_borders(coverage: Coverage) -> Coverage:
         return coverage
     kept_parts, before = [], None
     parts = [part for part in coverage if part.state != "empty"]
-    behind = dict(zip(map(id, parts), [*parts[1:], None], strict=True))
+    behind = dict(zip(map(id, parts), [*parts[1:], None], strict=False))
     for part in coverage:
-        if part.splices:
-            after = behind[id(part)]
-            kept = tuple(s for s in part.splices if _counts(s, part, before, after))
+        if part.splices:  # a stretch without a bar has none that could have been fitted
+            after = behind.get(id(part))
+            kept = tuple(
+                splice
+                for splice in part.splices
+                if part.state != "empty" and _counts(splice, part, before, after)
+            )
             kept_parts.append(replace(part, splices=kept))
         else:
             kept_parts.append(part)

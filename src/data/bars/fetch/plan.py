@@ -349,7 +349,7 @@ def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covere
 def _copied(table: BarTable, part: Covered) -> Commit:
     rows = table.within(part.span)
     if not len(rows):
-        return Commit(marks=(replace(part, state="empty", reason=CLOSED),))
+        return Commit(marks=(replace(part, state="empty", reason=CLOSED, splices=()),))
     piece = CommitPiece(
         rows, part.span, part.vendor, part.fetched_at, part.kind, part.basis, "final"
     )
