@@ -1,13 +1,14 @@
-"""The way of a request: which files and functions of the package a question enters.
+"""The way of a request, and the weight of the package: printed for readers, not limited.
 
-Run as a program, it asks each question and prints what it entered as JSON: as a miss (nothing of the
-symbol is cached), as a hit from disk (another process on the same folder), and again (the same
-question, once its answer is held in memory). The question for the running hour asks its vendor each
-time: a refresh.
+``python -m tests.contract.way`` asks each question against a local server and prints what it enters:
+as a miss (nothing of the symbol is cached), as a hit from disk (another process on the same folder),
+and again (the same question, once its answer is held in memory). The question for the running hour
+queries its vendor each time: a refresh. The weight of each core package follows; only that is held by
+a test (``weight.json``).
 
 Counted in every thread are own files (``model/`` is one), own functions (no comprehensions, no
 bodies of modules), the code lines of these functions, and own frames between caller and transport,
-those of a waiting caller added. Code lines hold a token that is no comment and no docstring.
+those of a waiting caller added. Code lines hold a token that is neither comment nor docstring.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import ast
 import gc
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +69,13 @@ QUESTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         {"timeframe": "3h", "start_date": "2024-03-01", "end_date": "2024-03-10"},
     ),
 )
+_RULES = """\
+crypto: {{primary: binance, backup: []}}
+stock_daily: {{primary: yahoo, backup: []}}
+providers:
+  binance: {{base_url: "{binance}", transport: http}}
+  yahoo: {{base_url: "{yahoo}", transport: http}}
+"""
 _INLINE = ("<module>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 
 
@@ -160,8 +170,25 @@ def _function_lines(path: str) -> dict[int, int]:
     return counts
 
 
+CORE = ("bars", "cache", "calendars", "config", "model", "net", "prices", "symbols", "vendors")
+
+
 def weight() -> Figures:
-    """Return how much there is of the package."""
+    """Return the code lines of each core package; vendors' own folders are not core."""
+    lines = dict.fromkeys(CORE, 0)
+    for module in modules():
+        if module.top in lines and not _is_of_a_vendor(module):
+            lines[module.top] += len(code_lines(module))
+    return lines
+
+
+def _is_of_a_vendor(module: Module) -> bool:
+    path = module.name.split(".")
+    return path[0] == "vendors" and len(path) > 1 and (PACKAGE / "vendors" / path[1]).is_dir()
+
+
+def shape() -> Figures:
+    """Return how many files, late imports, Protocols and doubled names the package has."""
     lines = [len(code_lines(module)) for module in modules()]
     names: dict[str, set[str]] = {}
     protocols = lazy = 0
@@ -232,7 +259,30 @@ def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
     assert len(frame) >= 10, f"{symbol}, {arguments}: {len(frame)} bars, {frame.attrs}"
 
 
+def _print_all(folder: Path) -> None:
+    """Ask every question in two processes, as a miss and as a hit, and print all figures."""
+    from src.data.clock import ManualClock
+    from src.data.model.instant import parse_iso
+    from tests.vendor_server import VendorServer
+
+    clock = ManualClock(parse_iso("2024-09-11T15:00:30"))
+    with VendorServer(clock) as server:
+        urls = {name: server.base_url(name) for name in ("binance", "yahoo")}
+        (folder / "rules.yaml").write_text(_RULES.format(**urls))
+        for step in ("miss", "stored"):
+            here = [sys.executable, "-m", "tests.contract.way", str(folder), str(clock.now_ms())]
+            printed = subprocess.run([*here, step], check=True, stdout=subprocess.PIPE)
+            for name, kind, figures in json.loads(printed.stdout):
+                print(f"{kind:8} {name:28}", *(f"{n}: {count}" for n, count in figures.items()))
+    print("weight ", weight())
+    print("shape  ", shape())
+
+
 if __name__ == "__main__":
     gc.disable()  # a short life among many syntax trees
-    root, now_ms, step = sys.argv[1:]
-    print(json.dumps(list(_counted(Path(root), int(now_ms), step == "stored"))))
+    if sys.argv[1:]:
+        root, now_ms, step = sys.argv[1:]
+        print(json.dumps(list(_counted(Path(root), int(now_ms), step == "stored"))))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            _print_all(Path(folder))
