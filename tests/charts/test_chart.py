@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.charts.chart import Chart, chart_of
-from src.data.charts.layout import layout_of, price_ticks, thinned, thinned_line, time_ticks
+from src.data.charts.layout import (
+    Label,
+    Rects,
+    layout_of,
+    price_ticks,
+    thinned,
+    thinned_line,
+    time_ticks,
+)
 from src.data.errors import QueryError
 from src.data.model.frame import with_filled
 from tests.charts.frames import COIN, SHARE, frame_of, gap
@@ -57,7 +67,7 @@ def test_thinning_keeps_the_extremes_of_each_column(
     series, slots = chart.series[0], len(chart.axis)
     columns = thinned(series, slots, most)
     assert len(columns.first) <= min(most, slots)
-    place = np.arange(slots) if slots <= most else np.arange(slots) * most // slots
+    place = np.arange(slots) // math.ceil(slots / most)
     for at, first, last, values in zip(
         columns.places, columns.first, columns.last, columns.values.T, strict=True
     ):
@@ -180,11 +190,98 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
     frame["dividend"] = [0.0, 0.5, 0.0, 0.0]
     marks = chart_of(frame, _SHARES).marks
     assert [(m.slot, m.kind, m.text) for m in marks] == [
-        (1, "dividend", "dividend 0.5"),
+        (1, "dividend", "0.5 USD"),
         (1, "doubt", "outside the sessions"),
-        (2, "split", "split 7:1"),
+        (2, "split", "7:1"),
         (3, "doubt", "grave: day x100"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("unit", "currency", "text"),
+    [
+        ("GBp", None, "0.5"),  # prices in pence: the dividend may be in pounds
+        ("GBp", "GBP", "0.5 GBP"),
+        ("USD", "EUR", "0.5 EUR"),
+        ("USD", "", "0.5"),
+    ],
+)
+def test_a_dividend_has_its_own_currency(unit: str, currency: str | None, text: str) -> None:
+    frame = frame_of([7, 7], kind={"session": "regular", "unit": unit})
+    frame["dividend"] = [0.0, 0.5]
+    (mark,) = chart_of(frame, _SHARES, currency=currency).marks
+    assert (mark.text, mark.label) == (text, f"dividend {text}")
+
+
+@pytest.mark.parametrize("width", [300, 640, 800])
+@pytest.mark.parametrize("count", [150, 700, 1_000, 5_003])
+def test_a_constant_volume_is_drawn_flat(width: int, count: int) -> None:
+    """However many bars share a column of pixels, beside a gap and at the end."""
+    frame = frame_of(np.full(count, 5.0), step="1m", symbol="BTCUSDT")
+    frame["volume"] = 7.0
+    frame = frame.drop(frame.index[count // 3 : count // 3 + 5])
+    layout = layout_of(chart_of(frame, {"BTCUSDT": COIN}), width, 300)
+    (columns,) = (s.corners for s in layout.shapes if isinstance(s, Rects) and s.paint == "volume")
+    heights = columns[:, 3] - columns[:, 1]
+    assert layout.columns is not None and len(columns) == len(layout.columns.first)
+    assert heights.min() == pytest.approx(heights.max()) and heights.min() > 20
+
+
+def test_twice_the_volume_is_drawn_twice_as_high() -> None:
+    frame = frame_of(np.full(3_000, 5.0), step="1m", symbol="BTCUSDT")
+    frame["volume"] = np.repeat([3.0, 6.0], 1_500)
+    layout = layout_of(chart_of(frame, {"BTCUSDT": COIN}), 800, 300)
+    (columns,) = (s.corners for s in layout.shapes if isinstance(s, Rects) and s.paint == "volume")
+    heights = columns[:, 3] - columns[:, 1]
+    assert heights[-1] == pytest.approx(2 * heights[0])
+    assert layout.columns is not None
+    assert np.nansum(layout.columns.values[4]) == frame["volume"].sum(), "sums are kept"
+
+
+def test_the_ribbon_of_vendors_never_crosses_a_gap() -> None:
+    """One vendor before and after a gap, another one at the end."""
+    times = pd.DatetimeIndex(
+        ["2024-01-02", "2024-01-03", "2024-01-08", "2024-01-09", "2024-01-10", "2024-01-11"]
+    )
+    holes = [gap("2024-01-04T00:00:00", "2024-01-06T00:00:00")]
+    frame = frame_of([1, 2, 3, 4, 5, 6], times=times, gaps=holes)
+    frame["source"] = ["one", "one", "one", "one", "two", "two"]
+    chart = chart_of(frame, _SHARES)
+    assert [run[:3] for run in chart.ribbon] == [(0, 2, "one"), (4, 6, "one"), (6, 8, "two")]
+    layout = layout_of(chart, 800, 400)
+    rects = {s.paint: s.corners for s in layout.shapes if isinstance(s, Rects)}
+    (hole,) = rects["gap"]
+    ribbon = np.concatenate([rects["hue-0"], rects["hue-1"]])
+    assert len(ribbon) == 3
+    assert all(right <= hole[0] + 1e-6 or left >= hole[2] - 1e-6 for left, _, right, _ in ribbon)
+
+
+@pytest.mark.parametrize(("second", "rects"), [("one", 0), ("two", 2)])
+def test_the_ribbon_is_drawn_for_two_vendors_or_more(second: str, rects: int) -> None:
+    frame = frame_of([1, 2, 3, 4])
+    frame["source"] = ["one", "one", second, second]
+    layout = layout_of(chart_of(frame, _SHARES), 800, 400)
+    drawn = [s for s in layout.shapes if isinstance(s, Rects) and s.paint.startswith("hue")]
+    assert len(drawn) == rects
+    texts = [s.text for s in layout.shapes if isinstance(s, Label)]
+    assert ("from one" in texts) == (rects == 0) and ("■ one" in texts) == (rects == 2)
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 5, 8, 12])
+def test_every_day_has_its_date_on_an_axis_of_minutes(days: int) -> None:
+    """As drawn: no date gives way to an hour, nor to another date."""
+    sessions = pd.bdate_range("2024-05-01", periods=days)
+    times = [day + pd.Timedelta(hours=13, minutes=30 + n) for day in sessions for n in range(390)]
+    frame = frame_of(np.ones(390 * days), times=pd.DatetimeIndex(times), step="1m")
+    layout = layout_of(chart_of(frame, _SHARES), 800, 400)
+    texts = [
+        (s.x, s.text) for s in layout.shapes if isinstance(s, Label) and s.y > layout.plot.bottom
+    ]
+    drawn = [
+        text.split()[0] for _, text in sorted(texts) if re.fullmatch(r"\d+( May( 2024)?)?", text)
+    ]
+    assert drawn == [str(day.day) for day in sessions]
+    assert (days > 3) or any(re.fullmatch(r"\d\d:\d\d", text) for _, text in texts)
 
 
 def test_what_is_not_known_of_splits_is_said() -> None:
@@ -352,8 +449,10 @@ def test_times_on_the_axis_are_where_a_unit_begins() -> None:
     axis = chart_of(frame_of(np.ones(len(sessions)), times=sessions, step="1m"), _SHARES).axis
     columns = np.arange(300) * len(axis) // 300
     ticks = time_ticks(axis, columns, 6)
-    assert [text for _, text in ticks] == ["8 Mar 2024", "11 Mar", "12 Mar", "13 Mar"]
-    assert [axis.text(slot)[-5:] for slot, _ in ticks] == ["09:30"] * 4
+    days = ["7 Mar 2024", "8 Mar", "11 Mar", "12 Mar", "13 Mar"]
+    assert [text for _, text in ticks] == days
+    assert [axis.text(slot)[-5:] for slot, _ in ticks] == ["09:30"] * 5
+    assert [text for _, text in time_ticks(axis, columns, 3)] == ["7 Mar", "8", "11", "12", "13"]
     assert time_ticks(axis, np.array([5]), 6) == [(5, "2024-03-07 09:35")]
     months = chart_of(frame_of(np.ones(500), "2023-01-03"), _SHARES).axis
     assert [t for _, t in time_ticks(months, np.arange(len(months)), 8)] == [

@@ -106,7 +106,7 @@ def test_a_split_a_dividend_and_a_doubt_are_in_the_picture() -> None:
     assert len(_paths(svg, "s-dividend")) == 1 and len(_paths(svg, "s-doubt")) == 1
     assert "split 7:1" in svg and "split 7:1" not in plain
     titles = [e.text for e in _elements(svg) if e.tag == f"{_SVG}title"]
-    assert {"dividend 0.5", "grave: spike"} <= set(titles)
+    assert {"dividend 0.5 USD", "grave: spike"} <= set(titles)
 
 
 def test_bars_that_may_change_are_pale() -> None:

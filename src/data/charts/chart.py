@@ -52,6 +52,8 @@ _ADJUSTED = {
     "split": "adjusted for splits",
     "all": "adjusted for splits and dividends",
 }
+# Units of which a currency has a hundred: dividends are often in the currency itself.
+_HUNDREDTHS = ("GBp", "GBX", "ZAc", "ZAC", "ILA")
 _UNSETTLED = ("provisional", "forming", "suspect")
 # What the columns beside the bars are named in a frame.
 _ACTIONS = (("split", "split"), ("dividend", "dividend"))
@@ -94,11 +96,22 @@ class AxisSpan(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something at one slot: ``kind`` is ``split``, ``dividend`` or ``doubt``."""
+    """Something at one slot.
+
+    Attributes:
+        slot: Place on the axis.
+        kind: ``split``, ``dividend`` or ``doubt``.
+        text: Ratio, amount with its currency, or reason.
+    """
 
     slot: int
     kind: str
     text: str
+
+    @property
+    def label(self) -> str:
+        """Text that also says what it is, for a place without a column for that."""
+        return self.text if self.kind == "doubt" else f"{self.kind} {self.text}"
 
 
 @dataclass(frozen=True)
@@ -181,7 +194,7 @@ class Chart:
             common bar.
         gaps: where bars are missing, with the reason.
         marks: splits, dividends, grave doubts.
-        ribbon: which vendor supplied which stretch; of one series alone.
+        ribbon: Vendor of each unbroken stretch of bars; only for one series.
         notes: sentences that stand below the picture.
         timeframe: its label; empty where it is not known.
         complete: whether no answer says that it lacks something.
@@ -214,6 +227,7 @@ def chart_of(
     instruments: Mapping[str, Instrument] | None = None,
     *,
     doubts: Iterable[tuple[Span, str]] = (),
+    currency: str | None = None,
 ) -> Chart:
     """Return what is to be drawn of bars.
 
@@ -224,6 +238,8 @@ def chart_of(
             among them bars stand side by side and labels are UTC.
         doubts: stretches of bars that are wrong nearly for certain, with the reason, beside those
             that the frame tells of itself.
+        currency: Currency of the dividends; empty if it is unknown or there are several. None: the
+            one that the frame's prices are in, if they are not in its hundredths.
 
     Raises:
         QueryError: that is no frame of bars; several have different timeframes, adjustments or
@@ -259,6 +275,9 @@ def chart_of(
             complete=complete,
         )
     kind = first.facts.get("kind", {})
+    if currency is None:
+        unit = str(kind.get("unit") or "")
+        currency = "" if unit in _HUNDREDTHS else unit
     return Chart(
         printable(f"{first.name} {first.timeframe}".strip() or "bars"),
         _joined(
@@ -270,8 +289,8 @@ def chart_of(
         axis,
         series,
         first.gaps(axis),
-        tuple(sorted((*first.actions(axis), *first.doubts(axis, doubts)))),
-        first.ribbon(axis, series[0]),
+        tuple(sorted((*first.actions(axis, currency), *first.doubts(axis, doubts)))),
+        first.ribbon(series[0]),
         tuple(notes),
         first.timeframe,
         complete,
@@ -471,7 +490,7 @@ class _Part:
                 spans.append(AxisSpan(first, end, printable(reason), printable(self.name)))
         return tuple(spans)
 
-    def actions(self, axis: Axis) -> Sequence[Mark]:
+    def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
         """Return the splits and dividends of the columns of these names."""
         marks = []
         for name, neutral in (("split", (0.0, 1.0)), ("dividend", (0.0,))):
@@ -481,8 +500,8 @@ class _Part:
             for row in np.flatnonzero(np.isfinite(values) & ~np.isin(values, neutral)):
                 slot = int(axis.stamps.searchsorted(self.table.stamps[row]))
                 value = float(values[row])
-                text = f"split {ratio(value)}" if name == "split" else f"dividend {value:g}"
-                marks.append(Mark(slot, name, text))
+                text = ratio(value) if name == "split" else f"{value:g} {currency}".rstrip()
+                marks.append(Mark(slot, name, printable(text)))
         return marks
 
     def doubts(self, axis: Axis, others: Iterable[tuple[Span, str]]) -> Sequence[Mark]:
@@ -505,15 +524,16 @@ class _Part:
             for stamp, reason in inside
         ]
 
-    def ribbon(self, axis: Axis, series: Series) -> tuple[AxisSpan, ...]:
-        """Return the runs of bars of one vendor, each up to where the next one begins."""
+    def ribbon(self, series: Series) -> tuple[AxisSpan, ...]:
+        """Return the runs of bars of one vendor, each from its first to its last; none crosses a gap."""
         codes = series.vendors
         if not len(codes) or (codes < 0).all():
             return ()
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(codes)) + 1])
-        ends = [*series.slots[starts[1:]].tolist(), int(series.slots[-1]) + 1]
+        is_new = (np.diff(codes) != 0) | (np.diff(series.segments) != 0)
+        starts = np.concatenate([[0], np.flatnonzero(is_new) + 1])
+        ends = series.slots[np.append(starts[1:], len(codes)) - 1] + 1
         named = (series.vendor_names[c] if c >= 0 else "" for c in codes[starts].tolist())
-        runs = zip(series.slots[starts].tolist(), ends, named, strict=True)
+        runs = zip(series.slots[starts].tolist(), ends.tolist(), named, strict=True)
         return tuple(AxisSpan(*run) for run in runs if run[2])
 
     def notes(self, *, alone: bool) -> list[str]:

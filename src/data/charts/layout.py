@@ -113,6 +113,8 @@ class Columns:
         places: which column of the picture each is.
         values: first open, highest high, lowest low, last close, sum of the volumes; shape (5, columns).
         pale: whether a bar of it may still change.
+        mean_volumes: Mean volume of its bars that have one, NaN if none has: drawn instead of the
+            sum, which depends on how many bars the column holds.
     """
 
     first: Ints
@@ -120,6 +122,7 @@ class Columns:
     places: Ints
     values: Floats
     pale: Flags
+    mean_volumes: Floats
 
 
 @dataclass(frozen=True)
@@ -162,25 +165,29 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
 def thinned(series: Series, slots: int, most: int) -> Columns:
     """Return the bars of a series as they are drawn, in a column for each slot or in ``most`` at most.
 
-    No extreme is lost: a column's high and low are the highest and lowest of its bars.
+    Columns have equally many slots, but for the last. No extreme is lost: a column's high and low are
+    the highest and lowest of its bars.
     """
-    places = _places(series.slots, slots, most)
+    places = series.slots // slots_each(slots, most)
     starts = _starts(places)
     if not len(places):
-        return Columns(places, places, places, np.empty((5, 0)), np.empty(0, bool))
+        empty = np.empty((5, 0))
+        return Columns(places, places, places, empty, np.empty(0, bool), empty[4])
     last = np.append(starts[1:], len(places)) - 1
     opens, highs, lows, closes, volumes = series.values
     present = ~np.isnan(volumes)
     summed = np.add.reduceat(np.where(present, volumes, 0.0), starts)
+    counted = np.add.reduceat(present, starts, dtype=np.int64)
     values = np.array([
         opens[starts],
         np.maximum.reduceat(highs, starts),
         np.minimum.reduceat(lows, starts),
         closes[last],
-        np.where(np.logical_or.reduceat(present, starts), summed, np.nan),
+        np.where(counted > 0, summed, np.nan),
     ])  # fmt: skip
     pale = np.logical_or.reduceat(series.pale, starts)
-    return Columns(starts, last, places[starts], values, pale)
+    means = values[4] / np.maximum(counted, 1)
+    return Columns(starts, last, places[starts], values, pale, means)
 
 
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
@@ -190,7 +197,7 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
     """
     if not len(series):
         return []
-    places, closes = _places(series.slots, slots, most), series.closes
+    places, closes = series.slots // slots_each(slots, most), series.closes
     keys = np.stack([series.segments, places])
     starts = np.concatenate([[0], np.flatnonzero(np.diff(keys, axis=1).any(axis=0)) + 1])
     ends = np.append(starts[1:], len(closes))
@@ -201,9 +208,9 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
     return [part.astype(np.int64) for part in np.split(kept, parts)]
 
 
-def _places(slots: Ints, count: int, most: int) -> Ints:
-    """Return the column of each slot."""
-    return slots if count <= most else slots * most // count
+def slots_each(slots: int, most: int) -> int:
+    """Return how many slots a column has if a picture has at most ``most`` columns."""
+    return -(-slots // most) or 1
 
 
 def _starts(places: Ints) -> Ints:
@@ -237,7 +244,8 @@ class _Drawing:
         self.floor = max(bottom, self.plot.bottom)
         self.low, self.high = low, high
         self.most = max(int(self.plot.width // _NARROWEST), 1)
-        self.count = min(self.slots, self.most)
+        self.each = slots_each(self.slots, self.most)
+        self.count = -(-self.slots // self.each)
         self.pitch = self.plot.width / self.count
         self._gaps()
         self._prices(ticks, labels)
@@ -281,11 +289,10 @@ class _Drawing:
 
     def _x(self, slot: float) -> float:
         """Return the left edge of a slot."""
-        return self.plot.left + self.plot.width * slot / self.slots
+        return self.plot.left + self.pitch * slot / self.each
 
     def _centre(self, slot: int) -> float:
-        place = int(_places(np.array([slot], np.int64), self.slots, self.most)[0])
-        return self.plot.left + (place + 0.5) * self.pitch
+        return self.plot.left + (slot // self.each + 0.5) * self.pitch
 
     # --- below the bars
 
@@ -310,16 +317,18 @@ class _Drawing:
         axis = self.chart.axis
         if not len(axis):
             return
-        slots = np.arange(self.count) * self.slots // self.count
+        slots = np.arange(self.count) * self.each
         ticks = time_ticks(axis, slots, max(int(self.plot.width // _TICK_ROOM), 2))
-        y, lines, free = self.floor + 14, [], 0.0
-        for slot, text in ticks:
+        y, lines, taken = self.floor + 14, [], list[tuple[float, float]]()
+        # Dates come first: an hour that would touch one has no label.
+        for slot, text in sorted(ticks, key=lambda tick: _is_hour(tick[1])):
             x = self._x(slot)
             half = len(text) * _TEXT * _CHAR / 2
             at = min(max(x, half + 2), self.width - half - 2)
-            if at - half < free:
+            left, right = at - half - 5, at + half + 5
+            if any(left < end and right > begin for begin, end in taken):
                 continue
-            free = at + half + 10
+            taken.append((left, right))
             lines.append(np.array([[x, self.plot.top], [x, self.floor + 4]]))
             self.shapes.append(Label(at, y, text, _TEXT, "faint", "middle"))
         self.shapes.append(Lines("line", 1, tuple(lines)))
@@ -329,12 +338,12 @@ class _Drawing:
     def _bars(self, has_volume: bool) -> tuple[Counts, Columns]:
         series = self.chart.series[0]
         columns = thinned(series, self.slots, self.most)
-        opens, highs, lows, closes, volumes = columns.values
+        opens, highs, lows, closes, _ = columns.values
         left = self.plot.left + columns.places * self.pitch
         centre = left + self.pitch / 2
         body, wick = min(max(self.pitch * 0.7, 1.2), _WIDEST), min(max(self.pitch * 0.12, 1.0), 2.0)
         if has_volume:
-            self._volumes(centre, body, volumes)
+            self._volumes(centre, body if self.pitch > 4 else self.pitch, columns.mean_volumes)
         top, bottom = self._y(np.maximum(opens, closes)), self._y(np.minimum(opens, closes))
         flat = bottom - top < 1
         top, bottom = np.where(flat, top - 0.5, top), np.where(flat, bottom + 0.5, bottom)
@@ -368,7 +377,7 @@ class _Drawing:
             counts += _counts(one, sum(map(len, parts)))
             points = []
             for part in parts:
-                places = _places(one.slots[part], self.slots, self.most)
+                places = one.slots[part] // self.each
                 x = self.plot.left + (places + 0.5) * self.pitch
                 y = self._y(one.closes[part])
                 if len(part) == 1:  # a bar between two gaps is a dot
@@ -388,7 +397,7 @@ class _Drawing:
                 x = self._centre(mark.slot)
                 if kind == "split":
                     ends = np.array([[x, self.plot.top], [x, self.floor]])
-                    self.shapes.append(Lines("split", 1.5, (ends,), mark.text))
+                    self.shapes.append(Lines("split", 1.5, (ends,), mark.label))
                 if x - taken < 4 and kind != "split":
                     continue
                 taken = x
@@ -396,29 +405,30 @@ class _Drawing:
 
     def _mark(self, mark: Mark, x: float) -> None:
         if mark.kind == "split":
-            width = len(mark.text) * _TEXT * _CHAR
+            width = len(mark.label) * _TEXT * _CHAR
             is_left = x + width + 6 > self.plot.right
             at, anchor = (x - 5, "end") if is_left else (x + 5, "start")
             self.shapes.append(
-                Label(at, self.plot.top + 9, mark.text, _TEXT, "split", anchor, True)
+                Label(at, self.plot.top + 9, mark.label, _TEXT, "split", anchor, True)
             )
         elif mark.kind == "dividend":
             y = self.plot.bottom - 8
             diamond = np.array([[x, y - 5], [x + 4, y], [x, y + 5], [x - 4, y], [x, y - 5]])
-            self.shapes.append(Lines("dividend", 1.5, (diamond,), mark.text))
+            self.shapes.append(Lines("dividend", 1.5, (diamond,), mark.label))
         else:
             ends = np.array([[x, self.plot.top + 18], [x, self.plot.bottom]])
-            self.shapes.append(Lines("doubt", 1, (ends,), mark.text))
+            self.shapes.append(Lines("doubt", 1, (ends,), mark.label))
             self.shapes.append(Label(x, self.plot.top + 9, "!", _TITLE, "doubt", "middle", True))
 
     @property
     def _has_ribbon(self) -> bool:
-        return bool(self.chart.ribbon)
+        """Whether two vendors or more supplied the bars."""
+        return len({run.text for run in self.chart.ribbon}) > 1
 
     def _ribbon(self) -> None:
         """Draw which vendor supplied which stretch, and the names of the vendors beside their hues."""
         chart = self.chart
-        if not chart.ribbon:
+        if not self._has_ribbon:
             return
         names, top = chart.series[0].vendor_names, self.floor + 26
         for place, name in enumerate(names):
@@ -501,6 +511,8 @@ class _Drawing:
             used = {run.text for run in chart.ribbon}
             key += [
                 (f"■ {name}", f"hue-{place % _HUES}")
+                if self._has_ribbon
+                else (f"from {name}", "faint")
                 for place, name in enumerate(series.vendor_names)
                 if name in used
             ]
@@ -585,16 +597,15 @@ class _Unit(NamedTuple):
             return f"{month} {time.year}" if is_new else month
         if self.length >= DAY_MS:
             return f"{time.day} {month} {time.year}" if is_new else f"{time.day} {month}"
-        hour = f"{time.hour:02}:{time.minute:02}"
-        if last is None:
-            return f"{time.day} {month} {hour}"
-        return hour if last.date() == time.date() else f"{time.day} {month}"
+        return f"{time.hour:02}:{time.minute:02}"
 
 
 _DAYS = (
     *(_Unit(months=n) for n in (240, 120, 60, 24, 12, 6, 3, 1)),
     *(_Unit(length=n * DAY_MS) for n in (7, 1)),
 )
+# So many dates without a month stand in the room of one with it.
+_SHORT_DATES = 1.8
 _HOURS = tuple(_Unit(length=n * HOUR_MS) for n in (12, 6, 3, 1))
 _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
 
@@ -612,8 +623,10 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
     if len(slots) <= 2:
         return [(int(slot), axis.text(int(slot))) for slot in slots]
     local = np.array([axis.local(int(slot)) for slot in slots], np.int64)
+    if not axis.is_daily and (dated := _dated_ticks(axis, slots, local, most)):
+        return dated
     unit, begins = _DAYS[0], np.empty(0, np.int64)
-    for one in _DAYS if axis.is_daily else (*_DAYS, *_HOURS, *_MINUTES):
+    for one in _DAYS:
         places = np.flatnonzero(np.diff(one.of(local))) + 1
         if len(places) > most:
             break
@@ -631,6 +644,40 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
     return ticks
 
 
+def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[int, str]]:
+    """Return ticks of which each day has its date, with hours between; none if days are too many."""
+    day = _DAYS[-1]
+    starts = np.flatnonzero(np.diff(day.of(local))) + 1
+    if len(starts) >= most * _SHORT_DATES:
+        return []
+    is_short = len(starts) >= most
+
+    def begun(unit: _Unit, places: Ints) -> list[int]:
+        """Return the slots in which a unit begins, for the columns that it begins in."""
+        return [_begin(axis, unit, *slots[at - 1 : at + 1].tolist()) for at in places.tolist()]
+
+    dated, before = dict[int, str](), None
+    for slot in (int(slots[0]), *begun(day, starts)):
+        at = axis.local(slot)
+        text = day.text(at, before)
+        if is_short:  # the number alone, with the month where it begins
+            is_same = before is not None and from_ms(before).month == from_ms(at).month
+            text = " ".join(text.split()[: 1 if is_same else 2])
+        dated[slot], before = text, at
+    hours = dict[int, str]()
+    for unit in () if is_short else (*_HOURS, *_MINUTES):
+        places = np.flatnonzero(np.diff(unit.of(local))) + 1
+        if len(places) > most:
+            break
+        hours = {slot: unit.text(axis.local(slot), None) for slot in begun(unit, places)}
+    return sorted((hours | dated).items())
+
+
+def _is_hour(text: str) -> bool:
+    """Return whether a label is a time of day, not a date."""
+    return ":" in text and "-" not in text
+
+
 def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
     """Return the first slot behind ``before`` that lies in the unit of the slot ``inside``."""
 
@@ -643,12 +690,8 @@ def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
 
 def column_texts(axis: Axis, count: int) -> list[str]:
     """Return the time of each of ``count`` columns of a picture, from its first slot to its last."""
-    edges = -(-np.arange(count + 1) * len(axis) // count)
-    ends = (
-        np.stack([edges[:-1], np.maximum(edges[1:] - 1, edges[:-1])], 1).tolist()
-        if len(axis)
-        else []
-    )
+    each = slots_each(len(axis), count)
+    ends = ((first, min(first + each, len(axis)) - 1) for first in range(0, len(axis), each))
     return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError, QueryError
+from ..errors import CacheError, DataError, QueryError
 from ..model.picture import Picture
 from ..model.provenance import ATTRS_KEY
 from .chart import Chart, chart_of
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..bars.client import BarsClient, Wishes
     from ..model.instrument import Instrument
     from ..model.query import BarsQuery, ExtraColumn
+    from ..model.stored import KnownAction
 
 _ENDINGS = (".png", ".svg", ".html", ".htm")
 # What tells vendor and state of each bar, and of a share its splits and dividends.
@@ -182,4 +183,16 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
         # The provenance has put its stretches together: the series tells of each.
         stored = client.coverage(client.series_of(query))
         doubts = [(part.span, part.reason) for part in stored if part.reason]
-    return frame, chart_of(frame, {facts["symbol"]: instrument}, doubts=doubts)
+    currencies = {one.currency for one in _dividends(client, query)}
+    currency = currencies.pop() if len(currencies) == 1 else ""
+    instruments = {facts["symbol"]: instrument}
+    return frame, chart_of(frame, instruments, doubts=doubts, currency=currency)
+
+
+def _dividends(client: BarsClient, query: BarsQuery) -> Iterable[KnownAction]:
+    """Yield the stored dividends that count; none if what is stored of them is damaged."""
+    try:
+        stored = client.actions(query.instrument.symbol, query.provider)
+    except CacheError:
+        return
+    yield from (one for one in stored if one.counts and one.action.type == "dividend")

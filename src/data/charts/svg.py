@@ -35,7 +35,7 @@ def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
 
 def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
     """Return a picture that was laid out already."""
-    texts = (mark.text for mark in chart.marks[:_DESCRIBED])
+    texts = (mark.label for mark in chart.marks[:_DESCRIBED])
     gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
     about = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
     svg = element(

@@ -116,7 +116,7 @@ def _blocks(chart: Chart) -> Shown:
     yield ""
     axis = chart.axis
     for mark in chart.marks[:_MOST_LINES]:
-        yield styled(f"{axis.text(mark.slot)} {mark.text}", "magenta")
+        yield styled(f"{axis.text(mark.slot)} {mark.label}", "magenta")
     for gap in chart.gaps[:_MOST_LINES]:
         span = f"{axis.text(gap.first)} → {axis.text(gap.end - 1)}"
         whose = f"{gap.symbol}: " if chart.is_indexed else ""
