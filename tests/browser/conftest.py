@@ -60,10 +60,17 @@ def open_page(browser: Any) -> Iterator[Open]:
     contexts = []
 
     def opened(
-        path: Path, *, scheme: str = "light", width: int = 1200, height: int = 900
+        path: Path,
+        *,
+        scheme: str = "light",
+        width: int = 1200,
+        height: int = 900,
+        **wishes: Any,
     ) -> Opened:
         size = {"width": width, "height": height}
-        context = browser.new_context(viewport=size, color_scheme=scheme, device_scale_factor=1)
+        context = browser.new_context(
+            viewport=size, color_scheme=scheme, device_scale_factor=1, **wishes
+        )
         contexts.append(context)
         one = Opened(context.new_page())
         one.page.on("console", lambda m: one.errors.append(m.text) if m.type == "error" else None)

@@ -109,19 +109,6 @@ def test_the_page_of_a_night(run: Run, open_page: Open, tmp_path: Path) -> None:
     assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_chart(filled: Run, open_page: Open, tmp_path: Path) -> None:
-    chart = tmp_path / "chart.html"
-    filled("plot", *HALT, "--offline", "-o", str(chart))
-    one = open_page(chart)
-    data = json.loads(one.page.evaluate(DATA))
-    one.page.hover("svg", position={"x": 300, "y": 200})
-    readout = one.page.inner_text("#readout")
-    (series,) = data["series"]
-    shown = [i for i, place in enumerate(series["place"]) if data["times"][place] in readout]
-    assert len(shown) == 1 and f"close {series['close'][shown[0]]}" in readout
-    one.check()
-
-
 def test_no_other_host_can_be_reached(open_page: Open, tmp_path: Path) -> None:
     file = tmp_path / "outside.html"
     file.write_text('<img src="https://example.com/a.png">')

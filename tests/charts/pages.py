@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from itertools import accumulate
 from typing import Any
 
 from src.data.charts.page import DATA_ID
@@ -123,3 +124,28 @@ def _spellings(value: Any) -> set[str]:
     if isinstance(value, dict):
         return {", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in value.items())}
     return {value, value.replace("_", " "), moment(value)}
+
+
+def columns_of(data: Any, place: int = 0) -> dict[str, list[Any]]:
+    """Return the bars of a chart's page as lists of numbers, read as ``docs/charts.md`` says.
+
+    ``at`` has the column of each, ``time`` its first second, ``vendor`` its vendors.
+    """
+    one = data["series"][place]
+    at = [n for first, end in one["filled"] for n in range(first, end)]
+    walls = list(accumulate(value for value, often in data["time"] for _ in range(often)))
+    bars: dict[str, list[Any]] = {"at": at, "time": [walls[n] for n in at]}
+    if "open" not in one:
+        bars["close"] = [n / 10 ** one["decimals"] for n in accumulate(one["close"])]
+        return bars
+    close, names = 0, ("open", "high", "low", "close")
+    bars |= {name: [] for name in names} | {"volume": one["volume"]}
+    for row in range(len(at)):
+        opened = close + one["open"][row]
+        close = opened + one["close"][row]
+        high, low = max(opened, close) + one["high"][row], min(opened, close) - one["low"][row]
+        for name, value in zip(names, (opened, high, low, close), strict=True):
+            bars[name].append(value / 10 ** one["decimals"])
+    runs = [(range(first, end), name) for first, end, name in one["vendors"]]
+    bars["vendor"] = [next((name for run, name in runs if n in run), "") for n in at]
+    return bars

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import subprocess
 import sys
@@ -21,13 +20,14 @@ from hypothesis import strategies as st
 
 from src.data import plot
 from src.data.charts.chart import Chart, chart_of
+from src.data.charts.files import packaged
 from src.data.charts.html import html_of
 from src.data.charts.layout import PAINTS
 from src.data.charts.picture import ChartPicture
 from src.data.charts.png import png_of
 from src.data.charts.svg import svg_of
 from src.data.errors import MissingExtraError, QueryError, StorageError
-from tests.charts.frames import COIN, SHARE, frame_of, gap
+from tests.charts.frames import SHARE, frame_of, gap
 from tests.programs import ROOT
 
 _SHARES = {"ACME": SHARE}
@@ -154,43 +154,18 @@ def test_no_text_becomes_an_element(text: str) -> None:
 
 def test_no_picture_names_another_host() -> None:
     """But for the name of the language SVG, which nothing loads."""
-    picture = plot(_with("https://example.org/x.js"))
-    page = picture.html()
+    page = plot(_with("https://example.org/x.js")).html()
+    script = packaged("lightweight-charts.js")
+    assert script in page
+    page = page.replace(script, "")
     assert "src=" not in page and "@import" not in page and "url(" not in page
     own = plot(_with("usual"))
-    for text in (own.html(), own.svg()):
-        assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}
+    hosts = re.compile(r"https?://[^\"' ]+")
+    assert set(hosts.findall(own.svg())) == {"http://www.w3.org/2000/svg"}
+    # The link at the foot, which loads nothing, names whose script it is.
+    named = {"http://www.w3.org/2000/svg", "https://www.tradingview.com/"}
+    assert set(hosts.findall(own.html().replace(script, ""))) == named
     assert b"http" not in own.png()
-
-
-def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
-    frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
-    frame["source"] = ["one", "one", "two", "two"]
-    frame.loc["2024-01-09", "volume"] = float("nan")
-    page = html_of(chart_of(frame, _SHARES))
-    data = json.loads(re.findall(r'<script id="data"[^>]*>(.*?)</script>', page)[0])
-    (series,) = data["series"]
-    for name in ("open", "high", "low", "close"):
-        assert series[name] == pytest.approx(frame[name].tolist())
-    assert series["volume"] == [1, 2, 3, None]
-    assert series["vendor"] == ["one", "one", "two", "two"]
-    assert [data["times"][place] for place in series["place"]] == [
-        "2024-01-02",
-        "2024-01-03",
-        "2024-01-08",
-        "2024-01-09",
-    ]
-    assert data["counts"] == {"given": 4, "drawn": 4, "merged": 0, "refused": 0}
-    assert data["gaps"][0]["reason"] in page and "4 bars given" in page
-
-
-def test_a_page_of_merged_bars_names_all_their_vendors() -> None:
-    frame = frame_of(np.arange(1.0, 5001), step="1m", symbol="BTCUSDT")
-    frame["source"] = ["one", "two"] * 2500
-    page = html_of(chart_of(frame, {"BTCUSDT": COIN}))
-    data = json.loads(re.findall(r'<script id="data"[^>]*>(.*?)</script>', page)[0])
-    assert set(data["series"][0]["vendor"]) == {"one, two"}
-    assert sum(data["series"][0]["volume"]) == pytest.approx(frame["volume"].sum())
 
 
 # --- PNG

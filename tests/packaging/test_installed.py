@@ -139,7 +139,12 @@ def test_the_metadata_lead_to_no_file_and_to_no_made_up_address(wheel: Path) -> 
         (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
         head, _, description = archive.read(name).decode().partition("\n\n")
         assert [n for n in archive.namelist() if n.endswith("/licenses/LICENSE")]
-    assert "License-Expression: MIT" in head and "License-File: LICENSE" in head
+        # The script of others in pages of charts has its licence beside it.
+        beside = {
+            f"src/data/charts/lightweight-charts.{end}" for end in ("js", "LICENSE", "NOTICE")
+        }
+        assert beside < set(archive.namelist())
+    assert "License-Expression: MIT AND Apache-2.0\n" in head and "License-File: LICENSE\n" in head
     assert "URL" not in head and "Home-page" not in head
     assert "`onetape docs`" in description
     assert not re.findall(r"\]\((?!https?:|#)", description) and "![" not in description

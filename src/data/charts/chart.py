@@ -100,8 +100,8 @@ class Mark(NamedTuple):
 
     Attributes:
         slot: Place on the axis.
-        kind: ``split``, ``dividend`` or ``doubt``.
-        text: Ratio, amount with its currency, or reason.
+        kind: ``split``, ``dividend`` or ``doubt``; of a program's own ``buy``, ``sell`` or ``note``.
+        text: Ratio, amount with its currency, reason, or what a program says.
     """
 
     slot: int
@@ -111,7 +111,14 @@ class Mark(NamedTuple):
     @property
     def label(self) -> str:
         """Text that also says what it is, for a place without a column for that."""
-        return self.text if self.kind == "doubt" else f"{self.kind} {self.text}"
+        return self.text if self.kind in ("doubt", "note") else f"{self.kind} {self.text}".strip()
+
+
+class Overlay(NamedTuple):
+    """A line of a program over the bars: ``values`` has one for each slot, NaN where it has a break."""
+
+    name: str
+    values: Floats
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,17 @@ class Axis:
         """Return the wall time of a slot, counted as if it were UTC; a session date is itself."""
         ms = int(self.stamps[slot])
         return ms if self.is_daily else ms + offset_ms(ZoneInfo(self.zone), ms)
+
+    def walls(self, slots: Ints) -> Ints:
+        """Return the wall times of many slots, as :meth:`local` does for one."""
+        import pandas as pd
+
+        stamps = self.stamps[slots]
+        if self.is_daily or self.zone == "UTC":
+            return stamps
+        times = pd.DatetimeIndex(stamps.astype("M8[ms]"), tz="UTC").tz_convert(self.zone)
+        walls: Ints = times.tz_localize(None).as_unit("ms").asi8
+        return walls
 
     def text(self, slot: int) -> str:
         """Return the date of a slot, or date and time in the axis' zone."""
@@ -198,6 +216,7 @@ class Chart:
         notes: sentences that stand below the picture.
         timeframe: its label; empty where it is not known.
         complete: whether no answer says that it lacks something.
+        lines: Lines of a program over the bars of one symbol.
     """
 
     title: str
@@ -210,6 +229,7 @@ class Chart:
     notes: tuple[str, ...] = ()
     timeframe: str = ""
     complete: bool = True
+    lines: tuple[Overlay, ...] = ()
 
     @property
     def is_indexed(self) -> bool:

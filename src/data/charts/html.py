@@ -1,4 +1,4 @@
-"""A chart as one HTML file that opens from disk, with the values of the column under the pointer. Pure."""
+"""A chart as one HTML file that opens from disk: zoom, pan, ranges, the values at the pointer. Pure."""
 
 from __future__ import annotations
 
@@ -8,85 +8,124 @@ from typing import Any
 
 import numpy as np
 
-from ..model.html import element, table
-from .chart import Chart, Counts, Floats, Series
-from .layout import ChartLayout, column_texts, layout_of, thinned
-from .page import DATA_ID, page
+from ..model.html import Html, element, table
+from ..model.timeframe import Timeframe
+from .chart import Axis, Chart, Counts, Floats, Ints, Series
+from .files import packaged
+from .layout import (
+    PAINTS,
+    ChartLayout,
+    Columns,
+    column_texts,
+    layout_of,
+    slots_each,
+    thinned,
+)
+from .page import page
 from .svg import svg_drawn
 
 _WIDTH, _HEIGHT = 1100, 620
 _MOST_ROWS = 200
-_READOUT = "readout"
-_STYLE = """
-main { max-width: 1100px; } #readout { min-height: 1.5em; font-variant-numeric: tabular-nums; }
-.cross { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; }
-.wide svg { min-width: 640px; } svg:focus { outline: 2px solid var(--accent); }
-"""
-_SCRIPT = f"""
-(() => {{
-  const data = JSON.parse(document.getElementById("{DATA_ID}").textContent);
-  const svg = document.querySelector("svg"), out = document.getElementById("{_READOUT}");
-  const cross = document.createElementNS(svg.namespaceURI, "line");
-  cross.setAttribute("class", "cross"); cross.setAttribute("y1", data.top);
-  cross.setAttribute("y2", data.bottom); cross.style.display = "none"; svg.append(cross);
-  const names = ["open", "high", "low", "close", "volume", "vendor", "state"];
-  const filled = [...new Set(data.series.flatMap(s => s.place))].sort((a, b) => a - b);
-  let at = -1;
-  const show = index => {{
-    if (!filled.length) return;
-    at = Math.max(0, Math.min(filled.length - 1, index));
-    const place = filled[at], x = data.left + (place + 0.5) * data.pitch;
-    cross.setAttribute("x1", x); cross.setAttribute("x2", x); cross.style.display = "";
-    const parts = [data.times[place]];
-    for (const s of data.series) {{
-      const i = s.place.indexOf(place);
-      if (i < 0) continue;
-      if (data.series.length > 1) parts.push(`${{s.symbol}} ${{s.close[i].toFixed(2)}}`);
-      else for (const name of names)
-        if (s[name] && s[name][i] !== null && s[name][i] !== "") parts.push(`${{name}} ${{s[name][i]}}`);
-    }}
-    out.textContent = parts.join("  ");
-  }};
-  svg.addEventListener("pointermove", event => {{
-    const box = svg.getBoundingClientRect();
-    const x = (event.clientX - box.left) * data.width / box.width;
-    const place = Math.floor((x - data.left) / data.pitch);
-    let best = 0;
-    filled.forEach((p, i) => {{ if (Math.abs(p - place) < Math.abs(filled[best] - place)) best = i; }});
-    show(best);
-  }});
-  svg.setAttribute("tabindex", "0");
-  svg.addEventListener("keydown", event => {{
-    const step = {{ArrowLeft: -1, ArrowRight: 1}}[event.key];
-    if (step) {{ show(at + step); event.preventDefault(); }}
-  }});
-}})();
-"""
+# So many bars are embedded at most; of more, neighbours are one.
+MOST_COLUMNS = 20_000
+_ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)
+# Numbers are embedded with so many significant digits.
+_DIGITS = 9
+# What the library of the page can draw, in either direction.
+_LARGEST = 9e13
+_SITE = "https://www.tradingview.com/"
 
 
 def html_of(chart: Chart) -> str:
-    """Return a chart as a page: the picture, what lies under the pointer, and all it marks as tables.
+    """Return a chart as a page: the chart, what is under the pointer, and all it marks as tables.
 
-    The page loads nothing. Its data, as JSON, are the values that are drawn.
+    The page loads nothing. Without its script, and on paper, it shows the picture that SVG and PNG are.
     """
     layout = layout_of(chart, _WIDTH, _HEIGHT)
+    data = page_data(chart)
+    each = f"one candle = {data['candle']}" if data["candle"] else ""
     body = element(
         "main",
-        element("div", svg_drawn(chart, layout), class_="wide"),
-        element(
-            "p",
-            "Point at a bar, or use the arrow keys, for its values.",
-            id=_READOUT,
-            class_="faint",
-            aria_live="polite",
-        ),
-        *_tables(chart, layout.counts),
+        element("h1", chart.title),
+        element("p", " · ".join(filter(None, (chart.about, each))), class_="faint"),
+        element("div", id="ranges", hidden=True),
+        element("p", id="readout", class_="faint", aria_live="polite"),
+        element("div", id="chart", tabindex="0", role="application",
+                aria_label="Chart: arrow keys move along the bars, plus and minus zoom"),
+        element("div", svg_drawn(chart, layout), class_="picture"),
+        *_tables(chart, Counts(**data["counts"])),
+        foot(),
+    )  # fmt: skip
+    script = packaged("lightweight-charts.js") + packaged("chart.js")
+    style = packaged("chart.css") + _paints()
+    return page(chart.title, body, style=style, script=script, data=data)
+
+
+def foot() -> Html:
+    """Return the foot of a page with a chart: whose script draws it. Nothing is loaded from there."""
+    link = element("a", "TradingView Lightweight Charts™", href=_SITE, rel="noreferrer")
+    return element("footer", "Charts: ", link, class_="faint")
+
+
+def _paints() -> str:
+    """Return the colours of a chart as variables, those of a dark screen behind the others."""
+
+    def rules(place: int) -> str:
+        return "".join(f"--p-{name}:{pair[place]};" for name, pair in PAINTS.items())
+
+    return f"main{{{rules(0)}}}@media (prefers-color-scheme:dark){{main{{{rules(1)}}}}}"
+
+
+def page_data(chart: Chart) -> dict[str, Any]:
+    """Return the data of a page: times, columns, gaps, marks. ``docs/charts.md`` explains them.
+
+    A *column* is a bar, or several neighbours if there are more than 20,000 slots. Prices are whole
+    numbers in units of the last of ``decimals``, each as the difference to the one before, so that a
+    year of minutes is a small file.
+    """
+    axis = chart.axis
+    each = _slots_each(len(axis))
+    starts = np.arange(0, len(axis), each)
+    seconds = _seconds(axis, starts)
+    ends = np.minimum(starts + each, len(axis)) - 1
+    series = [_series(one, chart, each) for one in chart.series]
+    counts = [_counts(one, data) for one, data in zip(chart.series, series, strict=True)]
+    largest = max(
+        (float(np.abs(one.values[:4]).max()) for one in chart.series if len(one)), default=0
     )
-    return page(chart.title, body, style=_STYLE, script=_SCRIPT, data=chart_data(chart, layout))
+    sessions = np.flatnonzero(np.diff(seconds // 86_400)) + 1
+    return {
+        "title": chart.title,
+        "about": chart.about,
+        "timeframe": chart.timeframe,
+        "zone": axis.zone,
+        "is_daily": axis.is_daily,
+        "is_live": any(map(len, chart.series)) and largest < _LARGEST,
+        "counts": sum(counts, Counts(0, 0, 0, 0))._asdict(),
+        "each": each,
+        "candle": _candle(chart.timeframe, each),
+        "time": _repeated(np.diff(seconds, prepend=0)),
+        "last": _repeated(_seconds(axis, ends) - seconds) if each > 1 else None,
+        "sessions": [] if axis.is_daily else sessions.tolist(),
+        "series": series,
+        "lines": [{"name": line.name, "values": _last(line.values, starts)} for line in chart.lines],
+        "ribbon": _ribbon(chart, each),
+        "gaps": [
+            {"start": axis.text(gap.first), "end": axis.text(gap.end - 1), "reason": gap.text}
+            | {"symbol": gap.symbol, "place": [gap.first / each, gap.end / each]}
+            for gap in chart.gaps
+        ],
+        "marks": [
+            {"time": axis.text(mark.slot), "kind": mark.kind, "text": mark.text}
+            | {"at": mark.slot // each}
+            for mark in chart.marks
+        ],
+        "notes": list(chart.notes),
+    }  # fmt: skip
 
 
-def chart_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
-    """Return what is drawn as plain values, a list for each column of numbers; null where there is none.
+def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
+    """Return what a picture shows as plain values, a list for each column of numbers, None for NaN.
 
     ``times`` has the text of each column of pixels; ``place`` of a series says which of them a value
     belongs to. Prices of several series are the index.
@@ -98,13 +137,8 @@ def chart_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
         "timeframe": chart.timeframe,
         "zone": chart.axis.zone,
         "counts": layout.counts._asdict(),
-        "width": layout.width,
-        "left": layout.plot.left,
-        "top": layout.plot.top,
-        "bottom": layout.plot.bottom,
-        "pitch": layout.pitch,
         "times": column_texts(chart.axis, count),
-        "series": [_series(one, chart, count) for one in chart.series],
+        "series": [_plain_series(one, chart, count) for one in chart.series],
         "gaps": [
             {"start": chart.axis.text(gap.first), "end": chart.axis.text(gap.end - 1)}
             | {"reason": gap.text, "symbol": gap.symbol}
@@ -118,7 +152,7 @@ def chart_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
     }
 
 
-def _series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
+def _plain_series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
     columns = thinned(one, len(chart.axis), count)
     plain: dict[str, Any] = {
         "symbol": one.symbol,
@@ -128,15 +162,130 @@ def _series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
         "place": columns.places.tolist(),
     }
     if chart.is_indexed:
-        return plain | {"close": _plain(columns.values[3] * one.factor)}
+        return plain | {"close": _plain(columns.values[3] * one.factor, 12)}
     names = ("open", "high", "low", "close", "volume")
-    values = {name: _plain(row) for name, row in zip(names, columns.values, strict=True)}
+    values = {name: _plain(row, 12) for name, row in zip(names, columns.values, strict=True)}
     state = ["may still change" if pale else "" for pale in columns.pale.tolist()]
-    return plain | values | {"vendor": _vendors(one, columns.first, columns.last), "state": state}
+    return plain | values | {"vendor": _vendor_names(one, columns), "state": state}
 
 
-def _vendors(one: Series, first: Any, last: Any) -> list[str]:
-    """Return the vendors of the bars of each column."""
+def _slots_each(slots: int) -> int:
+    """Return how many slots a column has: a round number, of few bars one."""
+    least = slots_each(slots, MOST_COLUMNS)
+    return next((one for one in _ROUND if one >= least), least)
+
+
+def _candle(timeframe: str, each: int) -> str:
+    """Return how long the bars of a column are together; empty if it is one bar."""
+    if each == 1:
+        return ""
+    length = Timeframe.parse(timeframe) if timeframe else None
+    if length is None or not length.is_intraday:
+        return f"{each:,} bars"
+    minutes = length.longest_ms * each // 60_000
+    return f"{minutes // 60:,} h" if minutes >= 60 and not minutes % 60 else f"{minutes:,} min"
+
+
+def _seconds(axis: Axis, slots: Ints) -> Ints:
+    """Return the wall time of each slot in seconds, as if it were UTC; ascending, each once.
+
+    Where clocks are put back an hour has its times twice: these follow one second behind each other.
+    """
+    local = axis.walls(slots) // 1000
+    place = np.arange(len(local))
+    return np.asarray(np.maximum.accumulate(local - place) + place, dtype=np.int64)
+
+
+def _series(one: Series, chart: Chart, each: int) -> dict[str, Any]:
+    columns = thinned(one, len(chart.axis), -(-len(chart.axis) // each) or 1)
+    prices = columns.values[:4] * one.factor
+    decimals = _decimals(prices)
+    opens, highs, lows, closes = _whole(prices, decimals)
+    plain: dict[str, Any] = {
+        "symbol": one.symbol,
+        "given": one.given,
+        "refused": dict(one.refused),
+        "unordered": one.unordered,
+        "decimals": decimals,
+        "filled": _runs(columns.places),
+    }
+    if chart.is_indexed:
+        return plain | {"close": _differences(closes), "pale": [], "vendors": []}
+    before = np.concatenate([[0], closes[:-1]]).astype(closes.dtype) if len(closes) else closes
+    return plain | {
+        "open": (opens - before).tolist(),
+        "high": (highs - np.maximum(opens, closes)).tolist(),
+        "low": (np.minimum(opens, closes) - lows).tolist(),
+        "close": (closes - opens).tolist(),
+        "volume": _plain(columns.values[4]),
+        "bars": _repeated(columns.last - columns.first + 1),
+        "pale": _runs(columns.places[columns.pale]),
+        "vendors": _vendors(one, columns),
+    }
+
+
+def _counts(one: Series, data: dict[str, Any]) -> Counts:
+    drawn, refused = len(data["close"]), sum(one.refused.values())
+    return Counts(one.given, drawn, one.given - refused - drawn, refused)
+
+
+def _decimals(prices: Floats) -> int:
+    """Return with how many decimals prices are embedded: nine significant digits of the largest."""
+    largest = float(np.abs(prices).max()) if prices.size else 0.0
+    if not 0 < largest < _LARGEST:
+        return 0
+    most = max(0, min(18, _DIGITS - 1 - math.floor(math.log10(largest))))
+    # No more than the prices have.
+    for decimals in range(most):
+        if np.array_equal(np.round(prices, decimals), np.round(prices, most)):
+            return decimals
+    return most
+
+
+def _whole(prices: Floats, decimals: int) -> Ints:
+    if prices.size and not float(np.abs(prices).max()) < _LARGEST:
+        return np.zeros(prices.shape, np.int64)  # no page draws them; the picture does
+    return np.round(prices * 10.0**decimals).astype(np.int64)
+
+
+def _differences(values: Ints) -> list[int]:
+    steps: list[int] = np.diff(values, prepend=0).tolist()
+    return steps
+
+
+def _repeated(values: Ints) -> list[list[int]]:
+    """Return values as pairs of a value and how often it follows itself."""
+    if not len(values):
+        return []
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
+    counts = np.diff(np.append(starts, len(values)))
+    pairs: list[list[int]] = np.stack([values[starts], counts], 1).tolist()
+    return pairs
+
+
+def _runs(places: Ints) -> list[list[int]]:
+    """Return ascending places as runs ``[first, end)``."""
+    if not len(places):
+        return []
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(places) > 1) + 1])
+    ends = places[np.append(starts[1:], len(places)) - 1] + 1
+    runs: list[list[int]] = np.stack([places[starts], ends], 1).tolist()
+    return runs
+
+
+def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
+    """Return the vendors of the bars of each column as runs ``[first, end, names)``."""
+    names = _vendor_names(one, columns)
+    runs: list[list[Any]] = []
+    for place, name in zip(columns.places.tolist(), names, strict=True):
+        if runs and runs[-1][1] == place and runs[-1][2] == name:
+            runs[-1][1] = place + 1
+        elif name:
+            runs.append([place, place + 1, name])
+    return runs
+
+
+def _vendor_names(one: Series, columns: Columns) -> list[str]:
     names = [*one.vendor_names, ""]  # the last for a bar of none
     # Most columns are of one vendor, which the ends of the run that they lie in tell.
     runs = np.concatenate([[0], np.cumsum(np.diff(one.vendors) != 0)])[: len(one)]
@@ -144,17 +293,31 @@ def _vendors(one: Series, first: Any, last: Any) -> list[str]:
         names[one.vendors[a]]
         if runs[a] == runs[b]
         else ", ".join(names[code] for code in np.unique(one.vendors[a : b + 1]) if names[code])
-        for a, b in zip(first.tolist(), last.tolist(), strict=True)
+        for a, b in zip(columns.first.tolist(), columns.last.tolist(), strict=True)
     ]
 
 
-def _plain(values: Floats) -> list[float | None]:
-    return [_short(value) if math.isfinite(value) else None for value in values.tolist()]
+def _ribbon(chart: Chart, each: int) -> list[list[float]]:
+    """Return the runs of vendors as ``[first, end, hue]`` in columns; nothing for a single vendor."""
+    names = {name: place for place, name in enumerate(chart.series[0].vendor_names)}
+    if len({run.text for run in chart.ribbon}) < 2:
+        return []
+    return [[run.first / each, run.end / each, names[run.text]] for run in chart.ribbon]
 
 
-def _short(value: float) -> float:
-    """Return a number without digits that arithmetic left behind."""
-    return float(f"{value:.12g}")
+def _last(values: Floats, starts: Ints) -> list[float | None]:
+    """Return the last value of each column, None if it has none."""
+    if not len(values):
+        return []
+    place = np.where(np.isfinite(values), np.arange(len(values)), -1)
+    last = np.maximum.reduceat(place, starts)
+    return _plain(np.where(last >= 0, values[last], np.nan))
+
+
+def _plain(values: Floats, digits: int = _DIGITS) -> list[float | None]:
+    return [
+        float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()
+    ]
 
 
 def _tables(chart: Chart, counts: Counts) -> list[Any]:
@@ -170,12 +333,15 @@ def _tables(chart: Chart, counts: Counts) -> list[Any]:
     ]
     tables: list[tuple[str, Sequence[Sequence[str]], Sequence[str], int]] = [
         ("Gaps", gaps, ("symbol", "from", "to", "why no bar is there"), len(chart.gaps)),
-        ("Splits, dividends, doubts", marks, ("time", "what", "which"), len(chart.marks)),
+        ("Marks", marks, ("time", "what", "which"), len(chart.marks)),
         ("Vendors", spans, ("from", "to", "vendor"), len(chart.ribbon)),
     ]
     shown: list[Any] = [element("p", note) for note in chart.notes]
     for name, rows, columns, total in tables:
         if rows:
             more = f", the first {len(rows)} of {total:,}" if total > len(rows) else ""
-            shown += [element("h2", name + more), table(rows, columns)]
+            shown += [
+                element("h2", name + more),
+                element("div", table(rows, columns), class_="wide"),
+            ]
     return [*shown, element("p", str(counts), id="counts", class_="faint")]

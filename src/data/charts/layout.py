@@ -54,6 +54,8 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 # Notes take this many lines at most.
 _MOST_NOTES = 3
 _TICK_ROOM = 96.0
+# Marks of a program: their paint, and whether they are below the bar.
+_OWN_MARKS = {"buy": ("up", True), "sell": ("down", False), "note": ("hue-0", False)}
 
 
 class Box(NamedTuple):
@@ -251,6 +253,7 @@ class _Drawing:
         self._prices(ticks, labels)
         self._times()
         counts, columns = self._lines() if chart.is_indexed else self._bars(has_volume)
+        self._overlays()
         self._marks()
         self._ribbon()
         self._texts(counts, lines)
@@ -269,14 +272,15 @@ class _Drawing:
     def _extent(self) -> tuple[float, float]:
         """Return the lowest and the highest price, with room around them."""
         values = [
-            edge
+            *(e for line in self.chart.lines for e in _edges(line.values)),
+            *(edge
             for one in self.chart.series
             if len(one)
             for edge in (
                 (one.closes.min(), one.closes.max())
                 if self.chart.is_indexed
                 else (one.values[2].min(), one.values[1].max(), one.values[:4].min(), one.values[:4].max())
-            )
+            ))
         ]  # fmt: skip
         low, high = (float(min(values)), float(max(values))) if values else (0.0, 1.0)
         room = (high / 2 - low / 2) * 0.12 or abs(high) * 0.01 or 1.0
@@ -389,8 +393,42 @@ class _Drawing:
 
     # --- above the bars
 
+    def _overlays(self) -> None:
+        """Draw the lines of a program, in hues behind that of the first vendor."""
+        for place, line in enumerate(self.chart.lines, 1):
+            slots = np.flatnonzero(np.isfinite(line.values))
+            # Of the values that share a column the last is drawn.
+            columns = slots // self.each
+            slots = slots[np.append(columns[1:] != columns[:-1], True)[: len(slots)]]
+            # A column without a value is a break, unless the axis has no bar there either.
+            breaks = np.flatnonzero(self._is_broken(slots, line.values)) + 1
+            points = tuple(
+                np.stack(
+                    [
+                        self.plot.left + (part // self.each + 0.5) * self.pitch,
+                        self._y(line.values[part]),
+                    ],
+                    1,
+                )
+                for part in np.split(slots, breaks)
+                if len(part) > 1
+            )
+            if points:
+                self.shapes.append(Lines(f"hue-{place % _HUES}", 2, points, line.name))
+
+    def _is_broken(self, slots: Ints, values: Floats) -> Flags:
+        """Return whether bars without a value lie between each two neighbours."""
+        empty = np.zeros(len(values) + 1, np.int64)
+        own = self.chart.series[0].slots
+        empty[1:] = np.cumsum(np.isin(np.arange(len(values)), own) & ~np.isfinite(values))
+        return np.diff(empty[slots]) > 0
+
     def _marks(self) -> None:
-        """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top."""
+        """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top.
+
+        A program's own are triangles: a buy below its bar, pointing up, a sale or a note above it.
+        """
+        self._own_marks()
         for kind in ("dividend", "split", "doubt"):
             taken = -1e9
             for mark in (m for m in self.chart.marks if m.kind == kind):
@@ -402,6 +440,17 @@ class _Drawing:
                     continue
                 taken = x
                 self._mark(mark, x)
+
+    def _own_marks(self) -> None:
+        series = self.chart.series[0]
+        for kind, (paint, is_below) in _OWN_MARKS.items():
+            for mark in (m for m in self.chart.marks if m.kind == kind and len(series)):
+                row = min(int(series.slots.searchsorted(mark.slot)), len(series) - 1)
+                price = series.values[2 if is_below else 1][row : row + 1]
+                x, down = self._centre(mark.slot), 1.0 if is_below else -1.0
+                y = float(self._y(price)[0]) + 4 * down
+                triangle = np.array([[x, y], [x + 5, y + 9 * down], [x - 5, y + 9 * down], [x, y]])
+                self.shapes.append(Lines(paint, 2.5, (triangle,), mark.label))
 
     def _mark(self, mark: Mark, x: float) -> None:
         if mark.kind == "split":
@@ -503,9 +552,17 @@ class _Drawing:
             count = len(chart.gaps)
             key.append((f"▮ {count} gap{'s' * (count > 1)}", "gap-name"))
         kinds = [mark.kind for mark in chart.marks]
-        for kind, sign in (("dividend", "◇"), ("doubt", "!")):
+        for kind, sign in (
+            ("dividend", "◇"),
+            ("doubt", "!"),
+            ("buy", "▲"),
+            ("sell", "▼"),
+            ("note", "▾"),
+        ):
             if count := kinds.count(kind):
-                key.append((f"{sign} {count} {kind}{'s' * (count > 1)}", kind))
+                paint = _OWN_MARKS[kind][0] if kind in _OWN_MARKS else kind
+                key.append((f"{sign} {count} {kind}{'s' * (count > 1)}", paint))
+        key += [(f"— {line.name}", f"hue-{n % _HUES}") for n, line in enumerate(chart.lines, 1)]
         if not chart.is_indexed:
             series = chart.series[0]
             used = {run.text for run in chart.ribbon}
@@ -536,6 +593,12 @@ class _Drawing:
                 (f"and {len(remarks) - _MOST_NOTES + 1} notes more", "ink"),
             ]
         return [*([key] if key else []), *([one] for one in remarks), counts]
+
+
+def _edges(values: Floats) -> tuple[float, ...]:
+    """Return the lowest and the highest finite value, if there is one."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else ()
 
 
 def _counts(series: Series, drawn: int) -> Counts:
@@ -622,7 +685,7 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
     """
     if len(slots) <= 2:
         return [(int(slot), axis.text(int(slot))) for slot in slots]
-    local = np.array([axis.local(int(slot)) for slot in slots], np.int64)
+    local = axis.walls(slots)
     if not axis.is_daily and (dated := _dated_ticks(axis, slots, local, most)):
         return dated
     unit, begins = _DAYS[0], np.empty(0, np.int64)

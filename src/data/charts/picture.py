@@ -12,6 +12,7 @@ from ..model.picture import Picture
 from ..model.provenance import ATTRS_KEY
 from .chart import Chart, chart_of
 from .html import html_of
+from .overlays import overlaid
 from .svg import svg_of
 
 if TYPE_CHECKING:
@@ -84,7 +85,12 @@ def picture_ending(path: str | Path) -> str:
     return ending
 
 
-def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
+def plot(
+    frames: pd.DataFrame | Mapping[str, pd.DataFrame],
+    *,
+    lines: Mapping[str, pd.Series] | None = None,
+    marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
+) -> ChartPicture:
     """Return a chart of bars that are at hand.
 
     One frame is drawn as bars with volume, several by symbol as lines of their closes, 100 at the
@@ -96,13 +102,18 @@ def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
     Args:
         frames: of ``get_ohlcv``; any frame with columns ``open high low close`` and a time index or time
             column; or the dict of ``get_ohlcv_batch``. It is not changed.
+        lines: Maps the name of each line over the bars of one symbol to its values: a Series of
+            numbers with a time index (naive times are UTC), such as ``frame["close"].rolling(50).mean()``.
+        marks: Trades or notes over the bars of one symbol: a DataFrame, or a list of dicts, with
+            ``time`` (or a time index) and, if wanted, ``side`` (``buy`` or ``sell``), ``price``,
+            ``text``.
 
     Returns:
         The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it.
 
     Raises:
         QueryError: that is no frame of bars; several have different timeframes, adjustments or sessions,
-            or no bar in common.
+            or no bar in common; a line or a mark cannot be read.
     """
     several = frames if isinstance(frames, Mapping) else {"": frames}
     provenances = {
@@ -111,7 +122,8 @@ def plot(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> ChartPicture:
         if isinstance(facts := getattr(frame, "attrs", {}).get(ATTRS_KEY), Mapping)
         and facts.get("symbol")
     }
-    return ChartPicture(chart_of(frames, _instruments(provenances) if provenances else {}))
+    chart = chart_of(frames, _instruments(provenances) if provenances else {})
+    return ChartPicture(overlaid(chart, lines, marks))
 
 
 def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:

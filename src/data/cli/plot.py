@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> Report:
 
 def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
     """Return what machines get: what is drawn, in a picture of 800 by 500 pixels."""
-    from ..charts.html import chart_data
+    from ..charts.html import picture_data
 
-    return chart_data(chart, layout) | {"complete": chart.complete, "written": written}
+    return picture_data(chart, layout) | {"complete": chart.complete, "written": written}
 
 
 def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[Any]:

@@ -1,0 +1,263 @@
+// Draws the data of a page of a chart: zoom, pan, ranges, log scale, the values at the pointer.
+// Without it, and on paper, the picture that is in the page is shown.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const main = document.querySelector("main"), place = document.getElementById("chart");
+  const out = document.getElementById("readout"), library = globalThis.LightweightCharts;
+  if (!data.is_live || !library) return;
+
+  // --- the data: numbers are differences of whole numbers, see `decimals`
+
+  const summed = steps => { let sum = 0; return steps.map(step => sum += step); };
+  const repeated = pairs => pairs.flatMap(([value, often]) => new Array(often).fill(value));
+  const times = summed(repeated(data.time)), last = data.last && repeated(data.last), count = times.length;
+  const inside = (runs, at) => {  // runs ascend and do not overlap
+    let low = 0, high = runs.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (runs[middle][1] <= at) low = middle + 1; else high = middle;
+    }
+    return runs[low] && runs[low][0] <= at ? runs[low] : null;
+  };
+  const decoded = one => {
+    const power = 10 ** one.decimals, columns = new Array(count).fill(null), bars = repeated(one.bars || []);
+    let close = 0, row = 0;
+    for (const [first, end] of one.filled)
+      for (let at = first; at < end; at++, row++) {
+        const bar = {};
+        if (one.open) {
+          const open = close + one.open[row];
+          close = open + one.close[row];
+          bar.open = open / power;
+          bar.high = (Math.max(open, close) + one.high[row]) / power;
+          bar.low = (Math.min(open, close) - one.low[row]) / power;
+          bar.volume = one.volume[row];
+          bar.bars = bars[row];
+        } else close += one.close[row];
+        bar.close = close / power;
+        columns[at] = bar;
+      }
+    return columns;
+  };
+  const series = data.series.map(one => ({...one, columns: decoded(one)}));
+  const single = series.length === 1 ? series[0] : null;
+  const filled = times.map((_, at) => at).filter(at => series.some(one => one.columns[at]));
+  if (!filled.length) return;
+
+  // --- texts
+
+  const digits = Math.max(...series.map(one => one.decimals));
+  const number = value => Number(value.toPrecision(10)).toLocaleString("en-US", {maximumFractionDigits: Math.min(20, digits)});
+  const clock = seconds => new Date(seconds * 1000).toISOString();
+  const written = seconds => data.is_daily ? clock(seconds).slice(0, 10) : clock(seconds).slice(0, 16).replace("T", " ");
+  const moment = at => written(times[at]) + (last ? ` to ${written(times[at] + last[at])}` : "");
+  const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  const tick = (seconds, kind) => {
+    const time = new Date(seconds * 1000), month = months[time.getUTCMonth()];
+    if (kind === 0) return `${time.getUTCFullYear()}`;
+    if (kind === 1) return month;
+    return kind === 2 ? `${time.getUTCDate()} ${month}` : clock(seconds).slice(11, 16);
+  };
+
+  // --- the chart
+
+  const paint = name => getComputedStyle(main).getPropertyValue(`--p-${name}`).trim();
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const looks = () => ({
+    layout: {attributionLogo: false, background: {color: paint("paper")}, textColor: paint("faint"), fontFamily: "system-ui, sans-serif", fontSize: 12},
+    grid: {vertLines: {visible: false}, horzLines: {color: paint("line")}},
+    crosshair: {mode: 0, vertLine: {color: paint("faint"), labelBackgroundColor: paint("ink")}, horzLine: {color: paint("faint"), labelBackgroundColor: paint("ink")}},
+    rightPriceScale: {borderColor: paint("line")},
+  });
+  main.classList.add("live");
+  const chart = library.createChart(place, {
+    ...looks(), autoSize: true,
+    localization: {priceFormatter: number, timeFormatter: written},
+    timeScale: {minBarSpacing: 0.002, rightOffset: 1, timeVisible: !data.is_daily, secondsVisible: false, borderVisible: false, tickMarkFormatter: tick},
+    kineticScroll: {touch: !still, mouse: false},
+  });
+  const scale = chart.timeScale(), format = {priceFormat: {type: "custom", formatter: number, minMove: 10 ** -Math.min(digits, 12)}};
+  const points = (one, value) => times.map((time, at) => one.columns[at] ? {time, ...value(one.columns[at], at)} : {time});
+  let candles = null, area = null, volume = null, first = null;
+  const lines = [];
+  const draw = () => {
+    if (!single) {
+      series.forEach((one, at) => {
+        const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, title: one.symbol, priceLineVisible: false});
+        line.applyOptions({color: paint(`hue-${at % 6}`)});
+        line.setData(points(one, bar => ({value: bar.close})));
+      });
+      first = lines[0];
+      return;
+    }
+    candles ??= chart.addSeries(library.CandlestickSeries, format);
+    area ??= chart.addSeries(library.AreaSeries, {...format, lineWidth: 1, visible: false});
+    if (single.columns.some(bar => bar && bar.volume !== null))
+      volume ??= chart.addSeries(library.HistogramSeries, {priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false, priceFormat: {type: "volume"}});
+    const colours = {up: paint("up"), down: paint("down"), pale: {up: paint("up-pale"), down: paint("down-pale")}};
+    candles.applyOptions({upColor: colours.up, downColor: colours.down, wickUpColor: colours.up, wickDownColor: colours.down, borderVisible: false});
+    candles.setData(points(single, (bar, at) => {
+      const own = inside(single.pale, at) && colours.pale[bar.close < bar.open ? "down" : "up"];
+      return {open: bar.open, high: bar.high, low: bar.low, close: bar.close, ...(own ? {color: own, wickColor: own} : {})};
+    }));
+    area.applyOptions({lineColor: paint("hue-0"), topColor: `${paint("hue-0")}44`, bottomColor: `${paint("hue-0")}08`});
+    area.setData(points(single, bar => ({value: bar.close})));
+    if (volume) {
+      volume.applyOptions({color: paint("volume")});
+      volume.setData(times.map((time, at) => single.columns[at]?.volume ? {time, value: single.columns[at].volume / single.columns[at].bars} : {time}));
+      chart.priceScale("volume").applyOptions({scaleMargins: {top: 0.82, bottom: 0}});
+      chart.priceScale("right").applyOptions({scaleMargins: {top: 0.08, bottom: 0.24}});
+    }
+    (data.lines || []).forEach((one, at) => {
+      const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, title: one.name, priceLineVisible: false, lastValueVisible: false});
+      line.applyOptions({color: paint(`hue-${(at + 1) % 6}`)});
+      line.setData(times.map((time, i) => one.values[i] === null ? {time} : {time, value: one.values[i]}));
+    });
+    first = candles;
+  };
+  draw();
+
+  // --- gaps, sessions, vendors: below and under the bars
+
+  const edge = at => (scale.logicalToCoordinate(0) ?? 0) + (at - 0.5) * scale.options().barSpacing;
+  const shades = {
+    paneViews: () => [{
+      zOrder: () => "bottom",
+      renderer: () => ({
+        draw: target => target.useBitmapCoordinateSpace(({context, bitmapSize, horizontalPixelRatio: wide, verticalPixelRatio: high}) => {
+          const shown = scale.getVisibleLogicalRange();
+          if (!shown) return;
+          const box = (from, to, top, bottom, colour) => {
+            if (to < shown.from - 1 || from > shown.to + 1) return;
+            const left = Math.max(0, edge(from)) * wide, right = Math.min(bitmapSize.width, edge(to) * wide);
+            context.fillStyle = colour;
+            context.fillRect(left, top, Math.max(right - left, 1.5 * wide), bottom - top);
+          };
+          for (const gap of data.gaps) box(...gap.place, 0, bitmapSize.height, paint("gap"));
+          const spacing = scale.options().barSpacing * wide;
+          if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24 * wide)
+            for (const at of data.sessions) {
+              context.fillStyle = paint("line");
+              context.fillRect(Math.round(edge(at) * wide), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
+            }
+          for (const mark of data.marks)
+            if (mark.kind === "split" && mark.at >= shown.from - 1 && mark.at <= shown.to + 1) {
+              context.fillStyle = paint("split");
+              context.fillRect(Math.round(edge(mark.at + 0.5) * wide), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
+            }
+          if (data.ribbon.length)
+            for (const [from, to, vendor] of data.ribbon)
+              box(from, to, bitmapSize.height - 5 * high, bitmapSize.height, paint(`hue-${vendor % 6}`));
+        }),
+      }),
+    }],
+    updateAllViews: () => {},
+  };
+  first.attachPrimitive(shades);
+  const shapes = {dividend: ["belowBar", "circle"], split: ["aboveBar", "square"], doubt: ["aboveBar", "circle"], buy: ["belowBar", "arrowUp"], sell: ["aboveBar", "arrowDown"], note: ["aboveBar", "circle"]};
+  const signs = {buy: "up", sell: "down", note: "hue-0"};
+  const flags = () => data.marks.map(mark => ({
+    time: times[mark.at], position: shapes[mark.kind][0], shape: shapes[mark.kind][1], color: paint(signs[mark.kind] ?? mark.kind),
+    text: mark.kind === "doubt" ? "!" : mark.kind === "dividend" && data.marks.length > 40 ? "" : mark.text,
+  }));
+  const flagged = single && data.marks.length ? [candles, area].map(one => library.createSeriesMarkers(one, flags())) : [];
+
+  // --- what is in sight
+
+  const show = (from, to) => scale.setVisibleLogicalRange({from: from - 0.5, to: to + 0.5});
+  const dense = () => {
+    const shown = scale.getVisibleLogicalRange();
+    if (shown) place.dataset.shown = `${Math.round(shown.from + 0.5)} ${Math.round(shown.to + 0.5)}`;
+    if (!single) return;
+    const is_dense = scale.options().barSpacing < 3;
+    if (area.options().visible === is_dense) return;
+    area.applyOptions({visible: is_dense});
+    candles.applyOptions({visible: !is_dense});
+    place.dataset.look = is_dense ? "area" : "candles";
+  };
+  scale.subscribeVisibleLogicalRangeChange(dense);
+  const back = (months) => {
+    const last = new Date(times[count - 1] * 1000);
+    last.setUTCMonth(last.getUTCMonth() - months);
+    const since = last.getTime() / 1000, at = times.findIndex(time => time > since);
+    show(Math.max(0, at), count - 1);
+  };
+  const buttons = {"1M": () => back(1), "6M": () => back(6), "1Y": () => back(12), All: () => show(0, count - 1)};
+  const bar = document.getElementById("ranges");
+  const press = (name, work) => {
+    const button = document.createElement("button");
+    button.type = "button"; button.textContent = name;
+    button.addEventListener("click", () => { work(button); at = -1; });
+    bar.append(button);
+    return button;
+  };
+  for (const [name, work] of Object.entries(buttons)) press(name, work);
+  const positive = series.every(one => one.columns.every(column => !column || (column.low ?? column.close) > 0));
+  if (positive) press("Log", button => {
+    const is_log = chart.priceScale("right").options().mode !== 1;
+    chart.priceScale("right").applyOptions({mode: is_log ? 1 : 0});
+    button.setAttribute("aria-pressed", is_log);
+  }).setAttribute("aria-pressed", "false");
+  bar.hidden = false;
+
+  // --- the values at the pointer, or at the bar that the arrow keys are on
+
+  const told = index => {
+    const parts = [moment(index)];
+    for (const one of series) {
+      const column = one.columns[index];
+      if (!column) continue;
+      if (!single) { parts.push(`${one.symbol} ${column.close.toFixed(2)}`); continue; }
+      for (const name of ["open", "high", "low", "close"]) parts.push(`${name} ${number(column[name])}`);
+      if (column.volume !== null) parts.push(`volume ${column.volume.toLocaleString("en-US", {maximumFractionDigits: 8})}`);
+      const vendor = inside(one.vendors, index);
+      if (vendor) parts.push(vendor[2]);
+      if (inside(one.pale, index)) parts.push("may still change");
+    }
+    for (const one of data.lines || []) if (one.values[index] !== null) parts.push(`${one.name} ${number(one.values[index])}`);
+    for (const mark of data.marks) if (mark.at === index) parts.push(mark.kind === "doubt" ? `! ${mark.text}` : `${mark.kind} ${mark.text}`);
+    const gap = data.gaps.find(one => one.place[0] <= index && index < one.place[1]);
+    if (gap) parts.push(`gap: ${gap.reason}`);
+    return parts.join("  ");
+  };
+  let at = -1;
+  const said = index => { out.textContent = told(index); };
+  said(filled[filled.length - 1]);
+  chart.subscribeCrosshairMove(move => {
+    const index = move.logical ?? filled[filled.length - 1];
+    said(Math.max(0, Math.min(count - 1, Math.round(index))));
+  });
+  const walk = step => {
+    const from = at < 0 ? filled.length - 1 : at;
+    at = Math.max(0, Math.min(filled.length - 1, at < 0 ? from : from + step));
+    const index = filled[at], shown = scale.getVisibleLogicalRange();
+    if (shown && (index < shown.from || index > shown.to)) {
+      const half = (shown.to - shown.from) / 2;
+      scale.setVisibleLogicalRange({from: index - half, to: index + half});
+    }
+    const one = series.find(one => one.columns[index]);
+    chart.setCrosshairPosition(one.columns[index].close, times[index], single ? (area.options().visible ? area : candles) : lines[series.indexOf(one)]);
+    said(index);
+  };
+  const zoom = share => {
+    const shown = scale.getVisibleLogicalRange();
+    if (!shown) return;
+    const middle = at < 0 ? shown.to : filled[at];
+    scale.setVisibleLogicalRange({from: middle - (middle - shown.from) * share, to: middle + (shown.to - middle) * share});
+  };
+  place.addEventListener("keydown", event => {
+    const keys = {ArrowLeft: () => walk(-1), ArrowRight: () => walk(1), "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7),
+      Home: () => show(0, Math.min(count - 1, 100)), End: () => scale.scrollToRealTime(), Escape: () => { at = -1; chart.clearCrosshairPosition(); }};
+    if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
+    keys[event.key](); event.preventDefault();
+  });
+
+  // --- the first look: the newest bars, as many as have room; a page whose colours change
+
+  const room = Math.floor(place.clientWidth / 6);
+  show(count <= 2 * room ? 0 : count - room, count - 1);
+  requestAnimationFrame(() => { dense(); place.dataset.ready = "yes"; });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    chart.applyOptions(looks()); draw(); flagged.forEach(one => one.setMarkers(flags()));
+  });
+})();

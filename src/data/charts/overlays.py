@@ -1,0 +1,175 @@
+"""What a program draws over its bars: lines of values, and marks such as its trades. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ..calendars.localtime import offset_ms
+from ..errors import QueryError
+from ..model.instant import DAY_MS
+from ..model.printable import printable
+from ..model.timeframe import Timeframe
+from .chart import Axis, Chart, Ints, Mark, Overlay
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SIDES = {"buy": "buy", "long": "buy", "b": "buy", "sell": "sell", "short": "sell", "s": "sell"}
+_TIMES, _COLUMNS = ("time", "timestamp", "date", "datetime"), ("side", "price", "text")
+_MOST_LINES = 8
+_LARGEST = 1e300
+
+
+def overlaid(
+    chart: Chart,
+    lines: Mapping[str, pd.Series] | None = None,
+    marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
+) -> Chart:
+    """Return a chart with lines and marks of a program over its bars.
+
+    Args:
+        chart: Chart of one symbol.
+        lines: Maps the name of each line to its values, a Series with a time index. A value stands
+            on the bar that contains its time; where there is none, the line has a break.
+        marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and, if
+            wanted, ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
+
+    Raises:
+        QueryError: There are several symbols, a line is not a Series of numbers by time, or a mark
+            has no time, another side, or a price that is not a number.
+    """
+    if not lines and marks is None:
+        return chart
+    if chart.is_indexed:
+        raise QueryError(
+            "lines and marks cannot be drawn over several symbols", hint="draw one symbol"
+        )
+    drawn, notes = [], list(chart.notes)
+    for name, values in (lines or {}).items():
+        line, outside = _line(chart, printable(str(name)), values)
+        drawn.append(line)
+        notes += _outside(outside, f"value{'s' * (outside > 1)} of {line.name}")
+    if len(drawn) > _MOST_LINES:
+        raise QueryError(f"{len(drawn)} lines over one chart", hint=f"at most {_MOST_LINES}")
+    own, outside = _marks(chart, [] if marks is None else marks)
+    notes += _outside(outside, f"mark{'s' * (outside > 1)}")
+    both = tuple(sorted((*chart.marks, *own)))
+    return replace(chart, lines=tuple(drawn), marks=both, notes=tuple(notes))
+
+
+def _outside(count: int, what: str) -> list[str]:
+    return [f"not drawn: {count:,} {what} outside of the bars"] if count else []
+
+
+def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
+    """Return one line, and how many of its values stand on no bar."""
+    if (
+        not hasattr(values, "index")
+        or not hasattr(values, "to_numpy")
+        or hasattr(values, "columns")
+    ):
+        raise QueryError(
+            f"the line {name[:40]!r} is a {type(values).__name__}",
+            hint="a pandas Series of numbers with a time index",
+        )
+    try:
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as exc:
+        raise QueryError(
+            f"the line {name[:40]!r} has values that are not numbers", hint="a Series of numbers"
+        ) from exc
+    slots = _slots(chart, _stamps(values.index, f"line {name[:40]!r}"))
+    is_there = np.abs(numbers) < _LARGEST  # false for NaN
+    is_on = is_there & (slots >= 0)
+    row = np.full(len(chart.axis), np.nan)
+    row[slots[is_on]] = numbers[is_on]
+    return Overlay(name, row), int((is_there & (slots < 0)).sum())
+
+
+def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
+    """Return the marks on bars, and how many stand on none."""
+    import pandas as pd
+
+    if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
+        raise QueryError(
+            f"marks are a {type(marks).__name__}",
+            hint="a DataFrame, or a list of dicts, with time, side, price and text",
+        )
+    if not isinstance(marks, pd.DataFrame):
+        entries = list(marks)
+        if not all(isinstance(entry, Mapping) for entry in entries):
+            raise QueryError("a mark is not a mapping", hint="time, side, price and text by name")
+        marks = pd.DataFrame([dict(entry) for entry in entries])
+    if not len(marks):
+        return [], 0
+    named = {str(name).lower(): name for name in marks.columns}
+    time = next((named[name] for name in _TIMES if name in named), None)
+    times = marks.index if time is None else pd.Index(marks[time])
+    slots = _slots(chart, _stamps(times, "marks"))
+    given = {name: marks[named[name]].tolist() if name in named else [None] * len(marks)
+             for name in _COLUMNS}  # fmt: skip
+    rows = zip(slots.tolist(), given["side"], given["price"], given["text"], strict=True)
+    found = [_mark(*row) for row in rows if row[0] >= 0]
+    return found, int((slots < 0).sum())
+
+
+def _mark(slot: int, side: Any, price: Any, text: Any) -> Mark:
+    import pandas as pd
+
+    blank = pd.isna(side) or str(side).strip() == ""
+    kind = "note" if blank else _SIDES.get(str(side).strip().lower(), "")
+    if not kind:
+        raise QueryError(f"a mark's side is {str(side)[:40]!r}", hint="buy, sell, or none")
+    words = "" if pd.isna(text) else str(text).strip()
+    if not pd.isna(price):
+        try:
+            words = f"{words} at {float(price):g}".strip()
+        except (TypeError, ValueError) as exc:
+            raise QueryError(f"a mark's price is {str(price)[:40]!r}", hint="a number") from exc
+    return Mark(slot, kind, printable(words))
+
+
+def _stamps(index: Any, what: str) -> Ints:
+    """Return times as UTC milliseconds; naive ones are UTC."""
+    import pandas as pd
+
+    try:
+        # Numbers would be read as nanoseconds since 1970.
+        times = None if pd.api.types.is_numeric_dtype(index) else pd.DatetimeIndex(index)
+    except (TypeError, ValueError) as exc:
+        raise QueryError(f"{what}: the times cannot be read", hint="dates or timestamps") from exc
+    if times is None or times.hasnans:
+        raise QueryError(f"{what}: the times cannot be read", hint="dates or timestamps")
+    if times.tz is not None:
+        times = times.tz_convert("UTC").tz_localize(None)
+    stamps: Ints = times.as_unit("ms").asi8
+    return stamps
+
+
+def _slots(chart: Chart, stamps: Ints) -> Ints:
+    """Return the slot of the bar that contains each time; -1 where no bar of the axis does."""
+    axis = chart.axis
+    if not len(axis):
+        return np.full(len(stamps), -1, np.int64)
+    if axis.is_daily:
+        stamps = np.array([_session(axis, int(stamp)) for stamp in stamps], np.int64)
+    slots = axis.stamps.searchsorted(stamps, side="right") - 1
+    if chart.timeframe:
+        length = Timeframe.parse(chart.timeframe).longest_ms
+        is_late = stamps >= axis.stamps[np.maximum(slots, 0)] + length
+    else:
+        is_late = stamps > axis.stamps[-1]
+    return np.where((slots < 0) | is_late, -1, slots).astype(np.int64)
+
+
+def _session(axis: Axis, stamp: int) -> int:
+    """Return the date at the venue as a stamp; midnight is a date already."""
+    if stamp % DAY_MS == 0:
+        return stamp
+    local = stamp + offset_ms(ZoneInfo(axis.zone), stamp)
+    return local - local % DAY_MS

@@ -1,0 +1,198 @@
+"""The page of a chart in a browser: zoom, pan, ranges, log, keyboard, colours, paper, no script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data.charts.chart import chart_of
+from src.data.charts.html import html_of
+from src.data.charts.picture import plot
+from tests.browser.conftest import Open, Opened
+from tests.charts.frames import COIN, SHARE, frame_of, gap
+from tests.charts.pages import columns_of, read_page
+
+_BARS = 900
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """Return the file of a chart of 900 days of two vendors, with a gap and a dividend."""
+    rng = np.random.default_rng(5)
+    frame = frame_of(
+        np.round(100 + np.cumsum(rng.normal(size=_BARS)), 2),
+        "2021-01-04",
+        gaps=[gap("2021-02-01T00:00:00", "2021-02-06T00:00:00")],
+    )
+    frame["source"] = ["one"] * 700 + ["two"] * (_BARS - 700)
+    frame["dividend"] = [0.25 if n == 850 else 0.0 for n in range(_BARS)]
+    frame = frame.drop(frame.index[20:25])
+    path = tmp_path / "chart.html"
+    path.write_text(html_of(chart_of(frame, {"ACME": SHARE})))
+    return path
+
+
+def ready(one: Opened) -> Opened:
+    one.page.wait_for_selector("#chart[data-ready]")
+    return one
+
+
+def shown(one: Opened) -> tuple[int, int]:
+    """Return the first column in sight and the one after the last."""
+    one.page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+    first, end = one.page.get_attribute("#chart", "data-shown").split()
+    return int(first), int(end)
+
+
+def settled(one: Opened, before: tuple[int, int]) -> tuple[int, int]:
+    """Return what is in sight once that is no longer ``before``."""
+    text = " ".join(map(str, before))
+    one.page.wait_for_function(
+        "text => document.getElementById('chart').dataset.shown !== text", arg=text
+    )
+    return shown(one)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1280, 2560])
+def test_it_fits_any_width_with_the_newest_end_in_sight(
+    page: Path, open_page: Open, width: int, scheme: str
+) -> None:
+    one = ready(open_page(page, width=width, scheme=scheme))
+    data = read_page(page.read_text()).data
+    first, end = shown(one)
+    slots = sum(often for _, often in data["time"])
+    assert end == slots and end - first > 20
+    assert (end - first) * 5 < width or first <= 0, (
+        "no bar is narrower than five pixels, or all are seen"
+    )
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert one.page.is_hidden("svg.bars-chart")
+    last = columns_of(data)
+    readout = one.page.inner_text("#readout")
+    assert f"close {last['close'][-1]:g}" in readout and "two" in readout
+    one.check()
+
+
+def test_wheel_drag_buttons_and_log(page: Path, open_page: Open) -> None:
+    one = ready(open_page(page, width=1200))
+    begin = shown(one)
+    one.page.hover("#chart", position={"x": 600, "y": 200})
+    one.page.mouse.wheel(0, -300)
+    near = settled(one, begin)
+    assert near[1] - near[0] < begin[1] - begin[0]
+    one.page.mouse.down()
+    one.page.mouse.move(900, 400, steps=5)
+    one.page.mouse.up()
+    panned = settled(one, near)
+    assert panned[0] < near[0] and abs((panned[1] - panned[0]) - (near[1] - near[0])) <= 1
+    spans, before = {}, panned
+    for name in ("1M", "6M", "1Y", "All"):
+        one.page.click(f"text={name}")
+        before = settled(one, before)
+        spans[name] = before[1] - before[0]
+    assert 19 <= spans["1M"] <= 24 and 120 <= spans["6M"] <= 135 and 255 <= spans["1Y"] <= 266
+    assert spans["All"] >= _BARS
+    assert one.page.get_attribute("#chart", "data-look") == "area", "900 bars in 1,100 pixels"
+    one.page.click("text=1M")
+    settled(one, before)
+    assert one.page.get_attribute("#chart", "data-look") == "candles"
+    log = one.page.locator("button", has_text="Log")
+    assert log.get_attribute("aria-pressed") == "false"
+    log.click()
+    assert log.get_attribute("aria-pressed") == "true"
+    one.check()
+
+
+def test_the_keyboard_alone(page: Path, open_page: Open) -> None:
+    """Tab to the chart, walk, zoom, go to either end; each bar has its values in the line above."""
+    one = ready(open_page(page))
+    bars = columns_of(read_page(page.read_text()).data)
+    for _ in range(12):
+        one.page.keyboard.press("Tab")
+        if one.page.evaluate("document.activeElement.id") == "chart":
+            break
+    one.page.keyboard.press("ArrowLeft")
+    one.page.keyboard.press("ArrowLeft")
+    assert f"close {bars['close'][-2]:g}" in one.page.inner_text("#readout")
+    one.page.keyboard.press("ArrowRight")
+    assert f"close {bars['close'][-1]:g}" in one.page.inner_text("#readout")
+    before = shown(one)
+    one.page.keyboard.press("+")
+    near = settled(one, before)
+    assert near[1] - near[0] < before[1] - before[0]
+    one.page.keyboard.press("Home")
+    assert settled(one, near)[0] == 0
+    one.check()
+
+
+def test_what_a_bar_and_a_gap_are_is_said_at_the_pointer(page: Path, open_page: Open) -> None:
+    one = ready(open_page(page))
+    one.page.focus("#chart")
+    for _ in range(_BARS - 850):
+        one.page.keyboard.press("ArrowLeft")
+    assert "dividend 0.25 USD" in one.page.inner_text("#readout")
+    one.page.keyboard.press("Home")
+    box = one.page.locator("#chart").bounding_box()
+    (first, end) = read_page(page.read_text()).data["gaps"][0]["place"]
+    before = shown(one)
+    at = ((first + end) / 2 - before[0]) / (before[1] - before[0])
+    one.page.mouse.move(box["x"] + at * (box["width"] - 60), box["y"] + 150)
+    one.page.wait_for_function("document.getElementById('readout').textContent.includes('gap: ')")
+    assert "gap: the vendor has no bar" in one.page.inner_text("#readout")
+
+
+def test_without_a_script_and_on_paper_there_is_the_picture(page: Path, open_page: Open) -> None:
+    one = open_page(page, java_script_enabled=False)
+    assert one.page.is_visible("svg.bars-chart") and one.page.is_hidden("#ranges")
+    live = ready(open_page(page))
+    live.page.emulate_media(media="print")
+    assert live.page.is_visible("svg.bars-chart") and live.page.is_hidden("#chart canvas >> nth=0")
+
+
+def test_colours_follow_the_system(page: Path, open_page: Open) -> None:
+    one = ready(open_page(page, scheme="light"))
+    pixel = """() => { const one = document.querySelector("#chart canvas");
+      return [...one.getContext("2d").getImageData(2, 2, 1, 1).data].slice(0, 3).join(); }"""
+    assert one.page.evaluate(pixel) == "255,255,255"
+    one.page.emulate_media(color_scheme="dark")
+    one.page.wait_for_function(f"() => ({pixel})() === '20,24,31'")
+
+
+def test_lines_and_trades_of_a_program(tmp_path: Path, open_page: Open) -> None:
+    frame = frame_of(np.linspace(50, 60, 60), "2024-01-02")
+    trades: list[dict[str, Any]] = [{"time": frame.index[58], "side": "buy", "price": 59.5}]
+    path = plot(frame, lines={"mean": frame["close"].rolling(5).mean()}, marks=trades).save(
+        tmp_path / "a.html"
+    )
+    one = ready(open_page(path))
+    one.page.focus("#chart")
+    one.page.keyboard.press("ArrowLeft")
+    one.page.keyboard.press("ArrowLeft")
+    text = one.page.inner_text("#readout")
+    mean = frame["close"].iloc[54:59].mean()
+    assert "buy at 59.5" in text and f"mean {mean:.7g}"[:9] in text
+    one.check()
+
+
+def test_twenty_symbols_in_one_chart(tmp_path: Path, open_page: Open) -> None:
+    frames = {f"S{n}": frame_of([1 + n, 2, 3 + n], symbol=f"S{n}") for n in range(20)}
+    one = ready(open_page(plot(frames).save(tmp_path / "a.html"), width=390))
+    text = one.page.inner_text("#readout")
+    assert all(f"S{n} " in text for n in range(20))
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= 390
+    one.check()
+
+
+@pytest.mark.parametrize("closes", [[5.0], [5.0] * 30, [1e-8, 2e-8, 3e-8], [5e5, 4.9e5]])
+def test_strange_bars(closes: list[float], tmp_path: Path, open_page: Open) -> None:
+    path = tmp_path / "a.html"
+    path.write_text(html_of(chart_of(frame_of(closes, symbol="BTCUSDT"), {"BTCUSDT": COIN})))
+    one = ready(open_page(path))
+    assert "close" in one.page.inner_text("#readout")
+    one.check()

@@ -1,0 +1,147 @@
+"""The page of a chart: its data are the frame's, its size is bounded, without its script it has a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.charts.chart import chart_of
+from src.data.charts.html import MOST_COLUMNS, html_of
+from src.data.charts.picture import plot
+from src.data.model.instrument import Instrument
+from tests.charts.frames import COIN, SHARE, frame_of, gap
+from tests.charts.pages import columns_of, read_page
+
+_SHARES, _COINS = {"ACME": SHARE}, {"BTCUSDT": COIN}
+_AROUND = pd.DatetimeIndex(["2024-01-02", "2024-01-03", "2024-01-08", "2024-01-09"])
+_GAPS = [gap("2024-01-04T00:00:00", "2024-01-06T00:00:00")]
+
+
+def data_of(frame: pd.DataFrame, instruments: Any) -> Any:
+    return read_page(html_of(chart_of(frame, instruments))).data
+
+
+def test_the_numbers_of_a_page_are_those_of_the_frame() -> None:
+    frame = frame_of([1, 2, 3, 4], times=_AROUND, gaps=_GAPS)
+    frame["source"] = ["one", "one", "two", "two"]
+    frame["state"] = ["final", "final", "final", "forming"]
+    frame.loc["2024-01-09", "volume"] = float("nan")
+    page = html_of(chart_of(frame, _SHARES))
+    data, text = read_page(page).data, read_page(page).text
+    bars = columns_of(data)
+    for name in ("open", "high", "low", "close"):
+        assert bars[name] == pytest.approx(frame[name].tolist())
+    assert bars["volume"] == [1, 2, 3, None]
+    assert bars["vendor"] == ["one", "one", "two", "two"]
+    assert bars["time"] == [stamp.timestamp() for stamp in _AROUND]
+    assert bars["at"] == [0, 1, 4, 5], "the gap has its room"
+    assert data["series"][0]["pale"] == [[5, 6]]
+    assert data["counts"] == {"given": 4, "drawn": 4, "merged": 0, "refused": 0}
+    assert (data["candle"], data["last"], data["sessions"]) == ("", None, [])
+    assert data["gaps"][0]["reason"] in text and data["gaps"][0]["place"] == [2, 4]
+    assert data["ribbon"] == [[0, 2, 0], [4, 6, 1]] and "4 bars given" in text
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.floats(1e-8, 5e5)] * 2, st.one_of(st.none(), st.floats(0, 1e12))),
+        min_size=1,
+        max_size=30,
+    ),
+    st.sampled_from([1.0, 1e-6, -1.0]),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_numbers_come_back_with_nine_digits(rows: list[Any], scale: float) -> None:
+    frame = frame_of([row[0] * scale for row in rows], symbol="BTCUSDT")
+    frame["open"] = [row[1] * scale for row in rows]
+    frame["high"] = frame[["open", "close"]].max(axis=1)
+    frame["low"] = frame[["open", "close"]].min(axis=1)
+    frame["volume"] = [np.nan if row[2] is None else row[2] for row in rows]
+    bars = columns_of(data_of(frame, _COINS))
+    room = frame[["open", "high", "low", "close"]].abs().to_numpy().max() * 1e-8
+    for name in ("open", "high", "low", "close"):
+        assert bars[name] == pytest.approx(frame[name].tolist(), abs=room)
+    volumes = [np.nan if value is None else value for value in bars["volume"]]
+    assert volumes == pytest.approx(frame["volume"].tolist(), rel=1e-8, nan_ok=True)
+
+
+def test_a_year_of_minutes_is_a_page_of_less_than_900_kilobytes() -> None:
+    """Extremes are kept, volumes are summed, and the page says how long a candle is."""
+    rng, count = np.random.default_rng(4), 525_600
+    frame = frame_of(
+        np.round(40_000 + np.cumsum(rng.normal(0, 9, count)), 2), step="1m", symbol="BTCUSDT"
+    )
+    frame["volume"] = np.round(rng.gamma(2, 20, count), 3)
+    frame.iloc[300_001, 1] = 99_999.5
+    page = html_of(chart_of(frame, _COINS))
+    assert len(page) < 900_000
+    shown = read_page(page)
+    bars = columns_of(shown.data)
+    assert len(bars["at"]) == count / 30 <= MOST_COLUMNS
+    assert shown.data["candle"] == "30 min" and "one candle = 30 min" in shown.text
+    assert max(bars["high"]) == 99_999.5
+    assert sum(bars["volume"]) == pytest.approx(frame["volume"].sum())
+    assert shown.data["series"][0]["bars"] == [[30, count // 30]]
+    assert shown.data["counts"] == {
+        "given": count,
+        "drawn": 17_520,
+        "merged": 508_080,
+        "refused": 0,
+    }
+
+
+@pytest.mark.parametrize(("days", "each"), [(13, 1), (14, 2)])
+def test_as_many_bars_as_have_room_are_embedded(days: int, each: int) -> None:
+    """On each side of the threshold of 20,000."""
+    data = data_of(frame_of(np.ones(days * 1440), step="1m", symbol="BTCUSDT"), _COINS)
+    assert data["each"] == each and len(columns_of(data)["at"]) == days * 1440 // each
+
+
+def test_bars_of_two_vendors_in_one_column_name_both() -> None:
+    frame = frame_of(np.arange(1.0, 40_001), step="1m", symbol="BTCUSDT")
+    frame["source"] = ["one", "two"] * 20_000
+    (run,) = data_of(frame, _COINS)["series"][0]["vendors"]
+    assert run[2] == "one, two"
+
+
+def test_times_are_wall_times_which_never_go_back() -> None:
+    """In New York, over the hour that clocks repeat on 2024-11-03."""
+    times = pd.date_range("2024-11-03 04:00", periods=4, freq="h")
+    share = Instrument("ACME", "stock", "", "America/New_York")
+    frame = frame_of([1, 2, 3, 4], times=times, step="1h")
+    chart = chart_of(frame, {"ACME": share})
+    walls = columns_of(read_page(html_of(chart)).data)["time"]
+    begin = pd.Timestamp("2024-11-03").timestamp()
+    assert chart.axis.zone == "America/New_York"
+    assert walls == [begin, begin + 3600, begin + 3601, begin + 7200]
+    assert chart.axis.walls(np.arange(4)).tolist() == [chart.axis.local(n) for n in range(4)]
+
+
+def test_sessions_begin_where_their_dates_do() -> None:
+    times = [pd.Timestamp(f"2024-05-{day} 13:30") + pd.Timedelta(minutes=n) for day in ("01", "02")
+             for n in range(390)]  # fmt: skip
+    data = data_of(frame_of(np.ones(780), times=pd.DatetimeIndex(times), step="1m"), _SHARES)
+    assert data["sessions"] == [390] and not data["is_daily"]
+
+
+@pytest.mark.parametrize("closes", [[1e299, 2e299], [1e14, 2.0], [1e301], []])
+def test_what_the_script_cannot_draw_is_a_picture_alone(closes: list[float]) -> None:
+    page = html_of(chart_of(frame_of(closes), _SHARES))
+    assert not read_page(page).data["is_live"]
+    assert "<svg" in page
+
+
+def test_a_page_without_its_script_shows_the_picture_and_says_whose_the_script_is() -> None:
+    picture = plot(frame_of([1, 2, 3]))
+    page = picture.html()
+    shown = read_page(page)
+    assert "3 bars given: 3 drawn" in shown.text and "<svg" in page
+    assert '<div id="ranges" hidden>' in page, "no button that does nothing"
+    assert shown.text.rstrip().endswith("Charts: TradingView Lightweight Charts™")
+    assert shown.urls == ["https://www.tradingview.com/"] and 'rel="noreferrer"' in page
+    assert "attributionLogo: false" in page

@@ -1,0 +1,126 @@
+"""Lines and marks of a program over its bars: where they stand, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.data.charts.chart import chart_of
+from src.data.charts.html import html_of
+from src.data.charts.layout import Label, Lines, Rects, layout_of
+from src.data.charts.overlays import overlaid
+from src.data.charts.picture import plot
+from src.data.errors import QueryError
+from tests.charts.frames import COIN, SHARE, frame_of
+from tests.charts.pages import read_page
+
+
+def _lines(chart: Any, paint: str) -> list[Lines]:
+    shapes = layout_of(chart, 800, 400).shapes
+    return [shape for shape in shapes if isinstance(shape, Lines) and shape.paint == paint]
+
+
+def test_a_line_stands_on_its_bars_and_breaks_where_it_has_no_value() -> None:
+    frame = frame_of([1, 2, 3, 4, 5, 6])
+    average = frame["close"].rolling(2).mean()
+    average.iloc[3] = np.nan
+    chart = plot(frame, lines={"mean": average}).chart
+    (line,) = chart.lines
+    assert line.name == "mean"
+    assert line.values.tolist() == pytest.approx([np.nan, 1.5, 2.5, np.nan, 4.5, 5.5], nan_ok=True)
+    (drawn,) = _lines(chart, "hue-1")
+    assert [len(part) for part in drawn.points] == [2, 2]
+    # At the height of its price: the line of 2.5 is as high as the tick of 2.5 would be.
+    layout = layout_of(chart, 800, 400)
+    ticks = [s for s in layout.shapes if isinstance(s, Label) and re.fullmatch(r"\d", s.text)]
+    heights = [np.interp(2.5, [float(s.text) for s in ticks], [s.y for s in ticks])]
+    assert drawn.points[0][1:, 1] == pytest.approx(heights)
+    data = read_page(html_of(chart)).data
+    assert data["lines"] == [{"name": "mean", "values": [None, 1.5, 2.5, None, 4.5, 5.5]}]
+
+
+def test_a_line_beyond_the_prices_is_inside_the_picture() -> None:
+    frame = frame_of([1, 2, 3])
+    chart = plot(frame, lines={"high": pd.Series([50.0, 60.0, 70.0], frame.index)}).chart
+    layout, (drawn,) = layout_of(chart, 800, 400), _lines(chart, "hue-1")
+    assert (drawn.points[0][:, 1] > layout.plot.top).all()
+
+
+def test_trades_stand_at_the_bar_that_contains_their_time() -> None:
+    """Times in another zone, and beside bars of minutes; a sale above its bar, a buy below."""
+    times = pd.date_range("2024-01-02 10:00", periods=4, freq="min")
+    frame = frame_of([10, 11, 12, 11], times=times, step="1m", symbol="BTCUSDT")
+    trades = pd.DataFrame({
+        "time": pd.DatetimeIndex(["2024-01-02 11:01:30", "2024-01-02 11:02:59"]).tz_localize("Europe/Paris"),
+        "side": ["buy", "SELL"], "price": [10.9, None], "text": ["", "stop"],
+    })  # fmt: skip
+    chart = overlaid(chart_of(frame, {"BTCUSDT": COIN}), marks=trades)
+    assert chart.marks == ((1, "buy", "at 10.9"), (2, "sell", "stop"))
+    (buy,), (sale,) = _lines(chart, "up"), _lines(chart, "down")
+    bars = [s for s in layout_of(chart, 800, 400).shapes if isinstance(s, Rects)]
+    top = min(s.corners[:, 1].min() for s in bars if s.paint in ("up", "down"))
+    bottom = max(s.corners[:, 3].max() for s in bars if s.paint in ("up", "down"))
+    assert buy.points[0][:, 1].min() > top and sale.points[0][:, 1].max() < bottom
+    assert buy.points[0][0, 1] < buy.points[0][1, 1], "its tip is above"
+    assert sale.points[0][0, 1] > sale.points[0][1, 1], "its tip is below"
+    (first, second) = read_page(html_of(chart)).data["marks"]
+    assert (first["at"], first["kind"], second["at"]) == (1, "buy", 2)
+
+
+def test_a_trade_of_a_day_stands_at_the_date_of_its_venue() -> None:
+    """2024-01-03 01:00 UTC is still the second in New York; a date is itself."""
+    marks = [{"time": "2024-01-03 01:00", "text": "late"}, {"time": "2024-01-04", "text": "date"}]
+    chart = overlaid(chart_of(frame_of([1, 2, 3, 4]), {"ACME": SHARE}), marks=marks)
+    assert [(m.slot, m.label) for m in chart.marks] == [(0, "late"), (2, "date")]
+
+
+def test_what_stands_on_no_bar_is_counted() -> None:
+    frame = frame_of([1, 2, 3])
+    later = pd.Series([1.0, np.nan], pd.DatetimeIndex(["2025-01-02", "2025-01-03"]))
+    chart = plot(frame, lines={"x": later}, marks=[{"time": "2020-01-01"}]).chart
+    assert not chart.marks and not np.isfinite(chart.lines[0].values).any()
+    notes = ["not drawn: 1 value of x outside of the bars", "not drawn: 1 mark outside of the bars"]
+    assert list(chart.notes[-2:]) == notes
+    assert notes[0] in plot(frame, lines={"x": later}).svg()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        ({"lines": {"x": [1, 2, 3]}}, "the line 'x' is a list"),
+        ({"lines": {"x": pd.Series(["a", "b"], pd.date_range("2024", periods=2))}}, "not numbers"),
+        ({"lines": {"x": pd.Series([1.0, 2.0])}}, "times cannot be read"),
+        ({"lines": {str(n): pd.Series(dtype=float, index=pd.DatetimeIndex([])) for n in range(9)}},
+         "9 lines"),
+        ({"marks": 7}, "marks are a int"),
+        ({"marks": ["2024-01-02"]}, "not a mapping"),
+        ({"marks": [{"side": "buy"}]}, "times cannot be read"),
+        ({"marks": [{"time": "yesterday?"}]}, "times cannot be read"),
+        ({"marks": [{"time": "2024-01-02", "side": "hold"}]}, "side is 'hold'"),
+        ({"marks": [{"time": "2024-01-02", "price": "x" * 1000}]}, "price is 'xxx"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_over_bars_is_refused(wishes: Any, words: str) -> None:
+    with pytest.raises(QueryError, match=words) as raised:
+        plot(frame_of([1, 2, 3]), **wishes)
+    assert len(str(raised.value)) < 200
+
+
+def test_several_symbols_take_no_line_and_no_mark() -> None:
+    frames = {"A": frame_of([1, 2], symbol="A"), "B": frame_of([1, 2], symbol="B")}
+    with pytest.raises(QueryError, match="over several symbols"):
+        plot(frames, marks=[{"time": "2024-01-02"}])
+    assert plot(frames).chart.lines == ()
+
+
+def test_hostile_names_are_texts() -> None:
+    frame = frame_of([1, 2, 3])
+    bad = "</script><img src=x>"
+    page = plot(
+        frame, lines={bad: frame["close"]}, marks=[{"time": "2024-01-02", "text": bad}]
+    ).html()
+    assert "<img" not in page.replace("&lt;img", "")
