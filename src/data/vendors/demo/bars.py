@@ -1,4 +1,4 @@
-"""The vendor ``demo``: sample bars of five shares, and Apple's splits and dividends."""
+"""The vendor ``demo``: sample bars of five shares, with their splits and dividends."""
 
 from __future__ import annotations
 
@@ -35,18 +35,40 @@ from .carrier import PACKAGE, SYMBOLS, SampleCarrier
 # half a share lot (28,707,750) gives it away. So these are doubled.
 _HALVED: Final = {("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18")}
 
-# Apple's splits and dividends of the sample's years: ex-date, new shares for one; ex-date, dollars
-# per share as shares were then. Apple paid no dividend between 1995 and 2012.
+# Splits and dividends of the sample's years: ex-date, new shares for one; ex-date, dollars per share as
+# shares were then. Apple paid no dividend between 1995 and 2012; Facebook and Google paid none.
 #
-# Sources: QuantConnect's factor file (Lean, Data/equity/usa/factor_files/aapl.csv), which changes
-# behind the session before each of these dates and by these amounts; and the sample's own
-# ``adj_close``, which is the close times a factor that has just these steps (of a dividend
-# C / (C + D), with C the close of the ex-date).
-_SPLITS: Final = (("2000-06-21", 2), ("2005-02-28", 2))
-_DIVIDENDS: Final = (("2012-08-09", 2.65), ("2012-11-07", 2.65), ("2013-02-07", 2.65))
-_WITH_ACTIONS: Final = "AAPL"
-# The day after the sample's last. Later ones (7:1 on 2014-06-09, 4:1 on 2020-08-31, a dividend each
-# quarter) are left out: prices adjusted for dividends need the closes before them.
+# Sources: the sample's own ``adj_close``, which is the close times a factor that has just these steps (of
+# a dividend C / (C + D), with C the close of the ex-date); for Apple also QuantConnect's factor file
+# (Lean, Data/equity/usa/factor_files/aapl.csv), which changes behind the session before each of these
+# dates and by these amounts.
+_SPLITS: Final = {"AAPL": (("2000-06-21", 2), ("2005-02-28", 2)), "MSFT": (("2003-02-18", 2),)}
+_DIVIDENDS: Final = {
+    "AAPL": """2012-08-09 2.65 2012-11-07 2.65 2013-02-07 2.65""",
+    "IBM": """
+        2000-05-08 0.13 2000-08-08 0.13 2000-11-08 0.13 2001-02-07 0.13 2001-05-08 0.14
+        2001-08-08 0.14 2001-11-07 0.14 2002-02-06 0.14 2002-05-08 0.15 2002-08-07 0.15
+        2002-11-06 0.15 2003-02-06 0.15 2003-05-07 0.16 2003-08-06 0.16 2003-11-06 0.16
+        2004-02-06 0.16 2004-05-06 0.18 2004-08-06 0.18 2004-11-08 0.18 2005-02-08 0.18
+        2005-05-06 0.2 2005-08-08 0.2 2005-11-08 0.2 2006-02-08 0.2 2006-05-08 0.3
+        2006-08-08 0.3 2006-11-08 0.3 2007-02-07 0.3 2007-05-08 0.4 2007-08-08 0.4
+        2007-11-07 0.4 2008-02-06 0.4 2008-05-07 0.5 2008-08-06 0.5 2008-11-06 0.5
+        2009-02-06 0.5 2009-05-06 0.55 2009-08-06 0.55 2009-11-06 0.55 2010-02-08 0.55
+        2010-05-06 0.65 2010-08-06 0.65 2010-11-08 0.65 2011-02-08 0.65 2011-05-06 0.75
+        2011-08-08 0.75 2011-11-08 0.75 2012-02-08 0.75 2012-05-08 0.85 2012-08-08 0.85
+        2012-11-07 0.85 2013-02-06 0.85""",
+    "MSFT": """
+        2003-02-19 0.08 2003-10-15 0.16 2004-08-23 0.08 2004-11-15 3.08 2005-02-15 0.08
+        2005-05-16 0.08 2005-08-15 0.08 2005-11-15 0.08 2006-02-15 0.09 2006-05-15 0.09
+        2006-08-15 0.09 2006-11-14 0.1 2007-02-13 0.1 2007-05-15 0.1 2007-08-14 0.1
+        2007-11-13 0.11 2008-02-19 0.11 2008-05-13 0.11 2008-08-19 0.11 2008-11-18 0.13
+        2009-02-17 0.13 2009-05-19 0.13 2009-08-18 0.13 2009-11-17 0.13 2010-02-16 0.13
+        2010-05-18 0.13 2010-08-17 0.13 2010-11-16 0.16 2011-02-15 0.16 2011-05-17 0.16
+        2011-08-16 0.16 2011-11-15 0.2 2012-02-14 0.2 2012-05-15 0.2 2012-08-14 0.2
+        2012-11-13 0.23 2013-02-19 0.23""",
+}
+# The day after the sample's last. Later ones (of Apple 7:1 on 2014-06-09, 4:1 on 2020-08-31, a dividend
+# each quarter) are left out: prices adjusted for dividends need the closes before them.
 _UNKNOWN_FROM: Final = date(2013, 3, 2)
 
 
@@ -56,9 +78,9 @@ class DemoDataDownloader(BaseDataDownloader):
     It answers only calls that name it (``provider="demo"``): no rule can, its bars and actions are
     kept apart from those of all other vendors, and each answer says that it is a sample.
 
-    Prices and volumes are as traded. Apple's splits and dividends of these years are known, so its
-    bars come in every adjustment, as of the sample's end: a later split is in none of them. Of the
-    others there is ``raw`` alone. The sample's ``adj_close`` is left out, for it is as of 2017.
+    Prices and volumes are as traded. Splits and dividends of these years are known, so bars come in
+    every adjustment, as of the sample's end: a later split is in none of them. The sample's
+    ``adj_close`` is left out, for it is as of 2017.
 
     Args:
         **wired: see :class:`BaseDataDownloader`.
@@ -120,19 +142,21 @@ class DemoDataDownloader(BaseDataDownloader):
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return Apple's splits and dividends up to the sample's end.
+        """Return the splits and dividends of a share up to the sample's end.
 
         Raises:
-            CapabilityError: those of the share are not among the samples.
+            CapabilityError: The share is not among the samples.
         """
         symbol = instrument.spelling(self.name)
-        if symbol != _WITH_ACTIONS:
+        if symbol not in SYMBOLS:
             raise CapabilityError(
-                f"the sample has splits and dividends of {_WITH_ACTIONS} only, not of {symbol}",
-                hint="use adjustment='raw'",
+                f"the sample has splits and dividends of {', '.join(SYMBOLS)} only"
             )
-        all_actions = [split(day, new, 1) for day, new in _SPLITS]
-        all_actions += [dividend(day, cash) for day, cash in _DIVIDENDS]
+        all_actions = [split(day, new, 1) for day, new in _SPLITS.get(symbol, ())]
+        words = _DIVIDENDS.get(symbol, "").split()
+        all_actions += [
+            dividend(day, float(cash)) for day, cash in zip(words[::2], words[1::2], strict=True)
+        ]
         inside = [action for action in all_actions if day_ms(action.ex_date) in span]
         actions = ActionList(sorted(stamped(inside, self.name, now_ms)))
         actions.until = day_ms(_UNKNOWN_FROM)
