@@ -48,20 +48,41 @@ def test_a_page_is_formatted_on_a_terminal(run: Run, monkeypatch: pytest.MonkeyP
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["bar", "../README", "adr/../bars", "/etc/passwd", "vendors/yahoo", "a\x1b[31m"]
-)
-def test_a_name_that_is_no_page_is_refused(name: str, run: Run) -> None:
+@pytest.mark.parametrize("name", ["adr/../bars", "../../etc/passwd", "qqzz", "a\x1b[31m"])
+def test_a_name_that_is_no_page_and_no_word_of_one_is_refused(name: str, run: Run) -> None:
     refused = run("docs", name)
     assert refused.code == 2 and refused.out == ""
-    assert "there is no page" in refused.err and "`onetape docs` lists" in refused.err
+    assert "no page is named or contains" in refused.err and "`onetape docs` lists" in refused.err
     assert "\x1b" not in refused.err
     assert run("docs", name, "--json").json["error"]["type"] == "QueryError"
 
 
 def test_the_nearest_name_is_offered(run: Run) -> None:
-    assert "did you mean 'bars'?" in run("docs", "bar").err
-    assert "did you mean 'yahoo'?" in run("docs", "vendors/yahoo").err
+    assert "did you mean 'bars'?" in run("docs", "bras").err
+    assert "did you mean 'yahoo'?" in run("docs", "vendors/yahooo").err
+
+
+def test_words_are_searched_for(run: Run) -> None:
+    """All of them, in either case; a page about them first, with the section and the line."""
+    found = run("docs", "SURVIVORSHIP", "--json").json
+    assert [one["page"] for one in found][:1] == ["universes"] and len(found) > 1
+    assert not any(one["page"] == "keys" for one in found)
+    both = run("docs", "half-open", "inclusive", "--json").json
+    pages = {one["page"] for one in both}
+    assert pages < {one["page"] for one in run("docs", "inclusive", "--json").json}
+    shown = run("docs", "survivorship").out
+    assert "universes" in shown and "`onetape docs universes` shows the first" in shown
+    (line,) = [
+        one for one in run("docs", "RUSTYBT_USE_POLARS", "--json").json if one["page"] == "portal"
+    ]
+    assert "RUSTYBT_USE_POLARS" in line["text"] and line["section"]
+
+
+def test_a_found_page_is_opened(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open_new_tab", lambda url: not opened.append(url))
+    run("docs", "survivorship", "--open")
+    assert opened[0].endswith("#universes")
 
 
 def test_all_pages_are_one_file(run: Run, tmp_path: Path) -> None:
@@ -84,7 +105,7 @@ def test_all_pages_are_one_file(run: Run, tmp_path: Path) -> None:
         (("--html", "no/such/folder.html"), "does not exist", 1),
         (("--html", "."), "it is a folder", 1),
         (("bars", "--html", "a.html"), "--html writes all pages", 2),
-        (("nope", "--open"), "there is no page", 2),
+        (("qqzz", "--open"), "no page is named", 2),
     ],
 )
 def test_a_place_that_cannot_be_written(

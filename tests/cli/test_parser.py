@@ -36,6 +36,13 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[Parser]:
     [
         (["fetsch"], "there is no command 'fetsch' (did you mean 'fetch'? known: fetch, "),
         (["zzzz"], "there is no command 'zzzz' (known: fetch, "),
+        (["help"], "there is no command 'help': `onetape --help` lists the commands"),
+        (["chart"], "there is no command 'chart': `onetape plot AAPL 1d` draws a chart"),
+        (["status"], "there is no command 'status': `onetape doctor` checks"),
+        (["config"], "there is no command 'config': no configuration is needed"),
+        (["download"], "there is no command 'download': `onetape fetch AAPL 1d` shows"),
+        (["cache", "help"], "onetape cache: there is no action 'help' (known: "),
+        (["ingest", "nothing-like-it", "--help"], "Unknown data source 'nothing-like-it'"),
         (["cache", "lits"], "onetape cache: there is no action 'lits' (did you mean 'list'? "),
         (["fetch", "AAPL", "1d", "--ofline"], "unknown: --ofline (did you mean --offline?)"),
         (["cache", "list", "--chekc"], "onetape cache list: unknown: --chekc (did you mean --check?)"),

@@ -157,7 +157,7 @@ def test_every_command_knows_what_others_call_its_options(
      "(--from is called --start here; --to is called --end here)"),
     (["fetch", "AAPL", "1d", "--limit", "5"], "(--limit is called --bars here)"),
     (["stream", "BTCUSDT", "1m", "--limit", "5"], "(--limit is called --count here)"),
-    (["fetch", "AAPL", "1d", "--plot"], "(`onetape fetch` draws the closes by itself)"),
+    (["fetch", "AAPL", "1d", "--plot"], "(`onetape plot` draws a chart, and writes it as png, svg, html)"),
     (["fetch", "AAPL", "--interval", "1d"], "(the timeframe is written without an option)"),
     (["fetch", "AAPL", "1d", "--strickt"], "(did you mean --strict?)"),
     (["actions", "AAPL", "--zzzz"], "unknown: --zzzz\n"),

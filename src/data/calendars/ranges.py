@@ -85,7 +85,7 @@ def resolve_range(
             count that is no positive whole number, comes with a start, or reaches beyond 1900.
     """
     high = _bound("end", end, instrument, now_ms)
-    low = _start(start, high, instrument, now_ms)
+    low = _bound("start", start, instrument, now_ms, high)
     known_ms = now_ms if closed_by_ms is None else min(now_ms, closed_by_ms)
     if low is None:
         count = _usual_count(timeframe) if bars is None else _count(bars, instrument)
@@ -128,7 +128,7 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) 
             before the start.
     """
     high = _bound("end", end, instrument, now_ms)
-    low = _start(start, high, instrument, now_ms)
+    low = _bound("start", start, instrument, now_ms, high)
     if low is None or high is None:
         name = "start" if low is None else "end"
         raise _refused(instrument, f"{name} None is not a time", hint=_ACCEPTED)
@@ -148,7 +148,7 @@ def resolve_days(
         BadRangeError: as :func:`resolve_instants`.
     """
     high = _bound("end", end, instrument, now_ms)
-    low = _start(start, high, instrument, now_ms)
+    low = _bound("start", start, instrument, now_ms, high)
     first, last = (
         None if bound is None else bound.day or session_date(instrument, bound.first_ms)
         for bound in (low, high)
@@ -296,28 +296,31 @@ def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> in
 # --- reading -------------------------------------------------------------------------------
 
 
-def _start(value: Any, high: _Bound | None, instrument: Instrument, now_ms: int) -> _Bound | None:
-    """Read the start; a period counts back from the end, or from now."""
-    if not isinstance(value, Period):
-        return _bound("start", value, instrument, now_ms)
+def _begun(
+    value: Period, high: _Bound | None, instrument: Instrument, now_ms: int
+) -> date | datetime | None:
+    """Return the start of a period, which counts back from the end, or from now."""
     end_ms = now_ms if high is None else min(now_ms, high.last_ms)
     day = high.day if high is not None and high.day else session_date(instrument, end_ms)
     day = min(day, session_date(instrument, now_ms))
-    moment = period_start(value.value, day, end_ms)
-    text = _shown("period", value.value)
-    if moment is None:
-        raise _refused(instrument, f"{text} is not a length of time", hint=_PERIODS)
-    return _of_moment(text, moment, value, instrument)
+    return period_start(value.value, day, end_ms)
 
 
-def _bound(name: str, value: Any, instrument: Instrument, now_ms: int) -> _Bound | None:
-    """Read one bound; None stays None.
+def _bound(
+    name: str, value: Any, instrument: Instrument, now_ms: int, high: _Bound | None = None
+) -> _Bound | None:
+    """Read one bound; None stays None, and a period counts back from ``high``.
 
     Raises:
         BadRangeError: it is no time, or lies outside the years we know.
     """
     if value is None:
         return None
+    if isinstance(value, Period):
+        text, moment = _shown("period", value.value), _begun(value, high, instrument, now_ms)
+        if moment is None:
+            raise _refused(instrument, f"{text} is not a length of time", hint=_PERIODS)
+        return _of_moment(text, moment, value, instrument)
     if isinstance(value, datetime) and value.tzinfo is not None:
         try:
             to_ms(value)

@@ -186,7 +186,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",
-        epilog="`onetape COMMAND --help` explains a command. "
+        epilog="`onetape COMMAND --help` explains a command, `onetape docs` has the pages. "
         "Exit codes: 0 done, 1 failed or incomplete, 2 invalid arguments.",
     )
     parser.add_argument("--version", action="version", version=f"onetape {__version__}")

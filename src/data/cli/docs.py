@@ -13,7 +13,15 @@ from ..config.settings import load_settings
 from ..disk.atomic import check_target, put
 from ..disk.files import Disk
 from ..errors import ConfigError, QueryError
-from ..jobs.documentation import Page, all_pages, bytes_of, find_page, text_of
+from ..jobs.documentation import (
+    Found,
+    Page,
+    all_pages,
+    bytes_of,
+    find_page,
+    search_pages,
+    text_of,
+)
 from .arguments import add_output
 from .output import console
 from .report import Line, Report, Shown
@@ -23,13 +31,19 @@ from .tables import TextTable, styled
 _WIDEST = 100
 # What Markdown writes around words.
 _MARKS = str.maketrans("", "", "`*")
+_MOST_FOUND = 12
 # Groups of many pages, each in one line: of the vendors by their names.
 _VENDORS, _DECISIONS = "One vendor", "Optional"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("page", nargs="?", metavar="PAGE", help="such as bars; without: the list")
+    parser.add_argument(
+        "page",
+        nargs="*",
+        metavar="PAGE",
+        help="such as bars; or words to search for, such as rate limit; without: the list",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--open", action="store_true", help="show all pages in the browser, at PAGE if it is named"
@@ -41,18 +55,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the list, or a page; or write all pages as one HTML file, and open it.
+    """Return the list, a page, or the pages that contain some words; or write all as one HTML file.
 
     Raises:
-        QueryError: there is no such page.
+        QueryError: No page has that name or contains the words.
         ConfigError: there is no browser to open.
         StorageError: the HTML file cannot be written, or the installation lacks the pages.
     """
-    page = None if args.page is None else find_page(args.page)
+    words = " ".join(args.page)
+    page = find_page(words)
     if args.open or args.html is not None:
+        if words and page is None:
+            page = search_pages(words)[0].page
         return _as_html(page, args)
-    if page is None:
+    if not words:
         return Report([_plain(one) for one in all_pages()], lambda: _list(all_pages()))
+    if page is None:
+        found = search_pages(words)
+        return Report(
+            [_plain(one.page) | {"section": one.section, "text": one.line} for one in found],
+            lambda: _search_results(found),
+        )
     text = text_of(page)
     return Report(_plain(page) | {"text": text}, lambda: _rendered(text))
 
@@ -75,6 +98,22 @@ def _list(pages: Sequence[Page]) -> Shown:
     yield styled(f"{len(decisions)} decisions: `onetape docs decisions` lists them", "dim")
 
 
+def _search_results(found: Sequence[Found]) -> Shown:
+    rows = [
+        [one.page.name, one.section.translate(_MARKS), _cut(one.line or one.page.line)]
+        for one in found[:_MOST_FOUND]
+    ]
+    yield TextTable(["page", "section", ""], rows)
+    if len(found) > _MOST_FOUND:
+        yield styled(f"and {len(found) - _MOST_FOUND} more pages", "dim")
+    yield styled(f"`onetape docs {found[0].page.name}` shows the first", "dim")
+
+
+def _cut(line: str) -> str:
+    line = line.translate(_MARKS)
+    return line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…"
+
+
 def _rendered(text: str) -> Shown:
     screen = console()
     if not screen.is_terminal:
@@ -91,7 +130,7 @@ def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
     if args.html is not None and page is not None:
         raise QueryError(
             "--html writes all pages",
-            hint=f"leave out {args.page}; the file is opened at #{page.name}",
+            hint=f"leave out {page.name}; the file is opened at #{page.name}",
         )
     path = _opened_file() if args.html is None else Path(args.html)
     check_target(path)

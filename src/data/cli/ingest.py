@@ -55,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         nargs="?",
+        type=_known,
         metavar="SOURCE",
         help="such as yfinance, ccxt:binance, csv, onetape (the vendors of the rules), or "
         "module:Class of your own",
@@ -93,6 +94,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--list-exchanges", action="store_true", help="the exchanges that ccxt gives bars of"
     )
     command(parser, run)
+
+
+def _known(name: str) -> str:
+    """Return the name of a source, or of a class in a module, which is looked for later.
+
+    Raises:
+        ArgumentTypeError: There is no such source; ``--help`` behind it would hide that.
+    """
+    if name.strip() and ":" not in name and not DataSourceRegistry.is_registered(name):
+        try:
+            DataSourceRegistry.get_source_info(name)
+        except DataError as error:
+            raise argparse.ArgumentTypeError(f"{error.args[0]} ({error.hint})") from error
+    return name
 
 
 def run(args: argparse.Namespace) -> Report:

@@ -149,7 +149,34 @@ _OTHER_NAMES = {
         ("--symbol", "--ticker", "--tickers", "--symbols"), ("--symbols", "symbols", "symbol")
     ),
 }
-_CHART = "`onetape fetch` draws the closes by itself"
+_CHART = "`onetape plot` draws a chart, and writes it as png, svg, html"
+# What others call a command, to what does it here.
+_OTHER_COMMANDS = {
+    "help": "`onetape --help` lists the commands, `onetape COMMAND --help` explains one, "
+    "`onetape docs` has the pages",
+    **dict.fromkeys(("chart", "graph", "draw", "show"), "`onetape plot AAPL 1d` draws a chart"),
+    **dict.fromkeys(
+        ("status", "health", "check", "info"),
+        "`onetape doctor` checks keys, network and cache, `onetape cache stats` measures the cache",
+    ),
+    **dict.fromkeys(
+        ("config", "configure", "init", "setup", "settings", "keys", "login"),
+        "no configuration is needed; `onetape doctor` shows what is in use, `onetape docs keys` "
+        "explains keys",
+    ),
+    **dict.fromkeys(
+        ("download", "get", "history", "download-data", "pull", "load"),
+        "`onetape fetch AAPL 1d` shows or exports bars, `onetape populate` fills the cache for many symbols",
+    ),
+    **dict.fromkeys(("price", "last", "ticker"), "`onetape quote AAPL` returns the last price"),
+    **dict.fromkeys(("list", "ls"), "`onetape cache list` lists what is cached"),
+    **dict.fromkeys(
+        ("live", "watch", "tail"), "`onetape stream BTCUSDT 1m` shows bars as they close"
+    ),
+    "update": "`onetape sync` brings every stored series up to date",
+    "export": "`onetape cache export` writes cached bars as files",
+    "version": "`onetape --version`",
+}
 _PICTURES = dict.fromkeys(("--plot", "--chart", "--graph"), _CHART)
 
 
@@ -209,7 +236,8 @@ class Parser(argparse.ArgumentParser):
         what = f"there is no {str(action.metavar or 'value').lower()} {value!r}"
         message = f"{what} ({did_you_mean(str(value), names)}known: {', '.join(names)})"
         if isinstance(action, argparse._SubParsersAction):
-            self.error(message)
+            other = _OTHER_COMMANDS.get(str(value)) if self.prog == _PROGRAM else None
+            self.error(message if other is None else f"{what}: {other}")
         raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from ..model.suggestion import did_you_mean
 # The list of all pages, which `make docs` writes; each line is one page.
 _LIST = "llms.txt"
 _ROW = re.compile(r"- \[(?P<title>.+?)\]\((?P<file>[\w./-]+)\): (?P<line>.+)")
+_MARKUP = re.compile(r"[*`]|\]\([^)]*\)|\[")
+# Groups of pages that explain how to use it; all others are searched after them.
+_FOR_USE = ("Begin", "Use", "Run", "Vendors")
 # What the site's builder puts docstrings in place of.
 _DIRECTIVE = re.compile(r"^::: .*\n\n?", re.MULTILINE)
 
@@ -56,21 +60,77 @@ def all_pages() -> tuple[Page, ...]:
     return tuple(pages)
 
 
-def find_page(name: str) -> Page:
-    """Return the page of a name; its file's ending may stand behind it.
+def find_page(name: str) -> Page | None:
+    """Return the page of a name, which may end in ``.md``; None if there is none.
 
     The name is compared with those of the list and never becomes a path.
 
     Raises:
-        QueryError: there is no such page; the nearest name is offered.
-        StorageError: the installation lacks the pages.
+        StorageError: The installation lacks the pages.
     """
     wanted = name.strip().lower().removesuffix(".md")
-    pages = {page.name: page for page in all_pages()}
-    if wanted in pages:
-        return pages[wanted]
-    near = did_you_mean(wanted.rpartition("/")[2], pages)
-    raise QueryError(f"there is no page {name!r}", hint=f"{near}`onetape docs` lists the pages")
+    return next((page for page in all_pages() if page.name == wanted), None)
+
+
+class Found(NamedTuple):
+    """A page that contains some words.
+
+    Attributes:
+        page: Page.
+        section: Heading above the first line that contains them.
+        line: That line, without marks of Markdown; empty if only the whole page contains them all.
+        lines: Number of lines that contain at least one of the words.
+    """
+
+    page: Page
+    section: str
+    line: str
+    lines: int
+
+
+def search_pages(text: str) -> list[Found]:
+    """Return the pages that contain all words of a text, those with the words in a title first.
+
+    Upper and lower case are alike; a word may be a part of a longer one.
+
+    Raises:
+        QueryError: No page contains them; the nearest name of a page is offered.
+        StorageError: The installation lacks the pages.
+    """
+    words = text.lower().split()
+    pages = all_pages()
+    ranked = [(_rank(found, words), found) for page in pages if (found := _found(page, words))]
+    if not ranked:
+        near = did_you_mean(text.strip().lower().rpartition("/")[2], [page.name for page in pages])
+        raise QueryError(
+            f"no page is named or contains {text[:60]!r}",
+            hint=f"{near}`onetape docs` lists the pages",
+        )
+    return [found for _, found in sorted(ranked, key=lambda one: one[0])]
+
+
+def _found(page: Page, words: Sequence[str]) -> Found | None:
+    text = text_of(page)
+    folded = f"{page.name} {page.title} {page.line} {text}".lower()
+    if not all(word in folded for word in words):
+        return None
+    section, best, count = page.title, ("", ""), 0
+    for line in text.splitlines():
+        lowered = line.lower()
+        if line.startswith("#"):
+            section = line.lstrip("# ")
+        if any(word in lowered for word in words):
+            count += 1
+            if not best[1] and all(word in lowered for word in words):
+                best = (section, line)
+    return Found(page, best[0], _MARKUP.sub("", best[1]).strip(" #|-"), count)
+
+
+def _rank(found: Found, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
+    """Return what sorts findings: words in the title, in one line of a page of use, in many lines."""
+    page = found.page
+    in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)
+    return (not in_title, not found.line, page.group not in _FOR_USE, -found.lines)
 
 
 def text_of(page: Page) -> str:
