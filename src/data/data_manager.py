@@ -357,7 +357,11 @@ class DataManager:
             frames = member_frames(client, frames, members, (timeframe, bounds, wishes))
             if as_of is None:
                 warn_of_past(self.universes, members, frames)
-        return wide_frame(frames) if layout == "wide" else frames
+        if layout == "wide":
+            return wide_frame(frames)
+        from .model.member_frames import Frames
+
+        return frames if members is not None else Frames(frames)
 
     def get_quote(
         self,

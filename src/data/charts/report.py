@@ -46,7 +46,7 @@ _WIDTH, _HEIGHT = 1000, 480
 _PAGES, _DATA = (".html", ".htm"), (".json",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoredReport(InLines):
     """What is known of one series in all its lanes, or of everything that is stored.
 

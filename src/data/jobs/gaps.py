@@ -69,7 +69,7 @@ class SeriesGaps:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GapReport(InLines):
     """The gaps of some series, and the sessions that vendors lack across theirs.
 

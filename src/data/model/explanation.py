@@ -126,7 +126,7 @@ class StoredSeries:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation(InLines):
     """Vendors asked for a series and why, those that are not, their state, and what is stored.
 

@@ -1,17 +1,19 @@
-"""The bars of a universe: a frame for each member, and the days for which a member has none."""
+"""The answer of a batch: a frame for each symbol; of a universe also the days without bars."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .provenance import ATTRS_KEY
+from .texts import InLines, Line, counted
 from .universe import Members
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DaysWithoutBars", "MemberFrames"]
+__all__ = ["DaysWithoutBars", "Frames", "MemberFrames"]
 
 
 class DaysWithoutBars(NamedTuple):
@@ -29,7 +31,42 @@ class DaysWithoutBars(NamedTuple):
     reason: str
 
 
-class MemberFrames(dict[str, "pd.DataFrame"]):
+class Frames(InLines, dict[str, "pd.DataFrame"]):
+    """Maps each symbol to its frame: the dict that a batch is, shown as one table."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    @property
+    def title(self) -> str:
+        """How many symbols there are, and of how many bars are missing."""
+        lacking = sum(not facts.get("complete", False) for facts in map(_facts, self.values()))
+        return f"bars of {counted(len(self), 'symbol')}: " + (
+            f"{lacking} incomplete" if lacking else "complete"
+        )
+
+    def lines(self) -> Iterator[Line]:
+        """Yield each symbol with its bars, its vendors and what it lacks."""
+        from .proof import extent_of
+
+        for name, frame in self.items():
+            facts = _facts(frame)
+            if not facts:
+                yield name, counted(len(frame), "row")
+                continue
+            vendors = ", ".join(dict.fromkeys(span["vendor"] for span in facts["spans"]))
+            gaps = facts["gaps_total"] if not facts.get("error") else 0
+            parts = [extent_of(facts), f"from {vendors}" if vendors else ""]
+            parts += [counted(gaps, "gap")] if gaps else []
+            yield name, ", ".join(filter(None, parts))
+
+
+def _facts(frame: pd.DataFrame) -> Mapping[str, Any]:
+    facts: Mapping[str, Any] = frame.attrs.get(ATTRS_KEY, {})
+    return facts
+
+
+class MemberFrames(Frames):
     """Member to frame, in the order of the members: the dict that a batch is, with two attributes.
 
     Attributes:

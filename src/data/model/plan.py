@@ -170,7 +170,7 @@ _MOST_SHOWN = 12
 _LONG_S = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(InLines):
     """What a request would do: what is stored, which vendors get the rest, what that takes.
 

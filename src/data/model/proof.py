@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +20,10 @@ from .texts import InLines, Line, bounded
 _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
 
 
-def fingerprint(df: pd.DataFrame) -> str:
+def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     """Return a digest of the bars themselves: stamps, column names and every bit of every value.
+
+    The digest of a batch covers the name and the digest of each of its frames, whatever their order.
 
     Two frames have the same one exactly when they hold the same bars; where these came from, and
     when, does not count, and neither do the columns about it (``source``, ``state``,
@@ -33,6 +36,11 @@ def fingerprint(df: pd.DataFrame) -> str:
     Raises:
         ValueError: the frame has no ``DatetimeIndex``, or a column that does not hold numbers.
     """
+    if isinstance(df, Mapping):
+        digest = hashlib.sha256(b"onetape-batch-1\n")
+        for name in sorted(df):
+            digest.update(f"{name}\n{fingerprint(df[name])}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
     if not isinstance(df.index, pd.DatetimeIndex):
         raise ValueError(f"a frame of bars has a DatetimeIndex, not {type(df.index).__name__}")
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
@@ -85,7 +93,7 @@ class Description(InLines):
             return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
         facts = self.told
         if "symbols" in facts:
-            each = [(name, _extent_of(answer)) for name, answer in facts["symbols"].items()]
+            each = [(name, extent_of(answer)) for name, answer in facts["symbols"].items()]
             lines = [("complete", "yes" if facts["complete"] else "no"), *each]
             lines += [("changed", self.changed)] if self.changed else []
             return [*lines, ("bars", self.fingerprint)]
@@ -109,8 +117,10 @@ class Description(InLines):
         return [*lines, ("bars", self.fingerprint)]
 
 
-def describe(df: pd.DataFrame) -> Description:
+def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
     """Return where ``df`` came from, and whether it still is the answer that was given.
+
+    A batch is described by symbol.
 
     pandas copies provenance to frames made out of others, or drops it; so it describes the answer,
     and ``changed`` says how this frame differs from that.
@@ -118,19 +128,26 @@ def describe(df: pd.DataFrame) -> Description:
     Raises:
         ValueError: the frame is no frame of bars.
     """
+    if isinstance(df, Mapping):
+        each = {name: describe(frame) for name, frame in df.items()}
+        told = {name: one.told for name, one in each.items() if one.told}
+        is_complete = len(told) == len(each) and all(facts["complete"] for facts in told.values())
+        changed = "; ".join(f"{name}: {one.changed}" for name, one in each.items() if one.changed)
+        facts = {"symbols": told, "complete": is_complete} if told else {}
+        return Description(facts, changed, fingerprint(df))
     provenance = thaw(df.attrs.get(ATTRS_KEY, {}))
     complete = provenance if {"spans", "symbols"} & set(provenance) else {}
     return Description(complete, _difference(df, complete), fingerprint(df))
 
 
-def _extent(facts: dict[str, Any]) -> str:
+def _extent(facts: Mapping[str, Any]) -> str:
     if not facts["rows"]:
         return f"no bars: {facts['empty']}" if "empty" in facts else "no bars"
     return f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"
 
 
-def _extent_of(facts: dict[str, Any]) -> str:
-    """Return what a wide frame has of a symbol."""
+def extent_of(facts: Mapping[str, Any]) -> str:
+    """Return the bars that an answer has of one symbol, or its error, as text."""
     error = facts.get("error")
     return f"{error['type']}: {error['message']}" if error else _extent(facts)
 

@@ -17,7 +17,7 @@ QuoteState = Literal["live", "forming", "closed", "stale"]
 QUOTE_STATES: tuple[QuoteState, ...] = get_args(QuoteState)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Quote(InLines):
     """The last price of a symbol.
 

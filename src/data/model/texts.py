@@ -146,6 +146,9 @@ class InLines(ABC):
     def lines(self) -> Iterable[Line]:
         """Yield a name and a text for each fact."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {_within(self.title)}>"
+
     def __str__(self) -> str:
         return as_text(_within(self.title), bounded(self.lines()))
 

@@ -104,7 +104,7 @@ class QualityFinding:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class QualityReport(InLines):
     """Everything that was checked of one series.
 
