@@ -108,3 +108,23 @@ def test_hong_kong_lacks_nothing_on_the_days_of_its_typhoons(
     manager = market.manager(Shelf(clock, map(at, ["2023-08-31", *traded])))
     found = whole(manager, "0700.HK", "1d", "2023-08-31", "2023-09-12")
     assert [day[:10] for day in found] == ["2023-08-31", *traded]
+
+
+# The E-mini on Wednesday 30 October 2013, whose minutes pause from 15:15 to 15:30 in Chicago.
+PAUSED = [
+    *every("1m", "2013-10-30T19:00", "2013-10-30T20:14"),
+    *every("1m", "2013-10-30T20:30", "2013-10-30T21:14"),
+]
+
+
+@pytest.mark.parametrize("vendor", serving("future", "1m"))
+def test_futures_of_equity_indices_lack_nothing_in_their_pause(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    question = ("1m", "2013-10-30T19:00", "2013-10-30T21:30")
+    found = whole(market.manager(Shelf(clock, PAUSED, vendor)), "ES=F", *question)
+    assert [at(text) for text in found] == PAUSED
+    # Gold traded then: the same minutes are missing.
+    shelf = Shelf(clock, PAUSED, vendor, dense=True)
+    with pytest.warns(IncompleteDataWarning):
+        market.manager(shelf, folder="gold").get_ohlcv("GC=F", *question)

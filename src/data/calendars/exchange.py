@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, time
 from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,9 +18,12 @@ from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
 from ..model.instrument import EXTENDED
 from ..model.span import Span, gaps
+from ..model.timeframe import Timeframe
 from ..once import once
+from .corrections import PAUSES
 from .library import built, library_class
 from .localtime import FIRST_YEAR, LAST_YEAR, local_to_utc
+from .session import Session
 from .sessions import SessionCalendar, SessionTable
 
 _MARGIN_MS = 31 * DAY_MS
@@ -49,6 +52,45 @@ class ExchangeCalendar(SessionCalendar):
             lambda first, last: _load(name, first, last),
             unrecorded=lambda span: _unrecorded(name, span),
         )
+
+
+class PausedCalendar(ExchangeCalendar):
+    """The calendar of products that pause within the sessions of their exchange.
+
+    Bars are counted on over the pause, as vendors count them: only a bar that lies wholly in it is
+    not expected.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._pause = PAUSES[name]
+
+    def sessions(self, first: date, last: date) -> list[Session]:
+        """Return the sessions dated ``first`` to ``last``, both inclusive, with their pauses."""
+        found = super().sessions(first, last)
+        return [session._replace(breaks=self._breaks(session)) for session in found]
+
+    def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+        stamps = super().opens(timeframe, span, anchor)
+        step = timeframe.step_ms
+        if not timeframe.is_intraday or step is None or not len(stamps):
+            return stamps
+        clock = (stamps + self._offsets(stamps)) % DAY_MS
+        start, end = _of_day(self._pause.start), _of_day(self._pause.end)
+        has_none = (clock < start) | (clock + step > end)
+        return stamps[has_none | (stamps >= day_ms(self._pause.until))]
+
+    def _breaks(self, session: Session) -> tuple[Span, ...]:
+        if session.day >= self._pause.until:
+            return ()
+        ends = (day_ms(session.day) + _of_day(at) for at in (self._pause.start, self._pause.end))
+        pause = Span(*(local_to_utc(self._zone(), ms) for ms in ends))
+        return (pause,) if pause.end < session.close_ms else ()
+
+
+def _of_day(at: time) -> int:
+    return (at.hour * 60 + at.minute) * MINUTE_MS
 
 
 class ExtendedCalendar(SessionCalendar):
