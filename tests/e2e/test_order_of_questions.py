@@ -219,6 +219,12 @@ def drawn(dice: random.Random) -> tuple[int, int]:
     return start, start + dice.choice([HOUR_MS // 2, 3 * HOUR_MS, 9 * HOUR_MS, 2 * DAY_MS])
 
 
+def is_regular(stamp: int) -> bool:
+    """Return whether New York trades then, in the week of Memorial Day."""
+    day, time = iso(stamp)[:10], iso(stamp)[11:16]
+    return "2024-05-28" <= day <= "2024-05-31" and "13:30" <= time < "20:00"
+
+
 # Of each class one vendor for every anchor and every hours that there are.
 @pytest.mark.parametrize(
     "vendor, asset_class",
@@ -234,24 +240,29 @@ def drawn(dice: random.Random) -> tuple[int, int]:
 def test_any_order_gives_the_same_bars_or_says_where_not(
     market: Market, clock: ManualClock, vendor: str, asset_class: str
 ) -> None:
-    symbol, stamps = SERIES[asset_class]
+    symbol, sent = SERIES[asset_class]
+    stamps, timeframe = sent, "1h"
     if asset_class == "stock":
         shelf = Shelf(clock, [], vendor)
         kind = shelf.capabilities.kind(
             Instrument(symbol, "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")
         )
-        # Those on the grid of its anchor; regular hours alone are brought to a request for them.
-        stamps = stamps[0 if kind.anchor == "session" else 1 :: 2]
+        # Those on the grid of its anchor; of extended hours the regular ones are cut out of half hours.
+        if kind.session == "extended":
+            stamps, timeframe = [s for s in sent if is_regular(s)], "30m"
+        else:
+            sent = stamps = sent[0 if kind.anchor == "session" else 1 :: 2]
     dice = random.Random(f"{vendor} {asset_class}")
     for number in range(ROUNDS):
-        shelf = Shelf(clock, stamps, vendor)
+        shelf = Shelf(clock, sent, vendor)
         for _ in range(4):
             start, end = drawn(dice)
             manager = market.manager(shelf, folder=str(number))
-            frame = manager.get_ohlcv(symbol, "1h", iso(start), iso(end), adjustment="raw")
+            question = (symbol, timeframe, iso(start), iso(end))
+            frame = manager.get_ohlcv(*question, adjustment="raw")
             assert lacking(frame, stamps, start, end) == []
             shelf.asked.clear()
-            again = manager.get_ohlcv(symbol, "1h", iso(start), iso(end), adjustment="raw")
+            again = manager.get_ohlcv(*question, adjustment="raw")
             assert (shown(again), shelf.asked) == (shown(frame), [])
 
 
