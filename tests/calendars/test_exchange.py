@@ -17,6 +17,7 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.calendars.market import (
+    APPLE,
     BITCOIN,
     CHICAGO,
     EURO,
@@ -195,6 +196,23 @@ def test_the_easter_of_cyprus_is_that_of_the_orthodox_church() -> None:
     assert hours(nicosia, "2024-04-29") == "07:30-14:00"
     easter = nicosia.sessions(date(2024, 5, 1), date(2024, 5, 8))
     assert [s.day.day for s in easter] == [2, 8], "Labour Day, Good Friday to Easter Tuesday"
+
+
+@pytest.mark.parametrize(
+    "day, regular, extended", [("2024-07-02", 390, 960), ("2024-07-03", 210, 780)]
+)
+def test_no_vendor_need_have_a_minute_outside_of_regular_hours(
+    day: str, regular: int, extended: int
+) -> None:
+    long = calendar_for(APPLE.extended())
+    whole = span(f"{day}T08:00", f"{day}T23:59:59")
+    assert len(long.opens(MINUTE, whole)) == extended
+    owed = long.owed(MINUTE, whole)
+    assert (len(owed), iso(int(owed[0]))[11:16]) == (regular, "13:30")
+    quarters = long.owed(Timeframe(15, "m"), whole)
+    assert len(quarters) == regular // 15
+    hours_owed = long.owed(HOUR, whole)
+    assert len(hours_owed) == extended // 60, "an hour without a trade is a gap"
 
 
 def test_a_morning_without_trading_has_no_break() -> None:

@@ -14,8 +14,10 @@ from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
 from ..model.instrument import EXTENDED
 from ..model.span import Span, gaps
 from ..model.timeframe import Timeframe
@@ -107,6 +109,22 @@ class ExtendedCalendar(SessionCalendar):
             lambda first, last: _widened(_load(name, first, last)),
             unrecorded=lambda span: _unrecorded(name, span),
         )
+        self._regular = ExchangeCalendar(name)
+
+    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of those expected bars that every vendor has: minutes of regular hours.
+
+        Before the open and after the close a minute without a trade is usual. Hours are all expected.
+        """
+        stamps = self.opens(timeframe, span, anchor)
+        step = timeframe.step_ms
+        if step is None or step >= HOUR_MS or not len(stamps):
+            return stamps
+        begins, ends = self._regular.stretches(span)
+        at = np.searchsorted(begins, stamps, side="right") - 1
+        inside = at >= 0
+        inside[inside] = stamps[inside] < ends[at[inside]]
+        return stamps[inside]
 
 
 def _widened(table: SessionTable) -> SessionTable:

@@ -121,6 +121,10 @@ class SessionCalendar:
             for day, opened, closed, start, end in rows
         ]
 
+    def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
+        """Return begin and end of the uninterrupted stretches of trading around ``span``, ascending."""
+        return self._around(span).stretches()
+
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the stretches of ``span`` whose holidays are unknown: every weekday is a session."""
         supported = span.clip(SUPPORTED)
