@@ -55,6 +55,12 @@ class ExchangeCalendar(SessionCalendar):
             unrecorded=lambda span: _unrecorded(name, span),
         )
 
+    def _end_of(self, day: int) -> int:
+        """Return the end of a date without a session: the usual close, if sessions begin the evening before."""
+        usual = _usual(self.name)
+        begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
+        return usual.session(day)[2] if begins_before else super()._end_of(day)
+
 
 class PausedCalendar(ExchangeCalendar):
     """The calendar of products that pause within the sessions of their exchange.
