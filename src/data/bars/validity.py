@@ -118,10 +118,10 @@ def is_unasked(part: Covered) -> bool:
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
     """Return whether to query a vendor for a stretch in which no bar is expected.
 
-    Always for currencies and futures: vendors keep different hours, and what a question returns must not
-    depend on those before it. Other classes if bars stand beside the calendar at such hours: within a day of the stretch or, give or
-    take the hour by which clocks are changed, at its times of day. Bars of the user's own files always
-    are one: their vendor costs nothing.
+    Always for currencies and futures: vendors keep different hours, and what a question returns must
+    not depend on those before it. For other classes if bars are stored beside the calendar at such
+    hours: within a day of the stretch or, give or take the hour by which clocks are changed, at its
+    times of day. Also beside bars of the user's own files: their vendor costs nothing.
     """
     if instrument.asset_class in _LOOSE_HOURS:
         return True

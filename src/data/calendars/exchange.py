@@ -56,7 +56,10 @@ class ExchangeCalendar(SessionCalendar):
         )
 
     def _end_of(self, day: int) -> int:
-        """Return the end of a date without a session: the usual close, if sessions begin the evening before."""
+        """Return the end of a date without a session.
+
+        It is the usual close if sessions begin on the evening before, else midnight.
+        """
         usual = _usual(self.name)
         begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
         return usual.session(day)[2] if begins_before else super()._end_of(day)

@@ -155,6 +155,7 @@ class MissHandler:
                 answer = self._deriver.instead(query, error, self._from_store_alone)
                 if isinstance(error, NoProviderError):
                     return answer
+                answer = self._marked(query, answer)
                 return replace(answer, depends_on=None)  # the vendors may be back the next time
             is_alone = sum(one.has_rows for one in tried.lanes) == 1
             if not (is_alone and _is_cut_off(answer)):
@@ -162,7 +163,15 @@ class MissHandler:
             derived = self._deriver.made(query, tried.attempts())
             if derived is None or not _is_whole(derived, answer):
                 return answer
-            return replace(derived, depends_on=None)
+            return replace(self._marked(query, derived), depends_on=None)
+
+    def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
+        """Return bars made of shorter ones, as a substitute if the rules want another kind."""
+        way = self._way(query)
+        if answer.substitute or isinstance(way, DataError) or answer.kind.agrees(way.kind):
+            return answer
+        lane = answer.facts.get("derived_from", {}).get("lane", query.timeframe)
+        return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; vendors that are ``excluded`` are not asked for any."""
