@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -65,7 +66,8 @@ def put(
     piece = CommitPiece(
         BarTable.from_bars(bars), span, vendor, parse_iso(at), kind, Basis(basis), state, holes  # type: ignore[arg-type]
     )  # fmt: skip
-    store.commit(SeriesKey(symbol, frame), Commit((piece,)))
+    lane = ("extended",) if kind.session == "extended" else ()
+    store.commit(SeriesKey(symbol, frame, lane), Commit((piece,)))
     return bars
 
 
@@ -81,8 +83,12 @@ def folded(bars: Iterable[Bar], stamp_of: Callable[[int], int]) -> list[Row]:
     ]  # fmt: skip
 
 
-def calculated(client: BarsClient, symbol: str, label: str, **options: bool) -> Calculated:
-    return client.calculate(client.query(symbol, label), MINUTE, **options)
+def calculated(
+    client: BarsClient, symbol: str, label: str, session: str = "regular", **options: bool
+) -> Calculated:
+    query = client.query(symbol, label)
+    query = replace(query, instrument=query.instrument.in_session(session))  # type: ignore[arg-type]
+    return client.calculate(query, MINUTE, **options)
 
 
 def stored(client: BarsClient, key: SeriesKey) -> list[Row]:
@@ -229,7 +235,7 @@ def test_minutes_of_extended_hours_become_bars_from_four_to_twenty(
     clock.set(parse_iso("2024-07-08"))
     bars = put(store, "AAPL", "2024-07-02T04:00", "2024-07-06T04:00", TAPE, vendor="alpaca",
                at="2024-07-07", keep=traded)  # fmt: skip
-    found = calculated(client, "AAPL", label)
+    found = calculated(client, "AAPL", label, "extended")
     step = timedelta(hours=int(label[0]))
     opens = {
         to_ms(local(bar.stamp_ms).replace(hour=hour, minute=0)): None
@@ -250,7 +256,7 @@ def test_a_day_of_extended_hours_has_all_960_minutes_and_a_half_day_780(
     clock.set(parse_iso("2024-07-08"))
     put(store, "AAPL", "2024-07-02T04:00", "2024-07-06T04:00", TAPE, vendor="alpaca",
         at="2024-07-07", keep=traded)  # fmt: skip
-    rows = stored(client, calculated(client, "AAPL", "1d").key)
+    rows = stored(client, calculated(client, "AAPL", "1d", "extended").key)
     assert [str(from_ms(int(row[0])))[:10] for row in rows] == [
         "2024-07-02",
         "2024-07-03",
@@ -269,11 +275,11 @@ def test_in_winter_the_last_hour_is_one_of_the_next_day_in_utc(
 ) -> None:
     put(store, "AAPL", "2024-01-10T05:00", "2024-01-12T05:00", TAPE, vendor="alpaca", keep=traded)
     for label, rows in {"1d": 2, "7m": 2 * 138, "1h": 32}.items():
-        found = calculated(client, "AAPL", label)
+        found = calculated(client, "AAPL", label, "extended")
         assert (found.rows, found.gaps, found.lacking) == (rows, 0, "")
     put(store, "AAPL", "2024-01-12T00:30", "2024-01-12T01:00", TAPE, vendor="alpaca",
         keep=traded, state="provisional")  # fmt: skip
-    key = calculated(client, "AAPL", "1d").key
+    key = calculated(client, "AAPL", "1d", "extended").key
     assert [state for _, state, _ in told(client, key)] == ["final", "provisional"]
 
 
@@ -298,9 +304,9 @@ def test_before_the_open_what_was_never_asked_for_is_lacking(
 ) -> None:
     """The calendar of the exchange expects nothing there, so no gap of the minutes tells it."""
     put(store, "AAPL", "2024-06-10T13:00", "2024-06-11T00:00", TAPE, vendor="alpaca", keep=traded)
-    assert calculated(client, "AAPL", "1h").rows == 11
+    assert calculated(client, "AAPL", "1h", "extended").rows == 11
     with pytest.raises(NoDataError, match="not one"):
-        calculated(client, "AAPL", "1d")
+        calculated(client, "AAPL", "1d", "extended")
 
 
 def test_regular_minutes_make_regular_bars_as_they_were_adjusted(

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from src.data.bars.selection.candidates import Candidate, route
 from src.data.bars.selection.conversion import conversion_for
 from src.data.errors import (
+    AllProvidersFailedError,
     IncompleteDataError,
     IncompleteDataWarning,
     NoDataError,
+    NoProviderError,
     UnavailableError,
 )
 from src.data.model.capabilities import Capabilities, FetchQuery
@@ -208,10 +210,17 @@ def test_regular_hours_are_cut_out_of_extended_ones(
 def test_extended_hours_are_never_cut_out_of_whole_hours(tmp_path: Path, tape: Tape) -> None:
     street = Pair(tmp_path, tape, LONG, "1h")
     street.down("1h")
-    with pytest.warns(IncompleteDataWarning, match="substitute"):
-        frame = street.ask("1h", *RANGE)
-    assert told(frame)["lane"] == "1h@extended@clock"
-    assert len(frame) > len(street.closed("1h"))
+    with pytest.raises(AllProvidersFailedError, match="down"):
+        street.ask("1h", *RANGE)
+    assert street.other.labels() == []
+    street.first.errors.clear()
+    frame = street.ask("1h", *RANGE)
+    assert told(frame)["rejected"]["other"] == (
+        "has 1h of extended hours only; regular hours are cut out of bars of at most 30m"
+    )
+    only = Street(tmp_path / "only", NEW_YORK, NOW, TapeVendor("other", tape, NEW_YORK, LONG, "1h"))
+    with pytest.raises(NoProviderError, match="1h of extended hours only; regular hours are cut"):
+        only.ask("1h", *RANGE)
 
 
 # --- what is never converted -------------------------------------------------------------------
@@ -229,15 +238,15 @@ def test_venues_units_and_other_sessions_are_not_converted(kind: Kind) -> None:
 
 def test_regular_hours_do_not_become_extended_ones() -> None:
     lanes = _lanes("15m", OPEN, LONG, stored=LONG)
-    assert lanes == [(("regular", "session"), ["one", "two"]), ((), ["two"])]
+    assert lanes == [(("regular", "session"), ["one", "two"])]
 
 
 def test_a_series_begins_in_regular_hours_where_somebody_keeps_to_them() -> None:
     both = ((), ["one", "two"])
-    assert _lanes("15m", LONG, OPEN) == [both, (("extended", "clock"), ["one"])]
+    assert _lanes("15m", LONG, OPEN) == [both]
     assert _lanes("15m", LONG, LONG) == [both]
-    # Hours cannot be cut out of whole ones: then the first one decides.
-    assert _lanes("1h", LONG, OPEN, labels="1h")[0] == ((), ["one"])
+    # Hours cannot be cut out of whole ones: such a vendor is left out.
+    assert _lanes("1h", LONG, OPEN, labels="1h") == [((), ["two"])]
 
 
 def test_days_are_not_made_of_minutes_whatever_their_session() -> None:

@@ -155,10 +155,9 @@ def test_of_extended_hours_only_the_regular_ones_are_put_together(tmp_path: Path
     tape = Tape(NEW_YORK, "2024-06-03", "2024-06-12", extended=True)
     kind = Kind("extended", "clock", "consolidated")
     street = Street(tmp_path, NEW_YORK, NOW, TapeVendor("acme", tape, NEW_YORK, kind, "15m"))
-    assert len(street.ask("15m", "2024-06-03", "2024-06-12")) == 7 * 42
+    assert len(street.ask("15m", "2024-06-03", "2024-06-12")) == 7 * 26
     frame = street.ask("45m", "2024-06-03", "2024-06-12", strict=True)
-    closed = tape.closed("45m", street.clock.now_ms(), "clock")
-    # Where the market opens at half past, its first bar from the clock is a shorter one.
+    closed = tape.closed("45m", street.clock.now_ms())
     assert rows(frame) == plain(closed, end="2024-06-12")
     assert told(frame)["kind"]["session"] == "regular"
     street.store.clear()
@@ -181,7 +180,11 @@ def test_hours_of_a_kind_that_nobody_expected_are_not_put_together(
     """The vendor fails, and all that stands in for it has other hours."""
     street.downloaders["long"] = TapeVendor("long", tape, NEW_YORK, Kind(session, "clock"), source)
     vendor.errors[source] = UnavailableError("down")
-    with pytest.raises(NoProviderError, match=f"serves no {label}"):
+    # Extended hours are not even asked for; other hours turn out not to be put together.
+    error, text = (NoProviderError, f"serves no {label}")
+    if session == "extended":
+        error, text = AllProvidersFailedError, "down"
+    with pytest.raises(error, match=text):
         street.ask(label, "2024-06-03", "2024-06-12")
 
 

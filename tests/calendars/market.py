@@ -21,11 +21,12 @@ TOYOTA = Instrument("7203.T", "stock", "XTKS", "Asia/Tokyo")
 TENCENT = Instrument("0700.HK", "stock", "XHKG", "Asia/Hong_Kong")
 RELIANCE = Instrument("RELIANCE.NS", "stock", "XBOM", "Asia/Kolkata")
 BHP = Instrument("BHP.AX", "stock", "XASX", "Australia/Sydney")
-EMINI = Instrument("ES=F", "future", "CMES", "America/Chicago")
+GOLD = Instrument("GC=F", "future", "CMES", "America/Chicago")
+EMINI = Instrument("ES=F", "future", "CMES@equity", "America/Chicago")
 
-ALWAYS, FX, NEW_YORK, LONDON, TOKYO, HONG_KONG, BOMBAY, SYDNEY, CHICAGO = map(
+ALWAYS, FX, NEW_YORK, LONDON, TOKYO, HONG_KONG, BOMBAY, SYDNEY, CHICAGO, INDICES = map(
     calendar_for,
-    (BITCOIN, EURO, APPLE, VODAFONE, TOYOTA, TENCENT, RELIANCE, BHP, EMINI),
+    (BITCOIN, EURO, APPLE, VODAFONE, TOYOTA, TENCENT, RELIANCE, BHP, GOLD, EMINI),
 )
 
 

@@ -17,14 +17,18 @@ from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.calendars.market import (
+    APPLE,
     BITCOIN,
     CHICAGO,
     EURO,
     HONG_KONG,
+    INDICES,
     LONDON,
     NEW_YORK,
     SYDNEY,
     TOKYO,
+    bars,
+    opens,
     span,
 )
 
@@ -138,6 +142,77 @@ def test_a_month_of_minutes_of_a_future_has_no_gap_in_the_maintenance() -> None:
     minutes = CHICAGO.opens(MINUTE, span("2024-05-31T22:00", "2024-06-28T22:00"))
     assert not (minutes % DAY_MS // HOUR_MS == 21).any()
     assert len(minutes) == 20 * 23 * 60
+
+
+@pytest.mark.parametrize(
+    "day, pauses",
+    [
+        ("2013-10-30", ["20:15-20:30"]),  # as minutes of ES of that day pause
+        ("2013-11-29", []),  # the day after Thanksgiving closes at noon
+        ("2013-12-02", ["21:15-21:30"]),
+        ("2021-06-25", ["20:15-20:30"]),  # the last one, a Friday
+        ("2021-06-28", []),
+        ("2024-01-08", []),
+    ],
+)
+def test_futures_of_equity_indices_paused_at_a_quarter_past_three(
+    day: str, pauses: list[str]
+) -> None:
+    there = date.fromisoformat(day)
+    (session,), (whole,) = INDICES.sessions(there, there), CHICAGO.sessions(there, there)
+    told = [f"{iso(one.start)[11:16]}-{iso(one.end)[11:16]}" for one in session.breaks]
+    assert (told, whole.breaks) == (pauses, ())
+    assert session._replace(breaks=()) == whole
+
+
+def test_no_minute_is_expected_in_the_pause_of_futures_and_longer_bars_are_counted_over_it() -> (
+    None
+):
+    around = ("2013-10-30T20:13", "2013-10-30T20:32")
+    told = [minute[-5:] for minute in opens(INDICES, "1m", *around)]
+    assert told == ["20:13", "20:14", "20:30", "20:31"]
+    assert len(opens(CHICAGO, "1m", *around)) == 19
+    afternoon = ("2013-10-30T20:00", "2013-10-30T22:00")
+    quarters = [quarter[-5:] for quarter in opens(INDICES, "15m", *afternoon)]
+    assert quarters == ["20:00", "20:30", "20:45", "21:00"]
+    for anchor in ("session", "clock"):
+        assert bars(INDICES, "1h", *afternoon, anchor) == [
+            "2013-10-30T20:00 > 2013-10-30T21:00",
+            "2013-10-30T21:00 > 2013-10-30T21:15",
+        ]
+    # A week, then one in which the pause was no more: 15 minutes a day are the difference.
+    assert len(INDICES.opens(MINUTE, span("2021-06-20T22:00", "2021-06-25T21:00"))) == 5 * 1365
+    assert len(INDICES.opens(MINUTE, span("2021-06-27T22:00", "2021-07-02T21:00"))) == 5 * 1380
+
+
+def test_tel_aviv_was_closed_for_the_municipal_elections_of_2024() -> None:
+    tel_aviv = calendar_for(Instrument("TEVA.TA", "stock", "XTAE", "Asia/Jerusalem"))
+    days = [s.day.day for s in tel_aviv.sessions(date(2024, 2, 25), date(2024, 3, 2))]
+    assert days == [25, 26, 28, 29]
+
+
+def test_the_easter_of_cyprus_is_that_of_the_orthodox_church() -> None:
+    nicosia = calendar_for(Instrument("BOCH.CY", "stock", "XCYS", "Asia/Nicosia"))
+    assert hours(nicosia, "2024-04-29") == "07:30-14:00"
+    easter = nicosia.sessions(date(2024, 5, 1), date(2024, 5, 8))
+    assert [s.day.day for s in easter] == [2, 8], "Labour Day, Good Friday to Easter Tuesday"
+
+
+@pytest.mark.parametrize(
+    "day, regular, extended", [("2024-07-02", 390, 960), ("2024-07-03", 210, 780)]
+)
+def test_no_vendor_need_have_a_minute_outside_of_regular_hours(
+    day: str, regular: int, extended: int
+) -> None:
+    long = calendar_for(APPLE.extended())
+    whole = span(f"{day}T08:00", f"{day}T23:59:59")
+    assert len(long.opens(MINUTE, whole)) == extended
+    owed = long.owed(MINUTE, whole)
+    assert (len(owed), iso(int(owed[0]))[11:16]) == (regular, "13:30")
+    quarters = long.owed(Timeframe(15, "m"), whole)
+    assert len(quarters) == regular // 15
+    hours_owed = long.owed(HOUR, whole)
+    assert len(hours_owed) == extended // 60, "an hour without a trade is a gap"
 
 
 def test_a_morning_without_trading_has_no_break() -> None:

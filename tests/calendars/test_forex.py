@@ -13,7 +13,8 @@ from src.data.calendars.session import Session
 from src.data.model.instant import DAY_MS, HOUR_MS, day_ms, iso, parse_iso
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from tests.calendars.market import EURO, FX, bars, closes, opens, settles, span
+from tests.calendars.market import CHICAGO, EURO, FX, bars, closes, opens, settles, span
+from tests.calendars.market import NEW_YORK as SHARES
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -163,3 +164,10 @@ def test_a_bar_that_reaches_into_hours_of_all_dealers_is_owed() -> None:
     # 12:00 to 16:00 in New York holds an hour that every dealer trades.
     (noon,) = FX.owed(Timeframe(4, "h"), span("2013-12-24T16:00", "2013-12-26T12:00"))
     assert iso(int(noon)) == "2013-12-24T17:00:00Z"
+
+
+def test_a_bar_of_a_sunday_closes_with_its_date() -> None:
+    assert closes(FX, "1d", "2024-06-02", "2024-12-25") == ["2024-06-02T21:00", "2024-12-25T22:00"]
+    # So do those of futures, at 16:00 in Chicago; a share's date ends at midnight in New York.
+    assert closes(CHICAGO, "1d", "2024-06-02") == ["2024-06-02T21:00"]
+    assert closes(SHARES, "1d", "2024-06-02") == ["2024-06-03T04:00"]

@@ -224,8 +224,18 @@ def _spoilt(page: Page) -> Page:
 
 
 def _intraday(bench: Bench) -> Series:
-    """Return the first series of minutes or hours on the grid of its vendor."""
-    intraday = [one for one in bench.sheet.series if one.frame.is_intraday]
+    """Return the first series of minutes or hours on the grid of its vendor.
+
+    Hours of shares that a vendor counts from the clock and sends for extended hours are made of its
+    half hours, counted from the open.
+    """
+    caps = bench.downloader().capabilities
+    sent = [one for one in bench.sheet.series if one.frame.is_intraday]
+    intraday = [
+        one
+        for one in sent
+        if (one.frame.step_ms or 0) <= 30 * MINUTE_MS or "stock" not in caps.intraday_kinds
+    ]
     return intraday[0] if intraday else bench.sheet.main
 
 

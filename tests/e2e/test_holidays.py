@@ -13,6 +13,7 @@ from src.data.errors import IncompleteDataError, IncompleteDataWarning
 from src.data.jobs.checkup import checkup
 
 from .shelf import Market, Shelf, at, every, serving, shown
+from .twin import told
 
 UNKNOWN = "holidays of that time are unknown"
 
@@ -108,3 +109,49 @@ def test_hong_kong_lacks_nothing_on_the_days_of_its_typhoons(
     manager = market.manager(Shelf(clock, map(at, ["2023-08-31", *traded])))
     found = whole(manager, "0700.HK", "1d", "2023-08-31", "2023-09-12")
     assert [day[:10] for day in found] == ["2023-08-31", *traded]
+
+
+# The E-mini on Wednesday 30 October 2013, whose minutes pause from 15:15 to 15:30 in Chicago.
+PAUSED = [
+    *every("1m", "2013-10-30T19:00", "2013-10-30T20:14"),
+    *every("1m", "2013-10-30T20:30", "2013-10-30T21:14"),
+]
+
+
+@pytest.mark.parametrize("vendor", serving("future", "1m"))
+def test_futures_of_equity_indices_lack_nothing_in_their_pause(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    question = ("1m", "2013-10-30T19:00", "2013-10-30T21:30")
+    found = whole(market.manager(Shelf(clock, PAUSED, vendor)), "ES=F", *question)
+    assert [at(text) for text in found] == PAUSED
+    # Gold traded then: the same minutes are missing.
+    shelf = Shelf(clock, PAUSED, vendor, dense=True)
+    with pytest.warns(IncompleteDataWarning):
+        market.manager(shelf, folder="gold").get_ohlcv("GC=F", *question)
+
+
+# A Wednesday of Apple: a trade now and then before 09:30 and after 16:00 in New York.
+EARLY = every("1m", "2024-06-05T08:05", "2024-06-05T13:29")[::37]
+DAY = every("1m", "2024-06-05T13:30", "2024-06-05T19:59")
+LATE = every("1m", "2024-06-05T20:03", "2024-06-05T23:59")[::29]
+
+
+@pytest.mark.parametrize("vendor", ["yahoo", "polygon", "alpaca", "alpha_vantage", "finnhub"])
+def test_minutes_without_a_trade_in_extended_hours_are_no_gaps(
+    market: Market, clock: ManualClock, vendor: str
+) -> None:
+    clock.set(at("2024-06-07T02:00"))
+    wishes = {"session": "extended", "adjustment": "raw", "strict": True}
+    question = ("AAPL", "1m", "2024-06-05", "2024-06-05")
+    manager = market.manager(Shelf(clock, [*EARLY, *DAY, *LATE], vendor))
+    for _ in range(2):
+        frame = manager.get_ohlcv(*question, **wishes)
+        assert [at(text) for text in shown(frame)] == [*EARLY, *DAY, *LATE]
+        assert (told(frame)["gaps"], told(frame)["problems"]) == ([], [])
+    # A quarter of an hour of the regular session is a gap, and only that.
+    shelf = Shelf(clock, [*EARLY, *DAY[:100], *DAY[115:], *LATE], vendor, dense=True)
+    with pytest.raises(IncompleteDataError) as caught:
+        market.manager(shelf, folder="lost").get_ohlcv(*question, **wishes)
+    (gap,) = caught.value.frame.attrs["onetape"]["gaps"]
+    assert (gap["start"], gap["end"]) == ("2024-06-05T15:10:00Z", "2024-06-05T15:25:00Z")

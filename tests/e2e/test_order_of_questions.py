@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.bars import validity
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataWarning, UnavailableError
@@ -66,7 +67,7 @@ def reasons(frame: pd.DataFrame) -> list[str]:
 
 @pytest.mark.parametrize("pinned", [False, True])
 @pytest.mark.parametrize("vendor", serving("future", "1m"))
-def test_minutes_of_a_holiday_behind_another_day_are_a_gap_that_says_so(
+def test_minutes_of_a_holiday_behind_another_day_are_asked_for_once(
     market: Market, clock: ManualClock, vendor: str, pinned: bool
 ) -> None:
     shelf = Shelf(clock, [*HOLIDAY, *TUESDAY], vendor)
@@ -78,12 +79,9 @@ def test_minutes_of_a_holiday_behind_another_day_are_a_gap_that_says_so(
     shelf.asked.clear()
     for _ in range(2):  # when it is learned, and from the store
         later = market.manager(shelf).get_ohlcv(*question, **wishes)
-        assert shelf.asked == [], "the calendar expects nothing, and no bar beside it is known"
-        assert (reasons(later), told(later)["complete"]) == ([UNASKED], True)
-        assert lacking(later, shelf.stamps, at(question[2]), at(question[3])) == []
-    asked = market.manager(shelf).get_ohlcv(*question, force_refresh=True, **wishes)
-    assert shown(asked) == shown(fresh), "who wants to know asks"
-    assert shown(market.manager(shelf).get_ohlcv(*question, **wishes)) == shown(fresh)
+        assert shown(later) == shown(fresh)
+        assert (reasons(later), told(later)["complete"]) == ([], True)
+    assert len(shelf.asked) == 1
 
 
 @pytest.mark.parametrize("vendor", serving("future", "1m"))
@@ -117,23 +115,25 @@ def test_hours_before_the_open_are_asked_for_where_such_hours_had_bars(
         )
         assert len(frame) == 3
     assert len(shelf.asked) == 1
-    night = market.manager(shelf).get_ohlcv(
-        "NZDUSD=X", "1h", "2024-06-08T02:00", "2024-06-08T05:00"
-    )
-    assert len(shelf.asked) == 1, "at such hours there never was a bar"
-    assert reasons(night) == [UNASKED]
+    for _ in range(2):
+        night = market.manager(shelf).get_ohlcv(
+            "NZDUSD=X", "1h", "2024-06-08T02:00", "2024-06-08T05:00"
+        )
+        assert (len(night), reasons(night)) == (0, [])
+    assert len(shelf.asked) == 2, "a stretch is asked for once, and remembered"
 
 
-def test_what_was_not_asked_is_asked_once_bars_of_such_hours_are_known(
-    market: Market, clock: ManualClock
+def test_what_an_earlier_version_did_not_ask_for_is_asked_for_now(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf(clock, WEEKS)
     evening = ("NZDUSD=X", "1h", "2024-06-09T18:00", "2024-06-09T20:00")
     manager = market.manager(shelf)
-    manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
-    assert reasons(manager.get_ohlcv(*evening)) == [UNASKED]
-    manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-02T12:00", "2024-06-04T00:00")
-    assert len(manager.get_ohlcv(*evening)) == 3
+    with monkeypatch.context() as earlier:
+        earlier.setattr(validity, "_LOOSE_HOURS", ())
+        manager.get_ohlcv("NZDUSD=X", "1h", "2024-06-10", "2024-06-11")
+        assert reasons(manager.get_ohlcv(*evening)) == [UNASKED]
+    assert len(market.manager(shelf).get_ohlcv(*evening)) == 3
 
 
 def test_a_share_that_is_stored_is_not_asked_for_on_a_weekend(
@@ -219,6 +219,12 @@ def drawn(dice: random.Random) -> tuple[int, int]:
     return start, start + dice.choice([HOUR_MS // 2, 3 * HOUR_MS, 9 * HOUR_MS, 2 * DAY_MS])
 
 
+def is_regular(stamp: int) -> bool:
+    """Return whether New York trades then, in the week of Memorial Day."""
+    day, time = iso(stamp)[:10], iso(stamp)[11:16]
+    return "2024-05-28" <= day <= "2024-05-31" and "13:30" <= time < "20:00"
+
+
 # Of each class one vendor for every anchor and every hours that there are.
 @pytest.mark.parametrize(
     "vendor, asset_class",
@@ -234,24 +240,29 @@ def drawn(dice: random.Random) -> tuple[int, int]:
 def test_any_order_gives_the_same_bars_or_says_where_not(
     market: Market, clock: ManualClock, vendor: str, asset_class: str
 ) -> None:
-    symbol, stamps = SERIES[asset_class]
+    symbol, sent = SERIES[asset_class]
+    stamps, timeframe = sent, "1h"
     if asset_class == "stock":
         shelf = Shelf(clock, [], vendor)
         kind = shelf.capabilities.kind(
             Instrument(symbol, "stock", "XNYS", "America/New_York"), Timeframe.parse("1h")
         )
-        # Those on the grid of its anchor; regular hours alone are brought to a request for them.
-        stamps = stamps[0 if kind.anchor == "session" else 1 :: 2]
+        # Those on the grid of its anchor; of extended hours the regular ones are cut out of half hours.
+        if kind.session == "extended":
+            stamps, timeframe = [s for s in sent if is_regular(s)], "30m"
+        else:
+            sent = stamps = sent[0 if kind.anchor == "session" else 1 :: 2]
     dice = random.Random(f"{vendor} {asset_class}")
     for number in range(ROUNDS):
-        shelf = Shelf(clock, stamps, vendor)
+        shelf = Shelf(clock, sent, vendor)
         for _ in range(4):
             start, end = drawn(dice)
             manager = market.manager(shelf, folder=str(number))
-            frame = manager.get_ohlcv(symbol, "1h", iso(start), iso(end), adjustment="raw")
+            question = (symbol, timeframe, iso(start), iso(end))
+            frame = manager.get_ohlcv(*question, adjustment="raw")
             assert lacking(frame, stamps, start, end) == []
             shelf.asked.clear()
-            again = manager.get_ohlcv(symbol, "1h", iso(start), iso(end), adjustment="raw")
+            again = manager.get_ohlcv(*question, adjustment="raw")
             assert (shown(again), shelf.asked) == (shown(frame), [])
 
 
@@ -266,3 +277,59 @@ def test_any_order_of_questions_to_own_files_gives_the_same_bars(tmp_path: Path)
                 "NVDA", "1h", iso(start), iso(end), adjustment="raw"
             )
             assert [at(text) for text in shown(frame)] == [s for s in stamps if start <= s <= end]
+
+
+# --- two orders --------------------------------------------------------------------------------
+
+# A vendor of currencies has three hours on Sunday before the market opens, and a day of Sunday.
+SUNDAYS = {
+    "1h": [
+        *every("1h", "2024-05-26T18:00", "2024-05-31T20:00"),
+        *every("1h", "2024-06-02T18:00", "2024-06-07T20:00"),
+    ],
+    "1d": [s for s in every("1d", "2024-05-12", "2024-06-07") if s // DAY_MS % 7 != 2],  # Saturdays
+}
+
+
+@pytest.mark.parametrize("timeframe", SUNDAYS)
+@pytest.mark.parametrize("vendor", serving("forex"))
+def test_sunday_is_the_same_whatever_was_asked_before(
+    market: Market, clock: ManualClock, vendor: str, timeframe: str
+) -> None:
+    if timeframe not in Shelf(clock, [], vendor).capabilities.labels("forex"):
+        pytest.skip("not served")
+    shelf = Shelf(clock, SUNDAYS[timeframe], vendor)
+    friday = ("NZDUSD=X", timeframe, "2024-05-31T00:00", "2024-05-31T12:00")
+    sunday = {"end_date": "2024-06-02", "bars": 3}
+    fresh = market.manager(shelf, folder="fresh").get_ohlcv("NZDUSD=X", timeframe, **sunday)
+    assert [at(text) for text in shown(fresh)] == [
+        stamp for stamp in shelf.stamps if stamp < at("2024-06-02T21:00")
+    ][-3:]
+    manager = market.manager(shelf)
+    manager.get_ohlcv(*friday)
+    later = manager.get_ohlcv("NZDUSD=X", timeframe, **sunday)
+    assert shown(later) == shown(fresh)
+    assert (told(later)["gaps"], told(later)["complete"]) == (told(fresh)["gaps"], True)
+    shelf.asked.clear()
+    again = market.manager(shelf).get_ohlcv("NZDUSD=X", timeframe, **sunday)
+    assert (shown(again), shelf.asked) == (shown(fresh), [])
+
+
+@pytest.mark.parametrize("asset_class", ["forex", "future"])
+def test_two_orders_of_the_same_questions_give_the_same_answers(
+    market: Market, clock: ManualClock, asset_class: str
+) -> None:
+    symbol, stamps = SERIES[asset_class]
+    dice = random.Random(asset_class)
+    for number in range(2 * ROUNDS):
+        spans = [drawn(dice) for _ in range(3)]
+        questions = [{"start_date": iso(start), "end_date": iso(end)} for start, end in spans]
+        questions += [{"end_date": iso(drawn(dice)[1]), "bars": dice.choice([1, 3, 20])}]
+        answers = []
+        for order in range(3):
+            manager = market.manager(Shelf(clock, stamps), folder=f"{number}-{order}")
+            for place in dice.sample(range(4), 4):
+                manager.get_ohlcv(symbol, "1h", **questions[place])
+            last = [manager.get_ohlcv(symbol, "1h", **question) for question in questions]
+            answers.append([(shown(one), told(one)["complete"]) for one in last])
+        assert answers[1:] == [answers[0]] * 2

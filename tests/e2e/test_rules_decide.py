@@ -256,43 +256,34 @@ def test_a_key_that_is_gained_or_lost_decides_at_once(keyed: Make, vendors: Vend
 
 
 @pytest.mark.parametrize(
-    ("asked", "first", "second", "kinds"),
+    ("asked", "first", "second"),
     [
-        (SHARE, "polygon", "yahoo", ("extended", "regular")),
-        (SHARE, "yahoo", "polygon", ("regular", "extended")),
-        (DAYS, "eodhd", "yahoo", None),
-        (DAYS, "yahoo", "eodhd", None),
+        (SHARE, "polygon", "yahoo"),
+        (SHARE, "yahoo", "polygon"),
+        (DAYS, "eodhd", "yahoo"),
+        (DAYS, "yahoo", "eodhd"),
     ],
     ids=str,
 )
-def test_shares_of_two_kinds_and_of_one(
-    keyed: Make, vendors: VendorServer, asked: tuple[str, ...], first: str, second: str,
-    kinds: tuple[str, str] | None,
-) -> None:  # fmt: skip
+def test_shares_of_one_kind_are_answered_by_what_is_stored(
+    keyed: Make, vendors: VendorServer, asked: tuple[str, ...], first: str, second: str
+) -> None:
+    """Raw and adjusted prices are of one kind, and so are regular hours cut out of extended ones."""
     keys = (first, second)
     frame = keyed(first, keys=keys).get_ohlcv(*asked, strict=True)
     later = keyed(second, keys=keys).get_ohlcv(*asked, strict=True)
-    if kinds is None:  # raw and adjusted prices of one kind: what is stored answers
-        assert (whose(frame), whose(later)) == (([first], None), ([first], None))
-        pd.testing.assert_frame_equal(frame, later)
-        return
-    assert [told(one)["kind"]["session"] for one in (frame, later)] == list(kinds)
-    assert (whose(frame), whose(later)) == (([first], None), ([second], None))
-    count = vendors.count()
-    for name, own in ((first, frame), (second, later)):
-        again = keyed(name, keys=keys).get_ohlcv(*asked, strict=True)
-        pd.testing.assert_frame_equal(again, own)
-    assert vendors.count() == count
+    assert told(frame)["kind"]["session"] == "regular"
+    assert (whose(frame), whose(later)) == (([first], None), ([first], None))
+    pd.testing.assert_frame_equal(frame, later)
 
 
-def test_dividends_of_bars_in_a_lane_of_other_hours_are_of_its_days(
+def test_dividends_of_regular_hours_cut_out_of_extended_ones_are_of_their_days(
     keyed: Make, vendors: VendorServer
 ) -> None:
     asked = ("AAPL", "1h", "2024-05-06", "2024-05-14")  # a dividend on 10 May
-    keyed("yahoo").get_ohlcv(*SHARE)
     for _ in range(2):
         frame = keyed("polygon", keys=("polygon",)).get_ohlcv(*asked, strict=True, adjustment="all")
-        assert (whose(frame), told(frame)["lane"]) == ((["polygon"], None), "1h@extended@clock")
+        assert (whose(frame), told(frame)["lane"]) == ((["polygon"], None), "1h")
     paid = vendors.count()
     plain = keyed("polygon", keys=("polygon",)).get_ohlcv(*asked, strict=True)
     assert (frame["close"] / plain["close"]).round(6).nunique() == 2

@@ -269,7 +269,6 @@ def test_they_are_stored_beside_the_vendors_own(exchange: Exchange, clock: Manua
     (("alpaca", "/iex", "5m", None), "its minutes are of iex, its 5m bars of sip"),
     (("alpaca", "/sip", "1d", None), "they lack the auctions"),
     (("alpaca", "/sip", "2m", None), "it serves no 2m bars"),
-    (("alpaca", "/sip", "5m", "alpaca"), "of regular, the series has 5m bars of extended"),
     (("polygon", "", "90m", None), "it serves no 90m bars"),
 ], ids=lambda wanted: "-".join(map(str, wanted)) if isinstance(wanted, tuple) else None)  # fmt: skip
 def test_bars_that_would_be_others_than_the_caches_are_asked_for(
@@ -283,12 +282,13 @@ def test_bars_that_would_be_others_than_the_caches_are_asked_for(
     assert f"{vendor} streams no such bars: " in caplog.text and why in caplog.text
 
 
-def test_a_series_of_other_hours_goes_on_by_questions(
+def test_a_series_cut_out_of_extended_hours_is_streamed(
     tmp_path: Path, clock: ManualClock, vendors: VendorServer, streams: StreamServer, others: None
 ) -> None:
     alone = Exchange(tmp_path, clock, vendors, streams, backup=())
-    assert feeds_of(alone.manager).streamer("AAPL", "1h") is None
-    assert feeds_of(alone.manager).streamer("AAPL", "1m") == "polygon"
+    for timeframe in ("1m", "5m", "1h"):
+        assert feeds_of(alone.manager).streamer("AAPL", timeframe) == "polygon"
+    assert feeds_of(alone.manager).find("AAPL", "5m", provider="polygon") is not None
 
 
 def test_backtraders_feeds_are_streamed_too(exchange: Exchange) -> None:

@@ -70,6 +70,8 @@ class Memory:
         self.quotes: dict[tuple[str, str, str], dict[int, list[Quote]]] = {}
         self.fresh: list[tuple[str, str, int, Quote]] = []
         self.left_out: set[tuple[str, str, int]] = set()
+        # What files said before they were written anew.
+        self.past: dict[tuple[str, str, str, int], list[Quote]] = defaultdict(list)
 
     def hear(
         self, vendor: str, symbol: str, label: str, quotes: Mapping[int, Sequence[Quote]],
@@ -89,8 +91,9 @@ class Memory:
                 self.fresh += ((symbol, label, stamp, quote) for quote in told)
 
     def forget(self, vendor: str, symbol: str, label: str) -> None:
-        """What a vendor told of a series is told no longer."""
-        self.quotes.pop((vendor, symbol, label), None)
+        """What a vendor told of a series is told no longer; it remains known that it was."""
+        for stamp, told in self.quotes.pop((vendor, symbol, label), {}).items():
+            self.past[vendor, symbol, label, stamp] += told
 
     def of(self, vendor: str, symbols: Sequence[str], label: str, stamp: int) -> list[Quote]:
         """Return what a vendor told of a bar of one of these listings."""
@@ -333,6 +336,9 @@ class Model:
         label = question.timeframe
         vendors = [self.named.get(v, v) for v in seen.source[stamp].split(",")]
         quotes = [q for v in vendors for q in self.memory.of(v, names, label, stamp)]
+        if state == "suspect" and question.has("offline") and not seen.is_complete:
+            # An offline answer reads no file: it has what was read, and says that it is not final.
+            quotes += [q for v in vendors for q in self.memory.past[v, names[0], label, stamp]]
         if not quotes:
             strangers = [s for v in vendors for s in self.memory.strangers(v, names, label, stamp)]
             assert not strangers, f"{what} is a bar of another thing, {strangers}"

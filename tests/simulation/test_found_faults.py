@@ -417,3 +417,23 @@ def test_a_version_has_bars_that_a_clock_behind_hid() -> None:
         sim.set_clock(-7200)
         sim.remember(question, sim.ask(question))
         sim.ask_version("BTCUSDT", "1h")
+
+
+def test_an_offline_answer_of_an_edited_file_calls_no_bar_final() -> None:
+    with simulated(FILES, "2024-06-09T20:30") as sim:
+        sim.ask(Question("BTCUSDT", "1d", "2024-04-20", "2024-06-09"))
+        sim.write_files(38, is_edited=True)
+        offline = (("offline", True),)
+        seen = sim.ask(Question("BTCUSDT", "1d", "2024-06-04", "2024-06-09", options=offline))
+    assert seen is not None and not seen.is_complete
+    assert set(seen.state.values()) == {"suspect"}
+
+
+def test_days_made_of_another_vendors_hours_while_the_first_is_slow_are_a_substitute() -> None:
+    with simulated(PLUGINS, "2024-07-03T19:30") as sim:
+        for name in ("cuts the end", "labels all late"):
+            sim.fault("binance", FAULTS[name](), 1)
+        sim.fault("acme", FAULTS["is slow"]())
+        seen = sim.ask(Question("BTCUSDT", "1d", "2024-04-14", "2024-06-03",
+                                options=(("include_forming", True),)))  # fmt: skip
+    assert seen is not None and seen.facts["substitute"]

@@ -117,6 +117,7 @@ STOCKS = [
     ("600519.SS", "600519.SS", "XSHG", "Asia/Shanghai", "SSE", "CNY"),
     ("000001.SZ", "000001.SZ", "XSHG", "Asia/Shanghai", "SZSE", "CNY"),
     ("NPN.JO", "NPN.JO", "XJSE", "Africa/Johannesburg", "JSE", None),
+    ("BOCH.CY", "BOCH.CY", "XCYS", "Asia/Nicosia", "CYS", "EUR"),
 ]
 
 # symbol, canonical, class, calendar, timezone
@@ -132,6 +133,8 @@ OTHERS = [
     ("JPY=X", "USDJPY=X", "forex", "FX", "America/New_York"),
     ("XAU/USD", "XAUUSD=X", "forex", "FX", "America/New_York"),
     ("GC=F", "GC=F", "future", "CMES", "America/New_York"),
+    ("ES=F", "ES=F", "future", "CMES@equity", "America/New_York"),
+    ("m2k=f", "M2K=F", "future", "CMES@equity", "America/New_York"),
 ]
 
 # symbol, candidates

@@ -252,8 +252,8 @@ class BarsClient:
         """Store the longer bars that all stored ``source`` bars make up; no vendor is asked.
 
         They are kept in a lane of their own (``1h@from-1m``), out of which no question is answered,
-        with the vendors and states of their parts. Minutes of extended hours make bars of extended
-        hours (``1h@extended@from-1m``). Days of a market with sessions lack its auctions.
+        with the vendors and states of their parts. A query for extended hours makes them of minutes of
+        extended hours (``1h@extended@from-1m``). Days of a market with sessions lack its auctions.
 
         Args:
             query: their symbol and timeframe; its span does not count.

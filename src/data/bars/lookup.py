@@ -173,7 +173,8 @@ class CacheLookup:
             return MISS
         answered = parts.standing(now)
         closed = [part.span for part in parts if is_unasked(part)]
-        if closed and (more := [s for s in closed if may_hold_more(view.coverage, s)]):
+        who = query.instrument
+        if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, who)]):
             answered = subtract(answered, more)
         missing = gaps(Span(wanted.start, min(wanted.end, now + 1)), answered)
         if missing:

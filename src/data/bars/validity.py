@@ -51,6 +51,8 @@ UNVOUCHED_MS = HOUR_MS
 SKEW_MS = MINUTE_MS
 # A hole that was seen once is asked again after so long: one of the last day, and an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
+# Classes whose vendors have bars before the open on Sunday, or on a holiday.
+_LOOSE_HOURS = ("forex", "future")
 # The end of a series is asked about again after this part of the time that nothing came.
 _SHARE_OF_NOTHING = 30
 BEHIND = (
@@ -113,13 +115,16 @@ def is_unasked(part: Covered) -> bool:
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
-def may_hold_more(coverage: Coverage, closed: Span) -> bool:
-    """Tell whether what is stored is a reason to ask for a stretch in which no bar is expected.
+def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
+    """Return whether to query a vendor for a stretch in which no bar is expected.
 
-    It is where bars stand beside the calendar at such hours: within a day of the stretch or, give or
-    take the hour by which clocks are changed, at its times of day. Bars of the user's own files always
-    are one: their vendor costs nothing.
+    Always for currencies and futures: vendors keep different hours, and what a question returns must
+    not depend on those before it. For other classes if bars are stored beside the calendar at such
+    hours: within a day of the stretch or, give or take the hour by which clocks are changed, at its
+    times of day. Also beside bars of the user's own files: their vendor costs nothing.
     """
+    if instrument.asset_class in _LOOSE_HOURS:
+        return True
     return any(
         is_free(part.vendor) or (part.reason == UNEXPECTED and _is_at_such_hours(part.span, closed))
         for part in coverage.opened()

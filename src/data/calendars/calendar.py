@@ -152,8 +152,11 @@ def _calendar(name: str) -> MarketCalendar:
         from .sessions import ForexCalendar
 
         return ForexCalendar()
-    from .exchange import ExchangeCalendar, ExtendedCalendar
+    from .corrections import PAUSES
+    from .exchange import ExchangeCalendar, ExtendedCalendar, PausedCalendar
 
+    if name in PAUSES:
+        return PausedCalendar(name)
     exchange = name.removesuffix(EXTENDED)
     return ExchangeCalendar(name) if exchange == name else ExtendedCalendar(exchange)
 

@@ -6,7 +6,8 @@ taken once. Times are local.
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import date, time
+from typing import NamedTuple
 
 # Days without trading.
 CLOSED: dict[str, dict[str, str]] = {
@@ -45,8 +46,12 @@ CLOSED: dict[str, dict[str, str]] = {
         "philippine-stock-exchange-no-trading-monday-sept-26",
         "2024-07-24": "https://mb.com.ph/2024/7/24/typhoon-carina-halts-philippine-financial-markets",
     },
-    # The Sunday before the first week from Monday to Friday.
-    "XTAE": {"2026-01-04": "https://www.newsru.co.il/finance/25dec2025/tase304.html"},
+    "XTAE": {
+        # Municipal elections.
+        "2024-02-27": "https://www.tase.co.il/en/content/knowledge_center/trading_vacation_schedule",
+        # The Sunday before the first week from Monday to Friday.
+        "2026-01-04": "https://www.newsru.co.il/finance/25dec2025/tase304.html",
+    },
     "XTAI": {
         # Typhoon Kong-rey.
         "2024-10-31": "https://www.ndtvprofit.com/world/"
@@ -70,4 +75,27 @@ CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
     # Before: https://daytradetowin.com/e-mini-other-futures-change-closing-times-nov-18-2012
     # From then on: https://ninjatrader.com/Advisories/Advisory25
     "CMES": ((None, time(16, 15)), ("2015-09-21", time(16))),
+}
+
+
+class Pause(NamedTuple):
+    """A pause within the sessions of some products of an exchange, in local time.
+
+    Attributes:
+        exchange: Code of the exchange whose sessions they trade.
+        start, end: Trading stops at ``start`` and goes on at ``end``.
+        until: First session date without the pause.
+    """
+
+    exchange: str
+    start: time
+    end: time
+    until: date
+
+
+# By the calendar of these products, which is the exchange's but for the pause.
+PAUSES: dict[str, Pause] = {
+    # Futures of equity indices stop when the stock market's day is settled. The last time was on Friday
+    # 2021-06-25: https://www.cmegroup.com/notices/electronic-trading/2021/06/20210621.html
+    "CMES@equity": Pause("CMES", time(15, 15), time(15, 30), date(2021, 6, 28)),
 }

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, time
 from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from ..model.bars import Stamps
-from ..model.instant import DAY_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
+from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms, to_ms, year_of
 from ..model.instrument import EXTENDED
 from ..model.span import Span, gaps
+from ..model.timeframe import Timeframe
 from ..once import once
+from .corrections import PAUSES
 from .library import built, library_class
 from .localtime import FIRST_YEAR, LAST_YEAR, local_to_utc
+from .session import Session
 from .sessions import SessionCalendar, SessionTable
 
 _MARGIN_MS = 31 * DAY_MS
@@ -50,6 +55,54 @@ class ExchangeCalendar(SessionCalendar):
             unrecorded=lambda span: _unrecorded(name, span),
         )
 
+    def _end_of(self, day: int) -> int:
+        """Return the end of a date without a session.
+
+        It is the usual close if sessions begin on the evening before, else midnight.
+        """
+        usual = _usual(self.name)
+        begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
+        return usual.session(day)[2] if begins_before else super()._end_of(day)
+
+
+class PausedCalendar(ExchangeCalendar):
+    """The calendar of products that pause within the sessions of their exchange.
+
+    Bars are counted on over the pause, as vendors count them: only a bar that lies wholly in it is
+    not expected.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._pause = PAUSES[name]
+
+    def sessions(self, first: date, last: date) -> list[Session]:
+        """Return the sessions dated ``first`` to ``last``, both inclusive, with their pauses."""
+        found = super().sessions(first, last)
+        return [session._replace(breaks=self._breaks(session)) for session in found]
+
+    def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of all expected bars in ``[start, end)``, ascending."""
+        stamps = super().opens(timeframe, span, anchor)
+        step = timeframe.step_ms
+        if not timeframe.is_intraday or step is None or not len(stamps):
+            return stamps
+        clock = (stamps + self._offsets(stamps)) % DAY_MS
+        start, end = _of_day(self._pause.start), _of_day(self._pause.end)
+        has_none = (clock < start) | (clock + step > end)
+        return stamps[has_none | (stamps >= day_ms(self._pause.until))]
+
+    def _breaks(self, session: Session) -> tuple[Span, ...]:
+        if session.day >= self._pause.until:
+            return ()
+        ends = (day_ms(session.day) + _of_day(at) for at in (self._pause.start, self._pause.end))
+        pause = Span(*(local_to_utc(self._zone(), ms) for ms in ends))
+        return (pause,) if pause.end < session.close_ms else ()
+
+
+def _of_day(at: time) -> int:
+    return (at.hour * 60 + at.minute) * MINUTE_MS
+
 
 class ExtendedCalendar(SessionCalendar):
     """The calendar of an exchange with the trading before its open and behind its close.
@@ -65,6 +118,22 @@ class ExtendedCalendar(SessionCalendar):
             lambda first, last: _widened(_load(name, first, last)),
             unrecorded=lambda span: _unrecorded(name, span),
         )
+        self._regular = ExchangeCalendar(name)
+
+    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+        """Return the stamps of those expected bars that every vendor has: minutes of regular hours.
+
+        Before the open and after the close a minute without a trade is usual. Hours are all expected.
+        """
+        stamps = self.opens(timeframe, span, anchor)
+        step = timeframe.step_ms
+        if step is None or step >= HOUR_MS or not len(stamps):
+            return stamps
+        begins, ends = self._regular.stretches(span)
+        at = np.searchsorted(begins, stamps, side="right") - 1
+        inside = at >= 0
+        inside[inside] = stamps[inside] < ends[at[inside]]
+        return stamps[inside]
 
 
 def _widened(table: SessionTable) -> SessionTable:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError
 from ..model.instant import DAY_MS, date_of
 from ..model.span import Span
-from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS
+from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 
 
 @cache
@@ -35,7 +35,8 @@ def library_class(name: str) -> Any:
     from exchange_calendars import calendar_utils, errors
 
     try:
-        code = exchange_calendars.resolve_alias(name)
+        exchange = PAUSES[name].exchange if name in PAUSES else name
+        code = exchange_calendars.resolve_alias(exchange)
         declared = calendar_utils.global_calendar_dispatcher._calendar_factories[code]
     except (errors.InvalidCalendarName, KeyError) as error:
         raise ConfigError(

@@ -121,6 +121,10 @@ class SessionCalendar:
             for day, opened, closed, start, end in rows
         ]
 
+    def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
+        """Return begin and end of the uninterrupted stretches of trading around ``span``, ascending."""
+        return self._around(span).stretches()
+
     def unrecorded(self, span: Span) -> list[Span]:
         """Return the stretches of ``span`` whose holidays are unknown: every weekday is a session."""
         supported = span.clip(SUPPORTED)
@@ -305,9 +309,12 @@ class SessionCalendar:
         traded[traded] = table.days[at[traded]] >= first[traded]
         closes = np.empty_like(stamps)
         closes[traded] = table.closes[at[traded]]
-        zone = self._zone()
-        closes[~traded] = [local_to_utc(zone, ms) for ms in end[~traded].tolist()]
+        closes[~traded] = [self._end_of(ms - DAY_MS) for ms in end[~traded].tolist()]
         return closes
+
+    def _end_of(self, day: int) -> int:
+        """Return the instant at which a date ends on which nothing trades: its local midnight."""
+        return local_to_utc(self._zone(), day + DAY_MS)
 
 
 # --- the calendar of spot currencies: Sunday to Friday 17:00 New York, by a rule --------------
@@ -338,6 +345,9 @@ class ForexCalendar(SessionCalendar):
 
     def __init__(self) -> None:
         super().__init__(FOREX, lambda: _NEW_YORK, _load, clock=True)
+
+    def _end_of(self, day: int) -> int:
+        return local_to_utc(_NEW_YORK, day + _ROLL_MS)
 
     def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of those expected bars in ``[start, end)`` that every dealer has."""

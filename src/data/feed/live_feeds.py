@@ -437,7 +437,9 @@ def strangeness(
     )
     if own is None:
         return unlike(selector, store, query, vendor, kind)
-    other = own.differences(kind_of_series(selector, store, query))
+    # Extended hours are cut out of the series, and left out of the stream.
+    as_stored = replace(own, session=kind.session, anchor=kind.anchor)
+    other = as_stored.differences(kind_of_series(selector, store, query))
     kinds = ", ".join(
         f"of {mine}, the series has bars of {theirs}" for mine, theirs in other.values()
     )

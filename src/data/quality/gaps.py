@@ -168,7 +168,10 @@ class _Classifier:
         self, span: Span, gap_class: GapClass, vendors: str = "", evidence: str = "", then: str = ""
     ) -> ClassifiedGap:
         names = tuple(name for name in vendors.split(",") if name)
-        return ClassifiedGap(self._series, span, gap_class, self._bars(span), names, evidence, then)
+        # What was never asked for may be there, whether every vendor has it or not.
+        is_unknown = gap_class == "never_asked"
+        bars = len(self._grid.opens(span)) if is_unknown else self._bars(span)
+        return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then)
 
     def _bars(self, span: Span) -> int:
         return len(self._grid.owed(span))
@@ -213,7 +216,7 @@ class _Classifier:
         if traded.is_empty:
             return
         opens = self._grid.opens(traded)
-        if not len(self._grid.owed(traded)):
+        if not len(opens):
             yield self._gap(traded, "closed", evidence=_NO_SESSION)
             return
         unsettled = first_unsettled(opens, self._grid, _SETTLE_MS, self._now)

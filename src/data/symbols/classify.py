@@ -36,6 +36,8 @@ _JOINED = re.compile(r"[A-Z0-9]{5,25}")
 _SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./-]([A-Z]|P[A-Z]|W[IST]|UN|RT)")
 _PLAIN = re.compile(r"[A-Z]{1,5}")
 _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
+# Futures of equity indices at CME and CBOT: they have a calendar with the pause of their sessions.
+_EQUITY_FUTURES = frozenset("ES MES NQ MNQ YM MYM RTY M2K EMD".split())
 _TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.\-/&][A-Z0-9]{1,4})?")
 _VENUE = re.compile(r"[A-Z][A-Z0-9_]*(?::.+)?")
 # Other names of listing exchanges, as charting sites write them, to suffixes of ours.
@@ -217,7 +219,8 @@ def _marked(text: str, tables: Classification) -> Verdict:
         return _currencies(f"USD{pair}" if len(pair) == 3 else pair, tables)
     if _FUTURE.fullmatch(text):
         # Sessions of these markets are dated by New York's day, wherever the exchange is.
-        return Instrument(text, "future", "CMES", NEW_YORK, "CME")
+        calendar = "CMES@equity" if text.removesuffix("=F") in _EQUITY_FUTURES else "CMES"
+        return Instrument(text, "future", calendar, NEW_YORK, "CME")
     return None
 
 

@@ -24,7 +24,7 @@ from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..series import Journal, LaneRequest, SeriesStore
 from ..turns import Turns
-from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, is_older
+from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, after_change, is_older
 from .absence import prove_listing
 from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
@@ -134,9 +134,13 @@ class LaneRun:
             self._done(replace(plan, segments=tuple(lost), closed=(), generation=now))
             answer = as_known(self._read(wanted, plan.cap))
         doubts = [*answer.doubts, *self._unrefreshed()]
+        answer = replace(answer, gaps=self._gaps(answer, plan, before))
         if journal.outdated:
             doubts.append(journal.outdated)
-        return replace(answer, gaps=self._gaps(answer, plan, before), doubts=doubts)
+            # Their files say something else by now: none of these bars is final.
+            now = series.now_ms()
+            answer = replace(answer, coverage=after_change(answer.coverage, now, journal.outdated))
+        return replace(answer, doubts=doubts)
 
     def _gaps(self, answer: Answer, plan: FetchPlan, before: Coverage) -> list[Gap]:
         """Return what an answer lacks: the store's gaps, what was lost since, what no answer spoke of.

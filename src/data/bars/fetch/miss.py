@@ -40,6 +40,7 @@ from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, ro
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
 from ..selection.namesakes import Namesakes
+from ..selection.offers import is_too_long
 from ..series import LaneRequest, is_down
 from .lane import LaneRunner, real_gaps
 
@@ -154,6 +155,7 @@ class MissHandler:
                 answer = self._deriver.instead(query, error, self._from_store_alone)
                 if isinstance(error, NoProviderError):
                     return answer
+                answer = self._marked(query, answer)
                 return replace(answer, depends_on=None)  # the vendors may be back the next time
             is_alone = sum(one.has_rows for one in tried.lanes) == 1
             if not (is_alone and _is_cut_off(answer)):
@@ -161,7 +163,15 @@ class MissHandler:
             derived = self._deriver.made(query, tried.attempts())
             if derived is None or not _is_whole(derived, answer):
                 return answer
-            return replace(derived, depends_on=None)
+            return replace(self._marked(query, derived), depends_on=None)
+
+    def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
+        """Return bars made of shorter ones, as a substitute if the rules want another kind."""
+        way = self._way(query)
+        if answer.substitute or isinstance(way, DataError) or answer.kind.agrees(way.kind):
+            return answer
+        lane = answer.facts.get("derived_from", {}).get("lane", query.timeframe)
+        return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
         """Answer by bars of that very length; vendors that are ``excluded`` are not asked for any."""
@@ -325,7 +335,7 @@ class MissHandler:
         That is what its owner lists; where bars are made of shorter ones, the vendor of those.
         """
         view = self._store.view(query.home_key)
-        if lane.kind is None or view.kind is None:
+        if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
             return False
         own = Listed(lane.vendor, lane.kind)
         if isinstance(way, Route):

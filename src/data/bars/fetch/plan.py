@@ -229,7 +229,7 @@ def _is_worth_asking(
     if not may_open(request.grid, closed, request.lane.kind):
         return False
     is_own = is_free(request.lane.candidates[0].name)
-    return is_refresh or is_own or may_hold_more(stored, closed)
+    return is_refresh or is_own or may_hold_more(stored, closed, request.query.instrument)
 
 
 def _with_unsettled(

@@ -269,8 +269,9 @@ def _lacking(
     """Return the holes, and why the answer is doubted where it lacks more than can be listed."""
     if density == "unknown":
         return [], ""
-    absent = holes(answered, present, grid)
-    opens = grid.opens(answered)
+    # No vendor need have the others: they are neither looked for nor counted.
+    absent = [hole for hole in holes(answered, present, grid) if len(grid.owed(hole))]
+    opens = grid.owed(answered)
     if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
         return absent, ""
     usual = _usual_distance(opens, present) if density == "sparse" else np.inf
@@ -357,7 +358,7 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     present = union(union(answer.closed.stamps, bad), stays)
     for span in answer.spans:
         lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
-        opens = grid.opens(span) if lacking else no_stamps()
+        opens = grid.owed(span) if lacking else no_stamps()
         for hole in lacking:
             if any(hole.overlaps(slot) for slot in answer.off_slots):
                 continue
