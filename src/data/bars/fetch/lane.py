@@ -15,7 +15,7 @@ from ...errors import BadRangeError, DataError
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
-from ...model.span import Span, coalesce, intersect, subtract
+from ...model.span import Span, clipped, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
@@ -316,7 +316,7 @@ def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
     """Return gaps with the true reason where bars were deleted again and again before they were read."""
     cut = []
     for gap in gaps:
-        parts = intersect([gap.span], lost) if gap.reason == UNPUBLISHED else []
+        parts = clipped(lost, gap.span) if gap.reason == UNPUBLISHED else []
         cut += [replace(gap, span=span, reason=DELETED) for span in parts]
         cut += [replace(gap, span=span) for span in subtract([gap.span], parts)]
     return sorted(cut, key=lambda gap: gap.span)

@@ -19,7 +19,7 @@ from ...model.coverage import Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
-from ...model.span import Span, intersect, subtract
+from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import Checked, check
@@ -415,11 +415,12 @@ def _commit(
         ),
     )
     commit = build_commit(fetched, answer, stored, context)
+    answered = answer.spans
     # Bars fetched earlier lose their trust before this answer can be joined to them.
     outside = [
         replace(mark, span=part)
         for mark in (*others, *_older_marks(series, fetched, answer, stored))
-        for part in subtract([mark.span], answer.spans)
+        for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=(*outside, *commit.marks))
     spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
@@ -562,17 +563,19 @@ def _provisional(
 ) -> list[int]:
     """Return where provisional bars begin once ``commit`` is stored."""
     # What has an expiry of its own waits for that.
-    doubts = [
+    doubts = coalesce(
         mark.span
         for mark in commit.marks
         if mark.state in ("suspect", "final") or mark.expires is not None
-    ]
+    )
     spans = [p.span for p in commit.pieces if p.state == "provisional"]
     spans += [m.span for m in commit.marks if m.state == "provisional"]
+    answered = answer.spans
     for part in coverage:
         if part.state == "provisional" and part.expires is None:
-            spans += subtract([part.span], answer.spans)
-    begins = (left.start for span in spans for left in subtract([span], doubts))
+            spans += subtract([part.span], touching(answered, part.span))
+    lefts = (left for span in spans for left in subtract([span], touching(doubts, span)))
+    begins = (left.start for left in lefts)
     return [grid.next_open(begin) for begin in begins]
 
 
