@@ -1,4 +1,4 @@
-"""What faults in an answer cost, counted in calls: four times the rows are at most about four times the work."""
+"""What faults in an answer cost, counted in calls: four times the rows take about four times the work."""
 
 from __future__ import annotations
 

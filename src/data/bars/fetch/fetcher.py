@@ -267,7 +267,8 @@ class Fetcher:
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
         # The calendar expects nothing, and one vendor says the same: no other is asked.
         is_none = isinstance(reason, NoDataError)
-        closed, left = [], []
+        closed: list[Span] = []
+        left: list[Span] = []
         for span in lacking:
             is_closed = is_none and not len(request.grid.opens(span))
             (closed if is_closed else left).append(span)
@@ -418,7 +419,8 @@ def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None
     blame = getattr(candidate.downloader, "blame", None)
     if candidate.capabilities is None or blame is None:
         return
-    if not isinstance(error, (SpliceConflictError, NoDataError)):
+    is_ours = getattr(error, "by_caller", False)
+    if not (is_ours or isinstance(error, (SpliceConflictError, NoDataError))):
         blame(question, error)
 
 

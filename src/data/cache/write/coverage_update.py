@@ -68,7 +68,8 @@ def standing(part: YearPart, covered: Coverage) -> list[Covered]:
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
     spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
-    spans, left = coalesce(spans), []
+    spans = coalesce(spans)
+    left: list[Covered] = []
     for mark in part.marks:
         parts = clipped(spans, mark.span) if mark.state == "suspect" else [mark.span]
         left += (replace(mark, span=span) for span in parts)
