@@ -109,12 +109,24 @@ class LaneRun:
             is_cut_off = self.journal.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
+            reach = query.bars * 2**tries
+            if tries == 1 and closed_rows(answer) + (late := self._late(answer)) >= query.bars:
+                reach = query.bars + late  # nothing else is missing
             try:
-                wanted = wanted_span(request, self.series, 2**tries)
+                wanted = wanted_span(request, self.series, reach)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
             answer = self._filled(wanted)
         return counted(answer, query.bars, wanted.start)
+
+    def _late(self, answer: Answer) -> int:
+        """Return how many bars at the end of an answer have closed and are not published yet."""
+        rows, gaps = closed_rows(answer), [gap for gap in answer.gaps if not gap.harmless]
+        if not gaps or gaps[-1].reason != UNPUBLISHED:
+            return 0
+        late = gaps[-1].span
+        is_last = not rows or int(answer.table.stamps[rows - 1]) < late.start
+        return len(self.request.grid.opens(late)) if is_last else 0
 
     def _filled(self, wanted: Span) -> Answer:
         """Answer for the stretch ``wanted``."""

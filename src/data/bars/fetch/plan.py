@@ -69,12 +69,15 @@ class FetchPlan:
     generation: int = 0
 
 
-def wanted_span(request: LaneRequest, series: SeriesStore, factor: int = 1) -> Span:
-    """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
+def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
+    """Return the stamps wanted; a count reaches ``bars`` back from the last closed bar.
+
+    By default as many as the query wants.
+    """
     query = request.query
     if query.bars is None:
         return query.span
-    end, count = min(query.span.end, cap_of(request, series)), query.bars * factor
+    end, count = min(query.span.end, cap_of(request, series)), bars or query.bars
     return Span(back(request.grid, end, count, request.lane.kind), query.span.end)
 
 
