@@ -368,7 +368,7 @@ def empty_because(answer: Answer) -> str:
 
 def note_nothing(answer: Answer) -> None:
     """Write one log record where an answer has no bars although nothing is lacking."""
-    if not (len(answer.table) or answer.trouble):
+    if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
         why = empty_because(answer)
         log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
