@@ -78,3 +78,20 @@ def test_what_runs_and_what_holds_no_bar_is_no_gap() -> None:
     slit = Gap(Span(hour(3) + 1, hour(4)), "x")
     found = [slit, Gap(hours(5, 9), "y"), Gap(hours(9, 10), "z")]
     assert real_gaps(found, hour(7), HOURLY) == [Gap(hours(5, 7), "y")]
+
+
+def test_of_failures_that_overlap_the_first_is_the_reason() -> None:
+    failed = (
+        Unfilled(hours(6, 9), "late"),
+        Unfilled(hours(2, 8), "first of two", failed=True),
+        Unfilled(hours(0, 10), "whole"),
+        Unfilled(hours(4, 4), "nothing"),
+    )
+    gaps = told(final(hours(3, 5)), unfilled=failed)
+    assert [(gap.span, gap.reason, gap.failed) for gap in gaps] == [
+        (hours(0, 2), "whole", False),
+        (hours(2, 3), "first of two", True),
+        (hours(5, 6), "first of two", True),
+        (hours(6, 9), "late", False),
+        (hours(9, 10), "whole", False),
+    ]

@@ -23,12 +23,23 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bars.ingest import take
+from src.data.bars.quotes import QuoteService
 from src.data.clock import ManualClock, SystemClock
 from src.data.config.rules import JobRules
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataWarning, QueryError
+from src.data.errors import (
+    AllProvidersFailedError,
+    DataError,
+    IncompleteDataWarning,
+    ProviderTimeoutError,
+    QueryError,
+)
 from src.data.jobs import populate
 from src.data.jobs.populate import Job, fill, populate_cache
+from src.data.model.instant import parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.quote import Quote
 from src.data.net import background
 from src.data.wiring import build
 from tests.net.misbehaving import BEHAVIOURS, endless
@@ -453,3 +464,57 @@ def test_the_rules_say_how_long_jobs_go_on(
     for bad in (0, True, "x"):
         with pytest.raises(QueryError, match="not a number of seconds above 0"):
             populate_cache(["BTCUSDT"], ["1h"], *RANGE, tmp_path / "cache", timeout=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.timeout(60)
+def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of many hundred takes work of its own, also where no vendor is asked any more."""
+    begun: list[str] = []
+    real = QuoteService._fetch_quote
+
+    def fetch(self: QuoteService, instrument: Instrument) -> Quote:
+        begun.append(instrument.symbol)
+        return real(self, instrument)
+
+    monkeypatch.setattr(QuoteService, "_fetch_quote", fetch)
+    symbols = [f"{base}USDT" for base in ("BTC", "ETH", "SOL", "ADA", "XRP")] + [
+        f"A{number}USDT" for number in range(40)
+    ]
+    with endless(DRIPS[0]) as base:
+        manager = manager_of(tmp_path, "binance", f"http://127.0.0.1:{base}")
+        with pytest.warns(IncompleteDataWarning, match="45 of 45 quotes failed"):
+            quotes = manager.get_quotes(symbols, timeout=BUDGET_S)
+    assert list(quotes.errors) == symbols
+    assert 0 < len(begun) <= 16, "those that are looked for at once, and their next ones at most"
+    late = [quotes.errors[symbol] for symbol in symbols if symbol not in begun]
+    assert all(isinstance(error, ProviderTimeoutError) for error in late)
+    assert "the time of this call (0.3 seconds) is over" in str(late[0])
+
+
+@pytest.mark.parametrize("step", ["_check", "_judge"])
+def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nothing of it is stored; the next call has all of it."""
+    clock = ManualClock(parse_iso("2024-06-12T15:00:30"))
+    minutes = pd.date_range("2024-05-01", periods=8 * 1440, freq="min")
+    rows = pd.DataFrame({"open": 1, "high": 2, "low": 1, "close": 2, "volume": 3}, minutes)
+    rows.to_csv(tmp_path / "BTCUSDT_1m.csv", index_label="timestamp")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(json.dumps({"providers": {"local": {"folder": str(tmp_path)}}}))
+    real: Callable[..., Any] = getattr(take, step)
+
+    def slow(*arguments: Any) -> Any:
+        clock.advance(10)
+        return real(*arguments)
+
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-08", provider="local")
+    with monkeypatch.context() as patch:
+        patch.setattr(take, step, slow)
+        with pytest.raises(AllProvidersFailedError, match=r"this call \(5 seconds\) is over"):
+            ask(timeout=5)
+    assert not list((tmp_path / "cache").rglob("*.csv.gz"))
+    assert len(ask(timeout=5)) == 8 * 1440

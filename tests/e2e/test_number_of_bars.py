@@ -154,3 +154,23 @@ def test_a_series_of_nothing_is_not_asked_for_ever(market: Market, clock: Manual
         frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=7)
         assert len(frame) == 0 and not told(frame)["complete"]
     assert len(shelf.asked) <= 4 + 2, "as far back as is looked, then what has not settled"
+
+
+@pytest.mark.parametrize("bars", [1, 20])
+def test_a_bar_that_is_not_published_yet_is_replaced_by_the_one_before_the_first(
+    market: Market, clock: ManualClock, bars: int
+) -> None:
+    """In the second after a close one bar more is asked for, and not the whole history again."""
+    clock.set(at("2024-06-10T12:00:01"))
+    hours = every("1h", "2024-06-01T00:00", "2024-06-10T10:00")  # that of 11:00 has closed, too
+    shelf = Shelf(clock, hours, "binance")
+    frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=bars)
+    assert [at(text) for text in shown(frame)] == hours[-bars:]
+    assert told(frame)["gaps"][-1]["reason"] == "closed, not published yet"
+    first = at("2024-06-10T12:00") - bars * HOUR_MS
+    assert min(span.start for span in shelf.asked) == first - HOUR_MS
+    shelf.stamps.append(hours[-1] + HOUR_MS)
+    asked = len(shelf.asked)
+    frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=bars)
+    assert [at(text) for text in shown(frame)] == shelf.stamps[-bars:]
+    assert [span.start >= hours[-1] - HOUR_MS for span in shelf.asked[asked:]] == [True]

@@ -6,9 +6,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.model.bars import distinct, union
+from src.data.model.bars import BarTable, distinct, inside, union
+from src.data.model.span import Span
 
 STAMPS = st.lists(st.integers(-40, 40))
+SPANS = st.lists(st.builds(Span, st.integers(-40, 40), st.integers(-40, 40)))
 
 
 @given(STAMPS, STAMPS)
@@ -25,3 +27,21 @@ def test_distinct_stamps_are_numpys(stamps: list[int]) -> None:
     found = distinct(given_)
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, np.unique(given_))
+
+
+@given(STAMPS, SPANS)
+def test_stamps_inside_some_spans_are_those_that_one_of_them_holds(
+    stamps: list[int], spans: list[Span]
+) -> None:
+    found = inside(np.array(stamps, dtype=np.int64), spans)
+    assert found.tolist() == [any(stamp in span for span in spans) for stamp in stamps]
+
+
+@given(STAMPS, SPANS)
+def test_rows_are_counted_in_each_span(stamps: list[int], spans: list[Span]) -> None:
+    ascending = sorted({*stamps})
+    values = np.ones(len(ascending))
+    table = BarTable.of_columns(np.array(ascending, dtype=np.int64), [values] * 5)
+    asked = [span for span in spans if not span.is_empty]
+    counts = [sum(stamp in span for stamp in ascending) for span in asked]
+    assert table.counts(asked) == counts

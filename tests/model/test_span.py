@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.model.span import Span, coalesce, gaps, intersect, subtract
+from src.data.model.span import Span, clipped, coalesce, gaps, intersect, subtract, touching
 from tests.cache.counts import examples
 
 spans = st.builds(Span, st.integers(0, 40), st.integers(0, 40))
@@ -48,6 +48,18 @@ def test_intersection_is_set_intersection(ones: list[Span], others: list[Span]) 
 @given(spans, many)
 def test_gaps_are_what_is_wanted_and_not_held(wanted: Span, held: list[Span]) -> None:
     assert points(gaps(wanted, held)) == points([wanted]) - points(held)
+
+
+@settings(max_examples=examples(300), derandomize=True)
+@given(many, spans)
+def test_the_spans_that_touch_one_are_those_that_share_a_stamp_with_it(
+    ones: list[Span], span: Span
+) -> None:
+    ascending = coalesce(ones)
+    assert list(touching(ascending, span)) == [one for one in ascending if one.overlaps(span)]
+    assert clipped(ascending, span) == [
+        part for one in ascending if not (part := one.clip(span)).is_empty
+    ]
 
 
 def test_a_held_span_behind_the_wanted_one_is_clipped() -> None:

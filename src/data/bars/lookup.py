@@ -389,7 +389,7 @@ def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
     return (
         "answer",
         id(query.instrument),
-        query.timeframe,
+        query.timeframe.label,
         start,
         None if end > query.now_ms else end,
         query.bars,

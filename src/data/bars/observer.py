@@ -351,7 +351,7 @@ class Call:
                     observer.scored_low(answer, score, self._least_score)
             if error is None:
                 seconds = self._clock.monotonic() - self._started
-                observer.metrics.answered(len(answer.table), seconds, not attempts)
+                observer.metrics.answered(answer.table.stamps.size, seconds, not attempts)
         if error is not None:
             observer.failed(error)
 

@@ -36,7 +36,7 @@ from ..model.kind import NO_VOLUME
 from ..model.query import check_session, distinct_symbols
 from ..model.quote import LivePrice, Quote, Quotes, QuoteState, aware
 from ..model.timeframe import Timeframe
-from ..net.deadline import run_call, seconds_of
+from ..net.deadline import check_time, run_call, seconds_of
 from ..net.locks import SeriesLocks
 from ..observability.logs import running, subject_of
 from ..prices.bar_rule import is_price
@@ -200,6 +200,7 @@ class QuoteService:
             if (kept := self._kept(instrument, asked_ms - age_ms)) is not None:
                 return kept
             self._raise_failure(instrument, number)
+            check_time(f"the last price of {instrument.symbol}")
             try:
                 return self._fetch_quote(instrument)
             except DataError as error:

@@ -45,6 +45,7 @@ class Wishes:
 
 # What is in a frame anyway, where it is known at all.
 _ALWAYS_THERE = (*PRICES, "volume", "adj_close")
+_EXTRA = ", ".join(EXTRA_COLUMNS)
 # Stands for every symbol of a batch while the shared arguments are checked.
 _ANY = Instrument("(any symbol)", "crypto")
 
@@ -84,7 +85,9 @@ class RequestParser:
             instrument = in_session(instrument, wishes.session, step)
         now = self._clock.now_ms()
         start, end, bars = bounds
-        closed_by = closing_time(instrument, wishes.closed_by, now)
+        closed_by = wishes.closed_by
+        if closed_by is not None:
+            closed_by = closing_time(instrument, closed_by, now)
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
         if count is not None:
             # A bar beside the calendar's grid, too, has closed by the end or is none of them.
@@ -92,7 +95,7 @@ class RequestParser:
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
         _check(wishes, instrument.symbol)
-        pinned = self._pinned(provider)
+        pinned = provider if provider is None else self._pinned(provider)
         return filled(
             BarsQuery,
             instrument=instrument,
@@ -128,7 +131,7 @@ class RequestParser:
             Timeframe.parse(timeframe),
             Span(now, now),
             now,
-            provider=self._pinned(wishes.provider),
+            provider=None if wishes.provider is None else self._pinned(wishes.provider),
             adjustment=wishes.adjustment,  # type: ignore[arg-type] # checked
             columns=tuple(wishes.columns),
         )
@@ -146,12 +149,11 @@ class RequestParser:
         resolve_range(_ANY, Timeframe.parse(timeframe), start, end, now, bars, closed_by)
         _check(wishes, "a batch")
         seconds_of(wishes.timeout, "a batch")
-        self._pinned(wishes.provider)
+        if wishes.provider is not None:
+            self._pinned(wishes.provider)
 
-    def _pinned(self, provider: str | None) -> str | None:
+    def _pinned(self, provider: str) -> str:
         """Return the canonical name of the pinned vendor."""
-        if provider is None:
-            return None
         name = self._selector.canonical(provider)
         if name is not None:
             return name
@@ -246,12 +248,11 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
 
 
 def _check_columns(columns: Any, symbol: str) -> None:
-    extra = ", ".join(EXTRA_COLUMNS)
-    if isinstance(columns, str) or not isinstance(columns, Sequence):
+    if isinstance(columns, str) or not isinstance(columns, (tuple, Sequence)):
         raise QueryError(
             f"columns for {symbol} are a list of names, not {columns!r}",
             symbol=symbol,
-            hint=f'such as columns=("source",); there are: {extra}',
+            hint=f'such as columns=("source",); there are: {_EXTRA}',
         )
     for place, name in enumerate(columns):
         if name in columns[:place]:
@@ -263,10 +264,10 @@ def _check_columns(columns: Any, symbol: str) -> None:
             raise QueryError(
                 f"{name!r} is not an extra column of {symbol}: it is in the frame {where}",
                 symbol=symbol,
-                hint=f"extra ones: {extra}",
+                hint=f"extra ones: {_EXTRA}",
             )
         raise QueryError(
             f"there is no extra column {name!r} for {symbol}",
             symbol=symbol,
-            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}there are: {extra}",
+            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}there are: {_EXTRA}",
         )

@@ -20,7 +20,7 @@ from ..disk.atomic import write_atomically
 from ..disk.files import Disk
 from ..model.instant import year_of
 from ..model.series import SeriesKey
-from ..model.span import Span
+from ..model.span import Span, coalesce, touching
 from .format import json_document
 from .format.documents import YearState, about_series
 from .format.gzip_member import PEEK_BYTES, peek_digest
@@ -159,7 +159,8 @@ def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float
     if lane.disk.stat(lane.paths.folder) is None:  # deleted meanwhile
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
-        left = [one for one in read(lane) if not any(one.span.overlaps(f.span) for f in fresh)]
+        spans = coalesce(one.span for one in fresh)
+        left = [one for one in read(lane) if not touching(spans, one.span)]
         _write(lane, [*left, *fresh])
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..model.bars import Stamps, among
-from ..model.span import Span, coalesce, gaps, intersect, subtract
+from ..model.span import Span, coalesce, gaps, intersect, subtract, touching
 from .grid import BarGrid
 
 
@@ -42,20 +43,22 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
     segments: list[Span] = []
     closed: list[Span] = []
     for part in coalesce([*gaps(wanted, covered), *again]):
-        if grid.next_open(part.start) < part.end or any(part.overlaps(span) for span in again):
+        if grid.next_open(part.start) < part.end or touching(again, part):
             reach = Span(part.start, max(part.end, grid.next_open(part.end)))
-            segments += (s for s in subtract([reach], trusted) if s.overlaps(part))
+            left = subtract([reach], touching(trusted, reach))
+            segments += (s for s in left if s.overlaps(part))
         else:
             closed.append(part)
-    segments, apart = coalesce(segments), []
+    segments, joined, apart = coalesce(segments), [], []
     for part in closed:
         opens = grid.next_open(part.start)
-        after = next((s for s in segments if part.end <= s.start <= opens), None)
-        if after is None:
+        at = bisect_left(segments, (part.end,))
+        after = segments[at] if at < len(segments) else None
+        if after is None or after.start > opens:
             apart.append(part)
         else:
-            segments.append(Span(part.start, after.end))
-    return Missing(coalesce(segments), apart)
+            joined.append(Span(part.start, after.end))
+    return Missing(coalesce([*segments, *joined]), apart)
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:

@@ -112,7 +112,10 @@ class Disk:
 
     def are_unchanged(self, states: Mapping[str, FileState | None]) -> bool:
         """Tell whether each path is in the state given; None: nothing has that name."""
-        return all(self.stat(path) == state for path, state in states.items())
+        for path, state in states.items():  # noqa: SIM110 - no generator in each answer from the cache
+            if self.stat(path) != state:
+                return False
+        return True
 
     def list(self, folder: Path | str) -> list[str]:
         """Return the sorted names in ``folder``; none where it does not exist."""

@@ -137,6 +137,12 @@ class BarTable:
         first, last = np.searchsorted(self.stamps, [span.start, span.end])
         return self.take(slice(int(first), int(last)))
 
+    def counts(self, spans: Iterable[Span]) -> list[int]:
+        """Return how many rows are in each of ``spans``; the table must be ascending."""
+        edges = self.stamps.searchsorted([edge for span in spans for edge in span])
+        counts: list[int] = (edges[1::2] - edges[::2]).tolist()
+        return counts
+
     def with_adj_close(self, adj_close: Floats | None) -> BarTable:
         """Return the same bars with another ``adj_close`` column."""
         return replace(self, adj_close=adj_close)
@@ -174,9 +180,12 @@ def union(one: Stamps, other: Stamps) -> Stamps:
 
 def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:
     """Tell which of ``stamps``, in any order, lie in one of ``spans``."""
-    rows = np.zeros(len(stamps), dtype=bool)
-    for span in spans:
-        rows |= (stamps >= span.start) & (stamps < span.end)
+    edges = np.array([span for span in spans if not span.is_empty], dtype=np.int64).reshape(-1, 2)
+    starts, ends = np.sort(edges, axis=0).T
+    # A stamp is inside if more spans have begun than ended there.
+    rows: NDArray[np.bool_] = starts.searchsorted(stamps, "right") > ends.searchsorted(
+        stamps, "right"
+    )
     return rows
 
 

@@ -274,9 +274,45 @@ class Coverage(tuple[Covered, ...]):
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
         """Return the coverage after ``newer`` answers, which replace older ones where they overlap."""
-        parts, spoken = list(self), [fresh for fresh in newer if not fresh.span.is_empty]
+        draft = CoverageDraft(self)
+        draft.overlay(newer)
+        return draft.coverage
+
+    def without(self, spans: Iterable[Span]) -> Coverage:
+        """Return the coverage without ``spans``, which count as never answered for."""
+        draft = CoverageDraft(self)
+        for span in spans:
+            draft.remove(span)
+        return draft.coverage
+
+
+class CoverageDraft:
+    """A coverage while it is changed step by step: a step costs what it touches, not the whole.
+
+    Args:
+        coverage: The coverage before.
+    """
+
+    def __init__(self, coverage: Coverage) -> None:
+        self._parts: list[Covered] = list(coverage)
+
+    @property
+    def coverage(self) -> Coverage:
+        """The coverage after all steps so far."""
+        return Coverage(self._parts)
+
+    def within(self, span: Span) -> Coverage:
+        """Return the stretches inside ``span``, clipped."""
+        if span.is_empty:
+            return Coverage()
+        first, last = _touched(self._parts, span)
+        return Coverage(self._parts[first:last]).within(span)
+
+    def overlay(self, newer: Iterable[Covered]) -> None:
+        """Replace what ``newer`` answers overlap; see `Coverage.overlaid`."""
+        parts, spoken = self._parts, [fresh for fresh in newer if not fresh.span.is_empty]
         if not spoken:
-            return self
+            return
         for fresh in spoken:
             first, last = _touched(parts, fresh.span)
             beside = _beside(parts[first:last], fresh.span)
@@ -285,16 +321,12 @@ class Coverage(tuple[Covered, ...]):
         start, end = min(c.span.start for c in spoken), max(c.span.end for c in spoken)
         first, last = _touched(parts, Span(start - 1, end + 1))
         parts[first:last] = _joined(parts[first:last])
-        return Coverage(parts)
 
-    def without(self, spans: Iterable[Span]) -> Coverage:
-        """Return the coverage without ``spans``, which count as never answered for."""
-        parts = list(self)
-        for span in spans:
-            if not span.is_empty:
-                first, last = _touched(parts, span)
-                parts[first:last] = _beside(parts[first:last], span)
-        return Coverage(parts)
+    def remove(self, span: Span) -> None:
+        """Count ``span`` as never answered for."""
+        if not span.is_empty:
+            first, last = _touched(self._parts, span)
+            self._parts[first:last] = _beside(self._parts[first:last], span)
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:

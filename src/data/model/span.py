@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -39,6 +40,21 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append(span)
     return merged
+
+
+def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
+    """Return those of ascending, disjoint spans that share a stamp with ``span``, whole."""
+    if span.is_empty:
+        return ()
+    first = bisect_left(ascending, (span.start + 1,))
+    if first and ascending[first - 1].end > span.start:
+        first -= 1
+    return ascending[first : bisect_left(ascending, (span.end,), lo=first)]
+
+
+def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
+    """Return the parts of ascending, disjoint spans inside ``span``."""
+    return [one.clip(span) for one in touching(ascending, span)]
 
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ..errors import BadTimeframeError
@@ -56,7 +56,7 @@ class Timeframe:
             raise BadTimeframeError(f"unknown timeframe {text!r}", hint=hint)
         return timeframe
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The text form used in the API, such as ``1M``."""
         return f"{self.count}{self.unit}"
@@ -66,7 +66,7 @@ class Timeframe:
         """The text form used on disk: months are ``mo``, safe where case is folded."""
         return f"{self.count}mo" if self.unit == "M" else self.label
 
-    @property
+    @cached_property
     def step_ms(self) -> int | None:
         """Length in milliseconds, or None for months, which have no fixed length."""
         size = _UNIT_MS.get(self.unit)
@@ -77,7 +77,7 @@ class Timeframe:
         """Longest time in milliseconds that one bar can take: months count as 31 days."""
         return self.step_ms or self.count * _LONGEST_MONTH_MS
 
-    @property
+    @cached_property
     def is_intraday(self) -> bool:
         """Tell whether bars are stamped by instants rather than by session dates."""
         return self.unit in "mh"

@@ -113,6 +113,12 @@ class Deadline:
         return self.left_s() <= 0
 
     @property
+    def has_expired(self) -> bool:
+        """Whether the time that the caller set is over; a call without one never expires."""
+        is_own = self.is_fixed and self._clock.monotonic() >= self._end
+        return is_own or (self._outer is not None and self._outer.has_expired)
+
+    @property
     def what(self) -> str:
         """The time that the call has, for its errors."""
         if self._timeout_s is not None:
@@ -208,6 +214,20 @@ _due: ContextVar[float] = ContextVar("due", default=math.inf)
 def current_deadline(clock: Clock) -> Deadline:
     """Return the deadline of the call that this is part of; outside of one, a new one."""
     return _call.get() or Deadline(clock)
+
+
+def check_time(vendor: str) -> None:
+    """Check that the time which the caller set is not over, in work that queries no vendor.
+
+    Args:
+        vendor: Vendor whose answer is being worked on, for the error.
+
+    Raises:
+        ProviderTimeoutError: The time is over.
+    """
+    call = _call.get()
+    if call is not None and call.has_expired:
+        raise call.over(vendor)
 
 
 def call_left_s() -> float:

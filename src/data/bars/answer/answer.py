@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
+from heapq import heappop, heappush
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -210,7 +213,7 @@ def lacking_spans(
     an ``unfilled`` stretch: the reason is what a vendor answered, where one did. What lies outside of
     ``traded`` is known not to exist. Where no bar is expected a vendor that was not asked may have one.
     """
-    reasons = list(unfilled)
+    reasons = _apart(list(unfilled))
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
@@ -241,15 +244,36 @@ def joined(gaps: Iterable[Gap]) -> list[Gap]:
     return whole
 
 
+def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
+    """Return ascending, disjoint segments; where some overlap the first of them counts."""
+    starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
+    todo = sorted(starts, reverse=True)
+    apart: list[Unfilled] = []
+    begun: list[int] = []
+    stamp = 0
+    while todo or begun:
+        stamp = stamp if begun else todo[-1][0]
+        while todo and todo[-1][0] <= stamp:
+            heappush(begun, todo.pop()[1])
+        first = unfilled[begun[0]]
+        if first.span.end <= stamp:
+            heappop(begun)
+            continue
+        end = min(first.span.end, todo[-1][0]) if todo else first.span.end
+        apart.append(replace(first, span=Span(stamp, end)))
+        stamp = end
+    return apart
+
+
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
-    """Cut a stretch by the reasons why no vendor filled it."""
+    """Cut a stretch by the reasons why no vendor filled it, which are ascending and disjoint."""
+    first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
-    for segment in unfilled:
-        left = gaps(segment.span.clip(span), [g.span for g in cut])
-        cut += [
-            Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage)
-            for part in left
-        ]
+    for segment in islice(unfilled, first, None):
+        if segment.span.start >= span.end:
+            break
+        part = segment.span.clip(span)
+        cut.append(Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
     for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)
@@ -344,7 +368,7 @@ def empty_because(answer: Answer) -> str:
 
 def note_nothing(answer: Answer) -> None:
     """Write one log record where an answer has no bars although nothing is lacking."""
-    if not (len(answer.table) or answer.trouble):
+    if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
         why = empty_because(answer)
         log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
@@ -423,7 +447,7 @@ def _from_cache(answer: Answer) -> float:
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
     sent = [*answer.fetched, *(c.span for c in answer.coverage if c.reason == "forming")]
-    fresh = sum(len(answer.table.within(span)) for span in coalesce(sent))
+    fresh = sum(answer.table.counts(coalesce(sent)))
     return round(1 - fresh / rows, 4) if rows else 0.0
 
 
@@ -447,7 +471,7 @@ def score_of(answer: Answer) -> float | None:
     if not any(text.startswith(GRAVE) for text in answer.doubts):
         return score
     parts = [part.span for part in answer.coverage if part.reason.startswith(GRAVE)]
-    rows = sum(len(answer.table.within(span)) for span in parts)
+    rows = sum(answer.table.counts(parts))
     if not rows:
         return score
     return less_grave(1.0 if score is None else score, rows, len(answer.table))
@@ -462,23 +486,25 @@ def _nans(values: NDArray[np.float64]) -> int:
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
     """Describe the sources of the rows returned, stretch by stretch, merged when too many."""
-    entries: list[dict[str, Any]] = []
-    for part in answer.coverage:
-        rows = len(answer.table.within(part.span))
-        if rows:
-            entries.append(_span_entry(part, rows, answer.kind))
-    if len(entries) <= _MOST_SPANS:
-        return entries
-    merged: dict[tuple[str, str], dict[str, Any]] = {}
-    for whole in entries:
-        # Splices are those of single stretches.
-        entry = {name: value for name, value in whole.items() if name != "splice"}
-        key = (entry["vendor"], entry["state"])
-        total = merged.setdefault(key, {**entry, "rows": 0, "merged": True})
-        total["rows"] += entry["rows"]
-        total["end"] = entry["end"]
-        total["fetched_at"] = max(total["fetched_at"], entry["fetched_at"])
-    return list(merged.values())[:_MOST_SPANS]
+    counts = answer.table.counts([part.span for part in answer.coverage])
+    parts = [(part, rows) for part, rows in zip(answer.coverage, counts, strict=True) if rows]
+    if len(parts) <= _MOST_SPANS:
+        return [_span_entry(part, rows, answer.kind) for part, rows in parts]
+    groups: dict[tuple[str, str], list[tuple[Covered, int]]] = {}
+    for part, rows in parts:
+        groups.setdefault((part.vendor, part.state), []).append((part, rows))
+    return [_merged_entry(group, answer.kind) for group in islice(groups.values(), _MOST_SPANS)]
+
+
+def _merged_entry(group: Sequence[tuple[Covered, int]], own: Kind) -> dict[str, Any]:
+    """Describe many stretches from one source as one."""
+    first, last = group[0][0], group[-1][0]
+    # Splices are those of single stretches.
+    entry = {**_span_entry(replace(first, splices=()), group[0][1], own), "merged": True}
+    entry["rows"] = sum(rows for _, rows in group)
+    entry["end"] = iso(last.span.end)
+    entry["fetched_at"] = iso(max(part.fetched_at for part, _ in group))
+    return entry
 
 
 @lru_cache(_REMEMBERED)

@@ -15,7 +15,7 @@ from ...cache.values import MISSING_VOLUME, sentences, within
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
-from ...model.bars import BarTable, among, merge
+from ...model.bars import BarTable, among, inside, merge
 from ...model.coverage import OFF_GRID, Coverage, Covered, Splice
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
@@ -219,21 +219,22 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """
     closed = table.stamps < cap
     if not closed.all():
-        for part in coverage:
-            if part.state == "final" and part.span.end > cap:
-                closed |= (table.stamps >= part.span.start) & (table.stamps < part.span.end)
+        late = (part.span for part in coverage if part.state == "final" and part.span.end > cap)
+        closed |= inside(table.stamps, late)
     return table.take(closed)
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
     """Return the bad rows in whose place there is no bar and no later answer."""
-    doubted = [c.span for c in coverage if c.state == "suspect"]
+    if not suspects:
+        return []
+    stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
+    doubted = inside(stamps, (c.span for c in coverage if c.state == "suspect"))
+    shown = (doubted & ~among(stamps, table.stamps)).tolist()
     return [
         s
-        for s in suspects
-        if not s.reason.startswith(OFF_GRID)
-        and any(s.bar.stamp_ms in span for span in doubted)
-        and not among(np.array([s.bar.stamp_ms]), table.stamps).any()
+        for s, is_shown in zip(suspects, shown, strict=True)
+        if is_shown and not s.reason.startswith(OFF_GRID)
     ]
 
 

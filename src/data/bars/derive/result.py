@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -150,7 +151,9 @@ class DerivedAnswer:
         lacking, expected = (sum(counts) for counts in zip(*(b[2:] for b in bars), strict=True))
         span = Span(bars[0].span.start, bars[-1].span.end)
         reason = f"{lacking} of {expected} {self.source} bars: {why}"
-        holes = [hole for hole in self.holes if hole.span.overlaps(span)]
+        first = bisect_right(self._hole_ends, span.start)
+        near = takewhile(lambda hole: hole.span.start < span.end, islice(self.holes, first, None))
+        holes = [hole for hole in near if hole.span.overlaps(span)]
         return Gap(
             span,
             reason,
@@ -169,7 +172,8 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        return [hole.span.end for hole in self.holes]
+        """Where the holes up to each one have ended."""
+        return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:
         """Return the further entries of the provenance."""

@@ -15,7 +15,6 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
-from ...model.bars import BarTable
 from ...model.capabilities import FetchQuery
 from ...model.coverage import PLAINLY_NONE, Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
@@ -109,13 +108,12 @@ def _none(
         if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
             yield replace(part, vendor=vendor)
     for span in subtract([answered], (part.span for part in standing)):
-        rows, _ = series.read(span)
-        yield from _nothing(request, rows, span, parts.within(span), vendor, context)
+        yield from _nothing(request, series, span, parts.within(span), vendor, context)
 
 
 def _nothing(
     request: LaneRequest,
-    rows: BarTable,
+    series: SeriesStore,
     span: Span,
     coverage: Coverage,
     vendor: str,
@@ -123,7 +121,9 @@ def _nothing(
 ) -> Iterator[Covered]:
     """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
     now, grid, settle_ms = context.now_ms, request.grid, request.settle_ms
-    stored = [c.span for c in coverage if len(rows.within(c.span))]
+    spans = [part.span for part in coverage]
+    counts = series.read(span)[0].counts(spans) if spans else []
+    stored = [kept for kept, rows in zip(spans, counts, strict=True) if rows]
     for kept in stored:
         expires = context.expires(kept, settle_ms, coverage)
         yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from ...errors import (
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.instant import iso
-from ...model.span import Span, coalesce, subtract
+from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...net.deadline import run_part
 from ...net.send_records import reporting
 from ...observability.logs import level_of
@@ -54,9 +55,9 @@ class _Stretches(NamedTuple):
 
     def within(self, chunk: Span) -> _Stretches:
         """Return the parts of the stretches in ``chunk``, up to the first stretch behind it."""
-        spans = [part for span in self.spans if not (part := span.clip(chunk)).is_empty]
-        later = [span.start for span in self.spans if span.start >= chunk.end]
-        return _Stretches(spans, later[0] if later else self.until)
+        spans = clipped(self.spans, chunk)
+        later = bisect_left(self.spans, (chunk.end,))
+        return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,8 @@ class Fetcher:
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe
         none = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
-        wanted = [span for span in segment.spans if span not in none]
+        set_aside = set(none)
+        wanted = [span for span in segment.spans if span not in set_aside]
         servable = [candidate.servable(span, timeframe, now) for span in wanted]
         deep = [
             segment.passed_on([rest], self._too_deep(candidate, rest))
@@ -265,8 +267,11 @@ class Fetcher:
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
         # The calendar expects nothing, and one vendor says the same: no other is asked.
         is_none = isinstance(reason, NoDataError)
-        closed = [span for span in lacking if is_none and not len(request.grid.opens(span))]
-        left = [span for span in lacking if span not in closed]
+        closed: list[Span] = []
+        left: list[Span] = []
+        for span in lacking:
+            is_closed = is_none and not len(request.grid.opens(span))
+            (closed if is_closed else left).append(span)
         following = segment.passed_on(left, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request goes on with it, as one stretch; later ones follow alone.
@@ -325,11 +330,8 @@ class Fetcher:
         # Why it lacks what it lacks, where it lacks anything.
         reason = NoDataError(NO_BAR, provider=candidate.name)
         reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
-        between = [
-            hole
-            for hole in answer.holes
-            if hole != span and any(hole.overlaps(seam) for seam in fetched.seams)
-        ]
+        seams = coalesce(fetched.seams)
+        between = [hole for hole in answer.holes if hole != span and touching(seams, hole)]
         lacking = answer.lacking
         if answer.stretches:
             # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
@@ -417,7 +419,8 @@ def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None
     blame = getattr(candidate.downloader, "blame", None)
     if candidate.capabilities is None or blame is None:
         return
-    if not isinstance(error, (SpliceConflictError, NoDataError)):
+    is_ours = getattr(error, "by_caller", False)
+    if not (is_ours or isinstance(error, (SpliceConflictError, NoDataError))):
         blame(question, error)
 
 

@@ -15,7 +15,7 @@ from ...errors import BadRangeError, DataError
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
-from ...model.span import Span, coalesce, intersect, subtract
+from ...model.span import Span, clipped, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
@@ -109,12 +109,24 @@ class LaneRun:
             is_cut_off = self.journal.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
+            reach = query.bars * 2**tries
+            if tries == 1 and closed_rows(answer) + (late := self._late(answer)) >= query.bars:
+                reach = query.bars + late  # nothing else is missing
             try:
-                wanted = wanted_span(request, self.series, 2**tries)
+                wanted = wanted_span(request, self.series, reach)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
                 break
             answer = self._filled(wanted)
         return counted(answer, query.bars, wanted.start)
+
+    def _late(self, answer: Answer) -> int:
+        """Return how many bars at the end of an answer have closed and are not published yet."""
+        rows, gaps = closed_rows(answer), [gap for gap in answer.gaps if not gap.harmless]
+        if not gaps or gaps[-1].reason != UNPUBLISHED:
+            return 0
+        late = gaps[-1].span
+        is_last = not rows or int(answer.table.stamps[rows - 1]) < late.start
+        return len(self.request.grid.opens(late)) if is_last else 0
 
     def _filled(self, wanted: Span) -> Answer:
         """Answer for the stretch ``wanted``."""
@@ -320,7 +332,7 @@ def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
     """Return gaps with the true reason where bars were deleted again and again before they were read."""
     cut = []
     for gap in gaps:
-        parts = intersect([gap.span], lost) if gap.reason == UNPUBLISHED else []
+        parts = clipped(lost, gap.span) if gap.reason == UNPUBLISHED else []
         cut += [replace(gap, span=span, reason=DELETED) for span in parts]
         cut += [replace(gap, span=span) for span in subtract([gap.span], parts)]
     return sorted(cut, key=lambda gap: gap.span)

@@ -466,8 +466,11 @@ def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
 
 def _vendors(answer: Answer) -> list[str]:
     """Return the vendors that an answer is made of."""
-    parts = [part for part in answer.coverage if len(answer.table.within(part.span))]
-    return list(dict.fromkeys(name for part in parts for name in part.vendor.split(",")))
+    counts = answer.table.counts([part.span for part in answer.coverage])
+    vendors = dict.fromkeys(
+        part.vendor for part, rows in zip(answer.coverage, counts, strict=True) if rows
+    )
+    return list(dict.fromkeys(name for vendor in vendors for name in vendor.split(",")))
 
 
 def _is_cut_off(answer: Answer) -> bool:
@@ -479,7 +482,7 @@ def _is_whole(answer: Answer, part: Answer) -> bool:
     """Tell whether an answer lacks nothing, and reaches over all bars of one in part."""
     if answer.flagged or not all(gap.harmless for gap in answer.gaps) or not len(answer.table):
         return False
-    return not any(len(part.table.within(gap.span)) for gap in answer.gaps)
+    return not any(part.table.counts([gap.span for gap in answer.gaps]))
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:

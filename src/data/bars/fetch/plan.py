@@ -17,7 +17,7 @@ from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS
 from ...model.lifetime import Lifetime
-from ...model.span import Span, coalesce, gaps, intersect, subtract
+from ...model.span import Span, coalesce, gaps, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
 from ...vendors.archives import REQUESTS_A_MONTH, pieces
@@ -69,12 +69,15 @@ class FetchPlan:
     generation: int = 0
 
 
-def wanted_span(request: LaneRequest, series: SeriesStore, factor: int = 1) -> Span:
-    """Return the stamps wanted; a count reaches ``factor`` times back from the last closed bar."""
+def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
+    """Return the stamps wanted; a count reaches ``bars`` back from the last closed bar.
+
+    By default as many as the query wants.
+    """
     query = request.query
     if query.bars is None:
         return query.span
-    end, count = min(query.span.end, cap_of(request, series)), query.bars * factor
+    end, count = min(query.span.end, cap_of(request, series)), bars or query.bars
     return Span(back(request.grid, end, count, request.lane.kind), query.span.end)
 
 
@@ -200,10 +203,11 @@ def plan_lacking(
     if request.lane.candidates[0].adjustment != "unknown":
         segments = with_overlap(segments, coverage, grid, cap)
     is_first = not (view.exists or segments or journal.attempts)
+    unfilled = coalesce(part.span for part in journal.unfilled)
     worth_asking = [
         s
         for s in lacking.closed
-        if is_first or _is_worth_asking(s, stored, request, journal, is_refresh=is_refresh)
+        if is_first or _is_worth_asking(s, stored, request, unfilled, is_refresh=is_refresh)
     ]
     to_ask = intersect(worth_asking, [past])
     closed = tuple(subtract(lacking.closed, to_ask))
@@ -218,13 +222,18 @@ def plan_lacking(
 
 
 def _is_worth_asking(
-    closed: Span, stored: Coverage, request: LaneRequest, journal: Journal, *, is_refresh: bool
+    closed: Span,
+    stored: Coverage,
+    request: LaneRequest,
+    unfilled: Sequence[Span],
+    *,
+    is_refresh: bool,
 ) -> bool:
     """Tell whether a vendor is asked for a stretch in which no bar is expected.
 
-    Not again in the request in which it was asked in vain.
+    Not again in the request in which it was asked in vain: what is ``unfilled``, ascending.
     """
-    if any(part.span.overlaps(closed) for part in journal.unfilled):
+    if touching(unfilled, closed):
         return False
     if not may_open(request.grid, closed, request.lane.kind):
         return False
@@ -240,10 +249,10 @@ def _with_unsettled(
     A question of every night, asked before its last bar had settled, would leave one such bar
     for each night, which the next one never reaches.
     """
-    due = due_spans(coverage, request.grid, request.settle_ms, now_ms)
+    due = {span.end: span for span in due_spans(coverage, request.grid, request.settle_ms, now_ms)}
     widened = []
     for start, end in segments:
-        before = next((span for span in due if span.end == start), None)
+        before = due.get(start)
         room = 0 if before is None else _room(Span(start, end), request)
         if before is not None and room:
             start = max(before.start, request.grid.back(start, room))
@@ -366,14 +375,13 @@ def with_overlap(
 ) -> list[Span]:
     """Let segments reach a few bars into what older tools left beside them."""
     older = [part.span for part in coverage if is_older(part)]
+    by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
-    for segment in segments:
-        start, end = segment
-        for span in older:
-            if span.end == start:
-                start = max(span.start, grid.back(start, COMMON))
-            if span.start == end:
-                end = min(span.end, cap, _behind(grid, end))
+    for start, end in segments:
+        if before := by_end.get(start):
+            start = max(before.start, grid.back(start, COMMON))
+        while (behind := by_start.get(end)) and (further := min(behind.end, cap)) > end:
+            end = min(further, _behind(grid, end))
         widened.append(Span(start, end))
     return coalesce(widened)
 

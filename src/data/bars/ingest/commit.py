@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...calendars.finality import settles_at
 from ...errors import QualityError
-from ...model.bars import Bar, BarTable, Stamps, among, distinct
+from ...model.bars import Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import OFF_GRID, Coverage, Covered, State, VendorDay
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis
-from ...model.span import Span, coalesce, subtract
+from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...prices.quality import BadRow
 from ..validity import (
     CLOSED,
@@ -91,10 +92,8 @@ def without_rescaled(
     if not len(common):
         return answer
     mine, theirs = rows.take(common), old_rows.take(places[common])
-    finals = [
-        part.span for part in stored.coverage if part.state == "final" and part.vendor == vendor
-    ]
-    is_final = np.array([any(s in span for span in finals) for s in mine.stamps.tolist()], bool)
+    finals = (p.span for p in stored.coverage if p.state == "final" and p.vendor == vendor)
+    is_final = inside(mine.stamps, finals)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.array(mine.values()[:5]) / np.array(theirs.values()[:5])
     is_odd = np.zeros(len(mine), bool)
@@ -180,19 +179,28 @@ class _CommitBuilder:
             suspects=tuple(
                 Suspect(row.bar, row.reason)
                 for row in (*self.answer.bad, *self.answer.off_grid)
-                if self._is_new(row.bar)
+                if row.bar.stamp_ms not in self._stored_stamps
             ),
             kind=self.fetched.kind,
         )
 
-    def _is_new(self, bar: Bar) -> bool:
-        return bar.stamp_ms not in self.stored.rows.stamps
+    @cached_property
+    def _stored_stamps(self) -> Set[int]:
+        return frozenset(self.stored.rows.stamps.tolist())
+
+    @cached_property
+    def _unusable(self) -> list[Span]:
+        """The stretches whose bars did not come, or came as rows that cannot be bars."""
+        return coalesce([*self.answer.holes, *self.answer.bad_spans, *self.answer.off_slots])
 
     @cached_property
     def _absent(self) -> list[Span]:
         """The stretches in which there is no bar, neither in the answer nor stored."""
-        kept = [span for span, _ in self._kept]
-        return subtract([*self.answer.holes, *self.answer.bad_spans, *self.answer.off_slots], kept)
+        return subtract(self._unusable, (span for span, _ in self._kept))
+
+    def _present(self, span: Span) -> list[Span]:
+        """Return the parts of ``span`` in which bars are not absent."""
+        return subtract([span], touching(self._absent, span))
 
     # --- stored bars that did not come back ------------------------------------------------
 
@@ -211,23 +219,23 @@ class _CommitBuilder:
         return lost
 
     @cached_property
-    def _withdrawn(self) -> set[int]:
-        """Stamps of provisional bars, and of unexpected ones, that the vendor took back."""
+    def _withdrawn(self) -> list[int]:
+        """Ascending stamps of provisional bars, and of unexpected ones, that the vendor took back."""
         last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
         bad = {row.bar.stamp_ms for row in self.answer.bad}
-        return {
+        return [
             stamp
             for stamp in self._lost
             if stamp < last and stamp not in bad and self.stored.may_go(stamp)
-        }
+        ]
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
         """The stretch of each stored bar that stays although the answer lacks it, and why."""
         if not self._lost:
             return []
-        bad = [row.bar.stamp_ms for row in self.answer.bad]
-        ends = [span.end for span in self.answer.spans]
+        bad = {row.bar.stamp_ms for row in self.answer.bad}
+        ends, withdrawn = [span.end for span in self.answer.spans], set(self._withdrawn)
         marks = np.array([*bad, *ends], dtype=np.int64)
         edges = distinct(
             np.concatenate([self.stored.rows.stamps, self.answer.closed.stamps, marks])
@@ -245,7 +253,7 @@ class _CommitBuilder:
                 SPOILT if stamp in bad else LOST,
             )
             for stamp in self._lost
-            if stamp not in self._withdrawn
+            if stamp not in withdrawn
         ]
 
     def _kept_marks(self) -> Iterator[Covered]:
@@ -270,7 +278,8 @@ class _CommitBuilder:
         if not len(rows):
             return []
         equal = self._equal(rows)
-        for stamp in (s for s in self._withdrawn if s in span):
+        first, end = (bisect_left(self._withdrawn, edge) for edge in span)
+        for stamp in self._withdrawn[first:end]:
             # What would vouch for the bar withdrawn is written anew.
             equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
         cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
@@ -302,19 +311,22 @@ class _CommitBuilder:
         if not len(old_rows):
             return equal
         places = np.searchsorted(old_rows.stamps, rows.stamps)
-        inside = places < len(old_rows)
-        inside[inside] = old_rows.stamps[places[inside]] == rows.stamps[inside]
-        equal[inside] = _same(
-            rows.take(inside), old_rows.take(places[inside]), self.stored.tolerance
+        common = places < len(old_rows)
+        common[common] = old_rows.stamps[places[common]] == rows.stamps[common]
+        equal[common] = _same(
+            rows.take(common), old_rows.take(places[common]), self.stored.tolerance
         )
-        if self.terms.basis.adjustment != "unknown":
-            for part in self.stored.coverage:
-                if part.basis.adjustment == "unknown" and part.state != "empty":
-                    first, last = np.searchsorted(rows.stamps, part.span)
-                    equal[first:last] = False
+        if self.terms.basis.adjustment != "unknown" and self._of_unknown_basis:
+            equal &= ~inside(rows.stamps, self._of_unknown_basis)
         if self.terms.is_refresh:
             equal &= ~among(rows.stamps, self._readjusted)
         return equal
+
+    @cached_property
+    def _of_unknown_basis(self) -> list[Span]:
+        """The stretches of stored bars whose basis is unknown."""
+        parts = (part for part in self.stored.coverage if part.state != "empty")
+        return [part.span for part in parts if part.basis.adjustment == "unknown"]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:
@@ -339,7 +351,6 @@ class _CommitBuilder:
         The final one is written as provisional where some of its bars are not to be trusted; what
         is good of it becomes final by a mark (:meth:`_believed_marks`).
         """
-        missing = coalesce([*self.answer.holes, *self.answer.off_slots, *self.answer.bad_spans])
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
             middle = span.start
@@ -354,7 +365,7 @@ class _CommitBuilder:
                     self.fetched.kind,
                     self._basis_of(rows),
                     "provisional" if not final or self._is_doubted(part) else "final",
-                    tuple(h for hole in missing if not (h := hole.clip(part)).is_empty),
+                    tuple(clipped(self._unusable, part)),
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
@@ -363,7 +374,7 @@ class _CommitBuilder:
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
     def _is_doubted(self, span: Span) -> bool:
-        return bool(self._doubt) or any(odd.overlaps(span) for odd in self._untrusted)
+        return bool(self._doubt or touching(self._untrusted, span))
 
     @cached_property
     def _untrusted(self) -> list[Span]:
@@ -375,18 +386,20 @@ class _CommitBuilder:
 
     def _believed_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
         """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
-        for piece in pieces if self._untrusted and not self._doubt else ():
+        if not self._untrusted or self._doubt:
+            return
+        left_out = coalesce([*self._untrusted, *self._absent])
+        for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                left = subtract([settled], [*self._untrusted, *self._absent])
-                for span in left:
+                for span in subtract([settled], touching(left_out, settled)):
                     yield self._mark(span, "final", "", None)
 
     def _settled(self, span: Span) -> Iterator[Covered]:
         """Yield marks that renew trust in stored bars found equal; their source stays."""
         middle = self.answer.finality.final_before(span)
         settled = max(middle, min(self.answer.finality.settled_before, span.end))
-        for part in subtract([span], self._absent):
+        for part in self._present(span):
             for old in self._bars_held(part, Span(span.start, middle)):
                 yield self._renewed(old, *(self._doubt or ("", None)))
             for old in self._bars_held(part, Span(middle, settled)):
@@ -407,7 +420,7 @@ class _CommitBuilder:
             # A stretch without a bar before the first of them is vouched for by nothing, too.
             is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
             alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
-            for span in subtract([alone], self._absent):
+            for span in self._present(alone):
                 yield self._mark(span, "provisional", UNVOUCHED, self._unvouched_until)
 
     def _still_unvouched(self, old: Covered) -> Covered:
@@ -472,12 +485,12 @@ class _CommitBuilder:
         doubt = self._doubt
         settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
         for piece in pieces if doubt else ():
-            for span in subtract([piece.span.clip(settled)], self._absent):
+            for span in self._present(piece.span.clip(settled)):
                 yield self._mark(span, "suspect", *(doubt or ("", None)))
 
     def _bad_marks(self) -> Iterator[Covered]:
         for row, span in zip(self.answer.bad, self.answer.bad_spans, strict=True):
-            if self._is_new(row.bar):
+            if row.bar.stamp_ms not in self._stored_stamps:
                 yield self._mark(span, "suspect", row.reason, self._expires(span))
 
     def _unexpected_marks(self) -> Iterator[Covered]:
@@ -504,7 +517,7 @@ class _CommitBuilder:
     def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for stretches that the vendor positively has no bar for."""
         answer, kept = self.answer, [span for span, _ in self._kept]
-        slots = subtract(answer.off_slots, kept)
+        slots, seams = subtract(answer.off_slots, kept), coalesce(self.fetched.seams)
         silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
         for span in [*subtract(answer.holes, kept), *silent]:
             if len(self.terms.grid.owed(span)):
@@ -512,7 +525,7 @@ class _CommitBuilder:
                 before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
                 for hole in subtract([span], before):
-                    if not any(hole.overlaps(seam) for seam in self.fetched.seams):
+                    if not touching(seams, hole):
                         yield from self._holes(hole, self.terms.grid.no_bar(hole))
             else:
                 yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
@@ -526,10 +539,11 @@ class _CommitBuilder:
         with the next bar: once one has come behind it, there was no trade.
         """
         answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
-        spoken = [*self._absent, *answer.off_slots, *(span for span, _ in self._kept)]
+        kept = (span for span, _ in self._kept)
+        spoken = coalesce([*self._absent, *answer.off_slots, *kept])
         for run in equal:
             covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
-            for part in subtract([run], [*covered, *spoken]):
+            for part in subtract([run], [*covered, *touching(spoken, run)]):
                 if not len(grid.owed(part)):
                     continue
                 closes = int(grid.closes(np.array([grid.next_open(part.end)]))[0])
@@ -653,7 +667,7 @@ class StoredRange:
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 
     def _at(self, stamp: int) -> Covered | None:
-        return next((part for part in self.coverage if stamp in part.span), None)
+        return next(iter(self.coverage.touching(Span(stamp, stamp + 1))), None)
 
 
 @dataclass(frozen=True)
@@ -704,14 +718,19 @@ class CommitContext:
             c.span for c in coverage.within(hole) if is_hole(c) and not c.stands(self.now_ms)
         )
         seen = coalesce(expired)
-        for part in sorted([*subtract([hole], seen), *seen]):
-            again = part in seen or not len(self.grid.opens(part))
-            again &= not any(part.overlaps(day.span) for day in self.vendor_days)
+        unseen = ((part, False) for part in subtract([hole], seen))
+        for part, is_seen in sorted([*unseen, *((part, True) for part in seen)]):
+            again = is_seen or not len(self.grid.opens(part))
+            again &= not touching(self._lacked, part)
             expires = self.expiry.of_hole(part, self.now_ms, again=again)
             if self.last_ms is not None and part.start > self.last_ms:
                 recent = self.now_ms + self.expiry.recent_ms
                 expires = min(expires, max(recent, self.expiry.of_end(self.last_ms, self.now_ms)))
             yield part, self._settling(part, settle_ms) or expires
+
+    @cached_property
+    def _lacked(self) -> list[Span]:
+        return coalesce(day.span for day in self.vendor_days)
 
     def _settling(self, span: Span, settle_ms: int) -> int:
         """Return when the last bar expected in ``span`` settles, or 0 where all have."""

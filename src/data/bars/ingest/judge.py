@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...calendars.grid import BarGrid
-from ...model.bars import BarTable, Stamps, among, inside, merge
+from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
 from ...model.coverage import GRAVE, SETTLED, Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
-from ...model.span import Span, subtract
+from ...model.span import Span, coalesce, subtract, touching
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.series import CheckedSeries
 from .commit import StoredRange
@@ -33,6 +33,7 @@ WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
 # Two vendors have the same row where their prices differ by less than this: the wrong ones are far off.
 _SAME_ROW = 0.02
 Mask = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def judge(
 
 
 class _Repeat(NamedTuple):
-    """Rows that are stored as grave and came again, from that vendor or another."""
+    """Rows, by their places, that are stored as grave and came again, from that vendor or another."""
 
     part: Covered
-    rows: Mask
+    rows: Places
     is_same: bool
 
 
@@ -98,11 +99,12 @@ class _Judging:
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
         done += [part.span for part in stored if part.reason.startswith(SETTLED)]
+        done = coalesce(done)
         for one in new_graves:
             marks += self._fresh(table, one, done)
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
-        suspect = [mark.span for mark in marks if mark.state == "suspect"]
+        suspect = {mark.span for mark in marks if mark.state == "suspect"}
         to_ask = tuple(span for span in again if span in suspect)
         return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=to_ask)
 
@@ -123,22 +125,22 @@ class _Judging:
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
         """Yield the rows in each stored stretch that are no better than those stored there."""
         new, old = self.answer.closed, self.stored.rebased
-        is_grave = np.zeros(len(new), dtype=bool)
-        for one in new_graves:
-            is_grave |= among(new.stamps, one.stamps)
+        stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
+        is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
+        common = np.flatnonzero(among(new.stamps, old.stamps))
+        places = np.searchsorted(old.stamps, new.stamps[common])
         for part in parts:
-            within = inside(new.stamps, [part.span]) & among(new.stamps, old.stamps)
-            theirs = old.take(among(old.stamps, new.stamps[within]))
+            first, end = np.searchsorted(new.stamps[common], part.span)
+            rows, theirs = common[first:end], old.take(places[first:end])
             is_own = part.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW
-            same = np.zeros(len(new), dtype=bool)
-            same[within] = _agree(new.take(within), theirs, tolerance)
-            same &= is_grave if is_own else True
+            same = _agree(new.take(rows), theirs, tolerance)
+            same &= is_grave[rows] if is_own else True
             if same.any():
-                yield _Repeat(part, same, is_same=True)
-            otherwise = within & is_grave & ~same
+                yield _Repeat(part, rows[same], is_same=True)
+            otherwise = is_grave[rows] & ~same
             if not is_own and otherwise.any():
-                yield _Repeat(part, otherwise, is_same=False)
+                yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
         """Yield what stored bars are when the same came again, or others as wrong."""
@@ -165,7 +167,7 @@ class _Judging:
         rows, old = self.answer.closed, self.stored.rebased
         if not repeats:
             return rows
-        stay = np.logical_or.reduce([one.rows for one in repeats])
+        stay = np.unique(np.concatenate([one.rows for one in repeats]))
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     # --- what is grave now ------------------------------------------------------------------
@@ -179,7 +181,8 @@ class _Judging:
             reason, until,
         )  # fmt: skip
         spans = self._spans(grave.stamps, table.stamps)
-        yield from (replace(mark, span=left) for left in subtract(spans, done))
+        left = (part for span in spans for part in subtract([span], touching(done, span)))
+        yield from (replace(mark, span=span) for span in left)
         if grave.from_start and len(self.context.surroundings.rebased):
             for part in self._before(int(table.stamps[0])):
                 yield replace(mark, span=part.span)

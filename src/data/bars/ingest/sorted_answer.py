@@ -26,11 +26,11 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.finality import Finality, finality_of, first_unsettled
 from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
-from ...model.bars import BarTable, Stamps, among, distinct, merge, union
+from ...model.bars import BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
-from ...model.span import Span, coalesce, intersect
+from ...model.span import Span, coalesce, intersect, touching
 from ...prices.quality import BadRow, Checked, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]
@@ -299,9 +299,7 @@ def _bars_in(span: Span, opens: Stamps) -> int:
 
 
 def _outside(stamps: Stamps, spans: Sequence[Span]) -> Stamps:
-    for span in spans:
-        stamps = stamps[(stamps < span.start) | (stamps >= span.end)]
-    return stamps
+    return stamps[~inside(stamps, spans)]
 
 
 def _need_not_trade(grid: BarGrid) -> bool:
@@ -356,13 +354,14 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
     present = union(union(answer.closed.stamps, bad), stays)
+    slots, listed = coalesce(answer.off_slots), coalesce(answer.holes)
     for span in answer.spans:
         lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
         opens = grid.owed(span) if lacking else no_stamps()
         for hole in lacking:
-            if any(hole.overlaps(slot) for slot in answer.off_slots):
+            if touching(slots, hole):
                 continue
-            is_hole = any(hole.overlaps(listed) for listed in answer.holes)
+            is_hole = bool(touching(listed, hole))
             for year in years_of(hole):
                 part = hole.clip(year_span(year))
                 if count := _bars_in(part, opens):

@@ -19,7 +19,8 @@ from ...model.coverage import Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
-from ...model.span import Span, intersect, subtract
+from ...model.span import Span, coalesce, intersect, subtract, touching
+from ...net.deadline import check_time
 from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import Checked, check
@@ -53,6 +54,8 @@ from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
 # an adjustment adds to it. What has no corporate actions is compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
+# A shorter answer is stored in no time, and is not thrown away because the call's time is over.
+_WORTH_STOPPING = 10_000
 
 
 @dataclass(frozen=True)
@@ -148,14 +151,21 @@ def take(
         NoDataError: it holds nothing of what is lacking.
         KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
         QualityError: it is not believed.
+        ProviderTimeoutError: The time that the caller set ended while a long answer was worked on.
+            Nothing of it is stored.
     """
     received = receive(request, series, candidate, question, fetched)
     fitted = fit(request, series, received)
     checked = _check(request, series, fitted)
+    is_long = len(fetched.table) > _WORTH_STOPPING
+    if is_long:
+        check_time(fetched.vendor)
     _refuse_unbelieved(request, series, checked)
     _store_actions(request, series, checked)
     compared = _compare(request, series, checked)
     judged = _judge(request, series, compared)
+    if is_long:
+        check_time(fetched.vendor)
     commit, overdue = _commit(request, series, vendor_days, compared, judged)
     series.commit(commit)
     # What was stored is read with the bars.
@@ -415,11 +425,12 @@ def _commit(
         ),
     )
     commit = build_commit(fetched, answer, stored, context)
+    answered = answer.spans
     # Bars fetched earlier lose their trust before this answer can be joined to them.
     outside = [
         replace(mark, span=part)
         for mark in (*others, *_older_marks(series, fetched, answer, stored))
-        for part in subtract([mark.span], answer.spans)
+        for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=(*outside, *commit.marks))
     spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
@@ -562,17 +573,19 @@ def _provisional(
 ) -> list[int]:
     """Return where provisional bars begin once ``commit`` is stored."""
     # What has an expiry of its own waits for that.
-    doubts = [
+    doubts = coalesce(
         mark.span
         for mark in commit.marks
         if mark.state in ("suspect", "final") or mark.expires is not None
-    ]
+    )
     spans = [p.span for p in commit.pieces if p.state == "provisional"]
     spans += [m.span for m in commit.marks if m.state == "provisional"]
+    answered = answer.spans
     for part in coverage:
         if part.state == "provisional" and part.expires is None:
-            spans += subtract([part.span], answer.spans)
-    begins = (left.start for span in spans for left in subtract([span], doubts))
+            spans += subtract([part.span], touching(answered, part.span))
+    lefts = (left for span in spans for left in subtract([span], touching(doubts, span)))
+    begins = (left.start for left in lefts)
     return [grid.next_open(begin) for begin in begins]
 
 

@@ -27,7 +27,7 @@ from ...disk.files import Disk
 from ...model.bars import NAN, Bar, BarTable
 from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
 from ...model.instant import SECOND_MS, from_ms, iso, parse_iso
-from ...model.span import Span
+from ...model.span import Span, coalesce, touching
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.gzip_member import inflated
@@ -240,12 +240,14 @@ def standing_in(
     if not rows:
         return ()
     covered = coverage().within(span)
-    trusted = [c.span for c in covered if c.state in ("final", "provisional")]
+    trusted = coalesce(c.span for c in covered if c.state in ("final", "provisional"))
     # What stands where no bar can open stands in for none.
     rows = [row for row in rows if not row.reason.startswith(OFF_GRID)]
     latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
     return tuple(
-        row for stamp, row in sorted(latest.items()) if not any(stamp in t for t in trusted)
+        row
+        for stamp, row in sorted(latest.items())
+        if not touching(trusted, Span(stamp, stamp + 1))
     )
 
 

@@ -9,10 +9,10 @@ from itertools import chain, pairwise
 from operator import attrgetter
 
 from ...model.bars import Stamps, among
-from ...model.coverage import Coverage, Covered, State
+from ...model.coverage import Coverage, CoverageDraft, Covered, State
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
-from ...model.span import Span, gaps, intersect, subtract
+from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
 
@@ -33,6 +33,7 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
     """Cut pieces and marks at the borders of years; years ascending."""
     parts: dict[int, YearPart] = {}
     for piece in commit.pieces:
+        piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
         for year in years_of(piece.span):
             part = _clipped(piece, year_span(year))
             parts.setdefault(year, YearPart()).pieces += _few_holes(part)
@@ -67,9 +68,10 @@ def standing(part: YearPart, covered: Coverage) -> list[Covered]:
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
     spans += [Span(s.bar.stamp_ms, s.bar.stamp_ms + 1) for s in part.suspects]
+    spans = coalesce(spans)
     left: list[Covered] = []
     for mark in part.marks:
-        parts = intersect([mark.span], spans) if mark.state == "suspect" else [mark.span]
+        parts = clipped(spans, mark.span) if mark.state == "suspect" else [mark.span]
         left += (replace(mark, span=span) for span in parts)
     return left
 
@@ -77,12 +79,11 @@ def standing(part: YearPart, covered: Coverage) -> list[Covered]:
 def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
     if not piece.holes and piece.span.clip(span) == piece.span:
         return piece
-    holes = (hole.clip(span) for hole in piece.holes)
     return replace(
         piece,
         table=piece.table.within(span),
         span=piece.span.clip(span),
-        holes=tuple(hole for hole in holes if not hole.is_empty),
+        holes=tuple(clipped(piece.holes, span)),
     )
 
 
@@ -90,8 +91,7 @@ def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
     """Cut a piece with more holes than one member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
-    holes = sorted(piece.holes)
-    cuts = [h.start for h in holes[MOST_HOLES::MOST_HOLES]]
+    cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
     edges = [piece.span.start, *cuts, piece.span.end]
     return [_clipped(piece, Span(a, b)) for a, b in pairwise(edges)]
 
@@ -124,21 +124,25 @@ def covered_by(piece: CommitPiece) -> list[Covered]:
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
     """Return the coverage after new answers; their holes become missing."""
+    draft = CoverageDraft(coverage)
     for piece in pieces:
-        coverage = coverage.without([piece.span]).overlaid(covered_by(piece))
-    return coverage
+        draft.remove(piece.span)
+        draft.overlay(covered_by(piece))
+    return draft.coverage
 
 
 def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
     """Return the coverage that members of a file add, in the order of the file."""
+    draft = CoverageDraft(coverage)
     for header in headers:
         state: State = "final" if header.state == "final" else "provisional"
         added = [
             Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
             for span in gaps(header.span, header.holes)
         ]
-        coverage = coverage.without([header.span]).overlaid(added)
-    return coverage
+        draft.remove(header.span)
+        draft.overlay(added)
+    return draft.coverage
 
 
 def after_marks(
@@ -157,30 +161,24 @@ def after_marks(
         marks: in the order they count.
         has_bars: whether a bar is stored in a span.
     """
+    draft = CoverageDraft(coverage)
     for mark in marks:
-        if mark.state == "empty":
-            fresh = _emptied(coverage, mark, has_bars)
-        else:
-            fresh = _renewed(coverage, mark, has_bars)
-        coverage = coverage.overlaid(fresh)
-    return coverage
+        after = _emptied if mark.state == "empty" else _renewed
+        draft.overlay(after(draft.within(mark.span), mark, has_bars))
+    return draft.coverage
 
 
-def _emptied(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
-    holding = [
-        item.span
-        for item in coverage.within(mark.span)
-        if item.state in _WITH_BARS and has_bars(item.span)
-    ]
+def _emptied(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
+    holding = [item.span for item in before if item.state in _WITH_BARS and has_bars(item.span)]
     # As it is stored: nothing is of no kind.
     bare = replace(mark, kind=Kind(), basis=Basis())
     return [replace(bare, span=span) for span in gaps(mark.span, holding)]
 
 
-def _renewed(coverage: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
+def _renewed(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
     covered = [
         item
-        for item in coverage.within(mark.span)
+        for item in before
         if item.state in _WITH_BARS and (item.state != "suspect" or has_bars(item.span))
     ]
     fresh = [
@@ -221,18 +219,18 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
     """
     if old is None:
         return rebuilt
-    old, renewed = old.opened(), [item.span for item in rebuilt]
+    old, renewed = old.opened(), coalesce(item.span for item in rebuilt)
     empties = [
         replace(item, span=span)
         for item in old
         if item.state == "empty"
-        for span in gaps(item.span, renewed)
+        for span in gaps(item.span, touching(renewed, item.span))
     ]
     doubts = [
         part
         for item in old
         if item.state == "suspect"
-        for span in renewed
+        for span in touching(renewed, item.span)
         if (part := item.clip(span)) is not None
     ]
     return after_marks(rebuilt.overlaid(empties), doubts, lambda _: True)

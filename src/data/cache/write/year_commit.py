@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...model.bars import BarTable, Stamps, distinct
+from ...model.bars import BarTable, Stamps, distinct, inside
 from ...model.canonical import canonical
 from ...model.coverage import GRAVE, Coverage, Covered
 from ...model.instant import date_of
-from ...model.span import Span, subtract
+from ...model.span import Span, coalesce, subtract, touching
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
@@ -151,11 +151,7 @@ class YearCommit:
         if not self._has_stored(span):  # then the file need not be opened
             return 0
         stamps = self._file.table(span).stamps
-        kept = np.ones(len(stamps), dtype=bool)
-        starts, ends = self._edges
-        for place in np.flatnonzero((starts < span.end) & (ends > span.start)):
-            kept &= (stamps < starts[place]) | (stamps >= ends[place])
-        return int(np.count_nonzero(kept))
+        return int(np.count_nonzero(~inside(stamps, touching(self._answered, span))))
 
     @cached_property
     def _new_stamps(self) -> Stamps:
@@ -164,10 +160,9 @@ class YearCommit:
         return np.sort(np.concatenate([table.stamps for table in tables]))
 
     @cached_property
-    def _edges(self) -> tuple[Stamps, Stamps]:
-        """Where the pieces begin and end."""
-        edges = np.array([piece.span for piece in self.pieces], dtype=np.int64).reshape(-1, 2)
-        return edges[:, 0], edges[:, 1]
+    def _answered(self) -> list[Span]:
+        """The stretches that the pieces answer for, ascending and disjoint."""
+        return coalesce(piece.span for piece in self.pieces)
 
     def _is_compaction_due(self) -> bool:
         state, new = self.meta.state, len(self._with_bars)
@@ -236,9 +231,12 @@ class YearCommit:
 
     def _keep_withdrawn(self, gone: BarTable) -> None:
         """Put stored bars that the new answer lacks into quarantine, with the vendor that withdrew them."""
-        for piece in self.pieces:
-            rows = quarantine.withdrawn(gone.within(piece.span), piece.vendor)
-            quarantine.keep_rows(self.lane, self.year, rows)
+        rows = [
+            row
+            for piece in self.pieces
+            for row in quarantine.withdrawn(gone.within(piece.span), piece.vendor)
+        ]
+        quarantine.keep_rows(self.lane, self.year, rows)
 
     @cached_property
     def _faults(self) -> tuple[Fault, ...]:
@@ -268,9 +266,8 @@ class YearCommit:
             return self.meta.is_judged
         if not self.commit.has_verdicts and any(p.state == "final" for p in self._with_bars):
             return False
-        spans = [piece.span for piece in self.pieces]
-        stay = (subtract([c.span], spans) for c in self.meta.state.coverage if c.state != "empty")
-        return self.meta.is_judged or not any(stay)
+        bars = (c.span for c in self.meta.state.coverage if c.state != "empty")
+        return self.meta.is_judged or not subtract(bars, self._answered)
 
     def _shares_after(self) -> dict[str, int]:
         """Return vendor to the number of its bars, those of this commit added."""

@@ -1,0 +1,110 @@
+"""What faults in an answer cost, counted in calls: four times the rows take about four times the work."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.model.instant import HOUR_MS, MINUTE_MS, iso, parse_iso
+from tests.cache.counts import FULL
+from tests.effort import calls_of
+
+FIRST = parse_iso("2024-03-04")
+LATER = parse_iso("2024-06-03T12:00:00")
+HOURS = (3, 6, 12)
+HEADER = "timestamp,open,high,low,close,volume\n"
+
+
+class Mix(NamedTuple):
+    """Shares of the rows that are missing, a second late, impossible, or sent twice."""
+
+    missing: float = 0.0
+    late: float = 0.0
+    impossible: float = 0.0
+    doubles: float = 0.0
+
+
+MEASURED = [Mix(0.2, 0.25, 0.2, 0.05)]
+
+
+def random_mixes(count: int) -> Iterator[Mix]:
+    chance = random.Random(4)
+    for _ in range(count):
+        yield Mix(*(chance.choice([0.0, 0.02, 0.1, 0.24]) for _ in Mix._fields))
+
+
+MIXES = MEASURED if not FULL else [*MEASURED, *random_mixes(40)]
+
+
+def rows_of(hours: int, mix: Mix, seed: int) -> str:
+    """Return a file of minutes with faults, as many in each part of it."""
+    chance = random.Random(seed)
+    lines = [HEADER]
+    for stamp in range(FIRST, FIRST + hours * HOUR_MS, MINUTE_MS):
+        close = 100 + chance.random()
+        kind = chance.random()
+        high, low = close + 1, close - 1
+        if kind < sum(mix[:1]):
+            continue
+        if kind < sum(mix[:2]):
+            stamp += 1000
+        elif kind < sum(mix[:3]):
+            high, low = low, high
+        text = iso(stamp).rstrip("Z")
+        lines.append(f"{text},{close:.4f},{high:.4f},{low:.4f},{close:.4f},3\n")
+        if sum(mix[:3]) <= kind < sum(mix):
+            lines.append(f"{text},{close:.4f},{high + 1:.4f},{low:.4f},{close:.4f},3\n")
+    return "".join(lines)
+
+
+class Folder:
+    """A folder of the user's files, and managers on one cache beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.clock = ManualClock(LATER)
+        root.mkdir()
+        (root / "rules.yaml").write_text(f"providers:\n  local: {{folder: {root}}}\n")
+        self.write("ETHUSDT", rows_of(1, Mix(0.1, 0.1, 0.1, 0.1), 0))
+        self.ask(self.manager(), "ETHUSDT", 1)  # loads what a fetch takes
+
+    def write(self, symbol: str, text: str) -> None:
+        (self.root / f"{symbol}_1m.csv").write_text(text)
+
+    def manager(self) -> DataManager:
+        return DataManager(self.root / "cache", self.root / "rules.yaml", clock=self.clock)
+
+    def ask(self, manager: DataManager, symbol: str, hours: int) -> None:
+        end = FIRST + hours * HOUR_MS - 1
+        manager.get_ohlcv(symbol, "1m", iso(FIRST), iso(end), provider="local")
+
+
+def efforts(root: Path, hours: int, mix: Mix) -> dict[str, int]:
+    """Return the calls of a fetch, of two hits, and of a fetch once the file has no faults."""
+    folder = Folder(root)
+    folder.write("BTCUSDT", rows_of(hours, mix, 1))
+    manager = folder.manager()
+    made: dict[str, Callable[[], None]] = {
+        "fetch": lambda: folder.ask(manager, "BTCUSDT", hours),
+        "hit": lambda: folder.ask(manager, "BTCUSDT", hours),
+        "hit of a new process": lambda: folder.ask(folder.manager(), "BTCUSDT", hours),
+    }
+    counts = {name: calls_of(work) for name, work in made.items()}
+    folder.write("BTCUSDT", rows_of(hours, Mix(), 1))
+    counts["repaired file"] = calls_of(made["fetch"])
+    return counts
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: "-".join(map(str, mix)))
+def test_faults_cost_no_more_than_in_proportion_to_the_rows(tmp_path: Path, mix: Mix) -> None:
+    once, twice, four = (efforts(tmp_path / str(hours), hours, mix) for hours in HOURS)
+    for what, calls in once.items():
+        assert twice[what] < 2.05 * calls, (what, calls, twice[what])
+        assert four[what] < 2.05 * twice[what], (what, twice[what], four[what])
