@@ -15,15 +15,16 @@ from ...cache.values import MISSING_VOLUME, sentences, within
 from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
-from ...model.bars import BarTable, among, merge
+from ...model.bars import BarTable, among, inside, merge
 from ...model.coverage import OFF_GRID, Coverage, Covered, Splice
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
+from ...model.texts import counted
 from ...vendors.registry import is_sample
-from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, TradingDays, lifetime_of
+from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, UNEXPECTED, TradingDays, lifetime_of
 from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Reader:
             kind=kind,
             as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
-            doubts=[*_doubts(coverage), *bare, *doubts_of(done, coverage), *outdated],
+            doubts=[*_doubts(coverage, table, query.instrument.asset_class), *bare, *doubts_of(done, coverage), *outdated],
             fetched=outcome.fetched,
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
@@ -237,9 +238,20 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     ]
 
 
-def _doubts(coverage: Coverage) -> list[str]:
-    """Return why whole answers among these are not to be trusted; each reason once, of many a few."""
-    texts = reasons(coverage, DOUBTFUL, GRAVE)
+def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
+    """Return why whole answers among these are not to be trusted; each reason once, of many a few.
+
+    Bars of a share on a day or at an hour without a session are among them. Currencies and futures do
+    trade at hours that their calendars lack.
+    """
+    texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
+    if UNEXPECTED in texts:
+        texts.remove(UNEXPECTED)
+        spans = [part.span for part in coverage if part.reason == UNEXPECTED]
+        stamps = table.stamps[inside(table.stamps, spans)].tolist()
+        if stamps and asset_class == "stock":
+            text = f"{counted(len(stamps), 'bar')} {UNEXPECTED}, first {iso(stamps[0])}"
+            texts.insert(0, text)
     more = len(texts) - _MOST_DOUBTS
     return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} answers more"]
 
