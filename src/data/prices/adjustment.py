@@ -39,6 +39,18 @@ OwnActions = Callable[[str], Sequence[Action]]
 SessionOf = Callable[[int], date]
 
 
+class DividendError(KindMismatchError):
+    """Prices cannot be adjusted for a dividend; bars from its ex-date on need none of it.
+
+    Attributes:
+        ex_date: Ex-date of the dividend.
+    """
+
+    def __init__(self, message: str, ex_date: date, **context: str | None) -> None:
+        super().__init__(message, **context)
+        self.ex_date = ex_date
+
+
 @dataclass(frozen=True)
 class BasisPart:
     """The stamps ``[start, end)`` of bars that share one basis."""
@@ -315,8 +327,9 @@ class BasisConversion:
                 return factor
         if lenient:
             return None
-        raise KindMismatchError(
+        raise DividendError(
             f"cannot adjust for the {action}: the close before it is {close or 'not known'}",
+            action.ex_date,
             hint="fetch the daily bars before it, or use adjustment='split'",
         )
 

@@ -21,11 +21,11 @@ from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import Span
+from ...model.span import Span, coalesce
 from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, UNEXPECTED, TradingDays, lifetime_of
-from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
+from .answer import Answer, Dependency, Gap, Rebased, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
@@ -44,6 +44,7 @@ class FetchOutcome:
     later were closed by a clock that was wrong, unless they are final. ``is_alone`` says that a
     vendor was pinned which tells no splits and dividends. ``snapshot`` is that of the phase in which
     a request is: the read goes on from its view, and puts the one that belongs to it in its place.
+    With ``in_part`` bars before a dividend that they cannot be adjusted for are a gap, not an error.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -60,6 +61,7 @@ class FetchOutcome:
     until: int = 0
     closed_before: int | None = None
     is_alone: bool = False
+    in_part: bool = False
     snapshot: SeriesSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
@@ -159,12 +161,16 @@ class Reader:
                 outcome.book,
                 today,
                 is_alone=outcome.is_alone,
+                in_part=outcome.in_part,
             )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
         # What was wrong with the answers concerns all who read the bars, not the first alone.
         faults = within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
+        lacking = lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now))
+        if done.begins is not None:
+            lacking = _with_unadjusted(lacking, coverage, *done.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, done, coverage)
         outdated = _outdated(done, query)
@@ -175,18 +181,30 @@ class Reader:
             query=query,
             table=done.table,
             coverage=coverage,
-            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now)),
+            gaps=lacking,
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
-            doubts=[*_doubts(coverage, table, query.instrument.asset_class), *bare, *doubts_of(done, coverage), *outdated],
+            doubts=[
+                *_doubts(coverage, done.table, query.instrument.asset_class),
+                *bare,
+                *doubts_of(done, coverage),
+                *outdated,
+            ],
             fetched=outcome.fetched,
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
             used=done.used,
             facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
         )
+
+
+def _with_unadjusted(gaps: list[Gap], coverage: Coverage, first: int, reason: str) -> list[Gap]:
+    """Return gaps with the bars before ``first``, which cannot be adjusted as asked, among them."""
+    spans = [Span(c.span.start, min(c.span.end, first)) for c in coverage if c.state != "empty"]
+    left_out = (Gap(s, reason) for s in coalesce(s for s in spans if not s.is_empty))
+    return sorted([*gaps, *left_out], key=lambda gap: gap.span)
 
 
 def _facts(

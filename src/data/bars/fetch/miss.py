@@ -291,7 +291,8 @@ class MissHandler:
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         unfilled = [Unfilled(query.span, str(error), is_failure)]
-        missing = FetchOutcome(unfilled=unfilled, attempts=attempts)
+        # No lane has all of it in the asked adjustment: the part that can be had is the answer.
+        missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
         answer = self._stored(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
             default = query.home_key
