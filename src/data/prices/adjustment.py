@@ -32,6 +32,7 @@ from ..model.timeframe import Timeframe
 
 _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
+_NO_DAYS = Span(0, 0)
 
 # The actions that count for the bars of a vendor, where that is not the same for all.
 OwnActions = Callable[[str], Sequence[Action]]
@@ -44,11 +45,14 @@ class DividendError(KindMismatchError):
 
     Attributes:
         ex_date: Ex-date of the dividend.
+        days: Stamps of session dates whose daily bars would help; empty if none would.
     """
 
-    def __init__(self, message: str, ex_date: date, **context: str | None) -> None:
+    def __init__(
+        self, message: str, ex_date: date, days: Span = _NO_DAYS, **context: str | None
+    ) -> None:
         super().__init__(message, **context)
-        self.ex_date = ex_date
+        self.ex_date, self.days = ex_date, days
 
 
 @dataclass(frozen=True)

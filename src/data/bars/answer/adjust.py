@@ -49,14 +49,6 @@ class ActionsMissingError(KindMismatchError):
         self.span = span
 
 
-class ClosesMissingError(DividendError):
-    """A conversion needs daily closes of a span (stamps of session dates) that are not stored."""
-
-    def __init__(self, message: str, ex_date: date, span: Span, **context: str | None) -> None:
-        super().__init__(message, ex_date, **context)
-        self.span = span
-
-
 @dataclass(frozen=True)
 class Rebaser:
     """Brings the rows of one answer to one basis.
@@ -90,7 +82,7 @@ class Rebaser:
         """Return the rows in the asked adjustment, with ``in_part`` as many of the last as can be had.
 
         Raises:
-            ActionsMissingError, ClosesMissingError, KindMismatchError: As :meth:`_whole`.
+            ActionsMissingError, DividendError, KindMismatchError: As :meth:`_whole`.
         """
         try:
             return self._whole(table, coverage)
@@ -112,7 +104,7 @@ class Rebaser:
 
         Raises:
             ActionsMissingError: actions are needed that were never asked for.
-            ClosesMissingError: the closes before dividends are not stored.
+            DividendError: The close before a dividend is not stored.
             KindMismatchError: the rows cannot be converted exactly.
         """
         if self.query.instrument.asset_class != "stock" or not len(table):
@@ -337,10 +329,7 @@ class Rebaser:
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
         """Say that a close is not stored, and which days to fetch where that may help."""
         why = f"the close of {self.key.symbol} before {day} is not stored"
-        days = self._days_needed(book, day, as_of)
-        if days.is_empty:
-            return DividendError(why, day, symbol=self.key.symbol)
-        return ClosesMissingError(why, day, days, symbol=self.key.symbol)
+        return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
         """Return the days that hold the closes before all dividends from the range on.

@@ -116,7 +116,7 @@ class Reader:
 
         Raises:
             ActionsMissingError: the conversion needs actions that were never asked for.
-            ClosesMissingError: it needs daily closes that are not stored.
+            DividendError: It needs daily closes that are not stored.
             KindMismatchError: the bars cannot be converted exactly.
         """
         now = self._clock.now_ms()

@@ -29,8 +29,8 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.deadline import one_call
 from ...net.locks import SeriesLocks
+from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
-from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
@@ -384,11 +384,11 @@ class MissHandler:
                 # An offline call asks no vendor: it waits for none that others ask, either.
                 with nullcontext() if query.offline else self._locks.hold(key, self._clock):
                     answer = run.answer()
-            except ClosesMissingError as needed:
-                if query.offline:
+            except DividendError as needed:
+                if query.offline or needed.days.is_empty:
                     raise
                 # Dividends need daily closes that are not stored: these are fetched first.
-                journal.side_attempts += self._fetch_days(query, needed.span)
+                journal.side_attempts += self._fetch_days(query, needed.days)
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
         except KindMismatchError as error:
