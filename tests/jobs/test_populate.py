@@ -12,8 +12,10 @@ import pytest
 
 from src.data.cache.retention.inventory import Inventory
 from src.data.compat.populator import CachePopulator
-from src.data.errors import BadRangeError, BadTimeframeError
+from src.data.data_manager import DataManager
+from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError
 from src.data.jobs.populate import populate_cache
+from src.data.model.instant import parse_iso
 from src.data.net.guarded_call import JobCalls
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
@@ -277,3 +279,25 @@ class TestCachePopulator:
         assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {
             "1d": False
         }
+
+
+def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
+    tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.bars.ingest.judge.graves", lambda series: [])
+    at = parse_iso("2024-05-10T07:00")
+    vendors.revise("BTCUSDT", "1h", at, 100.0, parse_iso("2099-01-01"))
+    cache = tmp_path / "cache"
+    bounds = ("2024-05-01", "2024-05-31")
+    report = populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)
+    assert report["marked"] == {"BTCUSDT_1h": 1}
+    assert ("marked", "BTCUSDT_1h: 1 bar wrong for certain") in list(report.lines())
+    asked = vendors.count()
+    manager = DataManager(cache)
+    with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+        manager.get_ohlcv("BTCUSDT", "1h", *bounds, strict=True)
+    assert vendors.count() == asked
+    validated: list[Any] = []
+    monkeypatch.setattr("src.data.jobs.validate.marked", lambda *given: validated.append(given))
+    again = populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)
+    assert (again["marked"], validated) == ({}, []), "only series that vendors were asked for"

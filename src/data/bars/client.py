@@ -521,6 +521,46 @@ class BarsClient:
             if stands
         )
 
+    def mark(
+        self,
+        series: SeriesKey,
+        generation: int,
+        doubts: Sequence[tuple[Span, str]],
+        ended: Sequence[Span],
+    ) -> bool:
+        """Store what a look at the whole series has shown, durably; every answer has it from then on.
+
+        The bars stay as they are. They are fetched again after an hour, a day and a week, as bars that
+        are judged as they come.
+
+        Args:
+            series: which.
+            generation: The one that was looked at.
+            doubts: Stretches of final bars that are wrong for certain, each with the reason.
+            ended: Marked stretches that nothing is wrong with any more: they are final again.
+
+        Returns:
+            Whether it was stored; False if the series has changed since.
+
+        Raises:
+            CacheError: The store cannot be written.
+        """
+        from ..cache.values import Commit, SeriesChangedError
+        from ..model.coverage import Covered
+        from .ingest.judge import WAITS_MS
+
+        now = self._clock.now_ms()
+        marks = [Covered(span, "final") for span in ended]
+        marks += [
+            Covered(span, "suspect", fetched_at=now, reason=reason, expires=now + WAITS_MS[0])
+            for span, reason in doubts
+        ]
+        try:
+            self._store.commit(series, Commit(marks=tuple(marks), at_generation=generation))
+        except SeriesChangedError:
+            return False
+        return True
+
     def quarantined(self, series: SeriesKey) -> Quarantined:
         """Return what of a series is kept aside, and why; nothing is repaired for it.
 

@@ -36,6 +36,7 @@ from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .universe import NOTHING_STORED, series_of_symbols
+from .validate import mark_series
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ def populate_cache(
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``, ``data_quality``
         (series to score, gaps, rows and whether it is complete), ``errors`` (series to reason),
         ``interrupted``, ``results`` with all of it by series, ``reasons`` (failures that are alike,
-        together), ``requests`` by vendor, ``quotas`` (what is left of their limits) and ``perishable``
-        (stored series whose next bars or figures vendors drop soon). Of a dry run ``series``, ``held``
+        together), ``requests`` by vendor, ``quotas`` (what is left of their limits), ``perishable``
+        (stored series whose next bars or figures vendors drop soon) and ``marked`` (series to the bars
+        that were marked as wrong for certain). Of a dry run ``series``, ``held``
         (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of their
         limits, days), ``reasons`` (what would be lacking) and ``incidents`` (sessions in what is
         missing that a vendor lacks for most of its symbols: others are asked first for these).
@@ -207,6 +209,7 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
             _tell_of(services, one)
         fresh = [key for key, _ in listing if key.symbol in report.symbols]
         beside = {
+            "marked": mark_series(services, fresh, lambda: signals.is_noted),
             "perishable": [one.to_json() for one in soon],
             "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
             "interrupted": report.interrupted or signals.is_noted,
