@@ -159,6 +159,16 @@ def test_a_series_that_changes_during_the_look_is_looked_at_again(
     assert tries == [tries[0], tries[0] + 1]
 
 
+def test_a_look_keeps_no_bar_from_being_evicted(filled: DataManager) -> None:
+    use = filled.cache.store._lane(SERIES).use
+    filled.validate(BAD, "1d", mark=True)
+    use.take(1)  # the mark's commit counts
+    filled.validate(BAD, "1d")
+    assert use.take(1) is None
+    filled.client.columns(SERIES, Span(0, 1 << 60))
+    assert use.take(1) is not None
+
+
 # --- what is refused, what fails ----------------------------------------------------------------
 
 

@@ -433,19 +433,20 @@ class BarsClient:
 
         return self._service.lanes.answering(keys, ask)
 
-    def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
+    def columns(self, series: SeriesKey, span: Span, *, is_use: bool = True) -> StoredColumns:
         """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.
 
         ``table.stamps`` is int64 UTC milliseconds, prices and volume are float64, ``adj_close`` too
         or None. They are as they were fetched: ``coverage`` says what each part was adjusted for;
         :meth:`get` brings them to one adjustment. The arrays cannot be written to, and are views of
         the mapped columns where these are kept: nothing is copied. They stay what they are whatever
-        is committed later. A commit meanwhile is waited for: bars and generation belong together.
+        is committed later. A commit meanwhile is waited for: bars and generation belong together. With
+        ``is_use`` bars that were read lately are not evicted.
 
         Raises:
             CacheError: the store cannot be read.
         """
-        view, table, coverage, _ = self._store.stretch(series, span)
+        view, table, coverage, _ = self._store.stretch(series, span, is_use=is_use)
         parts = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), parts)
 

@@ -51,9 +51,9 @@ def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Qualit
     """
     report = validate(client, instrument, key)
     for _ in range(_MOST_TRIES):
-        before = client.columns(key, EVER).generation
+        before = client.columns(key, EVER, is_use=False).generation
         report = validate(client, instrument, key)
-        stored = client.columns(key, EVER)
+        stored = client.columns(key, EVER, is_use=False)
         if stored.generation != before:
             continue
         marks = marks_of(report, stored)

@@ -57,6 +57,7 @@ from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
 # an adjustment adds to it. What has no corporate actions is compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
+_ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 # Reports of one action may name dates that differ by days.
 _BESIDE_MS = 14 * DAY_MS
 
@@ -86,7 +87,8 @@ class ComparedAnswer:
         before: as it was checked.
         answer: without rows that came multiplied, and without those that others' doubted bars stand for.
         stored: what is stored of the stretch, as it is and in the answer's basis.
-        surroundings: the same with a few bars on either side, by which what is new is judged.
+        surroundings: the same with a few bars on either side, or the whole series of days, by which what
+            is new is judged.
         view: of the series, from the read of these.
     """
 
@@ -293,12 +295,14 @@ def _stored(
 ) -> tuple[StoredRange, StoredRange]:
     """Read what is stored of the answered stretch, as it is and in the answer's basis.
 
-    The second value is that with a few bars on either side, beside which what is new is judged. Of
-    those there are none where a split between two fetches may not be known yet.
+    The second value is that with what new bars are judged beside: a few bars on either side, for days the
+    whole series. Of those there are none where a split between two fetches may not be known yet.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
-    all_rows, all_coverage = series.read(_with_sides(request.grid, answered))
+    sides = _with_sides(request.grid, answered)
+    near = _ALL_DAYS if _is_of_days(request.grid.timeframe) else sides
+    all_rows, all_coverage = series.read(near, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
     if answer.stretches:
         rows = rows.take(inside(rows.stamps, answer.stretches))
@@ -321,6 +325,10 @@ def _stored(
     own = rebased(rows) if len(rows) else rows
     tolerance = _AS_SENT if own is rows else _REBASED
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
+    if len(all_rows) and not len(surroundings.rebased):  # of years ago not all need be known
+        beside = all_rows.within(sides)
+        parts = all_coverage.within(sides)
+        surroundings = StoredRange(beside, rebased(beside, surely=True), parts)
     return StoredRange(rows, own, coverage, tolerance), surroundings
 
 
@@ -552,6 +560,10 @@ def _due(
         provisional_from=first,
     )
     return due if up_to_now or due_before is None else min(due_before, due)
+
+
+def _is_of_days(timeframe: Timeframe) -> bool:
+    return not timeframe.is_intraday and timeframe.step_ms == DAY_MS
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
