@@ -49,7 +49,6 @@ def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Qualit
     Raises:
         CacheError: The store cannot be read or written.
     """
-    report = validate(client, instrument, key)
     for _ in range(_MOST_TRIES):
         before = client.columns(key, EVER, is_use=False).generation
         report = validate(client, instrument, key)
