@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from .bars.client import Wishes
 from .clock import Clock
@@ -51,6 +51,7 @@ __all__ = [
     "reset_data_manager",
 ]
 
+_T = TypeVar("_T")
 When = datetime | date | timedelta | str | None
 
 
@@ -194,7 +195,19 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
-        return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
+
+        def ask(wishes: Wishes) -> pd.DataFrame:
+            """Return the bars."""
+            return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
+
+        return self._refreshed(ask, [symbol], timeframe, wishes) if force_refresh else ask(wishes)
+
+    def _refreshed(
+        self, ask: Callable[[Wishes], _T], symbols: Iterable[str], timeframe: str, wishes: Wishes
+    ) -> _T:
+        from .jobs.validate import refreshed
+
+        return refreshed(self._services, ask, symbols, timeframe, wishes)
 
     def plot(
         self,
@@ -351,8 +364,15 @@ class DataManager:
             name, now_ms = check_choice(symbols, universe, as_of), self._services.clock.now_ms()
             symbols = members = members_asked(self.universes, name, as_of, now_ms, strict=strict)
         with listening(progress) as heard:
-            listener = None if heard is None else BatchProgress(client, heard)
-            frames = client.get_by_symbol(symbols, timeframe, bounds, wishes, listener)
+            listener, names = None if heard is None else BatchProgress(client, heard), symbols
+
+            def ask(wishes: Wishes) -> dict[str, pd.DataFrame]:
+                """Return the bars of each symbol."""
+                return client.get_by_symbol(names, timeframe, bounds, wishes, listener)
+
+            frames = (
+                self._refreshed(ask, names, timeframe, wishes) if force_refresh else ask(wishes)
+            )
         if members is not None:
             frames = member_frames(client, frames, members, (timeframe, bounds, wishes))
             if as_of is None:
@@ -599,6 +619,7 @@ class DataManager:
         level: Level = "intrinsic",
         lane: str | None = None,
         timeout: float | None = None,
+        mark: bool = False,
     ) -> QualityReport:
         """Return what is wrong with the stored bars of a series, as far as that can be told.
 
@@ -606,7 +627,7 @@ class DataManager:
         part, wrong dividends, stale runs, spikes, rows that are no bars and missing bars: no vendor
         is asked. ``corroborated`` compares the range (by default the last 500 bars) with a second
         vendor, too, and ``authoritative`` with the exchange itself, as ``onetape verify`` does: that
-        takes requests, which ``requests`` of the report counts. Nothing is changed: a finding whose
+        takes requests, which ``requests`` of the report counts. No bar is changed: a finding whose
         cause is certain has ``repairs``, which say what would make it go away. A score below
         ``validation.min_quality_score`` of the rules is also an event (``QualityLow``). Thread-safe.
 
@@ -618,6 +639,10 @@ class DataManager:
                 first that is stored.
             timeout: seconds after which no vendor is waited for any more; what could not be
                 compared by then stands in ``not_checked``.
+            mark: Commit the findings of the series alone whose cause is certain as marks on its bars:
+                they are ``suspect`` from then on, with a reason that begins with ``grave:``, and every
+                answer has it. Marks that nothing proves any more are taken off. ``marked`` and
+                ``unmarked`` of the report count the bars. It looks at the whole series.
 
         Returns:
             The report; ``as_dict()`` gives what ``onetape validate --json`` prints.
@@ -629,7 +654,7 @@ class DataManager:
         from .jobs.validate import ValidateQuestion, validate_with
         from .net.deadline import run_call, seconds_of
 
-        question = ValidateQuestion(symbol, timeframe, start, end, level, lane)
+        question = ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
         seconds = seconds_of(timeout, symbol)
         return run_call(self._services.clock, seconds, validate_with, self._services, question)
 

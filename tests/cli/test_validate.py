@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataError
 from tests.cli.conftest import Run
 from tests.conformance.sheet import sheet_of
 from tests.quality.test_service import BAD, GOOD, filled, manager
@@ -46,10 +47,40 @@ def test_all_of_them_and_the_same_report_as_the_facade(
     assert GOOD not in text
 
 
+def test_bars_that_are_wrong_for_certain_are_marked_on_request(
+    bare: Run, folder: str, filled: DataManager
+) -> None:
+    words = ("validate", BAD, "1d", "--cache-dir", folder)
+    (plain,) = bare(*words, "--json").json
+    assert (plain["marked"], plain["unmarked"]) == (0, 0)
+    ran = bare(*words, "--mark", "--json")
+    assert (ran.code, ran.json[0]["marked"]) == (1, 4), "exit code 1: something was found"
+    assert ran.json[0] == plain | {"marked": 4}
+    with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+        filled.get_ohlcv(BAD, "1d", "2000-01-01", offline=True, adjustment="raw", strict=True)
+    again = bare(*words, "--mark", "--json")
+    assert (again.code, again.json[0]["marked"]) == (1, 0)
+    assert "mark bars that are wrong for certain" in " ".join(
+        bare("validate", "--help").out.split()
+    )
+
+
+def test_all_series_are_marked(bare: Run, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_on, tasks = "src.data.jobs.validate.run_on", list[Any]()
+    monkeypatch.setattr(
+        run_on, lambda make, work, given: tasks.extend((work, t) for t in given) or []
+    )
+    bare("validate", "--all", "--mark", "--executor", "processes:2", "--cache-dir", folder)
+    assert [work(task).marked for work, task in tasks] == [0, 4], "workers mark, too"
+    ran = bare("validate", "--all", "--mark", "--cache-dir", folder)
+    assert "marked" not in ran.out, "all of it is marked already"
+
+
 @pytest.mark.parametrize(
     "words",
     [(), (BAD,), (BAD, "1d", "--all"), ("--all", "--dry-run"), ("--all", "--level", "corroborated"),
-     (BAD, "1d", "--level", "sure"), ("MSFT", "1d")],
+     (BAD, "1d", "--level", "sure"), ("MSFT", "1d"), (BAD, "1d", "--mark", "--dry-run"),
+     (BAD, "1d", "--mark", "--start", "2020-01-01")],
 )  # fmt: skip
 def test_wrong_questions_exit_with_2(bare: Run, folder: str, words: tuple[str, ...]) -> None:
     assert bare("validate", *words, "--cache-dir", folder).code == 2

@@ -103,13 +103,15 @@ def test_a_year_that_goes_while_it_is_answered_is_answered_all_the_same(
     rest(manager, clock)
     stretch, dropped = BarStore.stretch, list[int]()
 
-    def too_late(store: BarStore, key: SeriesKey, span: Span, since: Any = None) -> Any:
+    def too_late(
+        store: BarStore, key: SeriesKey, span: Span, since: Any = None, **more: Any
+    ) -> Any:
         if not dropped:  # between the look at the metadata and the bars, once
             limit(manager, 1)
             clock.advance(3600)
             dropped.append(manager.cache.enforce_limit())
             limit(manager, 0)
-        return stretch(store, key, span, since)
+        return stretch(store, key, span, since, **more)
 
     monkeypatch.setattr(BarStore, "stretch", too_late)
     frame = manager.get_ohlcv(*BTC, strict=True)

@@ -222,6 +222,28 @@ class TestOutsideTheCalendar:
         refreshed = again.get_ohlcv(*query, force_refresh=True)
         assert states(refreshed)["2024-06-08T00:00:00Z"] == "suspect", "the same again is no proof"
 
+    @pytest.mark.parametrize("offline", [False, True])
+    def test_weekend_bars_of_a_share_are_refused_under_strict(
+        self, manager: DataManager, make: Callable[[], DataManager], vendors: VendorServer,
+        monkeypatch: pytest.MonkeyPatch, clock: ManualClock, *, offline: bool,
+    ) -> None:  # fmt: skip
+        clock.set(ms("2024-06-14T12:00"))
+        twin = self.share(vendors)
+        twin.spoil = self.weekend
+        route_to(monkeypatch, manager, yahoo=twin)
+        query = ("AAPL", "1d", "2024-06-03", "2024-06-12")
+        said = "2 bars outside the sessions of the market's calendar, first 2024-06-08"
+        with pytest.warns(IncompleteDataWarning, match=said):
+            frame = manager.get_ohlcv(*query)
+        assert len(frame) == 10, "they are returned"
+        assert not told(frame)["complete"]
+        again = make() if offline else manager
+        with pytest.raises(IncompleteDataError, match=said) as refused:
+            again.get_ohlcv(*query, strict=True, offline=offline)
+        assert len(refused.value.frame) == 10
+        week = again.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-07", strict=True, offline=True)
+        assert told(week)["complete"], "the week before has none"
+
     def test_weekend_bars_invented_once_go_with_the_next_answer(
         self, manager: DataManager, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch,
         clock: ManualClock,

@@ -127,6 +127,20 @@ def test_a_grave_bar_fires_nothing_and_says_so(market: Market, clock: ManualCloc
         assert desk.run().events == {}, "bars that are right follow"
 
 
+def test_a_bar_that_the_whole_series_proves_wrong_fires_nothing_once_it_is_marked(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.bars.ingest.judge.graves", lambda series: [])
+    vendor = hours(clock)
+    vendor.spoil = scaled(0.01, NOON, NOON)
+    manager = market.manager(vendor)
+    manager.get_ohlcv("BTCUSDT", "1h", FIRST, NOON)
+    assert manager.validate("BTCUSDT", "1h", mark=True).marked == 1
+    desk = Desk(manager, clock, coin(condition="below", value=50), problem(2, "grave"))
+    assert desk.run().events == {"withheld": 1, "data": 1}
+    assert f"BTCUSDT 1h: the bar {NOON} is grave: in the whole series: unit: " in desk.text
+
+
 @pytest.mark.parametrize(("adjustment", "fires"), [("split", True), ("raw", False)])
 def test_a_substitute_fires_nothing_and_says_so(
     market: Market, clock: ManualClock, adjustment: Any, fires: bool

@@ -12,9 +12,13 @@ import pytest
 
 from src.data.cache.retention.inventory import Inventory
 from src.data.compat.populator import CachePopulator
-from src.data.errors import BadRangeError, BadTimeframeError
+from src.data.data_manager import DataManager
+from src.data.errors import BadRangeError, BadTimeframeError, IncompleteDataError
 from src.data.jobs.populate import populate_cache
+from src.data.model.instant import parse_iso
+from src.data.model.series import SeriesKey
 from src.data.net.guarded_call import JobCalls
+from src.data.prices.judgement.report import QualityReport
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.keyed import KEY
@@ -277,3 +281,34 @@ class TestCachePopulator:
         assert populator.populate_ticker("AAPL", ["1d"], "2024-05-01", "2024-05-31") == {
             "1d": False
         }
+
+
+def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
+    tmp_path: Path, vendors: VendorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.bars.ingest.judge.graves", lambda series: [])
+    at = parse_iso("2024-05-10T07:00")
+    vendors.revise("BTCUSDT", "1h", at, 100.0, parse_iso("2099-01-01"))
+    cache = tmp_path / "cache"
+    bounds = ("2024-05-01", "2024-05-31")
+    report = populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)
+    assert report["marked"] == {"BTCUSDT_1h": 1}
+    assert ("marked", "BTCUSDT_1h: 1 bar wrong for certain") in list(report.lines())
+    asked = vendors.count()
+    manager = DataManager(cache)
+    with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+        manager.get_ohlcv("BTCUSDT", "1h", *bounds, strict=True)
+    assert vendors.count() == asked
+    vendors.revise("BTCUSDT", "1d", parse_iso("2024-05-10"), 100.0, parse_iso("2099-01-01"))
+    DataManager(cache).get_ohlcv("BTCUSDT", "1d", *bounds)
+    looked_at: list[str] = []
+
+    def look(_client: Any, _instrument: Any, key: SeriesKey) -> QualityReport:
+        looked_at.append(str(key))
+        return QualityReport(key.symbol, key.timeframe.label)
+
+    monkeypatch.setattr("src.data.jobs.validate.marked", look)
+    assert populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)["marked"] == {}
+    assert looked_at == [], "nothing was stored"
+    populate_cache(["BTCUSDT", "AAPL"], ["1h"], bounds[0], "2024-06-03", cache)
+    assert looked_at == ["AAPL 1h", "BTCUSDT 1h"], "not the days beside them"

@@ -433,19 +433,20 @@ class BarsClient:
 
         return self._service.lanes.answering(keys, ask)
 
-    def columns(self, series: SeriesKey, span: Span) -> StoredColumns:
+    def columns(self, series: SeriesKey, span: Span, *, is_use: bool = True) -> StoredColumns:
         """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.
 
         ``table.stamps`` is int64 UTC milliseconds, prices and volume are float64, ``adj_close`` too
         or None. They are as they were fetched: ``coverage`` says what each part was adjusted for;
         :meth:`get` brings them to one adjustment. The arrays cannot be written to, and are views of
         the mapped columns where these are kept: nothing is copied. They stay what they are whatever
-        is committed later. A commit meanwhile is waited for: bars and generation belong together.
+        is committed later. A commit meanwhile is waited for: bars and generation belong together. With
+        ``is_use`` bars that were read lately are not evicted.
 
         Raises:
             CacheError: the store cannot be read.
         """
-        view, table, coverage, _ = self._store.stretch(series, span)
+        view, table, coverage, _ = self._store.stretch(series, span, is_use=is_use)
         parts = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), parts)
 
@@ -520,6 +521,46 @@ class BarsClient:
             for one, stands in self._store.confirmations(series)
             if stands
         )
+
+    def mark(
+        self,
+        series: SeriesKey,
+        generation: int,
+        doubts: Sequence[tuple[Span, str]],
+        ended: Sequence[Span],
+    ) -> bool:
+        """Store what a look at the whole series has shown, durably; every answer has it from then on.
+
+        The bars stay as they are. They are fetched again after an hour, a day and a week, as bars that
+        are judged as they come.
+
+        Args:
+            series: which.
+            generation: The one that was looked at.
+            doubts: Stretches of final bars that are wrong for certain, each with the reason.
+            ended: Marked stretches that nothing is wrong with any more: they are final again.
+
+        Returns:
+            Whether it was stored; False if the series has changed since.
+
+        Raises:
+            CacheError: The store cannot be written.
+        """
+        from ..cache.values import Commit, SeriesChangedError
+        from ..model.coverage import Covered
+        from .ingest.judge import WAITS_MS
+
+        now = self._clock.now_ms()
+        marks = [Covered(span, "final") for span in ended]
+        marks += [
+            Covered(span, "suspect", fetched_at=now, reason=reason, expires=now + WAITS_MS[0])
+            for span, reason in doubts
+        ]
+        try:
+            self._store.commit(series, Commit(marks=tuple(marks), at_generation=generation))
+        except SeriesChangedError:
+            return False
+        return True
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
         """Return what of a series is kept aside, and why; nothing is repaired for it.

@@ -363,9 +363,9 @@ class SeriesStore:
             self.snapshot.view = self._store.view(self._key)
         return self.snapshot.view
 
-    def read(self, span: Span) -> tuple[BarTable, Coverage]:
+    def read(self, span: Span, *, is_use: bool = True) -> tuple[BarTable, Coverage]:
         """Return the stored bars in ``span`` and what is known about it; the view is theirs then."""
-        stretch = self._store.stretch(self._key, span, self.snapshot.since)
+        stretch = self._store.stretch(self._key, span, self.snapshot.since, is_use=is_use)
         self.snapshot.view = stretch.view
         return stretch.table, stretch.coverage
 

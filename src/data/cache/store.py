@@ -181,16 +181,25 @@ class BarStore:
         lane.use.read(span.start)
         return self._range_reader.read(lane, span)
 
-    def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
+    def stretch(
+        self,
+        key: SeriesKey,
+        span: Span,
+        since: SeriesView | None = None,
+        *,
+        is_use: bool = True,
+    ) -> Stretch:
         """Return all that is stored of ``span`` with the view that it belongs to.
 
         The series is looked at behind the read, and read again where another writer came meanwhile, a
         few times at most. Raises as :meth:`view`.
 
-        ``since`` is the view got last, from which to start without a look.
+        ``since`` is the view got last, from which to start without a look. Without ``is_use`` the bars
+        are only looked at: they may be evicted as if they had not been read.
         """
         lane = self._lane(key)
-        lane.use.read(span.start)
+        if is_use:
+            lane.use.read(span.start)
         entry = self._index.entry(lane, since)
         for _ in range(_REREADS):
             table, coverage = self._range_reader.read(lane, span, entry)

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 
 from ..disk.files import FileState
+from ..errors import CacheError
 from ..model.bars import Bar, BarTable, Stamps
 from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave
 from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
@@ -164,6 +165,10 @@ FACTS = {field.name: field.default for field in fields(SeriesFacts)}
 _facts_of = attrgetter(*FACTS)
 
 
+class SeriesChangedError(CacheError):
+    """A commit was decided by an earlier generation of the series; nothing was written."""
+
+
 @dataclass(frozen=True)
 class Commit(SeriesFacts):
     """One change of a series; a year of it is changed wholly or not at all.
@@ -181,6 +186,8 @@ class Commit(SeriesFacts):
         faults: what was wrong with that answer, none of it across the end of a year.
         has_verdicts: whether its bars were judged beside their neighbours; the marks have what was
             found.
+        at_generation: Generation that the series must still be at, for marks that were decided by it;
+            None if it may be any.
     """
 
     pieces: tuple[CommitPiece, ...] = ()
@@ -190,6 +197,7 @@ class Commit(SeriesFacts):
     judged: Span | None = None
     faults: tuple[Fault, ...] = ()
     has_verdicts: bool = False
+    at_generation: int | None = None
 
     def check(self) -> None:
         """Check what pieces and marks promise.

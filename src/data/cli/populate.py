@@ -197,6 +197,9 @@ def _shown(report: dict[str, Any]) -> Shown:
     yield from reasons_shown(report["reasons"])
     yield from requests_shown(report["requests"])
     yield from _incidents_shown(report)
+    for name, count in list(report["marked"].items())[:MOST_REASONS]:
+        text = f"{name}: {counted(count, 'bar')} marked as wrong for certain; `onetape validate` shows why"
+        yield styled(text, "yellow")
     for one in report["perishable"][:MOST_REASONS]:
         name, lost = f"{one['symbol']} {one['timeframe']}", one["lost"]
         text = f"{name} has no {one['what']} after {one['last']}; {one['vendor']} drops the next at {lost}"

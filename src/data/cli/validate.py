@@ -49,6 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the requests that the level takes, and their cost; send none",
     )
+    parser.add_argument(
+        "--mark",
+        action="store_true",
+        help="mark bars that are wrong for certain, so that every later answer says so; no bar changes",
+    )
     add_executor(parser)
     add_timeout(parser)
     command(
@@ -69,7 +74,9 @@ def run(args: argparse.Namespace) -> Report:
         raise QueryError(f"{many} looks at all of every series, and at the bars alone: no request")
     manager, symbols = manager_of(args), members_of(args)
     if not args.symbol:
-        every = validate_all(manager._services, executor=args.executor, symbols=symbols)
+        every = validate_all(
+            manager._services, executor=args.executor, symbols=symbols, mark=args.mark
+        )
         return _summed(args, every)
     if args.executor:
         raise QueryError("--executor is for --all and --universe: one series is one task")
@@ -78,6 +85,8 @@ def run(args: argparse.Namespace) -> Report:
     lanes = [
         replace(question, lane=lane) for lane in dict.fromkeys(frame["lane"].tolist() or [None])
     ]
+    if args.mark and args.dry_run:
+        raise QueryError("--dry-run sends and writes nothing; leave out --mark")
     if args.dry_run or args.level != "intrinsic":
         costs, skipped = _cost(manager, lanes)
         if args.dry_run:
@@ -86,13 +95,14 @@ def run(args: argparse.Namespace) -> Report:
         if sent:
             text = f"vendors are asked: {', '.join(sent)}"
             console(stderr=True).print(text, soft_wrap=True)
-    with busy(args, "looking for defects, and changing nothing"):
+    with busy(args, "looking for defects, and changing no bar"):
         reports = [
             manager.validate(
                 *(one.symbol, one.timeframe, one.start, one.end),
                 level=one.level,
                 lane=one.lane,
                 timeout=args.timeout,
+                mark=args.mark,
             )
             for one in lanes
         ]
@@ -153,7 +163,7 @@ def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown
         yield Line(str(report), "red")
         return
     findings = report.at_least(args.severity)
-    if not args.symbol and not findings:
+    if not (args.symbol or findings or report.marked or report.unmarked):
         return
     yield styled(report.title, "bold")
     for finding in findings:

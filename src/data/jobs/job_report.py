@@ -47,6 +47,8 @@ class JobReport(InLines, dict[str, Any]):
             yield "requests", f"{vendor}: {facts}{f'; {left} left' if left else ''}"
         for text in incident_texts(self):
             yield "incident", text
+        for name, count in self.get("marked", {}).items():
+            yield "marked", f"{name}: {counted(count, 'bar')} wrong for certain"
         for one in self.get("perishable", ()):
             yield "perishes", perishable_text(one)
 

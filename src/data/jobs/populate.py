@@ -19,6 +19,7 @@ from ..errors import CacheError, DataError
 from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
 from ..model.query import check_session
+from ..model.series import SeriesKey
 from ..model.timeframe import Timeframe
 from ..net.deadline import run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
@@ -36,12 +37,12 @@ from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .universe import NOTHING_STORED, series_of_symbols
+from .validate import mark_series
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.query import BarsQuery
-    from ..model.series import SeriesKey
 
 __all__ = ["DEFAULT_START", "DEFAULT_TIMEFRAMES", "populate_cache", "sync_cache"]
 
@@ -98,8 +99,9 @@ def populate_cache(
         ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``, ``data_quality``
         (series to score, gaps, rows and whether it is complete), ``errors`` (series to reason),
         ``interrupted``, ``results`` with all of it by series, ``reasons`` (failures that are alike,
-        together), ``requests`` by vendor, ``quotas`` (what is left of their limits) and ``perishable``
-        (stored series whose next bars or figures vendors drop soon). Of a dry run ``series``, ``held``
+        together), ``requests`` by vendor, ``quotas`` (what is left of their limits), ``perishable``
+        (stored series whose next bars or figures vendors drop soon) and ``marked`` (series to the bars
+        that were marked as wrong for certain). Of a dry run ``series``, ``held``
         (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of their
         limits, days), ``reasons`` (what would be lacking) and ``incidents`` (sessions in what is
         missing that a vendor lacks for most of its symbols: others are asked first for these).
@@ -196,8 +198,13 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
     if dry_run:
         return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
     with job_signals() as signals:
-        with listening(progress) as listener:
-            report = fill(services.client, job, listener)
+        stored = set[SeriesKey]()
+        forget = services.client.subscribe(lambda note: stored.add(note.series))
+        try:
+            with listening(progress) as listener:
+                report = fill(services.client, job, listener)
+        finally:
+            forget()
         holdings = services.cache.look_after()
         statistics = report.statistics(services.cache.get_stats(holdings))
         listing = services.cache.maintenance.listing(holdings)
@@ -207,6 +214,7 @@ def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: b
             _tell_of(services, one)
         fresh = [key for key, _ in listing if key.symbol in report.symbols]
         beside = {
+            "marked": mark_series(services, sorted(stored, key=str), lambda: signals.is_noted),
             "perishable": [one.to_json() for one in soon],
             "incidents": [day.to_json() for day in find_vendor_days(services, fresh)],
             "interrupted": report.interrupted or signals.is_noted,

@@ -1,16 +1,18 @@
 """Validate what is stored: one series or all of them, by itself or beside a second vendor.
 
-By itself no vendor is asked and nothing is written, so that any process may do it: see
-:func:`validate_series`. Beside a vendor bars are compared as ``onetape verify`` compares them.
+By itself no vendor is asked, and nothing is written except the marks that the caller wants, so that
+any process may do it: see :func:`validate_series`. Beside a vendor bars are compared as
+``onetape verify`` compares them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from ..errors import CacheError, DataError, QueryError
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
+from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE
@@ -35,6 +38,7 @@ from ..prices.judgement.report import (
     ranked,
     score_of,
 )
+from ..quality.marks import marked
 from ..quality.service import validate
 from ..wiring import Services
 from .fill_cost import VendorCost, cost_at
@@ -46,9 +50,18 @@ if TYPE_CHECKING:
     from ..model.query import BarsQuery
     from .verify import Verification
 
-__all__ = ["ValidateQuestion", "add_cost", "validate_all", "validate_series", "validate_with"]
+__all__ = [
+    "ValidateQuestion",
+    "add_cost",
+    "mark_series",
+    "refreshed",
+    "validate_all",
+    "validate_series",
+    "validate_with",
+]
 
 log = logging.getLogger("onetape.quality")
+T = TypeVar("T")
 
 # Vendors that are the exchange whose bars they send.
 _EXCHANGES = ("binance", "ccxt")
@@ -65,6 +78,7 @@ class ValidateQuestion:
     end: Any = None
     level: Level = "intrinsic"
     lane: str | None = None
+    mark: bool = False
 
 
 def validate_with(services: Services, question: ValidateQuestion) -> QualityReport:
@@ -82,7 +96,10 @@ def _report(services: Services, question: ValidateQuestion) -> QualityReport:
     client, (query, key) = services.client, _stored(services, question)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
-        report = validate(client, client.instrument(key), key, *spans)
+        if question.mark:
+            report = marked(client, client.instrument(key), key)
+        else:
+            report = validate(client, client.instrument(key), key, *spans)
         if question.level != "intrinsic":
             report = _beside_vendors(services, replace(question, symbol=key.symbol), key, report)
     return report
@@ -98,6 +115,11 @@ def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, 
     Raises:
         QueryError: an argument is wrong, or nothing of the series is stored.
     """
+    if question.mark and not _is_whole(question):
+        raise QueryError(
+            "bars are marked by a look at the whole series; leave out start and end",
+            symbol=question.symbol,
+        )
     if question.level not in LEVELS:
         raise QueryError(
             f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
@@ -148,6 +170,8 @@ def validate_all(
     pattern: str = "*",
     executor: str | None = None,
     symbols: Iterable[str] | None = None,
+    *,
+    mark: bool = False,
 ) -> Iterator[QualityReport | Exception]:
     """Yield the report of every stored series that matches, in their order; no vendor is asked.
 
@@ -159,6 +183,7 @@ def validate_all(
         pattern: as for ``BarsClient.series``.
         executor: which workers do it, as :func:`~.workers.workers` has it; None: this process.
         symbols: of these alone; None: of all.
+        mark: Whether bars that are wrong for certain are marked.
 
     Raises:
         QueryError, MissingExtraError, UnavailableError: there are no such workers.
@@ -167,7 +192,8 @@ def validate_all(
     if symbols is not None:
         keys, absent = series_of_symbols(services, symbols, keys)
     questions = (
-        ValidateQuestion(key.symbol, key.timeframe.label, lane=key.lane_label) for key in keys
+        ValidateQuestion(key.symbol, key.timeframe.label, lane=key.lane_label, mark=mark)
+        for key in keys
     )
     missing = (CacheError(f"{symbol}: {NOTHING_STORED}", symbol=symbol) for symbol in absent)
     if executor is None:
@@ -190,6 +216,66 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
     """Do one task; runs in any process that sees the folder, and counts nothing there."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
+
+
+def mark_series(
+    services: Services, keys: Iterable[SeriesKey], stop: Callable[[], bool] = lambda: False
+) -> dict[str, int]:
+    """Mark the bars of stored series that are wrong for certain, each series by one commit.
+
+    A series that cannot be read or written is left as it is and logged: a later look marks it.
+
+    Args:
+        services: The installation.
+        keys: The series, one after another.
+        stop: Returns whether the rest is left for the next time.
+
+    Returns:
+        How many bars were marked now in each series that had any, by its name in reports.
+    """
+    counts: dict[str, int] = {}
+    client = services.client
+    for key in keys:
+        if stop():
+            break
+        with running(subject_of(key.symbol, key.timeframe)):
+            try:
+                report = marked(client, client.instrument(key), key)
+            except DataError as error:
+                log.warning("%s: bars that are wrong could not be marked: %s", key, error)
+                continue
+            if report.marked:
+                counts[f"{key.symbol}_{key.folder}"] = report.marked
+                log.warning("%s: %s marked as grave", key, counted(report.marked, "bar"))
+    return counts
+
+
+def refreshed(
+    services: Services,
+    ask: Callable[[Wishes], T],
+    symbols: Iterable[str],
+    timeframe: str,
+    wishes: Wishes,
+) -> T:
+    """Return an answer whose bars were fetched again, with those marked that their series prove wrong.
+
+    Args:
+        services: The installation.
+        ask: Returns the answer to these wishes.
+        symbols, timeframe: The series that are asked for.
+        wishes: As the caller has them, ``refresh`` among them.
+    """
+    keys: dict[SeriesKey, None] = {}
+    try:
+        answer = ask(wishes)
+    finally:
+        for symbol in symbols:
+            with suppress(DataError):  # it has no series
+                query = services.client.query(symbol, timeframe, wishes=wishes)
+                keys[services.client.series_of(query)] = None
+        is_marked = bool(mark_series(services, keys))
+    # It was read before its bars were marked.
+    return ask(replace(wishes, refresh=False)) if is_marked else answer
 
 
 def add_cost(

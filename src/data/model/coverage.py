@@ -35,6 +35,8 @@ PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
 DOUBTFUL = "doubtful: "
 # Begins the reason of bars that are possible and wrong nearly for certain; of such that are final after all.
 GRAVE, SETTLED = "grave: ", "settled: "
+# The same of bars that only their whole series proves wrong: judged beside a few neighbours they pass.
+IN_WHOLE = f"{GRAVE}in the whole series: "
 # Grave bars take at least this from a score.
 _LEAST_GRAVE = 0.1
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")

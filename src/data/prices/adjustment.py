@@ -32,11 +32,27 @@ from ..model.timeframe import Timeframe
 
 _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
+_NO_DAYS = Span(0, 0)
 
 # The actions that count for the bars of a vendor, where that is not the same for all.
 OwnActions = Callable[[str], Sequence[Action]]
 # The session date of a bar, by its stamp.
 SessionOf = Callable[[int], date]
+
+
+class DividendError(KindMismatchError):
+    """Prices cannot be adjusted for a dividend; bars from its ex-date on need none of it.
+
+    Attributes:
+        ex_date: Ex-date of the dividend.
+        days: Stamps of session dates whose daily bars would help; empty if none would.
+    """
+
+    def __init__(
+        self, message: str, ex_date: date, days: Span = _NO_DAYS, **context: str | None
+    ) -> None:
+        super().__init__(message, **context)
+        self.ex_date, self.days = ex_date, days
 
 
 @dataclass(frozen=True)
@@ -315,8 +331,9 @@ class BasisConversion:
                 return factor
         if lenient:
             return None
-        raise KindMismatchError(
+        raise DividendError(
             f"cannot adjust for the {action}: the close before it is {close or 'not known'}",
+            action.ex_date,
             hint="fetch the daily bars before it, or use adjustment='split'",
         )
 

@@ -35,15 +35,15 @@ from ..prices.judgement.report import (
 )
 from ..prices.judgement.series import CheckedSeries, ShareEvent
 
-__all__ = ["validate"]
+__all__ = ["EVER", "validate"]
 
 _DAY = Timeframe.parse("1d")
 _ONE_PIECE = 0.8
-_ALL = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
+EVER = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 
 
 def validate(
-    client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = _ALL
+    client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = EVER
 ) -> QualityReport:
     """Return what the intrinsic checks find in the stored bars of one series.
 
@@ -96,14 +96,14 @@ def _checked_series(
     between stored stretches. The third one says why bars could not be adjusted, and are as they are
     stored; else it is empty.
     """
-    stored = client.columns(key, span)
+    stored = client.columns(key, span, is_use=False)
     actions = [one for one in stored_actions if one.counts and one.action.is_sound]
     table, problem = _adjusted(client, stored, actions)
     expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
         # A week may begin before the range, a month end behind it.
-        days, _ = _adjusted(client, client.columns(key.days, _ALL), actions)
+        days, _ = _adjusted(client, client.columns(key.days, EVER, is_use=False), actions)
     series = CheckedSeries(
         key.timeframe,
         table,

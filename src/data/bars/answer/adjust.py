@@ -24,6 +24,7 @@ from ...model.timeframe import Timeframe
 from ...prices.adjustment import (
     BasisPart,
     ClosesBefore,
+    DividendError,
     LastSession,
     SessionOf,
     basis_parts,
@@ -48,14 +49,6 @@ class ActionsMissingError(KindMismatchError):
         self.span = span
 
 
-class ClosesMissingError(KindMismatchError):
-    """A conversion needs daily closes of a span (stamps of session dates) that are not stored."""
-
-    def __init__(self, message: str, span: Span, **context: str | None) -> None:
-        super().__init__(message, **context)
-        self.span = span
-
-
 @dataclass(frozen=True)
 class Rebaser:
     """Brings the rows of one answer to one basis.
@@ -71,6 +64,7 @@ class Rebaser:
         read: the stored actions, where they have been read already.
         today: the day whose basis is asked for; None for the newest one that is known.
         is_alone: whether the bars are a pinned vendor's that cannot tell any actions.
+        in_part: Whether rows before a dividend that they cannot be adjusted for may be left out.
     """
 
     store: BarStore
@@ -82,9 +76,27 @@ class Rebaser:
     read: ActionBook | None = None
     today: TradingDay | None = None
     is_alone: bool = False
+    in_part: bool = False
 
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return the rows in the asked adjustment; what has no actions needs nothing.
+        """Return the rows in the asked adjustment, with ``in_part`` as many of the last as can be had.
+
+        Raises:
+            ActionsMissingError, DividendError, KindMismatchError: As :meth:`_whole`.
+        """
+        try:
+            return self._whole(table, coverage)
+        except DividendError as error:
+            # No later row needs this dividend, but one of a later ex-date may be as bad for them.
+            ex_at = day_ms(error.ex_date)
+            rows = table.take(table.stamps >= ex_at)
+            if not self.in_part or len(rows) in (0, len(table)):
+                raise
+            done = self.rebased(rows, coverage)
+            return done if done.begins else done._replace(begins=(ex_at, str(error)))
+
+    def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
+        """Return all rows in the asked adjustment; what has no actions needs nothing.
 
         A lane named after its adjustment holds what cannot be converted, and so may that of a pinned
         vendor. Where it is read for want of anything better its rows are returned as they are, if
@@ -92,7 +104,7 @@ class Rebaser:
 
         Raises:
             ActionsMissingError: actions are needed that were never asked for.
-            ClosesMissingError: the closes before dividends are not stored.
+            DividendError: The close before a dividend is not stored.
             KindMismatchError: the rows cannot be converted exactly.
         """
         if self.query.instrument.asset_class != "stock" or not len(table):
@@ -314,13 +326,10 @@ class Rebaser:
 
         return last_session
 
-    def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> KindMismatchError:
+    def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
         """Say that a close is not stored, and which days to fetch where that may help."""
         why = f"the close of {self.key.symbol} before {day} is not stored"
-        days = self._days_needed(book, day, as_of)
-        if days.is_empty:
-            return KindMismatchError(why, symbol=self.key.symbol)
-        return ClosesMissingError(why, days, symbol=self.key.symbol)
+        return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
         """Return the days that hold the closes before all dividends from the range on.

@@ -107,6 +107,7 @@ class Rebased(NamedTuple):
         is_awaited: whether those will be told with the bars of their days; asking tells nothing yet.
         borrowed: the vendors whose splits and dividends were used for want of the pinned one's.
         used: what they were brought there by.
+        begins: Stamp before which rows are left out, and why; None if there are all.
     """
 
     table: BarTable
@@ -117,6 +118,7 @@ class Rebased(NamedTuple):
     is_awaited: bool = False
     borrowed: tuple[str, ...] = ()
     used: Used = Used()
+    begins: tuple[int, str] | None = None
 
 
 class Dependency(NamedTuple):

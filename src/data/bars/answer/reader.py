@@ -21,10 +21,11 @@ from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import Span
+from ...model.span import Span, coalesce
+from ...model.texts import counted
 from ...vendors.registry import is_sample
-from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, TradingDays, lifetime_of
-from .answer import Answer, Dependency, Rebased, lacking_spans, left_out, own_volume
+from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, UNEXPECTED, TradingDays, lifetime_of
+from .answer import Answer, Dependency, Gap, Rebased, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
@@ -43,6 +44,7 @@ class FetchOutcome:
     later were closed by a clock that was wrong, unless they are final. ``is_alone`` says that a
     vendor was pinned which tells no splits and dividends. ``snapshot`` is that of the phase in which
     a request is: the read goes on from its view, and puts the one that belongs to it in its place.
+    With ``in_part`` bars before a dividend that they cannot be adjusted for are a gap, not an error.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -59,6 +61,7 @@ class FetchOutcome:
     until: int = 0
     closed_before: int | None = None
     is_alone: bool = False
+    in_part: bool = False
     snapshot: SeriesSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
@@ -113,7 +116,7 @@ class Reader:
 
         Raises:
             ActionsMissingError: the conversion needs actions that were never asked for.
-            ClosesMissingError: it needs daily closes that are not stored.
+            DividendError: It needs daily closes that are not stored.
             KindMismatchError: the bars cannot be converted exactly.
         """
         now = self._clock.now_ms()
@@ -158,12 +161,16 @@ class Reader:
                 outcome.book,
                 today,
                 is_alone=outcome.is_alone,
+                in_part=outcome.in_part,
             )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
         # What was wrong with the answers concerns all who read the bars, not the first alone.
         faults = within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
+        lacking = lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now))
+        if done.begins is not None:
+            lacking = _with_unadjusted(lacking, coverage, *done.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, done, coverage)
         outdated = _outdated(done, query)
@@ -174,18 +181,30 @@ class Reader:
             query=query,
             table=done.table,
             coverage=coverage,
-            gaps=lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now)),
+            gaps=lacking,
             flagged=[(s.bar.stamp_ms, s.reason) for s in flagged],
             kind=kind,
             as_of=done.as_of,
             substitute=f"{done.instead} prices ({key})" if done.instead else None,
-            doubts=[*_doubts(coverage), *bare, *doubts_of(done, coverage), *outdated],
+            doubts=[
+                *_doubts(coverage, done.table, query.instrument.asset_class),
+                *bare,
+                *doubts_of(done, coverage),
+                *outdated,
+            ],
             fetched=outcome.fetched,
             scores=outcome.scores,
             depends_on=outcome.dependency(span),
             used=done.used,
             facts=facts | life.dates() | ({"adjustment": done.instead} if done.instead else {}),
         )
+
+
+def _with_unadjusted(gaps: list[Gap], coverage: Coverage, first: int, reason: str) -> list[Gap]:
+    """Return gaps with the bars before ``first``, which cannot be adjusted as asked, among them."""
+    spans = [Span(c.span.start, min(c.span.end, first)) for c in coverage if c.state != "empty"]
+    left_out = (Gap(s, reason) for s in coalesce(s for s in spans if not s.is_empty))
+    return sorted([*gaps, *left_out], key=lambda gap: gap.span)
 
 
 def _facts(
@@ -238,9 +257,20 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     ]
 
 
-def _doubts(coverage: Coverage) -> list[str]:
-    """Return why whole answers among these are not to be trusted; each reason once, of many a few."""
-    texts = reasons(coverage, DOUBTFUL, GRAVE)
+def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
+    """Return why whole answers among these are not to be trusted; each reason once, of many a few.
+
+    Bars of a share on a day or at an hour without a session are among them. Currencies and futures do
+    trade at hours that their calendars lack.
+    """
+    texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
+    if UNEXPECTED in texts:
+        texts.remove(UNEXPECTED)
+        spans = [part.span for part in coverage if part.reason == UNEXPECTED]
+        stamps = table.stamps[inside(table.stamps, spans)].tolist()
+        if stamps and asset_class == "stock":
+            text = f"{counted(len(stamps), 'bar')} {UNEXPECTED}, first {iso(stamps[0])}"
+            texts.insert(0, text)
     more = len(texts) - _MOST_DOUBTS
     return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} answers more"]
 

@@ -76,7 +76,14 @@ class DraftStore:
         _, table, coverage, _ = self.stretch(key, span)
         return table, coverage
 
-    def stretch(self, key: SeriesKey, span: Span, since: SeriesView | None = None) -> Stretch:
+    def stretch(
+        self,
+        key: SeriesKey,
+        span: Span,
+        since: SeriesView | None = None,
+        *,
+        is_use: bool = True,
+    ) -> Stretch:
         """Return view, bars, coverage and bad rows of ``span``, drafts included."""
         stored = self._preview.stretch(key, span)
         if key not in self._drafts:

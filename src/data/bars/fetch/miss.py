@@ -29,8 +29,8 @@ from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...net.deadline import one_call
 from ...net.locks import SeriesLocks
+from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
-from ..answer.adjust import ClosesMissingError
 from ..answer.answer import Answer, Unfilled
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
@@ -301,7 +301,8 @@ class MissHandler:
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
         unfilled = [Unfilled(query.span, str(error), is_failure)]
-        missing = FetchOutcome(unfilled=unfilled, attempts=attempts)
+        # No lane has all of it in the asked adjustment: the part that can be had is the answer.
+        missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
         answer = self._stored(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
             default = query.home_key
@@ -393,11 +394,11 @@ class MissHandler:
                 # An offline call asks no vendor: it waits for none that others ask, either.
                 with nullcontext() if query.offline else self._locks.hold(key, self._clock):
                     answer = run.answer()
-            except ClosesMissingError as needed:
-                if query.offline:
+            except DividendError as needed:
+                if query.offline or needed.days.is_empty:
                     raise
                 # Dividends need daily closes that are not stored: these are fetched first.
-                journal.side_attempts += self._fetch_days(query, needed.span)
+                journal.side_attempts += self._fetch_days(query, needed.days)
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
         except KindMismatchError as error:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
-from ...model.coverage import GRAVE, SETTLED, Coverage, Covered
+from ...model.coverage import GRAVE, IN_WHOLE, SETTLED, Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
 from ...model.span import Span, coalesce, subtract, touching
@@ -135,7 +135,8 @@ class _Judging:
             is_own = part.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW
             same = _agree(new.take(rows), theirs, tolerance)
-            same &= is_grave[rows] if is_own else True
+            # What only the whole series proves is not grave beside neighbours.
+            same &= is_grave[rows] if is_own and not part.reason.startswith(IN_WHOLE) else True
             if same.any():
                 yield _Repeat(part, rows[same], is_same=True)
             otherwise = is_grave[rows] & ~same

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
+from ...cache.actions import ActionBook
 from ...cache.store import Commit, SeriesView
 from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, KindMismatchError, QualityError
-from ...model.bars import BarTable, among, inside
+from ...model.actions import amount_on
+from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.span import Span, coalesce, intersect, subtract, touching
+from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.series import CheckedSeries, ShareEvent
@@ -56,6 +60,9 @@ from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 _AS_SENT, _REBASED = 1e-7, 1e-6
 # A shorter answer is stored in no time, and is not thrown away because the call's time is over.
 _WORTH_STOPPING = 10_000
+_ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
+# Reports of one action may name dates that differ by days.
+_BESIDE_MS = 14 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ class ComparedAnswer:
         before: as it was checked.
         answer: without rows that came multiplied, and without those that others' doubted bars stand for.
         stored: what is stored of the stretch, as it is and in the answer's basis.
-        surroundings: the same with a few bars on either side, by which what is new is judged.
+        surroundings: the same with a few bars on either side, or the whole series of days, by which what
+            is new is judged.
         view: of the series, from the read of these.
     """
 
@@ -297,12 +305,14 @@ def _stored(
 ) -> tuple[StoredRange, StoredRange]:
     """Read what is stored of the answered stretch, as it is and in the answer's basis.
 
-    The second value is that with a few bars on either side, beside which what is new is judged. Of
-    those there are none where a split between two fetches may not be known yet.
+    The second value is that with what new bars are judged beside: a few bars on either side, for days the
+    whole series. Of those there are none where a split between two fetches may not be known yet.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
-    all_rows, all_coverage = series.read(_with_sides(request.grid, answered))
+    sides = _with_sides(request.grid, answered)
+    near = _ALL_DAYS if _is_of_days(request.grid.timeframe) else sides
+    all_rows, all_coverage = series.read(near, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
     if answer.stretches:
         rows = rows.take(inside(rows.stamps, answer.stretches))
@@ -325,6 +335,10 @@ def _stored(
     own = rebased(rows) if len(rows) else rows
     tolerance = _AS_SENT if own is rows else _REBASED
     surroundings = StoredRange(all_rows, rebased(all_rows, surely=True), all_coverage)
+    if len(all_rows) and not len(surroundings.rebased):  # of years ago not all need be known
+        beside = all_rows.within(sides)
+        parts = all_coverage.within(sides)
+        surroundings = StoredRange(beside, rebased(beside, surely=True), parts)
     return StoredRange(rows, own, coverage, tolerance), surroundings
 
 
@@ -354,10 +368,12 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     instrument, timeframe = request.query.instrument, request.grid.timeframe
     adjustment = fetched.basis.adjustment
     is_share = instrument.asset_class == "stock"
-    actions = [a for a in series.book().splits if a.is_sound] if is_share else []
+    book = series.book()
+    actions = [a for a in book.splits if a.is_sound] if is_share else []
+    as_of = None if opened is None else date_of(opened)
 
     def series_of(table: BarTable) -> CheckedSeries:
-        """Return bars with the splits that are known, adjusted for these."""
+        """Return bars with the splits and dividends that are known, adjusted for the splits."""
         splits: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment != "unknown":
             splits = tuple(
@@ -374,12 +390,15 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
                     [BasisPart(whole, Basis("raw"))],
                     actions,
                     "split",
-                    as_of=None if opened is None else date_of(opened),
+                    as_of=as_of,
                     intraday=timeframe.is_intraday,
                 )
+        dividends: tuple[ShareEvent, ...] | None = None
+        if is_share and adjustment in ("raw", "split") and len(table):
+            dividends = _dividends(book, table.stamps, timeframe, as_of)
         units_vary = is_share and instrument.quote is None
         return CheckedSeries(
-            timeframe, table, instrument.asset_class, splits, units_vary=units_vary
+            timeframe, table, instrument.asset_class, splits, dividends, units_vary=units_vary
         )
 
     context = JudgementContext(
@@ -393,6 +412,28 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         series_of,
     )
     return judge(compared.answer, compared.stored, context)
+
+
+def _dividends(
+    book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
+) -> tuple[ShareEvent, ...]:
+    """Return the dividends of a stretch that count, in cash per share as shares are on ``day``.
+
+    Only dividends of that stretch are sorted into events: those of decades take longer than the verdict.
+    """
+    near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
+    reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
+    if not any(one.type == "dividend" for one in reports):
+        return ()
+    splits = [action for action in book.splits if action.is_sound]
+    return tuple(
+        ShareEvent(
+            one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
+            float(amount_on(one, splits, day)),
+        )
+        for one in replace(book, reports=reports).dividends
+        if one.is_sound
+    )
 
 
 # --- 8: what is stored of it
@@ -530,6 +571,10 @@ def _due(
         provisional_from=first,
     )
     return due if up_to_now or due_before is None else min(due_before, due)
+
+
+def _is_of_days(timeframe: Timeframe) -> bool:
+    return not timeframe.is_intraday and timeframe.step_ms == DAY_MS
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:

@@ -18,7 +18,7 @@ from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
-from ..values import Commit, outdated_spans, removal
+from ..values import Commit, SeriesChangedError, outdated_spans, removal
 from .coverage_update import YearPart, after_marks, by_year, standing, year_span
 from .series import SeriesFiles
 from .year_commit import YearCommit
@@ -61,6 +61,7 @@ class CommitRun:
             names = self.lane.sweep()
             self._look(years_in(names), years_in(self.lane.barred(names)))
             kind = self._checked_kind()
+            self._check_generation()
             if not self.metas:
                 self._make_folders_durable()
             for year, part in self.parts.items():
@@ -143,6 +144,19 @@ class CommitRun:
                 )
             kind = piece.kind if kind is None else kind.filled_from(piece.kind)
         return self.commit.kind or kind
+
+    def _check_generation(self) -> None:
+        """Check that the series is as it was when the commit was decided.
+
+        Raises:
+            SeriesChangedError: The series is at another generation.
+        """
+        wanted = self.commit.at_generation
+        if wanted is not None and wanted != self.generation - 1:
+            raise SeriesChangedError(
+                f"{self.lane.key} is at generation {self.generation - 1}, not at {wanted}",
+                symbol=self.lane.key.symbol,
+            )
 
     def _make_folders_durable(self) -> None:
         """Sync the folders above a new series: another writer may just have made them."""

@@ -117,6 +117,7 @@ class QualityReport(InLines):
         checked: names of the checks that ran.
         not_checked: check to why it could not run.
         requests: how many requests to vendors it took.
+        marked, unmarked: Number of bars that this call has marked as grave, and taken marks off.
     """
 
     symbol: str
@@ -130,6 +131,8 @@ class QualityReport(InLines):
     checked: tuple[str, ...] = ()
     not_checked: Mapping[str, str] = field(default_factory=dict)
     requests: int = 0
+    marked: int = 0
+    unmarked: int = 0
 
     def at_least(self, severity: Severity) -> tuple[QualityFinding, ...]:
         """Return the findings of that severity and graver ones."""
@@ -141,7 +144,9 @@ class QualityReport(InLines):
         """The series with its bars and its score, in one line."""
         name = " ".join(filter(None, (self.symbol, self.timeframe, self.lane)))
         requests = f" · {counted(self.requests, 'request')}" if self.requests else ""
-        return f"{name} · {counted(self.rows, 'bar')} · quality {self.score:.2f}{requests}"
+        counts = (self.marked, "marked as grave"), (self.unmarked, "not marked any more")
+        changed = "".join(f" · {counted(count, 'bar')} {text}" for count, text in counts if count)
+        return f"{name} · {counted(self.rows, 'bar')} · quality {self.score:.2f}{requests}{changed}"
 
     def lines(self) -> Iterator[Line]:
         """Yield each finding with what to do about it, and the checks that did not run."""
@@ -165,6 +170,8 @@ class QualityReport(InLines):
             "checked": list(self.checked),
             "not_checked": dict(self.not_checked),
             "requests": self.requests,
+            "marked": self.marked,
+            "unmarked": self.unmarked,
         }
 
     to_json = as_dict

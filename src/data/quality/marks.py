@@ -1,0 +1,120 @@
+"""Turns what only a whole series proves into marks on its bars, which every later answer carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..bars.client import BarsClient
+from ..model.bars import Stamps, among, inside
+from ..model.coverage import IN_WHOLE, SETTLED
+from ..model.instrument import Instrument
+from ..model.series import SeriesKey
+from ..model.span import Span, intersect
+from ..model.stored import CoverageSpan, StoredColumns
+from ..prices.judgement.report import QualityReport, Repair
+from ..prices.judgement.series import Mask, runs
+from .service import EVER, validate
+
+__all__ = ["marked"]
+
+# So often it is begun anew where the series changes meanwhile.
+_MOST_TRIES = 5
+
+
+class Marks(NamedTuple):
+    """Marks that a report asks for, and those that it ends.
+
+    Attributes:
+        doubts: Stretches of final bars that are wrong for certain, each with the reason.
+        ended: Marked stretches that the report finds nothing in.
+    """
+
+    doubts: Sequence[tuple[Span, str]] = ()
+    ended: Sequence[Span] = ()
+
+
+def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> QualityReport:
+    """Validate a whole series and mark its bars that are wrong for certain.
+
+    What is marked already, settled, or not final is left as it is; marks of earlier looks that nothing
+    proves any more are taken off. A second call commits nothing.
+
+    Returns:
+        The report; ``marked`` and ``unmarked`` count the bars that this call has changed.
+
+    Raises:
+        CacheError: The store cannot be read or written.
+    """
+    for _ in range(_MOST_TRIES):
+        before = client.columns(key, EVER, is_use=False).generation
+        report = validate(client, instrument, key)
+        stored = client.columns(key, EVER, is_use=False)
+        if stored.generation != before:
+            continue
+        marks = marks_of(report, stored)
+        if not any(marks):
+            break
+        if client.mark(key, stored.generation, *marks):
+            stamps = stored.table.stamps
+            return replace(
+                report,
+                marked=int(inside(stamps, [span for span, _ in marks.doubts]).sum()),
+                unmarked=int(inside(stamps, marks.ended).sum()),
+            )
+    return report
+
+
+def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
+    """Return the marks that a report on a whole series asks for; pure.
+
+    Nothing is marked where the prices could not be brought to one adjustment.
+    """
+    if "adjustment" in report.not_checked:
+        return Marks()
+    stamps, parts = stored.table.stamps, stored.coverage
+    final = [p.span for p in parts if p.state == "final" and not p.reason.startswith(SETTLED)]
+    doubts: list[tuple[Span, str]] = []
+    is_wrong = np.zeros(len(stamps), dtype=bool)
+    for finding in report.findings:
+        if finding.certain and finding.severity != "info":
+            rows = _rows(finding.repairs, stamps) & ~is_wrong
+            is_wrong |= rows
+            reason = f"{IN_WHOLE}{finding.check}: {finding.evidence}"
+            spans = intersect(_spans(rows, stamps, parts), final)
+            doubts += ((span, reason) for span in spans if inside(stamps, [span]).any())
+    ended = [
+        span.clip(part.span)
+        for part in parts
+        if part.reason.startswith(IN_WHOLE) and _check_of(part) in report.checked
+        for span in _spans(inside(stamps, [part.span]) & ~is_wrong, stamps, parts)
+    ]
+    return Marks(doubts, ended)
+
+
+def _check_of(part: CoverageSpan) -> str:
+    """Return the check that a marked stretch was found by."""
+    return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
+
+
+def _rows(repairs: Sequence[Repair], stamps: Stamps) -> Mask:
+    """Return which rows repairs are about; of dividends the first row that trades without them."""
+    rows = np.zeros(len(stamps), dtype=bool)
+    for repair in repairs:
+        if repair.what == "prices":
+            rows |= among(stamps, repair.stamps)
+        else:
+            places = np.searchsorted(stamps, repair.stamps)
+            rows[places[places < len(stamps)]] = True
+    return rows
+
+
+def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Span]:
+    """Return the stretches of rows, neighbours as one, each up to the next stored bar."""
+    if not rows.any():
+        return []
+    ends = np.append(stamps, max(parts[-1].span.end, int(stamps[-1]) + 1))
+    return [Span(int(stamps[first]), int(ends[end])) for first, end in runs(rows)]

@@ -1,0 +1,88 @@
+"""Days are judged, as they come, beside all stored days of their series: an append parses none of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.cache.read import year_file
+from src.data.clock import ManualClock
+from src.data.model.actions import ActionList
+from src.data.model.bars import BarTable
+from src.data.model.instant import day_ms
+from src.data.model.span import Span
+from tests.effort import calls_of
+
+from .shelf import Market, at, every
+from .test_grave_bars import BEFORE, CASES, DAY, DAYS, SPLIT_DAY, Walker, grave_spans, scaled
+
+LAST = "2024-05-31"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(at(f"{LAST}T23:00:00Z"))
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+@pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+def test_a_split_told_with_a_bar_of_two_months_later_takes_trust_from_the_bars_that_ignore_it(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = CASES[6].vendor(clock)
+    split, vendor.actions = vendor.actions, ()
+    vendor.stamps = [*DAYS, at("2024-06-03T00:00:00Z")]
+    vendor.spoil = scaled(4, *BEFORE)  # the volume does not follow: nothing proves a split
+    manager = market.manager(vendor)
+    manager.get_ohlcv("AAPL", "1d", "2024-01-02", LAST, strict=True)
+    vendor.fetch_actions = lambda *_, **__: ActionList(split)  # type: ignore[method-assign]
+    clock.set(at("2024-06-04T12:00:00Z"))
+    manager.get_actions("AAPL", "2024-01-01")
+    asked = len(vendor.asked)
+    manager.get_ohlcv("AAPL", "1d", "2024-06-03", "2024-06-03")
+    assert all(span.start > day_ms(SPLIT_DAY) for span in vendor.asked[asked:]), "only the night"
+    frame = manager.get_ohlcv("AAPL", "1d", "2024-01-02", LAST, offline=True)
+    spans = grave_spans(frame)
+    assert sum(span["rows"] for span in spans) == len(CASES[6].bad)
+    assert {"split of 2024-04-02" in span["reason"] for span in spans} == {True}
+
+
+def test_the_night_of_a_longer_history_parses_no_more_rows(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, parsed = year_file.decode_rows, list[int]()
+
+    def counted(text: memoryview, columns: Any, rows: int) -> BarTable:
+        parsed.append(rows)
+        return decode(text, columns, rows)
+
+    def night(years: int) -> tuple[int, int, int]:
+        """Return the rows parsed by a night, its calls, and the rows beside which it was judged."""
+        clock.set(at(f"{LAST}T23:00:00Z"))
+        first = f"{2024 - years}-06-01"
+        stamps = every("1d", f"{first}T00:00:00Z", "2024-06-30T00:00:00Z")
+        vendor = Walker(clock, stamps, "binance")
+        question, folder = ("BTCUSDT", "1d", first), f"cache{years}"
+        market.manager(vendor, folder=folder).get_ohlcv(*question)
+        judged: list[int] = []
+        for _ in range(3):  # the first nights make the columns of the years behind them
+            clock.advance(DAY)
+            manager = market.manager(vendor, folder=folder)
+            parsed.clear()
+            calls = calls_of(lambda m=manager: m.get_ohlcv("BTCUSDT", "1d", bars=2))  # type: ignore[misc]
+            judged.append(sum(parsed))
+        (key,) = manager.cache.store.keys()
+        return judged[-1], calls, len(manager.client.columns(key, Span(0, 1 << 60)).table)
+
+    monkeypatch.setattr(year_file, "decode_rows", counted)
+    rows, calls, held = zip(*(night(years) for years in (4, 8, 16)), strict=True)
+    assert held[2] > 3.9 * held[0] > 5000
+    assert rows[0] >= rows[1] >= rows[2], "rows parsed do not grow with the history"
+    per_year = (calls[2] - calls[0]) / 12
+    assert per_year < 250, "a file more to open for each year, and nothing for each bar"

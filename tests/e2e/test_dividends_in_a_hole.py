@@ -1,0 +1,134 @@
+"""Prices adjusted for dividends that fall into years without bars: the bars after them are answered."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from math import sin
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
+from src.data.model.actions import Action
+from src.data.model.bars import Bar
+from src.data.model.capabilities import Fetched, FetchQuery
+from src.data.model.instant import day_ms
+
+from .shelf import Market, Shelf, at, days
+from .twin import gaps, told
+
+HOLIDAYS = {date(2015, 4, 3), date(2015, 5, 25), date(2021, 4, 2)}
+BEFORE = [day for day in days("2015-03-02", "2015-05-29") if day not in HOLIDAYS]
+BEHIND = [day for day in days("2021-03-01", "2021-05-28") if day not in HOLIDAYS]
+IN_HOLE, LATER = date(2018, 3, 5), date(2021, 5, 3)
+AROUND = ("AAPL", "1d", "2015-03-01", "2021-05-31")
+
+
+class Paying(Shelf):
+    """Has no bar between two stretches, and tells a dividend of that time and one of the second stretch."""
+
+    def __init__(self, clock: ManualClock, ex_dates: list[date], amount: float = 2.0) -> None:
+        super().__init__(clock, map(day_ms, (*BEFORE, *BEHIND)), "yahoo")
+        self.capabilities = replace(self.capabilities, actions=True, actions_by_bar=False)
+        self.actions = [
+            Action(
+                day, "dividend", day_ms(day) + 48_600_000, amount=amount, source=self.name,
+                fetched_at=clock.now_ms(), as_paid=True,
+            )
+            for day in ex_dates
+        ]  # fmt: skip
+
+    def bar(self, stamp: int) -> Bar:
+        """Return a quiet bar."""
+        close = 100 + sin(stamp / 86_400_000)
+        return Bar(stamp, close, close + 0.5, close - 0.5, close, 1000.0)
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer with the dividends of the span."""
+        own = tuple(a for a in self.actions if day_ms(a.ex_date) in query.span)
+        return replace(super().fetch(query), actions=own)
+
+    def fetch_actions(self, query: Any, *_: Any, **__: Any) -> Any:
+        """Return all that were paid."""
+        return self.actions
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(at("2021-08-02T12:00:00Z"))
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        yield
+
+
+def full(manager: DataManager, **more: Any) -> pd.DataFrame:
+    return manager.get_ohlcv(*AROUND, adjustment="all", **more)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_bars_behind_the_dividend_are_answered_and_those_before_it_are_a_gap_with_the_reason(
+    market: Market, clock: ManualClock, *, offline: bool
+) -> None:
+    vendor = Paying(clock, [IN_HOLE, LATER])
+    manager = market.manager(vendor)
+    plain = manager.get_ohlcv(*AROUND)
+    if offline:
+        full(manager)  # what was paid is known from then on
+        manager = market.manager()
+    with pytest.warns(IncompleteDataWarning, match="2018-03-05"):
+        frame = full(manager, offline=offline)
+    assert [stamp.date() for stamp in frame.index] == BEHIND
+    ex_date = pd.Timestamp(LATER)
+    factor = 1 - 2.0 / plain.loc[ex_date - timedelta(days=3), "close"]
+    early = frame.index < ex_date
+    expected = plain.loc[frame.index, "close"].where(~early, lambda prices: prices * factor)
+    pd.testing.assert_series_equal(frame["close"], expected)
+    (gap,) = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
+    assert (gap[0][:10], gap[1][:10]) == ("2015-03-01", "2015-06-01")
+    assert not told(frame)["complete"]
+
+
+def test_strict_refuses_it_and_hands_over_the_part(market: Market, clock: ManualClock) -> None:
+    vendor = Paying(clock, [IN_HOLE, LATER])
+    manager = market.manager(vendor)
+    asked = []
+    for _ in range(2):
+        with pytest.raises(IncompleteDataError, match="2018-03-05") as refused:
+            full(manager, strict=True)
+        assert len(refused.value.frame) == len(BEHIND)
+        asked.append(len(vendor.asked))
+    assert asked[0] == asked[1], "what is stored is not asked for again"
+    behind = manager.get_ohlcv("AAPL", "1d", "2021-03-01", AROUND[3], adjustment="all", strict=True)
+    assert len(behind) == len(BEHIND), "what no such dividend concerns is whole"
+
+
+def test_where_no_bar_is_left_it_is_refused_as_before(market: Market, clock: ManualClock) -> None:
+    manager = market.manager(Paying(clock, [IN_HOLE]))
+    with pytest.raises(AllProvidersFailedError, match="2018-03-05"):
+        manager.get_ohlcv("AAPL", "1d", "2015-03-01", "2015-05-31", adjustment="all")
+
+
+def test_a_dividend_as_large_as_the_price_concerns_the_bars_before_it_alone(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Paying(clock, [LATER], amount=200.0)
+    frame = full(market.manager(vendor))
+    assert frame.index[0].date() == LATER
+    assert len(frame) == sum(day >= LATER for day in BEHIND)
+    assert any("dividend of 200" in reason for _, _, reason in gaps(frame))
