@@ -228,11 +228,13 @@ class StoredAlerts:
     # --- the job -----------------------------------------------------------------------------
 
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran; an older beat never replaces a newer one."""
+        """Store that the job ran; an older beat replaces a newer one only if that is ahead of the clock."""
 
         def newer(stored: str | None) -> str | None:
             last = _beat(stored)
-            return stored if last is not None and last.at_ms > beat.at_ms else json.dumps(beat)
+            is_newer = last is not None and last.at_ms > beat.at_ms
+            is_kept = is_newer and last is not None and not last.is_ahead(beat.at_ms)
+            return stored if is_kept else json.dumps(beat)
 
         with self._database.writing() as session:
             SettingsRepo(session).update(_BEAT, newer)
