@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, func, or_, select
 
 from ...errors import QueryError
 from ...model.alert import LOCAL
@@ -33,7 +33,7 @@ from ..models.model_jobs import (
     ScheduleUpdate,
 )
 from ..models.model_users import AuthIdentity
-from .repo_users import TELEGRAM, UsersRepo, checked_id
+from .repo_users import TELEGRAM, UsersRepo, checked_id, lock_users
 from .rows import Repository, assign, claim, flag, page, plain
 
 __all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
@@ -241,36 +241,41 @@ class SchedulesRepo(Repository):
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the schedules of reports that are due, locked, with the chat, by number."""
-        self._mend_ahead(moment)
-        due = Schedule.enabled.is_(True), Schedule.next_run_at <= moment
-        query = select(Schedule).where(Schedule.job_type == JobType.REPORT.value, *due)
+        """Return the schedules of reports that are due, locked with their users, with the chat, by number."""
+        ahead = self._ahead(moment)
+        own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
+        due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
+        users = lock_users(self.s, self.s.scalars(select(Schedule.user_id).where(*own, due)))
+        query = select(Schedule).where(*own, due, Schedule.user_id.in_(users))
         chats = select(AuthIdentity.external_id).where(AuthIdentity.provider == TELEGRAM)
         rows = [
             (row, self.s.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
             for row in locked(self.s, query.order_by(Schedule.id)).all()
         ]
+        for row, _ in rows:
+            row.next_run_at = _due_at(row, moment)
         return [
-            (row, chat) for row, chat in rows if chat and _report(row.task_params.get("config"))
+            (row, chat)
+            for row, chat in rows
+            if chat
+            and _report(row.task_params.get("config"))
+            and row.next_run_at is not None
+            and row.next_run_at <= moment
         ]
 
-    def _mend_ahead(self, moment: datetime) -> None:
-        """Correct the next times of reports that a clock ahead of this one has stored."""
+    def _ahead(self, moment: datetime) -> list[int]:
+        """Return the schedules of reports whose next times a clock ahead of this one has stored."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
         lines = cache(Cron.parse)
-        ahead = [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
-        for number in ahead:
-            row = JobsRepository(self.s, self.clock).lock_schedule(number)
-            if row is not None:
-                row.next_run_at = _due_at(row, moment, lines)
-        self.s.flush()
+        return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
 
     def pause_reports(self, recipient: str | int, reason: str) -> None:
         """Disable the schedules of a user's reports."""
         own = _of_user(select(Schedule), Schedule.user_id, recipient)
-        for row in locked(self.s, own.where(Schedule.job_type == JobType.REPORT.value)).all():
+        own = own.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
+        for row in locked(self.s, own).all():
             if _report(row.task_params.get("config")):
                 row.enabled = False
                 row.task_params["reason"] = reason

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, select
+from sqlalchemy.orm import Session
 
 from ...errors import QueryError
 from ...model.suggestion import check_names
@@ -196,6 +197,8 @@ class UsersRepo(Repository):
         """
         external_id = checked_id(telegram_user_id)
         identity = self.lock_identity(external_id)
+        if identity is not None:
+            lock_users(self.s, [identity.user_id])
         audits = delete(TelegramCommandAudit).where(
             TelegramCommandAudit.telegram_user_id == external_id
         )
@@ -306,6 +309,17 @@ class VerificationRepo(Repository):
         """Void the codes of a user."""
         for row in locked(self.s, _codes(user_id)):
             row.is_void = True
+
+
+def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
+    """Lock users until the unit ends, and return those that there are.
+
+    Units lock in this order: identity and user, schedules, alerts, runs; several of a kind by number. Rows
+    that refer to a user may be added meanwhile.
+    """
+    numbers = sorted({one for one in user_ids if one is not None})
+    query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)
+    return [*session.scalars(query.with_for_update(key_share=True))]
 
 
 def _codes(user_id: int) -> Select[VerificationCode]:
