@@ -16,7 +16,8 @@ from src.data.db.models.model_jobs import ScheduleCreate
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.jobs.reports import next_report
-from src.data.model.alert import AlertRun, Outcome
+from src.data.model.alert import AlertRun, Beat, Outcome
+from src.data.model.cron import Cron, cron_line
 from src.data.model.instant import iso, parse_iso
 
 DAY_S = 86_400
@@ -177,3 +178,70 @@ def test_times_that_cannot_be_read_end_a_schedule_and_say_so(
     assert (ended.events[0].name, run.alert_id) == ("failed", good)
     row = db.get_schedule(number)
     assert row is not None and (row["enabled"], row["next_run_at"]) == (False, None)
+
+
+# --- a clock that is ahead for one run ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_s", [60, DAY_S, 366 * DAY_S])
+@pytest.mark.parametrize("times", ["09:00", "*/5 * * * *"])
+def test_a_clock_that_was_ahead_silences_no_schedule(
+    db: TelegramService,
+    jobs: JobsService,
+    records: StoredAlerts,
+    clock: ManualClock,
+    ahead_s: int,
+    times: str,
+) -> None:
+    own = add(db, times)
+    db.add_schedule("7", "AAPL", times)
+    clock.advance(40 * DAY_S)
+    assert len(claimed(records, clock)) == 1
+    program = jobs.get_pending_schedules()[0].id
+    jobs.update_schedule_next_run(program)
+    clock.advance(ahead_s)
+    claimed(records, clock)
+    jobs.update_schedule_next_run(program)
+    clock.advance(-ahead_s)
+    line = Cron.parse(cron_line(times))
+    now = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+    assert claimed(records, clock) == []  # the last one was claimed before
+    row = db.get_schedule(own)
+    if ahead_s > 60:
+        assert row is not None and row["next_run_at"] == line.after(now)
+        assert [one.id for one in jobs.get_pending_schedules()] == [program]
+    # The first time after it may be one that the clock ahead has claimed already.
+    second = line.after(line.after(now))
+    clock.advance((second - now).total_seconds())
+    assert [run.bar_ms for run in claimed(records, clock)] == [second.timestamp() * 1000]
+    assert [one.id for one in jobs.get_pending_schedules()] == [program]
+
+
+def test_a_schedule_that_was_made_ahead_of_the_clock_reports_nothing_before_it(
+    db: TelegramService, records: StoredAlerts, clock: ManualClock
+) -> None:
+    clock.advance(366 * DAY_S)
+    number = add(db)
+    clock.advance(-366 * DAY_S)
+    assert claimed(records, clock) == []
+    row = db.get_schedule(number)
+    assert row is not None and row["next_run_at"] == datetime(2024, 6, 13, 9, tzinfo=UTC)
+
+
+def test_the_clock_of_another_machine_that_is_a_little_behind_claims_nothing(
+    db: TelegramService, records: StoredAlerts, clock: ManualClock
+) -> None:
+    add(db, "15:05")
+    clock.advance(5 * 60)
+    assert len(claimed(records, clock)) == 1
+    clock.advance(-60)
+    assert claimed(records, clock) == []
+    assert db.list_schedules("7")[0]["next_run_at"] == datetime(2024, 6, 13, 15, 5, tzinfo=UTC)
+
+
+def test_a_beat_that_is_ahead_is_replaced(records: StoredAlerts) -> None:
+    records.beat(Beat(1_000_000, 1_000_600))
+    records.beat(Beat(999_700, 1_000_300))
+    assert records.last_beat() == Beat(1_000_000, 1_000_600)
+    records.beat(Beat(999_300, 999_900))
+    assert records.last_beat() == Beat(999_300, 999_900)

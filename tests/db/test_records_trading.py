@@ -8,14 +8,16 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from src.data.clock import ManualClock
+from src.data.config.rules_file import load_rules
 from src.data.db.core.database import Database
-from src.data.db.models import Position
+from src.data.db.models import Position, Trade
 from src.data.db.repos.repo_trading import PositionsRepo, TradeRepository
 from src.data.db.services import trading_service
 from src.data.db.services.database_service import DatabaseService
@@ -273,6 +275,363 @@ def test_an_action_that_cannot_be_applied_changes_nothing(
     db.apply_fill(number, action="buy", qty=1, price=50, ts=NOW + timedelta(days=1))
     with pytest.raises(QueryError, match="had a fill since"):
         db.apply_action("AAPL", day, "split", ratio=2)
+
+
+# --- order, markets and fees ---------------------------------------------------------------------
+
+WEDNESDAY = date(2026, 3, 11)
+
+
+def _filled(db: TradingService, symbol: str, moment: datetime) -> Any:
+    """Open a position of 10 shares at 100 by a fill at a moment; return its key."""
+    own = {"bot_id": symbol, "trade_type": "paper", "symbol": symbol, "direction": "long"}
+    number = db.ensure_open_position(**own, opened_at=moment)["id"]  # type: ignore[arg-type]
+    db.apply_fill(number, action="buy", qty=10, price=100, ts=moment)
+    return number
+
+
+def test_two_dividends_of_one_day_both_count_each_once(
+    db: TradingService, clock: ManualClock
+) -> None:
+    number = _open(db, metadata={"stop": "90"})
+    db.apply_fill(number, action="buy", qty=3, price="33.1")
+    clock.advance(86_400)
+    for amount in ("0.25", "1.5", 0.25, "1.50"):
+        db.apply_action("AAPL", WEDNESDAY, "dividend", amount=amount)
+    (row,) = db.get_open_positions()
+    assert sorted(row["actions"]) == ["2026-03-11 dividend 0.25", "2026-03-11 dividend 1.5"]
+    assert Fraction(row["avg_price"]) == Fraction("33.1") - Fraction(1, 4) - Fraction(3, 2)
+    assert row["extra_metadata"] == {"stop": "88.25"}
+    sold = db.apply_fill(number, action="sell", qty=3, price="31.35")
+    assert Fraction(sold["realized_pnl"]) == 0
+
+
+def test_a_dividend_that_an_older_version_applied_is_not_applied_again(
+    db: TradingService, database: Database, clock: ManualClock
+) -> None:
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=10, price=100)
+    with database.writing() as session:
+        row = session.scalars(select(Position)).one()
+        row.actions["2026-03-11 dividend"] = (
+            "AAPL: 2026-03-11 dividend by 0.25 a share: qty_open 10 to 10, avg_price 100.25 to 100"
+        )
+    clock.advance(86_400)
+    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.25") == []
+    assert len(db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.5")) == 1
+
+
+def test_a_second_split_of_one_day_is_refused(db: TradingService, clock: ManualClock) -> None:
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=10, price=100)
+    clock.advance(86_400)
+    db.apply_action("AAPL", WEDNESDAY, "split", ratio="4/1")
+    assert db.apply_action("AAPL", WEDNESDAY, "split", ratio=4) == []
+    before = db.get_open_positions()
+    with pytest.raises(QueryError, match=r"by 4 .* by 2"):
+        db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)
+    assert db.get_open_positions() == before
+
+
+MARKETS = {
+    **{f"ABC{suffix}": one.timezone for suffix, one in load_rules().classification.exchanges.items()},
+    "AAPL": "America/New_York", "^GSPC": "America/New_York", "BTCUSDT": "UTC",
+}  # fmt: skip
+
+
+def _begin(symbol: str) -> datetime:
+    """Return when the ex-date begins, by the time zone alone; of futures and currencies by hand."""
+    if symbol in ("ES=F", "EURUSD=X"):
+        return datetime(2026, 3, 10, 22 if symbol == "ES=F" else 21, tzinfo=UTC)
+    return datetime(2026, 3, 11, tzinfo=ZoneInfo(MARKETS[symbol])).astimezone(UTC)
+
+
+def test_an_ex_date_begins_with_the_day_of_its_market(
+    database: Database, clock: ManualClock
+) -> None:
+    clock.advance(3 * 86_400)
+    microsecond = timedelta(microseconds=1)
+    markets = [*MARKETS, "EURUSD=X", "ES=F"]
+    with DatabaseService(database, clock).uow() as repos:
+        for symbol in markets:
+            begin = _begin(symbol)
+            for bot, moment in (("before", begin - microsecond), ("on", begin)):
+                row = repos.positions.ensure_open(
+                    bot_id=bot,
+                    trade_type="paper",
+                    symbol=symbol,
+                    direction="long",
+                    opened_at=moment,
+                )
+                repos.positions.apply_fill(
+                    position_id=row.id, action="buy", qty=1, price=100, ts=moment
+                )
+            changed = repos.positions.apply_action(symbol, WEDNESDAY, "dividend", amount=1)
+            rows = {row.bot_id: row for row in repos.positions.open_positions(symbol=symbol)}
+            assert [one["position_id"] for one in changed] == [rows["before"].id], symbol
+            assert (rows["before"].avg_price, rows["on"].avg_price) == (99, 100), symbol
+            fill: dict[str, Any] = {"action": "buy", "qty": 1, "price": 99}
+            with pytest.raises(QueryError, match="before the ex-date 2026-03-11"):
+                repos.positions.apply_fill(
+                    position_id=rows["before"].id, **fill, ts=begin - microsecond
+                )
+            repos.positions.apply_fill(position_id=rows["before"].id, **fill, ts=begin)
+    assert {_begin(one).hour for one in markets} >= {21, 22, 13, 0, 4}
+
+
+def test_sydney_and_new_york_after_hours(db: TradingService, clock: ManualClock) -> None:
+    clock.advance(86_400)
+    # 10:30 in Sydney on the ex-date; 20:30 in New York the day before, both beside UTC's midnight.
+    for symbol, moment, changes in (
+        ("BHP.AX", datetime(2026, 3, 10, 23, 30, tzinfo=UTC), 0),
+        ("AAPL", datetime(2026, 3, 11, 0, 30, tzinfo=UTC), 1),
+    ):
+        _filled(db, symbol, moment)
+        assert len(db.apply_action(symbol, WEDNESDAY, "dividend", amount=1)) == changes, symbol
+
+
+def test_an_ex_date_lies_ahead_until_its_market_has_it(
+    db: TradingService, clock: ManualClock
+) -> None:
+    _filled(db, "BHP.AX", NOW - timedelta(days=2))
+    _filled(db, "AAPL", NOW - timedelta(days=2))
+    # It is 02:00 of the ex-date in Sydney, and 11:00 of the day before in New York.
+    assert len(db.apply_action("BHP.AX", WEDNESDAY, "split", ratio=2)) == 1
+    with pytest.raises(QueryError, match="ahead"):
+        db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)
+    with pytest.raises(QueryError, match="1899"):
+        db.apply_action("BHP.AX", date(1899, 12, 31), "split", ratio=2)
+
+
+@pytest.mark.parametrize("symbol", ["X1Y2", "BTC"])
+def test_an_action_of_a_symbol_that_no_market_has_is_refused(
+    db: TradingService, symbol: str
+) -> None:
+    _filled(db, symbol, NOW - timedelta(days=30))
+    with pytest.raises(QueryError, match=symbol):
+        db.apply_action(symbol, date(2026, 3, 1), "split", ratio=2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_out_of_order_is_refused_and_changes_nothing(
+    database: Database, clock: ManualClock, seed: int
+) -> None:
+    """Fills, splits and dividends in any order: each is refused, or counts as in its own order."""
+    chance = random.Random(seed)
+    clock.advance(40 * 86_400)
+    service = DatabaseService(database, clock)
+    events: list[tuple[datetime, str, Fraction, Fraction]] = [
+        (NOW + timedelta(days=day), chance.choice(["buy", "sell"]), Fraction(3), Fraction(50 + day))
+        for day in range(0, 30, 2)
+    ]
+    events += [
+        (_day(day), kind, by, Fraction(0))
+        for day, kind, by in (
+            (5, "split", Fraction(2)), (9, "dividend", Fraction(1, 4)),
+            (9, "dividend", Fraction(5, 4)), (13, "split", Fraction(1, 2)),
+        )
+    ]  # fmt: skip
+    events.sort(key=lambda one: one[0])
+    for _ in range(6):
+        n = chance.randrange(len(events) - 1)
+        events[n], events[n + 1] = events[n + 1], events[n]
+    with service.uow() as repos:
+        row = repos.positions.ensure_open(
+            bot_id=1, trade_type="live", symbol="AAPL", direction="long", opened_at=NOW
+        )
+        repos.positions.apply_fill(position_id=row.id, action="buy", qty=100, price=40, ts=NOW)
+    taken, refused = [(NOW, "buy", Fraction(100), Fraction(40))], 0
+    for event in events:
+        moment, kind, by, price = event
+        try:
+            with service.uow() as repos:
+                if kind in ("split", "dividend"):
+                    day = moment.date()
+                    own = {"ratio": by} if kind == "split" else {"amount": str(float(by))}
+                    assert repos.positions.apply_action("AAPL", day, kind, **own)
+                else:
+                    repos.positions.apply_fill(
+                        position_id=row.id, action=kind, qty=int(by), price=int(price), ts=moment
+                    )
+            taken.append(event)
+        except QueryError:
+            refused += 1
+    with service.uow() as repos:
+        (stored,) = repos.positions.open_positions()
+        quantity, cost, realized = _replayed(sorted(taken, key=lambda one: one[0]))
+        assert Fraction(stored.qty_open) == quantity
+        assert stored.avg_price == _nearest(cost / quantity)
+        assert stored.realized_pnl == _nearest(realized)
+    assert 0 < refused < len(events)
+
+
+def _day(days: int) -> datetime:
+    return datetime(2026, 3, 10, 4, tzinfo=UTC) + timedelta(days=days)
+
+
+def _replayed(
+    events: list[tuple[datetime, str, Fraction, Fraction]],
+) -> tuple[Fraction, Fraction, Fraction]:
+    """Return quantity, cost and profit of a long position whose events are in order."""
+    reference = Reference(1)
+    for _, kind, by, price in events:
+        if kind == "split":
+            reference.quantity *= by
+        elif kind == "dividend":
+            reference.cost -= reference.quantity * by
+        else:
+            reference.fill(kind == "buy", by, price)
+    return reference.quantity, reference.cost, reference.realized
+
+
+def test_a_fill_before_the_last_one_is_refused(db: TradingService, clock: ManualClock) -> None:
+    number = _open(db, opened_at=NOW - timedelta(days=2))
+    db.apply_fill(number, action="buy", qty=2, price=100, ts=NOW - timedelta(hours=2))
+    before = db.apply_fill(number, action="sell", qty=1, price=130, ts=NOW - timedelta(hours=1))
+    late = {"action": "buy", "qty": 1, "price": 70}
+    with pytest.raises(QueryError, match="before the last fill"):
+        db.apply_fill(number, **late, ts=NOW - timedelta(hours=1, microseconds=1))  # type: ignore[arg-type]
+    assert db.get_open_positions() == [before]
+    db.apply_fill(number, **late, ts=NOW - timedelta(hours=1))  # type: ignore[arg-type]
+    row = db.apply_fill(number, **late)  # type: ignore[arg-type]
+    assert (row["qty_open"], row["filled_at"]) == (3, NOW)
+
+
+def test_an_action_before_a_split_that_was_applied_is_refused(
+    db: TradingService, clock: ManualClock
+) -> None:
+    _filled(db, "AAPL", NOW - timedelta(days=9))
+    db.apply_action("AAPL", date(2026, 3, 6), "dividend", amount=1)
+    db.apply_action("AAPL", date(2026, 3, 5), "dividend", amount=2)
+    with pytest.raises(QueryError, match="2026-03-06 dividend"):
+        db.apply_action("AAPL", date(2026, 3, 4), "split", ratio=2)
+    db.apply_action("AAPL", date(2026, 3, 8), "split", ratio=4)
+    (before,) = db.get_open_positions()
+    assert (before["qty_open"], Fraction(before["avg_price"])) == (40, Fraction(97, 4))
+    for kind in ({"amount": 1}, {"ratio": 2}):
+        name = "split" if "ratio" in kind else "dividend"
+        with pytest.raises(QueryError, match="2026-03-08 split"):
+            db.apply_action("AAPL", date(2026, 3, 7), name, **kind)  # type: ignore[arg-type]
+    assert db.get_open_positions() == [before]
+
+
+def test_an_empty_position_has_no_actions(db: TradingService, clock: ManualClock) -> None:
+    _open(db, metadata={"stop": "90"})
+    clock.advance(86_400)
+    before = db.get_open_positions()
+    assert db.apply_action("AAPL", WEDNESDAY, "split", ratio=2) == []
+    assert db.get_open_positions() == before
+
+
+def test_an_action_that_one_position_refuses_changes_none(
+    database: Database, clock: ManualClock
+) -> None:
+    clock.advance(86_400)
+    service = DatabaseService(database, clock)
+    with service.uow() as repos:
+        for number in ("1", "2"):
+            made = repos.positions.ensure_open(
+                bot_id=number, trade_type="live", symbol="AAPL", direction="long",
+                opened_at=NOW - timedelta(days=2), metadata={"stop": "50"},
+            )  # fmt: skip
+            repos.positions.apply_fill(position_id=made.id, action="buy", qty=1, price=9, ts=NOW)
+        last = max(repos.positions.open_positions(), key=lambda row: str(row.id))
+        last.extra_metadata = {"stop": "1"}
+        repos.s.flush()
+        with pytest.raises(QueryError, match="would fall"):
+            repos.positions.apply_action("AAPL", WEDNESDAY, "dividend", amount=2)
+    with service.uow() as repos:
+        rows = repos.positions.open_positions()
+        assert {row.avg_price for row in rows} == {Decimal(9)}
+        assert [row.actions for row in rows] == [{}, {}]
+
+
+def test_a_position_that_was_emptied_since_an_ex_date_is_refused(db: TradingService) -> None:
+    number = _filled(db, "AAPL", NOW - timedelta(days=9))
+    db.apply_fill(number, action="sell", qty=10, price=90, close_when_flat=False)
+    with pytest.raises(QueryError, match="had a fill since"):
+        db.apply_action("AAPL", date(2026, 3, 9), "dividend", amount=1)
+
+
+def test_a_position_is_as_old_as_its_first_fill(db: TradingService, clock: ManualClock) -> None:
+    number = _open(db)
+    fill = NOW - timedelta(days=3)
+    row = db.apply_fill(number, action="buy", qty=10, price=100, ts=fill)
+    assert row["opened_at"] == fill
+    assert len(db.apply_action("AAPL", date(2026, 3, 9), "dividend", amount=1)) == 1
+
+
+@pytest.mark.parametrize("ahead", [60, 86_400, 366 * 86_400])
+def test_a_clock_that_was_ahead_for_one_fill_is_no_order(
+    db: TradingService, clock: ManualClock, ahead: int
+) -> None:
+    number = _open(db, opened_at=NOW - timedelta(days=30))
+    clock.advance(ahead)
+    db.apply_fill(number, action="buy", qty=1, price=100)
+    clock.advance(10 - ahead)
+    row = db.apply_fill(number, action="buy", qty=1, price=110, ts=NOW)
+    assert (row["qty_open"], row["filled_at"]) == (2, NOW)
+    clock.advance(86_400)
+    assert len(db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)) == 1
+
+
+def test_a_position_that_was_opened_ahead_of_the_clock_is_not_passed_over(
+    db: TradingService, clock: ManualClock
+) -> None:
+    clock.advance(366 * 86_400)
+    number = _open(db)
+    db.apply_fill(number, action="buy", qty=1, price=110)
+    clock.advance(-365 * 86_400)
+    with pytest.raises(QueryError, match="ahead of the clock"):
+        db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)
+
+
+@pytest.mark.parametrize("direction", ["long", "short"])
+def test_commission_counts_in_what_was_earned(db: TradingService, direction: str) -> None:
+    number = _open(db, direction)
+    verbs = ("buy", "sell") if direction == "long" else ("sell", "buy")
+    fees = ("0.35", 0.1, -0.05)
+    db.apply_fill(number, action=verbs[0], qty=3, price="10.01", commission=fees[0])
+    row = db.apply_fill(number, action=verbs[1], qty=1, price="12.5", commission=fees[1])
+    sign = 1 if direction == "long" else -1
+    earned = sign * (Fraction("12.5") - Fraction("10.01")) - Fraction("0.45")
+    assert Fraction(row["realized_pnl"]) == earned
+    assert Fraction(row["avg_price"]) == Fraction("10.01")
+    row = db.apply_fill(number, action=verbs[1], qty=2, price="9", commission=fees[2])
+    earned += sign * 2 * (9 - Fraction("10.01")) + Fraction("0.05")
+    assert Fraction(row["realized_pnl"]) == earned
+    other = _open(db, direction)
+    with pytest.raises(QueryError, match="commission"):
+        db.apply_fill(other, action=verbs[0], qty=1, price=1, commission="x")
+
+
+def test_the_net_profit_of_a_trade_is_without_its_commission(db: TradingService) -> None:
+    base = {"bot_id": "b", "trade_type": "paper", "symbol": "AAPL"}
+
+    def close(**fields: Any) -> Any:
+        number = db.add_trade({**base, **fields.pop("own", {})})["id"]
+        assert db.close_trade(number, **fields) is True
+        return number
+
+    close(gross_pnl="12.5", commission="0.75")
+    close(gross_pnl=1, commission=2, net_pnl=7)
+    close(own={"commission": "0.25"}, gross_pnl=-3)
+    close(gross_pnl=5)
+    number = close(own={"gross_pnl": 10, "net_pnl": 10}, commission=1)
+    assert db.get_pnl_summary() == {"net_pnl": Decimal("29.5"), "n_trades": 5}
+    db.close_trade(number, exit_reason="late")
+    assert db.get_pnl_summary()["net_pnl"] == Decimal("29.5")
+    made = db.add_trade({**base, "gross_pnl": 4, "commission": 1, "status": "closed"})
+    assert made["net_pnl"] == 3
+
+
+def test_a_closed_trade_keeps_its_figures(db: TradingService, database: Database) -> None:
+    number = db.add_trade({"bot_id": "b", "trade_type": "paper", "symbol": "AAPL"})["id"]
+    with database.writing() as session:  # as an older version closed it
+        row = session.scalars(select(Trade)).one()
+        row.gross_pnl, row.commission, row.status = Decimal(5), Decimal(1), "closed"
+    db.close_trade(number, exit_reason="late")
+    assert db.get_pnl_summary()["net_pnl"] == 0
 
 
 # --- bots, trades, metrics -----------------------------------------------------------------------

@@ -82,6 +82,15 @@ def test_functions_that_answer_yes_or_no_say_no_for_an_unknown_user(db: Telegram
 # --- codes ---------------------------------------------------------------------------------------
 
 
+def test_a_code_of_a_clock_that_was_ahead_does_not_stand_for_a_year(
+    db: TelegramService, clock: ManualClock
+) -> None:
+    clock.advance(366 * 86_400)
+    db.set_user_email("7", "ann@example.com", CODE, clock.now_ms() // 1000)
+    clock.advance(-366 * 86_400)
+    assert db.verify_code("7", CODE, expiry_seconds=3600) is False
+
+
 def test_a_code_ends_when_it_expires(db: TelegramService, clock: ManualClock) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     clock.advance(3600)

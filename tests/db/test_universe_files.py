@@ -117,3 +117,79 @@ def test_a_mistake_is_an_error_with_its_line(
 def test_abutting_intervals_are_two_memberships() -> None:
     listed = read("symbol,from,to\nA,2015-01-02,2016-01-04\nA,2016-01-04,\n")
     assert listed.intervals is not None and len(listed.intervals) == 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "added,removed", "since,until", "entry,exit", "joined,left", "date_from,date_to",
+        "Date added,Date removed", "start,end",
+        "Start Date,End-Date", "valid_from,valid_to", "From,TO", "Add,Remove",
+    ],
+)  # fmt: skip
+def test_days_have_many_names_and_are_never_lost(names: str) -> None:
+    text = f"symbol,{names}\nAAA,2009-01-02,2010-03-01\nBBB,2011-01-03,\n"
+    assert read(text).intervals == (
+        Interval("AAA", date(2009, 1, 2), date(2010, 3, 1), "line 2"),
+        Interval("BBB", date(2011, 1, 3), None, "line 3"),
+    )
+    first, last = names.split(",")
+    entries = [{"symbol": "BBB"}, {"symbol": "AAA", first: "2009-01-02", last: "2010-03-01"}]
+    with pytest.raises(UniverseError, match="line 1: the day is missing"):
+        read(json.dumps(entries))
+    entries[0][first] = "2011-01-03"
+    assert [one.symbol for one in read(json.dumps(entries)).intervals or ()] == ["BBB", "AAA"]
+
+
+@pytest.mark.parametrize("name", ["from", "since", "Date added", "dateAdded", "added", "joined"])
+def test_members_of_which_none_ever_left_are_survivors(name: str) -> None:
+    for text in (f"symbol,{name}\nAAA,2009-01-02\n", f"symbol,{name}\nAAA\nBBB,2009-01-02\n"):
+        with pytest.raises(UniverseError, match="none on which any left"):
+            read(text)
+    with pytest.raises(UniverseError, match="no column removed"):
+        read("date,added\n2015-01-02,AAA\n")
+    with pytest.raises(UniverseError, match="left"):
+        read("symbol,until\nAAA,2009-01-02\n")
+
+
+@pytest.mark.parametrize(
+    "day", ["2010-03-01", "03/01/2010", "1.3.2010", "20100301", "2010-03-01T00:00:00Z", "1 March 2010",
+            "March 1, 2010", "2010/3/1"],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["symbol,x,Delisted On\nAAA,,DAY\nBBB,a,\nCCC,b,DAY\n",
+                                  "symbol,from,to,Delisted On\nAAA,2009-01-02,,DAY\n",
+                                  "date,added,removed,Delisted On\n2009-01-02,AAA,BBB,DAY\n"])  # fmt: skip
+def test_a_column_of_days_that_is_not_read_is_refused_by_its_name(text: str, day: str) -> None:
+    quoted = f'"{day}"' if "," in day else day
+    with pytest.raises(UniverseError, match="'delisted_on', which would be lost") as caught:
+        read(text.replace("DAY", quoted))
+    assert caught.value.line == 1
+
+
+def test_a_column_of_days_of_a_vendors_log_is_refused_too() -> None:
+    entry = {
+        "dateAdded": "2025-07-09",
+        "addedSecurity": "New",
+        "removedTicker": "OLD",
+        "symbol": "NEW",
+    }
+    with pytest.raises(UniverseError, match="'announced'"):
+        read(json.dumps([{**entry, "announced": "2025-07-01"}]))
+    assert read(json.dumps([{**entry, "reason": "x"}])).passed_over == ("reason",)
+
+
+def test_what_is_not_read_is_named() -> None:
+    listed = read(
+        "Symbol,GICS Sector,CIK,Founded\nAAA,Energy,0000066740,1902\nBBB,,20250,2013 (1888)\n"
+    )
+    assert (listed.symbols, listed.passed_over) == (
+        ("AAA", "BBB"), ("gics_sector", "cik", "founded"),
+    )  # fmt: skip
+    assert read("symbol,from,to,filing\nA,2015-01-02,,1\n").passed_over == ()
+
+
+def test_a_first_line_that_is_short_hides_no_column() -> None:
+    with pytest.raises(UniverseError, match="line 2: the day is missing"):
+        read("symbol,from,to\nAAA\nBBB,2015-01-02,\n")
+    with pytest.raises(UniverseError, match="line 2: the day is missing"):
+        read("symbol,from,to\nAAA\nBBB\n")

@@ -70,7 +70,7 @@ def test_a_static_universe(universes: StoredUniverses) -> None:
     made = universes.create("tech", static("aapl", "BRK.B", "AAPL", description="mine"))
     assert (made.is_changed, made.opened, made.members) == (True, 2, 2)
     members = universes.members("tech")
-    assert list(members) == ["AAPL", "BRK-B"]
+    assert list(members) == ["AAPL", "BRK.B"]
     assert members.as_of == members.known_from == date(2026, 1, 5)
     assert members.is_pit
     assert members.known_at == MONDAY.replace(tzinfo=UTC)
@@ -90,6 +90,56 @@ def test_todays_list_for_a_past_day_warns_and_strict_raises(universes: StoredUni
         UniverseError, match=r"not point-in-time: .* \(point-in-time from 2026-01-05 on\)"
     ):
         universes.members("tech", date(2015, 3, 2), strict=True)
+
+
+def test_a_day_to_come_is_not_point_in_time(universes: StoredUniverses) -> None:
+    universes.create("tech", static("AAPL"))
+    assert universes.members("tech", "2026-01-06").is_pit  # its day has begun in the east
+    for more in ({}, {"since": "2026-01-06"}):
+        with pytest.warns(SurvivorshipWarning, match="2026-01-07 is in the future"):
+            assert list(universes.members("tech", "2026-01-07", **more)) == ["AAPL"]  # type: ignore[arg-type]
+    with pytest.raises(UniverseError, match="in the future"):
+        universes.members("tech", "2030-01-01", strict=True)
+
+
+def test_a_day_after_what_was_known_is_not_point_in_time(
+    universes: StoredUniverses, clock: ManualClock
+) -> None:
+    universes.create("tech", static("AAPL"))
+    days_later(clock, 60)
+    assert universes.members("tech", "2026-02-10").is_pit
+    with pytest.warns(SurvivorshipWarning, match="in the future"):
+        universes.members("tech", "2026-02-10", known_at="2026-01-20")
+
+
+def test_symbols_are_kept_as_their_source_writes_them(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    log = written(
+        tmp_path / "log.csv",
+        "date,added,removed\n2015-01-02,BF.B,OLD\n2020-01-02,brk-b,\n2021-01-04,,BF-B\n"
+        "2022-01-03,BF.B,\n",
+    )
+    today = written(tmp_path / "today.csv", "symbol\nBRK.B\nBF.B\n")
+    universes.import_file("index", log, today)
+    assert list(universes.members("index")) == ["BF.B", "BRK-B"]
+    assert list(universes.members("index", "2019-01-02")) == ["BF.B"]
+    assert list(universes.members("index", "2021-06-01")) == ["BRK-B"]
+
+
+def test_symbols_that_no_market_has_and_columns_that_are_not_read_are_named(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "list.csv", "symbol,sector\nAAPL,a\nXX12Y,b\nBTC,c\nBF.B,d\n")
+    made = universes.import_file("index", file)
+    assert made.notes == (
+        "columns that are not read: sector",
+        "no market is known for 2 symbols: XX12Y, BTC",
+    )
+    assert list(universes.members("index")) == ["AAPL", "BF.B", "BTC", "XX12Y"]
+    assert universes.create("own", static("AAPL", "XX12Y")).notes == (
+        "no market is known for 1 symbol: XX12Y",
+    )
 
 
 def test_a_new_definition_is_a_difference(
@@ -216,8 +266,14 @@ def test_a_walked_log_is_the_replay(universes: StoredUniverses, tmp_path: Path) 
             assert set(members) == expected, day
             compared += 1
     assert compared > (800 if FULL else 60)
-    with pytest.warns(SurvivorshipWarning, match="nothing is known before"):
-        universes.members("index", index.changes[0][0] - timedelta(days=1))
+    before = index.changes[0][0] - timedelta(days=1)
+    (first,) = [members for day, members in index.replayed() if day == before]
+    for day in (before, before - timedelta(days=1_000)):
+        with pytest.warns(SurvivorshipWarning, match="nothing is known before") as caught:
+            assert set(universes.members("index", day)) == first
+        assert str(index.changes[0][0]) in str(caught[0].message)
+    with pytest.warns(SurvivorshipWarning):
+        assert first <= set(universes.members("index", before, since=before))
 
 
 def test_an_imported_file_is_refreshed_from_where_it_lies(

@@ -112,7 +112,8 @@ class MemoryRecords:
 
     def beat(self, beat: Beat) -> None:
         with self.lock:
-            if not self.beats or beat.at_ms >= self.beats[-1].at_ms:
+            last = self.beats[-1] if self.beats else beat
+            if beat.at_ms >= last.at_ms or last.is_ahead(beat.at_ms):
                 self.beats.append(beat)
 
     def last_beat(self) -> Beat | None:

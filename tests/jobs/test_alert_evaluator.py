@@ -237,15 +237,14 @@ def test_it_expires_and_bars_that_closed_before_count() -> None:
     )
     assert evaluate(one, state, answer, FAR) == Evaluation(state)
     assert fired(evaluate(one, None, bars([99, 98, 101, 97]), FAR).events) == [2]
-    assert names(evaluate(one, None, bars([]), FAR).events) == ["expired"]
 
 
 def test_what_cannot_be_evaluated_is_told_once() -> None:
-    state, events = evaluate_failure(alert(), None, "no such symbol", T0)
+    state, events = evaluate_failure(alert(), None, "no such symbol", T0, T0)
     assert names(events) == ["failed"] and events[0].bar_ms % 1000
-    assert evaluate_failure(alert(), state, "no such symbol", T0 + 60_000) == Evaluation(state)
+    assert evaluate_failure(alert(), state, "no such symbol", T0 + 60_000, T0) == Evaluation(state)
     state, _ = evaluate(alert(), state, bars([99, 98]), T0)
-    assert names(evaluate_failure(alert(), state, "again", T0).events) == ["failed"]
+    assert names(evaluate_failure(alert(), state, "again", T0, T0).events) == ["failed"]
     with pytest.raises(QueryError):
         evaluate(alert(kind="indicator", quantity="nope"), None, bars([1.0]), T0)
 
@@ -259,14 +258,46 @@ def test_problems_of_the_data_are_told_once_and_lasting_ones_again_after_their_e
         "gap:AAPL 1d:2024-06-01T00:00:00Z": "another",
     }
     for one, expected in ((stale, ["BTCUSDT 1h is stale"]), (gap, ["a gap"])):
-        state, events = evaluate_data(one, None, problems, T0)
+        state, events = evaluate_data(one, None, problems, T0, T0)
         assert [event.text for event in events] == expected
-        assert evaluate_data(one, state, problems, T0) == Evaluation(state)
-        state, events = evaluate_data(one, state, {}, T0)
+        assert evaluate_data(one, state, problems, T0, T0) == Evaluation(state)
+        state, events = evaluate_data(one, state, {}, T0, T0)
         assert not events
-        again = evaluate_data(one, state, problems, T0).events
+        again = evaluate_data(one, state, problems, T0, T0).events
         assert len(again) == (1 if one is stale else 0)
-    assert names(evaluate_data(replace(gap, expires_ms=T0), None, {}, T0).events) == ["expired"]
+    assert names(evaluate_data(replace(gap, expires_ms=T0), None, {}, FAR, T0).events) == [
+        "expired"
+    ]
+
+
+def test_it_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:
+    one = alert(expires_ms=T0 + 3 * HOUR_MS)
+    for ahead_ms in (60_000, 86_400_000, 366 * 86_400_000):
+        state, events = evaluate(one, None, bars([99, 98]), T0 + 3 * HOUR_MS + ahead_ms)
+        assert not events and state.phase == "armed"
+        assert not evaluate(one, state, bars([]), T0 + 3 * HOUR_MS + ahead_ms).events
+        _, events = evaluate_failure(one, state, "no", T0 + 3 * HOUR_MS + ahead_ms, T0)
+        assert names(events) == ["failed"]
+    assert fired(evaluate(one, state, bars([99, 98, 101]), T0).events) == [2]
+    failed = evaluate_failure(one, state, "no", T0, T0 + 3 * HOUR_MS).events
+    assert names(failed) == ["failed", "expired"]
+
+
+def test_problems_that_go_on_are_told_once_however_many_they_are() -> None:
+    stale = Alert(1, "42", "*", "*", "data", "stale", expires_ms=FAR)
+    gap = Alert(2, "42", "*", "*", "data", "gap", expires_ms=FAR)
+    problems = {f"stale:A{n} 1h": f"A{n} is stale" for n in range(1_000)}
+    problems |= {f"gap:A{n} 1h:2024-06-01T00:00:00Z": "a gap" for n in range(1_000)}
+    for one in (stale, gap):
+        state, events = evaluate_data(one, None, problems, T0, T0)
+        assert len(events) == 1_000
+        assert evaluate_data(one, state, problems, T0, T0) == Evaluation(state)
+        fewer = {key: text for key, text in problems.items() if "A7 " not in key}
+        state, events = evaluate_data(one, state, fewer, T0, T0)
+        assert not events
+        assert len(evaluate_data(one, state, problems, T0, T0).events) == (one is stale)
+    state, _ = evaluate_data(gap, state, {}, T0, T0)
+    assert len(state.problems) == 512
 
 
 def test_the_bars_needed_are_the_window_and_all_since_the_last_look() -> None:

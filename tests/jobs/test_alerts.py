@@ -14,7 +14,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.errors import CacheError, QueryError
 from src.data.jobs.alert_evaluator import ClosedBars
-from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health
+from src.data.jobs.alerts import AlertJob, NoBars, WantedBars, job_health, job_health_in_words
 from src.data.model.alert import (
     Alert,
     AlertRun,
@@ -349,6 +349,85 @@ def test_records_that_fail_end_the_run_and_the_next_one_does_the_rest() -> None:
     assert len(desk.records.beats) == 1
     desk.records.store = store  # type: ignore[method-assign]
     assert desk.run().events == {"fired": 1}
+
+
+# --- a clock that is ahead for one run ------------------------------------------------------------
+
+AHEAD = pytest.mark.parametrize("ahead_ms", [MINUTE_MS, DAY_MS, 366 * DAY_MS])
+
+
+@AHEAD
+def test_a_clock_that_was_ahead_ends_no_alert(ahead_ms: int) -> None:
+    soon = T0 + 4 * HOUR_MS
+    data = Alert(2, "42", "*", "*", "data", "key", expires_ms=soon)
+    failing = alert(3, symbol="MSFT", expires_ms=soon)
+    other = alert(4, 1_000.0, symbol="IBM")
+    desk = Desk([alert(expires_ms=soon), data, failing, other], [99, 99])
+    desk.source.failing = {"MSFT": NoBars("unknown", is_lasting=True)}
+    desk.run(hours=1)
+    desk.clock.advance(ahead_ms / 1000)
+    desk.run()
+    desk.clock.advance(-ahead_ms / 1000)
+    desk.source.closes = np.array([99.0, 99.0, 101.0, 99.0])
+    desk.source.others = {"key:AAPL 1h:x:2024-06-10": "x refused the key"}
+    assert desk.run(hours=1).events == {"fired": 1, "data": 1}
+    assert desk.run(hours=1).events == {"expired": 2}
+
+
+@AHEAD
+def test_a_dead_job_is_seen_though_its_last_beat_is_ahead(ahead_ms: int) -> None:
+    desk = Desk([alert(value=1_000.0)], UP)
+    desk.run()
+    right = desk.clock.now_ms()
+    desk.clock.advance(ahead_ms / 1000)
+    desk.run()
+    health = job_health(desk.records, right + HOUR_MS)
+    is_late = ahead_ms > 4 * HOUR_MS  # three intervals of an hour, and the hour that went by
+    assert (health["late_s"] > 0) is is_late
+    assert job_health_in_words(health)[0] is not is_late
+    assert ("ahead" in job_health_in_words(health)[1]) is is_late
+    assert job_health(desk.records, right + 4 * HOUR_MS)["late_s"] > 0
+    desk.clock.advance(-ahead_ms / 1000)
+    desk.run(hours=1)
+    if is_late:  # a beat that is a minute ahead stands until it is past
+        assert desk.records.last_beat() == (right + HOUR_MS, right + 4 * HOUR_MS)
+    assert job_health(desk.records, right + 2 * HOUR_MS)["late_s"] == 0
+
+
+@AHEAD
+@pytest.mark.parametrize("end", ["died", "later"])
+def test_a_delivery_of_a_clock_that_was_ahead_is_tried_again(ahead_ms: int, end: str) -> None:
+    desk = Desk([alert()], [99, 99, 101])
+    desk.run()
+    desk.clock.advance(2 * 3600 + ahead_ms / 1000)
+    if end == "died":
+        with pytest.raises(KeyboardInterrupt):
+            AlertJob(desk.records, desk.source, {"local": _dies}, desk.clock, 60).run()
+    else:
+        desk.outcomes = [Outcome("later")]
+        desk.run()
+    desk.clock.advance(-ahead_ms / 1000)
+    desk.sent.clear()
+    desk.run(hours=0.2)
+    assert desk.sent[0].is_copy is (end == "died")
+    assert {state.status for state in desk.states()} == {"sent"}
+
+
+def test_many_stale_series_are_one_message_and_not_one_in_each_run() -> None:
+    data = Alert(1_000, "42", "*", "*", "data", "stale", expires_ms=FAR)
+    desk = Desk([*(alert(n, symbol=f"A{n}") for n in range(100)), data], [99, 99])
+    desk.source.problems = {f"stale:A{n} 1h": f"A{n} 1h is stale" for n in range(100)}
+    for _ in range(60):
+        desk.run(hours=1 / 60)
+    (message,) = desk.sent
+    assert len(message.events) == 100
+    desk.source.failing = {"A7": NoBars("down"), "A8": NoBars("down")}
+    del desk.source.problems["stale:A7 1h"]
+    desk.run()
+    desk.source.failing = {}
+    desk.source.problems["stale:A7 1h"] = "A7 1h is stale"
+    desk.run()
+    assert len(desk.sent) == 1
 
 
 def test_another_process_sees_how_the_job_stands() -> None:

@@ -17,7 +17,7 @@ import pytest
 from onetape.aio import AsyncDataManager
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.errors import QueryError
+from src.data.errors import IncompleteDataWarning, QueryError
 from src.data.jobs.validate import validate_series
 from src.data.model.actions import Action
 from src.data.model.bars import BarTable
@@ -96,18 +96,41 @@ def test_rows_that_could_not_be_bars_count_though_they_are_kept_aside(manager: D
     assert told == [("order", 2)]  # and nothing is missing
 
 
-def test_a_hole_is_missing_and_what_lies_between_two_pieces_was_never_asked_for(
-    manager: DataManager,
-) -> None:
+def test_a_hole_in_what_was_asked_for_is_missing(manager: DataManager) -> None:
     frame = frame_of(clean(replace(KINDS[9], rows=100), np.random.default_rng(1)).table)
-    manager.cache.put(frame.drop(frame.index[40:45]), GOOD, "1d", provider="binance")
+    asked = {"start_date": frame.index[0], "end_date": frame.index[-1]}
+    manager.cache.put(frame.drop(frame.index[40:45]), GOOD, "1d", provider="binance", **asked)
     (finding,) = manager.validate(GOOD, "1d").at_least("warning")
     assert (finding.check, len(finding.stamps)) == ("calendar", 5)
-    manager.cache.put(frame.drop(frame.index[20:80]), "ETHUSDT", "1d", provider="binance")
-    report = manager.validate("ETHUSDT", "1d")
+
+
+@pytest.mark.parametrize("count", [1, 5, 15, 25, 60])
+def test_what_was_never_asked_for_is_the_same_to_all_at_any_share(
+    manager: DataManager, count: int
+) -> None:
+    frame = frame_of(clean(replace(KINDS[9], rows=100), np.random.default_rng(1)).table)
+    between = frame.index[20 : 20 + count]
+    manager.cache.put(frame.drop(between), GOOD, "1d", provider="binance")
+    report = manager.validate(GOOD, "1d")
     (finding,) = (one for one in report.findings if one.cause != "return_outlier")
-    assert (finding.severity, len(finding.stamps)) == ("info", 60)
-    assert "never asked for" in finding.evidence
+    assert finding.severity == "info" and "never asked for" in finding.evidence
+    assert report.score == 1.0
+    assert finding.stamps.tolist() == (between.astype("int64") // 1_000_000).tolist()
+    first, end = between[0], between[-1] + pd.Timedelta(days=1)
+    coverage = manager.coverage(GOOD, "1d")
+    assert coverage["end"].tolist()[0] == first and coverage["start"].tolist()[1] == end
+    (gap, *_) = manager.gaps(GOOD, "1d").gaps
+    assert (gap.gap_class, gap.span) == ("never_asked", Span(day_of(first), day_of(end)))
+    with pytest.warns(IncompleteDataWarning):
+        (shown,) = manager.report(GOOD, "1d").to_json()["series"]
+    assert finding.evidence in [one["evidence"] for one in shown["quality"]["findings"]]
+    assert (shown["gaps"]["gaps"][0]["class"], shown["gaps"]["gaps"][0]["bars"]) == (
+        "never_asked", count,
+    )  # fmt: skip
+
+
+def day_of(moment: pd.Timestamp) -> int:
+    return day_ms(moment.date())
 
 
 def test_two_stretches_years_apart_score_as_each_alone(

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..model.instrument import Instrument
 from ..model.settings import Settings
+from ..symbols.classify import SymbolRefusal, classify
 from .credentials import all_credentials
 from .donotshare import is_set, private_setting
 from .offered import known_names, known_vendor
@@ -106,6 +108,16 @@ def is_private() -> bool:
         ConfigError: the configuration is wrong.
     """
     return load_rules(find_rules(None, None, working_dir())).cache.private
+
+
+def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
+    """Return the instrument that a symbol means by the rules of this installation, or why there is none.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+    """
+    rules = load_rules(find_rules(None, None, working_dir()))
+    return classify(symbol, rules.classification)
 
 
 def _cache_dir(

@@ -28,13 +28,13 @@ from ..model.alert import (
     overdue,
 )
 from ..model.instant import from_ms, to_ms
-from .core.database import Database, get_database, locked, locked_rows
+from .core.database import Database, get_database, locked, locked_rows, once_more
 from .models.model_jobs import Alert as AlertRow
 from .models.model_jobs import JobType, RunStatus, Schedule, ScheduleRun
 from .models.model_users import AuthIdentity
 from .repos.repo_jobs import AlertsRepo, SchedulesRepo
 from .repos.repo_telegram import SettingsRepo
-from .repos.repo_users import TELEGRAM
+from .repos.repo_users import TELEGRAM, lock_users
 from .repos.rows import claim, plain
 
 __all__ = ["StoredAlerts", "alert_records"]
@@ -67,6 +67,7 @@ class StoredAlerts:
 
     # --- alerts ------------------------------------------------------------------------------
 
+    @once_more
     def add_alert(
         self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
     ) -> Alert:
@@ -110,6 +111,7 @@ class StoredAlerts:
             rows = session.execute(query.where(*active).order_by(AlertRow.id))
             return [StoredAlert(_alert(row, row.external_id), _state(row)) for row in rows]
 
+    @once_more
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
         """Store evaluations, each with state and claimed runs together; return which were still due.
 
@@ -119,6 +121,8 @@ class StoredAlerts:
         numbers = [one.alert.id for one in evaluated]
         columns = *_READ, AlertRow.user_id, AlertRow.enabled
         with self._database.writing() as session:
+            users = session.scalars(select(AlertRow.user_id).where(AlertRow.id.in_(numbers)))
+            lock_users(session, users)
             rows = locked_rows(
                 session, select(*columns).where(AlertRow.id.in_(numbers)).order_by(AlertRow.id)
             )
@@ -146,6 +150,7 @@ class StoredAlerts:
 
     # --- reports -----------------------------------------------------------------------------
 
+    @once_more
     def claim_reports(
         self, channels: Collection[str], now_ms: int, decide: NextReport
     ) -> Sequence[AlertRun]:
@@ -163,24 +168,43 @@ class StoredAlerts:
         self, channels: Collection[str], now_ms: int, lease_ms: int
     ) -> Delivery | None:
         """Return the message to try now, whose attempt is stored; None where none is due."""
+        passed: set[tuple[datetime, int | None]] = set()
+        # A unit for each recipient: what is due may be another process's by the time it is locked.
+        while True:
+            found = self._take_next(channels, (now_ms, lease_ms), passed)
+            if not isinstance(found, tuple):
+                return found
+            passed.add(found)
+
+    @once_more
+    def _take_next(
+        self,
+        channels: Collection[str],
+        times: tuple[int, int],
+        passed: Collection[tuple[datetime, int | None]],
+    ) -> Delivery | tuple[datetime, int | None] | None:
+        """Return the next message, or the bar and user of which none is due after all, or None."""
         with self._database.writing() as session:
             start = 0
-            while page := [*locked(session, _open_runs().offset(start).limit(_PAGE))]:
-                runs = [(row, run) for row in page if (run := _run(row)).channel in channels]
-                ended = overdue([run for _, run in runs], now_ms)
-                for run in ended:
-                    _put(next(row for row, one in runs if one.key == run.key), run, now_ms)
-                due = next((row for row, run in runs if run.is_due(now_ms)), None)
-                if due is not None:
-                    return self._started(session, due, channels, (now_ms, lease_ms))
-                start += len(page) - len(ended)  # these are open no longer
+            while page := session.scalars(_open_runs().offset(start).limit(_PAGE)).all():
+                for row in page:
+                    run, place = _run(row), (row.scheduled_for, row.user_id)
+                    is_next = run.is_due(times[0]) or overdue([run], times[0])
+                    if run.channel in channels and place not in passed and is_next:
+                        return self._started(session, place, channels, times) or place
+                start += len(page)
             return None
 
     def _started(
-        self, session: Any, due: ScheduleRun, channels: Collection[str], times: tuple[int, int]
+        self,
+        session: Any,
+        place: tuple[datetime, int | None],
+        channels: Collection[str],
+        times: tuple[int, int],
     ) -> Delivery | None:
-        """Return a message of the user and bar of a run that is due, with its attempt stored."""
-        own = ScheduleRun.scheduled_for == due.scheduled_for, ScheduleRun.user_id == due.user_id
+        """Return a message of a bar and user, with its attempt stored; attempts that died end."""
+        lock_users(session, [place[1]])
+        own = ScheduleRun.scheduled_for == place[0], ScheduleRun.user_id == place[1]
         rows = {
             run.key: (row, run)
             for row in locked(session, _open_runs().where(*own))
@@ -188,15 +212,19 @@ class StoredAlerts:
         }
         runs = [run for _, run in rows.values() if run.channel in channels]
         delivery = next_delivery(runs, *times)
-        for run in delivery.runs if delivery else ():
+        for run in (*overdue(runs, times[0]), *(delivery.runs if delivery else ())):
             _put(rows[run.key][0], run, times[0])
         return delivery
 
+    @once_more
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
         """Store how an attempt ended; of a recipient who has blocked us, alerts and runs end with it."""
         own = {run.key for run in delivery.runs}
         with self._database.writing() as session:
-            for row in locked(session, _runs_of(delivery, outcome)):
+            users = lock_users(session, session.scalars(_users_of(delivery)))
+            if outcome.is_blocked:
+                self._pause(session, delivery, outcome.reason)
+            for row in locked(session, _runs_of(delivery, outcome, users)):
                 run = _run(row)
                 is_of_it = run.key in own and run.delivery.attempts == delivery.attempt
                 if is_of_it and run.delivery.status == "running":
@@ -207,18 +235,16 @@ class StoredAlerts:
                 if is_to_blocked and run.delivery.is_open:
                     refused = Outcome("refused", outcome.reason)
                     _put(row, replace(run, delivery=run.delivery.settled(refused, now_ms)), now_ms)
-            if outcome.is_blocked:
-                self._pause(session, delivery, outcome.reason)
 
     def _pause(self, session: Any, delivery: Delivery, reason: str) -> None:
+        if delivery.channel == TELEGRAM:
+            SchedulesRepo(session, self._clock).pause_reports(delivery.recipient, reason)
         alerts = AlertsRepo(session, self._clock)
         for number in [row.id for row in alerts.active(delivery.recipient)]:
             row = alerts.lock(number)
             if row is not None and row.task_params["config"]["alert_action"] == delivery.channel:
                 row.enabled = False
                 row.task_params["reason"] = reason
-        if delivery.channel == TELEGRAM:
-            SchedulesRepo(session, self._clock).pause_reports(delivery.recipient, reason)
 
     def open_runs(self) -> Sequence[AlertRun]:
         """Return the runs whose delivery has not ended, by bar."""
@@ -227,12 +253,15 @@ class StoredAlerts:
 
     # --- the job -----------------------------------------------------------------------------
 
+    @once_more
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran; an older beat never replaces a newer one."""
+        """Store that the job ran; an older beat replaces a newer one only if that is ahead of the clock."""
 
         def newer(stored: str | None) -> str | None:
             last = _beat(stored)
-            return stored if last is not None and last.at_ms > beat.at_ms else json.dumps(beat)
+            is_newer = last is not None and last.at_ms > beat.at_ms
+            is_kept = is_newer and last is not None and not last.is_ahead(beat.at_ms)
+            return stored if is_kept else json.dumps(beat)
 
         with self._database.writing() as session:
             SettingsRepo(session).update(_BEAT, newer)
@@ -285,13 +314,21 @@ def _open_runs() -> Any:
     return select(ScheduleRun).where(*own).order_by(ScheduleRun.scheduled_for, ScheduleRun.id)
 
 
-def _runs_of(delivery: Delivery, outcome: Outcome) -> Any:
-    """Return the open runs that an outcome may concern; all of them if the recipient takes no more."""
-    if outcome.is_blocked:
-        return _open_runs()
+def _of_delivery(delivery: Delivery) -> tuple[Any, Any]:
     numbers = {str(run.alert_id) for run in delivery.runs}
-    bar = ScheduleRun.scheduled_for == _instant(delivery.bar_ms)
-    return _open_runs().where(bar, ScheduleRun.job_id.in_(numbers))
+    return ScheduleRun.scheduled_for == _instant(delivery.bar_ms), ScheduleRun.job_id.in_(numbers)
+
+
+def _users_of(delivery: Delivery) -> Any:
+    own = ScheduleRun.job_type == JobType.ALERT.value, *_of_delivery(delivery)
+    return select(ScheduleRun.user_id).where(*own)
+
+
+def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> Any:
+    """Return the open runs that an outcome may concern; all of the recipient's if they take no more."""
+    if outcome.is_blocked:
+        return _open_runs().where(ScheduleRun.user_id.in_(users))
+    return _open_runs().where(*_of_delivery(delivery))
 
 
 def _claim_report(

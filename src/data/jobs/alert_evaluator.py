@@ -40,7 +40,8 @@ _SAME = 0.005
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
-_MOST_PROBLEMS = 64
+# Problems that are over and stay told; of those that go on all are remembered.
+_MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 _NEVER_MS = 1 << 62
 # These problems end; the others happened, and are told once.
@@ -120,7 +121,8 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
     Args:
         alert, state: as they are stored; no state: it was never evaluated, or was changed.
         bars: at least :func:`bars_needed` of them, or all there are.
-        now_ms: the time, for expiry alone.
+        now_ms: the time, for events that concern no bar. Expiry is judged by the newest closed bar: a clock
+            that is ahead for a while ends no alert.
 
     Returns:
         The next state, with a ``serial`` one higher, and the events. Of no bars: the same state.
@@ -155,7 +157,8 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
         if math.isfinite(value):
             state = _stepped(alert, use, state, (stamp, closed), value, events)
     state = replace(state, marks=_marks(bars, state) or state.marks)
-    if now_ms >= alert.expires_ms and state.phase != "done":
+    newest_ms = int(bars.closes_ms[-1]) if len(bars.closes_ms) else 0
+    if newest_ms >= alert.expires_ms and state.phase != "done":
         state = _expired(alert, state, events)
     return _evaluation(before, state, events)
 
@@ -168,11 +171,12 @@ def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent])
 
 
 def evaluate_failure(
-    alert: Alert, state: AlertState | None, reason: str, now_ms: int
+    alert: Alert, state: AlertState | None, reason: str, now_ms: int, newest_ms: int
 ) -> Evaluation:
     """Return what comes of bars that cannot be had, as a question about them can never be answered.
 
-    The first of several failures in a row is told.
+    The first of several failures in a row is told. Expiry is judged by ``newest_ms``, when the newest bar of
+    all series closed.
     """
     before, events = state or AlertState(), list[AlertEvent]()
     if before.phase == "done":
@@ -181,7 +185,7 @@ def evaluate_failure(
         text = f"{alert} cannot be evaluated: {reason}"
         events.append(AlertEvent(alert.id, "failed", apart(now_ms), now_ms, text))
     after = replace(before, withheld=_FAILED)
-    if now_ms >= alert.expires_ms:
+    if newest_ms >= alert.expires_ms:
         after = _expired(alert, after, events)
     return _evaluation(before, after, events)
 
@@ -381,7 +385,11 @@ def _expired(alert: Alert, state: AlertState, events: list[AlertEvent]) -> Alert
 
 
 def evaluate_data(
-    alert: Alert, state: AlertState | None, problems: Mapping[str, str], now_ms: int
+    alert: Alert,
+    state: AlertState | None,
+    problems: Mapping[str, str],
+    now_ms: int,
+    newest_ms: int,
 ) -> Evaluation:
     """Compare the problems of the data with those that were told; new ones are events.
 
@@ -392,6 +400,7 @@ def evaluate_data(
         alert, state: as for :func:`evaluate`; the alert is one of ``data``.
         problems: those of all series read now, as :attr:`ClosedBars.problems` has them.
         now_ms: the time.
+        newest_ms: when the newest bar of all series closed, by which it expires.
 
     Returns:
         As :func:`evaluate`; the same state where nothing changed.
@@ -401,10 +410,12 @@ def evaluate_data(
         return Evaluation(before)
     mine = {key: text for key, text in problems.items() if _is_of(alert, key)}
     new = [key for key in mine if key not in before.problems]
-    kept = [k for k in before.problems if k in mine or not k.startswith(_LASTING)]
+    lasts = [key for key in before.problems if key in mine]
+    past = [k for k in before.problems if k not in mine and not k.startswith(_LASTING)]
     events = [AlertEvent(alert.id, "data", apart(now_ms), now_ms, mine[key]) for key in new]
-    after = replace(before, problems=tuple([*kept, *new][-_MOST_PROBLEMS:]))
-    if now_ms >= alert.expires_ms:
+    told = (*past[-_MOST_PAST:], *lasts, *new)
+    after = before if set(told) == set(before.problems) else replace(before, problems=told)
+    if newest_ms >= alert.expires_ms:
         after = _expired(alert, after, events)
     return _evaluation(before, after, events)
 

@@ -202,6 +202,8 @@ class AlertJob:
         ]
         answers = self._source.read(wanted) if wanted else ()
         report.series = len(wanted)
+        read = [one.closes_ms for one in answers if not isinstance(one, NoBars)]
+        newest_ms = max((int(closes[-1]) for closes in read if len(closes)), default=0)
         problems, evaluated = dict[str, str](), list[EvaluatedAlert]()
         for bars, own in zip(answers, on_bars.values(), strict=True):
             if isinstance(bars, NoBars):
@@ -210,11 +212,11 @@ class AlertJob:
                 problems |= bars.problems
             for one in own:
                 if one.alert.kind != "data":
-                    evaluated += self._evaluate(one, bars, report)
+                    evaluated += self._evaluate(one, bars, report, newest_ms)
         if on_data:
             problems |= self._source.other_problems()
             for one in on_data:
-                evaluated += self._evaluate_problems(one, problems, report)
+                evaluated += self._evaluate_problems(one, problems, report, newest_ms)
         self._store(evaluated, report)
 
     def _wanted(
@@ -236,14 +238,15 @@ class AlertJob:
         return WantedBars(*series, BarsNeeded(before, since_ms), with_problems)
 
     def _evaluate(
-        self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport
+        self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport, newest_ms: int
     ) -> Iterator[EvaluatedAlert]:
-        """Yield what is to store of an alert."""
+        """Yield what is to store of an alert; the newest bar of all series closed at ``newest_ms``."""
         alert, state, now_ms = one.alert, one.state, report.at_ms
         if isinstance(bars, NoBars):
             # What may work in the next run is not told; that the series is stale is an alert of its own.
             if bars.is_lasting:
-                yield from _changed(one, evaluate_failure(alert, state, bars.reason, now_ms))
+                failure = evaluate_failure(alert, state, bars.reason, now_ms, newest_ms)
+                yield from _changed(one, failure)
             return
         try:
             name = f"the indicator {alert.quantity}"
@@ -252,14 +255,14 @@ class AlertJob:
             if alert.kind == "custom":
                 report.skipped += 1
                 return
-            evaluation = evaluate_failure(alert, state, str(error), now_ms)
+            evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
         except DataError as error:
-            evaluation = evaluate_failure(alert, state, str(error), now_ms)
+            evaluation = evaluate_failure(alert, state, str(error), now_ms, newest_ms)
         report.alerts += 1
         yield from _changed(one, evaluation)
 
     def _evaluate_problems(
-        self, one: StoredAlert, problems: Mapping[str, str], report: RunReport
+        self, one: StoredAlert, problems: Mapping[str, str], report: RunReport, newest_ms: int
     ) -> Iterator[EvaluatedAlert]:
         state = one.state
         lasting = () if state is None else state.problems
@@ -267,10 +270,12 @@ class AlertJob:
         unread = {
             key: ""
             for key in lasting
-            if any(key.split(":", 1)[1] == series for series in report.failed)
+            if any(f"{key.partition(':')[2]}:".startswith(f"{one}:") for one in report.failed)
         }
         report.alerts += 1
-        evaluation = evaluate_data(one.alert, state, {**unread, **problems}, report.at_ms)
+        evaluation = evaluate_data(
+            one.alert, state, {**unread, **problems}, report.at_ms, newest_ms
+        )
         yield from _changed(one, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
@@ -388,8 +393,9 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     """Return how the job of alerts stands, for another process: plain values.
 
     Returns:
-        ``alerts``: how many are active; ``ran_s``: seconds since the last run, None: never; ``late_s``: by
-        how many seconds the next run is late, 0: it is not; ``deliveries``: how many runs are to deliver, by
+        ``alerts``: how many are active; ``ran_s``: seconds since the last run, None: never, below 0: its
+        clock was ahead, so that its time is not known; ``late_s``: by how many seconds the next run is
+        late, 0: it is not; ``deliveries``: how many runs are to deliver, by
         ``pending`` and ``running``; ``oldest_s``: seconds since the oldest of them closed, 0: there is none.
 
     Raises:
@@ -399,6 +405,8 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
     late_ms = 0 if beat is None or not alerts else max(0, now_ms - beat.due_ms)
     if beat is None and alerts:
         late_ms = max(0, now_ms - min(one.alert.since_ms for one in alerts) - _LATE_ONCE_MS)
+    if beat is not None and beat.is_ahead(now_ms) and alerts:
+        late_ms = beat.due_ms - beat.at_ms
     oldest_ms = min((event.at_ms for run in runs for event in run.events), default=now_ms)
     counts = Counter(run.delivery.status for run in runs)
     return {
@@ -417,7 +425,8 @@ def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, st
         health: as :func:`job_health` has it.
     """
     alerts, deliveries = health["alerts"], sum(health["deliveries"].values())
-    ran = "never" if health["ran_s"] is None else f"{duration(health['ran_s'])} ago"
+    ran_s = health["ran_s"]
+    ran = "never" if ran_s is None else f"{duration(abs(ran_s))} {'ago' if ran_s >= 0 else 'ahead'}"
     text = f"{counted(alerts, 'alert')}, last run {ran}"
     if deliveries:
         text += f", {deliveries} to deliver, the oldest for {duration(health['oldest_s'])}"

@@ -413,6 +413,8 @@ Status = Literal["pending", "running", "sent", "refused", "unknown"]
 # An attempt that was not accepted is repeated after so long, and twice as long each time.
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 30 * SECOND_MS, 15 * MINUTE_MS
 _LONGEST_ASKED_MS = 60 * MINUTE_MS
+# Twice the lease that the job takes: clocks of several machines differ.
+_LONGEST_LEASE_MS = 10 * MINUTE_MS
 _MOST_REASON = 200
 
 
@@ -485,8 +487,11 @@ class DeliveryState:
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 
     def after_lease(self, now_ms: int) -> DeliveryState:
-        """Return it as it is to be tried: an attempt whose process died ended as unknown."""
-        if self.status != "running" or now_ms < self.due_ms:
+        """Return it as it is to be tried: an attempt whose process died ended as unknown.
+
+        A lease that ends later than any lease does was taken by a clock that was ahead: it is over.
+        """
+        if self.status != "running" or 0 < self.due_ms - now_ms <= _LONGEST_LEASE_MS:
             return self
         died = Outcome("unknown", "its process ended during the attempt")
         return replace(self.settled(died, now_ms), due_ms=now_ms)
@@ -532,7 +537,9 @@ class AlertRun:
     def is_due(self, now_ms: int) -> bool:
         """Return whether its message is to be tried now."""
         state = self.delivery.after_lease(now_ms)
-        return state.status == "pending" and state.due_ms <= now_ms
+        # A longer wait was begun by a clock that was ahead.
+        is_over = not 0 < state.due_ms - now_ms <= _LONGEST_ASKED_MS
+        return state.status == "pending" and is_over
 
     @property
     def message(self) -> tuple[object, ...]:
@@ -663,6 +670,13 @@ class Beat(NamedTuple):
     at_ms: int
     due_ms: int
 
+    def is_ahead(self, now_ms: int) -> bool:
+        """Return whether it is further ahead than its own interval.
+
+        The clock that stored it was wrong, so it counts as past.
+        """
+        return self.at_ms - now_ms > self.due_ms - self.at_ms
+
 
 class DueReport(NamedTuple):
     """A report of a schedule that is due.
@@ -745,7 +759,7 @@ class AlertRecords(Protocol):
         """Return the runs whose delivery has not ended, by bar."""
 
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran; an older beat never replaces a newer one."""
+        """Store that the job ran; an older beat replaces a newer one only if that :meth:`Beat.is_ahead`."""
 
     def last_beat(self) -> Beat | None:
         """Return when the job ran last; None: never."""

@@ -18,6 +18,7 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 # Of what is answered, such as a third; a quantity after a split has as many.
 PLACES = 18
 _WIDE = Context(prec=2_100)
+_NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class PositionState:
         direction: ``long`` or ``short``.
         quantity: what is open, never below 0.
         price: the mean price of what is open, exact; None: nothing is.
-        cash: what all fills have brought in, less what they cost.
+        cash: what all fills have brought in, less what they cost and their commissions.
     """
 
     direction: Direction
@@ -44,14 +45,17 @@ class PositionState:
         cost = self.price * Fraction(self.quantity)
         return Fraction(self.cash) + (cost if self.direction == "long" else -cost)
 
-    def filled(self, action: Action, quantity: Decimal, price: Decimal) -> PositionState:
-        """Return it after a fill.
+    def filled(
+        self, action: Action, quantity: Decimal, price: Decimal, commission: Decimal = _NOTHING
+    ) -> PositionState:
+        """Return the state after a fill, whose commission counts as realized.
 
         Raises:
             QueryError: it would reduce by more than is open.
         """
         value = _WIDE.multiply(quantity, price)
         cash = _WIDE.subtract(self.cash, value) if action == "buy" else _WIDE.add(self.cash, value)
+        cash = _WIDE.subtract(cash, commission)
         if (action == "buy") == (self.direction == "long"):
             total = _WIDE.add(self.quantity, quantity)
             own = (self.price or Fraction(0)) * Fraction(self.quantity)

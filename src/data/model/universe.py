@@ -39,13 +39,13 @@ class Members(Sequence[str]):
 
     Attributes:
         name: of the universe.
-        symbols: canonical, sorted, each once, delisted ones included; without those about whose
-            membership on that day the sources disagree (``unresolved``).
+        symbols: as their source writes them, sorted, each once, delisted ones included; without those
+            about whose membership on that day the sources disagree (``unresolved``).
         as_of: the session date.
         known_at: aware UTC; records made later are not used. With this value the same question has
             the same symbols at any time.
         is_pit: whether the answer is point-in-time: each membership was dated by its source or recorded
-            by us no later than ``as_of``, and nothing is unresolved.
+            by us no later than ``as_of``, which is not in the future, and nothing is unresolved.
         known_from: the first session date with point-in-time answers; None if there is none.
         unresolved: why it is not point-in-time, as far as sources are impossible or contradict each other.
         reason: in one sentence what is to be known of the answer: why it is not point-in-time, a

@@ -38,7 +38,6 @@ from ..prices.judgement.series import CheckedSeries, ShareEvent
 __all__ = ["EVER", "validate"]
 
 _DAY = Timeframe.parse("1d")
-_ONE_PIECE = 0.8
 EVER = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 
 
@@ -241,6 +240,4 @@ def _expected(
         return None, no_rows()
     expected = max(both, key=lambda stamps: int(np.count_nonzero(among(table.stamps, stamps))))
     was_asked = inside(expected, [part.span for part in coverage]) | among(expected, table.stamps)
-    # What was stored in one piece has holes; what was fetched in pieces was never asked for between.
-    was_asked |= was_asked.mean() >= _ONE_PIECE
     return expected[was_asked], expected[~was_asked]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, Result, Select
 from sqlalchemy.engine import ScalarResult
@@ -13,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from ...config.database import may_drop_tables
 from ...disk.files import Disk
-from ...errors import SchemaError
+from ...errors import DatabaseError, SchemaError
 from ...forks import close_before_fork, renew_after_fork
 from ...model.unit_of_work import inside_unit
 from . import engine as engines
@@ -22,9 +23,11 @@ from .engine import WAIT_S, Work, for_work, typed_errors
 from .schema import Schema
 from .url import DatabaseUrl, database_url
 
-__all__ = ["Database", "adapted", "get_database", "locked"]
+__all__ = ["Database", "adapted", "get_database", "locked", "once_more"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
+_DEADLOCK = "40P01"
 
 
 class Database:
@@ -195,6 +198,22 @@ def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
     """Return rows of several columns as :func:`locked` does those of one."""
     fresh = statement.with_for_update().execution_options(populate_existing=True)
     return session.execute(fresh)
+
+
+def once_more(function: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a function that is one unit once, if the server ended the unit because of a deadlock."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except DatabaseError as error:
+            origin = getattr(error.__cause__, "orig", None)
+            if getattr(origin, "sqlstate", None) != _DEADLOCK:
+                raise
+        return function(*args, **kwargs)
+
+    return run
 
 
 # --- one for each URL ----------------------------------------------------------------------------

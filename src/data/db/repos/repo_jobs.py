@@ -6,12 +6,13 @@ A run is claimed by the unique key of its row: of all units that insert it at a 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, func, or_, select
 
 from ...errors import QueryError
 from ...model.alert import LOCAL
@@ -32,12 +33,14 @@ from ..models.model_jobs import (
     ScheduleUpdate,
 )
 from ..models.model_users import AuthIdentity
-from .repo_users import TELEGRAM, UsersRepo, checked_id
+from .repo_users import TELEGRAM, UsersRepo, checked_id, lock_users
 from .rows import Repository, assign, claim, flag, page, plain
 
 __all__ = ["AlertsRepo", "JobsRepository", "SchedulesRepo"]
 
 _USUAL_TIME = "09:00"
+# Clocks of several machines differ by less than this.
+_SKEW = timedelta(minutes=5)
 _OPTIONS = ("period", "email", "indicators", "interval", "provider", "schedule_type", "list_type")
 _STATUSES = tuple(RunStatus)
 _DONE = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
@@ -238,22 +241,41 @@ class SchedulesRepo(Repository):
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the schedules of reports that are due, locked, with the chat, by number."""
-        due = Schedule.enabled.is_(True), Schedule.next_run_at <= moment
-        query = select(Schedule).where(Schedule.job_type == JobType.REPORT.value, *due)
+        """Return the schedules of reports that are due, locked with their users, with the chat, by number."""
+        ahead = self._ahead(moment)
+        own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
+        due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
+        users = lock_users(self.s, self.s.scalars(select(Schedule.user_id).where(*own, due)))
+        query = select(Schedule).where(*own, due, Schedule.user_id.in_(users))
         chats = select(AuthIdentity.external_id).where(AuthIdentity.provider == TELEGRAM)
         rows = [
             (row, self.s.scalars(chats.where(AuthIdentity.user_id == row.user_id)).first())
             for row in locked(self.s, query.order_by(Schedule.id)).all()
         ]
+        for row, _ in rows:
+            row.next_run_at = _due_at(row, moment)
         return [
-            (row, chat) for row, chat in rows if chat and _report(row.task_params.get("config"))
+            (row, chat)
+            for row, chat in rows
+            if chat
+            and _report(row.task_params.get("config"))
+            and row.next_run_at is not None
+            and row.next_run_at <= moment
         ]
+
+    def _ahead(self, moment: datetime) -> list[int]:
+        """Return the schedules of reports whose next times a clock ahead of this one has stored."""
+        columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
+        own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
+        rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
+        lines = cache(Cron.parse)
+        return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
 
     def pause_reports(self, recipient: str | int, reason: str) -> None:
         """Disable the schedules of a user's reports."""
         own = _of_user(select(Schedule), Schedule.user_id, recipient)
-        for row in locked(self.s, own.where(Schedule.job_type == JobType.REPORT.value)).all():
+        own = own.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
+        for row in locked(self.s, own).all():
             if _report(row.task_params.get("config")):
                 row.enabled = False
                 row.task_params["reason"] = reason
@@ -296,6 +318,24 @@ class SchedulesRepo(Repository):
     def delete(self, schedule_id: int) -> bool:
         """Remove a schedule; return whether there was one."""
         return JobsRepository(self.s, self.clock).delete_schedule(schedule_id)
+
+
+def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
+    """Return when a schedule is due next.
+
+    A time that is further ahead than the next one of its cron line was stored by a clock that was wrong, and
+    counts as past: the last one of the line, unless the schedule was changed since.
+    """
+    if row.next_run_at is None or row.next_run_at <= now:
+        return row.next_run_at  # type: ignore[no-any-return]
+    try:
+        cron = parse(row.cron)
+        if row.next_run_at <= cron.after(now + _SKEW):
+            return row.next_run_at  # type: ignore[no-any-return]
+        last = cron.last(now)
+    except QueryError:
+        return row.next_run_at  # type: ignore[no-any-return]
+    return last if row.updated_at <= last else cron.after(now)
 
 
 def _report(config: Any) -> str:
@@ -420,8 +460,14 @@ class JobsRepository(Repository):
 
     def get_pending_schedules(self) -> list[Schedule]:
         """Return the schedules that are enabled and due, the longest due first."""
-        due = Schedule.enabled.is_(True), Schedule.next_run_at <= self.now()
-        return [*self.s.scalars(select(Schedule).where(*due).order_by(Schedule.next_run_at))]
+        now, lines = self.now(), cache(Cron.parse)
+        rows = self.s.scalars(
+            select(Schedule)
+            .where(Schedule.enabled.is_(True), Schedule.next_run_at.is_not(None))
+            .order_by(Schedule.next_run_at)
+        )
+        timed = [(at, row) for row in rows if (at := _due_at(row, now, lines)) is not None]
+        return [row for at, row in sorted(timed, key=lambda one: one[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
         """Note that a schedule is due next after now, by its cron line; return whether there is one."""

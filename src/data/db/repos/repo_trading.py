@@ -15,9 +15,14 @@ from typing import Any
 
 from sqlalchemy import select
 
+from ...calendars.calendar import day_span
+from ...calendars.localtime import FIRST_YEAR
+from ...config.settings import meaning_of
 from ...errors import BadTimeframeError, QueryError
+from ...model.instant import to_ms
 from ...model.position import ACTIONS, DIRECTIONS, PositionState, rounded
 from ...model.timeframe import Timeframe
+from ...symbols.classify import SymbolRefusal
 from ..core.database import locked
 from ..core.texts import key
 from ..models.model_trading import BotInstance, PerformanceMetric, Position, Trade
@@ -83,19 +88,22 @@ class TradesRepo(Repository):
     """Trades, as they were executed."""
 
     def add(self, trade: Mapping[str, Any]) -> Trade:
-        """Add a trade, by column.
+        """Add a trade, by column; see :meth:`close_trade` for its net profit.
 
         Raises:
             QueryError: a column is unknown, its value none of its kind; ``bot_id``, ``symbol`` or
                 ``trade_type`` is missing, or the key is taken.
         """
         row: Trade = _added(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
+        _net(row, trade)
+        self.s.flush()
         return row
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
         """Set columns of a trade that ends; return whether there is one.
 
-        Without ``status`` and ``exit_time`` it is closed, now.
+        Without ``status`` and ``exit_time`` it is closed, now. If ``gross_pnl`` or ``commission`` is given
+        without ``net_pnl``, the net profit is the gross profit less the commission.
 
         Raises:
             QueryError: a column is unknown, or its value none of its kind.
@@ -107,6 +115,7 @@ class TradesRepo(Repository):
         now = self.now()
         values = {"status": "closed", "exit_time": now} | fields
         assign(row, values | {"updated_at": now}, fixed={"id", "bot_id", "created_at"})
+        _net(row, fields)
         self.s.flush()
         return True
 
@@ -189,24 +198,39 @@ class PositionsRepo(Repository):
         price: Any,
         ts: datetime | None = None,
         close_when_flat: bool = True,
+        commission: Any = 0,
     ) -> Position:
         """Add or reduce by a fill; at 0 the position is closed unless ``close_when_flat`` is False.
 
+        Args:
+            position_id: Key of an open position.
+            action: ``buy`` or ``sell``.
+            qty: Number of shares or coins.
+            price: Price for one.
+            ts: When it was executed, not before the last fill; by default now.
+            close_when_flat: Whether a position of which nothing is left is closed.
+            commission: Its cost in the currency of the price, which lowers the realized profit at once; a
+                rebate is below 0. The mean price is without it.
+
         Raises:
-            QueryError: there is no such open position, a number is none or not above 0, the action is not
-                ``buy`` or ``sell``, or it reduces by more than is open.
+            QueryError: There is no such open position, a number is invalid or not above 0, the action is not
+                ``buy`` or ``sell``, it reduces by more than is open, or it was executed before the last fill
+                or before the ex-date of an action that was applied.
         """
         verb = action.lower() if isinstance(action, str) else action
         if verb not in ACTIONS:
             raise QueryError(f"action {action!r:.80} is not {' or '.join(ACTIONS)}")
         quantity = exact(qty, "quantity", is_above_0=True)
         paid = exact(price, "price", is_above_0=True)
+        cost = exact(commission, "commission")
         row = self._locked(position_id)
         if row.status != "open":
             raise QueryError(f"the position {position_id} is {row.status}")
-        _store(row, _state(row).filled(verb, quantity, paid))
-        moment = ts or self.now()
-        row.filled_at = moment if row.filled_at is None else max(row.filled_at, _aware(moment))
+        moment = self._in_order(row, ts)
+        _store(row, _state(row).filled(verb, quantity, paid, cost))
+        if row.filled_at is None and moment < row.opened_at:
+            row.opened_at = moment
+        row.filled_at = moment
         if row.qty_open == 0 and close_when_flat:
             row.status, row.closed_at = "closed", moment
         self.s.flush()
@@ -241,22 +265,28 @@ class PositionsRepo(Repository):
     ) -> list[dict[str, Any]]:
         """Apply a split or a dividend to the open positions of a symbol, each once; return what changed.
 
-        Positions that were opened before ``ex_date`` change. A split multiplies the quantity by ``ratio``
-        (new shares for one) and divides prices by it; a dividend lowers prices by ``amount`` a share, and
-        counts as cash. Prices are the mean price, and ``stop``, ``stop_loss``, ``take_profit`` and
-        ``threshold`` of the metadata. Trades stay as they were executed.
+        Positions that were opened before ``ex_date`` change; it begins as a day of the symbol's market does.
+        Dividends of one day are told apart by their amounts: add up those that are equal. A split
+        multiplies the quantity by ``ratio`` (new shares for one) and divides prices by it; a dividend lowers
+        prices by ``amount`` a share, and counts as cash. Prices are the mean price, and ``stop``,
+        ``stop_loss``, ``take_profit`` and ``threshold`` of the metadata. Trades stay as they were executed.
 
         Returns:
             Of each position that changed: ``position_id``, ``text`` (a sentence), and ``before`` and
             ``after`` of what changed.
 
         Raises:
-            QueryError: it is neither, a number is none or not above 0, ``ex_date`` lies ahead, a level would
-                fall to 0, or a position had a fill since ``ex_date``: nothing changes.
+            QueryError: It is neither, a number is invalid or not above 0, no market is known for the symbol,
+                ``ex_date`` is ahead, a level would fall to 0, or a position had a fill since ``ex_date``, has
+                another split of that day, a later split, or a later dividend where this is a split. Nothing
+                changes.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date {ex_date!r:.80} is no date")
-        if ex_date > self.now().date():
+        if ex_date.year < FIRST_YEAR:
+            raise QueryError(f"ex_date {ex_date} is before {FIRST_YEAR}", hint="give a date since")
+        begin = _begin(symbol, ex_date)
+        if begin > self.clock.now_ms():
             raise QueryError(f"{ex_date} lies ahead", hint="apply it on its day")
         if action_type == "split":
             by: Fraction | Decimal = _ratio(ratio)
@@ -264,20 +294,14 @@ class PositionsRepo(Repository):
             by = exact(amount, "amount", is_above_0=True)
         else:
             raise QueryError(f"{action_type!r:.80} is neither split nor dividend")
-        name, changes = f"{ex_date} {action_type}", []
-        begin = datetime(ex_date.year, ex_date.month, ex_date.day, tzinfo=UTC)
+        name, now = f"{ex_date} {action_type}", self.now()
         query = select(Position).where(Position.status == "open", Position.symbol == symbol)
-        for row in locked(self.s, query.order_by(Position.id)):
-            if row.opened_at >= begin or name in row.actions or row.qty_open == 0:
-                continue
-            if row.filled_at is not None and row.filled_at >= begin:
-                raise QueryError(
-                    f"the position {row.id} of {symbol} had a fill since {ex_date}",
-                    hint="apply actions before the fills of their day",
-                )
-            changes.append(_change(row, name, by))
-        self.s.flush()
-        return changes
+        with self.s.begin_nested():  # a caller may go on after an error
+            return [
+                _change(row, name, by)
+                for row in locked(self.s, query.order_by(Position.id))
+                if _is_due(row, name, by, begin, now) and row.qty_open
+            ]
 
     @staticmethod
     def unrealized_pnl(p: Position, *, mark_price: Any) -> Decimal:
@@ -290,6 +314,29 @@ class PositionsRepo(Repository):
         state = _state(p)
         open_ = Fraction(0) if mark_price is None else _unrealized(state, mark_price)
         return rounded(state.realized + open_)
+
+    def _in_order(self, row: Position, ts: datetime | None) -> datetime:
+        """Return when a fill was executed.
+
+        Raises:
+            QueryError: The last fill, or an action that was applied, came later.
+        """
+        now = self.now()
+        if ts is None:
+            return now
+        moment, last = _aware(ts), row.filled_at
+        # A time ahead of the clock was written by a clock that was wrong: it is no order.
+        if last is not None and moment < last <= now:
+            raise QueryError(
+                f"the fill of {moment} is before the last fill of {last}",
+                hint="apply fills in their order; without ts a fill counts as executed now",
+            )
+        if row.actions and to_ms(moment) < _begin(row.symbol, newest := _newest(row)):
+            raise QueryError(
+                f"the fill of {moment} is before the ex-date {newest} of {row.symbol}, which was applied",
+                hint="convert quantity and price by the action, and apply the fill without ts",
+            )
+        return moment
 
     def _locked(self, position_id: str | int) -> Position:
         own = Position.id == key(position_id)
@@ -455,6 +502,7 @@ class TradeRepository(Repository):
         price: Any,
         ts: datetime | None = None,
         close_when_flat: bool = True,
+        commission: Any = 0,
     ) -> dict[str, Any]:
         """Add or reduce by a fill, as :meth:`PositionsRepo.apply_fill` says."""
         row = self.positions.apply_fill(
@@ -464,6 +512,7 @@ class TradeRepository(Repository):
             price=price,
             ts=ts,
             close_when_flat=close_when_flat,
+            commission=commission,
         )
         return _position(row)
 
@@ -582,9 +631,85 @@ def _unrealized(state: PositionState, mark_price: Any) -> Fraction:
     return change * quantity if state.direction == "long" else -change * quantity
 
 
+def _net(row: Trade, given: Mapping[str, Any]) -> None:
+    """Set the net profit of a trade, if its gross profit or commission is given without it."""
+    is_given = given.get("gross_pnl") is not None or given.get("commission") is not None
+    if is_given and given.get("net_pnl") is None and row.gross_pnl is not None:
+        row.net_pnl = rounded(Fraction(row.gross_pnl) - Fraction(row.commission or 0))
+
+
+def _begin(symbol: str, ex_date: date) -> int:
+    """Return the instant at which a day of the symbol's market begins, in milliseconds.
+
+    Raises:
+        QueryError: No market is known for the symbol.
+    """
+    meant = meaning_of(symbol)
+    if isinstance(meant, SymbolRefusal):
+        raise QueryError(f"no market is known for {symbol!r:.40}: {meant.message}", hint=meant.hint)
+    return day_span(meant, ex_date).start
+
+
+def _newest(row: Position) -> date:
+    """Return the latest ex-date of the actions that were applied to a position."""
+    return max(date.fromisoformat(name[:10]) for name in row.actions)
+
+
+def _is_due(row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime) -> bool:
+    """Return whether an action concerns a position and was not applied to it.
+
+    Raises:
+        QueryError: It cannot be applied any more.
+    """
+    if row.opened_at > now:
+        raise QueryError(
+            f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, ahead of the clock",
+            hint="close it, and open it anew",
+        )
+    if to_ms(row.opened_at) >= begin or _is_applied(row, name, by):
+        return False
+    # The order of dividends between two fills changes no figure.
+    later = [one for one in row.actions if one[:10] > name[:10]]
+    if found := [one for one in later if "split" in (name[11:], one[11:])]:
+        raise QueryError(
+            f"the {name} of {row.symbol} comes before the {found[0]}, which was applied to {row.id}",
+            hint="apply actions in the order of their dates",
+        )
+    if row.filled_at is not None and to_ms(row.filled_at) >= begin:
+        raise QueryError(
+            f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
+            hint="apply actions before the fills of their day",
+        )
+    return True
+
+
+def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
+    """Return whether an action was applied to a position.
+
+    Raises:
+        QueryError: A split by another ratio was applied on the same day.
+    """
+    # Older versions kept a dividend without its amount, which is in the sentence alone.
+    applied = row.actions.get(name, "").startswith(_sentence(row, name, by))
+    if isinstance(by, Fraction) and name in row.actions and not applied:
+        words = row.actions[name].removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
+        raise QueryError(
+            f"the position {row.id} of {row.symbol} was split {words} on that day, not by {by}",
+            hint="give the product of several splits of one day",
+        )
+    return applied or _key(name, by) in row.actions
+
+
+def _key(name: str, by: Fraction | Decimal) -> str:
+    return name if isinstance(by, Fraction) else f"{name} {by}"
+
+
+def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
+    return f"{row.symbol}: {name} by {by}{'' if isinstance(by, Fraction) else ' a share'}: "
+
+
 def _change(row: Position, name: str, by: Fraction | Decimal) -> dict[str, Any]:
     """Change a position by a split or a dividend, and tell what has changed."""
-    is_split = isinstance(by, Fraction)
     state, levels = _state(row), dict(row.extra_metadata or {})
     before = {"qty_open": row.qty_open, "avg_price": row.avg_price}
     before |= {one: levels[one] for one in _LEVELS if levels.get(one) is not None}
@@ -604,8 +729,8 @@ def _change(row: Position, name: str, by: Fraction | Decimal) -> dict[str, Any]:
     after = {"qty_open": row.qty_open, "avg_price": row.avg_price}
     after |= {one: levels[one] for one in _LEVELS if one in before}
     words = ", ".join(f"{one} {before[one]} to {after[one]}" for one in before)
-    text = f"{row.symbol}: {name} by {by}{'' if is_split else ' a share'}: {words}"
-    row.actions[name] = text
+    text = _sentence(row, name, by) + words
+    row.actions[_key(name, by)] = text
     return {"position_id": row.id, "text": text, "before": before, "after": after}
 
 

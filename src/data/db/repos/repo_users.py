@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, select
+from sqlalchemy.orm import Session
 
 from ...errors import QueryError
 from ...model.suggestion import check_names
@@ -196,6 +197,8 @@ class UsersRepo(Repository):
         """
         external_id = checked_id(telegram_user_id)
         identity = self.lock_identity(external_id)
+        if identity is not None:
+            lock_users(self.s, [identity.user_id])
         audits = delete(TelegramCommandAudit).where(
             TelegramCommandAudit.telegram_user_id == external_id
         )
@@ -290,7 +293,10 @@ class VerificationRepo(Repository):
     def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
         """Return the code of a user if it is this one and still stands, and void it; else count a try."""
         row = next((one for one in locked(self.s, _codes(user_id)) if not one.is_void), None)
-        if row is None or self.clock.now_ms() >= (row.sent_time + expiry_seconds) * 1000:
+        if row is None:
+            return None
+        age_s = self.clock.now_ms() / 1000 - row.sent_time
+        if not -_SKEW_S <= age_s < expiry_seconds:  # a clock was ahead when it was sent
             return None
         if not hmac.compare_digest(row.code.encode(), str(code).encode(errors="replace")):
             row.wrong_tries += 1
@@ -303,6 +309,17 @@ class VerificationRepo(Repository):
         """Void the codes of a user."""
         for row in locked(self.s, _codes(user_id)):
             row.is_void = True
+
+
+def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
+    """Lock users until the unit ends, and return those that there are.
+
+    Units lock in this order: identity and user, schedules, alerts, runs; several of a kind by number. Rows
+    that refer to a user may be added meanwhile.
+    """
+    numbers = sorted({one for one in user_ids if one is not None})
+    query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)
+    return [*session.scalars(query.with_for_update(key_share=True))]
 
 
 def _codes(user_id: int) -> Select[VerificationCode]:

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from ...clock import Clock
 from ...errors import DataError, QueryError
 from ...removed import RECORDS
-from ..core.database import Database
+from ..core.database import Database, once_more
 from .database_service import DatabaseService, ReposBundle, get_database_service
 
 __all__ = ["BaseDBService", "handle_db_error", "left_out", "reading", "with_uow", "writing"]
@@ -75,7 +75,7 @@ def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
         with self.db_service.uow():
             return function(self, *args, **kwargs)
 
-    return run
+    return _repeated(run)
 
 
 def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
@@ -121,6 +121,18 @@ def left_out(name: str) -> Callable[..., NoReturn]:
     return refuse
 
 
+def _repeated(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Repeat a method after a deadlock, unless it is a part of a unit, which is lost as a whole."""
+    again = once_more(run)
+
+    @wraps(run)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        is_part = self.db_service.current() is not None
+        return (run if is_part else again)(self, *args, **kwargs)
+
+    return call
+
+
 def _served(
     logic: Callable[Concatenate[Any, P], R], refused: Any, *, writes: bool
 ) -> Callable[Concatenate[Any, P], R]:
@@ -141,4 +153,4 @@ def _served(
             answer: R = refused
             return answer
 
-    return serve
+    return _repeated(serve)

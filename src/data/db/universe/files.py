@@ -1,8 +1,10 @@
 """What files say of memberships: intervals, change logs, rosters; CSV, or JSON as vendors answer it. Pure.
 
-What a file is, its columns say, in any order and case; further columns are passed over:
+What a file is, its columns say, in any order and case. Further columns are passed over and named; a file
+with one that has days is refused, as it would be taken for a list without:
 
-- ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without; empty for now.
+- ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without; empty for now. Other names
+  are :data:`_ALIASES`; beside ``symbol`` ``added`` and ``removed``, too.
 - ``date,added,removed``: a change log. From ``date`` on; a cell may have several symbols.
 - ``date,dateAdded,symbol,addedSecurity,removedTicker``: a vendor's change log. ``dateAdded`` is the first
   member day, where it differs from ``date``.
@@ -19,6 +21,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from itertools import zip_longest
 from typing import Any
 
 from ...errors import QueryError, UniverseError
@@ -32,11 +35,25 @@ _MONTHS = (
 )  # fmt: skip
 _SEPARATORS = re.compile(r"[,;\s]+")
 _SHAPES = "`symbol,from,to`, `date,added,removed` or `symbol`"
-# Other names of columns, as files in use have them.
+# Other names of columns, as files in use have them; blanks and hyphens count as ``_``.
+_FROM, _TO = (
+    "start start_date since entry entry_date entered joined join_date date_from from_date valid_from "
+    "date_added date_first_added added_on dateadded".split(),
+    "end end_date until exit exit_date exited left leave_date date_to to_date valid_to date_removed "
+    "removed_on".split(),
+)
 _ALIASES = {
-    "ticker": "symbol", "start": "from", "start_date": "from", "end": "to", "end_date": "to",
-    "add": "added", "remove": "removed",
+    "ticker": "symbol", "add": "added", "remove": "removed",
+    **dict.fromkeys(_FROM, "from"), **dict.fromkeys(_TO, "to"),
 }  # fmt: skip
+_VENDORS_LOG = {"date", "dateadded", "symbol", "addedsecurity", "removedticker", "removedsecurity"}
+# What a person reads as a day, in forms that are refused, too.
+_DAYLIKE = re.compile(
+    r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:[T ].*)?"
+    r"|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+    r"|[0-9]{1,2}\.? [A-Za-z]{3,9}\.?,? [0-9]{4}"
+    r"|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4}"
+)
 
 Row = tuple[int, Mapping[str, str]]
 Canonical = Callable[[str], str]
@@ -50,11 +67,13 @@ class IndexFile:
         intervals: disjoint for each symbol, in the order of the file.
         changes: entries of a change log.
         symbols: of a roster.
+        passed_over: Names of the columns that are not read.
     """
 
     intervals: tuple[Interval, ...] | None = None
     changes: tuple[MembershipChange, ...] | None = None
     symbols: tuple[str, ...] | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
@@ -66,7 +85,8 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         canonical: returns the canonical spelling of a symbol, or raises ``QueryError``.
 
     Raises:
-        UniverseError: a line cannot be read, or contradicts another; ``line`` is its number.
+        UniverseError: a line cannot be read, or contradicts another (``line`` is its number), or days in
+            the file would be lost.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -78,20 +98,75 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
         if text.lstrip()[:1] in "[{" and text.strip()
         else _csv_rows(text, title)
     )
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    rows = [(line, {name: row.get(name, "") for name in names}) for line, row in rows]
     if not rows:
         raise UniverseError(f"{title} has no entries", hint=f"its columns are {_SHAPES}")
     reader = _Reader(title, canonical)
+    if {"date", "removedticker"} <= set(rows[0][1]) or {"dateadded", "removedticker"} <= set(
+        rows[0][1]
+    ):
+        passed_over = _passed_over(title, rows, {*_VENDORS_LOG})
+        return IndexFile(changes=reader.vendor_changes(rows), passed_over=passed_over)
+    rows = [(line, _named(title, row)) for line, row in rows]
     columns = set(rows[0][1])
-    if "symbol" in columns and "from" in columns:
-        return IndexFile(intervals=reader.intervals(rows))
-    if "dateadded" in columns or {"date", "removedticker"} <= columns:
-        return IndexFile(changes=reader.vendor_changes(rows))
     if "date" in columns and columns & {"added", "removed"}:
-        return IndexFile(changes=reader.changes(rows))
+        if not {"added", "removed"} <= columns:
+            (lacks,) = {"added", "removed"} - columns
+            raise UniverseError(
+                f"{title} has no column {lacks}", line=1, hint=f"its columns are {_SHAPES}"
+            )
+        passed_over = _passed_over(title, rows, {"date", "added", "removed"})
+        return IndexFile(changes=reader.changes(rows), passed_over=passed_over)
+    if "symbol" in columns and columns & {"from", "to"}:
+        if not {"from", "to"} <= columns:
+            what = (
+                "came (`from`) and none on which any left"
+                if "from" in columns
+                else "left (`to`) alone"
+            )
+            raise UniverseError(
+                f"{title} has days on which members {what}: these are survivors",
+                line=1,
+                hint="add the other column, or remove the days to import it as a list of today",
+            )
+        passed_over = _passed_over(title, rows, {"symbol", "from", "to", "filing"})
+        return IndexFile(intervals=reader.intervals(rows), passed_over=passed_over)
     if "symbol" in columns and "date" not in columns:
-        return IndexFile(symbols=reader.symbols(rows))
-    names = ", ".join(sorted(columns))
-    raise UniverseError(f"{title} has the columns {names:.200}", line=1, hint=f"they are {_SHAPES}")
+        passed_over = _passed_over(title, rows, {"symbol"})
+        return IndexFile(symbols=reader.symbols(rows), passed_over=passed_over)
+    known = ", ".join(sorted(columns))
+    raise UniverseError(f"{title} has the columns {known:.200}", line=1, hint=f"they are {_SHAPES}")
+
+
+def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
+    """Return a row by the names that are read here."""
+    aliases = dict(_ALIASES)
+    if "date" not in row:
+        aliases |= {"added": "from", "add": "from", "removed": "to", "remove": "to"}
+    named = {aliases.get(name, name): value for name, value in row.items()}
+    if len(named) < len(row):
+        raise _error(title, 1, "two columns have one name")
+    return named
+
+
+def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]:
+    """Return the names of the columns that are not read.
+
+    Raises:
+        UniverseError: Half of what one contains are days.
+    """
+    names = [name for name in rows[0][1] if name not in read]
+    for name in names:
+        values = [row[name] for _, row in rows if row[name]]
+        days = sum(bool(_DAYLIKE.fullmatch(value)) for value in values)
+        if values and 2 * days >= len(values):
+            raise UniverseError(
+                f"{title} has days in the column {name!r:.80}, which would be lost",
+                line=1,
+                hint=f"name it as its meaning is ({_SHAPES}), or remove it",
+            )
+    return tuple(names)
 
 
 def read_day(text: str) -> date | None:
@@ -210,15 +285,14 @@ def _csv_rows(text: str, title: str) -> Iterator[Row]:
             if not any(values):
                 continue
             if not header:
-                names = [value.lower() for value in values]
-                header = [_ALIASES.get(name, name) for name in names]
+                header = [_plain(value) for value in values]
                 if len(set(header)) < len(header):
                     raise _error(title, reader.line_num, "two columns have one name")
                 continue
             if len(values) > len(header):
                 what = f"has {len(values)} cells, and {len(header)} columns have a name"
                 raise _error(title, reader.line_num, what)
-            yield reader.line_num, dict(zip(header, values, strict=False))
+            yield reader.line_num, dict(zip_longest(header, values, fillvalue=""))
     except csv.Error as exc:
         raise _error(title, reader.line_num, f"is no CSV: {exc}") from exc
 
@@ -238,14 +312,15 @@ def _json_rows(text: str, title: str) -> Iterator[Row]:
             entry = {"symbol": entry}
         if not isinstance(entry, dict):
             raise _error(title, place, "is neither an object nor a text")
-        names = ((str(key).lower(), value) for key, value in entry.items())
+        names = ((_plain(str(key)), value) for key, value in entry.items())
         yield (
             place,
-            {
-                _ALIASES.get(name, name): str(value).strip() if value is not None else ""
-                for name, value in names
-            },
+            {name: str(value).strip() if value is not None else "" for name, value in names},
         )
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def _error(title: str, line: int, what: str, hint: str = "nothing was imported") -> UniverseError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from sqlalchemy.orm import Session
 
 from ...clock import Clock, SystemClock
-from ...errors import SurvivorshipWarning, UniverseError
+from ...errors import QueryError, SurvivorshipWarning, UniverseError
 from ...model.caller import warn_user
 from ...model.instant import from_ms
 from ...model.texts import counted
@@ -23,7 +23,7 @@ from . import storage
 from .definition import UniverseDefinition, check_name
 from .files import read_day
 from .filters import Selection, SymbolFigures, select
-from .sources import cached_closes, state_of_file, state_of_list
+from .sources import Rules, cached_closes, state_of_file, state_of_list
 from .storage import Refreshed, Summary, UniverseSource
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class _Plans:
         self, name: str, file: str | Path, today: str | Path | None, source: str | None
     ) -> Plan[Refreshed]:
         check_name(name)
-        state = state_of_file(file, self._spelling(), today, source)
+        state = state_of_file(file, self._rules(), today, source)
         definition = UniverseDefinition("index", index_name=state.files["file"])
 
         def unit(session: Session, now: datetime) -> list[Refreshed]:
@@ -95,9 +95,9 @@ class _Plans:
             state, selection = yield from self._state(definition)
             states = [state]
         else:
-            canonical = self._spelling()
+            rules = self._rules()
             states = [
-                state_of_file(one.files["file"], canonical, one.files.get("roster"), one.source)
+                state_of_file(one.files["file"], rules, one.files.get("roster"), one.source)
                 for one in universe.sources
             ]
 
@@ -116,10 +116,10 @@ class _Plans:
     ) -> Plan[tuple[UniverseSource, Selection | None]]:
         """Return what a definition leads to now."""
         if definition.index_name is not None:
-            return state_of_file(definition.index_name, self._spelling()), None
+            return state_of_file(definition.index_name, self._rules()), None
         if definition.filters is None:
             symbols = definition.symbols or ()
-            return state_of_list(symbols, self._spelling(), "its definition"), None
+            return state_of_list(symbols, self._rules(), "its definition"), None
         rows: list[SymbolFigures] = yield _Work(storage.candidates)
         if not rows:
             raise UniverseError(
@@ -130,7 +130,7 @@ class _Plans:
             rows, definition.filters, cached_closes(self._data_manager(), self.now().date())
         )
         evidence = f"a filter of {counted(len(rows), 'symbol')}"
-        return state_of_list(selection.symbols, str, evidence), selection
+        return state_of_list(selection.symbols, Rules(str), evidence), selection
 
     def _written(
         self,
@@ -161,8 +161,17 @@ class _Plans:
         )
         return members
 
-    def _spelling(self) -> Callable[[str], str]:
-        return self._data_manager().provider_selector.spelling
+    def _rules(self) -> Rules:
+        selector = self._data_manager().provider_selector
+
+        def has_market(symbol: str) -> bool:
+            try:
+                selector.instrument(symbol)
+            except QueryError:
+                return False
+            return True
+
+        return Rules(selector.spelling, has_market)
 
     def _data_manager(self) -> DataManager:
         if self._manager is None:

@@ -234,7 +234,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
         return
     raise UniverseError(
         f"the members that the file leads to differ from today's list of {len(today):,} in "
-        f"{counted(len(both), 'symbol')}, more than {MOST_DIFFERENT:.0%}: {_named(sorted(both))}",
+        f"{counted(len(both), 'symbol')}, more than {MOST_DIFFERENT:.0%}: {some(sorted(both))}",
         hint="it is the file of another list, or lacks changes; nothing was imported",
     )
 
@@ -287,7 +287,8 @@ class View(NamedTuple):
 
     Attributes:
         day: the session date asked for.
-        used: the day whose intervals are used: ``day``, or the first day about which anything is stated.
+        used: the day whose intervals are used: ``day``, or the first day about which anything is stated,
+            of a change log the day before it.
         records: the newest record of each source that counts, as of ``known_at``.
         last: the number of the newest record as of ``known_at``.
         known_from: the first session date for which any source is point-in-time, as of ``known_at``.
@@ -334,6 +335,22 @@ def view(
 
 # A symbol that some source lists on a day, with the record that states it and the one that replaced it.
 Held = tuple[str, int, int | None]
+
+
+def before_first(
+    seen: View, held_on: Callable[[date], Sequence[Held]]
+) -> tuple[View, Sequence[Held]]:
+    """Return a view with what is stored of its day.
+
+    Of days before the first one a change log states the members that its walk back leads to; any other
+    source states nothing, so the members of its first day stand for them.
+    """
+    if seen.used > seen.day:
+        day = seen.used - timedelta(days=1)
+        held = held_on(day)
+        if any(row[1] <= seen.last and (row[2] is None or row[2] > seen.last) for row in held):
+            return seen._replace(used=day), held
+    return seen, held_on(seen.used)
 
 
 def answer(
@@ -416,9 +433,12 @@ def any_day(
     )
     each = []
     for one in days:
-        seen = view(name, records, one, known_at)
+
+        def held_on(day: date) -> list[Held]:
+            return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
+
+        seen, held = before_first(view(name, records, one, known_at), held_on)
         there = [row for row in rows if row.includes(seen.used)]
-        held = [(row.symbol, row.record, row.replaced_by) for row in there]
         each.append(answer(name, seen, held, records, known_at, last_check, lambda: there))  # noqa: B023 - called at once
     return Members(
         name=name,
@@ -480,8 +500,13 @@ def _doubts(seen: View, unresolved: int) -> Iterable[str]:
     if seen.is_pit or (seen.used == seen.day and unresolved):
         return
     sources = ", ".join(record.source for record in seen.records)
-    if seen.used > seen.day:
+    is_before = seen.used < min(record.first for record in seen.records)
+    if seen.used > seen.day and not is_before:
         yield f"nothing is known before {seen.used}, the members of that day stand for it ({sources})"
+    elif is_before:
+        first = seen.used + timedelta(days=1)
+        stands = "the members that the log leads back to stand for it"
+        yield f"nothing is known before {first}, {stands} ({sources})"
 
 
 def _corrections(
@@ -508,9 +533,9 @@ def _corrections(
             continue
         when = f"{record.recorded_at:%Y-%m-%d %H:%M} UTC by {record.source}"
         if record.number > seen.last:
-            yield f"corrected later, at {when}, and not used here: {_named(signs)}"
+            yield f"corrected later, at {when}, and not used here: {some(signs)}"
         else:
-            yield f"corrected at {when}: {_named(signs)}"
+            yield f"corrected at {when}: {some(signs)}"
 
 
 def _ages(seen: View, last_check: date | None) -> Iterable[str]:
@@ -530,6 +555,7 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
         )
 
 
-def _named(texts: Sequence[str]) -> str:
+def some(texts: Sequence[str]) -> str:
+    """Return the first texts, and how many more there are."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -7,16 +7,17 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import (
     IncompleteDataWarning,
     QueryError,
     UniverseError,
 )
+from ...model.texts import counted
 from .definition import check_name
 from .files import IndexFile, read_listed
-from .membership import Memberships, check_likeness, dated, roster, walk_back
+from .membership import Memberships, check_likeness, dated, roster, some, walk_back
 from .storage import OWN_LIST, UniverseSource
 
 if TYPE_CHECKING:
@@ -27,26 +28,55 @@ _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
 
 
-def state_of_list(
-    symbols: Iterable[Any], canonical: Callable[[str], str], evidence: str
-) -> UniverseSource:
+class Rules(NamedTuple):
+    """What the rules say of symbols.
+
+    Attributes:
+        canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
+        has_market: Returns whether a market is known for it.
+    """
+
+    canonical: Callable[[Any], str]
+    has_market: Callable[[str], bool] = lambda _: True
+
+
+class _Spelled:
+    """Symbols of one source as it writes them, in capitals; of several spellings of one, the first."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._written: dict[str, str] = {}
+
+    def __call__(self, symbol: Any) -> str:
+        return self._written.setdefault(self._rules.canonical(symbol), str(symbol).strip().upper())
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence about the symbols that no market is known for."""
+        strange = [one for one in self._written.values() if not self._rules.has_market(one)]
+        if not strange:
+            return ()
+        return (f"no market is known for {counted(len(strange), 'symbol')}: {some(strange)}",)
+
+
+def state_of_list(symbols: Iterable[Any], rules: Rules, evidence: str) -> UniverseSource:
     """Return the state of a list of symbols; one that stands twice counts once.
 
     Raises:
         UniverseError: one is no symbol.
     """
-    names = []
+    names, canonical = [], _Spelled(rules)
     for place, symbol in enumerate(symbols, 1):
         try:
             names.append(canonical(symbol))
         except QueryError as exc:
             raise UniverseError(f"symbol {place} of the list: {exc.args[0]}") from exc
-    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence)
+    notes = canonical.notes()
+    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence, notes=notes)
 
 
 def state_of_file(
     file: str | Path,
-    canonical: Callable[[str], str],
+    rules: Rules,
     today: str | Path | None = None,
     source: str | None = None,
 ) -> UniverseSource:
@@ -54,14 +84,14 @@ def state_of_file(
 
     Args:
         file: intervals, a change log or a list, see :mod:`src.data.db.universe.files`.
-        canonical: returns the canonical spelling of a symbol.
+        rules: What the rules say of its symbols.
         today: the file of today's list: a change log is walked back from it, intervals are compared with it.
         source: the name of the source; by default the file's.
 
     Raises:
         UniverseError: a file cannot be read, a line is wrong, or they do not fit.
     """
-    path = Path(file).expanduser().absolute()
+    path, canonical = Path(file).expanduser().absolute(), _Spelled(rules)
     listed, digest = _read(path, canonical)
     name = check_name(path.name if source is None else source)
     files, evidence = {"file": str(path)}, f"{path.name} (sha256 {digest})"
@@ -75,7 +105,12 @@ def state_of_file(
         files["roster"] = str(today_path)
         evidence += f" and {today_path.name} (sha256 {today_digest})"
     _check_shape(path, listed, members)
-    return UniverseSource(name, lambda day: _statement(listed, members, day), evidence, files)
+    notes = canonical.notes()
+    if listed.passed_over:
+        notes = (f"columns that are not read: {some(listed.passed_over)}", *notes)
+    return UniverseSource(
+        name, lambda day: _statement(listed, members, day), evidence, files, notes
+    )
 
 
 def _check_shape(path: Path, listed: IndexFile, members: Sequence[str] | None) -> None:

@@ -18,6 +18,7 @@ from ..symbols.models import Symbol
 from .definition import UniverseDefinition
 from .filters import SymbolFigures
 from .membership import (
+    Held,
     Interval,
     MembershipRecord,
     Memberships,
@@ -26,6 +27,7 @@ from .membership import (
     age,
     answer,
     any_day,
+    before_first,
     difference,
     habit,
     view,
@@ -35,6 +37,7 @@ from .models import Universe, UniverseMember, UniverseRecord
 # The source of universes that have one list: static ones and filters.
 OWN_LIST = "list"
 _TICK = timedelta(milliseconds=1)
+_EASTERNMOST = timedelta(hours=14)
 _MOST_NAMES = 10
 
 _RECORD = (
@@ -91,12 +94,14 @@ class UniverseSource:
         make: returns the statement, given the UTC date on which it is recorded.
         evidence: name and digest of the file, or how a list came to be.
         files: what it was read from: ``file`` and ``roster`` to paths.
+        notes: What else is to be known of it, each a sentence.
     """
 
     source: str
     make: Callable[[date], Memberships]
     evidence: str
     files: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
         unresolved=statement.steps,
         notes=(
             *statement.notes,
+            *state.notes,
             *age(state.source, statement.last_change, statement.habit_days, at.date()),
         ),
     )
@@ -374,15 +380,29 @@ def read_members(
     last_check = headers[0].checked_at.date()
     if since is not None:
         rows = [StoredInterval(*row) for row in connection.execute(_READ_ALL, {"name": name})]
-        return any_day(name, since, day, rows, records, known_at, last_check)
-    seen = view(name, records, day, known_at)
+        found = any_day(name, since, day, rows, records, known_at, last_check)
+        return _of_now(found, known_at or now)
+
+    def held_on(one: date) -> Sequence[Held]:
+        return connection.execute(_READ_HELD, {"name": name, "day": one}).all()
+
+    seen, held = before_first(view(name, records, day, known_at), held_on)
     question = {"name": name, "day": seen.used}
-    held = connection.execute(_READ_HELD, question).all()
 
     def intervals() -> list[StoredInterval]:
         return [StoredInterval(*row) for row in connection.execute(_READ_DAY, question)]
 
-    return answer(name, seen, held, records, known_at, last_check, intervals)
+    found = answer(name, seen, held, records, known_at, last_check, intervals)
+    return _of_now(found, known_at or now)
+
+
+def _of_now(members: Members, now: datetime) -> Members:
+    """Return an answer, which is not point-in-time if its day is still to come anywhere."""
+    if members.as_of <= (now + _EASTERNMOST).date():
+        return members
+    future = f"{members.as_of} is in the future: later changes are not known"
+    reason = "; ".join(filter(None, (future, members.reason)))
+    return replace(members, is_pit=False, reason=reason)
 
 
 def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
