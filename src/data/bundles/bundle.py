@@ -36,9 +36,9 @@ from ..polars.decimals import float_frame
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
-from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, checked_name
+from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder
-from .records import Records, SymbolSource, digest_of
+from .records import Records, SymbolSource, digest_of, set_aside
 from .request import request_of, widened
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class Bundle:
         with self._files.writing() as commit:
             if Records.read(self._files, self._disk, self.path / METADATA) is not None:
                 raise BundleError(f"there is a bundle {self.name} by now", hint="refresh it")
-            records = rebuilt(self._files)
+            records = rebuilt(self._files, commit)
             origin = replace(
                 records.origin,
                 bundle_name=self.name,
@@ -256,7 +256,7 @@ class Bundle:
                     hint="it is as it was",
                 )
             with self._files.writing(make=False) as commit:
-                records, problems = self._examined()
+                records, problems = self._examined(commit=commit)
                 now = widened(self.name, records.origin.request, wanted, canonical)
                 if now == request:
                     records = replace(records, origin=replace(records.origin, request=request))
@@ -408,9 +408,7 @@ class Bundle:
             data = self._disk.read_if_exists(self.path / place)
             record = records.files.get(place)
             if data is not None and (record is None or not own >= set(record.sids.sids.tolist())):
-                name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
-                commit.put(name, data)
-                quarantined.append(name)
+                quarantined.append(set_aside(commit, place, data))
         frequency: Frequency = _frequency(origin.request) if origin.request else "daily"
         schema = get_schema_for_frequency(frequency)
         columns = [next(iter(schema)), "sid", *FIELDS]
@@ -444,8 +442,11 @@ class Bundle:
             return found
         try:
             with self._files.writing(make=False) as commit:
-                made = rebuilt(self._files)
-                made.put(commit, self._files)
+                # Another call may have made them meanwhile.
+                made = Records.read(self._files, self._disk, self.path / METADATA)
+                if made is None:
+                    made = rebuilt(self._files, commit)
+                    made.put(commit, self._files)
         except StorageError:  # it may be read and not written: the next call makes them again
             made = rebuilt(self._files)
         return made
@@ -467,13 +468,16 @@ class Bundle:
         return tuple(self._files.read_whole(self._examined)[1])
 
     def _examined(
-        self, path_of: Callable[[str], Path] | None = None, pending: Mapping[str, Any] = _NOTHING
+        self,
+        path_of: Callable[[str], Path] | None = None,
+        pending: Mapping[str, Any] = _NOTHING,
+        commit: FileChanges | None = None,
     ) -> tuple[Records, list[FileProblem]]:
         """Return the records and the damaged files, within the lock or of :meth:`BundleFiles.read_whole`."""
         path_of = path_of or self.path.joinpath
         records = Records.read(self._files, self._disk, path_of(METADATA))
         if records is None:
-            return self._rebuilt_in_part()
+            return self._rebuilt_in_part(commit)
         gone = {place for place, name in pending.items() if name is None}
         places = sorted({*self._places(), *records.files} - gone)
         faults = ((place, self._fault(path_of(place), place, records)) for place in places)
@@ -490,7 +494,7 @@ class Bundle:
             return f"has another SHA256 than recorded ({record.sha256[:12]}…)"
         return None
 
-    def _rebuilt_in_part(self) -> tuple[Records, list[FileProblem]]:
+    def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
         """Return records made of the partitions that can be read, and the others."""
         problems = []
         for place in self._places():
@@ -503,7 +507,7 @@ class Bundle:
                 f"bundle {self.name}: {problems[0].what}, and {METADATA} is gone",
                 hint=f"remove {problems[0].place}, then refresh the bundle",
             )
-        return rebuilt(self._files), problems
+        return rebuilt(self._files, commit), problems
 
     def _places(self) -> list[str]:
         root = str(self.path)

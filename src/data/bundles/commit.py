@@ -52,6 +52,7 @@ class FileChanges:
     def __init__(self, files: BundleFiles) -> None:
         self._files = files
         self._staged: dict[str, str | None] = {}
+        self._puts = 0
 
     def put(self, place: str, data: bytes) -> None:
         """Write the new content of a file, relative to the bundle with ``/``; nothing shows yet.
@@ -59,9 +60,10 @@ class FileChanges:
         Raises:
             StorageError: the disk refused it.
         """
-        name = f"{len(self._staged)}.new"
-        self._staged[place] = name
+        name = f"{self._puts}.new"  # its own, even if a place is put twice
+        self._puts += 1
         self._files.stage(name, data)
+        self._staged[place] = name
 
     def remove(self, place: str) -> None:
         """Have a file removed."""

@@ -21,6 +21,7 @@ from ..bundles.records import (
     measured,
     new_dataset_id,
     origin_of,
+    set_aside,
 )
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
@@ -178,7 +179,7 @@ class ParquetWriter:
                 hint="a bundle holds bars; nothing was changed",
             )
         with self._files.writing() as commit:
-            records = self._records()
+            records = self._records(commit)
             has = records.origin.resolutions.get(frequency, timeframe)
             if has != timeframe:
                 raise QueryError(
@@ -258,10 +259,10 @@ class ParquetWriter:
     def _places(self, frequency: str) -> list[str]:
         return partitions(self._files.disk, str(self.bundle_path), frequency)
 
-    def _records(self) -> Records:
-        """Return what is recorded of the bundle; made from its files where that is gone."""
+    def _records(self, commit: FileChanges | None = None) -> Records:
+        """Return the records of the bundle; they are made from its files if they are gone."""
         found = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
-        return found or rebuilt(self._files)
+        return found or rebuilt(self._files, commit)
 
     def _read(self, place: str) -> pl.DataFrame | None:
         """Return the rows of a partition; None where there is none."""
@@ -274,13 +275,22 @@ class ParquetWriter:
             raise QueryError(f"bundles are not written with {compression!r}", hint="zstd, level 3")
 
 
-def rebuilt(files: BundleFiles) -> Records:
+def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
     """Return the records of a bundle from its partitions alone: the newest origin, each file measured.
 
+    Args:
+        files: Files of the bundle.
+        commit: Change that is about to replace ``metadata.parquet``; what cannot be read there is set aside.
+
     Raises:
-        BundleError: a partition is damaged.
-        FormatVersionError: a newer version of this library wrote one.
+        BundleError: A partition is damaged.
+        FormatVersionError: A newer version of this library wrote one.
     """
+    if (
+        commit is not None
+        and (data := files.disk.read_if_exists(files.path / METADATA)) is not None
+    ):
+        set_aside(commit, METADATA, data)
     origin = BundleOrigin(files.path.name, dataset_id=new_dataset_id(files.path))
     symbols: dict[str, tuple[int, SymbolSource]] = {}
     measures = []
