@@ -47,10 +47,11 @@ class BundleMetadata:
         source_type: the vendor, ``onetape`` for the router, or what a program named.
         ingestion_time: of the last change, naive UTC.
         row_count, size_bytes: of all files.
-        quality_score: 0 to 1: of the answers, weighted by their bars; of rows that a program wrote, the
-            share of those that can be bars.
-        missing_data_pct: 0 to 100: of the bars that the calendar expects between the bounds of the
-            request. Of rows that a program wrote nothing is expected.
+        quality_score: From 0 to 1: the scores of the answers, weighted by their bars; a bar that is
+            missing counts as 0. For rows that a program wrote, the share of those that can be bars.
+        missing_data_pct: From 0 to 100: the share of missing bars among those that the calendar expects
+            for all requested symbols, those without an answer included. For rows that a program wrote
+            nothing is expected.
         schema_version: of its files.
     """
 
@@ -86,12 +87,11 @@ class BundleMetadata:
         rows = sum(record.row_count for record in records.files.values())
         bad = sum(record.violations for record in records.files.values())
         missing = sum(source.missing for source in origin.symbols.values())
+        # Without a score of the answer, rows count as good but for those that no bar can be.
+        share = 1 - bad / rows if rows else 0.0
         scores = {s.sid: s.quality for s in origin.symbols.values() if s.quality is not None}
-        scored = sum(spans[sid][0] for sid in scores if sid in spans)
-        if scored:
-            quality = sum(s * spans[sid][0] for sid, s in scores.items() if sid in spans) / scored
-        else:
-            quality = 1 - bad / rows if rows else 0.0
+        good = sum(scores.get(sid, share) * span[0] for sid, span in spans.items())
+        expected = rows + missing
         return cls(
             origin.bundle_name,
             [names[sid] for sid in sorted(names)],
@@ -102,8 +102,8 @@ class BundleMetadata:
             pd.Timestamp(origin.ingested_at, unit="ms"),
             rows,
             sum(record.size_bytes for record in records.files.values()),
-            quality,
-            100 * missing / (rows + missing) if rows + missing else 0.0,
+            good / expected if expected else 0.0,
+            100 * missing / expected if expected else 0.0,
             str(SCHEMA_VERSION),
         )
 
@@ -150,6 +150,7 @@ class BundleMetadata:
             return _row(bundle_name, {}, added, created, updated)
         records = bundle.records()
         one = cls._of(records)
+        missing = sum(source.missing for source in records.origin.symbols.values())
         told = {
             "source_type": one.source_type,
             "source_url": records.origin.source.get("source_url"),
@@ -159,9 +160,10 @@ class BundleMetadata:
             "row_count": one.row_count,
             "start_date": one.start_date and int(one.start_date.timestamp()),
             "end_date": one.end_date and int(one.end_date.timestamp()),
-            "missing_days_count": sum(s.missing for s in records.origin.symbols.values()),
+            "missing_days_count": missing,
             "ohlcv_violations": sum(r.violations for r in records.files.values()),
-            "validation_passed": not any(r.violations for r in records.files.values()),
+            "validation_passed": not missing
+            and not any(r.violations for r in records.files.values()),
             "file_checksum": records.checksum(),
             "file_size_bytes": one.size_bytes,
             "checksum": records.checksum(),
