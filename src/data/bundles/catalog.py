@@ -326,8 +326,7 @@ class DataCatalog:
             CorruptEntryError, FormatVersionError, StorageError: the log cannot be read.
         """
         wanted = _text("backtest_id", backtest_id)
-        quoted = json.dumps(wanted)[1:-1]
-        links = self._log.entries(LINK, holding=quoted)
+        links = self._log.entries(LINK, holding=wanted)
         ids = [str(entry["dataset"]) for entry in links if entry.get("backtest") == wanted]
         run = runs_in(self._log, wanted).get(wanted)
         if run is not None and not run.is_forgotten:

@@ -290,7 +290,7 @@ class PinClaim(NamedTuple):
 def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
     """Return the claims that stand, with their ``until`` and ``own``; errors as of :func:`runs_in`."""
     claims: dict[PinClaim, Mapping[str, Any]] = {}
-    for entry in log.entries(LINEAGE, FORMAT, '"pin":'):
+    for entry in log.entries(LINEAGE, FORMAT, "pin"):
         pin = entry.get("pin")
         if not isinstance(pin, dict):
             continue
