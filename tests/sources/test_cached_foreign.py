@@ -859,3 +859,15 @@ def test_a_clock_and_a_disk_of_the_program(folder: Path) -> None:
     own = CachedDataSource(Own(), folder, clock=ManualClock(0), disk=Disk(private=True))
     got(own)
     assert the_file(folder, "data.parquet").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("stamp", ["9" * 5000, "x", "-1", ""])
+def test_a_stamp_of_use_that_is_none_hurts_no_frame(folder: Path, stamp: str) -> None:
+    own = cached(Own(), folder)
+    got(own)
+    (path,) = folder.rglob("last_accessed")
+    path.write_text(stamp)
+    facts = own.find_cached_bundle(own.generate_cache_key(["AAPL"], *YEAR))
+    assert facts is not None and facts["last_accessed"] == 0
+    assert len(got(own)) > 0
+    got(own, ["MSFT"])

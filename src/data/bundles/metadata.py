@@ -5,6 +5,7 @@ What files tell is read off them; what a program adds is a line in ``catalog.jso
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from .records import SCHEMA_VERSION, Records
 __all__ = ["BundleMetadata"]
 
 _TYPE = "bundle"
+_log = logging.getLogger(__name__)
 _ADDED = (
     "source_type", "source_url", "api_version", "fetch_timestamp", "data_version", "timezone",
     "row_count", "start_date", "end_date", "missing_days_count", "missing_days_list", "outlier_count",
@@ -183,7 +185,7 @@ class BundleMetadata:
     ) -> list[dict[str, Any]]:
         """Return the rows of the bundles, by name: of a source, and with bars in a range, ends included."""
         low, high = _seconds(start_date), _seconds(end_date)
-        logged = {entry["bundle"] for entry in cls._log().entries(_TYPE)}
+        logged = {entry["bundle"] for entry in cls._log().entries(_TYPE) if _makes_sense(entry)}
         rows = [cls.get(name) for name in sorted({*bundle_names(cls._folder), *logged})]
         return [
             row
@@ -265,7 +267,7 @@ class BundleMetadata:
         symbols: dict[str, dict[str, Any]] = {}
         created = updated = 0
         for entry in cls._log().entries(_TYPE, holding=bundle_name):
-            if entry.get("bundle") != bundle_name:
+            if entry.get("bundle") != bundle_name or not _makes_sense(entry):
                 continue
             updated = _seconds(entry["time"]) or 0
             if entry.get("deleted"):
@@ -284,6 +286,24 @@ class BundleMetadata:
             name: value.isoformat() if isinstance(value, pd.Timestamp) else value
             for name, value in asdict(self).items()
         }
+
+
+def _makes_sense(entry: Mapping[str, Any]) -> bool:
+    """Return whether a line is one that this class writes; another program may have changed it."""
+    try:
+        checked_name(entry["bundle"])
+        _seconds(entry["time"])
+        if "symbol" in entry:
+            texts = entry["symbol"], entry["asset_type"], entry["exchange"] or ""
+            is_right = type(entry["id"]) is int and all(isinstance(one, str) for one in texts)
+        else:
+            fields = {} if entry.get("deleted") else entry["fields"]
+            is_right = isinstance(fields, dict) and set(fields) <= set(_ADDED)
+    except (QueryError, KeyError, TypeError):
+        is_right = False
+    if not is_right:
+        _log.warning("a line about the bundle %.40r makes no sense: skipped", entry.get("bundle"))
+    return is_right
 
 
 def _row(

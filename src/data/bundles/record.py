@@ -292,10 +292,12 @@ def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
     claims: dict[PinClaim, Mapping[str, Any]] = {}
     for entry in log.entries(LINEAGE, FORMAT, "pin"):
         pin = entry.get("pin")
-        if not isinstance(pin, dict):
+        words: list[Any] = [entry.get(n) for n in ("run", "cache", "series", "generation")]
+        if not isinstance(pin, dict) or (pin and not {"until", "own"} <= set(pin)):
             continue
-        words = (entry.get(name) for name in ("run", "cache", "series", "generation"))
-        claim = PinClaim(*words)  # type: ignore[arg-type]
+        if list(map(type, words)) != [str, str, str, int]:
+            continue
+        claim = PinClaim(*words)
         if entry.get("event") == "unpin":
             claims.pop(claim, None)
         else:

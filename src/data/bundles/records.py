@@ -21,7 +21,7 @@ from ..disk.database import connect
 from ..disk.files import Disk
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
-from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges
+from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
 from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
@@ -33,6 +33,8 @@ SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
+# A bar of seven values takes more than a byte, however equal bars are; small files are read anyway.
+_FEW_ROWS, _ROWS_PER_BYTE = 2_000_000, 4
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,20 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
         ) from exc
 
 
+def check_rows(data: bytes, name: str) -> None:
+    """Refuse a Parquet file that declares more rows than its bytes can be bars, before it is read.
+
+    Raises:
+        BundleError: It does.
+    """
+    declared = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
+    if declared > max(_FEW_ROWS, _ROWS_PER_BYTE * len(data)):
+        raise BundleError(
+            f"{name} declares {declared:,} rows in {len(data):,} bytes, which cannot be bars",
+            hint="restore the file from a backup, or remove it; nothing was changed",
+        )
+
+
 def measured(place: str, data: bytes, frame: pl.DataFrame) -> FileRecord:
     """Return the record of a partition with these bytes and rows."""
     time = frame.columns[0]
@@ -271,6 +287,7 @@ class Records:
             return None
         try:
             metadata = pl.read_parquet_metadata(io.BytesIO(data))
+            check_rows(data, f"{files.path.name}/{METADATA}")
             frame = pl.read_parquet(io.BytesIO(data))
         except (pl.exceptions.PolarsError, OSError):
             return None
@@ -278,8 +295,16 @@ class Records:
         if origin is None:
             return None
         if _OLDER in frame.columns:  # each a JSON text, up to 0.1.0
-            frame = frame.with_columns(_of_text(frame[_OLDER]))
-        if set(_COLUMNS) - set(frame.columns):
+            try:
+                frame = frame.with_columns(_of_text(frame[_OLDER]))
+            except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+                return None
+        try:
+            frame = frame.select(*_COLUMNS).cast(_COLUMNS)
+        except pl.exceptions.PolarsError:
+            return None
+        is_whole = not sum(frame.null_count().row(0))
+        if not is_whole or not all(map(is_inside, frame["file_path"])):
             return None
         lists = zip(*(frame[name] for name in _LISTS), strict=True)
         sids = (SidRows(*(column.to_numpy() for column in columns)) for columns in lists)

@@ -17,6 +17,7 @@ from ..bundles.records import (
     FileRecord,
     Records,
     SymbolSource,
+    check_rows,
     file_metadata,
     measured,
     new_dataset_id,
@@ -322,11 +323,20 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     """
     try:
         origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
+        check_rows(data, name)
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError, ValueError) as exc:
         raise damaged(name, exc) from exc
     if not {"sid", *FIELDS} <= set(frame.columns):
         raise damaged(name, ValueError("its columns are not those of bars"))
+    time, types = frame.columns[0], frame.schema
+    wrong = [one for one in FIELDS if not types[one].is_numeric()]
+    wrong += [] if isinstance(types[time], pl.Date | pl.Datetime) else [time]
+    wrong += [] if types["sid"].is_integer() else ["sid"]
+    if wrong:
+        raise damaged(name, ValueError(f"its column {wrong[0]} is {types[wrong[0]]!s:.40}"))
+    if sum(frame.select(time, "sid").null_count().row(0)):
+        raise damaged(name, ValueError(f"rows have no {time} or no sid"))
     return frame
 
 
