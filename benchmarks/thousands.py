@@ -44,7 +44,8 @@ root, name, start, end = sys.argv[1:]
 words = {
     "list": ["cache", "list"],
     "stats": ["cache", "stats"],
-    "populate": ["populate", "--timeframes", "1d", "--start", start, "--end", end],
+    "populate": ["populate", "--symbols-file", os.path.dirname(root) + "/symbols.txt",
+                 "--timeframes", "1d", "--start", start, "--end", end],
 }
 ratio = 0.0
 if name == "index":
@@ -113,6 +114,8 @@ def _folder() -> Iterator[tuple[Path, tuple[str, str]]]:
         for name in names:
             asked = Span(years.start, today + DAY_MS)
             manager.cache.store.add_actions(name, paid, asked, "yahoo", today)
+        every = [*names, *(f"{name}USDT" for name in names)]
+        (Path(folder) / "symbols.txt").write_text("\n".join(every) + "\n")
         yield manager.cache.cache_dir, (str(date_of(years.start)), str(date_of(today - DAY_MS)))
 
 

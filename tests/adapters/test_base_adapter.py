@@ -25,6 +25,7 @@ from src.data.adapters.base import (
     ValidationError,
     calculate_checksum,
 )
+from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle
 from src.data.clock import ManualClock
 from src.data.compat.validation import ValidationResult
@@ -295,7 +296,8 @@ def test_the_steps_come_in_their_order() -> None:
         [
             {
                 "source": "own", "symbols": QUESTION[0], "start_date": pd.Timestamp("2023-01-03"),
-                "end_date": pd.Timestamp("2023-01-12"), "resolution": "1d", "checksum": digest,
+                "end_date": pd.Timestamp("2023-01-10 23:59:59"), "resolution": "1d",
+                "checksum": digest,
             }
         ],
     )  # fmt: skip
@@ -542,3 +544,71 @@ def test_a_bundle_of_a_source_may_take_longer_than_a_question_of_a_portal(
     monkeypatch.setattr(ingest, "INGESTION_S", 0.001)
     with pytest.raises(ProviderTimeoutError):
         asyncio.run(ingest.ingested(Slow(None), "mine", question, tmp_path))
+
+
+class Given(BaseDataAdapter):
+    """Gives one frame, whatever is asked for."""
+
+    def __init__(self, frame: Any) -> None:
+        super().__init__("given", 0, clock=ManualClock(NOW))
+        self.frame = frame
+
+    async def fetch(self, *_: Any) -> Any:
+        return self.frame
+
+
+def info_of(adapter: BaseDataAdapter, folder: Path, question: Any = QUESTION) -> dict[str, Any]:
+    catalog = DataCatalog(folder / "metadata.db")
+    dataset = adapter.ingest(*question, catalog, ParquetWriter(folder / "own"))
+    return catalog.get_dataset_info(dataset)
+
+
+def test_a_dataset_has_its_figures_under_its_source(tmp_path: Path) -> None:
+    frame = pl.concat([bars(8, ["AAPL"]), bars(5, ["MSFT"])])
+    info = info_of(Given(frame), tmp_path)
+    (path,) = tmp_path.rglob("data.parquet")
+    assert (info["source"], info["row_count"]) == ("given", 13)
+    assert info["size_bytes"] == path.stat().st_size > 0
+    place = "daily_bars/year=2023/month=01/data.parquet"
+    assert info["checksums"] == {place: calculate_checksum(path)}
+    first = int(datetime(2023, 1, 3, tzinfo=UTC).timestamp())
+    assert [(one["symbol"], one["bar_count"]) for one in info["date_ranges"]] == [
+        ("AAPL", 8),
+        ("MSFT", 5),
+    ]
+    assert [
+        (one["start_date"] - first, one["end_date"] - first) for one in info["date_ranges"]
+    ] == [
+        (0, 8 * 86400 - 1),
+        (0, 5 * 86400 - 1),
+    ]
+    assert Bundle("own", tmp_path).records().origin.source_type == "given"
+
+
+def test_only_what_came_is_found(tmp_path: Path) -> None:
+    frame = pl.concat([bars(8, ["AAPL"]), bars(5, ["MSFT"])])
+    info_of(Given(frame), tmp_path)
+    catalog = DataCatalog(tmp_path / "metadata.db")
+
+    def is_found(symbols: list[str], first: str, last: str) -> bool:
+        return catalog.find_dataset(symbols, first, last, "1d", source="given") is not None
+
+    assert is_found(["AAPL"], "2023-01-03", "2023-01-10")
+    assert is_found(["AAPL", "MSFT"], "2023-01-04", "2023-01-07")
+    assert not is_found(["AAPL", "MSFT"], "2023-01-04", "2023-01-08")
+    assert not is_found(["AAPL"], "2023-01-03", "2023-01-11")
+    assert not is_found(["AAPL"], "2023-01-02", "2023-01-10")
+
+
+def test_a_symbol_that_did_not_come_is_warned_of_and_not_registered(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="given gave no bar of MSFT"):
+        info = info_of(Given(bars(8, ["AAPL"])), tmp_path)
+    assert info["symbols"] == ["AAPL"]
+
+
+def test_rows_that_were_not_asked_for_are_warned_of_and_not_written(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="left out"):
+        info = info_of(Given(bars(30, ["AAPL", "MSFT", "NVDA"])), tmp_path)
+    assert (info["symbols"], info["row_count"]) == (["AAPL", "MSFT"], 20)
+    written = PolarsParquetDailyReader(tmp_path / "own").load_daily_bars([1, 2, 3], None, None)
+    assert len(written) == 20

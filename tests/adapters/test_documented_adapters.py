@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from src.data import adapters, errors
-from src.data.adapters import AdapterRegistry, BaseDataAdapter, base
+from src.data.adapters import AdapterRegistry, BaseDataAdapter, YFinanceAdapter, base
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog import DataCatalog
 from src.data.data_manager import DataManager
+from src.data.errors import QueryError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.sources import DataSource, DataSourceRegistry
@@ -194,3 +195,22 @@ def test_mistakes_of_the_file_are_told_by_the_constructors(settings: Path) -> No
     for name in ("ccxt", "yfinance", "csv"):
         with pytest.raises(errors.RulesError, match="test network"):
             DataSourceRegistry.get_source(name)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"start": "2024-06-03", "end": "2024-06-07", "frequency": "1d"},
+        {"start_date": "2024-06-03", "end_date": "2024-06-07", "resolution": "1d"},
+    ],
+)
+def test_both_documented_sets_of_names_are_taken(
+    manager: DataManager, named: dict[str, Any]
+) -> None:
+    adapter = YFinanceAdapter(manager=manager)
+    frame = asyncio.run(adapter.fetch(["AAPL"], **named))
+    assert len(frame) == 5
+    assert asyncio.run(adapter.fetch(symbols=["AAPL"], **named)).equals(frame)
+    twice = {**named, "start": "2024-06-03", "start_date": "2024-06-03"}
+    with pytest.raises(QueryError, match="given twice"):
+        asyncio.run(adapter.fetch(["AAPL"], **twice))

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from onetape.aio import AsyncDataManager
-from src.data.bundles import Lineages, lineage
+from src.data.bundles import DataCatalog, Lineages, lineage
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
 from src.data.bundles.export import exported
 from src.data.clock import ManualClock
@@ -364,3 +364,68 @@ def test_an_export_is_whole_or_none(
     with pytest.raises(QueryError, match="cannot be exported"):
         lineages.export("out", tmp_path / "later")
     assert not (tmp_path / "later").exists()
+
+
+# --- what is not a proof -------------------------------------------------------------------------
+
+
+def test_a_run_without_a_read_is_not_identical(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    with lineage("nothing", folder=bundles, manager=manager):
+        pass
+    report = lineages.check("nothing")
+    assert not report.is_identical and report.to_json()["identical"] is False
+
+
+def test_a_read_outside_of_the_record_is_warned_of_once_in_a_run(
+    manager: DataManager, bundles: Path, lineages: Lineages
+) -> None:
+    def outside() -> None:
+        for _ in range(2):
+            manager.get_ohlcv(*WEEK)
+        with pytest.raises(QueryError):
+            manager.get_ohlcv("BTCUSDT", "1h", "2024-05-02", "2024-05-01")
+
+    def elsewhere() -> list[str]:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            thread = threading.Thread(target=outside)
+            thread.start()
+            thread.join()
+        return [str(one.message) for one in told if "is not recorded" in str(one.message)]
+
+    manager.get_ohlcv(*WEEK)
+    assert elsewhere() == []  # no run is open
+    for run in ("one", "two"):
+        with lineage(run, folder=bundles, manager=manager):
+            (message,) = elsewhere()
+            assert f"lineage {run}" in message and "BTCUSDT 1h" in message
+            assert elsewhere() == []
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                manager.get_ohlcv(*WEEK)
+    assert elsewhere() == []
+    assert [len(lineages.get(run).reads) for run in ("one", "two")] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "run", ["Läufe", 'a "quoted" one', "back\\slash", "'", "日本", "a/b", "\\u00e4", "x\\"]
+)
+def test_any_id_is_found_again_and_used_once(
+    manager: DataManager, bundles: Path, lineages: Lineages, run: str
+) -> None:
+    with lineage(run, keep=True, folder=bundles, manager=manager):
+        manager.get_ohlcv(*WEEK)
+    assert [one.run for one in lineages.list()] == [run]
+    assert len(lineages.get(run).reads) == 1
+    assert lineages.check(run).is_identical
+    with pytest.raises(QueryError, match="already"), lineage(run, folder=bundles):
+        pytest.fail("the block must not run")
+    catalog = DataCatalog(bundles / "metadata.db")
+    assert len(catalog.get_datasets_for_backtest(run)) == 1
+    assert catalog.get_datasets_for_backtest("another") == []
+    lineages.forget(run)
+    assert lineages.list() == []
+    key = manager.client.series_of(manager.client.query("BTCUSDT", "1h"))
+    assert not any(commit.is_pinned for commit in manager.client.commits(key))

@@ -42,11 +42,14 @@ def evening(clock: ManualClock) -> ManualClock:
 def revise(manager: DataManager, evening: ManualClock) -> Revise:
     """Return what stores other values of one stored day."""
 
-    def commit(day: str, by: float, vendor: str = "yahoo", of: str = "") -> None:
+    def commit(
+        day: str, by: float, vendor: str = "yahoo", of: str = "", column: str = "close"
+    ) -> None:
         store = manager.cache.store
         span = Span(ms(day), ms(day) + 86_400_000)
         rows, coverage = store.read(AAPL, Span(ms(of or day), ms(of or day) + 1))
-        other = replace(rows, stamps=rows.stamps * 0 + ms(day), close=rows.close * by)
+        changed = {"stamps": rows.stamps * 0 + ms(day), column: getattr(rows, column) * by}
+        other = replace(rows, **changed)
         part = next(part for part in coverage if part.state != "empty")
         piece = CommitPiece(other, span, vendor, evening.now_ms(), part.kind, part.basis, "final")
         store.commit(AAPL, Commit((piece,)))
@@ -149,6 +152,23 @@ def test_five_causes_are_all_named_and_none_is_misnamed(
     for name, column in zip(COLUMNS, bars.values(), strict=False):
         assert column.tobytes() == ran[name].to_numpy().tobytes()
     assert vendors.count() == 0
+
+
+@pytest.mark.parametrize("as_today", [False, True])
+def test_a_changed_adjusted_close_is_told(
+    ran: pd.DataFrame, lineages: Lineages, revise: Revise, *, as_today: bool
+) -> None:
+    assert ran["adj_close"].notna().all()
+    assert lineages.check("spring", as_today=as_today).is_identical
+    revise("2024-05-08", 1.01, column="adj_close")
+    report = lineages.check("spring", as_today=as_today)
+    assert not report.is_identical
+    (one,) = report.series
+    (cell,) = one.cells
+    assert (cell.column, cell.causes) == ("adj_close", (check.CORRECTION,))
+    assert cell.before == ran["adj_close"]["2024-05-08"]
+    assert cell.now == pytest.approx(1.01 * cell.before)
+    assert one.is_reproducible and one.bars == 1
 
 
 def test_what_a_vendor_rounds_is_no_correction_where_an_action_changes_the_cell(

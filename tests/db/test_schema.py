@@ -132,6 +132,17 @@ def test_two_recorded_revisions_are_refused(database_url: str) -> None:
         database.schema.state()
 
 
+def test_a_recorded_revision_that_is_null_is_refused(database_url: str) -> None:
+    use(database_url)
+    database = Database(database_url)
+    table = f"{place(database)}onetape_version"
+    run(database_url, f"DROP TABLE {table}")
+    run(database_url, f"CREATE TABLE {table} (version_num VARCHAR(32))")
+    run(database_url, f"INSERT INTO {table} VALUES (NULL)")
+    with pytest.raises(SchemaError, match="no revisions"):
+        database.schema.state()
+
+
 # --- upgrades ------------------------------------------------------------------------------------
 
 

@@ -286,14 +286,14 @@ def test_weeks_are_made_of_days_and_see_their_commits(
 def test_a_backtest_reads_once(stored: DataManager, monkeypatch: pytest.MonkeyPatch) -> None:
     portal = PolarsDataPortal(data_source=stored)
     calls = 0
-    real = type(stored.client).get_by_symbol
+    real = type(stored.client).get_batch
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(type(stored.client), "get_by_symbol", counted)
+    monkeypatch.setattr(type(stored.client), "get_batch", counted)
     for day in DAYS[-120:]:
         portal.set_simulation_time(day)
         spot = portal.get_spot_value(["AAPL"], "close", day, "daily")
@@ -306,7 +306,7 @@ def test_each_record_of_reads_has_what_it_was_shown_and_nothing_else(
 ) -> None:
     """What is remembered from before, or for another record, is read again; ahead, and once."""
     calls = 0
-    real = type(stored.client).get_by_symbol
+    real = type(stored.client).get_batch
 
     def counted(client: Any, *arguments: Any) -> Any:
         nonlocal calls
@@ -314,7 +314,7 @@ def test_each_record_of_reads_has_what_it_was_shown_and_nothing_else(
         return real(client, *arguments)
 
     portal.get_spot_value(["AAPL"], "close", "2024-01-12", "daily")
-    monkeypatch.setattr(type(stored.client), "get_by_symbol", counted)
+    monkeypatch.setattr(type(stored.client), "get_batch", counted)
     for run in ("one", "two"):
         with lineage(run, folder=tmp_path / "bundles", manager=stored):
             for day in ("2024-01-12", "2024-01-16", "2024-01-17", "2024-01-12"):
@@ -356,7 +356,7 @@ def test_a_commit_during_a_reading_is_seen(
 ) -> None:
     """What was read before it is answered, and not kept."""
     portal = PolarsDataPortal(data_source=stored)
-    real = type(stored.client).get_by_symbol
+    real = type(stored.client).get_batch
 
     def late(*args: Any, **kwargs: Any) -> Any:
         frames = real(*args, **kwargs)
@@ -364,7 +364,7 @@ def test_a_commit_during_a_reading_is_seen(
         return frames
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(stored.client), "get_by_symbol", late)
+        patch.setattr(type(stored.client), "get_batch", late)
         portal.get_spot_value(["AAPL"], "close", "2024-06-14", "daily")
     spot = portal.get_spot_value(["AAPL"], "close", "2024-06-14", "daily")
     assert spot.to_list() == [price("2024-06-14", 7)]
@@ -402,11 +402,11 @@ def test_without_a_cache_the_source_is_asked_each_time(
     portal = PolarsDataPortal(data_source=stored, use_cache=False)
     asked: list[bool] = []
 
-    def refused(_: Any, symbols: Any, *args: Any) -> Any:
-        asked.append(args[-1].refresh)
+    def refused(_: Any, queries: Any) -> Any:
+        asked.extend(query.refresh for query in queries)
         raise QueryError("asked")
 
-    monkeypatch.setattr(type(stored.client), "get_by_symbol", refused)
+    monkeypatch.setattr(type(stored.client), "get_batch", refused)
     for _ in range(2):
         with pytest.raises(QueryError, match="asked"):
             portal.get_spot_value(["AAPL"], "close", "2024-06-14", "daily")

@@ -764,3 +764,18 @@ def test_a_day_of_each_of_a_thousand_symbols_is_pandas_own() -> None:
     sunday = resample_many(tables[:2], tf("1m"), tf("1d"), NEW_YORK,
                            span=span("2024-06-02", "2024-06-03"), now_ms=LATER)  # fmt: skip
     assert [(len(one.table), one.strays) for one in sunday] == [(0, 0), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted", "first", "last"),
+    [
+        ("1w", ("2024-01-15", "2024-01-16"), "2024-01-16T14:30", "2024-01-19T21:00"),  # a holiday
+        ("1M", ("2024-06-01", "2024-06-02"), "2024-06-03T13:30", "2024-06-28T20:00"),  # a Saturday
+        ("1M", ("2024-01-01", "2024-02-02"), "2024-01-02T14:30", "2024-02-29T21:00"),
+        ("1d", ("2024-07-05", "2024-07-06"), "2024-07-05T13:30", "2024-07-05T20:00"),
+    ],
+)
+def test_minutes_of_a_week_or_month_that_begins_without_a_session(
+    label: str, wanted: tuple[str, str], first: str, last: str
+) -> None:
+    assert source_span(span(*wanted), tf(label), NEW_YORK, source=tf("1m")) == span(first, last)

@@ -48,7 +48,7 @@ from src.data.sources import (
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
 from tests.programs import PYTHONPATH
 
-from .foreign_stage import DAYS, YEAR, Own, at, got, minutes
+from .foreign_stage import DAYS, YEAR, Own, at, got, minutes, rows
 
 NOON = "2024-06-14 12:00"
 TIMES = 1500 if os.environ.get("ONETAPE_FULL") else 20
@@ -150,6 +150,96 @@ def test_a_key_is_of_one_question(one: Any, other: Any, sources: tuple[str, str]
     is_same = (set(one[0]), *questions[0][1:]) == (set(other[0]), *questions[1][1:])
     other_key = second._generate_cache_key(*questions[1])
     assert (other_key == key) is (is_same and sources[0] == sources[1])
+
+
+BASE: dict[str, Any] = {
+    "symbols": ["AAPL", "MSFT"],
+    "start": datetime(2024, 1, 2),
+    "end": datetime(2024, 3, 1),
+    "frequency": "1d",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"symbols": ["AAPL"]},
+        {"symbols": ["AAPL", "MSFT", "NVDA"]},
+        {"start": datetime(2024, 1, 2, 0, 0, 1)},
+        {"end": datetime(2024, 3, 1, 0, 0, 1)},
+        {"frequency": "1h"},
+    ],
+)
+def test_a_question_that_differs_in_one_field_has_another_key(change: dict[str, Any]) -> None:
+    source = CachedDataSource(Own([]))
+    assert source.generate_cache_key(**BASE) != source.generate_cache_key(**(BASE | change))
+
+
+class Vendor:
+    """A source that is no DataSource, and keeps its arguments as most classes do."""
+
+    def __init__(self, host: str, *, factor: float = 1.0) -> None:
+        self.host, self._factor = host, factor
+
+    async def fetch(self, symbols: Any, start: Any, end: Any, frequency: str) -> pl.DataFrame:
+        prices = dict.fromkeys(("open", "high", "low", "close"), pl.lit(100.0 * self._factor))
+        return rows("AAPL", DAYS[:3]).with_columns(**prices)
+
+
+class Opaque(Vendor):
+    """A source whose arguments cannot be known."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(parts[0], factor=float(parts[1]))
+
+
+class Described(Own):
+    """A source of ours with several kinds of arguments."""
+
+    def __init__(self, what: Any, factor: float = 1.0) -> None:
+        super().__init__(DAYS[:3])
+        self.factor = factor
+
+
+def of_another_module() -> type[Described]:
+    """A class of the same name, in another module."""
+    return type("Described", (Described,), {"__module__": "elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        (lambda: Vendor("a"), lambda: Vendor("a", factor=1.0), True),
+        (lambda: Vendor("a"), lambda: Vendor("b"), False),
+        (lambda: Vendor("a"), lambda: Vendor("a", factor=2.0), False),
+        (lambda: Opaque("a", "1"), lambda: Opaque("a", "1"), False),
+        (lambda: Described(1), lambda: Described(what=1, factor=1.0), True),
+        (lambda: Described(1), lambda: Described(1, 2.0), False),
+        (lambda: Described(1), lambda: Described("1"), False),
+        (lambda: Described({"a": [1]}), lambda: Described({"a": [2]}), False),
+        (lambda: Described({"a": {3, 1}}), lambda: Described({"a": {1, 3}}), True),
+        (lambda: Described(Path("x")), lambda: Described(Path("x")), True),
+        (lambda: Described(rows), lambda: Described(rows), True),
+        (lambda: Described(rows), lambda: Described(got), False),
+        (lambda: Described(lambda: 1), lambda: Described(lambda: 2), False),
+        (lambda: Described(object()), lambda: Described(object()), False),
+        (lambda: Described(1), lambda: of_another_module()(1), False),
+    ],
+)
+def test_two_sources_share_frames_if_class_and_arguments_are_the_same(
+    one: Any, other: Any, *, is_same: bool
+) -> None:
+    first, second = (CachedDataSource(make()).generate_cache_key(**BASE) for make in (one, other))
+    assert (first == second) is is_same
+
+
+def test_two_instances_of_a_class_have_frames_of_their_own(folder: Path) -> None:
+    question = ["AAPL"], *YEAR
+    closes = [
+        asyncio.run(cached(Vendor("a", factor=factor), folder).fetch(*question))["close"][0]
+        for factor in (1.0, 2.0, 1.0)
+    ]
+    assert closes == [100.0, 200.0, 100.0]
 
 
 def test_times_are_instants_in_a_key(folder: Path) -> None:
@@ -769,3 +859,15 @@ def test_a_clock_and_a_disk_of_the_program(folder: Path) -> None:
     own = CachedDataSource(Own(), folder, clock=ManualClock(0), disk=Disk(private=True))
     got(own)
     assert the_file(folder, "data.parquet").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("stamp", ["9" * 5000, "x", "-1", ""])
+def test_a_stamp_of_use_that_is_none_hurts_no_frame(folder: Path, stamp: str) -> None:
+    own = cached(Own(), folder)
+    got(own)
+    (path,) = folder.rglob("last_accessed")
+    path.write_text(stamp)
+    facts = own.find_cached_bundle(own.generate_cache_key(["AAPL"], *YEAR))
+    assert facts is not None and facts["last_accessed"] == 0
+    assert len(got(own)) > 0
+    got(own, ["MSFT"])

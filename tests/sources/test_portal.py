@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from src.data.adapters import CSVAdapter
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import LookaheadError, QueryError
+from src.data.model.instant import DAY_MS
 from src.data.polars import PolarsDataPortal
 from src.data.sources import OnetapeDataSource, VendorDataSource
 from tests.polars.portal_stage import Fake, long_frame, sessions, stamp_of
@@ -56,13 +58,20 @@ def test_a_portal_reads_what_is_stored_and_counts_its_hits(
     assert vendors.count() > count
 
 
-def test_a_commit_to_a_series_drops_what_the_portal_has_of_it(manager: DataManager) -> None:
+def test_a_commit_to_a_series_drops_what_the_portal_has_of_it(
+    manager: DataManager, vendors: VendorServer
+) -> None:
     source = VendorDataSource(manager, provider="yahoo")
     portal = PolarsDataPortal(data_source=source)
     before = portal.get_spot_value(["AAPL"], "close", "2024-06-06", "daily")[0]
-    manager.cache.clear("AAPL", "1d")
     assert portal.get_spot_value(["AAPL"], "close", "2024-06-06", "daily")[0] == before
-    assert portal.cache_hit_rate == 0.0
+    assert portal.cache_hit_rate == 50.0  # what it has fetched itself is kept
+    stamp = stamp_of(date(2024, 6, 6))
+    vendors.revise("AAPL", "1d", stamp, 1.01, stamp + 365 * DAY_MS)
+    manager.get_ohlcv(
+        "AAPL", "1d", "2024-06-03", "2024-06-07", provider="yahoo", force_refresh=True
+    )
+    assert portal.get_spot_value(["AAPL"], "close", "2024-06-06", "daily")[0] != before
 
 
 @pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")

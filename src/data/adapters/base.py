@@ -13,8 +13,11 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pandas as pd
+
 from ..bundles.bundle import Bundle
 from ..bundles.catalog import DataCatalog
+from ..bundles.tables import RangeRow
 from ..call_threads import LoopThread, awaited
 from ..clock import Clock, SystemClock
 from ..compat.limiters import RateLimiter
@@ -28,6 +31,8 @@ from ..errors import (
     SymbolNotFoundError,
     UnavailableError,
 )
+from ..model.caller import called_from, warn_user, working_for
+from ..model.instant import DAY_MS
 from ..model.texts import counted
 from ..polars import pl  # says which extra is missing
 from ..polars.parquet_writer import ParquetWriter
@@ -36,8 +41,6 @@ from ..sources.ingest import BundlePath, SourceQuestion, answered, checked_frame
 from .frames import checked_series, findings_of, standard_frame
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..prices.judgement.report import QualityFinding
 
 __all__ = [
@@ -86,6 +89,28 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
     places = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
     lines = (f"{hashlib.sha256(data).hexdigest()}  {place}\n" for place, data in places.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int, int, int]]:
+    """Return symbol to its first and last second (UTC) that bars are of, and to how many there are."""
+    stamps = pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Int64) // 1000
+    found = rows.group_by("symbol").agg(
+        stamps.min().alias("first"), stamps.max().alias("last"), pl.len()
+    )
+    # A bar of a day or longer is of its whole date.
+    length = 0 if question.timeframe.is_intraday else DAY_MS // 1000 - 1
+    known = {symbol: (first, last + length, n) for symbol, first, last, n in found.rows()}
+    return {symbol: known[symbol] for symbol in question.symbols if symbol in known}
+
+
+def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
+    """Return place, SHA256 and size of each Parquet file of what was written."""
+    root = Path(path)
+    files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
+    contents = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
+    return [
+        (place, hashlib.sha256(data).hexdigest(), len(data)) for place, data in contents.items()
+    ]
 
 
 class BaseDataAdapter(DataSource):
@@ -233,6 +258,9 @@ class BaseDataAdapter(DataSource):
             parquet_writer: its ``write(frame, resolution)`` is called and returns the path of what it
                 wrote; a :class:`~src.data.polars.parquet_writer.ParquetWriter`.
 
+        Only what came is written and registered: a symbol without a bar is named in a warning, and the
+        range is that of the bars.
+
         Raises:
             ValidationError, DecimalRangeError: of the bars; nothing was written.
             ProviderTimeoutError: fetching took longer than ``timeout``.
@@ -244,17 +272,26 @@ class BaseDataAdapter(DataSource):
         def store(frame: Any) -> DatasetId:
             """Do what comes after the fetch."""
             self.validate(frame)
-            path = parquet_writer.write(self.standardize(frame), resolution)
-            # Ours also keeps the place, which the documented call leaves out.
-            place = {"parquet_path": path} if isinstance(catalog, DataCatalog) else {}
+            rows = checked_frame(self.standardize(frame), self.name, question)
+            ours = isinstance(parquet_writer, ParquetWriter)
+            about = ({"source_type": self.name},) if ours else ()
+            path = parquet_writer.write(rows, resolution, *about)
+            ranges = _ranges(rows, question)
+            if absent := [one for one in question.symbols if one not in ranges]:
+                warn_user(f"{self.name} gave no bar of {', '.join(absent)}: not registered")
+            # Ours also keeps the place and the figures, which the documented call leaves out.
+            more: dict[str, Any] = {}
+            if isinstance(catalog, DataCatalog):
+                bars = [RangeRow(symbol, *one, has_gaps=False) for symbol, one in ranges.items()]
+                more = {"parquet_path": path, "ranges": bars, "files": _files(path)}
             dataset = catalog.register_dataset(
                 source=self.name,
-                symbols=list(question.symbols),
-                start_date=question.start,
-                end_date=question.end,
+                symbols=list(ranges),
+                start_date=pd.Timestamp(min(one[0] for one in ranges.values()), unit="s"),
+                end_date=pd.Timestamp(max(one[1] for one in ranges.values()), unit="s"),
                 resolution=resolution,
                 checksum=calculate_checksum(path),
-                **place,
+                **more,
             )
             return DatasetId(dataset)
 
@@ -271,10 +308,17 @@ class BaseDataAdapter(DataSource):
                 raise error from error.__cause__
             return store(frame)
 
+        place = called_from()
+
+        def kept(frame: Any) -> R:
+            """Store the frame; warnings name the line that has started the task."""
+            with working_for(place):
+                return store(frame)
+
         async def steps() -> R:
             """Fetch here, do the rest where no loop waits for it."""
             frame = await fetch()
-            return await awaited(partial(store, frame))
+            return await awaited(partial(kept, frame))
 
         task = loop.create_task(steps())
         _started.add(task)

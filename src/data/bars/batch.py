@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -66,6 +67,16 @@ def get_batch(
     get = partial(_by, bars, bars.get)
     fetched = iter(run_call(bars.clock, longest, in_threads, get, others, WORKERS, hear))
     return [next(fetched) if frame is None else frame for frame in stored]
+
+
+def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
+    """Fetch what is missing for some questions; nothing is returned, raised or warned of for one."""
+
+    def fill(query: BarsQuery) -> None:
+        with suppress(DataError):
+            bars.answered(query)
+
+    run_call(bars.clock, None, in_threads, fill, queries, WORKERS)
 
 
 def get_by_symbol(

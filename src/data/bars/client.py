@@ -82,10 +82,12 @@ class Lookup(NamedTuple):
             where more must be done for it.
         missing: the stretches of the question that are not stored or have expired; the whole of it
             where bars must be looked at again or made of others. Empty with an answer.
+        source: Timeframe of the stored bars that the answer is made of, if it is made of others.
     """
 
     provenance: Mapping[str, Any] | None
     missing: tuple[Span, ...] = ()
+    source: Timeframe | None = None
 
     @property
     def is_hit(self) -> bool:
@@ -202,6 +204,15 @@ class BarsClient:
 
         return get_batch(self._service, queries)
 
+    def get_missing(self, queries: Sequence[BarsQuery]) -> None:
+        """Get what is missing for some questions into the store, a few at a time.
+
+        What could not be got is not an error here: :meth:`get` of the same question reports it.
+        """
+        from .batch import get_missing
+
+        get_missing(self._service, queries)
+
     def get_by_symbol(
         self,
         symbols: Sequence[str],
@@ -241,11 +252,13 @@ class BarsClient:
             CacheError: the store cannot be read.
         """
         from .answer.answer import as_known, provenance
-        from .lookup import Hit, PartialHit
+        from .lookup import Derived, Hit, PartialHit
 
         result = self._service.lookup(query, with_frame=False)
         if isinstance(result, Hit):
             return Lookup(provenance(as_known(result.answer)))
+        if isinstance(result, Derived):
+            return Lookup(None, (query.span,), result.source)
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:

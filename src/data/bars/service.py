@@ -13,7 +13,7 @@ from ..errors import AllProvidersFailedError, CacheError, DataError
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
-from ..observability.reads import reads
+from ..observability.reads import missed, open_records, reads
 from .answer.answer import Answer, frame_of, note_nothing, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
@@ -98,6 +98,8 @@ class BarsService:
         except DataError as error:
             if (record := reads.get()) is not None:
                 record.failed(query, error)
+            elif open_records:
+                missed(query)
             raise
 
     def _get(self, query: BarsQuery) -> pd.DataFrame:
@@ -194,6 +196,8 @@ class BarsService:
             self._answers.keep(query, hit.answer, frame)
         if (record := reads.get()) is not None:
             record.answered(hit.answer, self._handed_on)
+        elif open_records:
+            missed(query)
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:

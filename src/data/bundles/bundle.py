@@ -15,30 +15,37 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bars.client import Wishes
+from ..calendars.calendar import calendar_for
 from ..disk.files import Disk
 from ..errors import (
+    BadSymbolError,
     BundleError,
     BundleNotFoundError,
     DataError,
     IncompleteDataWarning,
+    NoProviderError,
     QueryError,
     StorageError,
 )
 from ..model.bars import fingerprint_of
-from ..model.instant import day_ms, parse_iso
+from ..model.frame import NS_IN_MS
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
-from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..polars import pl  # says which extra is missing
 from ..polars.decimals import float_frame
+from ..polars.panel import Market, grid_of
 from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
-from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, checked_name
+from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder
-from .records import Records, SymbolSource, digest_of
+from .records import Records, SymbolSource, digest_of, set_aside
 from .request import request_of, widened
 
 if TYPE_CHECKING:
@@ -46,7 +53,6 @@ if TYPE_CHECKING:
 
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
-    from ..model.instrument import Instrument
 
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
@@ -169,7 +175,7 @@ class Bundle:
         with self._files.writing() as commit:
             if Records.read(self._files, self._disk, self.path / METADATA) is not None:
                 raise BundleError(f"there is a bundle {self.name} by now", hint="refresh it")
-            records = rebuilt(self._files)
+            records = rebuilt(self._files, commit)
             origin = replace(
                 records.origin,
                 bundle_name=self.name,
@@ -256,7 +262,7 @@ class Bundle:
                     hint="it is as it was",
                 )
             with self._files.writing(make=False) as commit:
-                records, problems = self._examined()
+                records, problems = self._examined(commit=commit)
                 now = widened(self.name, records.origin.request, wanted, canonical)
                 if now == request:
                     records = replace(records, origin=replace(records.origin, request=request))
@@ -294,7 +300,8 @@ class Bundle:
             first = min(last_day(place) for place in records.files if place not in old)
             start = first.replace(day=1) if _frequency(request) == "daily" else first
             request = {**request, "start_date": start.isoformat()}
-        sources = {} if request is None else self._shortened(records, old)
+        client = manager.client
+        sources = {} if request is None else self._shortened(client, request, records, old)
         answers: dict[str, _Answer] = {}
         if request is not None and sources is None:
             answers = self._stored(manager, request, records)
@@ -334,7 +341,13 @@ class Bundle:
                 )
         return answers
 
-    def _shortened(self, records: Records, old: Sequence[str]) -> dict[str, SymbolSource] | None:
+    def _shortened(
+        self,
+        client: BarsClient,
+        request: Mapping[str, Any],
+        records: Records,
+        old: Sequence[str],
+    ) -> dict[str, SymbolSource] | None:
         """Return the sources of what is left without some partitions, by the rows of the bundle.
 
         None where they do not tell it: the digests of what they were made of are those of other floats.
@@ -354,14 +367,19 @@ class Bundle:
             for place, frame in frames.items()
         )
         sources = dict(records.origin.symbols)
-        for symbol, source in sources.items():
+        for symbol, before in sources.items():
+            rows = whole.filter(pl.col("sid") == before.sid).sort(time)
+            source = before
+            if symbol in request["symbols"]:
+                left = rows.filter("left")[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
+                source = replace(before, missing=_missing(client, symbol, request, left))
+            sources[symbol] = source
             if source.fingerprint is None:
                 continue
-            rows = whole.filter(pl.col("sid") == source.sid).sort(time)
             for names in (FIELDS, PRICES):  # some have no volume
                 if _digest(rows, time, names) == source.fingerprint:
-                    left = _digest(rows.filter("left"), time, names)
-                    sources[symbol] = replace(source, fingerprint=left)
+                    digest = _digest(rows.filter("left"), time, names)
+                    sources[symbol] = replace(source, fingerprint=digest)
                     break
             else:
                 return None
@@ -396,8 +414,10 @@ class Bundle:
             taken = {source.sid for source in symbols.values()} | set(records.spans())
             before = symbols.get(symbol)
             sid = before.sid if before else 1 + max(taken, default=0)
-            if answer.error:
-                symbols.setdefault(symbol, SymbolSource(sid))
+            if answer.error:  # what the bundle has of it stays
+                held = records.spans().get(sid, (0,))[0]
+                missing = max(0, answer.source.missing - held)
+                symbols[symbol] = replace(before or SymbolSource(sid), missing=missing)
                 continue
             symbols[symbol] = replace(answer.source, sid=sid)
             drop.append(sid)
@@ -408,9 +428,7 @@ class Bundle:
             data = self._disk.read_if_exists(self.path / place)
             record = records.files.get(place)
             if data is not None and (record is None or not own >= set(record.sids.sids.tolist())):
-                name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
-                commit.put(name, data)
-                quarantined.append(name)
+                quarantined.append(set_aside(commit, place, data))
         frequency: Frequency = _frequency(origin.request) if origin.request else "daily"
         schema = get_schema_for_frequency(frequency)
         columns = [next(iter(schema)), "sid", *FIELDS]
@@ -444,8 +462,11 @@ class Bundle:
             return found
         try:
             with self._files.writing(make=False) as commit:
-                made = rebuilt(self._files)
-                made.put(commit, self._files)
+                # Another call may have made them meanwhile.
+                made = Records.read(self._files, self._disk, self.path / METADATA)
+                if made is None:
+                    made = rebuilt(self._files, commit)
+                    made.put(commit, self._files)
         except StorageError:  # it may be read and not written: the next call makes them again
             made = rebuilt(self._files)
         return made
@@ -467,13 +488,16 @@ class Bundle:
         return tuple(self._files.read_whole(self._examined)[1])
 
     def _examined(
-        self, path_of: Callable[[str], Path] | None = None, pending: Mapping[str, Any] = _NOTHING
+        self,
+        path_of: Callable[[str], Path] | None = None,
+        pending: Mapping[str, Any] = _NOTHING,
+        commit: FileChanges | None = None,
     ) -> tuple[Records, list[FileProblem]]:
         """Return the records and the damaged files, within the lock or of :meth:`BundleFiles.read_whole`."""
         path_of = path_of or self.path.joinpath
         records = Records.read(self._files, self._disk, path_of(METADATA))
         if records is None:
-            return self._rebuilt_in_part()
+            return self._rebuilt_in_part(commit)
         gone = {place for place, name in pending.items() if name is None}
         places = sorted({*self._places(), *records.files} - gone)
         faults = ((place, self._fault(path_of(place), place, records)) for place in places)
@@ -490,7 +514,7 @@ class Bundle:
             return f"has another SHA256 than recorded ({record.sha256[:12]}…)"
         return None
 
-    def _rebuilt_in_part(self) -> tuple[Records, list[FileProblem]]:
+    def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
         """Return records made of the partitions that can be read, and the others."""
         problems = []
         for place in self._places():
@@ -503,7 +527,7 @@ class Bundle:
                 f"bundle {self.name}: {problems[0].what}, and {METADATA} is gone",
                 hint=f"remove {problems[0].place}, then refresh the bundle",
             )
-        return rebuilt(self._files), problems
+        return rebuilt(self._files, commit), problems
 
     def _places(self) -> list[str]:
         root = str(self.path)
@@ -572,11 +596,13 @@ def _answers(
             offline=offline,
             timeout=timeout,
         )
+    return {symbol: _answer(manager, symbol, frame, request) for symbol, frame in frames.items()}
+
+
+def _answer(
+    manager: DataManager, symbol: str, frame: pd.DataFrame, request: Mapping[str, Any]
+) -> _Answer:
     frequency = _frequency(request)
-    return {symbol: _answer(manager, symbol, frame, frequency) for symbol, frame in frames.items()}
-
-
-def _answer(manager: DataManager, symbol: str, frame: pd.DataFrame, frequency: str) -> _Answer:
     told = frame.attrs[ATTRS_KEY]
     time = next(iter(get_schema_for_frequency(frequency)))
     rows = to_polars(frame[[name for name in FIELDS if name in frame.columns]])
@@ -584,10 +610,12 @@ def _answer(manager: DataManager, symbol: str, frame: pd.DataFrame, frequency: s
         pl.lit(None, pl.Float64).alias(n) for n in FIELDS if n not in rows.columns
     )
     stamps = pl.col("timestamp").cast(get_schema_for_frequency(frequency)[time]).alias(time)
-    error = told.get("error")
+    error, client = told.get("error"), manager.client
+    there = frame.index.asi8 // NS_IN_MS  # type: ignore[attr-defined] # times
+    missing = _missing(client, symbol, request, there)
     if error is not None:
-        return _Answer(rows.select(stamps, *FIELDS), SymbolSource(0), error["message"])
-    client = manager.client
+        source = SymbolSource(0, missing=missing)
+        return _Answer(rows.select(stamps, *FIELDS), source, error["message"])
     instrument = client.query(symbol, told["timeframe"]).instrument
     source = SymbolSource(
         0,
@@ -598,7 +626,7 @@ def _answer(manager: DataManager, symbol: str, frame: pd.DataFrame, frequency: s
         instrument.asset_class,
         instrument.exchange,
         told["quality"]["score"],
-        _missing(client, instrument, told, frequency),
+        missing,
     )
     return _Answer(rows.select(stamps, *FIELDS), source)
 
@@ -619,19 +647,27 @@ def _actions_digest(client: BarsClient, symbol: str) -> str:
 
 
 def _missing(
-    client: BarsClient, instrument: Instrument, told: Mapping[str, Any], frequency: str
+    client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
-    """Return how many bars the gaps of an answer are, by the sessions of its market."""
-    count, timeframe = 0, Timeframe.parse(told["timeframe"])
-    for gap in told["gaps"]:
-        span = Span(parse_iso(gap["start"]), parse_iso(gap["end"]))
-        for session in client.sessions(instrument, span):
-            if frequency == "daily":
-                count += span.start <= day_ms(session.day) < span.end
-            else:
-                open_ms = min(session.close_ms, span.end) - max(session.open_ms, span.start)
-                count += max(0, -(-open_ms // (timeframe.step_ms or open_ms or 1)))
-    return count
+    """Return how many bars that the calendar expects within a request are not among these stamps.
+
+    If a symbol cannot be understood, its market is not known: it lacks what any symbol of the request
+    with a known market is expected to have, the most of them.
+    """
+    wishes = Wishes(session=request["session"], provider=request["provider"])
+    bounds = request["start_date"], request["end_date"]
+    try:
+        query = client.query(symbol, request["timeframe"], *bounds, wishes=wishes)
+    except (BadSymbolError, NoProviderError):
+        others = [one for one in request["symbols"] if one != symbol]
+        left = {**request, "symbols": others}
+        return max((_missing(client, one, left, stamps) for one in others), default=0)
+    if query.bars is not None:  # no start: so many up to the end
+        return max(0, query.bars - len(stamps))
+    grid = grid_of(Market(calendar_for(query.instrument), ()), query.timeframe, stamps)
+    expected = grid.opens(query.span)
+    expected = expected[grid.closes(expected) <= query.now_ms]
+    return int((~np.isin(expected, stamps)).sum())
 
 
 def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:

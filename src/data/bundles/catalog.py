@@ -20,7 +20,7 @@ import pandas as pd
 from ..config.data_catalog import metadata_db_setting
 from ..disk.files import Disk
 from ..errors import BundleError, DataError, FormatVersionError, QueryError
-from ..model.instant import iso, parse_iso
+from ..model.instant import iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bundle import Bundle, bundle_names
@@ -42,7 +42,7 @@ from .lineage import client_of
 from .metadata import BundleMetadata
 from .record import key_of, runs_in
 from .records import DATABASE, Records, check_database
-from .tables import Dataset, SymbolRow, request_key
+from .tables import Dataset, RangeRow, SymbolRow, request_key
 
 if TYPE_CHECKING:
     import sqlite3
@@ -148,6 +148,9 @@ class DataCatalog:
         resolution: str,
         checksum: str,
         parquet_path: str | os.PathLike[str] = "",
+        *,
+        ranges: Sequence[RangeRow] = (),
+        files: Sequence[tuple[str, str, int]] = (),
     ) -> str:
         """Register a dataset; durable when this returns.
 
@@ -158,6 +161,8 @@ class DataCatalog:
             resolution: a timeframe, such as ``1d``.
             checksum: of its files.
             parquet_path: where they lie.
+            ranges: Bars of each symbol; without them each has the whole range.
+            files: Place, SHA256 and size in bytes of each file.
 
         Returns:
             Its id, a new UUID (version 4) with each call.
@@ -177,6 +182,8 @@ class DataCatalog:
             "checksum": _text("checksum", checksum),
             "path": os.fspath(parquet_path),
             "bundle": self._scope,
+            **({"ranges": [list(one) for one in ranges]} if ranges else {}),
+            **({"files": [list(one) for one in files]} if files else {}),
         }
         self._record(DATASET, entry)
         return str(entry["id"])
@@ -326,8 +333,7 @@ class DataCatalog:
             CorruptEntryError, FormatVersionError, StorageError: the log cannot be read.
         """
         wanted = _text("backtest_id", backtest_id)
-        quoted = json.dumps(wanted)[1:-1]
-        links = self._log.entries(LINK, holding=quoted)
+        links = self._log.entries(LINK, holding=wanted)
         ids = [str(entry["dataset"]) for entry in links if entry.get("backtest") == wanted]
         run = runs_in(self._log, wanted).get(wanted)
         if run is not None and not run.is_forgotten:
@@ -509,15 +515,6 @@ class DataCatalog:
         self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
         """Return the symbols of which a dataset has a range, as its line or its records tell."""
-        if place.kind == "line":
-            entry = self._entry(place)
-            has_range = (
-                entry.get("id") == dataset_id
-                and entry["resolution"] == resolution
-                and parse_iso(entry["start"]) // 1000 <= start
-                and end <= parse_iso(entry["end"]) // 1000
-            )
-            return set(entry["symbols"]) if has_range else set()
         dataset = self._truth(place)
         if dataset is None or dataset.dataset_id != dataset_id:
             return set()

@@ -30,7 +30,16 @@ from .commit import CHANGES, BundleFiles, checked_name
 from .record import FORMAT as LINEAGE_FORMAT
 from .record import LINEAGE, key_of
 from .records import Records, new_dataset_id
-from .tables import APPLICATION_ID, Cover, Dataset, SymbolRow, check_owner, header_of, make
+from .tables import (
+    APPLICATION_ID,
+    Cover,
+    Dataset,
+    RangeRow,
+    SymbolRow,
+    check_owner,
+    header_of,
+    make,
+)
 
 __all__ = [
     "CatalogIndex",
@@ -608,6 +617,10 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
     """Return the dataset of a line; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
     start, end = parse_iso(entry["start"]) // 1000, parse_iso(entry["end"]) // 1000
     at, resolution = parse_iso(entry["time"]) // 1000, entry["resolution"]
+    ranges = tuple(RangeRow(*one) for one in entry.get("ranges", ()))
+    files = [(place, sha256, size) for place, sha256, size in entry.get("files", ())]
+    covers = dict.fromkeys(entry["symbols"], (start, end))
+    covers.update((row.symbol, (row.start, row.end)) for row in ranges)
     return Dataset(
         entry["id"],
         entry["source"],
@@ -618,8 +631,12 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
         entry.get("path", ""),
         at,
         at,
+        sum(row.bars for row in ranges),
+        sum(size for _, _, size in files),
         symbols=tuple(SymbolRow(symbol) for symbol in entry["symbols"]),
-        covers=tuple(Cover(symbol, resolution, start, end) for symbol in entry["symbols"]),
+        ranges=ranges,
+        files=tuple((place, sha256) for place, sha256, _ in files),
+        covers=tuple(Cover(symbol, resolution, *ends) for symbol, ends in covers.items()),
     )
 
 

@@ -78,13 +78,14 @@ class CatalogLog:
         Args:
             type_: what they are about.
             format_: the newest format of them that the caller reads.
-            holding: what their lines have somewhere, as it stands there; others are not parsed.
+            holding: Text that is a value or key in their lines, or part of one; others are not parsed.
 
         Raises:
             FormatVersionError: a newer version of this library wrote one of them.
             StorageError: the file cannot be read.
         """
-        mark, needle = _encode(type_).encode("ascii"), holding.encode("ascii", "ignore")
+        # As it is written: in ASCII, with quotes and backslashes escaped.
+        mark, needle = _encode(type_).encode("ascii"), _encode(holding).encode("ascii")[1:-1]
         for line in (self._disk.read_if_exists(self.path) or b"").split(b"\n"):
             if mark not in line or needle not in line:
                 continue

@@ -40,6 +40,7 @@ UNEXPLAINED = "unexplained"
 CAUSES = (CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY, UNEXPLAINED)
 IDENTICAL, REVISED, GONE, UNKNOWN = "identical", "revised", "gone", "unknown"
 COLUMNS = ("open", "high", "low", "close", "volume")
+COMPARED = (*COLUMNS, "adj_close")
 RUNNING = "forming"
 # Prices that a vendor adjusted itself are rounded by it: so much is no change of the bar.
 _ROUNDING = 1e-4
@@ -130,8 +131,9 @@ class CheckReport:
 
     @property
     def is_identical(self) -> bool:
-        """Whether all that the run read is the same, and its record has an end."""
-        return bool(self.record.ended) and all(one.state == IDENTICAL for one in self.series)
+        """Whether the run read something, all of it is the same, and its record has an end."""
+        states = {one.state for one in self.series}
+        return bool(self.record.ended) and states == {IDENTICAL}
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping."""
@@ -279,9 +281,11 @@ def _asked_today(client: BarsClient, read: SeriesRead, *, timeout: float | None)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IncompleteDataWarning)
             frame = client.get(query)
-        columns = [frame[name].to_numpy(dtype=np.float64) for name in COLUMNS]
+        names = [name for name in COMPARED if name in frame.columns]
+        columns = [frame[name].to_numpy(dtype=np.float64) for name in names]
+        adj_close = columns.pop() if len(columns) > len(COLUMNS) else None
         stamps = frame.index.as_unit("ms").asi8  # type: ignore[attr-defined] # times
-        tables.append(BarTable.of_columns(stamps, columns))
+        tables.append(BarTable.of_columns(stamps, columns, adj_close))
         for stamp, vendor, state in zip(stamps, frame["source"], frame["state"], strict=True):
             parts.append((int(stamp), str(vendor), str(state)))
     coverage = Coverage(
@@ -304,7 +308,7 @@ class _Side(NamedTuple):
         place = int(np.searchsorted(self.table.stamps, stamp))
         if place == len(self.table) or self.table.stamps[place] != stamp:
             return None
-        return tuple(float(column[place]) for column in self.table.values()[:5])
+        return tuple(float(column[place]) for column in _values(self.table))
 
     def source(self, stamp: int) -> tuple[str, str]:
         for part in self.coverage.within(Span(stamp, stamp + 1)):
@@ -327,13 +331,19 @@ def _differences(
         yield from _cells(read, stamp, (before, by_todays, after), aside, is_expected, actions)
 
 
+def _values(table: BarTable) -> list[NDArray[np.float64]]:
+    """Return the columns that are compared; without adjusted closes NaN stands for them."""
+    values = table.values()
+    return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
+
+
 def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
     """Return the stamps of bars that only one of two has, or that differ in a bit."""
     stamps = union(one.stamps, other.stamps)
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
     same = np.ones(len(at), dtype=bool)
-    for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
+    for mine, theirs in zip(_values(one), _values(other), strict=True):
         a, b = mine[at], theirs[beside]
         same &= (a.view(np.int64) == b.view(np.int64)) | (np.isnan(a) & np.isnan(b))
     differs = ~common
@@ -365,13 +375,13 @@ def _cells(
             detail = f"{vendor_now} supplied it later"
             known = {part.vendor for part in before.coverage if part.state != "empty"}
             cause = OTHER_VENDOR if known and vendor_now not in known else CORRECTION
-        none = (_NAN,) * 5
-        for name, was, is_now in zip(COLUMNS, old or none, new or none, strict=True):
+        none = (_NAN,) * len(COMPARED)
+        for name, was, is_now in zip(COMPARED, old or none, new or none, strict=True):
             if was == was or is_now == is_now:
                 yield ChangedCell(stamp, name, was, is_now, (cause,), detail)
         return
     mine = [a for a in actions if a.ex_date > date_of(stamp) or day_ms(a.ex_date) > stamp]
-    for name, was, there, is_now in zip(COLUMNS, old, between or old, new, strict=True):
+    for name, was, there, is_now in zip(COMPARED, old, between or old, new, strict=True):
         if _same(was, is_now):
             continue
         by_action = bool(mine) and not _same(was, there)

@@ -29,6 +29,7 @@ CHANGES = ".changes"
 _LOCK_TIMEOUT_S = 30.0
 _NOTE_TIMEOUT_S = 2.0
 _TRIES = 20
+_STAGED = re.compile(r"[0-9]{1,9}\.new")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -52,6 +53,7 @@ class FileChanges:
     def __init__(self, files: BundleFiles) -> None:
         self._files = files
         self._staged: dict[str, str | None] = {}
+        self._puts = 0
 
     def put(self, place: str, data: bytes) -> None:
         """Write the new content of a file, relative to the bundle with ``/``; nothing shows yet.
@@ -59,9 +61,10 @@ class FileChanges:
         Raises:
             StorageError: the disk refused it.
         """
-        name = f"{len(self._staged)}.new"
-        self._staged[place] = name
+        name = f"{self._puts}.new"  # its own, even if a place is put twice
+        self._puts += 1
         self._files.stage(name, data)
+        self._staged[place] = name
 
     def remove(self, place: str) -> None:
         """Have a file removed."""
@@ -178,9 +181,12 @@ class BundleFiles:
             return {}
         try:
             places: dict[str, str | None] = json.loads(data)
-            if not all(_is_inside(place) for place in places):
+            if not isinstance(places, dict) or not all(map(is_inside, places)):
                 raise ValueError("a place outside of the bundle")
-        except (ValueError, AttributeError, TypeError) as exc:
+            for name in places.values():
+                if name is not None and not _STAGED.fullmatch(name):
+                    raise ValueError(f"not the name of a staged file: {name[:40]!r}")
+        except (ValueError, AttributeError, TypeError, RecursionError) as exc:
             raise BundleError(
                 f"bundle {self.path.name}: {_STAGING}/{_JOURNAL} is no journal: {exc}",
                 hint="remove the folder .staging; the last change is lost then",
@@ -240,6 +246,7 @@ def note_change(disk: Disk, path: Path) -> None:
                 append_line(disk, changes, f"{path.name}\n".encode())
 
 
-def _is_inside(place: str) -> bool:
+def is_inside(place: str) -> bool:
+    """Return whether a place is a path below the folder of its bundle."""
     parts = PurePosixPath(place).parts
     return bool(parts) and ".." not in parts and not PurePosixPath(place).is_absolute()

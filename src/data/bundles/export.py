@@ -126,7 +126,7 @@ def exported(
             (SeriesRead.from_json(e), _read_csv(disk.read(path / e["file"]).decode()))
             for e in plain["reads"]
         ]
-    except (KeyError, TypeError, ValueError, IndexError) as exc:
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as exc:
         raise CorruptEntryError(f"{path / RECORD} makes no sense: {exc!r}") from exc
     for read, table in parts:
         stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))

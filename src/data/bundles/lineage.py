@@ -18,13 +18,14 @@ from .._version import __version__
 from ..clock import Clock, SystemClock
 from ..errors import DataError, QueryError
 from ..model.bars import BarTable
+from ..model.caller import warn_user
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 from ..model.query import BarsQuery
 from ..model.reads import AppliedActions, BarsRead, RowsDigest
 from ..model.retention import Age
 from ..model.span import Span, coalesce, gaps
-from ..observability.reads import reads
+from ..observability.reads import open_records, reads
 from .catalog_log import CatalogLog
 from .folder import bundles_folder
 from .record import (
@@ -84,6 +85,9 @@ def lineage(
         ConfigError: there can be no such folder.
         StorageError, LockTimeoutError: when the block begins: the line of its beginning cannot be written;
             when it ends: what was read could not be recorded, or not be kept.
+
+    Warns:
+        UserWarning: Bars were read in a thread that is not part of the run; once in a run.
     """
     return LineageRun(_id_of(backtest_id), keep, bundles_folder(folder), manager)
 
@@ -128,6 +132,7 @@ class LineageRun:
         self._applied: dict[tuple[Any, ...], tuple[Any, AppliedActions, str]] = {}
         self._before_writing: list[Callable[..., object]] = []
         self._written_s: float | None = None
+        self._is_warned = False
         self._is_open, self._error = True, cast("DataError | None", None)
 
     def __repr__(self) -> str:
@@ -136,11 +141,13 @@ class LineageRun:
     def __enter__(self) -> LineageRun:
         self.begin()
         self._outer, self._token = reads.get(), reads.set(self)
+        open_records.append(self)
         return self
 
     def __exit__(
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
+        open_records.remove(self)
         reads.reset(self._token)
         try:
             self.end()
@@ -217,6 +224,17 @@ class LineageRun:
             entry = {"symbol": symbol, "timeframe": timeframe, "error": type(error).__name__}
             self._failed.setdefault(
                 (symbol, timeframe, type(error).__name__), {**entry, "message": str(error)}
+            )
+
+    def missed(self, query: BarsQuery) -> None:
+        """Warn, once in a run, of a call that is not recorded: its thread is not part of the run."""
+        with self._lock:
+            was_warned, self._is_warned = self._is_warned, True
+        if not was_warned:
+            warn_user(
+                f"{query.instrument.symbol} {query.timeframe} was read in a thread that is not part of "
+                f"the lineage {self.id}, and is not recorded; contextvars.copy_context().run hands the "
+                "run on to a thread"
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:

@@ -5,6 +5,7 @@ What files tell is read off them; what a program adds is a line in ``catalog.jso
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from .records import SCHEMA_VERSION, Records
 __all__ = ["BundleMetadata"]
 
 _TYPE = "bundle"
+_log = logging.getLogger(__name__)
 _ADDED = (
     "source_type", "source_url", "api_version", "fetch_timestamp", "data_version", "timezone",
     "row_count", "start_date", "end_date", "missing_days_count", "missing_days_list", "outlier_count",
@@ -47,10 +49,11 @@ class BundleMetadata:
         source_type: the vendor, ``onetape`` for the router, or what a program named.
         ingestion_time: of the last change, naive UTC.
         row_count, size_bytes: of all files.
-        quality_score: 0 to 1: of the answers, weighted by their bars; of rows that a program wrote, the
-            share of those that can be bars.
-        missing_data_pct: 0 to 100: of the bars that the calendar expects between the bounds of the
-            request. Of rows that a program wrote nothing is expected.
+        quality_score: From 0 to 1: the scores of the answers, weighted by their bars; a bar that is
+            missing counts as 0. For rows that a program wrote, the share of those that can be bars.
+        missing_data_pct: From 0 to 100: the share of missing bars among those that the calendar expects
+            for all requested symbols, those without an answer included. For rows that a program wrote
+            nothing is expected.
         schema_version: of its files.
     """
 
@@ -86,12 +89,11 @@ class BundleMetadata:
         rows = sum(record.row_count for record in records.files.values())
         bad = sum(record.violations for record in records.files.values())
         missing = sum(source.missing for source in origin.symbols.values())
+        # Without a score of the answer, rows count as good but for those that no bar can be.
+        share = 1 - bad / rows if rows else 0.0
         scores = {s.sid: s.quality for s in origin.symbols.values() if s.quality is not None}
-        scored = sum(spans[sid][0] for sid in scores if sid in spans)
-        if scored:
-            quality = sum(s * spans[sid][0] for sid, s in scores.items() if sid in spans) / scored
-        else:
-            quality = 1 - bad / rows if rows else 0.0
+        good = sum(scores.get(sid, share) * span[0] for sid, span in spans.items())
+        expected = rows + missing
         return cls(
             origin.bundle_name,
             [names[sid] for sid in sorted(names)],
@@ -102,8 +104,8 @@ class BundleMetadata:
             pd.Timestamp(origin.ingested_at, unit="ms"),
             rows,
             sum(record.size_bytes for record in records.files.values()),
-            quality,
-            100 * missing / (rows + missing) if rows + missing else 0.0,
+            good / expected if expected else 0.0,
+            100 * missing / expected if expected else 0.0,
             str(SCHEMA_VERSION),
         )
 
@@ -150,6 +152,7 @@ class BundleMetadata:
             return _row(bundle_name, {}, added, created, updated)
         records = bundle.records()
         one = cls._of(records)
+        missing = sum(source.missing for source in records.origin.symbols.values())
         told = {
             "source_type": one.source_type,
             "source_url": records.origin.source.get("source_url"),
@@ -159,9 +162,10 @@ class BundleMetadata:
             "row_count": one.row_count,
             "start_date": one.start_date and int(one.start_date.timestamp()),
             "end_date": one.end_date and int(one.end_date.timestamp()),
-            "missing_days_count": sum(s.missing for s in records.origin.symbols.values()),
+            "missing_days_count": missing,
             "ohlcv_violations": sum(r.violations for r in records.files.values()),
-            "validation_passed": not any(r.violations for r in records.files.values()),
+            "validation_passed": not missing
+            and not any(r.violations for r in records.files.values()),
             "file_checksum": records.checksum(),
             "file_size_bytes": one.size_bytes,
             "checksum": records.checksum(),
@@ -181,7 +185,7 @@ class BundleMetadata:
     ) -> list[dict[str, Any]]:
         """Return the rows of the bundles, by name: of a source, and with bars in a range, ends included."""
         low, high = _seconds(start_date), _seconds(end_date)
-        logged = {entry["bundle"] for entry in cls._log().entries(_TYPE)}
+        logged = {entry["bundle"] for entry in cls._log().entries(_TYPE) if _makes_sense(entry)}
         rows = [cls.get(name) for name in sorted({*bundle_names(cls._folder), *logged})]
         return [
             row
@@ -263,7 +267,7 @@ class BundleMetadata:
         symbols: dict[str, dict[str, Any]] = {}
         created = updated = 0
         for entry in cls._log().entries(_TYPE, holding=bundle_name):
-            if entry.get("bundle") != bundle_name:
+            if entry.get("bundle") != bundle_name or not _makes_sense(entry):
                 continue
             updated = _seconds(entry["time"]) or 0
             if entry.get("deleted"):
@@ -282,6 +286,24 @@ class BundleMetadata:
             name: value.isoformat() if isinstance(value, pd.Timestamp) else value
             for name, value in asdict(self).items()
         }
+
+
+def _makes_sense(entry: Mapping[str, Any]) -> bool:
+    """Return whether a line is one that this class writes; another program may have changed it."""
+    try:
+        checked_name(entry["bundle"])
+        _seconds(entry["time"])
+        if "symbol" in entry:
+            texts = entry["symbol"], entry["asset_type"], entry["exchange"] or ""
+            is_right = type(entry["id"]) is int and all(isinstance(one, str) for one in texts)
+        else:
+            fields = {} if entry.get("deleted") else entry["fields"]
+            is_right = isinstance(fields, dict) and set(fields) <= set(_ADDED)
+    except (QueryError, KeyError, TypeError):
+        is_right = False
+    if not is_right:
+        _log.warning("a line about the bundle %.40r makes no sense: skipped", entry.get("bundle"))
+    return is_right
 
 
 def _row(

@@ -290,12 +290,14 @@ class PinClaim(NamedTuple):
 def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
     """Return the claims that stand, with their ``until`` and ``own``; errors as of :func:`runs_in`."""
     claims: dict[PinClaim, Mapping[str, Any]] = {}
-    for entry in log.entries(LINEAGE, FORMAT, '"pin":'):
+    for entry in log.entries(LINEAGE, FORMAT, "pin"):
         pin = entry.get("pin")
-        if not isinstance(pin, dict):
+        words: list[Any] = [entry.get(n) for n in ("run", "cache", "series", "generation")]
+        if not isinstance(pin, dict) or (pin and not {"until", "own"} <= set(pin)):
             continue
-        words = (entry.get(name) for name in ("run", "cache", "series", "generation"))
-        claim = PinClaim(*words)  # type: ignore[arg-type]
+        if list(map(type, words)) != [str, str, str, int]:
+            continue
+        claim = PinClaim(*words)
         if entry.get("event") == "unpin":
             claims.pop(claim, None)
         else:

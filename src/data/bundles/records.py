@@ -7,30 +7,34 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 from uuid import NAMESPACE_URL, uuid5
 
+import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ..disk.database import connect
 from ..disk.files import Disk
-from ..errors import FormatVersionError
+from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
-from .commit import METADATA, BundleFiles, FileChanges
+from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
 from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
 
 _Integers = NDArray[np.int64]
+_Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
+# A bar of seven values takes more than a byte, however equal bars are; small files are read anyway.
+_FEW_ROWS, _ROWS_PER_BYTE = 2_000_000, 4
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,33 @@ class SymbolSource:
         asset_type, exchange: what the symbol is, and its market.
         quality: the score of the answer, 0 to 1; None: no bar.
         missing: how many bars it lacks by the calendar.
+        others: Keys that this version does not use; they are written again as they were read.
     """
 
-    sid: int
+    sid: _Int
     lane: str | None = None
-    generation: int | None = None
+    generation: _Int | None = None
     fingerprint: str | None = None
     actions: str | None = None
     asset_type: str = "unknown"
     exchange: str | None = None
     quality: float | None = None
-    missing: int = 0
+    missing: _Int = 0
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain mapping, with the keys that this version does not use."""
+        return _to_json(self)
+
+
+class _Request(TypedDict):
+    symbols: list[str]
+    timeframe: str
+    start_date: str | None
+    end_date: str | None
+    adjustment: str
+    provider: str | None
+    session: str
 
 
 @dataclass(frozen=True)
@@ -73,30 +93,62 @@ class BundleOrigin:
         symbols: symbol to its source.
         wide_volume: whether volumes are ``Decimal(38, 8)``.
         dataset_id: of ``metadata.db``.
+        others: Keys that this version does not use; they are written again as they were read.
     """
 
     bundle_name: str
-    commit: int = 0
+    commit: _Int = 0
     source_type: str = "unknown"
     source: Mapping[str, Any] = field(default_factory=dict)
     resolutions: Mapping[str, str] = field(default_factory=dict)
-    created_at: int = 0
-    ingested_at: int = 0
+    created_at: _Int = 0
+    ingested_at: _Int = 0
     request: Mapping[str, Any] | None = None
     symbols: Mapping[str, SymbolSource] = field(default_factory=dict)
     wide_volume: bool = False
     dataset_id: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> str:
-        """Return it as JSON."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Return the origin as JSON; no other code writes one.
+
+        Raises:
+            BundleError: It is nested too deeply.
+        """
+        symbols = {name: source.to_json() for name, source in self.symbols.items()}
+        plain = {**_to_json(self), "symbols": symbols}
+        try:
+            return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        except RecursionError as exc:
+            raise BundleError(
+                f"bundle {self.bundle_name}: its origin is nested too deeply to be written",
+                hint="nothing was changed",
+            ) from exc
 
     @classmethod
     def parsed(cls, text: str) -> BundleOrigin:
-        """Return what :meth:`text` wrote; raises ``ValueError``, ``TypeError``."""
-        fields = json.loads(text)
-        symbols = {name: SymbolSource(**source) for name, source in fields.pop("symbols").items()}
-        return cls(**fields, symbols=symbols)
+        """Return what :meth:`text` wrote; raises ``ValueError``, ``TypeError``, ``AttributeError``."""
+        try:
+            plain = _from_json(cls, json.loads(text))
+            sources = plain.get("symbols", {})
+            plain["symbols"] = {n: _from_json(SymbolSource, one) for n, one in sources.items()}
+            if plain.get("request") is not None:
+                msgspec.convert(plain["request"], _Request)
+            return msgspec.convert(plain, cls)
+        except RecursionError as exc:
+            raise ValueError("it is nested too deeply") from exc
+
+
+def _to_json(record: Any) -> dict[str, Any]:
+    names = [one.name for one in fields(record) if one.name != "others"]
+    return {**record.others, **{name: getattr(record, name) for name in names}}
+
+
+def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record; what has no field becomes ``others``."""
+    names = {one.name for one in fields(kind)} - {"others"}
+    own = {name: value for name, value in plain.items() if name in names}
+    return {**own, "others": {n: value for n, value in plain.items() if n not in names}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,21 +199,41 @@ def file_metadata(origin: BundleOrigin) -> dict[str, str]:
 
 
 def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
-    """Return what the metadata of a file tells; None where it is another program's.
+    """Return the origin in the metadata of a file; None if another program wrote the file.
 
     Raises:
-        FormatVersionError: a newer version of this library wrote the file.
+        FormatVersionError: A newer version of this library wrote the file.
+        BundleError: The origin is damaged.
     """
     version = metadata.get(_VERSION_KEY, "1")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+    if version not in {str(number) for number in range(SCHEMA_VERSION + 1)}:
         raise FormatVersionError(
-            f"{name} has schema_version {version}, this version reads up to {SCHEMA_VERSION}",
+            f"{name} has schema_version {version[:40]}, this version reads up to {SCHEMA_VERSION}",
             hint="update onetape",
         )
+    if _KEY not in metadata:
+        return None
     try:
         return BundleOrigin.parsed(metadata[_KEY])
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise BundleError(
+            f"{name}: the origin in its metadata is damaged: {str(exc)[:120]}",
+            hint="restore the file from a backup; nothing was changed",
+        ) from exc
+
+
+def check_rows(data: bytes, name: str) -> None:
+    """Refuse a Parquet file that declares more rows than its bytes can be bars, before it is read.
+
+    Raises:
+        BundleError: It does.
+    """
+    declared = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
+    if declared > max(_FEW_ROWS, _ROWS_PER_BYTE * len(data)):
+        raise BundleError(
+            f"{name} declares {declared:,} rows in {len(data):,} bytes, which cannot be bars",
+            hint="restore the file from a backup, or remove it; nothing was changed",
+        )
 
 
 def measured(place: str, data: bytes, frame: pl.DataFrame) -> FileRecord:
@@ -188,6 +260,13 @@ def digest_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
+    """Have a change keep the bytes of a file in ``_quarantine``; return their place there."""
+    name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
+    commit.put(name, data)
+    return name
+
+
 @dataclass(frozen=True)
 class Records:
     """All that is recorded of a bundle: its origin, and its files by their places."""
@@ -200,13 +279,15 @@ class Records:
         """Return what ``metadata.parquet`` holds; None where it is missing, damaged or another program's.
 
         Raises:
-            FormatVersionError: a newer version of this library wrote it.
+            FormatVersionError: A newer version of this library wrote it.
+            BundleError: The origin in it is damaged.
         """
         data = disk.read_if_exists(path)
         if data is None:
             return None
         try:
             metadata = pl.read_parquet_metadata(io.BytesIO(data))
+            check_rows(data, f"{files.path.name}/{METADATA}")
             frame = pl.read_parquet(io.BytesIO(data))
         except (pl.exceptions.PolarsError, OSError):
             return None
@@ -214,8 +295,16 @@ class Records:
         if origin is None:
             return None
         if _OLDER in frame.columns:  # each a JSON text, up to 0.1.0
-            frame = frame.with_columns(_of_text(frame[_OLDER]))
-        if set(_COLUMNS) - set(frame.columns):
+            try:
+                frame = frame.with_columns(_of_text(frame[_OLDER]))
+            except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
+                return None
+        try:
+            frame = frame.select(*_COLUMNS).cast(_COLUMNS)
+        except pl.exceptions.PolarsError:
+            return None
+        is_whole = not sum(frame.null_count().row(0))
+        if not is_whole or not all(map(is_inside, frame["file_path"])):
             return None
         lists = zip(*(frame[name] for name in _LISTS), strict=True)
         sids = (SidRows(*(column.to_numpy() for column in columns)) for columns in lists)
@@ -305,7 +394,7 @@ class Records:
             sum(r.row_count for r in self.files.values()),
             sum(r.size_bytes for r in self.files.values()),
             tuple(
-                SymbolRow(symbol, of.asset_type, of.exchange, json.dumps(asdict(of)))
+                SymbolRow(symbol, of.asset_type, of.exchange, json.dumps(of.to_json()))
                 for symbol, of, _ in symbols
             ),
             tuple(

@@ -35,8 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         _export: ("export", "write its record and its bars into a new folder"),
     }
     epilogs = {
-        _check: "Exit code 0: identical. 1: revised, gone or unknown, or the run has no end. "
-        "2: there is no such run."
+        _check: "Exit code 0: identical. 1: revised, gone or unknown, nothing was recorded, or the run has "
+        "no end. 2: there is no such run."
     }
     for work, (name, text) in texts.items():
         one = actions.add_parser(name, help=text)
@@ -160,6 +160,8 @@ def _checked(report: CheckReport) -> Shown:
         yield Line(f"failed then: {failed.symbol} {failed.timeframe}: {failed.error}")
     if not report.record.ended:
         yield Line("the run has no end: what it read last may not be recorded", "bold yellow")
+    if not report.series:
+        yield Line("nothing was recorded: no read of this run is known", "bold yellow")
     verdict = "identical" if report.is_identical else "not identical"
     yield styled(f"{report.record.run}: {verdict}", "bold")
 

@@ -9,12 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import repeat
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..bars.client import Wishes
-from ..calendars.calendar import ALWAYS_OPEN, calendar_for
+from ..calendars.calendar import ALWAYS_OPEN, calendar_for, first_unclosed
+from ..calendars.grid import BarGrid
 from ..call_threads import LoopThread
 from ..clock import Clock, SystemClock
 from ..errors import DataError, DataPortalError, MissingExtraError, QueryError, install_line
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
 
     from ..bars.client import BarsClient
     from ..calendars.calendar import MarketCalendar
+    from ..model.query import BarsQuery
 
 # As long as a call of ours waits for a vendor that sends nothing.
 PATIENCE_S = 30.0
 # So far behind a bar that is made of shorter ones is looked whether more of them come: over a long weekend.
 _BEHIND_MS = 5 * DAY_MS
 _NAMED = 5
+_NO_ENDS: Mapping[str, int] = MappingProxyType({})
 # A vendor that answered that there is nothing is no failure: the asset was not listed yet.
 _NOTHING = "no_data"
 
@@ -59,6 +64,20 @@ class Read(NamedTuple):
     is_hit: bool
     is_complete: bool = True
     series: frozenset[tuple[str, str]] = frozenset()
+
+
+class Reach(NamedTuple):
+    """How far bars can be read together with those of a question.
+
+    Attributes:
+        until_ms: Instant by which they have closed.
+        ends: Maps an asset to the stamp before which its bars end, if that is earlier than for others.
+        is_hit: Whether no vendor was queried to get so far.
+    """
+
+    until_ms: int
+    ends: Mapping[str, int] = _NO_ENDS
+    is_hit: bool = True
 
 
 class Assets(NamedTuple):
@@ -91,9 +110,24 @@ class PortalSource(ABC):
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
         """Return the assets by where they trade."""
 
+    def reach(
+        self, assets: Assets, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
+    ) -> Reach:
+        """Return how far the bars of a span are to be read, which is behind a question's horizon.
+
+        Args:
+            assets, timeframe: Bars that are wanted.
+            span: Stamps of the question and of what may be read ahead.
+            horizon_ms: Instant by which the bars of the question have closed.
+            until_ms: Instant up to which bars may be read ahead.
+        """
+        return Reach(until_ms)
+
     @abstractmethod
-    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
-        """Return the bars whose stamps lie in a span.
+    def read(
+        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+    ) -> Read:
+        """Return the bars whose stamps are in a span, and before the end of their own in ``ends``.
 
         Raises:
             DataPortalError: they cannot be had, or cannot be bars.
@@ -141,22 +175,86 @@ class ManagerBars(PortalSource):
             places.setdefault(calendar_for(instrument), []).append(place)
         return tuple(Market(calendar, tuple(own)) for calendar, own in places.items())
 
-    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
-        """Return the bars as ``get_ohlcv_batch`` answers them; what is there already asks no vendor."""
-        names = assets.names
-        bounds = from_ms(span.start), from_ms(span.end - 1), None
-        frames = self.client.get_by_symbol(names, timeframe, bounds, self._wishes)
+    def reach(
+        self, assets: Assets, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
+    ) -> Reach:
+        """Return how far bars are stored; if the end of the question is missing, more is fetched first.
+
+        So a walk over stored bars costs no request, and one over others a request for each series.
+        """
+        known = {n: self._known(n, timeframe, span, horizon_ms, until_ms) for n in assets.names}
+        lacking = [name for name, one in known.items() if one.until_ms < horizon_ms]
+        if lacking:
+            self.client.get_missing([known[name].query for name in lacking])
+            for name in lacking:
+                known[name] = self._known(name, timeframe, span, horizon_ms, until_ms)
+        there = {name: one for name, one in known.items() if one.until_ms >= horizon_ms}
+        until_ms = min(
+            [horizon_ms] * (len(there) < len(known)) + [k.until_ms for k in there.values()]
+        )
+        ends = {name: one.end for name, one in there.items() if one.end is not None}
+        return Reach(until_ms, ends, not lacking)
+
+    def _known(
+        self, name: str, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
+    ) -> _Known:
+        """Return how far the bars of an asset are stored without a gap behind the question."""
+        query = self._query(name, timeframe, span)
+        found = self.client.lookup(query)
+        source = found.source
+        if source is not None:
+            query = self._query(name, source, span)
+            found = self.client.lookup(query)
+        calendar = calendar_for(query.instrument)
+        grid = BarGrid(calendar, query.timeframe)
+        for missing in found.missing:
+            stamps = grid.opens(missing)
+            # A hole within the question is its own affair: a walk meets what is missing at the end.
+            if len(stamps) and (closes := grid.closes(stamps[[0, -1]]))[1] > horizon_ms:
+                known_ms = min(until_ms, int(closes[0]) - 1)
+                end = missing.start
+                if source is not None:
+                    end = first_unclosed(calendar, timeframe, known_ms)
+                return _Known(query, known_ms, end)
+        return _Known(query, until_ms)
+
+    def _query(self, name: str, timeframe: Timeframe, span: Span) -> BarsQuery:
+        bounds = from_ms(span.start), from_ms(span.end - 1)
+        return self.client.query(name, timeframe, *bounds, wishes=self._wishes)
+
+    def read(
+        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+    ) -> Read:
+        """Return the bars as ``get_ohlcv_batch`` answers them; what is stored costs no request."""
+        names = list(dict.fromkeys(assets.names))
+        spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
+        queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]
+        frames = dict(zip(names, self.client.get_batch(queries), strict=True))
         attrs = [frame.attrs[ATTRS_KEY] for frame in frames.values()]
         _refuse_failed(dict(zip(frames, attrs, strict=True)))
         if self._validator is not None:
             self.check(to_polars(frames))
         bars = {name: _of_pandas(frame) for name, frame in frames.items()}
         return Read(
-            [bars[name] for name in names],
+            [bars[name] for name in assets.names],
             not any(one.get("attempts") for one in attrs),
             all(one["complete"] for one in attrs),
             frozenset(_series_of(attrs)),
         )
+
+
+class _Known(NamedTuple):
+    """How far the bars of an asset are stored.
+
+    Attributes:
+        query: Question for them, up to the end of what is read ahead.
+        until_ms: Instant by which no bar closes that is not stored.
+        end: Stamp before which they end; None: where the span ends.
+    """
+
+    query: BarsQuery
+    until_ms: int
+    end: int | None = None
 
 
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
@@ -220,7 +318,9 @@ class PolarsBars(PortalSource):
         """Return all assets as those of one market."""
         return (Market(self._calendar, tuple(range(len(assets.names))), self._is_known),)
 
-    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
+    def read(
+        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+    ) -> Read:
         """Return the bars of a frame that the cache has or the source gives."""
         import pandas as pd
 
@@ -322,7 +422,9 @@ class ReaderBars(PolarsBars):
         super().__init__(*options)
         self._readers = {"1d": (daily, "load_daily_bars"), "1m": (minute, "load_minute_bars")}
 
-    def read(self, assets: Assets, timeframe: Timeframe, span: Span) -> Read:
+    def read(
+        self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
+    ) -> Read:
         """Return the bars of the reader of this timeframe, or made of those of another one."""
         source = self._made_of(timeframe)
         return (

@@ -31,7 +31,15 @@ from ..model.span import Span
 from ..model.suggestion import did_you_mean
 from ..model.timeframe import Timeframe
 from ..observability.reads import reads
-from .bar_sources import Assets, ForeignBars, ManagerBars, PortalSource, ReaderBars, others_code
+from .bar_sources import (
+    Assets,
+    ForeignBars,
+    ManagerBars,
+    PortalSource,
+    Reach,
+    ReaderBars,
+    others_code,
+)
 from .panel import FIELDS, Moment, Panel, end_of, group_of, known_until, most_rows, start_of
 from .shown import ReadAhead, Shown, ShownTo
 
@@ -551,7 +559,6 @@ class BasePortal(ABC, Generic[S, F]):
         mark = 0 if self._panels is None else self._panels.commits
         markets = source.markets(question.assets, timeframe)
         horizons = self._horizons(question, [market.calendar for market in markets], now)
-        until = min(now, max(horizons) + ahead_ms)
         rows = question.rows + _SPARE_ROWS
         is_hit = is_complete = True
         panel: Panel | None = None
@@ -560,9 +567,17 @@ class BasePortal(ABC, Generic[S, F]):
                 start_of(market, timeframe, horizon, rows * 4**look)
                 for market, horizon in zip(markets, horizons, strict=True)
             )
+            until = min(now, max(horizons) + ahead_ms)
             span = Span(start, max(end_of(market, timeframe, until) for market in markets))
-            read = source.read(question.assets, timeframe, span)
-            is_hit, is_complete = is_hit and read.is_hit, read.is_complete
+            reach = Reach(until)
+            if ahead_ms:
+                reach = source.reach(question.assets, timeframe, span, max(horizons), until)
+                until = reach.until_ms
+                span = Span(start, max(end_of(market, timeframe, until) for market in markets))
+                mark = 0 if self._panels is None else self._panels.commits
+            read = source.read(question.assets, timeframe, span, reach.ends)
+            is_hit = is_hit and read.is_hit and reach.is_hit
+            is_complete = read.is_complete
             groups = tuple(
                 group_of(m, timeframe, span, [read.bars[place] for place in m.places], until)
                 for m in markets

@@ -18,7 +18,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..bundles.commit import BundleFiles
-from ..bundles.records import origin_of
+from ..bundles.records import check_rows, origin_of
 from ..disk.files import Disk, FileState
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
 from .aggregation import bars_of_groups
@@ -346,6 +346,7 @@ class ParquetReader:
                         return kept
             data = self._files.disk.read(path)
             origin_of(pl.read_parquet_metadata(io.BytesIO(data)), place)
+            check_rows(data, place)
             rows = pl.scan_parquet(io.BytesIO(data)).filter(pl.col("sid") == sid).collect()
             if self._cache is not None:
                 with self._lock:

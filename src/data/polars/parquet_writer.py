@@ -17,10 +17,12 @@ from ..bundles.records import (
     FileRecord,
     Records,
     SymbolSource,
+    check_rows,
     file_metadata,
     measured,
     new_dataset_id,
     origin_of,
+    set_aside,
 )
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
@@ -178,7 +180,7 @@ class ParquetWriter:
                 hint="a bundle holds bars; nothing was changed",
             )
         with self._files.writing() as commit:
-            records = self._records()
+            records = self._records(commit)
             has = records.origin.resolutions.get(frequency, timeframe)
             if has != timeframe:
                 raise QueryError(
@@ -258,10 +260,10 @@ class ParquetWriter:
     def _places(self, frequency: str) -> list[str]:
         return partitions(self._files.disk, str(self.bundle_path), frequency)
 
-    def _records(self) -> Records:
-        """Return what is recorded of the bundle; made from its files where that is gone."""
+    def _records(self, commit: FileChanges | None = None) -> Records:
+        """Return the records of the bundle; they are made from its files if they are gone."""
         found = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
-        return found or rebuilt(self._files)
+        return found or rebuilt(self._files, commit)
 
     def _read(self, place: str) -> pl.DataFrame | None:
         """Return the rows of a partition; None where there is none."""
@@ -274,13 +276,22 @@ class ParquetWriter:
             raise QueryError(f"bundles are not written with {compression!r}", hint="zstd, level 3")
 
 
-def rebuilt(files: BundleFiles) -> Records:
+def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
     """Return the records of a bundle from its partitions alone: the newest origin, each file measured.
 
+    Args:
+        files: Files of the bundle.
+        commit: Change that is about to replace ``metadata.parquet``; what cannot be read there is set aside.
+
     Raises:
-        BundleError: a partition is damaged.
-        FormatVersionError: a newer version of this library wrote one.
+        BundleError: A partition is damaged.
+        FormatVersionError: A newer version of this library wrote one.
     """
+    if (
+        commit is not None
+        and (data := files.disk.read_if_exists(files.path / METADATA)) is not None
+    ):
+        set_aside(commit, METADATA, data)
     origin = BundleOrigin(files.path.name, dataset_id=new_dataset_id(files.path))
     symbols: dict[str, tuple[int, SymbolSource]] = {}
     measures = []
@@ -312,11 +323,20 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
     """
     try:
         origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
+        check_rows(data, name)
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError, ValueError) as exc:
         raise damaged(name, exc) from exc
     if not {"sid", *FIELDS} <= set(frame.columns):
         raise damaged(name, ValueError("its columns are not those of bars"))
+    time, types = frame.columns[0], frame.schema
+    wrong = [one for one in FIELDS if not types[one].is_numeric()]
+    wrong += [] if isinstance(types[time], pl.Date | pl.Datetime) else [time]
+    wrong += [] if types["sid"].is_integer() else ["sid"]
+    if wrong:
+        raise damaged(name, ValueError(f"its column {wrong[0]} is {types[wrong[0]]!s:.40}"))
+    if sum(frame.select(time, "sid").null_count().row(0)):
+        raise damaged(name, ValueError(f"rows have no {time} or no sid"))
     return frame
 
 

@@ -187,8 +187,10 @@ def source_span(
     closes = calendar.closes(target, stamps[-1:], anchor)
     if source is None or not source.is_intraday or target.is_intraday:
         return Span(int(stamps[0]), int(_ends(target, stamps[-1:], closes)[0]))
-    first = date_of(int(stamps[0]))
-    return Span(calendar.sessions(first, first)[0].open_ms, int(closes[0]))
+    # A week or month may begin on a day without a session.
+    ends = _ends(target, stamps[:1], closes)
+    sessions = calendar.sessions(date_of(int(stamps[0])), date_of(int(ends[0]) - 1))
+    return Span(sessions[0].open_ms, int(closes[0]))
 
 
 # --- which part belongs to which bar -------------------------------------------------------

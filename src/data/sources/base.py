@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +68,12 @@ class DataSourceConfig:
 
 class DataSource(ABC):
     """A source of bars."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Return a source that remembers its arguments: they tell its cached frames from others."""
+        source = super().__new__(cls)
+        vars(source)["_arguments"] = args, options
+        return source
 
     @abstractmethod
     async def fetch(

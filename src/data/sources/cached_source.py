@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import inspect
 import json
+import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC
 from functools import partial
+from itertools import count
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..bundles.folder import outside_of_the_cache
+from ..bundles.tables import request_key
 from ..call_threads import awaited
 from ..clock import Clock, SystemClock
 from ..config.cache_freshness import (
@@ -46,6 +49,7 @@ T = TypeVar("T")
 
 _MAX_BYTES = 10 << 30
 _SHORT = 16
+_PROCESS, _numbers = secrets.token_hex(8), count()
 
 
 class CachedDataSource(DataSource):
@@ -266,17 +270,12 @@ class CachedDataSource(DataSource):
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the SHA256 of source, symbols in any order, both times in full, and timeframe."""
+        """Return the SHA256 of source, its arguments, symbols in any order, full times, and timeframe."""
         return self._key(SourceQuestion.of(symbols, start, end, frequency))
 
     def _key(self, question: SourceQuestion) -> str:
-        facts = {
-            "source": self._identity,
-            "symbols": sorted(question.symbols),
-            "bounds": [_instant(question.start), _instant(question.end)],
-            "timeframe": question.timeframe.label,
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        bounds = _instant(question.start), _instant(question.end)
+        return request_key(self._identity, question.symbols, *bounds, question.timeframe.label)
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
         """Return what is recorded of a frame by its key, of 64 digits or the first 16; None without one.
@@ -425,12 +424,58 @@ class CachedDataSource(DataSource):
         return self.config.get(f"{self.name}.calendar") if own is None else own
 
 
-def _identity(adapter: Any, name: str) -> list[str]:
-    """Return what tells the frames of a source from those of others."""
+def _identity(adapter: Any, name: str) -> str:
+    """Return what tells the frames of a source from those of others: its class and its arguments."""
     if isinstance(adapter, VendorDataSource):
-        return [name]
+        return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
-    return [name, str(getattr(metadata, "source_url", "")), type(adapter).__qualname__]
+    address = str(getattr(metadata, "source_url", ""))
+    return json.dumps([name, address, _named(type(adapter)), _arguments(adapter)])
+
+
+def _arguments(adapter: Any) -> list[Any]:
+    """Return the arguments of a source, by name, as plain values."""
+    kind = type(adapter)
+    try:
+        signature = inspect.signature(kind)
+        if isinstance(adapter, DataSource):
+            args, options = vars(adapter)["_arguments"]
+            bound = signature.bind(*args, **options)
+            bound.apply_defaults()
+            given = dict(bound.arguments)
+        else:  # kept under their names, as most classes do
+            own = getattr(adapter, "__dict__", {})
+            names = {n: n if n in own else f"_{n}" for n in signature.parameters}
+            given = {name: own[attribute] for name, attribute in names.items()}
+    except (KeyError, TypeError, ValueError):
+        return [_alone(adapter)]
+    return sorted([name, _plain(value)] for name, value in given.items())
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a source's argument as JSON has it, two that differ never alike."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return ["map", *sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)]
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_plain(one) for one in value]
+        ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
+        return [type(value).__name__, *ordered]
+    if isinstance(value, type) or inspect.isfunction(value):
+        is_found = "<" not in value.__qualname__  # a lambda is none
+        return ["code", _named(value)] if is_found else _alone(value)
+    shown = repr(value)
+    return _alone(value) if " at 0x" in shown else [_named(type(value)), shown]
+
+
+def _named(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _alone(value: Any) -> str:
+    """Return what no other object has: what cannot be described shares its frames with none."""
+    return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"
 
 
 def _instant(moment: pd.Timestamp) -> str:

@@ -35,6 +35,7 @@ _VERSION, _CHECKSUM = 1, "checksum"
 # Another process that holds a key asks its source: as long as that may take, and to write.
 _LOCK_TIMEOUT_S = 60.0
 _NEARLY_FULL = 0.9
+_MOST_DIGITS = 19  # of nanoseconds since 1970
 _log = logging.getLogger(__name__)
 
 
@@ -175,7 +176,7 @@ class FrameCache:
     def _accessed_ns(self, path: Path) -> int:
         """Return when a frame was used last; 0 where that is not known."""
         data = self._disk.read_if_exists(path / _ACCESSED) or b""
-        return int(data) if data.isdigit() else 0
+        return int(data) if data.isdigit() and len(data) <= _MOST_DIGITS else 0
 
     def size_bytes(self) -> int:
         """Return what all frames take.

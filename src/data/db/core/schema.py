@@ -145,9 +145,10 @@ class Schema:
         if VERSION_TABLE not in tables:
             return SchemaState("foreign", "", tuple(tables)) if tables else SchemaState("empty")
         recorded = list(connection.scalars(select(_VERSION.c.version_num)))
-        if len(recorded) > 1:
+        if len(recorded) > 1 or None in recorded:
+            named = len(recorded) if None not in recorded else "no"
             raise SchemaError(
-                f"the database {self._url} names {len(recorded)} revisions in {VERSION_TABLE}",
+                f"the database {self._url} names {named} revisions in {VERSION_TABLE}",
                 hint="put a backup in its place",
             )
         revision, known = "".join(recorded), revisions()

@@ -1,0 +1,150 @@
+"""The figures of a bundle: every expected bar of every requested symbol counts, in SQLite too."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.data import DataManager
+from src.data.bundles import DataCatalog
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.metadata import BundleMetadata
+from src.data.polars.parquet_writer import ParquetWriter
+from src.data.vendors.mock.bars import MockDataDownloader
+from tests.cache.crash import Quick
+from tests.polars.bars import days
+
+pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
+FIRST, LAST = "2024-01-02", "2024-01-31"
+SESSIONS = 21  # without the holiday of 15 January
+HOLES = {"AAPL": 3, "MSFT": 1}
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataManager:
+    """A vendor without some days of two symbols, and without any bar of GONE."""
+    real = MockDataDownloader.fetch
+
+    def fetch(self: MockDataDownloader, query: Any) -> Any:
+        fetched, symbol = real(self, query), query.instrument.symbol
+        kept = np.ones(len(fetched.table), dtype=bool)
+        if symbol == "GONE":
+            kept[:] = False
+        kept[5 : 5 + HOLES.get(symbol, 0)] = False
+        return replace(fetched, table=fetched.table.take(kept))
+
+    monkeypatch.setattr(MockDataDownloader, "fetch", fetch)
+    return DataManager(tmp_path / "cache")
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "bundles"
+    BundleMetadata.set_db_path(folder / "metadata.db")
+    yield folder
+    BundleMetadata._folder = None
+
+
+def create(manager: DataManager, folder: Path, symbols: list[str], **options: Any) -> Bundle:
+    bundle = Bundle("mine", folder, disk=Quick())
+    bundle.create(manager, symbols, "1d", FIRST, LAST, provider="mock", **options)
+    return bundle
+
+
+def figures(folder: Path) -> tuple[float, float, bool, int]:
+    told, row = BundleMetadata.load("mine", folder), BundleMetadata.get("mine")
+    assert row is not None
+    return (
+        round(told.missing_data_pct, 6),
+        round(told.quality_score, 6),
+        row["validation_passed"],
+        row["missing_days_count"],
+    )
+
+
+def test_a_whole_bundle_lacks_nothing(manager: DataManager, bundles: Path) -> None:
+    create(manager, bundles, ["NVDA"])
+    assert figures(bundles) == (0.0, 1.0, True, 0)
+
+
+def test_holes_count_as_missing_and_bad(manager: DataManager, bundles: Path) -> None:
+    manager.get_ohlcv_batch(["AAPL", "MSFT"], "1d", FIRST, LAST, provider="mock")
+    create(manager, bundles, ["AAPL", "MSFT"], offline=True)  # no score of a fetch
+    share = 4 / (2 * SESSIONS)
+    assert figures(bundles) == (round(100 * share, 6), round(1 - share, 6), False, 4)
+
+
+@pytest.mark.parametrize("wrong", ["GONE", "EURUSD", "NONE1", "no symbol"])
+def test_a_symbol_without_an_answer_lacks_all_of_its_bars(
+    manager: DataManager, bundles: Path, wrong: str
+) -> None:
+    """EURUSD is ambiguous: the market of the others counts."""
+    manager.get_ohlcv("NVDA", "1d", FIRST, LAST, provider="mock")
+    create(manager, bundles, ["NVDA", wrong], offline=True)
+    assert figures(bundles) == (50.0, 0.5, False, SESSIONS)
+
+
+def test_weeks_are_counted_as_weeks_and_minutes_as_minutes(
+    manager: DataManager, bundles: Path
+) -> None:
+    for name, timeframe, last, expected in (("w", "1w", LAST, 4), ("h", "1h", FIRST, 7)):
+        bundle = Bundle(name, bundles, disk=Quick())
+        bundle.create(manager, ["NVDA", "GONE"], timeframe, FIRST, last, provider="mock")
+        assert bundle.records().origin.symbols["GONE"].missing == expected
+        assert bundle.records().origin.symbols["NVDA"].missing == 0
+
+
+def test_bars_that_the_bundle_has_of_a_symbol_that_fails_later_are_not_missing(
+    manager: DataManager, bundles: Path
+) -> None:
+    bundle = create(manager, bundles, ["NVDA", "AAPL"])
+    manager.cache.clear("NVDA")
+    assert list(bundle.refresh(manager, offline=True).failed) == ["NVDA"]
+    assert bundle.records().origin.symbols["NVDA"].missing == 0
+    assert figures(bundles)[3] == HOLES["AAPL"]
+
+
+def test_what_is_left_after_a_clean_is_counted_anew(manager: DataManager, bundles: Path) -> None:
+    bundle = Bundle("mine", bundles, disk=Quick())
+    bundle.create(manager, ["AAPL", "GONE"], "1d", FIRST, "2024-02-29", provider="mock")
+    assert bundle.records().origin.symbols["AAPL"].missing == HOLES["AAPL"]
+    bundle.clean(manager, date(2024, 2, 1))
+    assert bundle.records().origin.symbols["AAPL"].missing == 0
+    assert bundle.records().origin.symbols["GONE"].missing == 20
+
+
+def test_rows_of_a_program_are_judged_by_what_they_are(bundles: Path) -> None:
+    frame = days(date(2024, 1, 2), 4)
+    wrong = days(date(2024, 1, 8), 1).with_columns(high=1.0)
+    ParquetWriter(bundles / "mine", disk=Quick()).write_batch([frame, wrong])
+    assert figures(bundles) == (0.0, 0.8, False, 0)
+
+
+def test_another_program_reads_the_same_figures_from_sqlite(
+    manager: DataManager, bundles: Path
+) -> None:
+    bundle = create(manager, bundles, ["NVDA", "AAPL", "GONE"])
+    written = bundle.records().origin.ingested_at // 1000
+    with closing(sqlite3.connect(bundle.path / "metadata.db")) as db:
+        ranges = dict(db.execute("SELECT symbol, has_gaps FROM date_ranges").fetchall())
+        bars = dict(db.execute("SELECT symbol, bar_count FROM date_ranges").fetchall())
+        sums = db.execute("SELECT file_path, checksum, last_validated FROM checksums").fetchall()
+    assert ranges == {"NVDA": 0, "AAPL": 1}
+    assert bars == {"NVDA": SESSIONS, "AAPL": SESSIONS - HOLES["AAPL"]}
+    place = "daily_bars/year=2024/month=01/data.parquet"
+    digest = hashlib.sha256((bundle.path / place).read_bytes()).hexdigest()
+    assert sums == [(place, digest, written)]
+    catalog = DataCatalog(bundles / "metadata.db")
+    assert catalog.find_dataset(["NVDA"], FIRST, LAST, "1d")
+    with closing(sqlite3.connect(bundles / "metadata.db")) as db:
+        row = db.execute("SELECT missing_days_count, validation_passed FROM bundle_metadata")
+        assert row.fetchall() == [(SESSIONS + HOLES["AAPL"], 0)]

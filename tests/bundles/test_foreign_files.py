@@ -1,0 +1,186 @@
+"""Bundles and lines from others: typed errors, nothing outside is touched, memory stays small."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from src.data.bundles import DataCatalog, Lineages
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.export import exported
+from src.data.bundles.metadata import BundleMetadata
+from src.data.bundles.record import claims_in
+from src.data.bundles.records import check_rows
+from src.data.errors import BundleError, CorruptEntryError, DataError
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_writer import ParquetWriter, parsed
+from tests.cache.crash import Quick
+from tests.polars.bars import days
+
+JANUARY = "daily_bars/year=2024/month=01/data.parquet"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    one = Bundle("theirs", tmp_path / "bundles", disk=Quick())
+    ParquetWriter(one.path, disk=Quick()).write(days(date(2024, 1, 2), 4), "daily")
+    return one
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "outside", ["../../secret", "/{folder}/secret", "x/../../../secret", "a.new"]
+)
+def test_a_journal_whose_value_is_a_path_is_refused_and_links_nothing(
+    bundle: Bundle, tmp_path: Path, outside: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"not of the bundle")
+    staged = outside.replace("/{folder}", str(tmp_path))
+    staging = bundle.path / ".staging"
+    staging.mkdir(exist_ok=True)
+    (staging / "a.new").write_bytes(b"x")
+    (staging / "journal.json").write_text(json.dumps({"taken.parquet": staged}))
+    before = (bundle.path / JANUARY).read_bytes()
+    uses: list[Any] = [bundle.records, bundle.validate]
+    for use in uses:
+        with pytest.raises(BundleError, match="is no journal"):
+            use()
+    with pytest.raises(BundleError, match="is no journal"):
+        ParquetWriter(bundle.path, disk=Quick()).write(days(date(2024, 2, 2), 4), "daily")
+    assert not (bundle.path / "taken.parquet").exists()
+    assert os.stat(secret).st_nlink == 1 and secret.read_bytes() == b"not of the bundle"
+    assert (bundle.path / JANUARY).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "[[1]]", "3", '{"a": 1}', '{"a": {}}', "[" * 5000, "{", "null"]
+)
+def test_a_journal_that_is_none_is_a_typed_error(bundle: Bundle, text: str) -> None:
+    (bundle.path / ".staging").mkdir(exist_ok=True)
+    (bundle.path / ".staging" / "journal.json").write_text(text)
+    with pytest.raises(BundleError, match="is no journal"):
+        bundle.records()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pl.col("close").cast(pl.String),
+        pl.col("date").cast(pl.String),
+        pl.col("sid").cast(pl.Float64),
+        pl.lit(None, pl.Int64).alias("sid"),
+        pl.lit(None, pl.Date).alias("date"),
+        pl.struct("open").alias("high"),
+        pl.col("volume").cast(pl.Float64).reshape((-1, 1)).alias("volume"),
+    ],
+)
+def test_a_partition_of_other_types_is_a_typed_error(bundle: Bundle, change: pl.Expr) -> None:
+    path = bundle.path / JANUARY
+    path.write_bytes(parquet(pl.read_parquet(path).with_columns(change)))
+    (bundle.path / "metadata.parquet").unlink()
+    with pytest.raises(BundleError, match="is damaged"):
+        bundle.records()
+    with pytest.raises(DataError):
+        ParquetWriter(bundle.path, disk=Quick()).write(days(date(2024, 1, 9), 2), "daily")
+
+
+def test_more_rows_than_bytes_can_be_are_refused_before_they_are_read(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = pl.read_parquet(bundle.path / JANUARY)[:1]
+    count = 2_000_001
+    bomb = parquet(pl.select(pl.repeat(row[name][0], count, dtype=row.schema[name]).alias(name)
+                             for name in row.columns))  # fmt: skip
+    assert len(bomb) < 500_000
+    real, read = pl.read_parquet, list[str]()
+
+    def counted(source: Any, *arguments: Any, **options: Any) -> pl.DataFrame:
+        read.append("read")
+        return real(source, *arguments, **options)
+
+    monkeypatch.setattr(pl, "read_parquet", counted)
+    with pytest.raises(BundleError, match=r"declares 2,000,001 rows"):
+        parsed(bomb, "theirs/bomb")
+    assert read == []
+    (bundle.path / JANUARY).write_bytes(bomb)
+    reader = PolarsParquetDailyReader(bundle.path)
+    with pytest.raises(BundleError, match="declares 2,000,001 rows"):
+        reader.get_value(1, "2024-01-02", "close")
+    (bundle.path / "metadata.parquet").write_bytes(bomb)
+    with pytest.raises(BundleError, match="declares 2,000,001 rows"):
+        bundle.records()
+    check_rows(parquet(days(date(2024, 1, 2), 400, range(50))), "plain")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"bundle": ["x"]},
+        {"bundle": "mine", "time": "never", "fields": {}},
+        {"bundle": "mine", "fields": ["row_count"]},
+        {"bundle": "mine", "fields": {"colour": 1}},
+        {"bundle": "mine", "symbol": 3, "id": 1, "asset_type": "x", "exchange": None},
+        {"bundle": "mine", "symbol": "A", "id": "1", "asset_type": "x", "exchange": None},
+        {"bundle": "../mine", "fields": {"row_count": 1}},
+        {"bundle": "mine"},
+    ],
+)
+def test_a_wrong_line_about_a_bundle_is_skipped(tmp_path: Path, line: dict[str, Any]) -> None:
+    BundleMetadata.set_db_path(tmp_path / "metadata.db")
+    try:
+        BundleMetadata.update("mine", source_type="csv", row_count=3)
+        head = {"type": "bundle", "format": 1, "time": "2024-01-01T00:00:00Z"}
+        with (tmp_path / "catalog.jsonl").open("a") as log:
+            log.write(json.dumps({**head, **line}) + "\n")
+        (row,) = BundleMetadata.list_bundles()
+        assert (row["bundle_name"], row["row_count"]) == ("mine", 3)
+        assert BundleMetadata.get_symbols("mine") == []
+        assert DataCatalog(tmp_path / "metadata.db").list_bundles()
+    finally:
+        BundleMetadata._folder = None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {
+            "run": [],
+            "cache": "c",
+            "series": "A 1d",
+            "generation": 1,
+            "pin": {"until": 1, "own": True},
+        },
+        {
+            "run": "r",
+            "cache": "c",
+            "series": "A 1d",
+            "generation": {},
+            "pin": {"until": 1, "own": 1},
+        },
+        {"run": "r", "cache": "c", "series": "A 1d", "generation": 1, "pin": {"until": 1}},
+    ],
+)
+def test_a_wrong_line_about_a_pin_is_no_pin(tmp_path: Path, line: dict[str, Any]) -> None:
+    head = {"type": "lineage", "format": 1, "time": "2024-01-01T00:00:00Z", "event": "read"}
+    (tmp_path / "catalog.jsonl").write_text(json.dumps({**head, **line}) + "\n")
+    assert claims_in(Lineages(tmp_path).log) == {}
+
+
+def test_an_export_that_is_nested_deeply_is_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "lineage.json").write_text("[" * 5000)
+    with pytest.raises(CorruptEntryError):
+        exported(tmp_path)

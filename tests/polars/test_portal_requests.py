@@ -1,0 +1,125 @@
+"""How many requests a walk through a portal costs, and what it warns of: real sockets, counted requests."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from src.data.data_manager import DataManager
+from src.data.errors import IncompleteDataWarning
+from src.data.polars import PolarsDataPortal
+from tests.e2e.conftest import make, manager, rules
+from tests.vendor_server import Fault, VendorServer
+
+__all__ = ["make", "manager", "rules"]
+
+COINS, SHARES = ["BTCUSDT", "ETHUSDT"], ["AAPL", "MSFT"]
+FIRST, LAST = date(2024, 1, 3), date(2024, 2, 23)  # a Wednesday and a Friday
+
+
+def days(first: date = FIRST, last: date = LAST) -> Iterator[date]:
+    for n in range((last - first).days + 1):
+        yield first + timedelta(n)
+
+
+def walk(manager: DataManager, assets: list[str], frequency: str = "1d") -> PolarsDataPortal:
+    """Ask for a value on each day, as a backtest does."""
+    portal = PolarsDataPortal(data_source=manager)
+    for day in days():
+        portal.set_simulation_time(day)
+        assert portal.get_spot_value(assets, "close", day, frequency).null_count() == 0, day
+    return portal
+
+
+def bar_requests(vendors: VendorServer) -> int:
+    """Return how many requests for bars arrived; facts about a symbol are none of them."""
+    paths = ("klines", "chart")
+    return sum(vendors.count(path=path) for path in paths)
+
+
+@pytest.mark.parametrize("assets", [COINS, SHARES, [*COINS, *SHARES]])
+def test_a_walk_over_a_cached_range_costs_no_request(
+    make: Callable[[], DataManager], vendors: VendorServer, assets: list[str]
+) -> None:
+    make().get_ohlcv_batch(assets, "1d", FIRST - timedelta(14), LAST)
+    vendors.clear_log()
+    portal = walk(make(), assets)
+    assert vendors.log() == []
+    assert portal.cache_hit_rate == 100.0
+
+
+def test_a_walk_by_weeks_over_cached_days_costs_no_request(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    make().get_ohlcv_batch(SHARES, "1d", FIRST - timedelta(60), LAST)
+    vendors.clear_log()
+    walk(make(), SHARES, "1w")
+    assert vendors.log() == []
+
+
+def test_a_walk_by_hours_over_a_cached_range_costs_no_request(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    first = datetime(2024, 6, 3)
+    make().get_ohlcv_batch(COINS, "1h", first, first + timedelta(days=2))
+    vendors.clear_log()
+    portal = PolarsDataPortal(data_source=make())
+    for hour in range(8, 49):
+        at = first + timedelta(hours=hour)
+        assert portal.get_spot_value(COINS, "close", at, "1h").null_count() == 0
+    assert vendors.log() == []
+
+
+@pytest.mark.parametrize(("assets", "frequency"), [(COINS, "1d"), (SHARES, "1d"), (SHARES, "1w")])
+def test_a_walk_over_an_uncached_range_costs_one_request_for_each_series(
+    make: Callable[[], DataManager], vendors: VendorServer, assets: list[str], frequency: str
+) -> None:
+    walk(make(), assets, frequency)
+    assert bar_requests(vendors) <= len(assets)
+
+
+def test_only_the_assets_that_are_not_cached_are_fetched(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    make().get_ohlcv_batch(COINS[:1], "1d", FIRST - timedelta(14), LAST)
+    vendors.clear_log()
+    walk(make(), COINS)
+    (entry,) = vendors.log(path="klines")
+    assert COINS[1] in str(entry)
+
+
+def test_the_panel_of_bars_that_were_just_fetched_is_kept(
+    make: Callable[[], DataManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, reads = make(), []
+    real = type(manager.client).get_batch
+
+    def counted(client: Any, *arguments: Any) -> Any:
+        reads.append(arguments)
+        return real(client, *arguments)
+
+    monkeypatch.setattr(type(manager.client), "get_batch", counted)
+    portal = walk(manager, COINS)
+    assert len(reads) == 1
+    assert portal.cache_hit_rate < 100.0
+
+
+def test_nothing_is_warned_of_that_was_not_asked_for(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    """A hole in what is read ahead is warned of when it is asked for, and not before."""
+    make().get_ohlcv("BTCUSDT", "1d", FIRST - timedelta(14), FIRST + timedelta(5))
+    vendors.fault("binance", Fault.reset())
+    vendors.fault("yahoo", Fault.reset())
+    portal = PolarsDataPortal(data_source=make())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for day in days(FIRST, FIRST + timedelta(5)):
+            portal.get_spot_value(["BTCUSDT"], "close", day, "daily")
+    end = FIRST + timedelta(9)
+    with pytest.warns(IncompleteDataWarning):
+        portal.get_history_window(["BTCUSDT"], end, 8, "1d", "close", "daily")
