@@ -39,6 +39,7 @@ from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
+from ..selection.offers import is_too_long
 from ..selection.namesakes import Namesakes
 from ..series import LaneRequest, is_down
 from .lane import LaneRunner, real_gaps
@@ -325,7 +326,7 @@ class MissHandler:
         That is what its owner lists; where bars are made of shorter ones, the vendor of those.
         """
         view = self._store.view(query.home_key)
-        if lane.kind is None or view.kind is None:
+        if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
             return False
         own = Listed(lane.vendor, lane.kind)
         if isinstance(way, Route):
