@@ -306,10 +306,17 @@ class TransientError(ProviderError):
 
     Attributes:
         was_sent: False where nothing of the request can have reached the other side.
+        is_own: Whether the network of this machine is down: this says nothing of the vendor.
     """
 
     retry = True
     was_sent: bool = True
+    is_own: bool = False
+
+    @property
+    def is_no_fault(self) -> bool:
+        """Whether it says nothing of the vendor: the caller's time was too short, or its network is down."""
+        return self.is_own or bool(getattr(self, "by_caller", False))
 
 
 class ProviderTimeoutError(TransientError):
