@@ -16,8 +16,6 @@ _DAY = Timeframe(1, "d")
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
 # The lane of bars of extended hours that a question names; others of them lie beside it.
 EXTENDED_LANE = ("extended",)
-# Beside a pinned vendor's lane in which an earlier version stored extended hours.
-REGULAR_LANE = ("regular",)
 _MADE_UP = "mock"
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
 _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")

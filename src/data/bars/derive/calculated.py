@@ -27,7 +27,6 @@ from ...model.timeframe import Timeframe
 from ...prices.conversions import obstacle
 from ..answer.answer import Answer
 from ..selection.lanes import LaneFinder
-from ..selection.offers import is_too_long
 from .derive import derived
 
 _DAY = Timeframe(1, "d")
@@ -69,22 +68,18 @@ class Calculator:
         symbol, target = query.instrument.symbol, query.timeframe
         _check(query, source)
         whole = Span(_FIRST_MS, query.now_ms + 1)
-        minutes = replace(query, timeframe=source, span=whole, bars=None)
-        lane = self._lanes.find(minutes)
+        lane = self._lanes.find(replace(query, timeframe=source, span=whole, bars=None))
         # Offline, what is stored of another kind stands in: these bars are made of it then.
         is_held = lane.view.exists or not lane.is_beside
         stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
-        # What an earlier version stored of extended hours makes no bars of regular ones.
-        kind = stored.kind
-        is_unfit = kind is None or is_too_long(kind, minutes)
-        if is_unfit or kind is None or stored.first is None or stored.last is None:
+        if stored.kind is None or stored.first is None or stored.last is None:
             raise NoDataError(
                 f"no {source} bars of {symbol} are stored to make {target} bars of",
                 symbol=symbol,
                 hint=f"fetch them first: `onetape populate --symbols {symbol} --timeframes {source}`",
             )
-        is_extended = query.instrument.is_extended
-        hours = calendar_for(query.instrument) if is_extended else None
+        is_extended = stored.kind.session == "extended"
+        hours = calendar_for(query.instrument.extended()) if is_extended else None
         made_of = calculated_lane(source, is_extended=is_extended)
         own = tuple(part for part in stored.key.lane if part not in made_of)
         key = SeriesKey(symbol, target, (*own, *made_of))
@@ -101,7 +96,7 @@ class Calculator:
             part = replace(
                 query, span=span, bars=None, offline=True, refresh=False, adjustment=adjustment
             )
-            anchor = kind.anchor or "session"
+            anchor = stored.kind.anchor or "session"
             answer = derived(part, source, anchor, self._ask, hours)
             lacking = [gap.reason for gap in answer.gaps if not gap.harmless]
             total = total.plus(len(answer.table), self._kept(key, answer, span), lacking)

@@ -39,7 +39,6 @@ from ..lookup import CacheLookup, Derived, Hit, LookupResult, Miss, PartialHit
 from ..selection.candidates import LaneRoute, Route, Selector, candidates_of, route, unknown_symbol
 from ..selection.exclusions import left_out, with_reasons
 from ..selection.lanes import AnsweringLane, LaneFinder
-from ..selection.offers import is_too_long
 from ..selection.namesakes import Namesakes
 from ..series import LaneRequest, is_down
 from .lane import LaneRunner, real_gaps
@@ -326,7 +325,7 @@ class MissHandler:
         That is what its owner lists; where bars are made of shorter ones, the vendor of those.
         """
         view = self._store.view(query.home_key)
-        if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
+        if lane.kind is None or view.kind is None:
             return False
         own = Listed(lane.vendor, lane.kind)
         if isinstance(way, Route):

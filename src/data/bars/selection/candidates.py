@@ -23,13 +23,13 @@ from ...model.instant import DAY_MS
 from ...model.instrument import Instrument
 from ...model.kind import Adjustment, Kind
 from ...model.query import BarsQuery
-from ...model.series import REGULAR_LANE, SeriesKey, folder_lane, lane_beside, lane_of
+from ...model.series import SeriesKey, folder_lane, lane_beside, lane_of
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
 from ...symbols.assets import Listed, is_proved, named_at, names_an_exchange
 from ...vendors.registry import family_of, is_of_files, is_sample
 from .conversion import Conversion, conversion_for
-from .offers import Offer, first_of, is_too_long
+from .offers import Offer, first_of
 
 if TYPE_CHECKING:
     from ...vendors.foreign import OwnSender
@@ -332,11 +332,6 @@ def _sorted(
             rejected[candidate.name] = "its sample bars are only for calls that name it"
         elif candidate.name in namesakes:
             rejected[candidate.name] = namesakes[candidate.name]
-        elif _has_too_much(query, candidate) and regular_kind(query, candidate) is None:
-            rejected[candidate.name] = (
-                f"has {query.timeframe} of extended hours only; regular hours are cut out of bars of at "
-                "most 30m"
-            )
         else:
             (made_up if _is_made_up(candidate) else usable).append(candidate)
     return _Sorted(usable, made_up, rejected, owner, namesakes)
@@ -416,11 +411,7 @@ def route(
     if kind is None and (first := first_of(query, _offers(query, candidates, done))):
         kind, folder = first.kind, SeriesKey("", query.timeframe, first.lane_name or ()).of_folder
     wanted = kind or Kind()
-    if query.provider is not None:
-        is_beside = stored is not None and is_too_long(stored, query)
-        home = (*query.pinned, *(REGULAR_LANE if is_beside else ()))
-    else:
-        home = (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
+    home = query.pinned or (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
     if stored is not None and home == query.home:
         # Where bars of a user's own tell no kind, those of the first vendor stand beside them.
         wanted = stored = stored.filled_from(wanted)
@@ -472,7 +463,9 @@ class _Placement(NamedTuple):
         """Return the lanes of the candidates, each with a candidate as its bars may stand there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
-            for one in self._forms(candidate):
+            is_as_it_is = self.query.provider is not None or candidate.folder_lane
+            converted = None if is_as_it_is else candidate.converted(self.query, self.wanted)
+            for one in (candidate,) if converted is None else (converted, candidate):
                 if reader is not None and not one.folder_lane and self._completes(one, reader):
                     yield self.home, one
                     continue
@@ -482,25 +475,8 @@ class _Placement(NamedTuple):
                 else:
                     is_home = own.agrees(self.wanted) and reader is None
                     parts = self.home if is_home else (*self.query.home, *lane_of(own, usual))
-                if self.query.provider is not None:
-                    yield self.home, one
-                    continue
                 for adjusted in _lanes_of(self.query, one, parts, has_actions=self.has_actions):
                     yield adjusted, one
-
-    def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return a candidate as its bars can be used: brought to the wanted kind, and as they are.
-
-        Extended hours are never used as they are where regular ones are wanted.
-        """
-        if _has_too_much(self.query, candidate):
-            converted = candidate.converted(self.query, self.wanted)
-            kind = regular_kind(self.query, candidate)
-            cut = converted or (kind and candidate.converted(self.query, kind))
-            return (cut,) if cut else ()
-        is_as_it_is = self.query.provider is not None or candidate.folder_lane
-        converted = None if is_as_it_is else candidate.converted(self.query, self.wanted)
-        return (candidate,) if converted is None else (converted, candidate)
 
     def _reader(self) -> Candidate | None:
         """Return the candidate that reads the folder whose bars are wanted by the rules."""
@@ -619,49 +595,27 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind that a series begins with: of extended hours the regular ones.
+    """Return the kind that a series begins with.
 
     Where it can be, it is the same with and without the key of a vendor of extended hours.
     """
     instrument, timeframe = query.instrument, query.timeframe
-    if not _has_too_much(query, first):
-        return first.kind(instrument, timeframe)
+    own = first.kind(instrument, timeframe)
+    if own.session != "extended":
+        return own
     usable = [c for c in candidates if not c.refusal(instrument, timeframe)]
     kinds = [c.kind(instrument, timeframe) for c in usable]
-    anchors = [kind.anchor for kind in kinds if kind.session == "regular"]
-    kind = regular_kind(query, first, anchors[:1])
-    return first.kind(instrument, timeframe) if kind is None else kind
-
-
-def _has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a vendor sends extended hours where regular ones are requested."""
-    return is_too_long(candidate.kind(query.instrument, query.timeframe), query)
-
-
-def regular_kind(
-    query: BarsQuery, candidate: Candidate, anchors: Iterable[str] = ()
-) -> Kind | None:
-    """Return the kind of a vendor's bars once regular hours are cut out of them.
-
-    Args:
-        query: Question for regular hours.
-        candidate: Vendor of extended hours.
-        anchors: Anchors to prefer.
-
-    Returns:
-        None if its bars are too long to be cut, and it has no shorter ones.
-    """
-    own = candidate.kind(query.instrument, query.timeframe)
-    for anchor in dict.fromkeys([*anchors, "session", own.anchor]):
-        kind = replace(own, session="regular", anchor=anchor)
-        if candidate.converted(query, kind) is not None:
-            return kind
-    return None
+    for other in (kind for kind in kinds if kind.session == "regular"):
+        usual = replace(own, session=other.session, anchor=other.anchor)
+        return usual if first.converted(query, usual) else own
+    return own
 
 
 def _lanes_of(
     query: BarsQuery, candidate: Candidate, parts: tuple[str, ...], *, has_actions: bool
 ) -> list[tuple[str, ...]]:
+    if query.provider:
+        return [query.pinned]
     shared = lane_parts(query, candidate, parts, has_actions=has_actions)
     own = lane_parts(query, candidate, parts)
     return [shared] if shared == own else [shared, own]

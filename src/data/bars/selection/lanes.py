@@ -15,18 +15,17 @@ are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
 from ...errors import QueryError
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import REGULAR_LANE, SeriesKey, lane_of
+from ...model.series import SeriesKey, lane_of
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...vendors.registry import canonical_vendor, lies_apart
-from .offers import Offer, as_declared, first_of, is_too_long
+from .offers import Offer, as_declared, first_of
 from .source_check import SourceCheck
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class LaneFinder:
         key = query.key
         view = self._store.view(key)
         if query.provider is not None:
-            return self._pinned(query, view)
+            return AnsweringLane(key, view, view.kind, None)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
         usual = AnsweringLane(key, view, stored, stored, home=query.home)
         order = self.order(query)
@@ -103,9 +102,7 @@ class LaneFinder:
             # Whose bars do not lie apart begins the default lane.
             if not any(map(lies_apart, names)):
                 return usual
-        elif not names or (
-            _has_supplied(view, names[0], query) and not is_too_long(view.kind, query)
-        ):
+        elif not names or _has_supplied(view, names[0], query):
             return usual
         if stored is not None and (supplied := self._supplied(key, stored, names[0], query)):
             return supplied
@@ -126,14 +123,6 @@ class LaneFinder:
             return usual._replace(kind=stored and stored.filled_from(first.kind))
         view = self._store.view(other)
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
-
-    def _pinned(self, query: BarsQuery, view: SeriesView) -> AnsweringLane:
-        """Return the lane of a pinned vendor, without extended hours that were not requested."""
-        if view.kind is None or not is_too_long(view.kind, query):
-            return AnsweringLane(view.key, view, view.kind, None)
-        key = replace(view.key, lane=(*view.key.lane, *REGULAR_LANE))
-        beside = self._store.view(key)
-        return AnsweringLane(key, beside, beside.kind, view.kind, home=key.lane)
 
     def _supplied(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery

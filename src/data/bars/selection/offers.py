@@ -65,9 +65,3 @@ def first_of(
             return offer
         nearest = nearest or offer
     return nearest
-
-
-def is_too_long(kind: Kind, query: BarsQuery) -> bool:
-    """Return whether bars are of extended hours and regular ones are requested."""
-    is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
-    return is_regular and kind.session == "extended"
