@@ -43,6 +43,7 @@ or a whole body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,31 @@ def _either(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+# A message quotes values of the caller, which may be of any length: a longer line is cut.
+_LONGEST_LINE, _MOST_LINES = 400, 120
+_LONG_RUN = re.compile(r"\S{201,}")
+_HEAD, _TAIL = 40, 2
+
+
+def shortened(text: str) -> str:
+    """Return a message or a hint without the middle of values that are far too long for it."""
+    if len(text) <= _LONGEST_LINE:
+        return text
+    return "\n".join(map(_shortened_line, text.splitlines()[:_MOST_LINES]))
+
+
+def short_words(text: str) -> str:
+    """Return a text in which words of more than 200 characters are cut."""
+    return _LONG_RUN.sub(lambda run: f"{run[0][:_HEAD]}…{run[0][-_TAIL:]}", text)
+
+
+def _shortened_line(line: str) -> str:
+    if len(line) > _LONGEST_LINE:
+        line = short_words(line)
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]}…{line[-half:]}"
+
+
 def _rebuild(cls: type[DataError], args: tuple[Any, ...], state: dict[str, Any]) -> DataError:
     """Make an error again from its pickled parts without calling its constructor."""
     error = cls.__new__(cls)
@@ -125,6 +151,8 @@ class DataError(Exception):
     _brief: ClassVar[str] = ""
     retry: ClassVar[bool] = False
     failover: ClassVar[bool] = False
+    # Whether values in its message are the caller's, so that they are cut.
+    _quotes: ClassVar[bool] = False
     hidden_requests: int = 0
     is_logged: bool = False
     candidates: tuple[str, ...] = ()
@@ -137,6 +165,8 @@ class DataError(Exception):
         symbol: str | None = None,
         hint: str | None = None,
     ) -> None:
+        if self._quotes:
+            message, hint = shortened(message), shortened(hint) if hint else hint
         super().__init__(message)
         self.provider, self.symbol, self.hint = provider, symbol, hint
 
@@ -173,6 +203,7 @@ class ConfigError(DataError, ValueError):
     """
 
     because: ClassVar[Reason] = "configuration"
+    _quotes = True
 
     failover = True
 
@@ -231,6 +262,7 @@ class QueryError(DataError, ValueError):
     """The request itself cannot be understood or can never be answered."""
 
     because: ClassVar[Reason] = "question"
+    _quotes = True
 
 
 class BadSymbolError(QueryError):
@@ -273,6 +305,7 @@ class NoProviderError(QueryError, RuntimeError):
     """
 
     because: ClassVar[Reason] = "no_vendor"
+    _quotes = False  # a long list of vendors, each with its reason
 
     def __init__(
         self,
@@ -306,10 +339,17 @@ class TransientError(ProviderError):
 
     Attributes:
         was_sent: False where nothing of the request can have reached the other side.
+        is_own: Whether the network of this machine is down: this says nothing of the vendor.
     """
 
     retry = True
     was_sent: bool = True
+    is_own: bool = False
+
+    @property
+    def is_no_fault(self) -> bool:
+        """Whether it says nothing of the vendor: the caller's time was too short, or its network is down."""
+        return self.is_own or bool(getattr(self, "by_caller", False))
 
 
 class ProviderTimeoutError(TransientError):

@@ -63,14 +63,6 @@ class Network:
 
         return vendor_pauses(self._senders.state) if self._senders.state else []
 
-    def latest(self, given_ms: int) -> int:
-        """Return the latest of all times that were given here by any process, this one included.
-
-        It tells how late it is at least, where this machine's clock is behind.
-        """
-        state = self._senders.state
-        return given_ms if state is None else state.run(lambda tables: tables.latest(given_ms))
-
     def vendor_days(self) -> list[VendorDay]:
         """Return the sessions that vendors lack for most of their symbols, as far as that is known."""
         state = self._senders.state

@@ -209,7 +209,6 @@ def build(
         min_free_mb=rules.cache.min_free_mb,
         private=rules.cache.private,
         must_keep=Refetchability(selector),
-        latest=lambda ms: networks.get().latest(ms),
         retention=rules.cache.versions,
         max_age=rules.cache.max_age,
         may_do_without=True,

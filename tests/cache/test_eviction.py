@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 
 from src.data.cache import values
-from src.data.cache.retention import eviction, manager
+from src.data.cache.retention import eviction, manager, time_mark
 from src.data.cache.retention.clear import evict_year
 from src.data.cache.retention.eviction import Holding, choose, keep_all
 from src.data.cache.retention.inventory import Inventory
-from src.data.cache.retention.manager import LastUses, RetentionLimits, RetentionManager, as_given
+from src.data.cache.retention.manager import LastUses, RetentionLimits, RetentionManager
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.disk.files import Disk
@@ -28,7 +29,6 @@ from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.net.state import State
 from tests.cache.bars import (
     DAILY,
     EVER,
@@ -65,15 +65,13 @@ def days_of(*years: range, **other: Any) -> Commit:
 class Cache:
     """A store with a retention manager, a clock and a limit."""
 
-    def __init__(
-        self, root: Path, must_keep: Any = anything_goes, columnar: Any = "off", latest: Any = as_given
-    ) -> None:  # fmt: skip
+    def __init__(self, root: Path, must_keep: Any = anything_goes, columnar: Any = "off") -> None:
         self.clock = ManualClock(NOW)
         self.limit = 0
         self.store = BarStore(root, None, self.clock, columnar=columnar)
         self.manager = RetentionManager(
-            self.store, self.clock, RetentionLimits(lambda: self.limit, 0, must_keep, latest=latest)
-        )  # fmt: skip
+            self.store, self.clock, RetentionLimits(lambda: self.limit, 0, must_keep)
+        )
         self.store.listener = self.manager
 
     def commit(self, commit: Commit, key: SeriesKey = DAILY, *, later_s: float = 3600) -> Cache:
@@ -299,24 +297,75 @@ def test_a_clock_behind_the_newest_commit_makes_no_delisted_symbol_alive(cache: 
     assert cache.years(delisted) == [2025]
 
 
-def test_nor_does_it_when_that_commit_has_been_dropped(tmp_path: Path) -> None:
-    """The series that told how late it is goes first; the next look, of a new process, knows it still."""
+GONE = SeriesKey("GONE", Timeframe(1, "d"))
 
-    def latest(ms: int) -> int:
-        folder = tmp_path / "state"
-        return State(folder, clock).run(lambda tables: tables.latest(ms))
 
-    cache = Cache(tmp_path / "cache", latest=latest)
-    clock, delisted = cache.clock, SeriesKey("GONE", Timeframe(1, "d"))
-    cache.commit(days_of(LAST_YEAR), delisted).commit(days_of(THIS_YEAR))
-    clock.set(at(LAST_YEAR[-1] + 2))
-    cache.manager.used(delisted, Span(at(400), at(401)))
+def without_what_told_the_time(root: Path) -> Cache:
+    """Return a cache with a delisted symbol, and a clock that stands a day after its last bar.
+
+    The series that told how late it is has been dropped since the last look.
+    """
+    cache = Cache(root)
+    cache.commit(days_of(LAST_YEAR), GONE).commit(days_of(THIS_YEAR))
+    cache.clock.set(at(LAST_YEAR[-1] + 2))
     assert cache.shrink(0) == 0
     cache.store.clear(DAILY.symbol)
-    again = Cache(tmp_path / "cache", latest=latest)
+    again = Cache(root)
     again.clock.set(at(LAST_YEAR[-1] + 3))
-    assert again.shrink(10**9) == 0
-    assert again.years(delisted) == [2025]
+    return again
+
+
+def test_nor_does_it_when_that_commit_has_been_dropped(tmp_path: Path) -> None:
+    """The next look, of a new process, still has it."""
+    cache = without_what_told_the_time(tmp_path)
+    assert list(cache.kept()) == [eviction.MAYBE_DELISTED]
+    assert cache.shrink(10**9) == 0
+    assert cache.years(GONE) == [2025]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"latest_ms":0}'])
+def test_without_the_file_of_the_time_nothing_is_evicted_until_a_newer_answer_has_come(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    cache = without_what_told_the_time(tmp_path)
+    file = tmp_path / "ohlcv" / ".time"
+    file.unlink() if content is None else file.write_bytes(content)
+    for _ in range(3):
+        assert list(cache.kept()) == [eviction.NO_TIME]
+        assert cache.shrink(10**9) == 0
+    assert cache.years(GONE) == [2025]
+    cache.clock.set(NOW)
+    cache.commit(days_of(THIS_YEAR), OTHER)
+    assert cache.kept().keys() == {eviction.NO_TIME}, "a look that only reads writes nothing"
+    assert cache.shrink(10**9) == 1
+    assert (cache.years(GONE), cache.years(OTHER)) == ([2025], [])
+    assert json.loads(file.read_bytes())["latest_ms"] == at(THIS_YEAR.stop)
+
+
+def test_a_run_with_a_clock_a_year_ahead_changes_nothing_for_later_ones(cache: Cache) -> None:
+    """Its vendor told the right time."""
+    cache.commit(days_of(LAST_YEAR)).commit(days_of(LAST_YEAR), GONE)
+    cache.clock.set(NOW + 366 * DAY_MS)
+    cache.commit(Commit((piece(731, 884),)))
+    assert cache.kept().keys() == {eviction.MAYBE_DELISTED}, "while it is wrong nothing goes"
+    assert cache.shrink(10**9) == 0
+    cache.clock.set(NOW + DAY_MS)
+    assert cache.shrink(10**9) == 2
+    assert (cache.years(), cache.years(GONE)) == ([], [2025])
+
+
+def test_the_time_is_written_before_anything_goes(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.commit(days_of(LAST_YEAR)).commit(days_of(THIS_YEAR))
+
+    def fail(*_: Any) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr(time_mark.TimeMark, "_keep", fail)
+    assert cache.shrink(10**9) == 0
+    monkeypatch.undo()
+    assert cache.shrink(10**9) == 2
 
 
 def test_what_is_in_use_stays_for_now_and_nobody_complains(

@@ -169,6 +169,22 @@ class TestMistakes:
                 "providers: {yahoo: {rate_limits: {requests_per_month: 0.5}}}",
                 "requests_per_month: it is 0.5, a whole number is needed",
             ),
+            (
+                "providers: {local: {pattern: '{symbol}-{other}'}}",
+                "local.pattern: it has the field {other}, {symbol} and {timeframe} are filled in",
+            ),
+            (
+                "providers: {local: {pattern: '{symbol!r:>9}'}}",
+                "it has the field {symbol} with a format",
+            ),
+            ("providers: {local: {pattern: '{}{symbol}'}}", "it has the field {}"),
+            ("providers: {local: {pattern: '{'}}", "it has a brace without its other half"),
+            ("providers: {local: {pattern: '{symbol}}'}}", "it has a brace without its other half"),
+            (
+                f"providers: {{local: {{pattern: '{{symbol}}{'x' * 4992}'}}}}",
+                "it has 5,000 characters, at most 200 are possible",
+            ),
+            ('providers: {local: {pattern: "{symbol}\\0"}}', "it has control characters"),
             ("live_feeds: {binance: {polling_interval: 0}}", "a number of at least 1 is needed"),
             (
                 "symbol_classification: {crypto: {patterns: ['(']}}",

@@ -88,6 +88,39 @@ def test_one_folder_by_two_names_is_one(cache: Path, tmp_path: Path) -> None:
     assert len([path for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]) == 1
 
 
+@pytest.mark.parametrize("how", [{}, {"provider": "local"}], ids=["by the rules", "pinned"])
+@pytest.mark.parametrize("inner", ["", "bars"], ids=["the folder", "a folder above it"])
+def test_a_switched_link_leads_to_the_new_folder_at_once(
+    how: dict[str, Any], inner: str, cache: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "current"
+    for number in (1, 2):
+        write(tmp_path / f"v{number}" / inner, float(number))
+    link.symlink_to("v1")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "stock_daily: {primary: local, backup: [], timeframes: [1d]}\n"
+        f"providers: {{local: {{folder: '{link / inner}', adjustment: split, unit: USD}}}}\n"
+    )
+    at = DataManager(cache, rules, clock=ManualClock(NOW))
+    for close, target in ((1.0, "v1"), (2.0, "v2"), (1.0, "v1")):
+        other = tmp_path / "next"
+        other.symlink_to(target)
+        other.replace(link)
+        for _ in range(3):  # from the file, from the store, from memory
+            assert closes(at.get_ohlcv(*ASKED, **how)) == [close] * 3
+    lanes = [path.name for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]
+    assert len(lanes) == 2
+    # Another folder under the name of the first, and the first under another name.
+    (tmp_path / "v1").rename(tmp_path / "v0")
+    (tmp_path / "v2").rename(tmp_path / "v1")
+    assert closes(at.get_ohlcv(*ASKED, **how)) == [2.0] * 3
+    other.symlink_to("v0")
+    other.replace(link)
+    assert closes(at.get_ohlcv(*ASKED, **how)) == [1.0] * 3
+    assert len([path for path in (cache / "ohlcv" / "MSFT").iterdir() if path.is_dir()]) == 3
+
+
 def edited(folder: Path) -> None:
     write(folder, 7.0, at=RESTED + 9)
 
@@ -370,15 +403,23 @@ def test_a_folder_is_no_timeframe(cache: Path, tmp_path: Path) -> None:
     assert reader.cache.list_timeframes("MSFT") == []
 
 
-def test_a_hit_costs_one_stat(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", [{}, {"provider": "local"}], ids=["by the rules", "pinned"])
+def test_a_hit_costs_one_stat_of_the_folder_and_one_of_the_file(
+    how: dict[str, Any], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "own", 1.0)
     # As if it had rested for a minute when it was read.
     clock = ManualClock(path.stat().st_ctime_ns // 10**6 + 60_000)
     monkeypatch.setattr("src.data.net.source_files.SystemClock", lambda: clock)
     monkeypatch.setattr("src.data.vendors.local.carrier.SystemClock", lambda: clock)
-    reader = manager(cache, tmp_path / "own")
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "stock_daily: {primary: local, backup: [], timeframes: [1d]}\n"
+        f"providers: {{local: {{folder: '{path.parent}', adjustment: split, unit: USD}}}}\n"
+    )
+    reader = DataManager(cache, rules, clock=ManualClock(NOW))
     for _ in range(3):
-        reader.get_ohlcv(*ASKED, provider="local")
+        reader.get_ohlcv(*ASKED, **how)
     seen: list[str] = []
     real_stat, real_open = os.stat, Path.open
     monkeypatch.setattr(
@@ -387,8 +428,9 @@ def test_a_hit_costs_one_stat(cache: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         Path, "open", lambda at, *a, **k: (seen.append(f"open {at}"), real_open(at, *a, **k))[1]
     )
-    reader.get_ohlcv(*ASKED, provider="local")
-    assert [place for place in seen if str(path.parent) in place] == [str(path)]
+    reader.get_ohlcv(*ASKED, **how)
+    places = [place for place in seen if str(path.parent) in place]
+    assert places == [str(path.parent), str(path)]
 
 
 def hours_of_own_minutes(cache: Path, folder: Path) -> DataManager:

@@ -33,7 +33,7 @@ FILES = [
     *(f"cache/{lane}/{year}{end}" for lane, years in LANES.items() for year in years
       for end in (".csv.gz", ".metadata.json", ".log")),
     *(f"cache/{lane}/{name}" for lane in LANES for name in (".lock", "series.json")),
-    "cache/ohlcv/AAPL/.lock", "cache/ohlcv/AAPL/actions.json",
+    "cache/ohlcv/.time", "cache/ohlcv/AAPL/.lock", "cache/ohlcv/AAPL/actions.json",
     "cache/ohlcv/AAPL/1d/_quarantine/2023.rows.csv.gz",
     "cache/ohlcv/AAPL/1d/_versions/2023.1.csv.gz",
     *(f"cache/_columnar/{name}" for name in (

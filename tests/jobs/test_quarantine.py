@@ -9,18 +9,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.bars.ingest.commit import RESCALED
 from src.data.cache.store import Commit, CommitPiece
-from src.data.cache.values import removal
+from src.data.cache.values import Suspect, removal
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.quarantine import quarantine_report, restore
 from src.data.model.actions import Action
 from src.data.model.bars import Bar, BarTable
+from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.prices.bar_rule import AHEAD
 from src.data.wiring import Services, build
 from tests.cli.conftest import Run, bare, machine
 
@@ -111,7 +114,10 @@ APPLE = SeriesKey("AAPL", Timeframe(1, "d"))
 SPLIT = Action(date(2024, 5, 1), "split", parse_iso("2024-05-01T13:30:00"), 2.0, 1.0)
 
 
-@pytest.mark.parametrize("place", ["amid others", "where nothing is known"])
+PLACES = ["amid others", "where nothing is known", "where vendors have none"]
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("is_told", [True, False])
 def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
     is_told: bool, place: str, tmp_path: Path, clock: ManualClock, services: Services
@@ -133,6 +139,11 @@ def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
 
     commit(100.0, date(2024, 3, 11), is_whole=True)
     commit(50.0, date(2024, 6, 11), is_whole=False)
+    if place == "where vendors have none":
+        nothing = Covered(
+            Span(third, third + DAY_MS), "empty", "yahoo,fmp", expires=clock.now_ms() + 99 * DAY_MS
+        )
+        store.commit(APPLE, Commit(marks=(nothing,)))
     if place == "where nothing is known":
         (part,) = store.read(APPLE, Span(third, third + DAY_MS))[1]
         store.commit(APPLE, Commit((removal(part, clock.now_ms()),)))
@@ -143,6 +154,31 @@ def test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all(
     assert [(bar.stamp_ms, bar.close, bar.volume) for bar in done] == [(third, 50.0, 20.0)]
     answer = manager.get_ohlcv("AAPL", "1d", "2024-03-04", "2024-03-08", offline=True)
     assert answer["close"].tolist() == [50.0] * 5, "read as before, and without a jump"
+    assert answer.attrs["onetape"]["vendors"] == ["yahoo"]
+
+
+def test_a_row_that_never_was_a_bar_of_the_series_stays_though_it_looks_like_one(
+    tmp_path: Path, clock: ManualClock, services: Services
+) -> None:
+    store = DataManager(tmp_path / "cache", clock=clock).cache.store
+    rows = (
+        Suspect(Bar(MARCH.start, 1000.0, 1010.0, 990.0, 1000.0, 5.0), RESCALED),
+        Suspect(Bar(MARCH.start + DAY_MS, 10.0, 10.0, 10.0, 10.0, 5.0), AHEAD),
+    )
+    store.commit(KEY, Commit(suspects=rows))
+    done, left = restore(services, KEY)
+    assert (done, [reason for _, reason in left]) == ([], [RESCALED, AHEAD])
+
+
+def test_a_bar_of_a_series_without_any_comes_back_without_an_adjustment(
+    tmp_path: Path, clock: ManualClock, services: Services
+) -> None:
+    store = DataManager(tmp_path / "cache", clock=clock).cache.store
+    row = Suspect(Bar(MARCH.start, 10.0, 10.0, 10.0, 10.0, 5.0), "withdrawn by yahoo")
+    store.commit(APPLE, Commit(suspects=(row,)))
+    assert len(restore(services, APPLE)[0]) == 1
+    (part,) = store.read(APPLE, Span(MARCH.start, MARCH.start + DAY_MS))[1]
+    assert (part.vendor, part.basis) == ("yahoo", Basis("unknown"))
 
 
 def test_nothing_is_deleted_but_by_a_purge(filled: DataManager) -> None:

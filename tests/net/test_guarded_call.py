@@ -70,6 +70,14 @@ def is_shut(circuits: Circuits, door: str = DAILY, account: Account = ACME) -> b
     return False
 
 
+def test_a_network_of_this_machine_that_is_down_shuts_no_door(circuits: Circuits) -> None:
+    for _ in range(30):
+        lost = UnavailableError("no connection to acme.example: this machine has no network")
+        lost.is_own = True
+        call(circuits, lost)
+    assert not is_shut(circuits)
+
+
 def test_five_failures_in_a_row_shut_the_door_for_all_processes(
     circuits: Circuits, make: Make, clock: ManualClock
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -262,6 +263,48 @@ def test_nobody_there() -> None:
         port = closed.getsockname()[1]
     with pytest.raises(UnavailableError, match=r"no connection to 127\.0\.0\.1/x"):
         quick().send(HttpRequest(f"http://127.0.0.1:{port}/x"))
+
+
+OWN = {
+    "no name server": socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+    "no name": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    "no network": OSError(errno.ENETUNREACH, "Network is unreachable"),
+    "no way": OSError(errno.EHOSTUNREACH, "No route to host"),
+    "down": OSError(errno.ENETDOWN, "Network is down"),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_network_that_is_down_is_not_the_vendors_failure(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise OWN[name]
+
+    if isinstance(OWN[name], socket.gaierror):
+        monkeypatch.setattr(socket, "getaddrinfo", fail)
+    else:
+        place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
+        monkeypatch.setattr(socket.socket, "connect", fail)
+    with pytest.raises(UnavailableError, match=r"acme\.example/x: this machine has no net") as caught:
+        quick().send(HttpRequest("https://acme.example/x"))
+    assert (caught.value.is_own, caught.value.was_sent) == (True, False)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE])
+def test_a_connection_that_is_refused_or_breaks_is_the_vendors_failure(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise OSError(number, "no")
+
+    place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
+    monkeypatch.setattr(socket.socket, "connect", fail)
+    with pytest.raises(UnavailableError, match=r"no connection to acme\.example/x$") as caught:
+        quick().send(HttpRequest("https://acme.example/x"))
+    assert not caught.value.is_own
 
 
 @pytest.mark.parametrize(

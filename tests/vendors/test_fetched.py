@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,23 @@ from hypothesis import strategies as st
 
 from src.data.model.actions import Action, ActionList
 from src.data.model.bars import Bar, BarTable
-from src.data.model.capabilities import Fetched, wrong_actions, wrong_answer
-from src.data.model.instant import DAY_MS
+from src.data.model.capabilities import Fetched
+from src.data.model.instant import DAY_MS, from_ms
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
+from src.data.vendors.answer_types import wrong_actions, wrong_answer
 from tests.cache.counts import examples
 
 DAY = date(2024, 3, 1)
+NOW = 40 * DAY_MS
 SPLIT = Action(DAY, "split", 20 * DAY_MS, 2.0, 1.0, source="acme", fetched_at=5)
 PAID = Action(
     DAY, "dividend", 20 * DAY_MS, amount=0.25, source="acme", currency="USD", parts=(0.25,)
 )
 TABLE = BarTable.from_bars([Bar(n * DAY_MS, 10.0, 12.0, 9.0, 11.0, 5.0, 11.0) for n in range(3)])
 WHOLE = Fetched(
-    TABLE, "acme", Kind(unit="USD"), Basis("split", DAY), 40 * DAY_MS, (SPLIT, PAID),
-    listed_ms=-DAY_MS, seams=(Span(1, 2),), vendor_now_ms=40 * DAY_MS,
+    TABLE, "acme", Kind(unit="USD"), Basis("split", DAY), NOW, (SPLIT, PAID),
+    listed_ms=-DAY_MS, seams=(Span(1, 2),), vendor_now_ms=NOW,
 )  # fmt: skip
 
 
@@ -44,21 +46,64 @@ class Odd:
         raise KeyError("no text")
 
 
+def raising(*_: object) -> Any:
+    raise KeyError("no such thing")
+
+
+class OddText(str):
+    __len__ = __eq__ = __hash__ = raising
+
+
+class OddNumber(float):
+    __repr__ = __str__ = __abs__ = raising
+
+
+class OddTuple(tuple[Any, ...]):
+    __iter__ = raising
+
+
+class OddList(list[Any]):
+    __iter__ = raising
+
+
+class OddAction(Action):
+    ratio = property(raising)
+
+
+class OddAnswer(Fetched):
+    table = property(raising)  # type: ignore[assignment]
+
+
+class OddKind(Kind):
+    to_json = raising
+
+
+class OddBasis(Basis):
+    to_json = raising
+
+
+class OddTable(BarTable):
+    __len__ = raising
+
+
+VALUES: list[Any] = [
+    OddText("USD"), OddNumber(0.5), OddTuple((0.5,)), OddTuple((SPLIT,)), OddList([SPLIT]),
+    (OddAction(DAY, "split", 0),), [object.__new__(Action)], (float("nan"),), (1e300,), -1e13,
+    1e13, 2**62, date.min, date.max, np.str_("USD"), OddKind(), OddBasis(), np.float64("inf"),
+    None, True, 1.5, -1, 10**30, float("nan"), float("inf"), "USD", "\x1b[2J", "x" * 5000, "",
+    "\u202e", b"USD", ["USD"], {"x": 1}, (1,), {1}, Odd(), [Odd()], object, DAY,
+    datetime(2024, 3, 1), np.int64(3), np.float64(3), np.bool_(1), np.datetime64("2024-03-01"),
+    [Span(1, 2)], (Span(1, 2.5),), (SPLIT, 1), [SPLIT], (0.5,), ("0.5",),  # type: ignore[arg-type]
+]  # fmt: skip
 ODD = st.one_of(
-    st.sampled_from(
-        [
-            None, True, 1.5, -1, 10**30, float("nan"), float("inf"), "USD", "\x1b[2J", "x" * 5000, "",
-            "\u202e", b"USD", ["USD"], {"x": 1}, (1,), {1}, Odd(), [Odd()], object, DAY,
-            datetime(2024, 3, 1), np.int64(3), np.float64(3), np.bool_(1), np.datetime64("2024-03-01"),
-            [Span(1, 2)], (Span(1, 2.5),), (SPLIT, 1), [SPLIT], (0.5,), ("0.5",),  # type: ignore[arg-type]
-        ]
-    ),
+    # By their places: hypothesis compares and prints what it samples.
+    st.integers(0, len(VALUES) - 1).map(VALUES.__getitem__),
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.binary(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=4,
     ),
-)  # fmt: skip
+)
 
 
 def places() -> list[tuple[str, ...]]:
@@ -83,13 +128,15 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return type(value) is str and value in inner
     if origin is tuple:
-        return isinstance(value, tuple) and all(fits(one, inner[0]) for one in value)
+        return type(value) is tuple and all(fits(one, inner[0]) for one in value)
     if origin is Sequence:
-        return isinstance(value, list | tuple) and all(fits(one, inner[0]) for one in value)
+        return type(value) in (list, tuple, ActionList) and all(
+            fits(one, inner[0]) for one in value
+        )
     if hint is Span:
-        return isinstance(value, Span) and all(type(ms) is int for ms in value)
+        return type(value) is Span and all(type(ms) is int for ms in value)
     if hint is float:
-        return isinstance(value, float) or type(value) is int
+        return type(value) in (float, int, np.float64) and abs(value) <= 1e12
     return type(value) is hint
 
 
@@ -106,19 +153,24 @@ def changed(place: tuple[str, ...], value: Any) -> Fetched:
 @given(st.sampled_from(places()), ODD)
 def test_a_field_of_another_type_is_refused(place: tuple[str, ...], value: Any) -> None:
     answer = changed(place, value)
-    if said := wrong_answer(answer, {"acme"}):
+    if said := wrong_answer(answer, {"acme"}, NOW):
         assert said.isprintable() and len(said) < 200
         return
     assert fits(value, declared(place)), f"{value!r} passed at {place}"
-    # What passes can be stored.
-    json.dumps([answer.kind.to_json(), answer.basis.to_json(), answer.listed_ms])
-    json.dumps([action.to_json() for action in answer.actions or ()])
+    # What passes can be stored, moved by a day and calculated with.
+    json.dumps([answer.kind.to_json(), answer.basis.to_json(), answer.listed_ms], allow_nan=False)
+    for action in answer.actions or ():
+        json.dumps(action.to_json(), allow_nan=False)
+        assert timedelta(1) + action.ex_date > action.ex_date - timedelta(1)
+        assert 0 < float(1 / action.ratio) < float("inf")
+    for ms in (answer.server_now_ms, answer.vendor_now_ms or 0, answer.listed_ms or 0):
+        assert from_ms(ms - DAY_MS) < from_ms(ms + DAY_MS)
 
 
 def test_the_whole_answer_passes_with_all_that_is_optional_left_out_or_given() -> None:
     bare = Fetched(TABLE.with_adj_close(None), "acme", Kind("", ""), Basis("unknown"), 0)
     for answer in (WHOLE, bare, replace(WHOLE, table=replace(TABLE, index=TABLE.stamps))):
-        assert not wrong_answer(answer, {"acme", "Acme"})
+        assert not wrong_answer(answer, {"acme", "Acme"}, NOW)
 
 
 LISTS = TABLE.open.tolist()
@@ -138,6 +190,9 @@ COLUMNS = {
     "stamps as objects": {"stamps": np.array([datetime(2024, 3, n) for n in (1, 4, 5)])},
     "stamps in nanoseconds": {"stamps": TABLE.stamps + 1_700_000_000 * 10**9},
     "stamps before the year 1": {"stamps": TABLE.stamps - 2**62},
+    "masked": {"close": np.ma.masked_array(TABLE.close, mask=True)},
+    "masked stamps": {"stamps": np.ma.masked_array(TABLE.stamps, mask=True)},
+    "the other order of bytes": {"close": TABLE.close.astype(">f8")},
     "another index": {"index": TABLE.stamps[:1]},
 }
 
@@ -146,18 +201,39 @@ COLUMNS = {
 def test_columns_of_another_type_or_length_are_refused(name: str) -> None:
     table = replace(TABLE, **COLUMNS[name])
     assert re.match(
-        "a column|columns of|a stamp", wrong_answer(replace(WHOLE, table=table), {"acme"})
+        "a column|columns of|a stamp", wrong_answer(replace(WHOLE, table=table), {"acme"}, NOW)
     )
 
 
-@pytest.mark.parametrize("answer", [None, [], TABLE, replace(WHOLE, table=[1, 2]), object()])
+NO_BARS = [
+    None, [], TABLE, replace(WHOLE, table=[1, 2]), object(), object.__new__(Fetched),
+    object.__new__(OddAnswer), replace(WHOLE, table=OddTable(**vars(TABLE))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", NO_BARS)
 def test_what_holds_no_bars_is_refused(answer: object) -> None:
-    assert "not bars" in wrong_answer(answer, {"acme"})
+    assert "not bars" in wrong_answer(answer, {"acme"}, NOW)
 
 
 def test_a_name_of_another_vendor_is_refused() -> None:
-    assert "'binance'" in wrong_answer(replace(WHOLE, vendor="binance"), {"acme"})
+    assert "'binance'" in wrong_answer(replace(WHOLE, vendor="binance"), {"acme"}, NOW)
     assert "'yahoo'" in wrong_actions([replace(SPLIT, source="yahoo")], {"acme"})
+
+
+@pytest.mark.parametrize(
+    "parts", [(0.0, 1.0), (2.0, 0.0), (-2.0, -1.0), (1.0, 5e-324), (1e-300, 1.0)]
+)
+def test_a_split_without_a_ratio_is_refused(parts: tuple[float, float]) -> None:
+    split = replace(SPLIT, numerator=parts[0], denominator=parts[1])
+    assert "a split of" in wrong_actions([split], {"acme"})
+
+
+def test_an_answer_of_tomorrow_is_refused() -> None:
+    later = replace(WHOLE, server_now_ms=NOW + 2 * DAY_MS)
+    assert "later than the query" in wrong_answer(later, {"acme"}, NOW)
+    # The vendor's own clock may be ahead of ours, which may be wrong.
+    assert not wrong_answer(replace(WHOLE, vendor_now_ms=NOW + 400 * DAY_MS), {"acme"}, NOW)
 
 
 def test_a_name_as_long_as_a_path_and_an_action_without_a_source_pass() -> None:
@@ -165,8 +241,8 @@ def test_a_name_as_long_as_a_path_and_an_action_without_a_source_pass() -> None:
     own = replace(
         WHOLE, vendor=name, actions=(replace(SPLIT, source=""), replace(PAID, source=name))
     )
-    assert not wrong_answer(own, {name})
-    assert "another vendor" in wrong_answer(replace(own, vendor=name + "x"), {name})
+    assert not wrong_answer(own, {name}, NOW)
+    assert "another vendor" in wrong_answer(replace(own, vendor=name + "x"), {name}, NOW)
 
 
 @pytest.mark.parametrize("name", ["since", "until", "unapplied"])

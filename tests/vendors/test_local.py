@@ -277,6 +277,8 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
         (HEADER + "2024-01-04,1,3,1,2,5,10\n", "line 2: 7 fields below 6 columns"),
         (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
         (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
+        (HEADER + f"2024-01-04,{'1' * 131_073},1,1,1,1\n", "line 2: field larger than field limit"),
+        (f"{'x' * 131_073}\n", "line 1: field larger than field limit"),
     ],
 )
 def test_bad_files_are_named_with_line_and_column(tmp_path: Path, text: str, said: str) -> None:
@@ -336,6 +338,10 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ({"folder": "x", "anchor": "open"}, "anchor 'open' is not known"),
         ({"folder": "x", "delimiter": "::"}, "delimiter '::' is not known"),
         ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
+        (
+            {"folder": "x", "pattern": "{symbol}{other}"},
+            "pattern: it has the field {other}, {symbol}",
+        ),
     ],
 )
 def test_a_layout_that_is_not_understood(mapping: dict[str, Any], said: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import MissingExtraError, ResponseFormatError
+from src.data.errors import MissingExtraError, ResponseFormatError, UnavailableError
 from src.data.model.http import HttpRequest
 from src.data.vendors.local.carrier import FileCarrier
 
@@ -24,6 +24,41 @@ def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_what_inflates_far_more_than_bars_do_is_stopped_by_its_own_size(tmp_path: Path) -> None:
+    bomb = gzip.compress(b"\0" * (80 << 20))
+    assert len(bomb) < 100_000
+    (tmp_path / "a.csv.gz").write_bytes(bomb)
+    with pytest.raises(ResponseFormatError, match=r"a.csv.gz holds more than 64 MiB"):
+        FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+
+
+def test_a_parquet_table_is_stopped_before_it_is_whole_in_memory(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    text = "x" * 10_000
+    table = pa.table({"close": pa.array([text] * 10_000).dictionary_encode()})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 100_000
+    with pytest.raises(ResponseFormatError, match=r"a.parquet holds more than 64 MiB"):
+        FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9_999, 10_001])
+def test_a_parquet_table_is_read_with_one_header(tmp_path: Path, rows: int) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pa.table({"close": pa.array(range(rows))}), tmp_path / "a.parquet")
+    text = FileCarrier(tmp_path).send(HttpRequest("file:///a")).text
+    assert text.splitlines() == ['"close"', *map(str, range(rows))]
+
+
+def test_a_name_that_no_file_can_have_is_a_typed_error(tmp_path: Path) -> None:
+    carrier = FileCarrier(tmp_path)
+    with pytest.raises(UnavailableError, match=r"x{80} cannot be read: File name too long"):
+        carrier.send(HttpRequest("file:///" + "x" * 300))
+    assert not carrier.files(HttpRequest("file:///" + "x" * 300), "").paths
 
 
 def test_an_exact_name_comes_before_one_in_another_case(tmp_path: Path) -> None:

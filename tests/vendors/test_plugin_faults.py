@@ -210,6 +210,11 @@ WRONG = {
     "an object as kind": "replace(good, kind=object())",
     "a unit as a list": "replace(good, kind=replace(good.kind, unit=['USD']))",
     "a naive date": "replace(good, basis=replace(good.basis, as_of=datetime(2024, 1, 1)))",
+    "masked prices": "replace(good, table=replace(good.table, close=np.ma.masked_all(4)))",
+    "a split of nothing": "replace(good, actions=(Action(date(2024, 1, 2), 'split', 0, 0.0),))",
+    "a dividend of NaN": "replace(good, actions=[Action(date(2024, 1, 2), 'dividend', 0, amount=NAN)])",
+    "the year 9999": "replace(good, server_now_ms=253402300799999)",
+    "an empty object": "object.__new__(Fetched)",
     "a time as a text": "replace(good, server_now_ms='now')",
 }
 
@@ -219,7 +224,9 @@ def test_an_answer_of_other_types_is_the_vendors_failure(
     name: str, make: Callable[[str], DataManager]
 ) -> None:
     manager = make(
-        "from dataclasses import replace\nfrom datetime import datetime\n"
+        "import numpy as np\nfrom dataclasses import replace\n"
+        "from datetime import date, datetime\nfrom src.data.model.actions import Action\nNAN = float('nan')\n"
+        "from src.data.model.capabilities import Fetched\n"
         "class Bad(Bad):\n    def fetch(self, query):\n"
         f"        good = Good.fetch(self, query)\n        return {WRONG[name]}"
     )

@@ -192,6 +192,8 @@ def test_a_window_without_bars_does_not_lose_the_others() -> None:
         (401, "**apikey** parameter is incorrect", AuthenticationError),
         (403, "is available exclusively with grow or pro", EntitlementError),
         (404, "**symbol** or **figi** parameter is missing or invalid", SymbolNotFoundError),
+        (404, "Nothing found", SymbolNotFoundError),
+        (404, "Nothing was found with the specified parameters.", SymbolNotFoundError),
         (404, "This symbol is available starting with Grow plan.", EntitlementError),
         (400, "**symbol** not found: NOPE. Please specify it correctly", SymbolNotFoundError),
         (429, "You have run out of API credits for the current minute.", RateLimitedError),

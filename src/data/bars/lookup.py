@@ -133,7 +133,8 @@ class CacheLookup:
         lane = self._lanes.find(query)
         view = lane.view
         if not view.exists or (
-            view.key.lane and not self._lanes.sources.is_current(query.instrument, view)
+            view.key.lane
+            and not self._lanes.sources.is_current(query.instrument, view, query.folder_lane)
         ):
             result: LookupResult = MISS
         elif query.bars is None:
@@ -354,7 +355,7 @@ class AnswerCache:
         try:
             return self._store.holds(entry.seal) and (
                 not entry.view.key.lane
-                or self._lanes.sources.is_current(query.instrument, entry.view)
+                or self._lanes.sources.is_current(query.instrument, entry.view, query.folder_lane)
             )
         except CacheError:
             return False

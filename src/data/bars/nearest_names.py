@@ -33,13 +33,19 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
     suggest(error, store)
 
 
+def _has_no_network(error: DataError) -> bool:
+    """Return whether this machine could not reach any vendor: that says nothing of the symbol."""
+    attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
+    return any(getattr(one.error, "is_own", False) for one in attempts)
+
+
 def suggest(error: DataError, store: BarStore) -> None:
     """Let ``error`` name the nearest symbols: stored, listed by a search, or else well known.
 
     Of an error that says nothing of the symbol, such as an outage, only where the symbol is none of
     these itself.
     """
-    if error.candidates or not error.symbol:
+    if error.candidates or not error.symbol or _has_no_network(error):
         return
     try:
         stored = [Listing(symbol) for symbol in store.symbols()]

@@ -34,7 +34,7 @@ _RESERVED = re.compile(
 )
 _FRAME = re.compile(r"([1-9][0-9]{0,3})(m|h|d|w|mo)")
 METADATA = ".metadata.json"
-_OF_YEARS = (".csv.gz", METADATA)
+OF_YEARS = (".csv.gz", METADATA)
 
 
 def encode_symbol(symbol: str) -> str:
@@ -254,7 +254,7 @@ def year_of_name(name: str) -> int | None:
 
 def years_in(names: Iterable[str]) -> list[int]:
     """Return the years whose data or metadata files of these names hold, ascending."""
-    stems = {name[:4] for name in names if name[4:] in _OF_YEARS}
+    stems = {name[:4] for name in names if name[4:] in OF_YEARS}
     return sorted(int(s) for s in stems if s.isascii() and s.isdigit() and int(s))
 
 

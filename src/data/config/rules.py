@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from string import Formatter
 from typing import Any, Literal
 
 from ..errors import QueryError
@@ -76,10 +77,40 @@ def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
         yield Problem(path, f'it is {shown}, one of "," ";" "|" "\\t" is needed')
 
 
+_maybe = text(nullable=True)
+_PATTERN_FIELDS = ("symbol", "timeframe")
+# A name of a file has at most 255 bytes; the symbol needs some of them.
+_LONGEST_PATTERN = 200
+
+
+def pattern_fault(pattern: str) -> str:
+    """Return why a text is not a pattern of names of files, or an empty text."""
+    accepted = "{symbol} and {timeframe} are filled in"
+    if len(pattern) > _LONGEST_PATTERN:
+        return f"it has {len(pattern):,} characters, at most {_LONGEST_PATTERN} are possible"
+    if not pattern.isprintable():
+        return "it has control characters, a name of a file is needed"
+    try:
+        fields = [(name, f"{spec}{way or ''}") for _, name, spec, way in Formatter().parse(pattern)]
+    except ValueError:
+        return f"it has a brace without its other half, {accepted}"
+    for name, more in fields:
+        if name is not None and (name not in _PATTERN_FIELDS or more):
+            return f"it has the field {{{name:.40}}}{' with a format' * bool(more)}, {accepted}"
+    return ""
+
+
+@form()
+def _pattern(value: Any, path: Path) -> Iterator[Problem]:
+    """Accept a pattern of names of files, or nothing."""
+    yield from _maybe.check(value, path)
+    if isinstance(value, str) and (why := pattern_fault(value)):
+        yield Problem(path, why)
+
+
 _rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
 _count = whole(0, nullable=True).to(_rate.parse)
 _grade = number(1, 5)
-_maybe = text(nullable=True)
 # What may limit the requests to a vendor; half a request a minute must not become none.
 RATE_LIMITS = {
     "requests_per_minute": _count,
@@ -219,7 +250,7 @@ _bars = dict.fromkeys(("open", "high", "low", "close", "volume", "adj_close"), t
 _options: dict[str | None, dict[str, Form]] = {
     "local": {
         "folder": _maybe,
-        "pattern": _maybe,
+        "pattern": _pattern,
         "symbol": _maybe,
         "symbol_column": _maybe,
         "columns": record(_bars | {"volume": _maybe}),

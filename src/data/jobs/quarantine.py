@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..cache.store import Commit, CommitPiece
 from ..errors import KindMismatchError
 from ..model.bars import NAN, Bar, BarTable, among
-from ..model.coverage import OFF_GRID, WITHDRAWN, Coverage
+from ..model.coverage import WITHDRAWN, Coverage
 from ..model.instant import iso
 from ..model.kind import Basis, Kind
 from ..model.series import SeriesKey
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..wiring import Services
 
 __all__ = ["QuarantineReport", "quarantine_report", "restore"]
+
+_UNKNOWN = Basis("unknown")
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
-    """Put back the rows that can be bars, where no bar is stored; return them, and what stays aside.
+    """Put back withdrawn bars where no bar is stored; return them, and what stays aside.
 
-    These are bars that their vendor did not send any more: they were right once. Each counts as
+    These are bars that their vendor did not send any more: they were right once. Other rows never
+    were, even if they look like bars, such as the prices of a stored bar times ten. Each counts as
     final, in the adjustment of the bars around it: a bar of a share from before a split is converted
     by the splits and dividends that are stored, and stays aside where these do not tell all. It is asked
     for again by a refresh alone. What stays is given with the reason. Nothing leaves the quarantine by it.
@@ -106,11 +109,13 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
     left: list[tuple[Bar, str]] = []
     pieces = []
     for (bar, reason), can_be, has in zip(ordered, is_bar, is_there, strict=True):
-        if has or not can_be or reason.startswith(OFF_GRID):
+        if has or not can_be or not reason.startswith(WITHDRAWN):
             left.append((bar, "a bar is stored there" if has else reason))
             continue
-        part = next((part for part in coverage if bar.stamp_ms in part.span), None)
-        vendor = reason.removeprefix(WITHDRAWN) if part is None or not part.vendor else part.vendor
+        vendor = reason.removeprefix(WITHDRAWN)
+        # A stretch without bars has no adjustment, and the vendors that have none there.
+        around = (one for one in coverage if one.state != "empty" and bar.stamp_ms in one.span)
+        part = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
         try:
             own, basis = adjuster.adjusted(bar, vendor, part.basis if part else None)
@@ -150,7 +155,7 @@ class _Adjuster:
         self._key, self._span, self._store = key, span, services.cache.store
         self._is_share = services.selector.instrument(key.symbol).asset_class == "stock"
         dated = [part.basis for part in self._store.view(key).coverage if part.state != "empty"]
-        self._newest = max(dated, key=lambda basis: basis.as_of or date.min, default=Basis())
+        self._newest = max(dated, key=lambda one: one.as_of or date.min, default=_UNKNOWN)
         self._book = self._store.actions(key.symbol).for_bars_of(key.teller)
 
     @cached_property
@@ -196,4 +201,4 @@ class _Adjuster:
                 part = next((part for part in coverage if bar.stamp_ms in part.span), None)
                 if part is not None and row[1:5] == bar[1:5]:
                     return part.basis
-        return Basis("unknown")
+        return _UNKNOWN

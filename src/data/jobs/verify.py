@@ -443,7 +443,7 @@ class Refetcher:
             return None
         days = Span(day_ms(date_of(start)), now + DAY_MS)
         try:
-            actions = candidate.downloader.fetch_actions(self._query.instrument, days, now)
+            actions = candidate.fetch_actions(self._query.instrument, days, now)
         except (RefusedError, UnsupportedError):
             return None
         return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from ..errors import short_words
 from .printable import printable
 
 # Ours: what calls between these is no caller.
@@ -36,7 +37,9 @@ _called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", defau
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the caller's line, whatever the depth of ours and in whatever thread of ours."""
     filename, line, module, registry = called_from()
-    warnings.warn_explicit(printable(message), category, filename, line, module, registry)
+    warnings.warn_explicit(
+        printable(short_words(message)), category, filename, line, module, registry
+    )
 
 
 def called_from() -> Place:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from .actions import Action, ActionList
+from .actions import Action
 from .bars import Bar, BarTable
 from .instant import DAY_MS, MINUTE_MS
 from .instrument import AssetClass, Instrument
-from .kind import ADJUSTMENTS, SESSIONS, Adjustment, Basis, Kind
+from .kind import Adjustment, Basis, Kind
 from .span import Span
 from .timeframe import Timeframe
 
@@ -292,133 +289,3 @@ class Fetched:
         lies between the two would be applied twice.
         """
         return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms
-
-
-# --- the types of an answer, checked where it leaves the vendors --------------------------------
-
-# UTC milliseconds of the years 1 to 9999: only these can be written as dates.
-_DATES = range(-62_135_596_800_000, 253_402_300_800_000)
-# Units and venues are words; anything longer is another text in their place.
-_LONGEST_WORD = 40
-_Checks = Mapping[str, Callable[[Any], bool]]
-
-
-def wrong_answer(fetched: object, names: Collection[str]) -> str:
-    """Return which field of an answer of bars is not of its declared type, or an empty text.
-
-    Args:
-        fetched: The answer of a downloader.
-        names: Names that the vendor may go by; an answer in another vendor's name is wrong.
-    """
-    if not isinstance(fetched, Fetched) or not isinstance(fetched.table, BarTable):
-        return f"a {type(getattr(fetched, 'table', fetched)).__name__}, not bars"
-    if not isinstance(fetched.kind, Kind) or not isinstance(fetched.basis, Basis):
-        return "a kind or basis of another type"
-    wrong = _wrong_column(fetched.table) or _wrong_field(fetched, _OF_ANSWER)
-    wrong = wrong or _wrong_field(fetched.kind, _OF_KIND) or _wrong_field(fetched.basis, _OF_BASIS)
-    if not wrong and fetched.vendor not in names:
-        return f"bars of another vendor: {_cut(fetched.vendor)}"
-    return wrong or ("" if fetched.actions is None else wrong_actions(fetched.actions, names))
-
-
-def wrong_actions(actions: object, names: Collection[str]) -> str:
-    """Return what is wrong with the types of splits and dividends, as :func:`wrong_answer` does."""
-    if not isinstance(actions, Sequence) or isinstance(actions, str | bytes):
-        return f"splits and dividends of another type: {_cut(actions)}"
-    if not all(isinstance(action, Action) for action in actions):
-        return "something else than splits and dividends"
-    wrong = _wrong_field(actions, _OF_LIST) if isinstance(actions, ActionList) else ""
-    for action in actions:
-        wrong = wrong or _wrong_field(action, _OF_ACTION)
-        if not wrong and action.source and action.source not in names:
-            wrong = f"an action of another vendor: {_cut(action.source)}"
-    return wrong
-
-
-def _wrong_column(table: BarTable) -> str:
-    for name, column in vars(table).items():
-        wanted = np.int64 if name in ("stamps", "index") else np.float64
-        if column is None and name in ("adj_close", "index"):
-            continue
-        if not isinstance(column, np.ndarray) or column.dtype != wanted or column.ndim != 1:
-            return f"a column {name} that is not a flat array of {wanted.__name__}"
-        if len(column) != len(table.stamps):
-            return f"columns of unequal length: {len(table.stamps)} stamps, {len(column)} of {name}"
-    is_dated = not len(table) or all(int(f(table.stamps)) in _DATES for f in (np.min, np.max))
-    return "" if is_dated else "a stamp that is not a date"
-
-
-def _wrong_field(part: object, checks: _Checks) -> str:
-    wrong = (name for name, fits in checks.items() if not fits(getattr(part, name)))
-    name = next(wrong, None)
-    return "" if name is None else f"{name} of another type or size: {_cut(getattr(part, name))}"
-
-
-def _cut(value: object) -> str:
-    return repr(value[:_LONGEST_WORD]) if isinstance(value, str) else type(value).__name__
-
-
-def _is_instant(value: Any) -> bool:
-    return type(value) is int and value in _DATES  # neither a truth value nor a number of numpy
-
-
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= _LONGEST_WORD and value.isprintable()
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or _is_instant(value)
-
-
-def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or fits(value)
-
-
-def _one_of(*values: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in values
-
-
-def _some(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, tuple) and all(map(fits, value))
-
-
-def _is(cls: type) -> Callable[[Any], bool]:
-    return lambda value: type(value) is cls
-
-
-_OF_ANSWER: _Checks = {
-    "vendor": _is(str),  # one of the names: that of a folder is as long as its path
-    "server_now_ms": _is_instant,
-    "vendor_now_ms": _or_none(_is_instant),
-    "listed_ms": _or_none(_is_instant),
-    "requests": lambda value: _is_instant(value) and value >= 0,
-    "settle_ms": lambda value: _is_instant(value) and value >= 0,
-    "dense": _is(bool),
-    "dated": _is(bool),
-    "way": _is(str),
-    "seams": _some(lambda value: isinstance(value, Span) and all(map(_is_instant, value))),
-}
-_OF_KIND: _Checks = {
-    **dict.fromkeys(("venue", "unit", "volume", "feed"), _is_word),
-    "session": _one_of("", "24h", *SESSIONS),
-    "anchor": _one_of("", "session", "clock"),
-}
-_OF_BASIS: _Checks = {
-    "adjustment": _one_of("unknown", *ADJUSTMENTS),
-    "as_of": _or_none(_is(date)),
-}
-_OF_LIST: _Checks = {
-    "since": _or_none(_is_instant),
-    "until": _or_none(_is_instant),
-    "unapplied": _some(_is(str)),
-}
-_OF_ACTION: _Checks = {
-    "ex_date": _is(date),
-    "type": _one_of("split", "dividend"),
-    **dict.fromkeys(("ex_at", "fetched_at"), _is_instant),
-    **dict.fromkeys(("numerator", "denominator", "amount"), _is_number),
-    "as_paid": _is(bool),
-    "source": _is(str),
-    **dict.fromkeys(("pay_date", "currency"), _is_word),
-    "parts": _some(_is_number),
-}

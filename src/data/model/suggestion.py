@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable
 
 from ..errors import QueryError
 
+# Words that are much longer than any known one are like none, which would take seconds to find out.
+_LONGEST = 200
+
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
     """Return the one of ``words`` most like ``word``; empty where none is near.
@@ -15,6 +18,8 @@ def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
         words: those that are known.
         cutoff: how like it must be, from 0 (anything) to 1 (equal).
     """
+    if len(word) > _LONGEST:
+        return ""
     import difflib  # what is spelled right needs none of it
 
     near = difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)

@@ -47,7 +47,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
     """Return what the end of a call says about the vendor's health."""
     if error is None:
         return "answered"
-    if getattr(error, "by_caller", False):
+    if getattr(error, "is_no_fault", False):
         return "says nothing"
     return next((outcome for kind, outcome in _OUTCOMES if isinstance(error, kind)), "says nothing")
 

@@ -6,8 +6,11 @@ attributes. Nothing of them is used here but their class.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import socket
 import ssl
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import requests
@@ -34,6 +37,8 @@ _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
     ssl.SSLCertVerificationError,
 )
+# The network of this machine is down, or it has no way to any name or host.
+_OWN_NUMBERS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 _MOST_CAUSES = 30
 
 
@@ -69,20 +74,34 @@ def is_loopback(url: str) -> bool:
 def worded(exc: Exception, url: str) -> DataError:
     """Return our error for what the library raised about ``url``; its text is never used."""
     error = _worded(exc, url)
-    if isinstance(error, TransientError) and _is_unsent(exc):
-        error.was_sent = False
+    if isinstance(error, TransientError):
+        causes = list(_causes(exc))
+        # There was no connection yet over which anything of the request could go.
+        error.was_sent = not any(isinstance(cause, _BEFORE_SENDING) for cause in causes)
+        error.is_own = any(map(_is_own, causes)) and not is_loopback(url)
+        if error.is_own:
+            error.args = (f"no connection to {where(url)}: this machine has no network",)
     return error
 
 
-def _is_unsent(exc: BaseException) -> bool:
-    """Tell whether there was no connection yet over which anything of the request could go."""
+def _causes(exc: BaseException) -> Iterator[object]:
+    """Yield an error and what it wraps, which is in arguments, in `reason` and behind it."""
     causes: list[object] = [exc]
-    for cause in causes:  # it grows: what the library wraps is in arguments and in `reason`
-        if isinstance(cause, _BEFORE_SENDING):
-            return True
+    for cause in causes:  # it grows
+        yield cause
         if isinstance(cause, BaseException) and len(causes) < _MOST_CAUSES:
-            causes += [*cause.args, getattr(cause, "reason", None), cause.__cause__]
-    return False
+            behind = (cause.__cause__, cause.__context__)
+            causes += [*cause.args, getattr(cause, "reason", None), *behind]
+
+
+def _is_own(cause: object) -> bool:
+    """Return whether an error of the system means that this machine has no network.
+
+    A name is not found if there is no way to ask for it; one that does not exist is as quickly refused.
+    """
+    if isinstance(cause, socket.gaierror):
+        return True
+    return isinstance(cause, OSError) and cause.errno in _OWN_NUMBERS
 
 
 def _worded(exc: Exception, url: str) -> DataError:
@@ -110,4 +129,8 @@ def worded_by_name(exc: Exception, url: str) -> DataError:
     place, name = where(url), type(exc).__name__
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")
+    if "DNS" in name:
+        error = UnavailableError(f"no connection to {place}: this machine has no network")
+        error.was_sent, error.is_own = False, True
+        return error
     return UnavailableError(f"no answer from {place} ({name})")

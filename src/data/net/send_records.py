@@ -100,7 +100,7 @@ class PendingRecords:
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
-        if isinstance(error, _NO_FAULT) or getattr(error, "by_caller", False):
+        if isinstance(error, _NO_FAULT) or getattr(error, "is_no_fault", False):
             return
         self._counted = error
         count = len(self._pending)

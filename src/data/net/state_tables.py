@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from ..errors import CorruptEntryError
 from ..model.capabilities import Limits
 from ..model.coverage import VendorDay
-from ..model.instant import SECOND_MS
 from ..model.span import Span
 from .circuit_breaker import Circuit
 from .quota import Pause, Spent, Window, windows_of
@@ -327,15 +326,6 @@ class StateTables:
         """Return for how many symbols no vendor is asked now, with whom."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
         return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
-
-    # --- how late it is --------------------------------------------------------------------
-
-    def latest(self, given_ms: int) -> int:
-        """Remember a time in UTC milliseconds, and return the latest one of all."""
-        known_ms = round((read_fact(self._rows, "latest_s") or 0.0) * SECOND_MS)
-        if given_ms > known_ms:
-            keep_fact(self._rows, "latest_s", given_ms / SECOND_MS)
-        return max(given_ms, known_ms)
 
     # --- days that vendors lack ------------------------------------------------------------
 

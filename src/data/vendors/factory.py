@@ -36,7 +36,16 @@ from ..model.capabilities import Capabilities
 from ..model.instant import MINUTE_MS
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
 from .foreign import OwnSender, construct, load_offer
-from .registry import SERVED, VENDORS, canonical_vendor, family_of, key_names, load, row_of
+from .registry import (
+    SERVED,
+    VENDORS,
+    canonical_vendor,
+    family_of,
+    is_of_files,
+    key_names,
+    load,
+    row_of,
+)
 
 _log = logging.getLogger(__name__)
 DownloaderT = TypeVar("DownloaderT", bound=BaseDataDownloader)
@@ -258,11 +267,8 @@ class DownloaderPool:
         code = canonical_vendor(name) or name
         self._filled[:] = [downloaders]
         downloader = downloaders.get(code, downloaders.get(name))
-        if (
-            downloader is not None
-            and row_of(family_of(code)).of_folders
-            and not downloader.is_there
-        ):
+        if is_of_files(code) and self._has_moved(downloader):
+            self._made = [made for made in self._made if made is not downloader]
             downloader = None
             for place in (code, name):
                 downloaders.pop(place, None)
@@ -303,6 +309,10 @@ class DownloaderPool:
     def is_out(self, downloader: object) -> bool:
         """Tell whether ``downloader`` was made here and a key that it needs is gone since."""
         return any(made is downloader and made.lacking for made in self._made)
+
+    def _has_moved(self, downloader: Any) -> bool:
+        """Return whether the name of the folder that one made here reads leads elsewhere by now."""
+        return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
         factory, arguments = self._factory(), self._arguments_for(code)
@@ -376,7 +386,9 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
 
 
 def downloader_for(selector: Any, name: str) -> Any | None:
-    """Return the downloader of a selector for a vendor, made where need be; None without one.
+    """Return the downloader of a selector for a vendor, made if need be; None without one.
+
+    One that reads a folder is made anew if the folder's name leads elsewhere by now.
 
     Args:
         selector: ours, or a user's double of it, which need not be able to make any.
@@ -384,7 +396,8 @@ def downloader_for(selector: Any, name: str) -> Any | None:
     """
     downloader = selector.downloaders.get(name)
     make = getattr(selector, "_initialize_downloader", None)
-    return make(name) if downloader is None and make is not None else downloader
+    has_moved = is_of_files(name) and not getattr(downloader, "is_there", True)
+    return make(name) if (downloader is None or has_moved) and make is not None else downloader
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:

@@ -23,14 +23,7 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.bars import BarTable
-from ..model.capabilities import (
-    Capabilities,
-    Fetched,
-    FetchQuery,
-    Limits,
-    wrong_actions,
-    wrong_answer,
-)
+from ..model.capabilities import Capabilities, Fetched, FetchQuery, Limits
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import from_ms
 from ..model.instrument import Instrument
@@ -43,6 +36,7 @@ from ..net.guarded_call import place_of_job
 from ..net.http import Transport
 from ..net.redact import without_keys
 from ..net.sender import Sender
+from .answer_types import wrong_actions, wrong_answer
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -153,7 +147,8 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     fetched, last = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
     if accounts is not None:
         accounts.last = last
-    if wrong := wrong_answer(fetched, (name, getattr(downloader, "name", name))):
+    names = (name, getattr(downloader, "name", name))
+    if wrong := wrong_answer(fetched, names, query.now_ms):
         error = ResponseFormatError(f"{name} answered with {wrong}", provider=name)
         if accounts is not None:  # the call had ended well
             downloader.blame(query, error)

@@ -24,6 +24,7 @@ from ..model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
 from ..model.http import HttpRequest, HttpResponse
 from ..model.instant import DAY_MS
 from ..model.kind import Basis
+from ..model.printable import printable
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.send_records import reporting
@@ -36,6 +37,8 @@ PAGE_CAP = 10_000
 IDLE_PAGES = 3
 # Rows that an answer may have beyond two for each place in the range: some send all they have.
 ROWS_BEYOND = 100_000
+# Remarks on a good answer are sentences.
+_LONGEST_TROUBLE = 400
 _FIRST_PAGE: str | None = None
 # What reading an answer of another shape than expected can raise.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -162,7 +165,7 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
         with reporting(vendor.name):  # caught here, and still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
-        harvest.trouble = str(exc.args[0])
+        harvest.trouble = " ".join(printable(str(exc.args[0])).split())[:_LONGEST_TROUBLE]
         harvest.troubles += 1
         # Before a listing there are no files: one more month is tried behind it, and no more.
         harvest.is_out = not isinstance(exc, SymbolNotFoundError) or harvest.troubles > 1

@@ -33,10 +33,15 @@ class SourceCheck:
         # Files that were read because their times left it open: they are not read for it again.
         self._verified: dict[SourceState, SourceState] = {}
 
-    def is_current(self, instrument: Instrument, view: SeriesView) -> bool:
+    def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
         """Tell whether what is stored of a lane may answer: always, but of files that have changed.
 
         What a job has calculated is not read from a file: it follows its parts when the job runs again.
+
+        Args:
+            instrument: Instrument of the series.
+            view: What is stored.
+            lane: The folder's part of the lane, if the query has already looked where it is now.
         """
         if not view.key.of_folder or view.key.made_of:
             return not view.key.is_outdated
@@ -44,9 +49,11 @@ class SourceCheck:
             return True
         from ...vendors.factory import downloader_for
 
-        # A relative name may lead elsewhere by now: then it is another folder's lane.
-        vendors = (part.vendor for part in view.coverage if is_of_files(part.vendor))
-        downloader = downloader_for(self._selector, next(vendors, _OF_RULES))
+        # A relative name or a link may lead elsewhere by now: then it is another folder's lane.
+        name = next((part.vendor for part in view.coverage if is_of_files(part.vendor)), _OF_RULES)
+        downloader = self._selector.downloaders.get(name) if lane else None
+        if downloader is None:
+            downloader = downloader_for(self._selector, name)
         if getattr(downloader, "folder_lane", "") != view.key.of_folder:
             return False
         state = self.now(downloader, instrument, view.key.timeframe, view.source)

@@ -28,7 +28,7 @@ from ...symbols.classify import SymbolRefusal, classify
 from ..layout import BARS as BARS
 from ..read.columnar_cache import Columnar, fitting
 from ..retention import eviction
-from ..retention.manager import RetentionLimits, RetentionManager, as_given
+from ..retention.manager import RetentionLimits, RetentionManager
 from ..retention.trim import Trimmed
 from ..store import BarStore
 from . import summaries
@@ -63,7 +63,6 @@ class CacheFolder:
         clock: Clock | None = None,
         instrument_of: Callable[[str], Instrument] | None = None,
         must_keep: eviction.Keeps = eviction.keep_all,
-        latest: Callable[[int], int] = as_given,
         vendor_facts: Mapping[str, Mapping[str, Any]] | None = None,
         columnar: Columnar = "map",
         retention: Retention | None = None,
@@ -102,7 +101,7 @@ class CacheFolder:
         else:
             self._disk.make_folders(self.cache_dir)
         self.max_age = max_age
-        limits = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain, latest)
+        limits = RetentionLimits(self._limit, min_free_mb, must_keep, self._retain)
         self.store.listener = self._retention_manager = RetentionManager(
             self.store, self._clock, limits
         )

@@ -35,6 +35,7 @@ HANDED_IN = "handed in by a program"
 FITTED = "fitted to bars of another vendor"
 MAYBE_DELISTED = f"no new bars of the symbol for {ALIVE_MS // DAY_MS} days: it may be delisted"
 UNREADABLE = "of an older tool, or its metadata cannot be read"
+NO_TIME = "the time is not known until a vendor has answered again: `ohlcv/.time` was lost"
 NO_VENDOR = "no known vendor can supply it again"
 
 
@@ -121,7 +122,7 @@ def holdings_of(
     last_use: Callable[[SeriesKey], Use],
     must_keep: Keeps,
     now_ms: int,
-    latest: Callable[[int], int],
+    latest_ms: int | None,
 ) -> list[Holding]:
     """Return every year that has bars, with what may be done to it.
 
@@ -129,22 +130,31 @@ def holdings_of(
         lanes: of all series of the cache.
         last_use: of a lane; where nothing tells, its commits do.
         must_keep: tells what vendors could supply.
-        now_ms: the time by our clock; it is no earlier than the newest commit to any series, which
-            tells on a machine whose clock is behind.
-        latest: is given the time of that commit, and returns the latest one that it was ever given:
-            the series may have been dropped since.
+        now_ms: the time by our clock, which may be behind.
+        latest_ms: the latest time that any answer ever vouched for, those of series included that have
+            been dropped since; None if that is not known, and every year must stay.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
         by_symbol.setdefault(lane.key.symbol, []).append(lane)
-    commits = (lane.entry.updated_ms for group in by_symbol.values() for lane in group)
-    latest_ms = max(now_ms, latest(max(commits, default=0)))
+    if latest_ms is not None:
+        every = (lane for group in by_symbol.values() for lane in group)
+        latest_ms = max(now_ms, latest_ms, vouched_ms(every))
     holdings: list[Holding] = []
     for group in by_symbol.values():
         judge = Judge(must_keep, _newest(group), now_ms, latest_ms)
         for lane in group:
             holdings += judge.holdings(lane, last_use(lane.key))
     return holdings
+
+
+def vouched_ms(lanes: Iterable[StoredLane]) -> int:
+    """Return the latest time that stored answers vouch for; 0 if there are none.
+
+    The time of an answer is no later than its vendor's clock, that of its commit is by ours: a run
+    with a clock that was ahead makes nothing older.
+    """
+    return max((min(one.entry.updated_ms, one.entry.answered_ms) for one in lanes), default=0)
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
@@ -160,7 +170,7 @@ class Judge:
     """Tells why the years of one symbol must stay."""
 
     def __init__(
-        self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int
+        self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int | None
     ) -> None:
         self._must_keep = must_keep
         self._newest = newest
@@ -171,6 +181,8 @@ class Judge:
         """Yield the years of a lane that have data, each with why it must stay, if it must."""
         key, reasons = lane.key, self._reasons(lane.key, lane.entry)
         last_ms = max(use.last_ms, lane.entry.updated_ms)
+        if last_ms > max(self._now_ms, self._latest_ms or 0) + IN_USE_MS:
+            last_ms = lane.entry.answered_ms  # of a run whose clock was ahead
         in_use = IN_USE if last_ms > self._now_ms - IN_USE_MS else ""
         for year in lane.entry.years:
             if not year.bytes:
@@ -184,28 +196,31 @@ class Judge:
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
         """Return year to why it must stay; an empty text where its vendors can supply it again."""
+        if self._latest_ms is None:
+            return {year.year: NO_TIME for year in entry.years}
         reasons: dict[int, str] = {}
-        stretches = entry.stretches
+        stretches, latest_ms = entry.stretches, self._latest_ms
         for place, source in enumerate(entry.sources):
             own = [one for one in stretches if one.place == place]
             if not own:
                 continue
             # Most lanes can be supplied again as a whole, or not at all: that is asked at once.
             end = max(one.end for one in own)
-            why = self._reason(key, source, Span(own[0].start, end))
+            why = self._reason(key, source, Span(own[0].start, end), latest_ms)
             if why and len(own) > 1:
-                why = self._reason(key, source, Span(own[-1].start, own[-1].end))
+                why = self._reason(key, source, Span(own[-1].start, own[-1].end), latest_ms)
                 each = not why
             else:
                 each = False
-            is_gone = self._newest.get(source.vendor, 0) < self._latest_ms - ALIVE_MS
+            is_gone = self._newest.get(source.vendor, 0) < latest_ms - ALIVE_MS
             for one in own:
-                reason = self._reason(key, source, Span(one.start, one.end)) if each else why
+                span = Span(one.start, one.end)
+                reason = self._reason(key, source, span, latest_ms) if each else why
                 reason = reason or (MAYBE_DELISTED if is_gone else "")
                 reasons[one.year] = reasons.get(one.year) or reason
         return reasons
 
-    def _reason(self, key: SeriesKey, source: BarsOrigin, span: Span) -> str:
+    def _reason(self, key: SeriesKey, source: BarsOrigin, span: Span, latest_ms: int) -> str:
         if source.is_suspect:
             return DOUBTED
         if source.adjustment == "unknown":
@@ -214,7 +229,7 @@ class Judge:
             return HANDED_IN
         if source.is_rescaled:
             return FITTED
-        return self._must_keep(key, source.part(span), self._latest_ms)
+        return self._must_keep(key, source.part(span), latest_ms)
 
 
 def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:

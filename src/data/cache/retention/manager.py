@@ -22,7 +22,7 @@ from ...errors import CacheError, DataError, LockTimeoutError
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ..facade import summaries
-from ..layout import encode_lane, encode_symbol
+from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol
 from ..store import BarStore, StoreListener
 from ..values import Commit, LaneUse, Use
 from ..write.series import SeriesFiles
@@ -30,6 +30,7 @@ from ..write.write_guard import FreeSpaceGuard, need_of
 from . import eviction
 from .clear import evict_year
 from .eviction import BYTES_IN_GB, Freeable, Holding, Keeps
+from .time_mark import TimeMark
 from .trim import Trimmed, derived_bytes, drop_derived, trim_quarantine
 
 if TYPE_CHECKING:
@@ -51,11 +52,6 @@ def _keep_any_age() -> None:
     """Delete nothing by age."""
 
 
-def as_given(ms: int) -> int:
-    """Return a time itself: nothing is remembered."""
-    return ms
-
-
 @dataclass(frozen=True)
 class RetentionLimits:
     """What the retention manager goes by.
@@ -65,14 +61,12 @@ class RetentionLimits:
         min_free_mb: see :class:`FreeSpaceGuard`.
         must_keep: tells which bars no vendor could supply again.
         by_age: deletes what is older than the rules want.
-        latest: remembers the latest of the times that it is given, and returns it.
     """
 
     limit: Callable[[], int]
     min_free_mb: float | None = None
     must_keep: Keeps = eviction.keep_all
     by_age: Callable[[], None] = _keep_any_age
-    latest: Callable[[int], int] = as_given
 
 
 class RetentionManager(StoreListener):
@@ -98,11 +92,12 @@ class RetentionManager(StoreListener):
         self._root = store.root
         self._folder = store.root / "ohlcv" / summaries.FOLDER
         self._keeps = keeps
+        self._time = TimeMark(self._disk, self._folder.parent)
         self._uses = LastUses(clock, self._is_stored)
         self._room = FreeSpaceGuard(
             self._root, self._disk, limits.min_free_mb, self._make_room, clock
         )
-        self._grown = 0
+        self._grown, self._has_begun = 0, False
         # Bytes of the folder when it was measured, with those added by this process since; when.
         self._measured = 0, -math.inf
         self._looked_s = clock.monotonic()
@@ -136,13 +131,37 @@ class RetentionManager(StoreListener):
         """
         need = need_of(lane, commit)
         self._room.claim(need)
+        is_first = not self._has_begun and self._is_first()
         yield
+        self._begin(is_first)
         spans = [part.span for part in commit.pieces] + [mark.span for mark in commit.marks]
         if spans:
             lane.use.committed(min(span.start for span in spans), self._clock.now_ms())
         self._grown += need
         if self._is_time():
             self.look()
+
+    def _is_first(self) -> bool:
+        """Return whether no bar was ever stored here; a later commit need not look again."""
+        self._has_begun = True
+        try:
+            return self._time.read() is None and not any(
+                name.endswith(OF_YEARS)
+                for symbol in self._disk.list(self._folder.parent)
+                if symbol[0] not in "._"
+                for lane in self._disk.list(self._folder.parent / symbol)
+                if decode_lane("", lane) is not None
+                for name in self._disk.list(self._folder.parent / symbol / lane)
+            )
+        except CacheError:  # something else is in the place of a folder
+            return False
+
+    def _begin(self, is_first: bool) -> None:
+        if is_first:
+            try:
+                self._time.begin()
+            except CacheError as exc:  # without it nothing is evicted, and no commit fails
+                log.debug("the time was not noted: %s", exc)
 
     def has_room(self, need: int) -> bool:
         """Tell whether there is room for ``need`` bytes of derived files."""
@@ -249,6 +268,7 @@ class RetentionManager(StoreListener):
         return 0
 
     def _enforce(self, limit: int, holdings: Holdings) -> int:
+        self._time.note(eviction.vouched_ms(holdings.lanes))
         left, dropped = holdings.size.bytes - limit, 0
         if left > 0:
             left -= self._drop_derived(holdings.lanes, left)
@@ -308,9 +328,9 @@ class RetentionManager(StoreListener):
         return lambda key: uses.get(lane_name(key), Use())
 
     def _years(self, holdings: Holdings) -> list[Holding]:
-        limits, now = self._limits, self._clock.now_ms()
-        uses, keep = self.last_uses(), limits.must_keep
-        return eviction.holdings_of(holdings.lanes, uses, keep, now, limits.latest)
+        keep, now = self._limits.must_keep, self._clock.now_ms()
+        latest_ms = self._time.read()
+        return eviction.holdings_of(holdings.lanes, self.last_uses(), keep, now, latest_ms)
 
     def _is_stored(self, key: SeriesKey) -> bool:
         return self._disk.stat(self._parts.lane(key).paths.text) is not None

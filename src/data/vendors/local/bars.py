@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -19,6 +19,7 @@ import numpy as np
 
 from ...calendars.calendar import MarketCalendar, calendar_for
 from ...calendars.grid import BarGrid
+from ...config.rules import pattern_fault
 from ...errors import (
     ConfigError,
     DataError,
@@ -140,6 +141,8 @@ class LocalFiles:
                 f"providers.local.delimiter {self.delimiter!r} is not known",
                 hint='there are "," ";" "|" and, in double quotes, "\\t"',
             )
+        if why := pattern_fault(self.pattern):
+            raise ConfigError(f"providers.local.pattern: {why}")
         if "{symbol}" not in self.pattern and not (self.symbol_column or self.symbol):
             raise ConfigError(
                 "providers.local.pattern must hold {symbol}",
@@ -225,15 +228,20 @@ class LocalDataDownloader(BaseDataDownloader):
             kinds={name: self._kind(name) for name in classes},
         )
         self._files_read: dict[tuple[str, ...], tuple[bytes, tuple[list[int], list[Bar]]]] = {}
-        own = FileCarrier(self.files.folder)
-        self._carrier = wired.setdefault("carrier", own)
-        self._folder_lane = folder_lane(self.name, str(own.folder))
+        self._own = FileCarrier(self.files.folder)
+        self._carrier = wired.setdefault("carrier", self._own)
+        self._folder_lane = folder_lane(self.name, str(self._own.folder))
         super().__init__(**wired)
 
     @property
     def folder_lane(self) -> str:
         """The part of a lane that names the folder, by its real path."""
         return self._folder_lane
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder's name still leads to the folder that this reads from."""
+        return self._own.is_there
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
         """Return the file of a series as it looks now; None where another carrier brings it."""
@@ -290,7 +298,7 @@ class LocalDataDownloader(BaseDataDownloader):
         name, calendar = _name(response), calendar_for(query.instrument)
         # A Parquet table comes as text with commas, whatever parts the fields of the other files.
         delimiter = "," if name.endswith(".parquet") else self.files.delimiter
-        rows = csv.reader(response.text.lstrip("\ufeff").splitlines(), delimiter=delimiter)
+        rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])
         places = self._places(header, name)
         spellings, named = _spellings(query.instrument, self.name), places.get("symbol")
@@ -372,6 +380,19 @@ class LocalDataDownloader(BaseDataDownloader):
                 day -= timedelta(days=day.weekday())
             stamp = day_ms(day.replace(day=1) if timeframe.unit == "M" else day)
         return Bar(stamp, *(_number(row, places, name) for name in _COLUMNS))
+
+
+def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]]:
+    """Yield the rows of a CSV file.
+
+    Raises:
+        ResponseFormatError: A line is not CSV, such as one with a field of 131,073 characters.
+    """
+    rows = csv.reader(lines, delimiter=delimiter)
+    try:
+        yield from rows
+    except csv.Error as exc:
+        raise ResponseFormatError(f"{name} line {rows.line_num}: {str(exc)[:100]}") from exc
 
 
 def _spellings(instrument: Instrument, vendor: str) -> set[str]:

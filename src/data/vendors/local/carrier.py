@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zlib
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ...clock import Clock, SystemClock
@@ -16,6 +20,10 @@ from ...net.source_files import SourceFiles, look_at
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CSV = {"content-type": "text/csv"}
+# A table may be this many times as large as its compressed file; those of bars are ten times as large.
+_MOST_INFLATED = 64
+_ALWAYS_INFLATED = 64 * MEBIBYTE
+_ROWS_AT_ONCE = 10_000
 # So many tables stay in memory, until their files change.
 _MOST_TABLES = 8
 # Two changes within the grain of a file system's times (2 s on FAT) leave the same time behind.
@@ -38,7 +46,9 @@ class FileCarrier:
     def __init__(
         self, folder: Path, max_bytes: int = 1024 * MEBIBYTE, clock: Clock | None = None
     ) -> None:
-        self._folder = folder.expanduser().resolve()
+        self._named = folder.expanduser().absolute()
+        self._identity = _identity(self._named)
+        self._folder = self._named.resolve()
         self._max_bytes = max_bytes
         self._clock = clock or SystemClock()
         self._tables: dict[Path, tuple[tuple[int, ...], bytes]] = {}
@@ -48,6 +58,20 @@ class FileCarrier:
     def folder(self) -> Path:
         """The folder, by its real path."""
         return self._folder
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder's name still leads to it: one `stat`, unless the folder has changed.
+
+        The name may be a link, or lead over one, that has been switched.
+        """
+        identity = _identity(self._named)
+        if identity != self._identity:
+            if self._named.resolve() != self._folder:
+                return False
+            # Taken before the name was followed: a change since then is noticed at the next look.
+            self._identity = identity
+        return True
 
     def files(self, request: HttpRequest, reading: str) -> SourceFiles:
         """Return how the file looks now that a request names: one ``stat`` where it was found before.
@@ -60,7 +84,10 @@ class FileCarrier:
         place = self._places.get(name)
         if place is not None and (seen := look_at([place], reading, self._clock)).paths:
             return seen
-        path = self._find(name)
+        try:
+            path = self._find(name)
+        except OSError:  # reading it raises the reason
+            path = None
         # Another file takes the place of one that is not the first that is looked for.
         if path is not None and path.name == _spellings(Path(name).name)[0]:
             self._places[name] = path
@@ -74,15 +101,16 @@ class FileCarrier:
             ResponseFormatError: it is damaged or too large.
             MissingExtraError: it is Parquet and pyarrow is not installed.
         """
-        path = self._find(_name_in(request))
-        if path is None:
-            return HttpResponse(404, url=request.url)
+        name = _name_in(request)
         try:
+            path = self._find(name)
+            if path is None:
+                return HttpResponse(404, url=request.url)
             body = self._table(path)
-        except (OSError, EOFError, zlib.error) as exc:
-            if isinstance(exc, gzip.BadGzipFile | EOFError | zlib.error):
-                raise ResponseFormatError(f"{path.name} is not a whole gzip file") from exc
-            raise UnavailableError(f"{path.name} cannot be read: {exc.strerror}") from exc
+        except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+            raise ResponseFormatError(f"{name:.80} is not a whole gzip file") from exc
+        except OSError as exc:
+            raise UnavailableError(f"{name:.80} cannot be read: {exc.strerror}") from exc
         return HttpResponse(200, _CSV, body, f"file:///{path.name}")
 
     def _find(self, name: str) -> Path | None:
@@ -117,17 +145,15 @@ class FileCarrier:
         return body
 
     def _read(self, path: Path) -> bytes:
-        if path.suffix == ".parquet":
-            return _parquet_as_csv(path)
+        most = self._max_bytes
+        if path.suffix != ".csv":
+            most = min(most, max(_ALWAYS_INFLATED, _MOST_INFLATED * path.stat().st_size))
+        parts, size = list[bytes](), 0
         with path.open("rb") as raw:
-            file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
-            parts, left = list[bytes](), self._max_bytes
-            while part := file.read(MEBIBYTE):
-                left -= len(part)
-                if left < 0:
-                    raise ResponseFormatError(
-                        f"{path.name} holds more than {self._max_bytes // MEBIBYTE} MiB"
-                    )
+            for part in _parquet_as_csv(path) if path.suffix == ".parquet" else _blocks(path, raw):
+                size += len(part)
+                if size > most:
+                    raise ResponseFormatError(f"{path.name} holds more than {most // MEBIBYTE} MiB")
                 parts.append(part)
         return b"".join(parts)
 
@@ -141,14 +167,30 @@ def _spellings(name: str) -> list[str]:
     return [name] if name.endswith(SUFFIXES) else [name + suffix for suffix in SUFFIXES]
 
 
+def _identity(folder: Path) -> tuple[int, ...]:
+    """Return what differs when another folder has the name, or the folder has another."""
+    try:
+        stat = os.stat(folder)
+    except OSError:
+        return ()
+    return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+
+
 def _state(path: Path) -> tuple[int, ...]:
     """Return what differs when a file holds something else; its times come last."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _parquet_as_csv(path: Path) -> bytes:
-    """Return a Parquet table as CSV text; numbers keep all their digits."""
+def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+    """Yield the text of a CSV file, in blocks of a mebibyte."""
+    file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+    while part := file.read(MEBIBYTE):
+        yield part
+
+
+def _parquet_as_csv(path: Path) -> Iterator[bytes]:
+    """Yield a Parquet table as CSV text, some rows at a time; numbers keep all their digits."""
     try:
         import pyarrow as pa
         from pyarrow import csv, parquet
@@ -156,9 +198,12 @@ def _parquet_as_csv(path: Path) -> bytes:
         raise MissingExtraError(
             "reading Parquet files needs pyarrow", hint=install_line("parquet")
         ) from exc
-    text = io.BytesIO()
     try:
-        csv.write_csv(parquet.read_table(path), text)
+        with parquet.ParquetFile(path) as file:
+            head = file.schema_arrow.empty_table()
+            for number, part in enumerate(chain([head], file.iter_batches(_ROWS_AT_ONCE))):
+                text = io.BytesIO()
+                csv.write_csv(part, text, csv.WriteOptions(include_header=number == 0))
+                yield text.getvalue()
     except pa.ArrowException as exc:
         raise ResponseFormatError(f"{path.name} is not a readable Parquet table") from exc
-    return text.getvalue()

@@ -82,7 +82,8 @@ _WINDOW_DAYS = {
 _BAR = {"datetime|open|high|low|close": "text"}
 _SHARE = {"symbol|interval|currency|exchange?|exchange_timezone?|mic_code?|type?": "text"}
 _PAIR = {"symbol|interval|currency_base?|currency_quote?|exchange?|type?": "text"}
-_ABOUT_A_SYMBOL = re.compile("symbol|figi|isin|instrument")
+# "Not found" by itself is about the address.
+_ABOUT_A_SYMBOL = re.compile("symbol|figi|isin|instrument|nothing (was )?found|no results")
 _EMPTY = "no data is available"
 _BY_CODE: dict[int, type[DataError]] = {
     400: CapabilityError,

@@ -1,0 +1,73 @@
+"""How late it is at least, in a file beside the bars: no clock that is behind makes old bars young."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...disk.atomic import write_atomically
+from ...disk.files import Disk
+from ...errors import CorruptEntryError, FormatVersionError
+from ..format import json_document
+
+NAME = ".time"
+# The latest time that an answer vouched for; or, after a loss, what the stored answers vouch for.
+_LATEST, _SINCE = "latest_ms", "lost_since_ms"
+
+
+class TimeMark:
+    """The latest time that the answers in a cache have ever vouched for, as far as it was noted.
+
+    The answers themselves may be gone. Without the file, or if it is damaged, the time is not known
+    until a newer answer than those that were stored then has come.
+
+    Args:
+        disk: Writer of the file.
+        folder: Folder of all bars.
+    """
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk, self._path = disk, folder / NAME
+
+    def read(self) -> int | None:
+        """Return the time in UTC milliseconds; None if it is not known.
+
+        Raises:
+            StorageError: The file cannot be read.
+        """
+        return (self._load() or {}).get(_LATEST)
+
+    def begin(self) -> None:
+        """Begin the file of a cache in which nothing was ever stored.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        if self._load() is None:
+            self._keep({_LATEST: 0})
+
+    def note(self, vouched_ms: int) -> None:
+        """Note the latest time that the stored answers vouch for; an earlier one changes nothing.
+
+        The caller holds the lock of the eviction.
+
+        Raises:
+            StorageError: The file cannot be read or written.
+        """
+        known = self._load()
+        if known is None:
+            self._keep({_SINCE: vouched_ms})
+        elif vouched_ms > max(known.values()):
+            self._keep({_LATEST: vouched_ms})
+
+    def _load(self) -> dict[str, int] | None:
+        """Return the one value by its name; None if the file is lost or damaged."""
+        content = self._disk.read_if_exists(self._path)
+        try:
+            plain = {} if content is None else json_document.load(content)
+        except (CorruptEntryError, FormatVersionError):
+            return None
+        known = {name: plain[name] for name in (_LATEST, _SINCE) if type(plain.get(name)) is int}
+        return known or None
+
+    def _keep(self, plain: dict[str, int]) -> None:
+        write_atomically(self._disk, self._path, json_document.dump(plain))

@@ -1,0 +1,186 @@
+"""The types and sizes of a vendor's answer, checked once where it leaves the vendors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from ..model.actions import Action, ActionList
+from ..model.bars import BarTable
+from ..model.capabilities import Fetched
+from ..model.instant import DAY_MS
+from ..model.kind import ADJUSTMENTS, SESSIONS, Basis, Kind
+from ..model.span import Span
+
+# UTC milliseconds of the years 2 to 9998: a day more and a day less can be written as dates, too.
+_DATES = range(-62_104_060_800_000, 253_370_764_800_000)
+# Units and venues are words, remarks are sentences; anything longer is another text in their place.
+_LONGEST_WORD = 40
+_LONGEST_REMARK = 1000
+# Ratios and amounts beyond these are not money or shares, and not all arithmetic on them has a result.
+_SMALLEST, _LARGEST = 1e-9, 1e12
+_LONGEST_SETTLING_MS = 366 * DAY_MS
+_MOST_REQUESTS = 10**6
+# A vendor's time is the earlier of ours and its own; a fetch may have waited since the query.
+_LATEST_MS = DAY_MS
+_Checks = Mapping[str, Callable[[Any], bool]]
+
+
+def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
+    """Return which field of an answer of bars is not of its declared type, or an empty text.
+
+    Types are compared exactly: a subclass may do anything wherever it is used later.
+
+    Args:
+        fetched: Answer of a downloader.
+        names: Names that the vendor may go by; an answer in another vendor's name is wrong.
+        now_ms: Time of the query, UTC milliseconds; the answer's own time is not much later.
+    """
+    # An object that was made without its constructor lacks fields.
+    table = getattr(fetched, "table", None) if type(fetched) is Fetched else fetched
+    if type(fetched) is not Fetched or type(table) is not BarTable:
+        return f"a {type(table).__name__:.40}, not bars"
+    wrong = _wrong_field(fetched, _OF_ANSWER) or _wrong_column(fetched.table)
+    wrong = wrong or _wrong_field(fetched.kind, _OF_KIND) or _wrong_field(fetched.basis, _OF_BASIS)
+    if not wrong and fetched.vendor not in names:
+        return f"bars of another vendor: {_cut(fetched.vendor)}"
+    if not wrong and fetched.server_now_ms > now_ms + _LATEST_MS:
+        return "a server_now_ms that is later than the query"
+    return wrong or ("" if fetched.actions is None else wrong_actions(fetched.actions, names))
+
+
+def wrong_actions(actions: object, names: Collection[str]) -> str:
+    """Return what is wrong with the types of splits and dividends, as :func:`wrong_answer` does."""
+    if type(actions) not in (list, tuple, ActionList):
+        return f"splits and dividends of another type: {_cut(actions)}"
+    assert isinstance(actions, Sequence)
+    wrong = _wrong_field(actions, _OF_LIST) if type(actions) is ActionList else ""
+    for action in actions:
+        if type(action) is not Action:
+            return f"a {type(action).__name__:.40} among splits and dividends"
+        wrong = wrong or _wrong_field(action, _OF_ACTION)
+        if not wrong and action.source and action.source not in names:
+            wrong = f"an action of another vendor: {_cut(action.source)}"
+        if not wrong and action.type == "split" and not _is_ratio(action):
+            wrong = f"a split of {action.numerator:g}:{action.denominator:g}"
+        if wrong:
+            return wrong
+    return wrong
+
+
+def _wrong_column(table: BarTable) -> str:
+    columns = {field.name: getattr(table, field.name, None) for field in fields(BarTable)}
+    length = -1
+    for name, column in columns.items():
+        wanted = np.int64 if name in ("stamps", "index") else np.float64
+        if column is None and name in ("adj_close", "index"):
+            continue
+        if type(column) is not np.ndarray or column.dtype != wanted or column.ndim != 1:
+            return f"a column {name} that is not a flat array of {wanted.__name__}"
+        length = len(column) if length < 0 else length
+        if len(column) != length:
+            return f"columns of unequal length: {length} stamps, {len(column)} of {name}"
+    is_dated = not length or all(int(f(table.stamps)) in _DATES for f in (np.min, np.max))
+    return "" if is_dated else "a stamp that is not a date"
+
+
+def _wrong_field(part: object, checks: _Checks) -> str:
+    wrong = (name for name, fits in checks.items() if not fits(getattr(part, name, None)))
+    name = next(wrong, None)
+    return (
+        "" if name is None else f"{name} of another type or size: {_cut(getattr(part, name, None))}"
+    )
+
+
+def _cut(value: object) -> str:
+    if type(value) is str:
+        return ascii(value[:_LONGEST_WORD])
+    return repr(value)[:_LONGEST_WORD] if type(value) in (int, float) else type(value).__name__
+
+
+def _is_ratio(split: Action) -> bool:
+    return all(part >= _SMALLEST for part in (split.numerator, split.denominator))
+
+
+def _is_instant(value: Any) -> bool:
+    return type(value) is int and value in _DATES  # neither a truth value nor a number of numpy
+
+
+def _is_count(most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and 0 <= value <= most
+
+
+def _is_day(value: Any) -> bool:
+    # A day before and a day after can be written, too.
+    return type(value) is date and 1 < value.year < date.max.year
+
+
+def _is_text(most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is str and len(value) <= most and value.isprintable()
+
+
+def _is_number(value: Any) -> bool:
+    is_number = type(value) in (int, float, np.float64)
+    return is_number and math.isfinite(value) and -_LARGEST <= value <= _LARGEST
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _one_of(*values: str) -> Callable[[Any], bool]:
+    return lambda value: type(value) is str and value in values
+
+
+def _some(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: type(value) is tuple and all(map(fits, value))
+
+
+def _is(cls: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is cls
+
+
+_is_word, _is_remark = _is_text(_LONGEST_WORD), _is_text(_LONGEST_REMARK)
+_OF_ANSWER: _Checks = {
+    "kind": _is(Kind),
+    "basis": _is(Basis),
+    "vendor": _is(str),  # one of the names: that of a folder is as long as its path
+    "server_now_ms": _is_instant,
+    "vendor_now_ms": _or_none(_is_instant),
+    "listed_ms": _or_none(_is_instant),
+    "requests": _is_count(_MOST_REQUESTS),
+    "settle_ms": _is_count(_LONGEST_SETTLING_MS),
+    "dense": _is(bool),
+    "dated": _is(bool),
+    "way": _is_remark,
+    "seams": _some(lambda value: type(value) is Span and all(map(_is_instant, value))),
+}
+_OF_KIND: _Checks = {
+    **dict.fromkeys(("venue", "unit", "volume", "feed"), _is_word),
+    "session": _one_of("", "24h", *SESSIONS),
+    "anchor": _one_of("", "session", "clock"),
+}
+_OF_BASIS: _Checks = {
+    "adjustment": _one_of("unknown", *ADJUSTMENTS),
+    "as_of": _or_none(_is_day),
+}
+_OF_LIST: _Checks = {
+    "since": _or_none(_is_instant),
+    "until": _or_none(_is_instant),
+    "unapplied": _some(_is_remark),
+}
+_OF_ACTION: _Checks = {
+    "ex_date": _is_day,
+    "type": _one_of("split", "dividend"),
+    **dict.fromkeys(("ex_at", "fetched_at"), _is_instant),
+    **dict.fromkeys(("numerator", "denominator", "amount"), _is_number),
+    "as_paid": _is(bool),
+    "source": _is(str),
+    **dict.fromkeys(("pay_date", "currency"), _is_word),
+    "parts": _some(_is_number),
+}

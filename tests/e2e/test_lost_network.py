@@ -1,0 +1,44 @@
+"""The network of this machine is down: no vendor is paused for it, and no symbol is doubted."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.clock import ManualClock
+from src.data.data_manager import DataManager
+from src.data.errors import AllProvidersFailedError, CircuitOpenError
+
+from .oracle import ms
+
+RULES = """
+crypto: {primary: binance, backup: []}
+"""
+
+
+def test_every_call_tries_again_and_none_suggests_another_symbol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    manager = DataManager(
+        tmp_path / "cache", tmp_path / "rules.yaml", clock=ManualClock(ms("2024-06-12T12:00:00"))
+    )
+    asked: list[Any] = []
+
+    def lost(host: Any, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lost)
+    for _ in range(8):
+        asked.clear()
+        with pytest.raises(AllProvidersFailedError, match="this machine has no network") as caught:
+            manager.get_ohlcv("BTTCUSDT", "1d", "2024-05-01", "2024-05-10")
+        assert asked
+        assert "did you mean" not in str(caught.value)
+        assert caught.value.candidates == ()
+        errors = [one.error for one in caught.value.attempts]
+        assert not any(isinstance(error, CircuitOpenError) for error in errors)
