@@ -290,3 +290,33 @@ def test_a_feed_begun_at_each_phase_of_an_outage(
     witness = Witness(clock, [at(n) for n in never], grace_s=5.0)
     run(kind, vendor, witness, at(30))
     assert witness.named()[-1] == "LIVE" or takes > 60
+
+
+# --- how much waits --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("what", ["no history at all", "one hole in it"])
+def test_what_waits_is_bounded_and_fetched_when_its_turn_comes(
+    clock: ManualClock, kind: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.feed.sources.stream._MOST_WAITING", 10)
+    vendor, witness = Vendor(clock), Witness(clock)
+    if what == "one hole in it":
+        vendor.lacking = {at(-9): (FAILED, at(60))}
+    else:
+        vendor.down = Span(MONDAY, at(60))
+    times = Times(vendor, witness, dense=kind == "dense")
+    times.until(at(59))
+    waiting = times.thread._continuation
+    assert len(times.thread._early) <= 10
+    assert waiting is None or waiting.waiting <= 10 + LOOKBACK
+    assert times.thread.passed_on > 30
+    assert "LIVE" not in witness.named()
+    times.until(at(64))
+    assert witness.named()[-1] == "LIVE"
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given[-1] == at(62)
+    assert given == list(range(given[0], at(63), MINUTE_MS))
+    if what == "one hole in it":
+        assert witness.named()[-2:] == ["BACKFILLING", "LIVE"]
