@@ -73,6 +73,8 @@ _MOST_UNREADABLE = 100
 # How often the watchdogs look while frames keep coming.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
+# So many refusals of a topic are remembered: the same one is reported once.
+_TOLD = 16
 # No text names a longer time.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
@@ -111,8 +113,8 @@ class StreamSession:
         self._is_late(0)
         # Topic to the last bar of it that was called closed too early, where that may be all that comes.
         self._early: dict[Topic, Span] = {}
-        # Topic to the last bar of it that was refused, and whether it was said to be closed.
-        self._refused: dict[Topic, tuple[int, bool]] = {}
+        # Topic to the last refusals: stamp, reason, and whether the bar was called closed.
+        self._refused: dict[Topic, deque[tuple[int, str, bool]]] = {}
         self._is_login_due = False
 
     def serve(self) -> None:
@@ -318,10 +320,11 @@ class StreamSession:
         self, topic: Topic, stamp_ms: int, why: str, is_closed: bool, outcome: str = _DROPPED
     ) -> None:
         """Log and report a message that is not taken as it came: once a bar, once a minute of trades."""
-        if self._refused.get(topic) == (stamp_ms, is_closed):
+        told, one = self._refused.setdefault(topic, deque(maxlen=_TOLD)), (stamp_ms, why, is_closed)
+        if one in told:
             return
-        level = logging.DEBUG if topic in self._refused else logging.WARNING
-        self._refused[topic] = stamp_ms, is_closed
+        level = logging.DEBUG if told else logging.WARNING
+        told.append(one)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
             # A number of any length may stand in a message.
@@ -339,12 +342,12 @@ class StreamSession:
         self._unreadable += 1
         now = self._now.ms()
         minute = now // MINUTE_MS * MINUTE_MS
+        level = logging.DEBUG if self._spoilt_ms else logging.WARNING
         if minute != self._spoilt_ms:
             self._spoilt_ms = minute
             self._owner.on_refused(_NO_TOPIC, minute, event.why)
             for listener in [] if self._traits.dense else self._owner.all_listeners():
                 listener.refused(Span(now, now))
-        level = logging.WARNING if self._unreadable == 1 else logging.DEBUG
         log.log(
             level,
             "%s sent what cannot be read: %s",
