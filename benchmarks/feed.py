@@ -13,6 +13,8 @@ from typing import Any
 import backtrader as bt
 import pandas as pd
 
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock, SystemClock
 from src.data.feed.backtrader.feed import BacktraderFeed, run_live
 from src.data.feed.live_feed import LiveFeed
@@ -22,7 +24,9 @@ from src.data.feed.streams.listeners import BarListener
 from src.data.feed.streams.pool import Hub, Subscription
 from src.data.model.capabilities import Limits
 from src.data.model.instant import MINUTE_MS, from_ms, parse_iso
+from src.data.model.instrument import Instrument
 from src.data.model.stream import LiveBar, Topic
+from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
 from src.data.net.websocket import Dialer
@@ -43,6 +47,7 @@ _NOTE = (
     "stands, and from a bar's coming to the strategy, with five feeds in one Cerebro."
 )
 _START = parse_iso("2024-06-10")
+_GRID = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
 _FRAMES, _BARS, _SENT, _ROUNDS = 20_000, 5_000, 1_000, 5
 
 
@@ -144,7 +149,7 @@ def _to_callback(frames: Sequence[str]) -> None:
         limiter = Limiter("binance", Limits(), State(None, clock))
         return Connection(BinanceStream(), _Frames(frames), limiter, clock)
 
-    source = Subscription(Hub(), "one", topic, make, lambda sink: BarListener(sink, clock))
+    source = Subscription(Hub(), "one", topic, make, lambda sink: BarListener(sink, clock, _GRID))
     feed = LiveFeed(*topic, source)
     done, numbers = threading.Event(), itertools.count(1)
 
@@ -238,7 +243,9 @@ def _over_a_socket(count: int) -> list[float]:
             limiter = Limiter("binance", Limits(), State(None, clock))
             return Connection(protocol, Dialer(protocol.address), limiter, clock)
 
-        source = Subscription(Hub(), "one", topic, make, lambda sink: BarListener(sink, clock))
+        source = Subscription(
+            Hub(), "one", topic, make, lambda sink: BarListener(sink, clock, _GRID)
+        )
         feed = LiveFeed(*topic, source)
         feed.on_bar(lambda bar: heard.put(perf_counter()))
         with feed:

@@ -91,10 +91,10 @@ class _Stand:
                 _PULSE,
             )
 
-        stream = Subscription(
-            Hub(), "one", self.topic, make, lambda sink: BarListener(sink, self.clock)
-        )
         grid = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
+        stream = Subscription(
+            Hub(), "one", self.topic, make, lambda sink: BarListener(sink, self.clock, grid)
+        )
         source = GapFreeSource(
             stream, self.past, grid, self.clock, start=Start(1), patience=StreamTimings()
         )

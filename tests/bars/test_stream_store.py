@@ -147,3 +147,47 @@ def test_a_disk_that_refuses_costs_nothing_but_the_copy(
     monkeypatch.setattr(store, "commit", refuse)
     assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(0)) == 0
     assert "the disk is full" in caplog.text
+
+
+# --- corrections, and what has not closed ------------------------------------------------------
+
+
+def corrected(number: int) -> list[Bar]:
+    """Return a bar with another volume."""
+    return [bar._replace(volume=99.0) for bar in bars(number)]
+
+
+def volumes(store: BarStore) -> list[float]:
+    table, _ = store.read(KEY, Span(0, 2 * NOON))
+    return list(table.volume)
+
+
+def test_a_bar_that_has_not_settled_yields_to_its_vendors_correction(
+    store: BarStore, keeper: StreamKeeper
+) -> None:
+    keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 2))
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1)) == 0, "no correction is meant"
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1), is_revision=True) == 1
+    assert volumes(store) == [10.0, 99.0, 12.0]
+    assert {part.state for part in store.view(KEY).coverage} == {"provisional"}
+
+
+@pytest.mark.parametrize("vendor", ["binance", "other"])
+def test_a_correction_changes_nothing_that_is_final_or_of_another(
+    store: BarStore, keeper: StreamKeeper, vendor: str
+) -> None:
+    if vendor == "binance":
+        put(store, [0, 1])
+    else:
+        keeper.keep(BITCOIN, GRID, replace(ORIGIN, vendor=vendor), bars(0, 1))
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1), is_revision=True) == 0
+    assert volumes(store) == [10.0, 11.0]
+
+
+def test_what_has_not_closed_by_our_clock_is_not_stored(
+    store: BarStore, keeper: StreamKeeper, clock: ManualClock
+) -> None:
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(8, 9, 10)) == 2
+    assert stored(store) == [8, 9]
+    clock.advance(60)
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, bars(10)) == 1

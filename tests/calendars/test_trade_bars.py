@@ -24,6 +24,11 @@ def at(second: float, price: float = 1.0, size: float = 1.0) -> Trade:
     return Trade(NOON + round(second * SECOND), price, size)
 
 
+def take(made: TradeBars, trade: Trade) -> list[LiveBar]:
+    """Take a trade that comes at once."""
+    return made.take(trade, trade.stamp_ms)
+
+
 def closed(found: list[LiveBar]) -> list[LiveBar]:
     return [bar for bar in found if bar.is_closed]
 
@@ -31,35 +36,35 @@ def closed(found: list[LiveBar]) -> list[LiveBar]:
 def test_a_bar_is_its_trades() -> None:
     made = bars()
     for second, price in ((1, 5.0), (20, 7.0), (21, 3.0), (59.999, 4.0)):
-        running = made.take(at(second, price, 2.0))
+        running = take(made, at(second, price, 2.0))
     assert running == [LiveBar(NOON, 5.0, 7.0, 3.0, 4.0, 8.0, False)]
-    assert closed(made.take(at(60, 9.0))) == [LiveBar(NOON, 5.0, 7.0, 3.0, 4.0, 8.0)]
+    assert closed(take(made, at(60, 9.0))) == [LiveBar(NOON, 5.0, 7.0, 3.0, 4.0, 8.0)]
 
 
 def test_the_clock_closes_a_bar_once_late_trades_had_their_time() -> None:
     made = bars()
-    made.take(at(1))
+    take(made, at(1))
     assert made.closed_by(NOON + 61_999) == []
     assert closed(made.closed_by(NOON + 62_000)) == [LiveBar(NOON, 1.0, 1.0, 1.0, 1.0, 1.0)]
     assert made.closed_by(NOON + 99_000) == []
-    assert made.take(at(59)) == []
+    assert take(made, at(59)) == []
     assert made.late == 1
 
 
 def test_a_bar_that_began_unheard_is_never_closed() -> None:
     made = bars()
-    made.take(at(1))
+    take(made, at(1))
     made.restart(NOON + 30_000)
-    made.take(at(31))
-    assert closed(made.take(at(61))) == []
-    assert closed(made.take(at(121)))[0].stamp_ms == NOON + 60_000
+    take(made, at(31))
+    assert closed(take(made, at(61))) == []
+    assert closed(take(made, at(121)))[0].stamp_ms == NOON + 60_000
 
 
 def test_a_bar_that_begins_just_when_we_connect_is_not_trusted() -> None:
     made = bars()
     made.restart(NOON - 1_000)
-    made.take(at(1))
-    assert closed(made.take(at(60))) == []
+    take(made, at(1))
+    assert closed(take(made, at(60))) == []
 
 
 def test_a_bar_that_began_unheard_is_owed_once_it_is_over() -> None:
@@ -76,29 +81,29 @@ def test_a_bar_that_began_unheard_is_owed_once_it_is_over() -> None:
 
 def test_a_lost_connection_closes_no_bar() -> None:
     made = bars()
-    made.take(at(1))
+    take(made, at(1))
     made.pause()
-    assert made.closed_by(NOON + 99_000) == closed(made.take(at(61))) == []
-    assert closed(made.take(at(121))) == []
+    assert made.closed_by(NOON + 99_000) == closed(take(made, at(61))) == []
+    assert closed(take(made, at(121))) == []
 
 
 def test_a_price_without_a_trade_opens_no_bar() -> None:
     made = bars()
-    assert made.take(at(1, 5.0, 0.0)) == []
-    made.take(at(2, 5.0, 1.0))
-    assert made.take(at(3, 6.0, 0.0)) == [LiveBar(NOON, 5.0, 6.0, 5.0, 6.0, 1.0, False)]
+    assert take(made, at(1, 5.0, 0.0)) == []
+    take(made, at(2, 5.0, 1.0))
+    assert take(made, at(3, 6.0, 0.0)) == [LiveBar(NOON, 5.0, 6.0, 5.0, 6.0, 1.0, False)]
 
 
 def test_minutes_without_trades_have_no_bar() -> None:
     made = bars()
-    made.take(at(1))
-    assert [b.stamp_ms for b in made.take(at(600))] == [NOON, NOON + 600_000]
+    take(made, at(1))
+    assert [b.stamp_ms for b in take(made, at(600))] == [NOON, NOON + 600_000]
 
 
 def test_trades_beside_the_session_are_in_no_bar() -> None:
     made = TradeBars(BarGrid(NEW_YORK, Timeframe.parse("5m")))
     evening, close = parse_iso("2024-07-10T20:00:30Z"), parse_iso("2024-07-10T20:00:00Z")
     made.restart(close - 3_600_000)
-    made.take(Trade(close - 1, 1.0, 1.0))
-    assert [b.is_closed for b in made.take(Trade(evening, 9.0, 1.0))] == [True]
-    assert made.take(Trade(evening + 1, 9.0, 1.0)) == []
+    take(made, Trade(close - 1, 1.0, 1.0))
+    assert [b.is_closed for b in take(made, Trade(evening, 9.0, 1.0))] == [True]
+    assert take(made, Trade(evening + 1, 9.0, 1.0)) == []

@@ -290,3 +290,82 @@ def test_a_feed_begun_at_each_phase_of_an_outage(
     witness = Witness(clock, [at(n) for n in never], grace_s=5.0)
     run(kind, vendor, witness, at(30))
     assert witness.named()[-1] == "LIVE" or takes > 60
+
+
+# --- how much waits --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("what", ["no history at all", "one hole in it"])
+def test_what_waits_is_bounded_and_fetched_when_its_turn_comes(
+    clock: ManualClock, kind: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.feed.sources.stream._MOST_WAITING", 10)
+    vendor, witness = Vendor(clock), Witness(clock)
+    if what == "one hole in it":
+        vendor.lacking = {at(-9): (FAILED, at(60))}
+    else:
+        vendor.down = Span(MONDAY, at(60))
+    times = Times(vendor, witness, dense=kind == "dense")
+    times.until(at(59))
+    waiting = times.thread._continuation
+    assert len(times.thread._early) <= 10
+    assert waiting is None or waiting.waiting <= 10 + LOOKBACK
+    assert times.thread.passed_on > 30
+    assert "LIVE" not in witness.named()
+    times.until(at(64))
+    assert witness.named()[-1] == "LIVE"
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given[-1] == at(62)
+    assert given == list(range(given[0], at(63), MINUTE_MS))
+    if what == "one hole in it":
+        assert witness.named()[-2:] == ["BACKFILLING", "LIVE"]
+
+
+# --- clocks that are set -----------------------------------------------------------------------
+
+JUMPS = [sign * far for far in (60, 86_400, 31_536_000) for sign in (-1, 1)]
+# Begun a year ahead, a feed asks for all minutes of that year: that takes this test too long.
+PHASES = [
+    (phase, jump)
+    for phase in (-40, 100, 260)
+    for jump in JUMPS
+    if (phase, jump) != (-40, JUMPS[-1])
+]
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("phase_s, jump_s", PHASES)
+def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
+    clock: ManualClock, kind: str, phase_s: int, jump_s: int
+) -> None:
+    """Set before the outage, within it or after it; set right, and connected anew, a while later."""
+    vendor = Vendor(clock, down=Span(at(1), at(4)))
+    witness = Witness(clock)
+    times = Times(vendor, witness, dense=kind == "dense")
+    times.until(at(1) + phase_s * SECOND_MS)
+    # The market, its stream and history go by the true time.
+    vendor.clock = witness._clock = true = ManualClock(clock.now_ms())
+    vendor.waits = lambda since: None
+    clock.set(clock.now_ms() + jump_s * SECOND_MS)
+
+    def go_on(until_ms: int) -> None:
+        while (before := true.now_ms()) < until_ms:
+            times.thread._read(0.0)
+            times.thread._go_on()
+            clock.advance(1.0)
+            true.advance(1.0)
+            if (true.now_ms() - 2 * SECOND_MS) // MINUTE_MS > (before - 2 * SECOND_MS) // MINUTE_MS:
+                times.stream.push(made(before // MINUTE_MS * MINUTE_MS - MINUTE_MS))
+
+    go_on(at(20))
+    seen = [bar.stamp_ms for bar in witness.bars]
+    assert seen[-1] >= at(17), "it does not stand still"
+    clock.set(true.now_ms())
+    for state in (StreamState.CONNECTING, StreamState.BACKFILLING):
+        times.stream.push(StreamStatus(state, "anew"))
+    go_on(at(23) + 30 * SECOND_MS)
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(23), MINUTE_MS))
+    assert all(bar[1:6] == made(bar.stamp_ms)[1:6] for bar in witness.bars)
+    assert witness.named()[-1] == "LIVE"

@@ -15,7 +15,7 @@ from src.data.feed.live_feeds import FeedTimings
 from src.data.feed.services import feeds_of
 from src.data.feed.sources.history import Filled
 from src.data.feed.sources.stream import GapFreeSource
-from src.data.model.instant import MINUTE_MS, parse_iso
+from src.data.model.instant import MINUTE_MS, SECOND_MS, parse_iso
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, Topic
 from src.data.vendors.polygon.stream import PolygonStream
@@ -146,7 +146,7 @@ def test_other_vendors_streams_speak_over_real_sockets(
             wait_until(lambda: streams.listening(Topic("AAPL", "1m")), "a subscription")
             for number in range(4):
                 at = began + number * MINUTE_MS
-                clock.advance(60)
+                clock.advance(61 - clock.now_ms() % MINUTE_MS / SECOND_MS)
                 assert streams.publish(vendor, "AAPL", "1m", at) == 1
                 if vendor == "finnhub":  # closed by the clock, once late trades had their time
                     wait_for_reader(streams, Topic("AAPL", "1m"))

@@ -205,7 +205,8 @@ def test_refused_bars_of_one_symbol_end_no_connection() -> None:
 
 
 def test_a_clock_a_little_behind_refuses_nothing() -> None:
-    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(NOW + 9_000, GOOD))
+    running = kline(NOW + 9_000, GOOD).replace("true", "false")
+    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), running)
     assert (len(told.bars), refused) == (1, [])
 
 
@@ -245,7 +246,7 @@ def test_a_bar_that_lacks_something_refused_is_left_to_history(kind: str, spoilt
 
 def test_a_bar_that_was_refused_is_asked_for() -> None:
     box = Inbox()
-    BarListener(box, ManualClock(NOW)).refused(Span(CLOSED, NOW))
+    BarListener(box, ManualClock(NOW), FIVE).refused(Span(CLOSED, NOW))
     [status] = emptied(box)
     assert (status.state, status.at_ms) == (StreamState.DELAYED, NOW)  # type: ignore[attr-defined]
 

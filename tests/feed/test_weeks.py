@@ -74,7 +74,11 @@ class Market:
             )
 
         stream = Subscription(
-            Hub(), "one", self.exchange.topic, make, lambda sink: BarListener(sink, clock)
+            Hub(),
+            "one",
+            self.exchange.topic,
+            make,
+            lambda sink: BarListener(sink, clock, self.tape.grid),
         )
         patience = StreamTimings(tick=0.005, retry=RetryPolicy(first_s=0.0), quiet=traits.quiet_s,
                             dense=traits.dense)  # fmt: skip

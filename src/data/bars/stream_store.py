@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ..cache.store import BarStore, Commit, CommitPiece
+from ..calendars.calendar import first_unclosed
 from ..calendars.finality import next_due
 from ..calendars.grid import BarGrid
 from ..clock import Clock
@@ -114,10 +115,11 @@ class StreamKeeper:
     """Appends closed bars of a stream to their series, in the lane that answers. Thread-safe.
 
     They are stored as provisional: once settled they are asked for again, by the usual way. What
-    is stored stays: only stretches that no vendor has answered for are written. And only beside bars of
-    the same vendor and kind, so that nothing is spliced without having been compared; where that
-    is not so, the next request fetches them by the usual way. Trouble with the disk costs no bar
-    of the feed: it is logged, and nothing is raised.
+    is stored stays, other than a provisional bar that its own vendor corrects: only stretches that no
+    vendor has answered for are written. And only beside bars of the same vendor and kind, so that
+    nothing is spliced without having been compared; if that is not so, the next request fetches them
+    by the usual way. A bar that has not closed by this machine's clock is not stored. Trouble with
+    the disk costs no bar of the feed: it is logged, and nothing is raised.
 
     Args:
         selector: the rules, which decide the lane.
@@ -133,20 +135,39 @@ class StreamKeeper:
         self._locks = SeriesLocks()
 
     def keep(
-        self, instrument: Instrument, grid: BarGrid, origin: Origin, bars: Sequence[Bar]
+        self,
+        instrument: Instrument,
+        grid: BarGrid,
+        origin: Origin,
+        bars: Sequence[Bar],
+        *,
+        is_revision: bool = False,
     ) -> int:
-        """Store closed bars, ascending; return how many were stored."""
+        """Store closed bars, ascending; return how many were stored.
+
+        Args:
+            instrument, grid, origin: Series of the bars, and their vendor.
+            bars: At least one.
+            is_revision: Whether they correct bars that the same stream sent before.
+        """
         span = Span(bars[0].stamp_ms, bars[-1].stamp_ms + 1)
         query = BarsQuery(instrument, grid.timeframe, span, self._clock.now_ms())
         try:
             key = self._lanes.find(query).key
             with self._locks.hold(key, self._clock):
-                return self._keep(query, grid, origin, bars)
+                return self._keep(query, grid, origin, bars, is_revision)
         except (CacheError, DataError, ValueError) as error:
             log.warning("%s: streamed bars were not stored: %s", query, error)
             return 0
 
-    def _keep(self, query: BarsQuery, grid: BarGrid, origin: Origin, bars: Sequence[Bar]) -> int:
+    def _keep(
+        self,
+        query: BarsQuery,
+        grid: BarGrid,
+        origin: Origin,
+        bars: Sequence[Bar],
+        is_revision: bool,
+    ) -> int:
         lane = self._lanes.find(query)
         key, view = lane.key, lane.view
         if key.of_folder:
@@ -159,7 +180,13 @@ class StreamKeeper:
         if not _fits(view.coverage, origin.vendor, bars[0].stamp_ms):
             log.debug("%s: bars of %s would adjoin another vendor's", key, origin.vendor)
             return 0
-        free = [bar for bar in bars if not _is_known(view.coverage, bar.stamp_ms)]
+        corrects = origin.vendor if is_revision else ""
+        unclosed = first_unclosed(grid.calendar, grid.timeframe, query.now_ms, grid.anchor)
+        free = [
+            bar
+            for bar in bars
+            if bar.stamp_ms < unclosed and not _is_known(view.coverage, bar.stamp_ms, corrects)
+        ]
         if not free:
             return 0
         pieces = [self._piece(run, grid, origin) for run in _runs(free, grid)]
@@ -194,9 +221,14 @@ def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
     return last is None or (last.vendor == vendor and not last.is_rescaled)
 
 
-def _is_known(coverage: Coverage, stamp_ms: int) -> bool:
+def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
+    """Return whether a bar must stay; one that has not settled yields to its own vendor ``corrects``."""
     here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
-    return any(part.state != "empty" for part in here)
+    return any(
+        part.state != "empty"
+        and (part.state, part.vendor, part.is_rescaled) != ("provisional", corrects, False)
+        for part in here
+    )
 
 
 def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:

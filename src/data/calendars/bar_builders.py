@@ -74,8 +74,14 @@ class TradeBars:
         self._since_ms = max(self._since_ms, span.start + 1)
         self._unheard_ms = max(self._unheard_ms or 0, span.end)
 
-    def take(self, trade: Trade) -> list[LiveBar]:
-        """Return the bar that ``trade`` closes, if any, and the running one."""
+    def take(self, trade: Trade, now_ms: int) -> list[LiveBar]:
+        """Return the bar that ``trade`` closes, if any, and the running one.
+
+        Args:
+            trade: Trade that came.
+            now_ms: When it came. If its bar is over by then, the bar is left to history: nobody
+                can say which other trades of it are still to come.
+        """
         if trade.stamp_ms < self._span.start:
             self.late += 1
             return []
@@ -84,6 +90,12 @@ class TradeBars:
         closed = self._finished()
         span = bar_span(self._grid, trade.stamp_ms)
         if span is None:
+            return closed
+        if now_ms >= span.end + self._late_ms:
+            self.late += 1
+            self._span = Span(span.end, span.end)
+            if self._since_ms != _NEVER:
+                self._unheard_ms = max(self._unheard_ms or 0, span.end)
             return closed
         self._span = span
         return [*closed, *self._moved(trade)]

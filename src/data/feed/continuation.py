@@ -51,12 +51,14 @@ class Continuation:
     Attributes:
         frontier: every expected bar before it was given or is known not to exist.
         last: stamp of the last bar given; before the first, the millisecond before ``start_ms``.
+        newest: Stamp of the newest bar that was given or waits.
         doubled: bars that were offered again after they were given.
     """
 
     def __init__(self, slots: BarGrid | EvenSlots, start_ms: int) -> None:
         self.frontier = start_ms
         self.last = start_ms - 1
+        self.newest = start_ms - 1
         self.doubled = 0
         self._slots = slots
         self._waiting: dict[int, LiveBar] = {}
@@ -71,6 +73,7 @@ class Continuation:
             return False
         if bar.stamp_ms not in self._waiting:
             heappush(self._stamps, bar.stamp_ms)
+            self.newest = max(self.newest, bar.stamp_ms)
         self._waiting[bar.stamp_ms] = bar
         return True
 

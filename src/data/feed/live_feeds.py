@@ -39,7 +39,7 @@ from ..model.quote import LivePrice
 from ..model.stream import LiveBar, Topic
 from ..model.timeframe import Timeframe
 from ..net.websocket import Dialer, library
-from ..observability.events import BarRefused
+from ..observability.events import BarCorrected, BarRefused
 from ..observability.logs import running, subject_of
 from ..prices.conversions import obstacle
 from ..vendors.factory import keys_declared, own_secrets
@@ -204,6 +204,15 @@ class LiveFeeds:
             if provider is None:  # bars of a pinned vendor lie in a lane of their own
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
+        def correct(bar: LiveBar) -> None:
+            """Store a corrected bar in place of the one before, and tell listeners of events."""
+            is_stored = provider is None and self._keeper.keep(
+                instrument, grid, origin, [bar.bar], is_revision=True
+            )
+            self._services.observer.tell(
+                BarCorrected, vendor=way.name, opens_ms=bar.stamp_ms, is_stored=bool(is_stored)
+            )
+
         source = GapFreeSource(
             self._subscription(way, grid),
             history,
@@ -211,6 +220,7 @@ class LiveFeeds:
             clock,
             start=start,
             keep=keep,
+            correct=correct,
             patience=patience,
             call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
@@ -334,7 +344,7 @@ class LiveFeeds:
                 quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
             if way.topic.timeframe:
-                return BarListener(sink, clock)
+                return BarListener(sink, clock, grid)
             return TradeListener(sink, clock, TradeBars(grid))
 
         def tell(topic: Topic, stamp_ms: int, why: str) -> None:

@@ -129,10 +129,17 @@ class Topic(NamedTuple):
 
 
 class BarSeen(NamedTuple):
-    """A bar of a topic, running or closed."""
+    """A bar of a topic, running or closed.
+
+    Attributes:
+        topic, bar: Bar and its topic.
+        sent_ms: Time at which the vendor sent it, by the vendor's clock (UTC milliseconds); 0 if
+            the message has none.
+    """
 
     topic: Topic
     bar: LiveBar
+    sent_ms: int = 0
 
 
 class BarRevised(NamedTuple):

@@ -173,15 +173,16 @@ class VendorDayLacking(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BarRefused(Event):
-    """A stream sent a bar that can be none, or a trade; it was dropped, and history fills its place.
+    """A stream sent a bar, a trade or a message that was not taken as it came.
 
-    Told once a bar, and once a minute of trades.
+    It was dropped, and history fills its place; a bar that was called closed before its close counts
+    as the running one. Sent once per bar, and once per minute for trades and unreadable messages.
 
     Attributes:
         vendor: whose stream.
-        spelled: the symbol as the vendor writes it.
-        bars: the timeframe of what was sent; empty for trades.
-        opens_ms: the stamp that it came with (UTC milliseconds); of trades the minute.
+        spelled: the symbol as the vendor writes it; empty for a message that cannot be read.
+        bars: the timeframe of what was sent; empty for trades and unreadable messages.
+        opens_ms: the stamp that it came with (UTC milliseconds); for the others the minute.
         reason: why it is refused.
     """
 
@@ -190,6 +191,22 @@ class BarRefused(Event):
     bars: str
     opens_ms: int
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarCorrected(Event):
+    """A stream corrected a closed bar that a feed had given before.
+
+    Attributes:
+        vendor: Vendor of the stream.
+        opens_ms: The bar's open in UTC milliseconds.
+        is_stored: Whether it replaced the cached bar; if not, that one is final, of another vendor, or
+            not there.
+    """
+
+    vendor: str
+    opens_ms: int
+    is_stored: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,11 +40,19 @@ _BELOW, _ABOVE = 1 - PRICE_TOLERANCE, 1 + PRICE_TOLERANCE
 # So far a vendor's clock may be ahead of ours. Machines that keep their time are right to a second,
 # and the shortest streamed bars last a minute: a clock that is off by more than this is worth a word.
 AHEAD_MS = 10_000
+# A stream's newest event may be so old. Vendors are behind by seconds when markets are busy; a price
+# that is older was not traded now.
+LATE_MS = 30_000
+# By the clock of its vendor a bar may be called closed so long before its close: two of a vendor's
+# machines can differ by that.
+VENDOR_CLOCKS_MS = 1_000
 # A session may open up to two days before the date it is named after (futures before a holiday).
 _EARLY_SESSION_MS = 2 * DAY_MS
 
-# The reason of a stamp that lies too late.
-AHEAD = "stamp in the future"
+# The reasons of a stamp that lies too late, or before anything that is streamed.
+AHEAD, BEFORE_1970 = "stamp in the future", "stamp before 1970"
+# The reasons of a bar that is called closed too early, and of a running one that is no longer news.
+EARLY, LATE = "called closed before its close", "sent too late"
 Mask = NDArray[np.bool_]
 
 

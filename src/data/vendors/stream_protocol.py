@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import isfunction
 from math import isnan
 from typing import Any, ClassVar, Protocol, cast
@@ -192,6 +193,16 @@ def spelled(
     return spelling.replace("-", ".") if instrument.asset_class == "stock" else spelling
 
 
+@lru_cache(1024)
+def topic_of(symbol: str, label: str) -> Topic:
+    """Return the one object for a topic: few are subscribed to, and every message names one.
+
+    Raises:
+        TypeError: A message has a list or a mapping in place of a name.
+    """
+    return Topic(symbol, label)
+
+
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
     """Return a bar of ``values``: open, high, low, close and volume, numbers or texts.
 
@@ -200,7 +211,10 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
     Raises:
         ValueError, TypeError: a value is no number, or there are not five; or the volume is NaN.
     """
-    o, h, low, c, volume = map(float, values)
+    numbers = tuple(values)
+    if bool in map(type, numbers):
+        raise TypeError("true or false in place of a number")
+    o, h, low, c, volume = map(float, numbers)
     if isnan(volume):
         raise ValueError("a bar without its volume")
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)

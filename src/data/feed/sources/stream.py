@@ -36,8 +36,8 @@ log = logging.getLogger("onetape.feed")
 _JOIN_S = 0.2
 # Bars given last: a correction of one of them is passed on.
 _REMEMBERED = 16
-# Bars of the stream that wait for history to be loaded; older ones come from history.
-_MOST_EARLY = 1000
+# Closed bars of the stream that wait for history, or for bars before them; others come from history.
+_MOST_WAITING = 1000
 # So many bars must be missing before silence counts.
 _SILENT_BARS = 3
 
@@ -101,6 +101,7 @@ class GapFreeSource:
         clock: the time.
         start: where the feed begins.
         keep: stores closed bars of the stream.
+        correct: Takes a bar of the stream that was given before with other values.
         patience: how long things may take.
         call: lets a run be a call: named in logs, the error that ends it reported.
     """
@@ -113,12 +114,14 @@ class GapFreeSource:
         clock: Clock,
         *,
         start: Start | None = None,
-        keep: Callable[[Sequence[LiveBar]], object] | None = None,
+        keep: Callable[[Sequence[LiveBar]], object] = lambda bars: None,
+        correct: Callable[[LiveBar], object] = lambda bar: None,
         patience: StreamTimings | None = None,
         call: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.stream, self.history, self.grid, self.clock = stream, history, grid, clock
-        self.begin, self.keep, self.call = start or Start(), keep, call
+        self.begin, self.keep, self.correct = start or Start(), keep, correct
+        self.call = call
         self.patience = patience or StreamTimings()
         self._run: StreamThread | None = None
 
@@ -163,6 +166,7 @@ class StreamThread:
     Attributes:
         inbox: what the stream pushes into.
         thread: to be started once.
+        passed_on: Number of bars of the stream that were left to history because too many waited.
     """
 
     def __init__(self, source: GapFreeSource, sink: Sink) -> None:
@@ -176,7 +180,10 @@ class StreamThread:
         self._now = SteadyNow(source.clock)
         self._slots = slots_of(source.grid)
         self._continuation: Continuation | None = None
-        self._early: deque[LiveBar] = deque(maxlen=_MOST_EARLY)
+        self.passed_on = 0
+        self._early: deque[LiveBar] = deque()
+        # Given, and not stored before our clock has reached their close.
+        self._unkept: deque[LiveBar] = deque(maxlen=_MOST_WAITING)
         self._loaded_ms = 0  # everything before this is of the history that it began with
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
         self._is_connected = False
@@ -267,8 +274,19 @@ class StreamThread:
                 self._sink.bar(bar)
         elif continuation is None:
             self._early.append(bar)
+            if len(self._early) > _MOST_WAITING:
+                self._leave_to_history(self._early.popleft())
+        elif continuation.waiting >= _MOST_WAITING and bar.stamp_ms > continuation.newest:
+            self._leave_to_history(bar)
         elif not continuation.offer(bar):
             self._revised(bar)
+
+    def _leave_to_history(self, bar: LiveBar) -> None:
+        """Drop a bar of the stream, which is fetched when all before it was given."""
+        if not self.passed_on:
+            log.warning("%d bars wait for earlier ones; newer ones are fetched", _MOST_WAITING)
+        self.passed_on += 1
+        self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
 
     def _is_on_grid(self, stamp_ms: int) -> bool:
         """Tell whether a bar is one of the series: hours before and after the session are not."""
@@ -283,7 +301,9 @@ class StreamThread:
             if old.stamp_ms == bar.stamp_ms and old[:6] != bar[:6]:
                 self._recent[place] = bar
                 self._sink.revised(bar)
-                self._keep([bar])
+                if old in self._unkept:
+                    self._unkept[self._unkept.index(old)] = bar
+                self._source.correct(bar)
 
     # --- going on --------------------------------------------------------------------------
 
@@ -295,6 +315,7 @@ class StreamThread:
             self._set_state(StreamState.DELAYED, self._gap_reason)
             return
         self._give_due(self._continuation)
+        self._keep()
         gap = self._gap(self._continuation)
         if gap is not None and self._source.clock.monotonic() >= self._next_question:
             self._ask(self._continuation, gap)
@@ -353,17 +374,24 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Give the bars whose turn it is, then store those that came by the stream."""
+        """Give the bars whose turn it is; those that came by the stream are to be stored."""
         given = continuation.take()
         for bar in given:
             self._give(bar)
         if given:
             self._questions, self._next_question = 0, 0.0
-            self._keep([bar for bar in given if bar.origin == "live"])
+            self._unkept.extend(bar for bar in given if bar.origin == "live")
 
-    def _keep(self, bars: Sequence[LiveBar]) -> None:
-        if bars and self._source.keep is not None and not self._is_stopped:
-            self._source.keep(bars)
+    def _keep(self) -> None:
+        """Store what was given and has closed by our clock: that of a vendor may be ahead."""
+        unkept = self._unkept
+        if not unkept or self._is_stopped:
+            return
+        until, closed = self._first_unclosed(0.0), list[LiveBar]()
+        while unkept and unkept[0].stamp_ms < until:
+            closed.append(unkept.popleft())
+        if closed:
+            self._source.keep(closed)
 
     def _gap(self, continuation: Continuation) -> Span | None:
         """Return where bars should be by now and are not."""

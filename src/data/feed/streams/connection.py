@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from ...model.stream import (
     BarSeen,
     Heard,
     Leaving,
+    LiveBar,
     Ready,
     StreamEvent,
     StreamRefusal,
@@ -44,7 +45,19 @@ from ...net.limiter import Limiter
 from ...net.retry import RetryPolicy
 from ...net.websocket import Wire
 from ...observability.logs import Named, current, next_number, running
-from ...prices.bar_rule import AHEAD, AHEAD_MS, fault_of, is_bar, is_trade, latest_live
+from ...prices.bar_rule import (
+    AHEAD,
+    AHEAD_MS,
+    BEFORE_1970,
+    EARLY,
+    LATE,
+    LATE_MS,
+    VENDOR_CLOCKS_MS,
+    fault_of,
+    is_bar,
+    is_trade,
+    latest_live,
+)
 from ...vendors.foreign import call_foreign, masked
 from ...vendors.stream_protocol import StreamProtocol
 from ..sources.stream import SteadyNow
@@ -60,7 +73,16 @@ _MOST_UNREADABLE = 100
 # How often the watchdogs look while frames keep coming.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
+# So many refusals of a topic are remembered: the same one is reported once.
+_TOLD = 16
+# No text names a longer time.
+_LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
+# What is streamed of no topic that can be read.
+_NO_TOPIC = Topic("", "")
+# What becomes of a message that is not taken as it came.
+_DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
+_NO_PRICE = "it counts in its bar alone"
 
 
 class StreamSession:
@@ -87,8 +109,12 @@ class StreamSession:
         self._unreadable = 0
         self._spoilt_ms = 0  # the minute of the last message that was none
         self._now, self._latest_ms = SteadyNow(owner.clock), 0
-        # Topic to the last bar of it that was refused, and whether it was said to be closed.
-        self._refused: dict[Topic, tuple[int, bool]] = {}
+        self._late_ms = 0  # running bars and trades that were sent before this are no news
+        self._is_late(0)
+        # Topic to the last bar of it that was called closed too early, where that may be all that comes.
+        self._early: dict[Topic, Span] = {}
+        # Topic to the last refusals: stamp, reason, and whether the bar was called closed.
+        self._refused: dict[Topic, deque[tuple[int, str, bool]]] = {}
         self._is_login_due = False
 
     def serve(self) -> None:
@@ -132,35 +158,64 @@ class StreamSession:
 
     def _dispatch(self, event: StreamEvent) -> None:
         if isinstance(event, BarSeen):
-            bar = event.bar
-            if not (
-                is_bar(bar) and (bar[0] <= self._latest_ms or self._is_due(bar[0], event.topic))
-            ):
-                self._refuse_bar(event)
-                return
-            # Nothing but market data proves that a connection works.
-            self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
-            for listener in self._owner.listeners(event.topic):
-                listener.bar(bar)
+            self._take_bar(event)
         elif isinstance(event, TradeSeen):
-            trade, topic = event.trade, Topic(event.symbol, "")
-            if not (
-                is_trade(trade) and (trade[0] <= self._latest_ms or self._is_due(trade[0], topic))
-            ):
-                self._refuse_trade(trade, topic)
-                return
-            # Nothing but market data proves that a connection works.
-            self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
-            for listener in self._owner.listeners(topic):
-                listener.trade(trade)
+            self._take_trade(event)
         elif isinstance(event, BarRevised):
-            if not (is_bar(event.bar) and self._is_due(event.bar[0], event.topic)):
-                self._refuse_bar(event)
-                return
-            for listener in self._owner.listeners(event.topic):
-                listener.revised(event.bar)
+            self._take_revised(event)
         else:
             self._dispatch_other(event)
+
+    def _take_bar(self, event: BarSeen) -> None:
+        topic, bar, sent_ms = event
+        listeners = self._owner.listeners(topic)
+        if not listeners:
+            return
+        if not (is_bar(bar) and (0 <= bar[0] <= self._latest_ms or self._is_due(bar[0], topic))):
+            self._refuse_bar(topic, bar, listeners)
+            return
+        if bar[6] and self._is_early(event, listeners[0]):
+            bar = bar._replace(is_closed=False)
+        if sent_ms and sent_ms < self._late_ms and not bar[6] and self._is_late(sent_ms):
+            self._note_refused(topic, bar[0], LATE, False)
+            return
+        # Nothing but market data proves that a connection works.
+        self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
+        for listener in listeners:
+            listener.bar(bar)
+
+    def _take_trade(self, event: TradeSeen) -> None:
+        trade, topic = event.trade, Topic(event.symbol, "")
+        listeners = self._owner.listeners(topic)
+        if not listeners:
+            return
+        if not (
+            is_trade(trade) and (0 <= trade[0] <= self._latest_ms or self._is_due(trade[0], topic))
+        ):
+            self._refuse_trade(trade, topic, listeners)
+            return
+        is_late = trade[0] < self._late_ms and self._is_late(trade[0])
+        if is_late:
+            self._note_refused(topic, trade[0] // MINUTE_MS * MINUTE_MS, LATE, False, _NO_PRICE)
+        self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
+        for listener in listeners:
+            if is_late:
+                listener.late_trade(trade)
+            else:
+                listener.trade(trade)
+
+    def _take_revised(self, event: BarRevised) -> None:
+        topic, bar = event
+        listeners = self._owner.listeners(topic)
+        if not listeners:
+            return
+        if not (is_bar(bar) and self._is_due(bar[0], topic)):
+            self._refuse_bar(topic, bar, listeners)
+            return
+        if self._is_early(BarSeen(topic, bar), listeners[0]):
+            return
+        for listener in listeners:
+            listener.revised(bar)
 
     def _dispatch_other(self, event: StreamEvent) -> None:
         if isinstance(event, Ready):
@@ -198,7 +253,7 @@ class StreamSession:
     # --- what can be no bar and no trade -----------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Tell whether something may begin by now; the clocks are read where it seems not to.
+        """Return whether something may begin by now; the clocks are read if it seems not to.
 
         Now is the wall clock's time when the socket was opened and what has passed since by the clock
         that never jumps: a wall clock that is set back or stands still refuses nothing. One that is
@@ -207,17 +262,43 @@ class StreamSession:
         now_ms = max(self._now.ms(), self._owner.clock.now_ms())
         self._latest_ms = max(self._latest_ms, now_ms + AHEAD_MS)
         if stamp_ms <= self._latest_ms or not topic.timeframe:
-            return stamp_ms <= self._latest_ms
+            return 0 <= stamp_ms <= self._latest_ms
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
-    def _refuse_bar(self, event: BarSeen | BarRevised) -> None:
-        """Drop a bar; where it has closed, its listeners get it from history."""
-        bar, topic, now = event.bar, event.topic, self._now.ms()
+    def _is_late(self, sent_ms: int) -> bool:
+        """Return whether what was sent then is no news, by the clock that is further behind."""
+        self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
+        return sent_ms < self._late_ms
+
+    def _is_early(self, event: BarSeen, listener: Listener) -> bool:
+        """Return whether a bar is called closed before its close, by our clock or its vendor's."""
+        topic, bar, sent_ms = event
+        close_ms = listener.closes(bar.stamp_ms)
+        is_over = close_ms <= self._latest_ms or self._is_due(close_ms, _NO_TOPIC)
+        if is_over and not 0 < sent_ms < close_ms - VENDOR_CLOCKS_MS:
+            if self._early:
+                self._early.pop(topic, None)
+            return False
+        self._note_refused(topic, bar.stamp_ms, EARLY, True, _AS_RUNNING)
+        if not self._traits.dense:  # this may be all that comes of it
+            self._early[topic] = Span(bar.stamp_ms, close_ms)
+        return True
+
+    def _ask_for_early(self) -> None:
+        """Let listeners get from history what was called closed too early and has closed by now."""
+        for topic, span in list(self._early.items()):
+            if span.end <= self._now.ms():
+                del self._early[topic]
+                for listener in self._owner.listeners(topic):
+                    listener.refused(span)
+
+    def _refuse_bar(self, topic: Topic, bar: LiveBar, listeners: Sequence[Listener]) -> None:
+        """Drop a bar; if it has closed, its listeners get it from history."""
+        now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
-        why = fault_of(bar) if is_due else AHEAD
+        why = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
         self._note_refused(topic, bar.stamp_ms, why, bar.is_closed)
-        listeners = self._owner.listeners(topic)
-        if not (bar.is_closed and listeners):
+        if not bar.is_closed:
             return
         # Where its stamp is wrong nobody knows which bar it was.
         start = bar.stamp_ms if is_due else now
@@ -225,27 +306,31 @@ class StreamSession:
         for listener in listeners:
             listener.refused(Span(start, max(now, start + step_ms)))
 
-    def _refuse_trade(self, trade: Trade, topic: Topic) -> None:
+    def _refuse_trade(self, trade: Trade, topic: Topic, listeners: Sequence[Listener]) -> None:
         """Drop a trade; its listeners get the bar that lacks it from history."""
         now = self._now.ms()
         is_due = self._is_due(trade.stamp_ms, topic)
-        why = "no price or size of a trade" if is_due else AHEAD
+        why = "no price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
         self._note_refused(topic, trade.stamp_ms // MINUTE_MS * MINUTE_MS, why, True)
         start = trade.stamp_ms if is_due else now
-        for listener in self._owner.listeners(topic):
+        for listener in listeners:
             listener.refused(Span(start, max(now, start)))
 
-    def _note_refused(self, topic: Topic, stamp_ms: int, why: str, is_closed: bool) -> None:
-        """Log and report what was refused: once a bar, and once a minute of trades."""
-        if self._refused.get(topic) == (stamp_ms, is_closed):
+    def _note_refused(
+        self, topic: Topic, stamp_ms: int, why: str, is_closed: bool, outcome: str = _DROPPED
+    ) -> None:
+        """Log and report a message that is not taken as it came: once a bar, once a minute of trades."""
+        told, one = self._refused.setdefault(topic, deque(maxlen=_TOLD)), (stamp_ms, why, is_closed)
+        if one in told:
             return
-        level = logging.DEBUG if topic in self._refused else logging.WARNING
-        self._refused[topic] = stamp_ms, is_closed
+        level = logging.DEBUG if told else logging.WARNING
+        told.append(one)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
-            ahead = duration((stamp_ms - self._now.ms()) / SECOND_MS)
+            # A number of any length may stand in a message.
+            ahead = duration(min(stamp_ms - self._now.ms(), _LONGEST_MS) / SECOND_MS)
             why += f", {ahead} after now by the clock of this machine"
-        log.log(level, "%s streams of %s what can be none: %s; it is dropped", name, of, why)
+        log.log(level, "%s streams of %s what cannot be right: %s; %s", name, of, why, outcome)
         self._owner.on_refused(topic, stamp_ms, why)
 
     def _note_unreadable(self, event: Unreadable) -> None:
@@ -257,11 +342,12 @@ class StreamSession:
         self._unreadable += 1
         now = self._now.ms()
         minute = now // MINUTE_MS * MINUTE_MS
-        if minute != self._spoilt_ms and not self._traits.dense:
+        level = logging.DEBUG if self._spoilt_ms else logging.WARNING
+        if minute != self._spoilt_ms:
             self._spoilt_ms = minute
-            for listener in self._owner.all_listeners():
+            self._owner.on_refused(_NO_TOPIC, minute, event.why)
+            for listener in [] if self._traits.dense else self._owner.all_listeners():
                 listener.refused(Span(now, now))
-        level = logging.WARNING if self._unreadable == 1 else logging.DEBUG
         log.log(
             level,
             "%s sent what cannot be read: %s",
@@ -318,10 +404,13 @@ class StreamSession:
         """
         now, scale = self._owner.clock.monotonic(), self._owner.pulse.scale
         self._looked = now
+        self._is_late(0)  # keeps the bound near
         self._subscribe()
         for topic, listener in self._owner.taken_new():
             if topic in self._confirmed:
                 listener.connected()
+        if self._early:
+            self._ask_for_early()
         for listener in self._owner.all_listeners():
             listener.tick()
         if doubt := self._owner.taken_doubt():
@@ -356,6 +445,11 @@ class StreamSession:
         for frame in _left(old):
             self._take(frame)
         old.abort()
+
+
+def _beside_time(stamp_ms: int) -> str:
+    """Return why nothing that is streamed begins at a stamp."""
+    return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
 def _left(wire: Wire) -> Iterator[str | bytes]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...calendars.bar_builders import MinuteBars, TradeBars
+from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import DataError
+from ...model.instant import MINUTE_MS
 from ...model.span import Span
 from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
 from ..sources.base import Sink
@@ -29,6 +33,13 @@ class Listener:
 
     def trade(self, trade: Trade) -> None:
         """Take a trade."""
+
+    def late_trade(self, trade: Trade) -> None:
+        """Take a trade that comes so late that its price is no news."""
+
+    def closes(self, stamp_ms: int) -> int:
+        """Return when a bar of the topic closes: here a minute."""
+        return stamp_ms + MINUTE_MS
 
     def refused(self, span: Span) -> None:
         """Take the news that something was sent of ``span`` that could not be used.
@@ -58,13 +69,24 @@ class Listener:
 
 
 class BarListener(Listener):
-    """Passes bars on to a sink."""
+    """Passes bars on to a sink.
 
-    def __init__(self, sink: Sink, clock: Clock) -> None:
+    Args:
+        sink: Gets them.
+        clock: Stamps statuses.
+        grid: Grid of the bars.
+    """
+
+    def __init__(self, sink: Sink, clock: Clock, grid: BarGrid) -> None:
         super().__init__(sink, clock)
+        self._grid = grid
         # As every message comes here, nothing lies in between.
         self.bar = sink.bar  # type: ignore[method-assign]
         self.revised = sink.revised  # type: ignore[method-assign]
+
+    def closes(self, stamp_ms: int) -> int:
+        """See :class:`Listener`."""
+        return int(self._grid.closes(np.array([stamp_ms], dtype=np.int64))[0])
 
 
 class BuildingListener(Listener):
@@ -118,7 +140,11 @@ class TradeListener(BuildingListener):
 
     def trade(self, trade: Trade) -> None:
         """See :class:`Listener`."""
-        self._give(self._take(trade))
+        self._give(self._take(trade, self._now.ms()))
+
+    def late_trade(self, trade: Trade) -> None:
+        """See :class:`Listener`: it counts in its bar, and the running one is not shown."""
+        self._give([bar for bar in self._take(trade, self._now.ms()) if bar.is_closed])
 
 
 class MinuteListener(BuildingListener):
@@ -129,8 +155,8 @@ class MinuteListener(BuildingListener):
         self._take = bars.take
 
     def bar(self, bar: LiveBar) -> None:
-        """See :class:`Listener`."""
-        bars = self._take(bar, self._now.ms())
+        """See :class:`Listener`; a minute that still runs is nothing but a sign of the market."""
+        bars = self._take(bar, self._now.ms()) if bar.is_closed else []
         self._give(bars)
         if not bars:
             self._tell(StreamState.LIVE, "data come")

@@ -25,7 +25,7 @@ from ...model.stream import (
     Topic,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled
+from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic_of
 
 # 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of ours.
 _FINAL = frozenset({400, 402, 405, 409, 410})
@@ -127,8 +127,11 @@ class AlpacaStream:
 
 
 def _bar(m: dict[str, Any]) -> tuple[Topic, LiveBar]:
-    stamp = to_ms(datetime.fromisoformat(m["t"][:19]))  # nanoseconds follow
-    return Topic(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv"))
+    time = m["t"]
+    if time[19:].strip(".0123456789") != "Z":
+        raise ValueError("a time that is not in UTC")
+    stamp = to_ms(datetime.fromisoformat(time[:19]))  # nanoseconds follow
+    return topic_of(m["S"], "1m"), bar_of(stamp, (m[name] for name in "ohlcv"))
 
 
 def _refusal(message: dict[str, Any]) -> StreamEvent:

@@ -22,6 +22,7 @@ from ...model.stream import (
     StreamRefusal,
     Subscribed,
     Topic,
+    Unreadable,
 )
 from ...model.timeframe import Timeframe
 from ..stream_protocol import StreamTraits, spelled, understood
@@ -118,12 +119,20 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
         return _other(message, data)
     # Spelt out, from here to the bar: this is the way of thousands of messages a second.
     k = data["k"]
-    stamp = int(k["t"])
+    symbol = k["s"]
+    topic, stream = _named(symbol, k["i"])
+    if data.get("s", symbol) != symbol or message.get("stream", stream) != stream:
+        return [Unreadable("a kline whose symbols contradict each other")]
+    stamp, sent = int(k["t"]), int(data.get("E", 0))
     if stamp >= _MICROSECONDS:
         stamp //= 1000
+    if sent >= _MICROSECONDS:
+        sent //= 1000
     volume = float(k["v"])
     if volume != volume:  # NaN, told without a call
         raise ValueError("a bar without its volume")
+    if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
+        raise TypeError("true in place of a number")
     # What `LiveBar(...)` comes to, at a third of its price.
     bar = tuple.__new__(
         LiveBar,
@@ -138,13 +147,13 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
             "live",
         ),
     )
-    return (BarSeen(_topic(k["s"], k["i"]), bar),)
+    return (BarSeen(topic, bar, sent),)
 
 
 @lru_cache(1024)
-def _topic(symbol: str, label: str) -> Topic:
-    """Return the one object for a topic: few are subscribed to, and every message names one."""
-    return Topic(symbol, label)
+def _named(symbol: str, label: str) -> tuple[Topic, str]:
+    """Return the one topic of such klines, and the name of their stream."""
+    return Topic(symbol, label), f"{symbol.lower()}@kline_{label}"
 
 
 def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:

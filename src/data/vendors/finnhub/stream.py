@@ -20,7 +20,7 @@ from ...model.stream import (
     TradeSeen,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, key_of, made_of, spelled, understood
+from ..stream_protocol import StreamTraits, key_of, made_of, spelled, topic_of, understood
 
 _CRYPTO_VENUE = "BINANCE:"
 
@@ -107,4 +107,8 @@ class FinnhubStream:
 
 
 def _trade(row: dict[str, Any]) -> list[StreamEvent]:
-    return [TradeSeen(row["s"], Trade(int(row["t"]), float(row["p"]), float(row["v"])))]
+    price, size = row["p"], row["v"]
+    if price is True or size is True:
+        raise TypeError("true in place of a number")
+    symbol = topic_of(row["s"], "").symbol
+    return [TradeSeen(symbol, Trade(int(row["t"]), float(price), float(size)))]

@@ -21,7 +21,7 @@ from ...model.stream import (
     Topic,
 )
 from ...model.timeframe import Timeframe
-from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled
+from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic_of
 
 _HELD_S = 60.0
 _REFUSALS = frozenset(
@@ -100,7 +100,7 @@ class PolygonStream:
         what = message["ev"]
         if what == "AM":
             bar = bar_of(int(message["s"]), (message[name] for name in "ohlcv"))
-            return [BarSeen(Topic(message["sym"], "1m"), bar)]
+            return [BarSeen(topic_of(message["sym"], "1m"), bar)]
         return [self._status(message) if what == "status" else Heard(str(what))]
 
     def _status(self, message: dict[str, Any]) -> StreamEvent:

@@ -1,0 +1,323 @@
+"""Bars that are called closed too early, corrected, contradicted or sent late."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from src.data.calendars.bar_builders import MinuteBars, TradeBars
+from src.data.calendars.grid import BarGrid
+from src.data.clock import ManualClock
+from src.data.feed.sources.stream import Inbox
+from src.data.feed.streams.listeners import MinuteListener, TradeListener
+from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+from src.data.model.stream import LiveBar, Topic, Trade, Unreadable
+from src.data.model.timeframe import Timeframe
+from src.data.observability.events import BarCorrected, Event
+from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE
+from src.data.vendors.alpaca.stream import AlpacaStream
+from src.data.vendors.binance.stream import BinanceStream
+from src.data.vendors.finnhub.stream import FinnhubStream
+from src.data.vendors.polygon.stream import PolygonStream
+from tests.calendars.market import ALWAYS
+from tests.vendor_server.streams import framed
+
+from .conftest import BITCOIN, Stage, bars_in, emptied, wait_for_reader, wait_until
+from .hands import MONDAY, minute
+from .test_refused import GOOD, KEYS, NOW, STREAMS, heard, row
+
+OPEN = NOW - 2_000  # of the minute that runs, two seconds old
+KEY = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
+
+
+def kline(stamp: int, *, sent: int | None = None, closed: bool = True, **changed: Any) -> str:
+    """Return a message about bitcoin's minute."""
+    o, h, low, c, v = map(str, GOOD)
+    k = {"t": stamp, "T": stamp + MINUTE_MS - 1, "s": "BTCUSDT", "i": "1m", "o": o, "h": h, "l": low,
+         "c": c, "v": v, "x": closed}  # fmt: skip
+    data = {"e": "kline", "s": "BTCUSDT", "k": k} | ({} if sent is None else {"E": sent})
+    return json.dumps({"stream": "btcusdt@kline_1m", "data": data | changed})
+
+
+# --- called closed before its close --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [name for name in STREAMS if name != "alpaca-corrections"])
+def test_a_bar_called_closed_while_it_runs_is_the_running_one(stream: str) -> None:
+    make, topic, write = STREAMS[stream]
+    told, refused = heard(make(), topic, write(OPEN, GOOD))
+    assert [(bar.stamp_ms, bar.is_closed) for bar in told.bars] == [(OPEN, False)]
+    assert refused == [(topic, OPEN, EARLY)]
+
+
+def test_a_correction_of_a_bar_that_runs_is_none() -> None:
+    make, topic, write = STREAMS["alpaca-corrections"]
+    told, refused = heard(make(), topic, write(OPEN, GOOD))
+    assert (told.bars, refused) == ([], [(topic, OPEN, EARLY)])
+
+
+@pytest.mark.parametrize("sent, closed", [
+    (-20_000, False), (-1_001, False), (-500, True), (0, True), (90, True), (None, True),
+])  # fmt: skip
+def test_by_its_vendors_clock_a_bar_is_closed_when_it_is(sent: int | None, closed: bool) -> None:
+    """Our clock is two seconds after the close: alone it would believe all of them."""
+    at = None if sent is None else OPEN + sent
+    told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(OPEN - MINUTE_MS, sent=at))
+    assert [bar.is_closed for bar in told.bars] == [closed]
+
+
+@pytest.mark.parametrize("behind_s", [9, 11])
+def test_a_clock_that_is_ten_seconds_behind_is_not_the_vendors_fault(behind_s: int) -> None:
+    stamp = NOW + behind_s * SECOND_MS - MINUTE_MS
+    told, _ = heard(BinanceStream(), Topic("BTCUSDT", "1m"), kline(stamp))
+    assert [bar.is_closed for bar in told.bars] == [behind_s < 10]
+
+
+def test_a_minute_that_runs_is_in_no_longer_bar() -> None:
+    box, clock = Inbox(), ManualClock(MONDAY - 10_000)
+    listener = MinuteListener(
+        box, clock, MinuteBars(BarGrid(ALWAYS, Timeframe.parse("5m")), 180_000)
+    )
+    listener.connected()
+    clock.advance(10)
+    for number in range(5):
+        clock.advance(30)
+        listener.bar(minute(number, 999.0)._replace(is_closed=False))
+        assert not any(bar.is_closed for bar in bars_in(emptied(box)))
+        clock.advance(30)
+        listener.bar(minute(number))
+    [bar] = [bar for bar in bars_in(emptied(box)) if bar.is_closed]
+    assert bar.high < 999.0
+
+
+def truth(stage: Stage, stamp: int) -> tuple[float, ...]:
+    """Return the true bar of a stamp."""
+    [bar] = stage.vendors.truth.expected(*BITCOIN, stamp, stamp + 1, "raw", stamp + DAY_MS)
+    return tuple(bar)
+
+
+def cached(stage: Stage) -> dict[int, tuple[float, ...]]:
+    """Return stamp to bar of what is stored."""
+    span = Span(stage.began - DAY_MS, stage.began + DAY_MS)
+    table, _ = stage.manager.cache.store.read(KEY, span)
+    columns = (column.tolist() for column in (table.stamps, *table.values()))
+    return {bar[0]: bar for bar in zip(*columns, strict=True)}
+
+
+def said(stage: Stage, stamp: int, share: float) -> bytes:
+    """Return the message about a closed bar, with a share of its volume."""
+    message = json.loads(stage.streams.text("binance", *BITCOIN, stamp))
+    message["data"]["k"]["v"] = str(truth(stage, stamp)[5] * share)
+    del message["data"]["E"]
+    return framed(json.dumps(message).encode())
+
+
+def test_a_bar_called_closed_after_15_seconds_is_neither_given_nor_stored(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        stage.clock.advance(14)
+        running = stage.closed_ms + MINUTE_MS
+        stage.peer.send(said(stage, running, 0.25))
+        wait_until(lambda: feed.snapshot().forming is not None, "the running bar")
+        assert not stage.has(feed, running)
+        assert running not in cached(stage)
+        stage.minute()
+        stage.live(feed)
+        wait_until(lambda: running in cached(stage), "the copy")
+        assert cached(stage)[running] == truth(stage, running)
+    bars = bars_in(emptied(box))
+    assert [tuple(bar[:6]) for bar in bars] == stage.expected(bars[0])
+
+
+def test_a_bar_of_a_vendor_whose_clock_is_ahead_is_stored_after_its_close(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    with feed:
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        stage.clock.advance(54)  # five seconds before the next close
+        running = stage.closed_ms + MINUTE_MS
+        stage.peer.send(said(stage, running, 1.0))
+        wait_until(lambda: stage.has(feed, running), "the bar")
+        assert running not in cached(stage)
+        stage.clock.advance(5)
+        wait_until(lambda: running in cached(stage), "the copy")
+
+
+# --- corrections ---------------------------------------------------------------------------------
+
+
+def test_a_second_closed_bar_with_other_values_is_a_correction(stage: Stage) -> None:
+    told: list[Event] = []
+    stage.manager.on_event(told.append)
+    feed, corrected = stage.feed(lookback=3), list[LiveBar]()
+    feed.on_revision(corrected.append)
+    box = feed.subscribe()
+    with feed:
+        stage.live(feed)
+        stamp = stage.minute(publish=False)
+        stage.peer.send(said(stage, stamp, 0.5))
+        wait_until(lambda: stamp in cached(stage), "the copy")
+        assert cached(stage)[stamp][5] == truth(stage, stamp)[5] / 2
+        stage.peer.send(said(stage, stamp, 1.0))
+        wait_until(lambda: cached(stage)[stamp] == truth(stage, stamp), "the corrected copy")
+        wait_until(lambda: corrected, "the call")
+        stage.peer.send(said(stage, stamp, 1.0))  # the same again is none
+        stage.minute()
+        stage.live(feed)
+        assert feed.snapshot().revisions == 1
+    assert [tuple(bar[:6]) for bar in corrected] == [truth(stage, stamp)]
+    assert [bar.stamp_ms for bar in bars_in(emptied(box))].count(stamp) == 1, "never given twice"
+    [event] = [event for event in told if isinstance(event, BarCorrected)]
+    assert (event.opens_ms, event.vendor, event.is_stored) == (stamp, "binance", True)
+    assert stage.manager.metrics()["events"]["BarCorrected"] == 1
+
+
+# --- what contradicts itself, and what is late ---------------------------------------------------
+
+
+@pytest.mark.parametrize("changed", [
+    {"s": "ETHUSDT"}, {"stream": "ethusdt@kline_1m"}, {"stream": "btcusdt@kline_5m"}, {"s": None},
+])  # fmt: skip
+def test_a_kline_of_two_symbols_is_of_none(changed: dict[str, object]) -> None:
+    message = json.loads(kline(OPEN, closed=False))
+    (message if "stream" in changed else message["data"]).update(changed)
+    frame = json.dumps(message)
+    assert [type(event) for event in BinanceStream().read(frame)] == [Unreadable]
+    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), frame)
+    assert told.bars == []
+    [(topic, _, why)] = refused
+    assert (topic, why) == (Topic("", ""), "a kline whose symbols contradict each other")
+
+
+@pytest.mark.parametrize("age_s, taken", [(0, True), (29, True), (31, False), (600, False)])
+def test_a_running_bar_that_was_sent_long_ago_is_no_news(age_s: int, taken: bool) -> None:
+    frame = kline(OPEN, sent=NOW - age_s * SECOND_MS, closed=False)
+    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), frame, frame)
+    assert bool(told.bars) is taken
+    assert refused == ([] if taken else [(Topic("BTCUSDT", "1m"), OPEN, LATE)])
+
+
+def test_a_closed_bar_that_was_sent_long_ago_is_one() -> None:
+    frame = kline(OPEN - 11 * MINUTE_MS, sent=OPEN - 10 * MINUTE_MS)
+    told, refused = heard(BinanceStream(), Topic("BTCUSDT", "1m"), frame)
+    assert [bar.is_closed for bar in told.bars] == [True] and not refused
+
+
+def test_what_was_sent_ten_minutes_ago_is_no_live_price(stage: Stage) -> None:
+    feed = stage.feed(lookback=3)
+    with feed:
+        stage.live(feed)
+        stage.minute()
+        stage.live(feed)
+        stage.clock.advance(20)
+        message = json.loads(stage.streams.text("binance", *BITCOIN, stage.closed_ms + MINUTE_MS))
+        message["data"]["k"]["x"], wrong = False, 12_345.0
+        for sent, state in ((600, "forming"), (0, "live")):
+            message["data"]["E"] = stage.clock.now_ms() - sent * SECOND_MS
+            message["data"]["k"]["c"] = message["data"]["k"]["l"] = str(wrong)
+            stage.peer.say(json.dumps(message))
+            wait_for_reader(stage.streams, BITCOIN)
+            if not sent:
+                wait_until(lambda: feed.snapshot().forming is not None)
+            quote = stage.manager.get_quote("BTCUSDT")
+            assert (quote.state, quote.price == wrong) == (state, not sent)
+
+
+# --- late trades ---------------------------------------------------------------------------------
+
+
+def trades(*stamps: int) -> str:
+    """Return Finnhub's message about trades."""
+    rows = [{"s": "AAPL", "p": 2.0, "t": stamp, "v": 1.0} for stamp in stamps]
+    return json.dumps({"type": "trade", "data": rows})
+
+
+def test_a_trade_of_ten_minutes_ago_counts_in_its_bar_and_is_no_price() -> None:
+    hour = BarGrid(ALWAYS, Timeframe.parse("1h"))
+    box, clock = Inbox(), ManualClock(MONDAY - 10_000)
+    listener = TradeListener(box, clock, TradeBars(hour))
+    listener.connected()
+    clock.advance(1810)
+    listener.trade(Trade(MONDAY + 1_800_000, 5.0, 1.0))
+    listener.late_trade(Trade(MONDAY + 1_200_000, 9.0, 1.0))
+    assert [bar.close for bar in bars_in(emptied(box))] == [5.0]
+    clock.advance(1810)
+    listener.tick()
+    [bar] = bars_in(emptied(box))
+    assert (bar.is_closed, bar.high, bar.volume) == (True, 9.0, 2.0)
+
+
+def test_a_bar_whose_trades_come_after_its_close_is_left_to_history() -> None:
+    box, clock = Inbox(), ManualClock(MONDAY - 10_000)
+    listener = TradeListener(box, clock, TradeBars(BarGrid(ALWAYS, Timeframe.parse("1m"))))
+    listener.connected()
+    clock.advance(10)
+    for number in range(10):
+        clock.advance(60)
+        for second in (1, 30, 59):
+            listener.trade(
+                Trade(MONDAY + number * MINUTE_MS + second * SECOND_MS - 120_000, 5.0, 1.0)
+            )
+            listener.tick()
+    items = emptied(box)
+    assert not bars_in(items)
+    owed = [item.at_ms for item in items if getattr(item, "state", "") == "DELAYED"]
+    assert owed[-1] == MONDAY + 8 * MINUTE_MS
+
+
+def test_late_trades_are_told_once_a_minute() -> None:
+    old = NOW - 600_000
+    told, refused = heard(
+        FinnhubStream(credentials=KEYS),
+        Topic("AAPL", ""),
+        trades(old, old + 1, old + MINUTE_MS, NOW),
+    )
+    assert told.trades == [Trade(NOW, 2.0, 1.0)]
+    assert [why for _, _, why in refused] == [LATE, LATE]
+
+
+# --- times and types -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stamp", [-1, -(10**30)])
+def test_nothing_is_streamed_from_before_1970(stamp: int) -> None:
+    told, refused = heard(
+        BinanceStream(), Topic("BTCUSDT", "1m"), kline(stamp), kline(OPEN, closed=False)
+    )
+    assert len(told.bars) == 1
+    assert [why for _, _, why in refused] == [BEFORE_1970]
+
+
+def test_a_stamp_of_a_thousand_digits_is_in_the_future() -> None:
+    told, refused = heard(
+        BinanceStream(), Topic("BTCUSDT", "1m"), kline(10**1000), kline(OPEN, closed=False)
+    )
+    assert len(told.bars) == 1 and len(refused) == 1
+
+
+@pytest.mark.parametrize("time", ["2024-06-10T01:29:00-04:00", "2024-06-10T01:29:00"])
+def test_alpacas_times_are_utc(time: str) -> None:
+    [event] = AlpacaStream(credentials=KEYS).read(row(0, GOOD, T="b", S="AAPL", t=time))
+    assert isinstance(event, Unreadable)
+
+
+@pytest.mark.parametrize("write", [
+    lambda symbol: (AlpacaStream(credentials=KEYS), row(0, GOOD, T="b", S=symbol, t="2024-06-10T01:29:00Z")),
+    lambda symbol: (PolygonStream(credentials=KEYS), row(0, GOOD, ev="AM", sym=symbol, s=OPEN)),
+    lambda symbol: (FinnhubStream(credentials=KEYS),
+                    json.dumps({"type": "trade", "data": [{"s": symbol, "p": 1, "v": 1, "t": NOW}]})),
+])  # fmt: skip
+def test_a_list_in_place_of_a_symbol_ends_no_connection(write: Callable[[Any], Any]) -> None:
+    stream, frame = write(["AAPL"])
+    [event] = stream.read(frame)
+    assert isinstance(event, Unreadable)

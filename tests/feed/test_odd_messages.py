@@ -1,0 +1,292 @@
+"""Messages of every vendor's stream with odd fields: the loop goes on, and each is accounted for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.calendars.bar_builders import MinuteBars, TradeBars
+from src.data.calendars.grid import BarGrid
+from src.data.clock import ManualClock
+from src.data.errors import AuthenticationError, RateLimitedError, UnavailableError
+from src.data.feed.sources.stream import Inbox
+from src.data.feed.streams.connection import Connection, ConnectionTimings, StreamSession
+from src.data.feed.streams.listeners import BarListener, Listener, MinuteListener, TradeListener
+from src.data.model.capabilities import Limits
+from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
+from src.data.model.stream import LiveBar, Topic
+from src.data.model.timeframe import Timeframe
+from src.data.net.limiter import Limiter
+from src.data.net.state import State
+from src.data.prices.bar_rule import AHEAD_MS, is_bar
+from src.data.vendors.alpaca.stream import AlpacaStream
+from src.data.vendors.binance.stream import BinanceFuturesStream, BinanceStream
+from src.data.vendors.finnhub.stream import FinnhubStream
+from src.data.vendors.polygon.stream import PolygonStream
+from tests.cache.counts import examples
+from tests.calendars.market import ALWAYS
+
+from .conftest import bars_in, emptied
+from .hands import MONDAY
+from .test_refused import KEYS
+
+NOW = MONDAY + 90 * MINUTE_MS + 2_000
+BITCOIN, APPLE, TRADES = Topic("BTCUSDT", "1m"), Topic("AAPL", "1m"), Topic("AAPL", "")
+MINUTE = BarGrid(ALWAYS, Timeframe.parse("1m"))
+FIVE = BarGrid(ALWAYS, Timeframe.parse("5m"))
+
+
+def kline(stamp: int, now: int) -> Any:
+    k = {"t": stamp, "T": stamp + MINUTE_MS - 1, "s": "BTCUSDT", "i": "1m", "f": 100, "L": 200,
+         "o": "2.0", "c": "2.5", "h": "3.0", "l": "1.0", "v": "7", "n": 100, "x": stamp + MINUTE_MS <= now,
+         "q": "1.0", "V": "5", "Q": "0.5", "B": "0"}  # fmt: skip
+    data = {"e": "kline", "E": now, "s": "BTCUSDT", "k": k}
+    return {"stream": "btcusdt@kline_1m", "data": data}
+
+
+def alpaca(stamp: int, now: int) -> Any:
+    return [{"T": "b", "S": "AAPL", "o": 2, "h": 3, "l": 1, "c": 2.5, "v": 7, "n": 3, "vw": 2.1,
+             "t": f"{iso(stamp)[:19]}Z"}]  # fmt: skip
+
+
+def polygon(stamp: int, now: int) -> Any:
+    return [{"ev": "AM", "sym": "AAPL", "v": 7, "av": 70, "op": 2, "vw": 2, "o": 2, "c": 2.5, "h": 3,
+             "l": 1, "a": 2, "z": 1, "s": stamp, "e": stamp + MINUTE_MS}]  # fmt: skip
+
+
+def finnhub(stamp: int, now: int) -> Any:
+    rows = [{"c": None, "p": 2.0 + at, "s": "AAPL", "t": now - 2 + at, "v": 1} for at in (0, 1)]
+    return {"type": "trade", "data": rows}
+
+
+VENDORS: dict[str, tuple[Callable[[], Any], Topic, Callable[[int, int], Any]]] = {
+    "binance": (BinanceStream, BITCOIN, kline),
+    "binanceusdm": (BinanceFuturesStream, BITCOIN, kline),
+    "alpaca": (lambda: AlpacaStream(credentials=KEYS), APPLE, alpaca),
+    "polygon": (lambda: PolygonStream(credentials=KEYS), APPLE, polygon),
+    "finnhub": (lambda: FinnhubStream(credentials=KEYS), TRADES, finnhub),
+}
+# (vendor, length of the bars given): as the vendor sends them, or built.
+WAYS = [
+    (name, five) for name in VENDORS for five in (False, True) if not (five and "binance" in name)
+]
+
+
+class Dead:
+    """A socket that takes what is sent."""
+
+    def send(self, text: str) -> None: ...
+
+    def ping(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def receive(self, timeout: float) -> None: ...
+
+
+class Line:
+    """A session without a thread, its listener, and all that is counted."""
+
+    def __init__(self, vendor: str, *, five: bool = False, now: int = NOW) -> None:
+        make, self.topic, self.write = VENDORS[vendor]
+        self.clock, self.box, self.refused = (
+            ManualClock(now),
+            Inbox(),
+            list[tuple[Topic, int, str]](),
+        )
+        self.connection = Connection(
+            make(), Dead, Limiter("x", Limits(), State(None, self.clock)), self.clock,  # type: ignore[arg-type]
+            ConnectionTimings(scale=1e6), on_refused=lambda *facts: self.refused.append(facts),
+        )  # fmt: skip
+        self.listener = self._listener(five)
+        self.connection._listeners[self.topic] = (self.listener,)
+        self.session = StreamSession(self.connection, Dead())  # type: ignore[arg-type]
+        self.listener.connected()
+
+    def _listener(self, five: bool) -> Listener:
+        if not self.topic.timeframe:
+            return TradeListener(self.box, self.clock, TradeBars(FIVE if five else MINUTE))
+        if five:
+            return MinuteListener(self.box, self.clock, MinuteBars(FIVE, 3 * MINUTE_MS))
+        return BarListener(self.box, self.clock, MINUTE)
+
+    def take(self, frame: str | bytes) -> list[LiveBar]:
+        """Read a frame; return the bars that come of it."""
+        self.session._take(frame)
+        return bars_in(emptied(self.box))
+
+    def good(self) -> str:
+        """Return a sound message about the minute that runs, or has closed where none runs."""
+        now = self.clock.now_ms()
+        stamp = now // MINUTE_MS * MINUTE_MS
+        if not self.session._traits.dense and self.topic.timeframe:
+            stamp -= MINUTE_MS
+        return json.dumps(self.write(stamp, now))
+
+
+def places(message: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value in a message."""
+    if path:
+        yield path
+    if isinstance(message, (dict, list)):
+        for key in message if isinstance(message, dict) else range(len(message)):
+            yield from places(message[key], (*path, key))
+
+
+TIMES = [NOW + jump for far in (MINUTE_MS, DAY_MS, 365 * DAY_MS) for jump in (-far, far)]
+STRANGE: list[Any] = [
+    None, True, False, "", "x", " ", "NaN", "Infinity", "-1", "1e400", "1_000", [], {}, [1],
+    {"a": 1}, [[]], float("nan"), float("inf"), float("-inf"), -1, 0, 1, 2.5, 10**18, -(10**18),
+    2**63, 10**400, -(10**400), 10**5000, 1e300, 5e-324, "ETHUSDT", "MSFT", "kline", "5m", "1M",
+    "7x", "error", "\ud800", "x" * 10_000, *TIMES, *(iso(at) for at in TIMES),
+    "2024-06-10T01:29:00-04:00", "0001-01-01T00:00:00Z",
+]  # fmt: skip
+ODD = (
+    st.sampled_from(STRANGE) | st.integers() | st.floats() | st.text(max_size=8)
+)  # fmt: skip
+
+
+@st.composite
+def odd(draw: st.DrawFn, message: Any) -> Any:
+    """Return a message in which up to three values are odd, missing or added."""
+    message = copy.deepcopy(message)
+    for _ in range(draw(st.integers(1, 3))):
+        found = list(places(message))
+        if not found:
+            break
+        *way, last = draw(st.sampled_from(found))
+        owner = message
+        for key in way:
+            owner = owner[key]
+        what = draw(st.sampled_from(("replace", "replace", "remove", "add", "twice")))
+        if what == "replace":
+            owner[last] = draw(ODD)
+        elif what == "remove":
+            del owner[last]
+        elif what == "add" and isinstance(owner, dict):
+            owner[draw(st.sampled_from(("E", "s", "x", "extra", "error", "result", "stream")))] = (
+                draw(ODD)
+            )
+        elif isinstance(owner, list):
+            owner.append(copy.deepcopy(owner[last]))
+    return message
+
+
+# What a refusal of the vendor becomes: the connection is opened again, or ends with a reason.
+REFUSALS = (UnavailableError, RateLimitedError, AuthenticationError)
+
+
+def check(vendor: str, five: bool, message: Any) -> None:
+    """Have a stream read a message twice, and a sound one after it."""
+    line = Line(vendor, five=five)
+    try:
+        frame = json.dumps(message)
+    except ValueError:  # longer than Python writes
+        frame = json.dumps(line.write(0, 0)).replace(" 0,", " " + "9" * 5000 + ",")
+    for _ in range(2):  # what comes twice is told once
+        try:
+            bars = line.take(frame)
+        except REFUSALS:
+            return
+        for bar in bars:
+            assert is_bar(bar) and 0 <= bar.stamp_ms <= NOW + AHEAD_MS
+            assert not bar.is_closed or bar.stamp_ms + MINUTE_MS <= NOW + AHEAD_MS
+            assert type(bar.stamp_ms) is int and all(type(v) is float for v in bar[1:6])
+            assert type(bar.is_closed) is bool
+    assert len(set(line.refused)) == len(line.refused)
+    line.session._watchdog()
+    emptied(line.box)
+    line.clock.advance(60)
+    line.session._take(line.good())
+    assert line.session._unreadable == 0, "a sound message counts as ever"
+
+
+STAMPS = [NOW // MINUTE_MS * MINUTE_MS + ahead for ahead in (-MINUTE_MS, 0)]
+
+
+@pytest.mark.parametrize("vendor, five", WAYS)
+def test_no_strange_value_anywhere_stops_a_stream_or_becomes_a_bar(vendor: str, five: bool) -> None:
+    sound = VENDORS[vendor][2](STAMPS[0], NOW)
+    for path in places(sound):
+        for value in STRANGE:
+            message = copy.deepcopy(sound)
+            owner = message
+            for key in path[:-1]:
+                owner = owner[key]
+            owner[path[-1]] = value
+            check(vendor, five, message)
+
+
+@pytest.mark.parametrize("vendor, five", WAYS)
+@settings(max_examples=examples(200), deadline=None)
+@given(data=st.data(), stamp=st.sampled_from(STAMPS))
+def test_no_odd_message_stops_a_stream_or_becomes_a_bar(
+    vendor: str, five: bool, data: st.DataObject, stamp: int
+) -> None:
+    check(vendor, five, data.draw(odd(VENDORS[vendor][2](stamp, NOW))))
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_cannot_be_read_is_warned_of_once_and_counted_each_minute(
+    vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = Line(vendor)
+    with caplog.at_level(logging.WARNING, "onetape.feed"):
+        for number in range(180):
+            line.take(json.dumps([number]))
+            line.clock.advance(1)
+            if number % 50 == 49:
+                line.take(line.good())
+    assert 3 <= len({at for _, at, _ in line.refused}) <= 4
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_what_is_sent_of_other_symbols_is_kept_nowhere(vendor: str) -> None:
+    line = Line(vendor)
+    for number in range(500):
+        text = line.good().replace("BTCUSDT", f"X{number}").replace("btcusdt", f"x{number}")
+        line.take(
+            text.replace("AAPL", f"Y{number}").replace(": 3", ": -3").replace('"3.0"', '"-3.0"')
+        )
+    assert (line.session._refused, line.session._early, line.refused) == ({}, {}, [])
+
+
+JUMPS = [sign * far for far in (60, 86_400, 31_536_000) for sign in (-1, 1)]
+
+
+@pytest.mark.parametrize("jump_s", JUMPS)
+@pytest.mark.parametrize("vendor, five", WAYS)
+def test_a_clock_that_is_set_while_it_streams_changes_no_bar(
+    vendor: str, five: bool, jump_s: int
+) -> None:
+    """Each minute is sent as it closes, and the clock of the machine is set within the third."""
+
+    def given(jump: int) -> list[tuple[Any, ...]]:
+        line, bars = Line(vendor, five=five, now=MONDAY - 10_000), list[LiveBar]()
+        true = MONDAY - 10_000
+        for number in range(13):
+            for second in (5, 35, 60):
+                true, before = MONDAY + number * MINUTE_MS + second * SECOND_MS + 200, true
+                line.clock.advance((true - before) / SECOND_MS)
+                if number == 2 and second == 35:
+                    line.clock.set(line.clock.now_ms() + jump * SECOND_MS)
+                if second == 60 or line.session._traits.dense or not line.topic.timeframe:
+                    stamp = MONDAY + number * MINUTE_MS
+                    bars += line.take(
+                        json.dumps(line.write(stamp, true - 250 if five else true - 100))
+                    )
+                line.session._watchdog()
+                bars += bars_in(emptied(line.box))
+        assert line.refused == []
+        return [tuple(bar[:7]) for bar in bars if bar.is_closed]
+
+    assert given(jump_s) == given(0)
+    assert len(given(0)) >= (2 if five else 11)
