@@ -287,7 +287,9 @@ def test_a_network_that_is_down_is_not_the_vendors_failure(
         place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
         monkeypatch.setattr(socket.socket, "connect", fail)
-    with pytest.raises(UnavailableError, match=r"acme\.example/x: this machine has no net") as caught:
+    with pytest.raises(
+        UnavailableError, match=r"acme\.example/x: this machine has no net"
+    ) as caught:
         quick().send(HttpRequest("https://acme.example/x"))
     assert (caught.value.is_own, caught.value.was_sent) == (True, False)
 
