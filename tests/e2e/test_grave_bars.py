@@ -328,6 +328,30 @@ def test_a_split_told_with_a_later_chunk_takes_trust_from_the_bars_stored_before
     assert sum(s["rows"] for s in told(frame)["spans"] if s["vendor"] == "second") == len(case.bad)
 
 
+def test_bars_are_judged_with_the_dividends_of_the_book_in_the_shares_of_their_prices(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    like, amount = "yahoo", 243.94 / 2  # the amount as it was paid; a split has halved it since
+    vendor = Walker(clock, DAYS, like)
+    opens = day_ms(SPLIT_DAY) + 13 * HOUR * 1000 + 30 * 60_000
+    now = clock.now_ms()
+    merged = Action(SPLIT_DAY, "split", opens, 33.0, 70.0, source=like, fetched_at=now)
+    paid = Action(
+        SPLIT_DAY, "dividend", opens, amount=243.94, source=like, fetched_at=now, as_paid=True
+    )
+    later = replace(merged, ex_date=date(2024, 5, 6), numerator=2.0, denominator=1.0)
+    vendor.actions = (merged, paid, replace(later, ex_at=opens + 34 * DAY * 1000))
+    judged: list[Any] = []
+    monkeypatch.setattr(
+        "src.data.bars.ingest.judge.graves", lambda series: judged.append(series) or []
+    )
+    market.manager(vendor).get_ohlcv(*OF_DAYS)
+    (series,) = judged
+    assert [event.at_ms for event in series.dividends] == [day_ms(SPLIT_DAY)]
+    assert series.dividends[0].value == pytest.approx(amount)
+    assert [event.value for event in series.splits] == pytest.approx([33 / 70, 2.0])
+
+
 def test_a_night_s_bar_is_judged_beside_what_is_stored(market: Market, clock: ManualClock) -> None:
     case = CASES[3]
     vendor = case.vendor(clock)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
+from ...cache.actions import ActionBook
 from ...cache.store import Commit, SeriesView
 from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
 from ...errors import BadRangeError, KindMismatchError, QualityError
-from ...model.bars import BarTable, among, inside
+from ...model.actions import amount_on
+from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.span import Span, intersect, subtract
+from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, rebase
 from ...prices.judgement.series import CheckedSeries, ShareEvent
 from ...prices.quality import Checked, check
@@ -53,6 +57,8 @@ from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 # Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
 # an adjustment adds to it. What has no corporate actions is compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
+# Reports of one action may name dates that differ by days.
+_BESIDE_MS = 14 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -344,10 +350,12 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     instrument, timeframe = request.query.instrument, request.grid.timeframe
     adjustment = fetched.basis.adjustment
     is_share = instrument.asset_class == "stock"
-    actions = [a for a in series.book().splits if a.is_sound] if is_share else []
+    book = series.book()
+    actions = [a for a in book.splits if a.is_sound] if is_share else []
+    as_of = None if opened is None else date_of(opened)
 
     def series_of(table: BarTable) -> CheckedSeries:
-        """Return bars with the splits that are known, adjusted for these."""
+        """Return bars with the splits and dividends that are known, adjusted for the splits."""
         splits: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment != "unknown":
             splits = tuple(
@@ -364,12 +372,15 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
                     [BasisPart(whole, Basis("raw"))],
                     actions,
                     "split",
-                    as_of=None if opened is None else date_of(opened),
+                    as_of=as_of,
                     intraday=timeframe.is_intraday,
                 )
+        dividends: tuple[ShareEvent, ...] | None = None
+        if is_share and adjustment in ("raw", "split") and len(table):
+            dividends = _dividends(book, table.stamps, timeframe, as_of)
         units_vary = is_share and instrument.quote is None
         return CheckedSeries(
-            timeframe, table, instrument.asset_class, splits, units_vary=units_vary
+            timeframe, table, instrument.asset_class, splits, dividends, units_vary=units_vary
         )
 
     context = JudgementContext(
@@ -383,6 +394,28 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         series_of,
     )
     return judge(compared.answer, compared.stored, context)
+
+
+def _dividends(
+    book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
+) -> tuple[ShareEvent, ...]:
+    """Return the dividends of a stretch that count, in cash per share as shares are on ``day``.
+
+    Only dividends of that stretch are sorted into events: those of decades take longer than the verdict.
+    """
+    near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
+    reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
+    if not any(one.type == "dividend" for one in reports):
+        return ()
+    splits = [action for action in book.splits if action.is_sound]
+    return tuple(
+        ShareEvent(
+            one.ex_at if timeframe.is_intraday else day_ms(one.ex_date),
+            float(amount_on(one, splits, day)),
+        )
+        for one in replace(book, reports=reports).dividends
+        if one.is_sound
+    )
 
 
 # --- 8: what is stored of it
