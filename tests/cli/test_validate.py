@@ -25,7 +25,7 @@ def folder(filled: DataManager) -> str:
 def test_findings_are_shown_with_what_to_do(bare: Run, folder: str) -> None:
     ran = bare("validate", BAD, "1d", "--cache-dir", folder)
     assert ran.code == 1
-    assert "error  unit (cause certain): 4 rows 100 times smaller" in ran.out
+    assert "error  unit (cause certain): 4 rows 100 times too small" in ran.out
     assert "→ fetch these bars again" in ran.out
     assert "not checked  dividend" in ran.out
 

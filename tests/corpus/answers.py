@@ -1,6 +1,7 @@
-"""What an answer tells of planted defects: a scripted vendor has a series, ``get_ohlcv`` asks it.
+"""What an answer reports of planted defects: a scripted vendor has a series, ``get_ohlcv`` queries it.
 
-``python -m tests.corpus.answers`` prints the table: told of planted, false alarms of clean, by cause.
+``python -m tests.corpus.answers`` prints the table: reported of planted, by the answer, by ``strict`` and by
+``validate`` on the same series; false alarms on clean ones.
 """
 
 from __future__ import annotations
@@ -8,66 +9,98 @@ from __future__ import annotations
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.errors import DataError
 from src.data.model.actions import Action
-from src.data.model.bars import Bar, BarTable
+from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import DAY_MS, date_of
-from src.data.prices.judgement.series import CheckedSeries
+from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.e2e.shelf import Shelf
 from tests.e2e.twin import route_to
 from tests.e2e.twin import told as provenance
 
 from .labels import entries
-from .measure import Clean, Count, clean_series
+from .measure import Clean, clean_series, fresh_alarms
 from .planting import KINDS, Kind, planted
 
 # The causes of an answer's doubts, as its problems begin.
 GRAVE, BAD_ROW = "grave: ", "cannot be bars"
 _MOST_BARS = 800
 _LABELS = ("1m", "5m", "1h", "1d")
+# Weeks are made out of days, and a hole is a gap of the answer: neither is a doubt.
+_NOT_ASKED = ("hole", "week beyond its days")
+# Series of vendors that answer for shares in dollars.
+_SHARES = (
+    "market/",
+    "demo/",
+    "recordings/http/yahoo/chart-MSFT-1d",
+    "recordings/http/yahoo/chart-TSLA-1d",
+)
 
 
 class Recorded(Shelf):
-    """Has the bars of a series, as recorded or with a defect, and tells of its splits."""
+    """Has the bars of a series, as recorded or with a defect, and reports its splits and dividends."""
 
     def __init__(self, clock: ManualClock, series: CheckedSeries) -> None:
-        rows = (series.table.stamps.tolist(), *(c.tolist() for c in series.table.values()[:5]))
+        rows = (series.table.stamps.tolist(), *(c.tolist() for c in series.table.values()))
         self.bars = {bar[0]: Bar(*bar) for bar in zip(*rows, strict=True)}
         is_share = series.asset_class == "stock"
         super().__init__(clock, self.bars, "yahoo" if is_share else "binance")
-        self.splits: tuple[Action, ...] = ()
+        self.actions: tuple[Action, ...] = ()
         if is_share:
             self.capabilities = replace(self.capabilities, actions=True, actions_by_bar=False)
-            self.splits = tuple(
-                Action(
-                    date_of(one.at_ms), "split", one.at_ms + 14 * DAY_MS // 24, round(one.value, 6), 1.0,
-                    source=self.name, fetched_at=clock.now_ms(),
-                )
-                for one in series.splits or ()
-            )  # fmt: skip
+            self.actions = tuple(
+                self._action(one, kind)
+                for kind, events in (("split", series.splits), ("dividend", series.dividends))
+                for one in events or ()
+            )
+
+    def _action(self, one: ShareEvent, kind: str) -> Action:
+        at = one.at_ms + 14 * DAY_MS // 24
+        day, now = date_of(one.at_ms), self.clock.now_ms()
+        if kind == "split":
+            return Action(
+                day, "split", at, round(one.value, 6), 1.0, source=self.name, fetched_at=now
+            )
+        return Action(
+            day, "dividend", at, amount=round(one.value, 9), source=self.name, fetched_at=now
+        )
 
     def bar(self, stamp: int) -> Bar:
         """Return the bar of a stamp, as it was recorded."""
         return self.bars[stamp]
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer with the splits of the series, if it is a share."""
+        """Answer with the splits and dividends of the series, if it is a share."""
         fetched = super().fetch(query)
         is_share = query.instrument.asset_class == "stock"
-        return replace(fetched, actions=self.splits) if is_share else fetched
+        return replace(fetched, actions=self.actions) if is_share else fetched
 
 
-def answer(series: CheckedSeries, folder: Path) -> pd.DataFrame:
+class Answer(NamedTuple):
+    """What a fresh cache answers for all of a series.
+
+    Attributes:
+        doubts: Doubts that the answer reports: graves by their text, rows that cannot be bars.
+        is_refused: Whether ``strict`` refuses the same question.
+    """
+
+    doubts: list[str]
+    is_refused: bool
+
+
+def answer(series: CheckedSeries, folder: Path) -> Answer:
     """Return what a fresh cache answers for all of a series, its vendor standing alone."""
     stamps = series.table.stamps
     clock = ManualClock(int(stamps[-1]) + 40 * DAY_MS)
@@ -78,7 +111,23 @@ def answer(series: CheckedSeries, folder: Path) -> pd.DataFrame:
         manager = DataManager(folder, clock=clock)
         vendor = Recorded(clock, series)
         route_to(patch, manager, **{vendor.name: vendor})
-        return manager.get_ohlcv(symbol, series.timeframe.label, first, last)
+        frame = manager.get_ohlcv(symbol, series.timeframe.label, first, last)
+        return Answer(doubts(frame), _is_refused(manager, symbol, series, first, last))
+
+
+def _is_refused(
+    manager: DataManager,
+    symbol: str,
+    series: CheckedSeries,
+    first: pd.Timestamp,
+    last: pd.Timestamp,
+) -> bool:
+    """Return whether ``strict`` refuses stored bars for what they are, not for what is missing."""
+    try:
+        manager.get_ohlcv(symbol, series.timeframe.label, first, last, strict=True)
+    except DataError as error:
+        return GRAVE in str(error) or BAD_ROW in str(error)
+    return False
 
 
 def doubts(frame: pd.DataFrame) -> list[str]:
@@ -94,7 +143,7 @@ def suitable(of: Iterable[Clean]) -> Iterator[Clean]:
     for one in of:
         series = one.series
         is_known = series.asset_class == "crypto" or (
-            "market/" in one.name and ".L" not in one.name
+            one.name.startswith(_SHARES) and ".L" not in one.name
         )
         if (
             series.timeframe.label not in _LABELS
@@ -108,24 +157,78 @@ def suitable(of: Iterable[Clean]) -> Iterator[Clean]:
             continue
         cut = slice(max(0, len(series) - _MOST_BARS), len(series))
         table = series.table.take(cut)
-        prices = BarTable(table.stamps, *table.values()[:5])
-        yield one._replace(series=replace(series, table=prices, expected=None))
+        yield one._replace(series=replace(series, table=table, expected=None))
 
 
-def told(kind: Kind, of: Iterable[Clean], takes: int = 2) -> Count:
-    """Return how many of the answers with something planted tell of a doubt that the clean one lacks."""
-    count = Count()
+@dataclass
+class Reported:
+    """How many of one kind were planted, and who reports them.
+
+    Attributes:
+        planted: Number of series with it.
+        by_answer: Number that the answer reports.
+        by_strict: Number that ``strict`` refuses.
+        by_validate: Number of which ``validate`` has a finding of ``warning`` or graver there.
+        examples: Doubts of the answers, and series without one.
+    """
+
+    planted: int = 0
+    by_answer: int = 0
+    by_strict: int = 0
+    by_validate: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Answered:
+    """What was counted over a corpus.
+
+    Attributes:
+        kinds: Maps each kind of defect or right move to its counts.
+        clean: Number of series without a known defect.
+        doubted: Doubts about these as they were recorded: all are false alarms.
+    """
+
+    kinds: dict[str, Reported] = field(default_factory=dict)
+    clean: int = 0
+    doubted: list[str] = field(default_factory=list)
+
+
+def reported(kind: Kind, of: Iterable[Clean], takes: int = 1) -> Reported:
+    """Return who reports one kind, planted into each of these series as often as it is in the corpus."""
+    count = Reported()
     for one in of:
         if not kind.suits(one.series):
             continue
-        for take in range(takes):
+        for take in range(min(kind.takes, takes)):
             case = planted(kind, one.series, one.name, take)
             with _folder() as folder:
-                found = doubts(answer(case.series, folder / "cache"))
-            count.raised += 1
-            count.right += bool(found)
-            count.examples += [f"{one.name} #{take}: {text}" for text in found]
+                found = answer(case.series, folder / "cache")
+            count.planted += 1
+            count.by_answer += bool(found.doubts)
+            count.by_strict += found.is_refused
+            count.by_validate += bool(fresh_alarms(one, case))
+            told = found.doubts or ["no doubt"]
+            count.examples += [f"{one.name} #{take}: {text}" for text in told]
     return count
+
+
+def answered(kinds: Sequence[Kind] = KINDS, takes: int = 1) -> Answered:
+    """Return the counts over all series that one of our vendors could send."""
+    total, quiet = Answered(), []
+    for one in suitable(clean_series(entries())):
+        stamps = one.series.table.stamps
+        if one.says(stamps, ("order", "split", "unit", "dividend")).any():
+            continue
+        total.clean += 1
+        with _folder() as folder:
+            found = answer(one.series, folder / "cache").doubts
+        total.doubted += [f"{one.name}: {text}" for text in found]
+        quiet += [] if found else [one]
+    for kind in kinds:
+        if kind.name not in _NOT_ASKED:
+            total.kinds[kind.name] = reported(kind, quiet, takes)
+    return total
 
 
 @contextmanager
@@ -135,24 +238,16 @@ def _folder() -> Iterator[Path]:
 
 
 def main() -> int:
-    """Print the table."""
-    clean = list(suitable(clean_series(entries())))
-    quiet = []
-    for one in clean:
-        with _folder() as folder:
-            found = doubts(answer(one.series, folder / "cache"))
-        stamps = one.series.table.stamps
-        known = one.says(stamps, ("order", "split", "unit")).any()
-        print(f"clean {one.name} ({len(stamps)} bars){' labelled' if known else ''}: {found}")
-        if not found:
-            quiet.append(one)
-    print(f"{len(quiet)} of {len(clean)} series raise no doubt as recorded\n")
+    """Print the table, with an example of each kind."""
+    found = answered(takes=1)
+    print(f"{len(found.doubted)} doubts in {found.clean} clean series: {found.doubted}\n")
     for kind in KINDS:
-        if "dividend" not in kind.name and kind.name not in ("hole", "week beyond its days"):
-            count = told(kind, quiet, takes=1)
+        if (one := found.kinds.get(kind.name)) and one.planted:
             right = " (right)" if kind.is_right else ""
-            print(f"| {kind.name}{right} | {count.right} of {count.raised} |", flush=True)
-            for example in count.examples[: 3 if kind.is_right else 1]:
+            counts = f"{one.by_answer} | {one.by_strict} | {one.by_validate}"
+            print(f"| {kind.name}{right} | {one.planted} | {counts} |")
+            odd = [text for text in one.examples if kind.is_right == ("no doubt" not in text)]
+            for example in odd[:3]:
                 print(f"    {example[:240]}")
     return 0
 

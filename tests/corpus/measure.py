@@ -48,11 +48,12 @@ class Clean(NamedTuple):
 
 @dataclass
 class Count:
-    """What was counted of one kind of alarm, or of one kind of defect."""
+    """What was counted of one kind of alarm, or of one kind of defect: there with the causes of each."""
 
     right: int = 0
     raised: int = 0
     series: set[str] = field(default_factory=set)
+    causes: list[set[str]] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
 
 
@@ -86,6 +87,7 @@ class Measured:
                 total.right += count.right
                 total.raised += count.raised
                 total.series |= count.series
+                total.causes += count.causes
                 total.examples += count.examples
         self.series += other.series
         self.bars += other.bars
@@ -154,6 +156,7 @@ def _count_planted(
     count = total.found.setdefault(kind.name, Count())
     count.raised += 1
     count.right += bool(near)
+    count.causes.append({finding.cause for finding in near})
     if kind.is_right == bool(near):
         count.examples.append(f"{one.name} #{take}")
     wrong = np.empty(0, dtype=np.int64) if kind.is_right else case.stamps
@@ -169,6 +172,13 @@ def _alarms(series: CheckedSeries) -> list[QualityFinding]:
 def _told(series: CheckedSeries) -> list[QualityFinding]:
     findings, _, _ = checks.run_checks(series)
     return [finding for finding in findings if finding.severity != "info"]
+
+
+def fresh_alarms(one: Clean, case: Planted) -> list[QualityFinding]:
+    """Return what a user is told of something planted, beyond what the series has by itself."""
+    seen = {_place(finding) for finding in _told(one.series)}
+    found = [finding for finding in _told(case.series) if _place(finding) not in seen]
+    return [finding for finding in found if _names(finding, case.stamps, one.series)]
 
 
 @contextmanager

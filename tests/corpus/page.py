@@ -8,6 +8,7 @@ from pathlib import Path
 from src.data.prices.judgement import precision
 from src.data.prices.judgement.precision import LEAST, Precision
 
+from .answers import Answered, Reported
 from .labels import Half, digest
 from .measure import Count, Measured
 from .planting import KINDS
@@ -44,12 +45,18 @@ def row_of(cause: str, one: Precision, first: Count, held_out: Count) -> str:
     return f"| `{cause}` | {one.right} of {one.raised} | {one.series} | {halves} | {one.lower:.1%} | {most} |"
 
 
-def part(halves: Halves) -> str:
+def part(halves: Halves, answers: Answered) -> str:
     """Return the part of the page, without its markers."""
-    return "\n".join(_lines(halves)) + "\n"
+    return "\n".join(_lines(halves, answers)) + "\n"
 
 
-def _lines(halves: Halves) -> Iterator[str]:
+def told(count: Count, table: Mapping[str, Precision]) -> int:
+    """Return in how many cases a user sees an alarm: one whose cause is right often enough."""
+    grounds = {cause for cause, one in table.items() if one.lower >= LEAST}
+    return sum(bool(causes & grounds) for causes in count.causes)
+
+
+def _lines(halves: Halves, answers: Answered) -> Iterator[str]:
     both, none = total(halves), Count()
     yield f"Corpus `{digest()}`: {both.series} series, {both.bars:,} bars."
     yield ""
@@ -66,12 +73,24 @@ def _lines(halves: Halves) -> Iterator[str]:
         f"{wrong} on others."
     )
     yield ""
-    yield "| Planted | Alarms, first half | Alarms, held out |"
-    yield "|---|---|---|"
+    yield (
+        f"Answers: of {answers.clean} clean series as a vendor sends them {len(answers.doubted)} are doubted."
+    )
+    yield ""
+    yield (
+        "| Planted | `validate`, first half | `validate`, held out | Answers | Reported by the answer "
+        "| Refused by `strict` | Found by `validate` in these |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    table = precisions(both)
     for kind in KINDS:
-        cells = (halves[half].found.get(kind.name, none) for half in ("first", "held out"))
+        counts = [halves[half].found.get(kind.name, none) for half in ("first", "held out")]
+        cells = [f"{told(count, table)} of {count.raised}" for count in counts]
+        one = answers.kinds.get(kind.name, Reported())
+        numbers = (one.planted, one.by_answer, one.by_strict, one.by_validate)
+        cells += [str(number) if one.planted else "" for number in numbers]
         name = f"{kind.name} (right)" if kind.is_right else kind.name
-        yield f"| {name} | " + " | ".join(f"{c.right} of {c.raised}" for c in cells) + " |"
+        yield f"| {name} | " + " | ".join(cells) + " |"
 
 
 def written() -> str:
@@ -79,11 +98,15 @@ def written() -> str:
     return PAGE.read_text("utf-8").split(BEGIN)[1].split(END)[0].strip() + "\n"
 
 
-def write(halves: Halves) -> None:
-    """Write the part of the page and the table in the code."""
+def write(halves: Halves, answers: Answered) -> None:
+    """Write the part of the page."""
     before, rest = PAGE.read_text("utf-8").split(BEGIN)
     after = rest.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{part(halves)}\n{END}{after}", "utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{part(halves, answers)}\n{END}{after}", "utf-8")
+
+
+def write_table(halves: Halves) -> None:
+    """Write the table in the code, by which findings are as grave as they are."""
     before, rest = _CODE.read_text("utf-8").split(_CODE_BEGIN)
     after = rest.split(_CODE_END)[1]
     rows = "".join(

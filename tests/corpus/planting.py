@@ -95,6 +95,60 @@ def _telling(series: CheckedSeries, row: int, ratio: float) -> CheckedSeries:
     return replace(series, splits=tuple(sorted((*(series.splits or ()), event))))
 
 
+def told_and_moved(series: CheckedSeries, random: Random) -> Planted:
+    """The rows before a reported split ignore it, and the price moves by as much as a half that day."""
+    at, ratio = _middle(series, random), float(random.choice([10.0, 20.0, 0.1]))
+    change = float(random.uniform(0.49, 0.8)) ** (1 if ratio > 1 else -1)
+    found = scaled(series, slice(0, at), ratio, ALL, 1 / ratio)
+    found = _gapping(found, at, change - 1, 1.0)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
+
+
+def told_large(series: CheckedSeries, random: Random) -> Planted:
+    """The rows before a reported split of 50:1 to 1:10000 ignore it."""
+    at, ratio = _middle(series, random), float(random.choice([0.0001, 0.001, 0.004, 50.0]))
+    found = scaled(series, slice(0, at), ratio, ALL, 1 / ratio)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
+
+
+def nine_rows(series: CheckedSeries, random: Random) -> Planted:
+    """Nine rows are off by a reported split: anywhere, its volume with it or not."""
+    ratio = float(random.choice([2.0, 3.0, 4.0, 5.0, 10.0]))
+    at, begin = _middle(series, random), int(random.integers(1, len(series) - 10))
+    off = ratio if random.random() < 0.5 else 1 / ratio
+    volume = 1 / off if random.random() < 0.5 else 1.0
+    found = scaled(series, slice(begin, begin + 9), off, ALL, volume)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, begin, begin + 9))
+
+
+def invented(series: CheckedSeries, random: Random) -> Planted:
+    """A split is reported and applied that never was, and one open elsewhere is bad."""
+    at, ratio = _middle(series, random), float(random.choice([2.0, 3.0, 4.0]))
+    found = scaled(series, slice(0, at), 1 / ratio, ALL, ratio)
+    opened, high, low = (getattr(found.table, name).copy() for name in ("open", "high", "low"))
+    bad = int(random.integers(1, len(series) - 1))
+    while abs(bad - at) < 3:
+        bad = int(random.integers(1, len(series) - 1))
+    opened[bad] *= ratio if random.random() < 0.5 else 1 / ratio
+    high[bad], low[bad] = max(high[bad], opened[bad]), min(low[bad], opened[bad])
+    found = with_columns(found, open=opened, high=high, low=low)
+    return Planted(_telling(found, at, ratio), ("split",), _rows(series, 0, at + 1))
+
+
+def for_good_x100(series: CheckedSeries, random: Random) -> Planted:
+    """All rows from some day on are in another unit: which of the two is right the series cannot say."""
+    at = int(len(series) * random.uniform(0.1, 0.9))
+    found = scaled(series, slice(at, len(series)), float(random.choice([100.0, 0.01])), ALL)
+    return Planted(found, ("unit",), series.table.stamps)
+
+
+def close_x100(series: CheckedSeries, random: Random) -> Planted:
+    """One close is 100 times too large, and the high with it, as a bar must be."""
+    at = int(random.integers(1, len(series) - 1))
+    found = scaled(series, slice(at, at + 1), 100.0, ("high", "close"))
+    return Planted(found, ("unit",), _rows(series, at, at + 1))
+
+
 def half_x100(series: CheckedSeries, random: Random) -> Planted:
     """A half of the rows, more or less, in another unit: from the begin, to the end or between."""
     length = int(len(series) * random.uniform(0.35, 0.6))
@@ -430,6 +484,82 @@ def special_dividend(series: CheckedSeries, random: Random) -> Planted:
     return Planted(found, (), _rows(series, at, at + 1))
 
 
+def consolidation(series: CheckedSeries, random: Random) -> Planted:
+    """Shares are consolidated as a special dividend is paid, so that the price stays where it is."""
+    at, ratio = _middle(series, random), float(random.choice([33 / 70, 0.8, 0.5, 21 / 25]))
+    if series.dividends is None:
+        series = replace(series, table=series.table.with_adj_close(None))
+    at = _apart_from_events(series, at)
+    found = scaled(series, slice(0, at), 1 / ratio, ALL, ratio)
+    found = _paying(_paying(found, 0, 1 / ratio), int(series.table.stamps[at]), ratio)
+    paid = float(found.table.close[at - 1]) * (1 - ratio)
+    if found.table.adj_close is not None:
+        share = np.where(np.arange(len(series)) < at, ratio, 1.0)
+        found = replace(found, table=found.table.with_adj_close(found.table.adj_close * share))
+    event = ShareEvent(int(series.table.stamps[at]), paid)
+    found = replace(found, dividends=tuple(sorted((*(found.dividends or ()), event))))
+    return Planted(_telling(found, at, ratio), (), _rows(series, at, at + 1))
+
+
+def _apart_from_events(series: CheckedSeries, at: int) -> int:
+    """Return the row next to ``at`` that is twenty days from every split and dividend, if there is one."""
+    events = (*(series.splits or ()), *(series.dividends or ()))
+    if not events:
+        return at
+    times, rows = np.array([one.at_ms for one in events]), np.arange(20, len(series) - 20)
+    away = np.abs(times[:, None] - series.table.stamps[rows]).min(axis=0) >= 20 * DAY_MS
+    rows = rows[away] if away.any() else rows
+    return int(rows[np.argmin(np.abs(rows - at))])
+
+
+def failure(series: CheckedSeries, random: Random) -> Planted:
+    """A bank fails: weeks of wild days and much trade, then a tenth of its price overnight."""
+    at = _middle(series, random)
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    before = np.arange(max(1, at - 30), at)
+    wild = random.normal(-0.03, 0.12, len(before)).cumsum()
+    level = np.ones(len(series))
+    level[before], level[at:] = np.exp(wild), np.exp(wild[-1]) * float(random.uniform(0.08, 0.13))
+    opened = np.append(level[:1], level[:-1])
+    opened[at] = level[at]
+    columns["open"] *= opened
+    columns["close"] *= level
+    later = np.arange(at, min(len(series), at + 30))
+    columns["close"][later] *= np.exp(random.normal(0, 0.15, len(later)))
+    ends = columns["open"], columns["close"]
+    columns["high"] = np.maximum(np.maximum(*ends), columns["high"] * level)
+    columns["low"] = np.minimum(np.minimum(*ends), columns["low"] * level)
+    columns["volume"][before] *= np.linspace(2, 15, len(before))
+    columns["volume"][later] *= np.linspace(15, 3, len(later))
+    found = _changed(series, columns)
+    rows = series.rows_of(series.dividends or ())
+    shares = np.append(found.table.close / series.table.close, 1.0)[np.maximum(rows - 1, 0)]
+    paid = tuple(
+        one._replace(value=one.value * float(share))
+        for one, share in zip(series.dividends or (), shares, strict=True)
+    )
+    found = replace(found, dividends=paid if series.dividends is not None else None)
+    return Planted(found, (), _rows(series, before[0], later[-1] + 1))
+
+
+def quiet(series: CheckedSeries, random: Random) -> Planted:
+    """Weeks in which somebody sells one and the same small lot a day, at one price."""
+    length = int(random.integers(6, 40))
+    events = series.rows_of((*(series.splits or ()), *(series.dividends or ())))
+    starts = [
+        at
+        for at in range(len(series) - length)
+        if not ((events >= at) & (events < at + length)).any()
+    ]
+    at = starts[0] if random.random() < 0.5 else int(random.choice(starts))
+    columns = {name: getattr(series.table, name).copy() for name in (*ALL, "volume")}
+    for name in ALL:
+        columns[name][at : at + length] = series.table.close[max(at - 1, 0)]
+    lot = max(1.0, float(np.round(np.median(series.table.volume) / 500)))
+    columns["volume"][at : at + length] = lot
+    return Planted(_changed(series, columns), (), _rows(series, at, at + length))
+
+
 @dataclass(frozen=True)
 class Kind:
     """One thing that is planted: what it is called, how, and into which series."""
@@ -493,17 +623,24 @@ KINDS: tuple[Kind, ...] = (
     Kind("stretch x100 or /100", simple.unit_stretch, _is_long),
     Kind("half of the rows x100 or /100", half_x100, _is_long),
     Kind("prices of a row x100 or /100", simple.unit_cells, _is_long),
-    Kind("untold split 2:1", untold(2.0), _is_share),
+    Kind("x100 or /100 from a day on, for good", for_good_x100, _is_long, takes=4),
+    Kind("close x100", close_x100, _is_long),
+    Kind("untold split 2:1", untold(2.0), _is_share, takes=4),
     Kind("untold split 3:1", untold(3.0), _is_share),
     Kind("untold split 3:2", untold(1.5), _is_share),
+    Kind("untold split 1:10", untold(0.1), _is_share),
     Kind("untold split 20:1", untold(20.0), _is_share),
     Kind("untold split 1:20", untold(0.05), _is_share),
     Kind("untold split 1:20, price moves, too", untold_and_moved(0.05), _is_share),
     Kind("untold split 20:1, price moves, too", untold_and_moved(20.0), _is_share),
     Kind("large untold split, of prices alone", prices_alone, _is_share, takes=4),
     Kind("split told, rows before ignore it", told_and_ignored, _is_share, takes=4),
+    Kind("split told and ignored, price moves, too", told_and_moved, _is_share),
+    Kind("split told of 50:1 to 1:10000, ignored", told_large, _is_share),
     Kind("split told, applied to a part", half_applied, _is_share, takes=4),
-    Kind("untold split, applied to a part", untold_in_part, _is_share, takes=6),
+    Kind("nine rows off by a split that is told", nine_rows, _is_share, takes=4),
+    Kind("split told that never was, one open bad", invented, _is_share),
+    Kind("untold split, applied to a part", untold_in_part, _is_share, takes=12),
     Kind("impossible row", simple.disorder, _is_long),
     Kind("high a little below open or close", order_by_little, _is_long),
     Kind("week beyond its days", beyond_its_days, lambda one: one.days is not None, takes=6),
@@ -543,6 +680,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("special dividend, told", special_dividend, _pays, is_right=True, takes=6),
     Kind("split told and applied", split_told_and_applied, _is_share, is_right=True),
     Kind("split applied, price moves with it", split_and_crash, _is_share, is_right=True),
+    Kind("consolidation with a special dividend", consolidation, _is_share, is_right=True, takes=4),
+    Kind("a bank fails", failure, _is_traded_share, is_right=True, takes=4),
+    Kind("weeks of one small lot a day", quiet, _trades, is_right=True),
 )
 
 

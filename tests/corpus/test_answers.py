@@ -1,4 +1,4 @@
-"""Answers of a vendor that has real series: right ones are not doubted, impossible rows are told."""
+"""Answers of a vendor that has real series: wrong bars and impossible rows are doubted, right ones not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.reference import needs_reference
 
-from .answers import BAD_ROW, GRAVE, answer, doubts, suitable
+from .answers import BAD_ROW, GRAVE, answer, suitable
 from .labels import entries
 from .measure import Clean, clean_series
 from .planting import KINDS, planted
@@ -29,18 +29,42 @@ def one(name: str) -> Clean:
 
 @pytest.mark.parametrize("name", [SHARE, COIN])
 def test_right_bars_are_not_doubted(tmp_path: Path, name: str) -> None:
-    assert doubts(answer(one(name).series, tmp_path / "cache")) == []
+    assert answer(one(name).series, tmp_path / "cache") == ([], False)
 
 
 @pytest.mark.parametrize("what", RIGHT)
 def test_a_right_move_is_not_doubted(tmp_path: Path, what: str) -> None:
     kind, clean = next(k for k in KINDS if k.name == what), one(SHARE)
     case = planted(kind, clean.series, clean.name, 0)
-    assert doubts(answer(case.series, tmp_path / "cache")) == []
+    assert answer(case.series, tmp_path / "cache") == ([], False)
 
 
 def test_an_impossible_row_is_told(tmp_path: Path) -> None:
     kind, clean = next(k for k in KINDS if k.name == "impossible row"), one(COIN)
-    found = doubts(answer(planted(kind, clean.series, clean.name, 0).series, tmp_path / "cache"))
-    assert any(BAD_ROW in text for text in found)
-    assert not any(text.startswith(GRAVE) for text in found)
+    found = answer(planted(kind, clean.series, clean.name, 0).series, tmp_path / "cache")
+    assert found.is_refused
+    assert any(BAD_ROW in text for text in found.doubts)
+    assert not any(text.startswith(GRAVE) for text in found.doubts)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        (COIN, "close x100"),
+        (COIN, "x100 or /100 from a day on, for good"),
+        (COIN, "day copied to the next"),
+        (SHARE, "nine rows off by a split that is told"),
+        (SHARE, "split told that never was, one open bad"),
+        (SHARE, "split told of 50:1 to 1:10000, ignored"),
+        (SHARE, "untold split 1:10"),
+        (SHARE, "copied bar"),
+        (SHARE, "dividend x100"),
+    ],
+)
+def test_what_is_certain_is_grave_in_the_answer_and_refused_by_strict(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    kind, clean = next(k for k in KINDS if k.name == what), one(name)
+    found = answer(planted(kind, clean.series, clean.name, 0).series, tmp_path / "cache")
+    assert found.is_refused
+    assert any(text.startswith(GRAVE) for text in found.doubts)

@@ -126,6 +126,16 @@ class TestSplits:
         done = rebase(table, [part("raw")], [self.FOUR], "split", as_of=TODAY, intraday=True)
         assert done.close.tolist() == [2.0, 2.0, 8.0, 8.0]
 
+    def test_an_hour_that_holds_the_opening_is_traded_as_it_is_from_then_on(self) -> None:
+        opening = self.FOUR.ex_at
+        stamps = [opening - HOUR_MS - HOUR_MS // 2, opening - HOUR_MS // 2, opening + HOUR_MS // 2]
+        table = BarTable.from_bars([Bar(s, 8.0, 8.0, 8.0, 8.0, 1.0) for s in stamps])
+        hour = Timeframe.parse("1h")
+        done = rebase(
+            table, [part("raw")], [self.FOUR], "split", as_of=TODAY, intraday=True, timeframe=hour
+        )
+        assert done.close.tolist() == [2.0, 8.0, 8.0]
+
     def test_a_session_that_opens_the_day_before_in_utc_counts_as_after_the_split(self) -> None:
         ex = date(2024, 5, 7)
         sydney = Action(ex, "split", day_ms(ex) - HOUR_MS, 2, 1)

@@ -107,7 +107,7 @@ def test_a_split_that_nothing_tells_of_and_a_wrong_unit_are_issues() -> None:
     assert any("a split of 4:1" in issue for issue in report_of(frame).issues)
     frame = days()
     frame.loc[50:52, prices] *= 100
-    assert any("100 times larger" in issue for issue in report_of(frame).issues)
+    assert any("100 times too large" in issue for issue in report_of(frame).issues)
 
 
 def test_a_check_that_fails_is_an_issue() -> None:

@@ -293,8 +293,14 @@ class BasisConversion:
             )
 
     def _before(self, action: Action) -> int:
-        """Return the stamp before which bars do not know of ``action``."""
-        return action.ex_at if self.intraday else day_ms(action.ex_date)
+        """Return the stamp before which bars do not know of ``action``.
+
+        A bar of hours that holds the opening of that session may begin before it.
+        """
+        if not self.intraday:
+            return day_ms(action.ex_date)
+        step = None if self.timeframe is None else self.timeframe.step_ms
+        return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
         """Return what to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""

@@ -15,7 +15,8 @@ from ..model.instrument import Instrument
 from ..model.series import SeriesKey
 from ..model.span import Span, intersect
 from ..model.stored import CoverageSpan, StoredColumns
-from ..prices.judgement.report import QualityReport, Repair
+from ..prices.judgement.grave import grave_of
+from ..prices.judgement.report import QualityFinding, QualityReport
 from ..prices.judgement.series import Mask, runs
 from .service import EVER, validate
 
@@ -80,8 +81,8 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
     doubts: list[tuple[Span, str]] = []
     is_wrong = np.zeros(len(stamps), dtype=bool)
     for finding in report.findings:
-        if finding.certain and finding.severity != "info":
-            rows = _rows(finding.repairs, stamps) & ~is_wrong
+        if finding.is_grave or (finding.certain and finding.severity != "info"):
+            rows = _rows(finding, stamps) & ~is_wrong
             is_wrong |= rows
             reason = f"{IN_WHOLE}{finding.check}: {finding.evidence}"
             spans = intersect(_spans(rows, stamps, parts), final)
@@ -100,10 +101,12 @@ def _check_of(part: CoverageSpan) -> str:
     return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 
-def _rows(repairs: Sequence[Repair], stamps: Stamps) -> Mask:
-    """Return which rows repairs are about; of dividends the first row that trades without them."""
+def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
+    """Return the rows that a finding is about; for dividends the first row that trades without them."""
+    if not finding.repairs:
+        return among(stamps, grave_of(stamps, finding).stamps)
     rows = np.zeros(len(stamps), dtype=bool)
-    for repair in repairs:
+    for repair in finding.repairs:
         if repair.what == "prices":
             rows |= among(stamps, repair.stamps)
         else:

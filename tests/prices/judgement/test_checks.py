@@ -218,12 +218,13 @@ def test_a_large_untold_split_is_one_though_the_price_moved_with_it(
 
 
 @pytest.mark.parametrize("ratio", [16.0, 1 / 16])
-def test_a_jump_beyond_all_markets_is_an_error_where_no_more_shares_are_traded(
+def test_a_jump_beyond_all_markets_is_doubted_if_no_more_shares_are_traded(
     ratio: float,
 ) -> None:
     series = jumping(200, 120, ratio)
     (error,) = found(series, "split")
-    assert (error.cause, error.severity) == ("split by size", "error")
+    # A company may fail; none is worth sixteen times as much overnight.
+    assert (error.cause, error.severity) == ("split by size", "error" if ratio > 1 else "warning")
     assert error.stamps.tolist() == series.table.stamps[119:121].tolist()
     volume = series.table.volume.copy()
     volume[120] *= 5

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from src.data.prices.judgement.checks import run_checks
 from src.data.prices.judgement.grave import Grave, graves
 from src.data.prices.judgement.series import CheckedSeries
 
@@ -32,11 +33,18 @@ def test_a_clean_series_says_nothing(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_only_units_and_splits_are_grave(kind: Kind) -> None:
+def test_what_is_grave_is_an_error_of_validate_and_the_reverse(kind: Kind) -> None:
     series = clean(kind, np.random.default_rng([1, KINDS.index(kind)]))
     for name, (plant, suits) in DEFECTS.items():
-        if suits(kind) and "x100" not in name and "split" not in name:
-            assert judged(plant(series, np.random.default_rng(5)).series) == [], name
+        if suits(kind):
+            case = plant(series, np.random.default_rng(5)).series
+            case = replace(case, splits=case.splits or ())
+            findings = [f for f in run_checks(case)[0] if f.check != "order"]
+            errors = [one for one in findings if one.severity == "error"]
+            assert [one.cause for one in judged(case)] == [
+                f"{one.check}: {one.evidence}" for one in errors
+            ], name
+            assert all(one.is_grave for one in findings if one.certain), name
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -51,7 +59,7 @@ def test_a_stretch_in_another_unit_is_found(kind: Kind) -> None:
     )
     (found,) = judged(replace(series, table=table))
     assert found.stamps.tolist() == series.table.stamps[first : first + 2].tolist()
-    assert "2 bars are 100 times too large" in found.cause
+    assert "2 rows 100 times too large" in found.cause
 
 
 @needs_market

@@ -392,6 +392,7 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
                     "split",
                     as_of=as_of,
                     intraday=timeframe.is_intraday,
+                    timeframe=timeframe if timeframe.is_intraday else None,
                 )
         dividends: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment in ("raw", "split") and len(table):

@@ -210,6 +210,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
         yield Defect(
             stamps,
             f"{text}; which of the two is right cannot be told",
+            "warning",
             cause="dividend or adj_close",
         )
 

@@ -41,8 +41,12 @@ _MAJORITY = 2 / 3
 # a split of 3:2: AAPL on 2000-09-29, which fell by half on news.
 _GAPS, _SPLIT_GAPS = 8.0, 4.0
 _SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
-_NEAR_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 60, 20
+_NEAR_ROWS, _DATE_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 2, 60, 20
 _NEAR_MS = 15 * DAY_MS
+# Two jumps far from its ex-date are those of a split from this size on; smaller ones are moves, too.
+_LEAST_PAIR, _MOST_JUMPS = float(np.log(1.45)), 100
+# Two splits that nothing tells of are no such pair: so many rows at most lie between.
+_LONGEST_PART = 250
 # Ratios of splits that are looked for without being told; smaller ones are moves, too.
 _RATIOS = np.log(
     [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
@@ -51,13 +55,17 @@ _RATIO_SLACK = 0.015
 # So far, but never more, a price may move with a split of 4:1 and more that nothing tells of; and a jump of
 # this size, on which no more shares were traded than ever, is none of a market.
 _MOVED, _BEYOND_MARKETS = 0.3, float(np.log(8))
+# How much wilder than usual the days around such a fall may be, and how wild at all.
+_CALM, _WILD = 2.5, 0.1
 # On a day of news many times as much money changes hands (AAPL on 2000-09-29: 11 times), on that of a
 # split as much as ever (on its four: 0.6 to 1.6 times).
 _NEWS = 3.0
 # Weeks before and after whose volumes are compared, without the days of news; and how far such
 # medians lie apart where nothing tells.
-_WEEKS, _NEWS_ROWS, _FEW_STEPS = 20, 3, 8
-_USUAL_SCATTER, _LEAST_SCATTER, _VOLUME_ODDS = 0.35, 0.15, float(np.log(20))
+_MANY_WEEKS, _WEEKS, _NEWS_ROWS, _FEW_STEPS = 50, 20, 3, 8
+_STEP_SLACK, _QUIET, _MOST_QUIET = 0.65, 1.5, 1.2
+_USUAL_SCATTER, _LEAST_SCATTER, _MOST_SCATTER = 0.35, 0.15, 0.3
+_VOLUME_ODDS = float(np.log(12))
 
 
 # How many jumps of x100 each price stands above the first one; shape (n, 4).
@@ -99,11 +107,32 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     # The four levels of a row are four bytes: one number.
     for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
         if np.abs(levels[first:end]).max() == 1 and _fits(series, levels, first, end):
+            if series.asset_class == "crypto" and _is_within(levels, first, end):
+                continue
             if _may_be_of_another(series, first, end):
                 defects.append(_other_half(series, first, end))
+            elif _is_of_wicks(series, levels, first, end):
+                one = _unit_finding(series, levels, (first, end), is_certain)
+                one = one._replace(severity="warning", repairs=(), cause="unit of a wick")
+                defects.append(one)
             else:
                 defects.append(_unit_finding(series, levels, (first, end), is_certain))
     return defects
+
+
+def _is_within(levels: Levels, first: int, end: int) -> bool:
+    """Tell whether a stretch begins inside a bar and has no end: units change between bars, a coin falls."""
+    return levels[first, 0] == 0 and levels[first, 3] != 0 and end == len(levels)
+
+
+def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
+    """Tell whether only highs and lows are off, in bars where they may be those of a trade.
+
+    Books of coins are thin, and orders of shares have run away on days of much trade.
+    """
+    if (levels[first:end][:, (0, 3)] != 0).any():
+        return False
+    return series.asset_class == "crypto" or any(_is_busy(series, row) for row in range(first, end))
 
 
 def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
@@ -207,7 +236,7 @@ def _unit_finding(
             like = rows[(levels[rows] == pattern).all(axis=1)]
             repairs.append(Repair("prices", stamps[like], 100.0**-sign, columns))
     wrong = levels[rows][levels[rows] != 0]
-    size = "larger" if wrong[0] > 0 else "smaller"
+    size = "large" if wrong[0] > 0 else "small"
     cells = (
         f"{counted(len(wrong), 'price')} in {counted(len(rows), 'row')}"
         if len(wrong) < 4 * len(rows)
@@ -217,7 +246,7 @@ def _unit_finding(
     beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
     doubt = "" if is_certain else "; which of the two units is right cannot be told"
     outside = price_text(series.table.close[beside])
-    text = f"{cells} 100 times {size} than those beside: close {inside}, beside it {outside}"
+    text = f"{cells} 100 times too {size}: close {inside}, beside it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
         # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
         rows = np.arange(stretch[1], len(series))
@@ -264,53 +293,97 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
     """Yield the stretches that are off by a known split of that size (its logarithm)."""
-    usual, gaps = series.gap_noise, _without_dividends(series)
-    if size < _GAPS * usual:
+    if size < _GAPS * series.gap_noise:
         return
-    near = np.zeros(len(gaps), dtype=bool)
-    for date in dates:
-        near[max(0, date - _NEAR_ROWS - 1) : date + _NEAR_ROWS] = True
-    # Beside its ex-date a jump is the split's, whatever the market did that day; elsewhere it must be exact.
-    wide = _WIDE_SLACK if size >= _LARGE_SPLIT else _SPLIT_SLACK
-    slack = np.where(near, wide * size, min(wide * size, _SPLIT_SLACK))
-    slack = np.minimum(np.maximum(_SPLIT_GAPS * usual, slack), size / 2)
-    jumps = np.where(np.abs(np.abs(gaps) - size) <= slack, np.sign(gaps), 0)
-    if size < _LARGE_SPLIT:  # a market has fallen by half in a night, on news
-        for row in np.flatnonzero(jumps).tolist():
-            jumps[row] *= near[row] or not _is_news(series, row + 1)
+    jumps = _split_jumps(series, size, dates)
     if not jumps.any():
         return
     # Prices of today are right: a jump down puts all rows before it above them.
     levels = np.concatenate((-np.cumsum(jumps[::-1])[::-1], [0.0]))
-    stretches = [
-        (a, b, float(levels[a])) for a, b in runs(levels != 0) if len(set(levels[a:b])) == 1
-    ]
-    for first, end, level in stretches:
-        stretch = (first, end, level)
+    edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), len(series)]
+    for first, end in pairwise(edges):
+        stretch = (first, end, float(levels[first]))
         if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
             # All rows but the last few: it is these that are wrong, unless the split is theirs.
-            stretch = (end, len(series), -level) if not _is_near(end, dates) else stretch
-        if abs(level) == 1 and _is_of_split(series, stretch, size, dates):
+            stretch = stretch if _is_near(end, dates) else (end, len(series), -stretch[2])
+        # Two splits of one size make two levels.
+        if 0 < abs(stretch[2]) <= max(1, len(dates)) and stretch[0] < stretch[1]:
             yield _split_finding(series, stretch, size)._replace(cause="split ignored")
+
+
+def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
+    """Return for each row but the first whether the price jumps up (1) or down (-1) there by a split.
+
+    A bar whose open alone is far away has no other level: its close must have jumped, too.
+    """
+    usual, gaps = series.gap_noise, _without_dividends(series)
+    moves = series.moves - (series.gaps - gaps)
+    near = np.zeros(len(gaps), dtype=bool)
+    for date in dates:
+        near[max(0, date - _NEAR_ROWS - 1) : date + _NEAR_ROWS] = True
+    # At its ex-date a jump is the split's, whatever the market did that day; elsewhere it must be exact.
+    wide = _WIDE_SLACK if size >= _LARGE_SPLIT else _SPLIT_SLACK
+    slack = np.full(len(gaps), min(wide * size, _SPLIT_SLACK))
+    for date in dates:
+        slack[max(0, date - _DATE_ROWS - 1) : date + _DATE_ROWS] = wide * size
+    slack = np.minimum(np.maximum(_SPLIT_GAPS * usual, slack), size / 2)
+    is_like = np.abs(np.abs(gaps) - size) <= slack
+    at = np.array([date - 1 for date in dates if 0 < date <= len(gaps)], dtype=np.intp)
+    if size >= _LARGE_SPLIT:
+        # On its ex-date itself the market may have moved by as much again.
+        is_like[at] |= np.abs(np.abs(gaps[at]) - size) < size / 2
+    jumps = np.where(is_like & (moves * np.sign(gaps) > size / 2), np.sign(gaps), 0.0)
+    # Where the open of the ex-date is the one that is wrong, its close still jumps.
+    is_move = (jumps[at] == 0) & (np.abs(np.abs(moves[at]) - size) <= slack[at])
+    jumps[at] = np.where(is_move, np.sign(moves[at]), jumps[at])
+    rows = np.flatnonzero(jumps)
+    if len(rows) > _MOST_JUMPS:  # a habit of the market
+        return np.zeros(len(gaps))
+    # Two jumps side by side, there and back, enclose a stretch; one of them may be that of the ex-date.
+    pairs = [pair for pair in pairwise(rows.tolist()) if jumps[pair[0]] * jumps[pair[1]] < 0]
+    enclosing = {
+        row
+        for pair in pairs
+        if _is_there_and_back(series, jumps, pair, size, bool(near[list(pair)].any()))
+        for row in pair
+    }
+    both = {row for pair in pairs for row in pair}
+    for row in rows[~near[rows]].tolist():
+        is_lone = row not in both and _is_lone_split(series, row, float(jumps[row]), size)
+        if row not in enclosing and not is_lone:
+            jumps[row] = 0.0
+    return jumps
+
+
+def _is_there_and_back(
+    series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
+) -> bool:
+    """Tell whether two jumps put the rows between them at another level, and no news did."""
+    one, other = pair
+    stretch = (one + 1, other + 1, float(jumps[one]))
+    is_one = has_date or other - one <= _SHORT_ROWS or _volume_follows(series, stretch, size)
+    if not is_one or (not has_date and size < _LEAST_PAIR):
+        return False
+    return not any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in pair)
+
+
+def _is_lone_split(series: CheckedSeries, row: int, sign: float, size: float) -> bool:
+    """Tell whether a jump far from every ex-date is one of the split, and no move of the market."""
+    if _is_news(series, row + 1) and (size < _LARGE_SPLIT or _is_busy(series, row + 1)):
+        return False
+    if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
+        return True
+    if size < _LEAST_PAIR or not series.has_volume:
+        return False
+    last = len(series) - row - 1
+    is_end = last <= _NEAR_ROWS and abs(abs(series.gaps[row]) - size) <= max(
+        0.015, 2 * series.gap_noise
+    )
+    return is_end or _volume_follows(series, (0, row + 1, -sign), size)
 
 
 def _is_near(row: int, dates: list[int]) -> bool:
     return any(abs(row - date) <= _NEAR_ROWS for date in dates)
-
-
-def _is_of_split(
-    series: CheckedSeries, stretch: tuple[int, int, float], size: float, dates: list[int]
-) -> bool:
-    """Tell whether a stretch is one of the split, and no move of the market."""
-    first, end, _ = stretch
-    if _is_near(end, dates) or (first and _is_near(first, dates)):
-        return True
-    if first > 0 and end < len(series) and end - first <= _SHORT_ROWS:
-        return True
-    edge = end if end < len(series) else first
-    if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
-        return True
-    return _volume_follows(series, stretch, size) and not _is_news(series, edge)
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
@@ -373,7 +446,8 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
         if any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in (one, other)):
             continue
         stretch = (one + 1, other + 1, float(np.sign(gaps[one])))
-        is_told = other - one >= _NEW_UNIT and _volume_follows(series, stretch, like[one])
+        is_told = _NEW_UNIT <= other - one <= _LONGEST_PART
+        is_told = is_told and _volume_follows(series, stretch, like[one])
         if is_told or other - one <= _NEW_UNIT:
             used |= {one, other}
             stamps = series.table.stamps[stretch[0] : stretch[1]]
@@ -401,31 +475,50 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     terms = f"{about}1:{np.exp(size):.6g}" if gap > 0 else f"{about}{np.exp(size):.6g}:1"
     text = (
         f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "
-        f"there: a split of {terms} that was not applied to the rows before?"
+        f"there: a split of {terms} that was not applied to the rows before"
     )
     at = table.stamps[row : row + 2]
-    if _is_like_others(series, row, size) and _volume_steps(series, row, size):
-        text += (
-            " The volume says so: as many more shares have been traded since, for as much money."
-        )
-        yield Defect(at, text, "error", cause="split by volume")
+    is_failure = gap < -_BEYOND_MARKETS and not _is_calm(series, row)
+    is_proven = not is_failure and _is_like_others(series, row, size)
+    if is_proven and _volume_odds(series, row, size) > _VOLUME_ODDS:
+        text += ", as the volume says, too: as many more shares have been traded since for as much money"
+        sign = float(np.sign(gap))
+        repair = _split_finding(series, (0, row + 1, -sign), size).repairs
+        # Inside a week a split has no edge, and where the price moved, too, its ratio is not known.
+        is_exact = not about and series.timeframe.longest_ms <= DAY_MS
+        yield Defect(at, text, "error", repair if is_exact else (), "split by volume")
     elif _is_beyond_markets(series, row):
-        text += " No market moves so far while no more shares are traded than ever."
-        yield Defect(at, text, "error", cause="split by size")
+        text += ": no market moves so far while no more shares are traded than ever"
+        # A company may fail; none is worth eight times as much overnight.
+        severity: Severity = "error" if gap > 0 else "warning"
+        yield Defect(at, text, severity, cause="split by size")
     elif _is_like_others(series, row, size) and not about:
-        yield Defect(at, text, "warning", cause="split by gap")
+        yield Defect(at, f"{text}?", "warning", cause="split by gap")
 
 
 def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
     """Tell whether a jump is too large for a share that was traded before, and on that day as ever."""
-    size = abs(series.gaps[row])
+    gap = float(series.gaps[row])
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
     is_traded = np.count_nonzero(before > 0) > _VOLUME_ROWS / 2
     # What may be another unit is for the check of units to tell.
-    is_unit = abs(size - _HUNDRED) < _UNIT_SLACK
+    is_unit = abs(abs(gap) - _HUNDRED) < _UNIT_SLACK
     return bool(
-        size >= _BEYOND_MARKETS and is_traded and not is_unit and not _is_busy(series, row + 1)
+        abs(gap) >= _BEYOND_MARKETS
+        and is_traded
+        and not is_unit
+        and (gap > 0 or _is_calm(series, row))
+        and not _is_busy(series, row + 1)
     )
+
+
+def _is_calm(series: CheckedSeries, row: int) -> bool:
+    """Tell whether the days around a jump are as ever.
+
+    A company that fails has fallen for weeks before, and is traded wildly ever after.
+    """
+    near = local_noise(series.move_ratios, row)
+    return near <= min(_CALM * series.move_noise, _WILD)
 
 
 def _nearest_ratio(gap: float) -> float:
@@ -468,33 +561,48 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
     return not _is_news(series, row + 1)
 
 
-def _volume_steps(series: CheckedSeries, row: int, size: float) -> bool:
-    """Tell whether volume steps at a gap as the number of shares did, and lastingly so.
+def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
+    """Return the log odds that volume steps at a gap as the number of shares did, and lastingly so.
 
     Held against how far volumes of neighbouring weeks lie apart elsewhere in the series: news brings
-    volume, too, but not to just this height, and it goes.
+    volume, too, but not to just this height, and it goes. A day on which no more money than usual changed
+    hands speaks for a split by itself.
     """
     volume = series.table.volume
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.log(np.where(volume > 0, volume, NAN))
-    first = row + 1 + _NEWS_ROWS
-    before, after = shares[max(0, row + 1 - _WEEKS) : row + 1], shares[first : first + _WEEKS]
-    if min(np.count_nonzero(np.isfinite(part)) for part in (before, after)) < _WEEKS // 2:
-        return False
-    step = float(np.nanmedian(after) - np.nanmedian(before))
     expected = -float(np.sign(series.gaps[row])) * size
-    scatter = max(_volume_scatter(shares, row), _LEAST_SCATTER)
-    # The log odds of a step of that size against none, of a scatter with a normal distribution.
-    odds = (step**2 - (step - expected) ** 2) / (2 * scatter**2)
-    return odds > _VOLUME_ODDS and abs(step - expected) < size / 2
+    for weeks in (_MANY_WEEKS, _WEEKS):
+        first = row + 1 + _NEWS_ROWS
+        before, after = shares[max(0, row + 1 - weeks) : row + 1], shares[first : first + weeks]
+        if min(np.count_nonzero(np.isfinite(part)) for part in (before, after)) < weeks // 2:
+            continue
+        step = float(np.nanmedian(after) - np.nanmedian(before))
+        if abs(step - expected) >= size * _STEP_SLACK:
+            return 0.0
+        scatter = float(np.clip(_volume_scatter(shares, row, weeks), _LEAST_SCATTER, _MOST_SCATTER))
+        # The log odds of a step of that size against none, of a scatter with a normal distribution.
+        odds = (step**2 - (step - expected) ** 2) / (2 * scatter**2)
+        return odds + _quiet_odds(series, row)
+    return 0.0
 
 
-def _volume_scatter(shares: Floats, row: int) -> float:
+def _quiet_odds(series: CheckedSeries, row: int) -> float:
+    """Return the log odds of a split against news by the money that changed hands at a jump."""
+    money = series.table.close * series.table.volume
+    before = float(np.nanmedian(money[max(0, row + 1 - _VOLUME_ROWS) : row + 1]))
+    most = float(np.nanmax(money[row + 1 : row + 3]))
+    if not (before > 0 and most > 0):
+        return 0.0
+    return float(np.clip(_QUIET * np.log(_NEWS * before / most), 0.0, _MOST_QUIET))
+
+
+def _volume_scatter(shares: Floats, row: int, weeks: int) -> float:
     """Return how far medians of neighbouring weeks lie apart, but at a row; a standard deviation."""
-    width = _WEEKS + _NEWS_ROWS
+    width = weeks + _NEWS_ROWS
     starts = range(0, len(shares) - 2 * width, max(width // 2, 1))
     steps = [
-        np.median(shares[a + width : a + width + _WEEKS]) - np.median(shares[a : a + _WEEKS])
+        np.median(shares[a + width : a + width + weeks]) - np.median(shares[a : a + weeks])
         for a in starts
         if not a - width <= row <= a + 2 * width
     ]

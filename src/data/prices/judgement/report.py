@@ -81,6 +81,15 @@ class QualityFinding:
         return bool(self.repairs)
 
     @property
+    def is_grave(self) -> bool:
+        """Whether bars are wrong nearly for certain: an answer with them says so, ``strict`` refuses it.
+
+        Rows that cannot be bars are in no answer.
+        """
+        is_of_bars = self.level == "intrinsic" and self.check != "order"
+        return self.severity == "error" and is_of_bars
+
+    @property
     def text(self) -> str:
         """The check and what was measured, in one line."""
         cause = " (cause certain)" if self.certain else ""

@@ -154,7 +154,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
     same_volume = np.zeros_like(same)
     if series.has_volume:
         # Without volume nothing was traded: the price is that of the last trade.
-        same &= table.volume[1:] != 0
+        same &= table.volume[1:] > 0
         same_volume = same & (table.volume[1:] == table.volume[:-1])
     elif same.mean() > _STILL:  # a share that is not traded at all
         return days
@@ -185,7 +185,9 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     for row in (np.flatnonzero(copied) + 1).tolist():
         when = _when(series, table.stamps[row])
         text = f"the bar of {when} repeats the one before in all prices and in volume"
-        yield Defect(table.stamps[row : row + 1], text, "warning", cause="copied")
+        # Within a day a market that is hardly traded may do the same twice.
+        severity: Severity = "warning" if series.timeframe.is_intraday else "error"
+        yield Defect(table.stamps[row : row + 1], text, severity, cause="copied")
 
 
 def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
@@ -198,11 +200,13 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
     columns = (*series.prices, table.volume)
     for first, middle, end in zip(edges, edges[1:], edges[2:], strict=False):
         shift = (table.stamps[middle] // DAY_MS - table.stamps[first] // DAY_MS) * DAY_MS
-        rows = np.arange(middle, end)
-        places = np.clip(
-            np.searchsorted(table.stamps, table.stamps[rows] - shift), first, middle - 1
-        )
-        same = table.stamps[places] == table.stamps[rows] - shift
+        rows, before = np.arange(middle, end), table.stamps[first:middle]
+        places = np.searchsorted(before, table.stamps[middle:end] - shift)
+        places = first + np.minimum(places, len(before) - 1)
+        same = table.close[places] == table.close[middle:end]
+        if np.count_nonzero(same) < _COPIED_BARS:
+            continue
+        same &= table.stamps[places] == table.stamps[rows] - shift
         for column in columns:
             same &= column[places] == column[rows]
         moved = (table.high[rows] > table.low[rows]) & (table.volume[rows] > 0)
@@ -220,26 +224,42 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
     repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
     lengths = np.array([b - a for a, b in repeats])
     rows = len(same)
-    for (first, end), length in zip(repeats, lengths.tolist(), strict=True):
+    # Of each run: where the shorter ones begin, and how many bars these are.
+    starts = np.searchsorted(-lengths, -lengths, side="right").tolist()
+    total = int(lengths.sum())
+    before = np.append(0, np.cumsum(lengths))
+    for (first, end), length, start in zip(repeats, lengths.tolist(), starts, strict=True):
         if length < _LEAST_REPEATS:
             return
-        shorter = lengths[lengths < length]
+        longer = int(before[start])
+        count, bars = len(lengths) - start, total - longer
         # How often a repeat follows a bar, and how often one follows a repeat: the likelier counts.
-        begin = (len(shorter) + 1) / (rows - lengths[lengths >= length].sum() + 2)
-        again = (shorter.sum() - len(shorter) + begin) / (shorter.sum() + 1)
+        begin = (count + 1) / (rows - longer + 2)
+        again = (bars - count + begin) / (bars + 1)
         chance = rows * begin * max(begin, again) ** (length - 1)
         if chance > _CHANCE:
             return
         stamps = series.table.stamps[first : end + 1]
-        usual = int(shorter.max(initial=0)) + 1
+        usual = int(lengths[start] if count else 0) + 1
         text = (
             f"{what} stand still for {length + 1} bars from {_when(series, stamps[0])} at "
             f"{price_text(series.table.close[first])}; other runs have at most {usual}"
         )
-        if "volume" in what:
+        if _is_quiet(series, first, end + 1):
+            yield Defect(stamps, f"{text}; little was traded in them", "info")
+        elif "volume" in what:
             yield Defect(stamps, text, cause="stale volume")
         else:
             yield Defect(stamps, text, "warning")
+
+
+def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
+    """Tell whether the bars of a run have one price each, and were hardly traded: so markets stand still."""
+    table = series.table
+    if (table.high[first:end] > table.low[first:end]).any():
+        return False
+    usual = typical(table.volume[table.volume > 0])
+    return not series.has_volume or bool(np.median(table.volume[first:end]) < usual / 2)
 
 
 # --- spikes and moves ------------------------------------------------------------------------------
