@@ -195,12 +195,14 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
+        if not force_refresh:
+            return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
         def ask(wishes: Wishes) -> pd.DataFrame:
             """Return the bars."""
             return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
-        return self._refreshed(ask, [symbol], timeframe, wishes) if force_refresh else ask(wishes)
+        return self._refreshed(ask, [symbol], timeframe, wishes)
 
     def _refreshed(
         self, ask: Callable[[Wishes], _T], symbols: Iterable[str], timeframe: str, wishes: Wishes

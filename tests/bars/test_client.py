@@ -113,7 +113,7 @@ def test_a_lookup_says_what_is_missing_and_asks_no_vendor(
 ) -> None:
     found = client.lookup(client.query("BTCUSDT", "1h", "2024-05-31", "2024-06-02"))
     lacking = (Span(parse_iso("2024-05-31"), DAY.start), Span(DAY.end, parse_iso("2024-06-03")))
-    assert found == (None, lacking)
+    assert found[:2] == (None, lacking)
     # Of what is counted, refreshed or made of others the whole is missing: more must be looked at.
     assert [
         client.lookup(client.query("BTCUSDT", *asked)).missing

@@ -26,7 +26,7 @@ _FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 _CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
 _COPY_CHANCE, _MOST_COPIES = 0.01, 3
 # So many bars of one day that moved and repeat those of the day before to the last share are its copy.
-_COPIED_BARS = 4
+_COPIED_BARS = 5
 
 # A spike leaves and returns by at least so many times what bars usually move, and by 5 %. Of the
 # 202,557 real bars one that was traded does; at half of that two would.
@@ -247,6 +247,8 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
         )
         if _is_quiet(series, first, end + 1):
             yield Defect(stamps, f"{text}; little was traded in them", "info")
+        elif length == rows:
+            yield Defect(stamps, f"{text}; there is no other bar to compare with", "warning")
         elif "volume" in what:
             yield Defect(stamps, text, cause="stale volume")
         else:
