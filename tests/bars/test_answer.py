@@ -95,3 +95,28 @@ def test_of_failures_that_overlap_the_first_is_the_reason() -> None:
         (hours(6, 9), "late", False),
         (hours(9, 10), "whole", False),
     ]
+
+
+def test_a_failure_comes_before_another_vendors_no_bar() -> None:
+    parts = empty(hours(0, 4), NO_BAR), final(hours(4, 6)), empty(hours(6, 8), f"{NO_BAR}; odd")
+    down = Unfilled(hours(1, 7), "a: down", failed=True, is_outage=True)
+    assert told(*parts, final(hours(8, 10)), unfilled=(down,)) == [
+        Gap(hours(0, 1), NO_BAR),
+        Gap(hours(1, 4), "a: down", failed=True, is_outage=True),
+        Gap(hours(6, 7), "a: down", failed=True, is_outage=True),
+        Gap(hours(7, 8), f"{NO_BAR}; odd"),
+    ]
+
+
+def test_marks_that_come_before_an_unfilled_stretch() -> None:
+    parts = empty(hours(0, 5), NO_BAR), final(hours(5, 10))
+    for other in (
+        Unfilled(hours(0, 5), "b: does not go back so far"),
+        Unfilled(hours(0, 5), "b: does not fit", failed=True, is_noted=True),
+    ):
+        assert told(*parts, unfilled=(other,)) == [Gap(hours(0, 5), NO_BAR)]
+    down = Unfilled(hours(0, 5), "a: down", failed=True)
+    listing = empty(hours(0, 5), BEFORE_FIRST)
+    early = [Gap(hours(0, 5), BEFORE_FIRST, harmless=True)]
+    assert told(listing, parts[1], unfilled=(down,), traded=Span(hour(5), EVER.end)) == early
+    assert told(*parts, unfilled=(down,), traded=Span(hour(5), EVER.end)) == early

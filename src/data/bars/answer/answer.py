@@ -30,6 +30,7 @@ from ..validity import (
     BEFORE_FIRST,
     CLOSED,
     GRAVE,
+    NO_BAR,
     UNASKED,
     UNEXPECTED,
     UNPUBLISHED,
@@ -71,13 +72,15 @@ class Unfilled:
     """A segment that no vendor supplied, with the reason.
 
     ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
-    of those that serve them did, and none said anything about the bars themselves.
+    of those that serve them did, and none said anything about the bars themselves. ``is_noted`` is true
+    if the only failures are bars that did not fit: the reasons of stored marks contain these.
     """
 
     span: Span
     reason: str
     failed: bool = False
     is_outage: bool = False
+    is_noted: bool = False
 
 
 class Used(NamedTuple):
@@ -207,15 +210,17 @@ class Answer:
 
 
 def lacking_spans(
-    wanted: Span, coverage: Coverage, unfilled: Iterable[Unfilled], now_ms: int, traded: Span
+    wanted: Span, coverage: Coverage, unfilled: Sequence[Unfilled], now_ms: int, traded: Span
 ) -> list[Gap]:
     """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
 
-    Bars that are to be asked again are there all the same. A standing mark of ``coverage`` comes before
-    an ``unfilled`` stretch: the reason is what a vendor answered, where one did. What lies outside of
-    ``traded`` is known not to exist. Where no bar is expected a vendor that was not asked may have one.
+    Bars that are to be asked again are there all the same. If one vendor failed and another has no bar,
+    the failure is the reason; any other standing mark of ``coverage`` comes before an ``unfilled``
+    stretch. What lies outside of ``traded`` is known not to exist. Where no bar is expected a vendor
+    that was not asked may have one.
     """
-    reasons = _apart(list(unfilled))
+    reasons = _apart(unfilled)
+    failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
     answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
     for part in coverage.within(wanted):
@@ -223,7 +228,11 @@ def lacking_spans(
             lacking.append(not_asked(part.span))
         elif part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
             early = part.span.end <= traded.start
-            lacking.append(Gap(part.span, BEFORE_FIRST if early else part.reason, early))
+            is_open = failures and not early and part.reason.startswith(NO_BAR)
+            failed = _cut(part.span, failures) if is_open else []
+            rest = gaps(part.span, [g.span for g in failed]) if failed else [part.span]
+            reason = BEFORE_FIRST if early else part.reason
+            lacking += [*failed, *[Gap(span, reason, early) for span in rest]]
     return joined(sorted(lacking, key=lambda g: g.span))
 
 
@@ -267,8 +276,8 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
     return apart
 
 
-def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
-    """Cut a stretch by the reasons why no vendor filled it, which are ascending and disjoint."""
+def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
+    """Return the gaps in ``span`` that ``unfilled``, ascending and disjoint, gives a reason for."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
     for segment in islice(unfilled, first, None):
@@ -276,6 +285,12 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
             break
         part = segment.span.clip(span)
         cut.append(Gap(part, segment.reason, failed=segment.failed, is_outage=segment.is_outage))
+    return cut
+
+
+def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
+    """Cut a stretch by the reasons why no vendor filled it, which are ascending and disjoint."""
+    cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
         late = Span(max(rest.start, traded.end), rest.end)

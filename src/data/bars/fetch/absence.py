@@ -60,10 +60,11 @@ def record_absence(
     failures = [e for e in errors if not isinstance(e, NoDataError)]
     if failures:
         reasons = dict.fromkeys(by_vendor(e.provider or "vendor", str(e)) for e in failures)
-        is_failure = not all(isinstance(e, UnsupportedError) for e in failures)
+        served = [e for e in failures if not isinstance(e, UnsupportedError)]
+        is_noted = all(isinstance(e, SpliceConflictError) for e in served)
         reason, is_out = "; ".join(reasons), is_outage(errors)
         _note_refused(series, lacking, failures)
-        return [Unfilled(span, reason, is_failure, is_out) for span in lacking]
+        return [Unfilled(span, reason, bool(served), is_out, is_noted) for span in lacking]
     times = [e.server_now_ms for e in errors if isinstance(e, NoDataError)]
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
