@@ -12,6 +12,8 @@ from typing import NoReturn
 
 _CACHE = "bars are kept by one cache: use src.data.UnifiedCache"
 _MANAGER = "one manager asks all vendors: use src.data.get_data_manager()"
+_FACTORY = "use src.data.downloader.DataDownloaderFactory"
+_VENDOR_CLASS = "subclass src.data.downloader.BaseDataDownloader"
 _FAST = "frames are read from memory-mapped columns as they are; nothing replaces it"
 _BARS = "use get_ohlcv() of src.data.get_data_manager(), and validate_ohlcv_data()"
 _EXPIRY = "how long an answer stands is decided bar by bar, by cache.default_ttl_hours in the rules"
@@ -19,10 +21,10 @@ _EXPIRY = "how long an answer stands is decided bar by bar, by cache.default_ttl
 # Names of the package root.
 NAMES: Mapping[str, str] = MappingProxyType(
     {
-        "BaseDataSource": "subclass src.data.downloader.BaseDataDownloader",
-        "DataSourceFactory": "use src.data.downloader.DataDownloaderFactory",
+        "BaseDataSource": _VENDOR_CLASS,
+        "DataSourceFactory": _FACTORY,
         "DataAggregator": _MANAGER,
-        "get_data_source_factory": "use src.data.downloader.DataDownloaderFactory",
+        "get_data_source_factory": _FACTORY,
         "register_data_source": "offer the class as an entry point of the group onetape.providers",
         "create_data_source": "use DataDownloaderFactory.create_downloader()",
         "get_data_source": _MANAGER,
@@ -62,6 +64,9 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "db.services.short_squeeze_service": _DOMAIN,
         "db.services.system_health_service": _HEALTH,
         "db.services.webui_service": _WEB,
+        "sources.base_data_source": _VENDOR_CLASS,
+        "sources.data_aggregator": _MANAGER,
+        "sources.data_source_factory": _FACTORY,
         "utils.advanced_caching": _CACHE,
         "utils.caching": _CACHE,
         "utils.data_handler": _BARS,

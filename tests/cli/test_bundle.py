@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import src.data.bundles
 from src.data.cli import main
 
 
@@ -123,10 +125,13 @@ def test_a_programs_bundle_is_not_removed(folder: Path, capsys: pytest.CaptureFi
 def test_without_polars_the_extra_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import sys
-
-    for name in [n for n in sys.modules if n.startswith(("src.data.polars", "src.data.bundles"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "polars", None)
-    assert run(folder, "list") == 2
+    packages = ("src.data.polars", "src.data.bundles")
+    with monkeypatch.context() as without:
+        for name in [n for n in sys.modules if n.startswith(packages)]:
+            if name in packages:  # importing it again sets the attribute of the package above, too
+                without.setattr(src.data, name.rpartition(".")[2], sys.modules[name])
+            without.delitem(sys.modules, name)
+        without.setitem(sys.modules, "polars", None)
+        assert run(folder, "list") == 2
     assert "[polars]" in capsys.readouterr().err
+    assert src.data.bundles is sys.modules["src.data.bundles"], "tests after this one share modules"

@@ -69,6 +69,7 @@ DEEP_PATHS = [
     ("data_downloader_factory", "DataDownloaderFactory"),
     ("logs", "configure_logging ContextFilter JsonFormatter TextFormatter"),
     ("metrics_prometheus", "start_exporter MetricsCollector"),
+    ("polars.catalog", "DataCatalog"),
     ("ohlcv_contract", "REQUIRED_COLUMNS validate_normalized_ohlcv"),
     ("feed.base_live_data_feed", "BaseLiveDataFeed"),
     ("feed.binance_live_feed", "BinanceLiveDataFeed"),

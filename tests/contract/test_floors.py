@@ -51,7 +51,7 @@ SHIMS = {m.name for m in modules()} & {
     "feed.data_feed_factory",
     "feed.base_live_data_feed", "feed.binance_live_feed", "feed.coingecko_live_feed",
     "feed.ibkr_live_feed", "feed.yahoo_live_feed",
-    "jobs.verifying",
+    "jobs.verifying", "polars.catalog",
 }  # fmt: skip
 
 

@@ -69,7 +69,11 @@ def test_alerts_are_listed_as_they_were_made(db: TelegramService) -> None:
     assert named.items() <= second.items()
     assert db.get_alert(price) == first
     assert db.get_alert(99) is None
-    assert len(db.get_active_alerts()) == 3
+    disabled = db.add_alert("8", "TSLA", 300, "above")
+    assert db.update_alert(disabled, enabled=False) is True
+    assert [one["ticker"] for one in db.list_alerts("8")] == ["MSFT", "TSLA"]
+    active = {one["ticker"] for one in db.get_active_alerts()}
+    assert active == {"AAPL", "BTCUSDT", "MSFT"}, "a disabled alert is not active"
     newest = db.list_active_alerts(limit=2)
     assert [one["ticker"] for one in newest] == ["MSFT", "BTCUSDT"]
     assert [one["id"] for one in db.list_active_alerts("7", older_first=True)] == [price, indicator]
@@ -127,7 +131,6 @@ def test_an_alert_is_never_a_schedule(db: TelegramService, jobs: JobsService) ->
     alert = db.add_alert("7", "AAPL", 250, "above")
     schedule = db.add_schedule("7", "AAPL", "09:30")
     assert [one["id"] for one in db.list_schedules("7")] == [schedule]
-    assert [one["id"] for one in db.get_active_schedules()] == [schedule]
     assert [one.id for one in jobs.list_schedules()] == [schedule]
     assert db.get_schedule(alert) is None
     assert jobs.get_schedule(alert) is None
@@ -180,6 +183,13 @@ def test_a_schedule_keeps_its_minutes(db: TelegramService) -> None:
     for wrong in ({"scheduled_time": "25:00"}, {"perlod": "1y"}, {"enabled": 1}, {"cron": "x"}):
         assert db.update_schedule(number, **wrong) is False
     assert db.get_schedule(number) == changed
+
+
+def test_a_disabled_schedule_is_not_active(db: TelegramService) -> None:
+    disabled, enabled = (db.add_schedule("7", "AAPL", time) for time in ("09:30", "09:45"))
+    assert db.update_schedule(disabled, enabled=False) is True
+    assert [one["id"] for one in db.list_schedules("7")] == [disabled, enabled]
+    assert [one["id"] for one in db.get_active_schedules()] == [enabled]
 
 
 @pytest.mark.parametrize("time", ["25:00", "9", "09:60", "9:5", "", "\u0669:30", None, 9])

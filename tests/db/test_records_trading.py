@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -35,6 +36,11 @@ def clock() -> ManualClock:
 @pytest.fixture
 def db(database: Database, clock: ManualClock) -> TradingService:
     return TradingService.of(database, clock)
+
+
+def is_random(key: object) -> bool:
+    """Return whether a key is the text of a random UUID."""
+    return isinstance(key, str) and str(UUID(key)) == key and UUID(key).version == 4
 
 
 def _open(db: TradingService, direction: str = "long", **more: Any) -> Any:
@@ -649,7 +655,7 @@ def test_bots_are_kept_by_their_key(db: TradingService, clock: ManualClock) -> N
     assert (changed["config"], changed["description"]) == (made["config"], "<b>'; --")
     assert changed["last_heartbeat"] == NOW + timedelta(minutes=1)
     named = db.upsert_bot({"config": {}})
-    assert isinstance(named["id"], str)
+    assert is_random(named["id"])
     assert db.upsert_bot({"id": "007"})["id"] == "007"
     assert db.get_bot_by_id("nothing") is None
     assert db.get_bot_by_id(True) is None
@@ -694,6 +700,7 @@ def test_configurations_are_validated(db: TradingService) -> None:
 def test_trades_are_kept_and_summed_exactly(db: TradingService) -> None:
     base = {"bot_id": "b", "trade_type": "paper", "symbol": "AAPL", "entry_price": 100.1}
     first, second = db.add_trade(base), db.add_trade({**base, "symbol": "MSFT"})
+    assert is_random(first["id"]) and is_random(second["id"])
     assert (first["entry_price"], first["status"]) == (Decimal("100.1"), "open")
     assert [one["id"] for one in db.get_open_trades("MSFT")] == [second["id"]]
     assert db.close_trade(first["id"], net_pnl="123456789012.12345678", exit_price=1) is True
@@ -718,6 +725,7 @@ def test_metrics_are_kept(db: TradingService) -> None:
     db.add_metric({"bot_id": "b", "metrics": {"sharpe": 2, "by": [1, {"a": None}]}})
     latest = db.latest_metrics("b", 1)
     assert [one["metrics"] for one in latest] == [{"sharpe": 2, "by": [1, {"a": None}]}]
+    assert all(is_random(one["id"]) for one in db.latest_metrics("b", 2))
     with pytest.raises(DatabaseError):
         db.add_metric({"bot_id": "b", "metrics": {"sharpe": float("nan")}})
     with pytest.raises(QueryError):

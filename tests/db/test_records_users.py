@@ -295,6 +295,9 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
     assert [one["command"] for one in db.get_user_command_history("7")] == ["/chart", "/price"]
     listed = db.get_all_command_audit(success_only=True, command="/price", limit=1)
     assert [one["telegram_user_id"] for one in listed] == ["8"]
+    assert (listed[0]["user_email"], listed[0]["is_registered_user"]) == ("bob@example.com", True)
+    times = {one["full_message"]: one["response_time_ms"] for one in db.get_all_command_audit()}
+    assert times == {"/price AAPL": 12, None: None}
     day = datetime.fromtimestamp(NOW, UTC).date().isoformat()
     assert [one["full_message"] for one in db.get_all_command_audit(end_date=day)] == [
         "/price AAPL"
@@ -364,7 +367,9 @@ def test_the_documented_flow_works(database: Database, monkeypatch: pytest.Monke
         service = database_service.get_database_service()
         service.init_databases()
         with service.get_telegram_repo() as repo:
+            repo.set_user_limit("123456", "max_schedules", 5)
             status = repo.get_user_status("123456")
+        assert telegram_service.get_user_limit("123456", "max_schedules") == 5
         assert status == telegram_service.get_user_status("123456")
         assert database_service.database_service is service
         assert service.trading_manager is service.telegram_manager
@@ -387,6 +392,26 @@ def test_a_unit_inside_another_one_is_a_part_of_it(database: Database) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert db.get_setting("a") is None
+
+
+def test_a_failed_unit_inside_another_one_takes_back_only_its_own_writes(
+    database: Database,
+) -> None:
+    service = DatabaseService(database)
+
+    def fail() -> None:
+        with service.uow() as inner:
+            inner.telegram_settings.set("inner", "1")
+            raise ZeroDivisionError
+
+    with service.uow() as outer:
+        outer.telegram_settings.set("before", "1")
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        outer.telegram_settings.set("after", "1")
+    db = TelegramService(service)
+    kept = [db.get_setting(name) for name in ("before", "inner", "after")]
+    assert kept == ["1", None, "1"]
 
 
 def test_services_of_other_programs_run_their_methods_in_units(database: Database) -> None:

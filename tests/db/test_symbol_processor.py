@@ -71,6 +71,12 @@ def test_a_split_divides_what_is_before_it_and_multiplies_volume(
 ) -> None:
     """S000:696-715."""
     before = frame.clone()
+    terms = {"ratio": Decimal(2), "numerator": Decimal(2), "denominator": Decimal(1)}
+    others = [
+        action("2020-08-28", symbol="MSFT", action_type="split", **terms),
+        action("2020-08-27", symbol="MSFT", action_type="dividend", amount=Decimal(4)),
+    ]
+    assert adjusted(database, frame, others) is frame, "actions of another symbol do not count"
     done = adjusted(database, frame, [split("2020-08-31", 4)])
     assert_frame_equal(frame, before)
     assert done.schema == frame.schema

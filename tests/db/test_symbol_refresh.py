@@ -7,7 +7,8 @@ import shutil
 import statistics
 import warnings
 from collections.abc import Callable
-from datetime import UTC, date
+from dataclasses import replace
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -37,7 +38,7 @@ RENAME = "date,type,symbol,successor,source\n2022-06-09,rename,FB,META,Nasdaq\n"
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a cache with half a year of AAPL, its fundamentals, and hours of a coin, to be copied."""
+    """Return a cache with half a year of AAPL, its fundamentals, and two series of a coin."""
     folder, clock = tmp_path_factory.mktemp("stored"), ManualClock(WEDNESDAY)
     with VendorServer(clock) as vendors:
         manager = manager_on(folder, clock, vendors)
@@ -45,6 +46,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
         manager.get_actions("AAPL")
         manager.get_fundamentals("AAPL")
         manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-10")
+        manager.get_ohlcv("BTCUSDT", "15m", "2024-06-09", "2024-06-10")
     return folder / "cache"
 
 
@@ -115,10 +117,24 @@ def test_volatility_needs_thirty_returns_and_sound_closes() -> None:
 def test_coins_and_hours_have_a_row_too(database: Database, manager: DataManager) -> None:
     refreshed(database, manager, "BTCUSDT")
     row = row_of(database, "BTCUSDT")
-    assert list(row.available_timeframes or ()) == ["1h"]
+    assert list(row.available_timeframes or ()) == ["15m", "1h"]
     assert (row.first_price_date, row.last_price_date) == (date(2024, 6, 1), date(2024, 6, 10))
     assert (row.avg_daily_volume, row.volatility_30d) == (None, None)
     assert "avg_daily_volume" not in row.sources
+
+
+def test_the_score_is_that_of_the_validation_and_a_change_moves_the_time_of_a_row(
+    database: Database, manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refreshed(database, manager, "AAPL")
+    before = row_of(database, "AAPL").updated_at
+    judged = replace(manager.validate("AAPL", "1d"), score=0.87654)
+    monkeypatch.setattr(manager, "validate", lambda *_, **__: judged)
+    clock.advance(60)
+    (result,) = refreshed(database, manager, "AAPL")
+    row = row_of(database, "AAPL")
+    assert (result.outcome, row.data_quality_score) == ("written", Decimal("0.8765"))
+    assert row.updated_at - before == timedelta(seconds=60)
 
 
 def test_splits_and_dividends_keep_all_digits(database: Database, manager: DataManager) -> None:

@@ -39,6 +39,20 @@ def test_the_caller_may_write_into_it() -> None:
     assert table.open[0] == 1.0
 
 
+def test_a_read_only_frame_becomes_a_table_of_its_own() -> None:
+    """Arrays of frames under pandas 3 cannot be written to, and may be views of other arrays."""
+    prices = np.array([[1.0, 2.0], [3.0, 4.0], [0.5, 1.0], [2.0, 3.0], [7.0, 8.0]])
+    prices.flags.writeable = False
+    days = pd.date_range("2024-01-02", periods=2, unit="ns", name="timestamp")
+    names = ["open", "high", "low", "close", "volume"]
+    frame = pd.DataFrame(prices.T, index=days, columns=names, copy=False)
+    assert np.shares_memory(frame["close"].to_numpy(), prices)
+    table = table_of(frame)
+    for column in (table.stamps, *table.values()[:5]):
+        column[0] = 99
+    assert (prices[3].tolist(), frame.index[0]) == ([2.0, 3.0], days[0])
+
+
 def test_adj_close_comes_last_where_known() -> None:
     frame = build_frame(BarTable.from_bars([BARS[0]._replace(adj_close=1.4)]))
     assert list(frame.columns)[-1] == "adj_close"

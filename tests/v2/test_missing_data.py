@@ -84,9 +84,10 @@ def test_a_first_row_without_a_price_is_left_out() -> None:
     assert len(HANDLER.handle_missing_data(frame, "AAPL", "1d", "forward_fill")) == 4
 
 
-def test_market_hours_fills_inside_them_alone() -> None:
+@pytest.mark.parametrize("symbol", ["AAPL", "BTCUSDT", "VOD.L"])
+def test_market_hours_fills_only_new_yorks_hours_for_any_symbol(symbol: str) -> None:
     frame = minutes("2024-06-03", "08:30", "09:29", "09:30", "12:00", "15:59", "16:00")
-    made = HANDLER.handle_missing_data(frame, "AAPL", "1m", "market_hours")
+    made = HANDLER.handle_missing_data(frame, symbol, "1m", "market_hours")
     added = made.index[made["filled"]].tz_localize("UTC").tz_convert("America/New_York")
     assert [f"{time:%H:%M}" for time in added] == ["09:30", "12:00", "15:59"]
     assert made.loc[made["filled"], "volume"].eq(0).all()
@@ -98,15 +99,17 @@ def test_no_night_and_no_weekend_is_filled_with_minutes() -> None:
     assert not HANDLER.handle_missing_data(both, "AAPL", "1m")["filled"].any()
 
 
-@pytest.mark.parametrize(("lost", "close"), [(1, "forward_fill"), (3, "interpolate"), (9, "drop")])
-def test_auto_chooses_by_the_missing_share_of_days(lost: int, close: str) -> None:
-    whole = days("2024-06-03", "2024-07-31")
-    gone = [str(day.date()) for day in whole.index[3 : 3 + lost]]
-    frame = whole.drop(pd.to_datetime([*gone, "2024-06-19", "2024-07-04"]))
+@pytest.mark.parametrize(
+    ("lost", "strategy"),
+    [(4, "forward_fill"), (5, "interpolate"), (14, "interpolate"), (15, "drop")],
+)
+def test_auto_chooses_by_the_missing_share_of_days(lost: int, strategy: str) -> None:
+    sessions = days("2024-06-03", "2024-10-23", "2024-06-19", "2024-07-04", "2024-09-02")
+    frame = sessions.drop(sessions.index[3 : 3 + lost])
     share = HANDLER.analyze_gaps(frame, "AAPL", "1d")
-    assert share == (41, lost)
-    assert share.gap_pct == lost / 41
-    by_name = HANDLER.handle_missing_data(frame, "AAPL", "1d", close)
+    assert share == (100, lost)
+    assert share.gap_pct == lost / 100
+    by_name = HANDLER.handle_missing_data(frame, "AAPL", "1d", strategy)
     assert HANDLER.handle_missing_data(frame, "AAPL", "1d").equals(by_name)
 
 

@@ -144,6 +144,8 @@ def test_a_score_has_its_weights() -> None:
     assert scorer.compute_score(gone, clean) == pytest.approx(1 - 0.4 * 0.25)
     told = DataQualityReport("AAPL", "1d", ["a", "b"], ["c"], 0.0, 200)
     assert scorer.compute_score(frame, told) == pytest.approx(1 - 0.1 * 0.25)
+    told = DataQualityReport("AAPL", "1d", ["a"] * 200, [], 0.0, 200)
+    assert scorer.compute_score(frame, told) == 0.0, "never below zero"
 
 
 def test_strategies_are_filtered_by_the_worst_of_their_data() -> None:

@@ -301,6 +301,33 @@ def test_adjusted_closes_come_with_days() -> None:
     assert math.isnan(bars[1].adj_close)
 
 
+@pytest.mark.parametrize("place", [3, 4])
+def test_weeks_of_a_fund_with_capital_gains_are_whole(place: int) -> None:
+    """The day of a payment can be a row without prices inside its week, or at the end."""
+    paid = OPEN + (16 if place == 3 else 22) * 86400
+    labels = [OPEN - 86400 + 7 * 86400 * n for n in range(4)]
+    prices: list[float | None] = [10.0, 11.0, 12.0, 13.0]
+    labels.insert(place, paid)
+    prices.insert(place, None)
+    columns = dict.fromkeys(("open", "high", "low", "close"), prices)
+    volume = [None if price is None else 0 for price in prices]
+    events = {
+        "capitalGains": {str(paid): {"amount": 1.25, "date": paid}},
+        "dividends": {str(paid): {"amount": 0.5, "date": paid}},
+    }
+    meta = NY | {"symbol": "VFINX"}
+    vendor, _ = yahoo(chart(labels, meta, quote={**columns, "volume": volume}, events=events))
+    fund = replace(AAPL, symbol="VFINX")
+    asked = query("1w", "2024-01-01", "2024-01-29", fund)
+    got = vendor.fetch(asked)
+    checked = check(got.table, asked.span, timeframe=asked.timeframe, now_ms=asked.now_ms)
+    weeks = [day_ms(date(2024, 1, day)) for day in (1, 8, 15, 22)]
+    assert checked.good.stamps.tolist() == weeks
+    assert checked.good.close.tolist() == [10, 11, 12, 13]
+    assert (checked.bad, checked.duplicates) == ((), 0)
+    assert [(one.type, one.amount) for one in got.actions or ()] == [("dividend", 0.5)]
+
+
 def test_without_bars_there_may_still_be_actions() -> None:
     events = {"splits": {"1": {"date": OPEN, "numerator": 3, "denominator": 2}}}
     result = {"meta": NY, "indicators": {"quote": [{}]}, "events": events}

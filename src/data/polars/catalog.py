@@ -1,0 +1,5 @@
+"""The documented path of the catalog of datasets."""
+
+from ..bundles.catalog import DataCatalog
+
+__all__ = ["DataCatalog"]
