@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -612,3 +613,41 @@ def test_rows_that_were_not_asked_for_are_warned_of_and_not_written(tmp_path: Pa
     assert (info["symbols"], info["row_count"]) == (["AAPL", "MSFT"], 20)
     written = PolarsParquetDailyReader(tmp_path / "own").load_daily_bars([1, 2, 3], None, None)
     assert len(written) == 20
+
+
+class OfAdapters(Given):
+    """A program's own with the names of adapters."""
+
+    async def fetch(self, symbols: Any, start_date: Any, end_date: Any, resolution: Any) -> Any:
+        return symbols, start_date, end_date, resolution
+
+
+class OfSources(Given):
+    """A program's own with the names of sources, and without a coroutine."""
+
+    def fetch(self, symbols: Any, start: Any, end: Any, frequency: Any) -> Any:  # type: ignore[override]
+        return symbols, start, end, frequency
+
+
+class Inherits(OfSources):
+    """A program's own that leaves fetching to another."""
+
+
+@pytest.mark.parametrize("own", [OfAdapters, OfSources, Inherits])
+def test_a_programs_own_takes_both_documented_sets_of_names(own: Any) -> None:
+    adapter = own(None)
+
+    def fetched(*args: Any, **named: Any) -> Any:
+        answer = adapter.fetch(*args, **named)
+        return asyncio.run(answer) if inspect.isawaitable(answer) else answer
+
+    question = (["A"], 1, 2, "1h")
+    assert fetched(*question) == question
+    assert fetched(["A"], resolution="1h", start_date=1, end_date=2) == question
+    assert fetched(symbols=["A"], frequency="1h", start=1, end=2) == question
+    assert fetched(["A"], 1, end=2, resolution="1h") == question
+    with pytest.raises(QueryError, match="given twice: end, end_date"):
+        fetched(["A"], 1, end=2, end_date=2)
+    with pytest.raises(TypeError, match="until"):
+        fetched(["A"], 1, until=2, frequency="1h")
+    assert inspect.iscoroutinefunction(adapter.fetch) == (own is OfAdapters)

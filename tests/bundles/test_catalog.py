@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -28,6 +29,7 @@ from src.data.bundles import catalog as module
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.catalog import cache_key
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
+from src.data.bundles.tables import RangeRow
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,
@@ -112,6 +114,116 @@ def test_the_printed_calls(path: Path, catalog: DataCatalog) -> None:
     assert catalog.get_datasets_for_backtest("uuid-backtest-a") == [dataset_id]
     found = rows(path, JOIN, "uuid-backtest-a")
     assert found == [(dataset_id, "yfinance", "1d", 1672531200, 1703980800)]
+
+
+def test_each_dataset_and_each_backtest_has_its_own(path: Path, catalog: DataCatalog) -> None:
+    """Two datasets that differ in everything, and backtests of which one has the other's id in its own."""
+    hour = {
+        "source": "ccxt:kraken",
+        "resolution": "1h",
+        "checksum": "cd" * 32,
+        "parquet_path": "hours",
+    }
+    day = {"start_date": "2024-05-01T03:00", "end_date": "2024-05-01T08:00"}
+    start = int(pd.Timestamp(day["start_date"]).timestamp())
+    ranges = [
+        RangeRow("BTC/USD", start, start + 18000, 6, has_gaps=False),
+        RangeRow("ETH/USD", start + 3600, start + 18000, 4, has_gaps=True),
+    ]
+    files = [("one.parquet", "11" * 32, 70), ("two.parquet", "22" * 32, 7)]
+    first = register(catalog)
+    second = register(catalog, "BTC/USD", "ETH/USD", **hour, **day, ranges=ranges, files=files)
+    third = register(catalog, "ETH/USD", resolution="1w")
+    assert len({first, second, third}) == 3
+    assert catalog.find_dataset(["BTC/USD"], *day.values(), "1h") == second
+    assert catalog.find_dataset(["AAPL"], *YEAR, "1d") == first
+    for one, ids in (("run", [first]), (f"run {second}", [second, third]), ("run 1", [third])):
+        for own in ids:
+            catalog.link_backtest_to_dataset(one, own, "2024-05-02")
+    assert catalog.get_datasets_for_backtest("run") == [first]
+    assert catalog.get_datasets_for_backtest("run 1") == [third]
+    assert catalog.get_datasets_for_backtest(f"run {second}") == [second, third]
+    assert catalog.get_datasets_for_backtest(second) == []
+    info = catalog.get_dataset_info(second)
+    assert (info["row_count"], info["size_bytes"], info["checksum"]) == (10, 77, "cd" * 32)
+    assert info["checksums"] == {"one.parquet": "11" * 32, "two.parquet": "22" * 32}
+    assert info["symbols"] == ["BTC/USD", "ETH/USD"]
+    query = "SELECT symbol FROM symbols WHERE dataset_id = ? ORDER BY 1"
+    found = [[name for (name,) in rows(path, query, own)] for own in (first, second, third)]
+    assert found == [["AAPL", "MSFT"], ["BTC/USD", "ETH/USD"], ["ETH/USD"]]
+    assert catalog.get_dataset_info(first)["checksums"] == {}
+    columns = "symbol, start_date, end_date, bar_count, has_gaps"
+    query = f"SELECT {columns} FROM date_ranges WHERE dataset_id = ? ORDER BY symbol"
+    assert rows(path, query, second) == [tuple(one) for one in ranges]
+    query = (
+        "SELECT file_path, checksum, last_validated FROM checksums WHERE dataset_id = ? ORDER BY 1"
+    )
+    at = info["last_updated"]
+    assert at > start and rows(path, query, second) == [(*one[:2], at) for one in files]
+    query = "SELECT backtest_id, count(*), count(DISTINCT cache_key) FROM backtest_data_links GROUP BY 1"
+    assert rows(path, query) == [("run", 1, 1), ("run 1", 1, 1), (f"run {second}", 2, 2)]
+
+
+# As the documents print them.
+INDEXES = {
+    "idx_datasets_source": ("datasets", "source"),
+    "idx_datasets_resolution": ("datasets", "resolution"),
+    "idx_datasets_dates": ("datasets", "start_date", "end_date"),
+    "idx_symbols_dataset": ("symbols", "dataset_id"),
+    "idx_symbols_symbol": ("symbols", "symbol"),
+    "idx_date_ranges_dataset": ("date_ranges", "dataset_id"),
+    "idx_date_ranges_symbol": ("date_ranges", "symbol"),
+    "idx_checksums_dataset": ("checksums", "dataset_id"),
+    "idx_backtest_links_backtest": ("backtest_data_links", "backtest_id"),
+    "idx_backtest_links_dataset": ("backtest_data_links", "dataset_id"),
+    "idx_backtest_links_cache_key": ("backtest_data_links", "cache_key"),
+}
+
+
+def test_documented_indexes_and_rules_are_in_both_kinds_of_file(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    bundle = create(manager, path.parent, "mine", "AAPL", end="2024-01-09")
+    catalog.refresh()
+    for file in (path, bundle.path / "metadata.db"):
+        listed = rows(
+            file, "SELECT name, tbl_name FROM sqlite_master WHERE name LIKE 'idx!_%' ESCAPE '!'"
+        )
+        found = {
+            name: (table, *(row[2] for row in rows(file, f"PRAGMA index_info({name})")))
+            for name, table in listed
+        }
+        assert {name: found.get(name) for name in INDEXES} == INDEXES
+        with closing(sqlite3.connect(file)) as db:
+            own = bundle.records().origin.dataset_id
+            query = "SELECT file_path FROM checksums WHERE dataset_id = ?"
+            (place,) = db.execute(query, (own,)).fetchone()
+            put = "INSERT INTO symbols (dataset_id, symbol, asset_type) VALUES (?, ?, ?)"
+            for wrong in ((own, "AAPL", "stock"), (own, "MSFT", None)):
+                with pytest.raises(sqlite3.IntegrityError):
+                    db.execute(put, wrong)
+            db.execute(put, (own, "MSFT", "stock"))
+            columns = "dataset_id, file_path, checksum, last_validated"
+            put = f"INSERT INTO checksums ({columns}) VALUES (?, ?, 'x', 0)"
+            with pytest.raises(sqlite3.IntegrityError):
+                db.execute(put, (own, place))
+
+
+def test_symbols_have_their_kind_and_market(
+    path: Path, catalog: DataCatalog, manager: DataManager
+) -> None:
+    bundle = create(manager, path.parent, "mine", "BTCUSDT", "VOD.L", end="2024-01-09")
+    catalog.refresh()
+    query = (
+        "SELECT symbol, asset_type, exchange, metadata FROM symbols WHERE dataset_id = ? ORDER BY 1"
+    )
+    own = bundle.records().origin.dataset_id
+    lane = catalog.find_dataset(["VOD.L"], SPRING[0], "2024-01-09", "1d", source="mock")
+    for file in (path, bundle.path / "metadata.db"):
+        coin, share = rows(file, query, own)
+        assert coin[:3] == ("BTCUSDT", "crypto", None) and json.loads(coin[3])["sid"] == 1
+        assert share[:3] == ("VOD.L", "stock", "LSE") and json.loads(share[3])["sid"] == 2
+    assert [one[:3] for one in rows(path, query, lane)] == [share[:3]]
 
 
 def test_a_second_backtest_reuses_dataset_and_key(path: Path, catalog: DataCatalog) -> None:
@@ -342,6 +454,41 @@ def test_popular_predicted_and_warm(path: Path, catalog: DataCatalog, manager: D
     read = catalog.warm()
     size = catalog.get_dataset_info(bundle)["size_bytes"]
     assert read == {bundle: size, rates: 0, lonely: 0, lane: 47 * 8 * 6}
+
+
+def test_warming_reads_every_byte_and_every_column(
+    path: Path, catalog: DataCatalog, manager: DataManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(manager, path.parent, "mine", "AAPL", "MSFT")
+    bundle = catalog.find_dataset(["AAPL", "MSFT"], *SPRING, "1d")
+    lane = catalog.find_dataset(["MSFT"], *SPRING, "1d", source="mock/1d@mock")
+    assert bundle and lane
+    taken: dict[str, int] = {}
+
+    class Counting(Disk):
+        def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
+            value = call()
+            if step.name == "read" and step.path.suffix == ".parquet" and isinstance(value, bytes):
+                taken[step.path.parent.name] = taken.get(step.path.parent.name, 0) + len(value)
+            return value
+
+    monkeypatch.setattr(catalog, "_disk", Counting())
+    assert catalog.warm([bundle])[bundle] == sum(taken.values())
+    files = (path.parent / "mine").rglob("data.parquet")
+    assert taken == {file.parent.name: file.stat().st_size for file in files} and len(taken) == 3
+
+    summed: list[str] = []
+
+    class Column(list[float]):
+        def sum(self) -> float:
+            summed.append("column")
+            return 0.0
+
+    table = SimpleNamespace(stamps=Column([1, 2]), values=lambda: [Column([1, 2])] * 5)
+    client = SimpleNamespace(columns=lambda *_: SimpleNamespace(table=table))
+    real = catalog._dataset(lane)
+    monkeypatch.setattr(module, "client_of", lambda _: client)
+    assert catalog._warm(*real) == 8 * 2 * 6 and len(summed) == 6
 
 
 def test_the_catalog_of_one_bundle(path: Path, catalog: DataCatalog, manager: DataManager) -> None:

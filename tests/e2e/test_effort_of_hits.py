@@ -10,6 +10,7 @@ import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from src.data.cache.format import gzip_member
 from src.data.cache.store import Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
+from src.data.disk import calls as disk_calls
 from src.data.model.bars import BarTable
 from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
 from src.data.model.kind import Basis, Kind
@@ -125,6 +127,53 @@ def test_bars_take_half_of_what_their_values_do_and_columns_are_counted(
     assert columns > values
     taken = held().metrics()["cache"]["bytes"]
     assert taken >= path.stat().st_size + columns
+
+
+def test_bars_with_prices_that_wander_take_half_of_what_their_values_do(tmp_path: Path) -> None:
+    """Cents, and prices and volumes that hardly repeat: what is kept is the year file."""
+    random, minutes = np.random.default_rng(82), np.arange(*SPAN, MINUTE_MS, dtype=np.int64)
+    steps = random.integers(-9, 10, (4, len(minutes)))
+    close = (20_000 + np.cumsum(steps[0])) / 100
+    high, low = close + abs(steps[1]) / 100, close - abs(steps[2]) / 100
+    volume = random.integers(1, 9999, len(minutes)).astype(float)
+    table = BarTable.of_columns(minutes, [close, high, low, close, volume])
+    piece = CommitPiece(table, SPAN, "binance", FETCHED, COIN, Basis("raw"), "final")
+    key = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
+    manager = DataManager(tmp_path / "cache", clock=ManualClock(FETCHED))
+    manager.cache.store.commit(key, Commit((piece,), kind=COIN))
+    (path,) = (tmp_path / "cache").rglob("BTCUSDT/1m/2024.csv.gz")
+    values = 48 * len(minutes)
+    assert 0.2 * values < path.stat().st_size < 0.35 * values
+
+
+def test_a_year_read_before_is_read_from_its_columns_alone(
+    held: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a new process: a month takes the bytes that a day takes, as columns are mapped."""
+    opened: list[str] = []
+    read: list[int] = []
+    opens, reads = disk_calls._opened, disk_calls.pread
+
+    def opens_watched(path: str | Path, flags: int, mode: int) -> Any:
+        opened.append("".join(Path(path).suffixes))
+        return opens(path, flags, mode)
+
+    def reads_watched(fd: int, count: int, offset: int) -> bytes:
+        data = reads(fd, count, offset)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(disk_calls, "_opened", opens_watched)
+    monkeypatch.setattr(disk_calls, "pread", reads_watched)
+    taken = []
+    for asked in (DAY, MONTH):
+        opened.clear()
+        read.clear()
+        calls(held(), *asked)
+        assert ".bars" in opened and ".csv.gz" not in opened and len(opened) <= 5
+        taken.append(sum(read))
+    (path,) = (tmp_path / "cache").rglob("BTCUSDT/1m/2024.csv.gz")
+    assert taken[0] == taken[1] and 0 < taken[0] < path.stat().st_size / 10
 
 
 def allocated(work: Callable[[], object]) -> int:

@@ -98,6 +98,36 @@ def test_values_and_last_trades(bundle: Path) -> None:
     assert spot.rows() == [(1, Decimal("10.01")), (3, Decimal("10.03"))]
 
 
+def test_a_day_or_minute_without_a_bar_has_no_value_though_its_file_has_later_ones(
+    tmp_path: Path,
+) -> None:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick())
+    writer.write_batch([days(date(2023, 1, 2), 1), days(date(2023, 1, 5), 2, price=20)])
+    first, second = datetime(2023, 1, 2, 9, 30), datetime(2023, 1, 2, 9, 40)
+    writer.write_batch([minutes(first, 2), minutes(second, 2)], "1m")
+    daily, by_minute = (
+        PolarsParquetDailyReader(tmp_path / "b"),
+        PolarsParquetMinuteReader(tmp_path / "b"),
+    )
+    closes = [daily.get_value(1, date(2023, 1, day), "close") for day in range(1, 8)]
+    assert closes == [None, Decimal("10.01"), None, None, Decimal("20.01"), Decimal("21.01"), None]
+    stamps = [datetime(2023, 1, 2, 9, minute) for minute in (30, 31, 32, 39, 40, 42)]
+    assert [by_minute.get_value(1, at, "close") for at in stamps] == [10, 11, None, None, 10, None]
+
+
+def test_minutes_are_microseconds_of_utc_in_files_and_answers(tmp_path: Path) -> None:
+    writer = ParquetWriter(tmp_path / "b", disk=Quick())
+    aware = minutes(datetime(2023, 1, 2, 9, 30), 2).with_columns(
+        pl.col("timestamp").cast(pl.Datetime("ms")).dt.replace_time_zone("America/New_York")
+    )
+    writer.write(aware, "minute")
+    (path,) = (tmp_path / "b").rglob("data.parquet")
+    answer = PolarsParquetMinuteReader(tmp_path / "b").load_minute_bars([1], None, None)
+    for frame in (pl.read_parquet(path, hive_partitioning=False), answer):
+        assert frame.schema["timestamp"] == pl.Datetime("us", time_zone=None)
+        assert frame["timestamp"].to_list() == [datetime(2023, 1, 2, 14, m) for m in (30, 31)]
+
+
 def test_a_bar_without_volume_is_no_trade(tmp_path: Path) -> None:
     writer = ParquetWriter(tmp_path / "b", disk=Quick())
     writer.write(days(date(2023, 1, 2), 3), "daily")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -88,6 +89,19 @@ def test_files_are_zstd_and_tell_their_schema_and_source(tmp_path: Path) -> None
 def zstd_of(path: Path) -> str:
     parquet = pytest.importorskip("pyarrow.parquet")
     return str(parquet.ParquetFile(path).metadata.row_group(0).column(2).compression)
+
+
+def test_files_are_those_of_level_three(tmp_path: Path) -> None:
+    """Parquet does not record the level: the bytes are compared with those of each level."""
+    path = file_of(written(tmp_path, days(date(2023, 1, 1), 31, range(200))))
+    metadata = pl.read_parquet_metadata(path)
+    metadata.pop("ARROW:schema", None)
+    frame, sizes = pl.read_parquet(path, hive_partitioning=False), {}
+    for level in (1, 3, 9):
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer, compression="zstd", compression_level=level, metadata=metadata)
+        sizes[level] = len(buffer.getvalue())
+    assert path.stat().st_size == sizes[3] and len({*sizes.values()}) == 3
 
 
 def test_further_columns_are_kept_and_break_no_reader(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import inspect
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,6 +61,9 @@ _log = logging.getLogger(__name__)
 _fetches = LoopThread("onetape-adapter")
 # A loop keeps no reference to its tasks by itself.
 _started: set[asyncio.Task[Any]] = set()
+# Documented names of arguments of ``fetch``: those of adapters, and those of sources.
+_NAMES = {"start_date": "start", "end_date": "end", "resolution": "frequency"}
+_OTHER_NAMES = {**_NAMES, **{other: name for name, other in _NAMES.items()}}
 
 
 class DatasetId(str):
@@ -72,6 +75,32 @@ class DatasetId(str):
 
 async def _given(value: R) -> R:
     return value
+
+
+def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
+    """Return a ``fetch`` that takes its documented arguments under both of their names."""
+    own = inspect.signature(fetch).parameters
+
+    def renamed(named: Mapping[str, Any]) -> dict[str, Any]:
+        """Return keyword arguments under the names that ``fetch`` itself has for them."""
+        wrong = {name for name in named if name not in own and _OTHER_NAMES.get(name) in own}
+        by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
+        if len({*by_own.values()}) < len(named):
+            raise QueryError(
+                f"an argument is given twice: {', '.join(sorted(named))}",
+                hint="start, end, frequency, or start_date, end_date, resolution",
+            )
+        return {by_own[name]: value for name, value in named.items()}
+
+    @wraps(fetch)
+    def called(*args: Any, **named: Any) -> R:
+        return fetch(*args, **renamed(named))
+
+    @wraps(fetch)
+    async def awaited_call(*args: Any, **named: Any) -> Any:
+        return await fetch(*args, **renamed(named))  # type: ignore[misc] # a coroutine function
+
+    return awaited_call if inspect.iscoroutinefunction(fetch) else called  # type: ignore[return-value]
 
 
 def calculate_checksum(path: str | PathLike[str]) -> str:
@@ -116,7 +145,8 @@ def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
 class BaseDataAdapter(DataSource):
     """A source of bars that are fetched, validated, standardized, written and registered.
 
-    A program's own implements :meth:`fetch`; it is a :class:`~src.data.sources.DataSource` by that.
+    A program's own implements :meth:`fetch`; it is a :class:`~src.data.sources.DataSource` by that. Callers
+    may name its arguments ``start_date, end_date, resolution`` or ``start, end, frequency``.
     Thread-safe, if ``fetch`` is.
 
     Args:
@@ -181,6 +211,14 @@ class BaseDataAdapter(DataSource):
     def source_name(self) -> str:
         """The same as ``name``."""
         return self.name
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        owner = next(one for one in cls.__mro__ if "fetch" in vars(one))
+        fetch = vars(owner)["fetch"]
+        is_wrapped = owner is not cls and issubclass(owner, BaseDataAdapter)
+        if not is_wrapped and inspect.isfunction(fetch):
+            cls.fetch = _under_both_names(fetch)  # type: ignore[method-assign]
 
     # --- the steps --------------------------------------------------------------------------
 
