@@ -968,11 +968,36 @@ def test_bundles_by_the_names_of_older_programs(
     own = catalog.register_bundle("near", outside.path)
     assert catalog.find_dataset(["AAPL"], *SPRING, "1d", source="mock") == own
     assert catalog.warm([own])[own] > 0
-    assert catalog.get_bundle_metadata("near") is not None
+    near = catalog.get_bundle_metadata("near")
+    assert near is not None and near["file_checksum"] == outside.records().checksum()
     with pytest.raises(BundleError):
         catalog.register_bundle("none", tmp_path / "nothing")
     with pytest.raises(QueryError, match="two names"):
         DataCatalog(path, db_path=path)
+
+
+def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
+) -> None:
+    create(manager, path.parent, "mine", "MSFT")
+    outside = create(manager, tmp_path / "elsewhere", "far", "AAPL")
+    for name in ("near", "mine"):
+        catalog.register_bundle(name, outside.path)
+    rows_by_name = catalog._rows
+    told = rows_by_name.load("near")
+    assert (told.bundle_name, told.symbols) == ("far", ["AAPL"])
+    assert [row["symbol"] for row in rows_by_name.get_symbols("near")] == ["AAPL"]
+    assert rows_by_name.load("mine").symbols == ["MSFT"]
+    with pytest.raises(BundleError):
+        rows_by_name.load("near", path.parent)
+    rows_by_name.update("near", outlier_count=2)
+    assert rows_by_name.load("near") == told
+    for wrong in (5, "far", "/no such name", "/", "/a\0/b"):
+        rows_by_name._append("near", {"fields": {}, "path": wrong})
+    assert rows_by_name.load("near") == told
+    rows_by_name.delete("near")
+    with pytest.raises(BundleError, match="near"):
+        rows_by_name.load("near")
 
 
 def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> None:

@@ -258,7 +258,8 @@ class DataCatalog:
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
         """Make a bundle known by a name, wherever it lies, and return the id of its dataset.
 
-        One in the folder of bundles is known anyway. Another is registered as it is now.
+        One in the folder of bundles is known anyway. Another is registered as a dataset as it is now, and
+        ``BundleMetadata.load(name)`` and the rows by name find it.
 
         Raises:
             BundleNotFoundError, BundleError: there is none in ``path``, or it cannot be read.
@@ -275,7 +276,7 @@ class DataCatalog:
                 f"the bundle {place} has bars of {dataset.resolution or 'no timeframe'}",
                 hint="one of a single timeframe can be registered",
             )
-        self._rows.update(name, source_type=dataset.source)
+        self._rows.locate(name, place, dataset.source)
         return self.register_dataset(
             dataset.source,
             [row.symbol for row in dataset.symbols],

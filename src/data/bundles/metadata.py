@@ -76,12 +76,17 @@ class BundleMetadata:
     def load(cls, name: str, folder: str | os.PathLike[str] | None = None) -> BundleMetadata:
         """Return what is recorded of a bundle; records that are gone are made again from its files.
 
+        Without ``folder``, a bundle that was registered by name is also found outside the folder of bundles.
+
         Raises:
             BundleNotFoundError: there is no such bundle.
             QueryError: no such name.
             BundleError, FormatVersionError: it cannot be read.
         """
-        return cls._of(Bundle(name, folder or cls._folder).records())
+        bundle = Bundle(name, folder or cls._folder)
+        if not bundle.exists() and folder is None:
+            bundle = cls._bundle(name, cls._added(name)[4])
+        return cls._of(bundle.records())
 
     @classmethod
     def _of(cls, records: Records) -> BundleMetadata:
@@ -141,11 +146,26 @@ class BundleMetadata:
         )
 
     @classmethod
+    def locate(cls, bundle_name: str, place: Path, source_type: str) -> None:
+        """Record the folder of a bundle outside the folder of bundles; one durable line.
+
+        Args:
+            bundle_name: Name to load it by; a bundle in the folder of bundles comes before it.
+            place: Absolute folder of the bundle.
+            source_type: Source of its bars.
+
+        Raises:
+            StorageError, LockTimeoutError: The line is not recorded.
+        """
+        fields = {"source_type": source_type}
+        cls._append(bundle_name, {"fields": fields, "path": os.fspath(place)})
+
+    @classmethod
     def get(cls, bundle_name: str) -> dict[str, Any] | None:
         """Return the row of a bundle; None where there is none. Times are UTC seconds."""
         checked_name(bundle_name)
-        added, created, updated, _ = cls._added(bundle_name)
-        bundle = Bundle(bundle_name, cls._folder)
+        added, created, updated, _, place = cls._added(bundle_name)
+        bundle = cls._bundle(bundle_name, place)
         if not bundle.exists():
             if added is None:
                 return None
@@ -227,11 +247,12 @@ class BundleMetadata:
     def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
         """Return ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange`` of each symbol, by number."""
         rows: dict[str, dict[str, Any]] = {}
-        bundle = Bundle(bundle_name, cls._folder)
+        _, _, _, added, place = cls._added(bundle_name)
+        bundle = cls._bundle(bundle_name, place)
         if bundle.exists():
             for symbol, source in bundle.records().origin.symbols.items():
                 rows[symbol] = _symbol(symbol, source.sid, source.asset_type, source.exchange)
-        rows.update(cls._added(bundle_name)[3])
+        rows.update(added)
         return sorted(rows.values(), key=lambda row: int(row["symbol_id"]))
 
     @classmethod
@@ -259,10 +280,19 @@ class BundleMetadata:
         cls._log().append(_TYPE, {"bundle": checked_name(bundle_name), **entry})
 
     @classmethod
+    def _bundle(cls, name: str, place: str | None) -> Bundle:
+        """Return the bundle in the folder of bundles, or if there is none the registered one."""
+        own = Bundle(name, cls._folder)
+        if place is None or own.exists():
+            return own
+        return Bundle(Path(place).name, Path(place).parent)
+
+    @classmethod
     def _added(
         cls, bundle_name: str
-    ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
-        """Return what programs recorded: fields, first and last time (UTC seconds), symbols."""
+    ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]], str | None]:
+        """Return what programs recorded: fields, first and last time (UTC seconds), symbols, folder."""
+        place: str | None = None
         fields: dict[str, Any] | None = None
         symbols: dict[str, dict[str, Any]] = {}
         created = updated = 0
@@ -271,14 +301,15 @@ class BundleMetadata:
                 continue
             updated = _seconds(entry["time"]) or 0
             if entry.get("deleted"):
-                fields, symbols, created = None, {}, 0
+                fields, symbols, created, place = None, {}, 0, None
             elif "symbol" in entry:
                 name = entry["symbol"]
                 symbols[name] = _symbol(name, entry["id"], entry["asset_type"], entry["exchange"])
             else:
                 created = created or updated
                 fields = {**(fields or {}), **entry["fields"]}
-        return fields, created, updated, symbols
+                place = entry.get("path", place)
+        return fields, created, updated, symbols, place
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, times as ISO text."""
@@ -299,6 +330,9 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
         else:
             fields = {} if entry.get("deleted") else entry["fields"]
             is_right = isinstance(fields, dict) and set(fields) <= set(_ADDED)
+            if "path" in entry:
+                checked_name(Path(entry["path"]).name)
+                is_right &= Path(entry["path"]).is_absolute() and "\0" not in entry["path"]
     except (QueryError, KeyError, TypeError):
         is_right = False
     if not is_right:

@@ -1,0 +1,66 @@
+"""What a kept frame costs, by counted work: no more for more frames, and no more for more rows."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data.sources import CachedDataSource
+from src.data.sources.ingest import SourceQuestion
+from tests.effort import calls_of, effort_of
+
+from .foreign_stage import YEAR, Own, at, got, minutes
+
+FIRST = "2024-01-02T00:00"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def kept(folder: Path, count: int) -> tuple[CachedDataSource, SourceQuestion]:
+    """Return a source that keeps a frame of so many minutes, and the question for it."""
+    stamps = minutes(FIRST, count)
+    own = CachedDataSource(Own(stamps), folder / str(count), clock=at("2024-06-14 12:00"))
+    got(own, ["AAPL"], stamps[0], stamps[-1], "1m")
+    return own, SourceQuestion.of(["AAPL"], stamps[0], stamps[-1], "1m")
+
+
+def test_a_look_up_costs_the_same_among_one_frame_and_among_forty(tmp_path: Path) -> None:
+    own = CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00"))
+    got(own)
+    look = partial(own.find_cached_bundle, own.generate_cache_key(["AAPL"], *YEAR))
+    look()
+    alone = effort_of(look)
+    for n in range(39):
+        got(own, [f"S{n}"], *YEAR)
+    assert effort_of(look) == alone
+
+
+def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> None:
+    hits, misses = list[int](), list[int]()
+    for count in (100, 4000):
+        own, question = kept(tmp_path, count)
+        key = own._key(question)
+        frame = asyncio.run(own._fetched(question))
+        keep: Any = partial(own._keep, key, question, frame, 1718366400000)
+        look: Any = partial(own._look, key, question)
+        keep(), look()
+        misses.append(calls_of(keep))
+        hits.append(calls_of(look))
+    assert hits[1] <= hits[0] + 20
+    assert misses[1] <= misses[0] + 20
+
+
+def test_a_miss_asks_the_source_once_and_the_hits_after_it_never(tmp_path: Path) -> None:
+    source = Own()
+    own = CachedDataSource(source, tmp_path, clock=at("2024-06-14 12:00"))
+    for _ in range(18):
+        got(own, ["AAPL", "MSFT"], *YEAR)
+    assert [symbols for symbols, _, _ in source.asked] == [["AAPL", "MSFT"]]
+    assert own.statistics["hit_count"] == 17
