@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from src.data.bars.dry_run.draft import DraftStore
+from src.data.bars.dry_run.draft import DraftStore, OutlineStore
 from src.data.bars.dry_run.vendors import begun
 from src.data.bars.fetch.plan import requests_for
 from src.data.cache.actions import Asked
@@ -16,12 +18,13 @@ from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
 from src.data.model.actions import Action
-from src.data.model.bars import BarTable
+from src.data.model.bars import BarTable, merge
 from src.data.model.capabilities import Capabilities
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
+from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -157,3 +160,53 @@ def test_actions_of_a_draft_stay_in_it(tmp_path: Path) -> None:
     assert [a.ex_date for a in draft.actions("AAPL").splits] == [day]
     assert draft.actions("AAPL").covers(asked.span)
     assert store.actions("AAPL").splits == ()
+
+
+def random_bars(dice: random.Random, first: int, count: int) -> BarTable:
+    """Return bars with some stamps missing, and now and then with one price for all."""
+    stamps = first + HOUR_MS * np.array(sorted(dice.sample(range(count), dice.randint(1, count))))
+    prices = [1.0] * len(stamps) if dice.random() < 0.5 else [dice.random() for _ in stamps]
+    column = np.array(prices)
+    adj_close = column if dice.random() < 0.2 else None
+    return BarTable(stamps.astype(np.int64), column, column, column, column, column, adj_close)
+
+
+def rows_of(table: BarTable) -> str:
+    return repr([column.tolist() for column in (table.stamps, *table.values())])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs(
+    tmp_path: Path, seed: int
+) -> None:
+    dice, store = random.Random(seed), BarStore(tmp_path)
+    store.commit(KEY, piece(START + 20 * HOUR_MS, 10, 3.0))
+    draft, expected = DraftStore(store), bars(START + 20 * HOUR_MS, 10, 3.0)
+    for _ in range(6):
+        table = random_bars(dice, START + dice.randrange(60) * HOUR_MS, dice.randint(1, 30))
+        span = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
+        one = CommitPiece(table, span, "v", START, Kind(), Basis("raw"), "final", keeps=True)
+        draft.commit(KEY, Commit((one,)))
+        expected = merge(expected, table)
+    query = BarsQuery(BTC, HOUR, Span(START, START + 4 * DAY_MS), START + 5 * DAY_MS)
+    outlined = OutlineStore(draft, query)
+    for _ in range(20):
+        begin = START + dice.randrange(90) * HOUR_MS
+        span = Span(begin, begin + dice.randrange(60) * HOUR_MS)
+        rows, wanted = draft.read(KEY, span)[0], expected.within(span)
+        assert rows_of(rows.with_adj_close(None)) == rows_of(wanted.with_adj_close(None))
+        some = outlined.stretch(KEY, span).table
+        assert set(some.stamps) <= set(wanted.stamps)
+        assert some.stamps[:1].tolist() == wanted.stamps[:1].tolist()
+        assert some.stamps[-1:].tolist() == wanted.stamps[-1:].tolist()
+        assert len(some) + outlined.left_out(KEY, span, some) == len(wanted)
+    for whole in (replace(query, bars=5), replace(query, timeframe=Timeframe.parse("1d"))):
+        assert not OutlineStore(draft, whole).is_outlined(KEY)
+
+
+def test_an_outline_of_a_long_run_is_two_bars(tmp_path: Path) -> None:
+    draft = DraftStore(BarStore(tmp_path))
+    draft.commit(KEY, piece(START, 1000, 1.0))
+    query = BarsQuery(BTC, HOUR, Span(START, START + 90 * DAY_MS), START + 90 * DAY_MS)
+    table = OutlineStore(draft, query).stretch(KEY, query.span).table
+    assert table.stamps.tolist() == [START, START + 999 * HOUR_MS]

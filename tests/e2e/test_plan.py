@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -15,12 +16,15 @@ from typing import Any
 
 import pytest
 
+from src.data.bars.dry_run.draft import OutlineStore
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, BadSymbolError, QueryError, UnavailableError
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from src.data.model.plan import Plan
 from src.data.vendors.factory import downloader_for
+from tests.cache.counts import FULL
+from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.listings import Listing
 
@@ -165,6 +169,63 @@ def test_whatever_is_held_a_request_does_what_its_plan_says(
         plan = agree(manager, vendors, *request, **wishes)
         kinds.add("hit" if plan.is_hit else "asks" if plan.requests else "lacks")
     assert "asks" in kinds and len(kinds) > 1, "the dice threw nothing worth testing"
+
+
+def test_a_plan_read_in_outline_equals_one_read_in_full(
+    manager: DataManager, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice, plans = random.Random(5), list[Plan]()
+    manager.get_ohlcv("AAPL", "15m", "2024-06-05", "2024-06-07")
+    manager.get_ohlcv("BTCUSDT", "1m", "2024-06-12T06:00", "2024-06-12T09:00")
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-06-10", "2024-06-11")
+    for _ in range(30):
+        symbol, label = dice.choice(["BTCUSDT", "AAPL"]), dice.choice(["1m", "15m", "45m", "1h"])
+        step = STEPS.get(label, MINUTE_MS)
+        end = clock.now_ms() - dice.choice([0, 5, 500]) * step
+        start = end - dice.choice([40, 700, 2000]) * step
+        wishes: dict[str, Any] = dice.choice(
+            [{}, {}, {}, {"force_refresh": True}, {"offline": True}, {"include_forming": True},
+             {"adjustment": "all"}]
+        )  # fmt: skip
+        request: tuple[Any, ...] = (symbol, label, iso(start)[:19], iso(end)[:19])
+        if dice.random() < 0.2:
+            request, wishes = (symbol, label), {"bars": dice.choice([1, 50, 1200])}
+        plan = manager.plan(*request, **wishes)
+        with monkeypatch.context() as patch:
+            patch.setattr(OutlineStore, "is_outlined", lambda *_: False)
+            assert plan.to_json() == manager.plan(*request, **wishes).to_json(), (request, wishes)
+        plans.append(plan)
+    assert any(0 < plan.share < 1 and plan.requests for plan in plans)
+
+
+LONG = [("AAPL", "2004-06-12"), ("BTCUSDT", "2004-06-12" if FULL else "2022-06-12")]
+
+
+@pytest.mark.parametrize(("symbol", "start"), LONG)
+def test_a_plan_of_years_of_minutes_takes_little_memory(
+    manager: DataManager, symbol: str, start: str
+) -> None:
+    manager.plan(symbol, "1d", "2024-06-03")  # what is loaded once is no part of it
+    tracemalloc.start()
+    try:
+        plan = manager.plan(symbol, "1m", start)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert plan.requests and sum(part.bars for part in plan.segments) > 1_000_000
+    assert peak < 30 * 2**20
+
+
+def test_the_work_of_a_plan_grows_with_its_requests(manager: DataManager) -> None:
+    manager.plan("BTCUSDT", "1m", "2024-06-03")
+    plans: list[Plan] = []
+    starts = ("2024-03-01", "2023-12-01", "2023-06-01")
+    one, two, four = (
+        calls_of(lambda start=start: plans.append(manager.plan("BTCUSDT", "1m", start)))  # type: ignore[misc]
+        for start in starts
+    )
+    assert plans[0].requests < plans[1].requests < plans[2].requests
+    assert two < 2.1 * one and four < 2.1 * two
 
 
 def test_pages_are_counted_as_they_are_asked(manager: DataManager, vendors: VendorServer) -> None:

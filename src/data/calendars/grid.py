@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,17 @@ from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
+
+# The stamps of so long a span are held at once while they are counted.
+_PART_MS = 90 * DAY_MS
+
+
+class GridOutline(NamedTuple):
+    """The number of expected bars in a span, with the stamps of the first and the last one."""
+
+    bars: int
+    first: int | None
+    last: int | None
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,17 @@ class BarGrid:
     def opens(self, span: Span) -> Stamps:
         """Return the stamps of all expected bars in ``span``."""
         return self.calendar.opens(self.timeframe, span, self.anchor)
+
+    def outline(self, span: Span) -> GridOutline:
+        """Return the number of expected bars in ``span``, and their ends, without keeping them all."""
+        size = _PART_MS if self.timeframe.is_intraday else max(span.end - span.start, 1)
+        count, first, last = 0, None, None
+        for start in range(span.start, span.end, size):
+            stamps = self.opens(Span(start, min(start + size, span.end)))
+            if len(stamps):
+                first, last = int(stamps[0]) if first is None else first, int(stamps[-1])
+            count += len(stamps)
+        return GridOutline(count, first, last)
 
     def owed(self, span: Span) -> Stamps:
         """Return the stamps of the expected bars in ``span`` that no vendor may lack."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...cache.actions import Asked
 from ...cache.store import ActionBook, BarStore, Commit, SeriesView, StoreListener, Stretch
@@ -16,7 +20,7 @@ from ...errors import (
     UnknownProviderError,
 )
 from ...model.actions import Action
-from ...model.bars import BarTable, concat, inside, merge
+from ...model.bars import BarTable, Floats, Stamps, among, concat, inside, merge
 from ...model.coverage import Coverage
 from ...model.plan import PlanStep
 from ...model.query import BarsQuery
@@ -29,14 +33,106 @@ from ..fetch.plan import FetchPlan
 from ..series import LaneRequest
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Drafted bars, kept as runs of stamps at equal steps; a column with one value is kept as that value.
+
+    Attributes:
+        begins, counts: First stamp and length of each run, ascending.
+        step: Distance between the stamps of a run, in milliseconds.
+        columns: Value columns in the order of ``BarTable.values``.
+    """
+
+    begins: Stamps
+    counts: Stamps
+    step: int
+    columns: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, table: BarTable) -> _Rows:
+        """Return the rows of ``table``, which is ascending and not empty."""
+        steps = np.diff(table.stamps)
+        step = int(steps.min()) if len(steps) else 1
+        firsts = np.append(0, np.flatnonzero(steps != step) + 1)
+        counts = np.diff(np.append(firsts, len(table)))
+        columns = (c[:1].copy() if (c == c[0]).all() else c for c in table.values())
+        return cls(table.stamps[firsts], counts, step, tuple(columns))
+
+    @property
+    def span(self) -> Span:
+        """The span from the first stamp to the last one."""
+        last = self.begins[-1] + (self.counts[-1] - 1) * self.step
+        return Span(int(self.begins[0]), int(last) + 1)
+
+    def within(self, span: Span) -> BarTable:
+        """Return the rows in ``span``."""
+        return self._at(np.arange(*self._places(span)))
+
+    def stamps(self, span: Span) -> Stamps:
+        """Return the stamps of the rows in ``span``."""
+        return self._stamps(np.arange(*self._places(span)))
+
+    def outline(self, span: Span) -> BarTable:
+        """Return the first and the last row of each run in ``span``."""
+        start, end = self._places(span)
+        behind = np.cumsum(self.counts)
+        edges = np.concatenate([behind - self.counts, behind - 1, [start, end - 1]])
+        return self._at(np.unique(edges[(edges >= start) & (edges < end)]))
+
+    def _places(self, span: Span) -> tuple[int, int]:
+        """Return the positions of the first row in ``span`` and of the first one after it."""
+        start, end = (
+            int(np.clip(-((self.begins - edge) // self.step), 0, self.counts).sum())
+            for edge in span
+        )
+        return start, max(start, end)
+
+    def _at(self, places: NDArray[np.int64]) -> BarTable:
+        columns = [
+            np.full(len(places), column[0]) if len(column) == 1 else column[places]
+            for column in self.columns
+        ]
+        adj_close = columns[5] if len(columns) > 5 else None
+        return BarTable.of_columns(self._stamps(places), columns[:5], adj_close)
+
+    def _stamps(self, places: NDArray[np.int64]) -> Stamps:
+        behind = np.cumsum(self.counts)
+        run = behind.searchsorted(places, "right")
+        stamps: Stamps = self.begins[run] + (places - (behind - self.counts)[run]) * self.step
+        return stamps
+
+
 @dataclass
 class _Draft:
-    """The commits to one series: the stored view they were made to, the view after them, their bars."""
+    """The commits to one series: the stored view they were made to, the view after them, their bars.
+
+    Attributes:
+        base, view: View of the series before the commits, and after them.
+        commits: Commits without their bars, each with the bars of its pieces.
+        rows: All drafted bars in stretches that do not overlap, ascending.
+        gone: Spans in which a vendor has no bar.
+    """
 
     base: SeriesView
     view: SeriesView
-    commits: list[Commit] = field(default_factory=list)
-    tables: list[BarTable] = field(default_factory=list)
+    commits: list[tuple[Commit, list[_Rows | None]]] = field(default_factory=list)
+    rows: list[_Rows] = field(default_factory=list)
+    gone: list[Span] = field(default_factory=list)
+
+    def near(self, span: Span) -> slice:
+        """Return the places of the rows that may be in ``span``."""
+        first = bisect_left(self.rows, span.start + 1, key=lambda rows: rows.span.end)
+        last = bisect_left(self.rows, max(span), key=lambda rows: rows.span.start)
+        return slice(first, max(first, last))
+
+    def add(self, rows: _Rows) -> None:
+        """Add rows; they replace those with the same stamps."""
+        place = self.near(rows.span)
+        if older := self.rows[place]:
+            rows = _Rows.of(
+                merge(concat(old.within(old.span) for old in older), rows.within(rows.span))
+            )
+        self.rows[place] = [rows]
 
 
 class DraftStore:
@@ -66,8 +162,10 @@ class DraftStore:
         draft = self._drafts.get(key)
         if draft is not None and draft.base != base:  # damage was noticed since
             del self._drafts[key]
-            for commit in draft.commits:
-                self.commit(key, commit)
+            for commit, rows in draft.commits:
+                pairs = zip(commit.pieces, rows, strict=True)
+                pieces = (replace(p, table=r.within(r.span)) if r else p for p, r in pairs)
+                self.commit(key, replace(commit, pieces=tuple(pieces)))
             draft = self._drafts[key]
         return base if draft is None else draft.view
 
@@ -85,10 +183,14 @@ class DraftStore:
         is_use: bool = True,
     ) -> Stretch:
         """Return view, bars, coverage and bad rows of ``span``, drafts included."""
+        return self._stretch(key, span, in_outline=False)
+
+    def _stretch(self, key: SeriesKey, span: Span, *, in_outline: bool) -> Stretch:
         stored = self._preview.stretch(key, span)
         if key not in self._drafts:
             return stored
-        table, view = self._with_drafts(key, span, stored.table), self.view(key)
+        table = self._with_drafts(key, span, stored.table, in_outline=in_outline)
+        view = self.view(key)
         return Stretch(view, table, view.coverage.within(span), stored.suspects)
 
     def commit(self, key: SeriesKey, commit: Commit, wait_s: float = 0.0) -> None:
@@ -102,25 +204,30 @@ class DraftStore:
             base = self._preview.view(key)
             self._drafts[key] = _Draft(base, base)
         draft = self._drafts[key]
-        draft.commits.append(commit)
-        tables = [piece.table for piece in commit.pieces if len(piece.table)]
-        draft.tables += tables
+        rows = [_Rows.of(piece.table) if len(piece.table) else None for piece in commit.pieces]
+        bare = (replace(piece, table=BarTable.empty()) for piece in commit.pieces)
+        draft.commits.append((replace(commit, pieces=tuple(bare)), rows))
+        draft.gone += [piece.span for piece in commit.pieces if not len(piece.table)]
+        new = [one for one in rows if one is not None]
+        for one in new:
+            draft.add(one)
         coverage = after_pieces(draft.view.coverage, commit.pieces)
         draft.view = replace(
             draft.view.updated(commit),
             coverage=after_marks(coverage, commit.marks, has_bars),
             generation=draft.view.generation + 1,
-            last=max([int(t.stamps[-1]) for t in tables] + [draft.view.last or 0]) or None,
+            last=max([one.span.end - 1 for one in new] + [draft.view.last or 0]) or None,
         )
 
-    def _with_drafts(self, key: SeriesKey, span: Span, rows: BarTable) -> BarTable:
-        tables = self._drafts[key].tables
-        pieces = (piece for commit in self._drafts[key].commits for piece in commit.pieces)
-        if gone := [piece.span for piece in pieces if not len(piece.table)]:
-            rows = rows.take(~inside(rows.stamps, gone))
-        near = [t for t in tables if t.stamps[-1] >= span.start and t.stamps[0] < span.end]
-        new = concat([t.within(span) for t in near])
-        return merge(rows, new) if len(new) else rows
+    def _with_drafts(
+        self, key: SeriesKey, span: Span, rows: BarTable, *, in_outline: bool = False
+    ) -> BarTable:
+        draft = self._drafts[key]
+        if draft.gone:
+            rows = rows.take(~inside(rows.stamps, draft.gone))
+        near = draft.rows[draft.near(span)]
+        new = concat(one.outline(span) if in_outline else one.within(span) for one in near)
+        return merge(rows, new) if len(rows) and len(new) else concat([rows, new])
 
     def actions(self, symbol: str) -> ActionBook:
         """Return splits and dividends, drafts included."""
@@ -177,6 +284,45 @@ class DraftStore:
     ) -> tuple[BarTable, Coverage]:
         """Return bars and coverage right after a commit that was made; raises as the preview."""
         return self._preview.read_version(key, span, generation)
+
+
+class OutlineStore:
+    """The store from which the answer of one dry run is read.
+
+    It has the methods of a :class:`DraftStore`, and returns some drafted bars in place of all: the
+    answer to years of minutes would take gigabytes. A number of bars, and bars that longer ones
+    are made of, are returned in full.
+    """
+
+    def __init__(self, store: DraftStore, query: BarsQuery) -> None:
+        self._store, self._query = store, query
+
+    def is_outlined(self, key: SeriesKey) -> bool:
+        """Return whether only some of the drafted bars of a series are returned."""
+        query, timeframe = self._query, key.timeframe
+        return query.bars is None and query.timeframe == timeframe and timeframe.is_intraday
+
+    def stretch(
+        self,
+        key: SeriesKey,
+        span: Span,
+        since: SeriesView | None = None,
+        *,
+        is_use: bool = True,
+    ) -> Stretch:
+        """Return view, bars, coverage and bad rows of ``span``, with drafted bars in outline."""
+        return self._store._stretch(key, span, in_outline=self.is_outlined(key))
+
+    def left_out(self, key: SeriesKey, span: Span, table: BarTable) -> int:
+        """Return the number of drafted bars in ``span`` that ``table``, read from here, lacks."""
+        draft = self._store._drafts.get(key)
+        if draft is None or not self.is_outlined(key):
+            return 0
+        near = (rows.stamps(span) for rows in draft.rows[draft.near(span)])
+        return sum(int((~among(stamps, table.stamps)).sum()) for stamps in near)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 @dataclass

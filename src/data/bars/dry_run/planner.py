@@ -28,6 +28,7 @@ from ...model.query import BarsQuery
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
 from ..answer.answer import Answer
+from ..answer.reader import Reader
 from ..fetch.plan import FetchPlan
 from ..observer import Call, Observer
 from ..selection.candidates import Route
@@ -35,7 +36,7 @@ from ..selection.exclusions import differences, unasked
 from ..series import LaneRequest
 from ..service import BarsService
 from ..validity import Expiry
-from .draft import DraftStore, DryRun
+from .draft import DraftStore, DryRun, OutlineStore
 
 # Errors name the vendor that they are of.
 _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
@@ -89,7 +90,9 @@ class RequestPlanner:
         service = BarsService(
             store, selector, self.clock, self.expiry, self.checks, watcher=observer
         )
-        service.misses().runner.on_plan = lambda request, plan: run.plans.append((request, plan))
+        runner = service.misses().runner
+        runner.on_plan = lambda request, plan: run.plans.append((request, plan))
+        runner.reader = Reader(cast(BarStore, OutlineStore(run.store, query)), self.clock)
         try:
             run.answer = service.answer(query, Call(observer, self.clock, query))
         except (NoProviderError, AllProvidersFailedError, UnknownProviderError) as error:
@@ -146,7 +149,7 @@ class _Composer:
         stretches = _stored(answer, self._asked_spans()) if answer else ()
         lacking = self._lacking(segments)
         bars = sum(part.bars for part in stretches)
-        total = (len(answer.table) if answer else 0) + sum(part.bars for part in lacking)
+        total = (self._rows(answer) if answer else 0) + sum(part.bars for part in lacking)
         share = bars / total if total else 0.0
         rejected, substitutes = self._others()
         return Plan(
@@ -167,6 +170,14 @@ class _Composer:
             share=1.0 if self._is_stored else share,
             error=type(self._run.error).__name__ if self._run.error else "",
         )
+
+    def _rows(self, answer: Answer) -> int:
+        """Return the number of bars in the answer, including those that were not read."""
+        if self._source or not self._plans:
+            return len(answer.table)
+        store = OutlineStore(self._run.store, self._query)
+        key = self._plans[-1][0].key
+        return len(answer.table) + store.left_out(key, self._span(), answer.table)
 
     def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
         """Return the plans of the lane that answers; those of the first one where none does."""
@@ -318,7 +329,7 @@ def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...
 
 
 def _expected(span: Span, grid: BarGrid) -> PlanStretch:
-    return _stretch(span, grid.opens(span))
+    return PlanStretch(span, *grid.outline(span))
 
 
 def _stretch(span: Span, stamps: Stamps) -> PlanStretch:

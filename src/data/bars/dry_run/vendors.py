@@ -250,8 +250,10 @@ def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> B
     stored = run.store.read(key, span)[0] if key else BarTable.empty()
     price = float(stored.close[-1]) if len(stored) else _PRICE
     stamps = begun(grid, span, now_ms)
-    flat, volume = np.full(len(stamps), price), np.ones(len(stamps))
-    return merge(BarTable(stamps, flat, flat, flat, flat, volume), stored)
+    # Without a trade: a price that stands still in spite of trades would be judged as wrong.
+    flat, none = np.full(len(stamps), price), np.zeros(len(stamps))
+    made_up = BarTable(stamps, flat, flat, flat, flat, none)
+    return merge(made_up, stored) if len(stored) else made_up
 
 
 def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:

@@ -131,7 +131,6 @@ class MissHandler:
         self._store, self._selector, self._clock = store, selector, runner.clock
         self._lanes = lanes
         self._lookup, self._locks, self.runner = lookup, locks, runner
-        self._reader = runner.reader
         self.shorter = SourceTimeframes(selector, lanes)
         self._namesakes = Namesakes(store, runner.clock, runner.log)
         self._deriver = Deriver(self.shorter, self._ask, runner.log)
@@ -326,7 +325,7 @@ class MissHandler:
     ) -> Answer:
         """Return what is stored of a series; raise ``error`` where it cannot be the answer."""
         try:
-            return self._reader.answer(query, key, query.span, missing, lenient=True)
+            return self.runner.reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
             raise error from mismatch
 
@@ -428,7 +427,7 @@ class MissHandler:
         except CorruptEntryError:
             return False
         first = day_ms(date_of(query.span.start)) + DAY_MS
-        today = day_ms(self._reader.days.current(query.instrument).day)
+        today = day_ms(self.runner.reader.days.current(query.instrument).day)
         return book.covers(Span(first, max(first, today + DAY_MS)))
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:

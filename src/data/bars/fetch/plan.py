@@ -10,9 +10,9 @@ from ...cache.store import Commit, CommitPiece
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import due_spans
 from ...calendars.gaps import missing
-from ...calendars.grid import BarGrid
+from ...calendars.grid import BarGrid, GridOutline
 from ...errors import DataError
-from ...model.bars import BarTable, Stamps
+from ...model.bars import BarTable
 from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import Coverage, Covered
 from ...model.instant import MINUTE_MS
@@ -266,7 +266,7 @@ def _room(segment: Span, request: LaneRequest) -> int:
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
     # A full page does not tell that it is the last.
-    return min(_FEW_UNSETTLED, max(-len(request.grid.opens(segment)) % caps.page_bars - 1, 0))
+    return min(_FEW_UNSETTLED, max(-request.grid.outline(segment).bars % caps.page_bars - 1, 0))
 
 
 def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
@@ -439,7 +439,7 @@ def requests_for(
     days = capabilities.page_days.get(grid.timeframe.label, 0)
     step = grid.timeframe.step_ms or 1
     return sum(
-        _pages(grid.opens(window), window.end, capabilities.page_bars, step)
+        _pages(grid.outline(window), window.end, capabilities.page_bars, step)
         for window in windows(span, grid.timeframe, days=days)
     )
 
@@ -452,13 +452,13 @@ def archive_requests(
     return REQUESTS_A_MONTH * sum(piece.is_archived for piece in parts)
 
 
-def _pages(stamps: Stamps, end: int, most: int, step: int) -> int:
-    """Return the pages of at most ``most`` bars that hold ``stamps``; 0 means no such limit."""
-    if not most or not len(stamps):
+def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
+    """Return the pages of at most ``most`` bars that hold the ``expected`` ones; 0 means no such limit."""
+    if not most or expected.last is None:
         return 1
-    full, rest = divmod(len(stamps), most)
+    full, rest = divmod(expected.bars, most)
     # A full last page does not tell that it was the last.
-    return full + (1 if rest or int(stamps[-1]) + step < end else 0)
+    return full + (1 if rest or expected.last + step < end else 0)
 
 
 def cost_of(downloader: Any, query: FetchQuery) -> int:

@@ -1,0 +1,36 @@
+"""The outline of a grid: how many bars are expected in a span, and which are the first and last."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from src.data.calendars.calendar import calendar_for
+from src.data.calendars.grid import BarGrid
+from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.model.instrument import Instrument
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+
+INSTRUMENTS = (
+    Instrument("BTCUSDT", "crypto"),
+    Instrument("AAPL", "stock", "XNYS", "America/New_York"),
+    Instrument("EURUSD", "forex"),
+)
+
+
+@pytest.mark.parametrize("label", ["7m", "1h", "4h", "1d", "1w", "1M"])
+@pytest.mark.parametrize("instrument", INSTRUMENTS, ids=lambda one: one.symbol)
+def test_an_outline_gives_the_number_and_the_ends_of_the_expected_stamps(
+    instrument: Instrument, label: str
+) -> None:
+    dice = random.Random(label)
+    for anchor in ("session", "clock"):
+        grid = BarGrid(calendar_for(instrument), Timeframe.parse(label), anchor)
+        for days in (0, 1, 3, 200, 400):
+            start = parse_iso("2022-01-01") + dice.randrange(0, 90 * DAY_MS, MINUTE_MS)
+            span = Span(start, start + days * DAY_MS + dice.randrange(0, DAY_MS, MINUTE_MS))
+            stamps = grid.opens(span).tolist()
+            ends = (stamps[0], stamps[-1]) if stamps else (None, None)
+            assert grid.outline(span) == (len(stamps), *ends), (span, anchor)
