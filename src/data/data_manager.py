@@ -372,9 +372,10 @@ class DataManager:
                 """Return the bars of each symbol."""
                 return client.get_by_symbol(names, timeframe, bounds, wishes, listener)
 
-            frames = (
-                self._refreshed(ask, names, timeframe, wishes) if force_refresh else ask(wishes)
-            )
+            if force_refresh:
+                frames = self._refreshed(ask, names, timeframe, wishes)
+            else:
+                frames = client.get_by_symbol(names, timeframe, bounds, wishes, listener)
         if members is not None:
             frames = member_frames(client, frames, members, (timeframe, bounds, wishes))
             if as_of is None:
