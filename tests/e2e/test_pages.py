@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,7 @@ import src.data
 import src.data.model.interchange
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
-from src.data.model.instant import MINUTE_MS
-from src.data.model.stream import Topic
+from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.observability.logs import LOGGERS
 from src.data.wiring import MANAGER
 from tests.fundamentals import test_page as of_fundamentals
@@ -30,7 +29,6 @@ from tests.pages import Block, pages
 from tests.programs import PYTHONPATH
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.keyed import KEY
-from tests.vendor_server.stream_faces import STREAM_FACES, BinanceFace
 from tests.vendor_server.streams import StreamServer
 from tests.vendors import test_adding_a_provider as of_adding
 
@@ -273,11 +271,7 @@ def streams(
     import backtrader as bt
 
     opens = clock.now_ms() // MINUTE_MS * MINUTE_MS
-
-    class Face(BinanceFace):
-        def answer(self, text: str, topics: set[Topic]) -> Sequence[str]:
-            said = super().answer(text, topics)
-            return [*said, *(server.text("binance", *topic, opens) for topic in topics)]
+    opens_before = f"{from_ms(opens - MINUTE_MS):%H:%M}"
 
     class MyStrategy(bt.Strategy):
         def next(self) -> None:
@@ -289,8 +283,10 @@ def streams(
         print(*words)
         if words[-1] == "live":
             names["feed"].stop()
+        elif opens_before in str(words[1]):  # the history ends: the running minute closes
+            clock.advance((opens + MINUTE_MS - clock.now_ms()) / 1000 + 1)
+            server.publish("binance", "BTCUSDT", "1m", opens)
 
-    monkeypatch.setitem(STREAM_FACES, "binance", Face)
     with StreamServer(clock, vendors.truth) as server:
         plain = yaml.safe_load(rules.read_text())
         plain["providers"]["binance"]["ws_url"] = server.url("binance")
