@@ -24,6 +24,7 @@ from src.data.data_manager import DataManager
 from src.data.model.instant import MINUTE_MS, from_ms
 from src.data.observability.logs import LOGGERS
 from src.data.wiring import MANAGER
+from tests.feed.conftest import wait_until
 from tests.fundamentals import test_page as of_fundamentals
 from tests.pages import Block, pages
 from tests.programs import PYTHONPATH
@@ -285,7 +286,9 @@ def streams(
             names["feed"].stop()
         elif opens_before in str(words[1]):  # the history ends: the running minute closes
             clock.advance((opens + MINUTE_MS - clock.now_ms()) / 1000 + 1)
-            server.publish("binance", "BTCUSDT", "1m", opens)
+            wait_until(
+                lambda: server.publish("binance", "BTCUSDT", "1m", opens) > 0, "a subscription"
+            )
 
     with StreamServer(clock, vendors.truth) as server:
         plain = yaml.safe_load(rules.read_text())

@@ -13,6 +13,7 @@ CYCLES = 50 if FULL else 15
 
 def test_starts_and_stops_leave_no_thread_and_no_connection(stage: Stage) -> None:
     """It is stopped at once, while it connects, loads history or is live."""
+    before = set(ours())
     feed = stage.feed(lookback=5)
     for number in range(CYCLES):
         feed.start()
@@ -23,6 +24,6 @@ def test_starts_and_stops_leave_no_thread_and_no_connection(stage: Stage) -> Non
             assert len(feed.snapshot().bars) >= 5
         feed.stop()
         assert feed.status.state is StreamState.CLOSED
-        wait_until(lambda: not ours(), "the end of all threads")
+        wait_until(lambda: set(ours()) <= before, "the end of all threads")
         wait_until(lambda: not stage.streams.listening(BITCOIN), "the end of the connection")
     assert feeds_of(stage.manager).hub.connections == 0

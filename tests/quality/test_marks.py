@@ -291,10 +291,15 @@ def test_bars_that_are_not_final_or_are_settled_keep_what_is_known_of_them(
     assert spans(marks_of(report_of(finding([1, 2])), held)) == [(2, 3)]
 
 
-def test_what_is_not_certain_or_information_is_not_marked() -> None:
+def test_a_warning_without_a_repair_and_information_are_not_marked() -> None:
     held = stored([0, 1, 2], (0, 3, "final", ""))
-    assert not any(marks_of(report_of(finding([1], repairs=())), held))
+    assert not any(marks_of(report_of(finding([1], "warning", repairs=())), held))
     assert not any(marks_of(report_of(finding([1], "info")), held))
+
+
+def test_an_error_without_a_repair_is_marked_as_in_an_answer() -> None:
+    held = stored([0, 1, 2], (0, 3, "final", ""))
+    assert spans(marks_of(report_of(finding([1], repairs=())), held)) == [(1, 2)]
 
 
 def test_of_a_dividend_the_first_bar_without_it_is_marked() -> None:

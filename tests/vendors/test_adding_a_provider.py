@@ -375,7 +375,7 @@ def place(tmp_path: Path, installed: Shelf, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LEDGER_API_KEY", KEY)
     monkeypatch.setitem(STREAM_FACES, "acme", AcmeFace)
     monkeypatch.setitem(STREAM_FACES, "relay", RelayFace)
-    clock = ManualClock(NOON_MS + 1_000)
+    clock = ManualClock(NOON_MS + 55_000)  # its bar closes in five seconds
     with (
         serving(acme_server) as acme,
         serving(ledger_server) as ledger,

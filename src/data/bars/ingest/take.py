@@ -14,7 +14,7 @@ from ...cache.values import Fault
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
-from ...errors import BadRangeError, KindMismatchError, QualityError
+from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
 from ...model.actions import amount_on
 from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
@@ -312,7 +312,10 @@ def _stored(
     answered = answer.answered
     sides = _with_sides(request.grid, answered)
     near = _ALL_DAYS if _is_of_days(request.grid.timeframe) else sides
-    all_rows, all_coverage = series.read(near, is_use=False)
+    try:
+        all_rows, all_coverage = series.read(near, is_use=False)
+    except CacheError:  # a year that cannot be read costs no other one its bars
+        all_rows, all_coverage = series.read(sides, is_use=False)
     rows, coverage = all_rows.within(answered), all_coverage.within(answered)
     if answer.stretches:
         rows = rows.take(inside(rows.stamps, answer.stretches))
