@@ -99,7 +99,7 @@ def test_bars_behind_the_dividend_are_answered_and_those_before_it_are_a_gap_wit
     early = frame.index < ex_date
     expected = plain.loc[frame.index, "close"].where(~early, lambda prices: prices * factor)
     pd.testing.assert_series_equal(frame["close"], expected)
-    gap, *_ = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
+    (gap,) = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
     assert (gap[0][:10], gap[1][:10]) == ("2015-03-01", "2015-06-01")
     assert not told(frame)["complete"]
 

@@ -73,7 +73,8 @@ class Unfilled:
 
     ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
     of those that serve them did, and none said anything about the bars themselves. ``is_noted`` is true
-    if the only failures are bars that did not fit: the reasons of stored marks contain these.
+    if stored marks come before it: their reasons contain bars that did not fit, and a failure of the whole
+    call is about no stretch.
     """
 
     span: Span

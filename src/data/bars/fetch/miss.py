@@ -299,7 +299,8 @@ class MissHandler:
         way, lane = self._way(query), self._lanes.find(query)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
-        unfilled = [Unfilled(query.span, str(error), is_failure)]
+        # It is about the call: what vendors said of a stretch before stands.
+        unfilled = [Unfilled(query.span, str(error), is_failure, is_noted=True)]
         # No lane has all of it in the asked adjustment: the part that can be had is the answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
         answer = self._stored(query, lane.key, missing, error)
