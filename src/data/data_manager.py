@@ -194,7 +194,8 @@ class DataManager:
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
-        client, start = self._services.client, _start(symbol, start_date, period)
+        client = self._services.client
+        start = start_date if period is None else _start(symbol, start_date, period)
         if not force_refresh:
             return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
