@@ -509,6 +509,10 @@ class BasePortal(ABC, Generic[S, F]):
                     self._turns.pop(key, None)
 
     def _load(self, question: PortalQuestion) -> VisiblePanel:
+        with self._source.as_one_call():
+            return self._load_now(question)
+
+    def _load_now(self, question: PortalQuestion) -> VisiblePanel:
         record = reads.get()
         if record is None or self._panels is None or not isinstance(self._source, ManagerBars):
             return self._kept(question, self._built(question, self._ahead_ms(question)))
