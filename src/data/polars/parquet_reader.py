@@ -18,7 +18,8 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..bundles.commit import BundleFiles
-from ..bundles.records import check_rows, origin_of
+from ..bundles.footer import length_of
+from ..bundles.records import UNREADABLE, check_rows, origin_of
 from ..disk.files import Disk, FileState
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
 from .aggregation import bars_of_groups
@@ -77,6 +78,7 @@ class ParquetReader:
         self._time = time_column(self.frequency)
         self._cache: OrderedDict[Any, pl.DataFrame] | None = OrderedDict() if enable_cache else None
         self._lock = Lock()
+        self._sound: dict[Path, FileState] = {}
 
     # --- frames ----------------------------------------------------------------------------
 
@@ -260,6 +262,8 @@ class ParquetReader:
         if not places:
             return None
         paths = [path_of(place) for place in places]
+        for path in paths:
+            self._check_rows(path)
         for path in {paths[0], paths[-1]}:
             self._check_version(path)
         columns = [self._time, "sid", *fields]
@@ -310,13 +314,37 @@ class ParquetReader:
             return read()
         except DataError:
             raise
-        except (pl.exceptions.PolarsError, OSError) as exc:
+        except UNREADABLE as exc:
             for place in places:
                 try:
+                    self._check_rows(path_of(place))
                     pl.read_parquet(path_of(place))
-                except (pl.exceptions.PolarsError, OSError) as cause:
+                except UNREADABLE as cause:
                     raise damaged(f"{self._files.path.name}/{place}", cause) from exc
             raise damaged(f"{self._files.path.name}/{FOLDERS[self.frequency]}", exc) from exc
+
+    def _check_rows(self, path: Path) -> None:
+        """Refuse a file that declares more than its bytes can be; each state of a file is looked at once.
+
+        Raises:
+            BundleError: It declares more.
+            ValueError: It is not a Parquet file.
+        """
+        disk = self._files.disk
+        state: FileState | None = disk.stat(path)
+        if state is None or self._sound.get(path) == state:
+            return
+        handle = disk.open_read(path)
+        if handle is None:
+            return
+        try:
+            size = disk.fstat(handle).size
+            length = length_of(disk.read_at(handle, max(0, size - 8), 8))
+            end = disk.read_at(handle, max(0, size - length), min(size, length))
+        finally:
+            disk.close(handle)
+        check_rows(end, f"{self._files.path.name}/{path.parent.name}/{path.name}", size)
+        self._sound[path] = state
 
     def _check_version(self, path: Path) -> None:
         origin_of(pl.read_parquet_metadata(path), f"{self._files.path.name}/{path.parent.name}")
