@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["Declared", "declared"]
+__all__ = ["ParquetCounts", "declared"]
 
 _MAGIC, _TAIL = b"PAR1", 8
 _DEEPEST, _LONGEST_VARINT = 16, 10
@@ -14,7 +14,7 @@ _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9,
 _INTEGERS = (4, 5, 6)
 
 
-class Declared(NamedTuple):
+class ParquetCounts(NamedTuple):
     """What a file declares.
 
     Attributes:
@@ -37,7 +37,7 @@ def length_of(tail: bytes) -> int:
     return int.from_bytes(tail[-_TAIL:-4], "little") + _TAIL
 
 
-def declared(end: bytes) -> Declared:
+def declared(end: bytes) -> ParquetCounts:
     """Return what a Parquet file declares.
 
     Args:
@@ -55,7 +55,7 @@ def declared(end: bytes) -> Declared:
         rows, values = footer[_ROWS], [column[_VALUES] for column in columns]
         if min(rows, *values, 0) < 0:
             raise ValueError("a count is negative")
-        return Declared(rows, sum(values))
+        return ParquetCounts(rows, sum(values))
     except (LookupError, TypeError) as exc:
         raise ValueError("the footer makes no sense") from exc
 
@@ -84,6 +84,7 @@ class _Compact:
         return (number >> 1) ^ -(number & 1)
 
     def struct(self, depth: int) -> dict[int, Any]:
+        """Return the next struct; raises ``ValueError`` or ``IndexError``."""
         if depth > _DEEPEST:
             raise ValueError("the footer is nested too deeply")
         fields: dict[int, Any] = {}

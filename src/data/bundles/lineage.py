@@ -371,6 +371,7 @@ class _Stretch:
         self.span, self.rows, self.digest = span, 0, RowsDigest()
 
     def grow(self, end: int, table: BarTable) -> None:
+        """Add the bars up to a new end."""
         self.span, self.rows = Span(self.span.start, end), self.rows + len(table)
         self.digest.add(table)
 
@@ -383,11 +384,13 @@ class _Spans:
         self._most = _FEW_SPANS
 
     def add(self, spans: Iterable[Span]) -> None:
+        """Add some spans."""
         self._spans += spans
         if len(self._spans) > self._most:  # seldom: all of them are looked at
             self._most = _FEW_SPANS + 2 * len(self.coalesced())
 
     def coalesced(self) -> list[Span]:
+        """Return all stamps as few ascending, disjoint spans."""
         self._spans = coalesce(self._spans)
         return self._spans
 

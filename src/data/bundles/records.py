@@ -40,6 +40,8 @@ _FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
 # In place of a fingerprint: a program has written rows of the symbol since.
 REWRITTEN = "rewritten"
+# Days before and after 1970 of the stamps that bars can have: the years 1680 to 2259.
+MOST_DAYS = 106_000
 # Some file systems have inodes that take all 64 bits.
 _INODE = 2**63 - 1
 
@@ -339,7 +341,7 @@ class Records:
         except UNREADABLE:
             return None
         is_whole = not sum(frame.select(*_COLUMNS).null_count().row(0))
-        if not is_whole or not all(map(is_inside, frame["file_path"])):
+        if not is_whole or not all(map(is_inside, frame["file_path"])) or not _can_be(frame):
             return None
         lists = zip(*(frame[name] for name in _LISTS), strict=True)
         sids = (SidRows(*(column.to_numpy() for column in columns)) for columns in lists)
@@ -502,6 +504,17 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
         pl.Series(name, [[entry[place] for entry in one] for one in read], dtype=pl.List(pl.Int64))
         for place, name in enumerate(_LISTS)
     ]
+
+
+def _can_be(frame: pl.DataFrame) -> bool:
+    """Return whether the counts and stamps of records are ones that bars can have."""
+    rows, first, last = _LISTS[1:]
+    counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
+    entries = [frame[name].explode() for name in (rows, first, last)]
+    stamps = [bound for one in entries[1:] for bound in (one.min(), one.max())]
+    numbers = [n for n in (*counts, entries[0].min()) if isinstance(n, int)]
+    days = [abs(n) // DAY_MS for n in stamps if isinstance(n, int)]
+    return min(numbers, default=0) >= 0 and max(days, default=0) < MOST_DAYS
 
 
 def new_dataset_id(path: Path) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
@@ -22,6 +20,7 @@ from ..bundles.footer import length_of
 from ..bundles.records import UNREADABLE, check_rows, origin_of
 from ..disk.files import Disk, FileState
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
+from ..lru_cache import LruCache
 from .aggregation import bars_of_groups
 from .parquet_writer import damaged
 from .partitions import FOLDERS, last_day, partitions
@@ -76,8 +75,7 @@ class ParquetReader:
         root = path.parent if path.name == FOLDERS[self.frequency] else path
         self._files = BundleFiles(root, disk)
         self._time = time_column(self.frequency)
-        self._cache: OrderedDict[Any, pl.DataFrame] | None = OrderedDict() if enable_cache else None
-        self._lock = Lock()
+        self._cache = LruCache(_KEPT) if enable_cache else None
         self._sound: dict[Path, FileState] = {}
 
     # --- frames ----------------------------------------------------------------------------
@@ -246,9 +244,8 @@ class ParquetReader:
 
     def clear_cache(self) -> None:
         """Forget the rows that single values are read from; nothing but time is lost."""
-        with self._lock:
-            if self._cache is not None:
-                self._cache.clear()
+        if self._cache is not None:
+            self._cache = LruCache(_KEPT)
 
     # --- files -----------------------------------------------------------------------------
 
@@ -367,20 +364,15 @@ class ParquetReader:
             path = path_of(place)
             state: FileState | None = self._files.disk.stat(path)
             key = place, state, sid
-            if self._cache is not None:
-                with self._lock:
-                    if (kept := self._cache.get(key)) is not None:
-                        self._cache.move_to_end(key)
-                        return kept
+            kept: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
+            if kept is not None:
+                return kept
             data = self._files.disk.read(path)
             origin_of(pl.read_parquet_metadata(io.BytesIO(data)), place)
             check_rows(data, place)
             rows = pl.scan_parquet(io.BytesIO(data)).filter(pl.col("sid") == sid).collect()
             if self._cache is not None:
-                with self._lock:
-                    self._cache[key] = rows
-                    while len(self._cache) > _KEPT:
-                        self._cache.popitem(last=False)
+                self._cache.put(key, rows, 1)
             return rows
 
         frame: pl.DataFrame = self._files.read_whole(

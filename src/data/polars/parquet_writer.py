@@ -14,6 +14,7 @@ import polars as pl
 
 from ..bundles.commit import METADATA, BundleFiles, FileChanges
 from ..bundles.records import (
+    MOST_DAYS,
     REWRITTEN,
     UNREADABLE,
     BundleOrigin,
@@ -343,6 +344,9 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
         raise damaged(name, ValueError(f"its column {wrong[0]} is {types[wrong[0]]!s:.40}"))
     if sum(frame.select(time, "sid").null_count().row(0)):
         raise damaged(name, ValueError(f"rows have no {time} or no sid"))
+    days = frame[time].cast(pl.Date).cast(pl.Int32).abs().max()
+    if isinstance(days, int) and days >= MOST_DAYS:
+        raise damaged(name, ValueError(f"rows have a {time} before 1680 or after 2259"))
     return frame
 
 
