@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import inspect
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -584,6 +586,29 @@ def test_a_dataset_has_its_figures_under_its_source(tmp_path: Path) -> None:
         (0, 5 * 86400 - 1),
     ]
     assert Bundle("own", tmp_path).records().origin.source_type == "given"
+
+
+def test_gaps_and_kinds_of_a_dataset_are_those_of_its_markets(tmp_path: Path) -> None:
+    """Two weeks of sessions: a coin trades on the weekend as well, and what is no symbol has no market."""
+    weekdays = [datetime(2023, 1, day) for day in (3, 4, 5, 6, 9, 10, 11, 12, 13)]
+    whole = bars(9, ["AAPL"], timestamp=weekdays)
+    hole = bars(9, ["MSFT"], timestamp=weekdays).filter(pl.col("timestamp").dt.day() != 10)
+    coin = bars(9, ["BTCUSDT"], timestamp=weekdays)
+    coins = bars(9, ["ETHUSDT"])
+    strange = bars(9, ["No such thing!"], timestamp=weekdays)
+    symbols = ["AAPL", "MSFT", "BTCUSDT", "ETHUSDT", "No such thing!"]
+    question = (symbols, pd.Timestamp("2023-01-01"), pd.Timestamp("2023-01-31"), "1d")
+    info = info_of(Given(pl.concat([whole, hole, coin, coins, strange])), tmp_path, question)
+    assert {one["symbol"]: one["has_gaps"] for one in info["date_ranges"]} == {
+        "AAPL": False, "MSFT": True, "BTCUSDT": True, "ETHUSDT": False, "No such thing!": None,
+    }  # fmt: skip
+    with closing(sqlite3.connect(tmp_path / "metadata.db")) as db:
+        query = "SELECT symbol, asset_type, exchange FROM symbols WHERE dataset_id = ?"
+        found = db.execute(query, (info["dataset_id"],)).fetchall()
+    assert {symbol: kind for symbol, kind, _ in found} == {
+        "AAPL": "stock", "MSFT": "stock", "BTCUSDT": "crypto", "ETHUSDT": "crypto",
+        "No such thing!": "unknown",
+    }  # fmt: skip
 
 
 def test_only_what_came_is_found(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from src.data import DataManager
 from src.data.bundles import DataCatalog, Lineages, lineage
 from src.data.bundles import catalog as module
-from src.data.bundles.bundle import Bundle
+from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import cache_key
 from src.data.bundles.catalog_log import CATALOG, CatalogLog
 from src.data.bundles.tables import RangeRow
@@ -988,8 +988,7 @@ def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
     assert (told.bundle_name, told.symbols) == ("far", ["AAPL"])
     assert [row["symbol"] for row in rows_by_name.get_symbols("near")] == ["AAPL"]
     assert rows_by_name.load("mine").symbols == ["MSFT"]
-    with pytest.raises(BundleError):
-        rows_by_name.load("near", path.parent)
+    assert rows_by_name.load("near", path.parent) == told
     rows_by_name.update("near", outlier_count=2)
     assert rows_by_name.load("near") == told
     for wrong in (5, "far", "/no such name", "/", "/a\0/b"):
@@ -998,6 +997,31 @@ def test_a_bundle_outside_the_folder_is_loaded_by_the_name_that_registered_it(
     rows_by_name.delete("near")
     with pytest.raises(BundleError, match="near"):
         rows_by_name.load("near")
+
+
+def test_a_registered_bundle_is_a_bundle_by_that_name(
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
+) -> None:
+    mine = create(manager, path.parent, "mine", "MSFT")
+    outside = create(manager, tmp_path / "elsewhere", "far", "AAPL")
+    for name in ("near", "mine"):
+        catalog.register_bundle(name, outside.path)
+    near = Bundle("near", path.parent, disk=Quick())
+    assert (near.path, near.name, near.is_elsewhere) == (outside.path, "near", True)
+    assert near.state(manager).state == "current" and near.validate() == ()
+    assert list(near.records().origin.symbols) == ["AAPL"]
+    assert Bundle("mine", path.parent).path == mine.path
+    assert bundle_names(path.parent) == ["mine", "near"]
+    with pytest.raises(BundleError, match="there is a bundle near"):
+        near.create(manager, ["AAPL"], "1d", **MOCK)
+    found = catalog.find_dataset(["AAPL"], "2024-01-10", "2024-01-20", "1d", "mock")
+    assert found is not None and catalog.get_dataset_info(found)["kind"] == "line"
+    catalog._rows.delete("near")
+    assert not Bundle("near", path.parent).exists()
+    catalog.register_bundle("near", outside.path)
+    outside.remove()
+    gone = Bundle("near", path.parent)
+    assert not gone.exists() and bundle_names(path.parent) == ["mine"]
 
 
 def test_the_old_path_warns_once_and_names_the_users_line(tmp_path: Path) -> None:

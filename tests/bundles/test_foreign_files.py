@@ -66,7 +66,19 @@ def test_a_journal_whose_value_is_a_path_is_refused_and_links_nothing(
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "[[1]]", "3", '{"a": 1}', '{"a": {}}', "[" * 5000, "{", "null"]
+    "text",
+    [
+        '{"a\\u0000b": null}',
+        '{"\\ud800": null}',
+        "[]",
+        "[[1]]",
+        "3",
+        '{"a": 1}',
+        '{"a": {}}',
+        "[" * 5000,
+        "{",
+        "null",
+    ],
 )
 def test_a_journal_that_is_none_is_a_typed_error(bundle: Bundle, text: str) -> None:
     (bundle.path / ".staging").mkdir(exist_ok=True)

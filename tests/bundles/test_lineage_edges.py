@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -19,12 +20,18 @@ from src.data.bars.answer.read import HandedOn
 from src.data.bundles import Lineages, lineage
 from src.data.bundles.catalog_log import CATALOG
 from src.data.bundles.export import exported
+from src.data.bundles.lineage import LineageRun
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
 from src.data.errors import IncompleteDataWarning, QueryError
+from src.data.model.bars import BarTable
+from src.data.model.coverage import Coverage
+from src.data.model.reads import BarsRead
+from src.data.model.span import Span, coalesce
 from tests.e2e.share_vendors import DIVIDENDS, SPLIT, Script, ShareVendor, Truth, split, stamp_span
 from tests.e2e.twin import route_to
+from tests.effort import calls_of
 from tests.programs import PYTHONPATH
 
 WEEK = ("BTCUSDT", "1h", "2024-05-01", "2024-05-07")
@@ -205,3 +212,61 @@ def test_of_two_processes_that_begin_one_id_at_once_one_is_refused(
         pytest.fail("the block must not run")
     assert not others
     assert (bundles / CATALOG).read_text().count('"event":"begin"') == 1
+
+
+# --- how much work a read is --------------------------------------------------------------------
+
+
+class _Handed(NamedTuple):
+    """An answer of no bars in a stretch, as a service hands it on."""
+
+    whole: BarsRead
+
+    def place(self) -> str:
+        return "one"
+
+    def span(self) -> Span:
+        return self.whole.span
+
+    def read(self) -> BarsRead:
+        return self.whole
+
+
+@pytest.mark.parametrize("step, length", [(1, 20), (30, 20), (-1, 20), (-30, 20)])
+def test_a_read_costs_the_same_after_many_others(
+    manager: DataManager, bundles: Path, step: int, length: int
+) -> None:
+    """Windows that slide, that lie apart, and the same backwards; each lacks something."""
+    manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    query = manager.client.query("BTCUSDT", "1h", "2024-05-01", "2024-05-02")
+    whole = BarsRead(
+        Path("cache"), query.key, 1, query, BarTable.empty(), Coverage(), (), (), (), None, None,
+        None, query.span, is_made=False, substitute="",
+    )  # fmt: skip
+    spans = [Span(10**6 + n * step, 10**6 + n * step + length) for n in range(800)]
+
+    class Given(SimpleNamespace):
+        """An answer that can be referred to weakly."""
+
+    answers = [
+        Given(query=query, read=whole._replace(span=s, lacking=(Span(s.start + 3, s.start + 4),)))
+        for s in spans
+    ]
+    run = LineageRun("many", None, bundles, manager, ManualClock(0))
+    run.begin()
+
+    def read(first: int, last: int) -> int:
+        def work() -> None:
+            for answer in answers[first:last]:
+                run.answered(answer, lambda one: _Handed(one.read))
+
+        return calls_of(work)
+
+    counts = [read(0, 200), read(200, 400), read(400, 600), read(600, 800)]
+    assert max(counts) < 1.5 * min(counts), counts
+    run.end()
+    (one,) = Lineages(bundles, manager).get("many").reads
+    assert coalesce(one.spans) == coalesce(spans)
+    lacking = coalesce(Span(s.start + 3, s.start + 4) for s in spans)
+    assert len(one.lacking) + one.more_lacking == len(lacking)
+    assert list(one.lacking) == lacking[:512]

@@ -105,6 +105,14 @@ def test_a_write_keeps_the_keys_of_a_later_version(bundle: Bundle, manager: Data
     }
 
 
+def test_a_refresh_keeps_the_keys_that_a_later_version_has_of_a_symbol(
+    bundle: Bundle, manager: DataManager
+) -> None:
+    of_a_later_version(bundle)
+    bundle.refresh(manager, offline=True)
+    assert origin_in(bundle.path / "metadata.parquet")["symbols"]["AAPL"]["lot"] == 100
+
+
 def test_records_made_of_partitions_keep_the_keys_of_a_later_version(bundle: Bundle) -> None:
     of_a_later_version(bundle, records_too=False)
     assert bundle.records().origin.request is not None

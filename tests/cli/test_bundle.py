@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +137,34 @@ def test_without_polars_the_extra_is_named(
         assert run(folder, "list") == 2
     assert "[polars]" in capsys.readouterr().err
     assert src.data.bundles is sys.modules["src.data.bundles"], "tests after this one share modules"
+
+
+def test_a_bundle_that_a_program_registered_is_found(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(folder.parent / "elsewhere")
+    create(folder)
+    with closing(src.data.bundles.DataCatalog(folder / "metadata.db")) as catalog:
+        catalog.register_bundle("near", folder.parent / "elsewhere" / "mine")
+    capsys.readouterr()
+    assert run(folder, "list", "--json") == 0
+    assert [row["bundle_name"] for row in answer(capsys)["bundles"]] == ["mine", "near"]
+    assert run(folder, "info", "near", "--json") == 0
+    told = answer(capsys)
+    assert told["bundle_name"] == "near" and "elsewhere" in told["path"]
+    assert run(folder, "validate", "near") == 0
+    assert run(folder, "refresh", "near", "--offline") == 0
+
+
+def test_damage_without_a_trace_is_named_by_validate(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create(folder)
+    path = folder / "mine" / "daily_bars/year=2024/month=01/data.parquet"
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert run(folder, "validate", "mine") == 1
+    assert "SHA256" in capsys.readouterr().out

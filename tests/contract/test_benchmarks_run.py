@@ -53,6 +53,7 @@ def test_a_short_script_runs_to_its_end(name: str, monkeypatch: pytest.MonkeyPat
     run(name, monkeypatch, SHORTEST[name])
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not FULL, reason="ONETAPE_FULL is not set")
 @pytest.mark.parametrize("name", sorted(set(SCRIPTS) - set(SHORTEST)))
 def test_a_long_script_runs_to_its_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

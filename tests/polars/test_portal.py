@@ -375,12 +375,15 @@ def test_memory_is_bounded(portal: PolarsDataPortal, monkeypatch: pytest.MonkeyP
     panels = portal._panels
     assert panels is not None
     portal.get_spot_value(["AAPL"], "close", "2024-03-12", "daily")
-    size = panels._bytes
-    monkeypatch.setattr(base_portal, "MOST_BYTES", int(size * 2.5))
+    memory = panels._panels
+    size = memory.size
+    memory.most_bytes = int(size * 2.5)
     for symbols in (["MSFT"], ["AAPL"], ["BTCUSDT"], ["AAPL", "MSFT", "BTCUSDT"]):
         portal.get_spot_value(symbols, "close", "2024-03-12", "daily")
-    kept = [panel.names for panel in panels._panels.values()]
-    assert sum(p.nbytes for p in panels._panels.values()) == panels._bytes <= size * 2.5
+    held: list[Any] = []
+    memory.drop_where(lambda _, panel: bool(held.append(panel)))
+    kept = [panel.names for panel in held]
+    assert sum(panel.nbytes for panel in held) == memory.size <= size * 2.5
     assert ("AAPL", "MSFT", "BTCUSDT") not in kept
     assert ("MSFT",) not in kept
     assert kept[-1] == ("BTCUSDT",)

@@ -184,7 +184,9 @@ def test_what_was_shown_is_handed_over_when_it_is_dropped_saved_or_ended(
         look("2024-02-13")
         context = copy_context()
     assert ends() == [(1, "2024-02-07"), (2, "2024-02-14")]
-    assert not portal._shown and not [key for key in portal._panels._panels if key[-1] is run]
+    keys: list[Any] = []
+    portal._panels._panels.drop_where(lambda key, _: bool(keys.append(key)))
+    assert not portal._shown and not [key for key in keys if key[-1] is run]
     thread = threading.Thread(target=context.run, args=(look, "2024-02-20"))
     thread.start()
     thread.join()

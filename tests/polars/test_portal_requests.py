@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from src.data.data_manager import DataManager
-from src.data.errors import IncompleteDataWarning
+from src.data.errors import DataError, DataPortalError, IncompleteDataWarning
 from src.data.polars import PolarsDataPortal
 from tests.e2e.conftest import make, manager, rules
 from tests.vendor_server import Fault, VendorServer
@@ -123,3 +123,42 @@ def test_nothing_is_warned_of_that_was_not_asked_for(
     end = FIRST + timedelta(9)
     with pytest.warns(IncompleteDataWarning):
         portal.get_history_window(["BTCUSDT"], end, 8, "1d", "close", "daily")
+
+
+@pytest.mark.parametrize("frequency", ["1d", "1w"])
+def test_an_outage_costs_a_portal_no_more_requests_than_a_plain_call(
+    make: Callable[[], DataManager], vendors: VendorServer, frequency: str
+) -> None:
+    for vendor in ("binance", "yahoo"):
+        vendors.fault(vendor, Fault.reset())
+    first = FIRST - timedelta(60)
+    with pytest.raises(DataError) as plain:
+        make().get_ohlcv("AAPL", frequency, first, FIRST)
+    sent = len(vendors.log())
+    assert sent
+    vendors.clear_log()
+    portal = PolarsDataPortal(data_source=make())
+    with pytest.raises(DataPortalError) as caught:
+        portal.get_spot_value(["AAPL"], "close", FIRST, frequency)
+    assert len(vendors.log()) == sent
+    assert caught.value.reason == plain.value.reason == "outage"
+
+
+def test_an_outage_in_the_middle_of_a_walk_costs_one_round_of_requests_and_is_warned_of_as_one(
+    make: Callable[[], DataManager], vendors: VendorServer
+) -> None:
+    make().get_ohlcv("BTCUSDT", "1d", FIRST - timedelta(14), FIRST)
+    vendors.fault("binance", Fault.reset())
+    vendors.fault("yahoo", Fault.reset())
+    vendors.clear_log()
+    with pytest.warns(IncompleteDataWarning):
+        make().get_ohlcv("BTCUSDT", "1d", FIRST - timedelta(10), FIRST + timedelta(1))
+    sent = len(vendors.log())
+    assert sent
+    vendors.clear_log()
+    portal = PolarsDataPortal(data_source=make())
+    with pytest.warns(IncompleteDataWarning) as warned:
+        portal.get_history_window(["BTCUSDT"], FIRST + timedelta(1), 6, "1d", "close", "daily")
+    assert len(vendors.log()) == sent
+    (one,) = warned
+    assert "offline" not in str(one.message) and "binance" in str(one.message)

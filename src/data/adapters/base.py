@@ -13,11 +13,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from ..bundles.bundle import Bundle
 from ..bundles.catalog import DataCatalog
 from ..bundles.tables import RangeRow
+from ..calendars.calendar import calendar_for
 from ..call_threads import LoopThread, awaited
 from ..clock import Clock, SystemClock
 from ..compat.limiters import RateLimiter
@@ -33,14 +35,18 @@ from ..errors import (
 )
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import DAY_MS
+from ..model.span import Span
 from ..model.texts import counted
 from ..polars import pl  # says which extra is missing
+from ..polars.panel import Market, grid_of
 from ..polars.parquet_writer import ParquetWriter
 from ..sources.base import DataSource, DataSourceMetadata
 from ..sources.ingest import BundlePath, SourceQuestion, answered, checked_frame, refuse_other
 from .frames import checked_series, findings_of, standard_frame
 
 if TYPE_CHECKING:
+    from ..model.instrument import Instrument
+    from ..model.timeframe import Timeframe
     from ..prices.judgement.report import QualityFinding
 
 __all__ = [
@@ -130,6 +136,20 @@ def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int
     length = 0 if question.timeframe.is_intraday else DAY_MS // 1000 - 1
     known = {symbol: (first, last + length, n) for symbol, first, last, n in found.rows()}
     return {symbol: known[symbol] for symbol in question.symbols if symbol in known}
+
+
+def _with_gaps(
+    rows: pl.DataFrame, instruments: Mapping[str, Instrument], timeframe: Timeframe
+) -> dict[str, bool]:
+    """Return symbol to whether its calendar expects a bar between its first and last one that is missing."""
+    found = {}
+    for symbol, instrument in instruments.items():
+        column = rows.filter(pl.col("symbol") == symbol)["timestamp"]
+        stamps = np.sort(column.cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy())
+        grid = grid_of(Market(calendar_for(instrument), ()), timeframe, stamps)
+        expected = grid.opens(Span(int(stamps[0]), int(stamps[-1]) + 1))
+        found[symbol] = not bool(np.isin(expected, stamps).all())
+    return found
 
 
 def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
@@ -320,8 +340,15 @@ class BaseDataAdapter(DataSource):
             # Ours also keeps the place and the figures, which the documented call leaves out.
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
-                bars = [RangeRow(symbol, *one, has_gaps=False) for symbol, one in ranges.items()]
-                more = {"parquet_path": path, "ranges": bars, "files": _files(path)}
+                known = {symbol: catalog.instrument(symbol) for symbol in ranges}
+                there = {s: one for s, one in known.items() if one is not None}
+                lacking = _with_gaps(rows, there, question.timeframe)
+                more = {
+                    "parquet_path": path,
+                    "ranges": [RangeRow(s, *one, lacking.get(s)) for s, one in ranges.items()],
+                    "files": _files(path),
+                    "markets": {s: (one.asset_class, one.exchange) for s, one in there.items()},
+                }
             dataset = catalog.register_dataset(
                 source=self.name,
                 symbols=list(ranges),

@@ -8,6 +8,7 @@ half-open. No method asks a vendor unless its name says ``get``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -32,7 +33,7 @@ from ..model.stored import (
     StoredColumns,
 )
 from ..model.timeframe import Timeframe
-from ..net.deadline import run_call, seconds_of
+from ..net.deadline import querying_once, run_call, seconds_of
 from ..vendors.registry import family_of
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
@@ -212,6 +213,13 @@ class BarsClient:
         from .batch import get_missing
 
         get_missing(self._service, queries)
+
+    def as_one_call(self) -> AbstractContextManager[None]:
+        """Return a block in which no vendor that was down is queried again for the same symbol.
+
+        A later question in it is answered without that vendor, and reports its failure.
+        """
+        return querying_once()
 
     def get_by_symbol(
         self,

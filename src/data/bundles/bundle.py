@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -27,8 +29,8 @@ from ..errors import (
     BundleNotFoundError,
     DataError,
     IncompleteDataWarning,
+    LockTimeoutError,
     NoProviderError,
-    QueryError,
     StorageError,
 )
 from ..model.bars import fingerprint_of
@@ -44,9 +46,9 @@ from ..polars.parquet_writer import ParquetWriter, Written, parsed, rebuilt
 from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
 from .commit import METADATA, BundleFiles, FileChanges, checked_name
-from .folder import bundles_folder
-from .records import Records, SymbolSource, digest_of, set_aside
-from .request import request_of, widened
+from .folder import bundles_folder, registered, registered_names
+from .records import FileRecord, Records, SymbolSource, digest_of, set_aside
+from .request import request_of, symbols_to_answer, widened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,9 +104,15 @@ class Bundle:
     """One bundle. Thread-safe, and shared by processes.
 
     Args:
-        name: of its folder: letters, digits, ``.``, ``_`` and ``-``.
+        name: Name of its folder, or the one that ``DataCatalog.register_bundle`` gave it: letters, digits,
+            ``.``, ``_`` and ``-``. A bundle in the folder of bundles comes first.
         folder: of bundles; None: the configured one.
         disk: reads and writes; None: permissions by the umask.
+
+    Attributes:
+        name: As passed.
+        path: Absolute folder of the bundle.
+        is_elsewhere: Whether it is outside the folder of bundles, and was registered.
 
     Raises:
         QueryError: no such name.
@@ -115,7 +123,9 @@ class Bundle:
         self, name: str, folder: str | PathLike[str] | None = None, *, disk: Disk | None = None
     ) -> None:
         self.name = checked_name(name)
-        self.path = bundles_folder(folder) / name
+        own = bundles_folder(folder) / name
+        elsewhere = None if own.exists() else registered(own.parent, name)
+        self.path, self.is_elsewhere = elsewhere or own, elsewhere is not None
         self._files = BundleFiles(self.path, disk)
         self._disk = self._files.disk
 
@@ -218,9 +228,11 @@ class Bundle:
         session: Any = "regular",
         timeout: float | None = None,
     ) -> BundleChange:
-        """Have the bundle answer these arguments, too: :meth:`create` it, or widen and refresh it.
+        """Have the bundle answer these arguments, too: :meth:`create` it, or widen it.
 
-        It then answers the symbols of both requests, from the earlier start to the later end.
+        It then answers the symbols of both requests, from the earlier start to the later end. If that is
+        the range that it has, and the end was over when it was written, its other symbols stay as they
+        are until :meth:`refresh`.
 
         Args:
             manager, symbols, timeframe, start_date, end_date: as of :meth:`create`.
@@ -251,12 +263,15 @@ class Bundle:
     ) -> BundleChange:
         """Bring the bundle to what is answered now, to its own request and to ``wanted``."""
         canonical = manager.provider_selector.canonical
-        request = widened(self.name, self.records().origin.request, wanted, canonical)
+        origin = self.records().origin
+        request = widened(self.name, origin.request, wanted, canonical)
         while True:
             answers: dict[str, _Answer] = {}
             if request is not None:
-                answers = _answers(manager, request, offline=offline, timeout=timeout)
-            if answers and all(a.error for a in answers.values()):
+                symbols = symbols_to_answer(origin.request, request, wanted, origin.ingested_at)
+                answers = _answers(manager, request, symbols, offline=offline, timeout=timeout)
+            is_whole = request is not None and len(answers) == len(request["symbols"])
+            if is_whole and all(a.error for a in answers.values()):
                 raise BundleError(
                     f"bundle {self.name} was not refreshed: {next(iter(answers.values())).error}",
                     hint="it is as it was",
@@ -267,7 +282,7 @@ class Bundle:
                 if now == request:
                     records = replace(records, origin=replace(records.origin, request=request))
                     return self._put(commit, records, answers, [p.place for p in problems])
-            request = now  # another program has widened it meanwhile
+            request, origin = now, records.origin  # another program has widened it meanwhile
 
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions whose days all lie before a day; the month (day, of minutes) of it stays.
@@ -419,7 +434,10 @@ class Bundle:
                 missing = max(0, answer.source.missing - held)
                 symbols[symbol] = replace(before or SymbolSource(sid), missing=missing)
                 continue
-            symbols[symbol] = replace(answer.source, sid=sid)
+            others = before.others if before else {}
+            symbols[symbol] = replace(answer.source, sid=sid, others=others)
+            if before and before.fingerprint == answer.source.fingerprint and not damaged:
+                continue  # its bars are there
             drop.append(sid)
             parts.append(answer.rows.with_columns(pl.lit(sid, pl.Int64).alias("sid")))
         own = {symbols[symbol].sid for symbol, answer in answers.items() if not answer.error}
@@ -480,34 +498,60 @@ class Bundle:
     def validate(self) -> tuple[FileProblem, ...]:
         """Return the files that are not as they were written, by the digest of each; none: all are.
 
+        Each file is read. A file that has changed without a trace is noted, if the bundle can be written:
+        :meth:`state` and :meth:`refresh` do not trust it any more.
+
         Raises:
             BundleNotFoundError: there is no such bundle.
         """
         self.records()
         # Without the lock of writers: where nothing may be written this works, too.
-        return tuple(self._files.read_whole(self._examined)[1])
+        records, problems = self._files.read_whole(partial(self._examined, thorough=True))
+        wrong = {problem.place for problem in problems}
+        doubted = [
+            replace(record, state=None)
+            for place, record in records.files.items()
+            if place in wrong and record.is_unchanged(self._disk.stat(self.path / place))
+        ]
+        if doubted:
+            with (
+                suppress(StorageError, LockTimeoutError),
+                self._files.writing(make=False) as commit,
+            ):
+                if Records.read(self._files, self._disk, self.path / METADATA) == records:
+                    records.with_files(doubted).put(commit, self._files, with_database=False)
+        return tuple(problems)
 
     def _examined(
         self,
         path_of: Callable[[str], Path] | None = None,
         pending: Mapping[str, Any] = _NOTHING,
         commit: FileChanges | None = None,
+        *,
+        thorough: bool = False,
     ) -> tuple[Records, list[FileProblem]]:
-        """Return the records and the damaged files, within the lock or of :meth:`BundleFiles.read_whole`."""
+        """Return the records and the damaged files, within the lock or of :meth:`BundleFiles.read_whole`.
+
+        A file in the state in which it was written is not read, unless the look is ``thorough``.
+        """
         path_of = path_of or self.path.joinpath
         records = Records.read(self._files, self._disk, path_of(METADATA))
         if records is None:
             return self._rebuilt_in_part(commit)
         gone = {place for place, name in pending.items() if name is None}
         places = sorted({*self._places(), *records.files} - gone)
-        faults = ((place, self._fault(path_of(place), place, records)) for place in places)
+        faults = (
+            (place, self._fault(path_of(place), records.files.get(place), thorough=thorough))
+            for place in places
+        )
         return records, [FileProblem(place, what) for place, what in faults if what]
 
-    def _fault(self, path: Path, place: str, records: Records) -> str | None:
+    def _fault(self, path: Path, record: FileRecord | None, *, thorough: bool) -> str | None:
+        if record is not None and not thorough and record.is_unchanged(self._disk.stat(path)):
+            return None
         data = self._disk.read_if_exists(path)
         if data is None:
             return "is missing"
-        record = records.files.get(place)
         if record is None:
             return "is not recorded"
         if digest_of(data) != record.sha256:
@@ -536,11 +580,14 @@ class Bundle:
     def state(self, manager: DataManager) -> BundleState:
         """Return how the bundle stands to what the store answers now; no vendor is asked.
 
+        Files that were touched since they were written are read; :meth:`validate` reads each.
+
         Raises:
             BundleNotFoundError: there is no such bundle.
             CacheError: the store cannot be read.
         """
-        problems = self.validate()
+        self.records()
+        problems = self._files.read_whole(self._examined)[1]
         if problems:
             return BundleState("corrupt", tuple(f"{p.place} {p.what}" for p in problems))
         origin = self.records().origin
@@ -556,14 +603,14 @@ class Bundle:
 
 
 def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
-    """Return the sorted names of the bundles in a folder; none where there is no folder."""
-    root = bundles_folder(folder)
+    """Return the sorted names of the bundles in a folder, and of those registered in it."""
+    root, disk = bundles_folder(folder), Disk()
     names = []
-    for name in Disk().list(root):
+    for name in sorted({*disk.list(root), *registered_names(root)}):
         try:
-            if (root / name).is_dir() and Bundle(name, root).exists():
+            if Bundle(name, root).exists():
                 names.append(name)
-        except (QueryError, DataError):
+        except DataError:
             continue
     return names
 
@@ -580,13 +627,18 @@ class _Answer(NamedTuple):
 
 
 def _answers(
-    manager: DataManager, request: Mapping[str, Any], *, offline: bool, timeout: float | None = None
+    manager: DataManager,
+    request: Mapping[str, Any],
+    symbols: Sequence[str] = (),
+    *,
+    offline: bool,
+    timeout: float | None = None,
 ) -> dict[str, _Answer]:
-    """Return symbol to its answer now."""
+    """Return symbol to its answer now; of all symbols, or of some."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)  # the bundle records it
         frames = manager.get_ohlcv_batch(
-            request["symbols"],
+            symbols or request["symbols"],
             request["timeframe"],
             request["start_date"],
             request["end_date"],

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from ..data_manager import DataManager
+    from ..model.instrument import Instrument
     from ..model.series import SeriesKey
 
 __all__ = ["DataCatalog", "DatasetUse", "cache_key"]
@@ -55,6 +56,7 @@ __all__ = ["DataCatalog", "DatasetUse", "cache_key"]
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 _MOST_TEXT = 1000
+_NOTHING: Mapping[str, Any] = {}
 
 
 class DatasetUse(NamedTuple):
@@ -151,6 +153,7 @@ class DataCatalog:
         *,
         ranges: Sequence[RangeRow] = (),
         files: Sequence[tuple[str, str, int]] = (),
+        markets: Mapping[str, tuple[str, str | None]] = _NOTHING,
     ) -> str:
         """Register a dataset; durable when this returns.
 
@@ -163,6 +166,7 @@ class DataCatalog:
             parquet_path: where they lie.
             ranges: Bars of each symbol; without them each has the whole range.
             files: Place, SHA256 and size in bytes of each file.
+            markets: Maps a symbol to its type, such as ``stock``, and its exchange.
 
         Returns:
             Its id, a new UUID (version 4) with each call.
@@ -184,6 +188,7 @@ class DataCatalog:
             "bundle": self._scope,
             **({"ranges": [list(one) for one in ranges]} if ranges else {}),
             **({"files": [list(one) for one in files]} if files else {}),
+            **({"markets": {name: list(one) for name, one in markets.items()}} if markets else {}),
         }
         self._record(DATASET, entry)
         return str(entry["id"])
@@ -255,11 +260,15 @@ class DataCatalog:
             "checksums": dict(dataset.files),
         }
 
+    def instrument(self, symbol: str) -> Instrument | None:
+        """Return the instrument that a symbol means by the rules; None: it means nothing, or several."""
+        return self._lanes.instrument(symbol, "1d")
+
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
         """Make a bundle known by a name, wherever it lies, and return the id of its dataset.
 
         One in the folder of bundles is known anyway. Another is registered as a dataset as it is now, and
-        ``BundleMetadata.load(name)`` and the rows by name find it.
+        ``Bundle(name)``, ``BundleMetadata.load(name)``, the rows by name and the command find it.
 
         Raises:
             BundleNotFoundError, BundleError: there is none in ``path``, or it cannot be read.
@@ -267,6 +276,7 @@ class DataCatalog:
         checked_name(name)
         place = Path(path).absolute()
         bundle = Bundle(place.name, place.parent)
+        place = bundle.path
         dataset = bundle.records().dataset()
         if bundle.path.parent.resolve() == self._folder.resolve() and name == place.name:
             return self._bundle_id(name)
@@ -335,7 +345,7 @@ class DataCatalog:
         """
         wanted = _text("backtest_id", backtest_id)
         links = self._log.entries(LINK, holding=wanted)
-        ids = [str(entry["dataset"]) for entry in links if entry.get("backtest") == wanted]
+        ids = [str(e["dataset"]) for e in links if e.get("backtest") == wanted and "dataset" in e]
         run = runs_in(self._log, wanted).get(wanted)
         if run is not None and not run.is_forgotten:
             reads = (read for read in run.reads if read.pieces)
@@ -598,7 +608,7 @@ class DataCatalog:
     def _records_of(self, name: str) -> Records | None:
         bundle = Bundle(name, self._folder, disk=None)
         try:
-            return bundle.records() if bundle.exists() else None
+            return bundle.records() if bundle.exists() and not bundle.is_elsewhere else None
         except FormatVersionError:
             raise
         except BundleError:
@@ -685,7 +695,8 @@ def _path_of(
     path = Path(given).absolute()
     if path.name == DATABASE and folder is None:
         try:
-            if Bundle(path.parent.name, path.parent.parent).exists():
+            bundle = Bundle(path.parent.name, path.parent.parent)
+            if bundle.exists() and not bundle.is_elsewhere:
                 return path, path.parent.name
         except DataError:
             pass

@@ -27,6 +27,7 @@ from ..forks import renew_after_fork
 from ..model.instant import parse_iso
 from .catalog_log import CATALOG, CatalogLog, entry_of
 from .commit import CHANGES, BundleFiles, checked_name
+from .folder import BUNDLE
 from .record import FORMAT as LINEAGE_FORMAT
 from .record import LINEAGE, key_of
 from .records import Records, new_dataset_id
@@ -58,7 +59,6 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DATASET, LINK = "dataset", "link"
-BUNDLE = "bundle"
 _FORMATS = {DATASET: 1, LINK: 1, BUNDLE: 1, LINEAGE: LINEAGE_FORMAT}
 _OF_LINEAGE = "lineage "
 _BUSY_S, _LOCK_TIMEOUT_S = 2.0, 30.0
@@ -68,6 +68,11 @@ _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQ
 _FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
 # A damaged file may also hold names that are no text.
 _DAMAGE = (sqlite3.Error, UnicodeError)
+# What a line that another program has changed may raise, in Python or as it becomes a row.
+_SENSELESS = (
+    KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError,
+    sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError,
+)  # fmt: skip
 # Many lines at once are applied in memory.
 _PAGES = "PRAGMA cache_size = -65536"
 _TABLES = (
@@ -401,9 +406,10 @@ class CatalogIndex:
     def _take(self, db: sqlite3.Connection, line: bytes, offset: int) -> None:
         entry = entry_of(line)
         kind = entry.get("type")
-        if kind not in _FORMATS:
+        if not isinstance(kind, str) or kind not in _FORMATS:
             return
         self._log.check(entry, _FORMATS[kind])
+        db.execute("SAVEPOINT line")
         try:
             if kind == DATASET:
                 self._take_dataset(db, entry, DatasetPlace("line", str(offset), len(line)))
@@ -413,12 +419,14 @@ class CatalogIndex:
                     self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
                 self._link(db, entry["backtest"], entry["dataset"], entry["at"], entry["cache_key"])
             elif kind == BUNDLE:
-                if self._scope in ("", entry["bundle"]):
+                if self._scope in ("", checked_name(entry["bundle"])):
                     self._touched.add(entry["bundle"])
             elif not self._scope:
                 self._take_lineage(db, entry)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+        except _SENSELESS as exc:
+            db.execute("ROLLBACK TO line")  # a part of it may have been taken
             _log.warning("%s: the line at byte %d makes no sense: %r", self._log.path, offset, exc)
+        db.execute("RELEASE line")
 
     def _take_dataset(
         self, db: sqlite3.Connection, entry: Mapping[str, Any], place: DatasetPlace
@@ -619,6 +627,7 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
     at, resolution = parse_iso(entry["time"]) // 1000, entry["resolution"]
     ranges = tuple(RangeRow(*one) for one in entry.get("ranges", ()))
     files = [(place, sha256, size) for place, sha256, size in entry.get("files", ())]
+    markets = dict(entry.get("markets", {}))
     covers = dict.fromkeys(entry["symbols"], (start, end))
     covers.update((row.symbol, (row.start, row.end)) for row in ranges)
     return Dataset(
@@ -633,7 +642,7 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
         at,
         sum(row.bars for row in ranges),
         sum(size for _, _, size in files),
-        symbols=tuple(SymbolRow(symbol) for symbol in entry["symbols"]),
+        symbols=tuple(SymbolRow(symbol, *markets.get(symbol, ())) for symbol in entry["symbols"]),
         ranges=ranges,
         files=tuple((place, sha256) for place, sha256, _ in files),
         covers=tuple(Cover(symbol, resolution, *ends) for symbol, ends in covers.items()),

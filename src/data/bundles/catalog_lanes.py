@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, QueryError
+from ..errors import DataError, NoProviderError, QueryError
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe
 from .catalog_index import DatasetPlace, lane_id, lane_place, lane_source
@@ -14,6 +14,7 @@ from .tables import Cover, Dataset, RangeRow, SymbolRow
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
+    from ..model.instrument import Instrument
     from ..model.series import SeriesKey
     from ..model.stored import CoverageSpan
 
@@ -30,7 +31,7 @@ class LaneDatasets:
     def __init__(self, client: Callable[[], BarsClient]) -> None:
         self._client = client
         self._measured: dict[SeriesKey, tuple[tuple[CoverageSpan, ...], Dataset]] = {}
-        self._canonical: dict[tuple[str, str], str | None] = {}
+        self._instruments: dict[tuple[str, str], Instrument | None] = {}
 
     def find(
         self, symbol: str, resolution: str, start: int, end: int, source: str | None
@@ -45,8 +46,8 @@ class LaneDatasets:
         Raises:
             CacheError: the store cannot be read.
         """
-        known = self._canonical_of(symbol, resolution)
-        keys = self._client().lanes(known, Timeframe.parse(resolution)) if known else []
+        known = self.instrument(symbol, resolution)
+        keys = self._client().lanes(known.symbol, Timeframe.parse(resolution)) if known else []
         for key in keys if source else keys[:1]:
             # No question is answered out of these that does not name them.
             if key.is_outdated or (not source and (key.is_sample or key.made_of)):
@@ -90,15 +91,15 @@ class LaneDatasets:
         """Return where the truth about a lane stands."""
         return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
 
-    def _canonical_of(self, symbol: str, resolution: str) -> str | None:
-        """Return a symbol as the store has it; None where it means nothing by the rules."""
-        if (symbol, resolution) not in self._canonical:
+    def instrument(self, symbol: str, resolution: str) -> Instrument | None:
+        """Return the instrument that a symbol means by the rules; None if it means none."""
+        if (symbol, resolution) not in self._instruments:
             try:
-                found: str | None = self._client().query(symbol, resolution).instrument.symbol
-            except QueryError:
+                found: Instrument | None = self._client().query(symbol, resolution).instrument
+            except (QueryError, NoProviderError):
                 found = None
-            self._canonical[symbol, resolution] = found
-        return self._canonical[symbol, resolution]
+            self._instruments[symbol, resolution] = found
+        return self._instruments[symbol, resolution]
 
     def _measure(self, key: SeriesKey, parts: Sequence[CoverageSpan]) -> Dataset:
         # A hole that is asked for again, and bars that are doubted, are no part of what there is.

@@ -305,12 +305,14 @@ class _Side(NamedTuple):
     coverage: Coverage
 
     def row(self, stamp: int) -> tuple[float, ...] | None:
+        """Return the values of the bar at a stamp; None if there is none."""
         place = int(np.searchsorted(self.table.stamps, stamp))
         if place == len(self.table) or self.table.stamps[place] != stamp:
             return None
         return tuple(float(column[place]) for column in _values(self.table))
 
     def source(self, stamp: int) -> tuple[str, str]:
+        """Return vendor and state of the bar at a stamp; empty texts if nothing is known there."""
         for part in self.coverage.within(Span(stamp, stamp + 1)):
             return part.vendor, part.state
         return "", ""

@@ -55,16 +55,20 @@ class FileChanges:
         self._staged: dict[str, str | None] = {}
         self._puts = 0
 
-    def put(self, place: str, data: bytes) -> None:
+    def put(self, place: str, data: bytes) -> FileState:
         """Write the new content of a file, relative to the bundle with ``/``; nothing shows yet.
+
+        Returns:
+            The state that the file will have, unless it must be copied to its place.
 
         Raises:
             StorageError: the disk refused it.
         """
         name = f"{self._puts}.new"  # its own, even if a place is put twice
         self._puts += 1
-        self._files.stage(name, data)
+        state = self._files.stage(name, data)
         self._staged[place] = name
+        return state
 
     def remove(self, place: str) -> None:
         """Have a file removed."""
@@ -123,12 +127,13 @@ class BundleFiles:
                 raise
             self._finish()
 
-    def stage(self, name: str, data: bytes) -> None:
+    def stage(self, name: str, data: bytes) -> FileState:
         """Write one file below ``.staging``, durably; for :class:`FileChanges` alone."""
         handle = self.disk.create(self._staging / name)
         try:
             self.disk.write(handle, data, 0)
             self.disk.sync(handle)
+            return self.disk.fstat(handle)
         finally:
             self.disk.close(handle)
 
@@ -249,4 +254,10 @@ def note_change(disk: Disk, path: Path) -> None:
 def is_inside(place: str) -> bool:
     """Return whether a place is a path below the folder of its bundle."""
     parts = PurePosixPath(place).parts
-    return bool(parts) and ".." not in parts and not PurePosixPath(place).is_absolute()
+    # Names of files have no null byte and no half of a character.
+    return (
+        place.isprintable()
+        and bool(parts)
+        and ".." not in parts
+        and not PurePosixPath(place).is_absolute()
+    )

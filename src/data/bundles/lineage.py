@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Hashable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 # What is read for the first time is written together with what follows within this time, or at the end.
 _TOGETHER_S = 1.0
 _MOST_ID = 200
+_FEW_SPANS = 64
 _warnings = logging.getLogger("onetape.lineage")
 
 
@@ -369,8 +371,28 @@ class _Stretch:
         self.span, self.rows, self.digest = span, 0, RowsDigest()
 
     def grow(self, end: int, table: BarTable) -> None:
+        """Add the bars up to a new end."""
         self.span, self.rows = Span(self.span.start, end), self.rows + len(table)
         self.digest.add(table)
+
+
+class _Spans:
+    """A set of stamps, to which many spans are added one after another."""
+
+    def __init__(self) -> None:
+        self._spans: list[Span] = []
+        self._most = _FEW_SPANS
+
+    def add(self, spans: Iterable[Span]) -> None:
+        """Add some spans."""
+        self._spans += spans
+        if len(self._spans) > self._most:  # seldom: all of them are looked at
+            self._most = _FEW_SPANS + 2 * len(self.coalesced())
+
+    def coalesced(self) -> list[Span]:
+        """Return all stamps as few ascending, disjoint spans."""
+        self._spans = coalesce(self._spans)
+        return self._spans
 
 
 class _Kept:
@@ -390,10 +412,10 @@ class _Kept:
         self.made: set[str] = set()
         self.is_new, self.is_changed = True, True
         self.pin: dict[str, Any] = {}
-        self._stretches: list[_Stretch] = []
+        self._stretches: list[_Stretch] = []  # ascending, disjoint
+        self._starts: list[int] = []
         self._closes: dict[Any, float | None] | None = None
-        self._lacking: list[Span] = []
-        self._unexpected: list[Span] = []
+        self._lacking, self._unexpected = _Spans(), _Spans()
         self._unstored: dict[int, Unstored] = {}
         self.asked_ms = 0
 
@@ -409,23 +431,30 @@ class _Kept:
         self.is_changed = True
         if read.unstored and not read.is_made:
             table = self._stored(read)
-        for part in gaps(span, sorted(s.span for s in self._stretches)):
+        near = self._near(span)
+        for part in gaps(span, [s.span for s in near]):
             rows = table.within(part)
-            last = next((s for s in self._stretches if s.span.end == part.start), None)
+            last = next((s for s in near if s.span.end == part.start), None)
             if last is None:
                 last = _Stretch(Span(part.start, part.start))
-                self._stretches.append(last)
+                place = bisect_left(self._starts, part.start)
+                self._starts.insert(place, part.start)
+                self._stretches.insert(place, last)
             last.grow(part.end, rows)
         if read.closes is not None:
-            self._closes = {**(self._closes or {}), **read.closes}
-        self._lacking, self._unexpected = (
-            coalesce([*old, *new])
-            for old, new in ((self._lacking, read.lacking), (self._unexpected, read.unexpected))
-        )
+            self._closes = self._closes or {}
+            self._closes.update(read.closes)
+        self._lacking.add(read.lacking)
+        self._unexpected.add(read.unexpected)
 
     def has(self, span: Span) -> bool:
-        """Tell whether all of a stretch was read before."""
-        return any(s.span.start <= span.start and span.end <= s.span.end for s in self._stretches)
+        """Return whether all of a stretch was read before."""
+        return not gaps(span, [s.span for s in self._near(span)])
+
+    def _near(self, span: Span) -> list[_Stretch]:
+        """Return the stretches that overlap a span, and the one that ends where it begins."""
+        first = max(0, bisect_right(self._starts, span.start) - 1)
+        return self._stretches[first : bisect_left(self._starts, span.end, lo=first)]
 
     def _stored(self, read: BarsRead) -> BarTable:
         """Set aside the rows of an answer that no generation holds; return the others."""
@@ -452,24 +481,23 @@ class _Kept:
     def value(self, made: tuple[str, ...]) -> SeriesRead:
         """Return the value of its line."""
         read, unstored = self.read, sorted(self._unstored.values())
-        applied = AppliedActions(
-            self.applied.as_of, self.applied.rows, self.applied.own, self._closes
-        )
-        ascending = sorted(self._stretches, key=lambda s: s.span)
+        closes = None if self._closes is None else dict(self._closes)
+        applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)
+        lacking, unexpected = self._lacking.coalesced(), self._unexpected.coalesced()
         return SeriesRead(
             self.number,
             read.series,
             read.generation,
-            tuple(Piece(s.span, s.rows, str(s.digest)) for s in ascending),
+            tuple(Piece(s.span, s.rows, str(s.digest)) for s in self._stretches),
             read.query.adjustment,
             read.query.provider,
             applied,
             made,
-            tuple(self._lacking[:MOST_LISTED]),
-            tuple(self._unexpected[:MOST_LISTED]),
+            tuple(lacking[:MOST_LISTED]),
+            tuple(unexpected[:MOST_LISTED]),
             tuple(unstored[:MOST_LISTED]),
             max(0, len(unstored) - MOST_LISTED),
-            max(0, len(self._lacking) - MOST_LISTED),
+            max(0, len(lacking) - MOST_LISTED),
             read.substitute,
             self.asked_ms,
             str(read.root),

@@ -18,12 +18,12 @@ from ..errors import QueryError
 from .bundle import Bundle, bundle_names
 from .catalog_log import CatalogLog
 from .commit import checked_name
-from .folder import bundles_folder
+from .folder import BUNDLE as _TYPE
+from .folder import bundles_folder, place_in
 from .records import SCHEMA_VERSION, Records
 
 __all__ = ["BundleMetadata"]
 
-_TYPE = "bundle"
 _log = logging.getLogger(__name__)
 _ADDED = (
     "source_type", "source_url", "api_version", "fetch_timestamp", "data_version", "timezone",
@@ -76,17 +76,12 @@ class BundleMetadata:
     def load(cls, name: str, folder: str | os.PathLike[str] | None = None) -> BundleMetadata:
         """Return what is recorded of a bundle; records that are gone are made again from its files.
 
-        Without ``folder``, a bundle that was registered by name is also found outside the folder of bundles.
-
         Raises:
             BundleNotFoundError: there is no such bundle.
             QueryError: no such name.
             BundleError, FormatVersionError: it cannot be read.
         """
-        bundle = Bundle(name, folder or cls._folder)
-        if not bundle.exists() and folder is None:
-            bundle = cls._bundle(name, cls._added(name)[4])
-        return cls._of(bundle.records())
+        return cls._of(Bundle(name, folder or cls._folder).records())
 
     @classmethod
     def _of(cls, records: Records) -> BundleMetadata:
@@ -164,8 +159,8 @@ class BundleMetadata:
     def get(cls, bundle_name: str) -> dict[str, Any] | None:
         """Return the row of a bundle; None where there is none. Times are UTC seconds."""
         checked_name(bundle_name)
-        added, created, updated, _, place = cls._added(bundle_name)
-        bundle = cls._bundle(bundle_name, place)
+        added, created, updated, _ = cls._added(bundle_name)
+        bundle = Bundle(bundle_name, cls._folder)
         if not bundle.exists():
             if added is None:
                 return None
@@ -247,8 +242,8 @@ class BundleMetadata:
     def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
         """Return ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange`` of each symbol, by number."""
         rows: dict[str, dict[str, Any]] = {}
-        _, _, _, added, place = cls._added(bundle_name)
-        bundle = cls._bundle(bundle_name, place)
+        added = cls._added(bundle_name)[3]
+        bundle = Bundle(bundle_name, cls._folder)
         if bundle.exists():
             for symbol, source in bundle.records().origin.symbols.items():
                 rows[symbol] = _symbol(symbol, source.sid, source.asset_type, source.exchange)
@@ -280,19 +275,10 @@ class BundleMetadata:
         cls._log().append(_TYPE, {"bundle": checked_name(bundle_name), **entry})
 
     @classmethod
-    def _bundle(cls, name: str, place: str | None) -> Bundle:
-        """Return the bundle in the folder of bundles, or if there is none the registered one."""
-        own = Bundle(name, cls._folder)
-        if place is None or own.exists():
-            return own
-        return Bundle(Path(place).name, Path(place).parent)
-
-    @classmethod
     def _added(
         cls, bundle_name: str
-    ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]], str | None]:
-        """Return what programs recorded: fields, first and last time (UTC seconds), symbols, folder."""
-        place: str | None = None
+    ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
+        """Return what programs recorded: fields, first and last time (UTC seconds), symbols."""
         fields: dict[str, Any] | None = None
         symbols: dict[str, dict[str, Any]] = {}
         created = updated = 0
@@ -301,15 +287,14 @@ class BundleMetadata:
                 continue
             updated = _seconds(entry["time"]) or 0
             if entry.get("deleted"):
-                fields, symbols, created, place = None, {}, 0, None
+                fields, symbols, created = None, {}, 0
             elif "symbol" in entry:
                 name = entry["symbol"]
                 symbols[name] = _symbol(name, entry["id"], entry["asset_type"], entry["exchange"])
             else:
                 created = created or updated
                 fields = {**(fields or {}), **entry["fields"]}
-                place = entry.get("path", place)
-        return fields, created, updated, symbols, place
+        return fields, created, updated, symbols
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values, times as ISO text."""
@@ -323,21 +308,32 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
     """Return whether a line is one that this class writes; another program may have changed it."""
     try:
         checked_name(entry["bundle"])
-        _seconds(entry["time"])
+        _seconds(str(entry["time"]))
         if "symbol" in entry:
             texts = entry["symbol"], entry["asset_type"], entry["exchange"] or ""
             is_right = type(entry["id"]) is int and all(isinstance(one, str) for one in texts)
+            is_right &= is_right and _fits(entry["id"])
         else:
             fields = {} if entry.get("deleted") else entry["fields"]
             is_right = isinstance(fields, dict) and set(fields) <= set(_ADDED)
-            if "path" in entry:
-                checked_name(Path(entry["path"]).name)
-                is_right &= Path(entry["path"]).is_absolute() and "\0" not in entry["path"]
+            is_right &= is_right and all(_is_value(*one) for one in fields.items())
+            is_right &= "path" not in entry or place_in(entry) is not None
     except (QueryError, KeyError, TypeError):
         is_right = False
     if not is_right:
         _log.warning("a line about the bundle %.40r makes no sense: skipped", entry.get("bundle"))
     return is_right
+
+
+def _is_value(name: str, value: Any) -> bool:
+    """Return whether a line may give a field this value: times are UTC seconds, numbers take 64 bits."""
+    if name.endswith(("_date", "_timestamp")) and value is not None and type(value) is not int:
+        return False
+    return not isinstance(value, int) or _fits(value)
+
+
+def _fits(number: int) -> bool:
+    return -(2**63) <= number < 2**63
 
 
 def _row(

@@ -18,10 +18,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..disk.database import connect
-from ..disk.files import Disk
+from ..disk.files import Disk, FileState
 from ..errors import BundleError, FormatVersionError
 from ..model.instant import DAY_MS, iso, parse_iso
 from .commit import METADATA, QUARANTINE, BundleFiles, FileChanges, is_inside
+from .footer import declared
 from .tables import Cover, Dataset, RangeRow, SymbolRow, check_owner, header_of, make, request_key
 
 __all__ = ["DATABASE", "FileRecord", "BundleOrigin", "Records", "SymbolSource", "file_metadata"]
@@ -34,7 +35,15 @@ DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
 # A bar of seven values takes more than a byte, however equal bars are; small files are read anyway.
-_FEW_ROWS, _ROWS_PER_BYTE = 2_000_000, 4
+_FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
+# What reading the bytes of others may raise. A panic of Polars is not an `Exception`.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
+# In place of a fingerprint: a program has written rows of the symbol since.
+REWRITTEN = "rewritten"
+# Days before and after 1970 of the stamps that bars can have: the years 1680 to 2259.
+MOST_DAYS = 106_000
+# Some file systems have inodes that take all 64 bits.
+_INODE = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,11 @@ class SymbolSource:
     quality: float | None = None
     missing: _Int = 0
     others: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_gaps(self) -> bool | None:
+        """Whether bars are missing; None for rows of a program, of which nothing is expected."""
+        return None if self.lane is None and not self.missing else self.missing > 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping, with the keys that this version does not use."""
@@ -183,6 +197,7 @@ class FileRecord:
         sha256, size_bytes: of the file.
         row_count, violations: rows, and those that no bar can be (high below low and the like).
         sids: what it has of each series.
+        state: State of the file as it was written; None: not known. A copy of it has another one.
     """
 
     place: str
@@ -191,6 +206,11 @@ class FileRecord:
     row_count: int
     violations: int
     sids: SidRows
+    state: FileState | None = field(default=None, compare=False)
+
+    def is_unchanged(self, now: FileState | None) -> bool:
+        """Return whether a file in this state is the one that was written, without reading it."""
+        return now is not None and self.state == _as_kept(now)
 
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
@@ -222,22 +242,37 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
         ) from exc
 
 
-def check_rows(data: bytes, name: str) -> None:
-    """Refuse a Parquet file that declares more rows than its bytes can be bars, before it is read.
+def _as_kept(state: FileState) -> FileState:
+    return state._replace(inode=state.inode & _INODE)
+
+
+def check_rows(end: bytes, name: str, size: int | None = None) -> None:
+    """Refuse a Parquet file that declares more rows or values than its bytes can be, before it is read.
+
+    Args:
+        end: The file, or its footer.
+        name: Name of the file, for messages.
+        size: Bytes of the file; None: those of ``end``.
 
     Raises:
-        BundleError: It does.
+        BundleError: It declares more.
+        ValueError: It is not a Parquet file.
     """
-    declared = pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item()
-    if declared > max(_FEW_ROWS, _ROWS_PER_BYTE * len(data)):
+    size = len(end) if size is None else size
+    rows, values = declared(end)
+    most = max(_FEW_ROWS, _ROWS_PER_BYTE * size)
+    if rows > most or values > _VALUES_PER_ROW * most:
+        what = f"{rows:,} rows" if rows > most else f"{values:,} values"
         raise BundleError(
-            f"{name} declares {declared:,} rows in {len(data):,} bytes, which cannot be bars",
+            f"{name} declares {what} in {size:,} bytes, which cannot be bars",
             hint="restore the file from a backup, or remove it; nothing was changed",
         )
 
 
-def measured(place: str, data: bytes, frame: pl.DataFrame) -> FileRecord:
-    """Return the record of a partition with these bytes and rows."""
+def measured(
+    place: str, data: bytes, frame: pl.DataFrame, state: FileState | None = None
+) -> FileRecord:
+    """Return the record of a partition with these bytes and rows, and the state of its file."""
     time = frame.columns[0]
     stamps = pl.col(time).cast(pl.Datetime("ms")).cast(pl.Int64)
     groups = frame.group_by("sid").agg(
@@ -252,7 +287,8 @@ def measured(place: str, data: bytes, frame: pl.DataFrame) -> FileRecord:
     ).item()
     columns = groups.sort("sid").cast(pl.Int64).select("sid", "len", "first", "last")
     sids = SidRows(*(column.to_numpy() for column in columns))
-    return FileRecord(place, digest_of(data), len(data), len(frame), int(bad), sids)
+    kept = state and _as_kept(state)
+    return FileRecord(place, digest_of(data), len(data), len(frame), int(bad), sids, kept)
 
 
 def digest_of(data: bytes) -> str:
@@ -289,7 +325,7 @@ class Records:
             metadata = pl.read_parquet_metadata(io.BytesIO(data))
             check_rows(data, f"{files.path.name}/{METADATA}")
             frame = pl.read_parquet(io.BytesIO(data))
-        except (pl.exceptions.PolarsError, OSError):
+        except UNREADABLE:
             return None
         origin = origin_of(metadata, f"{files.path.name}/{METADATA}")
         if origin is None:
@@ -299,20 +335,24 @@ class Records:
                 frame = frame.with_columns(_of_text(frame[_OLDER]))
             except (ValueError, TypeError, AttributeError, IndexError, RecursionError):
                 return None
+        unknown = [pl.lit(None).alias(name) for name in _STATE if name not in frame.columns]
         try:
-            frame = frame.select(*_COLUMNS).cast(_COLUMNS)
-        except pl.exceptions.PolarsError:
+            frame = frame.with_columns(unknown).select(*_COLUMNS, *_STATE).cast(_COLUMNS | _STATE)
+        except UNREADABLE:
             return None
-        is_whole = not sum(frame.null_count().row(0))
-        if not is_whole or not all(map(is_inside, frame["file_path"])):
+        is_whole = not sum(frame.select(*_COLUMNS).null_count().row(0))
+        if not is_whole or not all(map(is_inside, frame["file_path"])) or not _can_be(frame):
             return None
         lists = zip(*(frame[name] for name in _LISTS), strict=True)
         sids = (SidRows(*(column.to_numpy() for column in columns)) for columns in lists)
-        plain = frame.select(n for n in _COLUMNS if n not in _LISTS).rows()
+        plain = frame.select(*(n for n in _COLUMNS if n not in _LISTS), *_STATE).rows()
         records = [
-            FileRecord(place, sha256, size, rows, bad, of_file)
-            for (place, sha256, size, rows, bad), of_file in zip(plain, sids, strict=True)
-        ]
+            FileRecord(
+                place, sha256, size, rows, bad, of_file,
+                None if None in state else FileState(state[0], size, state[1]),
+            )
+            for (place, sha256, size, rows, bad, *state), of_file in zip(plain, sids, strict=True)
+        ]  # fmt: skip
         return cls(origin, {record.place: record for record in records})
 
     def put(self, commit: FileChanges, files: BundleFiles, *, with_database: bool = True) -> None:
@@ -363,10 +403,14 @@ class Records:
             orient="row",
         )
         columns = zip(*(tuple(r.sids) for r in files), strict=True) if files else [()] * len(_LISTS)
+        states = [(None, None) if r.state is None else (r.state[0], r.state[2]) for r in files]
         buffer = io.BytesIO()
         frame.with_columns(
-            pl.Series(name, list(column), dtype=pl.List(pl.Int64))
-            for name, column in zip(_LISTS, columns, strict=True)
+            *(
+                pl.Series(name, list(column), dtype=pl.List(pl.Int64))
+                for name, column in zip(_LISTS, columns, strict=True)
+            ),
+            *pl.DataFrame(states, schema=_STATE, orient="row"),
         ).write_parquet(
             buffer, compression="zstd", compression_level=3, metadata=file_metadata(self.origin)
         )
@@ -398,7 +442,7 @@ class Records:
                 for symbol, of, _ in symbols
             ),
             tuple(
-                RangeRow(symbol, span[1] // 1000, span[2] // 1000, span[0], of.missing > 0)
+                RangeRow(symbol, span[1] // 1000, span[2] // 1000, span[0], of.has_gaps)
                 for symbol, of, span in symbols
                 if span is not None
             ),
@@ -449,6 +493,8 @@ _COLUMNS: dict[str, Any] = {
     **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
 }
 _OLDER = "sids"
+# Of each file as it was written; what older versions wrote lacks them.
+_STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:
@@ -458,6 +504,17 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
         pl.Series(name, [[entry[place] for entry in one] for one in read], dtype=pl.List(pl.Int64))
         for place, name in enumerate(_LISTS)
     ]
+
+
+def _can_be(frame: pl.DataFrame) -> bool:
+    """Return whether the counts and stamps of records are ones that bars can have."""
+    rows, first, last = _LISTS[1:]
+    counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
+    entries = [frame[name].explode() for name in (rows, first, last)]
+    stamps = [bound for one in entries[1:] for bound in (one.min(), one.max())]
+    numbers = [n for n in (*counts, entries[0].min()) if isinstance(n, int)]
+    days = [abs(n) // DAY_MS for n in stamps if isinstance(n, int)]
+    return min(numbers, default=0) >= 0 and max(days, default=0) < MOST_DAYS
 
 
 def new_dataset_id(path: Path) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from ..errors import BundleError, QueryError
 from ..model.timeframe import Timeframe
 
-__all__ = ["request_of", "widened"]
+__all__ = ["request_of", "symbols_to_answer", "widened"]
 
 
 def request_of(
@@ -73,6 +73,29 @@ def widened(
     start = _outer(name, "start", has["start_date"], wanted["start_date"])
     end = _outer(name, "end", has["end_date"], wanted["end_date"])
     return {**has, "symbols": symbols, "start_date": start, "end_date": end}
+
+
+def symbols_to_answer(
+    has: Mapping[str, Any] | None,
+    request: Mapping[str, Any],
+    wanted: Mapping[str, Any] | None,
+    written_ms: int,
+) -> Sequence[str]:
+    """Return the symbols to answer so that a bundle answers a request.
+
+    Those that were asked for now are enough if the range is the one that the bundle has, and was over when
+    the bundle was written (``written_ms``, UTC milliseconds).
+    """
+    every: Sequence[str] = request["symbols"]
+    if wanted is None or has is None:
+        return every
+    ends = [has["start_date"], has["end_date"]]
+    start, end = _moment(ends[0], is_end=False), _moment(ends[1], is_end=True)
+    is_same = ends == [request["start_date"], request["end_date"]]
+    if not is_same or start is None or end is None:
+        return every
+    is_over = end.replace(tzinfo=UTC).timestamp() * 1000 < written_ms
+    return wanted["symbols"] if is_over else every
 
 
 def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:

@@ -59,13 +59,16 @@ class SymbolRow(NamedTuple):
 
 
 class RangeRow(NamedTuple):
-    """Bars of a symbol: the first and the last, how many there are, and whether some are missing."""
+    """Bars of a symbol: the first and the last, how many there are, and whether some are missing.
+
+    ``has_gaps`` is None if the market of the symbol is not known: nothing is known to be missing then.
+    """
 
     symbol: str
     start: int
     end: int
     bars: int
-    has_gaps: bool
+    has_gaps: bool | None
 
 
 class Cover(NamedTuple):

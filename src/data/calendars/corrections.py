@@ -78,7 +78,7 @@ CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
 }
 
 
-class Pause(NamedTuple):
+class SessionPause(NamedTuple):
     """A pause within the sessions of some products of an exchange, in local time.
 
     Attributes:
@@ -94,8 +94,8 @@ class Pause(NamedTuple):
 
 
 # By the calendar of these products, which is the exchange's but for the pause.
-PAUSES: dict[str, Pause] = {
+PAUSES: dict[str, SessionPause] = {
     # Futures of equity indices stop when the stock market's day is settled. The last time was on Friday
     # 2021-06-25: https://www.cmegroup.com/notices/electronic-trading/2021/06/20210621.html
-    "CMES@equity": Pause("CMES", time(15, 15), time(15, 30), date(2021, 6, 28)),
+    "CMES@equity": SessionPause("CMES", time(15, 15), time(15, 30), date(2021, 6, 28)),
 }

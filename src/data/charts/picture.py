@@ -46,17 +46,26 @@ class ChartPicture(Picture):
         )
 
     def png(self, width: int = 800, height: int = 500) -> bytes:
+        """Return the picture as PNG; needs the extra ``plot``. ``width`` and ``height`` are pixels."""
         from .png import png_of
 
         return png_of(self.chart, width, height)
 
     def svg(self, width: int = 800, height: int = 500) -> str:
+        """Return the picture as SVG; ``width`` and ``height`` are pixels."""
         return str(svg_of(self.chart, width, height))
 
     def html(self) -> str:
+        """Return a page with the chart, which zooms and needs no network."""
         return html_of(self.chart)
 
     def save(self, path: str | Path) -> Path:
+        """Write the chart to a ``.png``, ``.svg`` or ``.html`` file, at one stroke, and return its path.
+
+        Raises:
+            QueryError: The name ends otherwise.
+            StorageError: The file cannot be written; nothing half-written is left.
+        """
         from ..disk.atomic import check_target, put
 
         path = Path(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -131,11 +132,12 @@ def _list(args: argparse.Namespace) -> Report:
     from ..bundles.folder import bundles_folder
     from ..bundles.metadata import BundleMetadata
 
+    # One outside the folder is listed by the name that registered it.
     folder = bundles_folder(args.bundles)
     found, errors = [], []
     for name in bundle_names(folder):
         try:
-            found.append(BundleMetadata.load(name, folder))
+            found.append(replace(BundleMetadata.load(name, folder), bundle_name=name))
         except DataError as error:
             errors.append(error)
     plain = {"folder": str(folder), "bundles": [one.as_dict() for one in found]}
@@ -157,13 +159,11 @@ def _list(args: argparse.Namespace) -> Report:
 
 
 def _info(args: argparse.Namespace) -> Report:
-    from dataclasses import asdict
-
     from ..bundles.metadata import BundleMetadata
 
     bundle = _bundle(args)
     records = bundle.records()
-    told = BundleMetadata.load(bundle.name, bundle.path.parent)
+    told = replace(BundleMetadata.load(args.name, args.bundles), bundle_name=args.name)
     plain = {
         **told.as_dict(),
         "path": str(bundle.path),
@@ -201,6 +201,10 @@ def _info(args: argparse.Namespace) -> Report:
 def _validate(args: argparse.Namespace) -> Report:
     bundle = _bundle(args)
     state = bundle.state(manager_of(args))
+    if problems := bundle.validate():  # `state` reads only what was touched
+        state = state._replace(
+            state="corrupt", causes=tuple(f"{p.place} {p.what}" for p in problems)
+        )
     plain = {"bundle": bundle.name, "state": state.state, "causes": list(state.causes)}
 
     def shown() -> Iterator[Any]:

@@ -14,8 +14,8 @@ from ..disk.atomic import check_target, put
 from ..disk.files import Disk
 from ..errors import ConfigError, QueryError
 from ..jobs.documentation import (
-    Found,
     Page,
+    PageHit,
     all_pages,
     bytes_of,
     find_page,
@@ -98,7 +98,7 @@ def _list(pages: Sequence[Page]) -> Shown:
     yield styled(f"{len(decisions)} decisions: `onetape docs decisions` lists them", "dim")
 
 
-def _search_results(found: Sequence[Found]) -> Shown:
+def _search_results(found: Sequence[PageHit]) -> Shown:
     rows = [
         [one.page.name, one.section.translate(_MARKS), _cut(one.line or one.page.line)]
         for one in found[:_MOST_FOUND]

@@ -72,7 +72,7 @@ def find_page(name: str) -> Page | None:
     return next((page for page in all_pages() if page.name == wanted), None)
 
 
-class Found(NamedTuple):
+class PageHit(NamedTuple):
     """A page that contains some words.
 
     Attributes:
@@ -88,7 +88,7 @@ class Found(NamedTuple):
     lines: int
 
 
-def search_pages(text: str) -> list[Found]:
+def search_pages(text: str) -> list[PageHit]:
     """Return the pages that contain all words of a text, those with the words in a title first.
 
     Upper and lower case are alike; a word may be a part of a longer one.
@@ -109,7 +109,7 @@ def search_pages(text: str) -> list[Found]:
     return [found for _, found in sorted(ranked, key=lambda one: one[0])]
 
 
-def _found(page: Page, words: Sequence[str]) -> Found | None:
+def _found(page: Page, words: Sequence[str]) -> PageHit | None:
     text = text_of(page)
     folded = f"{page.name} {page.title} {page.line} {text}".lower()
     if not all(word in folded for word in words):
@@ -123,10 +123,10 @@ def _found(page: Page, words: Sequence[str]) -> Found | None:
             count += 1
             if not best[1] and all(word in lowered for word in words):
                 best = (section, line)
-    return Found(page, best[0], _MARKUP.sub("", best[1]).strip(" #|-"), count)
+    return PageHit(page, best[0], _MARKUP.sub("", best[1]).strip(" #|-"), count)
 
 
-def _rank(found: Found, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
+def _rank(found: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
     """Return what sorts findings: words in the title, in one line of a page of use, in many lines."""
     page = found.page
     in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)

@@ -20,10 +20,12 @@ class BarsReport(Protocol):
     """
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """Return the subject in one line."""
 
     @property
-    def is_whole(self) -> bool: ...
+    def is_whole(self) -> bool:
+        """Return whether all of it could be read."""
 
     def lines(self) -> Iterable[Line]:
         """Yield a name and a text for each fact."""

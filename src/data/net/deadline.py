@@ -16,7 +16,7 @@ from numbers import Real
 from typing import NamedTuple, TypeVar
 
 from ..clock import Clock, SystemClock
-from ..errors import ProviderTimeoutError, QueryError
+from ..errors import Attempt, ProviderTimeoutError, QueryError
 from ..model.texts import duration
 
 R = TypeVar("R")
@@ -371,6 +371,25 @@ def one_call() -> Iterator[OneCall]:
 def current_call() -> OneCall:
     """Return the call that this is part of; outside of one, a call of its own."""
     return _one_call.get() or OneCall()
+
+
+_down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", default=None)
+
+
+@contextmanager
+def querying_once() -> Iterator[None]:
+    """Let several calls in the block query no vendor again that was down for the same symbol."""
+    token = _down.set(_down.get() or {})
+    try:
+        yield
+    finally:
+        _down.reset(token)
+
+
+def down_for(symbol: str) -> dict[str, Attempt]:
+    """Return the vendors that were down for a symbol in :func:`querying_once`, each as it failed."""
+    known = _down.get()
+    return {} if known is None else known.setdefault(symbol, {})
 
 
 # --- one request, in real time -----------------------------------------------------------------

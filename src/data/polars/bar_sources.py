@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from itertools import repeat
 from types import MappingProxyType
@@ -133,6 +133,10 @@ class PortalSource(ABC):
             DataPortalError: they cannot be had, or cannot be bars.
         """
 
+    def as_one_call(self) -> AbstractContextManager[None]:
+        """Return a block in which no vendor that was down is queried again for the same asset."""
+        return nullcontext()
+
     def check(self, frame: pl.DataFrame) -> None:
         """Have the validator look at a frame.
 
@@ -163,6 +167,10 @@ class ManagerBars(PortalSource):
     def now_ms(self) -> int:
         """Return the time of the data manager."""
         return self.client.clock.now_ms()
+
+    def as_one_call(self) -> AbstractContextManager[None]:
+        """Return a block in which no vendor that was down is queried again for the same asset."""
+        return self.client.as_one_call()
 
     def _instruments(self, assets: Assets, timeframe: Timeframe) -> list[Instrument]:
         day = from_ms(self.now_ms() - DAY_MS), from_ms(self.now_ms())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -25,6 +24,7 @@ from ..config.settings import without_effect
 from ..data_manager import DataManager
 from ..errors import LookaheadError, NoDataAvailableError, QueryError
 from ..forks import renew_after_fork
+from ..lru_cache import LruCache
 from ..model.caller import called_from, warn_user, working_for
 from ..model.instant import HOUR_MS, iso
 from ..model.span import Span
@@ -509,16 +509,30 @@ class BasePortal(ABC, Generic[S, F]):
                     self._turns.pop(key, None)
 
     def _load(self, question: PortalQuestion) -> VisiblePanel:
+        """Return a panel that is read now."""
         record = reads.get()
-        if record is None or self._panels is None or not isinstance(self._source, ManagerBars):
+        with self._source.as_one_call():
+            if (
+                record is not None
+                and self._panels is not None
+                and isinstance(self._source, ManagerBars)
+            ):
+                return self._kept(question, self._recorded(question, record))
             return self._kept(question, self._built(question, self._ahead_ms(question)))
+
+    def _recorded(self, question: PortalQuestion, record: Any) -> _Built:
+        """Return a panel for a program whose reads are recorded.
+
+        The record gets the rows that are shown, and not those that are read ahead. If the answers cannot
+        be cut to these rows, only the rows of the question are read.
+        """
         with self._guard:
             shown_to = self._shown.get(record)
             if shown_to is None:
                 self._shown[record] = shown_to = ShownTo(record, partial(self._forget, record))
-        # The record gets what is shown, not what is read ahead.
-        ahead, key, is_hit = ReadAhead(record), _key(question), True
+        key, is_hit = _key(question), True
         if key not in shown_to.uncut:
+            ahead = ReadAhead(record)
             token = reads.set(ahead)
             try:
                 built = self._built(question, self._ahead_ms(question))
@@ -526,16 +540,15 @@ class BasePortal(ABC, Generic[S, F]):
                 reads.reset(token)
             if ahead.can_be_cut():
                 panel = built.found.panel
-                shown = Shown(ahead, panel, question.timeframe)
-                panel.shown = shown
-                shown.add(built.found.horizons, question.rows)
-                shown.hand_over()
-                shown_to.add(panel, shown)
-                return self._kept(question, built)
+                panel.shown = Shown(ahead, panel, question.timeframe)
+                panel.shown.add(built.found.horizons, question.rows)
+                panel.shown.hand_over()
+                shown_to.add(panel, panel.shown)
+                return built
             is_hit = built.is_hit
             shown_to.uncut.add(key)
         built = self._built(question, 0)
-        return self._kept(question, built._replace(is_hit=is_hit and built.is_hit))
+        return built._replace(is_hit=is_hit and built.is_hit)
 
     def _forget(self, record: Any) -> None:
         """Drop what was read for a record that has ended."""
@@ -641,41 +654,26 @@ class _Panels:
     def __init__(self) -> None:
         self.guard = threading.Lock()
         self.commits = 0
-        self._panels: OrderedDict[Any, Panel] = OrderedDict()
-        self._bytes = 0
+        self._panels = LruCache(MOST_BYTES)
         # When each series was committed to last, counted in commits.
         self._changed: dict[tuple[str, str], int] = {}
 
     def get(self, key: Any) -> Panel | None:
         """Return a panel, which is the last to be dropped then."""
-        with self.guard:
-            panel = self._panels.get(key)
-            if panel is not None:
-                self._panels.move_to_end(key)
-            return panel
+        panel: Panel | None = self._panels.get(key)
+        return panel
 
     def keep(self, key: Any, panel: Panel, mark: int) -> None:
         """Keep a panel, unless it is too large or one of its series has changed since ``mark``."""
         with self.guard:
-            self._drop(key)
-            size = panel.nbytes
-            if size > MOST_BYTES or any(self._changed.get(s, 0) > mark for s in panel.series):
-                return
-            while self._panels and self._bytes + size > MOST_BYTES:
-                self._drop(next(iter(self._panels)))
-            self._panels[key] = panel
-            self._bytes += size
-
-    def _drop(self, key: Any) -> None:
-        panel = self._panels.pop(key, None)
-        if panel is not None:
-            self._bytes -= panel.nbytes
+            if any(self._changed.get(s, 0) > mark for s in panel.series):
+                self._panels.drop(key)
+            else:
+                self._panels.put(key, panel, panel.nbytes)
 
     def drop_of(self, record: Any) -> None:
         """Drop the panels of a record of reads."""
-        with self.guard:
-            for key in [key for key in self._panels if key[-1] is record]:
-                self._drop(key)
+        self._panels.drop_where(lambda key, _: key[-1] is record)
 
     def note(self, notice: CommitNotice) -> None:
         """Drop the panels of which a series has changed."""
@@ -683,8 +681,7 @@ class _Panels:
         with self.guard:
             self.commits += 1
             self._changed[series] = self.commits
-            for key in [key for key, panel in self._panels.items() if series in panel.series]:
-                self._drop(key)
+            self._panels.drop_where(lambda _, panel: series in panel.series)
 
     def drop_on_commits(
         self,

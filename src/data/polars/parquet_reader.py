@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
@@ -18,9 +16,11 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from ..bundles.commit import BundleFiles
-from ..bundles.records import check_rows, origin_of
+from ..bundles.footer import length_of
+from ..bundles.records import UNREADABLE, check_rows, origin_of
 from ..disk.files import Disk, FileState
 from ..errors import BadRangeError, BundleNotFoundError, DataError, QueryError
+from ..lru_cache import LruCache
 from .aggregation import bars_of_groups
 from .parquet_writer import damaged
 from .partitions import FOLDERS, last_day, partitions
@@ -75,8 +75,8 @@ class ParquetReader:
         root = path.parent if path.name == FOLDERS[self.frequency] else path
         self._files = BundleFiles(root, disk)
         self._time = time_column(self.frequency)
-        self._cache: OrderedDict[Any, pl.DataFrame] | None = OrderedDict() if enable_cache else None
-        self._lock = Lock()
+        self._cache = LruCache(_KEPT) if enable_cache else None
+        self._sound: dict[Path, FileState] = {}
 
     # --- frames ----------------------------------------------------------------------------
 
@@ -244,9 +244,8 @@ class ParquetReader:
 
     def clear_cache(self) -> None:
         """Forget the rows that single values are read from; nothing but time is lost."""
-        with self._lock:
-            if self._cache is not None:
-                self._cache.clear()
+        if self._cache is not None:
+            self._cache = LruCache(_KEPT)
 
     # --- files -----------------------------------------------------------------------------
 
@@ -260,6 +259,8 @@ class ParquetReader:
         if not places:
             return None
         paths = [path_of(place) for place in places]
+        for path in paths:
+            self._check_rows(path)
         for path in {paths[0], paths[-1]}:
             self._check_version(path)
         columns = [self._time, "sid", *fields]
@@ -310,13 +311,37 @@ class ParquetReader:
             return read()
         except DataError:
             raise
-        except (pl.exceptions.PolarsError, OSError) as exc:
+        except UNREADABLE as exc:
             for place in places:
                 try:
+                    self._check_rows(path_of(place))
                     pl.read_parquet(path_of(place))
-                except (pl.exceptions.PolarsError, OSError) as cause:
+                except UNREADABLE as cause:
                     raise damaged(f"{self._files.path.name}/{place}", cause) from exc
             raise damaged(f"{self._files.path.name}/{FOLDERS[self.frequency]}", exc) from exc
+
+    def _check_rows(self, path: Path) -> None:
+        """Refuse a file that declares more than its bytes can be; each state of a file is looked at once.
+
+        Raises:
+            BundleError: It declares more.
+            ValueError: It is not a Parquet file.
+        """
+        disk = self._files.disk
+        state: FileState | None = disk.stat(path)
+        if state is None or self._sound.get(path) == state:
+            return
+        handle = disk.open_read(path)
+        if handle is None:
+            return
+        try:
+            size = disk.fstat(handle).size
+            length = length_of(disk.read_at(handle, max(0, size - 8), 8))
+            end = disk.read_at(handle, max(0, size - length), min(size, length))
+        finally:
+            disk.close(handle)
+        check_rows(end, f"{self._files.path.name}/{path.parent.name}/{path.name}", size)
+        self._sound[path] = state
 
     def _check_version(self, path: Path) -> None:
         origin_of(pl.read_parquet_metadata(path), f"{self._files.path.name}/{path.parent.name}")
@@ -339,20 +364,15 @@ class ParquetReader:
             path = path_of(place)
             state: FileState | None = self._files.disk.stat(path)
             key = place, state, sid
-            if self._cache is not None:
-                with self._lock:
-                    if (kept := self._cache.get(key)) is not None:
-                        self._cache.move_to_end(key)
-                        return kept
+            kept: pl.DataFrame | None = None if self._cache is None else self._cache.get(key)
+            if kept is not None:
+                return kept
             data = self._files.disk.read(path)
             origin_of(pl.read_parquet_metadata(io.BytesIO(data)), place)
             check_rows(data, place)
             rows = pl.scan_parquet(io.BytesIO(data)).filter(pl.col("sid") == sid).collect()
             if self._cache is not None:
-                with self._lock:
-                    self._cache[key] = rows
-                    while len(self._cache) > _KEPT:
-                        self._cache.popitem(last=False)
+                self._cache.put(key, rows, 1)
             return rows
 
         frame: pl.DataFrame = self._files.read_whole(

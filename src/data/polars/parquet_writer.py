@@ -9,10 +9,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from ..bundles.commit import METADATA, BundleFiles, FileChanges
 from ..bundles.records import (
+    MOST_DAYS,
+    REWRITTEN,
+    UNREADABLE,
     BundleOrigin,
     FileRecord,
     Records,
@@ -28,7 +32,7 @@ from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
 from .decimals import decimal_frame
-from .partitions import partition_of, partitions
+from .partitions import frequency_of, partition_of, partitions
 from .schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
 
 __all__ = ["ParquetWriter", "Written"]
@@ -198,6 +202,7 @@ class ParquetWriter:
                 resolutions={**records.origin.resolutions, frequency: timeframe},
             )
             origin, rows = _numbered(origin, taken)
+            origin = _rewritten(origin, set(rows["sid"].unique()))
             return self.replace_rows(commit, replace(records, origin=origin), frequency, rows)
 
     def replace_rows(
@@ -232,8 +237,10 @@ class ParquetWriter:
         )
         by_place = _by_place(converted, frequency)
         touched = {*by_place, *anew}
-        if drop:
-            touched.update(self._places(frequency))
+        gone = list(drop)
+        for place, record in records.files.items():
+            if gone and frequency_of(place) == frequency and np.isin(record.sids.sids, gone).any():
+                touched.add(place)
         if is_wide != was_wide:  # one bundle, one schema
             touched.update(self._places("daily"), self._places("minute"))
         changed: list[FileRecord] = []
@@ -250,8 +257,7 @@ class ParquetWriter:
             if old is not None and merged.schema == old.schema and merged.equals(old):
                 continue
             data = _parquet(merged, origin)
-            commit.put(place, data)
-            changed.append(measured(place, data, merged))
+            changed.append(measured(place, data, merged, commit.put(place, data)))
         fresh = replace(records, origin=origin).with_files(changed, removed)
         fresh.put(commit, self._files, with_database=self._with_database)
         places = (*(record.place for record in changed), *removed)
@@ -297,10 +303,11 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
     measures = []
     for frequency in ("daily", "minute"):
         for place in partitions(files.disk, str(files.path), frequency):
+            state = files.disk.stat(files.path / place)
             data = files.disk.read(files.path / place)
             name = f"{files.path.name}/{place}"
             frame = parsed(data, name)
-            measures.append(measured(place, data, frame))
+            measures.append(measured(place, data, frame, state))
             wide = frame.schema.get("volume") == WIDE_VOLUME
             told = origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
             if told is not None and told.commit > origin.commit:
@@ -325,7 +332,7 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
         origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
         check_rows(data, name)
         frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError, ValueError) as exc:
+    except UNREADABLE as exc:
         raise damaged(name, exc) from exc
     if not {"sid", *FIELDS} <= set(frame.columns):
         raise damaged(name, ValueError("its columns are not those of bars"))
@@ -337,6 +344,9 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
         raise damaged(name, ValueError(f"its column {wrong[0]} is {types[wrong[0]]!s:.40}"))
     if sum(frame.select(time, "sid").null_count().row(0)):
         raise damaged(name, ValueError(f"rows have no {time} or no sid"))
+    days = frame[time].cast(pl.Date).cast(pl.Int32).abs().max()
+    if isinstance(days, int) and days >= MOST_DAYS:
+        raise damaged(name, ValueError(f"rows have a {time} before 1680 or after 2259"))
     return frame
 
 
@@ -344,7 +354,8 @@ def damaged(name: str, exc: BaseException) -> BundleError:
     """Return the error of a file that cannot be read."""
     return BundleError(
         f"{name} is damaged: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",
-        hint=f"`onetape bundle refresh {name.split('/')[0]}` makes it again, or sets it aside",
+        hint=f"`onetape bundle validate {name.split('/')[0]}` finds all such files, and `refresh` "
+        "makes them again, or sets them aside",
     )
 
 
@@ -449,6 +460,17 @@ def _numbered(
     time = whole.columns[0]
     whole = whole.unique(subset=[time, "sid"], keep="last", maintain_order=True)
     return replace(origin, symbols=symbols), whole
+
+
+def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
+    """Return the origin of a bundle in which a program has written rows of some series itself."""
+    symbols = {
+        symbol: replace(source, fingerprint=REWRITTEN)
+        if source.sid in sids and source.fingerprint is not None
+        else source
+        for symbol, source in origin.symbols.items()
+    }
+    return replace(origin, symbols=symbols)
 
 
 def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFrame]:

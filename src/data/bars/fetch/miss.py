@@ -27,7 +27,7 @@ from ...model.query import BarsQuery
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ...net.deadline import one_call
+from ...net.deadline import down_for, one_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
@@ -72,16 +72,19 @@ class _TriedLanes:
 
     Attributes:
         of_caller: vendors that were not to be asked for any, with the reason.
+        earlier: Attempts at vendors that were down for a call just before this one.
         lanes: what came of each.
     """
 
     of_caller: Mapping[str, DataError] = field(default_factory=dict)
+    earlier: Sequence[Attempt] = ()
     lanes: list[_TriedLane] = field(default_factory=list)
 
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
         """Return the attempts from a lane on; with those at actions and closes where ``aside``."""
-        lanes = self.lanes[start:]
-        return [a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ()))]
+        lanes, tried = self.lanes[start:], () if start else self.earlier
+        asked = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
+        return [*tried, *asked]
 
     @property
     def unfilled(self) -> list[Unfilled]:
@@ -189,12 +192,19 @@ class MissHandler:
         lane: AnsweringLane | None = None,
     ) -> tuple[Answer, _TriedLanes]:
         """Answer from the asked kind's lane, or wholly from one substitute; with what was tried."""
-        way, tried = self.route_of(query, lane), _TriedLanes(excluded)
-        answer = self._by(query, way, tried)
+        down = down_for(query.instrument.symbol)
+        earlier = [attempt for name, attempt in down.items() if name not in excluded]
+        out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
+        way, tried = self.route_of(query, lane), _TriedLanes(out, earlier)
+        try:
+            answer = self._by(query, way, tried)
+        finally:
+            asked = tried.attempts(aside=True)
+            down.update((a.provider, a) for a in asked if a.error and a.provider in tried.excluded)
         vendors = {attempt.provider for attempt in tried.attempts()}
         if not query.offline:  # a vendor that supplied stored bars need not be asked
             vendors |= set(_vendors(answer))
-        rejected = left_out(self._selector, query, way, vendors, excluded)
+        rejected = left_out(self._selector, query, way, vendors, out)
         facts: dict[str, Any] = {"rejected": rejected}
         if answer.substitute:
             failed = (part.reason for part in tried.unfilled if part.failed)

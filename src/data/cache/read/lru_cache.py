@@ -1,108 +1,16 @@
-"""The memory of a store: answers, documents and columns, the least recently used go first.
-
-Documents are kept for as long as their files are the same.
-"""
+"""The documents of a store in memory, for as long as their files are the same."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ...disk.calls import all_memory
 from ...disk.files import Disk, FileState
+from ...lru_cache import LruCache
 
-# In bytes; and of what this machine has, one byte in so many.
-_MOST_BYTES, _SHARE = 256 << 20, 16
-
-
-class LruCache:
-    """Values by key, up to a sum of bytes. Thread-safe.
-
-    A key is a tuple that begins with the name of its user, so that many can share one cache.
-
-    Args:
-        most_bytes: what all values may take; by default a share of this machine's memory.
-    """
-
-    def __init__(self, most_bytes: int | None = None) -> None:
-        default = min(_MOST_BYTES, all_memory() // _SHARE)
-        self.most_bytes = default if most_bytes is None else most_bytes
-        self._sum = 0
-        # Guards the order and the sum. A put does not wait for it: a value may as well not be
-        # kept, and what a forked child inherits taken is made anew.
-        self._lock, self._pid = threading.Lock(), os.getpid()
-        self._entries: OrderedDict[Hashable, Any] = OrderedDict()
-        self._sizes: dict[Hashable, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all values, as they were given."""
-        return self._sum
-
-    def get(self, key: Hashable) -> Any:
-        """Return the value, or None."""
-        value = self._entries.get(key)
-        if value is None:
-            return None
-        try:
-            self._entries.move_to_end(key)
-        except KeyError:
-            pass  # another thread dropped it just now
-        return value
-
-    def put(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of ``size`` bytes in place of an older one; others go to make room.
-
-        What is larger than the cache is not kept, nor is what comes while another thread is at it.
-        """
-        lock = self._own_lock()
-        if lock.locked():
-            return
-        with lock:  # taken by hand it could stay so where an interrupt comes in between
-            try:
-                self._remove(key)
-                if size > self.most_bytes:
-                    return
-                while self._entries and self._sum + size > self.most_bytes:
-                    oldest, _ = self._entries.popitem(last=False)
-                    self._sum -= self._sizes.pop(oldest)
-                self._sizes[key], self._entries[key] = size, value
-                self._sum += size
-            except KeyboardInterrupt:
-                self._add_up()
-                raise
-
-    def drop(self, key: Hashable) -> None:
-        """Keep a value no longer."""
-        with self._own_lock():
-            try:
-                self._remove(key)
-            except KeyboardInterrupt:
-                self._add_up()
-                raise
-
-    def _remove(self, key: Hashable) -> None:
-        self._entries.pop(key, None)
-        self._sum -= self._sizes.pop(key, 0)
-
-    def _add_up(self) -> None:
-        self._sizes = {key: self._sizes.get(key, 0) for key in self._entries}
-        self._sum = sum(self._sizes.values())
-
-    def _own_lock(self) -> threading.Lock:
-        if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        return self._lock
-
-
-# --- documents ---------------------------------------------------------------------------
+__all__ = ["DocumentCache", "LruCache"]
 
 T = TypeVar("T")
 

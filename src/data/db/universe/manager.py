@@ -23,7 +23,7 @@ from . import storage
 from .definition import UniverseDefinition, check_name
 from .files import read_day
 from .filters import Selection, SymbolFigures, select
-from .sources import Rules, cached_closes, state_of_file, state_of_list
+from .sources import SymbolRules, cached_closes, state_of_file, state_of_list
 from .storage import Refreshed, Summary, UniverseSource
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class _Plans:
             rows, definition.filters, cached_closes(self._data_manager(), self.now().date())
         )
         evidence = f"a filter of {counted(len(rows), 'symbol')}"
-        return state_of_list(selection.symbols, Rules(str), evidence), selection
+        return state_of_list(selection.symbols, SymbolRules(str), evidence), selection
 
     def _written(
         self,
@@ -161,7 +161,7 @@ class _Plans:
         )
         return members
 
-    def _rules(self) -> Rules:
+    def _rules(self) -> SymbolRules:
         selector = self._data_manager().provider_selector
 
         def has_market(symbol: str) -> bool:
@@ -171,7 +171,7 @@ class _Plans:
                 return False
             return True
 
-        return Rules(selector.spelling, has_market)
+        return SymbolRules(selector.spelling, has_market)
 
     def _data_manager(self) -> DataManager:
         if self._manager is None:

@@ -28,7 +28,7 @@ _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
 
 
-class Rules(NamedTuple):
+class SymbolRules(NamedTuple):
     """What the rules say of symbols.
 
     Attributes:
@@ -43,7 +43,7 @@ class Rules(NamedTuple):
 class _Spelled:
     """Symbols of one source as it writes them, in capitals; of several spellings of one, the first."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: SymbolRules) -> None:
         self._rules = rules
         self._written: dict[str, str] = {}
 
@@ -58,7 +58,7 @@ class _Spelled:
         return (f"no market is known for {counted(len(strange), 'symbol')}: {some(strange)}",)
 
 
-def state_of_list(symbols: Iterable[Any], rules: Rules, evidence: str) -> UniverseSource:
+def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
     """Return the state of a list of symbols; one that stands twice counts once.
 
     Raises:
@@ -76,7 +76,7 @@ def state_of_list(symbols: Iterable[Any], rules: Rules, evidence: str) -> Univer
 
 def state_of_file(
     file: str | Path,
-    rules: Rules,
+    rules: SymbolRules,
     today: str | Path | None = None,
     source: str | None = None,
 ) -> UniverseSource:

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from src.data.cache.read import lru_cache
-from src.data.cache.read.lru_cache import LruCache
+from src.data import lru_cache
+from src.data.lru_cache import LruCache
 from tests.cache.busy import busy
 from tests.cache.test_columnar_processes import in_a_child
 
@@ -115,3 +115,12 @@ def test_threads_keep_the_sum_right() -> None:
     left = [key for key in range(60) if memory.get(key) is not None]
     assert memory.size == sum(key % 3 + 1 for key in left) <= 40
     assert len(memory) == len(left) > 0
+
+
+def test_what_is_old_is_dropped_and_nothing_else() -> None:
+    memory = LruCache(10)
+    for name in "abc":
+        memory.put((name,), name, 2)
+    memory.drop_where(lambda key, value: key == ("a",) or value == "c")
+    assert [memory.get((name,)) for name in "abc"] == [None, "b", None]
+    assert (len(memory), memory.size) == (1, 2)

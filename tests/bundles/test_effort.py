@@ -1,0 +1,181 @@
+"""How much of a bundle is read and written, by counted files and answers."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+import pytest
+
+from src.data import DataManager
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.records import REWRITTEN
+from src.data.disk.files import DiskStep
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from src.data.polars.parquet_writer import ParquetWriter
+from tests.cache.crash import Quick
+
+T = TypeVar("T")
+RANGE = ("1d", "2024-01-02", "2024-03-08")
+MONTHS = 3
+JANUARY = "daily_bars/year=2024/month=01/data.parquet"
+
+
+class Counting(Quick):
+    """A disk that counts the partitions that are opened, and the files that are staged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
+        if step.name == "open" and step.path.name == "data.parquet":
+            self.counts["read"] += 1
+        if step.name == "create" and step.path.suffix == ".new":
+            self.counts["staged"] += 1
+        return super().perform(step, call)
+
+    def taken(self) -> tuple[int, int]:
+        """Return how many partitions were read, and files written, since the last call."""
+        counts, self.counts = self.counts, Counter()
+        return counts["read"], counts["staged"]
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> DataManager:
+    return DataManager(tmp_path / "cache")
+
+
+@pytest.fixture
+def disk() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def bundle(manager: DataManager, tmp_path: Path, disk: Counting) -> Bundle:
+    one = Bundle("mine", tmp_path / "bundles", disk=disk)
+    one.create(manager, ["MSFT", "AAPL"], *RANGE, provider="mock")
+    disk.taken()
+    return one
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_state_and_a_refresh_with_nothing_new_read_no_partition(
+    bundle: Bundle, manager: DataManager, disk: Counting
+) -> None:
+    assert bundle.state(manager).state == "current"
+    assert disk.taken() == (0, 0)
+    assert bundle.refresh(manager, offline=True).written == ()
+    assert disk.taken() == (0, 2)  # both files of metadata
+
+
+def test_only_a_partition_that_was_touched_is_read(
+    bundle: Bundle, manager: DataManager, disk: Counting
+) -> None:
+    path = bundle.path / JANUARY
+    path.write_bytes(path.read_bytes())
+    assert bundle.state(manager).state == "current"
+    assert disk.taken() == (1, 0)
+    flip(path)
+    assert bundle.state(manager).state == "corrupt"
+    assert disk.taken() == (1, 0)
+
+
+def test_damage_without_a_trace_is_found_by_validate_and_then_mended(
+    bundle: Bundle, manager: DataManager, disk: Counting
+) -> None:
+    path, told = bundle.path / JANUARY, bundle.records()
+    good = path.read_bytes()
+    with path.open("r+b") as file:  # as a disk that fails does: same inode, size and time
+        stat = path.stat()
+        file.seek(len(good) // 3)
+        file.write(bytes([good[len(good) // 3] ^ 1]))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert bundle.state(manager).state == "current", "no trace of it"
+    disk.taken()
+    assert [one.place for one in bundle.validate()] == [JANUARY]
+    assert disk.taken()[0] == MONTHS, "each is read"
+    assert bundle.records() == told
+    assert bundle.state(manager).state == "corrupt"
+    assert bundle.refresh(manager, offline=True).written == (JANUARY,)
+    assert bundle.validate() == () and bundle.state(manager).state == "current"
+    assert pl.read_parquet(path).equals(pl.read_parquet(good))
+
+
+def test_symbols_ingested_one_at_a_time_are_answered_once_each(
+    manager: DataManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each new one costs its own answer, and each partition of its range once."""
+    answered: list[str] = []
+    real = type(manager).get_ohlcv_batch
+
+    def batch(self: DataManager, symbols: Any, *arguments: Any, **options: Any) -> Any:
+        answered.extend(symbols)
+        return real(self, symbols, *arguments, **options)
+
+    monkeypatch.setattr(type(manager), "get_ohlcv_batch", batch)
+    costs = []
+    for count in (3, 6, 12):
+        disk, first = Counting(), len(answered)
+        bundle = Bundle(f"of-{count}", tmp_path / "bundles", disk=disk)
+        for n in range(count):
+            bundle.ingest(manager, [f"S{chr(65 + n)}"], *RANGE, provider="mock")
+        assert len(answered) - first == count
+        costs.append(disk.taken())
+        assert bundle.state(manager).state == "current"
+        frame = PolarsParquetDailyReader(bundle.path).load_daily_bars(range(99), None, None)
+        assert frame["sid"].n_unique() == count
+    assert costs == [(MONTHS * n, (MONTHS + 2) * n) for n in (3, 6, 12)]
+
+
+def test_a_symbol_of_one_month_rewrites_that_month_alone(
+    bundle: Bundle, manager: DataManager, disk: Counting
+) -> None:
+    manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-04-30", provider="mock")
+    outcome = bundle.ingest(manager, ["AAPL"], "1d", "2024-02-01", "2024-02-29", provider="mock")
+    assert outcome.written == () and disk.taken() == (0, 2)
+
+
+@pytest.mark.parametrize("end", [None, "2124-01-01"])
+def test_a_range_that_goes_on_is_answered_whole(
+    manager: DataManager, tmp_path: Path, end: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Bundle("open", tmp_path / "bundles", disk=Quick())
+    bundle.ingest(manager, ["AAPL"], "1d", "2024-01-02", end, provider="mock")
+    answered: list[Any] = []
+    real = type(manager).get_ohlcv_batch
+
+    def batch(self: DataManager, symbols: Any, *arguments: Any, **options: Any) -> Any:
+        answered.append(list(symbols))
+        return real(self, symbols, *arguments, **options)
+
+    monkeypatch.setattr(type(manager), "get_ohlcv_batch", batch)
+    bundle.ingest(manager, ["MSFT"], "1d", "2024-01-02", end, provider="mock")
+    assert answered == [["AAPL", "MSFT"]]
+
+
+def test_rows_that_a_program_wrote_over_ours_are_told_and_made_again(
+    bundle: Bundle, manager: DataManager
+) -> None:
+    reader = PolarsParquetDailyReader(bundle.path)
+    before = reader.load_daily_bars([1], None, None)
+    row = before.head(1).with_columns(close=pl.col("high"))
+    ParquetWriter(bundle.path, disk=Quick()).write(row, "daily")
+    assert bundle.records().origin.symbols["MSFT"].fingerprint == REWRITTEN
+    state = bundle.state(manager)
+    assert state.state == "stale" and [c.partition(":")[0] for c in state.causes] == ["MSFT"]
+    assert bundle.refresh(manager, offline=True).written == (JANUARY,)
+    assert reader.load_daily_bars([1], None, None).equals(before)
+    assert bundle.state(manager).state == "current"
+    bundle.clean(manager, date(2024, 2, 1))
+    assert bundle.state(manager).state == "current"
