@@ -36,7 +36,11 @@ IN_OWN_FOLDER = folder=$$(mktemp -d "$(or $(TEMPORARY),$${TMPDIR:-/tmp})/onetape
 	PYTEST_DEBUG_TEMPROOT="$$folder"
 
 test: lint  ## lint, types and all tests; needs no network but the package index, no key
-	@$(MAKE) --no-print-directory -j2 types $(if $(wildcard tests/__pycache__),,compiled)
+	@$(MAKE) --no-print-directory -j2 types tested
+
+# Types are checked beside them: tests wait for servers and programs now and then.
+.PHONY: tested
+tested: $(if $(wildcard tests/__pycache__),,compiled)
 	@$(IN_OWN_FOLDER) $(RUN)/python -m pytest -n $(JOBS) --dist worksteal -o tmp_path_retention_policy=none
 
 # In a fresh clone both test processes would compile all tests; beside the types one of them does.
@@ -45,7 +49,8 @@ compiled: $(VENV)/.installed-dev
 	-@$(RUN)/python -m pytest --collect-only -qq >/dev/null
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
-COUNTED = $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests)
+COUNTED = $(sort $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests; \
+	grep -oE 'tests/[a-z0-9_/]+\.py' tests/thinned.py; find tests/db tests/v2 -name 'test_*.py'))
 
 test-full: lint types  ## all tests, at least 90 % covered with branches, then the full fault counts (long)
 	$(RUN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=90
@@ -92,11 +97,11 @@ clean:  ## remove the environment, builds and what tools left behind; never the 
 
 # The stamp is touched only when the installation succeeded, so an interrupted one is repeated; a
 # changed dependency installs again. uv where it works, else pip (uv knows nothing of pip's own
-# settings, so its failure is not the last word).
+# settings, so its failure is not the last word). Nothing is compiled beforehand: most of it is never loaded.
 $(VENV)/.installed-%: setup.cfg pyproject.toml | $(RUN)/python
 	rm -rf build
 	@if [ -n "$(UV)" ] && $(UV) pip install --python $(RUN)/python -q -e ".[$*]"; then :; \
-	else echo "installing .[$*] with pip"; $(RUN)/python -m pip install -q -e ".[$*]"; fi
+	else echo "installing .[$*] with pip"; $(RUN)/python -m pip install -q --no-compile -e ".[$*]"; fi
 	@touch $@
 
 $(RUN)/python:

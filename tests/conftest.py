@@ -19,7 +19,9 @@ import pytest
 
 from src.data.clock import ManualClock
 from src.data.model.instant import parse_iso
+from tests.cache.counts import FULL
 from tests.programs import keep_programs_offline
+from tests.thinned import left_out
 
 if TYPE_CHECKING:
     from tests.vendor_server import VendorServer
@@ -38,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         keep_programs_offline()
         if not os.environ.get("ONETAPE_LIVE"):
             import_module("tests.offline.sitecustomize")
-    if not os.environ.get("ONETAPE_FULL"):
+    if not FULL:
         # No test in this process ends in a power failure: those that simulate one record the calls
         # of `Disk`. What a sync asks of the disk is waited for in a full run, and in programs.
         os.fsync = os.fdatasync = _open
@@ -68,6 +70,15 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases that only repeat others, unless all or single ones are requested."""
+    if FULL or any("[" in argument for argument in config.args):
+        return
+    gone = set(left_out(items))
+    config.hook.pytest_deselected(items=[item for item in items if item in gone])
+    items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(scope="module", autouse=True)

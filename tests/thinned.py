@@ -1,0 +1,498 @@
+"""Tests of which `make test` runs some cases, because the others repeat the same behaviour.
+
+They repeat it for more vendors, values or database engines. A full run takes all of them, and so does a
+command that names single cases. The cases taken are spread, and each test begins at another place, so that
+every vendor occurs in some tests.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from zlib import crc32
+
+import pytest
+
+# These tests differ between the engines: locks, types, isolation, and the tables themselves.
+# All others of a database run on one engine, in turns.
+BOTH_ENGINES = frozenset(
+    f"tests/db/test_{name}.py"
+    for name in (
+        "command", "faults", "locks", "records_faults", "records_processes", "schema", "types",
+        "units",
+    )
+)  # fmt: skip
+
+# Over more vendors.
+VENDORS: dict[str, dict[str, int]] = {
+    "tests/bars/test_pairs_of_vendors.py": {
+        "test_what_the_second_vendor_may_do": 16,
+    },
+    "tests/conformance/test_alone.py": {
+        "test_a_field_of_any_type_ends_no_call": 3,
+        "test_a_page_for_people_is_no_proof_that_nothing_traded": 3,
+        "test_a_part_of_another_shape_is_never_a_wrong_bar_and_never_nothing": 3,
+        "test_nothing_but_bad_rows_is_flagged_and_never_final": 3,
+        "test_stamps_off_the_grid_end_nothing": 3,
+    },
+    "tests/conformance/test_conformance.py": {
+        "test_vendor": 200,
+    },
+    "tests/conformance/test_paging.py": {
+        "test_pages_join": 3,
+    },
+    "tests/conformance/test_recordings.py": {
+        "test_recorded_bars_are_bars": 11,
+    },
+    "tests/conformance/test_shapes.py": {
+        "test_a_changed_answer_is_told_once_a_day": 7,
+        "test_no_answer_of_the_vendor_server_is_otherwise": 3,
+        "test_recorded_bars_are_of_the_shape_that_is_known": 11,
+    },
+    "tests/e2e/test_actions_asked.py": {
+        "test_a_refused_key_is_not_sent_again_for_the_next_symbol_or_process": 3,
+        "test_raw_asks_for_bars_alone": 3,
+    },
+    "tests/e2e/test_actions_of_lone_vendors.py": {
+        "test_a_vendor_that_refuses_everything_is_asked_for_bars_and_for_actions_once": 3,
+        "test_a_vendor_that_tells_the_same_does_not_deny_it": 2,
+        "test_actions_that_were_refused_are_not_asked_for_with_every_symbol": 2,
+        "test_all_there_are_can_be_asked_of_any_vendor": 3,
+    },
+    "tests/e2e/test_closed_markets.py": {
+        "test_a_pinned_vendor_takes_its_bars_off_the_calendar_from_the_default_lane": 3,
+        "test_a_question_while_the_market_is_closed_hides_nothing_of_the_week_after": 2,
+        "test_the_order_of_questions_decides_nothing": 2,
+    },
+    "tests/e2e/test_empty_answers.py": {
+        "test_a_weekend_asked_and_a_weekend_not_asked": 3,
+        "test_years_before_a_listing": 3,
+    },
+    "tests/e2e/test_every_vendor_failing.py": {
+        "test_a_vendor_of_another_kind_helps_out_wholly_and_is_named_so": 2,
+        "test_who_fails_wholly_is_named_nowhere": 3,
+        "test_who_lacks_some_is_named_for_the_rest": 3,
+    },
+    "tests/e2e/test_extended_hours.py": {
+        "test_bars_of_four_to_twenty_from_each_vendor_that_has_them": 3,
+    },
+    "tests/e2e/test_holes.py": {
+        "test_a_hole_between_two_pages_is_asked_again_and_not_written_down": 3,
+        "test_a_hole_between_two_pages_that_could_not_be_asked_again_is_not_written_down": 3,
+        "test_a_hole_seen_once_is_asked_again_within_hours_and_seen_twice_seldom": 3,
+        "test_after_a_long_silence_the_bars_of_all_of_it_are_had_within_days": 3,
+        "test_of_an_answer_whose_hole_could_not_be_asked_again_the_next_vendor_is_asked_for_the_hole": 3,
+        "test_the_next_vendor_is_asked_for_a_hole_at_once": 3,
+    },
+    "tests/e2e/test_holidays.py": {
+        "test_a_hole_where_holidays_are_unknown_says_that_it_may_be_one": 3,
+        "test_minutes_without_a_trade_in_extended_hours_are_no_gaps": 2,
+    },
+    "tests/e2e/test_last_bars.py": {
+        "test_a_friday_end_returns_no_bar_of_sunday": 4,
+        "test_no_bar_of_a_share_lies_ahead_of_the_end": 6,
+    },
+    "tests/e2e/test_listing_proofs.py": {
+        "test_a_bar_before_a_hole_of_the_first_day_is_no_time_before_a_listing": 2,
+        "test_a_vendor_added_later_is_asked_for_what_another_cut": 3,
+        "test_history_that_its_only_vendor_has_cut_is_never_whole": 3,
+    },
+    "tests/e2e/test_markets.py": {
+        "test_neither_a_plan_nor_an_explanation_calls_it_ready": 3,
+        "test_no_fallback_is_told_from_a_vendor_that_could_not_be_asked": 3,
+    },
+    "tests/e2e/test_number_of_bars.py": {
+        "test_bars_made_of_shorter_ones_are_as_many_behind_a_long_nothing": 2,
+        "test_minutes_without_a_trade_are_not_silently_fewer": 2,
+    },
+    "tests/e2e/test_order_of_questions.py": {
+        "test_any_order_gives_the_same_bars_or_says_where_not": 2,
+        "test_hours_before_the_open_are_asked_for_where_such_hours_had_bars": 2,
+        "test_sunday_is_the_same_whatever_was_asked_before": 3,
+    },
+    "tests/e2e/test_outages.py": {
+        "test_only_an_outage_lets_a_substitute_take_over": 2,
+    },
+    "tests/e2e/test_recordings.py": {
+        "test_every_vendor_is_replayed_without_its_key": 3,
+    },
+    "tests/e2e/test_regular_hours.py": {
+        "test_regular_hours_are_cut_out_whoever_answers": 3,
+    },
+    "tests/e2e/test_rescaled_answers.py": {
+        "test_final_bars_times_a_factor_are_no_revision": 3,
+    },
+    "tests/e2e/test_same_answer.py": {
+        "test_a_question_has_one_answer": 3,
+        "test_whatever_was_asked_before_a_question_has_one_answer": 3,
+        "test_where_a_vendor_does_not_tell_its_splits_the_answer_is_right_or_says_so": 3,
+    },
+    "tests/e2e/test_unknown_here_alone.py": {
+        "test_a_vendor_that_has_nothing_closed_yet_is_named_beside_one_that_does_not_know_the_symbol": 3,
+    },
+    "tests/e2e/test_vendors_with_keys.py": {
+        "test_an_unreadable_answer_is_no_success": 3,
+        "test_one_fetch": 3,
+    },
+    "tests/e2e/test_wrong_clocks.py": {
+        "test_a_split_that_a_vendor_had_applied_is_not_applied_again_once_the_clock_is_right": 3,
+        "test_bars_of_before_a_split_and_of_after_it_fit_together_under_a_clock_behind": 3,
+        "test_without_a_vendors_date_prices_fetched_by_a_clock_behind_are_doubted_until_it_is_right": 2,
+    },
+    "tests/e2e/test_year_quality.py": {
+        "test_problems_are_told_with_every_answer": 3,
+    },
+    "tests/feed/test_odd_messages.py": {
+        "test_a_clock_that_is_set_while_it_streams_changes_no_bar": 10,
+        "test_no_odd_message_stops_a_stream_or_becomes_a_bar": 3,
+        "test_no_strange_value_anywhere_stops_a_stream_or_becomes_a_bar": 3,
+    },
+    "tests/fundamentals/test_faults.py": {
+        "test_one_bad_vendor_does_not_spoil_the_other": 4,
+    },
+    "tests/vendors/test_carriers.py": {
+        "TestByRequests::test_every_end_is_told_alike": 10,
+    },
+}
+
+# Over more values, damages and places.
+VALUES: dict[str, dict[str, int]] = {
+    "tests/bars/test_derive.py": {
+        "test_it_is_made_of_the_longest_that_divides_it_and_only_that_is_stored": 3,
+        "test_the_running_bar_comes_where_it_is_wanted_and_is_never_stored": 2,
+    },
+    "tests/bars/test_failed_and_none.py": {
+        "test_the_failure_is_the_reason_until_the_vendor_answers": 3,
+    },
+    "tests/bars/test_outcome_matrix.py": {
+        "test_an_outcome_at_a_place": 26,
+    },
+    "tests/bars/test_plan.py": {
+        "test_drafts_are_read_to_the_last_bar_and_outlined_by_the_ends_of_their_runs": 3,
+    },
+    "tests/bot/test_senders.py": {
+        "test_no_wrong_spelling_leaves_a_code_in_the_audit": 2,
+    },
+    "tests/bundles/test_lineage.py": {
+        "test_any_id_is_found_again_and_used_once": 3,
+    },
+    "tests/bundles/test_records.py": {
+        "test_an_origin_that_is_no_origin_is_an_error_and_stays": 2,
+        "test_an_origin_with_a_wrong_value_is_an_error_and_stays": 3,
+        "test_another_schema_version_is_a_typed_error": 2,
+    },
+    "tests/cache/test_bit_rot.py": {
+        "test_a_flipped_bit_costs_one_member": 3,
+        "test_a_member_of_nonsense_is_a_damaged_one": 3,
+        "test_swapped_files": 3,
+    },
+    "tests/cache/test_check_and_recovery.py": {
+        "test_a_check_says_what_recovery_does_and_touches_nothing": 15,
+    },
+    "tests/cache/test_columnar.py": {
+        "test_what_is_returned_is_the_callers_own": 2,
+    },
+    "tests/cache/test_columnar_attacks.py": {
+        "test_a_header_that_lies_is_not_believed": 8,
+        "test_years_cleared_and_filled_otherwise": 3,
+    },
+    "tests/cache/test_columnar_crashes.py": {
+        "test_any_part_of_it_may_be_lost_with_the_power": 2,
+        "test_every_call_may_be_the_last": 2,
+        "test_every_call_may_fail": 3,
+        "test_whatever_is_done_the_answer_is_that_of_a_dict": 2,
+    },
+    "tests/cache/test_crash_states.py": {
+        "test_actions_survive": 3,
+        "test_each_guard_guards": 2,
+        "test_nothing_is_lost_whenever_the_power_fails": 6,
+        "test_what_was_shown_after_a_kill_stays": 2,
+        "test_without_a_sync_something_is_lost": 3,
+    },
+    "tests/cache/test_csv_rows.py": {
+        "test_blocks_of_market_numbers_are_written_as_each_by_itself": 3,
+    },
+    "tests/cache/test_first_look.py": {
+        "test_what_a_commit_that_failed_has_left_is_seen_as_by_everybody_else": 5,
+    },
+    "tests/cache/test_range_reader.py": {
+        "test_years_of_ours_and_of_older_tools_side_by_side": 3,
+    },
+    "tests/cache/test_recover.py": {
+        "TestDataDamaged::test_a_bad_member_inside": 3,
+    },
+    "tests/cache/test_segments.py": {
+        "test_corrected_years_are_the_same_as_written_number_by_number": 3,
+    },
+    "tests/cache/test_store_faults.py": {
+        "test_a_failing_call": 3,
+        "test_death_at_every_call": 3,
+    },
+    "tests/cache/test_table_faults.py": {
+        "test_a_damaged_document_costs_a_request_and_no_row": 3,
+        "test_damaged_data_count_as_missing_and_are_kept_whole": 3,
+    },
+    "tests/calendars/test_answer_files.py": {
+        "test_a_closure_that_the_library_lacks_is_no_session": 5,
+        "test_sessions_and_hours_are_those_that_are_published": 11,
+    },
+    "tests/calendars/test_gaps.py": {
+        "test_holes_are_the_expected_bars_that_did_not_come": 10,
+    },
+    "tests/charts/test_notebook.py": {
+        "test_a_notebook_stays_small": 4,
+    },
+    "tests/cli/test_cache_maintenance.py": {
+        "test_a_series_that_is_not_there_is_named_with_what_is": 2,
+    },
+    "tests/corpus/test_answers.py": {
+        "test_a_right_move_is_not_doubted": 3,
+        "test_what_is_certain_is_grave_in_the_answer_and_refused_by_strict": 3,
+    },
+    "tests/e2e/test_actions.py": {
+        "test_whichever_vendor_fails_the_series_is_the_same": 2,
+    },
+    "tests/e2e/test_actions_asked.py": {
+        "test_what_tiingo_refuses_is_asked_once": 3,
+    },
+    "tests/e2e/test_archive.py": {
+        "test_any_trouble_there_ends_in_pages_and_is_told": 2,
+    },
+    "tests/e2e/test_bad_answers.py": {
+        "test_an_answer_that_is_none_is_never_taken_for_nothing_there": 3,
+    },
+    "tests/e2e/test_barred_years.py": {
+        "test_a_series_with_a_barred_file_can_be_cleared": 3,
+        "test_one_barred_file_costs_its_year_alone_until_a_repair": 4,
+    },
+    "tests/e2e/test_call_budget.py": {
+        "test_a_call_ends_in_its_time": 3,
+    },
+    "tests/e2e/test_clock_during_a_job.py": {
+        "test_no_bar_is_stored_before_its_close_and_none_is_lost": 2,
+    },
+    "tests/e2e/test_closed_by.py": {
+        "test_it_is_what_somebody_saw_then": 2,
+    },
+    "tests/e2e/test_damage_in_a_call.py": {
+        "test_a_damaged_year_is_asked_for_again_in_the_same_call": 3,
+        "test_a_plan_of_a_damaged_series_repairs_nothing_and_foretells_the_call": 3,
+        "test_a_plan_of_a_series_with_half_a_commit_finishes_nothing_and_foretells_the_call": 3,
+        "test_bars_lost_behind_what_a_call_was_about_are_asked_for_by_the_next_one": 2,
+    },
+    "tests/e2e/test_damaged_figures.py": {
+        "test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing": 2,
+        "test_what_a_vendor_still_has_is_asked_again": 2,
+        "test_what_no_vendor_has_any_more_is_a_gap": 2,
+    },
+    "tests/e2e/test_derived.py": {
+        "test_weeks_and_months_over_a_split_and_dividends": 3,
+    },
+    "tests/e2e/test_grave_bars.py": {
+        "test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once": 3,
+        "test_a_right_second_vendor_s_bars_stand_in_the_same_call": 3,
+        "test_a_vendor_that_mends_its_bars_is_believed": 3,
+        "test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end": 3,
+    },
+    "tests/e2e/test_holes.py": {
+        "test_a_hole_of_bars_put_into_the_cache_is_not_covered": 2,
+    },
+    "tests/e2e/test_log_context.py": {
+        "test_every_record_of_a_call_names_it": 4,
+    },
+    "tests/e2e/test_long_values.py": {
+        "test_no_argument_makes_a_message_long": 26,
+    },
+    "tests/e2e/test_nights.py": {
+        "test_a_file_grown_by_nights_is_as_small_as_one_fetched_at_once": 2,
+    },
+    "tests/e2e/test_number_of_bars.py": {
+        "test_own_hours_are_as_many_as_asked_for": 2,
+    },
+    "tests/e2e/test_outages.py": {
+        "test_other_ways_to_ask_have_one_answer_too": 2,
+        "test_what_is_cached_decides_nothing_about_a_coin": 3,
+    },
+    "tests/e2e/test_own_folders.py": {
+        "test_a_changed_file_is_read_again": 3,
+        "test_a_switched_link_leads_to_the_new_folder_at_once": 2,
+        "test_every_question_by_the_rules_gets_the_file_as_it_is": 2,
+        "test_every_question_gets_its_own_folder_as_it_is": 2,
+        "test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of": 2,
+    },
+    "tests/e2e/test_processes_and_paths.py": {
+        "test_a_count_of_bars_is_of_closed_ones_and_the_running_one_comes_with_them": 2,
+    },
+    "tests/e2e/test_quotes.py": {
+        "test_splits_holidays_ends_and_halts": 2,
+    },
+    "tests/e2e/test_read_only.py": {
+        "test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable": 3,
+    },
+    "tests/e2e/test_recordings.py": {
+        "test_a_file_that_cannot_be_read_is_named": 3,
+    },
+    "tests/e2e/test_rules_decide.py": {
+        "test_so_it_is_for_questions_of_other_forms": 2,
+        "test_the_first_vendor_answers_whatever_is_cached": 2,
+    },
+    "tests/e2e/test_secrets.py": {
+        "test_no_answer_makes_it_tell_the_key": 5,
+        "test_the_command_line_tells_no_key_of_the_environment": 3,
+    },
+    "tests/e2e/test_strange_files.py": {
+        "test_nothing_in_the_place_of_a_file_is_waited_for_or_followed": 5,
+    },
+    "tests/e2e/test_wrong_clocks.py": {
+        "test_a_clock_ahead_during_one_fetch_costs_no_bar": 3,
+    },
+    "tests/feed/test_backtrader_shortcuts.py": {
+        "test_however_it_is_run": 3,
+        "test_whatever_the_datas_are": 3,
+    },
+    "tests/feed/test_begun_in_an_outage.py": {
+        "test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar": 7,
+    },
+    "tests/feed/test_optstrategy.py": {
+        "test_two_processes_see_what_one_sees": 2,
+    },
+    "tests/feed/test_refused.py": {
+        "test_what_can_be_no_bar_reaches_nobody": 8,
+    },
+    "tests/feed/test_replay.py": {
+        "test_long_waits_are_told_beforehand": 2,
+    },
+    "tests/feed/test_sick_streams.py": {
+        "test_a_handshake_that_fails_is_tried_again": 2,
+        "test_what_is_sent_spoilt_costs_no_bar": 3,
+    },
+    "tests/fundamentals/test_service.py": {
+        "test_one_bad_vendor_does_not_spoil_the_rest": 2,
+    },
+    "tests/jobs/test_populate.py": {
+        "test_a_vendor_that_is_down_behind_cached_bars_is_no_success": 3,
+    },
+    "tests/jobs/test_quarantine.py": {
+        "test_a_bar_from_before_a_split_comes_back_converted_or_not_at_all": 2,
+    },
+    "tests/jobs/test_signals.py": {
+        "test_no_signal_after_the_last_series_loses_the_report": 3,
+    },
+    "tests/jobs/test_workers.py": {
+        "test_no_scheduler_there": 2,
+    },
+    "tests/model/test_http.py": {
+        "test_json_that_would_take_too_much_is_not_parsed": 3,
+    },
+    "tests/net/test_deadlines.py": {
+        "test_every_server_is_left_at_the_deadline": 3,
+    },
+    "tests/net/test_decoder.py": {
+        "test_pieces_of_any_size_make_the_body": 2,
+    },
+    "tests/net/test_secrets.py": {
+        "test_no_failure_tells_the_key": 3,
+    },
+    "tests/polars/test_decimals.py": {
+        "test_eight_decimals_come_back_as_the_same_float": 3,
+    },
+    "tests/polars/test_portal_properties.py": {
+        "test_nothing_that_closed_later_is_in_an_answer": 3,
+    },
+    "tests/polars/test_readers.py": {
+        "test_bad_questions": 2,
+    },
+    "tests/polars/test_writer.py": {
+        "test_bad_rows_are_refused_and_nothing_is_written": 3,
+    },
+    "tests/prices/judgement/test_grave.py": {
+        "test_what_is_grave_is_an_error_of_validate_and_the_reverse": 3,
+    },
+    "tests/prices/judgement/test_holes.py": {
+        "test_two_stretches_have_the_findings_of_each": 3,
+    },
+    "tests/prices/judgement/test_market.py": {
+        "test_what_is_known_is_found_and_nothing_else": 8,
+    },
+    "tests/prices/judgement/test_planted.py": {
+        "test_a_planted_defect_is_found_where_it_is": 3,
+        "test_what_is_repaired_is_the_clean_series_again": 2,
+    },
+    "tests/prices/judgement/test_shapes.py": {
+        "test_a_right_move_is_not_grave_and_no_error": 2,
+    },
+    "tests/prices/test_closes.py": {
+        "TestPublished::test_rounded_as_vendors_do": 2,
+    },
+    "tests/prices/test_quality.py": {
+        "TestRealSeries::test_only_known_defects_are_found": 2,
+    },
+    "tests/prices/test_resample.py": {
+        "test_many_symbols_at_once_are_what_each_of_them_is_alone": 3,
+    },
+    "tests/sources/test_cached_foreign.py": {
+        "test_what_is_damaged_is_named_and_fetched_again": 3,
+    },
+    "tests/sources/test_freshness.py": {
+        "test_days_stand_until_the_market_closes": 6,
+    },
+    "tests/vendor_server/test_bot_api.py": {
+        "test_a_picture_that_cannot_be_shown_is_refused": 2,
+    },
+    "tests/vendors/test_adding_a_provider.py": {
+        "test_a_stream_that_fails_ends_its_own_feed_alone": 2,
+    },
+    "tests/vendors/test_ccxt_carrier.py": {
+        "test_what_ccxt_takes_for_no_bars_is_not_believed": 2,
+    },
+    "tests/vendors/test_plugin_faults.py": {
+        "test_a_fault_is_the_vendors_failure": 5,
+        "test_a_hang_ends_within_the_time_of_the_call": 2,
+        "test_an_answer_of_other_types_is_the_vendors_failure": 3,
+    },
+}
+
+
+def taken(count: int, kept: int, name: str) -> set[int]:
+    """Return ``kept`` of ``count`` numbers, spread from a place that depends on ``name``.
+
+    Two axes that are crossed are in step with no equal distance; the golden ratio is no fraction.
+    """
+    begin = crc32(name.encode()) / 2**32
+    chosen = set[int]()
+    for n in range(min(kept, count)):
+        number = int((begin + n * 0.6180339887) % 1 * count)
+        while number in chosen:
+            number = (number + 1) % count
+        chosen.add(number)
+    return chosen
+
+
+def left_out(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return the items that only repeat others."""
+    tests = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        tests[item.nodeid.partition("[")[0]].append(item)
+    return [case for name, cases in tests.items() for case in _repeated(name, cases)]
+
+
+def _repeated(name: str, cases: list[pytest.Item]) -> list[pytest.Item]:
+    file, _, test = name.partition("::")
+    if kept := VENDORS.get(file, {}).get(test) or VALUES.get(file, {}).get(test):
+        chosen = taken(len(cases), kept, name)
+        return [case for n, case in enumerate(cases) if n not in chosen]
+    if file.startswith(("tests/db/", "tests/v2/")) and file not in BOTH_ENGINES:
+        engines = [engine_of(case) for case in cases]
+        if {"sqlite", "postgresql"} <= set(engines):
+            other = ("sqlite", "postgresql")[crc32(name.encode()) % 2]
+            return [case for case, engine in zip(cases, engines, strict=True) if engine == other]
+    return []
+
+
+def engine_of(case: pytest.Item) -> str | None:
+    """Return the engine of a case whose database is a parameter."""
+    if not isinstance(case, pytest.Function) or not hasattr(case, "callspec"):
+        return None
+    params = case.callspec.params
+    engine = params.get("database", params.get("database_url"))
+    return engine if isinstance(engine, str) else None
