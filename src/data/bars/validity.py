@@ -115,6 +115,11 @@ def is_unasked(part: Covered) -> bool:
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
+def has_loose_hours(instrument: Instrument) -> bool:
+    """Return whether vendors have bars of an instrument beside the sessions of its calendar."""
+    return instrument.asset_class in _LOOSE_HOURS
+
+
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
     """Return whether to query a vendor for a stretch in which no bar is expected.
 
@@ -123,7 +128,7 @@ def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> b
     hours: within a day of the stretch or, give or take the hour by which clocks are changed, at its
     times of day. Also beside bars of the user's own files: their vendor costs nothing.
     """
-    if instrument.asset_class in _LOOSE_HOURS:
+    if has_loose_hours(instrument):
         return True
     return any(
         is_free(part.vendor) or (part.reason == UNEXPECTED and _is_at_such_hours(part.span, closed))

@@ -11,11 +11,11 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.finality import due_spans
 from ...calendars.gaps import missing
 from ...calendars.grid import BarGrid, GridOutline
-from ...errors import DataError
+from ...errors import BadRangeError, DataError
 from ...model.bars import BarTable
 from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import Coverage, Covered
-from ...model.instant import MINUTE_MS
+from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.span import Span, coalesce, gaps, intersect, subtract, touching
 from ...model.timeframe import Timeframe
@@ -36,6 +36,7 @@ from ..validity import (
     after_change,
     doubted,
     fetched_ahead,
+    has_loose_hours,
     is_older,
     is_proof,
     is_unasked,
@@ -177,6 +178,7 @@ def plan_lacking(
     reach = Span(wanted.start, min(wanted.end, cap))
     if reach.is_empty:
         return FetchPlan(wanted, cap, generation=view.generation)
+    reach = _with_closed_hours(reach, request)
     stored = series.coverage()
     coverage = _trusted(request, stored.opened(reach), reach, now)
     is_refresh = query.refresh and not journal.attempts
@@ -219,6 +221,23 @@ def plan_lacking(
         # The running bar comes along with the closed ones before it.
         segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
     return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
+
+
+def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
+    """Return ``reach`` with all of the closed hours in which it begins or ends, if bars may be there.
+
+    Which part of them is wanted depends on the question, and so would the bounds of what is known.
+    """
+    if not has_loose_hours(request.query.instrument):
+        return reach
+    grid, (start, end) = request.grid, reach
+    if grid.next_open(start) > start:
+        try:
+            last = grid.back(start, 1)
+        except BadRangeError:  # calendars do not reach so far back
+            return Span(start, grid.next_open(end))
+        start = min(start, last + min(grid.timeframe.longest_ms, DAY_MS))
+    return Span(start, grid.next_open(end))
 
 
 def _is_worth_asking(
@@ -326,6 +345,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     good are not what the vendor sent.
     """
     default = request.query.home_key
+    wanted = _with_closed_hours(wanted, request)
     lacking = gaps(wanted, [c.span for c in series.coverage().within(wanted) if not is_unasked(c)])
     if not lacking or default == request.key:
         return
