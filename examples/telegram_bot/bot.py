@@ -36,6 +36,7 @@ except ImportError:
     records = None
 log = logging.getLogger("telegram_bot")
 REPORTS = frozenset({"price", "chart"})
+HINT = "A symbol alone, such as AAPL, is answered with its price."
 
 
 class Bot:
@@ -59,6 +60,10 @@ class Bot:
         if update.update_id in self.seen:
             return  # Telegram repeats what it does not know to have arrived
         self.seen.append(update.update_id)
+        name, words = command_of(update)
+        addressee = name.partition("@")[2]
+        if addressee and addressee.lower() != update.get_bot().username.lower():
+            return  # in groups a command names its bot
         key = str((update.effective_user or update.effective_chat).id)
         heard = self.senders.hears(key)
         if refusal := TOO_MANY if heard == "tell" else self.senders.refusal(update):
@@ -67,7 +72,7 @@ class Bot:
         elif heard == "yes":
             async with self.senders.turn(key) as has_turn:
                 if has_turn:
-                    await self.carry_out(update, key)
+                    await self.carry_out(update, key, name.partition("@")[0].lower(), words)
 
     async def refuse(self, update: Update, text: str) -> None:
         """Send why an update is not answered, if there is where to."""
@@ -79,12 +84,9 @@ class Bot:
         except TelegramError as failure:
             log.info("a refusal was not sent: %s", type(failure).__name__)
 
-    async def carry_out(self, update: Update, user: str) -> None:
+    async def carry_out(self, update: Update, user: str, name: str, words: list[str]) -> None:
         """Answer an update in one of the slots; sending, which may have to wait, takes none."""
         began, query = time.monotonic(), update.callback_query
-        text = (query.data or "") if query else update.message.text
-        name, *words = text.lstrip("/").split() or [""]
-        name = name.partition("@")[0].lower()  # in groups a command names its bot
         async with self.senders.slots:
             answer, error = await self.answer(user, name, words)
         try:
@@ -95,7 +97,8 @@ class Bot:
             error = f"not sent: {type(failure).__name__}"
             log.warning("the answer to /%s was not sent to %s", name, user, exc_info=failure)
         if self.members:
-            await self.members.note(user, name, text, error, began, is_known=name in self.parts)
+            is_known, text = name in self.parts, " ".join([f"/{name}", *words])
+            await self.members.note(user, name, text, error, began, is_known=is_known)
 
     async def report(self, user: str, name: str, words: list[str]) -> Answer:
         """Return the answer to a command that a schedule has for a user, be it stored by whom it may."""
@@ -109,8 +112,7 @@ class Bot:
         """Return the answer, and what went wrong; only what is asked now counts for the user's day."""
         try:
             if name not in self.parts:
-                usage = [f"/{one} {words}".rstrip() for one, words in self.usage.items()]
-                return Answer("\n".join(usage)), ""
+                return await self.greeting(user), ""
             if self.members and is_asked:
                 await self.members.admit(user, name)
             command = getattr(self.parts[name], name)
@@ -120,13 +122,32 @@ class Bot:
                 raise CommandError(f"/{name} {self.usage[name]}") from None
             return await command(user, *words), ""
         except CommandError as error:
-            return Answer(str(error)), str(error)
+            return Answer(str(error), error.choices(name, words)), f"refused: {error}"
         except DataError as error:
             log.info("/%s of %s: %s", name, user, error)
             return await self.market.explained(error, name, words), f"{error.reason}: {error}"
         except Exception as error:
             log.exception("/%s of %s", name, user)
-            return Answer("That failed here; the reason is in the log."), type(error).__name__
+            failed = "That failed here; the reason is in the log."
+            return Answer(failed), f"failed: {type(error).__name__}"
+
+    async def greeting(self, user: str) -> Answer:
+        """Return the commands that a user may send, and how to get to the others."""
+        why = await self.members.standing(user) if self.members else ""
+        may_send = partial(self.members.may_send, user, why) if self.members else bool
+        names = [name for name in self.usage if may_send(name)]
+        lines = [f"/{name} {self.usage[name]}".rstrip() for name in names]
+        return Answer("\n".join([why, *lines] if why else [*lines, HINT]))
+
+
+def command_of(update: Update) -> tuple[str, list[str]]:
+    """Return name and words of a command; a single word without a slash is a symbol for /price."""
+    query = update.callback_query
+    text = (query.data or "") if query else update.message.text
+    words = text.removeprefix("/").split()
+    if query or text.startswith("/"):
+        return (words[0], words[1:]) if words else ("", [])
+    return ("price", words) if len(words) == 1 else ("", words)
 
 
 def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
@@ -149,7 +170,9 @@ def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
         Application.builder().bot(bot).concurrent_updates(256).post_init(start).post_stop(stop)
     )
     application = builder.build()
-    handler = MessageHandler(filters.COMMAND & filters.UpdateType.MESSAGE, answers.on_update)
+    # In groups people also write to each other.
+    texts = filters.COMMAND | filters.TEXT & filters.ChatType.PRIVATE
+    handler = MessageHandler(texts & filters.UpdateType.MESSAGE, answers.on_update)
     application.add_handlers([handler, CallbackQueryHandler(answers.on_update)])
     return application
 

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from onetape import DataError
+from onetape import DataError, Quote
 from src.data.calendars.calendar import calendar_for
+from src.data.model.timeframe import Timeframe
 
 FIELDS = (
     "sector current_price fifty_two_week_low fifty_two_week_high market_cap revenue net_income "
@@ -18,7 +19,24 @@ FIELDS = (
 
 
 class CommandError(Exception):
-    """A command that is not carried out; the text is the answer."""
+    """A command that is not carried out; the text is the answer.
+
+    Args:
+        text: the answer.
+        swapped: the first of two words of the command that are in the wrong order.
+    """
+
+    def __init__(self, text: str, swapped: str = "") -> None:
+        super().__init__(text)
+        self.swapped = swapped
+
+    def choices(self, name: str, words: list[str]) -> tuple[str, ...]:
+        """Return the command with its words in the right order, if two are swapped."""
+        if self.swapped not in words[:-1]:
+            return ()
+        place = words.index(self.swapped)
+        first, second = words[place : place + 2]
+        return (" ".join([name, *words[:place], second, first, *words[place + 2 :]]),)
 
 
 class Answer(NamedTuple):
@@ -48,12 +66,17 @@ class Market:
         )
 
     async def price(self, user: str, symbol: str) -> Answer:
-        quote = await self.manager.aget_quote(symbol, timeout=self.budget_s)
+        return self.shown(await self.quote(symbol))
+
+    async def quote(self, symbol: str) -> Quote:
+        return await self.manager.aget_quote(symbol, timeout=self.budget_s)
+
+    def shown(self, quote: Quote) -> Answer:
         is_final = quote.state == "closed" and "may still be corrected" not in quote.note
         change = "" if quote.change_percent is None else f" ({quote.change_percent:+.2f} %)"
         lines = [
             f"{quote.symbol} {quote.price:.12g} {quote.currency or ''}".rstrip() + change,
-            f"{self.local(symbol, quote.time)}, {quote.state}, "
+            f"{self.local(quote.symbol, quote.time)}, {quote.state}, "
             f"{'final' if is_final else 'provisional'}, from {quote.vendor}",
             quote.note,
         ]
@@ -75,6 +98,8 @@ class Market:
     async def chart(self, user: str, symbol: str, timeframe: str, bars: str = "120") -> Answer:
         if not bars.isdecimal() or not 2 <= int(bars) <= 500:
             raise CommandError("A chart has 2 to 500 bars.")
+        if is_timeframe(symbol) and not is_timeframe(timeframe):
+            raise CommandError("The symbol comes first, then the length of the bars.", symbol)
         picture = await self.manager.aplot(symbol, timeframe, bars=int(bars), timeout=self.budget_s)
         chart, (series,) = picture.chart, picture.chart.series
         if not len(series):
@@ -106,6 +131,14 @@ class Market:
                 pass  # without them, then
         commands = [[name, *words[:place], one, *words[place + 1 :]] for one in nearest]
         return Answer(error.brief, tuple(" ".join(command) for command in commands))
+
+
+def is_timeframe(word: str) -> bool:
+    try:
+        Timeframe.parse(word)
+    except DataError:
+        return False
+    return True
 
 
 def figure(name: str, value: Any, about: dict[str, Any]) -> str:

@@ -23,6 +23,8 @@ MAIL_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "
 
 # Commands of a day that the audit keeps of one who has no rights, and of all of these.
 MOST_OF_STRANGER, MOST_OF_STRANGERS = 20, 1000
+# Codes that are sent at a time.
+MOST_MAILS = 2
 
 
 def named_admins() -> Collection[str]:
@@ -54,6 +56,7 @@ class Members:
         per_day: int,
     ) -> None:  # fmt: skip
         self.db, self.send_code, self.admins, self.per_day = db, send_code, admins, per_day
+        self.mailing = asyncio.Semaphore(MOST_MAILS)
         self.strangers: Counter[str] = Counter()
         self.day = 0
 
@@ -72,15 +75,24 @@ class Members:
         """Refuse a user who may not use a command, or has used too many today."""
         if name in self.FOR_ALL:
             return
-        status = await self.kept(self.db.get_user_status, user)
-        if status is None or not status["verified"]:
-            raise CommandError("Please /register EMAIL, then /verify the code that you get.")
-        if not self.has_rights(user, status):
-            raise CommandError("An administrator has yet to approve you.")
-        if name in self.FOR_ADMINS and user not in self.admins():
+        if why := await self.standing(user):
+            raise CommandError(why)
+        if not self.may_send(user, why, name):
             raise CommandError(f"/{name} is for administrators.")
         if not await self.kept(self.db.use_daily_limit, user):
             raise CommandError("That is all for today; the next day begins at 00:00 UTC.")
+
+    async def standing(self, user: str) -> str:
+        """Return what a user lacks before they may ask; empty if nothing."""
+        status = await self.kept(self.db.get_user_status, user)
+        if status is None or not status["verified"]:
+            return "Please /register EMAIL, then /verify the code that you get."
+        return "" if self.has_rights(user, status) else "An administrator has yet to approve you."
+
+    def may_send(self, user: str, why: str, name: str) -> bool:
+        """Return whether a user may send a command; ``why`` is what they lack."""
+        is_for_them = name not in self.FOR_ADMINS or user in self.admins()
+        return name in self.FOR_ALL or (not why and is_for_them)
 
     def has_rights(self, user: str, status: Mapping[str, Any] | None) -> bool:
         """Return whether a user has verified an address, and is approved or an administrator."""
@@ -101,7 +113,7 @@ class Members:
         """
         if not await self.may_receive(user) and not self.counts(user):
             return
-        hidden = re.compile(r"\d{8,}" if is_known else r"\d")
+        hidden = re.compile(r"(\d[\s-]*){8,}" if is_known else r"\d")
         await asyncio.to_thread(
             self.db.log_command_audit, "forgotten" if name == "forget" else user,
             name[:64] if is_known else "help",
@@ -120,12 +132,13 @@ class Members:
         return True
 
     async def register(self, user: str, email: str) -> Answer:
-        is_new = await self.kept(self.db.get_user_status, user) is None
-        code, now = f"{secrets.randbelow(10**8):08}", int(time.time())
-        await self.kept(self.db.set_user_email, user, email, code, now)
-        if is_new:
-            await self.kept(self.db.set_user_daily_limit, user, self.per_day)
-        await self.kept(self.send_code, email, f"/verify {code}")
+        if self.mailing.locked():  # each takes a slot and a thread for up to a minute
+            raise CommandError("Other codes are being sent; please try again in a minute.")
+        async with self.mailing:
+            code, now = f"{secrets.randbelow(10**8):08}", int(time.time())
+            limit = {"daily_limit": self.per_day}
+            await self.kept(self.db.set_user_email, user, email, code, now, **limit)
+            await self.kept(self.send_code, email, f"/verify {code}")
         return Answer(f"A code is on its way to {email}; send /verify CODE within an hour.")
 
     async def verify(self, user: str, code: str) -> Answer:
@@ -169,8 +182,11 @@ class Members:
 
     async def stats(self, admin: str) -> Answer:
         stats = await self.kept(self.db.get_command_audit_stats)
-        lines = [f"{stats['total']} commands, answered: {stats['success_rate'] or 0:.0%}"]
-        return Answer("\n".join([*lines, *(f"/{n} {c}" for n, c in stats["by_command"].items())]))
+        rate, causes = stats["success_rate"] or 0, Counter(stats["by_cause"])
+        lines = [f"{stats['total']} commands, answered: {rate:.0%}"]
+        lines += [f"/{name} {count}" for name, count in stats["by_command"].items()]
+        lines += ["not answered:"] if causes else []
+        return Answer("\n".join([*lines, *(f"{one} {n}" for one, n in causes.most_common(20))]))
 
 
 def mailer(command: str) -> Callable[[str, str], None]:

@@ -19,6 +19,8 @@ from src.data.jobs.alert_bars import ClientBars
 from src.data.jobs.alerts import AlertJob, Deliver
 from src.data.jobs.populate import job_services
 from src.data.model.alert import Delivery, Outcome
+from src.data.model.texts import plain_number
+from src.data.model.timeframe import Timeframe
 from src.data.prices.indicators import parse_indicator
 
 LONGEST_S = 120.0
@@ -38,19 +40,25 @@ class Watching:
     async def alert(self, user: str, *words: str) -> Answer:
         match words:
             case [symbol, "above" | "below" as condition, price]:
-                more = self.db.add_alert, user, symbol, number(price), condition
+                wanted = {"price": number(price), "condition": condition, "timeframe": "15m"}
             case [symbol, indicator, "above" | "below" as condition, value, timeframe]:
-                wanted = symbol, indicator, condition, number(value), timeframe
-                await self.kept(parse_indicator, indicator)
-                more = self.db.add_indicator_alert, user, *wanted
+                crossing = indicator, condition, number(value), timeframe
+                wanted = await self.kept(indicator_alert, *crossing)
             case _:
                 return await self.own(
                     "alert", user, words, self.db.list_alerts, self.db.delete_alert
                 )
-        now = await self.market.price(user, words[0])  # an unknown symbol goes no further
+        quote = await self.market.quote(symbol)  # an unknown symbol goes no further
+        wanted |= {"ticker": quote.symbol}
+        for row in await self.kept(self.db.list_alerts, user):
+            if row["active"] and wanted.items() <= row.items():
+                raise CommandError(f"You have this alert: {alert_line(row)}.")
+        row = await self.kept(
+            self.db.get_alert, await self.kept(self.db.add_json_alert, user, wanted)
+        )
         return Answer(
-            f"Alert {await self.kept(*more)}: {' '.join(words)}. A closed bar that crosses fires it; "
-            f"being there already does not.\n{now.text}"
+            f"Alert {alert_line(row)}. It is judged on closed bars of {row['timeframe']}: one that "
+            f"crosses fires it, being there already does not.\n{self.market.shown(quote).text}"
         )
 
     async def schedule(self, user: str, *words: str) -> Answer:
@@ -87,17 +95,39 @@ class Watching:
             case _:
                 raise CommandError(f"/{name} {self.USAGE[name]}")
         own = await self.kept(rows, user)
-        line = alert_line if name == "alert" else schedule_line
-        lines = [
-            line(row) + (f" (paused: {row['reason']})" if row["reason"] else "") for row in own
-        ]
+        line = listed_alert if name == "alert" else listed_schedule
+        lines = [line(row) for row in own]
         text = "\n".join(lines) or f"You have no {name}; /{name} {self.USAGE[name]}"
         return Answer(text, tuple(f"{name} delete {row['id']}" for row in own[:20]))
 
 
 def alert_line(row: Mapping[str, Any]) -> str:
     names = "ticker", "indicator", "condition", "price", "value", "timeframe"
-    return f"{row['id']}: {' '.join(str(row[n]) for n in names if row.get(n) is not None)}"
+    words = [row[name] for name in names if row.get(name) is not None]
+    written = [plain_number(one) if isinstance(one, float) else one for one in words]
+    return f"{row['id']}: {' '.join(written)}"
+
+
+def listed_alert(row: Mapping[str, Any]) -> str:
+    """Return an alert with its state: armed, waiting, fired, expired or paused."""
+    state = {"waiting": "waiting until it comes back", "done": "ended"}.get(row["phase"], "armed")
+    if not row["active"] and row["phase"] != "done":
+        state = f"paused: {row['reason']}".removesuffix(": ")
+    if row["fired_at"]:
+        state = f"{state}, fired {row['fired_at']:%Y-%m-%d %H:%M} UTC"
+    return f"{alert_line(row)} ({state})"
+
+
+def listed_schedule(row: Mapping[str, Any]) -> str:
+    return schedule_line(row) + (f" (paused: {row['reason']})" if row["reason"] else "")
+
+
+def indicator_alert(indicator: str, condition: str, value: float, timeframe: str) -> dict[str, Any]:
+    """Return what is stored of an alert on an indicator, so written that equal ones are equal."""
+    use = parse_indicator(indicator)
+    use.check_crossing(condition, value)
+    crossing = {"indicator": str(use), "condition": condition, "value": value}
+    return crossing | {"timeframe": Timeframe.parse(timeframe).label}
 
 
 def schedule_line(row: Mapping[str, Any]) -> str:

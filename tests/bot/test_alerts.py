@@ -58,6 +58,33 @@ def test_from_registration_to_the_message_of_a_bar(
     assert "(paused" not in club.say("/alert").text
 
 
+def test_armed_waiting_fired_expired_and_paused_alerts_are_told_apart(
+    club: Club, clock: ManualClock, market: Market
+) -> None:
+    club.join(ANN, "ann@example.com")
+    condition, price = market.crossing().split()
+    for config in (
+        {"price": price, "condition": condition},
+        {"price": 1, "condition": "above"},
+        {"price": 1, "condition": "below"},
+        {"price": 2, "condition": "below", "expires": iso(clock.now_ms() + MINUTE_MS)},
+        {"price": 3, "condition": "below"},
+    ):
+        club.db.add_json_alert(str(ANN), {"ticker": "BTCUSDT", **config})
+    again = {"ticker": "BTCUSDT", "price": price, "condition": condition}
+    club.db.add_json_alert(str(ANN), again, re_arm_config={"hysteresis": 0})
+    club.run()
+    clock.advance(15 * 60)
+    club.run()
+    club.db.update_alert(5, enabled=False)
+    lines = club.say("/alert").text.splitlines()
+    closed = iso(market.stamps[2])[:16].replace("T", " ")
+    assert [line.partition("(")[2] for line in lines] == [
+        f"ended, fired {closed} UTC)", "waiting until it comes back)", "armed)", "ended)", "paused)",
+        f"waiting until it comes back, fired {closed} UTC)",
+    ]  # fmt: skip
+
+
 def test_fifty_alerts_on_a_bar_are_one_message_that_says_how_many_it_leaves_out(
     club: Club, clock: ManualClock, market: Market
 ) -> None:

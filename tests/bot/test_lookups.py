@@ -17,6 +17,7 @@ from .conftest import ANN, BOB, Chats, wait_for_attempts
 
 pytest.importorskip("telegram", reason="python-telegram-bot is not installed (extra bot)")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra bot)")
+GROUP = -100
 pytestmark = pytest.mark.filterwarnings("ignore::src.data.errors.IncompleteDataWarning")
 
 
@@ -92,11 +93,44 @@ def test_ambiguous_symbols_are_buttons(chats: Chats) -> None:
     ]
 
 
+def test_a_symbol_alone_is_a_price(chats: Chats) -> None:
+    """In private; in a group people write to each other, and another bot's commands are its own."""
+    assert chats.say("AAPL").text == chats.say("/price AAPL").text
+    assert chats.say(" SOL ").data[0] == "price SOLUSDT"
+    assert chats.say("/price@Tape_Bot AAPL").text.startswith("AAPL")
+    before = len(chats.people.sent(GROUP))
+    chats.people.write(ANN, "AAPL", group=GROUP)
+    chats.people.write(ANN, "/price@other_bot AAPL")
+    chats.say("/start")
+    chats.stop()
+    assert len(chats.people.sent(GROUP)) == before and len(chats.people.sent(ANN)) == 5
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("/chart 1h BTCUSDT", "chart BTCUSDT 1h"),
+        ("/chart 1d AAPL 30", "chart AAPL 1d 30"),
+        ("/chart hourly AAPL", "chart AAPL hourly"),
+    ],
+)
+def test_words_in_the_wrong_order_are_a_button(chats: Chats, typed: str, meant: str) -> None:
+    asked = chats.say(typed)
+    assert asked.text == "The symbol comes first, then the length of the bars."
+    assert asked.data == [meant]
+    assert chats.press(asked, meant).photo
+    assert chats.say("/chart 1h 1d").data == [] and chats.say("/chart 1h NOPE 9x").data == []
+
+
 def test_the_nearest_names_are_searched_for(chats: Chats) -> None:
     asked = chats.say("/price NVIDIA")
     assert asked.data and all(data.startswith("price ") for data in asked.data)
 
 
+COMMANDS = (
+    "/price SYMBOL\n/fundamentals SYMBOL\n/chart SYMBOL TIMEFRAME [BARS]\n"
+    "A symbol alone, such as AAPL, is answered with its price."
+)
 MISTAKES = {
     "/price NOPE": "NOPE is not known at any of the available markets.",
     "/price <b>&amp;": "<b>&amp; is not a valid symbol.",
@@ -106,8 +140,11 @@ MISTAKES = {
     "/chart AAPL 1x": "The length of the bars in this request is not valid; 1m, 1h and 1d are.",
     "/chart AAPL 1d 0": "A chart has 2 to 500 bars.",
     "/chart AAPL 1d 1e9": "A chart has 2 to 500 bars.",
-    "/start": "/price SYMBOL\n/fundamentals SYMBOL\n/chart SYMBOL TIMEFRAME [BARS]",
-    "/explained": "/price SYMBOL\n/fundamentals SYMBOL\n/chart SYMBOL TIMEFRAME [BARS]",
+    "/start": COMMANDS,
+    "/explained": COMMANDS,
+    "/": COMMANDS,
+    "no command": COMMANDS,
+    "NOPE": "NOPE is not known at any of the available markets.",
 }
 
 
@@ -164,7 +201,6 @@ def test_an_update_that_comes_twice_is_answered_once(chats: Chats) -> None:
     chats.people.wait_sent(ANN, 1)
     chats.people.repeat(number)
     chats.people.write(ANN, "/price AAPL", edited=True)
-    chats.people.write(ANN, "no command")
     chats.people.write(BOB, "/start")
     chats.people.wait_sent(BOB, 1)
     chats.stop()  # which waits for the answers that are on their way

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.vendor_server import Fault, VendorServer
@@ -31,6 +33,37 @@ def test_a_user_registers_is_approved_and_asks(club: Club) -> None:
     assert club.say("/approve 99", ADMIN).text == "There is no such user."
 
 
+def test_the_greeting_names_what_a_user_may_send(club: Club) -> None:
+    def names(user: int) -> set[str]:
+        lines = club.say("/start", user).text.splitlines()
+        return {line.split()[0][1:] for line in lines if line.startswith("/")}
+
+    for_all, for_admins = {"register", "verify", "forget"}, {"approve", "reject", "stats"}
+    rest = {"price", "fundamentals", "chart", "alert", "schedule", "feedback"}
+    assert club.say("hello there").text.startswith("Please /register EMAIL")
+    assert names(ANN) == for_all
+    club.say("/register ann@example.com")
+    assert names(ANN) == for_all
+    club.say(club.codes["ann@example.com"])
+    assert club.say("/start").text.startswith("An administrator has yet to approve you.")
+    assert names(ANN) == for_all
+    club.say(f"/approve {ANN}", ADMIN)
+    assert names(ANN) == for_all | rest
+    assert names(ADMIN) == for_all | rest | for_admins
+    club.say(f"/reject {ANN}", ADMIN)
+    assert names(ANN) == for_all
+
+
+def test_statistics_have_the_causes_of_failures(club: Club) -> None:
+    club.join(ANN, "ann@example.com")
+    for text in ("/price NOPE", "/price", "NOPE", "/chart AAPL 1x", "/price AAPL"):
+        club.say(text)
+    club.say("/start")  # after which the ones before it are in the audit
+    lines = club.say("/stats", ADMIN).text.splitlines()
+    causes = lines[lines.index("not answered:") + 1 :]
+    assert causes[0] == "unknown_symbol 2" and {*causes[1:]} == {"refused 1", "question 1"}
+
+
 def test_every_command_is_in_the_audit_without_codes(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     club.say("/price AAPL")
@@ -55,6 +88,25 @@ def test_the_day_has_a_limit(club: Club) -> None:
     club.db.set_user_daily_limit(str(ANN), 2)
     assert [club.say("/price AAPL").text[:4] for _ in range(3)] == ["AAPL", "AAPL", "That"]
     assert club.say("/price AAPL", ADMIN).text.startswith("AAPL")
+
+
+def test_a_new_user_is_never_without_a_limit(club: Club) -> None:
+    """Not if the program ends before the code has left; and a limit that was set stays."""
+
+    def die(address: str, text: str) -> None:
+        club.codes[address] = text
+        raise RuntimeError("killed")
+
+    def limit() -> Any:
+        with club.db.db_service.uow() as repos:
+            return repos.users.get_telegram_profile(str(ANN))["daily_limit"]
+
+    club.members.send_code = die
+    assert "failed here" in club.say("/register ann@example.com").text
+    assert limit() == 50
+    club.db.set_user_daily_limit(str(ANN), 7)
+    club.say("/register ann@example.org")
+    assert limit() == 7
 
 
 def test_codes_are_few_and_void_after_wrong_tries(club: Club) -> None:
@@ -94,6 +146,59 @@ def test_an_answer_that_is_not_sent_is_a_failure_in_the_audit(
     assert (str(ANN), "price", False) in club.audit()
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "AAPL rsi above 170 1h",
+            "rsi(14) never crosses 170 to above (its values are from 0 to 100)",
+        ),
+        ("AAPL rsi above 100 1h", "never crosses 100"),
+        ("AAPL rsi below 0 1h", "never crosses 0 to below"),
+        ("AAPL RSI(7) above -1 1h", "rsi(7) never crosses -1"),
+        ("AAPL change below -100 1d", "(its values are -100 or more)"),
+        ("AAPL sma below 0 1d", "never"),
+        ("AAPL volume below 0 1d", "never"),
+    ],
+)
+def test_a_threshold_that_no_value_crosses_is_refused(club: Club, text: str, why: str) -> None:
+    assert why in club.say(f"/alert {text}", ADMIN).text
+    assert club.db.list_alerts(str(ADMIN)) == []
+
+
+def test_bounds_that_values_can_cross_are_taken(club: Club) -> None:
+    for text in ("rsi above 0", "rsi below 100", "change below -99.5", "change above -100"):
+        assert "closed bars of 1h" in club.say(f"/alert AAPL {text} 1h", ADMIN).text
+
+
+def test_a_second_alert_of_the_same_is_refused(club: Club) -> None:
+    for text in ("BTCUSDT above 40000", "AAPL rsi below 30 1h"):
+        assert "judged" in club.say(f"/alert {text}", ADMIN).text
+    for text in ("BTCUSDT above 40000.0", "AAPL RSI(14) below 30 60m"):
+        assert club.say(f"/alert {text}", ADMIN).text.startswith("You have this alert: ")
+    others = ("BTCUSDT below 40000", "BTCUSDT above 40000.01", "AAPL rsi below 30 1d",
+              "AAPL rsi(7) below 30 1h", "AAPL above 40000")  # fmt: skip
+    for text in others:
+        assert "judged" in club.say(f"/alert {text}", ADMIN).text, text
+    club.db.update_alert(1, enabled=False)
+    assert "judged" in club.say("/alert BTCUSDT above 40000", ADMIN).text, "that one is off"
+
+
+def test_alerts_name_their_bars_and_numbers_as_they_were_typed(club: Club) -> None:
+    first = club.say("/alert BTCUSDT above 0.00001", ADMIN).text.splitlines()[0]
+    assert first == (
+        "Alert 1: BTCUSDT above 0.00001 15m. It is judged on closed bars of 15m: one that crosses "
+        "fires it, being there already does not."
+    )
+    club.say("/alert BTCUSDT below 12345678901.25", ADMIN)
+    club.say("/alert AAPL sma(50) below 70000 daily", ADMIN)
+    assert club.say("/alert", ADMIN).text.splitlines() == [
+        "1: BTCUSDT above 0.00001 15m (armed)",
+        "2: BTCUSDT below 12345678901.25 15m (armed)",
+        "3: AAPL sma(50) below 70000 1d (armed)",
+    ]
+
+
 def test_alerts_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
     club.join(ANN, "ann@example.com")
     assert "fires" in club.say("/alert BTCUSDT above 70000").text
@@ -107,7 +212,7 @@ def test_alerts_are_added_listed_and_deleted_by_their_owner(club: Club) -> None:
         "/alert AAPL foo below 30 1h",
     ):
         refusal = club.say(text).text
-        assert "fires" not in refusal and "\n" not in refusal and "JSON" not in refusal
+        assert "judged" not in refusal and "\n" not in refusal and "JSON" not in refusal
     listed = club.say("/alert")
     assert len(listed.data) == 2 and "BTCUSDT" in listed.text
     club.join(BOB, "bob@example.com")

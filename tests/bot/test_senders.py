@@ -36,10 +36,10 @@ def test_one_sender_has_thirty_messages_a_minute(club: Club) -> None:
     assert club.say("/price AAPL", BOB).text.startswith("AAPL"), "others are heard"
     assert len(club.people.sent(ANN)) == before, "the others are not even refused"
     now[0] += 2
-    assert "/price" in club.say("/start").text, "one more, two seconds later"
+    assert "/register" in club.say("/start").text, "one more, two seconds later"
     assert club.say("/start").text.startswith("That is more than 30")
     now[0] += 60
-    assert "/price" in club.say("/start").text
+    assert "/register" in club.say("/start").text
 
 
 def test_the_senders_that_are_kept_are_bounded(load: Any) -> None:
@@ -92,6 +92,31 @@ def test_codes_are_counted_by_sender_and_address_whoever_is_forgotten(
     clock.advance(3600)
     assert club.say("/register a0@example.com").text.startswith("A code is on its way")
     assert len(club.db.get_setting("codes.issued")) < len(kept) / 3, "an hour later they are gone"
+
+
+def test_codes_that_take_long_to_send_stop_nobody_else(club: Club) -> None:
+    """A mail program may take a minute, in which strangers could fill all places of commands."""
+    club.join(BOB, "bob@example.com")
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def send(address: str, text: str) -> None:
+        waiting.release()
+        assert go_on.wait(50)
+        club.codes[address] = text
+
+    club.members.send_code = send
+    for user in (301, 302):
+        club.people.write(user, f"/register a{user}@example.com")
+        assert waiting.acquire(timeout=50)
+    for user in range(303, 313):
+        text = club.say(f"/register a{user}@example.com", user).text
+        assert text == "Other codes are being sent; please try again in a minute."
+        assert club.db.get_user_status(str(user)) is None
+    assert club.say("/price AAPL", BOB).text.startswith("AAPL"), "others are answered"
+    go_on.set()
+    for user in (301, 302):
+        assert club.people.wait_sent(user, 1, 50)[0].text.startswith("A code is on its way")
+    assert club.say("/register a303@example.com", 303).text.startswith("A code is on its way")
 
 
 def test_the_audit_of_strangers_is_bounded(club: Club, clock: ManualClock, load: Any) -> None:

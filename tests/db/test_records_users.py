@@ -282,7 +282,9 @@ def test_feedback_is_listed_by_type_and_has_a_status(db: TelegramService) -> Non
 
 
 def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClock) -> None:
-    assert db.get_command_audit_stats() == {"total": 0, "by_command": {}, "success_rate": None}
+    assert db.get_command_audit_stats() == {
+        "total": 0, "by_command": {}, "by_cause": {}, "success_rate": None,
+    }  # fmt: skip
     db.log_command_audit("7", "/price", full_message="/price AAPL", response_time_ms=12)
     clock.advance(86_400)
     db.log_command_audit("7", "/chart", success=False, error_message="no such symbol")
@@ -290,6 +292,7 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
     assert db.get_command_audit_stats() == {
         "total": 3,
         "by_command": {"/price": 2, "/chart": 1},
+        "by_cause": {"no such symbol": 1},
         "success_rate": 2 / 3,
     }
     assert [one["command"] for one in db.get_user_command_history("7")] == ["/chart", "/price"]
@@ -307,6 +310,14 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
         db.get_all_command_audit(start_date="yesterday")
     with pytest.raises(QueryError):
         db.get_all_command_audit(limit=-1)
+
+
+def test_failures_are_counted_by_cause(db: TelegramService) -> None:
+    db.log_command_audit("9", "/price", error_message="no failure: none")
+    for text in ("refused: /price SYMBOL", "refused: too many", None, "network: host: port"):
+        db.log_command_audit("9", "/price", success=False, error_message=text)
+    causes = db.get_command_audit_stats()["by_cause"]
+    assert causes == {"refused": 2, "": 1, "network": 1}
 
 
 def test_audit_and_feedback_have_a_retention(db: TelegramService, clock: ManualClock) -> None:

@@ -80,6 +80,14 @@ def test_it_fires_on_the_closed_bar_that_crosses_and_once() -> None:
     assert run(alert("below"), [bars([101, 100, 99, 98])]).events[0].bar_ms == T0 + 2 * HOUR_MS
 
 
+@pytest.mark.parametrize("typed", ["100.0123456789", "0.0000123", "12345678901.5"])
+def test_a_threshold_is_written_as_it_was_typed(typed: str) -> None:
+    value = float(typed)
+    one = alert(value=value)
+    (event,) = run(one, [bars([value / 2, value * 2])]).events
+    assert f" is above {typed} (" in event.text and f" above {typed}" in f"{one}"
+
+
 def test_beyond_at_its_creation_it_does_not_fire_and_says_so() -> None:
     state, events = evaluate(alert(), None, bars([103]), T0)
     assert names(events) == ["beyond"] and "is above 100 already" in events[0].text

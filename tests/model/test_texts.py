@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from src.data.model.instant import parse_iso
-from src.data.model.texts import by_reason, duration, time_until
+from src.data.model.texts import by_reason, duration, plain_number, time_until
 
 NOW = parse_iso("2024-06-11T22:59:30")
 
@@ -41,3 +41,12 @@ def test_waits_say_when_they_end(seconds: float, said: str) -> None:
 def test_names_with_one_reason_are_told_together_where_they_are_many() -> None:
     assert list(by_reason({"a": "x", "b": "y", "c": "x"})) == ["a: x", "c: x", "b: y"]
     assert list(by_reason({"a": "x", "b": "y", "c": "x", "d": "x"})) == ["a, c, d: x", "b: y"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(70000.0, "70000"), (0.00001, "0.00001"), (12345678901.25, "12345678901.25"), (1e22, "1" + "0" * 22),
+     (0.1, "0.1"), (-0.5, "-0.5"), (100.01, "100.01"), (1000000.0, "1000000")],
+)  # fmt: skip
+def test_a_number_has_all_its_digits_and_no_exponent(value: float, text: str) -> None:
+    assert plain_number(value) == text and float(text) == value

@@ -159,6 +159,32 @@ def test_the_nearest_name_is_suggested() -> None:
         parse_indicator("volumne")
 
 
+@pytest.mark.parametrize(
+    ("text", "condition", "value", "is_crossed"),
+    [
+        ("rsi", "above", 100, False), ("rsi", "above", 99.99, True), ("rsi", "below", 100, True),
+        ("rsi", "below", 100.01, False), ("rsi", "above", 0, True), ("rsi", "below", 0, False),
+        ("rsi", "above", -0.01, False), ("change", "below", -100, False), ("change", "above", -100, True),
+        ("change", "above", 1e9, True), ("sma(50)", "below", 0, False), ("ema", "above", -1, False),
+        ("volume", "above", 0, True), ("close", "below", 1e-9, True),
+    ],
+)  # fmt: skip
+def test_a_threshold_that_values_cannot_cross_is_refused(
+    text: str, condition: str, value: float, is_crossed: bool
+) -> None:
+    use = parse_indicator(text)
+    if is_crossed:
+        use.check_crossing(condition, value)
+        return
+    with pytest.raises(QueryError, match=rf"{use.name}.* never crosses .* to {condition}"):
+        use.check_crossing(condition, value)
+
+
+def test_a_function_of_a_program_has_no_bounds(own: None) -> None:
+    register("spread", lambda bars, period: 0.0)
+    parse_indicator("spread").check_crossing("below", -1e9)
+
+
 def test_a_program_registers_a_function(own: None) -> None:
     def spread(bars: indicators.Columns, period: int) -> float:
         return float(bars["high"][-period:].max() - bars["low"][-period:].min())

@@ -157,12 +157,14 @@ def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
     """Return the evaluation of a new alert; None where its bars cannot be had just now.
 
     Raises:
-        QueryError: they can never be had, or its indicator is not known.
+        QueryError: they can never be had, its indicator is not known, or never crosses the threshold.
     """
     from ..jobs.alert_bars import ClientBars
-    from ..jobs.alert_evaluator import bars_needed, evaluate
+    from ..jobs.alert_evaluator import bars_needed, check_alert, evaluate
     from ..jobs.alerts import NoBars, WantedBars
 
+    if alert.kind != "data":
+        check_alert(alert).check_crossing(alert.condition, alert.value)
     needed = bars_needed(StoredAlert(alert, None))
     source = ClientBars(services.client, timeout_s=timeout_s)
     (bars,) = source.read([WantedBars(alert.symbol, alert.timeframe, needed)])

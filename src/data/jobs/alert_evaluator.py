@@ -20,6 +20,7 @@ from ..errors import QueryError
 from ..model.alert import Alert, AlertEvent, AlertState, EventName, StoredAlert
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
+from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
 
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _MARKS = 3
+# Digits of a threshold in messages: as many as a float keeps of those that were typed.
+_TYPED = 15
 # Closes of the same bar that differ by less than this (a natural logarithm) are corrections or roundings.
 _SAME = 0.005
 # Of several bars that were re-based together each differs by nearly the same factor.
@@ -286,7 +289,7 @@ def _split_event(
     old, new = threshold_of(alert, use, before), threshold_of(alert, use, after)
     text = (
         f"{alert.series}: a split of {_short(after.scale / before.scale)} new shares for one moved the "
-        f"threshold of {alert.quantity} from {_short(old)} to {_short(new)}"
+        f"threshold of {alert.quantity} from {_short(old, _TYPED)} to {_short(new, _TYPED)}"
     )
     return AlertEvent(alert.id, "moved", apart(now_ms), now_ms, text, threshold=new)
 
@@ -337,7 +340,7 @@ def _stepped(
     is_beyond = distance > 0
     if state.phase == "new":
         if is_beyond:
-            words = f"is {alert.condition} {_short(threshold)} already: it fires after coming back"
+            words = f"is {alert.condition} {_short(threshold, _TYPED)} already: it fires after coming back"
             events.append(_event(alert, "beyond", at, value, threshold, words))
         return replace(state, phase="waiting" if is_beyond else "armed", beyond=0)
     if state.phase == "waiting":
@@ -352,7 +355,7 @@ def _stepped(
     state = replace(state, beyond=0, phase="waiting" if alert.rearm else "done")
     if _is_cooling(alert, state, at[1]):
         return state
-    words = f"is {alert.condition} {_short(threshold)}"
+    words = f"is {alert.condition} {_short(threshold, _TYPED)}"
     events.append(_event(alert, "fired", at, value, threshold, words))
     return replace(state, fired_ms=at[1])
 
@@ -442,8 +445,8 @@ def _named(alert: Alert, stamp: int) -> str:
     return date_of(stamp).isoformat()
 
 
-def _short(value: float) -> str:
-    return f"{value:.10g}"
+def _short(value: float, digits: int = 10) -> str:
+    return plain_number(float(f"{value:.{digits}g}"))
 
 
 def _kept(

@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 from ..errors import QueryError
 from .instant import DAY_MS, MINUTE_MS, SECOND_MS, parse_iso
 from .suggestion import check_names, did_you_mean
+from .texts import plain_number
 from .timeframe import Timeframe
 
 __all__ = [
@@ -209,7 +210,7 @@ class Alert:
     def __str__(self) -> str:
         if self.kind == "data":
             return f"{self.series}: {self.quantity}"
-        return f"{self.series} {self.quantity} {self.condition} {self.value:g}"
+        return f"{self.series} {self.quantity} {self.condition} {plain_number(self.value)}"
 
 
 _ALERT_KEYS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 
 from .html import element, escaped
 from .instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
@@ -76,6 +77,11 @@ def counted(count: float, noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeou":
         plural = f"{noun[:-1]}ies"
     return f"{count:,.0f} {noun if count == 1 else plural}"
+
+
+def plain_number(value: float) -> str:
+    """Return a number with all its digits and no exponent: ``70000``, ``0.00001``."""
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import QueryError
 from ..model.suggestion import did_you_mean
+from ..model.texts import plain_number
 
 __all__ = [
     "MOST_BARS",
@@ -130,6 +131,7 @@ class Indicator:
             columns of at most ``window(period)`` bars, which it must not write to, and the period.
         period: the usual period; 0: it takes none.
         window: how many bars a period takes at most.
+        least, most: Bounds of its values; no value is outside.
         split_power: what a split of ``ratio`` new shares for an old one makes of its values: times ``ratio **
             split_power``. -1 of prices, 1 of volumes, 0 of shares and percentages.
     """
@@ -138,6 +140,8 @@ class Indicator:
     period: int
     window: Callable[[int], int]
     split_power: int = 0
+    least: float = -math.inf
+    most: float = math.inf
 
 
 class IndicatorUse(NamedTuple):
@@ -168,18 +172,32 @@ class IndicatorUse(NamedTuple):
             )
         )
 
+    def check_crossing(self, condition: str, value: float) -> None:
+        """Check that values can cross a threshold to the side that an alert is about.
+
+        Raises:
+            QueryError: No value is on one of the sides, such as for ``rsi above 170``.
+        """
+        least, most = self.indicator.least, self.indicator.most
+        if not (least <= value < most if condition == "above" else least < value <= most):
+            bounds = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
+            raise QueryError(
+                f"{self} never crosses {plain_number(value)} to {condition}",
+                hint=f"its values are {bounds}",
+            )
+
     def __str__(self) -> str:
         return f"{self.name}({self.period})" if self.period else self.name
 
 
 # Replaced whole, never changed: threads read it without a lock.
 _registered: dict[str, Indicator] = {
-    "close": Indicator(close, 0, lambda period: 1, -1),
-    "change": Indicator(change, 1, lambda period: period + 1),
-    "sma": Indicator(sma, 20, lambda period: period, -1),
-    "ema": Indicator(ema, 20, lambda period: _EMA_PERIODS * period, -1),
-    "rsi": Indicator(rsi, 14, lambda period: _RSI_PERIODS * period + 1),
-    "volume": Indicator(volume, 1, lambda period: period, 1),
+    "close": Indicator(close, 0, lambda period: 1, -1, least=0),
+    "change": Indicator(change, 1, lambda period: period + 1, least=-100),
+    "sma": Indicator(sma, 20, lambda period: period, -1, least=0),
+    "ema": Indicator(ema, 20, lambda period: _EMA_PERIODS * period, -1, least=0),
+    "rsi": Indicator(rsi, 14, lambda period: _RSI_PERIODS * period + 1, least=0, most=100),
+    "volume": Indicator(volume, 1, lambda period: period, 1, least=0),
 }
 _OURS = frozenset(_registered)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...errors import QueryError
 from ...model.alert import LOCAL
 from ...model.alert import Alert as AlertValue
 from ...model.cron import Cron, cron_line
+from ...model.instant import from_ms
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
@@ -180,7 +181,8 @@ class AlertsRepo(Repository):
 def alert_as_dict(row: Alert) -> dict[str, Any]:
     """Return an alert as a program of a chat reads it."""
     params = plain(row.task_params)
-    config = params["config"]
+    config, state = params["config"], row.state_json or {}
+    fired_ms = state.get("fired_ms")
     names = ("alert_type", "price", "condition", "indicator", "value", "timeframe", "alert_action",
              "problem", "expires")  # fmt: skip
     return {
@@ -192,6 +194,8 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
         "status": params["status"],
         "re_arm_config": params["re_arm_config"],
         "reason": params.get("reason", ""),
+        "phase": state.get("phase", "new"),
+        "fired_at": None if fired_ms is None else from_ms(fired_ms).replace(tzinfo=UTC),
         "created_at": row.created_at,
         "updated_at": row.updated_at,
         **{name: config[name] for name in names if name in config},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -148,15 +149,24 @@ class CommandAuditRepo(Repository):
         return [*self.s.scalars(query)]
 
     def stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command`` and ``success_rate`` (None without commands)."""
+        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None without commands).
+
+        ``by_cause`` counts the commands that failed by the text before the first colon of their errors.
+        """
         table = TelegramCommandAudit
+        failed = table.success.is_(False)
+        errors = select(table.error_message, func.count()).where(failed)
+        causes = Counter[str]()
+        for text, count in self.s.execute(errors.group_by(table.error_message)):
+            causes[(text or "").partition(":")[0]] += count
         counts = dict(
             self.s.execute(select(table.command, func.count()).group_by(table.command)).all()
         )
         succeeded = self.s.scalars(select(func.count()).where(table.success.is_(True))).one()
         total = sum(counts.values())
         rate = succeeded / total if total else None
-        return {"total": total, "by_command": counts, "success_rate": rate}
+        by_cause = dict(causes)
+        return {"total": total, "by_command": counts, "by_cause": by_cause, "success_rate": rate}
 
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
         """Return every user that has sent a command."""

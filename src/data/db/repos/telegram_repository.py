@@ -72,11 +72,12 @@ class TelegramRepository(Repository):
         sent_time: int,
         language: str = "en",
         is_admin: bool = False,
+        daily_limit: int | None = None,
     ) -> None:
         """Note the address that a code was sent to; it is not verified before the code comes back.
 
-        ``sent_time`` is in seconds since 1970. An administrator stays one; a language that is set stays
-        unless ``language`` is another than ``en``.
+        ``sent_time`` is in seconds since 1970; ``daily_limit`` is for a user who is new. An administrator
+        stays one; a language that is set stays unless ``language`` is another than ``en``.
 
         Raises:
             QueryError: the address is none, or five codes were issued within an hour.
@@ -88,6 +89,8 @@ class TelegramRepository(Repository):
             profile["language"] = language
         if is_admin:
             profile["is_admin"] = True
+        if daily_limit is not None and "email" not in identity.metadata_json:
+            profile["daily_limit"] = daily_limit
         self.users.update_telegram_profile(telegram_user_id, **profile)
         self.codes.issue(identity.user_id, code=code, sent_time=sent_time, email=email)
 
@@ -281,8 +284,9 @@ class TelegramRepository(Repository):
 
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
         ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``), ``re_arm_config``,
-        ``reason`` (why it was paused), and of its type ``price``, ``condition``, ``indicator``, ``value``,
-        ``timeframe``, ``alert_action``, ``expires``.
+        ``reason`` (why it was paused), ``phase`` (``new``, ``armed``, ``waiting`` until it comes back,
+        ``done``), ``fired_at`` (None: never), and of its type ``price``, ``condition``, ``indicator``,
+        ``value``, ``timeframe``, ``alert_action``, ``expires``.
         """
         return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
 
@@ -478,7 +482,7 @@ class TelegramRepository(Repository):
         return [as_dict(one) for one in audits]
 
     def get_command_audit_stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command`` and ``success_rate`` (None without commands)."""
+        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None without commands)."""
         return CommandAuditRepo(self.s).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
