@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 from uuid import NAMESPACE_URL, uuid5
@@ -234,12 +235,18 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
     if _KEY not in metadata:
         return None
     try:
-        return BundleOrigin.parsed(metadata[_KEY])
+        return _parsed(metadata[_KEY])
     except (ValueError, TypeError, AttributeError) as exc:
         raise BundleError(
             f"{name}: the origin in its metadata is damaged: {str(exc)[:120]}",
             hint="restore the file from a backup; nothing was changed",
         ) from exc
+
+
+# Files of one change have the same text.
+@lru_cache(4)
+def _parsed(text: str) -> BundleOrigin:
+    return BundleOrigin.parsed(text)
 
 
 def _as_kept(state: FileState) -> FileState:
