@@ -213,6 +213,10 @@ class FileRecord:
         """Return whether a file in this state is the one that was written, without reading it."""
         return now is not None and self.state == _as_kept(now)
 
+    def seen(self, now: FileState) -> FileRecord:
+        """Return the same of a file that has the recorded content in this state."""
+        return replace(self, state=_as_kept(now))
+
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
     """Return the metadata of each Parquet file of a bundle."""
