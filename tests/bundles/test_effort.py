@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import date
@@ -89,6 +90,21 @@ def test_only_a_partition_that_was_touched_is_read(
     flip(path)
     assert bundle.state(manager).state == "corrupt"
     assert disk.taken() == (1, 0)
+
+
+def test_a_copy_of_a_bundle_is_read_until_it_is_refreshed(
+    bundle: Bundle, manager: DataManager, tmp_path: Path
+) -> None:
+    shutil.copytree(bundle.path, tmp_path / "copies" / "mine")
+    disk = Counting()
+    copy = Bundle("mine", tmp_path / "copies", disk=disk)
+    for _ in range(2):
+        assert copy.state(manager).state == "current"
+        assert disk.taken() == (MONTHS, 0)
+    copy.refresh(manager, offline=True)
+    disk.taken()
+    assert copy.state(manager).state == "current"
+    assert disk.taken() == (0, 0)
 
 
 def test_damage_without_a_trace_is_found_by_validate_and_then_mended(

@@ -540,15 +540,21 @@ class Bundle:
             return self._rebuilt_in_part(commit)
         gone = {place for place, name in pending.items() if name is None}
         places = sorted({*self._places(), *records.files} - gone)
-        faults = (
-            (place, self._fault(path_of(place), records.files.get(place), thorough=thorough))
-            for place in places
-        )
-        return records, [FileProblem(place, what) for place, what in faults if what]
+        problems, seen = [], []
+        for place in places:
+            path, record = path_of(place), records.files.get(place)
+            now = self._disk.stat(path)
+            if record is not None and not thorough and record.is_unchanged(now):
+                continue
+            if what := self._fault(path, record):
+                problems.append(FileProblem(place, what))
+            elif (
+                record is not None and now is not None
+            ):  # such as a copy, which is known from now on
+                seen.append(record.seen(now))
+        return records.with_files(seen) if seen else records, problems
 
-    def _fault(self, path: Path, record: FileRecord | None, *, thorough: bool) -> str | None:
-        if record is not None and not thorough and record.is_unchanged(self._disk.stat(path)):
-            return None
+    def _fault(self, path: Path, record: FileRecord | None) -> str | None:
         data = self._disk.read_if_exists(path)
         if data is None:
             return "is missing"

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 from uuid import NAMESPACE_URL, uuid5
@@ -212,6 +213,10 @@ class FileRecord:
         """Return whether a file in this state is the one that was written, without reading it."""
         return now is not None and self.state == _as_kept(now)
 
+    def seen(self, now: FileState) -> FileRecord:
+        """Return the same of a file that has the recorded content in this state."""
+        return replace(self, state=_as_kept(now))
+
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
     """Return the metadata of each Parquet file of a bundle."""
@@ -234,12 +239,18 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
     if _KEY not in metadata:
         return None
     try:
-        return BundleOrigin.parsed(metadata[_KEY])
+        return _parsed(metadata[_KEY])
     except (ValueError, TypeError, AttributeError) as exc:
         raise BundleError(
             f"{name}: the origin in its metadata is damaged: {str(exc)[:120]}",
             hint="restore the file from a backup; nothing was changed",
         ) from exc
+
+
+# Files of one change have the same text.
+@lru_cache(4)
+def _parsed(text: str) -> BundleOrigin:
+    return BundleOrigin.parsed(text)
 
 
 def _as_kept(state: FileState) -> FileState:

@@ -243,6 +243,7 @@ class ParquetWriter:
                 touched.add(place)
         if is_wide != was_wide:  # one bundle, one schema
             touched.update(self._places("daily"), self._places("minute"))
+        footer = file_metadata(origin)
         changed: list[FileRecord] = []
         removed: list[str] = []
         for place in sorted(touched):
@@ -256,7 +257,7 @@ class ParquetWriter:
             merged = decimal_frame(merged, wide_volume=is_wide).frame
             if old is not None and merged.schema == old.schema and merged.equals(old):
                 continue
-            data = _parquet(merged, origin)
+            data = _parquet(merged, footer)
             changed.append(measured(place, data, merged, commit.put(place, data)))
         fresh = replace(records, origin=origin).with_files(changed, removed)
         fresh.put(commit, self._files, with_database=self._with_database)
@@ -359,9 +360,8 @@ def damaged(name: str, exc: BaseException) -> BundleError:
     )
 
 
-def _parquet(frame: pl.DataFrame, origin: BundleOrigin) -> bytes:
+def _parquet(frame: pl.DataFrame, metadata: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
-    metadata = file_metadata(origin)
     frame.write_parquet(buffer, compression="zstd", compression_level=3, metadata=metadata)
     return buffer.getvalue()
 
