@@ -59,7 +59,7 @@ HURTS = ["reset", "cut", "leave", "inside", "lost", "doubled", "old", "late", "f
 
 
 @pytest.mark.timeout(600)
-def test_many_disconnects_lose_double_and_reorder_nothing(stage: Stage) -> None:
+def test_many_reconnects_lose_double_and_reorder_nothing(stage: Stage) -> None:
     feed, dice = stage.feed(), random.Random(7)
     box = feed.subscribe()
     killed = 0
