@@ -327,7 +327,7 @@ class TestDownloaders:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(timeout=5)
+            thread.join(timeout=60)
         assert len(found) == 8
         assert len(set(map(id, found))) == 1
         assert len(factory.calls) == 1
@@ -523,11 +523,11 @@ class TestSingleton:
         def hold() -> None:
             with parent._building:
                 held.set()
-                done.wait(timeout=10)
+                done.wait(timeout=60)
 
         holder = threading.Thread(target=hold)
         holder.start()
-        assert held.wait(timeout=5)
+        assert held.wait(timeout=60)
         child = os.fork()
         if child == 0:
             # In the main thread: a new one might be taken for the lock's owner by its recycled id.
@@ -537,5 +537,5 @@ class TestSingleton:
             os._exit(0 if mine is not parent and made is not None else 1)
         status = os.waitpid(child, 0)[1]
         done.set()
-        holder.join(timeout=5)
+        holder.join(timeout=60)
         assert os.waitstatus_to_exitcode(status) == 0

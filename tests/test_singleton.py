@@ -11,7 +11,7 @@ import pytest
 
 from src.data.singleton import Singleton
 
-WAIT_S = 10
+WAIT_S = 60
 
 
 class Thing:

@@ -363,7 +363,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_long_waits_are_told_beforehand": 2,
     },
     "tests/feed/test_sick_streams.py": {
-        "test_a_handshake_that_fails_is_tried_again": 2,
+        "test_after_a_handshake_that_fails_it_reconnects": 2,
         "test_what_is_sent_spoilt_costs_no_bar": 3,
     },
     "tests/fundamentals/test_service.py": {

@@ -106,14 +106,14 @@ def test_a_bar_that_several_feeds_bring_is_committed_once(
     together, kept = threading.Barrier(4), []
 
     def keep() -> None:
-        together.wait(timeout=5)
+        together.wait(timeout=60)
         kept.append(keeper.keep(BITCOIN, GRID, ORIGIN, bars(0)))
 
     feeds = [threading.Thread(target=keep) for _ in range(4)]
     for feed in feeds:
         feed.start()
     for feed in feeds:
-        feed.join(timeout=5)
+        feed.join(timeout=60)
     assert sorted(kept) == [0, 0, 0, 1]
     assert store.view(KEY).generation == 1
 

@@ -124,5 +124,5 @@ def test_gnu_mail_runs_and_writes_nothing(
     with pytest.raises(QueryError, match="is no e-mail address"):
         load("members").mailer(f"{program} -s code")(address, "/verify 1")
     assert not [*tmp_path.glob("abuse*")]
-    subprocess.run([program, "-s", "code", address], input="x", text=True, check=False, timeout=60)
+    subprocess.run([program, "-s", "code", address], input="x", text=True, check=False, timeout=300)
     assert [*tmp_path.glob("abuse*")], "the attack that is refused is one"

@@ -167,7 +167,7 @@ def test_they_are_written_when_the_process_ends(
 ) -> None:
     root = Path(__file__).resolve().parents[2]
     subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path), deed], cwd=root, check=True, timeout=60
+        [sys.executable, "-c", _PROGRAM, str(tmp_path), deed], cwd=root, check=True, timeout=300
     )
     folder = tmp_path / "ohlcv" / "_metadata"
     assert sorted(p.name for p in folder.glob("*.json")) == written

@@ -67,7 +67,7 @@ def test_pieces_behind_the_last_bar_may_come_in_any_order(store: BarStore) -> No
     assert same(store.read(DAILY, EVER)[0], table(range(6)))
 
 
-def test_pieces_that_overlap_behind_the_last_bar_are_stored_once(store: BarStore) -> None:
+def test_pieces_that_overlap_behind_the_last_bar_are_deduplicated(store: BarStore) -> None:
     store.commit(DAILY, Commit((piece(0, 2),)))
     store.commit(DAILY, Commit((piece(2, 6), piece(4, 8, shift=1.0))))
     rows, _ = store.read(DAILY, EVER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -85,12 +85,12 @@ def test_the_map_of_500_series_is_small_and_quick() -> None:
         for place in range(1)
         for year in range(2014, 2024)
     ]
-    began = perf_counter()
+    began = process_time()
     months = months_of([parts], parse_iso("2023-12-31"))
     assert months.number == 120
     rows = [(f"SYMBOL{i} 1d", cells_of(parts, months, NOW)) for i in range(500)]
     heat = heat_map(rows, months)
     text = page("x", *heat_shown(Values({"heat": heat}).of("heat")), data={"heat": heat})
-    assert perf_counter() - began <= 2
+    assert process_time() - began <= 2
     assert len(text.encode()) <= 300_000
     assert f'id="{HEAT_ID}"' in text

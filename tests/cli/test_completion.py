@@ -45,7 +45,7 @@ def test_the_script_names_every_command_and_loads(shell: str, bare: Run, tmp_pat
     script = tmp_path / "script"
     script.write_text(ran.out)
     if shutil.which(shell):
-        subprocess.run([shell, "-n", str(script)], check=True, timeout=60)
+        subprocess.run([shell, "-n", str(script)], check=True, timeout=300)
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
@@ -53,7 +53,7 @@ def test_bash_completes_commands_options_vendors_and_timeframes(bare: Run, tmp_p
     (tmp_path / "script").write_text(bare("completion", "bash").out)
     asked = subprocess.run(
         ["bash", "-c", _ASK], input="\n".join(_TYPED) + "\n", cwd=tmp_path, text=True,
-        capture_output=True, check=True, timeout=60,
+        capture_output=True, check=True, timeout=300,
     )  # fmt: skip
     assert dict(zip(_TYPED, asked.stdout.splitlines(), strict=True)) == _TYPED
 

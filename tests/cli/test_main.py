@@ -46,7 +46,7 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
         "assert not loaded, loaded"
     )
     process = typed("-c", code)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "onetape" in out
 
@@ -67,7 +67,7 @@ def test_what_shows_no_frame_loads_no_pandas(words: list[str], cache: Path, run:
         "assert not {'pandas', 'pyarrow'} & {*sys.modules}"
     )
     process = typed("-c", code)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
 
 
@@ -181,7 +181,7 @@ def test_a_reader_that_goes_away_is_no_failure(rules: Path, cache: Path) -> None
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=300) == 0
     assert said == ""
 
 
@@ -190,7 +190,7 @@ def test_a_full_disk_behind_the_screen_is_one_line(rules: Path, cache: Path) -> 
     with open("/dev/full", "w") as full:
         process = subprocess.run(
             [sys.executable, "-m", "src.data", "cache", "list", "--json", "--cache-dir", str(cache)],
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False,
             env={**os.environ, "PYTHONPATH": PYTHONPATH, "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
     assert process.returncode == 1
@@ -210,7 +210,7 @@ def test_outputs_that_were_closed_change_no_exit_code(
 ) -> None:
     line = f'exec "$0" -m src.data "$@" {closed}'
     process = typed(*words, "--cache-dir", str(cache), before=["sh", "-c", line])
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == code, err
     assert "Traceback" not in out + err
 

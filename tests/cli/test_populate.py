@@ -182,7 +182,7 @@ def test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest(
     assert "BTCUSDT 1d 31 bars" in process.stderr.readline(), "it is over"
     assert vendors.wait_for("binance", 2, timeout_s=30)
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, "Traceback" in err) == (1, False), err
     assert "ETHUSDT 1d: interrupted" in out
     assert "committed bars are kept" in err
@@ -233,7 +233,7 @@ def test_the_modules_of_old_end_with_1_when_a_vendor_is_down(
              "--end-date", "2024-05-31", "--config", str(rules), "--cache-dir", str(cache)]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": PYTHONPATH, "ONETAPE_STATE_DIR": str(tmp_path / "other")}
     done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, timeout=60
+        [sys.executable, "-m", module, *words], capture_output=True, text=True, env=env, timeout=300
     )
     assert done.returncode == 1, done.stderr
     assert "0 of 1 series succeeded" in done.stdout

@@ -220,7 +220,7 @@ def loaded_by(statement: str) -> set[str]:
         f"{statement}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
     names = {name.split(".")[0] for name in json.loads(result.stdout)}
     return names & set(HEAVY)

@@ -30,7 +30,7 @@ def test_without_the_request_no_test_of_theirs_is_collected() -> None:
     code = "import os; os.environ.pop('ONETAPE_LIVE', None); import tests.live.conftest as c"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print(c.collect_ignore_glob)"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "['test_*.py']"
 
@@ -44,7 +44,7 @@ def test_a_browser_is_started_by_one_target_alone() -> None:
     code = "import os; os.environ.pop('ONETAPE_BROWSER', None); import tests.browser.conftest as c"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print(c.collect_ignore_glob)"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == "['test_*.py']"
 
@@ -70,7 +70,7 @@ def test_each_run_has_a_folder_of_its_own_which_goes_with_it(tmp_path: Path) -> 
         done = subprocess.run(
             ["make", "-s", "test", f"VENV={tmp_path / 'venv'}", "PYTHON=python3", "UV="],
             cwd=ROOT, env=os.environ | {"NOTES": str(notes), "ENDING": ending},
-            capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+            capture_output=True, text=True, timeout=300, check=False, start_new_session=True,
         )  # fmt: skip
         assert (done.returncode != 0) is has_failed, done.stderr
     folders = [Path(line) for line in notes.read_text().split()]

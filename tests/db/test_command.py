@@ -35,7 +35,7 @@ def document(ran: tuple[int, str, str]) -> Any:
     return json.loads(ran[1])
 
 
-def test_an_empty_database_is_made_checked_and_made_no_second_time(
+def test_an_empty_database_is_made_and_checked_and_making_it_again_is_idempotent(
     run: Run, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DB_URL", database_url)

@@ -127,7 +127,6 @@ def until_waiting(database: Database, is_done: threading.Event) -> None:
                 return
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("first", "second"),
     [("store", "forget"), ("report", "forget"), ("take", "forget"), ("blocked", "forget"),
@@ -196,7 +195,6 @@ def test_a_blocked_recipient_locks_no_run_of_another(server: Database) -> None:
     assert {run.recipient for run in StoredAlerts(server).open_runs()} == {"8"}
 
 
-@pytest.mark.timeout(120)
 def test_a_unit_that_a_deadlock_ended_is_repeated_once(server: Database) -> None:
     with server.writing() as session:
         session.add_all(TelegramSetting(key=key, value="0") for key in ("a", "b"))

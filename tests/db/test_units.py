@@ -168,14 +168,12 @@ def without_lock(session: Session) -> Symbol:
     return session.scalars(select(Symbol)).one()
 
 
-@pytest.mark.timeout(300)
 def test_nothing_is_lost_of_what_processes_read_and_write(database: Database) -> None:
     add(database, "A")
     together(PROCESSES, lambda _: increments(database, CHANGES, with_lock))
     assert volume(database) == PROCESSES * CHANGES
 
 
-@pytest.mark.timeout(300)
 def test_without_its_guard_much_is_lost_or_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

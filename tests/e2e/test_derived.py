@@ -202,5 +202,5 @@ def test_what_is_served_and_stored_is_answered_without_all_of_this(
 ) -> None:
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
     args = [sys.executable, "-c", HIT, str(tmp_path / "cache"), str(rules), str(clock.now_ms())]
-    said = subprocess.run(args, capture_output=True, text=True, check=True, timeout=60)
+    said = subprocess.run(args, capture_output=True, text=True, check=True, timeout=300)
     assert json.loads(said.stdout) == [48, []]

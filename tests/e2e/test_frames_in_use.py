@@ -64,7 +64,7 @@ def test_a_frame_outlives_its_series(
     vendors: VendorServer, clock: ManualClock, tmp_path: Path, rules: Path
 ) -> None:
     args = [sys.executable, "-c", HOLD, str(tmp_path / "cache"), str(rules), str(clock.now_ms())]
-    said = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    said = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert said.returncode == 0, said.stderr
     assert said.stdout.split("\n")[:-1] == [
         "as it was", "appended", "written anew", "cleaned", "cleared"

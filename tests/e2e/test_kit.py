@@ -141,7 +141,7 @@ def test_promises_count_where_asserts_do_not() -> None:
         [sys.executable, "-O", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert "AssertionError: int breaks 1 promises:\n- one" in done.stderr

@@ -128,7 +128,7 @@ def test_a_page_is_a_program(page: str, tmp_path: Path) -> None:
         blocks = [block for block in blocks if "to_polars" not in block.code]
     ran = subprocess.run(
         [sys.executable, "-W", "ignore::SyntaxWarning", "-c", "\n".join(b.code for b in blocks)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100,
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
         env={"DATA_CACHE_DIR": str(tmp_path), "ONETAPE_STATE_DIR": str(tmp_path), "PATH": "",
              "PYTHONPATH": PYTHONPATH, "HOME": str(tmp_path)},
     )  # fmt: skip

@@ -350,7 +350,7 @@ def test_two_splits_of_ten_are_no_change_of_units(
 
 
 @pytest.mark.usefixtures("keyed")
-@pytest.mark.timeout(900 if FULL else 60)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("vendor", KEYS)
 @settings(
     max_examples=EXAMPLES,

@@ -58,7 +58,7 @@ def test_every_bar_once_in_order_by_its_close() -> None:
     assert seen == expected
 
 
-def test_doubles_older_and_running_bars_are_dropped() -> None:
+def test_doubles_are_deduplicated_and_older_and_running_bars_dropped() -> None:
     running = minute(3)._replace(is_closed=False)
     source = Hand([minute(0), minute(1), minute(1, 5.0), minute(0), running, minute(2)], ends=True)
     feed = feed_of(source)

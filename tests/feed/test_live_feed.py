@@ -19,7 +19,7 @@ from src.data.model.instant import MINUTE_MS
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Revision, StreamState, StreamStatus
 
-SOON_S = 5.0
+SOON_S = 20.0
 
 
 def bar(number: int, *, closed: bool = True, close: float = 1.0) -> LiveBar:

@@ -70,7 +70,6 @@ def results(processes: int, wanted: dict[str, Any]) -> list[tuple[int, Any]]:
     return [(run.p.span, run.analyzers[0].get_analysis()) for (run,) in runs]
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forks beside threads of other tests
 @pytest.mark.parametrize(
     "wanted", [{}, {"optdatas": False}, {"preload": False}, {"optreturn": False}], ids=str

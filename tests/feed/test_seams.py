@@ -59,7 +59,7 @@ HURTS = ["reset", "cut", "leave", "inside", "lost", "doubled", "old", "late", "f
 
 
 @pytest.mark.timeout(600)
-def test_many_disconnects_lose_double_and_reorder_nothing(stage: Stage) -> None:
+def test_many_reconnects_lose_double_and_reorder_nothing(stage: Stage) -> None:
     feed, dice = stage.feed(), random.Random(7)
     box = feed.subscribe()
     killed = 0
@@ -153,7 +153,7 @@ def test_one_connection_serves_all_feeds_and_goes_with_the_last(stage: Stage) ->
     for feed, left in zip(feeds, (1, 1, 0), strict=True):
         began = time.monotonic()
         feed.stop()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 15.0
         assert hub.connections == left
     assert feeds[0].status.state is StreamState.CLOSED
 

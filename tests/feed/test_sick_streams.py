@@ -123,7 +123,7 @@ HANDSHAKES: dict[str, Handshake] = {
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
-def test_a_handshake_that_fails_is_tried_again(stage: Stage, name: str) -> None:
+def test_after_a_handshake_that_fails_it_reconnects(stage: Stage, name: str) -> None:
     stage.streams.handshakes.extend([HANDSHAKES[name]] * 2)
     feed = stage.feed(lookback=3)
     box = feed.subscribe()
@@ -261,7 +261,7 @@ def test_a_vendor_that_drips_is_left(stage: Stage) -> None:
     dripping.join()
 
 
-def test_pings_keep_a_quiet_connection(stage: Stage) -> None:
+def test_heartbeats_keep_a_quiet_connection(stage: Stage) -> None:
     feed = stage.feed(lookback=3, tempo=QUICK)
     with feed:
         wait_until(lambda: feed.status.state is StreamState.LIVE)
@@ -340,7 +340,7 @@ def test_it_stops_at_once_while_history_is_on_its_way(stage: Stage) -> None:
     stage.vendors.heal()
 
 
-def test_waits_between_attempts_grow_until_bars_have_come(stage: Stage) -> None:
+def test_the_backoff_between_reconnects_grows_until_bars_have_come(stage: Stage) -> None:
     waits: list[float] = []
 
     class Noted(RetryPolicy):

@@ -132,7 +132,7 @@ def test_a_slow_vendor_costs_the_budget_and_no_more(
     vendors.gate.set()
     for thread in threading.enumerate():
         if thread.name == f"onetape-fundamentals-{name}":
-            thread.join(10)
+            thread.join(60)
 
 
 @pytest.mark.parametrize("symbol", ["AAPL", "?!", "ZZZZ", None])

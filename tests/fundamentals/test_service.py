@@ -394,19 +394,19 @@ def test_a_slow_vendor_costs_the_budget_and_no_more(
     vendors.slow.add("OVERVIEW")
     begun = time.perf_counter()
     record = make().get_fundamentals("AAPL")
-    assert time.perf_counter() - begun < 10
+    assert time.perf_counter() - begun < 15
     assert "within the 0.3 seconds" in told(record)["providers_failed"]["alpha_vantage"]
     assert record["market_cap"] == 3.0e12
     vendors.gate.set()
     late = [t for t in threading.enumerate() if t.name == "onetape-fundamentals-alpha_vantage"]
     for thread in late:
-        thread.join(10)
+        thread.join(30)
     # What it said in the end is kept for the next one who asks.
     assert list((cache / "fundamentals" / "AAPL").glob("alpha_vantage_*.json"))
 
 
 def test_vendors_are_asked_at_once(manager: DataManager, vendors: Vendors) -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=60)
     original = vendors.handle
 
     def together(handler: Any) -> None:

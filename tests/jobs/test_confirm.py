@@ -387,7 +387,7 @@ def test_a_vendor_that_does_not_answer_holds_up_no_other_and_what_is_under_way_c
     heard: list[Progress] = []
 
     def slow(self: StoredBars, key: SeriesKey, vendor: str, *given: Any, **more: Any) -> Any:
-        assert vendor != "fmp" or other.wait(10), "the other one waits for it"
+        assert vendor != "fmp" or other.wait(60), "the other one waits for it"
         comparison = beside(self, key, vendor, *given, **more)
         other.set()
         return comparison

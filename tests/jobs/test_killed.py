@@ -24,7 +24,7 @@ STEPS = ("30m", "1h", "2h", "4h", "1d") if FULL else ("5m", "1h", "1d")
 RANGE = ("2021-01-01" if FULL else "2024-05-01", "2024-05-31")
 # A kill may take the requests of all series at work, four under way and others being stored; and in a
 # full run, where series have up to sixty pages, those since the last commit of each, after four.
-KILLS, LOST = (50, 4 * AT_WORK) if FULL else (3, AT_WORK)
+KILLS, LOST = (50, 4 * AT_WORK) if FULL else (2, AT_WORK)
 Begun = Callable[[], "subprocess.Popen[bytes]"]
 
 

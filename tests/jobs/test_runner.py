@@ -14,7 +14,7 @@ from src.data.jobs.progress import JobProgress, Progress
 from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
 from src.data.net.deadline import note_wait
 
-_LONG_S = 10.0
+_LONG_S = 60.0
 
 
 def task(vendor: str, name: str) -> VendorTask:

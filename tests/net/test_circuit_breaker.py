@@ -95,7 +95,7 @@ def test_one_tries_and_the_others_wait_for_it() -> None:
     assert closed.failures == 0
 
 
-def test_a_trial_that_fails_doubles_the_wait_up_to_a_cap() -> None:
+def test_a_trial_that_fails_doubles_the_backoff_up_to_a_cap() -> None:
     circuit, now, waits = after(*["failing"] * 5), 1000.0, []
     for _ in range(6):
         now += circuit.shut_for(now)

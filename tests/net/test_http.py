@@ -69,7 +69,7 @@ def test_threads_at_the_same_time_have_their_own_connections() -> None:
     barrier = threading.Barrier(3)
 
     def handle(h: BaseHTTPRequestHandler) -> None:
-        barrier.wait(2)
+        barrier.wait(30)
         reply(h)
 
     with serving(handle) as server:

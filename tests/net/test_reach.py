@@ -69,7 +69,7 @@ def test_who_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "reach", knock)
     started = time.monotonic()
     found = reach_all({"a": "slow", "b": "quick"}, within_s=0.1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
     release.set()
     assert list(found) == ["a", "b"]
     assert found["a"].refusal == "no answer within 0.1 seconds"

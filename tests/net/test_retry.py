@@ -17,11 +17,11 @@ POLICY = RetryPolicy(attempts=4, first_s=1, cap_s=5)
 
 
 @pytest.mark.parametrize("attempt, wait", [(1, 1.0), (2, 2.0), (3, 4.0)])
-def test_waits_double(attempt: int, wait: float) -> None:
+def test_the_backoff_doubles(attempt: int, wait: float) -> None:
     assert POLICY.next_wait(UnavailableError("x"), attempt, 30, 0) == wait
 
 
-def test_waits_stop_growing_at_the_cap() -> None:
+def test_the_backoff_stops_growing_at_the_cap() -> None:
     assert RetryPolicy(attempts=99, cap_s=5).next_wait(UnavailableError("x"), 50, 30, 0) == 5
     assert POLICY.backoff(5000, 0) == 5
 

@@ -473,7 +473,7 @@ class TestWithinACall:
         run_call(clock, 0.01, state.finish, step)
         assert not written.is_set()
         writer.execute("ROLLBACK")
-        assert written.wait(5)
+        assert written.wait(60)
         assert state.run(lambda book: book.on_their_way("acme:-"), write=False) == 3
 
     def test_a_thread_that_waits_for_the_file_holds_up_no_shorter_call(

@@ -75,7 +75,7 @@ def test_texts_go_both_ways(joined: tuple[Wire, Peer]) -> None:
     assert wire.receive(5.0) == "half"
 
 
-def test_pings_are_beats_both_ways(joined: tuple[Wire, Peer]) -> None:
+def test_pings_are_heartbeats_both_ways(joined: tuple[Wire, Peer]) -> None:
     wire, peer = joined
     peer.send(framed(b"x", PING))
     assert wire.receive(5.0) == ""

@@ -75,7 +75,7 @@ def run(
     environment |= {"DATA_CACHE_DIR": str(cwd / "bars"), "ONETAPE_STATE_DIR": str(cwd / "state")}
     result = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env=environment,
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     if check:
         assert result.returncode == 0, result.stdout + result.stderr

