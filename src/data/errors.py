@@ -339,11 +339,13 @@ class TransientError(ProviderError):
 
     Attributes:
         was_sent: False where nothing of the request can have reached the other side.
+        is_unconnected: Whether nothing at all came back from the host, or its name was not found.
         is_own: Whether the network of this machine is down: this says nothing of the vendor.
     """
 
     retry = True
     was_sent: bool = True
+    is_unconnected: bool = False
     is_own: bool = False
 
     @property

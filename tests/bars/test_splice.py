@@ -18,6 +18,7 @@ from src.data.bars.ingest.receive import (
     FittedAnswer,
     ReceivedAnswer,
     Sessions,
+    common_basis,
     fit,
     with_splices,
 )
@@ -31,7 +32,7 @@ from src.data.model.actions import Action
 from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Coverage, Covered, Splice
 from src.data.model.instant import DAY_MS, day_ms, parse_iso
-from src.data.model.kind import Basis, Kind
+from src.data.model.kind import Adjustment, Basis, Kind
 from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
@@ -318,3 +319,18 @@ def test_where_vendors_are_divided_about_a_split_the_word_of_the_bars_own_vendor
         for vendor in ("a", "b")
     }
     assert closes == {"a": [25.0], "b": [50.0]}
+
+
+@pytest.mark.parametrize("stored", ["raw", "split"])
+def test_an_hour_that_holds_the_open_of_a_split_is_compared_as_one_behind_it(
+    shop: Shop, stored: Adjustment
+) -> None:
+    day, opens = date(2024, 6, 3), parse_iso("2024-06-03T13:30")
+    split = Action(day, "split", opens, 4, 1, source="a", fetched_at=LATER)
+    hours = [parse_iso(f"2024-06-03T{hour}:00") for hour in (12, 13, 14)]
+    rows = BarTable.from_bars([Bar(stamp, *[100.0] * 4, 8.0) for stamp in hours])
+    parts = Coverage([Covered(Span(hours[0], hours[-1] + 1), "final", "a", basis=Basis(stored))])
+    received = replace(reply(shop, 1.0), sessions=Sessions(day_ms(day), day_ms(day) + DAY_MS))
+    received = replace(received, fetched=replace(received.fetched, basis=Basis("split", day)))
+    basis = common_basis(shop.request(), received, ActionBook((split,)))
+    assert basis.of(rows, parts).close.tolist() == [25.0, 100.0, 100.0]

@@ -19,11 +19,15 @@ from src.data.model.instant import parse_iso
 from src.data.model.series import SeriesKey
 from src.data.net.guarded_call import JobCalls
 from src.data.prices.judgement.report import QualityReport
+from tests.cache.counts import crossed
+from tests.conformance.sheet import sheet_of
 from tests.vendor_server import Fault, VendorServer
 from tests.vendor_server.face import Reply
 from tests.vendor_server.keyed import KEY
 
 pytestmark = pytest.mark.usefixtures("rules")
+# The first day of a request, one in the middle and the last one.
+DAYS = ["2024-05-01", "2024-05-14", "2024-05-31"]
 
 
 def test_the_function_of_old(
@@ -174,6 +178,28 @@ def test_a_failure_in_the_middle_of_the_range_is_no_success(
     told = populate_cache(["HALTUSDT"], ["1h"], "2024-03-01", "2024-03-12", cache)
     assert told["failed"] == ["HALTUSDT_1h"]
     assert "503" in told["errors"]["HALTUSDT_1h"], "not the outage of the venue before it"
+
+
+@pytest.mark.parametrize(("job", "day"), crossed(["populate", "sync"], DAYS))
+def test_a_vendor_that_fails_where_the_next_one_has_no_bar_is_no_success(
+    rules: Path,
+    tmp_path: Path,
+    vendors: VendorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    job: str,
+    day: str,
+) -> None:
+    monkeypatch.setenv("FMP_API_KEY", sheet_of("fmp").keys["FMP_API_KEY"])
+    text = rules.read_text() + f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
+    rules.write_text(f"stock_daily: {{primary: yahoo, backup: [fmp]}}\n{text}")
+    fill = functools.partial(populate_cache, cache_dir=tmp_path / "cache")
+    if job == "sync":  # all that is stored
+        fill(["AAPL"], ["1d"], "2024-04-01", "2024-04-30")
+    vendors.fault("yahoo", Fault.status(503))
+    vendors.fault("fmp", Fault.drop_stamps(parse_iso(day)))
+    told = fill(None if job == "sync" else ["AAPL"], ["1d"], "2024-05-01", "2024-05-31")
+    assert told["failed"] == ["AAPL_1d"]
+    assert told["errors"]["AAPL_1d"].startswith("yahoo: ")
 
 
 def test_a_vendor_that_has_banned_us_is_no_success(tmp_path: Path, vendors: VendorServer) -> None:

@@ -22,6 +22,7 @@ from ..errors import (
     TransientError,
     UnsupportedError,
 )
+from .own_network import NO_CONNECTION
 
 # A healthy endpoint is written down this often: an answer an hour costs nothing.
 _NOTED_S = 3600.0
@@ -96,6 +97,11 @@ class Circuit:
     def is_closed(self) -> bool:
         """Whether all callers may ask."""
         return self.until_s == 0
+
+    @property
+    def is_unconnected(self) -> bool:
+        """Whether the last failure was that no connection could be made."""
+        return NO_CONNECTION in self.reason
 
     def shut_for(self, now_s: float) -> float:
         """Return the seconds until one caller may try, 0 when it may be asked now."""

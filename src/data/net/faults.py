@@ -7,11 +7,9 @@ attributes. Nothing of them is used here but their class.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -25,6 +23,7 @@ from ..errors import (
     TransientError,
     UnavailableError,
 )
+from .own_network import NO_CONNECTION, OWN, is_loopback
 from .redact import where
 
 # What the library and the socket below it raise for a request that did not work out.
@@ -62,15 +61,6 @@ def check_address(url: str) -> None:
     )
 
 
-def is_loopback(url: str) -> bool:
-    """Tell whether ``url`` names this machine."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, or nothing that can be read
-        return False
-
-
 def worded(exc: Exception, url: str) -> DataError:
     """Return our error for what the library raised about ``url``; its text is never used."""
     error = _worded(exc, url)
@@ -78,9 +68,11 @@ def worded(exc: Exception, url: str) -> DataError:
         causes = list(_causes(exc))
         # There was no connection yet over which anything of the request could go.
         error.was_sent = not any(isinstance(cause, _BEFORE_SENDING) for cause in causes)
-        error.is_own = any(map(_is_own, causes)) and not is_loopback(url)
+        if not is_loopback(url):
+            error.is_own = any(map(_is_own, causes))
+            error.is_unconnected = error.is_own or any(map(_is_silence, causes))
         if error.is_own:
-            error.args = (f"no connection to {where(url)}: this machine has no network",)
+            error.args = (f"{NO_CONNECTION}{where(url)}{OWN}",)
     return error
 
 
@@ -104,6 +96,12 @@ def _is_own(cause: object) -> bool:
     return isinstance(cause, OSError) and cause.errno in _OWN_NUMBERS
 
 
+def _is_silence(cause: object) -> bool:
+    """Return whether nothing at all came back from a host; up to 1.26 a refusal is of the same class."""
+    late = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
+    return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
+
+
 def _worded(exc: Exception, url: str) -> DataError:
     place = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
@@ -115,12 +113,14 @@ def _worded(exc: Exception, url: str) -> DataError:
             f"the key for {place} contains characters that are invalid in a header",
             hint="look for a line break or a quotation mark in it",
         )
+    if _is_silence(exc):
+        return ProviderTimeoutError(f"{NO_CONNECTION}{place} in time")
     if isinstance(exc, _TIMEOUTS):
         return ProviderTimeoutError(f"{place} did not answer in time")
     if isinstance(exc, SSLError | urllib3.exceptions.SSLError):
         return UnavailableError(f"the certificate of {place} could not be verified")
     if isinstance(exc, requests.ConnectionError):
-        return UnavailableError(f"no connection to {place}")
+        return UnavailableError(f"{NO_CONNECTION}{place}")
     return UnavailableError(f"the answer of {place} broke off ({type(exc).__name__})")
 
 
@@ -130,7 +130,7 @@ def worded_by_name(exc: Exception, url: str) -> DataError:
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")
     if "DNS" in name:
-        error = UnavailableError(f"no connection to {place}: this machine has no network")
-        error.was_sent, error.is_own = False, True
+        error = UnavailableError(f"{NO_CONNECTION}{place}{OWN}")
+        error.was_sent, error.is_own, error.is_unconnected = False, True, True
         return error
     return UnavailableError(f"no answer from {place} ({name})")

@@ -17,11 +17,13 @@ from ..errors import (
     DataError,
     NoDataError,
     SymbolNotFoundError,
+    TransientError,
 )
 from ..model.capabilities import Limits
 from ..model.texts import time_until
 from .circuit_breaker import Circuit, CircuitPolicy, outcome_of
 from .deadline import current_deadline
+from .own_network import attribute
 from .quota import QuotaReport
 from .state import State
 from .state_tables import Account, StateTables
@@ -130,6 +132,7 @@ class GuardedCall:
         first_cost: units of its first request; None before it.
         reserved: the ticket of units that are set aside for its first request, and their number.
         ended: its requests that are over and not settled yet.
+        is_answered: Whether a host that is not this machine has answered one of them.
     """
 
     def __init__(
@@ -146,6 +149,7 @@ class GuardedCall:
         self.first_cost: int | None = None
         self.reserved: tuple[str, int] | None = None
         self.ended: list[EndedRequest] = []
+        self.is_answered = False
         self._state = state
         self._account = account
         self._symbol = symbol
@@ -153,6 +157,7 @@ class GuardedCall:
         self._job = _job.get()
         self._unknown: Unknown | None = None
         self._is_trial = False
+        self._is_unresolved: bool | None = None
 
     # --- inside one transaction ------------------------------------------------------------
 
@@ -174,7 +179,8 @@ class GuardedCall:
                 vendor, now_ms = self._account.vendor, self._state.clock.now_ms()
                 return self._unknown.error(vendor, symbol.symbol, tables.now_s, now_ms)
         circuit = tables.circuit(name, self.endpoint)
-        if (shut_s := circuit.shut_for(tables.now_s)) > 0:
+        is_insisting = symbol is not None and symbol.insist and circuit.is_unconnected
+        if (shut_s := circuit.shut_for(tables.now_s)) > 0 and not is_insisting:
             return self._refusal(circuit, shut_s)
         self.before, self._is_trial = circuit, not circuit.is_closed
         if self._is_trial and write:
@@ -184,14 +190,23 @@ class GuardedCall:
 
     def leave(
         self, tables: StateTables, error: BaseException | None, *, write: bool
-    ) -> tuple[bool, CircuitChange | None]:
+    ) -> tuple[bool, list[CircuitChange]]:
         """End the call with what ``error`` says of the vendor and of the symbol.
 
         Returns:
             Whether all of it is written (False where there is something to write and ``write`` is
-            False), and the circuit that it opened or closed.
+            False), and the circuits that it opened or closed.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
+        contacts, vendor = tables.contacts(), self._account.vendor
+        is_failed = isinstance(error, TransientError) and error.is_unconnected
+        if isinstance(error, TransientError) and is_failed:
+            if self._is_unresolved is None:
+                self._is_unresolved = error.is_own
+            is_own = contacts.is_own(vendor, tables.now_s, is_unresolved=self._is_unresolved)
+            attribute(error, is_own=is_own)
+        is_back = self.is_answered and not is_failed
+        is_back &= vendor in contacts.failed_s or not contacts.is_settled
         before = tables.circuit(name, self.endpoint)
         after = _POLICY.leave(
             before, outcome_of(error), tables.now_s, trial=self._is_trial, reason=_reason(error)
@@ -202,23 +217,29 @@ class GuardedCall:
         else:
             keeps, forgets = False, is_known and self._unknown is not None
         if not write:
-            return after == before and not keeps and not forgets, None
+            return not (after != before or keeps or forgets or is_failed or is_back), []
         if symbol is not None and keeps:
             place = (name, symbol.address, symbol.symbol)
             tables.keep_unknown(*place, said_again(tables.unknown(*place), tables.now_s))
         if symbol is not None and forgets:
             tables.forget_unknown(name, symbol.address, symbol.symbol)
-        if after == before:
-            return True, None
-        tables.keep_circuit(name, self.endpoint, after)
-        return True, self._change(before, after, tables.now_s)
+        changes = []
+        if after != before:
+            tables.keep_circuit(name, self.endpoint, after)
+            changes = self._change(before, after, tables.now_s)
+        if is_failed:
+            tables.keep_unconnected(vendor)
+        if is_back:
+            lifted = tables.keep_answer(vendor, contacts.lifted_by(vendor))
+            changes += [CircuitChange(*circuit, is_open=False) for circuit in lifted]
+        return True, changes
 
     # --- afterwards ------------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
         """Count ``error`` against the circuit of a call that had ended well, as if it had ended so."""
 
-        def keep(tables: StateTables) -> CircuitChange | None:
+        def keep(tables: StateTables) -> list[CircuitChange]:
             """Count the error in the circuit as it is now; return the change, if there is one."""
             name = self._account.named(tables.salt)
             circuit = tables.circuit(name, self.endpoint)
@@ -230,10 +251,12 @@ class GuardedCall:
 
         self._state.finish(lambda: self.report(self._state.run(keep)))
 
-    def report(self, change: CircuitChange | None) -> None:
-        """Log a circuit that was opened or closed, and call the hook."""
-        if change is None:
-            return
+    def report(self, changes: list[CircuitChange]) -> None:
+        """Log the circuits that were opened or closed, and call the hook."""
+        for change in changes:
+            self._report(change)
+
+    def _report(self, change: CircuitChange) -> None:
         if change.is_open:
             _log.warning(
                 "%s is paused for %s: %s; next request possible in %s",
@@ -260,15 +283,15 @@ class GuardedCall:
         error.is_logged = not self._is_news(circuit)
         return error
 
-    def _change(self, before: Circuit, after: Circuit, now_s: float) -> CircuitChange | None:
-        """Return the change from one circuit to the next; None where it was neither opened nor closed."""
+    def _change(self, before: Circuit, after: Circuit, now_s: float) -> list[CircuitChange]:
+        """Return the change from one circuit to the next, if it was opened or closed."""
         vendor = self._account.vendor
         if after.is_closed:
-            return None if before.is_closed else CircuitChange(vendor, self.endpoint, is_open=False)
+            return [] if before.is_closed else [CircuitChange(vendor, self.endpoint, is_open=False)]
         if after.times <= before.times:
-            return None  # a trial began or said nothing
+            return []  # a trial began or said nothing
         self._is_news(after)  # not for calls to come: `report` logs it
-        return CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)
+        return [CircuitChange(vendor, self.endpoint, True, after.shut_for(now_s), after.reason)]
 
     def _is_news(self, circuit: Circuit) -> bool:
         job, vendor = self._job, self._account.vendor

@@ -26,7 +26,8 @@ from ..forks import renew_after_fork
 from ..model.http import HttpRequest, HttpResponse, address_on
 from .deadline import allowed_s, left_s, within
 from .decoder import ACCEPTED, decoder_of
-from .faults import LIBRARY_ERRORS, check_address, is_loopback, worded
+from .faults import LIBRARY_ERRORS, check_address, worded
+from .own_network import is_loopback
 from .redact import guard_library_logs, sending, where
 
 MEBIBYTE = 1024 * 1024

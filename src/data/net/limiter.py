@@ -16,6 +16,7 @@ from ..model.http import HttpResponse
 from ..model.texts import duration, time_until
 from .deadline import note_wait
 from .guarded_call import CircuitChange, CircuitHook, EndedRequest, GuardedCall, place_of_job
+from .own_network import is_loopback
 from .quota import COOL_DOWNS_S, Window, reports_of, windows_of
 from .state import State
 from .state_tables import Account, StateTables
@@ -154,11 +155,13 @@ class Limiter:
 
         Where the vendor counts more than we do, its count holds.
         """
+        call = self._call()
+        if call is not None and response is not None and not is_loopback(response.url):
+            call.is_answered = True
         if ticket == _NO_TICKET:
             return
         reports = reports_of(response) if response is not None else []
         ended = EndedRequest(ticket, reports, self._state.clock.monotonic())
-        call = self._call()
         if call is not None and response is not None and response.status < _FIRST_REFUSAL:
             call.ended.append(ended)  # with the next request, or the end of the call
         else:
@@ -258,10 +261,10 @@ class Limiter:
         is_spent = bool(call.ended or call.reserved)
         for write in (True,) if is_spent else (False, True):
             leave = partial(self._left, call=call, error=error, write=write)
-            is_written, change = self._state.run(leave, write=write)
+            is_written, changes = self._state.run(leave, write=write)
             if is_written:
                 break
-        call.report(change)
+        call.report(changes)
 
     def reopen(self, endpoint: str) -> None:
         """Let the next call try what an open circuit keeps away; its end decides."""
@@ -374,7 +377,7 @@ class Limiter:
 
     def _left(
         self, tables: StateTables, *, call: GuardedCall, error: BaseException | None, write: bool
-    ) -> tuple[bool, CircuitChange | None]:
+    ) -> tuple[bool, list[CircuitChange]]:
         self._catch_up(tables, call)
         return call.leave(tables, error, write=write)
 

@@ -15,6 +15,7 @@ from ..model.capabilities import Limits
 from ..model.coverage import VendorDay
 from ..model.span import Span
 from .circuit_breaker import Circuit
+from .own_network import NO_CONNECTION, Contacts
 from .quota import Pause, Spent, Window, windows_of
 from .steady import Anchor, Reading
 from .unknown_symbols import Unknown, forgotten_s
@@ -41,6 +42,7 @@ LATER = (
     "CREATE TABLE IF NOT EXISTS lacking_days (vendor TEXT, calendar TEXT, timeframe TEXT, day TEXT,"
     " start_ms INT, end_ms INT, condition TEXT, symbols INT, lacking INT, until_s REAL,"
     " PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS unconnected (vendor TEXT PRIMARY KEY, failed_s REAL) WITHOUT ROWID",
 )
 # A day that a vendor lacks is known for so long after it was last found lacking.
 _DAY_STANDS_S = 7 * 86_400.0
@@ -59,11 +61,13 @@ _NUMBERS = {
     "leases": ("pid", "until_s"),
     "unknown": ("said_s", "until_s", "times"),
     "progress": ("pages",),
+    "unconnected": ("failed_s",),
     "lacking_days": ("start_ms", "end_ms", "symbols", "lacking", "until_s"),
 }
 
 
 _NOBODY = "-"
+_NONE = Contacts()
 _DIGEST_BYTES = 12
 # In the order of the value's fields.
 _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
@@ -254,6 +258,46 @@ class StateTables:
         self._rows.execute(
             "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
         )
+
+    # --- vendors that cannot be connected to -----------------------------------------------
+
+    def contacts(self) -> Contacts:
+        """Return the vendors that could not be connected to, and when one answered since."""
+        failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
+        return (
+            Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
+        )
+
+    def keep_unconnected(self, vendor: str) -> None:
+        """Remember that no connection to a vendor could be made."""
+        self._rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
+
+    def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
+        """Remember that a vendor answered, and close what was opened for failures that were not theirs.
+
+        Args:
+            vendor: Vendor that answered.
+            lifted: Vendors whose failures to connect are forgotten.
+
+        Returns:
+            Vendor and endpoint of each circuit that was open.
+        """
+        self._rows.execute("DELETE FROM unconnected WHERE vendor = ?", (vendor,))
+        keep_fact(self._rows, "answered_s", self.now_s)
+        opened = []
+        for name in lifted:
+            of_theirs = (f"{name}:", f"{name};", f"%{NO_CONNECTION}%")
+            doors = self._rows.execute(
+                "SELECT door FROM circuits WHERE who >= ? AND who < ? AND reason LIKE ? AND until_s > 0",
+                of_theirs,
+            )
+            opened += [(name, door) for (door,) in doors.fetchall()]
+            self._rows.execute(
+                "UPDATE circuits SET failures = 0, times = 0, until_s = 0, trial_until_s = 0,"
+                " reason = '' WHERE who >= ? AND who < ? AND reason LIKE ?",
+                of_theirs,
+            )
+        return opened
 
     # --- leases ----------------------------------------------------------------------------
 

@@ -29,8 +29,8 @@ from ..errors import (
 )
 from ..model.http import HttpResponse
 from ..model.stream import StreamAddress
-from .faults import is_loopback
 from .http import certificates
+from .own_network import is_loopback
 from .redact import where
 from .status import error_of
 

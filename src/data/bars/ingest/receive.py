@@ -23,6 +23,7 @@ from ...model.coverage import Coverage, Splice
 from ...model.instant import DAY_MS, date_of, day_ms, iso
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.span import Span, subtract
+from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, rebase
 from ...prices.bar_rule import ordered
 from ...prices.splice import (
@@ -224,12 +225,14 @@ class CommonBasis:
         opened: stamp of that session; None for what has no actions, which is compared as it is.
         book: the actions known.
         intraday: whether stamps are instants.
+        hours: Length of intraday bars: one that holds the open of an ex-date is of that day.
     """
 
     target: Adjustment
     opened: int | None
     book: ActionBook
     intraday: bool
+    hours: Timeframe | None = None
 
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
         """Return stored rows in it; ``surely`` refuses where actions were not asked for.
@@ -246,6 +249,7 @@ class CommonBasis:
             self.target,
             as_of=date_of(self.opened),
             intraday=self.intraday,
+            timeframe=self.hours,
             fetched_dates=[part.span for part in self.book.answers] if surely else None,
             own=self.book.of if self.book.disputed else None,
         )
@@ -322,7 +326,9 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
     """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
-    return CommonBasis(target, received.sessions.opened, book, request.grid.timeframe.is_intraday)
+    step = request.grid.timeframe
+    hours = step if step.is_intraday else None
+    return CommonBasis(target, received.sessions.opened, book, step.is_intraday, hours)
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
