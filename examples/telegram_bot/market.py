@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from onetape import DataError, Quote
 from src.data.calendars.calendar import calendar_for
 from src.data.model.timeframe import Timeframe
 
+log = logging.getLogger("telegram_bot")
 FIELDS = (
     "sector current_price fifty_two_week_low fifty_two_week_high market_cap revenue net_income "
     "earnings_per_share pe_ratio dividend_yield shares_outstanding volume"
@@ -127,8 +129,8 @@ class Market:
             try:
                 listings = await self.manager.asearch(words[place][:64], 4, timeout=2)
                 nearest = tuple(one.symbol for one in listings)
-            except DataError:
-                pass  # without them, then
+            except Exception:
+                log.exception("no symbols were found near %s", words[place])
         commands = [[name, *words[:place], one, *words[place + 1 :]] for one in nearest]
         return Answer(error.brief, tuple(" ".join(command) for command in commands))
 

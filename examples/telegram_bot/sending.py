@@ -39,7 +39,8 @@ class QuietBot(ExtBot):
 
     async def put(self, chat: int, answer: Answer) -> None:
         """Send an answer, once."""
-        fit = [c for c in answer.choices if len(c.encode()) <= MOST_BUTTON_BYTES]
+        choices = [one for one in answer.choices if one.isprintable()]
+        fit = [c for c in choices if len(c.encode()) <= MOST_BUTTON_BYTES]
         keys = InlineKeyboardMarkup([[InlineKeyboardButton(c, callback_data=c)] for c in fit])
         if answer.photo is None:
             await self.send_message(chat, cut(answer.text, MOST_TEXT), reply_markup=keys)
@@ -69,15 +70,11 @@ async def deliver(
 ) -> Outcome:
     """Send a message of the job once, and return how that ended; a schedule's report is made now."""
     try:
-        if not await may_receive(delivery.recipient):
-            return Outcome("refused", "this user has no rights at present")
+        answer = await answer_of(reply, may_receive, delivery)
     except DataError as error:
         return Outcome("later", error.reason)  # nothing has left
-    answer = Answer(delivery.text)
-    if delivery.events[0].name == "due":
-        name, *words = delivery.topic.split()
-        made = await reply(delivery.recipient, name, words)
-        answer = made._replace(text=f"{delivery.text}\n{made.text}")
+    if answer is None:
+        return Outcome("refused", "this user has no rights at present")
     try:
         await bot.put(int(delivery.recipient), answer)
     except failures.RetryAfter as error:
@@ -98,9 +95,23 @@ async def deliver(
     return Outcome("sent")
 
 
+async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -> Answer | None:
+    """Return a message of the job; None for a user without rights, also if they end meanwhile."""
+    answer = Answer(delivery.text)
+    if await may_receive(delivery.recipient) and delivery.events[0].name == "due":
+        name, *words = delivery.topic.split()
+        made = await reply(delivery.recipient, name, words)
+        answer = made._replace(text=f"{delivery.text}\n{made.text}")
+    return answer if await may_receive(delivery.recipient) else None
+
+
 def cut(text: str, most: int) -> str:
-    """Return the lines of a text that fit, in units of UTF-16 as Telegram has it, and how many do not."""
-    units = text.encode("utf-16-le", "replace")
+    """Return the lines of a text that fit, in units of UTF-16 as Telegram has it, and how many do not.
+
+    Vendors' texts may have halves of characters, which cannot be sent.
+    """
+    text = text.encode("utf-8", "replace").decode()
+    units = text.encode("utf-16-le")
     if len(units) <= 2 * most:
         return text
     shown = units[: 2 * (most - 24)].decode("utf-16-le", "ignore")  # 24: for the last line

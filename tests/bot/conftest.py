@@ -156,6 +156,7 @@ class Club(Chats):
         codes: address to the text that was sent there.
         members: the commands of users.
         admins: ids of the administrators.
+        market: the commands that need no records.
         senders: who is heard; a minute passes between two messages.
         run: runs the job of alerts once, in the caller's thread; its messages go out by the bot.
     """
@@ -164,6 +165,7 @@ class Club(Chats):
     codes: dict[str, str]
     members: Any
     admins: set[str]
+    market: Any
     senders: Any
     run: Callable[[], Any]
 
@@ -215,7 +217,7 @@ def club(
     application = quick.build(TOKEN, vendors.base_url("telegram") + "/bot", answers, work)
     running = Club(quick, people, application)
     running.db, running.codes, running.members, running.admins = db, codes, members, admins
-    running.senders = answers.senders
+    running.senders, running.market = answers.senders, market
     assert has_job.wait(50)
     source = ClientBars(manager.client)
     running.run = AlertJob(StoredAlerts(database, clock), source, channels, clock, 86_400).run

@@ -234,6 +234,43 @@ def test_a_user_who_blocked_the_bot_stops_no_other(chats: Chats) -> None:
     assert chats.say("/price AAPL").text.startswith("AAPL")
 
 
+def test_halves_of_characters_in_texts_of_vendors_are_sent_as_question_marks(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = datetime(2024, 6, 14, 20, tzinfo=UTC)
+    quote = Quote("AAPL", 1.5, time, "closed", "demo", None, None, None, None, time, note="\ud800x")
+
+    async def aget_quote(*_: Any, **__: Any) -> Quote:
+        return quote
+
+    monkeypatch.setattr("onetape.aio.AsyncDataManager.aget_quote", aget_quote)
+    assert chats.say("/price AAPL").text.endswith("\n?x")
+
+
+def test_a_search_that_fails_is_an_answer_without_buttons(
+    chats: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asearch(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a canary")
+
+    monkeypatch.setattr("onetape.aio.AsyncDataManager.asearch", asearch)
+    answer = chats.say("/price NOPE")
+    assert answer.text == "NOPE is not known at any of the available markets." and not answer.data
+
+
+def test_posts_of_channels_and_edited_texts_are_not_handled(chats: Chats) -> None:
+    from telegram import Chat, Message, Update
+
+    chat = Chat(-100, Chat.CHANNEL)
+    text = Message(1, datetime(2024, 6, 12, tzinfo=UTC), chat, text="AAPL")
+    for kind in ("channel_post", "edited_channel_post", "edited_message", "business_message"):
+        update = Update(1, **{kind: text})
+        (handlers,) = chats.application.handlers.values()
+        assert not any(one.check_update(update) for one in handlers), kind
+    private = Message(1, datetime(2024, 6, 12, tzinfo=UTC), Chat(1, Chat.PRIVATE), text="AAPL")
+    assert any(one.check_update(Update(1, message=private)) for one in handlers)
+
+
 def test_long_answers_are_cut(load: Any) -> None:
     cut = load("sending").cut
     face = "\N{GRINNING FACE}"

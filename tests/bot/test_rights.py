@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
 from src.data.errors import DatabaseError
+from tests.vendor_server import Fault, VendorServer
 
 from .conftest import ADMIN, ANN, BOB, Club
 
@@ -64,6 +66,26 @@ def test_who_is_unverified_or_removed_gets_nothing(watched: Club, clock: ManualC
     watched.db.forget_user(str(ANN))
     clock.advance(DAY_S)
     assert came(watched, ANN) == 0
+
+
+@pytest.mark.parametrize("end", ["reject_user", "forget_user", "reset_user_email_verification"])
+def test_rights_that_end_while_a_report_is_made_count(
+    watched: Club, clock: ManualClock, vendors: VendorServer, end: str
+) -> None:
+    club, before = watched, vendors.count("binance")
+    clock.advance(DAY_S)
+    vendors.fault("binance", Fault.hold())
+    sent = len(club.people.sent(ANN))
+    job = threading.Thread(target=club.run)
+    club.db.delete_alert(1)
+    club.db.delete_alert(2)  # so that its first question is the report's
+    job.start()
+    assert vendors.wait_for("binance", before + 1)
+    getattr(club.db, end)(str(ANN))
+    vendors.heal()
+    job.join(50)
+    assert len(club.people.sent(ANN)) == sent
+    assert [one.text[:8] for one in club.people.sent(BOB)[-1:]] == ["schedule"]
 
 
 def test_administrators_are_those_that_the_environment_names_now(

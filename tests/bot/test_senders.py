@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import Counter
 from pathlib import Path
@@ -193,11 +194,12 @@ def test_the_token_may_come_from_a_file(
     monkeypatch.setattr(quick, "build", build)
     monkeypatch.setattr(quick, "AsyncDataManager", lambda: None)
     monkeypatch.setattr(quick.logging, "basicConfig", lambda **_: None)
-    monkeypatch.delenv("TELEGRAM_BOT_TOKEN", raising=False)
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "of the environment")
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN_FILE", str(path))
     with pytest.raises(SystemExit):
         quick.main()
     assert built == [TOKEN]
+    assert "TELEGRAM_BOT_TOKEN" not in os.environ, "programs that the bot starts do not get it"
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN_FILE", str(tmp_path / "none"))
     with pytest.raises(SystemExit, match="cannot be read: FileNotFoundError"):
         quick.main()

@@ -155,6 +155,8 @@ def test_a_symbol_that_fails_is_named_and_the_bundle_has_the_others(
     ran = run("ingest", "yfinance", "--symbols", "AAPL,NOSUCH", *MONTH)
     assert ran.code == 1
     assert "NOSUCH" in ran.err and "21 bars of 2 symbols" in ran.out
+    told = BundleMetadata.load("yfinance", bundles)
+    assert (told.row_count, told.missing_data_pct, told.quality_score) == (21, 50.0, 0.5)
     assert run("ingest", "yfinance", "--symbols", "NOSUCH", "-b", "none", *MONTH).code == 1
     assert not (bundles / "none").exists()
 

@@ -552,11 +552,105 @@ def test_an_action_that_one_position_refuses_changes_none(
         assert [row.actions for row in rows] == [{}, {}]
 
 
-def test_a_position_that_was_emptied_since_an_ex_date_is_refused(db: TradingService) -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_who_held_before_the_ex_date_has_the_dividend_also_after_closing(
+    database: Database, clock: ManualClock, seed: int
+) -> None:
+    """Fills at random times around it; long and short; markets whose days begin at other times than UTC's."""
+    chance = random.Random(seed)
+    symbol, direction = chance.choice(sorted(MARKETS)), chance.choice(["long", "short"])
+    adds, reduces = ("buy", "sell") if direction == "long" else ("sell", "buy")
+    sign, begin = (1 if direction == "long" else -1), _begin(symbol)
+    moments = sorted(begin + timedelta(hours=chance.uniform(-60, 60)) for _ in range(9))
+    moments = [moments[0], *moments, begin - timedelta(microseconds=1), begin]
+    clock.advance(7 * 86_400)
+    quantity = held = cash = Fraction(0)
+    with DatabaseService(database, clock).uow() as repos:
+        own = {"bot_id": "b", "trade_type": "paper", "symbol": symbol, "direction": direction}
+        row = repos.positions.ensure_open(**own, opened_at=min(moments))  # type: ignore[arg-type]
+        for n, moment in enumerate(sorted(moments)):
+            is_last = n == len(moments) - 1
+            is_adding = not is_last and (quantity < 2 or chance.random() < 0.5)
+            step = quantity if is_last else Fraction(chance.randint(1, 30), 10)
+            step = step if is_adding else min(step, quantity)
+            price = Fraction(chance.randint(5_000, 15_000), 100)
+            row = repos.positions.apply_fill(
+                position_id=row.id, action=adds if is_adding else reduces, qty=_text(step),
+                price=_text(price), ts=moment, close_when_flat=is_last and seed % 2 == 0,
+            )  # fmt: skip
+            quantity += step if is_adding else -step
+            cash -= sign * step * price * (1 if is_adding else -1)
+            held = quantity if moment < begin else held
+        assert not row.qty_open and Fraction(row.realized_pnl) == cash and held
+        for amount in ("0.37", "0.37", "1.1"):
+            changed = repos.positions.apply_action(symbol, WEDNESDAY, "dividend", amount=amount)
+        (change,) = changed
+        assert Fraction(row.realized_pnl) == cash + sign * held * (
+            Fraction("0.37") + Fraction("1.1")
+        )
+        assert change["after"] == {"realized_pnl": row.realized_pnl}
+        assert repos.positions.apply_action(symbol, WEDNESDAY, "dividend", amount="0.37") == []
+
+
+def _text(value: Fraction) -> str:
+    return str(Decimal(value.numerator) / Decimal(value.denominator))
+
+
+def test_what_was_closed_before_the_ex_date_or_opened_on_it_has_no_dividend(
+    db: TradingService, clock: ManualClock
+) -> None:
+    begin, second = _begin("AAPL"), timedelta(seconds=1)
+    clock.advance(3 * 86_400)
+    fill: dict[str, Any] = {"qty": 10, "price": 100}
+    figures = {}
+    for name, opened, closed in (
+        ("before", begin - timedelta(days=1), begin - second),
+        ("over", begin - timedelta(days=1), begin),
+        ("again", begin, begin + second),
+        ("open", begin - second, None),
+    ):
+        number = _open(db, opened_at=opened)
+        db.apply_fill(number, action="buy", **fill, ts=opened)
+        if closed:
+            db.apply_fill(number, action="sell", **fill, ts=closed)
+        figures[name] = number
+    changed = db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.5")
+    assert {one["position_id"] for one in changed} == {figures["over"], figures["open"]}
+    (credited,) = [one for one in changed if one["position_id"] == figures["over"]]
+    assert credited["text"].endswith("dividend by 0.5 a share: realized_pnl 0 to 5")
+    assert db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)[0]["position_id"] == figures["open"]
+
+
+def test_what_was_given_up_has_no_dividend(db: TradingService, clock: ManualClock) -> None:
     number = _filled(db, "AAPL", NOW - timedelta(days=9))
-    db.apply_fill(number, action="sell", qty=10, price=90, close_when_flat=False)
-    with pytest.raises(QueryError, match="had a fill since"):
-        db.apply_action("AAPL", date(2026, 3, 9), "dividend", amount=1)
+    clock.advance(86_400)
+    db.mark_closed(number)
+    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
+
+
+def test_a_day_that_a_wrong_clock_noted_credits_nothing(
+    db: TradingService, clock: ManualClock
+) -> None:
+    number = _filled(db, "AAPL", NOW - timedelta(days=9))
+    clock.advance(366 * 86_400)
+    db.apply_fill(number, action="sell", qty=4, price=100)
+    clock.advance(-365 * 86_400)
+    db.apply_fill(number, action="sell", qty=1, price=100)
+    clock.advance(86_400)
+    db.apply_fill(number, action="sell", qty=5, price=100)
+    (change,) = db.apply_action("AAPL", WEDNESDAY + timedelta(days=1), "dividend", amount=1)
+    assert change["after"]["realized_pnl"] - change["before"]["realized_pnl"] == 5
+
+
+def test_a_position_of_an_older_version_keeps_its_figures(
+    db: TradingService, database: Database, clock: ManualClock
+) -> None:
+    number = _filled(db, "AAPL", NOW - timedelta(days=9))
+    with database.writing() as session:
+        session.scalars(select(Position)).one().held = None
+    clock.advance(86_400)
+    db.apply_fill(number, action="sell", qty=10, price=90)
+    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
 
 
 def test_a_position_is_as_old_as_its_first_fill(db: TradingService, clock: ManualClock) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from src.data.sources import CachedDataSource
+from src.data.data_manager import DataManager
+from src.data.sources import CachedDataSource, VendorDataSource
 from src.data.sources.ingest import SourceQuestion
 from tests.effort import calls_of, effort_of
+from tests.vendor_server import VendorServer
 
 from .foreign_stage import YEAR, Own, at, got, minutes
 
@@ -64,3 +67,35 @@ def test_a_miss_asks_the_source_once_and_the_hits_after_it_never(tmp_path: Path)
         got(own, ["AAPL", "MSFT"], *YEAR)
     assert [symbols for symbols, _, _ in source.asked] == [["AAPL", "MSFT"]]
     assert own.statistics["hit_count"] == 17
+
+
+@pytest.mark.parametrize(
+    ("provider", "symbols", "timeframe", "span"),
+    [
+        ("yahoo", ("AAPL", "MSFT", "NVDA"), "1d", ("2023-06-12", "2024-06-10")),
+        ("yahoo", ("AAPL", "MSFT", "NVDA"), "1h", ("2024-05-13", "2024-06-10")),
+        ("binance", ("BTCUSDT", "ETHUSDT", "SOLUSDT"), "1d", ("2023-06-12", "2024-06-10")),
+        ("binance", ("BTCUSDT", "ETHUSDT", "SOLUSDT"), "1h", ("2024-05-13", "2024-06-10")),
+    ],
+)
+def test_a_fetch_costs_as_many_requests_for_a_long_range_as_for_two_days(
+    manager: DataManager, vendors: VendorServer, provider: str, symbols: tuple[str, ...],
+    timeframe: str, span: tuple[str, str],
+) -> None:  # fmt: skip
+    """In the length of every vendor's page; for each symbol the same, and none the second time."""
+    source = VendorDataSource(manager, provider=provider)
+
+    def requests(names: Sequence[str], first: str, last: str) -> int:
+        before = vendors.count()
+        frame = source.answer(list(names), first, last, timeframe, refresh=False).frame
+        assert set(frame["symbol"]) == set(names)
+        assert vendors.count() - before == vendors.count(provider) - counted[provider]
+        counted[provider] = vendors.count(provider)
+        return vendors.count() - before
+
+    counted = {provider: vendors.count(provider)}
+    requests(symbols[:1], "2024-06-04", "2024-06-05")  # what is learned once: actions, listings
+    short, long = (requests(symbols[n : n + 1], *span) for n in (1, 2))
+    assert short == long >= 1
+    assert requests(symbols[1:], *span) == 0
+    assert requests(symbols[1:2], "2024-06-04", "2024-06-05") == 0

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from src.data import DataManager
+from src.data.bundles.metadata import BundleMetadata
 from src.data.model.interchange import to_polars
+from src.data.polars import PolarsDataPortal
+from src.data.sources import VendorDataSource
 
 YEAR = ("1d", "2023-01-01", "2023-12-31", 365)
 MONTH = ("1m", "2023-01-01", "2023-01-31", 44_640)
+
+
+def highest(work: Callable[[], object]) -> int:
+    """Return the highest memory of some work, above what was there."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("question", "most"), [(YEAR, 900_000), (MONTH, 18_000_000)])
@@ -22,12 +38,36 @@ def test_the_highest_memory_of_a_fetch_is_bounded(
     timeframe, first, last, count = question
     manager = DataManager(tmp_path)
     to_polars(manager.get_ohlcv("ETHUSDT", timeframe, first, first, provider="mock"))
-    gc.collect()
-    tracemalloc.start()
-    try:
+
+    def fetch() -> None:
         bars = to_polars(manager.get_ohlcv("BTCUSDT", timeframe, first, last, provider="mock"))
-        highest = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert bars.height == count
-    assert highest < most
+        assert bars.height == count
+
+    assert highest(fetch) < most
+
+
+def test_the_highest_memory_of_writing_a_year_of_days_is_bounded(tmp_path: Path) -> None:
+    source = VendorDataSource(DataManager(tmp_path / "cache"), provider="mock")
+    days = YEAR[1], YEAR[2], YEAR[0]
+    source.ingest_to_bundle("warm", ["ETHUSDT"], *days, folder=tmp_path)
+
+    def write() -> None:
+        path = source.ingest_to_bundle("year", ["BTCUSDT"], *days, folder=tmp_path)
+        assert BundleMetadata.load("year", Path(path).parent).row_count == YEAR[3]
+
+    assert highest(write) < 4_500_000
+
+
+def test_the_highest_memory_of_a_window_of_twenty_bars_is_bounded(tmp_path: Path) -> None:
+    """Also over minutes: a portal reads ahead, but not the whole series."""
+    source = VendorDataSource(DataManager(tmp_path / "cache"), provider="mock")
+    portal = PolarsDataPortal(data_source=source)
+    portal.set_simulation_time("2023-12-29")
+    ask = partial(portal.get_history_window, end_dt="2023-12-29", bar_count=20, frequency="1d",
+                  field="close", data_frequency="daily")  # fmt: skip
+    ask(["ETHUSDT"])
+
+    def window() -> None:
+        assert ask(["BTCUSDT"]).height == 20
+
+    assert highest(window) < 800_000

@@ -61,6 +61,32 @@ def test_fetch_asks_the_vendor_each_time(manager: DataManager, vendors: VendorSe
     assert vendors.count("binance") == 0
 
 
+@pytest.mark.parametrize(
+    ("provider", "symbol"),
+    [
+        ("yahoo", "AAPL"),
+        ("yahoo", "BTCUSDT"),
+        ("binance", "BTCUSDT"),
+        ("mock", "AAPL"),
+        (None, "AAPL"),
+    ],
+)
+@pytest.mark.parametrize("timeframe", ["1d", "1h"])
+def test_every_source_has_one_schema(
+    manager: DataManager, provider: str | None, symbol: str, timeframe: str
+) -> None:
+    """With the volume that a stock has as with that of a coin; a range without a bar, too."""
+    source = (
+        VendorDataSource(manager, provider=provider) if provider else OnetapeDataSource(manager)
+    )
+    fetched = asyncio.run(source.fetch([symbol], DAYS[0], DAYS[1], timeframe))
+    assert len(fetched) and fetched.schema == SCHEMA
+    values = [
+        value for name in ("open", "high", "low", "close", "volume") for value in fetched[name]
+    ]
+    assert {type(value) for value in values} == {Decimal}
+
+
 def test_an_answer_without_refresh_is_read_from_the_store(
     manager: DataManager, vendors: VendorServer
 ) -> None:

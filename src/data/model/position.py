@@ -83,9 +83,13 @@ class PositionState:
         """Return it after a dividend a share, which lowers the mean price; what was earned stays."""
         if self.price is None:
             return self
-        value = _WIDE.multiply(self.quantity, amount)
+        return replace(self.paid(self.quantity, amount), price=self.price - Fraction(amount))
+
+    def paid(self, quantity: Decimal, amount: Decimal) -> PositionState:
+        """Return it after a dividend on shares that it held before; a short position pays it."""
+        value = _WIDE.multiply(quantity, amount)
         add = _WIDE.add if self.direction == "long" else _WIDE.subtract
-        return replace(self, price=self.price - Fraction(amount), cash=add(self.cash, value))
+        return replace(self, cash=add(self.cash, value))
 
 
 def rounded(value: Fraction) -> Decimal:

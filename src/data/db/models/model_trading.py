@@ -85,7 +85,8 @@ class Position(Base):
     """A position of a bot; one for a bot, type of trade and symbol is open.
 
     ``avg_price`` and ``realized_pnl`` are rounded from ``exact_price`` (a fraction) and ``cash`` (what fills
-    and dividends have brought in so far, less what they cost).
+    and dividends have brought in so far, less what they cost). ``held`` maps each day of the market with a
+    fill to the quantity that was open at its begin; None in rows of older versions.
     """
 
     __tablename__ = "trading_positions"
@@ -117,6 +118,7 @@ class Position(Base):
     status: Mapped[str] = mapped_column(BoundedText(12), default="open")
     actions: Mapped[dict[str, Any]] = mapped_column(default=dict)
     extra_metadata: Mapped[dict[str, Any] | None]
+    held: Mapped[dict[str, Any] | None]
 
 
 class PerformanceMetric(Base):

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from ...calendars.calendar import day_span
 from ...calendars.localtime import FIRST_YEAR
 from ...config.settings import meaning_of
 from ...errors import BadTimeframeError, QueryError
-from ...model.instant import to_ms
+from ...model.instant import from_ms, to_ms
 from ...model.position import ACTIONS, DIRECTIONS, PositionState, rounded
 from ...model.timeframe import Timeframe
 from ...symbols.classify import SymbolRefusal
@@ -168,6 +168,7 @@ class PositionsRepo(Repository):
             cash=Decimal(0),
             status="open",
             actions={},
+            held={},
             extra_metadata=None if metadata is None else dict(metadata),
         )
         query = select(Position).filter_by(**own, status="open")
@@ -227,6 +228,7 @@ class PositionsRepo(Repository):
         if row.status != "open":
             raise QueryError(f"the position {position_id} is {row.status}")
         moment = self._in_order(row, ts)
+        _note_held(row, moment)
         _store(row, _state(row).filled(verb, quantity, paid, cost))
         if row.filled_at is None and moment < row.opened_at:
             row.opened_at = moment
@@ -266,6 +268,7 @@ class PositionsRepo(Repository):
         """Apply a split or a dividend to the open positions of a symbol, each once; return what changed.
 
         Positions that were opened before ``ex_date`` change; it begins as a day of the symbol's market does.
+        A dividend is also credited to those that were emptied since then, on what they held when it began.
         Dividends of one day are told apart by their amounts: add up those that are equal. A split
         multiplies the quantity by ``ratio`` (new shares for one) and divides prices by it; a dividend lowers
         prices by ``amount`` a share, and counts as cash. Prices are the mean price, and ``stop``,
@@ -295,13 +298,17 @@ class PositionsRepo(Repository):
         else:
             raise QueryError(f"{action_type!r:.80} is neither split nor dividend")
         name, now = f"{ex_date} {action_type}", self.now()
-        query = select(Position).where(Position.status == "open", Position.symbol == symbol)
+        may_concern = or_(Position.status == "open", Position.closed_at >= from_ms(begin))
+        query = select(Position).where(Position.symbol == symbol, may_concern)
         with self.s.begin_nested():  # a caller may go on after an error
-            return [
-                _change(row, name, by)
-                for row in locked(self.s, query.order_by(Position.id))
-                if _is_due(row, name, by, begin, now) and row.qty_open
-            ]
+            changed = []
+            for row in locked(self.s, query.order_by(Position.id)):
+                if row.status == "open" and (row.qty_open or isinstance(by, Fraction)):
+                    if _is_due(row, name, by, begin, now) and row.qty_open:
+                        changed.append(_change(row, name, by))
+                elif isinstance(by, Decimal) and _is_new(row, name, by, begin):
+                    changed += _credit(row, name, by, ex_date)
+            return changed
 
     @staticmethod
     def unrealized_pnl(p: Position, *, mark_price: Any) -> Decimal:
@@ -601,7 +608,7 @@ def _added(repo: Repository, model: Any, values: Mapping[str, Any], needed: tupl
 
 
 def _position(row: Position) -> dict[str, Any]:
-    return as_dict(row, "exact_price", "cash")
+    return as_dict(row, "exact_price", "cash", "held")
 
 
 def _state(row: Position) -> PositionState:
@@ -650,6 +657,34 @@ def _begin(symbol: str, ex_date: date) -> int:
     return day_span(meant, ex_date).start
 
 
+def _note_held(row: Position, moment: datetime) -> None:
+    """Note what a position holds before the first fill of a day of its market.
+
+    Days ahead of it were noted by a clock that was wrong. Where no market is known, there are no actions.
+    """
+    meant = meaning_of(row.symbol)
+    if row.held is None or isinstance(meant, SymbolRefusal):
+        return
+    last = moment.date() + timedelta(days=1)
+    days = (last - timedelta(days=n) for n in range(3))
+    day = next(one for one in days if day_span(meant, one).start <= to_ms(moment)).isoformat()
+    row.held = {day: format(row.qty_open, "f")} | {d: q for d, q in row.held.items() if d <= day}
+
+
+def _credit(row: Position, name: str, by: Decimal, ex_date: date) -> list[dict[str, Any]]:
+    """Credit a dividend on what a position held when the ex-date began, of which nothing is left."""
+    first = min((day for day in row.held or () if day >= ex_date.isoformat()), default=None)
+    quantity = Decimal(row.held[first]) if row.held and first else Decimal(0)
+    if not quantity:
+        return []
+    before = {"realized_pnl": row.realized_pnl}
+    _store(row, _state(row).paid(quantity, by))
+    after = {"realized_pnl": row.realized_pnl}
+    words = f"realized_pnl {before['realized_pnl']} to {row.realized_pnl}"
+    row.actions[_key(name, by)] = text = _sentence(row, name, by) + words
+    return [{"position_id": row.id, "text": text, "before": before, "after": after}]
+
+
 def _newest(row: Position) -> date:
     """Return the latest ex-date of the actions that were applied to a position."""
     return max(date.fromisoformat(name[:10]) for name in row.actions)
@@ -666,6 +701,22 @@ def _is_due(row: Position, name: str, by: Fraction | Decimal, begin: int, now: d
             f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, ahead of the clock",
             hint="close it, and open it anew",
         )
+    if not _is_new(row, name, by, begin):
+        return False
+    if row.filled_at is not None and to_ms(row.filled_at) >= begin:
+        raise QueryError(
+            f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
+            hint="apply actions before the fills of their day",
+        )
+    return True
+
+
+def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> bool:
+    """Return whether a position was opened before an action that was not applied to it.
+
+    Raises:
+        QueryError: A later split, or for a split a later dividend, was applied.
+    """
     if to_ms(row.opened_at) >= begin or _is_applied(row, name, by):
         return False
     # The order of dividends between two fills changes no figure.
@@ -674,11 +725,6 @@ def _is_due(row: Position, name: str, by: Fraction | Decimal, begin: int, now: d
         raise QueryError(
             f"the {name} of {row.symbol} comes before the {found[0]}, which was applied to {row.id}",
             hint="apply actions in the order of their dates",
-        )
-    if row.filled_at is not None and to_ms(row.filled_at) >= begin:
-        raise QueryError(
-            f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
-            hint="apply actions before the fills of their day",
         )
     return True
 

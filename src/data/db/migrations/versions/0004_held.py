@@ -1,0 +1,20 @@
+"""What positions held when their days began, so that a dividend can be credited after they closed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    """Add the column."""
+    schema = op.get_context().version_table_schema
+    op.add_column("trading_positions", sa.Column("held", sa.JSON()), schema=schema)
+
+
+def downgrade() -> None:
+    """Remove the column."""
+    schema = op.get_context().version_table_schema
+    with op.batch_alter_table("trading_positions", schema=schema) as table:
+        table.drop_column("held")
