@@ -14,7 +14,7 @@ from src.data.calendars.grid import BarGrid
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import Fetched
 from src.data.model.coverage import Coverage, Covered
-from src.data.model.instant import HOUR_MS, parse_iso
+from src.data.model.instant import HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
@@ -79,7 +79,7 @@ def final(span: Span, **fields: object) -> Covered:
 
 def terms(now: int = LATER, **fields: object) -> CommitContext:
     """Return what a commit of coins is made under."""
-    return CommitContext(HOURLY, RAW, now, Expiry(), **fields)  # type: ignore[arg-type]
+    return CommitContext(HOURLY, RAW, now, Expiry(), **{"settle_ms": 2 * MINUTE_MS, **fields})  # type: ignore[arg-type]
 
 
 def stamps(found: BarTable) -> list[int]:

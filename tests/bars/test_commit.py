@@ -173,7 +173,8 @@ def test_holes_are_empty_and_listed_in_the_piece() -> None:
 def test_an_unsettled_hole_is_asked_again_as_soon_as_it_has_settled() -> None:
     now = hour(4) + MINUTE_MS
     answer = fetched([bar(0), bar(1), bar(3)], now, settle_ms=90 * MINUTE_MS)
-    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, terms(now))
+    context = terms(now, settle_ms=answer.settle_ms)
+    commit = build_commit(answer, digested(answer, hours(0, 4)), NOTHING, context)
     (empty,) = [m for m in commit.marks if m.state == "empty"]
     assert (empty.span, empty.expires) == (hours(2, 3), hour(3) + 90 * MINUTE_MS)
 

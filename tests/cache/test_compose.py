@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.data.cache.compact import compact_series
+from src.data.cache.format.csv_rows import BASE_COLUMNS, encode_rows, header_line
 from src.data.cache.store import Commit, CommitPiece
 from src.data.model.bars import BarTable
 from tests.cache.bars import DAILY, EVER, at, lane_folder, mark, piece, states, store_in
@@ -91,3 +93,22 @@ def test_answers_appended_at_once_are_one_chain(tmp_path: Path) -> None:
     folder = lane_folder(tmp_path)
     assert [member.header.vendor for _, member in members(folder)] == ["acme", "one", "two"]
     assert bars(folder) == [0, 1, 2, 3, 4]
+
+
+def test_the_text_of_many_members_is_that_of_each(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    prices = [1.0, 0.1 + 0.2, 1e-9, 12345.678, float("nan")]
+    tables = [piece(4 * n, 4 * n + n % 3 + 1).table for n in range(40)]
+    written = [
+        replace(t, volume=np.full(len(t), prices[n % len(prices)])) for n, t in enumerate(tables)
+    ]
+    pieces = [
+        replace(piece(4 * n, 4 * n + n % 3 + 1, vendor=f"v{n % 2}"), table=table)
+        for n, table in enumerate(written)
+    ]
+    store.commit(DAILY, Commit(tuple(pieces)))
+    texts = [bytes(member.text()) for _, member in members(lane_folder(tmp_path))]
+    header = header_line(BASE_COLUMNS)
+    assert texts[0].startswith(header)
+    texts[0] = texts[0].removeprefix(header)
+    assert texts == [encode_rows(table, BASE_COLUMNS) for table in written]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from src.data.cache.values import Commit
 from src.data.cache.write.coverage_update import (
@@ -18,6 +21,7 @@ from src.data.model.coverage import Coverage, Covered
 from src.data.model.kind import Basis
 from src.data.model.span import Span
 from tests.cache.bars import at, days, mark, piece
+from tests.cache.counts import examples
 
 
 def known(*parts: Covered) -> Coverage:
@@ -127,3 +131,55 @@ def test_a_span_of_nothing_touches_no_year() -> None:
     assert list(years_of(Span(at(3), at(3)))) == []
     assert list(years_of(days(-1, 1))) == [2023, 2024]
     assert list(years_of(days(-1, 0))) == [2023]
+
+
+covering = st.builds(
+    lambda start, length, state, vendor, reason: replace(
+        mark(start, start + length, state, vendor=vendor), reason=reason
+    ),
+    st.integers(0, 40),
+    st.integers(1, 9),
+    st.sampled_from(["final", "provisional", "empty", "suspect"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["", "odd"]),
+)
+
+
+@settings(max_examples=examples(300), derandomize=True)
+@given(st.lists(covering, max_size=8), st.lists(covering, max_size=12), st.sets(st.integers(0, 50)))
+def test_marks_of_one_commit_are_as_if_each_came_alone(
+    before: list[Covered], marks: list[Covered], stored: set[int]
+) -> None:
+    def has_bars(span: Span) -> bool:
+        return any(at(day) in span for day in stored)
+
+    coverage = known(*before).folded()
+    one_by_one = coverage
+    for one in marks:
+        one_by_one = after_marks(one_by_one, [one], has_bars)
+    at_once = after_marks(coverage, marks, has_bars)
+    assert said(at_once) == said(one_by_one)
+    ascending = sorted(marks, key=lambda one: one.span)
+    alone = coverage
+    for one in ascending:
+        alone = after_marks(alone, [one], has_bars)
+    assert said(after_marks(coverage, ascending, has_bars)) == said(alone)
+    assert at_once == Coverage.joined(at_once)
+
+
+def said(coverage: Coverage) -> list[Covered]:
+    """Return the stretches without their times: joined ones have the later one."""
+    return list(Coverage.joined(replace(part, fetched_at=0) for part in coverage.opened()))
+
+
+def test_a_mark_among_many_small_stretches_changes_those_inside_it_alone() -> None:
+    days = [mark(day, day + 1, "suspect" if day % 2 else "final") for day in range(41)]
+    whole = Coverage.joined(
+        replace(part, span=Span(*(a // 24 for a in part.span))) for part in days
+    )
+    (folded,) = coverage = whole.folded()
+    assert folded.parts
+    doubt = replace(whole[20], state="suspect", reason="new")
+    after = after_marks(coverage, [whole[3], doubt, whole[39]], lambda _: True)
+    expected = [*whole[:20], doubt, *whole[21:]]
+    assert said(after) == said(Coverage(expected))

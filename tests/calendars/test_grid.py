@@ -8,7 +8,7 @@ import pytest
 
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
-from src.data.model.instant import DAY_MS, MINUTE_MS, parse_iso
+from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
@@ -34,3 +34,20 @@ def test_an_outline_gives_the_number_and_the_ends_of_the_expected_stamps(
             stamps = grid.opens(span).tolist()
             ends = (stamps[0], stamps[-1]) if stamps else (None, None)
             assert grid.outline(span) == (len(stamps), *ends), (span, anchor)
+
+
+@pytest.mark.parametrize("instrument", INSTRUMENTS, ids=lambda one: one.symbol)
+def test_spans_expect_a_bar_together_as_each_does_alone(instrument: Instrument) -> None:
+    dice = random.Random(instrument.symbol)
+    grid = BarGrid(calendar_for(instrument), Timeframe.parse("7m"))
+    for pause in (HOUR_MS, DAY_MS, 9 * DAY_MS):
+        at, spans = parse_iso("2022-12-20"), list[Span]()
+        for _ in range(60):
+            start = at + dice.randrange(0, pause, MINUTE_MS)
+            at = start + dice.choice([0, 1, 5, 7, 90, 3000]) * MINUTE_MS
+            spans.append(Span(start, at))
+        assert grid.expects(spans) == [len(grid.opens(span)) > 0 for span in spans]
+        owed = grid.expects(spans, owed=True)
+        assert owed == [len(grid.owed(span)) > 0 for span in spans]
+        assert {True, False} == set(owed)
+    assert grid.expects([]) == []

@@ -108,3 +108,17 @@ def test_faults_cost_no_more_than_in_proportion_to_the_rows(tmp_path: Path, mix:
     for what, calls in once.items():
         assert twice[what] < 2.05 * calls, (what, calls, twice[what])
         assert four[what] < 2.05 * twice[what], (what, twice[what], four[what])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_hour_with_faults_takes_a_small_multiple_of_the_work_of_a_clean_one(
+    tmp_path: Path,
+) -> None:
+    def work_of_an_hour(name: str, mix: Mix) -> float:
+        few, many = HOURS[1:]
+        counts = [efforts(tmp_path / f"{name}{h}", h, mix)["fetch"] for h in (few, many)]
+        return (counts[1] - counts[0]) / (many - few)
+
+    clean = work_of_an_hour("clean", Mix())
+    assert work_of_an_hour("impossible", Mix(impossible=0.2)) < 2.8 * clean
+    assert work_of_an_hour("late", Mix(missing=0.3, late=0.4)) < 4.2 * clean

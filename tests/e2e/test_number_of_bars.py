@@ -174,3 +174,27 @@ def test_a_bar_that_is_not_published_yet_is_replaced_by_the_one_before_the_first
     frame = market.manager(shelf).get_ohlcv("BTCUSDT", "1h", bars=bars)
     assert [at(text) for text in shown(frame)] == shelf.stamps[-bars:]
     assert [span.start >= hours[-1] - HOUR_MS for span in shelf.asked[asked:]] == [True]
+
+
+@pytest.mark.parametrize("bars", [2, 20, 300])
+@pytest.mark.parametrize("lacking", [None, 0, 1, -1], ids=["none", "first", "second", "last"])
+def test_in_the_second_after_a_close_only_the_end_is_asked_for_whichever_bar_lacks(
+    market: Market, clock: ManualClock, bars: int, lacking: int | None
+) -> None:
+    """What is stored does not depend on the bar that is not published yet."""
+    clock.set(at("2024-06-10T12:30"))
+    hours = every("1h", "2024-05-01T00:00", "2024-06-10T11:00")
+    if lacking is not None:
+        hours.remove(hours[-bars:][lacking])
+    shelf = Shelf(clock, hours, "binance")
+    manager = market.manager(shelf)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", bars=bars)
+    assert [at(text) for text in shown(frame)] == hours[-bars:]
+    clock.set(at("2024-06-10T13:00:01"))
+    asked = len(shelf.asked)
+    frame = manager.get_ohlcv("BTCUSDT", "1h", bars=bars)
+    assert [at(text) for text in shown(frame)] == hours[-bars:]
+    new = shelf.asked[asked:]
+    assert max(span.end for span in new) > at("2024-06-10T12:00")
+    assert min(span.start for span in new) >= min(span.start for span in shelf.asked[:asked])
+    assert sum(span.end - span.start for span in new) <= max(bars, 10) * HOUR_MS

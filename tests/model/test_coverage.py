@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.model.canonical import canonical
-from src.data.model.coverage import Coverage, Covered, Splice
+from src.data.model.coverage import Coverage, CoverageDraft, Covered, Splice
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
 from tests.cache.bars import stored
@@ -194,3 +194,25 @@ def test_many_small_stretches_are_one_to_those_who_do_not_open_it() -> None:
     assert one.clip(Span(0, 30 * 60_000)) == replace(one, span=Span(0, 30 * 60_000), parts=()), (
         "a part of it is doubted as a whole"
     )
+
+
+@settings(max_examples=examples(200), derandomize=True)
+@given(pieces, st.lists(st.integers(0, 200), max_size=12))
+def test_what_is_inside_several_spans_is_what_is_inside_each(
+    parts: list[tuple[int, str, int]], edges: list[int]
+) -> None:
+    coverage = day_of(parts).folded()
+    ascending = sorted(at * 60_000 for at in edges)
+    spans = [Span(a, b) for a, b in zip(ascending[::2], ascending[1::2], strict=False)]
+    assert list(coverage.within_each(spans)) == [coverage.within(span) for span in spans]
+
+
+@given(st.lists(entries, max_size=6), st.integers(0, 30), st.integers(0, 30), entries)
+def test_what_is_put_in_place_of_a_span_is_all_that_is_known_of_it(
+    answer: list[Covered], start: int, end: int, newer: Covered
+) -> None:
+    coverage, span = Coverage().overlaid(answer), Span(start, end)
+    inside = [part for part in [newer.clip(span)] if part is not None]
+    draft = CoverageDraft(coverage)
+    draft.put(span, inside)
+    assert draft.coverage == coverage.without([span]).overlaid(inside)

@@ -36,12 +36,18 @@ def start_of(timeframe: Timeframe, buckets: Stamps) -> Stamps:
 
 def bucket_at(timeframe: Timeframe, ms: int) -> int:
     """Return the number of the bucket that holds ``ms``."""
-    return int(bucket_of(timeframe, np.array([ms], dtype=np.int64))[0])
+    step = timeframe.step_ms
+    if step is None:
+        return int(bucket_of(timeframe, np.array([ms], dtype=np.int64))[0])
+    return (ms - _origin(timeframe)) // step
 
 
 def start_at(timeframe: Timeframe, bucket: int) -> int:
     """Return the first stamp of one bucket."""
-    return int(start_of(timeframe, np.array([bucket], dtype=np.int64))[0])
+    step = timeframe.step_ms
+    if step is None:
+        return int(start_of(timeframe, np.array([bucket], dtype=np.int64))[0])
+    return bucket * step + _origin(timeframe)
 
 
 def first_bucket_from(timeframe: Timeframe, ms: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +55,25 @@ class BarGrid:
         """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
         return self.calendar.owed(self.timeframe, span, self.anchor)
 
+    def expects(self, spans: Sequence[Span], *, owed: bool = False) -> list[bool]:
+        """Return for each span whether a bar is expected in it.
+
+        Args:
+            spans: The spans. Short ones that follow each other closely are looked up together.
+            owed: Count only the bars that no vendor may lack.
+        """
+        found: list[bool] = []
+        for group in _close_together(spans):
+            if len(group) == 1 and not owed:
+                found.append(self.next_open(group[0].start) < group[0].end)
+                continue
+            edges = np.array(group, dtype=np.int64)
+            whole = Span(int(edges.min()), int(edges.max()))
+            stamps = self.owed(whole) if owed else self.opens(whole)
+            firsts, ends = stamps.searchsorted(edges).T
+            found += (firsts < ends).tolist()
+        return found
+
     def no_bar(self, span: Span) -> str:
         """Return the reason of a stretch that vendors have no bar for, where some are expected."""
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
@@ -103,3 +123,12 @@ class BarGrid:
         days = np.arange(int(last[0]) + DAY_MS, cap, DAY_MS, dtype=np.int64)
         unclosed = days[self.closes(days) > now_ms] if len(days) else days
         return int(unclosed[0]) if len(unclosed) else cap
+
+
+def _close_together(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
+    """Yield the groups of spans in which each ends within a day of the begin of the one before."""
+    first = 0
+    for place in range(1, len(spans) + 1 if spans else 0):
+        if place == len(spans) or not 0 < spans[place].end - spans[place - 1].start <= DAY_MS:
+            yield spans[first:place]
+            first = place

@@ -316,12 +316,13 @@ def _bound(
     """
     if value is None:
         return None
-    if isinstance(value, Period):
+    is_plain = type(value) is str or type(value) is date
+    if not is_plain and isinstance(value, Period):
         text, moment = _shown("period", value.value), _begun(value, high, instrument, now_ms)
         if moment is None:
             raise _refused(instrument, f"{text} is not a length of time", hint=_PERIODS)
         return _of_moment(text, moment, value, instrument)
-    if isinstance(value, datetime) and value.tzinfo is not None:
+    if not is_plain and isinstance(value, datetime) and value.tzinfo is not None:
         try:
             to_ms(value)
         except OverflowError:
@@ -329,7 +330,6 @@ def _bound(
         except ValueError as exc:
             raise _refused(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
     # The same dates are asked for again and again, for one symbol after the other.
-    is_plain = type(value) is str or type(value) is date
     if (bound := (_remembered if is_plain else _read)(name, value, instrument)) is not None:
         return bound
     text, today = _shown(name, value), session_date(instrument, now_ms)

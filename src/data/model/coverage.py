@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Literal
 
 from .canonical import canonical
+from .frozen import filled
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
 from .span import Span, coalesce, gaps
@@ -125,12 +126,12 @@ class Covered:
         (common, _), *others = self.parts
         base = _sourced(self, common)
         small = [
-            replace(source, span=Span(self.span.start + at, self.span.start + at + length))
+            source.at(Span(self.span.start + at, self.span.start + at + length))
             for part, places in others
             for source in (_sourced(self, part),)
             for at, length in zip(places[::2], places[1::2], strict=True)
         ]
-        between = (replace(base, span=span) for span in gaps(self.span, [s.span for s in small]))
+        between = map(base.at, gaps(self.span, [s.span for s in small]))
         return tuple(sorted([*small, *between], key=_SPAN))
 
     @property
@@ -142,13 +143,19 @@ class Covered:
         """Tell whether this still answers for its span at ``now_ms`` (an expired one does not)."""
         return self.expires is None or now_ms < self.expires
 
+    def at(self, span: Span) -> Covered:
+        """Return the same for another span; what a folded one is made of is left out."""
+        if span == self.span:
+            return self
+        values = vars(self) | {"span": span, "parts": ()}
+        for cached in ("opened", "text"):
+            values.pop(cached, None)
+        return filled(Covered, **values)
+
     def clip(self, span: Span) -> Covered | None:
         """Return the part inside ``span``, or None."""
         part = self.span.clip(span)
-        if part == self.span:
-            return None if part.is_empty else self
-        # Its parts are counted from its start.
-        return None if part.is_empty else replace(self, span=part, parts=())
+        return None if part.is_empty else self.at(part)
 
     def same_source(self, other: Covered) -> bool:
         """Tell whether the two may be one entry (all alike but span and fetch time)."""
@@ -179,6 +186,7 @@ class Covered:
 
 # The fields of a source: of stretches that are folded, and as a document lists them.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
+_told = attrgetter(*(f.name for f in SOURCE))
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
 
 
@@ -239,9 +247,23 @@ class Coverage(tuple[Covered, ...]):
             return touching
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
+    def within_each(self, ascending: Iterable[Span]) -> Iterator[Coverage]:
+        """Yield what `within` returns for each of ascending, disjoint spans, in one pass."""
+        opened, place = self.opened(), 0
+        for span in ascending:
+            place = _behind(opened, place, span.start)
+            inside: list[Covered] = []
+            while place < len(opened) and opened[place].span.start < span.end:
+                if (part := opened[place].clip(span)) is not None:
+                    inside.append(part)
+                if opened[place].span.end > span.end:
+                    break
+                place += 1
+            yield Coverage(inside)
+
     def touching(self, span: Span) -> Coverage:
         """Return the stretches that share a stamp with ``span``, whole; none of them is folded."""
-        if span.is_empty:
+        if span.is_empty or not self:
             return Coverage()
         first, last = _touched(self, span)
         parts = self[first:last]
@@ -284,7 +306,7 @@ class Coverage(tuple[Covered, ...]):
         """Return the coverage without ``spans``, which count as never answered for."""
         draft = CoverageDraft(self)
         for span in spans:
-            draft.remove(span)
+            draft.put(span)
         return draft.coverage
 
 
@@ -324,11 +346,84 @@ class CoverageDraft:
         first, last = _touched(parts, Span(start - 1, end + 1))
         parts[first:last] = _joined(parts[first:last])
 
-    def remove(self, span: Span) -> None:
-        """Count ``span`` as never answered for."""
-        if not span.is_empty:
-            first, last = _touched(self._parts, span)
-            self._parts[first:last] = _beside(self._parts[first:last], span)
+    def revise(
+        self, marks: Sequence[Covered], after: Callable[[Coverage, Covered], list[Covered]]
+    ) -> None:
+        """Overlay what ``after`` returns for each mark and the stretches inside it, in one pass.
+
+        Args:
+            marks: Ascending, disjoint marks.
+            after: Called with the stretches inside a mark and the mark. Returns stretches inside
+                the mark, ascending and disjoint.
+        """
+        marks = [mark for mark in marks if not mark.span.is_empty]
+        if not marks:
+            return
+        parts = self._parts
+        place = first = max(0, bisect_right(parts, marks[0].span.start, key=_end) - 1)
+        done: list[Covered] = []
+        rest: list[Covered] = []  # stretches before `place` that are left to revise, the last first
+        for mark in marks:
+            place, touched = self._taken(mark.span, place, rest, done)
+            before = Coverage(c for part in touched if (c := part.clip(mark.span)) is not None)
+            if touched and touched[0].span.start < mark.span.start:
+                _append(done, touched[0].at(Span(touched[0].span.start, mark.span.start)))
+            for part in _overlaid(before, after(before, mark)):
+                _append(done, part)
+            if touched and touched[-1].span.end > mark.span.end:
+                rest.append(touched[-1].at(Span(mark.span.end, touched[-1].span.end)))
+        if not rest and place < len(parts):  # the neighbour that the last mark may adjoin
+            rest.append(parts[place])
+            place += 1
+        for part in reversed(rest):
+            _append(done, part)
+        parts[first:place] = done
+
+    def _taken(
+        self, span: Span, place: int, rest: list[Covered], done: list[Covered]
+    ) -> tuple[int, list[Covered]]:
+        """Take the stretches up to the end of ``span`` out of ``rest``, then from ``place`` on.
+
+        Args:
+            span: The span of a mark.
+            place: Where stretches that were not taken yet begin.
+            rest: Stretches before that place, the last first.
+            done: Receives those that end before the span.
+
+        Returns:
+            The new place, and the stretches that share a stamp with the span, opened.
+        """
+        parts, touched = self._parts, list[Covered]()
+        while rest or place < len(parts):
+            if not rest and parts[place].span.end <= span.start:
+                behind = _behind(parts, place, span.start)
+                _append(done, parts[place])
+                done += parts[place + 1 : behind]
+                place = behind
+                continue
+            if not rest:
+                rest.append(parts[place])
+                place += 1
+            if rest[-1].span.start >= span.end:
+                break
+            part = rest.pop()
+            if part.span.end <= span.start:
+                _append(done, part)
+            elif part.parts:
+                rest += reversed(part.opened)
+            else:
+                touched.append(part)
+        return place, touched
+
+    def put(self, span: Span, newer: Iterable[Covered] = ()) -> None:
+        """Count ``span`` as never answered for, but for ``newer`` answers inside it."""
+        if span.is_empty:
+            return
+        first, last = _touched(self._parts, span)
+        beside = _beside(self._parts[first:last], span)
+        self._parts[first:last] = sorted([*beside, *newer], key=_SPAN)
+        first, last = _touched(self._parts, Span(span.start - 1, span.end + 1))
+        self._parts[first:last] = _joined(self._parts[first:last])
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
@@ -337,12 +432,37 @@ def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
 
+def _behind(ascending: Sequence[Covered], place: int, stamp: int) -> int:
+    """Return the place of the first stretch that ends after ``stamp``, from ``place`` on."""
+    for _ in range(2):  # it is nearly always one of the next
+        if place == len(ascending) or ascending[place].span.end > stamp:
+            return place
+        place += 1
+    return bisect_right(ascending, stamp, lo=place, key=_end)
+
+
 def _start(part: Covered) -> int:
     return part.span.start
 
 
 def _end(part: Covered) -> int:
     return part.span.end
+
+
+def _overlaid(before: Coverage, newer: list[Covered]) -> Iterable[Covered]:
+    """Return what ``newer`` answers make of the stretches before them, all of one span."""
+    if not before or not newer:
+        return newer or before
+    if len(newer) == 1 and newer[0].span == Span(before[0].span.start, before[-1].span.end):
+        return newer
+    return before.overlaid(newer)
+
+
+def _append(ascending: list[Covered], part: Covered) -> None:
+    """Add a stretch, which is joined to the one before it if that adjoins and is of its source."""
+    if ascending and ascending[-1].span.end == part.span.start and ascending[-1].same_source(part):
+        part = _as_one([ascending.pop(), part])
+    ascending.append(part)
 
 
 def _beside(touched: Iterable[Covered], span: Span) -> list[Covered]:
@@ -356,7 +476,7 @@ def _outside(old: Covered, span: Span) -> list[Covered]:
     if not old.span.overlaps(span):
         return [old]
     parts = Span(old.span.start, span.start), Span(span.end, old.span.end)
-    return [replace(old, span=part) for part in parts if not part.is_empty]
+    return [old.at(part) for part in parts if not part.is_empty]
 
 
 @dataclass(frozen=True)
@@ -448,12 +568,15 @@ def _fold(run: Sequence[Covered]) -> Covered:
         return base
     start = base.span.start
     latest = max(part.fetched_at for part in run if base.same_source(part))
-    sources: dict[Covered, list[int]] = {_source_of(replace(base, fetched_at=latest)): []}
+    common = _source_of(replace(base, fetched_at=latest))
+    sources: dict[tuple[Any, ...], tuple[Covered, list[int]]] = {_told(common): (common, [])}
     for part in run:
         if base.same_source(part):
             continue
-        places = sources.setdefault(_source_of(part), [])
-        places += part.span.start - start, part.span.end - part.span.start
+        told = _told(part)
+        if told not in sources:
+            sources[told] = _source_of(part), []
+        sources[told][1].extend((part.span.start - start, part.span.end - part.span.start))
     return replace(
         base,
         span=Span(start, run[-1].span.end),
@@ -462,7 +585,7 @@ def _fold(run: Sequence[Covered]) -> Covered:
         reason=FOLDED,
         expires=min((p.expires for p in run if p.expires is not None), default=None),
         splices=(),
-        parts=tuple((source, tuple(places)) for source, places in sources.items()),
+        parts=tuple((source, tuple(places)) for source, places in sources.values()),
     )
 
 

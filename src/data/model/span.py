@@ -59,7 +59,9 @@ def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     """Return the parts of ``wanted`` that no span in ``covered`` holds, in order."""
-    spans = list(covered)
+    spans = [span for span in covered if span.overlaps(wanted)]
+    if not spans:
+        return [] if wanted.is_empty else [wanted]
     # What is cached lies within one span nearly always.
     if any(span.start <= wanted.start and wanted.end <= span.end for span in spans):
         return []

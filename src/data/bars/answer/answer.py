@@ -248,8 +248,8 @@ def joined(gaps: Iterable[Gap]) -> list[Gap]:
     for gap in gaps:
         if (
             whole
-            and replace(whole[-1], span=gap.span) == gap
             and whole[-1].span.end == gap.span.start
+            and replace(whole[-1], span=gap.span) == gap
         ):
             gap = replace(gap, span=Span(whole.pop().span.start, gap.span.end))
         whole.append(gap)

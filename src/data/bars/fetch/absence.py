@@ -20,8 +20,9 @@ from ...model.coverage import PLAINLY_NONE, Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
-from ...model.span import Span, subtract
+from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
+from ...prices.quality import no_stamps
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
@@ -69,17 +70,20 @@ def record_absence(
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
     names = {e.provider or "" for e in errors} - {""}
-    coverage = series.coverage().opened(Span(lacking[0].start, lacking[-1].end))
+    parts = series.coverage().within_each(lacking)
     context = CommitContext(
         request.grid,
         Basis(),
         now,
         request.expiry,
+        request.settle_ms,
         vendor_days=vendor_days,
         last_ms=series.view().last,
     )
     marks = [
-        mark for span in lacking for mark in _none(request, series, span, coverage, names, context)
+        mark
+        for span, inside in zip(lacking, parts, strict=True)
+        for mark in _none(request, series, span, inside, names, context)
     ]
     if not dates:
         marks = [_unvouched(mark, now) for mark in marks]
@@ -99,16 +103,17 @@ def _none(
     """Yield what it means that all of ``names`` have nothing in ``segment``."""
     now = context.now_ms
     # An empty answer is believed for nothing that has not settled.
-    late = first_unsettled(request.grid.opens(segment), request.grid, request.settle_ms, now)
+    opens = no_stamps() if context.is_settled(segment) else request.grid.opens(segment)
+    late = first_unsettled(opens, request.grid, request.settle_ms, now)
     answered = Span(segment.start, segment.end if late is None else late)
-    parts = coverage.within(answered)
+    parts = coverage if answered == segment else coverage.within(answered)
     vendor = ",".join(sorted(names))
     standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
     # What one vendor answered a moment ago has now been answered by all of them.
     for part in standing:
         if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
             yield replace(part, vendor=vendor)
-    for span in subtract([answered], (part.span for part in standing)):
+    for span in gaps(answered, (part.span for part in standing)):
         yield from _nothing(request, series, span, parts.within(span), vendor, context)
 
 
@@ -121,16 +126,16 @@ def _nothing(
     context: CommitContext,
 ) -> Iterator[Covered]:
     """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
-    now, grid, settle_ms = context.now_ms, request.grid, request.settle_ms
+    now, grid = context.now_ms, request.grid
     spans = [part.span for part in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
     stored = [kept for kept, rows in zip(spans, counts, strict=True) if rows]
     for kept in stored:
-        expires = context.expires(kept, settle_ms, coverage)
+        expires = context.expires(kept, coverage)
         yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.owed(empty)):
-            parts = context.nothings(empty, settle_ms, coverage)
+            parts = context.nothings(empty, coverage)
             marks = [(part, grid.no_bar(part), expires) for part, expires in parts]
         else:
             marks = [(empty, CLOSED, now + context.expiry.old_ms)]

@@ -269,9 +269,8 @@ class Fetcher:
         is_none = isinstance(reason, NoDataError)
         closed: list[Span] = []
         left: list[Span] = []
-        for span in lacking:
-            is_closed = is_none and not len(request.grid.opens(span))
-            (closed if is_closed else left).append(span)
+        for span, is_expected in zip(lacking, request.grid.expects(lacking), strict=True):
+            (left if is_expected or not is_none else closed).append(span)
         following = segment.passed_on(left, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
             # The rest of this request goes on with it, as one stretch; later ones follow alone.

@@ -104,14 +104,15 @@ class LaneRun:
         answer = self._filled(wanted)
         if query.bars is None:
             return answer
-        for tries in range(1, LOOKBACKS):
+        reaches = [query.bars * 2**tries for tries in range(1, LOOKBACKS)]
+        late = self._late(answer)
+        if closed_rows(answer) + late >= query.bars:  # nothing else is missing
+            reaches.insert(0, query.bars + late)
+        for reach in reaches:
             # What is stored further back costs no request.
             is_cut_off = self.journal.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
-            reach = query.bars * 2**tries
-            if tries == 1 and closed_rows(answer) + (late := self._late(answer)) >= query.bars:
-                reach = query.bars + late  # nothing else is missing
             try:
                 wanted = wanted_span(request, self.series, reach)
             except BadRangeError:  # calendars do not reach so far back: these are all there are
@@ -330,6 +331,8 @@ class LaneRun:
 
 def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
     """Return gaps with the true reason where bars were deleted again and again before they were read."""
+    if not lost:
+        return list(gaps)
     cut = []
     for gap in gaps:
         parts = clipped(lost, gap.span) if gap.reason == UNPUBLISHED else []
@@ -340,16 +343,10 @@ def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
 
 def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid, kind: Kind | None = None) -> list[Gap]:
     """Leave out stretches from ``cap`` on, and those asked for in which no bar is expected."""
+    begun = [gap for gap in gaps if gap.span.start < cap]
+    spans = [Span(gap.span.start, min(gap.span.end, cap)) for gap in begun]
     real = []
-    for gap in gaps:
-        span = Span(gap.span.start, min(gap.span.end, cap))
-        if span.is_empty:
-            continue
-        is_real = (
-            may_open(grid, span, kind)
-            if gap.reason == UNASKED
-            else grid.next_open(span.start) < span.end
-        )
-        if is_real:
-            real.append(replace(gap, span=span))
+    for gap, span, is_expected in zip(begun, spans, grid.expects(spans), strict=True):
+        if may_open(grid, span, kind) if gap.reason == UNASKED else is_expected:
+            real.append(gap if gap.span == span else replace(gap, span=span))
     return real

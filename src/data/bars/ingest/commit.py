@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.store import Commit, CommitPiece, Suspect
-from ...calendars.finality import settles_at
+from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
@@ -22,7 +22,7 @@ from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis
 from ...model.span import Span, clipped, coalesce, subtract, touching
-from ...prices.quality import BadRow
+from ...prices.quality import BadRow, no_stamps
 from ..validity import (
     CLOSED,
     DOUBTFUL,
@@ -519,12 +519,13 @@ class _CommitBuilder:
         answer, kept = self.answer, [span for span, _ in self._kept]
         slots, seams = subtract(answer.off_slots, kept), coalesce(self.fetched.seams)
         silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
-        for span in [*subtract(answer.holes, kept), *silent]:
-            if len(self.terms.grid.owed(span)):
+        spans = sorted([*subtract(answer.holes, kept), *silent])
+        for span, owed in zip(spans, self.terms.grid.expects(spans, owed=True), strict=True):
+            if owed:
                 parts = self.stored.coverage.within(span)
                 before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
-                for hole in subtract([span], before):
+                for hole in subtract([span], before) if before else [span]:
                     if not touching(seams, hole):
                         yield from self._holes(hole, self.terms.grid.no_bar(hole))
             else:
@@ -552,8 +553,7 @@ class _CommitBuilder:
                     yield replace(mark, expires=closes) if is_last else mark
 
     def _holes(self, hole: Span, reason: str) -> Iterator[Covered]:
-        coverage, settle_ms = self.stored.coverage, self.fetched.settle_ms
-        for part, expires in self.terms.nothings(hole, settle_ms, coverage):
+        for part, expires in self.terms.nothings(hole, self.stored.coverage):
             yield self._empty(part, reason, self._vouched(part, expires))
 
     def _empty(self, span: Span, reason: str, expires: int) -> Covered:
@@ -567,8 +567,7 @@ class _CommitBuilder:
         )
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
-        coverage, settle_ms = self.stored.coverage, self.fetched.settle_ms
-        expires = self.terms.expires(span, settle_ms, coverage, as_holes=as_holes)
+        expires = self.terms.expires(span, self.stored.coverage, as_holes=as_holes)
         return self._vouched(span, expires)
 
     def _vouched(self, span: Span, expires: int) -> int:
@@ -680,6 +679,7 @@ class CommitContext:
         now_ms: the time of the commit.
         expiry: how long nothings stand.
         doubt: what makes all that was fetched just now doubtful, such as a split nearby.
+        settle_ms: How long after its close an intraday bar may still change, in milliseconds.
         is_refresh: whether what is stored was to be fetched again.
         vendor_days: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
         last_ms: stamp of the last bar of the series, with those of this answer; None where none is
@@ -690,14 +690,13 @@ class CommitContext:
     basis: Basis
     now_ms: int
     expiry: Expiry
+    settle_ms: int
     doubt: Suspicion | None = None
     is_refresh: bool = False
     vendor_days: Sequence[VendorDay] = ()
     last_ms: int | None = None
 
-    def expires(
-        self, span: Span, settle_ms: int, coverage: Coverage, *, as_holes: bool = False
-    ) -> int:
+    def expires(self, span: Span, coverage: Coverage, *, as_holes: bool = False) -> int:
         """Return when doubted bars in ``span`` are asked again: once settled, later less and less.
 
         ``as_holes``: doubted for the bars of a dense vendor that are missing between them, they are
@@ -705,37 +704,45 @@ class CommitContext:
         """
         again = any(not c.stands(self.now_ms) for c in coverage.within(span))
         after = self.expiry.of_hole if as_holes else self.expiry.of
-        return self._settling(span, settle_ms) or after(span, self.now_ms, again=again)
+        return self._settling(span) or after(span, self.now_ms, again=again)
 
-    def nothings(
-        self, hole: Span, settle_ms: int, coverage: Coverage
-    ) -> Iterator[tuple[Span, int]]:
+    def nothings(self, hole: Span, coverage: Coverage) -> Iterator[tuple[Span, int]]:
         """Cut a hole where it was seen before and where not; tell when each part is asked again.
 
         What was seen of one part proves nothing about the minutes of another.
         """
-        expired = (
+        expired = [
             c.span for c in coverage.within(hole) if is_hole(c) and not c.stands(self.now_ms)
-        )
+        ]
         seen = coalesce(expired)
-        unseen = ((part, False) for part in subtract([hole], seen))
+        unseen = [(part, False) for part in (subtract([hole], seen) if seen else [hole])]
         for part, is_seen in sorted([*unseen, *((part, True) for part in seen)]):
-            again = is_seen or not len(self.grid.opens(part))
+            again = is_seen or self.grid.next_open(part.start) >= part.end
             again &= not touching(self._lacked, part)
             expires = self.expiry.of_hole(part, self.now_ms, again=again)
             if self.last_ms is not None and part.start > self.last_ms:
                 recent = self.now_ms + self.expiry.recent_ms
                 expires = min(expires, max(recent, self.expiry.of_end(self.last_ms, self.now_ms)))
-            yield part, self._settling(part, settle_ms) or expires
+            yield part, self._settling(part) or expires
 
     @cached_property
     def _lacked(self) -> list[Span]:
         return coalesce(day.span for day in self.vendor_days)
 
-    def _settling(self, span: Span, settle_ms: int) -> int:
+    @cached_property
+    def _settled_before(self) -> int:
+        """A stamp before which every bar has settled; later ones may have, too."""
+        newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
+        return 0 if newest is None else newest + 1
+
+    def is_settled(self, span: Span) -> bool:
+        """Return whether ``span`` ends before the newest bars; if not, each bar must be looked at."""
+        return span.end <= self._settled_before
+
+    def _settling(self, span: Span) -> int:
         """Return when the last bar expected in ``span`` settles, or 0 where all have."""
-        stamps = self.grid.opens(span)
+        stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
         if not len(stamps):
             return 0
-        settled = settles_at(int(stamps[-1]), self.grid, settle_ms)
+        settled = settles_at(int(stamps[-1]), self.grid, self.settle_ms)
         return settled if settled > self.now_ms else 0

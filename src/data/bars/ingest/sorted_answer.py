@@ -270,7 +270,9 @@ def _lacking(
     if density == "unknown":
         return [], ""
     # No vendor need have the others: they are neither looked for nor counted.
-    absent = [hole for hole in holes(answered, present, grid) if len(grid.owed(hole))]
+    lacking = holes(answered, present, grid)
+    owed = grid.expects(lacking, owed=True)
+    absent = [hole for hole, is_owed in zip(lacking, owed, strict=True) if is_owed]
     opens = grid.owed(answered)
     if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
         return absent, ""

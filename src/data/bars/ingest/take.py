@@ -461,6 +461,7 @@ def _commit(
         basis_of(fetched, first, request.query.instrument, received.sessions.opened),
         now,
         request.expiry,
+        fetched.settle_ms,
         received.behind or doubt,
         request.query.refresh,
         vendor_days,

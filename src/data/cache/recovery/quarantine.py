@@ -136,10 +136,20 @@ def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
 
-def _parse(content: bytes | None, span: Span | None = None) -> list[Suspect] | None:
-    """Return the rows in the bytes of such a file, None when it is damaged."""
+def _parse(
+    content: bytes | None, span: Span | None = None, out: tuple[str, ...] = ()
+) -> list[Suspect] | None:
+    """Return the rows in the bytes of such a file, None when it is damaged.
+
+    Rows whose reasons begin as one in ``out`` are left out.
+    """
     first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
-    return _each(content, lambda cells: _suspect(cells) if first <= cells[0] < end else None)
+
+    def read(cells: list[str]) -> Suspect | None:
+        is_in = first <= cells[0] < end and not cells[-1].startswith(out)
+        return _suspect(cells) if is_in else None
+
+    return _each(content, read)
 
 
 def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
@@ -201,13 +211,14 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 
 
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
-    """Return the bad rows of several years that vendors sent; withdrawn bars are not among them.
+    """Return the bad rows of several years that vendors sent, each in place of a bar.
 
-    Only those in ``span`` are read further than their stamp.
+    Withdrawn bars are not among them, nor are rows at stamps where no bar can open. Only those in
+    ``span`` are read further than their stamp.
     """
     contents = (lane.disk.read_if_exists(lane.paths.rows(year)) for year in years)
-    rows = (row for content in contents for row in _parse(content, span) or ())
-    return [row for row in rows if not row.reason.startswith(WITHDRAWN)]
+    out = (WITHDRAWN, OFF_GRID)
+    return [row for content in contents for row in _parse(content, span, out) or ()]
 
 
 def _cells(row: Suspect) -> tuple[str, ...]:
@@ -241,8 +252,6 @@ def standing_in(
         return ()
     covered = coverage().within(span)
     trusted = coalesce(c.span for c in covered if c.state in ("final", "provisional"))
-    # What stands where no bar can open stands in for none.
-    rows = [row for row in rows if not row.reason.startswith(OFF_GRID)]
     latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
     return tuple(
         row

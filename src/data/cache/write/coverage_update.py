@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain, pairwise
@@ -18,6 +18,7 @@ from ..values import Commit, CommitPiece, Suspect
 
 _WITH_BARS = ("final", "provisional", "suspect")
 _STATE = attrgetter("state")
+_NOTHING = Kind(), Basis()
 
 
 @dataclass
@@ -37,13 +38,21 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
         for year in years_of(piece.span):
             part = _clipped(piece, year_span(year))
             parts.setdefault(year, YearPart()).pieces += _few_holes(part)
+    whole, last = Span(0, 0), YearPart()  # most marks are of the year of the one before
     for mark in commit.marks:
+        if not mark.span.is_empty and whole.start <= mark.span.start and mark.span.end <= whole.end:
+            last.marks.append(mark)
+            continue
         for year in years_of(mark.span):
             clipped = mark.clip(year_span(year))
             if clipped is not None:
-                parts.setdefault(year, YearPart()).marks.append(clipped)
+                whole, last = year_span(year), parts.setdefault(year, YearPart())
+                last.marks.append(clipped)
     for suspect in commit.suspects:
-        parts.setdefault(year_of(suspect.bar.stamp_ms), YearPart()).suspects.append(suspect)
+        if suspect.bar.stamp_ms not in whole:
+            year = year_of(suspect.bar.stamp_ms)
+            whole, last = year_span(year), parts.setdefault(year, YearPart())
+        last.suspects.append(suspect)
     return dict(sorted(parts.items()))
 
 
@@ -126,8 +135,7 @@ def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
     """Return the coverage after new answers; their holes become missing."""
     draft = CoverageDraft(coverage)
     for piece in pieces:
-        draft.remove(piece.span)
-        draft.overlay(covered_by(piece))
+        draft.put(piece.span, covered_by(piece))
     return draft.coverage
 
 
@@ -140,8 +148,7 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
             Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
             for span in gaps(header.span, header.holes)
         ]
-        draft.remove(header.span)
-        draft.overlay(added)
+        draft.put(header.span, added)
     return draft.coverage
 
 
@@ -161,18 +168,33 @@ def after_marks(
         marks: in the order they count.
         has_bars: whether a bar is stored in a span.
     """
+
+    def after(before: Coverage, mark: Covered) -> list[Covered]:
+        return (_emptied if mark.state == "empty" else _renewed)(before, mark, has_bars)
+
     draft = CoverageDraft(coverage)
-    for mark in marks:
-        after = _emptied if mark.state == "empty" else _renewed
-        draft.overlay(after(draft.within(mark.span), mark, has_bars))
+    for run in _ascending(marks):
+        draft.revise(run, after)
     return draft.coverage
+
+
+def _ascending(marks: Iterable[Covered]) -> Iterator[list[Covered]]:
+    """Yield the longest runs of marks of which each begins where the one before ends, or later."""
+    run: list[Covered] = []
+    for mark in marks:
+        if run and mark.span.start < run[-1].span.end:
+            yield run
+            run = []
+        run.append(mark)
+    yield run
 
 
 def _emptied(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
     holding = [item.span for item in before if item.state in _WITH_BARS and has_bars(item.span)]
     # As it is stored: nothing is of no kind.
-    bare = replace(mark, kind=Kind(), basis=Basis())
-    return [replace(bare, span=span) for span in gaps(mark.span, holding)]
+    is_bare = (mark.kind, mark.basis) == _NOTHING
+    bare = mark if is_bare else replace(mark, kind=Kind(), basis=Basis())
+    return [bare.at(span) for span in gaps(mark.span, holding)]
 
 
 def _renewed(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
@@ -194,7 +216,7 @@ def _renewed(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) 
     ]
     if mark.state == "suspect":
         others = gaps(mark.span, [item.span for item in covered])
-        fresh += [replace(mark, span=span) for span in others]
+        fresh += map(mark.at, others)
     return fresh
 
 

@@ -19,7 +19,7 @@ from ...model.bars import BarTable, among, concat, merge
 from ...model.coverage import CLOSED, Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
-from ...model.span import Span, intersect, subtract
+from ...model.span import Span, clipped, coalesce, intersect, subtract, touching
 from ..actions import ActionBook
 from ..format.csv_rows import header_line
 from ..format.gzip_member import MOST_HOLES, Header, Member
@@ -160,15 +160,26 @@ def with_pieces(
     segments: list[YearSegment], pieces: Iterable[CommitPiece], identity: str, generation: int
 ) -> tuple[list[YearSegment], Change]:
     """Return the segments after new answers: in each piece's span only its own bars remain."""
-    old = segments
-    answered: list[Span] = []
+    new: list[YearSegment] = []
+    end, pieces = 0, list(pieces)
     for piece in pieces:
-        segments = [part for s in segments for part in _outside(s, piece.span)]
-        answered.append(piece.span)
+        if piece.span.start < end:  # it overlaps one before it
+            new = [part for s in new for part in _outside(s, piece.span)]
+        end = max(end, piece.span.end)
         if len(piece.table):
-            segments.append(of_piece(piece, identity, generation))
-    segments.sort(key=lambda s: s.header.first or 0)
-    return segments, _change(_rows_in(old, answered), _rows_in(segments, answered))
+            new.append(of_piece(piece, identity, generation))
+    answered = coalesce(piece.span for piece in pieces)
+    after = [part for segment in segments for part in _beside(segment, answered)] + new
+    after.sort(key=lambda s: s.header.first or 0)
+    return after, _change(_rows_in(segments, answered), _rows_in(after, answered))
+
+
+def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
+    """Return what is left of a segment beside ascending, disjoint spans."""
+    parts = [segment]
+    for span in touching(answered, segment.header.span):
+        parts = [part for one in parts for part in _outside(one, span)]
+    return parts
 
 
 def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
@@ -184,18 +195,15 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
     return [left for p in parts if (left := segment.part(p)) is not None]
 
 
-def _rows_in(segments: Iterable[YearSegment], spans: list[Span]) -> BarTable:
-    """Return the bars whose stamps lie in one of ``spans``."""
-    rows = BarTable.empty()
+def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable:
+    """Return the bars whose stamps are in one of ``spans``, which are ascending and disjoint."""
+    tables: list[BarTable] = []
     for segment in segments:
         header = segment.header
-        extent = Span(header.first or 0, (header.last or 0) + 1)
-        if not any(extent.overlaps(span) for span in spans):
-            continue
-        table = segment.table()
-        for span in intersect([extent], spans):
-            rows = merge(rows, table.within(span))
-    return rows
+        inside = clipped(spans, Span(header.first or 0, (header.last or 0) + 1))
+        table = segment.table() if inside else BarTable.empty()
+        tables += (table.within(span) for span in inside)
+    return merge(BarTable.empty(), concat(tables))
 
 
 def _change(old: BarTable, new: BarTable) -> Change:

@@ -68,7 +68,7 @@ class YearCommit:
             StorageError: a step failed; the year is in its old state or in its new one.
         """
         coverage = after_pieces(self.meta.state.coverage, self.pieces)
-        coverage = after_marks(coverage, self.part.marks, self._has_bars).folded()
+        coverage = after_marks(coverage, self.part.marks, self._has_bars)
         if self._needs_rewrite():
             self._rewrite(coverage)
         elif self._with_bars:
@@ -178,14 +178,14 @@ class YearCommit:
     # --- deeds -----------------------------------------------------------------------------
 
     def _write_meta(self, coverage: Coverage) -> None:
-        before = self.meta.state
+        before, coverage = self.meta.state, coverage.folded()
         state = before.replaced(generation=self.generation, coverage=coverage, faults=self._faults)
         durable = takes_trust(before.coverage, coverage)
         self.lane.write_meta(self.year, self._facts(state).settled(state), durable=durable)
         self._log(Change(), state)
 
     def _append(self, coverage: Coverage) -> None:
-        before = self.meta.state
+        before, coverage = self.meta.state, coverage.folded()
         target = Target(self.lane.key, self.year, before.columns, self.generation)
         members = appended(self._with_bars, before, target)
         state = state_of(members, before.size, before, target, coverage)
@@ -312,8 +312,13 @@ class YearCommit:
 
 def _grave_in(coverage: Coverage) -> list[Covered]:
     """Return the stretches whose bars are wrong nearly for certain."""
-    folded = (part for part in coverage if part.parts or part.reason.startswith(GRAVE))
-    return [part for whole in folded for part in whole.opened if part.reason.startswith(GRAVE)]
+    wholes = [
+        whole
+        for whole in coverage
+        if whole.reason.startswith(GRAVE)
+        or any(source.reason.startswith(GRAVE) for source, _ in whole.parts)
+    ]
+    return [part for whole in wholes for part in whole.opened if part.reason.startswith(GRAVE)]
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:

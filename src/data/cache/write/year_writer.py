@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...disk.atomic import NO_LINKS, link_or_copy, or_discarded, stage
 from ...disk.files import errno_of
 from ...errors import StorageError
+from ...model.bars import concat
 from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, date_of, parse_iso
 from ...model.kind import Basis, Kind
@@ -87,12 +90,26 @@ def compose(
         target: the file.
     """
     members: list[Member] = []
-    for place, segment in enumerate(segments):
+    for place, segment in enumerate(_with_lines(segments, target.columns)):
         if segment.columns == target.columns and _is_unchanged(segment, place, members, stored):
             members.append(stored[place])
         else:
             members.append(_written(segment, members, target))
     return members or [_without_bars(target)]
+
+
+def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> Iterator[YearSegment]:
+    """Yield the segments with the text of their bars, written at once for all that have none."""
+    tables = [s.rows for s in segments if s.rows is not None and s.lines is None]
+    text = encode_rows(concat(tables), columns) if len(tables) > 1 else b""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+    first = at = 0
+    for segment in segments:
+        if text and segment.rows is not None and segment.lines is None:
+            first += len(segment.rows)
+            start, at = at, int(ends[first - 1])
+            segment = replace(segment, columns=columns, lines=text[start:at])
+        yield segment
 
 
 def _is_unchanged(
