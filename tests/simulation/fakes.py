@@ -33,6 +33,7 @@ from .model import Memory, Quote
 
 T = TypeVar("T")
 SLOW_S = 20.0
+_VALUES = ("open", "high", "low", "close", "volume")
 SYNCS = frozenset({"fsync", "fdatasync", "fsync_dir"})
 
 
@@ -183,7 +184,7 @@ class Vendors(VendorServer):
         before = len(self.memory.fresh)
         reply = self.reply(vendor, asked, 1)
         outcome = self._delivered(reply.delivery.way)
-        if outcome is not None or not _is_whole(reply.body):
+        if outcome is not None or not is_whole(reply.body):
             del self.memory.fresh[before:]  # what it said has not arrived
         if outcome is not None:
             raise outcome
@@ -229,7 +230,7 @@ class Vendors(VendorServer):
         )
 
 
-def _is_whole(body: bytes) -> bool:
+def is_whole(body: bytes) -> bool:
     """Tell whether an answer can be read to its end, where it is JSON."""
     if body[:1] not in (b"{", b"["):
         return True
@@ -297,6 +298,44 @@ def invented(gap_ms: int) -> Fault:
         return replace(page, labels=labels, rows=rows)
 
     return Fault.on_rows("invented", change)
+
+
+def close_times(factor: float, place: int) -> Fault:
+    """Return the fault of one close that is ``factor`` times too high, in a row that can be a bar."""
+
+    def change(page: Page) -> Page:
+        return replace(page, rows=tuple(map(wrong, range(len(page)), page.rows)))
+
+    def wrong(number: int, row: Row) -> Row:
+        close = (row.close or 0.0) * factor
+        high = max(row.high or 0.0, close)
+        return row._replace(high=high, close=close) if number == place else row
+
+    return Fault.on_rows("one close", change)
+
+
+def times_from(factor: float, place: int) -> Fault:
+    """Return the fault of prices that are ``factor`` times too high from a row on."""
+
+    def change(page: Page) -> Page:
+        return Fault.rescale(factor, *range(place, len(page))).rows(page)  # type: ignore[misc]
+
+    return Fault.on_rows("from a row on", change)
+
+
+def repeated(*places: int) -> Fault:
+    """Return the fault of rows that repeat the values of the row before."""
+
+    def change(page: Page) -> Page:
+        rows = [
+            row._replace(**{name: getattr(page.rows[n - 1], name) for name in _VALUES})
+            if n in places
+            else row
+            for n, row in enumerate(page.rows)
+        ]
+        return replace(page, rows=tuple(rows))
+
+    return Fault.on_rows("repeated", change)
 
 
 def off_grid(*places: int) -> Fault:

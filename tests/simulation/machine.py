@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from src.data.model.instant import DAY_MS, iso
 from tests.vendor_server import Fault
 
-from .fakes import contradicted, invented, off_grid
+from .fakes import close_times, contradicted, invented, off_grid, repeated, times_from
 from .model import STEPS, Question
 from .simulation import OWN, Profile, Simulation, simulated
 from .sources import Stream
@@ -21,6 +21,16 @@ from .sources import Stream
 STARTS = ("2024-06-05T13:45", "2024-06-09T20:30", "2024-03-10T06:30", "2024-07-03T19:30",
           "2024-06-08T00:00:00")  # fmt: skip
 SECONDS = (1, 31, 130, 1000, 3600, 7 * 3600, 25 * 3600, 5 * 86400, 40 * 86400)
+# Wrong bars that can be bars.
+WRONG_BARS = {
+    "halves rows": lambda: Fault.rescale(0.5, *range(3, 12)),
+    "sends a row x100": lambda: Fault.rescale(100.0, 5),
+    "sends rows /100": lambda: Fault.rescale(0.01, *range(4, 9)),
+    "sends a close x100": lambda: close_times(100.0, 6),
+    "changes its unit": lambda: times_from(0.01, 12),
+    "splits nothing": lambda: times_from(0.5, 8),
+    "repeats a row": lambda: repeated(4),
+}
 # What a dense vendor's answers may suffer from, and what no answer may.
 FAULTS = {
     "drops bars": lambda: Fault.drop(2, 3, -1),
@@ -46,13 +56,15 @@ FAULTS = {
     "sends rows twice": lambda: Fault.duplicate(0, -1),
     "sends rows far outside": lambda: Fault.stray(1, 1, 400 * DAY_MS),
     "invents a day": lambda: invented(DAY_MS),
+    **WRONG_BARS,
 }
 ROWS = [name for name, make in FAULTS.items() if make().rows]
 NONE: tuple[tuple[str, Any], ...] = ()
+ANEW = (("force_refresh", True),)
 OPTIONS = (
     *[NONE] * 6,
     (("offline", True),),
-    (("force_refresh", True),),
+    ANEW,
     (("include_forming", True),),
     (("strict", True),),
 )
@@ -145,6 +157,17 @@ class Machine(RuleBasedStateMachine):
     def ask_batch(self, frame: int, back: int, length: int) -> None:
         question = self._question(0, frame, back, length)
         self.sim.ask_batch(self.profile.symbols, question)
+
+    @rule(**_where, place=st.integers(0, 1), name=st.sampled_from(sorted(WRONG_BARS)))
+    def ask_for_wrong_bars(
+        self, symbol: int, frame: int, back: int, length: int, place: int, name: str
+    ) -> None:
+        """Ask anew for bars of which some are wrong, and mark what the whole series proves."""
+        question = self._question(symbol, frame, back, max(length, 25), OPTIONS.index(ANEW))
+        self.fault(place=place, name=name, times=None)
+        self._ask(question)
+        self.sim.heal()
+        self.sim.mark(question.symbol, question.timeframe)
 
     # --- what users do besides --------------------------------------------------------------
 

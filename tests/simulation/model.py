@@ -15,6 +15,7 @@ import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.span import Span
+from src.data.prices.judgement.report import QualityReport
 from tests.vendor_server import Truth
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
 
@@ -202,6 +203,16 @@ class Seen:
     @property
     def flagged(self) -> set[int]:
         return {parse_iso(one["stamp"]) for one in self.facts["flagged"]}
+
+    @property
+    def grave(self) -> set[int]:
+        """The bars that the answer has as wrong nearly for certain."""
+        spans = [
+            Span(parse_iso(one["start"]), parse_iso(one["end"]))
+            for one in self.facts["spans"]
+            if str(one.get("reason")).startswith("grave:")
+        ]
+        return {stamp for stamp in self.rows if any(stamp in span for span in spans)}
 
     def summary(self) -> dict[str, Any]:
         """Return what the same question must be answered again, while no vendor is asked."""
@@ -547,6 +558,21 @@ class Model:
             seen.facts["substitute"],
             seen.facts["adjustment"],
         )
+
+    def check_grave(self, question: Question, seen: Seen, report: QualityReport) -> None:
+        """Assert that an answer has as grave what a validation of its series has as errors."""
+        findings = [one for one in report.findings if one.is_grave]
+        wrong = {stamp for one in findings for stamp in one.stamps.tolist()}
+        final = {stamp for stamp, state in seen.state.items() if state == "final"}
+        settled = [
+            Span(parse_iso(one["start"]), parse_iso(one["end"]))
+            for one in seen.facts["spans"]
+            if str(one.get("reason")).startswith("settled:")
+        ]
+        passed = {s for s in wrong & final if not any(s in span for span in settled)}
+        assert not passed, f"{question}: errors that are not grave: {_some(sorted(passed))}"
+        odd = sorted(seen.grave - wrong)
+        assert not odd, f"{question}: grave without an error: {_some(odd)}"
 
     def again(self, question: Question, first: Seen, second: Seen) -> None:
         """Assert that the same question got the same answer, nobody having been asked between."""

@@ -588,6 +588,29 @@ class Simulation:
             same = list(then) == list(first) if self.was_split else then == first
             assert same, f"{question}: version {generation} is another one"
 
+    def mark(self, symbol: str, timeframe: str) -> None:
+        """Let the user mark the bars that the whole series proves wrong: the next answer has them all."""
+        report, sent = None, self.vendors.sent.total()
+        with self._acting(), contextlib.suppress(QueryError):
+            self.manager.validate(symbol, timeframe, mark=True)
+            report = self.manager.validate(symbol, timeframe, mark=True)
+        assert self.vendors.sent.total() == sent, f"{symbol} {timeframe}: a vendor was asked"
+        if report is None or report.first_ms is None or report.last_ms is None:
+            return
+        assert not report.marked + report.unmarked, f"{symbol} {timeframe}: marked twice"
+        cut = 10 if timeframe == "1d" else 16
+        ends = iso(report.first_ms)[:cut], iso(report.last_ms)[:cut]
+        question = Question(symbol, timeframe, *ends, options=(("offline", True),))
+        seen = self._answer(question)
+        if seen is None:
+            return
+        self.model.check_grave(question, seen, report)
+        strict = Question(symbol, timeframe, *ends, options=(*question.options, ("strict", True)))
+        if seen.grave or not seen.is_complete:
+            with contextlib.suppress(IncompleteDataError):
+                self.manager.get_ohlcv(symbol, timeframe, **strict.arguments)
+                raise AssertionError(f"{strict}: not refused, grave are {seen.grave}")
+
     def remember(self, question: Question, seen: Seen | None) -> None:
         """Keep an answer for :meth:`ask_version`."""
         if seen is None or not seen.is_complete or question.options or question.bars:

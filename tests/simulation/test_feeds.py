@@ -23,7 +23,7 @@ from .simulation import simulated
 RUNS = int(os.environ.get("ONETAPE_RUNS", 300 if FULL else 6))
 SEED = int(os.environ.get("ONETAPE_SEED", "0"))
 # A feed begun a year ahead asks for the minutes of that year: that is tested beside its own module.
-CLOCKS = (0, 0, 60, -60, 86_400, -86_400)
+CLOCKS = (0, 0, 1, -1, 15, -15, 60, -60, 86_400, -86_400)
 
 STEPS = st.one_of(
     st.tuples(
@@ -38,6 +38,7 @@ STEPS = st.one_of(
     st.tuples(st.just("clock"), st.sampled_from(CLOCKS)),
     st.tuples(st.just("begin"), st.sampled_from((1, 5, 30))),
     st.tuples(st.just("ask")),
+    st.tuples(st.just("calm")),
 )
 
 
@@ -65,6 +66,8 @@ def play(steps: list[tuple[object, ...]], lookback: int, second: int) -> None:
                 is_begun = True
             elif what == "minutes":
                 world.pass_minutes(how[0])  # type: ignore[arg-type]
+            elif what == "calm":
+                world.calm_down()
             elif what == "clock":
                 world.set_clock(how[0])  # type: ignore[arg-type]
             elif world.is_connected:
