@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.data.charts.page import STYLE  # noqa: E402 - of this tree, not of an installed one
+from src.data.charts.files import packaged  # noqa: E402 - of this tree, not of an installed one
 from src.data.errors import MissingExtraError, StorageError, install_line  # noqa: E402 - as above
 
 # What the pages link to, beside the pages themselves.
@@ -125,7 +125,7 @@ def llms(root: Path) -> str:
 def finish(site: Path) -> None:
     """Write the style and the index of the search, and make docstrings' own signs plain."""
     style = site / "site.css"
-    style.write_text(STYLE + style.read_text("utf-8"), "utf-8")
+    style.write_text(packaged("page.css") + style.read_text("utf-8"), "utf-8")
     index = site / "search" / "search_index.json"
     sections = json.loads(index.read_text("utf-8"))["docs"]
     script = json.dumps(searched(sections), ensure_ascii=False, separators=(",", ":")).replace(

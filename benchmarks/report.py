@@ -6,8 +6,10 @@ from collections.abc import Callable
 from time import perf_counter
 
 from src.data.charts.heat import cells_of, heat_map, months_of
+from src.data.charts.html import chart_script
 from src.data.charts.page import page
-from src.data.charts.report_page import SCRIPT, STYLE, Values, heat_shown
+from src.data.charts.parts import Values
+from src.data.charts.report_page import heat_shown
 from src.data.data_manager import DataManager
 
 from .harness import Figure, Report, Row
@@ -47,7 +49,7 @@ def _map(manager: DataManager) -> str:
     end = client.clock.now_ms()
     heat = heat_map(((str(key), cells_of(own, months, end)) for key, own in parts.items()), months)
     shown = heat_shown(Values({"heat": heat}).of("heat"))
-    return page("map", *shown, style=STYLE, script=SCRIPT, data={"heat": heat})
+    return page("map", *shown, script=chart_script("report.js"), data={"heat": heat})
 
 
 def _row(name: str, made: Callable[[], str], rounds: int, goal: str) -> Row:

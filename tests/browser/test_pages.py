@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from src.data.charts.heat import STATES, Months, heat_map
+from src.data.charts.html import chart_script
 from src.data.charts.page import page
-from src.data.charts.report_page import SCRIPT, STYLE, Values, heat_shown
+from src.data.charts.parts import Values
+from src.data.charts.report_page import heat_shown
 from src.data.model.html import element
 from tests.browser.conftest import Open, Opened
 from tests.charts.pages import differing
@@ -22,7 +24,8 @@ VALUES = """() => {
   const found = [...document.querySelectorAll("span[data-at]")].map(e => [e.dataset.at, e.textContent]);
   for (const row of document.querySelectorAll("tr[data-at]")) {
     const keys = [...row.closest("table").querySelectorAll("th[data-key]")].map(e => e.dataset.key);
-    [...row.cells].forEach((cell, i) => found.push([`${row.dataset.at}/${keys[i]}`, cell.textContent]));
+    const cells = [...row.querySelectorAll("td")];
+    cells.forEach((cell, i) => found.push([`${row.dataset.at}/${keys[i]}`, cell.textContent]));
   }
   return found;
 }"""
@@ -78,13 +81,53 @@ def test_the_report_of_a_series_has_its_chart(filled: Run, open_page: Open, tmp_
     filled("report", "HALTUSDT", "1h", "-o", str(tmp_path / "halt.html"))
     one = open_page(tmp_path / "halt.html")
     data = check_values(one)
-    box = one.page.locator("main svg").first.bounding_box()
+    one.page.wait_for_selector("#chart[data-ready]")
+    box = one.page.locator("#chart").bounding_box()
     assert box["width"] > 600 and box["height"] > 250
+    blocked = open_page(tmp_path / "halt.html", java_script_enabled=False)
+    assert blocked.page.is_visible("svg.bars-chart") and blocked.page.is_hidden("#ranges")
     assert one.page.locator("svg path").count() > 3
     drawn = data["series"][0]["drawn"]
     assert f"{drawn['given']} bars given: {drawn['drawn']} drawn" in one.page.text_content(
-        "main svg"
+        "svg.bars-chart"
     )
+
+
+@pytest.mark.parametrize("width", [320, 390, 2560])
+def test_a_line_of_the_report_of_everything_leads_to_a_chart(
+    filled: Run, open_page: Open, tmp_path: Path, width: int
+) -> None:
+    filled("report", "--all", "-o", str(tmp_path / "all.html"))
+    one = open_page(tmp_path / "all.html", width=width)
+    one.page.focus("a[href='#series-1']")
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("#series-1 .plot[data-ready]")
+    assert one.page.is_hidden(".list") and "close" in one.page.inner_text("#series-1 .readout")
+    first, end = map(int, one.page.get_attribute("#series-1 .plot", "data-shown").split())
+    count = len(json.loads(one.page.evaluate(DATA))["series"][1]["line"]["closes"])
+    assert first <= 0 and count - 1 <= end, "all of its closes are in sight"
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    one.page.click("text=← all series")
+    one.page.wait_for_selector(".list", state="visible")
+    one.page.fill("#filter", "halt")
+    rows = one.page.locator(".list tr[data-at^='series/']:visible")
+    assert rows.count() == 1 and one.page.inner_text("#filtered") == "1 of 2"
+    one.check()
+
+
+def test_on_a_phone_the_rows_of_tables_are_cards(
+    filled: Run, open_page: Open, tmp_path: Path
+) -> None:
+    filled("report", "HALTUSDT", "1h", "-o", str(tmp_path / "halt.html"))
+    one = open_page(tmp_path / "halt.html", width=390)
+    wide = one.page.locator(".wide").evaluate_all(
+        "all => all.map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert wide and max(wide) <= 1, "nothing is beyond the edge"
+    names = one.page.locator("table.records td").first.evaluate(
+        "e => getComputedStyle(e, '::before').content"
+    )
+    assert names != "none"
 
 
 def test_the_map_reads_in_grey(open_page: Open, tmp_path: Path) -> None:
@@ -92,7 +135,7 @@ def test_the_map_reads_in_grey(open_page: Open, tmp_path: Path) -> None:
     heat = heat_map([("AAPL 1d", signs)], Months(2024 * 12, len(signs)))
     body = element("main", *heat_shown(Values({"heat": heat}).of("heat")))
     file = tmp_path / "heat.html"
-    file.write_text(page("map", body, style=STYLE, script=SCRIPT, data={"heat": heat}))
+    file.write_text(page("map", body, script=chart_script("report.js"), data={"heat": heat}))
     for scheme in ("light", "dark"):
         one = open_page(file, scheme=scheme)
         cells = one.page.evaluate(GREY.replace("COUNT", str(len(signs))))

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from src.data.charts.page import DATA_ID
-from src.data.model.texts import moment
+from src.data.model.texts import duration, moment
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta"}
 # What loads something, or runs.
@@ -116,9 +116,12 @@ def _spellings(value: Any) -> set[str]:
     if isinstance(value, bool):
         return {"yes" if value else "no"}
     if isinstance(value, int):
-        return {f"{value:,}"}
+        return {f"{value:,}", duration(value)}
     if isinstance(value, float):
         return {repr(value), f"{value:.1f}"}
+    if isinstance(value, list) and isinstance(value[0], dict):
+        more = f" (and {len(value) - 1:,} more)" if value[1:] else ""
+        return {f"{value[0]['text']}{more}"}
     if isinstance(value, list):
         return {", ".join(value), ", ".join(value[:5]) + " …"}
     if isinstance(value, dict):

@@ -7,9 +7,11 @@ from time import process_time
 
 import pytest
 
+from src.data.charts.files import packaged
 from src.data.charts.heat import STATES, Months, by_year, cells_of, heat_map, months_of
 from src.data.charts.page import page
-from src.data.charts.report_page import HEAT_ID, Values, heat_shown
+from src.data.charts.parts import Values
+from src.data.charts.report_page import HEAT_ID, heat_shown
 from src.data.model.instant import parse_iso
 from src.data.model.span import Span
 from src.data.model.stored import CoverageSpan
@@ -73,9 +75,8 @@ def test_every_state_has_a_sign_of_its_own_wherever_it_has_a_colour() -> None:
         coloured = re.findall(rf'<i class="s-{state.name}">(.*?)</i>', text)
         assert coloured == [state.sign], "the key tells what sign and colour stand for"
     # The picture paints each cell and writes its sign on it.
-    from src.data.charts.report_page import SCRIPT
-
-    assert "fillRect" in SCRIPT and "fillText(sign" in SCRIPT
+    script = packaged("report.js")
+    assert "fillRect" in script and "fillText(sign" in script
 
 
 def test_the_map_of_500_series_is_small_and_quick() -> None:

@@ -141,7 +141,7 @@ def test_a_page_without_its_script_shows_the_picture_and_says_whose_the_script_i
     page = picture.html()
     shown = read_page(page)
     assert "3 bars given: 3 drawn" in shown.text and "<svg" in page
-    assert '<div id="ranges" hidden>' in page, "no button that does nothing"
+    assert '<div id="ranges" class="ranges" hidden>' in page, "no button that does nothing"
     assert shown.text.rstrip().endswith("Charts: TradingView Lightweight Charts™")
     assert shown.urls == ["https://www.tradingview.com/"] and 'rel="noreferrer"' in page
     assert "attributionLogo: false" in page

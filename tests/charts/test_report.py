@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from src.data.charts.files import packaged
 from src.data.charts.night import night_page
-from src.data.charts.report_page import page_of
+from src.data.charts.report_page import Drawing, page_of
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk.files import Disk
@@ -24,6 +25,7 @@ from src.data.model.html import Html
 from tests.charts.hostile import HOSTILE, shape
 from tests.charts.pages import Shown, differing, read_page
 from tests.cli.conftest import Run, bare, cache, fill, machine, rules, run
+from tests.effort import calls_of
 from tests.vendor_server import Fault, VendorServer
 
 __all__ = ["bare", "cache", "fill", "machine", "rules", "run"]
@@ -31,13 +33,18 @@ __all__ = ["bare", "cache", "fill", "machine", "rules", "run"]
 HALT = ("fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
 SHARE = ("fetch", "AAPL", "1d", "--start", "2014-06-01")
 CANARY = "zqCANARYzq"
+# Named at the foot of a page with a chart; nothing is loaded from there.
+SITE = "https://www.tradingview.com/"
 
 
 def check_page(text: str) -> Shown:
     """Return a page that shows what its data have, loads nothing and runs nothing of others."""
     seen = read_page(text)
     assert seen.values and differing(seen.data, seen.values) == []
-    assert seen.urls == [] and seen.handlers == []
+    elsewhere = [url for url in seen.urls if not url.startswith(("#", "all"))]
+    assert elsewhere in ([], [SITE]) and seen.handlers == []
+    for script in ("lightweight-charts.js", "chart.js"):
+        text = text.replace(packaged(script), "")
     assert "NaN" not in text
     return seen
 
@@ -246,7 +253,7 @@ def test_what_is_hostile_is_shown_as_text(filled: Run, examples: dict[str, Any])
     @given(HOSTILE)
     def check(text: str) -> None:
         for data in reports:
-            pictures = [Html("<svg></svg>")] * len(data["series"])
+            pictures = [Drawing(Html("<svg></svg>"), {})] * len(data["series"])
             spoilt, plain = (page_of(_spoilt(data, one), pictures) for one in (text, "harmless"))
             assert shape(spoilt) == shape(plain)
 
@@ -278,12 +285,15 @@ def test_a_night_with_hostile_words_is_shown_as_text(text: str) -> None:
     spoilt = _spoilt(NIGHT, text) | {"requests": {text: NIGHT["requests"]["yahoo"]}}
     plain = _spoilt(NIGHT, "harmless") | {"requests": {"harmless": NIGHT["requests"]["yahoo"]}}
     ended = "2024-06-12T00:00:00Z"
-    assert shape(night_page(spoilt, text, ended)) == shape(night_page(plain, "harmless", ended))
+    before = night_page(spoilt, text, ended, ended)
+    hostile = night_page(spoilt, text, ended, ended, before)
+    usual = night_page(plain, "harmless", ended, ended, night_page(plain, "harmless", ended, ended))
+    assert shape(hostile) == shape(usual)
     assert shape(JobReport(spoilt)._repr_html_()) == shape(JobReport(plain)._repr_html_())
 
 
 def test_a_night_has_requests_failures_and_what_perishes() -> None:
-    seen = check_page(night_page(NIGHT, "populate", "2024-06-12T22:30:00Z"))
+    seen = check_page(night_page(NIGHT, "populate", "2024-06-12T22:00:00Z", "2024-06-12T22:30:00Z"))
     assert seen.data["report"]["results"][0]["score"] is None, "JSON has no NaN"
     assert dict(seen.values)["report/requests/yahoo/sent"] == "1,200"
     for text in (
@@ -336,6 +346,105 @@ def test_no_key_is_on_a_page(
     answer = run("report", "--all", "-o", str(page), "--json")
     for text in (night.read_text(), page.read_text(), answer.out, answer.err):
         assert CANARY not in text
+
+
+def test_a_night_stands_beside_the_nights_before_it_on_the_page_that_it_replaces() -> None:
+    page = ""
+    for day in range(1, 17):
+        quiet = NIGHT if day == 16 else NIGHT | {"reasons": [], "results": NIGHT["results"][:1]}
+        night = f"2024-06-{day:02}T22:"
+        page = night_page(quiet, "sync", f"{night}00:00Z", f"{night}0{day % 10}:00Z", page)
+    seen = check_page(page)
+    nights = seen.data["nights"]
+    assert [one["begun"][8:10] for one in nights] == [f"{day:02}" for day in range(3, 17)]
+    assert (nights[-2]["failed"], nights[-1]["failed"]) == (0, 1)
+    assert "1failed, the night before 0" in seen.text
+    assert "took, the night before 5 minutes" in seen.text
+    assert page.count("<rect") == 14 * 5, "small bars of five numbers"
+    others = {
+        "": 1,
+        "no page": 1,
+        page.replace('"command":"sync"', '"command":"verify"'): 1,
+        page.replace('"nights":[', '"nights":[7,{"begun":0},'): 14,
+    }
+    for other, count in others.items():
+        ends = ("2024-06-17T22:00:00Z", "2024-06-17T22:01:00Z")
+        again = read_page(night_page(NIGHT, "sync", *ends, other))
+        assert len(again.data["nights"]) == count
+
+
+def test_a_cause_is_named_once_with_its_series_folded_below_it() -> None:
+    names = [f"S{n} 1d" for n in range(9)]
+    results = [NIGHT["results"][1] | {"symbol": name[:-3], "timeframe": "1d"} for name in names]
+    cause = NIGHT["reasons"][0] | {"series": names, "count": 9}
+    night = NIGHT | {"results": results, "reasons": [cause]}
+    seen = check_page(night_page(night, "sync", *["2024-06-12T00:00:00Z"] * 2))
+    assert "9 series: no such symbol" in seen.text
+    assert "S0 1d, S1 1d, S2 1d, S3 1d, S4 1d and 4 more" in seen.text
+    assert "not complete, or contradicted" not in seen.text, "no second list of the same"
+    assert dict(seen.values)["report/results/8/symbol"] == "S8"
+
+
+def test_the_first_look_names_the_worst_series_and_what_to_do(filled: Run, tmp_path: Path) -> None:
+    answer = filled("report", "--all", "--json").json
+    assert answer["look"] == {
+        "number": 1, "of": "of 2 series", "state": "poor",
+        "text": "HALTUSDT 1h needs attention: 3 bars missing in 1 gap",
+        "next_step": answer["series"][0]["attention"][0]["next_step"],
+    }  # fmt: skip
+    assert answer["look"]["next_step"], "there is always something to do"
+    assert [one["symbol"] for one in answer["series"]] == ["HALTUSDT", "AAPL"], "the worst first"
+    assert answer["totals"]["series"] == 2 and answer["totals"]["holes"] == 3
+    page = tmp_path / "all.html"
+    filled("report", "--all", "-o", str(page))
+    seen = read_page(page.read_text())
+    assert "#series-0" in seen.urls and 'id="series-0"' in page.read_text(), (
+        "a line leads to its view"
+    )
+    line = answer["series"][1]["line"]
+    assert len(line["closes"]) == len(line["times"]) <= 60 and line["times"][-1] == "2024-06-11"
+
+
+def test_many_series_are_pages_that_lead_to_each_other(
+    filled: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("src.data.charts.report.SERIES_A_PAGE", 1)
+    page = tmp_path / "all.html"
+    assert filled("report", "--all", "-o", str(page)).code == 0
+    first, second = (
+        check_page((tmp_path / name).read_text()) for name in ("all.html", "all-2.html")
+    )
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["all-2.html", "all.html"]
+    assert [one["symbol"] for one in first.data["series"] + second.data["series"]] == [
+        "HALTUSDT",
+        "AAPL",
+    ]
+    assert [row["name"] for row in second.data["heat"]["rows"]] == ["AAPL 1d"]
+    assert first.data["look"] == second.data["look"] and first.data["page"] == {
+        "number": 1,
+        "of": 2,
+    }
+    assert "all-2.html" in first.urls and "all.html" in second.urls
+
+
+def test_a_page_of_twice_as_many_series_is_twice_the_work() -> None:
+    def page(count: int) -> int:
+        one: dict[str, Any] = dict.fromkeys(("symbol", "timeframe", "lane"), "A")
+        one |= {"first": None, "last": None, "rows": 9, "vendors": ["x"], "score": 1.0}
+        one |= {"gaps": {}, "problems": {}, "attention": [], "line": {"closes": [1.0, 2.0]}}
+        one |= {"confirmed": 0, "contradicted": 0}
+        row = {"name": "A 1d", "cells": "=", "counts": {"final": 1}}
+        look = dict.fromkeys(("number", "of", "text", "next_step", "state"), "good")
+        totals = dict.fromkeys(("series", "bars", "holes", "confirmed"), 9) | {"vendors": []}
+        data: dict[str, Any] = {"subject": "", "onetape": "1", "made": "2024-06-12T00:00:00Z"}
+        data |= {"series": [one] * count, "incidents": [], "gaps": [], "gaps_more": 0}
+        data |= {"samples": 0, "look": look, "totals": totals}
+        data["heat"] = {"first": "", "last": "", "signs": {}, "rows": [row] * count}
+        return calls_of(lambda: page_of(data, ()))
+
+    page(1)
+    small, large = page(100) - page(50), page(200) - page(100)
+    assert 1.9 < large / small < 2.1
 
 
 def test_a_job_is_a_table_in_a_notebook(run: Run, cache: Path, rules: Path) -> None:

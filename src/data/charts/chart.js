@@ -1,9 +1,8 @@
-// Draws the data of a page of a chart: zoom, pan, ranges, log scale, the values at the pointer.
+// Draws the data of a chart into its place: zoom, pan, ranges, log scale, the values at the pointer.
 // Without it, and on paper, the picture that is in the page is shown.
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const main = document.querySelector("main"), place = document.getElementById("chart");
-  const out = document.getElementById("readout"), library = globalThis.LightweightCharts;
+const drawChart = (box, data) => {
+  const [bar, out, place] = [".ranges", ".readout", ".plot"].map(name => box.querySelector(name));
+  const library = globalThis.LightweightCharts;
   if (!data.is_live || !library) return;
 
   // --- the data: numbers are differences of whole numbers, see `decimals`
@@ -61,7 +60,11 @@
 
   // --- the chart
 
-  const paint = name => getComputedStyle(main).getPropertyValue(`--p-${name}`).trim();
+  let colours = new Map();  // of the page's colours: each is read once, for a frame of a zoom has hundreds
+  const paint = name => {
+    if (!colours.has(name)) colours.set(name, getComputedStyle(box).getPropertyValue(`--p-${name}`).trim());
+    return colours.get(name);
+  };
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const looks = () => ({
     layout: {attributionLogo: false, background: {color: paint("paper")}, textColor: paint("faint"), fontFamily: "system-ui, sans-serif", fontSize: 12},
@@ -69,7 +72,7 @@
     crosshair: {mode: 0, vertLine: {color: paint("faint"), labelBackgroundColor: paint("ink")}, horzLine: {color: paint("faint"), labelBackgroundColor: paint("ink")}},
     rightPriceScale: {borderColor: paint("line")},
   });
-  main.classList.add("live");
+  box.classList.add("live");
   const chart = library.createChart(place, {
     ...looks(), autoSize: true,
     localization: {priceFormatter: number, timeFormatter: written},
@@ -90,14 +93,14 @@
       first = lines[0];
       return;
     }
-    candles ??= chart.addSeries(library.CandlestickSeries, format);
-    area ??= chart.addSeries(library.AreaSeries, {...format, lineWidth: 1, visible: false});
-    if (single.columns.some(bar => bar && bar.volume !== null))
+    if (single.open) candles ??= chart.addSeries(library.CandlestickSeries, format);
+    area ??= chart.addSeries(library.AreaSeries, {...format, lineWidth: 1, visible: !candles});
+    if (single.columns.some(bar => bar && bar.volume != null))
       volume ??= chart.addSeries(library.HistogramSeries, {priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false, priceFormat: {type: "volume"}});
-    const colours = {up: paint("up"), down: paint("down"), pale: {up: paint("up-pale"), down: paint("down-pale")}};
-    candles.applyOptions({upColor: colours.up, downColor: colours.down, wickUpColor: colours.up, wickDownColor: colours.down, borderVisible: false});
-    candles.setData(points(single, (bar, at) => {
-      const own = inside(single.pale, at) && colours.pale[bar.close < bar.open ? "down" : "up"];
+    const [up, down] = [paint("up"), paint("down")];
+    candles?.applyOptions({upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false});
+    candles?.setData(points(single, (bar, at) => {
+      const own = inside(single.pale, at) && paint(bar.close < bar.open ? "down-pale" : "up-pale");
       return {open: bar.open, high: bar.high, low: bar.low, close: bar.close, ...(own ? {color: own, wickColor: own} : {})};
     }));
     area.applyOptions({lineColor: paint("hue-0"), topColor: `${paint("hue-0")}44`, bottomColor: `${paint("hue-0")}08`});
@@ -113,13 +116,12 @@
       line.applyOptions({color: paint(`hue-${(at + 1) % 6}`)});
       line.setData(times.map((time, i) => one.values[i] === null ? {time} : {time, value: one.values[i]}));
     });
-    first = candles;
+    first = candles ?? area;
   };
   draw();
 
   // --- gaps, sessions, vendors: below and under the bars
 
-  const edge = at => (scale.logicalToCoordinate(0) ?? 0) + (at - 0.5) * scale.options().barSpacing;
   const shades = {
     paneViews: () => [{
       zOrder: () => "bottom",
@@ -127,27 +129,27 @@
         draw: target => target.useBitmapCoordinateSpace(({context, bitmapSize, horizontalPixelRatio: wide, verticalPixelRatio: high}) => {
           const shown = scale.getVisibleLogicalRange();
           if (!shown) return;
-          const box = (from, to, top, bottom, colour) => {
+          const spacing = scale.options().barSpacing, origin = scale.logicalToCoordinate(0) ?? 0;
+          const edge = at => (origin + (at - 0.5) * spacing) * wide;
+          const box = (from, to, top, bottom) => {
             if (to < shown.from - 1 || from > shown.to + 1) return;
-            const left = Math.max(0, edge(from)) * wide, right = Math.min(bitmapSize.width, edge(to) * wide);
-            context.fillStyle = colour;
+            const left = Math.max(0, edge(from)), right = Math.min(bitmapSize.width, edge(to));
             context.fillRect(left, top, Math.max(right - left, 1.5 * wide), bottom - top);
           };
-          for (const gap of data.gaps) box(...gap.place, 0, bitmapSize.height, paint("gap"));
-          const spacing = scale.options().barSpacing * wide;
-          if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24 * wide)
-            for (const at of data.sessions) {
-              context.fillStyle = paint("line");
-              context.fillRect(Math.round(edge(at) * wide), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
-            }
-          for (const mark of data.marks)
-            if (mark.kind === "split" && mark.at >= shown.from - 1 && mark.at <= shown.to + 1) {
-              context.fillStyle = paint("split");
-              context.fillRect(Math.round(edge(mark.at + 0.5) * wide), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
-            }
-          if (data.ribbon.length)
-            for (const [from, to, vendor] of data.ribbon)
-              box(from, to, bitmapSize.height - 5 * high, bitmapSize.height, paint(`hue-${vendor % 6}`));
+          const line = at => {
+            if (at >= shown.from - 1 && at <= shown.to + 1)
+              context.fillRect(Math.round(edge(at)), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
+          };
+          context.fillStyle = paint("gap");
+          for (const gap of data.gaps) box(...gap.place, 0, bitmapSize.height);
+          context.fillStyle = paint("line");
+          if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24) data.sessions.forEach(line);
+          context.fillStyle = paint("split");
+          for (const mark of data.marks) if (mark.kind === "split") line(mark.at + 0.5);
+          for (const [from, to, vendor] of data.ribbon) {
+            context.fillStyle = paint(`hue-${vendor % 6}`);
+            box(from, to, bitmapSize.height - 5 * high, bitmapSize.height);
+          }
         }),
       }),
     }],
@@ -160,7 +162,7 @@
     time: times[mark.at], position: shapes[mark.kind][0], shape: shapes[mark.kind][1], color: paint(signs[mark.kind] ?? mark.kind),
     text: mark.kind === "doubt" ? "!" : mark.kind === "dividend" && data.marks.length > 40 ? "" : mark.text,
   }));
-  const flagged = single && data.marks.length ? [candles, area].map(one => library.createSeriesMarkers(one, flags())) : [];
+  const flagged = single && data.marks.length ? [candles, area].filter(Boolean).map(one => library.createSeriesMarkers(one, flags())) : [];
 
   // --- what is in sight
 
@@ -168,7 +170,7 @@
   const dense = () => {
     const shown = scale.getVisibleLogicalRange();
     if (shown) place.dataset.shown = `${Math.round(shown.from + 0.5)} ${Math.round(shown.to + 0.5)}`;
-    if (!single) return;
+    if (!candles) return;
     const is_dense = scale.options().barSpacing < 3;
     if (area.options().visible === is_dense) return;
     area.applyOptions({visible: is_dense});
@@ -183,7 +185,6 @@
     show(Math.max(0, at), count - 1);
   };
   const buttons = {"1M": () => back(1), "6M": () => back(6), "1Y": () => back(12), All: () => show(0, count - 1)};
-  const bar = document.getElementById("ranges");
   const press = (name, work) => {
     const button = document.createElement("button");
     button.type = "button"; button.textContent = name;
@@ -208,8 +209,8 @@
       const column = one.columns[index];
       if (!column) continue;
       if (!single) { parts.push(`${one.symbol} ${column.close.toFixed(2)}`); continue; }
-      for (const name of ["open", "high", "low", "close"]) parts.push(`${name} ${number(column[name])}`);
-      if (column.volume !== null) parts.push(`volume ${column.volume.toLocaleString("en-US", {maximumFractionDigits: 8})}`);
+      for (const name of ["open", "high", "low", "close"]) if (name in column) parts.push(`${name} ${number(column[name])}`);
+      if (column.volume != null) parts.push(`volume ${column.volume.toLocaleString("en-US", {maximumFractionDigits: 8})}`);
       const vendor = inside(one.vendors, index);
       if (vendor) parts.push(vendor[2]);
       if (inside(one.pale, index)) parts.push("may still change");
@@ -258,6 +259,9 @@
   show(count <= 2 * room ? 0 : count - room, count - 1);
   requestAnimationFrame(() => { dense(); place.dataset.ready = "yes"; });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    colours = new Map();
     chart.applyOptions(looks()); draw(); flagged.forEach(one => one.setMarkers(flags()));
   });
-})();
+};
+for (const box of document.querySelectorAll("[data-chart]"))
+  drawChart(box, JSON.parse(document.getElementById(box.dataset.chart).textContent));

@@ -14,12 +14,6 @@ from .page import page
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-_STYLE = """
-section { border-top: 1px solid var(--line); padding-top: 1rem; margin-top: 3rem; }
-code { background: var(--panel); padding: .1em .25em; } pre code { padding: 0; }
-pre { background: var(--panel); padding: .75rem 1rem; overflow-x: auto; line-height: 1.4; }
-section table { display: block; overflow-x: auto; } img { max-width: 100%; }
-"""
 _PAGE_LINK = re.compile(r"(?:\.\./)?(?:[\w-]+/)?([\w-]+)\.md(?:#(.*))?")
 _ELSEWHERE = re.compile(r"[a-z]+:|//", re.IGNORECASE)
 
@@ -62,8 +56,8 @@ def documentation(
         for token in tokens:
             _lead_inside(token.children or [], source, names, picture)
         body = Html(reader.renderer.render(tokens, reader.options, {}))
-        sections.append(element("section", body, id=source.name))
-    return page(title, *sections, style=_STYLE)
+        sections.append(element("section", body, id=source.name, class_="document"))
+    return page(title, *sections)
 
 
 def _name_headings(tokens: Sequence[Token], name: str) -> None:

@@ -21,7 +21,7 @@ from .layout import (
     slots_each,
     thinned,
 )
-from .page import page
+from .page import DATA_ID, page
 from .svg import svg_drawn
 
 _WIDTH, _HEIGHT = 1100, 620
@@ -41,24 +41,42 @@ def html_of(chart: Chart) -> str:
 
     The page loads nothing. Without its script, and on paper, it shows the picture that SVG and PNG are.
     """
-    layout = layout_of(chart, _WIDTH, _HEIGHT)
     data = page_data(chart)
     each = f"one candle = {data['candle']}" if data["candle"] else ""
     body = element(
         "main",
         element("h1", chart.title),
         element("p", " · ".join(filter(None, (chart.about, each))), class_="faint"),
-        element("div", id="ranges", hidden=True),
-        element("p", id="readout", class_="faint", aria_live="polite"),
-        element("div", id="chart", tabindex="0", role="application",
-                aria_label="Chart: arrow keys move along the bars, plus and minus zoom"),
-        element("div", svg_drawn(chart, layout), class_="picture"),
+        figure(svg_drawn(chart, layout_of(chart, _WIDTH, _HEIGHT)), DATA_ID),
         *_tables(chart, Counts(**data["counts"])),
         foot(),
+    )
+    return page(chart.title, body, style=paints(), script=chart_script(), data=data)
+
+
+def chart_script(*others: str) -> str:
+    """Return the script that draws each :func:`figure` of a page, followed by other packaged files."""
+    return "".join(map(packaged, ("lightweight-charts.js", "chart.js", *others)))
+
+
+def figure(picture: Html, data_id: str, place: str = "") -> Html:
+    """Return the place of a chart: what the script draws from the data, without it the picture.
+
+    Args:
+        picture: Drawing that is shown without a script, and on paper.
+        data_id: ID of the element that has the values of :func:`page_data`.
+        place: Suffix of the ids, if a page has several charts.
+    """
+    return element(
+        "div",
+        element("div", id=f"ranges{place}", class_="ranges", hidden=True),
+        element("p", id=f"readout{place}", class_="readout faint", aria_live="polite"),
+        element("div", id=f"chart{place}", class_="plot", tabindex="0", role="application",
+                aria_label="Chart: arrow keys move along the bars, plus and minus zoom"),
+        element("div", picture, class_="picture"),
+        class_="figure",
+        data_chart=data_id,
     )  # fmt: skip
-    script = packaged("lightweight-charts.js") + packaged("chart.js")
-    style = packaged("chart.css") + _paints()
-    return page(chart.title, body, style=style, script=script, data=data)
 
 
 def foot() -> Html:
@@ -67,13 +85,13 @@ def foot() -> Html:
     return element("footer", "Charts: ", link, class_="faint")
 
 
-def _paints() -> str:
+def paints() -> str:
     """Return the colours of a chart as variables, those of a dark screen behind the others."""
 
     def rules(place: int) -> str:
         return "".join(f"--p-{name}:{pair[place]};" for name, pair in PAINTS.items())
 
-    return f"main{{{rules(0)}}}@media (prefers-color-scheme:dark){{main{{{rules(1)}}}}}"
+    return f":root{{{rules(0)}}}@media (prefers-color-scheme:dark){{:root{{{rules(1)}}}}}"
 
 
 def page_data(chart: Chart) -> dict[str, Any]:

@@ -2,67 +2,194 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..jobs.job_report import JobReport, incident_texts, quota_text
+from ..jobs.job_report import JobReport, incident_texts, quota_text, requests_by_vendor
 from ..model.html import Html, element, joined
-from ..model.texts import counted, moment
-from .page import page, plain_values
-from .report_page import STYLE, Column, Values, cards, folded, more_than, records, shown
+from ..model.instant import SECOND_MS, parse_iso
+from ..model.texts import counted, duration, moment
+from .page import DATA_ID, page, plain_values
+from .parts import (
+    Column,
+    Values,
+    first_look,
+    folded,
+    more_than,
+    names_text,
+    records,
+    shown,
+    small_bars,
+)
 
 # So many results of each kind are rows of the page; the data have all.
 _MOST = 1000
+# So many nights are beside each other.
+NIGHTS = 14
+_DATA = re.compile(rf'<script id="{DATA_ID}" type="application/json">(.*?)</script>', re.DOTALL)
+# Numbers of a night: their names, whether more is worse.
+_NUMBERS = {
+    "bars": ("new bars", False),
+    "failed": ("failed", True),
+    "lacking": ("not complete", True),
+    "contradicted": ("bars contradicted", True),
+    "requests": ("requests", False),
+    "seconds": ("seconds", False),
+}
 
 
-def night_page(report: Mapping[str, Any], command: str, made: str) -> str:
+def night_page(
+    report: Mapping[str, Any], command: str, begun: str, made: str, before: str = ""
+) -> str:
     """Return the page of a job's report; it opens from disk and loads nothing.
 
     Args:
-        report: as ``populate_cache``, ``refresh_fundamentals`` and ``confirm_sample`` return it.
-        command: which job it was, as it is typed.
-        made: when it ended, ISO 8601 in UTC.
+        report: Result of ``populate_cache``, ``refresh_fundamentals`` or ``confirm_sample``.
+        command: Job that was run, as it is typed.
+        begun, made: Begin and end of the job, ISO 8601 in UTC.
+        before: Page that this one replaces: its nights are shown beside this one. Anything else is
+            passed over.
     """
-    job = {"command": command, "made": made, "report": plain_values(report)}
-    values, outcome = Values(job).of("report"), JobReport(job["report"])
-    head = [
-        element("h1", "onetape ", Values(job).show("command")),
-        element("p", "ended ", Values(job).show("made", as_text=moment), " UTC", class_="faint"),
-        element("p", element("b", outcome.title), class_="good" if _is_good(outcome) else "poor"),
-    ]
-    body = [*head, *_cards(values), *_reasons(values), *_requests(values), *_incidents(outcome)]
-    body += [*_perishable(values), *_results(values)]
-    title = f"onetape {command}, {moment(made)}"
-    return page(title, element("main", *body), style=STYLE, data=job)
-
-
-def _is_good(report: Mapping[str, Any]) -> bool:
-    failed = any(reason["failed"] for reason in report.get("reasons", ()))
-    return not (failed or report.get("interrupted") or report.get("contradicted"))
-
-
-def _cards(values: Values) -> Iterator[Html]:
-    names = {
-        "series": "series",
-        "held": "need no vendor",
-        "bars": "bars stored",
-        "compared": "bars compared",
-        "confirmed": "confirmed",
-        "contradicted": "contradicted",
-        "unproven": "equal, not confirmed",
+    plain = plain_values(report)
+    outcome = JobReport(plain)
+    seconds = max(0, (parse_iso(made) - parse_iso(begun)) // SECOND_MS)
+    nights = [*nights_of(before, command), _night(plain, begun, made, seconds)][-NIGHTS:]
+    job = {
+        "command": command,
+        "begun": begun,
+        "made": made,
+        "seconds": seconds,
+        "look": _look(outcome),
+        "nights": nights,
+        "report": plain,
     }
-    facts = [(text, values.show(name)) for name, text in names.items() if name in values.data]
-    if facts:
-        yield cards(facts)
+    values = Values(job)
+    head = [
+        element("h1", "onetape ", values.show("command")),
+        element("p", "begun ", values.show("begun", as_text=moment), " UTC, ended ",
+                values.show("made", as_text=moment), " UTC: ",
+                values.show("seconds", as_text=duration), class_="faint"),
+        first_look(values.of("look")),
+        _beside(values.of("nights")),
+    ]  # fmt: skip
+    own = values.of("report")
+    body = [*head, *_causes(own), *_incidents(outcome), *_perishable(own), *_requests(own)]
+    body += _results(own)
+    return page(f"onetape {command}, {moment(made)}", element("main", *body), data=job)
 
 
-def _reasons(values: Values) -> Iterator[Html]:
+def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
+    """Return the nights of an earlier page of the same job, oldest first; none of any other file."""
+    found = _DATA.search(page_text)
+    try:
+        job = json.loads(found[1]) if found else {}
+    except ValueError:
+        return []
+    if not isinstance(job, dict) or job.get("command") != command:
+        return []
+    nights = job.get("nights")
+    kept = nights if isinstance(nights, list) else []
+    return [one for one in kept if isinstance(one, dict) and _is_night(one)][-NIGHTS:]
+
+
+def _is_night(one: Mapping[str, Any]) -> bool:
+    times = (one.get("begun"), one.get("made"))
+    numbers = [one.get(name) for name in _NUMBERS]
+    return all(isinstance(time, str) for time in times) and all(
+        isinstance(number, int) and number >= 0 for number in numbers
+    )
+
+
+def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
+    """Return the numbers of one night."""
+    results = report.get("results") or []
+    failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
+    sent = [counts.get("sent", counts.get("requests", 0))
+            for counts in requests_by_vendor(report).values()]  # fmt: skip
+    return {
+        "begun": begun,
+        "made": made,
+        "seconds": seconds,
+        "series": len(results),
+        "bars": sum(one.get("fetched") or 0 for one in results),
+        "failed": failed,
+        "lacking": sum(1 for one in results if _is_poor(one)),
+        "contradicted": report.get("found", 0),
+        "requests": sum(sent),
+    }
+
+
+def _look(report: JobReport) -> dict[str, Any]:
+    """Return the first look: how it ended, how many need attention, and the first thing to do."""
+    reasons = list(report.get("reasons", ()))
+    reasons.sort(key=lambda one: (not one["failed"], -len(one["series"])))
+    found = report.get("found", 0)
+    is_bad = found or any(one["failed"] for one in reasons)
+    number = sum(len(one["series"]) for one in reasons)
+    step = next((one["next_step"] for one in reasons if one["next_step"]), "")
+    if report.get("interrupted"):
+        step = "run it again: it goes on where it stopped"
+    look = {"number": number, "of": "not complete", "text": report.title, "next_step": step}
+    if found:
+        look |= {"number": found, "of": "bars contradicted", "next_step": step or _VERIFY}
+    is_poor = reasons or report.get("interrupted")
+    return look | {"state": "bad" if is_bad else "poor" if is_poor else "good"}
+
+
+_VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
+
+
+def _beside(nights: Values) -> Html:
+    """Return the numbers of this night, each beside the night before and as small bars."""
+    every = nights.data
+    last = len(every) - 1
+    cells = []
+    for name, (words, is_bad) in _NUMBERS.items():
+        if not any(one[name] for one in every) and name != "failed":
+            continue
+        as_text = duration if name == "seconds" else None
+        words = "took" if name == "seconds" else words
+        texts = [f"{moment(one['begun'])}: {(as_text or shown)(one[name])}" for one in every]
+        parts = [
+            element("b", nights.of(last).show(name, as_text=as_text)),
+            element("span", words),
+        ]
+        if last:
+            before = nights.of(last - 1).show(name, as_text=as_text)
+            parts += [element("span", ", the night before ", before)]
+        bars = small_bars([one[name] for one in every], texts, NIGHTS, is_bad=is_bad)
+        cells.append(element("div", *parts, bars))
+    return element("div", *cells, class_="cards", role="group", aria_label="beside other nights")
+
+
+def _causes(values: Values) -> Iterator[Html]:
+    """Yield each cause once, what to do, and its series folded below."""
     reasons = list(values.each("reasons")) if values.data.get("reasons") else []
     yield element("h2", "Failures and what is lacking, by cause")
     if not reasons:
         yield element("p", "none", class_="good")
         return
-    yield records(reasons, _REASONS)
+    results = list(values.each("results")) if values.data.get("results") else []
+    by_name: dict[str, list[Values]] = {}
+    for one in results:
+        name = f"{one.data['symbol']} {one.data.get('timeframe', '')}".strip()
+        by_name.setdefault(name, []).append(one)
+    for reason in sorted(reasons, key=lambda one: not one.data["failed"]):
+        names = reason.data["series"]
+        own = [one for name in names for one in by_name.get(name, ())]
+        step = reason.show("next_step") if reason.data["next_step"] else "nothing to do"
+        yield element(
+            "section",
+            element("h3", counted(len(names), "series"), ": ", reason.show("why"),
+                    class_="bad" if reason.data["failed"] else "poor"),
+            element("p", step),
+            folded(
+                names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),
+                *([_some(own, _columns_of(own))] if own else [element("p", names_text(names))]),
+            ),
+        )  # fmt: skip
 
 
 def _requests(values: Values) -> Iterator[Html]:
@@ -76,15 +203,19 @@ def _requests(values: Values) -> Iterator[Html]:
     names = list(dict.fromkeys(n for one in vendors.data.values() for n in one if n != "limits"))
     head = element("tr", *(element("th", text.replace("_", " ")) for text in ("vendor", *names)),
                    element("th", "left of its limits"))  # fmt: skip
-    lines = []
+    lines, headings = [], ["vendor", *names, "left of its limits"]
     for vendor, counts in vendors.data.items():
         quotas = data.get("quotas", {}).get(vendor) or counts.get("limits") or ()
         cells = [vendors.show(vendor, name) if name in counts else shown(None) for name in names]
         left = quota_text(quotas) or "no limit"
-        lines.append(element("tr", *(element("td", cell) for cell in (vendor, *cells, left))))
-    numbers = " ".join(f"n{place}" for place in range(2, len(names) + 2))
+        row = zip(headings, (vendor, *cells, left), strict=True)
+        lines.append(
+            element(
+                "tr", *(element("td", cell, data_name=name.replace("_", " ")) for name, cell in row)
+            )
+        )
     table = element(
-        "table", element("thead", head), element("tbody", *lines), class_=f"short {numbers}"
+        "table", element("thead", head), element("tbody", *lines), class_="records short"
     )
     yield element("div", table, class_="wide")
 
@@ -102,21 +233,28 @@ def _perishable(values: Values) -> Iterator[Html]:
 
 
 def _results(values: Values) -> Iterator[Html]:
+    """Yield the results without a cause above: those contradicted, and those without complaint."""
     if not values.data.get("results"):
         return
     results = list(values.each("results"))
-    columns = next(
-        (own for name, own in _RESULTS.items() if name in results[0].data), tuple[Column, ...]()
-    )
+    named = {name for one in values.data.get("reasons", ()) for name in one["series"]}
     good, poor = list[Values](), list[Values]()
     for one in results:
-        (poor if _is_poor(one.data) else good).append(one)
+        if not _is_poor(one.data):
+            good.append(one)
+        elif f"{one.data['symbol']} {one.data.get('timeframe', '')}".strip() not in named:
+            poor.append(one)
     yield element("h2", counted(len(results), "result"))
     if poor:
         yield element("h3", f"{len(poor):,} not complete, or contradicted")
-        yield joined(_some(poor, columns))
+        yield _some(poor, _columns_of(poor))
     if good:
-        yield folded(f"{len(good):,} without complaint", *_some(good, columns))
+        yield folded(f"{len(good):,} without complaint", _some(good, _columns_of(good)))
+
+
+def _columns_of(results: Sequence[Values]) -> Sequence[Column]:
+    """Return the columns of the job that these results are of."""
+    return next((own for name, own in _RESULTS.items() if name in results[0].data), ())
 
 
 def _is_poor(result: Mapping[str, Any]) -> bool:
@@ -124,25 +262,15 @@ def _is_poor(result: Mapping[str, Any]) -> bool:
     return bool(is_lacking or result.get("error") or result.get("contradicted"))
 
 
-def _some(results: Sequence[Values], columns: Sequence[Column]) -> list[Html]:
-    return [records(results[:_MOST], columns), more_than(len(results), len(results[:_MOST]))]
-
-
-def _names(values: Any) -> str:
-    return ", ".join(map(str, values)) or "–"
+def _some(results: Sequence[Values], columns: Sequence[Column]) -> Html:
+    listed = results[:_MOST]
+    return joined([records(listed, columns), more_than(len(results), len(listed))])
 
 
 def _age(days: Any) -> str:
     return "none held" if days is None else f"{days:.1f}"
 
 
-_REASONS = (
-    Column("why_", "why"),
-    Column("series#", "count"),
-    Column("which_", "series", lambda names: _names(names[:5]) + (" …" if names[5:] else "")),
-    Column("failed", "failed"),
-    Column("what to do_", "next_step"),
-)
 _PERISHABLE = (
     Column("symbol", "symbol"),
     Column("timeframe", "timeframe"),
@@ -159,7 +287,7 @@ _RESULTS = {
         *_SERIES,
         Column("bars#", "rows"),
         Column("new#", "fetched"),
-        Column("vendors", "vendors", _names),
+        Column("vendors", "vendors", names_text),
         Column("gaps#", "gaps"),
         Column("quality#", "score"),
         Column("complete", "complete"),
@@ -175,13 +303,13 @@ _RESULTS = {
         Column("bars#", "bars"),
         Column("confirmed#", "confirmed"),
         Column("contradicted#", "contradicted"),
-        Column("differences_", "differences", _names),
+        Column("differences_", "differences", names_text),
         Column("error_", "error"),
     ),
     "age_days": (
         Column("symbol", "symbol"),
         Column("age before#", "age_days", _age),
         Column("success", "success"),
-        Column("errors_", "errors", _names),
+        Column("errors_", "errors", names_text),
     ),
 }

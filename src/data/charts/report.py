@@ -18,30 +18,37 @@ from .. import __version__
 from ..calendars.calendar import first_unclosed
 from ..disk.atomic import check_target, put
 from ..errors import DataError, QueryError
-from ..model.html import Html
 from ..model.instant import SECOND_MS, date_of, iso
 from ..model.proof import fingerprint
 from ..model.span import Span
 from ..model.texts import InLines, Line, counted, moment, proof_in_words
 from ..prices.judgement.report import SEVERITIES
+from .attention import HOLES, attention_of, look_at, rank_of
 from .heat import Months, cells_of, heat_map, months_of
+from .html import page_data
 from .layout import layout_of
 from .page import plain_values
 from .picture import answered
 from .svg import svg_drawn
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
     from ..jobs.gaps import GapReport
     from ..model.explanation import Explanation
+    from ..model.query import BarsQuery
     from ..model.series import SeriesKey
     from ..model.stored import ComparedBars, CoverageSpan, LoggedCommit
+    from .report_page import Drawing
 
 T = TypeVar("T")
 
 # So many entries of one list are in a report; each list says how many there are.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
+# Of everything so many series are on a page, each with so many closes and reasons.
+SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
 _WIDTH, _HEIGHT = 1000, 480
 _PAGES, _DATA = (".html", ".htm"), (".json",)
 
@@ -52,37 +59,54 @@ class StoredReport(InLines):
 
     Attributes:
         data: plain values, as ``onetape report --json`` prints them; without NaN.
-        pictures: for each entry of ``data["series"]`` its chart, None where there is none; nothing where
-            the report is of everything.
+        drawings: Chart of each entry of ``data["series"]``, None if it has none; empty in a report of
+            everything.
     """
 
     data: dict[str, Any]
-    pictures: tuple[Html | None, ...] = ()
+    drawings: tuple[Drawing | None, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain values."""
         return self.data
 
     def html(self) -> str:
-        """Return the report as a page that opens from disk and loads nothing."""
+        """Return the report as a page that opens from disk and loads nothing; of several the first."""
+        return self._page(1, "report", ".html")
+
+    @property
+    def pages(self) -> int:
+        """Number of pages: a report of everything has 500 series on each."""
+        if self.data["subject"]:
+            return 1
+        return max(1, -(-len(self.data["series"]) // SERIES_A_PAGE))
+
+    def _page(self, number: int, stem: str, ending: str) -> str:
         from .report_page import page_of
 
-        return page_of(self.data, self.pictures)
+        return page_of(part_of(self.data, number, self.pages), self.drawings, (stem, ending))
 
     def save(self, path: str | Path) -> Path:
         """Write the page (``.html``), or the plain values as JSON (``.json``); return the path.
 
-        A file of that name is replaced at one stroke.
+        A file of that name is replaced at one stroke. If there are several pages, the others are beside
+        the first: ``name-2.html`` and so on.
 
         Raises:
             QueryError: the name ends otherwise.
             StorageError: the file cannot be written; nothing half-written is left.
         """
+        from .report_page import page_name
+
         path = Path(path)
         check_report_path(path)
-        is_page = path.suffix.lower() in _PAGES
-        text = self.html() if is_page else json.dumps(self.data, indent=2, allow_nan=False) + "\n"
-        return put(path, text.encode())
+        if path.suffix.lower() in _DATA:
+            return put(path, (json.dumps(self.data, indent=2, allow_nan=False) + "\n").encode())
+        # The first page last: it never leads to pages that are not there yet.
+        for number in range(self.pages, 1, -1):
+            text = self._page(number, path.stem, path.suffix)
+            put(path.with_name(page_name(path.stem, path.suffix, number)), text.encode())
+        return put(path, self._page(1, path.stem, path.suffix).encode())
 
     @property
     def is_whole(self) -> bool:
@@ -96,9 +120,16 @@ class StoredReport(InLines):
         of = subject or f"all that is stored, {counted(len(series), 'series')}"
         return f"report of {of}, {moment(self.data['made'])} UTC"
 
+    def _first_look(self) -> Iterator[Line]:
+        look = self.data["look"]
+        yield "in short", look["text"]
+        if look["next_step"]:
+            yield "", f"→ {look['next_step']}"
+
     def lines(self) -> Iterator[Line]:
         """Yield a name and a text for each fact."""
         is_one = bool(self.data["subject"])
+        yield from self._first_look()
         for one in self.data["series"]:
             name = series_name(one)
             yield name, extent_text(one)
@@ -191,26 +222,27 @@ def _of_series(
     stored = {one.lane: one.to_json() for one in explanation.stored}
     keys = [one.series for one in gaps.series]
     first = next(iter(client.answering(keys)), None)
-    sections, pictures = [], []
+    sections, drawings = [], []
     for one in gaps.series:
         entry = entries.get(one.series)
         if entry is None:  # it was stored just now
             continue
         section = entry.plain() | {"answers": one.series == first, "gaps": one.as_dict()}
         section["stored"] = stored.get(one.series.folder)
-        picture = _drawn(client, entry)
-        section["fingerprint"] = picture.fingerprint if picture else None
-        section["drawn"] = picture.drawn if picture else None
+        drawn = _drawn(client, entry)
+        section["fingerprint"] = drawn.fingerprint if drawn else None
+        section["drawn"] = drawn.drawn if drawn else None
         if one.problem:
             entry.problems["gaps"] = one.problem
         months = months_of([entry.coverage], client.clock.now_ms())
         section["heat"] = heat_map([(series_name(section), entry.cells(months))], months)
         section["problems"] = entry.problems
+        section["attention"] = entry.attention(section["gaps"]["gaps"])
         sections.append(section)
-        pictures.append(picture.svg if picture else None)
+        drawings.append(drawn.drawing if drawn else None)
     name = f"{explanation.instrument.symbol} {explanation.timeframe}"
     data = _frame(client, name, sections, gaps) | {"sources": explanation.to_json()}
-    return StoredReport(plain_values(data), tuple(pictures))
+    return StoredReport(plain_values(data), tuple(drawings))
 
 
 class _Drawn(NamedTuple):
@@ -218,24 +250,22 @@ class _Drawn(NamedTuple):
 
     fingerprint: str
     drawn: dict[str, int]
-    svg: Html
+    drawing: Drawing
 
 
 def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
     """Return the chart of a series; None where no question is answered out of it."""
 
     def draw() -> _Drawn | None:
-        ends = entry.ends
-        if ends is None:
-            return None
-        is_intraday = entry.key.timeframe.is_intraday
-        texts = [iso(ms)[:-1] if is_intraday else str(date_of(ms)) for ms in ends]
-        query = client.question_for(entry.key, *texts)
+        from .report_page import Drawing
+
+        query = entry.question
         if query is None:
             return None
-        frame, chart = answered(client, replace(query, offline=True))
+        frame, chart = answered(client, query)
         layout = layout_of(chart, _WIDTH, _HEIGHT)
-        return _Drawn(fingerprint(frame), layout.counts._asdict(), svg_drawn(chart, layout))
+        drawing = Drawing(svg_drawn(chart, layout), page_data(chart))
+        return _Drawn(fingerprint(frame), layout.counts._asdict(), drawing)
 
     return entry.part("chart", draw, None)
 
@@ -246,11 +276,12 @@ def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
 def _of_all(
     client: BarsClient, entries: dict[SeriesKey, _Entry], gaps: GapReport, samples: int
 ) -> StoredReport:
-    sections = []
+    sections, listed = [], []
     for one in gaps.series:
         entry = entries.get(one.series)
         if entry is None:  # it was stored just now
             continue
+        listed.append([gap.as_dict() for gap in one.listed])
         quality = entry.quality
         findings = Counter(f["severity"] for f in quality["findings"]) if quality else Counter()
         section = {
@@ -263,6 +294,7 @@ def _of_all(
             "findings": {name: findings[name] for name in reversed(SEVERITIES)},
             "gaps": one.counts,
             "gap_bars": one.bars,
+            "line": entry.line,
             "confirmed": entry.compared["confirmed"],
             "contradicted": entry.compared["contradicted"],
         }
@@ -273,12 +305,43 @@ def _of_all(
     months = months_of((entry.coverage for entry in own), client.clock.now_ms())
     expected: dict[tuple[Any, ...], bool] = {}
     rows = []
-    for section, entry in zip(sections, own, strict=True):
+    for section, entry, parts in zip(sections, own, listed, strict=True):
         rows.append((series_name(section), entry.cells(months, expected)))
         section["problems"] = entry.problems
+        section["attention"] = entry.attention(parts)
+    sections.sort(key=lambda section: rank_of(section["attention"]))
     data = _frame(client, "", sections, gaps)
-    data |= {"heat": heat_map(rows, months), "samples": samples}
+    if samples and not sections:
+        data["look"]["text"] = "Samples alone are stored."
+    data |= {"totals": _totals(sections), "heat": heat_map(rows, months), "samples": samples}
     return StoredReport(plain_values(data))
+
+
+def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "series": len(sections),
+        "bars": sum(one["rows"] or 0 for one in sections),
+        "holes": sum(one["gap_bars"].get(name, 0) for one in sections for name in HOLES),
+        "confirmed": sum(one["confirmed"] for one in sections),
+        "vendors": sorted({vendor for one in sections for vendor in one["vendors"]}),
+    }
+
+
+def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
+    """Return the values of one page of a report of everything: all of them if there is one page."""
+    if of == 1:
+        return data
+    series = data["series"][(number - 1) * SERIES_A_PAGE : number * SERIES_A_PAGE]
+    names = {series_name(one) for one in series}
+    rows = [row for row in data["heat"]["rows"] if row["name"] in names]
+    gaps = [gap for gap in data["gaps"] if series_name(gap) in names]
+    return data | {
+        "page": {"number": number, "of": of},
+        "series": series,
+        "heat": data["heat"] | {"rows": rows},
+        "gaps": gaps,
+        "gaps_more": data["gaps_more"] + len(data["gaps"]) - len(gaps),
+    }
 
 
 def _frame(
@@ -288,10 +351,12 @@ def _frame(
     from ..model.incident import incidents_of
 
     notable = [gap.as_dict() for gap in gaps.gaps if gap.is_notable]
+    names = [series_name(one) for one in sections]
     return {
         "onetape": __version__,
         "made": iso(client.clock.now_ms() // SECOND_MS * SECOND_MS),
         "subject": subject,
+        "look": look_at(names, [one["attention"] for one in sections]),
         "series": sections,
         "incidents": [one.text for one in incidents_of(gaps.incidents)],
         "gaps": notable[:MOST_OF_ALL],
@@ -356,6 +421,34 @@ class _Entry:
             return None
         return parse_iso(quality["first"]), parse_iso(quality["last"])
 
+    @property
+    def question(self) -> BarsQuery | None:
+        """The question for all its bars, which no vendor is asked; None if none is answered out of it."""
+        if self.ends is None:
+            return None
+        is_intraday = self.key.timeframe.is_intraday
+        texts = [iso(ms)[:-1] if is_intraday else str(date_of(ms)) for ms in self.ends]
+        query = self._client.question_for(self.key, *texts)
+        return query and replace(query, offline=True)
+
+    @cached_property
+    def line(self) -> dict[str, list[Any]]:
+        """A few closes from its first bar to its last, as they are answered, with their times."""
+
+        def read() -> dict[str, list[Any]]:
+            query = self.question
+            return _line_of(None if query is None else self._client.get(query))
+
+        return self.part("line", read, _line_of(None))
+
+    def attention(self, gaps: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+        """Return why it needs attention, the worst first."""
+        name = f"{self.key.symbol} {self.key.timeframe.label}"
+        findings = self.quality["findings"] if self.quality else ()
+        contradicted = self.compared["contradicted"]
+        reasons = attention_of(name, self.problems, contradicted, findings, gaps)
+        return reasons[:_MOST_REASONS]
+
     @cached_property
     def compared(self) -> dict[str, Any]:
         """How many of its bars were confirmed by a second vendor, and how many contradicted."""
@@ -418,6 +511,18 @@ class _Entry:
             return cells_of(self.coverage, months, end, is_expected)
 
         return self.part("heat map", read, cells_of((), months, 0))
+
+
+def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
+    """Return times and closes of at most 60 bars, evenly apart, the last one among them."""
+    if frame is None or not len(frame):
+        return {"times": [], "closes": []}
+    count = len(frame)
+    each = -(-count // _CLOSES)
+    few = frame.iloc[(count - 1) % each :: each]
+    stamps = [iso(ms) for ms in few.index.astype("M8[ms]").astype("int64").tolist()]
+    closes = [float(f"{close:.9g}") for close in few["close"].tolist()]
+    return {"times": [time.removesuffix("T00:00:00Z") for time in stamps], "closes": closes}
 
 
 # --- in words --------------------------------------------------------------------------------

@@ -1,242 +1,121 @@
-"""The page of a report: plain values to HTML. Pure.
-
-Every number and text that stands there is one of the data, and says which: ``data-at`` is its place,
-such as ``series/0/rows``. So page and JSON can be compared.
-"""
+"""The page of a report: plain values to HTML. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..model.html import Html, element, joined
 from ..model.texts import counted, moment
 from .heat import MONTHS_OF_YEAR, STATES, by_year
-from .page import DATA_ID, page
-
-HEAT_ID = "heat"
-STYLE = """
-.cards { display: flex; flex-wrap: wrap; gap: .5rem; margin: .75rem 0; }
-.cards > div { background: var(--panel); border-radius: .4rem; padding: .5rem .8rem; min-width: 7rem; }
-.cards b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
-.cards > div > span { color: var(--faint); font-size: .85rem; }
-h3 { font-size: 1rem; margin: 1.25rem 0 .25rem; } code { overflow-wrap: anywhere; }
-details { margin: .5rem 0; } summary { cursor: pointer; color: var(--accent); }
-.heat td { padding: 0; width: 1.9rem; height: 1.5rem; text-align: center; vertical-align: middle;
-  border: 2px solid var(--paper); font: 600 13px ui-monospace, monospace; }
-.heat thead th { font-weight: 400; font-size: .8rem; color: var(--faint); padding: 0 .2rem;
-  text-align: center; border: 0; }
-.heat tbody th { font-weight: 400; padding: 0 .5rem 0 0; border: 0; }
-.key { display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .85rem; padding: 0; list-style: none; }
-.key i { display: inline-block; width: 1.5rem; height: 1.4rem; text-align: center; margin-right: .4rem;
-  border-radius: .2rem; vertical-align: middle; font: 600 13px/1.4rem ui-monospace, monospace; }
-.s-final { background: var(--c-final); color: var(--on-final); }
-.s-provisional { background: var(--c-provisional); color: var(--on-provisional); }
-.s-suspect { background: var(--c-suspect); color: var(--on-suspect); }
-.s-partial { background: var(--c-partial); color: var(--on-partial); }
-.s-holes { background: var(--c-holes); color: var(--on-holes); }
-.s-empty { background: var(--c-empty); color: var(--on-empty); }
-.s-never { background: var(--c-never); color: var(--on-never); box-shadow: inset 0 0 0 1px var(--line); }
-#heat > div { display: flex; width: max-content; } canvas { display: block; }
-.names { position: sticky; left: 0; background: var(--paper); }
-.picture > svg { min-width: 42rem; }
-.short td { white-space: nowrap; }
-:root { --c-final: #2f7d5b; --on-final: #d8efe4; --c-provisional: #8fc7ee; --on-provisional: #10344d;
-  --c-suspect: #b42318; --on-suspect: #fff; --c-partial: #e9c46a; --on-partial: #3d2c00;
-  --c-holes: #9ccbb2; --on-holes: #123526; --c-empty: #d9dde3; --on-empty: #39424e;
-  --c-never: transparent; --on-never: var(--faint); }
-@media (prefers-color-scheme: dark) { :root { --c-final: #2c7a58; --c-provisional: #3d7fae;
-  --on-provisional: #eaf5fd; --c-suspect: #d9503f; --c-partial: #a8811f; --on-partial: #fff6dc;
-  --c-holes: #55917a; --on-holes: #06140e; --c-empty: #3a4350; --on-empty: #c3cbd6; } }
-.key li { padding-left: 2rem; text-indent: -2rem; }
-.key i { text-indent: 0; }
-@media (max-width: 40rem) { body { padding: 1rem .6rem 2rem; } th, td { padding-right: .5rem; }
-  .heat td { width: 1.4rem; padding: 0; } .heat thead th { font-size: .65rem; padding: 0; } }
-"""
-# Draws the map: the names of the rows, which stay in sight, and beside them a coloured cell for each
-# month with its sign on it, in the colours of the page. Browsers bound the size of a canvas: it is drawn
-# in pieces.
-SCRIPT = f"""
-(() => {{
-  const map = JSON.parse(document.getElementById("{DATA_ID}").textContent).heat;
-  const place = document.getElementById("{HEAT_ID}");
-  if (!place || !map.rows.length) return;
-  const [year, month] = map.first.split("-").map(Number), months = map.rows[0].cells.length;
-  const high = 16, top = 18, piece = 250, label = place.clientWidth < 600 ? 100 : 150;
-  const wide = Math.max(8, Math.min(16, Math.floor((place.clientWidth - label) / months)));
-  const ratio = map.rows.length > 1000 ? 1 : devicePixelRatio || 1;
-  const named = i => new Date(Date.UTC(year, month - 1 + i)).toISOString().slice(0, 7);
-  const pen = (canvas, width, height) => {{
-    canvas.width = width * ratio; canvas.height = height * ratio;
-    canvas.style.width = `${{width}}px`; canvas.style.height = `${{height}}px`;
-    const brush = canvas.getContext("2d");
-    brush.scale(ratio, ratio); brush.textBaseline = "middle"; brush.font = "12px system-ui, sans-serif";
-    return brush;
-  }};
-  const draw = ({{rows, names, cells}}) => {{
-    const style = getComputedStyle(document.body), ink = name => style.getPropertyValue(name).trim();
-    const height = top + rows.length * high, paint = {{}};
-    for (const [sign, name] of Object.entries(map.signs))
-      paint[sign] = [ink(`--c-${{name}}`), ink(`--on-${{name}}`)];
-    const left = pen(names, label, height), right = pen(cells, months * wide, height);
-    left.fillStyle = ink("--ink"); right.fillStyle = ink("--faint");
-    for (let i = (13 - month) % 12; i < months; i += 12)
-      right.fillText(named(i).slice(0, 4), i * wide, top / 2);
-    right.textAlign = "center"; right.font = "600 10px ui-monospace, monospace";
-    rows.forEach((row, r) => {{
-      const y = top + r * high;
-      left.fillText(row.name, 0, y + high / 2, label - 6);
-      for (let i = 0; i < months; i++) {{
-        const sign = row.cells[i]; if (sign === " ") continue;
-        right.fillStyle = paint[sign][0]; right.fillRect(i * wide, y, wide - 1, high - 1);
-        right.fillStyle = paint[sign][1]; right.fillText(sign, (i + 0.5) * wide - 0.5, y + high / 2);
-      }}
-    }});
-  }};
-  const all = [];
-  for (let first = 0; first < map.rows.length; first += piece) {{
-    const one = {{rows: map.rows.slice(first, first + piece)}}, line = document.createElement("div");
-    for (const name of ["names", "cells"]) {{
-      one[name] = document.createElement("canvas"); one[name].className = name; line.append(one[name]);
-    }}
-    one.cells.addEventListener("pointermove", event => {{
-      const row = one.rows[Math.floor((event.offsetY - top) / high)];
-      const at = Math.floor(event.offsetX / wide), sign = row && row.cells[at];
-      one.cells.title = sign ? `${{row.name}} ${{named(at)}}: ${{map.signs[sign]}}` : "";
-    }});
-    place.append(line); all.push(one); draw(one);
-  }}
-  place.scrollLeft = place.scrollWidth;
-  place.dataset.cell = JSON.stringify({{top, wide, high}});
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => all.forEach(draw));
-}})();
-"""
-# Columns of numbers, and of texts that are broken.
-STYLE += "".join(
-    f".n{place} td:nth-child({place}) {{ text-align: right; }} "
-    f".t{place} td:nth-child({place}) {{ white-space: normal; min-width: 15rem; }}\n"
-    for place in range(1, 16)
+from .html import chart_script, figure, foot, paints
+from .page import page
+from .parts import (
+    Column,
+    Values,
+    cards,
+    counts_text,
+    first_look,
+    folded,
+    more_than,
+    name_of,
+    names_text,
+    problems,
+    reasons_table,
+    records,
+    spaced,
+    spark,
 )
 
+HEAT_ID = "heat"
 
-class Values:
-    """Plain values that are shown, each with its place.
+
+class Drawing(NamedTuple):
+    """The chart of a series.
 
     Attributes:
-        data: a part of what the page has as JSON.
-        at: its place.
+        picture: The chart as SVG.
+        data: Values from which the script of the page draws it.
     """
 
-    def __init__(self, data: Any, at: str = "") -> None:
-        self.data, self.at = data, at
-
-    def of(self, *path: str | int) -> Values:
-        """Return the part at a path."""
-        data = self.data
-        for key in path:
-            data = data[key]
-        return Values(data, "/".join(filter(None, (self.at, *map(str, path)))))
-
-    def each(self, *path: str | int) -> Iterator[Values]:
-        """Yield the entries of the list, or the values of the mapping, at a path."""
-        part = self.of(*path)
-        keys: Iterable[str | int] = (
-            part.data if isinstance(part.data, dict) else range(len(part.data))
-        )
-        for key in keys:
-            yield part.of(key)
-
-    def show(self, *path: str | int, as_text: Callable[[Any], str] | None = None) -> Html:
-        """Return the value at a path, and where it stands in the data."""
-        part = self.of(*path)
-        return element("span", (as_text or shown)(part.data), data_at=part.at)
+    picture: Html
+    data: dict[str, Any]
 
 
-def shown(value: Any) -> str:
-    """Return a plain value as a page has it: whole numbers with commas, all others as they are."""
-    if value is None or value == "":
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def page_of(data: dict[str, Any], pictures: Sequence[Html | None]) -> str:
+def page_of(
+    data: dict[str, Any],
+    drawings: Sequence[Drawing | None],
+    file: tuple[str, str] = ("report", ".html"),
+) -> str:
     """Return the page of a report.
 
     Args:
-        data: as :class:`~.report.StoredReport` has it.
-        pictures: a chart for each series; nothing where the report is of everything.
+        data: Values of :class:`~.report.StoredReport`, or those of one page of several.
+        drawings: Chart of each series; not used for a report of everything.
+        file: Name and ending of the report's file, by which its other pages are linked.
     """
-    values = Values(data)
-    subject = data["subject"]
-    name = subject or "everything that is stored"
+    values, subject = Values(data), data["subject"]
+    title = f"{subject or 'everything that is stored'} · report"
     head = [
         element("h1", values.show("subject") if subject else "All that is stored"),
         element("p", "made ", values.show("made", as_text=moment), " UTC by onetape ",
                 values.show("onetape"), "; no vendor was asked", class_="faint"),
+        first_look(values.of("look")),
     ]  # fmt: skip
-    if subject:
-        parts = [
-            part
-            for place in range(len(data["series"]))
-            for part in _series(values.of("series", place), pictures[place])
-        ]
-        body = [*head, *parts, *_incidents(values), *_sources(values.of("sources"))]
-        return page(f"{name} · report", element("main", *body), style=STYLE, data=data)
-    body = [*head, *_summary(values), *heat_shown(values.of("heat")), *_incidents(values)]
-    body += [*_all_series(values), *_gaps(values)]
-    return page(f"{name} · report", element("main", *body), style=STYLE, script=SCRIPT, data=data)
+    if not subject:
+        body = [element("div", *head, *_everything(values, file), class_="list"), *_views(values)]
+        script = chart_script("report.js")
+        return page(title, element("main", *body, foot()), style=paints(), script=script, data=data)
+    ids = [f"chart-data-{place}" if drawn else "" for place, drawn in enumerate(drawings)]
+    parts: list[Html] = []
+    for place, drawn in enumerate(drawings):
+        own = drawn and figure(drawn.picture, ids[place], f"-{place}" if place else "")
+        parts += _series(values.of("series", place), own or Html())
+    body = [*head, *parts, *_incidents(values), *_sources(values.of("sources")), foot()]
+    bars = {name: drawn.data for name, drawn in zip(ids, drawings, strict=True) if drawn}
+    return page(
+        title, element("main", *body), style=paints(), script=chart_script(), data=data, parts=bars
+    )
 
 
 # --- one series ------------------------------------------------------------------------------
 
 
-def _series(one: Values, picture: Html | None) -> Iterator[Html]:
+def _series(one: Values, chart: Html) -> Iterator[Html]:
     data = one.data
-    lane = [" · lane ", one.show("lane")] if data["lane"] else []
     other = "" if data["answers"] else ", kept beside the series that answers by the rules"
-    if lane or other:
-        yield element("h2", one.show("symbol"), " ", one.show("timeframe"), *lane, other)
+    if data["lane"] or other:
+        yield element("h2", name_of(one), other)
     yield from problems(one)
-    quality = data["quality"]
-    facts: list[tuple[str, object]] = []
-    if quality is not None:
-        facts = [
-            ("bars", one.show("quality", "rows")),
-            ("first", one.show("quality", "first", as_text=moment)),
-            ("last", one.show("quality", "last", as_text=moment)),
-            ("quality", one.show("quality", "score")),
-        ]
-    facts += [
-        ("vendors", one.show("vendors", as_text=_joined_names)),
-        ("confirmed by a second vendor", one.show("confirmed")),
-        ("contradicted", one.show("contradicted")),
-    ]
-    yield cards(facts)
-    if picture is not None:
-        yield element("div", picture, class_="wide picture")
+    yield _facts(one, one.of("quality") if data["quality"] else None)
+    yield chart
     if data["fingerprint"]:
         yield element("p", "fingerprint of these bars ", element("code", one.show("fingerprint")))
-    yield from _years(one.of("heat"))
     yield from _quality(one)
     yield element("h3", "Gaps")
     yield from _gap_list(list(one.each("gaps", "gaps")), sum(data["gaps"]["counts"].values()))
+    yield from _years(one.of("heat"))
     yield from _coverage(one)
     yield from _proof(one)
     yield from _commits(one)
 
 
-def problems(one: Values) -> Iterator[Html]:
-    """Yield what could not be read of a series."""
-    for part in one.of("problems").data:
-        yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
-
-
-def cards(facts: Iterable[tuple[str, object]]) -> Html:
-    """Return names and values as a row of small panels."""
-    parts = (element("div", element("b", value), element("span", name)) for name, value in facts)
-    return element("div", *parts, class_="cards")
+def _facts(one: Values, bars: Values | None) -> Html:
+    """Return the numbers of a series; ``bars`` has its rows, ends and score."""
+    facts: list[tuple[str, object]] = []
+    if bars is not None:
+        facts = [
+            ("bars", bars.show("rows")),
+            ("first", bars.show("first", as_text=moment)),
+            ("last", bars.show("last", as_text=moment)),
+            ("quality", bars.show("score")),
+        ]
+    return cards([
+        *facts,
+        ("vendors", one.show("vendors", as_text=names_text)),
+        ("confirmed by a second vendor", one.show("confirmed")),
+        ("contradicted", one.show("contradicted")),
+    ])  # fmt: skip
 
 
 def _years(heat: Values) -> Iterator[Html]:
@@ -262,7 +141,7 @@ def _years(heat: Values) -> Iterator[Html]:
 
 
 def _key() -> Html:
-    """Return what the signs of a map mean."""
+    """Return the meaning of a map's signs."""
     parts = (
         element(
             "li", element("i", state.sign, class_=f"s-{state.name}"), f"{state.name}: {state.text}"
@@ -347,18 +226,108 @@ def _sources(sources: Values) -> Iterator[Html]:
 # --- everything ------------------------------------------------------------------------------
 
 
-def _summary(values: Values) -> Iterator[Html]:
+def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
+    """Yield the list of all series: totals, those that need attention, the others, map, incidents, gaps."""
     data = values.data
-    yield element("p", counted(len(data["series"]), "series"), data_count="series")
-    if data["samples"]:
-        words = f"left out: {counted(data['samples'], 'series')} of samples; each has a report of its own"
+    totals = values.of("totals")
+    yield cards([
+        ("series", totals.show("series")),
+        ("bars", totals.show("bars")),
+        ("bars that vendors lack", totals.show("holes")),
+        ("confirmed by a second vendor", totals.show("confirmed")),
+        ("vendors", totals.show("vendors", as_text=names_text)),
+    ])  # fmt: skip
+    if samples := data["samples"]:
+        words = f"left out: {counted(samples, 'series')} of samples; each has a report of its own"
         yield element("p", words, class_="faint")
-    elif not data["series"]:
-        yield element("p", "Nothing is stored in this cache.", class_="poor")
+    yield from _pages(data.get("page"), file)
+    every = list(values.each("series"))
+    if every:
+        label = "only series with these words"
+        field = element("input", id="filter", type="search", placeholder=label, aria_label=label,
+                        autocomplete="off", hidden=True)  # fmt: skip
+        yield element(
+            "p", field, " ", element("span", id="filtered", class_="faint", role="status")
+        )
+    poor = [one for one in every if one.data["attention"]]
+    good = [one for one in every if not one.data["attention"]]
+    if poor:
+        yield element("h2", f"{counted(len(poor), 'series')} to look at, the worst first")
+        yield records(poor, _POOR, _linked)
+    if good:
+        yield element("h2", f"{counted(len(good), 'series')} in order")
+        yield records(good, _GOOD, _linked)
+    yield from heat_shown(values.of("heat"))
+    yield from _incidents(values)
+    yield from _gaps(values)
+
+
+def _pages(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html]:
+    """Yield the links to the other pages of a report of many series."""
+    if place is None:
+        return
+    links = [
+        element("b", f"page {number}", aria_current="page")
+        if number == place["number"]
+        else element("a", f"page {number}", href=page_name(*file, number))
+        for number in range(1, place["of"] + 1)
+    ]
+    yield element("nav", *(part for link in links for part in (link, " ")), class_="pages",
+                  aria_label="pages of this report")  # fmt: skip
+
+
+def page_name(stem: str, ending: str, number: int) -> str:
+    """Return the name of a page's file: the first has the report's own name."""
+    return f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}"
+
+
+def _linked(one: Values) -> Html:
+    """Return the line of a series, which leads to its view."""
+    data = one.data
+    name = f"{data['symbol']} {data['timeframe']}"
+    line = spark(data["line"]["closes"]) or "view"
+    return element("a", line, href=f"#{_view_id(one)}", aria_label=f"view of {name}")
+
+
+def _view_id(one: Values) -> str:
+    return one.at.replace("/", "-")
+
+
+def _views(values: Values) -> Iterator[Html]:
+    """Yield the view of each series, which is shown once a link leads to it."""
+    for place, one in enumerate(values.each("series")):
+        data = one.data
+        line = spark(data["line"]["closes"])
+        box = element(
+            "div",
+            element("div", class_="ranges", hidden=True),
+            element("p", class_="readout faint", aria_live="polite"),
+            element("div", class_="plot", tabindex="0", role="application",
+                    aria_label="Chart: arrow keys move along the bars, plus and minus zoom"),
+            line,
+            class_="figure",
+        )  # fmt: skip
+        why = list(one.each("attention"))
+        lane = f" (lane {data['lane']})" if data["lane"] else ""
+        command = f"onetape report {data['symbol']} {data['timeframe']} -o report.html"
+        yield element(
+            "section",
+            element("p", element("a", "← all series", href="#")),
+            element("h2", name_of(one)),
+            *problems(one),
+            records(why, _ATTENTION) if why else element("p", "in order", class_="good"),
+            _facts(one, one),
+            element("p", f"gaps{lane}: ", one.show("gaps", as_text=counts_text)),
+            *([box] if line else []),
+            element("p", "every bar, gap and commit: ", element("code", command), class_="faint"),
+            id=_view_id(one),
+            class_="view",
+            data_series=place,
+        )
 
 
 def heat_shown(heat: Values) -> Iterator[Html]:
-    """Yield a map of many series, which :data:`SCRIPT` draws, and the same as a table."""
+    """Yield a map of many series, which the script draws, and the same as a table."""
     rows = heat.data["rows"]
     if not rows:
         return
@@ -389,17 +358,6 @@ def _incidents(values: Values) -> Iterator[Html]:
         yield element("ul", *(element("li", incidents.show(i)) for i in range(len(incidents.data))))
 
 
-def _all_series(values: Values) -> Iterator[Html]:
-    if not values.data["series"]:
-        return
-    yield element("h2", "Series")
-    yield records(list(values.each("series")), _SERIES)
-    for one in values.each("series"):
-        if one.data["problems"]:
-            yield element("p", joined([one.show("symbol"), " ", one.show("timeframe")]))
-            yield from problems(one)
-
-
 def _gaps(values: Values) -> Iterator[Html]:
     yield element("h2", "Gaps")
     gaps = list(values.each("gaps"))
@@ -410,96 +368,13 @@ def _gaps(values: Values) -> Iterator[Html]:
     yield more_than(len(gaps) + values.data["gaps_more"], len(gaps))
 
 
-# --- parts that pages share ------------------------------------------------------------------
-
-
-class Column(NamedTuple):
-    """A column of a table whose rows are entries of the data.
-
-    Attributes:
-        name: its heading; with ``#`` at the end it is of numbers, with ``_`` of texts that are broken.
-        key: where its value stands in an entry, such as ``health/ready``.
-        as_text: how it is written.
-    """
-
-    name: str
-    key: str
-    as_text: Callable[[Any], str] | None = None
-
-
-def records(entries: Sequence[Values], columns: Sequence[Column]) -> Html:
-    """Return a table with a row for each entry.
-
-    Its row names the entry (``data-at``) and its heading the value (``data-key``): a table of many rows
-    stays small.
-    """
-    head = (
-        element("th", one.name.rstrip("#_"), data_key=one.key, class_=_number(one.name))
-        for one in columns
-    )
-    keys = [one.key.split("/") for one in columns]
-    lines = []
-    for entry in entries:
-        cells = [
-            element("td", (one.as_text or shown)(entry.of(*key).data))
-            for one, key in zip(columns, keys, strict=True)
-        ]
-        lines.append(element("tr", *cells, data_at=entry.at))
-    kinds = {"#": "n", "_": "t"}
-    classes = [
-        f"{kinds[one.name[-1]]}{place}"
-        for place, one in enumerate(columns, 1)
-        if one.name[-1] in kinds
-    ]
-    table = element(
-        "table",
-        element("thead", element("tr", *head)),
-        element("tbody", *lines),
-        class_=" ".join(["short", *classes]),
-    )
-    return element("div", table, class_="wide")
-
-
-def _number(name: str) -> str | None:
-    return "number" if name.endswith("#") else None
-
-
-def reasons_table(values: Values, *path: str | int) -> Html:
-    """Return a mapping of names to reasons as a table."""
-    part = values.of(*path)
-    rows = (
-        element("tr", element("th", name), element("td", part.show(name))) for name in part.data
-    )
-    return element("div", element("table", element("tbody", *rows)), class_="wide")
-
-
-def more_than(total: int, listed: int) -> Html:
-    """Return how many of a list are not shown; nothing where all are."""
-    if total <= listed:
-        return Html()
-    return element("p", f"and {total - listed:,} more, of {total:,}", class_="faint")
-
-
-def folded(summary: object, *parts: object) -> Html:
-    """Return parts that open below a line."""
-    return element("details", element("summary", summary), *parts)
-
-
-def _spaced(name: Any) -> str:
-    return str(name).replace("_", " ")
-
-
 def _or_never(due: Any) -> str:
     return moment(due) if due else "never"
 
 
-def _joined_names(names: Any) -> str:
-    return ", ".join(names) or "–"
-
-
-def counts_text(counts: Mapping[str, int]) -> str:
-    """Return counts by name in one line: ``never asked 2, vendor hole 1``."""
-    return ", ".join(f"{_spaced(name)} {count:,}" for name, count in counts.items()) or "–"
+def _worst(attention: Any) -> str:
+    more = f" (and {len(attention) - 1:,} more)" if len(attention) > 1 else ""
+    return f"{attention[0]['text']}{more}"
 
 
 _RANGE = (Column("from", "start", moment), Column("up to", "end", moment))
@@ -507,7 +382,7 @@ _SERIES_NAME = (Column("timeframe", "timeframe"), Column("lane", "lane"))
 _GAPS = (
     *_RANGE,
     Column("bars#", "bars"),
-    Column("class", "class", _spaced),
+    Column("class", "class", spaced),
     Column("evidence_", "evidence"),
     Column("what to do_", "next_step"),
 )
@@ -553,17 +428,25 @@ _ROUTE = (
     Column("ready", "health/ready"),
     Column("last failure_", "health/reason"),
 )
-_SERIES = (
-    Column("symbol", "symbol"),
-    *_SERIES_NAME,
+_ATTENTION = (
+    Column("what", "kind"),
+    Column("why_", "text"),
+    Column("what to do_", "next_step"),
+)
+_NAMED = (Column("symbol", "symbol"), *_SERIES_NAME)
+_POOR = (
+    *_NAMED,
+    Column("bars#", "rows"),
+    Column("last", "last", moment),
+    Column("quality#", "score"),
+    Column("why_", "attention", _worst),
+)
+_GOOD = (
+    *_NAMED,
     Column("bars#", "rows"),
     Column("first", "first", moment),
     Column("last", "last", moment),
-    Column("vendors", "vendors", _joined_names),
+    Column("vendors", "vendors", names_text),
     Column("quality#", "score"),
-    Column("errors#", "findings/error"),
-    Column("warnings#", "findings/warning"),
-    Column("confirmed#", "confirmed"),
-    Column("contradicted#", "contradicted"),
-    Column("gaps", "gaps", counts_text),
+    Column("gaps_", "gaps", counts_text),
 )

@@ -39,8 +39,23 @@ def check_report(args: argparse.Namespace) -> None:
     """
     from ..disk.atomic import check_target
 
+    args.begun_ms = _now_ms()
     if args.report is not None:
         check_target(Path(args.report))
+
+
+def _now_ms() -> int:
+    from ..clock import SystemClock
+
+    return SystemClock().now_ms()
+
+
+def _replaced(path: Path) -> str:
+    """Return the page that is about to be replaced; empty if there is none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
@@ -52,12 +67,10 @@ def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
     path = Path(args.report)
     if path.suffix.lower() in (".html", ".htm"):
         from ..charts.night import night_page
-        from ..clock import SystemClock
 
-        now = SystemClock().now_ms()
-        data = night_page(
-            report, getattr(args, "command", None) or "job", iso(now // SECOND_MS * SECOND_MS)
-        )
+        begun, made = (iso(ms // SECOND_MS * SECOND_MS) for ms in (args.begun_ms, _now_ms()))
+        name = getattr(args, "command", None) or "job"
+        data = night_page(report, name, begun, made, _replaced(path))
     else:
         data = json.dumps(report, indent=2, default=str) + "\n"
     put(path, data.encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 # So many series are named of those that failed alike.
 _NAMED = 5
 # What differs between failures that are alike: numbers, dates, and texts in quotes.
+# What to do about a failure by its reason, better than the hint of whichever series failed first.
+_ADVICE = {
+    "unknown_symbol": "correct the symbols in the list: `onetape search NAME`",
+    "no_vendor": "name a vendor for them in the rules: `onetape providers --matrix`",
+    "no_key": "set the vendor's key, then `onetape doctor`",
+    "plan": "use a plan that includes it, or name another vendor in the rules",
+    "region": "name another vendor in the rules",
+    "quota": "run it again later: `onetape doctor` shows when the limit allows more",
+    "timeout": "run it again; `onetape doctor` shows whether the vendor answers",
+    "outage": "run it again later: `onetape doctor` shows when the vendor is asked again",
+    "no_data": "start later, or leave them out: the vendor has no bars in this range",
+}
+_LACKS = "`onetape gaps {}` shows which bars, and when vendors are asked again"
 _PARTICULAR = re.compile(r"\d[\d,.:TZ-]*|'[^']*'")
 
 
@@ -195,10 +208,37 @@ def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
             _, names = by_reason.setdefault((result.ok, general), (result, []))
             names.append(f"{result.symbol} {result.timeframe}".strip())
     groups = [
-        ReasonGroup(first.why, names, first.next_step, not first.ok)
-        for first, names in by_reason.values()
+        ReasonGroup(first.why, names, _step(first), not first.ok)
+        for first, names in _without_pauses(list(by_reason.values()))
     ]
     return sorted(groups, key=lambda group: -len(group.series))
+
+
+def _without_pauses(
+    groups: list[tuple[SeriesResult, list[str]]],
+) -> Iterator[tuple[SeriesResult, list[str]]]:
+    """Yield the groups; series of a vendor paused by another failure are in the group of that failure."""
+    causes = {
+        first.failed_at: names
+        for first, names in reversed(groups)
+        if first.failed_at and not _is_paused(first)
+    }
+    for first, names in groups:
+        if _is_paused(first) and first.failed_at in causes:
+            causes[first.failed_at] += names
+        else:
+            yield first, names
+
+
+def _is_paused(result: SeriesResult) -> bool:
+    return f"{result.failed_at} is paused" in result.error
+
+
+def _step(first: SeriesResult) -> str:
+    """Return what to do about a cause; ``first`` is the first series of its group."""
+    if first.ok:
+        return _LACKS.format(f"{first.symbol} {first.timeframe}")
+    return _ADVICE.get(first.reason) or first.next_step
 
 
 def requests_between(

@@ -1,0 +1,91 @@
+"""Which stored series need attention, why, and what to do: by the values of a report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..model.texts import counted
+
+# Gaps in which bars are expected and vendors had none; others are closed, young, or were never requested.
+HOLES = ("vendor_hole", "common_hole")
+# What needs attention, the worst first; those behind `holes` are worth a look, not bad.
+KINDS = ("unreadable", "contradicted", "error", "holes", "warning")
+_BAD = KINDS[:3]
+
+
+def attention_of(
+    name: str,
+    problems: Mapping[str, str],
+    contradicted: int,
+    findings: Sequence[Mapping[str, Any]],
+    gaps: Sequence[Mapping[str, Any]],
+) -> list[dict[str, str]]:
+    """Return why a series needs attention, the worst first: ``kind``, ``text``, ``next_step``.
+
+    Args:
+        name: Symbol and timeframe, as a command takes them.
+        problems: Maps each part that cannot be read to the reason.
+        contradicted: Number of bars that a second vendor contradicts.
+        findings: Findings of the validation.
+        gaps: Classified gaps.
+    """
+    found = [
+        {"kind": "unreadable", "text": f"{part}: {why}", "next_step": "`onetape doctor`"}
+        for part, why in problems.items()
+    ]
+    if contradicted:
+        text = f"{counted(contradicted, 'bar')} contradicted by a second vendor"
+        found.append(_entry("contradicted", text, f"`onetape verify {name}`"))
+    found += _by_severity(findings, "error")
+    holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
+    if holes:
+        bars = sum(gap["bars"] for gap in holes)
+        first = next((gap["next_step"] for gap in holes if gap["next_step"]), "")
+        text = f"{counted(bars, 'bar')} missing in {counted(len(holes), 'gap')}"
+        found.append(_entry("holes", text, first or f"`onetape gaps {name}`"))
+    return found + list(_by_severity(findings, "warning"))
+
+
+def _by_severity(findings: Sequence[Mapping[str, Any]], severity: str) -> Iterator[dict[str, str]]:
+    for one in findings:
+        if one["severity"] == severity:
+            yield _entry(severity, f"{one['check']}: {one['evidence']}", one["next_step"])
+
+
+def _entry(kind: str, text: str, next_step: str) -> dict[str, str]:
+    return {"kind": kind, "text": text, "next_step": next_step}
+
+
+def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
+    """Return the place of a series among others: the worst kind first, then the most reasons."""
+    if not attention:
+        return len(KINDS), 0
+    return KINDS.index(attention[0]["kind"]), -len(attention)
+
+
+def look_at(
+    names: Sequence[str], attention: Sequence[Sequence[Mapping[str, str]]]
+) -> dict[str, Any]:
+    """Return the first look at some series: state, number, sentence, next step.
+
+    Args:
+        names: Name of each series, the worst first.
+        attention: For each series, why it needs attention.
+    """
+    poor = [(name, why[0]) for name, why in zip(names, attention, strict=True) if why]
+    look = {"number": len(poor), "of": f"of {counted(len(names), 'series')}"}
+    if not names:
+        return look | {"state": "good", "text": "Nothing is stored in this cache.",
+                       "next_step": "`onetape fetch AAPL 1d --period 1y`"}  # fmt: skip
+    if len(names) == 1:
+        look |= {"number": len(attention[0]), "of": "to look at"}
+    if not poor:
+        text = "All of them are in order." if len(names) > 1 else "It is in order."
+        return look | {"state": "good", "text": text, "next_step": ""}
+    name, worst = poor[0]
+    need = "needs attention" if len(poor) == 1 else f"need attention, {name} most"
+    named = f"{name} {need}" if len(poor) == 1 else f"{counted(len(poor), 'series')} {need}"
+    state = "bad" if worst["kind"] in _BAD else "poor"
+    text = f"{named}: {worst['text']}"
+    return look | {"state": state, "text": text, "next_step": worst["next_step"]}

@@ -1,0 +1,247 @@
+"""Parts that reports share: values with their place, tables, the first look, small drawings. Pure.
+
+Every number and text of a report is one of its data, and names it: ``data-at`` is its place, such as
+``series/0/rows``. So page and JSON can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..model.html import Html, element, joined
+
+# Of a small drawing, in its own units.
+_SPARK_WIDTH, _SPARK_HEIGHT = 120.0, 28.0
+_NONE = "–"
+
+
+class Values:
+    """Plain values that are shown, each with its place.
+
+    Attributes:
+        data: Part of the page's JSON.
+        at: Place of this part.
+    """
+
+    def __init__(self, data: Any, at: str = "") -> None:
+        self.data, self.at = data, at
+
+    def of(self, *path: str | int) -> Values:
+        """Return the part at a path."""
+        data = self.data
+        for key in path:
+            data = data[key]
+        return Values(data, "/".join(filter(None, (self.at, *map(str, path)))))
+
+    def each(self, *path: str | int) -> Iterator[Values]:
+        """Yield the entries of the list, or the values of the mapping, at a path."""
+        part = self.of(*path)
+        keys: Iterable[str | int] = (
+            part.data if isinstance(part.data, dict) else range(len(part.data))
+        )
+        for key in keys:
+            yield part.of(key)
+
+    def show(self, *path: str | int, as_text: Callable[[Any], str] | None = None) -> Html:
+        """Return the value at a path, with its place in the data."""
+        part = self.of(*path)
+        return element("span", (as_text or shown)(part.data), data_at=part.at)
+
+
+class Column(NamedTuple):
+    """A column of a table whose rows are entries of the data.
+
+    Attributes:
+        name: Heading; a ``#`` at the end marks numbers, a ``_`` texts that may be broken into lines.
+        key: Place of the value in an entry, such as ``health/ready``.
+        as_text: Function that writes the value.
+    """
+
+    name: str
+    key: str
+    as_text: Callable[[Any], str] | None = None
+
+
+def shown(value: Any) -> str:
+    """Return a plain value as text: integers with commas, all others as they are."""
+    if value is None or value == "":
+        return _NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def records(
+    entries: Sequence[Values],
+    columns: Sequence[Column],
+    before: Callable[[Values], object] | None = None,
+) -> Html:
+    """Return a table with a row for each entry; on a phone each row is a card.
+
+    The row names the entry (``data-at``) and the heading the value (``data-key``).
+
+    Args:
+        entries: Rows.
+        columns: Columns, left to right.
+        before: Function that returns the content of a first cell, which is not a value.
+    """
+    kinds = {"#": "number", "_": "broken"}
+    heads = [
+        (
+            one.name.rstrip("#_"),
+            kinds.get(one.name[-1], ""),
+            one.key.split("/"),
+            one.as_text or shown,
+        )
+        for one in columns
+    ]
+    head = [
+        element("th", name, data_key=one.key, class_="number" if kind == "number" else None)
+        for one, (name, kind, *_) in zip(columns, heads, strict=True)
+    ]
+    lines = []
+    for entry in entries:
+        cells = [] if before is None else [element("th", before(entry))]
+        for name, kind, key, as_text in heads:
+            text = as_text(entry.of(*key).data)
+            kind = " ".join(filter(None, (kind, "none" if text == _NONE else "")))
+            cells.append(element("td", text, class_=kind or None, data_name=name))
+        lines.append(element("tr", *cells, data_at=entry.at))
+    first = [] if before is None else [element("th")]
+    table = element(
+        "table",
+        element("thead", element("tr", *first, *head)),
+        element("tbody", *lines),
+        class_="records short",
+    )
+    return element("div", table, class_="wide")
+
+
+def reasons_table(values: Values, *path: str | int) -> Html:
+    """Return a mapping of names to reasons as a table."""
+    part = values.of(*path)
+    rows = (
+        element("tr", element("th", name), element("td", part.show(name))) for name in part.data
+    )
+    return element("div", element("table", element("tbody", *rows)), class_="wide")
+
+
+def more_than(total: int, listed: int) -> Html:
+    """Return how many entries of a list are not shown; empty if all are."""
+    if total <= listed:
+        return Html()
+    return element("p", f"and {total - listed:,} more, of {total:,}", class_="faint")
+
+
+def folded(summary: object, *parts: object) -> Html:
+    """Return parts that open below a line."""
+    return element("details", element("summary", summary), *parts)
+
+
+def cards(facts: Iterable[tuple[str, object]]) -> Html:
+    """Return names and values as a row of small panels."""
+    parts = (element("div", element("b", value), element("span", name)) for name, value in facts)
+    return element("div", *parts, class_="cards")
+
+
+def first_look(look: Values) -> Html:
+    """Return the first look at a report: one number, one sentence, one next step.
+
+    Args:
+        look: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of`` (noun of the number),
+            ``text``, ``next_step`` (may be empty).
+    """
+    step = ["Next: ", look.show("next_step")] if look.data["next_step"] else ["Nothing to do."]
+    return element(
+        "section",
+        element("p", look.show("number"), element("small", look.show("of")), class_="amount"),
+        element("p", look.show("text"), class_="sentence"),
+        element("p", *step, class_="step"),
+        class_=f"look {_STATES.get(look.data['state'], '')}",
+        aria_label="summary",
+    )
+
+
+# A word of the data never becomes a class by itself.
+_STATES = {"good": "good", "poor": "poor", "bad": "bad"}
+
+
+def spark(closes: Sequence[float]) -> Html:
+    """Return the closes of a series as a small line; empty if there are fewer than two."""
+    if len(closes) < 2:
+        return Html()
+    low, high = min(closes), max(closes)
+    across, up = _SPARK_WIDTH / (len(closes) - 1), (_SPARK_HEIGHT - 2) / ((high - low) or 1)
+    flat = 0 if high > low else _SPARK_HEIGHT / 2
+    points = "L".join(
+        f"{place * across:.0f} {_SPARK_HEIGHT - 1 - flat - (close - low) * up:.1f}"
+        for place, close in enumerate(closes)
+    )
+    size = f"0 0 {_SPARK_WIDTH:.0f} {_SPARK_HEIGHT:.0f}"
+    return element("svg", element("path", d=f"M{points}"), class_="spark", viewBox=size,
+                   preserveAspectRatio="none", aria_hidden="true")  # fmt: skip
+
+
+def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_bad: bool) -> Html:
+    """Return values as small bars, the newest one at the right.
+
+    Args:
+        values: Heights, oldest first; 0 or more.
+        texts: Text of each bar, shown under the pointer.
+        most: Number of places; the newest value is in the last.
+        is_bad: Whether a bar above zero is a bad one.
+    """
+    values, texts = values[-most:], texts[-most:]
+    largest, wide = max(values, default=0) or 1, _SPARK_WIDTH / most
+    empty = most - len(values)
+    drawn = []
+    for place, (value, text) in enumerate(zip(values, texts, strict=True), empty):
+        height = max(1.0, value / largest * _SPARK_HEIGHT)
+        kind = "base" if not value else "bad" if is_bad else None
+        drawn.append(
+            element("rect", element("title", text), x=f"{place * wide:.1f}",
+                    y=f"{_SPARK_HEIGHT - height:.1f}", width=f"{wide - 1.5:.1f}",
+                    height=f"{height:.1f}", class_=kind)
+        )  # fmt: skip
+    size = f"0 0 {_SPARK_WIDTH:.0f} {_SPARK_HEIGHT:.0f}"
+    words = "; ".join(texts)
+    return element(
+        "svg",
+        *drawn,
+        class_="bars",
+        viewBox=size,
+        preserveAspectRatio="xMinYMid",
+        role="img",
+        aria_label=words,
+    )
+
+
+# --- values in words -----------------------------------------------------------------------------
+
+
+def spaced(name: Any) -> str:
+    """Return a word of the data with blanks in place of underscores."""
+    return str(name).replace("_", " ")
+
+
+def names_text(names: Any) -> str:
+    """Return names in one line."""
+    return ", ".join(map(str, names)) or _NONE
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return counts by name in one line: ``never asked 2, vendor hole 1``."""
+    return ", ".join(f"{spaced(name)} {count:,}" for name, count in counts.items()) or _NONE
+
+
+def problems(one: Values) -> Iterator[Html]:
+    """Yield the parts of a series that cannot be read."""
+    for part in one.of("problems").data:
+        yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
+
+
+def name_of(one: Values) -> Html:
+    """Return the name of a series: symbol, timeframe and lane."""
+    lane = [" · lane ", one.show("lane")] if one.data["lane"] else []
+    return joined([one.show("symbol"), " ", one.show("timeframe"), *lane])
