@@ -117,9 +117,12 @@ def test_a_dry_run_tells_the_requests_of_each_vendor_that_are_then_sent(
     text = rules.read_text() + f"  fmp: {{base_url: '{vendors.base_url('fmp')}'}}\n"
     rules.write_text(f"stock_daily: {{primary: yahoo, backup: [fmp]}}\n{text}")
     words = (symbol, "1d", "--level", "authoritative")  # beside a second vendor, too
-    run("fetch", symbol, "1d", "--start", "2023-01-02", "--end", "2024-05-31")
+    fetched = run("fetch", symbol, "1d", "--start", "2023-01-02", "--end", "2024-05-31")
+    assert fetched.code == 0, fetched.err
     vendors.clear_log()
-    told = run("validate", *words, "--dry-run", "--json").json
+    dry = run("validate", *words, "--dry-run", "--json")
+    assert dry.code == 0, (dry.out, dry.err)
+    told = dry.json
     assert (vendors.count(), told["requests"]) == (0, sum(map(_requests, told["vendors"].values())))
     assert run("validate", *words, "--dry-run").out.endswith(
         f"{told['requests']} requests in all\n"

@@ -27,6 +27,7 @@ LONG: dict[str, Any] = {
     "bytes": b"x" * MIB,
     "a list": ["x" * MIB],
     "a mapping": {"x" * MIB: "x" * MIB},
+    "a number": 10**5000,  # longer than Python writes
 }
 RIGHT = {
     "symbol": "BTCUSDT", "symbols": ["BTCUSDT"], "timeframe": "1d", "period": "1d",
@@ -57,7 +58,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> DataManager:
 def test_no_argument_makes_a_message_long(method: str, argument: str, manager: DataManager) -> None:
     names = inspect.signature(getattr(manager, method)).parameters
     right = {name: value for name, value in RIGHT.items() if name in names}
-    for name in LONG if FULL else ("a word", "a mapping"):
+    for name in LONG if FULL else ("a word", "a mapping", "a number"):
         value = LONG[name]
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -69,6 +70,15 @@ def test_no_argument_makes_a_message_long(method: str, argument: str, manager: D
                 said = ""
         for text in (said, *(str(one.message) for one in told)):
             assert len(text) <= MOST, f"{name}: {text[:300]}"
+
+
+@pytest.mark.parametrize("argument", ["bars", "start_date", "end_date", "timeout", "version"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_longer_than_python_writes_is_refused_as_any_other(
+    argument: str, sign: int, manager: DataManager
+) -> None:
+    with pytest.raises(QueryError):
+        manager.get_ohlcv("BTCUSDT", "1d", **{argument: sign * 10**5000}, offline=True)
 
 
 @pytest.mark.parametrize("name", ["a word", "words"])

@@ -21,7 +21,7 @@ from src.data.feed.streams.connection import Connection, ConnectionTimings, Stre
 from src.data.feed.streams.listeners import BarListener, Listener, MinuteListener, TradeListener
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS, iso
-from src.data.model.stream import LiveBar, Topic
+from src.data.model.stream import LiveBar, StreamState, Topic, Trade
 from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
@@ -167,12 +167,12 @@ def odd(draw: st.DrawFn, message: Any) -> Any:
             owner = owner[key]
         what = draw(st.sampled_from(("replace", "replace", "remove", "add", "twice")))
         if what == "replace":
-            owner[last] = draw(ODD)
+            owner[last] = copy.deepcopy(draw(ODD))
         elif what == "remove":
             del owner[last]
         elif what == "add" and isinstance(owner, dict):
             owner[draw(st.sampled_from(("E", "s", "x", "extra", "error", "result", "stream")))] = (
-                draw(ODD)
+                copy.deepcopy(draw(ODD))
             )
         elif isinstance(owner, list):
             owner.append(copy.deepcopy(owner[last]))
@@ -231,6 +231,36 @@ def test_no_odd_message_stops_a_stream_or_becomes_a_bar(
     vendor: str, five: bool, data: st.DataObject, stamp: int
 ) -> None:
     check(vendor, five, data.draw(odd(VENDORS[vendor][2](stamp, NOW))))
+
+
+@pytest.mark.parametrize("way", ["trades", "late trades", "minutes"])
+def test_parts_that_add_up_to_no_bar_are_left_to_history(way: str) -> None:
+    clock, box, start = ManualClock(MONDAY), Inbox(), MONDAY + 5 * MINUTE_MS
+    maker: TradeListener | MinuteListener
+    if way == "minutes":
+        maker = MinuteListener(box, clock, MinuteBars(FIVE, 10 * MINUTE_MS))
+    else:
+        maker = TradeListener(box, clock, TradeBars(FIVE))
+    maker.connected()
+    emptied(box)
+
+    def move(to: int) -> None:
+        clock.advance((to - clock.now_ms()) / SECOND_MS)
+        maker.tick()
+
+    move(start + 1000)
+    for stamp in range(start, start + 5 * MINUTE_MS, MINUTE_MS):
+        if isinstance(maker, MinuteListener):
+            move(stamp + MINUTE_MS)
+            maker.bar(LiveBar(stamp, 2.0, 3.0, 1.0, 2.5, 3e29, is_closed=True))
+        else:
+            move(stamp + 1000)
+            (maker.late_trade if "late" in way else maker.trade)(Trade(stamp + 1000, 2.0, 3e29))
+    move(start + 6 * MINUTE_MS)
+    told = emptied(box)
+    assert all(is_bar(bar) and not bar.is_closed for bar in bars_in(told))
+    owed = [one.at_ms for one in told if getattr(one, "state", None) is StreamState.DELAYED]
+    assert owed[-1] == start + 5 * MINUTE_MS
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -17,6 +17,7 @@ from ..model.kind import ADJUSTMENTS
 from ..model.query import EXTRA_COLUMNS, BarsQuery, check_session
 from ..model.span import Span
 from ..model.suggestion import did_you_mean
+from ..model.texts import written
 from ..model.timeframe import Timeframe
 from ..net.deadline import seconds_of
 from ..vendors.registry import is_of_files
@@ -233,7 +234,8 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
-            f"version {number!r} for {symbol} is not a commit number: a whole number from 1 on is needed",
+            f"version {written(number)} for {symbol} is not a commit number: "
+            "a whole number from 1 on is needed",
             symbol=symbol,
             hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
         )

@@ -12,6 +12,7 @@ from ..errors import CacheError, QueryError
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage
 from ..model.span import Span
+from ..model.texts import written
 from .format.gzip_member import Member, file_id, walk
 from .pins import pin_file, pins_in
 from .read.series_reader import read_series
@@ -203,7 +204,7 @@ class Past:
         if not 0 < generation <= newest:
             key = self.lane.key
             raise QueryError(
-                f"{key} has no version {generation}",
+                f"{key} has no version {written(generation)}",
                 symbol=key.symbol,
                 hint=f"versions 1 to {newest} were written" if newest else "nothing is stored",
             )

@@ -39,6 +39,7 @@ class TradeBars:
         late_ms: how late a trade may be, and how far our clock may lie behind the vendor's.
 
     Attributes:
+        grid: As passed.
         late: trades that came after their bar was closed.
         owed_ms: end of the last bar that is over and must come from history, UTC milliseconds; the
             caller sets it to None once it has fetched that bar.
@@ -47,7 +48,7 @@ class TradeBars:
     def __init__(self, grid: BarGrid, late_ms: int = 2_000) -> None:
         self.late = 0
         self.owed_ms: int | None = None
-        self._grid = grid
+        self.grid = grid
         self._late_ms = late_ms
         self._since_ms = _NEVER
         self._unheard_ms: int | None = None
@@ -58,7 +59,7 @@ class TradeBars:
         """Begin to listen: what was running is forgotten."""
         self._since_ms = now_ms + self._late_ms
         self._span, self._bar = Span(0, 0), None
-        running = bar_span(self._grid, self._since_ms - 1)
+        running = bar_span(self.grid, self._since_ms - 1)
         self._unheard_ms = running and running.end
 
     def pause(self) -> None:
@@ -68,7 +69,7 @@ class TradeBars:
 
     def spoil(self, ms: int) -> None:
         """Leave the bar in which ``ms`` lies to history: a trade of it could not be used."""
-        span = bar_span(self._grid, ms)
+        span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
         self._since_ms = max(self._since_ms, span.start + 1)
@@ -88,7 +89,7 @@ class TradeBars:
         if trade.stamp_ms in self._span:
             return self._moved(trade)
         closed = self._finished()
-        span = bar_span(self._grid, trade.stamp_ms)
+        span = bar_span(self.grid, trade.stamp_ms)
         if span is None:
             return closed
         if now_ms >= span.end + self._late_ms:
@@ -159,13 +160,14 @@ class MinuteBars:
         late_ms: how late a minute may be sent, and how far our clock may lie beside the vendor's.
 
     Attributes:
+        grid: As passed.
         owed_ms: end of the last bar that is over and must come from history, UTC milliseconds; the
             caller sets it to None once it has fetched that bar.
     """
 
     def __init__(self, grid: BarGrid, quiet_ms: int, late_ms: int = 4_000) -> None:
         self.owed_ms: int | None = None
-        self._grid = grid
+        self.grid = grid
         # Two minutes that are sent lie at least a minute apart.
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
@@ -180,7 +182,7 @@ class MinuteBars:
         The minute that runs now is sent whole when it closes.
         """
         self._since_ms = now_ms + self._late_ms - MINUTE_MS
-        self._move(bar_span(self._grid, now_ms) or self._from(now_ms))
+        self._move(bar_span(self.grid, now_ms) or self._from(now_ms))
 
     def pause(self) -> None:
         """Listen no more: what is running may lack a minute, and is forgotten."""
@@ -188,7 +190,7 @@ class MinuteBars:
 
     def spoil(self, ms: int) -> None:
         """Leave the bar in which ``ms`` lies to history: a minute of it could not be used."""
-        span = bar_span(self._grid, ms)
+        span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
 
@@ -256,7 +258,7 @@ class MinuteBars:
 
     def _from(self, ms: int) -> Span:
         """Return the first bar that begins at ``ms`` or later."""
-        span = bar_span(self._grid, self._grid.next_open(ms))
+        span = bar_span(self.grid, self.grid.next_open(ms))
         assert span is not None, "an expected bar lasts for some time"
         return span
 

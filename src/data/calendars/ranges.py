@@ -21,6 +21,7 @@ from ..errors import BadRangeError
 from ..model.instant import DAY_MS, date_of, day_ms, iso, to_ms
 from ..model.instrument import Instrument
 from ..model.span import Span
+from ..model.texts import written
 from ..model.timeframe import Timeframe
 from .calendar import (
     FIRST_YEAR,
@@ -45,6 +46,8 @@ _ACCEPTED = (
 )
 _PERIODS = "such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
+# No series has as many; numbers beyond are no error of a calendar.
+_MOST_BARS = 1 << 62
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")
 _COARSE_UNITS = {"Y", "M", "W"}
@@ -364,7 +367,7 @@ def _of_moment(text: str, moment: date | datetime, value: Any, instrument: Instr
 
 
 def _shown(name: str, value: Any) -> str:
-    shown = repr(value) if isinstance(value, str) else str(value)
+    shown = written(value) if isinstance(value, str | int) else str(value)
     return f"{name} {' '.join(shown.split())[:_LONGEST_TEXT]}"
 
 
@@ -415,8 +418,9 @@ def _count(bars: Any, instrument: Instrument) -> int:
         count = 0 if isinstance(bars, bool) else operator.index(bars)
     except TypeError:
         count = 0
-    if count < 1:
-        raise _refused(instrument, f"bars {bars!r} is not a positive whole number")
+    if not 0 < count <= _MOST_BARS:
+        what = "more than there are" if count > 0 else "not a positive whole number"
+        raise _refused(instrument, f"bars {written(bars)} is {what}")
     return count
 
 

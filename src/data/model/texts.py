@@ -181,6 +181,15 @@ def _within(text: str, most: int = _LONGEST) -> str:
     return text if len(text) <= most else f"{text[:most]} …"
 
 
+def written(value: object) -> str:
+    """Return ``repr(value)``, or the size of an integer that is longer than Python writes."""
+    try:
+        return repr(value)
+    except ValueError:
+        bits = value.bit_length() if isinstance(value, int) else 0
+        return f"an integer of {bits} bits" if bits else f"a {type(value).__name__}"
+
+
 def listed(parts: Sequence[str], last: str = "and") -> str:
     """Return parts joined as ``a, b and c``."""
     return f" {last} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

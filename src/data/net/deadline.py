@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from ..clock import Clock, SystemClock
 from ..errors import Attempt, ProviderTimeoutError, QueryError
-from ..model.texts import duration
+from ..model.texts import duration, written
 
 R = TypeVar("R")
 
@@ -319,7 +319,7 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
         seconds = math.inf
     if not 0 < seconds < math.inf:
         raise QueryError(
-            f"timeout {timeout!r:.40} for {symbol!s:.40} is not a number of seconds above 0",
+            f"timeout {written(timeout):.40} for {symbol!s:.40} is not a number of seconds above 0",
             symbol=symbol if isinstance(symbol, str) else None,
             hint="leave it out to wait as long as pages arrive",
         )

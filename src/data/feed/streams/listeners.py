@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...calendars.bar_builders import MinuteBars, TradeBars
+from ...calendars.bar_builders import MinuteBars, TradeBars, bar_span
 from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...errors import DataError
 from ...model.instant import MINUTE_MS
 from ...model.span import Span
 from ...model.stream import LiveBar, StreamState, StreamStatus, Trade
+from ...prices.bar_rule import is_bar
 from ..sources.base import Sink
 from ..sources.stream import SteadyNow
 
@@ -124,11 +125,20 @@ class BuildingListener(Listener):
 
     def _give(self, bars: list[LiveBar]) -> None:
         for bar in bars:
-            self._sink.bar(bar)
+            if is_bar(bar):
+                self._sink.bar(bar)
+            else:
+                self._leave(bar)
         owed_ms, self._bars.owed_ms = self._bars.owed_ms, None
         if owed_ms is not None:
             why = "a bar ended that the stream did not cover completely"
             self._sink.status(StreamStatus(StreamState.DELAYED, why, owed_ms))
+
+    def _leave(self, bar: LiveBar) -> None:
+        """Leave a bar to history whose parts are sound and add up to none, such as beyond any volume."""
+        self._bars.spoil(bar.stamp_ms)
+        if bar.is_closed and (span := bar_span(self._bars.grid, bar.stamp_ms)) is not None:
+            self._bars.owed_ms = max(self._bars.owed_ms or 0, span.end)
 
 
 class TradeListener(BuildingListener):
