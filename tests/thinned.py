@@ -193,6 +193,7 @@ VALUES: dict[str, dict[str, int]] = {
         "test_what_is_returned_is_the_callers_own": 2,
     },
     "tests/cache/test_columnar_attacks.py": {
+        "test_a_damaged_stamp_leads_no_search_astray": 1,
         "test_a_header_that_lies_is_not_believed": 8,
         "test_years_cleared_and_filled_otherwise": 3,
     },
@@ -204,8 +205,10 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/cache/test_crash_states.py": {
         "test_actions_survive": 3,
+        "test_an_older_tools_file_is_taken_over_whole": 1,
         "test_each_guard_guards": 2,
         "test_nothing_is_lost_whenever_the_power_fails": 6,
+        "test_what_was_committed_after_a_kill_stays": 2,
         "test_what_was_shown_after_a_kill_stays": 2,
         "test_without_a_sync_something_is_lost": 3,
     },
@@ -214,6 +217,12 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/cache/test_first_look.py": {
         "test_what_a_commit_that_failed_has_left_is_seen_as_by_everybody_else": 5,
+    },
+    "tests/cache/test_kills.py": {
+        "test_careless_writers_are_found_out": 1,
+    },
+    "tests/cache/test_migrate.py": {
+        "test_whoever_dies_on_the_way_loses_nothing": 1,
     },
     "tests/cache/test_range_reader.py": {
         "test_years_of_ours_and_of_older_tools_side_by_side": 3,
@@ -245,9 +254,22 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/cli/test_cache_maintenance.py": {
         "test_a_series_that_is_not_there_is_named_with_what_is": 2,
     },
+    "tests/cli/test_lanes.py": {
+        "test_what_a_vendor_lacks_counts_once_a_symbol_in_the_lane_that_answers": 1,
+    },
+    "tests/cli/test_main.py": {
+        "test_outputs_that_were_closed_change_no_exit_code": 3,
+    },
+    "tests/cli/test_populate.py": {
+        "test_a_signal_ends_it_with_the_report_and_the_next_run_asks_for_the_rest": 1,
+        "test_the_modules_of_old_end_with_1_when_a_vendor_is_down": 1,
+    },
     "tests/corpus/test_answers.py": {
         "test_a_right_move_is_not_doubted": 3,
         "test_what_is_certain_is_grave_in_the_answer_and_refused_by_strict": 3,
+    },
+    "tests/db/test_records_processes.py": {
+        "test_no_update_is_lost": 3,
     },
     "tests/e2e/test_actions.py": {
         "test_whichever_vendor_fails_the_series_is_the_same": 2,
@@ -296,6 +318,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_holes.py": {
         "test_a_hole_of_bars_put_into_the_cache_is_not_covered": 2,
+        "test_of_vendors_that_all_lack_too_much_each_bar_of_any_is_in_the_answer": 1,
     },
     "tests/e2e/test_log_context.py": {
         "test_every_record_of_a_call_names_it": 4,
@@ -309,6 +332,9 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/e2e/test_number_of_bars.py": {
         "test_own_hours_are_as_many_as_asked_for": 2,
     },
+    "tests/e2e/test_order_of_questions.py": {
+        "test_two_orders_of_the_same_questions_give_the_same_answers": 1,
+    },
     "tests/e2e/test_outages.py": {
         "test_other_ways_to_ask_have_one_answer_too": 2,
         "test_what_is_cached_decides_nothing_about_a_coin": 3,
@@ -320,11 +346,17 @@ VALUES: dict[str, dict[str, int]] = {
         "test_every_question_gets_its_own_folder_as_it_is": 2,
         "test_longer_bars_are_made_of_the_minutes_that_there_is_a_file_of": 2,
     },
+    "tests/e2e/test_plan.py": {
+        "test_whatever_is_held_a_request_does_what_its_plan_says": 1,
+    },
     "tests/e2e/test_processes_and_paths.py": {
         "test_a_count_of_bars_is_of_closed_ones_and_the_running_one_comes_with_them": 2,
     },
     "tests/e2e/test_quotes.py": {
         "test_splits_holidays_ends_and_halts": 2,
+    },
+    "tests/e2e/test_random_requests.py": {
+        "test_whatever_is_asked_in_whatever_order_the_answer_is_true_or_says_what_it_lacks": 1,
     },
     "tests/e2e/test_read_only.py": {
         "test_in_a_home_that_cannot_be_written_answers_come_and_one_warning_names_the_variable": 3,
@@ -342,6 +374,9 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/e2e/test_strange_files.py": {
         "test_nothing_in_the_place_of_a_file_is_waited_for_or_followed": 5,
+    },
+    "tests/e2e/test_workload.py": {
+        "test_a_week_of_nightly_updates_and_lookups": 1,
     },
     "tests/e2e/test_wrong_clocks.py": {
         "test_a_clock_ahead_during_one_fetch_costs_no_bar": 3,
@@ -392,6 +427,9 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/net/test_secrets.py": {
         "test_no_failure_tells_the_key": 3,
+    },
+    "tests/packaging/test_installed.py": {
+        "test_older_module_paths_run_as_commands": 1,
     },
     "tests/polars/test_decimals.py": {
         "test_eight_decimals_come_back_as_the_same_float": 3,

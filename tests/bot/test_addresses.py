@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.cache.counts import FULL
+from tests.cache.counts import FULL, examples
 
 from .conftest import ANN, BOB, Club
 
@@ -50,6 +50,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         checked_email(address)
 
 
+@settings(max_examples=examples(100), deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=30), st.sampled_from(("", "@", "@y")))
 def test_no_other_character_passes(text: str, end: str) -> None:
     try:
