@@ -372,7 +372,7 @@ def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-@pytest.mark.parametrize("jump_s", [-86_400, -60, 60, 86_400])
+@pytest.mark.parametrize("jump_s", [-86_400, -60, -15, 15, 60, 86_400])
 def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_bar_on(
     clock: ManualClock, kind: str, jump_s: int
 ) -> None:

@@ -28,7 +28,7 @@ from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.retry import RetryPolicy
 from ...observability.logs import following
-from ...prices.bar_rule import AHEAD_MS, LATE_MS
+from ...prices.bar_rule import AHEAD_MS
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
@@ -270,8 +270,7 @@ class StreamThread:
         if abs(wall_ms - ours_ms) <= AHEAD_MS:
             return
         close = int(self._source.grid.closes(np.array([stamp_ms]))[0])
-        is_due = wall_ms in Span(close, close + AHEAD_MS)
-        if is_due and ours_ms not in Span(close - AHEAD_MS, close + LATE_MS):
+        if 0 <= wall_ms - close < AHEAD_MS and abs(ours_ms - close) > AHEAD_MS:
             self._set_time()
 
     def _backfill_up_to(self, closed_ms: int) -> None:
