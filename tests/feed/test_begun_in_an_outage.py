@@ -369,3 +369,35 @@ def test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar(
     assert given == list(range(given[0], at(23), MINUTE_MS))
     assert all(bar[1:6] == made(bar.stamp_ms)[1:6] for bar in witness.bars)
     assert witness.named()[-1] == "LIVE"
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("jump_s", [-86_400, -60, -15, 15, 60, 86_400])
+def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_bar_on(
+    clock: ManualClock, kind: str, jump_s: int
+) -> None:
+    true = ManualClock(clock.now_ms())
+    vendor, witness = Vendor(clock), Witness(true)
+    clock.set(true.now_ms() + jump_s * SECOND_MS)
+    times = Times(vendor, witness, dense=kind == "dense")
+    vendor.clock = true
+    vendor.waits = lambda since: None
+
+    def go_on(until_ms: int, lost: int = 0) -> None:
+        while (before := true.now_ms()) < until_ms:
+            times.thread._read(0.0)
+            times.thread._go_on()
+            clock.advance(1.0)
+            true.advance(1.0)
+            closed = (true.now_ms() - 2 * SECOND_MS) // MINUTE_MS
+            if closed > (before - 2 * SECOND_MS) // MINUTE_MS and closed != lost // MINUTE_MS:
+                times.stream.push(made((closed - 1) * MINUTE_MS))
+
+    go_on(at(3))
+    clock.set(true.now_ms())
+    go_on(at(5) + 30 * SECOND_MS)
+    assert witness.named()[-1] == "LIVE"
+    go_on(at(6) + 20 * SECOND_MS, lost=at(6))
+    newest = at(5) if kind == "dense" else at(4)  # silence may be that of the market
+    assert witness.bars[-1].stamp_ms == newest
+    assert {bar.stamp_ms for bar in witness.bars} >= {at(n) for n in range(5)}

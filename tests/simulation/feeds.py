@@ -132,10 +132,10 @@ class Judge:
         self.error = error
 
     def check(self) -> None:
-        """Check that LIVE is true now, by the clock that the feed took when it was connected."""
+        """Check that LIVE is true now, by the time that the feed goes by."""
         if self.state is StreamState.LIVE and self.bars:
-            now = self.world.now + min(self.world.wrong_at_connection, 0)
-            self._check_hole(max(self.bars), now - MINUTE_MS - _GRACE_MS + 1)
+            until = self.world.now - self.world.slow_ms - _GRACE_MS
+            self._check_hole(max(self.bars), until - MINUTE_MS + 1)
 
     def _check_hole(self, first: int, until: int) -> None:
         missing = range(first + MINUTE_MS, until, MINUTE_MS)
@@ -157,6 +157,8 @@ class FeedWorld:
         denied: Bars that the vendor did not have when it was queried after their close.
         first_versions: Bars of which the stream last sent a version that it corrects later.
         wrong_at_connection: By how much the clock was wrong when the feed was connected.
+        slow_ms: How far the time that the feed goes by may be behind. It is that of the connection
+            until a bar has just closed by the clock of now.
         faults, had_faults: Names of faults of the vendor: those of now, and all so far.
         latest_clock: The latest time that the clock of the machine has shown.
     """
@@ -169,6 +171,7 @@ class FeedWorld:
     had_faults: set[str] = field(default_factory=set)
     is_connected: bool = False
     wrong_at_connection: int = 0
+    slow_ms: int = 0
     latest_clock: int = 0
     judges: list[Judge] = field(default_factory=list)
     _not_sent: set[int] = field(default_factory=set)
@@ -261,6 +264,7 @@ class FeedWorld:
     def connect(self) -> None:
         """Open the connection."""
         self.is_connected, self.wrong_at_connection = True, self.sim.clock.wrong_ms
+        self.slow_ms = max(0, -self.wrong_at_connection)
         self.session = StreamSession(self.connection, Dead())  # type: ignore[arg-type]
         self.listener.connected()
 
@@ -275,6 +279,10 @@ class FeedWorld:
         if self.judges:
             self.thread._read(0.0)  # a connection of just now has taken the time of then
         self.sim.set_clock(wrong_s)
+        # A bar that is read as late as the clock is behind seems to prove that clock right.
+        behind_ms = -self.sim.clock.wrong_ms
+        if behind_ms <= MINUTE_MS:
+            self.slow_ms = max(self.slow_ms, behind_ms)
 
     def spoil(self, name: str, times: int | None) -> None:
         """Let the vendor's answers suffer from a fault."""
@@ -325,8 +333,6 @@ class FeedWorld:
         if self.faults - LACKING:
             self.heal()
         self.set_clock(0)
-        if self.is_connected and self.wrong_at_connection:
-            self.cut()
         if not self.is_connected:
             self.connect()
         self.pass_minutes([""] * 2)
@@ -467,7 +473,8 @@ def _course(defect: str, stamp: int) -> list[tuple[int, str, int]]:
         "of two symbols": [(stamp + 30_000, "of two symbols", stamp), first],
         "garbage": [(stamp + 30_000, "garbage", stamp), first],
         "ahead": [(stamp + 30_000, "ahead", stamp), first],
-        "out of order": [(close + 62_000, "", stamp)],
+        # Not as late as any clock is wrong: such a bar would prove that clock right.
+        "out of order": [(close + 75_000, "", stamp)],
         "spoilt": [(close + 1_000, "spoilt", stamp)],
     }
     return more.get(defect, [first])

@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
+
 from ...calendars.calendar import first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
@@ -26,6 +28,7 @@ from ...model.texts import duration
 from ...model.timeframe import Timeframe
 from ...net.retry import RetryPolicy
 from ...observability.logs import following
+from ...prices.bar_rule import AHEAD_MS
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
@@ -249,10 +252,26 @@ class StreamThread:
             return
         if was_lost:
             self._set_state(StreamState.BACKFILLING, status.reason)
+        self._set_time()
+
+    def _set_time(self) -> None:
+        """Take the wall clock's time anew; bars that closed by then come from history."""
         self._now.set()
         self._silence.restart()
         self._backfill_until = 0  # the clock may have been set back meanwhile
         self._backfill_up_to(self._now.ms())
+
+    def _check_time(self, stamp_ms: int) -> None:
+        """Take the wall clock's time anew if a new bar has just closed by it, and not by ours.
+
+        The clock was wrong at the connection, and has been set right since.
+        """
+        wall_ms, ours_ms = self._source.clock.now_ms(), self._now.ms()
+        if abs(wall_ms - ours_ms) <= AHEAD_MS:
+            return
+        close = int(self._source.grid.closes(np.array([stamp_ms]))[0])
+        if 0 <= wall_ms - close < AHEAD_MS and abs(ours_ms - close) > AHEAD_MS:
+            self._set_time()
 
     def _backfill_up_to(self, closed_ms: int) -> None:
         """Leave all bars that closed by an instant to history, unless they were given."""
@@ -263,8 +282,10 @@ class StreamThread:
 
     def _take_bar(self, bar: LiveBar) -> None:
         """Take a bar of the stream: running, closed, or a correction of one given before."""
-        self._silence.market_spoke()
         continuation = self._continuation
+        if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
+            self._check_time(bar.stamp_ms)
+        self._silence.market_spoke()
         if not self._is_on_grid(bar.stamp_ms):
             return
         if not bar.is_closed:
