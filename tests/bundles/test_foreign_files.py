@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from src.data.bundles import DataCatalog, Lineages
+from src.data import DataManager
+from src.data.bundles import DataCatalog, Lineages, lineage
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.export import exported
 from src.data.bundles.metadata import BundleMetadata
@@ -21,6 +25,7 @@ from src.data.bundles.records import check_rows
 from src.data.errors import BundleError, CorruptEntryError, DataError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter, parsed
+from tests.cache.counts import FULL
 from tests.cache.crash import Quick
 from tests.polars.bars import days
 
@@ -196,3 +201,86 @@ def test_an_export_that_is_nested_deeply_is_a_typed_error(tmp_path: Path) -> Non
     (tmp_path / "lineage.json").write_text("[" * 5000)
     with pytest.raises(CorruptEntryError):
         exported(tmp_path)
+
+
+WRONG: list[Any] = [
+    None, True, -(2**80), float("nan"), "", "x", "\ud800", "../x", "/etc/passwd", [], [[1]], {}, {"a": 1},
+]  # fmt: skip
+
+
+def places(plain: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield where the values of a document are."""
+    entries = list(enumerate(plain)) if isinstance(plain, list) else []
+    for key, value in plain.items() if isinstance(plain, dict) else entries:
+        yield (*place, key)
+        yield from places(value, (*place, key))
+
+
+def changed(plain: Any, place: tuple[Any, ...], value: Any) -> Any:
+    """Return a document with another value in a place."""
+    copy = json.loads(json.dumps(plain))
+    *outer, last = place
+    inside = copy
+    for key in outer:
+        inside = inside[key]
+    inside[last] = value
+    return copy
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a lineage of one read and one failure, and what it was exported to."""
+    folder = tmp_path_factory.mktemp("run")
+    manager = DataManager(folder / "cache")
+    with lineage("r", folder=folder, manager=manager):
+        manager.get_ohlcv("AAPL", "1d", "2024-01-02", "2024-01-12", provider="mock")
+        with suppress(DataError):
+            manager.get_ohlcv("AAPL", "1d", "1999-01-04", "1999-01-08", offline=True)
+    Lineages(folder, manager).export("r", folder / "out")
+    return folder
+
+
+def test_any_value_of_an_export_that_is_changed_is_a_typed_error_and_no_file_elsewhere_is_read(
+    run: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(run / "out", tmp_path / "out")
+    plain = json.loads((out / "lineage.json").read_text())
+    for n, place in enumerate(places(plain)):
+        for value in WRONG if FULL else [WRONG[n % len(WRONG)], WRONG[(n + 5) % len(WRONG)]]:
+            (out / "lineage.json").write_text(json.dumps(changed(plain, place, value)))
+            with suppress(DataError):
+                exported(out)
+    for file in ("/etc/passwd", "../out/bars-0000.csv", "bars-0000.csv/../bars-0000.csv"):
+        wrong = changed(plain, ("reads", 0, "file"), file)
+        (out / "lineage.json").write_text(json.dumps(wrong))
+        with pytest.raises(CorruptEntryError, match="not the name of a file of bars"):
+            exported(out)
+    (out / "lineage.json").write_text(json.dumps(plain))
+    bars = (out / "bars-0000.csv").read_text()
+    for wrong in ("9" * 30 + bars[bars.index("\n") + 2 :], "\0", "9" * 5000):
+        (out / "bars-0000.csv").write_text(bars[: bars.index("\n") + 1] + wrong)
+        with pytest.raises(CorruptEntryError):
+            exported(out)
+
+
+def test_any_value_of_a_lineage_that_is_changed_is_a_typed_error(run: Path, tmp_path: Path) -> None:
+    manager = DataManager(run / "cache")
+    lines = [json.loads(line) for line in (run / "catalog.jsonl").read_text().splitlines()]
+    assert {line["event"] for line in lines} == {"begin", "read", "failed", "end"}
+    every = [(n, place) for n, line in enumerate(lines) for place in places(line)]
+    for n, (at, place) in enumerate(every):
+        for value in WRONG if FULL else [WRONG[n % len(WRONG)]]:
+            wrong = [changed(one, place, value) if i == at else one for i, one in enumerate(lines)]
+            (tmp_path / "catalog.jsonl").write_text(
+                "".join(json.dumps(one) + "\n" for one in wrong)
+            )
+            lineages = Lineages(tmp_path, manager)
+            uses: list[Callable[[], Any]] = [
+                lambda all=lineages: [one.to_json() for one in all.list()],
+                lambda all=lineages: all.check("r"),
+                lambda all=lineages: all.read("r"),
+                lambda: DataCatalog(tmp_path / "metadata.db").get_datasets_for_backtest("r"),
+            ]
+            for use in uses:
+                with suppress(DataError):
+                    use()

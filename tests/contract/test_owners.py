@@ -31,7 +31,7 @@ OWNERS = {
     "backtrader": ("feed.backtrader.feed",),
     "yaml": ("config",),
     "filelock": ("disk.",),
-    "msgspec": ("cache.format.", "bundles.records"),
+    "msgspec": ("cache.format.", "bundles.record", "bundles.records"),
     "exchange_calendars": ("calendars.library",),
     "markdown_it": ("charts.documentation",),
     "rich": ("cli", "jobs.progress_bar"),

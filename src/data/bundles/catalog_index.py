@@ -29,7 +29,7 @@ from .catalog_log import CATALOG, CatalogLog, entry_of
 from .commit import CHANGES, BundleFiles, checked_name
 from .folder import BUNDLE
 from .record import FORMAT as LINEAGE_FORMAT
-from .record import LINEAGE, key_of
+from .record import LINEAGE, SENSELESS, key_of
 from .records import Records, new_dataset_id
 from .tables import (
     APPLICATION_ID,
@@ -70,7 +70,7 @@ _FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
 _DAMAGE = (sqlite3.Error, UnicodeError)
 # What a line that another program has changed may raise, in Python or as it becomes a row.
 _SENSELESS = (
-    KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError,
+    *SENSELESS,
     sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError,
 )  # fmt: skip
 # Many lines at once are applied in memory.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,14 @@ from ..errors import CorruptEntryError, FormatVersionError, QueryError, StorageE
 from ..model.bars import BarTable
 from ..model.reads import digest_of
 from .check import COLUMNS, of_then
-from .record import FORMAT, RunRecord, SeriesRead, with_unstored
+from .record import FORMAT, SENSELESS, RunRecord, SeriesRead, with_unstored
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
 
 RECORD = "lineage.json"
 _HEAD = ",".join(("timestamp_ms", *COLUMNS))
+_BARS = re.compile(r"bars-\d{4,9}\.csv")
 
 
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
@@ -123,11 +125,12 @@ def exported(
                 f"{path} is in format {plain['format']}", hint="update onetape"
             )
         parts = [
-            (SeriesRead.from_json(e), _read_csv(disk.read(path / e["file"]).decode()))
+            (SeriesRead.from_json(e), _read_csv(disk.read(path / _name_of(e["file"])).decode()))
             for e in plain["reads"]
         ]
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as exc:
-        raise CorruptEntryError(f"{path / RECORD} makes no sense: {exc!r}") from exc
+        fingerprint = fingerprint_of_run([read for read, _ in parts])
+    except (*SENSELESS, RecursionError) as exc:
+        raise CorruptEntryError(f"{path / RECORD} makes no sense: {exc!r:.200}") from exc
     for read, table in parts:
         stored = table.take(~np.isin(table.stamps, [one.stamp_ms for one in read.unstored]))
         for piece, found in zip(read.pieces, _digests(read, stored), strict=True):
@@ -135,9 +138,20 @@ def exported(
                 raise CorruptEntryError(
                     f"the bars of {read.series} in {path} are not those recorded"
                 )
-    if plain["fingerprint"] != fingerprint_of_run([read for read, _ in parts]):
+    if plain["fingerprint"] != fingerprint:
         raise CorruptEntryError(f"the record in {path} is not the one that was exported")
     return plain, parts
+
+
+def _name_of(file: Any) -> str:
+    """Return the name of a file beside the record; no file elsewhere is read.
+
+    Raises:
+        ValueError: It is not the name of one.
+    """
+    if not isinstance(file, str) or not _BARS.fullmatch(file):
+        raise ValueError(f"not the name of a file of bars: {file!r:.40}")
+    return file
 
 
 def _digests(read: SeriesRead, table: BarTable) -> Iterator[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import msgspec
 
 from ..errors import CorruptEntryError, QueryError
 from ..model.bars import NAN, Bar, BarTable, merge
@@ -17,6 +20,8 @@ from ..model.timeframe import Timeframe
 from .catalog_log import CatalogLog
 
 LINEAGE, FORMAT = "lineage", 1
+# What a line that another program has changed may raise when it is parsed.
+SENSELESS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 # More stretches without a bar, and rows that are not stored, are counted and not listed.
 MOST_LISTED = 512
 
@@ -137,7 +142,10 @@ class SeriesRead:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> SeriesRead:
-        """Return what :meth:`to_json` wrote; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+        """Return what :meth:`to_json` wrote; raises one of :data:`SENSELESS`."""
+        msgspec.convert(plain, _ReadLine)
+        if b"\0" in os.fsencode(plain["cache"]):
+            raise ValueError("not a folder")
         return cls(
             plain["n"],
             key_of(plain["series"]),
@@ -158,6 +166,29 @@ class SeriesRead:
             plain["library"],
             plain.get("pin", {}),
         )
+
+
+class _ReadLine(TypedDict):
+    """The types of what a line says of a read; times and series are looked at when they are parsed."""
+
+    n: int
+    series: str
+    generation: int | None
+    read: list[tuple[str, str, int, str]]
+    adjustment: Adjustment
+    provider: str | None
+    actions: dict[str, Any]
+    made: list[str]
+    lacking: list[tuple[str, str]]
+    unexpected: list[tuple[str, str]]
+    unstored: list[list[str | float | None]]
+    not_listed: int
+    more_lacking: int
+    substitute: str
+    asked: str
+    cache: str
+    library: str
+    pin: NotRequired[dict[str, Any]]
 
 
 def key_of(text: str) -> SeriesKey:
@@ -228,7 +259,7 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
         if not run or entry.get("run") == run:
             try:
                 _take(records, entry)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+            except SENSELESS as exc:
                 raise CorruptEntryError(
                     f"{log.path}: a line of the lineage {entry.get('run')!r} makes no sense: {exc!r}",
                     hint="another program may have changed it; `onetape lineage list` shows the others",
@@ -236,8 +267,14 @@ def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
     return records
 
 
+_FAILED = ("symbol", "timeframe", "error", "message")
+
+
 def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
     name, event = entry["run"], entry["event"]
+    texts = [name, event, entry["time"], *(entry[n] for n in _FAILED if event == "failed")]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError("a text is not one")
     if event == "begin":
         records.pop(name, None)  # one of that id was forgotten before
         records[name] = RunRecord(name, entry["time"], entry["keep"])
@@ -249,7 +286,7 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
         read = SeriesRead.from_json(entry)
         record.reads = [one for one in record.reads if one.number != read.number] + [read]
     elif event == "failed":
-        words = (entry[name] for name in ("symbol", "timeframe", "error", "message"))
+        words = (entry[name] for name in _FAILED)
         record.failed.append(FailedRead(*words))
     elif event == "end":
         record.ended = entry["time"]
