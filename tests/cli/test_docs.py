@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from src.data.config import packaged
+from src.data.disk import atomic
+from src.data.disk.files import Disk
+from src.data.errors import StorageError
 from src.data.jobs.documentation import all_pages
 from tests.cli.conftest import Run
 from tests.contract.source import ROOT
@@ -143,3 +146,64 @@ def test_an_installation_without_pages_says_so(
     finally:
         all_pages.cache_clear()
     assert refused.code == 1 and "install the package again" in refused.err
+
+
+# --- the example -----------------------------------------------------------------------------
+
+EXAMPLE = {path.name: path.read_bytes() for path in (ROOT / "examples/telegram_bot").glob("*.py")}
+
+
+def test_the_example_is_written_into_a_new_or_an_empty_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        wrote = run("docs", "telegram-bot", "--example", str(tmp_path / name))
+        assert (wrote.code, wrote.out) == (0, f"{tmp_path / name}\n")
+        assert {one.name: one.read_bytes() for one in (tmp_path / name).iterdir()} == EXAMPLE
+    made = run("docs", "telegram-bot.md", "--example", str(tmp_path / "json"), "--json").json
+    assert made == {"folder": str(tmp_path / "json"), "files": sorted(EXAMPLE)}
+
+
+def test_nothing_is_overwritten(run: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "bot.py").write_text("mine")
+    for place in (mine, mine / "bot.py"):
+        refused = run("docs", "telegram-bot", "--example", str(place), "--json")
+        assert refused.code != 0 and refused.json["error"]["type"] == "StorageError"
+        assert "exists and is not an empty folder" in refused.json["error"]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert {path.name: path.read_text() for path in mine.iterdir()} == {"bot.py": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "text"),
+    [
+        (("gaps",), "QueryError", "the page gaps has no example"),
+        ((), "QueryError", "no page is named"),
+        (("telegramm",), "QueryError", "onetape docs telegram-bot --example DIR"),
+    ],
+)
+def test_a_page_without_an_example(
+    run: Run, tmp_path: Path, words: tuple[str, ...], kind: str, text: str
+) -> None:
+    refused = run("docs", *words, "--example", str(tmp_path / "new"), "--json").json["error"]
+    assert refused["type"] == kind and text in f"{refused}"
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_example_is_written_whole_or_not_at_all(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "does not exist" in run("docs", "telegram-bot", "--example", str(tmp_path / "a/b")).err
+    wrote, write = list[str](), atomic.write_atomically
+
+    def full(disk: Disk, path: Path, data: bytes) -> None:
+        if len(wrote) == 3:
+            raise StorageError(f"cannot write {path}: No space left on device")
+        write(disk, path, data)
+        wrote.append(path.name)
+
+    monkeypatch.setattr(atomic, "write_atomically", full)
+    refused = run("docs", "telegram-bot", "--example", str(tmp_path / "new"))
+    assert refused.code != 0 and "No space left" in refused.err
+    assert len(wrote) == 3 and not [*tmp_path.iterdir()]

@@ -134,6 +134,14 @@ def test_the_documentation_is_in_the_wheel(wheel: Path, site: Path, tmp_path: Pa
     assert shown == (docs / "gaps.md").read_text("utf-8")
 
 
+def test_the_example_is_in_the_wheel(site: Path, tmp_path: Path) -> None:
+    command = ["-m", "onetape", "docs", "telegram-bot", "--example", "bot"]
+    as_user(command, cwd=tmp_path, installed=site)
+    example = ROOT / "examples" / "telegram_bot"
+    written = {path.name: path.read_bytes() for path in (tmp_path / "bot").iterdir()}
+    assert written == {path.name: path.read_bytes() for path in example.glob("*.py")}
+
+
 def test_the_metadata_lead_to_no_file_and_to_no_made_up_address(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]

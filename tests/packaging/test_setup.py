@@ -10,6 +10,7 @@ from tests.contract.source import PACKAGE, ROOT, modules
 
 MAPPED = "src.data.default_config"
 PAGES = "src.data.documentation"
+EXAMPLE = "src.data.example_bot"
 # For the tree, not for programs that use the library.
 OF_THE_TREE = {"all", "browser", "dev", "docs"}
 
@@ -29,9 +30,10 @@ def test_the_packages_are_the_folders() -> None:
     listed = setup()["options"]["packages"].split()
     assert len(listed) == len(set(listed))
     found = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
-    assert set(listed) - {MAPPED, PAGES, "onetape"} == found
+    assert set(listed) - {MAPPED, PAGES, EXAMPLE, "onetape"} == found
     assert "onetape" in listed
     assert MAPPED in listed, "the packaged rules would stay at home"
+    assert EXAMPLE in listed, "`onetape docs telegram-bot --example` would have nothing to write"
     assert PAGES in listed, "`onetape docs` would have nothing to show"
 
 
@@ -44,7 +46,7 @@ def test_the_mapped_folder_holds_the_rules() -> None:
     mapping = dict(
         line.split(" = ") for line in setup()["options"]["package_dir"].strip().splitlines()
     )
-    assert mapping == {MAPPED: "config/data", PAGES: "docs"}
+    assert mapping == {MAPPED: "config/data", PAGES: "docs", EXAMPLE: "examples/telegram_bot"}
     assert (ROOT / "config" / "data" / "provider_rules.yaml").is_file()
     assert "default_config" not in {m.name for m in modules()}
 

@@ -55,11 +55,10 @@ def test_the_highest_memory_of_writing_a_year_of_days_is_bounded(tmp_path: Path)
         path = source.ingest_to_bundle("year", ["BTCUSDT"], *days, folder=tmp_path)
         assert BundleMetadata.load("year", Path(path).parent).row_count == YEAR[3]
 
-    assert highest(write) < 4_500_000
+    assert highest(write) < 900_000
 
 
 def test_the_highest_memory_of_a_window_of_twenty_bars_is_bounded(tmp_path: Path) -> None:
-    """Also over minutes: a portal reads ahead, but not the whole series."""
     source = VendorDataSource(DataManager(tmp_path / "cache"), provider="mock")
     portal = PolarsDataPortal(data_source=source)
     portal.set_simulation_time("2023-12-29")

@@ -10,7 +10,7 @@ from typing import Any
 from .._version import __version__
 from ..charts.documentation import PageSource, documentation
 from ..config.settings import load_settings
-from ..disk.atomic import check_target, put
+from ..disk.atomic import check_target, put, put_folder
 from ..disk.files import Disk
 from ..errors import ConfigError, QueryError
 from ..jobs.documentation import (
@@ -18,6 +18,7 @@ from ..jobs.documentation import (
     PageHit,
     all_pages,
     bytes_of,
+    example_of,
     find_page,
     search_pages,
     text_of,
@@ -49,6 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--open", action="store_true", help="show all pages in the browser, at PAGE if it is named"
     )
     where.add_argument("--html", metavar="FILE", help="write all pages into one HTML file")
+    where.add_argument(
+        "--example", metavar="DIR", help="write the program that PAGE is about into a new folder"
+    )
     add_output(parser)
     parser.epilog = "In a pipe a page is printed as Markdown."
     parser.set_defaults(run=run)
@@ -58,12 +62,16 @@ def run(args: argparse.Namespace) -> Report:
     """Return the list, a page, or the pages that contain some words; or write all as one HTML file.
 
     Raises:
-        QueryError: No page has that name or contains the words.
+        QueryError: No page has that name or contains the words, or it has no example.
         ConfigError: there is no browser to open.
-        StorageError: the HTML file cannot be written, or the installation lacks the pages.
+        StorageError: The HTML file or the folder cannot be written, or the installation lacks the pages.
     """
     words = " ".join(args.page)
     page = find_page(words)
+    if args.example is not None:
+        files = example_of(page)
+        folder = put_folder(Path(args.example), files)
+        return Report({"folder": str(folder), "files": [*files]}, [Line(str(folder))])
     if args.open or args.html is not None:
         if words and page is None:
             page = search_pages(words)[0].page

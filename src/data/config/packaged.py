@@ -13,6 +13,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 # The folders of these files in the source tree.
 TREE = _CHECKOUT / RELATIVE
 PAGES = _CHECKOUT / "docs"
+EXAMPLE = _CHECKOUT / "examples" / "telegram_bot"
 
 
 def packaged_path(name: str) -> Path:
@@ -27,6 +28,11 @@ def page_path(name: str) -> Path:
         name: relative to that folder, as this package itself lists it; never a name from outside.
     """
     return _path("documentation", PAGES, name)
+
+
+def example_path(name: str) -> Path:
+    """Return the path of a packaged file of the example bot; ``name`` as for :func:`page_path`."""
+    return _path("example_bot", EXAMPLE, name)
 
 
 def _path(package: str, folder: Path, name: str) -> Path:

@@ -10,8 +10,8 @@ import gzip
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,6 +207,32 @@ def put(path: Path, data: bytes) -> Path:
         reason = os.strerror(number) if number else str(exc)
         raise StorageError(f"{path} cannot be written: {reason}") from exc
     return path
+
+
+def put_folder(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Make a folder of files appear at one stroke, and return it.
+
+    Raises:
+        StorageError: It exists and is not an empty folder, its parent does not exist, or it cannot be
+            written; nothing is left of it.
+    """
+    target, disk = Path(os.path.realpath(path.expanduser())), Disk()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise StorageError(f"{path} exists and is not an empty folder", hint="name another")
+    staged = target.with_name(f".{target.name}.{os.getpid()}.{next(_numbers)}{_SUFFIX}")
+    try:
+        if not target.parent.is_dir():
+            raise StorageError(f"the folder {target.parent} does not exist", hint="make it first")
+        disk.make_folders(staged)
+        for name, data in files.items():
+            write_atomically(disk, staged / name, data)
+        disk.replace(staged, target)
+        disk.sync_folder(target.parent)
+    except BaseException:
+        with suppress(StorageError):
+            disk.remove_whole(staged)
+        raise
+    return target
 
 
 def check_target(path: Path) -> Path:

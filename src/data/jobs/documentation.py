@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
-from ..config.packaged import page_path
+from ..config.packaged import example_path, page_path
 from ..errors import QueryError, StorageError
 from ..model.suggestion import did_you_mean
 
@@ -17,6 +18,10 @@ _ROW = re.compile(r"- \[(?P<title>.+?)\]\((?P<file>[\w./-]+)\): (?P<line>.+)")
 _MARKUP = re.compile(r"[*`]|\]\([^)]*\)|\[")
 # Groups of pages that explain how to use it; all others are searched after them.
 _FOR_USE = ("Begin", "Use", "Run", "Vendors")
+# Files of the program that a page is about.
+EXAMPLES = {
+    "telegram-bot": ("bot.py", "market.py", "members.py", "senders.py", "sending.py", "watching.py")
+}
 # What the site's builder puts docstrings in place of.
 _DIRECTIVE = re.compile(r"^::: .*\n\n?", re.MULTILINE)
 
@@ -148,12 +153,30 @@ def bytes_of(name: str) -> bytes | None:
     return path.read_bytes() if re.fullmatch(r"img/[\w-]+\.\w+", name) and path.is_file() else None
 
 
+def example_of(page: Page | None) -> dict[str, bytes]:
+    """Return the files of a page's example, by name.
+
+    Raises:
+        QueryError: No page is named, or it has no example.
+        StorageError: The installation lacks the files.
+    """
+    names = EXAMPLES.get(page.name if page else "", ())
+    if not names:
+        what = f"the page {page.name} has no example" if page else "no page is named"
+        known = ", ".join(f"`onetape docs {name} --example DIR`" for name in EXAMPLES)
+        raise QueryError(what, hint=f"there is {known}")
+    return {name: _bytes(example_path(name)) for name in names}
+
+
 def _text(name: str) -> str:
-    path = page_path(name)
+    return _bytes(page_path(name)).decode("utf-8")
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        return path.read_text("utf-8")
+        return path.read_bytes()
     except OSError as exc:
         raise StorageError(
-            f"the page {path} cannot be read: {exc.strerror or exc}",
+            f"the file {path} cannot be read: {exc.strerror or exc}",
             hint="install the package again",
         ) from exc
