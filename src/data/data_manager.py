@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from importlib import import_module
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
+    from .jobs.by_symbol import Explanations, Plans
     from .jobs.gaps import GapReport
     from .model.explanation import Explanation
     from .model.instrument import Instrument
@@ -483,6 +485,7 @@ class DataManager:
         feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # none were made: none run
         return feeds.live_price(instrument) if feeds is not None else None
 
+    @overload
     def plan(
         self,
         symbol: str,
@@ -499,45 +502,113 @@ class DataManager:
         include_forming: bool = False,
         offline: bool = False,
         session: AskedSession = "regular",
-    ) -> Plan:
+    ) -> Plan: ...
+    @overload
+    def plan(
+        self, symbol: list[str] | tuple[str, ...], timeframe: str, *args: Any, **wishes: Any
+    ) -> Plans: ...
+    def plan(
+        self,
+        symbol: str | list[str] | tuple[str, ...],
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        force_refresh: bool = False,
+        *,
+        bars: int | None = None,
+        period: str | timedelta | None = None,
+        provider: str | None = None,
+        adjustment: AskedAdjustment = "split",
+        closed_by: When = None,
+        include_forming: bool = False,
+        offline: bool = False,
+        session: AskedSession = "regular",
+    ) -> Plan | Plans:
         """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is asked.
 
         What is stored, what would be asked of which vendor, how many requests that takes, how long
         they would wait for the vendors' limits as of now, and what could not be had. Nothing is
         written, and damage is not repaired: what a repair would leave counts as stored. A hit loads
-        no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values.
+        no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values. Several symbols
+        are a dict of plans by symbol, with ``requests`` in all.
 
         Raises:
             QueryError: an argument cannot be understood (a ``ValueError``).
             CacheError: the cache cannot be read.
         """
+        if not isinstance(symbol, str):
+            from .jobs.by_symbol import Plans
+
+            bounds = (start_date, end_date, force_refresh)
+            names = dict.fromkeys(symbol)
+            return Plans({
+                name: self.plan(
+                    name, timeframe, *bounds, bars=bars, period=period, provider=provider,
+                    adjustment=adjustment, closed_by=closed_by, include_forming=include_forming,
+                    offline=offline, session=session,
+                )
+                for name in names
+            })  # fmt: skip
         options = (provider, adjustment, include_forming, offline, False, force_refresh, closed_by)
         wishes = Wishes(*options, session=session)
         client, start = self._services.client, _start(symbol, start_date, period)
         with running(subject_of(symbol, timeframe)):
             return client.plan(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
+    @overload
     def explain(
         self,
         symbol: str,
         timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
         *,
         provider: str | None = None,
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
-    ) -> Explanation:
+    ) -> Explanation: ...
+    @overload
+    def explain(
+        self, symbol: list[str] | tuple[str, ...], timeframe: str, *args: Any, **wishes: Any
+    ) -> Explanations: ...
+    def explain(
+        self,
+        symbol: str | list[str] | tuple[str, ...],
+        timeframe: str,
+        start_date: When = None,
+        end_date: When = None,
+        *,
+        provider: str | None = None,
+        adjustment: AskedAdjustment = "split",
+        session: AskedSession = "regular",
+    ) -> Explanation | Explanations:
         """Return which vendors are asked for a series and why, which are not, and what is stored.
 
-        Limits and pauses of each vendor are part of it. No vendor is asked, nothing is written. It
-        prints well; ``to_json()`` gives plain values.
+        Limits and pauses of each vendor are part of it. With a start, it says whose history is too short
+        for these dates. No vendor is asked, nothing is written. It prints well; ``to_json()`` gives plain
+        values. Several symbols are a dict of explanations by symbol.
 
         Raises:
             QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
         """
+        if not isinstance(symbol, str):
+            from .jobs.by_symbol import Explanations
+
+            names = dict.fromkeys(symbol)
+            return Explanations({
+                name: self.explain(
+                    name, timeframe, start_date, end_date,
+                    provider=provider, adjustment=adjustment, session=session,
+                )
+                for name in names
+            })  # fmt: skip
         client = self._services.client
         wishes = Wishes(provider, adjustment, session=session)
         with running(subject_of(symbol, timeframe)):
-            explanation = client.explain(client.query(symbol, timeframe, wishes=wishes))
+            query = client.query(symbol, timeframe, start_date, end_date, wishes=wishes)
+            explanation = client.explain(query)
+        if start_date is not None or end_date is not None:
+            explanation = replace(explanation, span=query.span)
         return explanation.with_days(self._services.network.vendor_days())
 
     def get_actions(

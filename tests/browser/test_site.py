@@ -60,6 +60,22 @@ def test_the_pictures_of_the_first_page_are_drawn(site: Path, open_page: Open) -
     opened.check()
 
 
+def test_on_a_phone_the_menu_is_folded_and_the_page_comes_first(
+    site: Path, open_page: Open
+) -> None:
+    opened = open_page(site / "docs" / "bars.html", width=390, height=844)
+    top = opened.page.locator("main h1").bounding_box()["y"]
+    assert top < 150 and opened.page.is_hidden("#search")
+    opened.page.focus("#menu")
+    opened.page.keyboard.press("Space")
+    assert opened.page.is_visible("#search")
+    code = opened.page.locator("pre").evaluate_all(
+        "all => all.map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert max(code) <= 1, "no line of code is cut"
+    opened.check()
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_reader_of_yfinance_finds_it_within_two_clicks(
     question: str, site: Path, open_page: Open

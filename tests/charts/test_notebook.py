@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import UnknownSymbolError
 from src.data.jobs.gaps import GapReport, SeriesGaps
@@ -133,3 +134,44 @@ def test_a_plan_is_shown_within_5_ms() -> None:
         plan._repr_html_()
         times.append(process_time() - began)
     assert min(times) <= 0.005
+
+
+@pytest.fixture
+def manager(tmp_path: Path, clock: ManualClock) -> DataManager:
+    """Return a manager with an empty cache."""
+    return DataManager(tmp_path / "cache", clock=clock)
+
+
+def test_several_symbols_are_planned_and_explained_as_one_table(manager: DataManager) -> None:
+    plans = manager.plan(["BTCUSDT", "ETHUSDT", "BTCUSDT"], "1d", "2024-05-01", "2024-05-31")
+    assert list(plans) == ["BTCUSDT", "ETHUSDT"] and plans.requests == 2
+    assert repr(plans) == "<Plans 2 symbols: 2 requests in all>"
+    assert plans._repr_html_().count("<tr>") == 2
+    assert (
+        plans.to_json()["plans"][1]
+        == manager.plan("ETHUSDT", "1d", "2024-05-01", "2024-05-31").to_json()
+    )
+    told = manager.explain(["BTCUSDT", "AAPL"], "1d")
+    assert repr(told) == "<Explanations 2 symbols>" and told._repr_html_().count("<tr>") == 2
+    assert told["AAPL"].to_json() == manager.explain("AAPL", "1d").to_json()
+
+
+def test_an_explanation_with_dates_names_the_vendor_whose_history_is_too_short(
+    manager: DataManager,
+) -> None:
+    def text(*dates: str) -> str:
+        return str(manager.explain("AAPL", "1m", *dates))
+
+    assert "nothing before" not in text() and "too old" not in text()
+    assert "all of this is too old for it" in text("2020-01-02", "2020-01-03")
+    assert "nothing before 2024-05-" in text("2020-01-02", "2024-06-11")
+    near = text("2024-06-10", "2024-06-11")
+    assert "nothing before" not in near and "too old" not in near
+    plain = manager.explain("AAPL", "1m", "2020-01-02", "2020-01-03").to_json()
+    assert plain["start"].startswith("2020-01-02")
+
+
+def test_what_is_shown_has_a_repr_of_one_line(manager: DataManager) -> None:
+    shown = [manager.gaps(), manager.report(), manager.plan("AAPL", "1d", bars=3), _quote("a\nb")]
+    for one in shown:
+        assert "\n" not in repr(one) and repr(one).startswith("<") and len(repr(one)) < 700

@@ -7,6 +7,7 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from src.data.data_manager import DataManager
 from src.data.jobs.fill_report import SeriesResult
 from src.data.jobs.populate import populate_cache
 from src.data.jobs.progress import JobProgress, Progress
-from src.data.jobs.progress_bar import bar_on, listening
+from src.data.jobs.progress_bar import bar_in_notebook, bar_on, listening
 from tests.vendor_server import Fault, VendorServer
 
 MAY = ("2024-05-01", "2024-05-04")
@@ -145,8 +146,36 @@ def test_in_a_notebook_there_is_one_and_elsewhere_none(monkeypatch: pytest.Monke
         assert listener is None, "imported, and no notebook"
     monkeypatch.setattr(Console, "is_jupyter", True, raising=False)
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace())
     with listening(None) as listener:
         assert listener is not None
+
+
+def test_in_a_notebook_one_display_is_updated_without_widgets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, html: str) -> None:
+            shown.append(html)
+
+    def display(html: str, *, display_id: bool) -> Handle:
+        assert display_id
+        shown.append(f"first {html}")
+        return Handle()
+
+    own = SimpleNamespace(display=display, HTML=str)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=own))
+    monkeypatch.setitem(sys.modules, "IPython.display", own)
+    with bar_in_notebook() as show:
+        assert shown == []
+        for _ in range(3):
+            show(Progress(SeriesResult("<b>", "1d", rows=7), 1, 4, 0.25))
+        show(Progress(SeriesResult("B", "1d"), 2, 4, 0.5))
+    assert len(shown) == 3, "what is shown already is not sent again; in the end it is taken away"
+    assert shown[0].startswith("first <div><progress") and "1/4 &lt;b&gt; 1d 7 bars" in shown[0]
+    assert 'value="0.500"' in shown[1] and shown[2] == ""
 
 
 def test_a_display_of_the_programs_own_is_left_alone() -> None:

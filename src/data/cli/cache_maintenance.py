@@ -88,7 +88,7 @@ def _verify(args: argparse.Namespace) -> Report:
         *problems_shown(problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]
-    return Report(plain, shown, ok=is_sound)
+    return Report(plain, shown, ok=is_sound, is_check=True)
 
 
 def _repair(args: argparse.Namespace) -> Report:
@@ -117,7 +117,7 @@ def _repair(args: argparse.Namespace) -> Report:
         *problems_shown(done.problems),
         Line(verdict, "bold green" if is_sound else "bold red"),
     ]
-    return Report(plain, shown, ok=is_sound)
+    return Report(plain, shown, ok=is_sound, is_check=True)
 
 
 def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str, int]:

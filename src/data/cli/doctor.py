@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> Report | int:
     checks += _alert_job()
     broken = [check for check in checks if check.ok is False]
     plain = {"ok": not broken, "checks": [check.to_json() for check in checks]}
-    return Report(plain, _shown(checks, broken), ok=not broken)
+    return Report(plain, _shown(checks, broken), ok=not broken, is_check=True)
 
 
 def _alert_job() -> list[Check]:

@@ -19,6 +19,8 @@ _STYLES = {"not asked": "dim", "why": "yellow"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_series(parser)
+    parser.add_argument("--start", metavar="DATE", help="name vendors whose history is too short")
+    parser.add_argument("--end", metavar="DATE", help="last date; default: now")
     parser.add_argument("--provider", help="as if a call named this vendor")
     add_adjustment(parser)
     add_session(parser)
@@ -30,6 +32,8 @@ def run(args: argparse.Namespace) -> Report:
     explanation = manager_of(args, makes_folder=True).explain(
         args.symbol,
         args.timeframe,
+        args.start,
+        args.end,
         provider=args.provider,
         adjustment=args.adjustment,
         session=args.session,

@@ -94,7 +94,7 @@ def present_job(
         interrupted: the note where the job was.
     """
     notes = [f"interrupted: {interrupted}"] if report.get("interrupted") else []
-    code = present(Report(report, shown, notes, ok=ok), args)
+    code = present(Report(report, shown, notes, ok=ok, is_check=True), args)
     write_report(report, args)
     return code
 

@@ -71,6 +71,11 @@ def quiet(wanted: bool) -> Iterator[None]:
         _is_quiet.reset(token)
 
 
+def is_quiet() -> bool:
+    """Return whether results that need no attention are left out, as ``-q`` asks for."""
+    return _is_quiet.get()
+
+
 class _Nowhere(io.TextIOBase):
     """What is written where the caller has closed standard output or error."""
 

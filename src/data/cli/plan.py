@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_question, command, question
@@ -13,6 +12,7 @@ from .report import Report, Shown
 from .tables import TextTable, counted, facts, styled, titled
 
 if TYPE_CHECKING:
+    from ..jobs.by_symbol import Plans
     from ..model.plan import Plan, PlanSegment
 
 _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
@@ -28,20 +28,18 @@ def run(args: argparse.Namespace) -> Report:
     """Return the plan of each symbol; 1 when something is not available."""
     with busy(args, "planning; sends no request"):
         manager = manager_of(args, makes_folder=True)
-        plans = [manager.plan(symbol, **question(args)) for symbol in dict.fromkeys(args.symbols)]
-    plain: dict[str, Any] = {"plans": [plan.to_json() for plan in plans]}
-    plain["requests"] = sum(plan.requests for plan in plans)
-    is_one = len(plans) == 1
-    shown = _plan_shown(plans[0]) if is_one else _plans_shown(plans, plain["requests"])
-    ok = all(plan.is_possible for plan in plans)
-    return Report(plain["plans"][0] if is_one else plain, shown, ok=ok)
+        plans = manager.plan([*args.symbols], **question(args))
+    first, *others = plans.values()
+    if not others:
+        return Report(first.to_json, _plan_shown(first), ok=first.is_possible)
+    return Report(plans.to_json, _plans_shown(plans), ok=plans.is_possible)
 
 
-def _plans_shown(plans: Sequence[Plan], requests: int) -> Shown:
-    for plan in plans:
+def _plans_shown(plans: Plans) -> Shown:
+    for plan in plans.values():
         yield from _plan_shown(plan)
         yield ""
-    yield styled(f"{counted(requests, 'request')} in all", "bold")
+    yield styled(f"{counted(plans.requests, 'request')} in all", "bold")
 
 
 def _plan_shown(plan: Plan) -> Shown:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..errors import DataError
-from .output import complain, complain_about, console, note, print_json
+from .output import complain, complain_about, console, is_quiet, note, print_json
 from .tables import styled
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Report(NamedTuple):
         notes: texts for standard error that are no failure.
         errors: failures of parts of the answer, or their messages.
         ok: whether the exit code is 0; else it is 1.
+        is_check: Whether it is a verdict on something, which ``-q`` prints only if it is not good.
         is_misuse: the exit code is 2: nothing of the question could be understood.
     """
 
@@ -44,6 +45,7 @@ class Report(NamedTuple):
     notes: Iterable[str] = ()
     errors: Iterable[DataError | str] = ()
     ok: bool = True
+    is_check: bool = False
     is_misuse: bool = False
 
 
@@ -51,7 +53,7 @@ def present(report: Report, args: argparse.Namespace) -> int:
     """Print a report as the options want it; return the exit code."""
     if args.json:
         print_json(report.plain() if callable(report.plain) else report.plain)
-    else:
+    elif not (report.is_check and report.ok and is_quiet()):
         show(report.shown() if callable(report.shown) else report.shown)
     for error in report.errors:
         if isinstance(error, str):

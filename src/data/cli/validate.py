@@ -12,7 +12,7 @@ from ..prices.judgement.report import LEVELS, SEVERITIES, QualityReport
 from .arguments import add_executor, add_timeout, add_universe, check_one, command, members_of
 from .cached import manager_of
 from .job_report import costs_shown
-from .output import busy, console
+from .output import busy, console, is_quiet
 from .report import Line, Report, Shown, show
 from .tables import counted, styled
 
@@ -142,20 +142,23 @@ def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exceptio
     plain = []
     for report in reports:
         count += 1
+        is_good = False
         if isinstance(report, Exception):
             failed += 1
             entry: dict[str, Any] = {"error": str(report)}
         else:
-            faulty += bool(report.at_least(args.severity))
+            is_good = not report.at_least(args.severity)
+            faulty += not is_good
             entry = report.as_dict()
         if args.json:
             plain.append(entry)
-        else:
+        elif not (is_good and is_quiet()):
             show(_shown(args, report))
     verdict = f"{counted(count, 'series')}: {counted(faulty, 'series')} with findings"
     verdict += f", {failed} could not be read" if failed else ""
     ok = not faulty and not failed
-    return Report(plain, lambda: [styled(verdict, "bold green" if ok else "bold red")], ok=ok)
+    shown = [styled(verdict, "bold green" if ok else "bold red")]
+    return Report(plain, shown, ok=ok, is_check=True)
 
 
 def _shown(args: argparse.Namespace, report: QualityReport | Exception) -> Shown:

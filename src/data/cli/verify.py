@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> Report | int:
             cache_dir=args.cache_dir,
             config_path=args.config,
         )
-    return Report(verification.to_json, _shown(verification), ok=verification.ok)
+    return Report(verification.to_json, _shown(verification), ok=verification.ok, is_check=True)
 
 
 def _sample(args: argparse.Namespace) -> int:

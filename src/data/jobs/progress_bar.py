@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from ..model.html import element
 from ..model.printable import printable
 from .progress import Listener, Progress
 
@@ -26,13 +28,45 @@ def listening(listener: Listener | None) -> Iterator[Listener | None]:
     if not (screen.is_terminal or screen.is_jupyter):
         yield None
         return
-    with bar_on(screen) as shown:
+    with bar_in_notebook() if screen.is_jupyter else bar_on(screen) as shown:
         yield shown
 
 
 def _is_seen() -> bool:
     """Tell cheaply whether there may be a terminal or a notebook."""
     return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+
+
+@contextmanager
+def bar_in_notebook() -> Iterator[Listener]:
+    """Yield a listener that shows a bar below the cell, from its first call to the end of the block.
+
+    It needs no widgets: one display is updated, about 200 times at most for each wait.
+    """
+    display = import_module("IPython.display")
+    handle: Any = None
+    shown: tuple[int, str, bool] | None = None
+
+    def show(now: Progress) -> None:
+        """Show ``now``, if it differs from what is shown."""
+        nonlocal handle, shown
+        state = (int(now.share * 200), now.waiting, now.is_over and not now.result.ok)
+        if state == shown:
+            return
+        shown = state
+        text = f" {now.done:,}/{now.total:,} {now.text()}"
+        bar = element("progress", value=f"{now.share:.3f}", max="1")
+        html = display.HTML(str(element("div", bar, text)))
+        if handle is None:
+            handle = display.display(html, display_id=True)
+        else:
+            handle.update(html)
+
+    try:
+        yield show
+    finally:
+        if handle is not None:
+            handle.update(display.HTML(""))
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from typing import Any
 from .coverage import VendorDay
 from .health import Health
 from .incident import incidents_of
-from .instant import iso
+from .instant import DAY_MS, iso
 from .instrument import Instrument
 from .lifetime import Lifetime
+from .span import Span
 from .texts import (
     InLines,
     Line,
@@ -143,6 +144,7 @@ class Explanation(InLines):
         source: shorter bars that these are made of, or would be, or an empty text.
         why_not: why no vendor can be asked, or an empty text.
         lacking: sessions that one of these vendors lacks for most of its symbols.
+        span: Stamps that are asked about, half-open; None for the series as a whole.
     """
 
     instrument: Instrument
@@ -157,6 +159,7 @@ class Explanation(InLines):
     source: str = ""
     why_not: str = ""
     lacking: tuple[VendorDay, ...] = ()
+    span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
         """Return it with those of ``days`` that are of its market and one of its vendors."""
@@ -185,7 +188,7 @@ class Explanation(InLines):
             yield "rule", f"{self.rule} of {self.rule_from}: {order}"
         for place, way in enumerate(self.ways, start=1):
             spelt = f", as {way.spelling}" if way.spelling != self.instrument.symbol else ""
-            yield f"{place}. {way.vendor}", f"{way.serves}{spelt}; {way.health}"
+            yield f"{place}. {way.vendor}", f"{way.serves}{spelt}; {way.health}{self._reach(way)}"
             if way.substitute:
                 yield "", f"only in whole, as a substitute: {way.substitute}"
         if self.source:
@@ -202,6 +205,17 @@ class Explanation(InLines):
         if not self.stored:
             yield "cached", "nothing yet"
 
+    def _reach(self, way: Way) -> str:
+        """Return how far a vendor's history is too short for the span; empty if it is not."""
+        if self.span is None or way.depth_days is None:
+            return ""
+        since = self.now_ms - way.depth_days * DAY_MS
+        if since <= self.span.start:
+            return ""
+        if since >= self.span.end:
+            return "; all of this is too old for it"
+        return f"; nothing before {stamp(since, self.timeframe)}"
+
     def _instrument(self) -> str:
         what = self.instrument
         where = f" on {what.exchange}" if what.exchange else ""
@@ -210,8 +224,9 @@ class Explanation(InLines):
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; times are ISO 8601 in UTC."""
-        what = self.instrument
-        return {
+        what, span = self.instrument, self.span
+        asked = {"start": iso(span.start), "end": iso(span.end)} if span else {}
+        return asked | {
             "symbol": what.symbol,
             "timeframe": self.timeframe.label,
             "now": iso(self.now_ms),

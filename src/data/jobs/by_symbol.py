@@ -1,0 +1,63 @@
+"""Plans and explanations of several symbols: one entry for each, one table in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..model.explanation import Explanation
+from ..model.plan import Plan
+from ..model.texts import InLines, Line, counted
+
+__all__ = ["Explanations", "Plans"]
+
+
+class Plans(InLines, dict[str, Plan]):
+    """Maps each symbol, as it was typed, to its plan."""
+
+    @property
+    def requests(self) -> int:
+        """Number of requests that all of them would send."""
+        return sum(plan.requests for plan in self.values())
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether nothing would be lacking."""
+        return all(plan.is_possible for plan in self.values())
+
+    @property
+    def title(self) -> str:
+        """How many symbols there are, and what they take."""
+        takes = counted(self.requests, "request")
+        lacking = sum(not plan.is_possible for plan in self.values())
+        without = f"; {lacking:,} would lack bars" if lacking else ""
+        return f"{counted(len(self), 'symbol')}: {takes} in all{without}"
+
+    def lines(self) -> Iterator[Line]:
+        """Yield what each symbol takes."""
+        for name, plan in self.items():
+            yield name, plan.verdict
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values: ``plans`` in order, ``requests`` in all."""
+        return {"plans": [plan.to_json() for plan in self.values()], "requests": self.requests}
+
+
+class Explanations(InLines, dict[str, Explanation]):
+    """Maps each symbol, as it was typed, to its explanation."""
+
+    @property
+    def title(self) -> str:
+        """How many symbols there are, and how many no vendor serves."""
+        unserved = sum(not one.is_served for one in self.values())
+        without = f"; {unserved:,} without a vendor" if unserved else ""
+        return f"{counted(len(self), 'symbol')}{without}"
+
+    def lines(self) -> Iterator[Line]:
+        """Yield how each symbol is served."""
+        for name, one in self.items():
+            yield name, one.title.partition(": ")[2] or one.title
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values by symbol."""
+        return {name: one.to_json() for name, one in self.items()}
