@@ -22,6 +22,7 @@ from . import (
     chart,
     company,
     covered,
+    faults,
     feed,
     fresh,
     hit,
@@ -52,8 +53,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 SCRIPTS: dict[str, Callable[[], Report]] = {
     module.__name__.rpartition(".")[2]: module.measure
     for module in (
-        hit, route, start, covered, read, batch, fresh, write, size, memory, library, nights, workload,
-        company, feed, quote, awaited, resample, populate, thousands, validate,
+        hit, route, start, covered, read, batch, fresh, write, faults, size, memory, library, nights,
+        workload, company, feed, quote, awaited, resample, populate, thousands, validate,
         chart, report, universe, alerts, records, bot, bundle, portal, cached, catalog, lineage,
     )
 }  # fmt: skip
