@@ -330,7 +330,8 @@ class FeedWorld:
         longest = _CALM
         if self.had_faults - LACKING:
             longest = _AFTER_RUBBISH if "breaks off" in self.had_faults else _AFTER_FAILURES
-        if self.faults - LACKING:
+        # Without any history a feed does not begin as long as its newest bar is not published.
+        if self.faults - LACKING or not self.judges[-1].bars:
             self.heal()
         self.set_clock(0)
         if not self.is_connected:
