@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from src.data.clock import ManualClock
 from src.data.db.alert_records import StoredAlerts, alert_records
 from src.data.db.core.database import Database
 from src.data.db.models.model_jobs import (
+    Alert,
     JobType,
     RunStatus,
     ScheduleCreate,
@@ -21,6 +23,8 @@ from src.data.db.models.model_jobs import (
     ScheduleRunUpdate,
     ScheduleUpdate,
 )
+from src.data.db.models.model_users import AuthIdentity
+from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
@@ -179,6 +183,19 @@ def test_those_of_others_do_not_count(db: TelegramService) -> None:
     db.set_user_limit("7", "max_schedules", 1)
     db.add_alert("7", "AAPL", 250, "above")
     db.add_schedule("7", "AAPL", "09:30")
+
+
+def test_the_same_name_at_another_service_is_another_user(
+    database: Database, clock: ManualClock, db: TelegramService
+) -> None:
+    with DatabaseService(database, clock).uow() as repos:
+        other = repos.users.ensure_user_for_telegram("7", provider="mail")
+    db.add_alert("7", "AAPL", 250, "above")
+    with database.writing() as session:
+        own = select(AuthIdentity.user_id).where(AuthIdentity.provider == "telegram")
+        assert session.scalars(own).one() != other
+        session.execute(update(Alert).values(user_id=other))
+    assert db.list_alerts("7") == [] and len(db.get_active_alerts()) == 1
 
 
 # --- schedules -----------------------------------------------------------------------------------

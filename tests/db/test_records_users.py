@@ -312,6 +312,25 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
         db.get_all_command_audit(limit=-1)
 
 
+def test_each_filter_of_the_audit_decides(db: TelegramService) -> None:
+    for user, command, success in (
+        ("7", "a", True),
+        ("7", "b", True),
+        ("7", "a", False),
+        ("8", "a", True),
+    ):
+        db.log_command_audit(user, command, success=success)
+
+    def numbers(**wanted: Any) -> list[int]:
+        return sorted(one["id"] for one in db.get_all_command_audit(**wanted))
+
+    assert numbers() == [1, 2, 3, 4]
+    assert (numbers(command="a"), numbers(command="b")) == ([1, 3, 4], [2])
+    assert (numbers(success_only=True), numbers(success_only=False)) == ([1, 2, 4], [1, 2, 3, 4])
+    assert (numbers(user_id="7"), numbers(user_id="8")) == ([1, 2, 3], [4])
+    assert numbers(user_id="7", command="a", success_only=True) == [1]
+
+
 def test_failures_are_counted_by_cause(db: TelegramService) -> None:
     db.log_command_audit("9", "/price", error_message="no failure: none")
     for text in ("refused: /price SYMBOL", "refused: too many", None, "network: host: port"):
