@@ -312,6 +312,25 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
         db.get_all_command_audit(limit=-1)
 
 
+def test_codes_are_those_of_their_user_and_hour(db: TelegramService) -> None:
+    db.set_user_email("7", "ann@example.com", "11111111", NOW - 60)
+    db.set_verification_code("7", code="22222222", sent_time=NOW)
+    db.set_user_email("8", "bob@example.com", "33333333", NOW)
+    assert (db.count_codes_last_hour("7"), db.count_codes_last_hour("8")) == (2, 1)
+    before = [db.count_codes_last_hour("7", at) for at in (NOW - 61, NOW - 60, NOW - 1, NOW)]
+    assert before == [0, 1, 1, 2]
+    assert db.verify_code("7", "33333333") is False
+    assert db.verify_code("8", "22222222") is False
+    assert (db.verify_code("7", "22222222"), db.verify_code("8", "33333333")) == (True, True)
+
+
+def test_a_chat_is_not_the_name_at_another_service(database: Database, clock: ManualClock) -> None:
+    with DatabaseService(database, clock).uow() as repos:
+        number = repos.users.ensure_user_for_telegram("mail-name", provider="mail")
+        found = repos.users.get_user_notification_channels(number)
+    assert found == {"email": None, "telegram_chat_id": None}
+
+
 def test_each_filter_of_the_audit_decides(db: TelegramService) -> None:
     for user, command, success in (
         ("7", "a", True),
