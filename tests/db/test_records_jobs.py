@@ -9,11 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from src.data.clock import ManualClock
 from src.data.db.alert_records import StoredAlerts, alert_records
 from src.data.db.core.database import Database
 from src.data.db.models.model_jobs import (
+    Alert,
     JobType,
     RunStatus,
     ScheduleCreate,
@@ -21,6 +23,8 @@ from src.data.db.models.model_jobs import (
     ScheduleRunUpdate,
     ScheduleUpdate,
 )
+from src.data.db.models.model_users import AuthIdentity
+from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.jobs_service import JobsService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import QueryError
@@ -164,7 +168,34 @@ def test_a_user_has_as_many_as_are_allowed(db: TelegramService) -> None:
     with pytest.raises(QueryError, match="1 schedules are allowed"):
         db.add_schedule("7", "AAPL", "09:31")
     db.delete_alert(number)
-    db.add_alert("7", "AAPL", 251, "above")
+    second = db.add_alert("7", "AAPL", 251, "above")
+    with pytest.raises(QueryError, match="1 alerts are allowed, and there are 1"):
+        db.add_alert("7", "AAPL", 252, "above")
+    db.update_alert(second, enabled=False)
+    db.add_alert("7", "AAPL", 252, "above")
+
+
+def test_those_of_others_do_not_count(db: TelegramService) -> None:
+    for _ in range(3):
+        db.add_alert("8", "AAPL", 250, "above")
+        db.add_schedule("8", "AAPL", "09:30")
+    db.set_user_limit("7", "max_alerts", 1)
+    db.set_user_limit("7", "max_schedules", 1)
+    db.add_alert("7", "AAPL", 250, "above")
+    db.add_schedule("7", "AAPL", "09:30")
+
+
+def test_the_same_name_at_another_service_is_another_user(
+    database: Database, clock: ManualClock, db: TelegramService
+) -> None:
+    with DatabaseService(database, clock).uow() as repos:
+        other = repos.users.ensure_user_for_telegram("7", provider="mail")
+    db.add_alert("7", "AAPL", 250, "above")
+    with database.writing() as session:
+        own = select(AuthIdentity.user_id).where(AuthIdentity.provider == "telegram")
+        assert session.scalars(own).one() != other
+        session.execute(update(Alert).values(user_id=other))
+    assert db.list_alerts("7") == [] and len(db.get_active_alerts()) == 1
 
 
 # --- schedules -----------------------------------------------------------------------------------
@@ -314,6 +345,63 @@ def test_a_run_is_claimed_by_one(jobs: JobsService) -> None:
         jobs.create_run(None, ScheduleRunCreate("alert", moment, 5))
     with pytest.raises(QueryError):
         jobs.update_run(pending.id, ScheduleRunUpdate("compleated"))
+
+
+def test_schedules_are_listed_by_user_type_and_state(
+    jobs: JobsService, db: TelegramService, clock: ManualClock
+) -> None:
+    for user, kind, target, is_on in (
+        ("7", "backup", "a", True), ("8", "backup", "b", True), ("7", "report", "c", True),
+        ("7", "backup", "d", False),
+    ):  # fmt: skip
+        db.set_user_limit(user, "max_alerts", 9)  # who is made if new
+        users = {"7": 1, "8": 2}
+        jobs.create_schedule(
+            users[user], ScheduleCreate("s", kind, target, "0 9 * * *", enabled=is_on)
+        )
+
+    def targets(**wanted: Any) -> str:
+        return "".join(one.target for one in jobs.list_schedules(**wanted))
+
+    assert (targets(), targets(user_id=1), targets(user_id=2)) == ("abcd", "acd", "b")
+    assert (targets(job_type="backup"), targets(job_type="report")) == ("abd", "c")
+    assert (targets(enabled=True), targets(enabled=False)) == ("abc", "d")
+    assert targets(user_id=1, job_type="backup", enabled=True) == "a"
+    assert jobs.get_pending_schedules() == []
+    clock.advance(2 * 86_400)
+    assert {one.target for one in jobs.get_pending_schedules()} == {*"abc"}
+
+
+def test_runs_are_listed_counted_and_removed_by_user_type_state_and_age(
+    jobs: JobsService, db: TelegramService
+) -> None:
+    db.set_user_limit("7", "max_alerts", 9)
+    db.set_user_limit("8", "max_alerts", 9)
+    day, runs = timedelta(1), dict[str, Any]()
+    for name, user, kind, age, status in (
+        ("a", 1, "backup", 1, "completed"), ("b", 2, "backup", 1, "completed"),
+        ("c", 1, "report", 1, "completed"), ("d", 1, "backup", 1, "pending"),
+        ("e", 1, "backup", 100, "completed"), ("f", 1, "backup", 100, "pending"),
+    ):  # fmt: skip
+        made = jobs.create_run(user, ScheduleRunCreate(kind, MOMENT - age * day, name))
+        assert made is not None
+        runs[name] = made.id
+        if status != "pending":
+            jobs.update_run(made.id, ScheduleRunUpdate(status))
+
+    def names(**wanted: Any) -> str:
+        return "".join(sorted(str(one.job_id) for one in jobs.list_runs(**wanted)))
+
+    assert (names(user_id=1), names(user_id=2)) == ("acdef", "b")
+    assert (names(job_type="report"), names(status="pending")) == ("c", "df")
+    assert names(user_id=1, job_type="backup", status="completed") == "ae"
+    totals = [{}, {"user_id": 2}, {"job_type": "report"}, {"days": 365}]
+    found = [jobs.get_run_statistics(**one)["total_runs"] for one in totals]  # type: ignore[arg-type]
+    assert found == [4, 1, 1, 6]
+    assert [one.job_id for one in jobs.get_pending_runs("backup")] == ["f", "d"]
+    assert jobs.get_pending_runs("report") == []
+    assert jobs.cleanup_old_runs(90) == 1
+    assert names() == "abcdf", "what is pending is not removed"
 
 
 # --- what the job of alerts keeps ----------------------------------------------------------------

@@ -826,6 +826,30 @@ def test_metrics_are_kept(db: TradingService) -> None:
         db.add_metric({"bot_id": "b"})
 
 
+def test_each_filter_of_trades_positions_and_metrics_decides(db: TradingService) -> None:
+    for bot, symbol in (("a", "AAPL"), ("a", "MSFT"), ("b", "AAPL")):
+        own: dict[str, Any] = {"bot_id": bot, "trade_type": "paper", "symbol": symbol}
+        db.ensure_open_position(**own, direction="long")
+        db.add_trade({**own, "net_pnl": 100})
+        number = db.add_trade(own)["id"]
+        db.close_trade(number, net_pnl={"a": 1, "b": 10}[bot])
+        db.add_metric({"bot_id": bot, "metrics": {"of": f"{bot} {symbol}"}})
+
+    def of(rows: list[dict[str, Any]]) -> list[str]:
+        return sorted(f"{one['bot_id']} {one['symbol']}" for one in rows)
+
+    every = ["a AAPL", "a MSFT", "b AAPL"]
+    assert of(db.get_open_trades()) == of(db.get_open_positions()) == every
+    assert of(db.get_open_trades("AAPL")) == of(db.get_open_positions(symbol="AAPL")) == every[::2]
+    assert of(db.get_open_positions(bot_id="a")) == every[:2]
+    assert of(db.get_open_positions(bot_id="a", symbol="AAPL")) == every[:1]
+    summaries = [db.get_pnl_summary(), db.get_pnl_summary("a"), db.get_pnl_summary("b")]
+    assert [(one["net_pnl"], one["n_trades"]) for one in summaries] == [(12, 3), (2, 2), (10, 1)]
+    found = [sorted(one["metrics"]["of"] for one in db.latest_metrics(bot)) for bot in "ab"]
+    assert found == [every[:2], every[2:]]
+    assert len(db.latest_metrics("a", 1)) == 1
+
+
 def test_naive_means_utc(db: TradingService) -> None:
     naive = datetime(2026, 1, 1, 12)
     number = _open(db, opened_at=naive)

@@ -312,6 +312,44 @@ def test_the_audit_is_filtered_and_counted(db: TelegramService, clock: ManualClo
         db.get_all_command_audit(limit=-1)
 
 
+def test_codes_are_those_of_their_user_and_hour(db: TelegramService) -> None:
+    db.set_user_email("7", "ann@example.com", "11111111", NOW - 60)
+    db.set_verification_code("7", code="22222222", sent_time=NOW)
+    db.set_user_email("8", "bob@example.com", "33333333", NOW)
+    assert (db.count_codes_last_hour("7"), db.count_codes_last_hour("8")) == (2, 1)
+    before = [db.count_codes_last_hour("7", at) for at in (NOW - 61, NOW - 60, NOW - 1, NOW)]
+    assert before == [0, 1, 1, 2]
+    assert db.verify_code("7", "33333333") is False
+    assert db.verify_code("8", "22222222") is False
+    assert (db.verify_code("7", "22222222"), db.verify_code("8", "33333333")) == (True, True)
+
+
+def test_a_chat_is_not_the_name_at_another_service(database: Database, clock: ManualClock) -> None:
+    with DatabaseService(database, clock).uow() as repos:
+        number = repos.users.ensure_user_for_telegram("mail-name", provider="mail")
+        found = repos.users.get_user_notification_channels(number)
+    assert found == {"email": None, "telegram_chat_id": None}
+
+
+def test_each_filter_of_the_audit_decides(db: TelegramService) -> None:
+    for user, command, success in (
+        ("7", "a", True),
+        ("7", "b", True),
+        ("7", "a", False),
+        ("8", "a", True),
+    ):
+        db.log_command_audit(user, command, success=success)
+
+    def numbers(**wanted: Any) -> list[int]:
+        return sorted(one["id"] for one in db.get_all_command_audit(**wanted))
+
+    assert numbers() == [1, 2, 3, 4]
+    assert (numbers(command="a"), numbers(command="b")) == ([1, 3, 4], [2])
+    assert (numbers(success_only=True), numbers(success_only=False)) == ([1, 2, 4], [1, 2, 3, 4])
+    assert (numbers(user_id="7"), numbers(user_id="8")) == ([1, 2, 3], [4])
+    assert numbers(user_id="7", command="a", success_only=True) == [1]
+
+
 def test_failures_are_counted_by_cause(db: TelegramService) -> None:
     db.log_command_audit("9", "/price", error_message="no failure: none")
     for text in ("refused: /price SYMBOL", "refused: too many", None, "network: host: port"):
