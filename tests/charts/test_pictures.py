@@ -287,6 +287,31 @@ def test_a_file_that_cannot_be_written_is_a_typed_error(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.svg", "folder.svg"]
 
 
+@pytest.mark.parametrize("name", ["a\0.svg", "n" * 300 + ".html", "n" * 300 + ".png"])
+def test_a_name_that_no_file_can_have_is_a_typed_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises((QueryError, StorageError)) as caught:
+        plot(frame_of([1, 2])).save(tmp_path / name)
+    assert "\0" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_chinese_names_are_in_svg_and_html_as_they_are() -> None:
+    frame = frame_of([1, 2, 3], symbol="貴州茅台")
+    picture = plot({"貴州茅台": frame, "騰訊控股": frame_of([2, 3, 4], symbol="騰訊控股")})
+    for text in (picture.svg(), picture.html()):
+        assert "貴州茅台" in text and "騰訊控股" in text
+
+
+def test_a_million_bars_and_one_are_a_picture_and_a_page_of_bounded_size() -> None:
+    million = plot(frame_of(np.full(1_000_000, 5e5), step="1m", symbol="BTCUSDT"))
+    assert len(million.svg()) < 200_000 and len(million.html()) < 900_000
+    for closes in ([1e-8], [5e5], [7.0] * 40):
+        picture = plot(frame_of(closes, symbol="BTCUSDT"))
+        count = len(closes)
+        words = f"{count} bar{'s' if count > 1 else ''} given"
+        assert words in picture.svg() and words in picture.html()
+
+
 def test_a_notebook_shows_it() -> None:
     picture = plot(frame_of([1, 2]))
     assert picture._repr_html_() == picture.svg()

@@ -272,7 +272,7 @@ def _pages(place: dict[str, int] | None, file: tuple[str, str]) -> Iterator[Html
         else element("a", f"page {number}", href=page_name(*file, number))
         for number in range(1, place["of"] + 1)
     ]
-    yield element("nav", *(part for link in links for part in (link, " ")), class_="pages",
+    yield element("nav", *(part for link in links for part in (link, " ")), class_="turns",
                   aria_label="pages of this report")  # fmt: skip
 
 

@@ -239,9 +239,18 @@ def check_target(path: Path) -> Path:
     """Return the file that ``path`` leads to.
 
     Raises:
-        StorageError: it is a folder or a device, or its folder does not exist.
+        StorageError: It is a folder or a device, its folder does not exist, or no file can have its name.
     """
-    target = Path(os.path.realpath(path.expanduser()))
+    try:
+        target = Path(os.path.realpath(path.expanduser()))
+        target.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise StorageError(
+            f"{str(path.name)[:40]!r} cannot be written: {why}", hint="choose another name"
+        ) from error
     if target.is_dir():
         raise StorageError(f"{path} cannot be written: it is a folder", hint="name a file in it")
     if target.exists() and not target.is_file():
