@@ -102,6 +102,19 @@ class Answer(NamedTuple):
 
 def answer(series: CheckedSeries, folder: Path) -> Answer:
     """Return what a fresh cache answers for all of a series, its vendor standing alone."""
+    with asked(series, folder) as (manager, symbol, frame):
+        first, last = (
+            pd.Timestamp(int(series.table.stamps[place]), unit="ms") for place in (0, -1)
+        )
+        return Answer(doubts(frame), _is_refused(manager, symbol, series, first, last))
+
+
+@contextmanager
+def asked(series: CheckedSeries, folder: Path) -> Iterator[tuple[DataManager, str, pd.DataFrame]]:
+    """Yield a manager on a fresh cache, the symbol of a series, and the answer for all of its bars.
+
+    Days beside it are stored first.
+    """
     stamps = series.table.stamps
     clock = ManualClock(int(stamps[-1]) + 40 * DAY_MS)
     symbol = "AAPL" if series.asset_class == "stock" else "BTCUSDT"
@@ -109,10 +122,13 @@ def answer(series: CheckedSeries, folder: Path) -> Answer:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         manager = DataManager(folder, clock=clock)
+        if series.sessions is not None:
+            beside = Recorded(clock, replace(series, table=series.sessions.days))
+            route_to(patch, manager, **{beside.name: beside})
+            manager.get_ohlcv(symbol, "1d", str(first.date()), str(last.date()))
         vendor = Recorded(clock, series)
         route_to(patch, manager, **{vendor.name: vendor})
-        frame = manager.get_ohlcv(symbol, series.timeframe.label, first, last)
-        return Answer(doubts(frame), _is_refused(manager, symbol, series, first, last))
+        yield manager, symbol, manager.get_ohlcv(symbol, series.timeframe.label, first, last)
 
 
 def _is_refused(

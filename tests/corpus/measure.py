@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from src.data.model.instant import DAY_MS
 from src.data.prices.judgement import checks
 from src.data.prices.judgement.report import QualityFinding
 from src.data.prices.judgement.series import CheckedSeries
@@ -21,10 +22,12 @@ from tests.prices.judgement.planting import Planted
 
 from .labels import Cause, Entry, Half, Label, entries
 from .planting import KINDS, Kind, planted
-from .series import series_of, series_with_actions, weeks_of
+from .series import beside_days, series_of, series_with_actions, weeks_of
 
 # As many of a long series are planted into; all of it is looked at as recorded.
 _PLANTED_BARS = 4000
+# Shorter bars of fewer days stand beside no days.
+_DAYS = 3
 _WRONG: tuple[Cause, ...] = ("order", "print", "unit", "split", "dividend", "hole", "null")
 _OPEN: tuple[Cause, ...] = ("disputed", "made")
 
@@ -102,6 +105,11 @@ def clean_series(of: Iterable[Entry] | None = None) -> Iterator[Clean]:
             if series.timeframe.label == "1d" and len(series) >= 500:
                 labels = tuple(label.of_weeks() for label in entry.labels)
                 yield Clean(f"{entry.file} in weeks", entry.half, weeks_of(series), labels)
+            if series.timeframe.is_intraday:
+                one = Clean(f"{entry.file} beside days", entry.half, series, entry.labels)
+                is_right = ~one.says(series.table.stamps, (*_WRONG, *_OPEN))
+                if len(np.unique(series.table.stamps[is_right] // DAY_MS)) >= _DAYS:
+                    yield one._replace(series=beside_days(series, is_right))
         if (more := series_with_actions(entry)) is not None:
             # The splits that the file itself does not tell of are told here.
             labels = tuple(one for one in entry.labels if one.cause != "split")

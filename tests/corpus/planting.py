@@ -16,6 +16,8 @@ from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 from tests.prices.judgement import planting as simple
 from tests.prices.judgement.planting import ALL, Planted, Random, scaled, with_columns
 
+from .series import sessions_of
+
 Plant = Callable[[CheckedSeries, Random], Planted]
 TAILS = (0.3, 0.8, 0.93)
 _APART_MS = 60 * DAY_MS
@@ -286,6 +288,35 @@ def dividend_twice(series: CheckedSeries, random: Random) -> Planted:
     stamps = np.array([one.at_ms, again.at_ms])
     found = replace(series, dividends=tuple(sorted((*dividends, again))))
     return Planted(found, ("dividend",), stamps)
+
+
+def unlike_days(series: CheckedSeries, random: Random) -> Planted:
+    """Hours or minutes in another unit, or of other splits, than their days: all, from a day on, or a few."""
+    is_share = series.asset_class == "stock"
+    ratios = [100.0, 0.01, *([2.0, 0.5, 4.0, 1 / 3, 10.0, 1.5] if is_share else [])]
+    begin, end = _some_bars(series, random)
+    found = scaled(series, slice(begin, end), float(random.choice(ratios)), ALL)
+    return Planted(found, ("beside days",), _rows(series, begin, end))
+
+
+def of_another(series: CheckedSeries, random: Random) -> Planted:
+    """The bars of some days are those of another symbol, whose prices are in no ratio to these."""
+    days = series.table.stamps // DAY_MS
+    starts = np.flatnonzero(np.diff(days, prepend=-1))
+    first = int(random.integers(0, len(starts)))
+    begin, after = int(starts[first]), first + int(random.integers(1, 4))
+    end = int(starts[after]) if after < len(starts) else len(series)
+    factor = float(np.exp(random.choice([-1, 1]) * random.uniform(np.log(1.6), np.log(60))))
+    found = scaled(series, slice(begin, end), factor, ALL)
+    return Planted(found, ("beside days",), _rows(series, begin, end))
+
+
+def _some_bars(series: CheckedSeries, random: Random) -> tuple[int, int]:
+    """Return where a few bars begin and end, or those from some bar on, or all."""
+    rows = len(series)
+    begin = int(random.integers(0, rows - 8))
+    few = begin, begin + int(random.integers(1, 8))
+    return (few, (begin, rows), (0, rows))[int(random.integers(0, 3))]
 
 
 # --- right moves that look like defects ------------------------------------------------------------
@@ -560,6 +591,26 @@ def quiet(series: CheckedSeries, random: Random) -> Planted:
     return Planted(_changed(series, columns), (), _rows(series, at, at + length))
 
 
+def crash_in_a_day(series: CheckedSeries, random: Random) -> Planted:
+    """Within one day the price goes to a half or a third, or twice as high, and its day with it."""
+    at = int(random.integers(1, len(series) - 1))
+    found = scaled(series, slice(at, len(series)), float(random.choice([0.5, 1 / 3, 2.0])), ALL)
+    found = replace(found, sessions=sessions_of(found.table))
+    return Planted(found, (), _rows(series, at - 1, at + 1))
+
+
+def narrow_days(series: CheckedSeries, random: Random) -> Planted:
+    """The days leave out a tenth of what their bars show: other trades make their highs and lows."""
+    assert series.sessions is not None
+    days, share = series.sessions.days, float(random.uniform(0.02, 0.1))
+    middle = np.sqrt(days.high * days.low)
+    high = np.maximum(days.high * (1 - share), middle)
+    low = np.minimum(days.low * (1 + share), middle)
+    days = replace(days, high=high, low=low, open=middle, close=middle)
+    found = replace(series, sessions=series.sessions._replace(days=days))
+    return Planted(found, (), series.table.stamps)
+
+
 @dataclass(frozen=True)
 class Kind:
     """One thing that is planted: what it is called, how, and into which series."""
@@ -572,7 +623,11 @@ class Kind:
 
 
 def _is_long(series: CheckedSeries) -> bool:
-    return len(series) >= 100 and series.days is None
+    return len(series) >= 100 and series.days is None and series.sessions is None
+
+
+def _has_sessions(series: CheckedSeries) -> bool:
+    return series.sessions is not None and len(series) >= 20
 
 
 def _has_fridays(series: CheckedSeries) -> bool:
@@ -654,6 +709,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("stale run", simple.stale, _is_long, takes=4),
     Kind("volumes of 0 in a row", volume_missing, _trades, takes=4),
     Kind("hole", simple.hole, lambda one: _is_long(one) and one.expected is not None, takes=4),
+    Kind("hours unlike their days", unlike_days, _has_sessions, takes=6),
+    Kind("hours of another symbol", of_another, _has_sessions, takes=4),
     Kind("dividend x100", simple.dividend_hundred, _pays, takes=16),
     Kind("small dividend x100", small_hundred, _pays, takes=6),
     Kind("all dividends x100, small ones", all_hundred, _pays, takes=2),
@@ -673,6 +730,8 @@ KINDS: tuple[Kind, ...] = (
         _is_traded_share,
         is_right=True,
     ),
+    Kind("crash within a day", crash_in_a_day, _has_sessions, is_right=True),
+    Kind("days narrower than their hours", narrow_days, _has_sessions, is_right=True),
     Kind("months never asked for", apart, _is_apart, is_right=True),
     Kind("crash and return within ten bars", crash_and_return, _trades, is_right=True),
     Kind("bars without a trade", flat_bars, _trades, is_right=True),

@@ -22,7 +22,7 @@ from src.data.model.instant import DAY_MS, day_ms, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
-from src.data.prices.judgement.series import CheckedSeries, ShareEvent
+from src.data.prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
 from src.data.vendors.demo.carrier import SampleCarrier
 from tests.conformance.recordings import known, question_of, vendor_over
 from tests.prices.judgement.market import MARKET, load, with_factors
@@ -73,6 +73,29 @@ def weeks_of(series: CheckedSeries) -> CheckedSeries:
         np.add.reduceat(table.volume, first),
     )
     return CheckedSeries(Timeframe(1, "w"), week, series.asset_class, days=table)
+
+
+def beside_days(series: CheckedSeries, is_right: np.ndarray) -> CheckedSeries:
+    """Return the right ones of hours or minutes beside the days that they make up."""
+    table = series.table.take(is_right)
+    return replace(series, table=table, expected=None, sessions=sessions_of(table))
+
+
+def sessions_of(table: BarTable) -> DailySessions:
+    """Return the days that shorter bars make up, each from midnight to midnight."""
+    days = table.stamps // DAY_MS
+    first = np.flatnonzero(np.diff(days, prepend=-1))
+    last = np.append(first[1:], len(days)) - 1
+    stamps = days[first] * DAY_MS
+    made = BarTable(
+        stamps,
+        table.open[first],
+        np.maximum.reduceat(table.high, first),
+        np.minimum.reduceat(table.low, first),
+        table.close[last],
+        np.add.reduceat(table.volume, first),
+    )
+    return DailySessions(stamps, stamps + DAY_MS, made)
 
 
 # Days whose splits and dividends a file of factors tells; the split factor that the prices are at.

@@ -728,6 +728,20 @@ class BarsClient:
         """
         return self._action_service.stored(self._selector.instrument(symbol), vendor)
 
+    def lacks_actions(self, symbol: str, dates: Span, vendor: str | None = None) -> bool:
+        """Return True if a share's actions of some of these ex-dates were never requested.
+
+        Args:
+            symbol: As the user types it.
+            dates: The ex-dates, as stamps of session dates.
+            vendor: As for :meth:`actions`.
+
+        Raises:
+            QueryError: The symbol cannot be understood.
+            CorruptEntryError: The stored actions are damaged.
+        """
+        return self._action_service.lacks(self._selector.instrument(symbol), dates, vendor)
+
     def get_actions(
         self,
         symbol: str,

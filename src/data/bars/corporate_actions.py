@@ -111,6 +111,21 @@ class ActionService:
         book = self._store.actions(instrument.symbol).for_bars_of(vendor)
         return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
+    def lacks(self, instrument: Instrument, dates: Span, vendor: str | None = None) -> bool:
+        """Return True if a share's actions of some of these ex-dates were never requested.
+
+        Args:
+            instrument: The share; what has no actions lacks none.
+            dates: The ex-dates, as stamps of session dates.
+            vendor: As for :meth:`stored`.
+
+        Raises:
+            CorruptEntryError: The stored actions are damaged.
+        """
+        if instrument.asset_class != "stock" or dates.is_empty:
+            return False
+        return not self._store.actions(instrument.symbol).for_bars_of(vendor).covers(dates)
+
     def of_rows(self, query: BarsQuery, dates: Span, as_of: date | None) -> KnownActions:
         """Return what the rows of an answer have of them, asked for where missing; see ``action_columns``.
 

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from itertools import chain
 
 import numpy as np
 
 from ..bars.client import BarsClient
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
-from ..errors import ConfigError, CorruptEntryError, KindMismatchError
+from ..errors import CacheError, ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, inside
 from ..model.coverage import SETTLED, WITHDRAWN
 from ..model.instant import DAY_MS, date_of, day_ms
@@ -22,7 +23,7 @@ from ..model.span import Span
 from ..model.stored import CoverageSpan, KnownAction, StoredColumns
 from ..model.texts import counted
 from ..model.timeframe import Timeframe
-from ..prices.adjustment import BasisPart, rebase
+from ..prices.adjustment import BasisPart, common_as_of, needed_actions, rebase
 from ..prices.judgement.checks import CHECKS, finding_of, run_checks
 from ..prices.judgement.levels import Defect
 from ..prices.judgement.report import (
@@ -33,7 +34,8 @@ from ..prices.judgement.report import (
     ranked,
     score_of,
 )
-from ..prices.judgement.series import CheckedSeries, ShareEvent
+from ..prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
+from ..prices.judgement.sessions import daily_sessions, proven
 
 __all__ = ["EVER", "validate"]
 
@@ -103,6 +105,7 @@ def _checked_series(
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
         # A week may begin before the range, a month end behind it.
         days, _ = _adjusted(client, client.columns(key.days, EVER, is_use=False), actions)
+    sessions = None if problem else _sessions(client, instrument, stored, actions)
     series = CheckedSeries(
         key.timeframe,
         table,
@@ -112,8 +115,62 @@ def _checked_series(
         instrument.asset_class == "stock" and instrument.quote is None,
         expected,
         days,
+        sessions,
     )
     return series, unasked, problem
+
+
+def _sessions(
+    client: BarsClient,
+    instrument: Instrument,
+    stored: StoredColumns,
+    actions: Iterable[KnownAction],
+) -> DailySessions | None:
+    """Return the stored days of hours or minutes, adjusted as they are; None if they cannot be compared.
+
+    Regular days prove nothing for extended hours.
+    """
+    key, stamps = stored.series, stored.table.stamps
+    if not key.timeframe.is_intraday or key.is_extended or not len(stamps):
+        return None
+    # A session may open on the UTC day before its date.
+    span = Span(int(stamps[0]) - DAY_MS, int(stamps[-1]) + DAY_MS)
+    try:
+        beside = client.columns(key.days, span, is_use=False)
+        if not len(beside.table) or _may_differ(client, instrument, stored, beside):
+            return None
+        days, problem = _adjusted(client, beside, actions)
+        days = days.take(inside(days.stamps, proven(beside.coverage)))
+        return None if problem else daily_sessions(days, calendar_for(instrument))
+    except (CacheError, ConfigError):  # damaged days cost the shorter bars no other check
+        return None
+
+
+def _may_differ(
+    client: BarsClient, instrument: Instrument, stored: StoredColumns, beside: StoredColumns
+) -> bool:
+    """Return True if a split that was never asked about may lie between the bases of two series."""
+    if instrument.asset_class != "stock":
+        return False
+    both = [_parts(one) for one in (stored, beside)]
+    if {part.basis.adjustment for part in chain(*both)} - {"raw", "split"}:
+        return True
+    as_of = common_as_of(chain(*both))
+    return any(
+        client.lacks_actions(instrument.symbol, dates, stored.series.teller)
+        for one, parts in zip((stored, beside), both, strict=True)
+        for dates in needed_actions(
+            Span(int(one.table.stamps[0]), int(one.table.stamps[-1]) + 1),
+            parts,
+            "split",
+            as_of,
+            intraday=one.series.timeframe.is_intraday,
+        )
+    )
+
+
+def _parts(stored: StoredColumns) -> list[BasisPart]:
+    return [BasisPart(c.span, c.basis, c.vendor) for c in stored.coverage if c.state != "empty"]
 
 
 def _stored_actions(

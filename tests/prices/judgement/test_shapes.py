@@ -176,3 +176,18 @@ def _many(what: str, rows: int) -> CheckedSeries:
             elif name != "volume":
                 column[at : at + 4] *= 2.0
     return replace(series, table=replace(series.table, **columns))
+
+
+@pytest.mark.parametrize(("wild", "severity"), [(1.0, "error"), (5.0, "warning")])
+def test_a_third_in_wild_weeks_is_likely_a_split_and_not_certain(
+    wild: float, severity: str
+) -> None:
+    series = replace(clean(KINDS[5], np.random.default_rng(4)), splits=(), dividends=())
+    at = len(series) // 2
+    later = np.arange(len(series)) >= at
+    level = np.cumsum(np.where(later, (wild - 1) * np.append(0.0, series.moves), 0.0))
+    columns = {name: getattr(series.table, name) * np.exp(level) for name in ALL}
+    series = replace(series, table=replace(series.table.with_adj_close(None), **columns))
+    found = run_checks(scaled(series, slice(0, at), 3.0, ALL, 1 / 3))[0]
+    (split,) = [one for one in found if one.cause == "split by volume"]
+    assert (split.severity, split.certain) == (severity, severity == "error")

@@ -26,7 +26,8 @@ from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...prices.adjustment import BasisPart, rebase
-from ...prices.judgement.series import CheckedSeries, ShareEvent
+from ...prices.judgement.series import CheckedSeries, DailySessions, ShareEvent
+from ...prices.judgement.sessions import daily_sessions, proven
 from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
@@ -44,6 +45,7 @@ from .commit import (
 )
 from .judge import JudgementContext, judge
 from .receive import (
+    CommonBasis,
     FittedAnswer,
     ReceivedAnswer,
     check_kind,
@@ -374,6 +376,7 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     book = series.book()
     actions = [a for a in book.splits if a.is_sound] if is_share else []
     as_of = None if opened is None else date_of(opened)
+    sessions = _sessions(request, series, compared)
 
     def series_of(table: BarTable) -> CheckedSeries:
         """Return bars with the splits and dividends that are known, adjusted for the splits."""
@@ -402,7 +405,13 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
             dividends = _dividends(book, table.stamps, timeframe, as_of)
         units_vary = is_share and instrument.quote is None
         return CheckedSeries(
-            timeframe, table, instrument.asset_class, splits, dividends, units_vary=units_vary
+            timeframe,
+            table,
+            instrument.asset_class,
+            splits,
+            dividends,
+            units_vary=units_vary,
+            sessions=sessions,
         )
 
     context = JudgementContext(
@@ -416,6 +425,30 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
         series_of,
     )
     return judge(compared.answer, compared.stored, context)
+
+
+def _sessions(
+    request: LaneRequest, series: SeriesStore, compared: ComparedAnswer
+) -> DailySessions | None:
+    """Return the stored days of the answered hours or minutes, adjusted as these are judged.
+
+    None if there are none that can be compared: regular days prove nothing for extended hours.
+    """
+    received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
+    adjustment = received.fetched.basis.adjustment
+    if not request.grid.timeframe.is_intraday or request.key.is_extended or not len(stamps):
+        return None
+    if received.sessions.opened is not None and adjustment not in ("raw", "split"):
+        return None
+    # A session may open on the UTC day before its date.
+    span = Span(int(stamps[0]) - DAY_MS, int(stamps[-1]) + DAY_MS)
+    basis = CommonBasis("split", received.sessions.opened, series.book(), intraday=False)
+    try:
+        days, parts = series.other_series(request.key.days).read(span, is_use=False)
+        days = days.take(inside(days.stamps, proven(parts)))
+        return daily_sessions(basis.of(days, parts, surely=True), request.grid.calendar)
+    except (CacheError, KindMismatchError):
+        return None
 
 
 def _dividends(

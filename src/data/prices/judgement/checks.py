@@ -12,6 +12,7 @@ from .levels import Defect, repaired_prices, split_errors, unit_errors
 from .precision import allowed
 from .report import Level, QualityFinding
 from .series import CheckedSeries, Mask
+from .sessions import beside_days
 from .shape import (
     beyond_days,
     calendar_errors,
@@ -88,6 +89,9 @@ CHECKS: tuple[QualityCheck, ...] = (
         "weeks and months beyond any day of theirs",
         "make them out of days: fetch 1d and ask for the longer bars again",
         beyond_days,
+    ),
+    QualityCheck(
+        "beside days", "hours and minutes that contradict their days", _FETCH, beside_days
     ),
     # Of what vendors have told already, so it costs no request.
     QualityCheck(

@@ -17,7 +17,7 @@ from .series import CheckedSeries
 
 # Those that can find an error in rows that can be bars.
 GRAVE_CHECKS = tuple(
-    check for check in CHECKS if check.name in ("unit", "split", "stale", "dividend")
+    check for check in CHECKS if check.name in ("unit", "split", "stale", "dividend", "beside days")
 )
 
 
@@ -42,10 +42,10 @@ def graves(series: CheckedSeries) -> list[Grave]:
     Args:
         series: bars whose prices are all above zero, as far as they are to be judged, with a few bars on
             either side; adjusted for the splits that are known. ``splits`` is None where it is not known
-            how they are adjusted: then only their units and copies are judged.
+            how they are adjusted: then their splits and dividends are not judged.
     """
     known = series.splits is not None
-    checks = [check for check in GRAVE_CHECKS if known or check.name in ("unit", "stale")]
+    checks = [c for c in GRAVE_CHECKS if known or c.name not in ("split", "dividend")]
     findings, _, _ = run_checks(series, checks)
     return [grave_of(series.table.stamps, one) for one in findings if one.is_grave]
 

@@ -18,9 +18,9 @@ from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .report import Repair, Severity
-from .series import CheckedSeries, Mask, by_stretch, local_noise, noise, runs
+from .series import FAR, CheckedSeries, Mask, by_stretch, local_noise, noise, runs
 
-_HUNDRED = float(np.log(100))
+HUNDRED = float(np.log(100))
 # From 50 to 200 times is looked at as x100. Of 202,557 real bars three reach 30 times (lows of flash
 # crashes of coins, at a 3,500th and less of their open), and none lies between 50 and 200.
 _UNIT_SLACK = float(np.log(2))
@@ -48,7 +48,7 @@ _LEAST_PAIR, _MOST_JUMPS = float(np.log(1.45)), 100
 # Two splits that nothing tells of are no such pair: so many rows at most lie between.
 _LONGEST_PART = 250
 # Ratios of splits that are looked for without being told; smaller ones are moves, too.
-_RATIOS = np.log(
+RATIOS = np.log(
     [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
 )
 _RATIO_SLACK = 0.015
@@ -60,12 +60,16 @@ _CALM, _WILD = 2.5, 0.1
 # On a day of news many times as much money changes hands (AAPL on 2000-09-29: 11 times), on that of a
 # split as much as ever (on its four: 0.6 to 1.6 times).
 _NEWS = 3.0
-# Weeks before and after whose volumes are compared, without the days of news; and how far such
-# medians lie apart where nothing tells.
-_MANY_WEEKS, _WEEKS, _NEWS_ROWS, _FEW_STEPS = 50, 20, 3, 8
-_STEP_SLACK, _QUIET, _MOST_QUIET = 0.65, 1.5, 1.2
-_USUAL_SCATTER, _LEAST_SCATTER, _MOST_SCATTER = 0.35, 0.15, 0.3
-_VOLUME_ODDS = float(np.log(12))
+# Days before and after whose volumes are compared, and how many of each there must be; medians of as many
+# days, a few of news apart, show how far volumes go by themselves: so far where there are too few.
+_WEEKS, _FEW_WEEKS, _NEWS_ROWS, _FEW_STEPS, _USUAL_SCATTER = 50, 10, 3, 8, 0.35
+# How far a step may be from that of the shares; what share of that scatter, and what at least, it is
+# uncertain by; days so many deviations away count less. Of 610 right halves and thirds planted into real
+# series none is certain by that, and one in fifty is likely; of splits of 2:1 a half and two thirds.
+_STEP_SLACK, _WIDE_STEP, _APART_SHARE, _LEAST_ERROR, _ODD_DAY = 0.5, 0.65, 0.35, 0.1, 1.5
+_QUIET, _MOST_QUIET, _WILDER = 1.5, 1.2, 1.0
+# Odds from which a split is certain, and from which it is likely.
+_CERTAIN_ODDS, _LIKELY_ODDS = float(np.log(150)), float(np.log(10))
 
 
 # How many jumps of x100 each price stands above the first one; shape (n, 4).
@@ -145,7 +149,7 @@ def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
     if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG:
         return False
     exact = max(_SPLIT_GAPS * series.gap_noise, _EXACT_UNIT)
-    return bool(abs(abs(series.gaps[edge - 1]) - _HUNDRED) > exact)
+    return bool(abs(abs(series.gaps[edge - 1]) - HUNDRED) > exact)
 
 
 def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
@@ -168,7 +172,7 @@ def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
     before = np.append(cells[:1, 0], cells[:-1, 3])
     before[np.append(True, np.diff(rows) > 1)] = cells[np.append(True, np.diff(rows) > 1), 0]
     steps = np.diff(np.column_stack((before, cells)), axis=1)
-    jumps = np.where(np.abs(np.abs(steps) - _HUNDRED) < _UNIT_SLACK, np.sign(steps), 0)
+    jumps = np.where(np.abs(np.abs(steps) - HUNDRED) < _UNIT_SLACK, np.sign(steps), 0)
     inside = np.cumsum(jumps).astype(np.int8).reshape(-1, 4)
     levels = np.zeros((len(series), 4), dtype=np.int8)
     # Between two of these rows all prices are at the level that the earlier one ends with.
@@ -183,16 +187,21 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     # What most of a row's prices are: the second and third of four, in order.
     rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
+    is_doubted = bool((np.abs(series.from_days) > FAR).any())
+    is_told = is_doubted and bool((series.from_days == 0).any())
+    if is_told:
+        # Some contradict their days: those that do not are in the unit of these.
+        counted = rows[series.from_days == 0]
     lowest = counted.min()
     counts = np.bincount(counted - lowest)
     right = np.int8(np.argmax(counts) + lowest)
     share = float(counts.max() / counts.sum())
     changes = np.flatnonzero(np.diff(rows))
-    if series.units_vary and len(changes) == 1 and rows[-1] != right:
+    if series.units_vary and not is_told and len(changes) == 1 and rows[-1] != right:
         # The vendor has changed from pence to pounds: what it sends next is in the newest unit.
         is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT
         return (rows[-1], True) if is_lasting else (right, False)
-    return right, share >= _MAJORITY
+    return right, share >= _MAJORITY and (is_told or not is_doubted)
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
@@ -427,7 +436,7 @@ def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size:
 def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
     """Yield stretches and levels that look as if a split were missing that nothing tells of."""
     usual, gaps = series.gap_noise, _without_dividends(series)
-    least = max(_GAPS * usual, float(_RATIOS[0]) - _RATIO_SLACK)
+    least = max(_GAPS * usual, float(RATIOS[0]) - _RATIO_SLACK)
     rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
     # In wild days, or where prices have one digit, a jump is a move.
     wild = [local_noise(series.gap_ratios, row) for row in rows.tolist()]
@@ -472,6 +481,8 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     gap, table = float(series.gaps[row]), series.table
     if not _stays(series, row, size):
         return
+    if series.from_days[row] == 0 and abs(series.from_days[row + 1]) > FAR:
+        return  # it is the bars behind the jump that contradict their days
     terms = f"{about}1:{np.exp(size):.6g}" if gap > 0 else f"{about}{np.exp(size):.6g}:1"
     text = (
         f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "
@@ -479,8 +490,9 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
     )
     at = table.stamps[row : row + 2]
     is_failure = gap < -_BEYOND_MARKETS and not _is_calm(series, row)
-    is_proven = not is_failure and _is_like_others(series, row, size)
-    if is_proven and _volume_odds(series, row, size) > _VOLUME_ODDS:
+    is_possible = not is_failure and _is_like_others(series, row, size)
+    odds = _volume_odds(series, row, size) if is_possible else 0.0
+    if odds > _CERTAIN_ODDS:
         text += ", as the volume says, too: as many more shares have been traded since for as much money"
         sign = float(np.sign(gap))
         repair = _split_finding(series, (0, row + 1, -sign), size).repairs
@@ -492,6 +504,9 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         # A company may fail; none is worth eight times as much overnight.
         severity: Severity = "error" if gap > 0 else "warning"
         yield Defect(at, text, severity, cause="split by size")
+    elif odds > _LIKELY_ODDS:
+        text += ", as the volume says, too, but it moves as far by itself at times"
+        yield Defect(at, text, "warning", cause="split by volume")
     elif _is_like_others(series, row, size) and not about:
         yield Defect(at, f"{text}?", "warning", cause="split by gap")
 
@@ -502,7 +517,7 @@ def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
     is_traded = np.count_nonzero(before > 0) > _VOLUME_ROWS / 2
     # What may be another unit is for the check of units to tell.
-    is_unit = abs(abs(gap) - _HUNDRED) < _UNIT_SLACK
+    is_unit = abs(abs(gap) - HUNDRED) < _UNIT_SLACK
     return bool(
         abs(gap) >= _BEYOND_MARKETS
         and is_traded
@@ -522,7 +537,7 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
 
 
 def _nearest_ratio(gap: float) -> float:
-    return float(_RATIOS[np.argmin(np.abs(_RATIOS - gap))])
+    return float(RATIOS[np.argmin(np.abs(RATIOS - gap))])
 
 
 def _ratio_like(gap: float, usual: float) -> float:
@@ -564,27 +579,55 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
 def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     """Return the log odds that volume steps at a gap as the number of shares did, and lastingly so.
 
-    Held against how far volumes of neighbouring weeks lie apart elsewhere in the series: news brings
-    volume, too, but not to just this height, and it goes. A day on which no more money than usual changed
-    hands speaks for a split by itself.
+    The step is held against what it would be without a split: how far the volumes of these weeks leave it
+    open, and how far those of neighbouring weeks lie apart elsewhere in the series. A day on which no more
+    money than usual changed hands speaks for a split by itself.
     """
     volume = series.table.volume
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = np.log(np.where(volume > 0, volume, NAN))
     expected = -float(np.sign(series.gaps[row])) * size
-    for weeks in (_MANY_WEEKS, _WEEKS):
-        first = row + 1 + _NEWS_ROWS
-        before, after = shares[max(0, row + 1 - weeks) : row + 1], shares[first : first + weeks]
-        if min(np.count_nonzero(np.isfinite(part)) for part in (before, after)) < weeks // 2:
-            continue
-        step = float(np.nanmedian(after) - np.nanmedian(before))
-        if abs(step - expected) >= size * _STEP_SLACK:
-            return 0.0
-        scatter = float(np.clip(_volume_scatter(shares, row, weeks), _LEAST_SCATTER, _MOST_SCATTER))
-        # The log odds of a step of that size against none, of a scatter with a normal distribution.
-        odds = (step**2 - (step - expected) ** 2) / (2 * scatter**2)
-        return odds + _quiet_odds(series, row)
-    return 0.0
+    sides = [shares[max(0, row + 1 - _WEEKS) : row + 1], shares[row + 1 : row + 1 + _WEEKS]]
+    before, after = (side[np.isfinite(side)] for side in sides)
+    if min(len(before), len(after)) < _FEW_WEEKS:
+        return 0.0
+    step, error = _step(before, after)
+    if abs(step - expected) >= size * (_WIDE_STEP if size >= _LARGE_SPLIT else _STEP_SLACK):
+        return 0.0
+    apart = _APART_SHARE * _volume_scatter(shares, row)
+    # The log odds of a step of that size against none, of errors with a normal distribution.
+    variance = error**2 + _LEAST_ERROR**2 + apart**2
+    odds = (step**2 - (step - expected) ** 2) / (2 * variance) + _quiet_odds(series, row)
+    # Wild weeks bring as much volume as a small split does.
+    is_wild = size < _LARGE_SPLIT and _wilder(series, row) * np.sign(expected) > _WILDER
+    return min(odds, _CERTAIN_ODDS) if is_wild else odds
+
+
+def _wilder(series: CheckedSeries, row: int) -> float:
+    """Return how much farther prices move in the weeks after a row than before; a logarithm."""
+    moves = series.moves
+    before, after = noise(moves[max(0, row - _WEEKS) : row]), noise(moves[row + 1 :][:_WEEKS])
+    return float(np.log(after / before)) if before > 0 and after > 0 else 0.0
+
+
+def _step(before: Floats, after: Floats) -> tuple[float, float]:
+    """Return by how much the mean rises, and the standard error of that; single days hardly count.
+
+    Days that resemble those beside them say less than as many separate ones.
+    """
+    weights = np.ones(len(before) + len(after))
+    for _ in range(3):
+        means = (
+            np.average(before, weights=weights[: len(before)]),
+            np.average(after, weights=weights[len(before) :]),
+        )
+        rest = np.append(before - means[0], after - means[1])
+        scale = max(noise(rest), 1e-9)
+        weights = 1 / np.maximum(1.0, np.abs(rest) / (_ODD_DAY * scale))
+    alike = float(np.clip(np.sum(rest[1:] * rest[:-1]) / max(np.sum(rest**2), 1e-9), 0.0, 0.9))
+    days = 1 / weights[: len(before)].sum() + 1 / weights[len(before) :].sum()
+    error = scale * np.sqrt(days * (1 + alike) / (1 - alike))
+    return float(means[1] - means[0]), float(error)
 
 
 def _quiet_odds(series: CheckedSeries, row: int) -> float:
@@ -597,12 +640,12 @@ def _quiet_odds(series: CheckedSeries, row: int) -> float:
     return float(np.clip(_QUIET * np.log(_NEWS * before / most), 0.0, _MOST_QUIET))
 
 
-def _volume_scatter(shares: Floats, row: int, weeks: int) -> float:
+def _volume_scatter(shares: Floats, row: int) -> float:
     """Return how far medians of neighbouring weeks lie apart, but at a row; a standard deviation."""
-    width = weeks + _NEWS_ROWS
-    starts = range(0, len(shares) - 2 * width, max(width // 2, 1))
+    width = _WEEKS + _NEWS_ROWS
+    starts = range(0, len(shares) - 2 * width, width // 2)
     steps = [
-        np.median(shares[a + width : a + width + weeks]) - np.median(shares[a : a + weeks])
+        np.median(shares[a + width : a + width + _WEEKS]) - np.median(shares[a : a + _WEEKS])
         for a in starts
         if not a - width <= row <= a + 2 * width
     ]

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ...model.bars import BarTable, Floats, Stamps
+from ...model.bars import NAN, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS
 from ...model.timeframe import Timeframe
 
@@ -23,6 +23,9 @@ _NORMAL = 1.4826
 _ENOUGH = 20_000
 # Bars farther apart are no neighbours: no market is closed for so long (Shanghai in 2020: eleven days).
 _HOLE_MS, _HOLE_BARS = 12 * DAY_MS, 4
+
+# A close so far (a logarithm) beyond all prices of its own day contradicts it.
+FAR = float(np.log(1.4))
 
 Found = TypeVar("Found")
 
@@ -39,6 +42,19 @@ class ShareEvent(NamedTuple):
     value: float
 
 
+class DailySessions(NamedTuple):
+    """Daily bars beside shorter ones.
+
+    Attributes:
+        opens, closes: UTC instants at which the session of each bar opens and closes.
+        days: The bars, on the basis of the shorter ones.
+    """
+
+    opens: Stamps
+    closes: Stamps
+    days: BarTable
+
+
 @dataclass(frozen=True)
 class CheckedSeries:
     """One series as the checks see it; nothing in it is written to.
@@ -51,6 +67,7 @@ class CheckedSeries:
         units_vary: whether vendors quote it both in a currency and in its hundredth (pence).
         expected: ascending stamps at which the calendar expects bars, None where it does not know.
         days: stored daily bars of the same stretch, of weeks and months alone.
+        sessions: Stored daily bars of the same stretch, for hours and minutes only.
     """
 
     timeframe: Timeframe
@@ -61,6 +78,7 @@ class CheckedSeries:
     units_vary: bool = False
     expected: Stamps | None = None
     days: BarTable | None = None
+    sessions: DailySessions | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -81,6 +99,28 @@ class CheckedSeries:
         if not self.has_volume:
             return np.ones(len(self), dtype=bool)
         return self.table.volume > 0
+
+    @cached_property
+    def session_rows(self) -> Rows:
+        """The row of ``sessions`` that each bar belongs to; -1 if none is stored."""
+        if self.sessions is None or not len(self.sessions.opens):
+            return np.full(len(self), -1, dtype=np.intp)
+        rows = np.searchsorted(self.sessions.opens, self.table.stamps, side="right") - 1
+        return np.where(self.table.stamps < self.sessions.closes[rows], rows, -1)
+
+    @cached_property
+    def from_days(self) -> Floats:
+        """How far (a logarithm) each close is above its day's high, or, negative, below its low; else 0.
+
+        NaN of a bar without a trade, and of one whose day is not stored.
+        """
+        away, rows = np.full(len(self), NAN), self.session_rows
+        known = (rows >= 0) & self.traded
+        if self.sessions is not None and known.any():
+            days, close = self.sessions.days, self.table.close[known]
+            above, below = _log(close / days.high[rows[known]]), _log(days.low[rows[known]] / close)
+            away[known] = np.maximum(above, 0.0) - np.maximum(below, 0.0)
+        return away
 
     @cached_property
     def gap_ratios(self) -> Floats:

@@ -1,0 +1,100 @@
+"""Hours and minutes beside the daily bars of their sessions. Pure.
+
+No bar closes beyond the high and the low of its own day. One that does so by the ratio of a split or by a
+hundred is in another unit or of another adjustment than its day, and so are most bars of a session that
+are far from it by any factor. Neighbours do not show that where all of them are off alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ...calendars.calendar import MarketCalendar
+from ...model.bars import BarTable, Floats
+from ...model.coverage import SETTLED, Covered
+from ...model.instant import date_of, day_ms, iso
+from ...model.span import Span
+from ...model.stored import CoverageSpan
+from ...model.texts import counted
+from .levels import HUNDRED, RATIOS, Defect, price_text
+from .series import FAR, CheckedSeries, DailySessions, Mask, Rows
+
+# How far (a logarithm) beyond all prices of its day a bar, brought back by a ratio, may still close: vendors
+# differ in which trades make a high or a low.
+_BESIDE = float(np.log(1.03))
+# So many bars of a session, and half of them at least, that are off the same way need no ratio.
+_FEW = 5
+
+
+def proven(parts: Iterable[Covered | CoverageSpan]) -> list[Span]:
+    """Return the stretches of daily bars that shorter ones are held against: final and never doubted."""
+    return [p.span for p in parts if p.state == "final" and not p.reason.startswith(SETTLED)]
+
+
+def daily_sessions(days: BarTable, calendar: MarketCalendar) -> DailySessions:
+    """Return daily bars with the instants at which their sessions open and close."""
+    if not len(days):
+        none = np.empty(0, dtype=np.int64)
+        return DailySessions(none, none, days)
+    first, last = (date_of(int(days.stamps[place])) for place in (0, -1))
+    hours = {day_ms(one.day): (one.open_ms, one.close_ms) for one in calendar.sessions(first, last)}
+    has_session = np.array([stamp in hours for stamp in days.stamps.tolist()], dtype=bool)
+    days = days.take(has_session)
+    bounds = np.array([hours[stamp] for stamp in days.stamps.tolist()], dtype=np.int64)
+    opens, closes = bounds.reshape(-1, 2).T
+    return DailySessions(opens, closes, days)
+
+
+def beside_days(series: CheckedSeries) -> list[Defect] | str:
+    """Find hours and minutes that contradict the daily bar of their session."""
+    if not series.timeframe.is_intraday:
+        return "it is for hours and minutes"
+    if series.sessions is None or not len(series.sessions.days):
+        return "no days of it are stored"
+    stamps, close, days = series.table.stamps, series.table.close, series.sessions.days
+    rows = np.flatnonzero(np.isfinite(series.from_days))
+    away, places = series.from_days[rows], series.session_rows[rows]
+    far = np.abs(away) > FAR
+    if not far.any():
+        return []
+    level, top, bottom = (
+        np.log(column) for column in (close[rows], days.high[places], days.low[places])
+    )
+    off = far & (_is_by_ratio(series, level, top, bottom, away) | _are_most(places, away, far))
+    if not off.any():
+        return []
+    wrong, at = rows[off], int(np.argmax(off))
+    low, high = (price_text(column[places[at]]) for column in (days.low, days.high))
+    text = (
+        f"{counted(len(wrong), 'bar')} in {counted(len(np.unique(places[off])), 'session')} beyond all "
+        f"prices of their day: close {price_text(close[rows[at]])} at {iso(int(stamps[rows[at]]))}, the "
+        f"day from {low} to {high}; in another unit, or adjusted for other splits"
+    )
+    return [Defect(stamps[wrong], text)]
+
+
+def _is_by_ratio(
+    series: CheckedSeries, level: Floats, top: Floats, bottom: Floats, away: Floats
+) -> Mask:
+    """Return which closes are among the prices of their day once a ratio is taken off them."""
+    sizes = {HUNDRED}
+    if series.asset_class == "stock":
+        sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}
+    found = np.zeros(len(level), dtype=bool)
+    for size in sizes:
+        brought = level - np.sign(away) * size
+        found |= (brought <= top + _BESIDE) & (brought >= bottom - _BESIDE)
+    return found
+
+
+def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
+    """Return the rows that are off as most rows of their session are."""
+    found = np.zeros(len(places), dtype=bool)
+    size = int(places.max()) + 1
+    bars = np.bincount(places, minlength=size)
+    for is_off in (far & (away > 0), far & (away < 0)):
+        wrong = np.bincount(places[is_off], minlength=size)
+        found |= is_off & ((wrong >= _FEW) & (wrong * 2 >= bars))[places]
+    return found

@@ -1,0 +1,209 @@
+"""Hours and minutes are judged, as they come, beside the stored days of their sessions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.data.cache.store import BarStore
+from src.data.clock import ManualClock
+from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.model.actions import Action
+from src.data.model.bars import Bar
+from src.data.model.capabilities import Fetched, FetchQuery
+from src.data.model.instant import DAY_MS, HOUR_MS, day_ms
+from src.data.model.series import SeriesKey
+from src.data.model.span import Span
+
+from .shelf import Market, Shelf, at, days, every
+from .test_grave_bars import Walker, grave_spans, scaled
+
+COIN_HOURS = every("1h", "2024-05-01T00:00:00Z", "2024-05-08T23:00:00Z")
+SHARE_HOURS = [
+    day_ms(day) + hour * HOUR_MS + HOUR_MS // 2
+    for day in days("2024-05-01", "2024-05-08")
+    for hour in range(13, 20)
+]
+
+
+class Both(Walker):
+    """Has hours that walk, and the days that they make up; ``spoil`` is of the hours only."""
+
+    def __init__(self, clock: ManualClock, hours: list[int], like: str) -> None:
+        super().__init__(clock, hours, like)
+        self.hours = hours
+        self.actions = () if like == "yahoo" else None
+
+    def bar(self, stamp: int) -> Bar:
+        """Return an hour, or the day that its hours make up."""
+        if stamp in self.hours:
+            return super().bar(stamp)
+        bars = [
+            super(Both, self).bar(one) for one in self.hours if one // DAY_MS == stamp // DAY_MS
+        ]
+        high, low = max(b.high for b in bars), min(b.low for b in bars)
+        volume = sum(b.volume for b in bars)
+        return Bar(stamp, bars[0].open, high, low, bars[-1].close, volume)
+
+    def fetch(self, query: FetchQuery) -> Fetched:
+        """Answer bars of the length that is asked for."""
+        spoil, self.stamps = self.spoil, self.hours
+        if not query.timeframe.is_intraday:
+            self.stamps = sorted({stamp // DAY_MS * DAY_MS for stamp in self.hours})
+            self.spoil = lambda rows: rows
+        try:
+            return super().fetch(query)
+        finally:
+            self.spoil, self.stamps = spoil, self.hours
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(at("2024-06-20T12:00:00Z"))
+
+
+@pytest.fixture
+def market(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> Market:
+    return Market(tmp_path, clock, monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IncompleteDataWarning)
+        yield
+
+
+COIN = ("BTCUSDT", "binance", COIN_HOURS, 100.0)
+SHARE = ("AAPL", "yahoo", SHARE_HOURS, 2.0)
+RANGE = ("2024-05-02", "2024-05-07")
+ALL = ("2024-05-01T00:00:00Z", "2024-05-08T23:30:00Z")
+
+
+@pytest.mark.parametrize(("symbol", "like", "hours", "factor"), [COIN, SHARE])
+def test_hours_that_are_all_off_alike_are_grave_where_their_days_are_stored(
+    market: Market, clock: ManualClock, symbol: str, like: str, hours: list[int], factor: float
+) -> None:
+    vendor = Both(clock, hours, like)
+    vendor.spoil = scaled(factor, *ALL)
+    alone = market.manager(vendor, folder="alone").get_ohlcv(symbol, "1h", *RANGE, strict=True)
+    manager = market.manager(vendor)
+    manager.get_ohlcv(symbol, "1d", *RANGE, strict=True)
+    asked = len(vendor.asked)
+    frame = manager.get_ohlcv(symbol, "1h", *RANGE)
+    assert len(vendor.asked) == asked + 1, "no request for the proof"
+    pd.testing.assert_frame_equal(frame, alone)
+    assert sum(span["rows"] for span in grave_spans(frame)) == len(frame)
+    assert {"beside days: " in span["reason"] for span in grave_spans(frame)} == {True}
+    with pytest.raises(IncompleteDataError, match="beyond all prices of their day"):
+        manager.get_ohlcv(symbol, "1h", *RANGE, strict=True)
+    report = manager.validate(symbol, "1h")
+    assert [one.check for one in report.at_least("error")] == ["beside days"]
+    assert report.findings[0].stamps.tolist() == [s for s in hours if at("2024-05-02T00:00:00Z") <= s
+                                                  < at("2024-05-08T00:00:00Z")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("symbol", "like", "hours", "factor"), [COIN, SHARE])
+def test_right_hours_beside_their_days_are_not_doubted(
+    market: Market, clock: ManualClock, symbol: str, like: str, hours: list[int], factor: float
+) -> None:
+    manager = market.manager(Both(clock, hours, like))
+    manager.get_ohlcv(symbol, "1d", *RANGE, strict=True)
+    assert len(manager.get_ohlcv(symbol, "1h", *RANGE, strict=True))
+    assert manager.validate(symbol, "1h").at_least("warning") == ()
+
+
+def test_days_that_came_later_mark_hours_by_a_look_at_the_whole_series(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Both(clock, COIN_HOURS, "binance")
+    vendor.spoil = scaled(0.01, *ALL)
+    manager = market.manager(vendor)
+    manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)
+    assert manager.validate("BTCUSDT", "1h", mark=True).marked == 0
+    manager.get_ohlcv("BTCUSDT", "1d", *RANGE, strict=True)
+    assert manager.validate("BTCUSDT", "1h", mark=True).marked == 6 * 24
+    with pytest.raises(IncompleteDataError, match="grave: in the whole series: beside days"):
+        manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)
+
+
+def test_a_split_between_two_fetches_that_nobody_was_asked_about_doubts_no_hours(
+    market: Market, clock: ManualClock
+) -> None:
+    vendor = Both(clock, SHARE_HOURS, "yahoo")
+    vendor.capabilities = Shelf(clock, (), "yahoo").capabilities
+    vendor.actions = None
+    manager = market.manager(vendor)
+    manager.get_ohlcv("AAPL", "1d", *RANGE)
+    clock.set(at("2024-08-20T12:00:00Z"))
+    vendor.spoil = scaled(0.5, *ALL)  # a split of July, that no answer reports
+    assert grave_spans(manager.get_ohlcv("AAPL", "1h", *RANGE)) == []
+    assert manager.validate("AAPL", "1h").at_least("error") == ()
+
+
+def test_days_from_before_a_split_are_adjusted_for_it(market: Market, clock: ManualClock) -> None:
+    vendor = Both(clock, SHARE_HOURS, "yahoo")
+    manager = market.manager(vendor)
+    manager.get_ohlcv("AAPL", "1d", *RANGE)
+    clock.set(at("2024-08-20T12:00:00Z"))
+    split = Action(date(2024, 7, 15), "split", at("2024-07-15T13:30:00Z"), 4.0, 1.0, source="yahoo")
+    vendor.actions = (split,)
+    vendor.fetch_actions = lambda *_, **__: (split,)  # type: ignore[method-assign]
+    manager.get_actions("AAPL", "2024-01-01")
+    vendor.spoil = scaled(0.25, *ALL)
+    assert grave_spans(manager.get_ohlcv("AAPL", "1h", *RANGE)) == []
+    assert manager.validate("AAPL", "1h").at_least("error") == ()
+
+
+def test_days_that_are_doubted_themselves_prove_nothing(market: Market, clock: ManualClock) -> None:
+    vendor = Both(clock, COIN_HOURS, "binance")
+    right, wrong = vendor.bar, at("2024-05-04T00:00:00Z")
+
+    def bar(stamp: int) -> Bar:
+        one = right(stamp)
+        is_day = stamp == wrong and vendor.stamps is not vendor.hours
+        return Bar(stamp, *(v * 100 for v in one[1:5]), one.volume) if is_day else one
+
+    vendor.hours = [stamp for stamp in COIN_HOURS if stamp % DAY_MS]
+    vendor.bar = bar  # type: ignore[method-assign]
+    manager = market.manager(vendor)
+    (grave,) = grave_spans(manager.get_ohlcv("BTCUSDT", "1d", *RANGE))
+    assert grave["rows"] == 1
+    assert grave_spans(manager.get_ohlcv("BTCUSDT", "1h", *RANGE)) == []
+
+
+def test_damaged_days_cost_the_hours_nothing(market: Market, clock: ManualClock) -> None:
+    vendor = Both(clock, COIN_HOURS, "binance")
+    manager = market.manager(vendor)
+    manager.get_ohlcv("BTCUSDT", "1d", *RANGE)
+    folder, columns = manager.cache.cache_dir, "_columnar/BTCUSDT/1d.bars"
+    for name in ("ohlcv/BTCUSDT/1d/2024.csv.gz", "ohlcv/BTCUSDT/1d/2024.log", columns):
+        (folder / name).write_bytes(b"damaged")
+    assert len(manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)) == 6 * 24
+    assert manager.validate("BTCUSDT", "1h").rows == 6 * 24
+
+
+def test_a_hit_does_not_look_at_the_days(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = market.manager(Both(clock, COIN_HOURS, "binance"))
+    manager.get_ohlcv("BTCUSDT", "1d", *RANGE)
+    read, looked = BarStore.stretch, list[str]()
+
+    def noted(
+        store: BarStore, key: SeriesKey, span: Span, *more: object, **other: object
+    ) -> object:
+        looked.append(key.timeframe.label)
+        return read(store, key, span, *more, **other)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(BarStore, "stretch", noted)
+    manager.get_ohlcv("BTCUSDT", "1h", *RANGE)
+    assert looked.count("1d") == 1
+    looked.clear()
+    manager.get_ohlcv("BTCUSDT", "1h", *RANGE)
+    assert "1d" not in looked
