@@ -424,9 +424,10 @@ class FeedWorld:
         first, last = min(judge.bars), max(judge.bars)
         # What had not settled, and its vendor did not have the next time, is a gap until it is asked again.
         self._check_answer(first, last, set(judge.bars) - self.denied)
-        # A while later all that had not settled was fetched again: the versions, too.
+        # A while later all that had not settled was fetched again: the versions, too. One that the vendor
+        # did not have any more then is suspect, and is asked for again later.
         self.sim.true.advance(3600.0)
-        self.first_versions.clear()
+        self.first_versions &= self.denied
         self._check_answer(first, last, set(judge.bars))
 
     def _check_store(self) -> None:
