@@ -333,7 +333,6 @@ VALUES: dict[str, dict[str, int]] = {
         "test_own_hours_are_as_many_as_asked_for": 2,
     },
     "tests/e2e/test_order_of_questions.py": {
-        "test_two_orders_of_the_same_questions_give_the_same_answers": 1,
     },
     "tests/e2e/test_outages.py": {
         "test_other_ways_to_ask_have_one_answer_too": 2,
