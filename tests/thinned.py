@@ -332,8 +332,7 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/e2e/test_number_of_bars.py": {
         "test_own_hours_are_as_many_as_asked_for": 2,
     },
-    "tests/e2e/test_order_of_questions.py": {
-    },
+    "tests/e2e/test_order_of_questions.py": {},
     "tests/e2e/test_outages.py": {
         "test_other_ways_to_ask_have_one_answer_too": 2,
         "test_what_is_cached_decides_nothing_about_a_coin": 3,
