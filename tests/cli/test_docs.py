@@ -95,7 +95,7 @@ def test_all_pages_are_one_file(run: Run, tmp_path: Path) -> None:
         "pages": len(all_pages()),
     }
     text = file.read_text("utf-8")
-    assert all(f'<section id="{page.name}">' in text for page in all_pages())
+    assert all(f'<section id="{page.name}" class="document">' in text for page in all_pages())
     assert 'href="#bars--adjusted-prices-and-total-return"' in text
     assert 'id="bars--adjusted-prices-and-total-return"' in text
     before = file.read_bytes()
@@ -126,7 +126,9 @@ def test_the_browser_opens_at_the_page(run: Run, monkeypatch: pytest.MonkeyPatch
     assert run("docs", "--open").code == 0
     first, second = opened
     assert first == second + "#errors" and first.startswith("file://")
-    assert '<section id="errors">' in Path(second.removeprefix("file://")).read_text("utf-8")
+    assert '<section id="errors" class="document">' in Path(
+        second.removeprefix("file://")
+    ).read_text("utf-8")
 
 
 def test_without_a_browser_the_file_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -411,7 +411,7 @@ def test_every_so_often_until_a_signal(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("src.data.cli.populate.time.sleep", rest)
-    ran = run("sync", "--every", "1h", "-q")
+    ran = run("sync", "--every", "1h")
     assert (ran.code, ran.out.count("1 of 1 series succeeded")) == (0, 3)
     assert all(3500 < seconds <= 3600 for seconds in rests)
     assert run("sync", "--every", "soon").code == 2

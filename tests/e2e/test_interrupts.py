@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from src.data import lru_cache
 from src.data.bars import observer
-from src.data.cache.read import lru_cache
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.disk import lock

@@ -153,7 +153,7 @@ class InLines(ABC):
         """Yield a name and a text for each fact."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {_within(self.title)}>"
+        return f"<{type(self).__name__} {' '.join(_within(self.title).split())}>"
 
     def __str__(self) -> str:
         return as_text(_within(self.title), bounded(self.lines()))
