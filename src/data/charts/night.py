@@ -198,7 +198,7 @@ def _requests(values: Values) -> Iterator[Html]:
     vendors = values.of(at) if data.get(at) else None
     yield element("h2", "Requests")
     if vendors is None:
-        yield element("p", "none: no vendor was asked", class_="good")
+        yield element("p", "none: no vendor was queried", class_="good")
         return
     names = list(dict.fromkeys(n for one in vendors.data.values() for n in one if n != "limits"))
     head = element("tr", *(element("th", text.replace("_", " ")) for text in ("vendor", *names)),

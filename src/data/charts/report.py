@@ -312,7 +312,7 @@ def _of_all(
     sections.sort(key=lambda section: rank_of(section["attention"]))
     data = _frame(client, "", sections, gaps)
     if samples and not sections:
-        data["look"]["text"] = "Samples alone are stored."
+        data["look"]["text"] = "Only samples are stored."
     data |= {"totals": _totals(sections), "heat": heat_map(rows, months), "samples": samples}
     return StoredReport(plain_values(data))
 

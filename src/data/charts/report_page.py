@@ -59,7 +59,7 @@ def page_of(
     head = [
         element("h1", values.show("subject") if subject else "All that is stored"),
         element("p", "made ", values.show("made", as_text=moment), " UTC by onetape ",
-                values.show("onetape"), "; no vendor was asked", class_="faint"),
+                values.show("onetape"), "; no vendor was queried", class_="faint"),
         first_look(values.of("look")),
     ]  # fmt: skip
     if not subject:
