@@ -107,7 +107,7 @@ def test_a_line_of_the_report_of_everything_leads_to_a_chart(
     count = len(json.loads(one.page.evaluate(DATA))["series"][1]["line"]["closes"])
     assert first <= 0 and count - 1 <= end, "all of its closes are in sight"
     assert one.page.evaluate("document.documentElement.scrollWidth") <= width
-    one.page.click("text=← all series")
+    one.page.click("#series-1 >> text=← all series")
     one.page.wait_for_selector(".list", state="visible")
     one.page.fill("#filter", "halt")
     rows = one.page.locator(".list tr[data-at^='series/']:visible")

@@ -487,3 +487,24 @@ def test_an_answer_of_a_job_below_the_minimum_of_the_rules_is_an_event(
     getattr(client, way)(client.query(*case.series))
     low = [event for event in events if isinstance(event, QualityLow)]
     assert [(event.score, event.minimum) for event in low] == [(0.9, least)] * is_told
+
+
+def test_the_edges_of_two_units_stay_where_they_are_if_bars_before_them_come(
+    market: Market, clock: ManualClock
+) -> None:
+    """Each fetch beside them would doubt the bars next to them, if they were taken out of the series."""
+    clock.set(at("2024-06-07T00:00:00Z"))
+    vendor = Walker(clock, every("1h", "2024-06-03T00:00:00Z", "2024-06-05T12:00:00Z"), "binance")
+    vendor.spoil = scaled(0.01, "2024-06-05T00:00:00Z", "2024-06-05T12:00:00Z")
+    manager, hours = market.manager(vendor), ("BTCUSDT", "1h")
+    late = "2024-06-04T12:00", "2024-06-05T12:00"
+
+    def doubted() -> list[str]:
+        return [one["start"] for one in grave_spans(manager.get_ohlcv(*hours, *late, offline=True))]
+
+    manager.get_ohlcv(*hours, *late)
+    first = doubted()
+    assert first and "cannot be told" in grave_spans(manager.get_ohlcv(*hours, *late))[0]["reason"]
+    vendor.spoil = scaled(0.01, "2024-06-03T12:00:00Z", "2024-06-04T07:00:00Z")
+    manager.get_ohlcv(*hours, "2024-06-03T06:00", "2024-06-04T07:00")
+    assert doubted() == first

@@ -24,6 +24,7 @@ from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
 from ...model.span import Span, coalesce, subtract, touching
 from ...prices.judgement.grave import Grave, graves
+from ...prices.judgement.levels import UNDECIDED
 from ...prices.judgement.series import CheckedSeries
 from .commit import StoredRange
 from .sorted_answer import ClassifiedAnswer
@@ -89,7 +90,9 @@ class _Judging:
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
-        table = self._beside_each_other([part.span for part in grave])
+        # Of two units only the edges are marked: without these the next bars would be edges.
+        edges = [part.span for part in grave if part.reason.endswith(UNDECIDED)]
+        table = self._beside_each_other(subtract([part.span for part in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
         if not new_graves and not grave:
             return self.answer
@@ -99,6 +102,7 @@ class _Judging:
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
         done += [part.span for part in stored if part.reason.startswith(SETTLED)]
+        done += [edge for edge in edges if not inside(self.answer.closed.stamps, [edge]).any()]
         done = coalesce(done)
         for one in new_graves:
             marks += self._fresh(table, one, done)

@@ -27,6 +27,8 @@ _UNIT_SLACK = float(np.log(2))
 _LOOKED_AT = 30.0
 # How far (a logarithm) repaired bars may lie from what trades beside them, by the usual move of a bar.
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
+# How an error ends that marks the edges of two units, of which either may be the right one.
+UNDECIDED = "; which of the two units is right cannot be told"
 # A stretch this long at the end is the unit that the vendor sends from now on, no slip.
 _NEW_UNIT = 5
 # Among so many rows one that is mixed does not decide.
@@ -253,7 +255,7 @@ def _unit_finding(
     )
     inside = price_text(series.table.close[rows[0]])
     beside = rows[0] - 1 if rows[0] else min(stretch[1], len(series) - 1)
-    doubt = "" if is_certain else "; which of the two units is right cannot be told"
+    doubt = "" if is_certain else UNDECIDED
     outside = price_text(series.table.close[beside])
     text = f"{cells} 100 times too {size}: close {inside}, beside it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
