@@ -508,3 +508,19 @@ def test_the_edges_of_two_units_stay_where_they_are_if_bars_before_them_come(
     vendor.spoil = scaled(0.01, "2024-06-03T12:00:00Z", "2024-06-04T07:00:00Z")
     manager.get_ohlcv(*hours, "2024-06-03T06:00", "2024-06-04T07:00")
     assert doubted() == first
+
+
+def test_hours_between_two_doubted_bars_that_were_never_requested_are_requested(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(at("2024-06-07T00:00:00Z"))
+    vendor = Walker(clock, every("1h", "2024-06-03T00:00:00Z", "2024-06-05T12:00:00Z"), "binance")
+    manager, hours = market.manager(vendor), ("BTCUSDT", "1h")
+    manager.get_ohlcv(*hours, "2024-06-05T12:00", "2024-06-05T12:00")
+    vendor.spoil = scaled(0.01, "2024-06-05T01:00:00Z", "2024-06-05T01:00:00Z")
+    manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T01:00")
+    both = manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00", offline=True)
+    assert len(both) == 2 and len(grave_spans(both)) == 2, "each is doubted beside the other"
+    (gap,) = told(both)["gaps"]
+    assert (gap["start"], gap["end"]) == ("2024-06-05T02:00:00Z", "2024-06-05T12:00:00Z")
+    assert len(manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00")) == 12

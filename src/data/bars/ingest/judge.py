@@ -22,7 +22,7 @@ from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
 from ...model.coverage import GRAVE, IN_WHOLE, SETTLED, Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
-from ...model.span import Span, coalesce, subtract, touching
+from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import UNDECIDED
 from ...prices.judgement.series import CheckedSeries
@@ -185,7 +185,9 @@ class _Judging:
             Span(0, 0), "suspect", self._vendor, self.context.kind, self.context.basis, now,
             reason, until,
         )  # fmt: skip
-        spans = self._spans(grave.stamps, table.stamps)
+        # Neighbours in the table may be hours apart that nobody was asked for.
+        known = [*(part.span for part in self.context.surroundings.coverage), *self.answer.spans]
+        spans = intersect(self._spans(grave.stamps, table.stamps), known)
         left = (part for span in spans for part in subtract([span], touching(done, span)))
         yield from (replace(mark, span=span) for span in left)
         if grave.from_start and len(self.context.surroundings.rebased):
