@@ -83,7 +83,7 @@ class Members:
             raise CommandError("That is all for today; the next day begins at 00:00 UTC.")
 
     async def standing(self, user: str) -> str:
-        """Return what a user lacks before they may ask; empty if nothing."""
+        """Return the step that a user still has to take; empty if there is none."""
         status = await self.kept(self.db.get_user_status, user)
         if status is None or not status["verified"]:
             return "Please /register EMAIL, then /verify the code that you get."

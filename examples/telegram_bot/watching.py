@@ -123,7 +123,7 @@ def listed_schedule(row: Mapping[str, Any]) -> str:
 
 
 def indicator_alert(indicator: str, condition: str, value: float, timeframe: str) -> dict[str, Any]:
-    """Return what is stored of an alert on an indicator, so written that equal ones are equal."""
+    """Return the stored fields of an alert on an indicator, in one spelling for equal alerts."""
     use = parse_indicator(indicator)
     use.check_crossing(condition, value)
     crossing = {"indicator": str(use), "condition": condition, "value": value}

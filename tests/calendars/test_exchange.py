@@ -207,12 +207,12 @@ def test_no_vendor_need_have_a_minute_outside_of_regular_hours(
     long = calendar_for(APPLE.extended())
     whole = span(f"{day}T08:00", f"{day}T23:59:59")
     assert len(long.opens(MINUTE, whole)) == extended
-    owed = long.owed(MINUTE, whole)
-    assert (len(owed), iso(int(owed[0]))[11:16]) == (regular, "13:30")
-    quarters = long.owed(Timeframe(15, "m"), whole)
+    required = long.required(MINUTE, whole)
+    assert (len(required), iso(int(required[0]))[11:16]) == (regular, "13:30")
+    quarters = long.required(Timeframe(15, "m"), whole)
     assert len(quarters) == regular // 15
-    hours_owed = long.owed(HOUR, whole)
-    assert len(hours_owed) == extended // 60, "an hour without a trade is a gap"
+    hours_required = long.required(HOUR, whole)
+    assert len(hours_required) == extended // 60, "an hour without a trade is a gap"
 
 
 def test_a_morning_without_trading_has_no_break() -> None:

@@ -126,8 +126,8 @@ def lacked(*came: tuple[str, str]) -> list[str]:
     hours = np.concatenate([
         np.arange(a, b, HOUR_MS) for a, b in (span(*stretch) for stretch in came)
     ])  # fmt: skip
-    owed = FX.owed(Timeframe(1, "h"), whole)
-    return [iso(int(ms)) for ms in np.setdiff1d(owed, hours)]
+    required = FX.required(Timeframe(1, "h"), whole)
+    return [iso(int(ms)) for ms in np.setdiff1d(required, hours)]
 
 
 @pytest.mark.parametrize("came", [
@@ -157,12 +157,12 @@ def test_a_dealer_owes_what_every_dealer_has() -> None:
 def test_days_and_longer_are_owed_as_ever(timeframe: str) -> None:
     year = span("2013-12-01", "2014-02-01")
     step = Timeframe.parse(timeframe)
-    assert FX.owed(step, year).tolist() == FX.opens(step, year).tolist()
+    assert FX.required(step, year).tolist() == FX.opens(step, year).tolist()
 
 
-def test_a_bar_that_reaches_into_hours_of_all_dealers_is_owed() -> None:
+def test_a_bar_that_reaches_into_hours_of_all_dealers_is_required() -> None:
     # 12:00 to 16:00 in New York holds an hour that every dealer trades.
-    (noon,) = FX.owed(Timeframe(4, "h"), span("2013-12-24T16:00", "2013-12-26T12:00"))
+    (noon,) = FX.required(Timeframe(4, "h"), span("2013-12-24T16:00", "2013-12-26T12:00"))
     assert iso(int(noon)) == "2013-12-24T17:00:00Z"
 
 

@@ -47,7 +47,7 @@ def test_spans_expect_a_bar_together_as_each_does_alone(instrument: Instrument) 
             at = start + dice.choice([0, 1, 5, 7, 90, 3000]) * MINUTE_MS
             spans.append(Span(start, at))
         assert grid.expects(spans) == [len(grid.opens(span)) > 0 for span in spans]
-        owed = grid.expects(spans, owed=True)
-        assert owed == [len(grid.owed(span)) > 0 for span in spans]
-        assert {True, False} == set(owed)
+        required = grid.expects(spans, required=True)
+        assert required == [len(grid.required(span)) > 0 for span in spans]
+        assert {True, False} == set(required)
     assert grid.expects([]) == []

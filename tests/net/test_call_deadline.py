@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import ProviderTimeoutError, QueryError, RateLimitedError
+from src.data.errors import Attempt, ProviderTimeoutError, QueryError, RateLimitedError
 from src.data.model.capabilities import Limits
 from src.data.model.http import HttpRequest, HttpResponse
 from src.data.net.circuit_breaker import outcome_of
@@ -19,6 +19,8 @@ from src.data.net.deadline import (
     Deadline,
     Wait,
     current_deadline,
+    down_for,
+    querying_once,
     run_call,
     run_heard,
     run_job,
@@ -196,3 +198,12 @@ def test_who_listens_hears_of_every_page_while_the_block_runs() -> None:
         deadline.progress()
     deadline.progress()
     assert heard == ["outer", "inner", "outer"]
+
+
+def test_a_block_of_one_query_inside_another_shares_what_was_down() -> None:
+    with querying_once():
+        with querying_once():
+            down_for("AAPL")["yahoo"] = Attempt("yahoo", "UnavailableError", "down", 0.1)
+        assert list(down_for("AAPL")) == ["yahoo"]
+        assert down_for("MSFT") == {}
+    assert down_for("AAPL") == {}

@@ -477,6 +477,7 @@ class DataCatalog:
         query = "SELECT * FROM bundle_cache WHERE cache_key = ? ORDER BY bundle_name"
 
         def work(db: sqlite3.Connection) -> dict[str, Any] | None:
+            """Return the row of the key by column; None if there is none."""
             rows = db.execute(query, (cache_key,))
             row = rows.fetchone()
             return row and dict(zip([column[0] for column in rows.description], row, strict=True))
@@ -511,6 +512,7 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
+            """Return the best dataset with its rank, and whether all candidates are as the index has them."""
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
@@ -648,6 +650,7 @@ class DataCatalog:
             return
 
         def work(db: sqlite3.Connection) -> None:
+            """Write the rows of the new lanes."""
             for key, lane in new:
                 put(db, lane, self._lanes.place(key), None)
 

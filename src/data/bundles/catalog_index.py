@@ -194,6 +194,7 @@ class CatalogIndex:
         """Have ``work`` change rows in one transaction; raises as :meth:`read`."""
 
         def change(db: sqlite3.Connection) -> None:
+            """Do the work, unless another process has put a new file in place."""
             with self._alone():
                 if self._moment().inode == self._seen.inode:  # else others have just made it anew
                     _transact(db, lambda: work(db))
@@ -367,6 +368,7 @@ class CatalogIndex:
 
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
+            """Take the new lines and bundles, and describe the datasets that they concern."""
             self._touched.clear()
             self._take_lines(db)
             self._take_bundles(db)

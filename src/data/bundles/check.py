@@ -430,6 +430,7 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
     cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
 
     def is_expected(stamp: int) -> bool | None:
+        """Return whether the calendar has a bar at a stamp; None if it had not closed then."""
         if stamp >= cap:
             return None
         day = Span(stamp, stamp + (timeframe.step_ms or 1))
@@ -443,6 +444,7 @@ def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:
+        """Return the actions that concern these prices, each by what identifies it."""
         rows = {*applied.rows, *(a for own in applied.own.values() for a in own)}
         kinds = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
         return {

@@ -213,6 +213,7 @@ class BundleFiles:
             before, pending = self.moment(), self.pending()
 
             def path_of(place: str, pending: dict[str, str | None] = pending) -> Path:
+                """Return the staged file for a place if there is one, else the file itself."""
                 staged = pending.get(place)
                 if staged is not None and self.disk.stat(self._staging / staged) is not None:
                     return self._staging / staged

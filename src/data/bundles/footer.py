@@ -38,7 +38,7 @@ def length_of(tail: bytes) -> int:
 
 
 def declared(end: bytes) -> ParquetCounts:
-    """Return what a Parquet file declares.
+    """Return the declarations in the footer of a Parquet file.
 
     Args:
         end: The file, or as many bytes at its end as :func:`length_of` returns.

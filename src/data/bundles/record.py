@@ -142,7 +142,7 @@ class SeriesRead:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> SeriesRead:
-        """Return what :meth:`to_json` wrote; raises one of :data:`SENSELESS`."""
+        """Read a document that :meth:`to_json` wrote; raises one of :data:`SENSELESS`."""
         msgspec.convert(plain, _ReadLine)
         if b"\0" in os.fsencode(plain["cache"]):
             raise ValueError("not a folder")

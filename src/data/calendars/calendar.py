@@ -82,7 +82,7 @@ class MarketCalendar(Protocol):
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
 
-    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+    def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of those expected bars that no vendor may lack, ascending.
 
         Fewer than ``opens`` where dealers keep different hours: currencies around Christmas and New

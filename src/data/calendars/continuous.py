@@ -39,7 +39,7 @@ class ContinuousCalendar:
         last = first_bucket_from(timeframe, supported.end)
         return start_of(timeframe, np.arange(first, max(first, last), dtype=np.int64))
 
-    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+    def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the same as :meth:`opens`."""
         return self.opens(timeframe, span, anchor)
 

@@ -120,7 +120,7 @@ class ExtendedCalendar(SessionCalendar):
         )
         self._regular = ExchangeCalendar(name)
 
-    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+    def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of those expected bars that every vendor has: minutes of regular hours.
 
         Before the open and after the close a minute without a trade is usual. Hours are all expected.

@@ -51,25 +51,25 @@ class BarGrid:
             count += len(stamps)
         return GridOutline(count, first, last)
 
-    def owed(self, span: Span) -> Stamps:
+    def required(self, span: Span) -> Stamps:
         """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
-        return self.calendar.owed(self.timeframe, span, self.anchor)
+        return self.calendar.required(self.timeframe, span, self.anchor)
 
-    def expects(self, spans: Sequence[Span], *, owed: bool = False) -> list[bool]:
+    def expects(self, spans: Sequence[Span], *, required: bool = False) -> list[bool]:
         """Return for each span whether a bar is expected in it.
 
         Args:
             spans: The spans. Short ones that follow each other closely are looked up together.
-            owed: Count only the bars that no vendor may lack.
+            required: Count only the bars that no vendor may lack.
         """
         found: list[bool] = []
         for group in _close_together(spans):
-            if len(group) == 1 and not owed:
+            if len(group) == 1 and not required:
                 found.append(self.next_open(group[0].start) < group[0].end)
                 continue
             edges = np.array(group, dtype=np.int64)
             whole = Span(int(edges.min()), int(edges.max()))
-            stamps = self.owed(whole) if owed else self.opens(whole)
+            stamps = self.required(whole) if required else self.opens(whole)
             firsts, ends = stamps.searchsorted(edges).T
             found += (firsts < ends).tolist()
         return found

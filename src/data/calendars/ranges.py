@@ -46,7 +46,7 @@ _ACCEPTED = (
 )
 _PERIODS = "such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
-# No series has as many; numbers beyond are no error of a calendar.
+# No series has as many; larger numbers are not an error of a calendar.
 _MOST_BARS = 1 << 62
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")

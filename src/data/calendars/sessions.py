@@ -145,7 +145,7 @@ class SessionCalendar:
         first, last = np.searchsorted(stamps, [supported.start, supported.end])
         return stamps[first:last]
 
-    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+    def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the same as :meth:`opens`: members of an exchange trade the same hours."""
         return self.opens(timeframe, span, anchor)
 
@@ -340,7 +340,7 @@ class ForexCalendar(SessionCalendar):
     A session is dated by the day on which it closes. 1 January and 25 December have none. Intraday
     bars stand on the New York clock, so a ``4h`` bar may hold the change of day. Around these days
     dealers keep different hours: sessions hold all of them, and only where every dealer trades is an
-    intraday bar owed.
+    intraday bar required.
     """
 
     def __init__(self) -> None:
@@ -349,19 +349,19 @@ class ForexCalendar(SessionCalendar):
     def _end_of(self, day: int) -> int:
         return local_to_utc(_NEW_YORK, day + _ROLL_MS)
 
-    def owed(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
+    def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of those expected bars in ``[start, end)`` that every dealer has."""
         stamps = self.opens(timeframe, span, anchor)
         if not timeframe.is_intraday or not len(stamps):
             return stamps
-        owed = np.ones(len(stamps), dtype=bool)
+        required = np.ones(len(stamps), dtype=bool)
         years = range(year_of(int(stamps[0])), year_of(int(stamps[-1])) + 1)
         for part in (part for year in years for part in _differing(year)):
             first, last = np.searchsorted(stamps, [part.start, part.end])
             if first < last:
                 closes = self.closes(timeframe, stamps[first:last], anchor)
-                owed[first:last] = closes > part.end
-        return stamps[owed]
+                required[first:last] = closes > part.end
+        return stamps[required]
 
 
 @cache

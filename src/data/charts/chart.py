@@ -350,6 +350,7 @@ class _Part:
 
     @property
     def timeframe(self) -> str:
+        """Length of the bars, such as ``1d``; empty if it is not known."""
         return str(self.facts.get("timeframe", ""))
 
     @property
@@ -367,6 +368,7 @@ class _Part:
 
     @property
     def is_daily(self) -> bool:
+        """Whether the bars are of days or longer."""
         if self.timeframe:
             return not Timeframe.parse(self.timeframe).is_intraday
         return not (self.table.stamps % DAY_MS).any()

@@ -89,6 +89,7 @@ def paints() -> str:
     """Return the colours of a chart as variables, those of a dark screen behind the others."""
 
     def rules(place: int) -> str:
+        """Return the colours of one scheme: 0 light, 1 dark."""
         return "".join(f"--p-{name}:{pair[place]};" for name, pair in PAINTS.items())
 
     return f":root{{{rules(0)}}}@media (prefers-color-scheme:dark){{:root{{{rules(1)}}}}}"

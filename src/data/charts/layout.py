@@ -234,6 +234,7 @@ class _Drawing:
         self.slots = max(len(chart.axis), 1)
 
     def layout(self) -> ChartLayout:
+        """Return the chart laid out in its frame."""
         chart = self.chart
         has_volume = not chart.is_indexed and bool(np.isfinite(chart.series[0].values[4]).any())
         low, high = self._extent()

@@ -257,6 +257,7 @@ def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
     """Return the chart of a series; None where no question is answered out of it."""
 
     def draw() -> _Drawn | None:
+        """Return the drawn chart; None if no question is answered from the series."""
         from .report_page import Drawing
 
         query = entry.question
@@ -407,6 +408,7 @@ class _Entry:
         key, validate = self.key, self._manager.validate
 
         def read() -> dict[str, Any]:
+            """Return the report of the validation as plain values."""
             return validate(key.symbol, key.timeframe.label, lane=key.lane_label).as_dict()
 
         return self.part("validation", read, None)
@@ -436,6 +438,7 @@ class _Entry:
         """A few closes from its first bar to its last, as they are answered, with their times."""
 
         def read() -> dict[str, list[Any]]:
+            """Return the closes of an answer."""
             query = self.question
             return _line_of(None if query is None else self._client.get(query))
 
@@ -497,15 +500,17 @@ class _Entry:
         memory = {} if expected is None else expected
 
         def read() -> str:
+            """Return the cells of the months."""
             grid = self._client.outline(self.key).grid
             end = first_unclosed(
                 grid.calendar, grid.timeframe, self._client.clock.now_ms(), grid.anchor
             )
 
             def is_expected(span: Span) -> bool:
+                """Return whether a bar is required in a span, by the memory if it has it."""
                 about = (grid.calendar.name, grid.timeframe, grid.anchor, span)
                 if about not in memory:
-                    memory[about] = len(grid.owed(span)) > 0
+                    memory[about] = len(grid.required(span)) > 0
                 return memory[about]
 
             return cells_of(self.coverage, months, end, is_expected)

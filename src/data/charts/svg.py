@@ -63,6 +63,7 @@ def _style() -> str:
     """Return the colours as rules, those of a dark screen behind the others."""
 
     def colours(place: int) -> str:
+        """Return the colours of one scheme: 0 light, 1 dark."""
         return ";".join(
             f"--c-{name}:" + (f"var(--{name},{pair[place]})" if name in _OF_PAGE else pair[place])
             for name, pair in PAINTS.items()

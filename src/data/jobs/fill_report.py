@@ -235,7 +235,7 @@ def _is_paused(result: SeriesResult) -> bool:
 
 
 def _step(first: SeriesResult) -> str:
-    """Return what to do about a cause; ``first`` is the first series of its group."""
+    """Return the advice for a cause; ``first`` is the first series of its group."""
     if first.ok:
         return _LACKS.format(f"{first.symbol} {first.timeframe}")
     return _ADVICE.get(first.reason) or first.next_step

@@ -450,7 +450,7 @@ def _end(part: Covered) -> int:
 
 
 def _overlaid(before: Coverage, newer: list[Covered]) -> Iterable[Covered]:
-    """Return what ``newer`` answers make of the stretches before them, all of one span."""
+    """Return the stretches of one span after ``newer`` answers to it."""
     if not before or not newer:
         return newer or before
     if len(newer) == 1 and newer[0].span == Span(before[0].span.start, before[-1].span.end):

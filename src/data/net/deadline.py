@@ -379,7 +379,8 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 @contextmanager
 def querying_once() -> Iterator[None]:
     """Let several calls in the block query no vendor again that was down for the same symbol."""
-    token = _down.set(_down.get() or {})
+    outer = _down.get()
+    token = _down.set({} if outer is None else outer)
     try:
         yield
     finally:

@@ -141,6 +141,7 @@ class ParquetReader:
         _, names, low, high, schema = question
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
+            """Return the rows in the files of these places."""
             frame = self._scan(path_of, places, names)
             if frame is None:
                 frame = pl.LazyFrame(schema=schema)
@@ -153,6 +154,7 @@ class ParquetReader:
             return (frame if n_rows is None else frame.head(n_rows)).collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
+            """Return the rows; damage is an error that names the file."""
             places = self._places(low and _day(low), high and _day(high), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
@@ -165,6 +167,7 @@ class ParquetReader:
         numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
 
         def read(path_of: _PathOf, places: list[str]) -> pl.DataFrame:
+            """Return a bar for each series in each file of these places."""
             made = [pl.LazyFrame(schema={"sid": pl.Int64, "date": pl.Date, **_of_fields(schema)})]
             for place in places:
                 scan = self._scan(path_of, [place], FIELDS)
@@ -176,6 +179,7 @@ class ParquetReader:
             return whole.filter(pl.col("sid").is_in(numbers)).sort("sid", "date").collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
+            """Return the bars; damage is an error that names the file."""
             places = self._places(first and _day(first), last and _day(last), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
@@ -361,6 +365,7 @@ class ParquetReader:
         """Return all rows of a series in one file; kept for as long as the file stays what it is."""
 
         def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
+            """Return the rows of the series, from memory if the file is the same."""
             path = path_of(place)
             state: FileState | None = self._files.disk.stat(path)
             key = place, state, sid

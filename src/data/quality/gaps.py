@@ -174,7 +174,7 @@ class _Classifier:
         return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then)
 
     def _bars(self, span: Span) -> int:
-        return len(self._grid.owed(span))
+        return len(self._grid.required(span))
 
     def _empty(self, part: Covered, span: Span) -> ClassifiedGap:
         """Return the gap that vendors answered "nothing" for."""

@@ -85,7 +85,7 @@ def _first_lacking(
         if rows is None:
             return final.start
         own = rows["timestamp"].to_numpy()
-        missing = np.setdiff1d(grid.owed(Span(int(own[0]), max(int(own[0]), final.end))), own)
+        missing = np.setdiff1d(grid.required(Span(int(own[0]), max(int(own[0]), final.end))), own)
         lacking += missing[:1].tolist()
     return min(lacking, default=None)
 

@@ -134,7 +134,7 @@ def _nothing(
         expires = context.expires(kept, coverage)
         yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
-        if len(grid.owed(empty)):
+        if len(grid.required(empty)):
             parts = context.nothings(empty, coverage)
             marks = [(part, grid.no_bar(part), expires) for part, expires in parts]
         else:

@@ -520,8 +520,10 @@ class _CommitBuilder:
         slots, seams = subtract(answer.off_slots, kept), coalesce(self.fetched.seams)
         silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
         spans = sorted([*subtract(answer.holes, kept), *silent])
-        for span, owed in zip(spans, self.terms.grid.expects(spans, owed=True), strict=True):
-            if owed:
+        for span, required in zip(
+            spans, self.terms.grid.expects(spans, required=True), strict=True
+        ):
+            if required:
                 parts = self.stored.coverage.within(span)
                 before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
@@ -545,7 +547,7 @@ class _CommitBuilder:
         for run in equal:
             covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
             for part in subtract([run], [*covered, *touching(spoken, run)]):
-                if not len(grid.owed(part)):
+                if not len(grid.required(part)):
                     continue
                 closes = int(grid.closes(np.array([grid.next_open(part.end)]))[0])
                 for mark in self._holes(part, grid.no_bar(part)):

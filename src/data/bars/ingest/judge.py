@@ -102,7 +102,8 @@ class _Judging:
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
         done += [part.span for part in stored if part.reason.startswith(SETTLED)]
-        done += [edge for edge in edges if not inside(self.answer.closed.stamps, [edge]).any()]
+        counts = self.answer.closed.counts(edges)
+        done += [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
         done = coalesce(done)
         for one in new_graves:
             marks += self._fresh(table, one, done)

@@ -271,9 +271,9 @@ def _lacking(
         return [], ""
     # No vendor need have the others: they are neither looked for nor counted.
     lacking = holes(answered, present, grid)
-    owed = grid.expects(lacking, owed=True)
-    absent = [hole for hole, is_owed in zip(lacking, owed, strict=True) if is_owed]
-    opens = grid.owed(answered)
+    required = grid.expects(lacking, required=True)
+    absent = [hole for hole, is_required in zip(lacking, required, strict=True) if is_required]
+    opens = grid.required(answered)
     if density == "dense" and len(absent) <= max(MOST_HOLES, len(opens) // BARS_A_HOLE):
         return absent, ""
     usual = _usual_distance(opens, present) if density == "sparse" else np.inf
@@ -359,7 +359,7 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     slots, listed = coalesce(answer.off_slots), coalesce(answer.holes)
     for span in answer.spans:
         lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
-        opens = grid.owed(span) if lacking else no_stamps()
+        opens = grid.required(span) if lacking else no_stamps()
         for hole in lacking:
             if touching(slots, hole):
                 continue

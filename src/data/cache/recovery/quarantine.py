@@ -146,6 +146,7 @@ def _parse(
     first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
     def read(cells: list[str]) -> Suspect | None:
+        """Return a row that is in the span and not left out, else None."""
         is_in = first <= cells[0] < end and not cells[-1].startswith(out)
         return _suspect(cells) if is_in else None
 

@@ -170,6 +170,7 @@ def after_marks(
     """
 
     def after(before: Coverage, mark: Covered) -> list[Covered]:
+        """Return the stretches that a mark makes of those before it."""
         return (_emptied if mark.state == "empty" else _renewed)(before, mark, has_bars)
 
     draft = CoverageDraft(coverage)

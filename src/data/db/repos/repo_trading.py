@@ -660,7 +660,7 @@ def _begin(symbol: str, ex_date: date) -> int:
 def _note_held(row: Position, moment: datetime) -> None:
     """Note what a position holds before the first fill of a day of its market.
 
-    Days ahead of it were noted by a clock that was wrong. Where no market is known, there are no actions.
+    Days after it were noted by a clock that was wrong. If the market is not known, there are no actions.
     """
     meant = meaning_of(row.symbol)
     if row.held is None or isinstance(meant, SymbolRefusal):
