@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from src.data.cache.format.json_document import dump, load
 from src.data.cache.store import BarStore
 from src.data.clock import ManualClock
-from src.data.errors import IncompleteDataError, IncompleteDataWarning
+from src.data.errors import FormatVersionError, IncompleteDataError, IncompleteDataWarning
 from src.data.model.actions import Action
 from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
@@ -186,6 +187,22 @@ def test_damaged_days_cost_the_hours_nothing(market: Market, clock: ManualClock)
         (folder / name).write_bytes(b"damaged")
     assert len(manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)) == 6 * 24
     assert manager.validate("BTCUSDT", "1h").rows == 6 * 24
+
+
+def test_days_of_a_newer_version_cost_the_hours_nothing(market: Market, clock: ManualClock) -> None:
+    vendor = Both(clock, COIN_HOURS, "binance")
+    manager = market.manager(vendor)
+    manager.get_ohlcv("BTCUSDT", "1d", *RANGE)
+    (meta,) = manager.cache.cache_dir.glob("ohlcv/BTCUSDT/1d/2024*.json")
+    plain = load(meta.read_bytes())
+    plain["onetape"]["need"] = ["what later versions write"]
+    meta.write_bytes(dump(plain))
+    (manager.cache.cache_dir / "_columnar/BTCUSDT/1d.bars").unlink(missing_ok=True)
+    later = market.manager(vendor)
+    with pytest.raises(FormatVersionError):
+        later.client.columns(later.cache.store.keys()[0], Span(0, 1 << 60))
+    assert len(later.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)) == 6 * 24
+    assert later.validate("BTCUSDT", "1h").rows == 6 * 24
 
 
 def test_a_hit_does_not_look_at_the_days(
