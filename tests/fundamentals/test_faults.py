@@ -128,7 +128,7 @@ def test_a_slow_vendor_costs_the_budget_and_no_more(
     record = ask(name, time_budget_seconds=0.1)
     assert not vendors.gate.is_set()
     assert record["market_cap"] == 3.0e12
-    assert "within the 0.1 seconds" in record["_metadata"]["providers_failed"][name]
+    assert "did not answer in time" in record["_metadata"]["providers_failed"][name]
     vendors.gate.set()
     for thread in threading.enumerate():
         if thread.name == f"onetape-fundamentals-{name}":

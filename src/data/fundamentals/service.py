@@ -38,7 +38,7 @@ from .request import Wish, age_of, data_type_of, day_of, vendors_of
 
 if TYPE_CHECKING:
     from ..vendors.fundamentals_request import TableQuestion
-    from .fetch import FundamentalsSupply, Outcome
+    from .fetch import FundamentalsSupply
 
 log = logging.getLogger(__name__)
 
@@ -276,14 +276,13 @@ class FundamentalsService:
             else:
                 self._failed(vendor, outcome, lookup)
 
-    def _failed(self, vendor: str, error: Outcome, lookup: _Lookup) -> None:
-        why = f"{type(error).__name__}: {error}"
-        log.warning("%s has no data on %s: %s", vendor, lookup.symbol, why)
-        lookup.failed[vendor] = why
-        if isinstance(error, DataError):
-            seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
-            attempt = Attempt(vendor, type(error).__name__, str(error), seconds, error=error)
-            lookup.attempts.append(attempt)
+    def _failed(self, vendor: str, error: DataError, lookup: _Lookup) -> None:
+        kind = type(error).__name__
+        log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, kind, error)
+        # Records are shown to end users: the vendor's own text is in the log and in the error only.
+        lookup.failed[vendor] = why = f"{kind}: {error.brief}"
+        seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
+        lookup.attempts.append(Attempt(vendor, kind, str(error), seconds, error=error))
         if getattr(error, "by_caller", False):
             return  # the call had no time: the next one may have more
         if len(self._failures) >= _MOST_FAILURES:
@@ -384,7 +383,8 @@ def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
     unable = by_reason({v: why for v, why in lookup.not_asked.items() if v not in keys})
     hints = [f"skipped without a key: {without_key}"] if keys else []
     hint = "; ".join([*hints, *unable])
-    failed = "; ".join(f"{vendor}: {why}" for vendor, why in lookup.failed.items())
+    in_full = {one.provider: f"{one.outcome}: {one.message}" for one in lookup.attempts}
+    failed = "; ".join(f"{vendor}: {why}" for vendor, why in (lookup.failed | in_full).items())
     lacking = {v: why for v, why in (lookup.failed | lookup.not_asked).items() if NO_KEY in why}
     return AllProvidersFailedError(
         f"no vendor has {about}: {failed or 'none could be asked'}",
