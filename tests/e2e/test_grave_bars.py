@@ -524,3 +524,29 @@ def test_hours_between_two_doubted_bars_that_were_never_requested_are_requested(
     (gap,) = told(both)["gaps"]
     assert (gap["start"], gap["end"]) == ("2024-06-05T02:00:00Z", "2024-06-05T12:00:00Z")
     assert len(manager.get_ohlcv(*hours, "2024-06-05T01:00", "2024-06-05T12:00")) == 12
+
+
+def test_bars_stay_an_error_of_validate_if_what_proved_them_wrong_is_gone(
+    market: Market, clock: ManualClock
+) -> None:
+    clock.set(at("2024-01-13T06:00:00Z"))
+    stamps = every("1d", "2023-10-01T00:00:00Z", "2024-01-12T00:00:00Z")
+    vendor = Walker(clock, stamps, "binance")
+    vendor.spoil = scaled(0.01, "2024-01-01T00:00:00Z", "2024-01-12T00:00:00Z")
+    manager, days_ = market.manager(vendor), ("BTCUSDT", "1d")
+    assert len(manager.get_ohlcv(*days_, "2023-10-01", "2024-01-12")) == 104
+    (unit,) = manager.validate(*days_).findings
+    assert (unit.check, len(unit.stamps)) == ("unit", 12)
+    [earlier] = market.folder.rglob("2023.csv.gz")
+    earlier.unlink()
+    left = manager.get_ohlcv(*days_, "2024-01-01", "2024-01-12", offline=True)
+    assert len(left) == 12 and len(grave_spans(left)) == 1
+    report = manager.validate(*days_, mark=True)
+    (doubted,) = [one for one in report.findings if one.is_grave]
+    assert (doubted.check, len(doubted.stamps)) == ("doubted", 12)
+    assert doubted.evidence.startswith("unit: 12 rows 100 times too small")
+    assert (report.marked, report.unmarked) == (0, 0)
+    clock.advance(3601)
+    vendor.spoil = lambda rows: rows
+    assert not grave_spans(manager.get_ohlcv(*days_, "2024-01-01", "2024-01-12"))
+    assert not [one for one in manager.validate(*days_).findings if one.is_grave]

@@ -14,8 +14,8 @@ from ..bars.client import BarsClient
 from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..errors import CacheError, ConfigError, CorruptEntryError, KindMismatchError
-from ..model.bars import BarTable, Stamps, among, inside
-from ..model.coverage import SETTLED, WITHDRAWN
+from ..model.bars import BarTable, Stamps, among, distinct, inside
+from ..model.coverage import GRAVE, IN_WHOLE, SETTLED, WITHDRAWN
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.series import SeriesKey
@@ -25,6 +25,7 @@ from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..prices.adjustment import BasisPart, common_as_of, needed_actions, rebase
 from ..prices.judgement.checks import CHECKS, finding_of, run_checks
+from ..prices.judgement.grave import grave_of
 from ..prices.judgement.levels import Defect
 from ..prices.judgement.report import (
     QualityFinding,
@@ -65,8 +66,10 @@ def validate(
         is_bad = among(series.expected, np.array(list(bad_rows), dtype=np.int64))
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
-    settled = [p.span for p in client.coverage(key) if p.reason.startswith(SETTLED)]
+    coverage = client.coverage(key)
+    settled = [p.span for p in coverage if p.reason.startswith(SETTLED)]
     findings = [_as_settled(finding, settled) for finding in findings]
+    findings += _doubted(coverage, series.table.stamps, findings)
     findings += [*_bad_row_findings(bad_rows), *_never_asked(unasked)]
     findings += _disputed(actions, series.table.stamps)
     stamps = series.table.stamps
@@ -221,6 +224,28 @@ def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFind
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding
     return replace(finding, severity="info")
+
+
+def _doubted(
+    coverage: Iterable[CoverageSpan], stamps: Stamps, findings: Sequence[QualityFinding]
+) -> Iterator[QualityFinding]:
+    """Yield an error for bars that answers doubt since they were fetched and that no finding has.
+
+    What proved them wrong may be damaged or evicted by now. Marks of :func:`~.marks.marked` are not
+    reported: the next one removes those that nothing proves.
+    """
+    found = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
+    rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *found])))]
+    by_reason: dict[str, list[Span]] = {}
+    for part in coverage:
+        if part.reason.startswith(GRAVE) and not part.reason.startswith(IN_WHOLE):
+            by_reason.setdefault(part.reason.removeprefix(GRAVE), []).append(part.span)
+    check = next(check for check in CHECKS if check.name == "doubted")
+    for reason, spans in by_reason.items():
+        rows = rest[inside(rest, spans)]
+        if len(rows):
+            # It was proven by a check that may call bars wrong.
+            yield replace(finding_of(check, Defect(rows, reason)), severity="error")
 
 
 def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:

@@ -93,6 +93,8 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "beside days", "hours and minutes that contradict their days", _FETCH, beside_days
     ),
+    # From stored marks, not from the bars.
+    QualityCheck("doubted", "bars that answers doubt since they were fetched", _FETCH),
     # Of what vendors have told already, so it costs no request.
     QualityCheck(
         "disputed action",
