@@ -126,7 +126,8 @@ def _spellings(value: Any) -> set[str]:
         return {", ".join(value), ", ".join(value[:5]) + " …"}
     if isinstance(value, dict):
         return {", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in value.items())}
-    return {value, value.replace("_", " "), moment(value)}
+    # Commands in backticks are shown as code.
+    return {value, value.replace("_", " "), value.replace("`", ""), moment(value)}
 
 
 def columns_of(data: Any, place: int = 0) -> dict[str, list[Any]]:

@@ -83,8 +83,13 @@ class Way:
     """Own calls of all threads while ``entered`` runs."""
 
     def __init__(self) -> None:
-        self._functions: set[tuple[str, str, int]] = set()
+        self._functions: dict[tuple[str, str, int], None] = {}
         self._frames = 0
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the last call entered, in order."""
+        return list(dict.fromkeys(path for path, _, _ in self._functions))
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
         if event != "call":
@@ -92,7 +97,7 @@ class Way:
         code = frame.f_code
         if path := own(code.co_filename):
             if code.co_name not in _INLINE:
-                self._functions.add((path, code.co_qualname, code.co_firstlineno))
+                self._functions[path, code.co_qualname, code.co_firstlineno] = None
         elif code.co_name == "send" and code.co_filename.endswith("requests/adapters.py"):
             threads = {threading.get_ident(), threading.main_thread().ident}
             stacks = [f for thread, f in sys._current_frames().items() if thread in threads]
@@ -100,7 +105,7 @@ class Way:
 
     def entered(self, call: Callable[[], object]) -> Figures:
         """Return what ``call`` enters."""
-        self._functions, self._frames = set(), 0
+        self._functions, self._frames = {}, 0
         threading.setprofile(self._note)
         sys.setprofile(self._note)
         try:
@@ -108,7 +113,7 @@ class Way:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)  # type: ignore[arg-type]
-        files = {path for path, _, _ in self._functions}
+        files = self.files
         lengths = [lines_of(path) for path in files]
         return {
             "files": len({"model/" if p.startswith("model/") else p for p in files}),
@@ -182,6 +187,11 @@ def weight() -> Figures:
     return lines
 
 
+def is_core(module: Module) -> bool:
+    """Return whether a module is of a core package; the folder of a vendor is not."""
+    return module.top in CORE and not _is_of_a_vendor(module)
+
+
 def _is_of_a_vendor(module: Module) -> bool:
     path = module.name.split(".")
     return path[0] == "vendors" and len(path) > 1 and (PACKAGE / "vendors" / path[1]).is_dir()
@@ -228,7 +238,10 @@ def _name(node: ast.expr) -> str:
 # --- the program -------------------------------------------------------------------------------
 
 
-def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[tuple[str, str, Figures]]:
+Counted = tuple[str, str, Figures, list[str]]
+
+
+def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[Counted]:
     from src.data.clock import ManualClock
     from src.data.data_manager import DataManager
     from src.data.disk.files import Disk
@@ -244,14 +257,14 @@ def _counted(root: Path, now_ms: int, is_stored: bool) -> Iterator[tuple[str, st
         call = partial(_ask, manager, symbol, arguments)
         _ask(manager, warm, arguments)
         if not is_stored:
-            yield name, "miss", way.entered(call)
+            yield name, "miss", way.entered(call), way.files
         elif "include_forming" in arguments:
-            yield name, "refresh", way.entered(call)
+            yield name, "refresh", way.entered(call), way.files
         else:
-            yield name, "disk", way.entered(call)
+            yield name, "disk", way.entered(call), way.files
             call()
             call()
-            yield name, "again", way.entered(call)
+            yield name, "again", way.entered(call), way.files
 
 
 def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
@@ -259,8 +272,8 @@ def _ask(manager: DataManager, symbol: str, arguments: dict[str, Any]) -> None:
     assert len(frame) >= 10, f"{symbol}, {arguments}: {len(frame)} bars, {frame.attrs}"
 
 
-def _print_all(folder: Path) -> None:
-    """Ask every question in two processes, as a miss and as a hit, and print all figures."""
+def counted(folder: Path) -> Iterator[Counted]:
+    """Ask every question in two processes, as a miss and as a hit: name, kind, figures, files entered."""
     from src.data.clock import ManualClock
     from src.data.model.instant import parse_iso
     from tests.vendor_server import VendorServer
@@ -272,8 +285,12 @@ def _print_all(folder: Path) -> None:
         for step in ("miss", "stored"):
             here = [sys.executable, "-m", "tests.contract.way", str(folder), str(clock.now_ms())]
             printed = subprocess.run([*here, step], check=True, stdout=subprocess.PIPE)
-            for name, kind, figures in json.loads(printed.stdout):
-                print(f"{kind:8} {name:28}", *(f"{n}: {count}" for n, count in figures.items()))
+            yield from json.loads(printed.stdout)
+
+
+def _print_all(folder: Path) -> None:
+    for name, kind, figures, _ in counted(folder):
+        print(f"{kind:8} {name:28}", *(f"{n}: {count}" for n, count in figures.items()))
     print("weight ", weight())
     print("shape  ", shape())
 

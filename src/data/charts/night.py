@@ -22,6 +22,7 @@ from .parts import (
     records,
     shown,
     small_bars,
+    with_code,
 )
 
 # So many results of each kind are rows of the page; the data have all.
@@ -179,7 +180,11 @@ def _causes(values: Values) -> Iterator[Html]:
     for reason in sorted(reasons, key=lambda one: not one.data["failed"]):
         names = reason.data["series"]
         own = [one for name in names for one in by_name.get(name, ())]
-        step = reason.show("next_step") if reason.data["next_step"] else "nothing to do"
+        step = (
+            reason.show("next_step", as_text=with_code)
+            if reason.data["next_step"]
+            else "nothing to do"
+        )
         yield element(
             "section",
             element("h3", counted(len(names), "series"), ": ", reason.show("why"),

@@ -72,6 +72,14 @@ def shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def with_code(text: str) -> str:
+    """Return a text whose commands in backticks are code; one with an odd backtick stays as it is."""
+    parts = shown(text).split("`")
+    if len(parts) % 2 == 0:
+        return text
+    return joined(element("code", part) if i % 2 else part for i, part in enumerate(parts))
+
+
 def records(
     entries: Sequence[Values],
     columns: Sequence[Column],
@@ -152,7 +160,11 @@ def first_look(look: Values) -> Html:
         look: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of`` (noun of the number),
             ``text``, ``next_step`` (may be empty).
     """
-    step = ["Next: ", look.show("next_step")] if look.data["next_step"] else ["Nothing to do."]
+    step = (
+        ["Next: ", look.show("next_step", as_text=with_code)]
+        if look.data["next_step"]
+        else ["Nothing to do."]
+    )
     return element(
         "section",
         element("p", look.show("number"), element("small", look.show("of")), class_="amount"),

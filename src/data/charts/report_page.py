@@ -25,6 +25,7 @@ from .parts import (
     records,
     spaced,
     spark,
+    with_code,
 )
 
 HEAT_ID = "heat"
@@ -384,14 +385,14 @@ _GAPS = (
     Column("bars#", "bars"),
     Column("class", "class", spaced),
     Column("evidence_", "evidence"),
-    Column("what to do_", "next_step"),
+    Column("what to do_", "next_step", with_code),
 )
 _FINDINGS = (
     Column("severity", "severity"),
     Column("check", "check"),
     Column("bars#", "rows"),
     Column("evidence_", "evidence"),
-    Column("what to do_", "next_step"),
+    Column("what to do_", "next_step", with_code),
 )
 _SPANS = (
     *_RANGE,
@@ -431,7 +432,7 @@ _ROUTE = (
 _ATTENTION = (
     Column("what", "kind"),
     Column("why_", "text"),
-    Column("what to do_", "next_step"),
+    Column("what to do_", "next_step", with_code),
 )
 _NAMED = (Column("symbol", "symbol"), *_SERIES_NAME)
 _POOR = (
