@@ -55,9 +55,9 @@ class Filled(NamedTuple):
     hole_ms: int | None = None
 
     @property
-    def until_ms(self) -> int:
-        """Where a feed goes on that has given the bars before the first hole; there are bars."""
-        return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
+    def until_ms(self) -> int | None:
+        """Where a feed goes on that has given the bars before the first hole; None: no bar, no hole."""
+        return self.bars[-1].stamp_ms + 1 if self.bars and self.hole_ms is None else self.hole_ms
 
 
 def hole_in_history(hole: Span, why: str) -> str:
@@ -68,8 +68,11 @@ def hole_in_history(hole: Span, why: str) -> str:
 class History(Protocol):
     """Where closed bars of the past come from. May raise any ``DataError``."""
 
-    def last(self, count: int) -> Filled:
-        """Return the last ``count`` closed bars, or all there are, and what they lack in between."""
+    def last(self, count: int, *, again: bool = False) -> Filled:
+        """Return the last ``count`` closed bars, or all there are, and what they lack in between.
+
+        ``again``: the answer of a moment ago does not count.
+        """
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return what there is in ``span``; ``again``: the answer of a moment ago does not count."""
@@ -114,22 +117,24 @@ class ManagerHistory:
         if timeout_s is not None:
             self._options["timeout"] = timeout_s
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         """Return the last ``count`` closed bars, or all there are, and what they lack in between.
 
         They begin behind what no vendor serves. An expected bar that no gap of the answer names was
-        answered for: there is none.
+        answered for: there is none. If vendors have no bar at all, the first hole is the oldest bar
+        that may only be late.
 
         Raises:
-            UnavailableError: there is no bar, for a reason that may pass.
+            UnavailableError: there is no bar, for a vendor failed.
         """
-        frame = self._ask(bars=count)
+        frame = self._ask(bars=count, force_refresh=again)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
         if not bars:
-            may_pass = (g for g in gaps if not (g.is_nothing or g.is_unserved))
-            if why := _reasons(may_pass):
+            may_pass = [g for g in gaps if not (g.is_nothing or g.is_unserved)]
+            why = _reasons(may_pass)
+            if any(gap.has_failed for gap in may_pass):
                 raise UnavailableError(why)
-            return Filled([], [])
+            return Filled([], [], why, self._first_late() if why else None)
         last = bars[-1].stamp_ms
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]
@@ -149,6 +154,11 @@ class ManagerHistory:
         frame = self._ask(first, last, force_refresh=again)
         bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
         return self._judged(self._grid.opens(span), bars, frame, _gaps(frame))
+
+    def _first_late(self) -> int:
+        """Return the stamp of the first bar that closed so lately that it may not be published yet."""
+        grid, then_ms = self._grid, self._clock.now_ms() - self._patience_ms
+        return first_unclosed(grid.calendar, grid.timeframe, then_ms, grid.anchor)
 
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]

@@ -112,7 +112,7 @@ class PollSource(ThreadedSource):
         coming = self._coming(self.clock.now_ms())  # bars may close while it is loaded
         filled = self.history.last(self._lookback)
         self._answered(sink)
-        poll = _Poll(self._grid, filled, filled.until_ms if filled.bars else coming)
+        poll = _Poll(self._grid, filled, filled.until_ms or coming)
         for bar in poll.given:
             sink.bar(bar)
         return poll

@@ -32,7 +32,7 @@ from ...prices.bar_rule import AHEAD_MS
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
-from .history import History, hole_in_history
+from .history import Filled, History, hole_in_history
 
 log = logging.getLogger("onetape.feed")
 
@@ -41,6 +41,8 @@ _JOIN_S = 0.2
 _REMEMBERED = 16
 # Closed bars of the stream that wait for history, or for bars before them; others come from history.
 _MOST_WAITING = 1000
+# What a vendor says it lacks is asked for again for so long where there is a bar each time; seconds.
+_DOUBT_S = 60.0
 # So many bars must be missing before silence counts.
 _SILENT_BARS = 3
 
@@ -194,6 +196,7 @@ class StreamThread:
         # The feed has reported by itself that it is connecting.
         self._state, self._reason = StreamState.CONNECTING, self._lost_reason
         self._backfill_until = 0  # bars expected before this are history's
+        self._missing_since: float | None = source.clock.monotonic()  # None: nothing is missing
         sent = replace(source.grid, timeframe=source.patience.sent or source.grid.timeframe)
         self._silence = SilenceWatch(sent, source.patience.quiet, self._now)
         self._questions = 0
@@ -343,6 +346,10 @@ class StreamThread:
             self._read(0.0)  # bars may have closed, and the connection may be lost meanwhile
             self._give_due(self._continuation)
             gap = self._gap(self._continuation)
+        if gap is None:
+            self._missing_since = None
+        elif self._missing_since is None:
+            self._missing_since = self._source.clock.monotonic()
         self._report(gap)
 
     def _begin(self) -> None:
@@ -372,7 +379,7 @@ class StreamThread:
             self._set_state(StreamState.BACKFILLING, "history is being loaded")
         begin = self._first_unclosed(0.0)  # bars may close while it is loaded
         try:
-            filled = self._source.history.last(count)
+            filled = self._source.history.last(count, again=self._questions > 0)
         except QueryError:
             raise
         except DataError as error:
@@ -380,14 +387,28 @@ class StreamThread:
             self._schedule(str(error))
             return None
         if filled.bars:
-            begin, self._loaded_ms = filled.until_ms, filled.bars[-1].stamp_ms
+            self._loaded_ms = filled.bars[-1].stamp_ms
+        elif self._is_doubted():
+            self._schedule(filled.why or "the vendor has no bar")
+            return None
+        begin = filled.until_ms or begin
         for bar in filled.bars:
             if bar.stamp_ms < begin:
                 self._give(bar)
         self._questions, self._next_question, self._gap_reason = 0, 0.0, filled.why
         continuation = Continuation(self._slots, begin)
-        continuation.learn(filled.bars, filled.absent)
+        self._learn(continuation, filled)
         return continuation
+
+    def _learn(self, continuation: Continuation, filled: Filled) -> None:
+        """Take an answer of history; what a vendor says it lacks may be its hiccup at first."""
+        continuation.learn(filled.bars, [] if self._is_doubted() else filled.absent)
+
+    def _is_doubted(self) -> bool:
+        """Tell whether something has been missing too shortly to be a gap."""
+        since = self._missing_since
+        is_new = since is None or self._source.clock.monotonic() < since + _DOUBT_S
+        return self._patience.dense and is_new
 
     def _give(self, bar: LiveBar) -> None:
         if not self._is_stopped:
@@ -426,12 +447,13 @@ class StreamThread:
         if self._questions < self._patience.delayed_after:
             self._set_state(*self._missing(gap))
         try:
-            filled = self._source.history.between(gap, again=self._questions > 0)
+            again = self._questions > 0 or (self._patience.dense and self._missing_since is not None)
+            filled = self._source.history.between(gap, again=again)
         except DataError as error:
             self._schedule(str(error))
             return
         self._schedule(filled.why)
-        continuation.learn(filled.bars, filled.absent)
+        self._learn(continuation, filled)
         if self._is_connected and self._is_silent() and not filled.why:
             missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
             self._silence.checked(missed=missed)
