@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.validity import NO_BAR
+from src.data.bars.validity import NO_BAR, UNPUBLISHED
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataError
@@ -88,6 +88,8 @@ class Vendor:
 
     def _why(self, stamp_ms: int, now_ms: int) -> str:
         why, until = self.lacking.get(stamp_ms, ("", 0))
+        if why == NO_BAR and now_ms < stamp_ms + 3 * MINUTE_MS:
+            why = UNPUBLISHED  # as it may be yet
         return why if now_ms < until else ""
 
 
@@ -270,6 +272,68 @@ def test_no_history_at_all_for_a_failure_is_not_live(clock: ManualClock, kind: s
     run(kind, vendor, witness, at(7))
     assert witness.named()[-1] == "LIVE"
     assert witness.bars[0].stamp_ms <= at(-16)
+
+
+@KINDS
+def test_a_vendor_without_any_history_does_not_keep_a_feed_from_being_live(
+    clock: ManualClock, kind: str
+) -> None:
+    never = [at(n) for n in range(-30, 2)]
+    vendor = Vendor(clock, lacking=dict.fromkeys(never, (NO_BAR, at(9999))))
+    witness = Witness(clock, never)
+    run(kind, vendor, witness, at(6))
+    live = next(one for one in witness.states if one.state is StreamState.LIVE)
+    assert live.at_ms >= at(1)
+    assert witness.named()[-1] == "LIVE"
+    assert witness.bars[-1].stamp_ms == at(5) - MINUTE_MS
+    if kind != "poll":  # the stream has them
+        assert witness.bars[0].stamp_ms == at(0)
+        assert live.at_ms <= at(3)
+
+
+@pytest.mark.parametrize("kind", ["poll", "dense", "sparse"])
+def test_a_vendor_that_fails_for_all_of_the_history_is_not_one_that_has_none(
+    clock: ManualClock, kind: str
+) -> None:
+    vendor = Vendor(clock, lacking={at(n): (FAILED, at(9999)) for n in range(-30, 20)})
+    witness = Witness(clock)
+    run(kind, vendor, witness, at(9))
+    assert not {"LIVE", "INCOMPLETE"} & set(witness.named())
+    assert not witness.bars
+
+
+@pytest.mark.parametrize("fails_first", [False, True])
+@pytest.mark.parametrize("of", [range(-20, 0), range(-15, -1), range(-12, -3)])
+def test_bars_that_a_vendor_denies_for_a_moment_are_no_gap_of_a_dense_stream(
+    clock: ManualClock, of: range, *, fails_first: bool
+) -> None:
+    healthy_ms = at(1)
+    vendor = Vendor(clock, lacking={at(n): (NO_BAR, healthy_ms) for n in of})
+    if fails_first:
+        vendor.down = Span(MONDAY, MONDAY + 40 * SECOND_MS)
+    witness = Witness(clock)
+    run("dense", vendor, witness, at(4))
+    assert witness.named()[-1] == "LIVE"
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(3), MINUTE_MS))
+    assert given[0] <= at(-20) + 2 * MINUTE_MS
+
+
+def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(clock: ManualClock) -> None:
+    """The stream loses bars for minutes, and history fails for longer; then it is empty once."""
+    vendor = Vendor(clock, down=Span(at(2), at(7)))
+    vendor.lacking = {at(n): (NO_BAR, at(7) + 50 * SECOND_MS) for n in (1, 2, 3)}
+    witness = Witness(clock)
+    times = Times(vendor, witness)
+    told, vendor.waits = vendor.waits, lambda since: None
+    times.until(at(1))
+    times._tell = lambda since: None  # type: ignore[method-assign]
+    times.until(at(4) + 30 * SECOND_MS)
+    times._tell = told  # type: ignore[method-assign, assignment]
+    times.until(at(10))
+    assert witness.named()[-1] == "LIVE"
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(9), MINUTE_MS))
 
 
 @KINDS

@@ -55,9 +55,9 @@ class Filled(NamedTuple):
     hole_ms: int | None = None
 
     @property
-    def until_ms(self) -> int | None:
-        """Where a feed goes on that has given the bars before the first hole; None: no bar, no hole."""
-        return self.bars[-1].stamp_ms + 1 if self.bars and self.hole_ms is None else self.hole_ms
+    def until_ms(self) -> int:
+        """Where a feed goes on that has given the bars before the first hole; there are bars."""
+        return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
 
 
 def hole_in_history(hole: Span, why: str) -> str:
@@ -121,8 +121,7 @@ class ManagerHistory:
         """Return the last ``count`` closed bars, or all there are, and what they lack in between.
 
         They begin behind what no vendor serves. An expected bar that no gap of the answer names was
-        answered for: there is none. If vendors have no bar at all, the first hole is the oldest bar
-        that may only be late.
+        answered for: there is none. If vendors have no bar at all, ``why`` is why one may come yet.
 
         Raises:
             UnavailableError: there is no bar, for a vendor failed.
@@ -134,7 +133,7 @@ class ManagerHistory:
             why = _reasons(may_pass)
             if any(gap.has_failed for gap in may_pass):
                 raise UnavailableError(why)
-            return Filled([], [], why, self._first_late() if why else None)
+            return Filled([], [], why)
         last = bars[-1].stamp_ms
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]
@@ -154,11 +153,6 @@ class ManagerHistory:
         frame = self._ask(first, last, force_refresh=again)
         bars = [bar for bar in bars_of(frame, "backfill") if bar.stamp_ms in span]
         return self._judged(self._grid.opens(span), bars, frame, _gaps(frame))
-
-    def _first_late(self) -> int:
-        """Return the stamp of the first bar that closed so lately that it may not be published yet."""
-        grid, then_ms = self._grid, self._clock.now_ms() - self._patience_ms
-        return first_unclosed(grid.calendar, grid.timeframe, then_ms, grid.anchor)
 
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]

@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ...bars.validity import NO_BAR
 from ...calendars.calendar import first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
@@ -196,7 +197,7 @@ class StreamThread:
         # The feed has reported by itself that it is connecting.
         self._state, self._reason = StreamState.CONNECTING, self._lost_reason
         self._backfill_until = 0  # bars expected before this are history's
-        self._missing_since: float | None = source.clock.monotonic()  # None: nothing is missing
+        self._denied_since: float | None = None  # a vendor lacks bars since, by its own word
         sent = replace(source.grid, timeframe=source.patience.sent or source.grid.timeframe)
         self._silence = SilenceWatch(sent, source.patience.quiet, self._now)
         self._questions = 0
@@ -347,9 +348,7 @@ class StreamThread:
             self._give_due(self._continuation)
             gap = self._gap(self._continuation)
         if gap is None:
-            self._missing_since = None
-        elif self._missing_since is None:
-            self._missing_since = self._source.clock.monotonic()
+            self._denied_since = None
         self._report(gap)
 
     def _begin(self) -> None:
@@ -384,31 +383,38 @@ class StreamThread:
             raise
         except DataError as error:
             log.info("no history yet: %s", error)
-            self._schedule(str(error))
+            self._failed(str(error))
             return None
+        filled, is_firm = self._judged(filled)
         if filled.bars:
-            self._loaded_ms = filled.bars[-1].stamp_ms
-        elif self._is_doubted():
-            self._schedule(filled.why or "the vendor has no bar")
+            begin, self._loaded_ms = filled.until_ms, filled.bars[-1].stamp_ms
+        elif filled.why and not (is_firm and self._early):
+            self._schedule(filled.why)
             return None
-        begin = filled.until_ms or begin
+        elif self._early:
+            begin = self._early[0].stamp_ms  # it has no history
         for bar in filled.bars:
             if bar.stamp_ms < begin:
                 self._give(bar)
         self._questions, self._next_question, self._gap_reason = 0, 0.0, filled.why
         continuation = Continuation(self._slots, begin)
-        self._learn(continuation, filled)
+        continuation.learn(filled.bars, filled.absent)
         return continuation
 
-    def _learn(self, continuation: Continuation, filled: Filled) -> None:
-        """Take an answer of history; what a vendor says it lacks may be its hiccup at first."""
-        continuation.learn(filled.bars, [] if self._is_doubted() else filled.absent)
+    def _judged(self, filled: Filled) -> tuple[Filled, bool]:
+        """Return an answer of history as it counts, and whether that is final.
 
-    def _is_doubted(self) -> bool:
-        """Tell whether something has been missing too shortly to be a gap."""
-        since = self._missing_since
-        is_new = since is None or self._source.clock.monotonic() < since + _DOUBT_S
-        return self._patience.dense and is_new
+        That a vendor lacks bars may be its hiccup; where silence is usual it is no wonder.
+        """
+        is_denied = filled.absent or not (filled.bars or self._continuation)
+        if not (self._patience.dense and is_denied):
+            return filled, True
+        now = self._source.clock.monotonic()
+        self._denied_since = now if self._denied_since is None else self._denied_since
+        if now >= self._denied_since + _DOUBT_S:
+            return filled, True
+        holes = [*filled.absent[:1], *([] if filled.hole_ms is None else [filled.hole_ms])]
+        return Filled(filled.bars, [], filled.why or NO_BAR, min(holes, default=None)), False
 
     def _give(self, bar: LiveBar) -> None:
         if not self._is_stopped:
@@ -447,16 +453,22 @@ class StreamThread:
         if self._questions < self._patience.delayed_after:
             self._set_state(*self._missing(gap))
         try:
-            again = self._questions > 0 or (self._patience.dense and self._missing_since is not None)
+            again = self._questions > 0 or self._denied_since is not None
             filled = self._source.history.between(gap, again=again)
         except DataError as error:
-            self._schedule(str(error))
+            self._failed(str(error))
             return
+        filled, _ = self._judged(filled)
         self._schedule(filled.why)
-        self._learn(continuation, filled)
+        continuation.learn(filled.bars, filled.absent)
         if self._is_connected and self._is_silent() and not filled.why:
             missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
             self._silence.checked(missed=missed)
+
+    def _failed(self, why: str) -> None:
+        """Note that a question failed: what is said next is doubted anew."""
+        self._denied_since = None
+        self._schedule(why)
 
     def _schedule(self, why: str) -> None:
         """Count a question, and compute when the next one may follow."""
