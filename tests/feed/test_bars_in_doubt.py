@@ -12,6 +12,7 @@ from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.stream import Inbox
+from src.data.feed.streams.connection import StreamSession
 from src.data.feed.streams.listeners import MinuteListener, TradeListener
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
 from src.data.model.series import SeriesKey
@@ -19,7 +20,7 @@ from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Topic, Trade, Unreadable
 from src.data.model.timeframe import Timeframe
 from src.data.observability.events import BarCorrected, Event
-from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE
+from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE, OUTDATED
 from src.data.vendors.alpaca.stream import AlpacaStream
 from src.data.vendors.binance.stream import BinanceStream
 from src.data.vendors.finnhub.stream import FinnhubStream
@@ -180,6 +181,40 @@ def test_a_second_closed_bar_with_other_values_is_a_correction(stage: Stage) -> 
     [event] = [event for event in told if isinstance(event, BarCorrected)]
     assert (event.opens_ms, event.vendor, event.is_stored) == (stamp, "binance", True)
     assert stage.manager.metrics()["events"]["BarCorrected"] == 1
+
+
+@pytest.mark.parametrize("sent, volumes", [
+    ((100, 300, 200), [1.0, 2.0]),
+    ((100, 300, 300), [1.0, 2.0, 3.0]),
+    ((100, 200, 300), [1.0, 2.0, 3.0]),
+    ((100, 10**9, 300), [1.0, 2.0]),
+    ((100, 10**9, 12_000), [1.0, 2.0, 3.0]),  # the time of a vendor that is far ahead is ours
+    ((None, None, None), [1.0, 2.0, 3.0]),
+])  # fmt: skip
+def test_an_older_version_of_a_closed_bar_replaces_no_newer_one(
+    sent: tuple[int | None, ...], volumes: list[float]
+) -> None:
+    frames = [
+        kline(OPEN - MINUTE_MS, sent=None if at is None else OPEN + at)
+        .replace(f'"v": "{GOOD[4]}"', f'"v": "{number}"')
+        for number, at in enumerate(sent, 1)
+    ]  # fmt: skip
+    told, refused = heard(BinanceStream(), BITCOIN, *frames)
+    assert [bar.volume for bar in told.bars] == volumes
+    assert [why for _, _, why in refused] == [OUTDATED] * (3 - len(volumes))
+
+
+def test_versions_of_a_few_closed_bars_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps = [OPEN - n * MINUTE_MS for n in range(60, 0, -1)]
+    frames = [kline(stamp, sent=stamp + MINUTE_MS) for stamp in stamps]
+    sessions = list[StreamSession]()
+    begin = StreamSession._begin
+    monkeypatch.setattr(
+        StreamSession, "_begin", lambda one: (sessions.append(one), begin(one))[1]
+    )  # fmt: skip
+    told, refused = heard(BinanceStream(), BITCOIN, *frames)
+    assert len(told.bars) == 60 and not refused
+    assert sum(map(len, sessions[0]._versions.values())) <= 16
 
 
 # --- what contradicts itself, and what is late ---------------------------------------------------

@@ -54,11 +54,11 @@ _AHEAD_MS, _VENDOR_CLOCKS_MS = 10 * SECOND_MS, SECOND_MS
 _CALM, _AFTER_FAILURES, _AFTER_RUBBISH = 5, 8, 65
 # What a bar of the stream may suffer from.
 DEFECTS = ("", "lost", "late", "twice", "early", "sent early", "corrected", "corrected late",
-           "corrected often", "running", "sent long ago", "of two symbols", "garbage", "ahead",
+           "corrected often", "outdated", "running", "sent long ago", "of two symbols", "garbage", "ahead",
            "out of order", "spoilt")  # fmt: skip
 # The volume of a message's bar, by the true one's: no two messages that differ have the same.
 _VOLUMES = {"half": 0.5, "running": 0.25, "early": 0.125, "sent early": 0.125, "sent long ago": 0.75,
-            "of two symbols": 1.5}  # fmt: skip
+            "outdated": 0.625, "of two symbols": 1.5}  # fmt: skip
 FAULTS: dict[str, Callable[[FeedWorld], Fault]] = {
     "is down": lambda _: Fault.status(503),
     "throttles": lambda _: Fault.throttle(30),
@@ -406,6 +406,8 @@ class FeedWorld:
         k["v"] = f"{self.volume(stamp) * _VOLUMES.get(what, 1.0):.8f}"
         if what == "sent long ago":
             data["E"], k["x"] = self.now - 600_000, False
+        elif what == "outdated":
+            data["E"] = stamp + MINUTE_MS + 1_000
         elif what == "sent early":
             data["E"] = stamp + MINUTE_MS - 5 * SECOND_MS
         elif what == "of two symbols":
@@ -474,6 +476,7 @@ def _course(defect: str, stamp: int) -> list[tuple[int, str, int]]:
         "corrected often": [
             (close + 1_000 * n, "" if n % 2 else "half", stamp) for n in range(2, 12)
         ],
+        "outdated": [(close + 3_000, "", stamp), (close + 5_000, "outdated", stamp)],
         "running": [(stamp + 20_000, "running", stamp), (stamp + 40_000, "running", stamp), first],
         "sent long ago": [(stamp + 30_000, "sent long ago", stamp), first],
         "of two symbols": [(stamp + 30_000, "of two symbols", stamp), first],
