@@ -265,18 +265,6 @@ class StreamThread:
         self._backfill_until = 0  # the clock may have been set back meanwhile
         self._backfill_up_to(self._now.ms())
 
-    def _check_time(self, stamp_ms: int) -> None:
-        """Take the wall clock's time anew if a new bar has just closed by it, and not by ours.
-
-        The clock was wrong at the connection, and has been set right since.
-        """
-        wall_ms, ours_ms = self._source.clock.now_ms(), self._now.ms()
-        if abs(wall_ms - ours_ms) <= AHEAD_MS:
-            return
-        close = int(self._source.grid.closes(np.array([stamp_ms]))[0])
-        if 0 <= wall_ms - close < AHEAD_MS and abs(ours_ms - close) > AHEAD_MS:
-            self._set_time()
-
     def _backfill_up_to(self, closed_ms: int) -> None:
         """Leave all bars that closed by an instant to history, unless they were given."""
         grid = self._source.grid
@@ -288,7 +276,9 @@ class StreamThread:
         """Take a bar of the stream: running, closed, or a correction of one given before."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
-            self._check_time(bar.stamp_ms)
+            close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
+            if self._now.set_by(close):
+                self._set_time()
         self._silence.market_spoke()
         if not self._is_on_grid(bar.stamp_ms):
             return
@@ -603,6 +593,18 @@ class SteadyNow:
     def set(self) -> None:
         """Take the wall clock's time anew."""
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
+
+    def set_by(self, event_ms: int) -> bool:
+        """Take the wall clock's time anew if an event is of just now by it, and not by ours.
+
+        The clock was wrong the last time, and has been set right since. Return whether it was.
+        """
+        wall_ms, ours_ms = self._clock.now_ms(), self.ms()
+        is_now = 0 <= wall_ms - event_ms < AHEAD_MS
+        if abs(wall_ms - ours_ms) <= AHEAD_MS or not is_now or abs(ours_ms - event_ms) <= AHEAD_MS:
+            return False
+        self.set()
+        return True
 
     def ms(self) -> int:
         """Return the time in UTC milliseconds."""

@@ -281,6 +281,8 @@ class StreamSession:
         """Return whether a bar is called closed before its close, by our clock or its vendor's."""
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
+        if self._now.set_by(close_ms):
+            self._latest_ms = 0
         is_over = close_ms <= self._latest_ms or self._is_due(close_ms, _NO_TOPIC)
         if is_over and not 0 < sent_ms < close_ms - VENDOR_CLOCKS_MS:
             if self._early:
