@@ -17,7 +17,13 @@ from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataEr
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import ManagerHistory, frame_of
 from src.data.feed.sources.poll import PollSource
-from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
+from src.data.feed.sources.stream import (
+    GapFreeSource,
+    Start,
+    SteadyNow,
+    StreamThread,
+    StreamTimings,
+)
 from src.data.model.instant import MINUTE_MS, SECOND_MS, iso, to_ms
 from src.data.model.provenance import ATTRS_KEY
 from src.data.model.span import Span
@@ -465,3 +471,60 @@ def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_b
     newest = at(5) if kind == "dense" else at(4)  # silence may be that of the market
     assert witness.bars[-1].stamp_ms == newest
     assert {bar.stamp_ms for bar in witness.bars} >= {at(n) for n in range(5)}
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("what", ["slow", "slow and connected anew", "empty first", "failing first"])
+@pytest.mark.parametrize("jump_s", [-31_536_000, *JUMPS[2:5], -60, 60])
+def test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar(
+    clock: ManualClock, kind: str, what: str, jump_s: int
+) -> None:
+    """The load lasts over two closes; the clock is set in its middle, and set right later."""
+    true = ManualClock(clock.now_ms())
+    vendor, witness = Vendor(true), Witness(true, grace_s=66.0)  # as late as the clock may make it
+    if what == "failing first":
+        vendor.down = Span(MONDAY, at(1))
+    if what == "empty first":
+        vendor.lacking = {at(n): (NO_BAR, at(1)) for n in range(-30, 0)}
+    times = Times(vendor, witness, dense=kind == "dense")
+    times.clock = clock  # of the machine
+    times.thread._now = SteadyNow(clock)
+    source = times.thread._source
+    source.clock = clock
+    vendor.waits, pushed, is_set = lambda since: None, set[int](), list[bool]()
+
+    def second() -> None:
+        true.advance(1)
+        clock.advance(1)
+        stamp = (true.now_ms() - 2 * SECOND_MS) // MINUTE_MS * MINUTE_MS - MINUTE_MS
+        if stamp not in pushed and stamp >= MONDAY:
+            pushed.add(stamp)
+            times.stream.push(made(stamp))
+
+    def waits(since: int) -> None:
+        if is_set:
+            return
+        is_set.append(True)
+        for number in range(130):
+            second()
+            if number == 40:
+                clock.set(clock.now_ms() + jump_s * SECOND_MS)
+            if number == 80 and what == "slow and connected anew":
+                for state in (StreamState.CONNECTING, StreamState.BACKFILLING):
+                    times.stream.push(StreamStatus(state, "anew"))
+
+    vendor.waits = waits
+
+    def go_on(until_ms: int) -> None:
+        while true.now_ms() < until_ms:
+            times.thread._read(0.0)
+            times.thread._go_on()
+            second()
+
+    go_on(at(6))
+    clock.set(true.now_ms())
+    go_on(at(12) + 30 * SECOND_MS)
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(12), MINUTE_MS))
+    assert given[0] <= at(-17) or what == "empty first"
+    assert witness.named()[-1] == "LIVE"
