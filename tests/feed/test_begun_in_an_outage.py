@@ -325,7 +325,9 @@ def test_bars_that_a_vendor_denies_for_a_moment_are_no_gap_of_a_dense_stream(
     assert given[0] <= at(-20) + 2 * MINUTE_MS
 
 
-def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(clock: ManualClock) -> None:
+def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(
+    clock: ManualClock,
+) -> None:
     """The stream loses bars for minutes, and history fails for longer; then it is empty once."""
     vendor = Vendor(clock, down=Span(at(2), at(7)))
     vendor.lacking = {at(n): (NO_BAR, at(7) + 50 * SECOND_MS) for n in (1, 2, 3)}
@@ -340,6 +342,31 @@ def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(clock: 
     assert witness.named()[-1] == "LIVE"
     given = [bar.stamp_ms for bar in witness.bars]
     assert given == list(range(given[0], at(9), MINUTE_MS))
+
+
+def test_what_a_vendor_denied_before_it_failed_is_doubted_anew(clock: ManualClock) -> None:
+    vendor = Vendor(clock, down=Span(MONDAY + 31 * SECOND_MS, MONDAY + 120 * SECOND_MS))
+    vendor.lacking = {at(n): (NO_BAR, MONDAY + 200 * SECOND_MS) for n in range(-12, -3)}
+    witness = Witness(clock)
+    run("dense", vendor, witness, at(6))
+    assert witness.named()[-1] == "LIVE"
+    assert {bar.stamp_ms for bar in witness.bars} >= {at(n) for n in range(-20, 5)}
+
+
+def test_each_denial_is_doubted_as_long_as_the_first(clock: ManualClock) -> None:
+    """A program that did not run for minutes asks for bars that closed long ago."""
+    vendor, witness = Vendor(clock), Witness(clock)
+    vendor.lacking = {at(n): (NO_BAR, MONDAY + 50 * SECOND_MS) for n in range(-12, -3)}
+    times = Times(vendor, witness)
+    times.until(at(2))
+    assert witness.named()[-1] == "LIVE"
+    witness.check_whole = lambda: None  # type: ignore[method-assign]  # it is not told so at once
+    clock.advance(400)
+    vendor.lacking = {at(n): (NO_BAR, clock.now_ms() + 30 * SECOND_MS) for n in range(3, 7)}
+    times.until(at(12))
+    del witness.check_whole
+    witness.check_whole()
+    assert witness.named()[-1] == "LIVE"
 
 
 @KINDS
@@ -474,7 +501,9 @@ def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_b
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-@pytest.mark.parametrize("what", ["slow", "slow and connected anew", "empty first", "failing first"])
+@pytest.mark.parametrize(
+    "what", ["slow", "slow and connected anew", "empty first", "failing first"]
+)
 @pytest.mark.parametrize("jump_s", [-31_536_000, *JUMPS[2:5], -60, 60])
 def test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar(
     clock: ManualClock, kind: str, what: str, jump_s: int
