@@ -12,7 +12,12 @@ from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.stream import Inbox
-from src.data.feed.streams.connection import Connection, ConnectionTimings, StreamSession
+from src.data.feed.streams.connection import (
+    OUTDATED,
+    Connection,
+    ConnectionTimings,
+    StreamSession,
+)
 from src.data.feed.streams.listeners import MinuteListener, TradeListener
 from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
@@ -23,7 +28,7 @@ from src.data.model.timeframe import Timeframe
 from src.data.net.limiter import Limiter
 from src.data.net.state import State
 from src.data.observability.events import BarCorrected, Event
-from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE, OUTDATED
+from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE
 from src.data.vendors.alpaca.stream import AlpacaStream
 from src.data.vendors.binance.stream import BinanceStream
 from src.data.vendors.finnhub.stream import FinnhubStream

@@ -51,10 +51,8 @@ _EARLY_SESSION_MS = 2 * DAY_MS
 
 # The reasons of a stamp that lies too late, or before anything that is streamed.
 AHEAD, BEFORE_1970 = "stamp in the future", "stamp before 1970"
-# The reasons of a bar that is called closed too early, of a running one that is no longer news, and of
-# a closed one that comes after its correction.
+# The reasons of a bar that is called closed too early, and of a running one that is no longer news.
 EARLY, LATE = "called closed before its close", "sent too late"
-OUTDATED = "older than the version that came before"
 Mask = NDArray[np.bool_]
 
 

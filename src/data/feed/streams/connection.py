@@ -52,7 +52,6 @@ from ...prices.bar_rule import (
     EARLY,
     LATE,
     LATE_MS,
-    OUTDATED,
     VENDOR_CLOCKS_MS,
     fault_of,
     is_bar,
@@ -86,6 +85,8 @@ _NO_TOPIC = Topic("", "")
 # What becomes of a message that is not taken as it came.
 _DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
 _NO_PRICE = "it counts in its bar alone"
+# The reason of a closed bar that comes after its correction.
+OUTDATED = "older than the version that came before"
 
 
 class StreamSession:
