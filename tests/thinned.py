@@ -385,6 +385,7 @@ VALUES: dict[str, dict[str, int]] = {
     },
     "tests/feed/test_begun_in_an_outage.py": {
         "test_a_clock_that_is_set_in_any_phase_of_an_outage_loses_no_bar": 7,
+        "test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar": 8,
     },
     "tests/feed/test_optstrategy.py": {
         "test_two_processes_see_what_one_sees": 2,

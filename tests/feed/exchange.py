@@ -57,7 +57,7 @@ class Tape:
         """Return the stamps of all bars in ``span``."""
         return [stamp for stamp in self.grid.opens(span).tolist() if self.traded(stamp)]
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         """Return the last so many, or fewer where nobody traded."""
         end = self.clock.now_ms() // MINUTE_MS * MINUTE_MS
         return Filled(self._bars(Span(self.grid.back(end, count), end)), [])

@@ -12,12 +12,21 @@ from src.data.calendars.bar_builders import MinuteBars, TradeBars
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.feed.sources.stream import Inbox
+from src.data.feed.streams.connection import (
+    OUTDATED,
+    Connection,
+    ConnectionTimings,
+    StreamSession,
+)
 from src.data.feed.streams.listeners import MinuteListener, TradeListener
+from src.data.model.capabilities import Limits
 from src.data.model.instant import DAY_MS, MINUTE_MS, SECOND_MS
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, Topic, Trade, Unreadable
 from src.data.model.timeframe import Timeframe
+from src.data.net.limiter import Limiter
+from src.data.net.state import State
 from src.data.observability.events import BarCorrected, Event
 from src.data.prices.bar_rule import BEFORE_1970, EARLY, LATE
 from src.data.vendors.alpaca.stream import AlpacaStream
@@ -29,7 +38,7 @@ from tests.vendor_server.streams import framed
 
 from .conftest import BITCOIN, Stage, bars_in, emptied, wait_for_reader, wait_until
 from .hands import MONDAY, minute
-from .test_refused import GOOD, KEYS, NOW, STREAMS, heard, row
+from .test_refused import GOOD, KEYS, NOW, STREAMS, Script, Told, heard, row
 
 OPEN = NOW - 2_000  # of the minute that runs, two seconds old
 KEY = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
@@ -182,6 +191,40 @@ def test_a_second_closed_bar_with_other_values_is_a_correction(stage: Stage) -> 
     assert stage.manager.metrics()["events"]["BarCorrected"] == 1
 
 
+@pytest.mark.parametrize("sent, volumes", [
+    ((100, 300, 200), [1.0, 2.0]),
+    ((100, 300, 300), [1.0, 2.0, 3.0]),
+    ((100, 200, 300), [1.0, 2.0, 3.0]),
+    ((100, 10**9, 300), [1.0, 2.0]),
+    ((100, 10**9, 12_000), [1.0, 2.0, 3.0]),  # the time of a vendor that is far ahead is ours
+    ((None, None, None), [1.0, 2.0, 3.0]),
+])  # fmt: skip
+def test_an_older_version_of_a_closed_bar_replaces_no_newer_one(
+    sent: tuple[int | None, ...], volumes: list[float]
+) -> None:
+    frames = [
+        kline(OPEN - MINUTE_MS, sent=None if at is None else OPEN + at)
+        .replace(f'"v": "{GOOD[4]}"', f'"v": "{number}"')
+        for number, at in enumerate(sent, 1)
+    ]  # fmt: skip
+    told, refused = heard(BinanceStream(), BITCOIN, *frames)
+    assert [bar.volume for bar in told.bars] == volumes
+    assert [why for _, _, why in refused] == [OUTDATED] * (3 - len(volumes))
+
+
+def test_versions_of_a_few_closed_bars_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps = [OPEN - n * MINUTE_MS for n in range(60, 0, -1)]
+    frames = [kline(stamp, sent=stamp + MINUTE_MS) for stamp in stamps]
+    sessions = list[StreamSession]()
+    begin = StreamSession._begin
+    monkeypatch.setattr(
+        StreamSession, "_begin", lambda one: (sessions.append(one), begin(one))[1]
+    )  # fmt: skip
+    told, refused = heard(BinanceStream(), BITCOIN, *frames)
+    assert len(told.bars) == 60 and not refused
+    assert sum(map(len, sessions[0]._versions.values())) <= 16
+
+
 # --- what contradicts itself, and what is late ---------------------------------------------------
 
 
@@ -231,6 +274,64 @@ def test_what_was_sent_ten_minutes_ago_is_no_live_price(stage: Stage) -> None:
                 wait_until(lambda: feed.snapshot().forming is not None)
             quote = stage.manager.get_quote("BTCUSDT")
             assert (quote.state, quote.price == wrong) == (state, not sent)
+
+
+# --- a clock that was wrong when the connection was opened, and is set right ------------------------
+
+WRONG_S = [-86_400, -3_600, -60, -15, 15, 60, 3_600, 86_400]
+
+
+@pytest.mark.parametrize("wrong_s", WRONG_S)
+@pytest.mark.parametrize("parts", ["trades", "minutes"])
+def test_bars_are_built_again_as_soon_as_the_clock_is_right(parts: str, wrong_s: int) -> None:
+    true, clock = ManualClock(MONDAY - 10_000), ManualClock(MONDAY - 10_000 + wrong_s * SECOND_MS)
+    box, grid = Inbox(), BarGrid(ALWAYS, Timeframe.parse("1m" if parts == "trades" else "5m"))
+    listener: TradeListener | MinuteListener = TradeListener(box, clock, TradeBars(grid))
+    if parts == "minutes":
+        listener = MinuteListener(box, clock, MinuteBars(grid, 180_000))
+    listener.connected()
+    built, length = dict[int, int](), 1 if parts == "trades" else 5
+
+    def go_on(minutes: int) -> None:
+        for _ in range(minutes * 60):
+            true.advance(1)
+            clock.advance(1)
+            now = true.now_ms()
+            if parts == "trades":
+                listener.trade(Trade(now - 500, 5.0, 1.0))
+            elif now % MINUTE_MS == SECOND_MS:
+                listener.bar(minute((now - MONDAY) // MINUTE_MS - 1))
+            listener.tick()
+            built.update(
+                (bar.stamp_ms, now) for bar in bars_in(emptied(box)) if bar.is_closed
+            )  # fmt: skip
+
+    go_on(3)
+    built.clear()
+    clock.set(true.now_ms())
+    go_on(5 * length)
+    first = MONDAY + (3 if parts == "trades" else 5) * MINUTE_MS
+    wanted = [first + n * length * MINUTE_MS for n in range(3)]
+    assert set(wanted) <= set(built)
+    lengths = [built[stamp] - stamp - length * MINUTE_MS for stamp in wanted]
+    assert 0 <= min(lengths) <= max(lengths) <= 5 * SECOND_MS
+
+
+@pytest.mark.parametrize("wrong_s", [60, 3_600, 86_400])
+def test_a_session_opened_by_a_clock_that_was_ahead_believes_no_early_close_afterwards(
+    wrong_s: int,
+) -> None:
+    clock, told = ManualClock(NOW + wrong_s * SECOND_MS), Told()
+    connection = Connection(
+        BinanceStream(), Script(), Limiter("x", Limits(), State(None, clock)), clock,
+        ConnectionTimings(scale=1e6),
+    )  # fmt: skip
+    connection._listeners[BITCOIN] = (told,)
+    session = StreamSession(connection, Script())
+    clock.set(NOW)
+    for stamp in (OPEN - MINUTE_MS, OPEN):
+        session._take(kline(stamp))
+    assert [bar.is_closed for bar in told.bars] == [True, False]
 
 
 # --- late trades ---------------------------------------------------------------------------------

@@ -10,14 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.validity import NO_BAR
+from src.data.bars.validity import NO_BAR, UNPUBLISHED
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataError
 from src.data.feed.sources.base import Halt
 from src.data.feed.sources.history import ManagerHistory, frame_of
 from src.data.feed.sources.poll import PollSource
-from src.data.feed.sources.stream import GapFreeSource, Start, StreamThread, StreamTimings
+from src.data.feed.sources.stream import (
+    GapFreeSource,
+    Start,
+    SteadyNow,
+    StreamThread,
+    StreamTimings,
+)
 from src.data.model.instant import MINUTE_MS, SECOND_MS, iso, to_ms
 from src.data.model.provenance import ATTRS_KEY
 from src.data.model.span import Span
@@ -88,6 +94,8 @@ class Vendor:
 
     def _why(self, stamp_ms: int, now_ms: int) -> str:
         why, until = self.lacking.get(stamp_ms, ("", 0))
+        if why == NO_BAR and now_ms < stamp_ms + 3 * MINUTE_MS:
+            why = UNPUBLISHED  # as it may be yet
         return why if now_ms < until else ""
 
 
@@ -273,6 +281,95 @@ def test_no_history_at_all_for_a_failure_is_not_live(clock: ManualClock, kind: s
 
 
 @KINDS
+def test_a_vendor_without_any_history_does_not_keep_a_feed_from_being_live(
+    clock: ManualClock, kind: str
+) -> None:
+    never = [at(n) for n in range(-30, 2)]
+    vendor = Vendor(clock, lacking=dict.fromkeys(never, (NO_BAR, at(9999))))
+    witness = Witness(clock, never)
+    run(kind, vendor, witness, at(6))
+    live = next(one for one in witness.states if one.state is StreamState.LIVE)
+    assert live.at_ms >= at(1)
+    assert witness.named()[-1] == "LIVE"
+    assert witness.bars[-1].stamp_ms == at(5) - MINUTE_MS
+    if kind != "poll":  # the stream has them
+        assert witness.bars[0].stamp_ms == at(0)
+        assert live.at_ms <= at(3)
+
+
+@pytest.mark.parametrize("kind", ["poll", "dense", "sparse"])
+def test_a_vendor_that_fails_for_all_of_the_history_is_not_one_that_has_none(
+    clock: ManualClock, kind: str
+) -> None:
+    vendor = Vendor(clock, lacking={at(n): (FAILED, at(9999)) for n in range(-30, 20)})
+    witness = Witness(clock)
+    run(kind, vendor, witness, at(9))
+    assert not {"LIVE", "INCOMPLETE"} & set(witness.named())
+    assert not witness.bars
+
+
+@pytest.mark.parametrize("fails_first", [False, True])
+@pytest.mark.parametrize("of", [range(-20, 0), range(-15, -1), range(-12, -3)])
+def test_bars_that_a_vendor_denies_for_a_moment_are_no_gap_of_a_dense_stream(
+    clock: ManualClock, of: range, *, fails_first: bool
+) -> None:
+    healthy_ms = at(1)
+    vendor = Vendor(clock, lacking={at(n): (NO_BAR, healthy_ms) for n in of})
+    if fails_first:
+        vendor.down = Span(MONDAY, MONDAY + 40 * SECOND_MS)
+    witness = Witness(clock)
+    run("dense", vendor, witness, at(4))
+    assert witness.named()[-1] == "LIVE"
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(3), MINUTE_MS))
+    assert given[0] <= at(-20) + 2 * MINUTE_MS
+
+
+def test_a_bar_of_an_outage_of_the_vendor_that_it_denies_first_is_no_gap(
+    clock: ManualClock,
+) -> None:
+    """The stream loses bars for minutes, and history fails for longer; then it is empty once."""
+    vendor = Vendor(clock, down=Span(at(2), at(7)))
+    vendor.lacking = {at(n): (NO_BAR, at(7) + 50 * SECOND_MS) for n in (1, 2, 3)}
+    witness = Witness(clock)
+    times = Times(vendor, witness)
+    told, vendor.waits = vendor.waits, lambda since: None
+    times.until(at(1))
+    times._tell = lambda since: None  # type: ignore[method-assign]
+    times.until(at(4) + 30 * SECOND_MS)
+    times._tell = told  # type: ignore[method-assign, assignment]
+    times.until(at(10))
+    assert witness.named()[-1] == "LIVE"
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(9), MINUTE_MS))
+
+
+def test_what_a_vendor_denied_before_it_failed_is_doubted_anew(clock: ManualClock) -> None:
+    vendor = Vendor(clock, down=Span(MONDAY + 31 * SECOND_MS, MONDAY + 120 * SECOND_MS))
+    vendor.lacking = {at(n): (NO_BAR, MONDAY + 200 * SECOND_MS) for n in range(-12, -3)}
+    witness = Witness(clock)
+    run("dense", vendor, witness, at(6))
+    assert witness.named()[-1] == "LIVE"
+    assert {bar.stamp_ms for bar in witness.bars} >= {at(n) for n in range(-20, 5)}
+
+
+def test_each_denial_is_doubted_as_long_as_the_first(clock: ManualClock) -> None:
+    """A program that did not run for minutes asks for bars that closed long ago."""
+    vendor, witness = Vendor(clock), Witness(clock)
+    vendor.lacking = {at(n): (NO_BAR, MONDAY + 50 * SECOND_MS) for n in range(-12, -3)}
+    times = Times(vendor, witness)
+    times.until(at(2))
+    assert witness.named()[-1] == "LIVE"
+    witness.check_whole = lambda: None  # type: ignore[method-assign]  # it is not told so at once
+    clock.advance(400)
+    vendor.lacking = {at(n): (NO_BAR, clock.now_ms() + 30 * SECOND_MS) for n in range(3, 7)}
+    times.until(at(12))
+    del witness.check_whole
+    witness.check_whole()
+    assert witness.named()[-1] == "LIVE"
+
+
+@KINDS
 @given(
     began=st.integers(-4, 4), lasts=st.integers(0, 5), takes=st.sampled_from((0.0, 0.5, 70.0, 200.0)),
     second=st.integers(0, 59), holes=st.sets(st.integers(-20, 8), max_size=6),
@@ -401,3 +498,62 @@ def test_a_feed_connected_by_a_wrong_clock_goes_by_the_right_one_from_the_next_b
     newest = at(5) if kind == "dense" else at(4)  # silence may be that of the market
     assert witness.bars[-1].stamp_ms == newest
     assert {bar.stamp_ms for bar in witness.bars} >= {at(n) for n in range(5)}
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    "what", ["slow", "slow and connected anew", "empty first", "failing first"]
+)
+@pytest.mark.parametrize("jump_s", [-31_536_000, *JUMPS[2:5], -60, 60])
+def test_a_clock_that_is_set_while_history_is_loaded_loses_no_bar(
+    clock: ManualClock, kind: str, what: str, jump_s: int
+) -> None:
+    """The load lasts over two closes; the clock is set in its middle, and set right later."""
+    true = ManualClock(clock.now_ms())
+    vendor, witness = Vendor(true), Witness(true, grace_s=66.0)  # as late as the clock may make it
+    if what == "failing first":
+        vendor.down = Span(MONDAY, at(1))
+    if what == "empty first":
+        vendor.lacking = {at(n): (NO_BAR, at(1)) for n in range(-30, 0)}
+    times = Times(vendor, witness, dense=kind == "dense")
+    times.clock = clock  # of the machine
+    times.thread._now = SteadyNow(clock)
+    source = times.thread._source
+    source.clock = clock
+    vendor.waits, pushed, is_set = lambda since: None, set[int](), list[bool]()
+
+    def second() -> None:
+        true.advance(1)
+        clock.advance(1)
+        stamp = (true.now_ms() - 2 * SECOND_MS) // MINUTE_MS * MINUTE_MS - MINUTE_MS
+        if stamp not in pushed and stamp >= MONDAY:
+            pushed.add(stamp)
+            times.stream.push(made(stamp))
+
+    def waits(since: int) -> None:
+        if is_set:
+            return
+        is_set.append(True)
+        for number in range(130):
+            second()
+            if number == 40:
+                clock.set(clock.now_ms() + jump_s * SECOND_MS)
+            if number == 80 and what == "slow and connected anew":
+                for state in (StreamState.CONNECTING, StreamState.BACKFILLING):
+                    times.stream.push(StreamStatus(state, "anew"))
+
+    vendor.waits = waits
+
+    def go_on(until_ms: int) -> None:
+        while true.now_ms() < until_ms:
+            times.thread._read(0.0)
+            times.thread._go_on()
+            second()
+
+    go_on(at(6))
+    clock.set(true.now_ms())
+    go_on(at(12) + 30 * SECOND_MS)
+    given = [bar.stamp_ms for bar in witness.bars]
+    assert given == list(range(given[0], at(12), MINUTE_MS))
+    assert given[0] <= at(-17) or what == "empty first"
+    assert witness.named()[-1] == "LIVE"

@@ -312,7 +312,7 @@ class Stored:
         self.why, self.error = why, error
         self.spans: list[Span] = []
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:

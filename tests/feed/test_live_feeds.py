@@ -111,7 +111,7 @@ class OfTruth:
     def __init__(self, vendors: VendorServer) -> None:
         self._vendors = vendors
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         """Return nothing: there is no lookback."""
         return Filled([], [])
 

@@ -51,7 +51,7 @@ class Vendor:
     changed: dict[int, tuple[int, float]] = field(default_factory=dict)
     errors: list[DataError | None] = field(default_factory=list)
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         self._ask(None)
         now = self.clock.now_ms()
         coming = self.grid.back(now + 1, 1)

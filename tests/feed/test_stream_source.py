@@ -30,7 +30,7 @@ class Later:
         self.held: list[LiveBar] = []
         self.asked: list[Span] = []
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         return Filled([], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
@@ -104,7 +104,7 @@ class Empty:
         self.refusals = [UnavailableError("nobody answers")] * 3
         self.asked = 0
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         self.asked += 1
         if self.refusals:
             raise self.refusals.pop()

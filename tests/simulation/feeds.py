@@ -45,6 +45,8 @@ FEEDS = Profile("feeds", ("binance",), ("BTCUSDT",), ("1m",), ("crypto",))
 _GRACE_MS = 6 * SECOND_MS
 # What a vendor says it lacks counts as a gap so long after its close.
 _PATIENCE_MS = 120 * SECOND_MS
+# And in so many seconds from the beginning of a feed it may be a hiccup.
+_DOUBT_MS = 60 * SECOND_MS
 # So far the clocks of vendors and of this machine may be apart, and two clocks of a vendor.
 _AHEAD_MS, _VENDOR_CLOCKS_MS = 10 * SECOND_MS, SECOND_MS
 # Minutes until a feed is LIVE that nothing disturbs: a bar's two and the longest wait between two
@@ -52,11 +54,11 @@ _AHEAD_MS, _VENDOR_CLOCKS_MS = 10 * SECOND_MS, SECOND_MS
 _CALM, _AFTER_FAILURES, _AFTER_RUBBISH = 5, 8, 65
 # What a bar of the stream may suffer from.
 DEFECTS = ("", "lost", "late", "twice", "early", "sent early", "corrected", "corrected late",
-           "corrected often", "running", "sent long ago", "of two symbols", "garbage", "ahead",
+           "corrected often", "outdated", "running", "sent long ago", "of two symbols", "garbage", "ahead",
            "out of order", "spoilt")  # fmt: skip
 # The volume of a message's bar, by the true one's: no two messages that differ have the same.
 _VOLUMES = {"half": 0.5, "running": 0.25, "early": 0.125, "sent early": 0.125, "sent long ago": 0.75,
-            "of two symbols": 1.5}  # fmt: skip
+            "outdated": 0.625, "of two symbols": 1.5}  # fmt: skip
 FAULTS: dict[str, Callable[[FeedWorld], Fault]] = {
     "is down": lambda _: Fault.status(503),
     "throttles": lambda _: Fault.throttle(30),
@@ -92,10 +94,12 @@ class Judge:
 
     Attributes:
         world: the simulation.
+        began_ms: The true time at which the feed began.
         bars: closed bars in their order, as corrected.
     """
 
     world: FeedWorld
+    began_ms: int
     bars: dict[int, LiveBar] = field(default_factory=dict)
     state: StreamState = StreamState.CONNECTING
     error: DataError | None = None
@@ -154,7 +158,7 @@ class FeedWorld:
     """A market, an installation whose feed listens to it, and all that can go wrong.
 
     Attributes:
-        denied: Bars that the vendor did not have when it was queried after their close.
+        denied: Bars that the vendor did not have when it was queried after their close, to the last time.
         first_versions: Bars of which the stream last sent a version that it corrects later.
         wrong_at_connection: By how much the clock was wrong when the feed was connected.
         slow_ms: How far the time that the feed goes by may be behind. It is that of the connection
@@ -164,7 +168,7 @@ class FeedWorld:
     """
 
     sim: Simulation
-    denied: set[int] = field(default_factory=set)
+    denied: dict[int, int] = field(default_factory=dict)
     first_versions: set[int] = field(default_factory=set)
     due: list[tuple[int, str, int]] = field(default_factory=list)
     faults: set[str] = field(default_factory=set)
@@ -189,7 +193,7 @@ class FeedWorld:
             finally:
                 self.deliver()
             if is_whole(response.body):
-                self.denied |= self._not_sent
+                self.denied |= dict.fromkeys(self._not_sent, self.now)
             return response
 
         self.sim.vendors.carry = carried  # type: ignore[method-assign]
@@ -213,7 +217,8 @@ class FeedWorld:
 
     def is_gap(self, stamp: int) -> bool:
         """Return whether a missing bar may count as a gap."""
-        return stamp in self.denied and stamp + MINUTE_MS + _PATIENCE_MS <= self.latest_clock
+        is_firm = self.denied.get(stamp, 0) >= self.judges[-1].began_ms + _DOUBT_MS
+        return is_firm and stamp + MINUTE_MS + _PATIENCE_MS <= self.latest_clock
 
     def check_values(self, stamp: int, values: tuple[Any, ...], what: str) -> None:
         """Check that values are those of the true bar, or of the version that was not corrected yet."""
@@ -238,7 +243,7 @@ class FeedWorld:
             keeper.keep(self._instrument(), self.grid, origin, [bar.bar for bar in bars],
                         is_revision=is_revision)  # fmt: skip
 
-        judge = Judge(self)
+        judge = Judge(self, self.now)
         source = GapFreeSource(
             self,  # type: ignore[arg-type]
             ManagerHistory(manager, "BTCUSDT", self.grid, clock), self.grid, clock,
@@ -330,8 +335,7 @@ class FeedWorld:
         longest = _CALM
         if self.had_faults - LACKING:
             longest = _AFTER_RUBBISH if "breaks off" in self.had_faults else _AFTER_FAILURES
-        # Without any history a feed does not begin as long as its newest bar is not published.
-        if self.faults - LACKING or not self.judges[-1].bars:
+        if self.faults - LACKING:
             self.heal()
         self.set_clock(0)
         if not self.is_connected:
@@ -402,6 +406,8 @@ class FeedWorld:
         k["v"] = f"{self.volume(stamp) * _VOLUMES.get(what, 1.0):.8f}"
         if what == "sent long ago":
             data["E"], k["x"] = self.now - 600_000, False
+        elif what == "outdated":
+            data["E"] = stamp + MINUTE_MS + 1_000
         elif what == "sent early":
             data["E"] = stamp + MINUTE_MS - 5 * SECOND_MS
         elif what == "of two symbols":
@@ -423,11 +429,11 @@ class FeedWorld:
         self._check_store()
         first, last = min(judge.bars), max(judge.bars)
         # What had not settled, and its vendor did not have the next time, is a gap until it is asked again.
-        self._check_answer(first, last, set(judge.bars) - self.denied)
+        self._check_answer(first, last, judge.bars.keys() - self.denied.keys())
         # A while later all that had not settled was fetched again: the versions, too. One that the vendor
         # did not have any more then is suspect, and is asked for again later.
         self.sim.true.advance(3600.0)
-        self.first_versions &= self.denied
+        self.first_versions &= self.denied.keys()
         self._check_answer(first, last, set(judge.bars))
 
     def _check_store(self) -> None:
@@ -448,7 +454,7 @@ class FeedWorld:
         table = table_of(frame)
         stamps = set(table.stamps.tolist())
         assert wanted <= stamps, "bars that were given are not in the answer"
-        assert stamps - given <= self.denied, "bars in the answer were not given"
+        assert stamps - given <= self.denied.keys(), "bars in the answer were not given"
         rows = zip(table.stamps.tolist(), *(c.tolist() for c in table.values()), strict=True)
         for stamp, *values in rows:
             self.check_values(stamp, tuple(values), "answered")
@@ -470,6 +476,7 @@ def _course(defect: str, stamp: int) -> list[tuple[int, str, int]]:
         "corrected often": [
             (close + 1_000 * n, "" if n % 2 else "half", stamp) for n in range(2, 12)
         ],
+        "outdated": [(close + 3_000, "", stamp), (close + 5_000, "outdated", stamp)],
         "running": [(stamp + 20_000, "running", stamp), (stamp + 40_000, "running", stamp), first],
         "sent long ago": [(stamp + 30_000, "sent long ago", stamp), first],
         "of two symbols": [(stamp + 30_000, "of two symbols", stamp), first],

@@ -68,8 +68,11 @@ def hole_in_history(hole: Span, why: str) -> str:
 class History(Protocol):
     """Where closed bars of the past come from. May raise any ``DataError``."""
 
-    def last(self, count: int) -> Filled:
-        """Return the last ``count`` closed bars, or all there are, and what they lack in between."""
+    def last(self, count: int, *, again: bool = False) -> Filled:
+        """Return the last ``count`` closed bars, or all there are, and what they lack in between.
+
+        ``again``: the answer of a moment ago does not count.
+        """
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
         """Return what there is in ``span``; ``again``: the answer of a moment ago does not count."""
@@ -114,22 +117,23 @@ class ManagerHistory:
         if timeout_s is not None:
             self._options["timeout"] = timeout_s
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         """Return the last ``count`` closed bars, or all there are, and what they lack in between.
 
         They begin behind what no vendor serves. An expected bar that no gap of the answer names was
-        answered for: there is none.
+        answered for: there is none. If vendors have no bar at all, ``why`` is why one may come yet.
 
         Raises:
-            UnavailableError: there is no bar, for a reason that may pass.
+            UnavailableError: there is no bar, for a vendor failed.
         """
-        frame = self._ask(bars=count)
+        frame = self._ask(bars=count, force_refresh=again)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
         if not bars:
-            may_pass = (g for g in gaps if not (g.is_nothing or g.is_unserved))
-            if why := _reasons(may_pass):
+            may_pass = [g for g in gaps if not (g.is_nothing or g.is_unserved)]
+            why = _reasons(may_pass)
+            if any(gap.has_failed for gap in may_pass):
                 raise UnavailableError(why)
-            return Filled([], [])
+            return Filled([], [], why)
         last = bars[-1].stamp_ms
         begin = max((g.span.end for g in gaps if g.is_unserved and g.span.end <= last), default=0)
         bars = [bar for bar in bars if bar.stamp_ms >= begin]

@@ -16,7 +16,7 @@ import numpy as np
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
-from ...errors import AllProvidersFailedError, CacheError, ProviderError
+from ...errors import AllProvidersFailedError, CacheError, ProviderError, UnavailableError
 from ...model.instant import SECOND_MS, from_ms
 from ...model.instrument import Instrument
 from ...model.span import Span
@@ -111,6 +111,8 @@ class PollSource(ThreadedSource):
         self._note()
         coming = self._coming(self.clock.now_ms())  # bars may close while it is loaded
         filled = self.history.last(self._lookback)
+        if filled.why and not filled.bars:
+            raise UnavailableError(filled.why)
         self._answered(sink)
         poll = _Poll(self._grid, filled, filled.until_ms if filled.bars else coming)
         for bar in poll.given:

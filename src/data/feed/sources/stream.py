@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ...bars.validity import NO_BAR
 from ...calendars.calendar import first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
@@ -32,7 +33,7 @@ from ...prices.bar_rule import AHEAD_MS
 from ..continuation import Continuation, open_ms, slots_of
 from ..queue import Item, Mailbox
 from .base import Sink, Source, run_logged
-from .history import History, hole_in_history
+from .history import Filled, History, hole_in_history
 
 log = logging.getLogger("onetape.feed")
 
@@ -41,6 +42,8 @@ _JOIN_S = 0.2
 _REMEMBERED = 16
 # Closed bars of the stream that wait for history, or for bars before them; others come from history.
 _MOST_WAITING = 1000
+# What a vendor says it lacks is asked for again for so long where there is a bar each time; seconds.
+_DOUBT_S = 60.0
 # So many bars must be missing before silence counts.
 _SILENT_BARS = 3
 
@@ -194,6 +197,7 @@ class StreamThread:
         # The feed has reported by itself that it is connecting.
         self._state, self._reason = StreamState.CONNECTING, self._lost_reason
         self._backfill_until = 0  # bars expected before this are history's
+        self._denied_since: float | None = None  # a vendor lacks bars since, by its own word
         sent = replace(source.grid, timeframe=source.patience.sent or source.grid.timeframe)
         self._silence = SilenceWatch(sent, source.patience.quiet, self._now)
         self._questions = 0
@@ -261,18 +265,6 @@ class StreamThread:
         self._backfill_until = 0  # the clock may have been set back meanwhile
         self._backfill_up_to(self._now.ms())
 
-    def _check_time(self, stamp_ms: int) -> None:
-        """Take the wall clock's time anew if a new bar has just closed by it, and not by ours.
-
-        The clock was wrong at the connection, and has been set right since.
-        """
-        wall_ms, ours_ms = self._source.clock.now_ms(), self._now.ms()
-        if abs(wall_ms - ours_ms) <= AHEAD_MS:
-            return
-        close = int(self._source.grid.closes(np.array([stamp_ms]))[0])
-        if 0 <= wall_ms - close < AHEAD_MS and abs(ours_ms - close) > AHEAD_MS:
-            self._set_time()
-
     def _backfill_up_to(self, closed_ms: int) -> None:
         """Leave all bars that closed by an instant to history, unless they were given."""
         grid = self._source.grid
@@ -284,7 +276,9 @@ class StreamThread:
         """Take a bar of the stream: running, closed, or a correction of one given before."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
-            self._check_time(bar.stamp_ms)
+            close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
+            if self._now.set_by(close):
+                self._set_time()
         self._silence.market_spoke()
         if not self._is_on_grid(bar.stamp_ms):
             return
@@ -343,6 +337,8 @@ class StreamThread:
             self._read(0.0)  # bars may have closed, and the connection may be lost meanwhile
             self._give_due(self._continuation)
             gap = self._gap(self._continuation)
+        if gap is None:
+            self._denied_since = None
         self._report(gap)
 
     def _begin(self) -> None:
@@ -372,15 +368,21 @@ class StreamThread:
             self._set_state(StreamState.BACKFILLING, "history is being loaded")
         begin = self._first_unclosed(0.0)  # bars may close while it is loaded
         try:
-            filled = self._source.history.last(count)
+            filled = self._source.history.last(count, again=self._questions > 0)
         except QueryError:
             raise
         except DataError as error:
             log.info("no history yet: %s", error)
-            self._schedule(str(error))
+            self._failed(str(error))
             return None
+        filled, is_firm = self._judged(filled)
         if filled.bars:
             begin, self._loaded_ms = filled.until_ms, filled.bars[-1].stamp_ms
+        elif filled.why and not (is_firm and self._early):
+            self._schedule(filled.why)
+            return None
+        elif self._early:
+            begin = self._early[0].stamp_ms  # it has no history
         for bar in filled.bars:
             if bar.stamp_ms < begin:
                 self._give(bar)
@@ -388,6 +390,21 @@ class StreamThread:
         continuation = Continuation(self._slots, begin)
         continuation.learn(filled.bars, filled.absent)
         return continuation
+
+    def _judged(self, filled: Filled) -> tuple[Filled, bool]:
+        """Return an answer of history as it counts, and whether that is final.
+
+        That a vendor lacks bars may be its hiccup; where silence is usual it is no wonder.
+        """
+        is_denied = filled.absent or not (filled.bars or self._continuation)
+        if not (self._patience.dense and is_denied):
+            return filled, True
+        now = self._source.clock.monotonic()
+        self._denied_since = now if self._denied_since is None else self._denied_since
+        if now >= self._denied_since + _DOUBT_S:
+            return filled, True
+        holes = [*filled.absent[:1], *([] if filled.hole_ms is None else [filled.hole_ms])]
+        return Filled(filled.bars, [], filled.why or NO_BAR, min(holes, default=None)), False
 
     def _give(self, bar: LiveBar) -> None:
         if not self._is_stopped:
@@ -426,15 +443,22 @@ class StreamThread:
         if self._questions < self._patience.delayed_after:
             self._set_state(*self._missing(gap))
         try:
-            filled = self._source.history.between(gap, again=self._questions > 0)
+            again = self._questions > 0 or self._denied_since is not None
+            filled = self._source.history.between(gap, again=again)
         except DataError as error:
-            self._schedule(str(error))
+            self._failed(str(error))
             return
+        filled, _ = self._judged(filled)
         self._schedule(filled.why)
         continuation.learn(filled.bars, filled.absent)
         if self._is_connected and self._is_silent() and not filled.why:
             missed = any(self._silence.is_after(bar.stamp_ms) for bar in filled.bars)
             self._silence.checked(missed=missed)
+
+    def _failed(self, why: str) -> None:
+        """Note that a question failed: what is said next is doubted anew."""
+        self._denied_since = None
+        self._schedule(why)
 
     def _schedule(self, why: str) -> None:
         """Count a question, and compute when the next one may follow."""
@@ -569,6 +593,18 @@ class SteadyNow:
     def set(self) -> None:
         """Take the wall clock's time anew."""
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
+
+    def set_by(self, event_ms: int) -> bool:
+        """Take the wall clock's time anew if an event is of just now by it, and not by ours.
+
+        The clock was wrong the last time, and has been set right since. Return whether it was.
+        """
+        wall_ms, ours_ms = self._clock.now_ms(), self.ms()
+        is_now = 0 <= wall_ms - event_ms < AHEAD_MS
+        if abs(wall_ms - ours_ms) <= AHEAD_MS or not is_now or abs(ours_ms - event_ms) <= AHEAD_MS:
+            return False
+        self.set()
+        return True
 
     def ms(self) -> int:
         """Return the time in UTC milliseconds."""

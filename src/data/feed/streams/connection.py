@@ -73,6 +73,8 @@ _MOST_UNREADABLE = 100
 # How often the watchdogs look while frames keep coming.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
+# So many closed bars of a topic are remembered, for their corrections.
+_REMEMBERED = 16
 # So many refusals of a topic are remembered: the same one is reported once.
 _TOLD = 16
 # No text names a longer time.
@@ -83,6 +85,8 @@ _NO_TOPIC = Topic("", "")
 # What becomes of a message that is not taken as it came.
 _DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
 _NO_PRICE = "it counts in its bar alone"
+# The reason of a closed bar that comes after its correction.
+OUTDATED = "older than the version that came before"
 
 
 class StreamSession:
@@ -115,6 +119,8 @@ class StreamSession:
         self._early: dict[Topic, Span] = {}
         # Topic to the last refusals: stamp, reason, and whether the bar was called closed.
         self._refused: dict[Topic, deque[tuple[int, str, bool]]] = {}
+        # Topic to its last closed bars, by stamp, and when the vendor sent them.
+        self._versions: dict[Topic, dict[int, int]] = {}
         self._is_login_due = False
 
     def serve(self) -> None:
@@ -181,6 +187,8 @@ class StreamSession:
             return
         # Nothing but market data proves that a connection works.
         self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
+        if bar[6] and sent_ms and self._is_outdated(topic, bar[0], sent_ms):
+            return
         for listener in listeners:
             listener.bar(bar)
 
@@ -274,6 +282,8 @@ class StreamSession:
         """Return whether a bar is called closed before its close, by our clock or its vendor's."""
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
+        if self._now.set_by(close_ms):
+            self._latest_ms = 0
         is_over = close_ms <= self._latest_ms or self._is_due(close_ms, _NO_TOPIC)
         if is_over and not 0 < sent_ms < close_ms - VENDOR_CLOCKS_MS:
             if self._early:
@@ -283,6 +293,18 @@ class StreamSession:
         if not self._traits.dense:  # this may be all that comes of it
             self._early[topic] = Span(bar.stamp_ms, close_ms)
         return True
+
+    def _is_outdated(self, topic: Topic, stamp_ms: int, sent_ms: int) -> bool:
+        """Return whether the vendor sent a newer version of a closed bar before this one came."""
+        versions = self._versions.setdefault(topic, {})
+        if sent_ms < versions.get(stamp_ms, 0):
+            self._note_refused(topic, stamp_ms, OUTDATED, True)
+            return True
+        versions.pop(stamp_ms, None)
+        versions[stamp_ms] = min(sent_ms, self._now.ms() + AHEAD_MS)
+        if len(versions) > _REMEMBERED:
+            del versions[next(iter(versions))]
+        return False
 
     def _ask_for_early(self) -> None:
         """Let listeners get from history what was called closed too early and has closed by now."""

@@ -103,6 +103,7 @@ class BuildingListener(Listener):
         super().__init__(sink, clock)
         self._bars = bars
         self._now = SteadyNow(clock)
+        self._event_ms = 0  # the last trade, or the end of the last minute
 
     def connected(self) -> None:
         """See :class:`Listener`."""
@@ -120,7 +121,9 @@ class BuildingListener(Listener):
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close bars whose time is over, although nothing has come since."""
+        """Close bars whose time is over, although nothing has come since; see whether our time is right."""
+        if self._event_ms and self._now.set_by(self._event_ms):
+            self.connected()
         self._give(self._bars.closed_by(self._now.ms()))
 
     def _give(self, bars: list[LiveBar]) -> None:
@@ -150,6 +153,7 @@ class TradeListener(BuildingListener):
 
     def trade(self, trade: Trade) -> None:
         """See :class:`Listener`."""
+        self._event_ms = trade[0]
         self._give(self._take(trade, self._now.ms()))
 
     def late_trade(self, trade: Trade) -> None:
@@ -166,7 +170,10 @@ class MinuteListener(BuildingListener):
 
     def bar(self, bar: LiveBar) -> None:
         """See :class:`Listener`; a minute that still runs is nothing but a sign of the market."""
-        bars = self._take(bar, self._now.ms()) if bar.is_closed else []
+        bars = list[LiveBar]()
+        if bar.is_closed:
+            self._event_ms = bar[0] + MINUTE_MS
+            bars = self._take(bar, self._now.ms())
         self._give(bars)
         if not bars:
             self._tell(StreamState.LIVE, "data come")
