@@ -15,7 +15,6 @@ import pandas as pd
 
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_iso
 from src.data.model.span import Span
-from src.data.prices.judgement.levels import UNDECIDED
 from src.data.prices.judgement.report import QualityReport
 from tests.vendor_server import Truth
 from tests.vendor_server.sessions import FOREX, FOREX_EARLY, sessions_of
@@ -572,13 +571,7 @@ class Model:
         ]
         passed = {s for s in wrong & final if not any(s in span for span in settled)}
         assert not passed, f"{question}: errors that are not grave: {_some(sorted(passed))}"
-        # The edge of two units is doubted until it is asked for again, also if the other unit went.
-        edges = [
-            Span(parse_iso(one["start"]), parse_iso(one["end"]))
-            for one in seen.facts["spans"]
-            if str(one.get("reason")).endswith(UNDECIDED)
-        ]
-        odd = [s for s in sorted(seen.grave - wrong) if not any(s in span for span in edges)]
+        odd = sorted(seen.grave - wrong)
         assert not odd, f"{question}: grave without an error: {_some(odd)}"
 
     def again(self, question: Question, first: Seen, second: Seen) -> None:
