@@ -104,6 +104,21 @@ def test_bars_behind_the_dividend_are_answered_and_those_before_it_are_a_gap_wit
     assert not told(frame)["complete"]
 
 
+def test_a_version_of_the_series_leaves_out_the_same_part(
+    market: Market, clock: ManualClock
+) -> None:
+    manager = market.manager(Paying(clock, [IN_HOLE, LATER]))
+    frame = full(manager)
+    version = told(frame)["generation"]
+    with pytest.warns(IncompleteDataWarning, match="2018-03-05"):
+        again = full(manager, version=version)
+    pd.testing.assert_frame_equal(again, frame)
+    part = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
+    assert part == [gap for gap in gaps(again) if "2018-03-05" in gap[2]] != []
+    with pytest.raises(IncompleteDataError, match="2018-03-05"):
+        full(manager, version=version, strict=True)
+
+
 def test_strict_refuses_it_and_hands_over_the_part(market: Market, clock: ManualClock) -> None:
     vendor = Paying(clock, [IN_HOLE, LATER])
     manager = market.manager(vendor)

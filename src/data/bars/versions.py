@@ -19,7 +19,13 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
-from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes
+from .answer.reader import (
+    at_borders,
+    doubts_of,
+    splice_problems,
+    with_disputes,
+    with_unadjusted,
+)
 from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
 
@@ -62,7 +68,7 @@ class Versions:
     ) -> Answer:
         kind = view.kind or Kind()
         table = own_volume(table, coverage, kind)
-        rebaser = Rebaser(self._store, query, view.key, view, lenient=True)
+        rebaser = Rebaser(self._store, query, view.key, view, lenient=True, in_part=True)
         done = rebaser.rebased(table, coverage)
         committed = self._committed_ms(view.key, query.version or 0)
         facts: dict[str, Any] = {
@@ -76,13 +82,16 @@ class Versions:
             "asked_at": iso(self._clock.now_ms()),
         }
         facts |= {"adjustment": done.instead} if done.instead else {}
+        lacking = self._gaps(query, span, coverage, kind, committed)
+        if done.begins is not None:
+            lacking = with_unadjusted(lacking, coverage, *done.begins)
         return Answer(
             query=query,
             table=done.table,
             coverage=coverage,
             kind=kind,
             as_of=done.as_of,
-            gaps=self._gaps(query, span, coverage, kind, committed),
+            gaps=lacking,
             substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
             doubts=doubts_of(done, coverage),
             used=done.used,
