@@ -379,6 +379,9 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     # Where the open of the ex-date is the one that is wrong, its close still jumps.
     is_move = (jumps[at] == 0) & (np.abs(np.abs(moves[at]) - size) <= slack[at])
     jumps[at] = np.where(is_move, np.sign(moves[at]), jumps[at])
+    for row in np.flatnonzero(jumps).tolist():
+        if _is_coarse(series, row, size):
+            jumps[row] = 0.0
     rows = np.flatnonzero(jumps)
     if len(rows) > _MOST_JUMPS:  # a habit of the market
         return np.zeros(len(gaps))
@@ -396,6 +399,15 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
         if row not in enclosing and not is_lone:
             jumps[row] = 0.0
     return jumps
+
+
+def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
+    """Tell whether prices around a jump have so few digits that they often move as far as a split."""
+    near = slice(max(0, row - _NEAR_ROWS), row + _NEAR_ROWS + 1)
+    if np.count_nonzero(np.abs(series.moves[near]) > size / 2) < 2:
+        return False
+    steps = np.diff(np.unique(np.log(series.table.close[near])))
+    return bool(len(steps) == 0 or steps.min() > size / 3)
 
 
 def _is_there_and_back(
