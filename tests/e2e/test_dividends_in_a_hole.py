@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bundles import Lineages, lineage
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
@@ -117,6 +118,16 @@ def test_a_version_of_the_series_leaves_out_the_same_part(
     assert part == [gap for gap in gaps(again) if "2018-03-05" in gap[2]] != []
     with pytest.raises(IncompleteDataError, match="2018-03-05"):
         full(manager, version=version, strict=True)
+
+
+def test_a_recorded_read_of_the_part_is_checked_as_any_other(
+    market: Market, clock: ManualClock, tmp_path: Path
+) -> None:
+    manager = market.manager(Paying(clock, [IN_HOLE, LATER]))
+    with lineage("part", folder=tmp_path / "bundles", manager=manager):
+        full(manager)
+    report = Lineages(tmp_path / "bundles", manager).check("part")
+    assert report.is_identical, report.to_json()
 
 
 def test_strict_refuses_it_and_hands_over_the_part(market: Market, clock: ManualClock) -> None:

@@ -38,7 +38,8 @@ class Versions:
 
     The bars, where they come from and how far they were settled are those of the version. They are
     brought to the asked adjustment by the splits and dividends known today, as every answer is:
-    only ``raw`` prices know of no later one. Rows that could not be bars are not among them.
+    only ``raw`` prices know of no later one. Rows that could not be bars are not among them. Bars
+    before a dividend that they cannot be adjusted for are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
