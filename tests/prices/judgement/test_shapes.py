@@ -222,10 +222,10 @@ def test_a_price_with_one_digit_that_bounces_by_the_ratio_of_a_split_is_not_grav
 def test_a_cheap_share_that_fails_is_no_split_whatever_is_traded_then() -> None:
     series = replace(clean(KINDS[0], np.random.default_rng(6)), dividends=(), splits=())
     at = 1500
-    level = np.interp(np.arange(len(series)), [at - 80, at], [0.0, -1.6])
+    level = np.interp(np.arange(len(series)), [at - 80, at], [0.0, -1.9])
     level[at:] -= np.log(10)
     columns = {name: getattr(series.table, name) * np.exp(level) for name in ALL}
-    volume = series.table.volume * np.where(level < -2, 10.0, 1.0)
+    volume = series.table.volume * np.where(level < -2.5, 10.0, 1.0)
     table = replace(series.table.with_adj_close(None), **columns, volume=volume)
     assert graves(replace(series, table=table)) == []
     dear = scaled(series, slice(0, at), 10.0, ALL, 0.1)

@@ -597,9 +597,9 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_dear(series: CheckedSeries, row: int) -> bool:
-    """Tell whether a price has not fallen by more than half in the weeks before: cheap ones are not split."""
+    """Tell whether a price has not fallen by two thirds in the weeks before: cheap ones are not split."""
     close = series.table.close
-    return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 2)
+    return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
 
 
 def _nearest_ratio(gap: float) -> float:
