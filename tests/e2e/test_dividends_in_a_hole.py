@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.data.bundles import Lineages, lineage
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import AllProvidersFailedError, IncompleteDataError, IncompleteDataWarning
@@ -102,6 +103,31 @@ def test_bars_behind_the_dividend_are_answered_and_those_before_it_are_a_gap_wit
     (gap,) = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
     assert (gap[0][:10], gap[1][:10]) == ("2015-03-01", "2015-06-01")
     assert not told(frame)["complete"]
+
+
+def test_a_version_of_the_series_leaves_out_the_same_part(
+    market: Market, clock: ManualClock
+) -> None:
+    manager = market.manager(Paying(clock, [IN_HOLE, LATER]))
+    frame = full(manager)
+    version = told(frame)["generation"]
+    with pytest.warns(IncompleteDataWarning, match="2018-03-05"):
+        again = full(manager, version=version)
+    pd.testing.assert_frame_equal(again, frame)
+    part = [gap for gap in gaps(frame) if "2018-03-05" in gap[2]]
+    assert part == [gap for gap in gaps(again) if "2018-03-05" in gap[2]] != []
+    with pytest.raises(IncompleteDataError, match="2018-03-05"):
+        full(manager, version=version, strict=True)
+
+
+def test_a_recorded_read_of_the_part_is_checked_as_any_other(
+    market: Market, clock: ManualClock, tmp_path: Path
+) -> None:
+    manager = market.manager(Paying(clock, [IN_HOLE, LATER]))
+    with lineage("part", folder=tmp_path / "bundles", manager=manager):
+        full(manager)
+    report = Lineages(tmp_path / "bundles", manager).check("part")
+    assert report.is_identical, report.to_json()
 
 
 def test_strict_refuses_it_and_hands_over_the_part(market: Market, clock: ManualClock) -> None:

@@ -507,7 +507,32 @@ def test_the_edges_of_two_units_stay_where_they_are_if_bars_before_them_come(
     assert first and "cannot be told" in grave_spans(manager.get_ohlcv(*hours, *late))[0]["reason"]
     vendor.spoil = scaled(0.01, "2024-06-03T12:00:00Z", "2024-06-04T07:00:00Z")
     manager.get_ohlcv(*hours, "2024-06-03T06:00", "2024-06-04T07:00")
-    assert doubted() == first
+    # The first of them is beside the other unit now, too.
+    assert doubted() == ["2024-06-04T12:00:00Z", *first]
+
+
+@pytest.mark.parametrize("replaced", ["before", "after"])
+def test_the_edge_of_two_units_is_not_doubted_once_the_bars_of_the_other_are_replaced(
+    market: Market, clock: ManualClock, replaced: str
+) -> None:
+    clock.set(at("2024-06-07T00:00:00Z"))
+    vendor = Walker(clock, every("1h", "2024-06-04T12:00:00Z", "2024-06-05T12:00:00Z"), "binance")
+    before = "2024-06-04T12:00", "2024-06-04T23:00"
+    after = "2024-06-05T00:00", "2024-06-05T12:00"
+    wrong = before if replaced == "before" else after
+    vendor.spoil = scaled(0.01, *(f"{one}:00Z" for one in wrong))
+    manager, hours = market.manager(vendor), ("BTCUSDT", "1h", before[0], after[1])
+    (edge,) = grave_spans(manager.get_ohlcv(*hours))
+    assert (edge["start"], edge["rows"]) == ("2024-06-04T23:00:00Z", 2)
+    # Bars that came times a hundred exactly would be refused.
+    vendor.spoil = lambda rows: [r._replace(high=r.high + 0.25) for r in rows]
+    manager.get_ohlcv(*hours[:2], *wrong, force_refresh=True)
+    assert not grave_spans(manager.get_ohlcv(*hours, offline=True))
+    account = told(manager.get_ohlcv(*hours, strict=True))
+    assert [span["state"] for span in account["spans"]] == ["final"]
+    asked = len(vendor.asked)
+    manager.get_ohlcv(*hours, strict=True)
+    assert len(vendor.asked) == asked
 
 
 def test_hours_between_two_doubted_bars_that_were_never_requested_are_requested(

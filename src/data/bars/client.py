@@ -680,7 +680,8 @@ class BarsClient:
         """Return stored bars once more: of a generation, and by the splits and dividends, that are named.
 
         With both of a recorded read the bars are those of then, bit for bit. No vendor is asked. Bars
-        that were never stored (running ones, rows that cannot be bars) are not among them.
+        that were never stored (running ones, rows that cannot be bars) are not among them, nor are those
+        before a dividend that cannot be applied.
 
         Raises:
             QueryError: there is no such generation, or it is not kept any more.

@@ -8,11 +8,12 @@ from ..cache.store import BarStore
 from ..clock import Clock
 from ..model.bars import BarTable, concat
 from ..model.coverage import Coverage
+from ..model.instant import day_ms
 from ..model.kind import Kind
 from ..model.query import BarsQuery
 from ..model.reads import AppliedActions, ReadAgain, StoredRead
 from ..model.span import Span
-from ..prices.adjustment import basis_parts, rebase
+from ..prices.adjustment import DividendError, basis_parts, rebase
 from .answer.adjust import Rebaser
 from .answer.answer import own_volume
 from .answer.reader import at_borders
@@ -46,21 +47,30 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
 
 
 def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
-    """Return the bars by given splits and dividends; as they are stored where none were needed."""
+    """Return the bars by given splits and dividends; as they are stored where none were needed.
+
+    Bars before a dividend that cannot be applied are left out, as in the answer that was recorded.
+    """
     closes = applied.closes
     if closes is None:
         return table
-    return rebase(
-        table,
-        basis_parts(coverage),
-        applied.rows,
-        query.adjustment,
-        as_of=applied.as_of,
-        own=(lambda vendor: applied.own.get(vendor, applied.rows)) if applied.own else None,
-        intraday=query.timeframe.is_intraday,
-        timeframe=query.timeframe,
-        close_before=closes.get,
-    )
+    try:
+        return rebase(
+            table,
+            basis_parts(coverage),
+            applied.rows,
+            query.adjustment,
+            as_of=applied.as_of,
+            own=(lambda vendor: applied.own.get(vendor, applied.rows)) if applied.own else None,
+            intraday=query.timeframe.is_intraday,
+            timeframe=query.timeframe,
+            close_before=closes.get,
+        )
+    except DividendError as error:
+        rows = table.take(table.stamps >= day_ms(error.ex_date))
+        if len(rows) in (0, len(table)):
+            raise
+        return _by(query, rows, coverage, applied)
 
 
 def _by_todays(
@@ -76,8 +86,6 @@ def _by_todays(
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)
     view = store.view(read.series)
-    rebaser = Rebaser(
-        store, query, read.series, view, lenient=True, today=today, is_alone=read.as_stored
-    )
-    done = rebaser.rebased(table, coverage)
+    how = Rebaser(store, query, read.series, view, today=today, is_alone=read.as_stored)
+    done = replace(how, lenient=True, in_part=True).rebased(table, coverage)
     return done.table, AppliedActions.of_book(done.used.book, done.as_of, done.used.closes)

@@ -19,7 +19,13 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from .answer.adjust import Rebaser
 from .answer.answer import Answer, Gap, Unfilled, lacking_spans, own_volume
-from .answer.reader import at_borders, doubts_of, splice_problems, with_disputes
+from .answer.reader import (
+    at_borders,
+    doubts_of,
+    splice_problems,
+    with_disputes,
+    with_unadjusted,
+)
 from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
 
@@ -32,7 +38,8 @@ class Versions:
 
     The bars, where they come from and how far they were settled are those of the version. They are
     brought to the asked adjustment by the splits and dividends known today, as every answer is:
-    only ``raw`` prices know of no later one. Rows that could not be bars are not among them.
+    only ``raw`` prices know of no later one. Rows that could not be bars are not among them. Bars
+    before a dividend that they cannot be adjusted for are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
@@ -62,7 +69,7 @@ class Versions:
     ) -> Answer:
         kind = view.kind or Kind()
         table = own_volume(table, coverage, kind)
-        rebaser = Rebaser(self._store, query, view.key, view, lenient=True)
+        rebaser = Rebaser(self._store, query, view.key, view, lenient=True, in_part=True)
         done = rebaser.rebased(table, coverage)
         committed = self._committed_ms(view.key, query.version or 0)
         facts: dict[str, Any] = {
@@ -76,13 +83,16 @@ class Versions:
             "asked_at": iso(self._clock.now_ms()),
         }
         facts |= {"adjustment": done.instead} if done.instead else {}
+        lacking = self._gaps(query, span, coverage, kind, committed)
+        if done.begins is not None:
+            lacking = with_unadjusted(lacking, coverage, *done.begins)
         return Answer(
             query=query,
             table=done.table,
             coverage=coverage,
             kind=kind,
             as_of=done.as_of,
-            gaps=self._gaps(query, span, coverage, kind, committed),
+            gaps=lacking,
             substitute=f"{done.instead} prices ({view.key})" if done.instead else None,
             doubts=doubts_of(done, coverage),
             used=done.used,

@@ -191,3 +191,42 @@ def test_a_third_in_wild_weeks_is_likely_a_split_and_not_certain(
     found = run_checks(scaled(series, slice(0, at), 3.0, ALL, 1 / 3))[0]
     (split,) = [one for one in found if one.cause == "split by volume"]
     assert (split.severity, split.certain) == (severity, severity == "error")
+
+
+@pytest.mark.parametrize("ratio", [2.0, 0.1])
+def test_rows_here_and_there_that_ignore_a_reported_split_are_grave(ratio: float) -> None:
+    random = np.random.default_rng(8)
+    series = replace(clean(KINDS[0], random), dividends=())
+    at = 1800
+    wrong = np.flatnonzero(random.random(at) < 0.5)
+    table = series.table.with_adj_close(None)
+    split = ShareEvent(int(table.stamps[at]), ratio)
+    series = replace(series, table=table, splits=(split,))
+    found = graves(scaled(series, wrong, ratio, ALL, 1 / ratio))  # type: ignore[arg-type]
+    assert rows_of(found).tolist() == table.stamps[wrong].tolist()
+
+
+def test_a_price_with_one_digit_that_bounces_by_the_ratio_of_a_split_is_not_grave() -> None:
+    random = np.random.default_rng(3)
+    series = replace(clean(KINDS[0], random), dividends=())
+    table, ticks = series.table, np.array([2e-4, 2e-4, 2e-4, 3e-4, 4e-4])
+    close = random.choice(ticks, len(table))
+    opened = np.append(close[:1], close[:-1])
+    high, low = np.maximum(opened, close), np.minimum(opened, close)
+    table = replace(table.with_adj_close(None), open=opened, high=high, low=low, close=close)
+    for at in range(800, 830):
+        splits = (ShareEvent(int(table.stamps[at]), 2.0),)
+        assert graves(replace(series, table=table, splits=splits)) == []
+
+
+def test_a_cheap_share_that_fails_is_no_split_whatever_is_traded_then() -> None:
+    series = replace(clean(KINDS[0], np.random.default_rng(6)), dividends=(), splits=())
+    at = 1500
+    level = np.interp(np.arange(len(series)), [at - 80, at], [0.0, -1.9])
+    level[at:] -= np.log(10)
+    columns = {name: getattr(series.table, name) * np.exp(level) for name in ALL}
+    volume = series.table.volume * np.where(level < -2.5, 10.0, 1.0)
+    table = replace(series.table.with_adj_close(None), **columns, volume=volume)
+    assert graves(replace(series, table=table)) == []
+    dear = scaled(series, slice(0, at), 10.0, ALL, 0.1)
+    assert len(rows_of(graves(replace(dear, table=dear.table.with_adj_close(None))))) == at

@@ -170,7 +170,7 @@ class Reader:
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         lacking = lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now))
         if done.begins is not None:
-            lacking = _with_unadjusted(lacking, coverage, *done.begins)
+            lacking = with_unadjusted(lacking, coverage, *done.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
         facts = with_disputes(facts, done, coverage)
         outdated = _outdated(done, query)
@@ -200,7 +200,7 @@ class Reader:
         )
 
 
-def _with_unadjusted(gaps: list[Gap], coverage: Coverage, first: int, reason: str) -> list[Gap]:
+def with_unadjusted(gaps: list[Gap], coverage: Coverage, first: int, reason: str) -> list[Gap]:
     """Return gaps with the bars before ``first``, which cannot be adjusted as asked, among them."""
     spans = [Span(c.span.start, min(c.span.end, first)) for c in coverage if c.state != "empty"]
     left_out = (Gap(s, reason) for s in coalesce(s for s in spans if not s.is_empty))

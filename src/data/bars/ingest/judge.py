@@ -24,7 +24,7 @@ from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.judgement.grave import Grave, graves
-from ...prices.judgement.levels import UNDECIDED
+from ...prices.judgement.levels import UNDECIDED, unit_jumps
 from ...prices.judgement.series import CheckedSeries
 from .commit import StoredRange
 from .sorted_answer import ClassifiedAnswer
@@ -102,8 +102,11 @@ class _Judging:
         marks = [mark for one in repeats for mark in self._after(one)]
         done = [mark.span for mark in marks]
         done += [part.span for part in stored if part.reason.startswith(SETTLED)]
+        joined = list(self._joined_again(table, edges))
+        marks += joined
         counts = self.answer.closed.counts(edges)
-        done += [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
+        stays = [edge for edge, rows in zip(edges, counts, strict=True) if not rows]
+        done += subtract(stays, [mark.span for mark in joined])
         done = coalesce(done)
         for one in new_graves:
             marks += self._fresh(table, one, done)
@@ -175,6 +178,21 @@ class _Judging:
             return rows
         stay = np.unique(np.concatenate([one.rows for one in repeats]))
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
+
+    def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
+        """Yield what ends the doubt of stored edges of two units beside which only one is left.
+
+        The state that they had before the doubt is not known: they are fetched once more.
+        """
+        stamps, is_new = table.stamps, among(table.stamps, self.answer.closed.stamps)
+        for edge in edges:
+            first, end = np.searchsorted(stamps, edge).tolist()
+            for row in range(first, end):
+                near = slice(max(0, row - 1), row + 2)
+                is_left = not is_new[row] and is_new[near].any()
+                if is_left and not unit_jumps(table.take(near)).any():
+                    after = int(stamps[row + 1]) if row + 1 < end else edge.end
+                    yield Covered(Span(int(stamps[row]), after), "provisional")
 
     # --- what is grave now ------------------------------------------------------------------
 

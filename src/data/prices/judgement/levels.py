@@ -18,7 +18,7 @@ from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS, iso
 from ...model.texts import counted
 from .report import Repair, Severity
-from .series import FAR, CheckedSeries, Mask, by_stretch, local_noise, noise, runs
+from .series import FAR, CheckedSeries, Mask, Rows, by_stretch, local_noise, noise, runs, typical
 
 HUNDRED = float(np.log(100))
 # From 50 to 200 times is looked at as x100. Of 202,557 real bars three reach 30 times (lows of flash
@@ -47,6 +47,8 @@ _NEAR_ROWS, _DATE_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 2, 60, 20
 _NEAR_MS = 15 * DAY_MS
 # Two jumps far from its ex-date are those of a split from this size on; smaller ones are moves, too.
 _LEAST_PAIR, _MOST_JUMPS = float(np.log(1.45)), 100
+# So many jumps between the same two levels are rows that are mixed.
+_MIXED = 20
 # Two splits that nothing tells of are no such pair: so many rows at most lie between.
 _LONGEST_PART = 250
 # Ratios of splits that are looked for without being told; smaller ones are moves, too.
@@ -97,13 +99,7 @@ class Defect(NamedTuple):
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     """Find prices that are a hundred times too large or too small: rows, stretches, single cells."""
-    opened, high, low, close = series.prices
-    top, bottom = np.maximum(opened, close), np.minimum(opened, close)
-    for column in (high, low):
-        np.maximum(top, column, out=top)
-        np.minimum(bottom, column, out=bottom)
-    apart = top > bottom * _LOOKED_AT
-    apart[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
+    apart = unit_jumps(series.table)
     if not apart.any():
         return []
     levels = _unit_levels(series, apart)
@@ -124,6 +120,18 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
             else:
                 defects.append(_unit_finding(series, levels, (first, end), is_certain))
     return defects
+
+
+def unit_jumps(table: BarTable) -> Mask:
+    """Return which rows may hold a jump to another unit, within them or from the row before."""
+    opened, high, low, close = table.open, table.high, table.low, table.close
+    top, bottom = np.maximum(opened, close), np.minimum(opened, close)
+    for column in (high, low):
+        np.maximum(top, column, out=top)
+        np.minimum(bottom, column, out=bottom)
+    apart: Mask = top > bottom * _LOOKED_AT
+    apart[1:] |= (top[1:] > bottom[:-1] * _LOOKED_AT) | (top[:-1] > bottom[1:] * _LOOKED_AT)
+    return apart
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
@@ -264,9 +272,12 @@ def _unit_finding(
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     if not is_certain:
         # Rows of both units: where one begins and the other ends.
-        edges = np.unique(
-            np.clip([stretch[0] - 1, stretch[0], stretch[1] - 1, stretch[1]], 0, len(series) - 1)
-        )
+        first, end = stretch
+        edges = [
+            *([first - 1, first] if first else []),
+            *([end - 1, end] if end < len(series) else []),
+        ]
+        edges = list(dict.fromkeys(edges))
         return Defect(stamps[edges], text + doubt, cause="unit in doubt")
     return Defect(stamps[rows], text, "error", tuple(repairs))
 
@@ -304,6 +315,14 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
     """Yield the stretches that are off by a known split of that size (its logarithm)."""
+    mixed = _mixed_levels(series, size)
+    if mixed is not None:
+        rows, volume = mixed != 0, series.table.volume
+        change = (
+            np.log(typical(volume[rows]) / typical(volume[~rows])) if series.has_volume else NAN
+        )
+        yield _off(series, np.flatnonzero(rows), (float(mixed[rows][0]), size), float(change))
+        return
     if size < _GAPS * series.gap_noise:
         return
     jumps = _split_jumps(series, size, dates)
@@ -319,7 +338,20 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
             stretch = stretch if _is_near(end, dates) else (end, len(series), -stretch[2])
         # Two splits of one size make two levels.
         if 0 < abs(stretch[2]) <= max(1, len(dates)) and stretch[0] < stretch[1]:
-            yield _split_finding(series, stretch, size)._replace(cause="split ignored")
+            yield _split_finding(series, stretch, size)
+
+
+def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
+    """Return the level of each row if rows all over a series are off by a split; else None.
+
+    So many gaps are of its size then that they are the usual ones: what is left of them tells no less.
+    """
+    steps = np.rint(series.gaps / size)
+    if np.count_nonzero(steps) < _MIXED or not np.array_equal(steps, np.rint(series.moves / size)):
+        return None
+    levels = np.append(-np.cumsum(steps[::-1])[::-1], 0.0)
+    rest = noise(series.gaps - steps * size)
+    return levels if np.ptp(levels) == 1 and 0 < _GAPS * rest <= size else None
 
 
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
@@ -347,6 +379,9 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     # Where the open of the ex-date is the one that is wrong, its close still jumps.
     is_move = (jumps[at] == 0) & (np.abs(np.abs(moves[at]) - size) <= slack[at])
     jumps[at] = np.where(is_move, np.sign(moves[at]), jumps[at])
+    for row in np.flatnonzero(jumps).tolist():
+        if _is_coarse(series, row, size):
+            jumps[row] = 0.0
     rows = np.flatnonzero(jumps)
     if len(rows) > _MOST_JUMPS:  # a habit of the market
         return np.zeros(len(gaps))
@@ -366,13 +401,25 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     return jumps
 
 
+def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
+    """Tell whether prices around a jump have so few digits that they often move as far as a split."""
+    near = slice(max(0, row - _NEAR_ROWS), row + _NEAR_ROWS + 1)
+    if np.count_nonzero(np.abs(series.moves[near]) > size / 2) < 2:
+        return False
+    steps = np.diff(np.unique(np.log(series.table.close[near])))
+    return bool(len(steps) == 0 or steps.min() > size / 3)
+
+
 def _is_there_and_back(
     series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
 ) -> bool:
     """Tell whether two jumps put the rows between them at another level, and no news did."""
     one, other = pair
     stretch = (one + 1, other + 1, float(jumps[one]))
-    is_one = has_date or other - one <= _SHORT_ROWS or _volume_follows(series, stretch, size)
+    exact = max(_RATIO_SLACK, 2 * series.gap_noise)
+    is_exact = bool((np.abs(np.abs(series.gaps[[one, other]]) - size) <= exact).all())
+    longest = _LONGEST_PART if is_exact else _SHORT_ROWS
+    is_one = has_date or other - one <= longest or _volume_follows(series, stretch, size)
     if not is_one or (not has_date and size < _LEAST_PAIR):
         return False
     return not any(_is_news(series, row + 1) and _is_busy(series, row + 1) for row in pair)
@@ -421,18 +468,29 @@ def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size
 
 def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> Defect:
     first, end, level = stretch
-    stamps, close = series.table.stamps[first:end], series.table.close
-    factor, change = float(np.exp(-level * size)), _volume_ratio(series, first, end)
+    return _off(series, np.arange(first, end), (level, size), _volume_ratio(series, first, end))
+
+
+def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
+    """Return the finding about rows that are off by a split: by so many levels of that size.
+
+    Args:
+        change: Logarithm of their volume over that of the others; NaN where it is not known.
+    """
+    level, size = by
+    stamps, close, first = series.table.stamps[rows], series.table.close, int(rows[0])
+    factor = float(np.exp(-level * size))
     # Who forgets a split forgets it in the volume, too, unless the volume itself says otherwise.
     is_kept = abs(change) + size / 3 < abs(change + level * size)
-    beside = close[first - 1] if first else close[min(end, len(close) - 1)]
+    others = np.delete(np.arange(len(series)), rows)
+    beside = close[first - 1] if first else close[others[0] if len(others) else -1]
     way = "high" if level > 0 else "low"
     text = (
-        f"{counted(end - first, 'row')} {np.exp(size):.6g} times too {way}, the ratio of a split: close "
+        f"{counted(len(rows), 'row')} {np.exp(size):.6g} times too {way}, the ratio of a split: close "
         f"{price_text(close[first])}, beside it {price_text(beside)}"
     )
     repair = Repair("prices", stamps, factor, PRICES, 1.0 if is_kept else 1 / factor)
-    return Defect(stamps, text, "error", (repair,))
+    return Defect(stamps, text, "error", (repair,), "split ignored")
 
 
 def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
@@ -491,7 +549,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         f"there: a split of {terms} that was not applied to the rows before"
     )
     at = table.stamps[row : row + 2]
-    is_failure = gap < -_BEYOND_MARKETS and not _is_calm(series, row)
+    is_failure = gap < -_BEYOND_MARKETS and not (_is_calm(series, row) and _is_dear(series, row))
     is_possible = not is_failure and _is_like_others(series, row, size)
     odds = _volume_odds(series, row, size) if is_possible else 0.0
     if odds > _CERTAIN_ODDS:
@@ -536,6 +594,12 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
     """
     near = local_noise(series.move_ratios, row)
     return near <= min(_CALM * series.move_noise, _WILD)
+
+
+def _is_dear(series: CheckedSeries, row: int) -> bool:
+    """Tell whether a price has not fallen by two thirds in the weeks before: cheap ones are not split."""
+    close = series.table.close
+    return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
 
 
 def _nearest_ratio(gap: float) -> float:
