@@ -650,6 +650,8 @@ class LockTimeoutError(CacheError):
 class StorageError(CacheError):
     """The operating system refused to read or write (full disk, permissions, I/O error)."""
 
+    _quotes = True
+
 
 # --- bundles and Decimal columns -----------------------------------------------------------
 

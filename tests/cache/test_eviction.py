@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,27 @@ def test_without_the_file_of_the_time_nothing_is_evicted_until_a_newer_answer_ha
     assert cache.shrink(10**9) == 1
     assert (cache.years(GONE), cache.years(OTHER)) == ([2025], [])
     assert json.loads(file.read_bytes())["latest_ms"] == at(THIS_YEAR.stop)
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_something_else_in_the_place_of_that_file_is_its_loss(tmp_path: Path, kind: str) -> None:
+    cache = without_what_told_the_time(tmp_path)
+    (file := tmp_path / "ohlcv" / ".time").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text('{"latest_ms":0}')
+    make: dict[str, Callable[[], None]] = {
+        "folder": file.mkdir,
+        "link": lambda: file.symlink_to(elsewhere),
+        "pipe": lambda: os.mkfifo(file),
+    }
+    make[kind]()
+    for _ in range(2):
+        assert list(cache.kept()) == [eviction.NO_TIME]
+        assert cache.shrink(10**9) == 0
+    cache.clock.set(NOW)
+    cache.commit(days_of(THIS_YEAR), OTHER)
+    assert cache.shrink(10**9) == (kind != "folder"), "what is not a folder is replaced"
+    assert elsewhere.read_text() == '{"latest_ms":0}'
 
 
 def test_a_run_with_a_clock_a_year_ahead_changes_nothing_for_later_ones(cache: Cache) -> None:

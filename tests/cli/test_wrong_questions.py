@@ -152,6 +152,21 @@ def test_every_command_knows_what_others_call_its_options(
         assert parser.meant([typed, "5"]) == f" ({said})", name  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("words", [
+    ["fetch", "AAPL", "1d", "--bars", "x" * 100_000],
+    ["fetch", "AAPL", "1d", "--bars", "9" * 5_000],
+    ["verify", "AAPL", "1d", "--timeout", "x y " * 25_000],
+    ["doctor", "--log", "x" * 100_000],
+    ["doctor", "--cache-dir", "x" * 100_000],
+    ["db", "backup", "x" * 100_000],
+    ["x" * 100_000],
+])  # fmt: skip
+def test_no_value_of_the_command_line_makes_a_message_long(words: list[str], bare: Run) -> None:
+    asked = bare(*words)
+    assert asked.code in (1, 2)
+    assert 10 < len(asked.err) < 1_500
+
+
 @pytest.mark.parametrize("words, said", [
     (["fetch", "AAPL", "1d", "--from", "2024-01-01", "--to=2024-02-01"],
      "(--from is called --start here; --to is called --end here)"),

@@ -20,9 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from src.data.bars.fetch import absence, fetcher
 from src.data.bars.ingest import take
 from src.data.bars.quotes import QuoteService
 from src.data.clock import ManualClock, SystemClock
@@ -488,7 +490,7 @@ def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
     assert "the time of this call (0.3 seconds) is over" in str(late[0])
 
 
-@pytest.mark.parametrize("step", ["_check", "_judge"])
+@pytest.mark.parametrize("step", ["_check", "_judge", "_commit"])
 def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -513,3 +515,40 @@ def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
             ask(timeout=5)
     assert not list((tmp_path / "cache").rglob("*.csv.gz"))
     assert len(ask(timeout=5)) == 8 * 1440
+
+
+def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bars that came are returned; thousands of holes are looked at by the next call."""
+    clock = ManualClock(parse_iso("2024-06-12T15:00:30"))
+    minutes = pd.date_range("2024-05-01", periods=4 * 1440, freq="min")
+    late = pd.to_timedelta(np.arange(len(minutes)) % 2, unit="s")  # every other one is off the grid
+    rows = pd.DataFrame({"open": 1, "high": 2, "low": 1, "close": 2, "volume": 3}, minutes + late)
+    rows.to_csv(tmp_path / "BTCUSDT_1m.csv", index_label="timestamp")
+    rules = tmp_path / "rules.yaml"
+    folder = {"folder": str(tmp_path), "dense": True}
+    rules.write_text(json.dumps({"providers": {"local": folder}}))
+
+    def slow(*arguments: Any) -> Any:
+        taken = take.take(*arguments)
+        clock.advance(10)
+        return taken
+
+    manager = DataManager(tmp_path / "cache", rules, clock=clock)
+    ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-04", provider="local")
+    noted, none = list[object](), absence._none
+
+    def counted(*arguments: Any) -> Any:
+        noted.append(arguments)
+        return none(*arguments)
+
+    monkeypatch.setattr(absence, "_none", counted)
+    monkeypatch.setattr(fetcher, "_WORTH_STOPPING", 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(fetcher, "take", slow)
+        assert len(ask(timeout=5)) == 4 * 720
+    assert not noted
+    manager.clear_cache()
+    assert len(ask(timeout=5)) == 4 * 720
+    assert len(noted) > 100

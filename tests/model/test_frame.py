@@ -95,6 +95,42 @@ def test_frames_that_hold_no_bars_are_refused(frame: pd.DataFrame, said: str) ->
         table_of(frame)
 
 
+NO_PRICES = {
+    "truth values": [True, False],
+    "dates": pd.to_datetime(["2024-01-01", "2024-01-02"]),
+    "dates of a zone": pd.to_datetime(["2024-01-01", "2024-01-02"], utc=True),
+    "lengths of time": pd.to_timedelta([1, 2], unit="s"),
+    "complex numbers": [1 + 1j, 2],
+    "integers beyond floats": [10**400, 1],
+}
+
+
+@pytest.mark.parametrize("name", NO_PRICES)
+def test_a_column_of_another_type_is_refused_and_not_read_as_prices(name: str) -> None:
+    frame = build_frame(BarTable.from_bars(BARS)).assign(close=NO_PRICES[name])
+    with pytest.raises(ResponseFormatError, match="the column close holds values that are not num"):
+        table_of(frame)
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    frame = build_frame(BarTable.from_bars(BARS))
+    with pytest.raises(ResponseFormatError, match="has the column close twice"):
+        table_of(pd.concat([frame, frame[["close"]]], axis=1))
+
+
+def test_stamps_that_no_date_reaches_are_refused() -> None:
+    times = pd.DatetimeIndex(np.array([1, 2**62], dtype="datetime64[s]"))
+    with pytest.raises(ResponseFormatError, match="stamps that are not dates"):
+        table_of(build_frame(BarTable.from_bars(BARS)).set_axis(times))
+
+
+def test_numbers_of_every_kind_are_read() -> None:
+    frame = build_frame(BarTable.from_bars(BARS))
+    for kind in ("object", "str", "category", "Float64", "Int64", pd.SparseDtype("float64")):
+        numbers = frame.assign(volume=pd.Series([10, 20], index=frame.index).astype(kind))
+        assert table_of(numbers).volume.tolist() == [10.0, 20.0]
+
+
 def test_the_column_form() -> None:
     frame = build_frame(BarTable.from_bars(BARS))
     column = coerce_ohlcv_timestamp_column(frame)

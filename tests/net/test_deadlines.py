@@ -6,8 +6,8 @@ import importlib.util
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -30,11 +30,10 @@ from tests.net.gateway import Script, gateway
 from tests.net.misbehaving import BEHAVIOURS, certificate, endless
 from tests.net.scripted import reply, serving
 
+# Each of these servers goes on for ever, and no read alone takes so long: only the deadline of the
+# whole can end a request. Without one the test does not end, until it is ended itself.
 DEADLINE_S = 0.15
-# A busy machine may be late; each of these servers goes on for ever.
-SLACK_S = 10.0
-# No read alone takes so long: only the deadline of the whole can end it.
-READ_S = 30.0
+READ_S = 3600.0
 
 
 def plain() -> HttpTransport:
@@ -71,10 +70,9 @@ def _no_cookies_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def ends_in_time(send: Callable[[], HttpResponse]) -> DataError:
-    begun = time.monotonic()
+    """Return the error of a request that nothing but its deadline ends."""
     with pytest.raises(DataError) as caught:
         send()
-    assert time.monotonic() - begun < DEADLINE_S + SLACK_S
     return caught.value
 
 
@@ -184,11 +182,11 @@ def test_a_carrier_has_one_deadline_for_all_that_it_sends() -> None:
         within(DEADLINE_S, ask_again_and_again)
 
 
-def test_a_request_that_is_interrupted_leaves_no_deadline_behind() -> None:
+def test_a_request_that_is_interrupted_leaves_no_deadline_behind(steady: ManualClock) -> None:
     files = {deadline.__file__}
     place = 0
     while interrupted(place := place + 1, lambda: within(1.0, left_s), files):
-        assert within(5.0, left_s) > 4
+        assert within(5.0, left_s) == 5.0
     assert place > 3
 
 
@@ -206,27 +204,30 @@ def test_a_kept_connection_has_its_full_time_again(steady: ManualClock) -> None:
         transport.close()
 
 
-def test_a_gateway_that_is_busy_with_others_is_not_waited_for() -> None:
-    """Two questions at once; the gateway answers neither, and asks go one after the other."""
+def test_a_gateway_that_is_busy_with_others_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Questions go one after the other; the one before these does not end."""
     pytest.importorskip("ib_async")
-    carrier = IbkrCarrier(1, timeout_s=0.3, connect_s=0.3)
+    carrier = IbkrCarrier(1, timeout_s=0.01, connect_s=0.01)
     asked: dict[str, str | int] = {
         "sec_type": "STK", "symbol": "A", "exchange": "SMART", "primary": "", "currency": "USD",
         "hours": "regular", "what": "TRADES", "end": "", "bar_size": "1 day", "duration": "1 D",
     }  # fmt: skip
-    with gateway(Script(is_mute=True)) as port:
-        url, took = f"tws://127.0.0.1:{port}/", list[float]()
+    over, begun = threading.Event(), list[HttpRequest]()
+    monkeypatch.setattr(carrier, "_run", begun.append)
+    others = carrier._worker.submit(over.wait, 20.0)
+    with gateway(Script(is_mute=True)) as port, ThreadPoolExecutor(6) as callers:
+        url = f"tws://127.0.0.1:{port}/"
 
-        def ask(symbol: str) -> None:
-            begun = time.monotonic()
-            with pytest.raises(ProviderTimeoutError):
+        def ask(symbol: str) -> str:
+            with pytest.raises(ProviderTimeoutError) as caught:
                 carrier.send(HttpRequest(url, {**asked, "symbol": symbol}))
-            took.append(time.monotonic() - begun)
+            return str(caught.value)
 
-        threads = [threading.Thread(target=ask, args=(name,)) for name in "ABCDEF"]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert len(took) == len(threads)
-    assert max(took) < 0.6 + 0.5 + 0.7
+        told = list(callers.map(ask, "ABCDEF"))
+        assert not others.done(), "they waited until it was free"
+        over.set()
+        carrier._worker.submit(int).result()
+    assert all("was busy with other requests" in one for one in told)
+    assert not begun, "nobody waits for these answers any more"

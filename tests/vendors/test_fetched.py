@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 
 from src.data.model.actions import Action, ActionList
 from src.data.model.bars import Bar, BarTable
-from src.data.model.capabilities import Fetched
+from src.data.model.capabilities import Capabilities, Fetched
 from src.data.model.instant import DAY_MS, from_ms
+from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
-from src.data.vendors.answer_types import wrong_actions, wrong_answer
+from src.data.model.timeframe import Timeframe
+from src.data.vendors.answer_types import wrong_actions, wrong_answer, wrong_capabilities
+from src.data.vendors.factory import SERVED, usable_class
 from tests.cache.counts import examples
 
 DAY = date(2024, 3, 1)
@@ -251,3 +254,33 @@ def test_a_list_of_actions_has_the_types_that_it_declares(name: str) -> None:
     assert not wrong_actions(actions, {"acme"})
     setattr(actions, name, "soon")
     assert f"{name} of another type or size: 'soon'" in wrong_actions(actions, {"acme"})
+
+
+SERVES = Capabilities(frozenset({"crypto"}), {"1d": "1D"}, kinds={"crypto": Kind(unit="USD")})
+NESTED: Any = st.sampled_from([
+    {"1d": 5}, {"1d": "3"}, {"1d": -1}, {1: "1d"}, {"crypto": "24h"}, {"crypto": OddKind()},
+    {"crypto": Kind(venue=["x"])}, {"crypto": Kind(anchor="noon")}, {"crypto": ["1d"]},  # type: ignore[arg-type]
+    {"1d": float("nan")}, ["1d"], {"1d"}, "crypto", 0, -5, 1.5, "all", {"crypto": {"1d"}},
+])  # fmt: skip
+
+
+@settings(max_examples=examples(3000), deadline=None)
+@given(st.sampled_from([field.name for field in dataclasses.fields(Capabilities)]), ODD | NESTED)
+def test_capabilities_of_another_type_are_refused(name: str, value: Any) -> None:
+    declared = replace(SERVES, **{name: value})
+    if said := wrong_capabilities(declared):
+        assert said.isprintable() and len(said) < 200
+        return
+    # What passes can be used wherever a vendor is chosen and asked.
+    bitcoin, day = Instrument("BTCUSDT", "crypto", "24/7", "BTC", "USDT"), Timeframe.parse("1d")
+    kept = declared.at(day).serving(bitcoin)
+    assert type(kept.kind(bitcoin, day)) is Kind
+    json.dumps([*declared.labels("crypto"), kept.kind(bitcoin, day).to_json(), kept.adjustment])
+    assert 0 * (kept.page_bars + kept.depth_days.get("1d", 1) + kept.page_days.get("1d", 1)) == 0
+    assert "stock" not in kept.asset_classes or type(value) is not str
+
+
+def test_what_packaged_vendors_declare_passes() -> None:
+    for name in SERVED:
+        if (cls := usable_class(name)) is not None:
+            assert not wrong_capabilities(cls.capabilities), name

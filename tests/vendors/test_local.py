@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import math
 from datetime import datetime
 from pathlib import Path
@@ -9,18 +11,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from src.data.clock import ManualClock
 from src.data.errors import (
     ConfigError,
     NoDataError,
+    ProviderTimeoutError,
     ResponseFormatError,
     SymbolNotFoundError,
 )
+from src.data.model.bars import Bar
 from src.data.model.capabilities import Fetched, FetchQuery
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.kind import Basis, Kind
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.net.deadline import run_call
 from src.data.vendors.local.bars import LocalDataDownloader, LocalFiles
 from tests.net.scripted import sender_over
 from tests.vendors.acme import query
@@ -279,12 +285,49 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
         (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
         (HEADER + f"2024-01-04,{'1' * 131_073},1,1,1,1\n", "line 2: field larger than field limit"),
         (f"{'x' * 131_073}\n", "line 1: field larger than field limit"),
+        ("\x1b[2J,open\n1,2\n", "AAPL_1d.csv is not CSV text in UTF-8"),
     ],
 )
 def test_bad_files_are_named_with_line_and_column(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(text)
     with pytest.raises(ResponseFormatError, match=said):
         fetch(local(tmp_path))
+
+
+CODED = {
+    "UTF-16": (HEADER + ROWS).encode("utf-16"),
+    "UTF-32": (HEADER + ROWS).encode("utf-32"),
+    "gzip": gzip.compress((HEADER + ROWS).encode()),
+    "bzip2": bz2.compress((HEADER + ROWS).encode()),
+    "xz": lzma.compress((HEADER + ROWS).encode()),
+}
+
+
+@pytest.mark.parametrize("name", CODED)
+def test_a_file_of_another_coding_is_named_as_such(tmp_path: Path, name: str) -> None:
+    (tmp_path / "AAPL_1d.csv").write_bytes(CODED[name])
+    with pytest.raises(ResponseFormatError, match=r"AAPL_1d\.csv is not CSV text in UTF-8"):
+        fetch(local(tmp_path))
+
+
+def test_rows_are_read_only_while_the_call_has_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "AAPL_1d.csv").write_text(HEADER + ROWS * 5_000)
+    clock, rows, bar = ManualClock(0), list[object](), LocalDataDownloader._bar
+
+    def slow(*arguments: Any) -> Bar:
+        clock.advance(0.01)
+        rows.append(bar(*arguments))
+        return rows[-1]  # type: ignore[return-value]
+
+    monkeypatch.setattr(LocalDataDownloader, "_bar", slow)
+    with pytest.raises(ProviderTimeoutError, match="the time of this call"):
+        run_call(clock, 5.0, fetch, local(tmp_path))
+    assert 500 <= len(rows) < 4_000
+    rows.clear()
+    run_call(clock, 300.0, fetch, local(tmp_path))
+    assert len(rows) == 10_000
 
 
 @pytest.mark.parametrize("name", ["AAPL_1d.csv.gz", "AAPL_1d.parquet"])

@@ -4,14 +4,22 @@ import gzip
 import os
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from src.data.clock import ManualClock
-from src.data.errors import MissingExtraError, ResponseFormatError, UnavailableError
+from src.data.errors import (
+    MissingExtraError,
+    ProviderTimeoutError,
+    ResponseFormatError,
+    UnavailableError,
+)
 from src.data.model.http import HttpRequest
+from src.data.net.deadline import run_call
+from src.data.vendors.local import carrier
 from src.data.vendors.local.carrier import FileCarrier
 
 
@@ -54,6 +62,72 @@ def test_a_parquet_table_is_read_with_one_header(tmp_path: Path, rows: int) -> N
     assert text.splitlines() == ['"close"', *map(str, range(rows))]
 
 
+def test_a_damaged_parquet_table_is_named_as_one(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1" + b"\0" * 100 + b"PAR1")
+    with pytest.raises(ResponseFormatError, match=r"a\.parquet is not a readable Parquet table"):
+        FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it would be other numbers: 11.5 without its end is 11."""
+    (path := tmp_path / "a.csv").write_text("close\n11.")
+    ends, whole = iter(["11.5", "11.52"]), carrier._blocks
+
+    def while_written(file: Path, raw: Any) -> Iterator[bytes]:
+        yield from whole(file, raw)
+        if end := next(ends, ""):
+            path.write_text(f"close\n{end}")
+
+    monkeypatch.setattr(carrier, "_blocks", while_written)
+    assert FileCarrier(tmp_path).send(HttpRequest("file:///a")).text == "close\n11.52"
+    ends = map(str, range(100, 999))
+    with pytest.raises(UnavailableError, match=r"a\.csv changes while it is being read"):
+        FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+    assert next(ends) == "103"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "a.csv").write_text("close\n1")
+    find = FileCarrier._find
+
+    def then_switched(own: FileCarrier, name: str) -> Path | None:
+        found = find(own, name)
+        path.unlink()
+        os.mkfifo(path)
+        return found
+
+    monkeypatch.setattr(FileCarrier, "_find", then_switched)
+    with pytest.raises(UnavailableError, match=r"a cannot be read: it is not an ordinary file"):
+        FileCarrier(tmp_path).send(HttpRequest("file:///a"))
+
+
+def test_a_file_is_read_only_while_the_call_has_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_bytes(b"close\n" + b"11.5\n" * 2_000_000)
+    clock, blocks, whole = ManualClock(0), list[int](), carrier._blocks
+
+    def slow(file: Path, raw: Any) -> Iterator[bytes]:
+        for block in whole(file, raw):
+            clock.advance(1)
+            blocks.append(len(block))
+            yield block
+
+    monkeypatch.setattr(carrier, "_blocks", slow)
+    request = HttpRequest("file:///a")
+    with pytest.raises(ProviderTimeoutError, match="the time of this call"):
+        run_call(clock, 3.0, FileCarrier(tmp_path).send, request)
+    assert len(blocks) == 3
+    run_call(clock, 30.0, FileCarrier(tmp_path).send, request)
+    assert len(blocks) == 3 + 10
+
+
 def test_a_name_that_no_file_can_have_is_a_typed_error(tmp_path: Path) -> None:
     carrier = FileCarrier(tmp_path)
     with pytest.raises(UnavailableError, match=r"x{80} cannot be read: File name too long"):
@@ -80,14 +154,13 @@ def test_parquet_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of files that are read, as it grows."""
     found: list[Path] = []
-    within = Path.open
+    within = FileCarrier._read
 
-    def counted(self: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
-        if mode == "rb":
-            found.append(self)
-        return within(self, mode, *more, **options)
+    def counted(self: FileCarrier, path: Path) -> bytes:
+        found.append(path)
+        return within(self, path)
 
-    monkeypatch.setattr(Path, "open", counted)
+    monkeypatch.setattr(FileCarrier, "_read", counted)
     return found
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from src.data.cli import main
 from src.data.data_manager import DataManager
-from src.data.errors import AllProvidersFailedError
+from src.data.errors import AllProvidersFailedError, UnknownProviderError
 from src.data.model.bars import Bar, BarTable
 from src.data.model.capabilities import BarPage, Capabilities, Fetched, FetchQuery
 from src.data.model.http import HttpRequest, HttpResponse
@@ -202,6 +202,55 @@ def test_a_constructor_that_does_not_end_leaves_time_for_the_next(
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS, timeout=0.6)
     assert time.monotonic() - begun < 20
     assert frame.attrs["onetape"]["vendors"] == ["good"]
+
+
+CONSTRUCTORS = {
+    "another vendor's name": ("self.name = 'binance'", "its `name` is 'binance', not 'bad'"),
+    "a list as its name": ("self.name = ['bad']", "its `name` is"),
+    "no capabilities": ("self.capabilities = None", "`capabilities` are a NoneType"),
+    "a text as a page": (
+        "self.capabilities = replace(self.capabilities, page_bars='100')",
+        "`capabilities` have page_bars of another type or size: '100'",
+    ),
+    "nothing": ("del self._accounts", "did not call BaseDataDownloader.__init__"),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRUCTORS)
+def test_a_constructor_that_makes_something_else_is_a_failed_one(
+    name: str, make: Callable[[str], DataManager]
+) -> None:
+    code, said = CONSTRUCTORS[name]
+    manager = make(
+        "from dataclasses import replace\nclass Bad(Bad):\n    def __init__(self, **wired):\n"
+        f"        super().__init__(**wired)\n        {code}"
+    )
+    frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
+    assert frame.attrs["onetape"]["vendors"] == ["good"]
+    with pytest.raises(UnknownProviderError, match=said):
+        manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")
+
+
+def test_a_class_that_makes_no_object_of_itself_is_a_failed_one(
+    make: Callable[[str], DataManager],
+) -> None:
+    manager = make("class Bad(Bad):\n    def __new__(cls, **wired):\n        return 'a text'")
+    assert manager.get_ohlcv("BTCUSDT", "1d", *DAYS).attrs["onetape"]["vendors"] == ["good"]
+    with pytest.raises(UnknownProviderError, match="it returned a str"):
+        manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")
+
+
+def test_a_vendor_that_renames_itself_is_never_taken_for_another(
+    make: Callable[[str], DataManager],
+) -> None:
+    manager = make(
+        "class Bad(Bad):\n    def fetch(self, query):\n        self.name = 'binance'\n"
+        "        return Good.fetch(self, query)"
+    )
+    for last in ("2024-01-04", "2024-01-06"):
+        frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-01-01", last)
+        assert frame.attrs["onetape"]["vendors"] == ["good"]
+        assert "bars of another vendor: 'binance'" in str(frame.attrs["onetape"]["attempts"])
 
 
 WRONG = {

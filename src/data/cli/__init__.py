@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from .._version import __version__
-from ..errors import ConfigError, DataError, QueryError
+from ..errors import ConfigError, DataError, QueryError, shortened
 from ..resources import rare_collections
 from .output import complain, complain_about, note, quiet, speak_plainly
 from .parser import Parser
@@ -133,7 +133,7 @@ def _of_the_system(error: OSError) -> str:
     """Return the message of an error of the operating system."""
     reason = error.strerror or str(error)
     if error.filename:
-        return f"{reason}: {error.filename}"
+        return shortened(f"{reason}: {error.filename}")
     return f"the output cannot be written: {reason}"
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from ..errors import shortened
 from ..model.printable import printable
 from ..model.suggestion import did_you_mean, nearest
 
@@ -243,5 +244,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong, and where the help is, and leave with 2."""
         self.exit(
-            2, f"{self.prog}: {printable(message)}\n  `{self.prog} --help` shows how it is called\n"
+            2,
+            f"{self.prog}: {shortened(printable(message))}\n"
+            f"  `{self.prog} --help` shows how it is called\n",
         )

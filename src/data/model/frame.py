@@ -117,8 +117,8 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     Column names are compared without case; ``Adj Close`` counts as ``adj_close``.
 
     Raises:
-        ResponseFormatError: a price column or the stamps are missing or cannot be read, or rows
-            were filled by a program.
+        ResponseFormatError: a price column or the stamps are missing or cannot be read, a column is
+            there twice or is of another type than numbers, or rows were filled by a program.
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"{filled} rows are filled and no bars", hint=WITHOUT_FILLED)
@@ -132,12 +132,23 @@ def table_of(frame: pd.DataFrame) -> BarTable:
         """Return a column as float64; NaN in every row where the frame has none."""
         if name not in named:
             return np.full(len(frame), NAN)
-        return pd.to_numeric(frame[named[name]], errors="coerce").to_numpy(np.float64, copy=True)
+        values = frame[named[name]]
+        if not isinstance(values, pd.Series):
+            raise ResponseFormatError(f"a frame of bars has the column {name} twice")
+        try:
+            numbers = pd.to_numeric(values, errors="coerce")
+            if values.dtype.kind not in _NO_NUMBERS and numbers.dtype.kind not in _NO_NUMBERS:
+                return numbers.to_numpy(np.float64, na_value=NAN, copy=True)
+        except OverflowError:
+            pass  # an integer larger than any float
+        raise ResponseFormatError(f"the column {name} holds values that are not numbers")
 
     adj = column("adj_close") if "adj_close" in named else None
     return BarTable.of_columns(stamps, [column(n) for n in (*PRICES, "volume")], adj)
 
 
+# Kinds of NumPy's types: truth values, times, differences of times, complex numbers.
+_NO_NUMBERS = "bMmc"
 # What is to be done about filled rows.
 WITHOUT_FILLED = 'frame[~frame["filled"]] has the bars alone'
 
@@ -184,7 +195,10 @@ def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
         times = times.tz_convert("UTC").tz_localize(None)
     if times.hasnans:
         raise ResponseFormatError("a frame of bars has stamps that are not times (NaT)")
-    return np.array(times.as_unit("ms").asi8, dtype=np.int64)
+    try:
+        return np.array(times.as_unit("ms").asi8, dtype=np.int64)
+    except ValueError as exc:  # of seconds, which reach a thousand times as far
+        raise ResponseFormatError("a frame of bars has stamps that are not dates") from exc
 
 
 def coerce_ohlcv_timestamp_column(frame: pd.DataFrame | None) -> pd.DataFrame | None:

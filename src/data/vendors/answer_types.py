@@ -12,7 +12,7 @@ import numpy as np
 
 from ..model.actions import Action, ActionList
 from ..model.bars import BarTable
-from ..model.capabilities import Fetched
+from ..model.capabilities import Capabilities, Fetched
 from ..model.instant import DAY_MS
 from ..model.kind import ADJUSTMENTS, SESSIONS, Basis, Kind
 from ..model.span import Span
@@ -73,6 +73,16 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
     return wrong
 
 
+def wrong_capabilities(declared: object) -> str:
+    """Return which part of a vendor's capabilities is not of its declared type, or an empty text."""
+    if type(declared) is not Capabilities:
+        return f"are a {type(declared).__name__:.40}, not Capabilities"
+    wrong = _wrong_field(declared, _OF_CAPABILITIES)
+    for kind in () if wrong else (*declared.kinds.values(), *declared.intraday_kinds.values()):
+        wrong = wrong or _wrong_field(kind, _OF_KIND)
+    return f"have {wrong}" if wrong else ""
+
+
 def _wrong_column(table: BarTable) -> str:
     columns = {field.name: getattr(table, field.name, None) for field in fields(BarTable)}
     length = -1
@@ -99,7 +109,7 @@ def _wrong_field(part: object, checks: _Checks) -> str:
 
 def _cut(value: object) -> str:
     if type(value) is str:
-        return ascii(value[:_LONGEST_WORD])
+        return ascii(value[:_LONGEST_WORD])[: 2 * _LONGEST_WORD]
     return repr(value)[:_LONGEST_WORD] if type(value) in (int, float) else type(value).__name__
 
 
@@ -139,6 +149,16 @@ def _one_of(*values: str) -> Callable[[Any], bool]:
 
 def _some(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: type(value) is tuple and all(map(fits, value))
+
+
+def _each(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (frozenset, set, list, tuple) and all(map(fits, value))
+
+
+def _by(key: Callable[[Any], bool], fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, Mapping) and all(key(one) and fits(value[one]) for one in value)
+    )
 
 
 def _is(cls: type) -> Callable[[Any], bool]:
@@ -183,4 +203,20 @@ _OF_ACTION: _Checks = {
     "source": _is(str),
     **dict.fromkeys(("pay_date", "currency"), _is_word),
     "parts": _some(_is_number),
+}
+_labels = _each(_is_word)
+_OF_CAPABILITIES: _Checks = {
+    **dict.fromkeys(("asset_classes", "actions_only", "extended"), _labels),
+    "timeframes": _by(_is_word, _is_remark),
+    **dict.fromkeys(("page_bars", "action_requests", "archive_days"), _is_count(10**9)),
+    "page_days": _by(_is_word, _is_count(10**9)),
+    "depth_days": _by(_is_word, _is_number),
+    **dict.fromkeys(("kinds", "intraday_kinds"), _by(_is_word, _is(Kind))),
+    "only": _by(_is_word, _labels),
+    "adjustment": _one_of("unknown", *ADJUSTMENTS),
+    "intraday_adjustment": _or_none(_one_of("unknown", *ADJUSTMENTS)),
+    "settle_ms": _is_count(_LONGEST_SETTLING_MS),
+    **dict.fromkeys(
+        ("dense", "actions", "actions_apart", "actions_by_bar", "has_forming", "made_up"), _is(bool)
+    ),
 }

@@ -28,14 +28,16 @@ from ..config.rules import ProviderRules, Rules
 from ..errors import (
     ConfigError,
     DataError,
+    ForeignError,
     MissingCredentialsError,
     MissingExtraError,
     UnknownProviderError,
 )
 from ..model.capabilities import Capabilities
 from ..model.instant import MINUTE_MS
+from .answer_types import wrong_capabilities
 from .base import BaseDataDownloader, is_ours, sends_by_machinery
-from .foreign import OwnSender, construct, load_offer
+from .foreign import OwnSender, construct, is_packaged, load_offer
 from .registry import (
     SERVED,
     VENDORS,
@@ -80,7 +82,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
         raise UnknownProviderError(f"there is no provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
     if not row_of(family).bars:
-        return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _faults))
+        return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_faults))
     cls: Any = load(row_of(family).bars)
     return cast("type[BaseDataDownloader]", cls if name == family else cls.member(name))
 
@@ -93,13 +95,36 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
         return None
 
 
-def _faults(name: object, cls: Any) -> str:
+def _class_faults(name: object, cls: Any) -> str:
     """Return why what a package offers as a vendor is none of that name, or an empty text."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
-    if not isinstance(cls.capabilities, Capabilities):
-        return f"its `capabilities` are a {type(cls.capabilities).__name__}, not Capabilities"
+    return _faults(name, cls)
+
+
+def _faults(name: object, cls: Any) -> str:
+    """Return why a class or an object of it is not a vendor of that name, or an empty text."""
+    if why := wrong_capabilities(cls.capabilities):
+        return f"its `capabilities` {why}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
+
+
+def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> BaseDataDownloader:
+    """Return a new downloader that is still what its class declares.
+
+    Raises:
+        ForeignError: The constructor of another package returned something else.
+        DataError: As :func:`construct`.
+    """
+    made = construct(cls, arguments, cls.name)
+    if is_packaged(made):
+        return made
+    why = "" if isinstance(made, cls) else f"it returned a {type(made).__name__:.40}"
+    if not why and is_ours(made) and "_accounts" not in vars(made):
+        why = "it did not call BaseDataDownloader.__init__"
+    if why := why or _faults(cls.name, made):
+        raise ForeignError(f"the constructor of {cls.name} failed: {why}", provider=cls.name)
+    return made
 
 
 def register(cls: type[DownloaderT]) -> type[DownloaderT]:
@@ -117,7 +142,7 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
         ConfigError: it is no such class, or its name cannot be had.
     """
     name = getattr(cls, "name", None)
-    if why := _faults(name, cls):
+    if why := _class_faults(name, cls):
         raise ConfigError(f"{cls!r:.80} cannot be registered: {why}")
     add_offer(name, cls)
     for pool in list(_POOLS):
@@ -169,7 +194,7 @@ class DataDownloaderFactory:
         """
         try:
             cls = downloader_class(provider_code)
-            return construct(cls, kwargs, cls.name)
+            return _constructed(cls, kwargs)
         except DataError as exc:
             # The packaged rules name vendors that most users have no key for.
             level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
@@ -433,7 +458,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         arguments = constructor_arguments(selector.parsed_rules.provider(name))
         if selector.make_sender is not None:
             arguments["sender"] = selector.make_sender(name)
-        construct(cls, arguments, name)
+        _constructed(cls, arguments)
     except DataError as error:
         return error
     return ConfigError("its setup failed")

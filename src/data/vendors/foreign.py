@@ -137,7 +137,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
         ProviderTimeoutError: it did not come back in time.
         DataError: it refused or failed.
     """
-    accounts = getattr(downloader, "_accounts", None)
+    accounts, names = getattr(downloader, "_accounts", None), _names(downloader, name)
 
     def fetch() -> tuple[Any, object]:
         """Fetch; the call that was made goes with it, for it can be blamed in one thread only."""
@@ -147,7 +147,6 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     fetched, last = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
     if accounts is not None:
         accounts.last = last
-    names = (name, getattr(downloader, "name", name))
     if wrong := wrong_answer(fetched, names, query.now_ms):
         error = ResponseFormatError(f"{name} answered with {wrong}", provider=name)
         if accounts is not None:  # the call had ended well
@@ -165,15 +164,21 @@ def fetch_actions(
         ResponseFormatError: it returned something else than splits and dividends.
         DataError: as :func:`fetch_bars`.
     """
+    names = _names(downloader, name)
 
     def fetch() -> Any:
         """Fetch them."""
         return downloader.fetch_actions(instrument, span, now_ms)
 
     actions: Sequence[Action] = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
-    if wrong := wrong_actions(actions, (name, getattr(downloader, "name", name))):
+    if wrong := wrong_actions(actions, names):
         raise ResponseFormatError(f"{name} answered with {wrong}", provider=name)
     return actions
+
+
+def _names(downloader: object, name: str) -> tuple[str, ...]:
+    """Return the names that an answer may have; an offered vendor has one, whatever it calls itself."""
+    return (name,) if name in offers() else (name, getattr(downloader, "name", name))
 
 
 def _quote(exc: BaseException) -> str:

@@ -12,6 +12,7 @@ from ...errors import (
     CapabilityError,
     DataError,
     NoDataError,
+    ProviderTimeoutError,
     QualityError,
     SpliceConflictError,
 )
@@ -19,7 +20,7 @@ from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.instant import iso
 from ...model.span import Span, clipped, coalesce, subtract, touching
-from ...net.deadline import run_part
+from ...net.deadline import check_time, run_part
 from ...net.send_records import reporting
 from ...observability.logs import level_of
 from ...vendors.archives import chunk_end
@@ -38,8 +39,20 @@ from .question import neighbours, question_for
 # What came since the last commit is lost where a process is killed or a call's time ends; a commit
 # costs as much as the work on a page.
 PAGES_A_COMMIT = 4
+# So many stretches that no vendor has are noted only while the call has time.
+_WORTH_STOPPING = 1_000
 # So much longer is each chunk while nothing comes.
 _GROWTH = 8
+
+
+def _overdue(segment: _Segment) -> list[DataError]:
+    """Return the error of a call whose time is over, if there are many stretches left to note."""
+    try:
+        if len(segment.spans) > _WORTH_STOPPING:
+            check_time("what no vendor has")
+    except ProviderTimeoutError as over:
+        return [over]
+    return []
 
 
 class _Stretches(NamedTuple):
@@ -225,8 +238,9 @@ class Fetcher:
             if not segment.spans:
                 continue
             if segment.position == len(request.lane.candidates):
+                reasons = (*segment.reasons, *_overdue(segment))
                 journal.unfilled += record_absence(
-                    request, self._series, journal.vendor_days, segment.spans, segment.reasons
+                    request, self._series, journal.vendor_days, segment.spans, reasons
                 )
                 continue
             candidate = request.lane.candidates[segment.position]

@@ -177,6 +177,8 @@ def take(
     if is_long:
         check_time(fetched.vendor)
     commit, overdue = _commit(request, series, vendor_days, compared, judged)
+    if is_long:
+        check_time(fetched.vendor)
     series.commit(commit)
     # What was stored is read with the bars.
     is_unstored = any(one is commit for one in series.unstored)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...disk.atomic import write_atomically
 from ...disk.files import Disk
-from ...errors import CorruptEntryError, FormatVersionError
+from ...errors import CorruptEntryError, FormatVersionError, StorageError
 from ..format import json_document
 
 NAME = ".time"
@@ -29,11 +29,7 @@ class TimeMark:
         self._disk, self._path = disk, folder / NAME
 
     def read(self) -> int | None:
-        """Return the time in UTC milliseconds; None if it is not known.
-
-        Raises:
-            StorageError: The file cannot be read.
-        """
+        """Return the time in UTC milliseconds; None if it is not known."""
         return (self._load() or {}).get(_LATEST)
 
     def begin(self) -> None:
@@ -51,7 +47,7 @@ class TimeMark:
         The caller holds the lock of the eviction.
 
         Raises:
-            StorageError: The file cannot be read or written.
+            StorageError: It cannot be written.
         """
         known = self._load()
         if known is None:
@@ -60,11 +56,11 @@ class TimeMark:
             self._keep({_LATEST: vouched_ms})
 
     def _load(self) -> dict[str, int] | None:
-        """Return the one value by its name; None if the file is lost or damaged."""
-        content = self._disk.read_if_exists(self._path)
+        """Return the one value by its name; None if the file is lost, damaged or cannot be read."""
         try:
+            content = self._disk.read_if_exists(self._path)
             plain = {} if content is None else json_document.load(content)
-        except (CorruptEntryError, FormatVersionError):
+        except (CorruptEntryError, FormatVersionError, StorageError):
             return None
         known = {name: plain[name] for name in (_LATEST, _SINCE) if type(plain.get(name)) is int}
         return known or None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Unpack
@@ -37,6 +38,7 @@ from ...model.series import folder_lane
 from ...model.span import Span, coalesce
 from ...model.suggestion import nearest
 from ...model.timeframe import Timeframe
+from ...net.deadline import check_time
 from ...net.redact import where
 from ...net.source_files import SourceFiles
 from ...net.status import error_of
@@ -49,6 +51,8 @@ DELIMITERS: Final = (",", ";", "|", "\t")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
+# The time of the call is looked at after so many rows.
+_ROWS_AT_ONCE = 2_000
 # So many parsed files stay in memory.
 _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
@@ -355,6 +359,8 @@ class LocalDataDownloader(BaseDataDownloader):
         places = {o: there[t.casefold()] for o, t in theirs.items() if t.casefold() in there}
         needed = ("timestamp", *_REQUIRED, *(("symbol",) if self.files.symbol_column else ()))
         missing = [theirs[o] for o in needed if o not in places]
+        if missing and not "".join(header).replace("\t", "").isprintable():
+            raise ResponseFormatError(f"{name} is not CSV text in UTF-8")
         if missing:
             raise ResponseFormatError(
                 f"{name} line 1 lacks the columns {', '.join(missing)}",
@@ -383,14 +389,17 @@ class LocalDataDownloader(BaseDataDownloader):
 
 
 def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]]:
-    """Yield the rows of a CSV file.
+    """Yield the rows of a CSV file while the call has time.
 
     Raises:
+        ProviderTimeoutError: The time of the call is over.
         ResponseFormatError: A line is not CSV, such as one with a field of 131,073 characters.
     """
     rows = csv.reader(lines, delimiter=delimiter)
     try:
-        yield from rows
+        while part := list(islice(rows, _ROWS_AT_ONCE)):
+            check_time(LocalDataDownloader.name)
+            yield from part
     except csv.Error as exc:
         raise ResponseFormatError(f"{name} line {rows.line_num}: {str(exc)[:100]}") from exc
 

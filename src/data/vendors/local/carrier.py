@@ -13,8 +13,10 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ...clock import Clock, SystemClock
+from ...disk.calls import open_file
 from ...errors import MissingExtraError, ResponseFormatError, UnavailableError, install_line
 from ...model.http import HttpRequest, HttpResponse
+from ...net.deadline import check_time
 from ...net.http import MEBIBYTE
 from ...net.source_files import SourceFiles, look_at
 
@@ -24,6 +26,8 @@ _CSV = {"content-type": "text/csv"}
 _MOST_INFLATED = 64
 _ALWAYS_INFLATED = 64 * MEBIBYTE
 _ROWS_AT_ONCE = 10_000
+# A file that is written to meanwhile is read so often at most.
+_MOST_READINGS = 3
 # So many tables stay in memory, until their files change.
 _MOST_TABLES = 8
 # Two changes within the grain of a file system's times (2 s on FAT) leave the same time behind.
@@ -97,7 +101,8 @@ class FileCarrier:
         """Return the file's table with status 200, or 404 where there is none.
 
         Raises:
-            UnavailableError: the file cannot be read.
+            UnavailableError: the file cannot be read, or changes whenever it is read.
+            ProviderTimeoutError: the time of the call is over.
             ResponseFormatError: it is damaged or too large.
             MissingExtraError: it is Parquet and pyarrow is not installed.
         """
@@ -132,25 +137,35 @@ class FileCarrier:
 
     def _table(self, path: Path) -> bytes:
         """Return a file's table, out of memory where the file has not changed."""
-        state = _state(path)
         stored = self._tables.get(path)
-        if stored is not None and stored[0] == state:
-            return stored[1]
-        body = self._read(path)
+        for _ in range(_MOST_READINGS):
+            state = _state(path.stat())
+            if stored is not None and stored[0] == state:
+                return stored[1]
+            body = self._read(path)
+            if _state(path.stat()) == state:
+                break
+        else:  # a number that is not written to its end is another number
+            raise UnavailableError(f"{path.name:.80} changes while it is being read")
         others = [(other, table) for other, table in list(self._tables.items()) if other != path]
         self._tables = dict(others[1 - _MOST_TABLES :])
         has_rested = self._clock.now_ms() * 10**6 - max(state[-2:]) >= _GRAIN_NS
-        if has_rested and _state(path) == state:
+        if has_rested:
             self._tables[path] = (state, body)
         return body
 
     def _read(self, path: Path) -> bytes:
         most = self._max_bytes
-        if path.suffix != ".csv":
-            most = min(most, max(_ALWAYS_INFLATED, _MOST_INFLATED * path.stat().st_size))
         parts, size = list[bytes](), 0
-        with path.open("rb") as raw:
-            for part in _parquet_as_csv(path) if path.suffix == ".parquet" else _blocks(path, raw):
+        with open(
+            path, "rb", opener=lambda name, _: open_file(name, os.O_RDONLY, follow=True)
+        ) as raw:
+            if path.suffix != ".csv":
+                on_disk = os.fstat(raw.fileno()).st_size
+                most = min(most, max(_ALWAYS_INFLATED, _MOST_INFLATED * on_disk))
+            is_parquet = path.suffix == ".parquet"
+            for part in _parquet_as_csv(path, raw) if is_parquet else _blocks(path, raw):
+                check_time("local")
                 size += len(part)
                 if size > most:
                     raise ResponseFormatError(f"{path.name} holds more than {most // MEBIBYTE} MiB")
@@ -170,16 +185,15 @@ def _spellings(name: str) -> list[str]:
 def _identity(folder: Path) -> tuple[int, ...]:
     """Return what differs when another folder has the name, or the folder has another."""
     try:
-        stat = os.stat(folder)
+        seen = os.stat(folder)
     except OSError:
         return ()
-    return stat.st_dev, stat.st_ino, stat.st_ctime_ns
+    return seen.st_dev, seen.st_ino, seen.st_ctime_ns
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _state(seen: os.stat_result) -> tuple[int, ...]:
     """Return what differs when a file holds something else; its times come last."""
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
@@ -189,7 +203,7 @@ def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
         yield part
 
 
-def _parquet_as_csv(path: Path) -> Iterator[bytes]:
+def _parquet_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
     """Yield a Parquet table as CSV text, some rows at a time; numbers keep all their digits."""
     try:
         import pyarrow as pa
@@ -199,11 +213,13 @@ def _parquet_as_csv(path: Path) -> Iterator[bytes]:
             "reading Parquet files needs pyarrow", hint=install_line("parquet")
         ) from exc
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(raw) as file:
             head = file.schema_arrow.empty_table()
             for number, part in enumerate(chain([head], file.iter_batches(_ROWS_AT_ONCE))):
                 text = io.BytesIO()
                 csv.write_csv(part, text, csv.WriteOptions(include_header=number == 0))
                 yield text.getvalue()
-    except pa.ArrowException as exc:
+    except (pa.ArrowException, OSError) as exc:
+        if getattr(exc, "errno", None) is not None:  # of the disk, not of what the file holds
+            raise
         raise ResponseFormatError(f"{path.name} is not a readable Parquet table") from exc
