@@ -234,8 +234,13 @@ def test_a_user_who_is_forgotten_just_before_the_lock_is_made_anew(
     def ensured(self: UsersRepo, *args: Any, **more: Any) -> int:
         number = ensure(self, *args, **more)
         if not forgotten:
-            forgotten.append(TelegramService.of(other).forget_user("7"))
+            thread = threading.Thread(target=forget)
+            thread.start()
+            thread.join()
         return number
+
+    def forget() -> None:
+        forgotten.append(TelegramService.of(other).forget_user("7"))
 
     monkeypatch.setattr(UsersRepo, "ensure_user_for_telegram", ensured)
     calls: dict[str, Callable[[], object]] = {
