@@ -707,15 +707,16 @@ def _held(
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
-    days = sorted(row.held) if row.held and row.filled_at <= now else ()
-    noted = [row.held[day].partition(" ") for day in days if day >= name[:10]]
+    held = (row.held or {}) if row.filled_at <= now else {}
+    noted = [held[day].partition(" ") for day in sorted(held) if day >= name[:10]]
     shares = [_fraction(left) for _, _, left in noted if left]
     if row.qty_open and (isinstance(by, Fraction) or not noted or len(shares) < len(noted)):
         raise QueryError(
             f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
             hint="apply actions before the fills of their day",
         )
-    return (Decimal(noted[0][0]), math.prod(shares)) if noted else (_NOTHING, Fraction(0))
+    left = math.prod(shares, start=Fraction(1))
+    return (Decimal(noted[0][0]), left) if noted else (_NOTHING, left)
 
 
 def _newest(row: Position) -> date:
