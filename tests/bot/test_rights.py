@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,8 +78,9 @@ def test_rights_that_end_while_a_report_is_made_count(
     vendors.fault("binance", Fault.hold())
     sent = len(club.people.sent(ANN))
     job = threading.Thread(target=club.run)
-    club.db.delete_alert(1)
-    club.db.delete_alert(2)  # so that its first question is the report's
+    for user in (ANN, BOB):  # so that its first question is the report's
+        for row in club.db.list_alerts(str(user)):
+            assert club.db.delete_alert(row["id"])
     job.start()
     assert vendors.wait_for("binance", before + 1)
     getattr(club.db, end)(str(ANN))
@@ -144,6 +146,19 @@ def test_groups_and_anonymous_senders_are_refused(club: Club) -> None:
         before = len(club.people.sent(GROUP))
         club.people.write(ADMIN, "/stats", group=GROUP, anonymous=anonymous)
         assert club.next_after(before, GROUP).text.startswith(expected)
+
+
+@pytest.mark.parametrize("other", [{"is_bot": True}, {"sender_chat": object()}, {"user": None}])
+def test_each_mark_of_an_anonymous_sender_is_enough(load: Any, other: dict[str, Any]) -> None:
+    def refusal(is_bot: bool = False, sender_chat: object = None, user: object = 1) -> str:
+        person = user and SimpleNamespace(is_bot=is_bot)
+        update = SimpleNamespace(
+            effective_chat=SimpleNamespace(type="private"), effective_user=person,
+            message=SimpleNamespace(sender_chat=sender_chat),
+        )  # fmt: skip
+        return str(load("senders").Senders().refusal(update))
+
+    assert refusal() == "" and refusal(**other).startswith("Anonymous")
 
 
 def test_records_that_are_away_make_a_delivery_later(load: Any) -> None:

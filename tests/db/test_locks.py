@@ -18,6 +18,7 @@ from src.data.db.core.database import Database, locked, once_more
 from src.data.db.models.model_jobs import Schedule, ScheduleRun
 from src.data.db.models.model_telegram import TelegramSetting
 from src.data.db.models.model_users import User
+from src.data.db.repos.repo_users import UsersRepo
 from src.data.db.services.database_service import DatabaseService
 from src.data.db.services.telegram_service import TelegramService
 from src.data.errors import DatabaseError
@@ -220,6 +221,37 @@ def test_a_unit_that_a_deadlock_ended_is_repeated_once(server: Database) -> None
     assert len(calls) == 3
     with server.reading() as session:
         assert [row.value for row in session.scalars(select(TelegramSetting))] == ["2", "2"]
+
+
+@pytest.mark.parametrize("what", ["alert", "feedback", "limit"])
+def test_a_user_who_is_forgotten_just_before_the_lock_is_made_anew(
+    server: Database, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    other, users = Database(url_of(server)), TelegramService.of(server, ManualClock(NOW_MS))
+    users.use_daily_limit("7")
+    ensure, forgotten = UsersRepo.ensure_user_for_telegram, list[bool]()
+
+    def ensured(self: UsersRepo, *args: Any, **more: Any) -> int:
+        number = ensure(self, *args, **more)
+        if not forgotten:
+            thread = threading.Thread(target=forget)
+            thread.start()
+            thread.join()
+        return number
+
+    def forget() -> None:
+        forgotten.append(TelegramService.of(other).forget_user("7"))
+
+    monkeypatch.setattr(UsersRepo, "ensure_user_for_telegram", ensured)
+    calls: dict[str, Callable[[], object]] = {
+        "alert": lambda: users.add_alert("7", "AAPL", 100, "above"),
+        "feedback": lambda: users.add_feedback("7", "feedback", "good"),
+        "limit": lambda: users.use_daily_limit("7"),
+    }
+    assert calls[what]() and forgotten == [True]
+    other.close()
+    with server.reading() as session:
+        assert len(session.scalars(select(User)).all()) == 1
 
 
 class _Refused(Exception):

@@ -653,6 +653,170 @@ def test_a_position_of_an_older_version_keeps_its_figures(
     assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_late_dividends_count_as_in_their_order(
+    database: Database, clock: ManualClock, seed: int
+) -> None:
+    """Each is applied some fills after its ex-date; splits in order; long and short, any market, fees."""
+    chance = random.Random(seed)
+    symbol, direction = chance.choice(sorted(MARKETS)), ("long", "short")[seed % 2]
+    adds, reduces = ("buy", "sell") if direction == "long" else ("sell", "buy")
+    days = [date(2026, 3, 2) + timedelta(days=n) for n in range(9)]
+    begins = [datetime.combine(d, datetime.min.time(), ZoneInfo(MARKETS[symbol])) for d in days]
+    events: list[tuple[datetime, str, Any]] = []
+    for day, begin in zip(days, begins, strict=True):
+        if day > days[0] and chance.random() < 0.6:
+            events += [
+                (begin, "dividend", (day, a)) for a in chance.sample(["0.3", "1.17", "2"], 2)
+            ]
+        elif day > days[0] and chance.random() < 0.3:
+            events.append((begin, "split", (day, chance.choice([Fraction(2), Fraction(1, 4)]))))
+        hours = sorted(chance.uniform(0, 23) for _ in range(chance.randint(0, 4)))
+        events += [(begin + timedelta(hours=hour), "fill", None) for hour in hours]
+    events = [(begins[0], "fill", None), *events, (begins[-1] + timedelta(hours=23), "fill", None)]
+    clock.advance(9 * 86_400)
+    reference, late = Reference(1 if direction == "long" else -1), list[tuple[date, str]]()
+    fees, n_late = Fraction(0), 0
+    with DatabaseService(database, clock).uow() as repos:
+        own: Any = {"bot_id": "b", "trade_type": "paper", "symbol": symbol, "direction": direction}
+        row = repos.positions.ensure_open(**own, opened_at=begins[0] - timedelta(days=1))
+
+        def apply_late() -> None:
+            chance.shuffle(late)
+            for ex_date, amount in late:
+                repos.positions.apply_action(symbol, ex_date, "dividend", amount=amount)
+            late.clear()
+
+        for moment, kind, what in events:
+            if kind == "dividend":
+                reference.cost -= reference.quantity * Fraction(what[1])
+                late.append(what)
+                continue
+            if kind == "split":
+                apply_late()
+                repos.positions.apply_action(symbol, what[0], "split", ratio=what[1])
+                reference.quantity *= what[1]
+                continue
+            n_late += len(late)
+            is_adding = reference.quantity < 4 or chance.random() < 0.5
+            quantity = Fraction(chance.randint(1, 64), 8)
+            if not is_adding:
+                quantity = chance.choice([min(quantity, reference.quantity), reference.quantity])
+            price, fee = (
+                Fraction(chance.randint(5_000, 9_000), 100),
+                Fraction(chance.randint(0, 9), 8),
+            )
+            repos.positions.apply_fill(
+                position_id=row.id, action=adds if is_adding else reduces, qty=_text(quantity),
+                price=_text(price), ts=moment, close_when_flat=False, commission=_text(fee),
+            )  # fmt: skip
+            reference.fill(is_adding, quantity, price)
+            fees += fee
+            if chance.random() < 0.05:
+                apply_late()
+        apply_late()
+        assert n_late
+        assert Fraction(row.qty_open) == reference.quantity
+        assert row.realized_pnl == _nearest(reference.realized - fees)
+        if reference.quantity:
+            assert row.avg_price == _nearest(reference.cost / reference.quantity)
+        row = repos.positions.apply_fill(position_id=row.id, action=adds, qty=1, price=50)
+        reference.fill(True, Fraction(1), Fraction(50))
+        whole, price = reference.quantity, Fraction(77)
+        repos.positions.apply_fill(
+            position_id=row.id, action=reduces, qty=_text(whole), price=_text(price)
+        )
+        reference.fill(False, whole, price)
+        assert (row.status, row.realized_pnl) == ("closed", _nearest(reference.realized - fees))
+
+
+def test_a_late_dividend_moves_levels_and_says_what_it_earned(
+    db: TradingService, clock: ManualClock
+) -> None:
+    number = _open(db, opened_at=NOW - timedelta(days=9), metadata={"stop": "90"})
+    db.apply_fill(number, action="buy", qty=10, price=100, ts=NOW - timedelta(days=9))
+    clock.advance(86_400)
+    db.apply_fill(number, action="sell", qty=4, price=110)
+    clock.advance(86_400)
+    db.apply_fill(number, action="buy", qty=6, price=98)
+    with pytest.raises(QueryError, match="had a fill since"):
+        db.apply_action("AAPL", WEDNESDAY, "split", ratio=2)
+    (change,) = db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.5")
+    assert change["text"].endswith(
+        "qty_open 12 to 12, avg_price 99 to 98.75, realized_pnl 40 to 42, stop 90 to 89.5"
+    )
+    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount="0.5") == []
+    db.apply_fill(number, action="sell", qty=6, price=98)
+    db.apply_fill(number, action="sell", qty=6, price=98)
+    (change,) = db.apply_action("AAPL", WEDNESDAY, "dividend", amount="100")
+    assert [*change["after"]] == ["realized_pnl"], "levels of what is closed stay"
+
+
+def test_what_fills_of_several_days_have_left_is_multiplied(
+    db: TradingService, clock: ManualClock
+) -> None:
+    number = _filled(db, "AAPL", NOW - timedelta(days=9))
+    for _ in range(3):  # 8, 6.4 and 5.12 of 10 are left, and as much is bought again
+        clock.advance(86_400)
+        sold = db.apply_fill(number, action="sell", qty="2", price=100)["qty_open"]
+        db.apply_fill(number, action="buy", qty=10 - sold, price=100)
+    (change,) = db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1)
+    assert change["after"]["avg_price"] == 100 - Decimal("0.512")
+    assert change["after"]["realized_pnl"] == Decimal("4.88")
+
+
+def test_a_position_that_was_empty_when_the_day_began_has_no_dividend(
+    db: TradingService, clock: ManualClock
+) -> None:
+    number = _open(db, opened_at=NOW - timedelta(days=9), metadata={"stop": "90"})
+    for action in ("buy", "sell"):
+        db.apply_fill(number, action=action, qty=1, price=9, close_when_flat=False)
+    clock.advance(86_400)
+    before = db.apply_fill(number, action="buy", qty=10, price=100)
+    assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
+    assert db.get_open_positions() == [before]
+
+
+@pytest.mark.parametrize("left", [4, 0])
+def test_a_fill_by_a_clock_that_was_ahead_has_no_day(
+    db: TradingService, clock: ManualClock, left: int
+) -> None:
+    """It reduced the position before the ex-date: the dividend must not count on what was sold."""
+    number = _filled(db, "AAPL", NOW - timedelta(days=9))
+    clock.advance(366 * 86_400)
+    before = db.apply_fill(number, action="sell", qty=10 - left, price=100)
+    clock.advance(-365 * 86_400)
+    if not left:
+        assert db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1) == []
+        return
+    with pytest.raises(QueryError, match="had a fill since"):
+        db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1)
+    assert db.get_open_positions() == [before]
+    db.apply_fill(number, action="sell", qty=1, price=100)
+    with pytest.raises(QueryError, match="had a fill since"):
+        db.apply_action("AAPL", date(2026, 3, 5), "dividend", amount=1)
+    clock.advance(86_400)
+    db.apply_fill(number, action="sell", qty=1, price=100)
+    (change,) = db.apply_action("AAPL", WEDNESDAY + timedelta(days=1), "dividend", amount=1)
+    assert change["after"]["realized_pnl"] == 1
+
+
+def test_fills_that_an_older_version_noted_are_not_replayed(
+    db: TradingService, database: Database, clock: ManualClock
+) -> None:
+    number = _filled(db, "AAPL", NOW - timedelta(days=9))
+    clock.advance(86_400)
+    db.apply_fill(number, action="sell", qty=4, price=100)
+    with database.writing() as session:
+        row = session.scalars(select(Position)).one()
+        row.held = {day: one.partition(" ")[0] for day, one in (row.held or {}).items()}
+    with pytest.raises(QueryError, match="had a fill since"):
+        db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1)
+    db.apply_fill(number, action="sell", qty=6, price=100)
+    (change,) = db.apply_action("AAPL", WEDNESDAY, "dividend", amount=1)
+    assert change["after"] == {"realized_pnl": 10}
+
+
 def test_a_position_is_as_old_as_its_first_fill(db: TradingService, clock: ManualClock) -> None:
     number = _open(db)
     fill = NOW - timedelta(days=3)

@@ -233,6 +233,7 @@ def test_language_is_kept(db: TelegramService) -> None:
     db.set_user_email("7", "ann@example.com", CODE, NOW)
     assert db.update_user_language("7", "pt-BR") is True
     assert db.update_user_language("7", "x'; --") is False
+    db.set_user_email("7", "ann@example.org", CODE, NOW)  # an address of which no language is named
     status = db.get_user_status("7")
     assert status is not None
     assert status["language"] == "pt-BR"

@@ -64,6 +64,8 @@ def test_two_intervals_of_one_instrument_that_meet_are_a_rename() -> None:
     (change,) = changes_of("META", boundaries, intervals)
     assert change.before == "META named Metaverse ETF until 2022-01-31"
     assert change.sentence("META").endswith(change.before)
+    spinoff = SymbolBoundary(date(2023, 1, 2), "spinoff", "XYZ", "META", "8-K")
+    assert [one.before for one in changes_of("META", [spinoff], intervals)] == [""]
     (old,) = changes_of("FB", boundaries, intervals)
     assert (old.symbol, old.successor, old.before) == ("FB", "META", "")
     # The same again as a boundary changes nothing.

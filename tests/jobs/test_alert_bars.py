@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client.registry import CollectorRegistry
 
+from src.data.bars.client import BarsClient
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
@@ -186,6 +188,18 @@ def test_a_split_moves_the_threshold_and_fires_nothing(market: Market, clock: Ma
     assert desk.run().events == {"fired": 1, "silent": 1}
     assert "close 131 is above 130 (bar 2020-09-01)" in desk.text
     assert SPLIT.ratio == 4
+
+
+def test_a_split_that_is_announced_moves_no_threshold_before_its_day(
+    market: Market, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.set(parse_iso("2020-08-29T12:00:00"))
+    times: dict[str, Any] = {"since_ms": day_ms(date(2020, 8, 27)), "expires_ms": FAR_MS}
+    below = Alert(1, "42", "AAPL", "1d", condition="below", value=400, **times)
+    desk = Desk(market.manager(ShareVendor("s", "split", Truth(), clock)), clock, below)
+    told = SimpleNamespace(counts=True, action=SPLIT)
+    monkeypatch.setattr(BarsClient, "actions", lambda *_: (told,))
+    assert desk.run().events == {}
 
 
 def test_prices_of_another_basis_fire_nothing_and_say_so(

@@ -452,6 +452,16 @@ def test_another_process_sees_how_the_job_stands() -> None:
     assert health["late_s"] == 0  # without alerts there is nothing to be late for
 
 
+def test_the_oldest_of_several_to_deliver_counts() -> None:
+    desk = Desk([alert(rearm=Rearm())], UP)
+    desk.run()
+    desk.outcomes = [Outcome("later")] * 9
+    for _ in "12":
+        desk.run(hours=2)
+    health = job_health(desk.records, desk.clock.now_ms())
+    assert (health["deliveries"]["pending"], health["oldest_s"]) == (2, 7200)
+
+
 @pytest.mark.parametrize(
     "outcomes, statuses",
     [

@@ -98,6 +98,17 @@ def test_what_is_stale_is_asked_for_and_what_is_fresh_is_not(
     assert held.latest("AAPL", "profile")["alpha_vantage"].fetched_at_ms == clock.now_ms()
 
 
+def test_of_a_symbol_the_types_that_are_stale_are_asked_for_alone(
+    run: Run, vendors: world.Vendors, held: FundamentalsCache, clock: ManualClock
+) -> None:
+    for vendor in world.USUAL:
+        facts = {"company_name": Fact("Apple Inc.", "text")}
+        held.keep(Snapshot(vendor, "AAPL", clock.now_ms(), facts, data_types=("profile",)))
+    assert run(Refresh(["AAPL"], BOTH, delay_s=0))["successful"] == ["AAPL"]
+    assert "/stable/ratios-ttm" in vendors.asked
+    assert "/stable/profile" not in vendors.asked and vendors.asked.count("OVERVIEW") == 1
+
+
 @pytest.mark.usefixtures("held")
 def test_the_age_that_a_run_names_goes_before_what_is_fresh(
     run: Run, vendors: world.Vendors

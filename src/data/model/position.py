@@ -79,17 +79,22 @@ class PositionState:
         cost = self.price * Fraction(self.quantity)
         return replace(self, quantity=quantity, price=cost / Fraction(quantity))
 
-    def dividend(self, amount: Decimal) -> PositionState:
-        """Return it after a dividend a share, which lowers the mean price; what was earned stays."""
-        if self.price is None:
-            return self
-        return replace(self.paid(self.quantity, amount), price=self.price - Fraction(amount))
+    def paid(
+        self, quantity: Decimal, amount: Decimal, left: Fraction = Fraction(1)
+    ) -> PositionState:
+        """Return it after a dividend on shares that it held before; a short position pays it.
 
-    def paid(self, quantity: Decimal, amount: Decimal) -> PositionState:
-        """Return it after a dividend on shares that it held before; a short position pays it."""
-        value = _WIDE.multiply(quantity, amount)
+        Args:
+            quantity: Shares that it held.
+            amount: Dividend a share.
+            left: Share of what they cost that is still in the mean price; the dividend lowers that, and on
+                the rest it was earned.
+        """
+        value, price = _WIDE.multiply(quantity, amount), self.price
+        if price is not None:
+            price -= Fraction(value) * left / Fraction(self.quantity)
         add = _WIDE.add if self.direction == "long" else _WIDE.subtract
-        return replace(self, cash=add(self.cash, value))
+        return replace(self, cash=add(self.cash, value), price=price)
 
 
 def rounded(value: Fraction) -> Decimal:

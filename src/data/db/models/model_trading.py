@@ -86,7 +86,8 @@ class Position(Base):
 
     ``avg_price`` and ``realized_pnl`` are rounded from ``exact_price`` (a fraction) and ``cash`` (what fills
     and dividends have brought in so far, less what they cost). ``held`` maps each day of the market with a
-    fill to the quantity that was open at its begin; None in rows of older versions.
+    fill to the quantity that was open at its begin and the share of that which its fills have left in the
+    mean price (a hexadecimal fraction); None in rows of older versions.
     """
 
     __tablename__ = "trading_positions"

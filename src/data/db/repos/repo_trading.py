@@ -6,6 +6,7 @@ go as ``Decimal``.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -30,6 +31,7 @@ from .rows import Repository, as_dict, assign, claim, exact, page
 
 __all__ = ["BotsRepo", "MetricsRepo", "PositionsRepo", "TradeRepository", "TradesRepo"]
 
+_NOTHING = Decimal(0)
 # Levels of a position's metadata that are prices, and so move with them.
 _LEVELS = ("stop", "stop_loss", "take_profit", "threshold")
 _CONFIGURATION: Mapping[str, Any] = {
@@ -228,8 +230,9 @@ class PositionsRepo(Repository):
         if row.status != "open":
             raise QueryError(f"the position {position_id} is {row.status}")
         moment = self._in_order(row, ts)
-        _note_held(row, moment)
-        _store(row, _state(row).filled(verb, quantity, paid, cost))
+        state = _state(row).filled(verb, quantity, paid, cost)
+        _note_held(row, moment, state.quantity)
+        _store(row, state)
         if row.filled_at is None and moment < row.opened_at:
             row.opened_at = moment
         row.filled_at = moment
@@ -268,7 +271,7 @@ class PositionsRepo(Repository):
         """Apply a split or a dividend to the open positions of a symbol, each once; return what changed.
 
         Positions that were opened before ``ex_date`` change; it begins as a day of the symbol's market does.
-        A dividend is also credited to those that were emptied since then, on what they held when it began.
+        A dividend counts on what they held when it began, also if they had fills or were emptied since then.
         Dividends of one day are told apart by their amounts: add up those that are equal. A split
         multiplies the quantity by ``ratio`` (new shares for one) and divides prices by it; a dividend lowers
         prices by ``amount`` a share, and counts as cash. Prices are the mean price, and ``stop``,
@@ -280,9 +283,9 @@ class PositionsRepo(Repository):
 
         Raises:
             QueryError: It is neither, a number is invalid or not above 0, no market is known for the symbol,
-                ``ex_date`` is ahead, a level would fall to 0, or a position had a fill since ``ex_date``, has
-                another split of that day, a later split, or a later dividend where this is a split. Nothing
-                changes.
+                ``ex_date`` is ahead, a level would fall to 0, or a position has another split of that day, a
+                later split, or where this is a split a later dividend or a fill since ``ex_date`` (of a
+                dividend also if an older version applied the fill). Nothing changes.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date {ex_date!r:.80} is no date")
@@ -303,11 +306,15 @@ class PositionsRepo(Repository):
         with self.s.begin_nested():  # a caller may go on after an error
             changed = []
             for row in locked(self.s, query.order_by(Position.id)):
-                if row.status == "open" and (row.qty_open or isinstance(by, Fraction)):
-                    if _is_due(row, name, by, begin, now) and row.qty_open:
-                        changed.append(_change(row, name, by))
-                elif isinstance(by, Decimal) and _is_new(row, name, by, begin):
-                    changed += _credit(row, name, by, ex_date)
+                if row.qty_open and row.opened_at > now:
+                    raise QueryError(
+                        f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, ahead of the "
+                        "clock",
+                        hint="close it, and open it anew",
+                    )
+                if (row.qty_open or isinstance(by, Decimal)) and _is_new(row, name, by, begin):
+                    quantity, left = _held(row, name, by, begin, now)
+                    changed += [_change(row, name, by, quantity, left)] if quantity else []
             return changed
 
     @staticmethod
@@ -613,18 +620,24 @@ def _position(row: Position) -> dict[str, Any]:
 
 def _state(row: Position) -> PositionState:
     """Return the exact state of a row; its fraction is in hexadecimal, whose length is not limited."""
-    price = None
-    if row.exact_price is not None:
-        above, _, below = row.exact_price.partition("/")
-        price = Fraction(int(above, 16), int(below, 16))
+    price = None if row.exact_price is None else _fraction(row.exact_price)
     return PositionState(
         "long" if row.direction == "long" else "short", row.qty_open, price, row.cash
     )
 
 
+def _fraction(text: str) -> Fraction:
+    above, _, below = text.partition("/")
+    return Fraction(int(above, 16), int(below, 16))
+
+
+def _hexadecimal(value: Fraction) -> str:
+    return f"{value.numerator:x}/{value.denominator:x}"
+
+
 def _store(row: Position, state: PositionState) -> None:
     price = state.price
-    row.exact_price = None if price is None else f"{price.numerator:x}/{price.denominator:x}"
+    row.exact_price = None if price is None else _hexadecimal(price)
     row.avg_price = None if price is None else rounded(price)
     row.qty_open, row.cash = state.quantity, state.cash
     row.realized_pnl = rounded(state.realized)
@@ -657,10 +670,16 @@ def _begin(symbol: str, ex_date: date) -> int:
     return day_span(meant, ex_date).start
 
 
-def _note_held(row: Position, moment: datetime) -> None:
-    """Note what a position holds before the first fill of a day of its market.
+def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
+    """Note what a position holds before the first fill of a day of its market, and what its fills leave.
 
-    Days after it were noted by a clock that was wrong. If the market is not known, there are no actions.
+    Days after it were noted by a clock that was wrong: they go, and what fills have left of the others
+    is not known any more. If the market is not known, there are no actions.
+
+    Args:
+        row: Position before the fill.
+        moment: When the fill was executed.
+        after: Quantity after the fill.
     """
     meant = meaning_of(row.symbol)
     if row.held is None or isinstance(meant, SymbolRefusal):
@@ -668,47 +687,41 @@ def _note_held(row: Position, moment: datetime) -> None:
     last = moment.date() + timedelta(days=1)
     days = (last - timedelta(days=n) for n in range(3))
     day = next(one for one in days if day_span(meant, one).start <= to_ms(moment)).isoformat()
-    row.held = {day: format(row.qty_open, "f")} | {d: q for d, q in row.held.items() if d <= day}
+    held = {day: f"{row.qty_open:f} 1/1"} | row.held
+    if max(held) > day:
+        held = {d: one.partition(" ")[0] for d, one in held.items() if d <= day}
+    quantity, _, left = held[day].partition(" ")
+    if left and after < row.qty_open:
+        left = _hexadecimal(_fraction(left) * Fraction(after) / Fraction(row.qty_open))
+    row.held = held | {day: f"{quantity} {left}".rstrip()}
 
 
-def _credit(row: Position, name: str, by: Decimal, ex_date: date) -> list[dict[str, Any]]:
-    """Credit a dividend on what a position held when the ex-date began, of which nothing is left."""
-    first = min((day for day in row.held or () if day >= ex_date.isoformat()), default=None)
-    quantity = Decimal(row.held[first]) if row.held and first else Decimal(0)
-    if not quantity:
-        return []
-    before = {"realized_pnl": row.realized_pnl}
-    _store(row, _state(row).paid(quantity, by))
-    after = {"realized_pnl": row.realized_pnl}
-    words = f"realized_pnl {before['realized_pnl']} to {row.realized_pnl}"
-    row.actions[_key(name, by)] = text = _sentence(row, name, by) + words
-    return [{"position_id": row.id, "text": text, "before": before, "after": after}]
+def _held(
+    row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
+) -> tuple[Decimal, Fraction]:
+    """Return what a position held when an ex-date began, and the share of its cost that fills have left.
+
+    Raises:
+        QueryError: A position with something open had a fill since then, and this is a split, an older
+            version applied the fill, or the clock was wrong.
+    """
+    if row.filled_at is None or to_ms(row.filled_at) < begin:
+        return row.qty_open, Fraction(1)
+    held = (row.held or {}) if row.filled_at <= now else {}
+    noted = [held[day].partition(" ") for day in sorted(held) if day >= name[:10]]
+    shares = [_fraction(left) for _, _, left in noted if left]
+    if row.qty_open and (isinstance(by, Fraction) or not noted or len(shares) < len(noted)):
+        raise QueryError(
+            f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
+            hint="apply actions before the fills of their day",
+        )
+    left = math.prod(shares, start=Fraction(1))
+    return (Decimal(noted[0][0]), left) if noted else (_NOTHING, left)
 
 
 def _newest(row: Position) -> date:
     """Return the latest ex-date of the actions that were applied to a position."""
     return max(date.fromisoformat(name[:10]) for name in row.actions)
-
-
-def _is_due(row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime) -> bool:
-    """Return whether an action concerns a position and was not applied to it.
-
-    Raises:
-        QueryError: It cannot be applied any more.
-    """
-    if row.opened_at > now:
-        raise QueryError(
-            f"the position {row.id} of {row.symbol} was opened at {row.opened_at}, ahead of the clock",
-            hint="close it, and open it anew",
-        )
-    if not _is_new(row, name, by, begin):
-        return False
-    if row.filled_at is not None and to_ms(row.filled_at) >= begin:
-        raise QueryError(
-            f"the position {row.id} of {row.symbol} had a fill since {name[:10]}",
-            hint="apply actions before the fills of their day",
-        )
-    return True
 
 
 def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> bool:
@@ -754,29 +767,33 @@ def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
     return f"{row.symbol}: {name} by {by}{'' if isinstance(by, Fraction) else ' a share'}: "
 
 
-def _change(row: Position, name: str, by: Fraction | Decimal) -> dict[str, Any]:
-    """Change a position by a split or a dividend, and tell what has changed."""
+def _change(
+    row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, left: Fraction
+) -> dict[str, Any]:
+    """Change a position by a split, or by a dividend on what it held, and return what has changed."""
     state, levels = _state(row), dict(row.extra_metadata or {})
-    before = {"qty_open": row.qty_open, "avg_price": row.avg_price}
-    before |= {one: levels[one] for one in _LEVELS if levels.get(one) is not None}
-    for one in _LEVELS:
-        if levels.get(one) is None:
-            continue
+    moved = [one for one in _LEVELS if row.qty_open and levels.get(one) is not None]
+    figures = {one: getattr(row, one) for one in ("qty_open", "avg_price", "realized_pnl")}
+    old = figures | {one: levels[one] for one in moved}
+    for one in moved:
         level = Fraction(exact(levels[one], one))
-        moved = level / by if isinstance(by, Fraction) else level - Fraction(by)
-        if moved <= 0:
-            raise QueryError(f"{one} {levels[one]} of the position {row.id} would fall to {moved}")
+        moved_to = level / by if isinstance(by, Fraction) else level - Fraction(by)
+        if moved_to <= 0:
+            raise QueryError(
+                f"{one} {levels[one]} of the position {row.id} would fall to {moved_to}"
+            )
         # JSON has no decimals: a text keeps all digits, a number stays one.
-        value = rounded(moved)
+        value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
-    _store(row, state.split(by) if isinstance(by, Fraction) else state.dividend(by))
-    if row.extra_metadata is not None:
+    _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, left))
+    if moved:
         row.extra_metadata = levels
-    after = {"qty_open": row.qty_open, "avg_price": row.avg_price}
-    after |= {one: levels[one] for one in _LEVELS if one in before}
+    new = {one: getattr(row, one) for one in figures} | {one: levels[one] for one in moved}
+    always = {"qty_open", "avg_price"} if row.qty_open else ()
+    shown = [one for one in old if old[one] != new[one] or one in always]
+    before, after = ({one: values[one] for one in shown} for values in (old, new))
     words = ", ".join(f"{one} {before[one]} to {after[one]}" for one in before)
-    text = _sentence(row, name, by) + words
-    row.actions[_key(name, by)] = text
+    row.actions[_key(name, by)] = text = _sentence(row, name, by) + words
     return {"position_id": row.id, "text": text, "before": before, "after": after}
 
 

@@ -123,9 +123,10 @@ class UsersRepo(Repository):
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
         """Return the identity as :meth:`lock_identity` does, made if it is new."""
-        self.ensure_user_for_telegram(telegram_user_id, provider=provider)
-        identity = self.lock_identity(telegram_user_id, provider)
-        assert identity is not None
+        identity = None
+        while identity is None:  # another unit may remove the user before it is locked
+            self.ensure_user_for_telegram(telegram_user_id, provider=provider)
+            identity = self.lock_identity(telegram_user_id, provider)
         return identity
 
     def update_telegram_profile(self, /, telegram_user_id: str | int, **fields: Any) -> None:

@@ -416,7 +416,7 @@ class TelegramRepository(Repository):
 
     def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
         """Keep feedback of a user; return its number."""
-        user_id = self.users.ensure_user_for_telegram(telegram_user_id)
+        user_id = self.users.lock_or_make(telegram_user_id).user_id
         return FeedbackRepo(self.s, self.clock).create(user_id, type_, message).id
 
     def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
