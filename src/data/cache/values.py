@@ -98,8 +98,14 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
     What is stored there is never read again.
     """
-    parts = () if key.of_folder else coverage.opened()
-    return coalesce(p.span for p in parts if any(map(is_of_files, p.vendor.split(","))))
+
+    def is_read_of_files(part: Covered) -> bool:
+        """Return whether the stretch, or a part of it, was read from files."""
+        names = {one.vendor for one in part.sources}
+        return any(map(is_of_files, {name for text in names for name in text.split(",")}))
+
+    wholes = [] if key.of_folder else [whole for whole in coverage if is_read_of_files(whole)]
+    return coalesce(p.span for whole in wholes for p in whole.opened if is_read_of_files(p))
 
 
 class Seal(NamedTuple):

@@ -249,6 +249,7 @@ def joined(gaps: Iterable[Gap]) -> list[Gap]:
         if (
             whole
             and whole[-1].span.end == gap.span.start
+            and whole[-1].reason == gap.reason
             and replace(whole[-1], span=gap.span) == gap
         ):
             gap = replace(gap, span=Span(whole.pop().span.start, gap.span.end))

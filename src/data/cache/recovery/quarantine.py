@@ -20,13 +20,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
 from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...model.bars import NAN, Bar, BarTable
 from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
-from ...model.instant import SECOND_MS, from_ms, iso, parse_iso
+from ...model.instant import SECOND_MS, from_ms, iso, parse_iso, year_of
 from ...model.span import Span, coalesce, touching
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
@@ -85,7 +87,7 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
     cells = dict.fromkeys(kept or ())
     before = len(cells)
-    cells |= dict.fromkeys(map(_cells, rows))
+    cells |= dict.fromkeys(_cells(rows))
     if len(cells) == before:
         # The process that kept them may have been killed before their name was durable ...
         lane.disk.sync_folder(lane.paths.quarantine)
@@ -222,11 +224,20 @@ def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -
     return [row for content in contents for row in _parse(content, span, out) or ()]
 
 
-def _cells(row: Suspect) -> tuple[str, ...]:
-    """Return the row as texts; missing values are empty."""
-    stamp, *values = row.bar
-    texts = ["" if v != v else repr(float(v)) for v in values]
-    return _stamp_text(stamp), *texts, row.reason
+def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
+    """Yield each row as texts; missing values are empty."""
+    stamps, *columns = zip(*(row.bar for row in rows), strict=True)
+    texts = [["" if v != v else repr(float(v)) for v in column] for column in columns]
+    return zip(_stamp_texts(stamps), *texts, (row.reason for row in rows), strict=True)
+
+
+def _stamp_texts(stamps: Sequence[int]) -> list[str]:
+    """Return what :func:`_stamp_text` does of each stamp, for many in one pass."""
+    times = np.array(stamps, dtype=np.int64)
+    if (times % SECOND_MS != 0).any() or year_of(min(stamps)) < 1000:
+        return [_stamp_text(stamp) for stamp in stamps]
+    texts = np.datetime_as_string(times.astype("M8[ms]"), unit="s").tolist()
+    return [text.replace("T", " ") for text in texts]
 
 
 def _stamp_text(stamp: int) -> str:
