@@ -518,8 +518,8 @@ def _append(ascending: list[Covered], part: Covered) -> None:
 
 def _beside(touched: Iterable[Covered], span: Span) -> list[Covered]:
     """Return what is left beside ``span`` of stretches that share a stamp with it."""
-    opened = (part for old in touched for part in old.opened)
-    return [left for part in opened for left in _outside(part, span)]
+    outer = (old for old in touched if old.span.start < span.start or span.end < old.span.end)
+    return [left for old in outer for part in old.opened for left in _outside(part, span)]
 
 
 def _outside(old: Covered, span: Span) -> list[Covered]:

@@ -394,7 +394,9 @@ class _CommitBuilder:
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                for span in subtract([settled], touching(left_out, settled)):
+                is_plain = piece.basis == self.terms.basis  # then later marks may lie over this one
+                removed = () if is_plain else touching(left_out, settled)
+                for span in subtract([settled], removed):
                     yield self._mark(span, "final", "", None)
 
     def _settled(self, span: Span) -> Iterator[Covered]:

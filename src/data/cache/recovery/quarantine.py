@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 # up to so many a year.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
+_SECOND_CHARS = len("2024-06-03 12:00:00")
 T = TypeVar("T")
 
 
@@ -147,12 +148,19 @@ def _parse(
     """
     first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
-    def read(cells: list[str]) -> Suspect | None:
-        """Return a row that is in the span and not left out, else None."""
+    def read(cells: list[str]) -> list[str] | None:
+        """Return the texts of a row that is in the span and not left out, else None."""
         is_in = first <= cells[0] < end and not cells[-1].startswith(out)
-        return _suspect(cells) if is_in else None
+        if is_in:
+            _check_width(cells)
+        return cells if is_in else None
 
-    return _each(content, read)
+    rows = _each(content, read)
+    try:
+        return None if rows is None else _suspects(rows)
+    except ValueError as exc:
+        _warn_of_damage(exc)
+        return None
 
 
 def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
@@ -182,8 +190,12 @@ def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[
         StopIteration,
         csv.Error,
     ) as exc:
-        log.warning("a file of bad rows is damaged: %s", exc)
+        _warn_of_damage(exc)
         return None
+
+
+def _warn_of_damage(exc: Exception) -> None:
+    log.warning("a file of bad rows is damaged: %s", exc)
 
 
 def _checked(cells: list[str]) -> tuple[str, ...]:
@@ -244,11 +256,22 @@ def _stamp_text(stamp: int) -> str:
     return from_ms(stamp).isoformat(" ", "milliseconds" if stamp % SECOND_MS else "seconds")
 
 
-def _suspect(cells: Sequence[str]) -> Suspect:
-    _check_width(cells)
-    stamp, *values, reason = cells
-    numbers = [float(v) if v else float("nan") for v in values]
-    return Suspect(Bar(parse_iso(stamp), *numbers), reason)
+def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
+    """Return the bad rows that such texts are of.
+
+    Raises:
+        ValueError: A text is not a time or a number.
+    """
+    if not rows:
+        return []
+    stamps, *columns, reasons = zip(*rows, strict=True)
+    if all(len(stamp) == _SECOND_CHARS for stamp in stamps):
+        times = np.array(stamps, dtype="M8[ms]").astype(np.int64).tolist()
+    else:
+        times = [parse_iso(stamp) for stamp in stamps]
+    numbers = [[float(v) if v else NAN for v in column] for column in columns]
+    bars = map(Bar, times, *numbers)
+    return [Suspect(bar, reason) for bar, reason in zip(bars, reasons, strict=True)]
 
 
 def standing_in(
