@@ -564,9 +564,12 @@ class _CommitBuilder:
             yield self._empty(part, reason, self._vouched(part, expires))
 
     def _empty(self, span: Span, reason: str, expires: int) -> Covered:
-        return self._blank.having(
-            span=span, state="empty", reason=reason, expires=expires, kind=Kind(), basis=Basis()
-        )
+        return self._nothing.having(span=span, reason=reason, expires=expires)
+
+    @cached_property
+    def _nothing(self) -> Covered:
+        """A mark for "no bar" without its span, its reason and its end."""
+        return self._blank.having(state="empty", kind=Kind(), basis=Basis())
 
     @cached_property
     def _blank(self) -> Covered:

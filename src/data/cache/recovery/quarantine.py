@@ -239,7 +239,8 @@ def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -
 def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
     """Yield each row as texts; missing values are empty."""
     stamps, *columns = zip(*(row.bar for row in rows), strict=True)
-    texts = [["" if v != v else repr(float(v)) for v in column] for column in columns]
+    numbers = (np.array(column, dtype=np.float64).tolist() for column in columns)
+    texts = [["" if text == "nan" else text for text in map(repr, column)] for column in numbers]
     return zip(_stamp_texts(stamps), *texts, (row.reason for row in rows), strict=True)
 
 

@@ -49,8 +49,9 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
                 whole, last = year_span(year), parts.setdefault(year, YearPart())
                 last.marks.append(clipped)
     for suspect in commit.suspects:
-        if suspect.bar.stamp_ms not in whole:
-            year = year_of(suspect.bar.stamp_ms)
+        stamp = suspect.bar.stamp_ms
+        if not whole.start <= stamp < whole.end:
+            year = year_of(stamp)
             whole, last = year_span(year), parts.setdefault(year, YearPart())
         last.suspects.append(suspect)
     return dict(sorted(parts.items()))
@@ -117,18 +118,16 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 
 def covered_by(piece: CommitPiece) -> list[Covered]:
     """Return what a piece answers for: its span but for the holes."""
-    return [
-        Covered(
-            span,
-            piece.state,
-            piece.vendor,
-            piece.kind,
-            piece.basis,
-            piece.fetched_at,
-            splices=piece.splices,
-        )
-        for span in gaps(piece.span, piece.holes)
-    ]
+    whole = Covered(
+        piece.span,
+        piece.state,
+        piece.vendor,
+        piece.kind,
+        piece.basis,
+        piece.fetched_at,
+        splices=piece.splices,
+    )
+    return [whole.at(span) for span in gaps(piece.span, piece.holes)]
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
@@ -144,11 +143,10 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
     draft = CoverageDraft(coverage)
     for header in headers:
         state: State = "final" if header.state == "final" else "provisional"
-        added = [
-            Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
-            for span in gaps(header.span, header.holes)
-        ]
-        draft.put(header.span, added)
+        whole = Covered(
+            header.span, state, header.vendor, header.kind, header.basis, header.fetched_at
+        )
+        draft.put(header.span, map(whole.at, gaps(header.span, header.holes)))
     return draft.coverage
 
 
