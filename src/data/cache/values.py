@@ -98,14 +98,12 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
     What is stored there is never read again.
     """
-
-    def is_read_of_files(part: Covered) -> bool:
-        """Return whether the stretch, or a part of it, was read from files."""
-        names = {one.vendor for one in part.sources}
-        return any(map(is_of_files, {name for text in names for name in text.split(",")}))
-
-    wholes = [] if key.of_folder else [whole for whole in coverage if is_read_of_files(whole)]
-    return coalesce(p.span for whole in wholes for p in whole.opened if is_read_of_files(p))
+    if key.of_folder:
+        return []
+    names = {whole.vendor for whole in coverage}
+    names |= {source.vendor for whole in coverage for source, _ in whole.parts}
+    of_files = {text for text in names if any(map(is_of_files, text.split(",")))}
+    return coalesce(p.span for p in coverage.opened() if p.vendor in of_files) if of_files else []
 
 
 class Seal(NamedTuple):

@@ -140,11 +140,6 @@ class Covered:
         return (*opened, base.at(Span(begin, end))) if begin < end else tuple(opened)
 
     @property
-    def sources(self) -> tuple[Covered, ...]:
-        """The sources of a folded stretch, which have no spans; otherwise the stretch itself."""
-        return tuple([source for source, _ in self.parts]) or (self,)
-
-    @property
     def is_rescaled(self) -> bool:
         """Whether these are not the vendor's own prices: an adjustment it had missed was applied."""
         return any(splice.verdict == "constant" for splice in self.splices)
