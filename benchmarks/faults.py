@@ -21,17 +21,20 @@ _NOTE = (
     f"Seconds of processor time until {DAYS} days of minutes of one's own file are stored and in a "
     "frame, and how many times as long that takes as the same minutes without a fault, in the same round."
 )
-# Shares of the minutes whose high is below their low, that are a second late, and that are missing.
+# Shares of the minutes whose high is below their low, that are a second late, that are missing, and
+# that came in two rows which differ.
 _CASES = {
-    "no fault": (0.0, 0.0, 0.0, ""),
-    "every fifth row impossible": (0.2, 0.0, 0.0, "clean <= 3"),
-    "4 of 10 a second late, 3 of 10 missing": (0.0, 0.4, 0.3, "clean <= 3"),
+    "no fault": (0.0, 0.0, 0.0, 0.0, ""),
+    "every fifth row impossible": (0.2, 0.0, 0.0, 0.0, "clean <= 3"),
+    "4 of 10 a second late, 3 of 10 missing": (0.0, 0.4, 0.3, 0.0, "clean <= 3"),
+    "every third row in two that differ": (0.0, 0.0, 0.0, 1 / 3, "clean <= 3"),
+    "all of these": (0.2, 0.15, 0.1, 1 / 3, ""),
 }
 
 
 def measure() -> Report:
     """Fetch each file into a cache of its own, in turns."""
-    texts = {name: _text(*shares[:3]) for name, shares in _CASES.items()}
+    texts = {name: _text(*shares[:4]) for name, shares in _CASES.items()}
     spent: dict[str, list[float]] = {name: [] for name in texts}
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         _fetched_s(Path(folder) / "first", texts["no fault"])  # loads what a fetch takes
@@ -47,7 +50,7 @@ def measure() -> Report:
                 "s": Figure.of(own),
                 "clean": Figure.of([s / c for s, c in zip(own, clean, strict=True)]),
             },
-            _CASES[name][3],
+            _CASES[name][4],
         )
         for name, own in spent.items()
     ]
@@ -71,7 +74,7 @@ def _fetched_s(folder: Path, text: str) -> float:
     return process_time() - began
 
 
-def _text(impossible: float, late: float, missing: float) -> str:
+def _text(impossible: float, late: float, missing: float, doubled: float) -> str:
     """Return a file of minutes of which such shares have a fault."""
     chance, lines = random.Random(1), ["timestamp,open,high,low,close,volume"]
     for place, stamp in enumerate(range(_FIRST, _FIRST + DAYS * DAY_MS, MINUTE_MS)):
@@ -83,6 +86,8 @@ def _text(impossible: float, late: float, missing: float) -> str:
             high, low = low, high
         text = iso(stamp + 1000 * (missing <= kind < missing + late)).rstrip("Z")
         lines.append(f"{text},{close:.4f},{high:.4f},{low:.4f},{close:.4f},3")
+        if doubled and not place % round(1 / doubled):
+            lines.append(f"{text},{close:.4f},{high + high - low:.4f},{low:.4f},{close:.4f},3")
     return "\n".join(lines) + "\n"
 
 

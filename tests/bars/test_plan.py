@@ -28,7 +28,9 @@ from src.data.model.query import BarsQuery
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.vendors.paging import windows
 from src.data.vendors.yahoo.bars import YahooDataDownloader
+from tests.effort import calls_of
 
 BTC, AAPL = Instrument("BTCUSDT", "crypto"), Instrument("AAPL", "stock", "XNYS", "America/New_York")
 HOUR = Timeframe.parse("1h")
@@ -54,6 +56,26 @@ def test_pages_are_those_that_following_the_stamps_takes(bars: int, late_ms: int
             break
         at = page[-1] + HOUR_MS
     assert requests_for(caps, span, grid(BTC, "1h")) == walked
+
+
+@pytest.mark.parametrize(("instrument", "label"), [(AAPL, "1m"), (BTC, "1h"), (AAPL, "1d")])
+@pytest.mark.parametrize("days", [1, 3, 40, 200])
+def test_outlines_of_many_windows_are_those_of_each(
+    instrument: Instrument, label: str, days: int
+) -> None:
+    of, start = grid(instrument, label), parse_iso("2024-03-27T15:00")
+    asked = windows(Span(start, start + 250 * DAY_MS), of.timeframe, days=days)
+    assert list(of.outlines(asked)) == [of.outline(window) for window in asked]
+    assert any(outline.bars == 0 for outline in of.outlines(asked)) or days > 1 or instrument is BTC
+
+
+def test_the_calendar_is_not_looked_at_for_each_window_of_a_long_stretch() -> None:
+    caps = Capabilities(frozenset({"stock"}), {"1m": "1m"}, page_bars=1200, page_days={"1m": 2})
+    of = grid(AAPL, "1m")
+    first, second = (Span(START - days * DAY_MS, START) for days in (720, 1440))
+    requests_for(caps, second, of)  # loads the sessions
+    counts = [calls_of(lambda span=span: requests_for(caps, span, of)) for span in (first, second)]  # type: ignore[misc]
+    assert (counts[1] - counts[0]) / 360 < 20  # a look takes some 100
 
 
 def test_a_full_page_before_the_market_shuts_does_not_tell_that_it_was_the_last() -> None:

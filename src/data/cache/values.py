@@ -98,8 +98,12 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
     What is stored there is never read again.
     """
-    parts = () if key.of_folder else coverage.opened()
-    return coalesce(p.span for p in parts if any(map(is_of_files, p.vendor.split(","))))
+    if key.of_folder:
+        return []
+    names = {whole.vendor for whole in coverage}
+    names |= {source.vendor for whole in coverage for source, _ in whole.parts}
+    of_files = {text for text in names if any(map(is_of_files, text.split(",")))}
+    return coalesce(p.span for p in coverage.opened() if p.vendor in of_files) if of_files else []
 
 
 class Seal(NamedTuple):

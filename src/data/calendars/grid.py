@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +50,17 @@ class BarGrid:
                 first, last = int(stamps[0]) if first is None else first, int(stamps[-1])
             count += len(stamps)
         return GridOutline(count, first, last)
+
+    def outlines(self, spans: Iterable[Span]) -> Iterator[GridOutline]:
+        """Yield the outline of each of ascending, disjoint spans, looking up many short ones at once."""
+        for group in _of_at_most(spans, _PART_MS):
+            if len(group) == 1:
+                yield self.outline(group[0])
+                continue
+            stamps = self.opens(Span(group[0].start, group[-1].end))
+            for first, end in stamps.searchsorted(np.array(group, dtype=np.int64)).tolist():
+                ends = (int(stamps[first]), int(stamps[end - 1])) if first < end else (None, None)
+                yield GridOutline(end - first, *ends)
 
     def required(self, span: Span) -> Stamps:
         """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
@@ -132,3 +143,15 @@ def _close_together(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
         if place == len(spans) or not 0 < spans[place].end - spans[place - 1].start <= DAY_MS:
             yield spans[first:place]
             first = place
+
+
+def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:
+    """Yield groups of ascending spans that reach over no more than ``length``, or of one span."""
+    group: list[Span] = []
+    for span in spans:
+        if group and span.end - group[0].start > length:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group

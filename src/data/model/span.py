@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 
@@ -24,21 +23,31 @@ class Span(NamedTuple):
 
     def clip(self, other: Span) -> Span:
         """Return the common part; it may be empty."""
-        return Span(max(self.start, other.start), min(self.end, other.end))
+        start, end = self
+        first, last = other
+        return Span(start if start > first else first, end if end < last else last)
 
     def overlaps(self, other: Span) -> bool:
         """Tell whether the two share a stamp."""
-        return max(self.start, other.start) < min(self.end, other.end)
+        start, end = self
+        first, last = other
+        return start < last and first < end and start < end and first < last
 
 
 def coalesce(spans: Iterable[Span]) -> list[Span]:
     """Return the same set of stamps as few ascending, disjoint spans."""
     merged: list[Span] = []
-    for span in sorted(s for s in spans if not s.is_empty):
-        if merged and span.start <= merged[-1].end:
-            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
-        else:
+    reach: int | None = None
+    for span in sorted(spans):
+        start, end = span
+        if end <= start:
+            continue
+        if reach is None or start > reach:
             merged.append(span)
+            reach = end
+        elif end > reach:
+            merged[-1] = Span(merged[-1][0], end)
+            reach = end
     return merged
 
 
@@ -59,45 +68,53 @@ def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     """Return the parts of ``wanted`` that no span in ``covered`` holds, in order."""
-    spans = [span for span in covered if span.overlaps(wanted)]
-    if not spans:
-        return [] if wanted.is_empty else [wanted]
-    # What is cached lies within one span nearly always.
-    if any(span.start <= wanted.start and wanted.end <= span.end for span in spans):
-        return []
+    first, last = wanted
+    spans: list[Span] = []
+    for span in covered:
+        start, end = span
+        if start <= first and last <= end:  # what is cached is within one span nearly always
+            return []
+        if start < last and first < end:
+            spans.append(span)
     return subtract([wanted], spans)
 
 
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
     """Return the stamps of ``spans`` that are in none of ``removed``, coalesced."""
-    holes = coalesce(removed)
+    wholes = coalesce(spans)
+    holes = coalesce(removed) if wholes else []
+    if not holes:
+        return wholes
     left: list[Span] = []
-    place = 0
-    for span in coalesce(spans):
-        cursor = span.start
-        while place < len(holes) and holes[place].end <= cursor:
+    place, count = 0, len(holes)
+    for span in wholes:
+        cursor, end = first, _ = span
+        while place < count and holes[place][1] <= cursor:
             place += 1
-        for hole in islice(holes, place, None):
-            if hole.start >= span.end:
-                break
-            if hole.start > cursor:
-                left.append(Span(cursor, hole.start))
-            cursor = hole.end
-        if cursor < span.end:
-            left.append(Span(cursor, span.end))
+        at = place
+        while at < count and holes[at][0] < end:
+            start, cursor_after = holes[at]
+            if start > cursor:
+                left.append(Span(cursor, start))
+            cursor = cursor_after
+            at += 1
+        if cursor < end:
+            left.append(span if cursor == first else Span(cursor, end))
     return left
 
 
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
     """Return the stamps that both sets hold, coalesced."""
-    rights = coalesce(others)
+    lefts = coalesce(ones)
+    rights = coalesce(others) if lefts else []
     common: list[Span] = []
-    place = 0
-    for one in coalesce(ones):
-        while place < len(rights) and rights[place].end <= one.start:
+    place, count = 0, len(rights)
+    for one in lefts:
+        start, end = one
+        while place < count and rights[place][1] <= start:
             place += 1
-        for other in islice(rights, place, None):
-            if other.start >= one.end:
-                break
-            common.append(one.clip(other))
+        at = place
+        while at < count and rights[at][0] < end:
+            common.append(one.clip(rights[at]))
+            at += 1
     return common

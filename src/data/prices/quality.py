@@ -17,7 +17,7 @@ from ..calendars.grid import BarGrid
 from ..errors import QualityError
 from ..model.bars import NAN, Bar, BarTable, Stamps, among, distinct, union
 from ..model.coverage import OFF_GRID
-from ..model.instant import DAY_MS, iso
+from ..model.instant import DAY_MS, SECOND_MS, iso
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bar_rule import Mask, are_bars, are_prices, faults_of, latest_stamp
@@ -198,9 +198,13 @@ def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
 def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
     """Return rows that stand where no bar opens, with their stamp as it came in the reason."""
     columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
-    bars = [Bar(*cells) for cells in zip(*columns, strict=True)]
-    reason = f"no {timeframe} bar opens at"
-    return tuple(BadRow(bar, f"{OFF_GRID}: {reason} {_when(bar.stamp_ms)}") for bar in bars)
+    reason = f"{OFF_GRID}: no {timeframe} bar opens at"
+    return tuple(
+        [
+            BadRow(Bar(*cells), f"{reason} {when}")
+            for when, *cells in zip(_times(rows.stamps), *columns, strict=True)
+        ]
+    )
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
@@ -271,6 +275,17 @@ def _unit_that_fits(stamps: Stamps, span: Span) -> str | None:
 def _when(ms: int) -> str:
     """Return ``ms`` as text, also where no calendar reaches."""
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
+
+
+def _times(stamps: Stamps) -> list[str]:
+    """Return what :func:`_when` does of each stamp, for many in one pass."""
+    is_far = (stamps < _CALENDAR.start) | (stamps >= _CALENDAR.end) | (stamps % SECOND_MS != 0)
+    if is_far.any():
+        return [_when(stamp) for stamp in stamps.tolist()]
+    times: list[str] = np.char.add(
+        np.datetime_as_string(stamps.astype("M8[ms]"), unit="s"), "Z"
+    ).tolist()
+    return times
 
 
 def _absent(wanted: Stamps, there: Stamps) -> int:

@@ -229,11 +229,13 @@ def lacking_spans(
             lacking.append(not_asked(part.span))
         elif part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
             early = part.span.end <= traded.start
-            is_open = failures and not early and part.reason.startswith(NO_BAR)
-            failed = _cut(part.span, failures) if is_open else []
-            rest = gaps(part.span, [g.span for g in failed]) if failed else [part.span]
+            rest = [part.span]
+            if failures and not early and part.reason.startswith(NO_BAR):
+                failed = _cut(part.span, failures)
+                rest = gaps(part.span, [g.span for g in failed])
+                lacking += failed
             reason = BEFORE_FIRST if early else part.reason
-            lacking += [*failed, *[Gap(span, reason, early) for span in rest]]
+            lacking += [Gap(span, reason, early) for span in rest]
     return joined(sorted(lacking, key=lambda g: g.span))
 
 
@@ -249,6 +251,7 @@ def joined(gaps: Iterable[Gap]) -> list[Gap]:
         if (
             whole
             and whole[-1].span.end == gap.span.start
+            and whole[-1].reason == gap.reason
             and replace(whole[-1], span=gap.span) == gap
         ):
             gap = replace(gap, span=Span(whole.pop().span.start, gap.span.end))

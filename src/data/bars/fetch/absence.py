@@ -22,7 +22,6 @@ from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.span import Span, gaps, subtract
 from ...model.timeframe import Timeframe
-from ...prices.quality import no_stamps
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
@@ -70,7 +69,7 @@ def record_absence(
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
     names = {e.provider or "" for e in errors} - {""}
-    parts = series.coverage().within_each(lacking)
+    vendor, parts = ",".join(sorted(names)), series.coverage().within_each(lacking)
     context = CommitContext(
         request.grid,
         Basis(),
@@ -83,7 +82,7 @@ def record_absence(
     marks = [
         mark
         for span, inside in zip(lacking, parts, strict=True)
-        for mark in _none(request, series, span, inside, names, context)
+        for mark in _none(request, series, span, inside, names, vendor, context)
     ]
     if not dates:
         marks = [_unvouched(mark, now) for mark in marks]
@@ -98,22 +97,27 @@ def _none(
     segment: Span,
     coverage: Coverage,
     names: Set[str],
+    vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield what it means that all of ``names`` have nothing in ``segment``."""
-    now = context.now_ms
+    """Yield what it means that all of ``names``, which ``vendor`` joins, have nothing in ``segment``."""
+    now, late = context.now_ms, None
     # An empty answer is believed for nothing that has not settled.
-    opens = no_stamps() if context.is_settled(segment) else request.grid.opens(segment)
-    late = first_unsettled(opens, request.grid, request.settle_ms, now)
-    answered = Span(segment.start, segment.end if late is None else late)
+    if not context.is_settled(segment):
+        opens = request.grid.opens(segment)
+        late = first_unsettled(opens, request.grid, request.settle_ms, now)
+    answered = segment if late is None else Span(segment.start, late)
     parts = coverage if answered == segment else coverage.within(answered)
-    vendor = ",".join(sorted(names))
-    standing = [c for c in parts if c.stands(now) and c.state != "provisional"]
+    standing = [c for c in parts if c.state != "provisional" and c.stands(now)]
     # What one vendor answered a moment ago has now been answered by all of them.
     for part in standing:
-        if part.reason.startswith(NO_BAR) and set(part.vendor.split(",")) < names:
-            yield replace(part, vendor=vendor)
-    for span in gaps(answered, (part.span for part in standing)):
+        if (
+            part.vendor != vendor
+            and part.reason.startswith(NO_BAR)
+            and set(part.vendor.split(",")) < names
+        ):
+            yield part.having(vendor=vendor)
+    for span in gaps(answered, [part.span for part in standing]):
         yield from _nothing(request, series, span, parts.within(span), vendor, context)
 
 

@@ -458,9 +458,10 @@ def requests_for(
         return archived + sum(requests_for(capabilities, part, grid) for part in rest)
     days = capabilities.page_days.get(grid.timeframe.label, 0)
     step = grid.timeframe.step_ms or 1
+    asked = windows(span, grid.timeframe, days=days)
     return sum(
-        _pages(grid.outline(window), window.end, capabilities.page_bars, step)
-        for window in windows(span, grid.timeframe, days=days)
+        _pages(expected, window.end, capabilities.page_bars, step)
+        for window, expected in zip(asked, grid.outlines(asked), strict=True)
     )
 
 

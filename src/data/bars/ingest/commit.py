@@ -20,7 +20,7 @@ from ...model.capabilities import Fetched
 from ...model.coverage import OFF_GRID, Coverage, Covered, State, VendorDay
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
-from ...model.kind import Basis
+from ...model.kind import Basis, Kind
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...prices.quality import BadRow, no_stamps
 from ..validity import (
@@ -177,9 +177,11 @@ class _CommitBuilder:
                 *self.answer.verdicts,
             ),
             suspects=tuple(
-                Suspect(row.bar, row.reason)
-                for row in (*self.answer.bad, *self.answer.off_grid)
-                if row.bar.stamp_ms not in self._stored_stamps
+                [
+                    Suspect(bar, reason)
+                    for bar, reason in (*self.answer.bad, *self.answer.off_grid)
+                    if bar.stamp_ms not in self._stored_stamps
+                ]
             ),
             kind=self.fetched.kind,
         )
@@ -392,7 +394,9 @@ class _CommitBuilder:
         for piece in pieces:
             if piece.state == "provisional":
                 settled = Span(piece.span.start, self.answer.finality.final_before(piece.span))
-                for span in subtract([settled], touching(left_out, settled)):
+                is_plain = piece.basis == self.terms.basis  # then later marks may lie over this one
+                removed = () if is_plain else touching(left_out, settled)
+                for span in subtract([settled], removed):
                     yield self._mark(span, "final", "", None)
 
     def _settled(self, span: Span) -> Iterator[Covered]:
@@ -516,7 +520,8 @@ class _CommitBuilder:
 
     def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for stretches that the vendor positively has no bar for."""
-        answer, kept = self.answer, [span for span, _ in self._kept]
+        answer, stored = self.answer, self.stored.coverage
+        kept = [span for span, _ in self._kept]
         slots, seams = subtract(answer.off_slots, kept), coalesce(self.fetched.seams)
         silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
         spans = sorted([*subtract(answer.holes, kept), *silent])
@@ -524,11 +529,11 @@ class _CommitBuilder:
             spans, self.terms.grid.expects(spans, required=True), strict=True
         ):
             if required:
-                parts = self.stored.coverage.within(span)
+                parts = stored.within(span) if stored else ()
                 before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
                 slots += before
                 for hole in subtract([span], before) if before else [span]:
-                    if not touching(seams, hole):
+                    if not (seams and touching(seams, hole)):
                         yield from self._holes(hole, self.terms.grid.no_bar(hole))
             else:
                 yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
@@ -559,13 +564,24 @@ class _CommitBuilder:
             yield self._empty(part, reason, self._vouched(part, expires))
 
     def _empty(self, span: Span, reason: str, expires: int) -> Covered:
+        return self._nothing.having(span=span, reason=reason, expires=expires)
+
+    @cached_property
+    def _nothing(self) -> Covered:
+        """A mark for "no bar" without its span, its reason and its end."""
+        return self._blank.having(state="empty", kind=Kind(), basis=Basis())
+
+    @cached_property
+    def _blank(self) -> Covered:
+        """A mark without its span, its state, its reason and its end."""
+        fetched = self.fetched
         return Covered(
-            span,
-            "empty",
-            vendor=self.fetched.vendor,
-            fetched_at=self.fetched.server_now_ms,
-            reason=reason,
-            expires=expires,
+            Span(0, 0),
+            "final",
+            fetched.vendor,
+            fetched.kind,
+            self.terms.basis,
+            fetched.server_now_ms,
         )
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
@@ -577,16 +593,7 @@ class _CommitBuilder:
         return expires if is_vouched else min(expires, self._unvouched_until)
 
     def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
-        return Covered(
-            span,
-            state,
-            self.fetched.vendor,
-            self.fetched.kind,
-            self.terms.basis,
-            self.fetched.server_now_ms,
-            reason,
-            expires,
-        )
+        return self._blank.having(span=span, state=state, reason=reason, expires=expires)
 
 
 def _is_bare(part: Covered) -> bool:
@@ -704,7 +711,7 @@ class CommitContext:
         ``as_holes``: doubted for the bars of a dense vendor that are missing between them, they are
         asked again as a hole is.
         """
-        again = any(not c.stands(self.now_ms) for c in coverage.within(span))
+        again = bool(coverage) and any(not c.stands(self.now_ms) for c in coverage.within(span))
         after = self.expiry.of_hole if as_holes else self.expiry.of
         return self._settling(span) or after(span, self.now_ms, again=again)
 
@@ -713,14 +720,19 @@ class CommitContext:
 
         What was seen of one part proves nothing about the minutes of another.
         """
-        expired = [
-            c.span for c in coverage.within(hole) if is_hole(c) and not c.stands(self.now_ms)
-        ]
-        seen = coalesce(expired)
-        unseen = [(part, False) for part in (subtract([hole], seen) if seen else [hole])]
-        for part, is_seen in sorted([*unseen, *((part, True) for part in seen)]):
+        seen = coalesce(
+            c.span
+            for c in (coverage.within(hole) if coverage else ())
+            if is_hole(c) and not c.stands(self.now_ms)
+        )
+        cut = [(hole, False)]
+        if seen:
+            cut = sorted(
+                [*((s, False) for s in subtract([hole], seen)), *((s, True) for s in seen)]
+            )
+        for part, is_seen in cut:
             again = is_seen or self.grid.next_open(part.start) >= part.end
-            again &= not touching(self._lacked, part)
+            again = again and not (self._lacked and touching(self._lacked, part))
             expires = self.expiry.of_hole(part, self.now_ms, again=again)
             if self.last_ms is not None and part.start > self.last_ms:
                 recent = self.now_ms + self.expiry.recent_ms

@@ -339,8 +339,12 @@ def faults_of(
     answered = answer.answered
     if answered.is_empty:
         return ()
-    rows = [row for row in (*answer.bad, *answer.off_grid) if row.bar.stamp_ms in answered]
-    faults = [Fault(_at(row.bar.stamp_ms), BAD, 1, row.reason) for row in rows]
+    start, end = answered
+    faults = [
+        Fault(_at(bar.stamp_ms), BAD, 1, reason)
+        for bar, reason in (*answer.bad, *answer.off_grid)
+        if start <= bar.stamp_ms < end
+    ]
     odd = (stamp for stamp in checked.contradicted.tolist() if stamp in answered)
     faults += (Fault(_at(stamp), CONTRADICTED, 1) for stamp in odd)
     faults += _missing(answer, grid, stays)
@@ -360,14 +364,22 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
     for span in answer.spans:
         lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
         opens = grid.required(span) if lacking else no_stamps()
-        for hole in lacking:
-            if touching(slots, hole):
-                continue
-            is_hole = bool(touching(listed, hole))
-            for year in years_of(hole):
-                part = hole.clip(year_span(year))
-                if count := _bars_in(part, opens):
-                    yield Fault(part, MISSING, count, "" if is_hole else NO_TRADE)
+        parts = [
+            (part, NO_TRADE if not touching(listed, hole) else "")
+            for hole in lacking
+            if not (slots and touching(slots, hole))
+            for part in _by_year(hole)
+        ]
+        edges = opens.searchsorted(np.array([part for part, _ in parts], np.int64).reshape(-1, 2))
+        for (part, text), count in zip(parts, np.diff(edges)[:, 0].tolist(), strict=True):
+            if count:
+                yield Fault(part, MISSING, count, text)
+
+
+def _by_year(span: Span) -> list[Span]:
+    """Cut a span at the ends of years."""
+    years = years_of(span)
+    return [span] if len(years) == 1 else [span.clip(year_span(year)) for year in years]
 
 
 def _at(stamp: int) -> Span:

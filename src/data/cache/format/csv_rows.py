@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model.bars import NAN, BarTable, Floats, Stamps, concat, distinct
-from ...model.instant import DAY_MS
+from ...model.instant import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,9 +235,8 @@ def block_text(
         masks.append(field.mask)
         odd |= field.odd
     _add_sign(chars, masks, _LINE)
-    mask = np.hstack(masks)
-    text: bytes = np.hstack(chars)[mask].tobytes()
-    return _replaced(text, mask, odd, lines_of(odd)) if odd.any() else text
+    text: bytes = np.hstack(chars)[np.hstack(masks)].tobytes()
+    return _replaced(text, odd, lines_of(odd)) if odd.any() else text
 
 
 def _add_sign(chars: list[Chars], masks: list[Mask], sign: int) -> None:
@@ -245,9 +245,9 @@ def _add_sign(chars: list[Chars], masks: list[Mask], sign: int) -> None:
     masks.append(np.ones((rows, 1), dtype=bool))
 
 
-def _replaced(text: bytes, mask: Mask, odd: Mask, lines: bytes) -> bytes:
+def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
     """Return the text with the lines of the odd rows in their places."""
-    ends = np.cumsum(mask.sum(axis=1))
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
     for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):
         parts += [text[done : int(ends[row - 1]) if row else 0], line]
@@ -269,24 +269,27 @@ def _field(values: Floats) -> _Field | None:
         return None
     front, behind = np.divmod(whole.astype(np.int64), 10**decimals)
     width, places = len(str(int(front.max(initial=0)))), max(decimals, 1)
-    chars = np.empty((len(values), 1 + width + 1 + places), np.uint8)
+    # A row for each place in the text: what is next to each other in memory is worked on together.
+    chars = np.empty((1 + width + 1 + places, len(values)), np.uint8)
     mask = np.ones(chars.shape, dtype=bool)
     head, tail = slice(1, 1 + width), slice(2 + width, None)
-    chars[:, 0], mask[:, 0] = _MINUS, values < 0
-    chars[:, 1 + width] = _DOT
-    chars[:, head], chars[:, tail] = _digits(front, width), _digits(behind, places)
-    _drop_zeros(chars[:, head], mask[:, head])
-    _drop_zeros(chars[:, tail][:, ::-1], mask[:, tail][:, ::-1])
-    mask[absent] = False
-    return _Field(chars, mask, odd)
+    chars[0], mask[0] = _MINUS, values < 0
+    chars[1 + width] = _DOT
+    _put_digits(front, chars[head])
+    _put_digits(behind, chars[tail])
+    _drop_zeros(chars[head], mask[head])
+    _drop_zeros(chars[tail][::-1], mask[tail][::-1])
+    if absent.any():
+        mask[:, absent] = False
+    return _Field(chars.T, mask.T, odd)
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
     """Leave out the zeros that come first, but for the last digit; changes ``mask``."""
-    for place in range(digits.shape[1] - 1):
-        np.not_equal(digits[:, place], _ZERO, out=mask[:, place])
+    for place in range(len(digits) - 1):
+        np.not_equal(digits[place], _ZERO, out=mask[place])
         if place:
-            mask[:, place] |= mask[:, place - 1]
+            mask[place] |= mask[place - 1]
 
 
 def _decimals(sizes: Floats) -> int | None:
@@ -305,15 +308,21 @@ def _decimals(sizes: Floats) -> int | None:
     return best
 
 
-def _digits(numbers: NDArray[np.int64], width: int) -> Chars:
-    """Return the decimal digits of each number, which is not negative, with zeros in front."""
-    digits = np.empty((len(numbers), width), np.uint8)
+def _put_digits(numbers: NDArray[np.int64], digits: Chars) -> None:
+    """Fill ``digits``, a row for each place, with those of numbers that are not negative."""
+    width = len(digits)
     left: NDArray[Any] = numbers.astype(np.uint32 if width <= _DIGITS_OF_32_BITS else np.uint64)
     for place in range(width - 1, -1, -1):
         rest = left // 10
-        digits[:, place] = left - rest * 10 + _ZERO
+        digits[place] = left - rest * 10 + _ZERO
         left = rest
-    return digits
+
+
+@cache
+def _clock() -> Chars:
+    """Return ``HH:MM:`` of each minute of a day, a row each."""
+    texts = [f"{minute // 60:02}:{minute % 60:02}:" for minute in range(DAY_MS // MINUTE_MS)]
+    return np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(-1, 6)
 
 
 def _times(stamps: Stamps) -> Chars:
@@ -325,10 +334,11 @@ def _times(stamps: Stamps) -> Chars:
     chars = np.empty((len(stamps), _STAMP_WIDTH), np.uint8)
     chars[:, :10] = dates.view(np.uint8).reshape(-1, 10)[places]
     chars[:, 10] = b" "[0]
-    chars[:, [13, 16]] = _COLON
-    seconds = left // 1000
-    for place, part in ((11, seconds // 3600), (14, seconds // 60 % 60), (17, seconds % 60)):
-        chars[:, place : place + 2] = _digits(part, 2)
+    minutes, rest = np.divmod(left, MINUTE_MS)
+    chars[:, 11:17] = _clock()[minutes]
+    chars[:, 17:] = _ZERO
+    if rest.any():
+        _put_digits(rest // 1000, chars[:, 17:].T)
     return chars
 
 

@@ -20,13 +20,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
 from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...model.bars import NAN, Bar, BarTable
 from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
-from ...model.instant import SECOND_MS, from_ms, iso, parse_iso
+from ...model.instant import SECOND_MS, from_ms, iso, parse_iso, year_of
 from ...model.span import Span, coalesce, touching
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
@@ -41,6 +43,7 @@ log = logging.getLogger(__name__)
 # up to so many a year.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
+_SECOND_CHARS = len("2024-06-03 12:00:00")
 T = TypeVar("T")
 
 
@@ -85,7 +88,7 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
     cells = dict.fromkeys(kept or ())
     before = len(cells)
-    cells |= dict.fromkeys(map(_cells, rows))
+    cells |= dict.fromkeys(_cells(rows))
     if len(cells) == before:
         # The process that kept them may have been killed before their name was durable ...
         lane.disk.sync_folder(lane.paths.quarantine)
@@ -145,12 +148,19 @@ def _parse(
     """
     first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
-    def read(cells: list[str]) -> Suspect | None:
-        """Return a row that is in the span and not left out, else None."""
+    def read(cells: list[str]) -> list[str] | None:
+        """Return the texts of a row that is in the span and not left out, else None."""
         is_in = first <= cells[0] < end and not cells[-1].startswith(out)
-        return _suspect(cells) if is_in else None
+        if is_in:
+            _check_width(cells)
+        return cells if is_in else None
 
-    return _each(content, read)
+    rows = _each(content, read)
+    try:
+        return None if rows is None else _suspects(rows)
+    except ValueError as exc:
+        _warn_of_damage(exc)
+        return None
 
 
 def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
@@ -180,8 +190,12 @@ def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[
         StopIteration,
         csv.Error,
     ) as exc:
-        log.warning("a file of bad rows is damaged: %s", exc)
+        _warn_of_damage(exc)
         return None
+
+
+def _warn_of_damage(exc: Exception) -> None:
+    log.warning("a file of bad rows is damaged: %s", exc)
 
 
 def _checked(cells: list[str]) -> tuple[str, ...]:
@@ -222,22 +236,43 @@ def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -
     return [row for content in contents for row in _parse(content, span, out) or ()]
 
 
-def _cells(row: Suspect) -> tuple[str, ...]:
-    """Return the row as texts; missing values are empty."""
-    stamp, *values = row.bar
-    texts = ["" if v != v else repr(float(v)) for v in values]
-    return _stamp_text(stamp), *texts, row.reason
+def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
+    """Yield each row as texts; missing values are empty."""
+    stamps, *columns = zip(*(row.bar for row in rows), strict=True)
+    numbers = (np.array(column, dtype=np.float64).tolist() for column in columns)
+    texts = [["" if text == "nan" else text for text in map(repr, column)] for column in numbers]
+    return zip(_stamp_texts(stamps), *texts, (row.reason for row in rows), strict=True)
+
+
+def _stamp_texts(stamps: Sequence[int]) -> list[str]:
+    """Return what :func:`_stamp_text` does of each stamp, for many in one pass."""
+    times = np.array(stamps, dtype=np.int64)
+    if (times % SECOND_MS != 0).any() or year_of(min(stamps)) < 1000:
+        return [_stamp_text(stamp) for stamp in stamps]
+    texts = np.datetime_as_string(times.astype("M8[ms]"), unit="s").tolist()
+    return [text.replace("T", " ") for text in texts]
 
 
 def _stamp_text(stamp: int) -> str:
     return from_ms(stamp).isoformat(" ", "milliseconds" if stamp % SECOND_MS else "seconds")
 
 
-def _suspect(cells: Sequence[str]) -> Suspect:
-    _check_width(cells)
-    stamp, *values, reason = cells
-    numbers = [float(v) if v else float("nan") for v in values]
-    return Suspect(Bar(parse_iso(stamp), *numbers), reason)
+def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
+    """Return the bad rows that such texts are of.
+
+    Raises:
+        ValueError: A text is not a time or a number.
+    """
+    if not rows:
+        return []
+    stamps, *columns, reasons = zip(*rows, strict=True)
+    if all(len(stamp) == _SECOND_CHARS for stamp in stamps):
+        times = np.array(stamps, dtype="M8[ms]").astype(np.int64).tolist()
+    else:
+        times = [parse_iso(stamp) for stamp in stamps]
+    numbers = [[float(v) if v else NAN for v in column] for column in columns]
+    bars = map(Bar, times, *numbers)
+    return [Suspect(bar, reason) for bar, reason in zip(bars, reasons, strict=True)]
 
 
 def standing_in(

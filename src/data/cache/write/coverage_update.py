@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain, pairwise
@@ -17,7 +17,7 @@ from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
 
 _WITH_BARS = ("final", "provisional", "suspect")
-_STATE = attrgetter("state")
+_STATE, _START = attrgetter("state"), attrgetter("span.start")
 _NOTHING = Kind(), Basis()
 
 
@@ -49,8 +49,9 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
                 whole, last = year_span(year), parts.setdefault(year, YearPart())
                 last.marks.append(clipped)
     for suspect in commit.suspects:
-        if suspect.bar.stamp_ms not in whole:
-            year = year_of(suspect.bar.stamp_ms)
+        stamp = suspect.bar.stamp_ms
+        if not whole.start <= stamp < whole.end:
+            year = year_of(stamp)
             whole, last = year_span(year), parts.setdefault(year, YearPart())
         last.suspects.append(suspect)
     return dict(sorted(parts.items()))
@@ -117,18 +118,16 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 
 def covered_by(piece: CommitPiece) -> list[Covered]:
     """Return what a piece answers for: its span but for the holes."""
-    return [
-        Covered(
-            span,
-            piece.state,
-            piece.vendor,
-            piece.kind,
-            piece.basis,
-            piece.fetched_at,
-            splices=piece.splices,
-        )
-        for span in gaps(piece.span, piece.holes)
-    ]
+    whole = Covered(
+        piece.span,
+        piece.state,
+        piece.vendor,
+        piece.kind,
+        piece.basis,
+        piece.fetched_at,
+        splices=piece.splices,
+    )
+    return [whole.at(span) for span in gaps(piece.span, piece.holes)]
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
@@ -144,11 +143,10 @@ def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
     draft = CoverageDraft(coverage)
     for header in headers:
         state: State = "final" if header.state == "final" else "provisional"
-        added = [
-            Covered(span, state, header.vendor, header.kind, header.basis, header.fetched_at)
-            for span in gaps(header.span, header.holes)
-        ]
-        draft.put(header.span, added)
+        whole = Covered(
+            header.span, state, header.vendor, header.kind, header.basis, header.fetched_at
+        )
+        draft.put(header.span, map(whole.at, gaps(header.span, header.holes)))
     return draft.coverage
 
 
@@ -169,7 +167,7 @@ def after_marks(
         has_bars: whether a bar is stored in a span.
     """
 
-    def after(before: Coverage, mark: Covered) -> list[Covered]:
+    def after(before: Sequence[Covered], mark: Covered) -> list[Covered]:
         """Return the stretches that a mark makes of those before it."""
         return (_emptied if mark.state == "empty" else _renewed)(before, mark, has_bars)
 
@@ -190,34 +188,40 @@ def _ascending(marks: Iterable[Covered]) -> Iterator[list[Covered]]:
     yield run
 
 
-def _emptied(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
-    holding = [item.span for item in before if item.state in _WITH_BARS and has_bars(item.span)]
+def _emptied(
+    before: Sequence[Covered], mark: Covered, has_bars: Callable[[Span], bool]
+) -> list[Covered]:
+    """Return the stretches of an ``empty`` mark: where those before have no bars."""
+    spans = [item.span.clip(mark.span) for item in before if item.state in _WITH_BARS]
+    holding = [span for span in spans if has_bars(span)]
     # As it is stored: nothing is of no kind.
     is_bare = (mark.kind, mark.basis) == _NOTHING
-    bare = mark if is_bare else replace(mark, kind=Kind(), basis=Basis())
-    return [bare.at(span) for span in gaps(mark.span, holding)]
+    bare = mark if is_bare else mark.having(kind=Kind(), basis=Basis())
+    return [bare.at(span) for span in gaps(mark.span, holding)] if holding else [bare]
 
 
-def _renewed(before: Coverage, mark: Covered, has_bars: Callable[[Span], bool]) -> list[Covered]:
-    covered = [
-        item
-        for item in before
-        if item.state in _WITH_BARS and (item.state != "suspect" or has_bars(item.span))
-    ]
-    fresh = [
-        replace(
-            item,
-            state=mark.state,
-            fetched_at=_fetched_at(item, mark),
-            reason=mark.reason,
-            expires=mark.expires,
-            basis=_basis_after(item, mark),
+def _renewed(
+    before: Sequence[Covered], mark: Covered, has_bars: Callable[[Span], bool]
+) -> list[Covered]:
+    """Return the stretches with bars of another mark, and of a ``suspect`` one what is between them."""
+    fresh: list[Covered] = []
+    for item in before:
+        span = item.span.clip(mark.span)
+        if item.state == "empty" or (item.state == "suspect" and not has_bars(span)):
+            continue
+        fresh.append(
+            item.having(
+                span=span,
+                state=mark.state,
+                fetched_at=_fetched_at(item, mark),
+                reason=mark.reason,
+                expires=mark.expires,
+                basis=_basis_after(item, mark),
+            )
         )
-        for item in covered
-    ]
     if mark.state == "suspect":
-        others = gaps(mark.span, [item.span for item in covered])
-        fresh += map(mark.at, others)
+        others = gaps(mark.span, [item.span for item in fresh])
+        fresh = sorted([*fresh, *map(mark.at, others)], key=_START) if others else fresh
     return fresh
 
 

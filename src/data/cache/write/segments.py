@@ -232,14 +232,14 @@ def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSeg
 def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
+    covered = [part for part in coverage.touching(extent) if part.state != "empty"]
+    if _states(covered) <= {header.state}:
+        return [segment]
     # Where a member has no bar, it is not about its bars.
     shown = subtract([extent], header.holes)
-    covered = [
-        part
-        for part in coverage.within(extent)
-        if part.state != "empty" and _overlaps_any(part.span, shown)
-    ]
-    states = {"final" if c.state == "final" else "provisional" for c in covered}
+    parts_in = (part for one in covered if (part := one.clip(extent)) is not None)
+    covered = [part for part in parts_in if _overlaps_any(part.span, shown)]
+    states = _states(covered)
     if not covered or states == {header.state}:
         return [segment]
     if len(states) == 1:
@@ -248,6 +248,11 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     edges = [header.span.start, *(c.span.start for c in covered[1:]), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
     return [done for part in parts if part is not None for done in _settled(part, coverage)]
+
+
+def _states(covered: Iterable[Covered]) -> set[str]:
+    """Return the states that members with bars of these stretches have."""
+    return {"final" if part.state == "final" else "provisional" for part in covered}
 
 
 def _overlaps_any(span: Span, ascending: Sequence[Span]) -> bool:

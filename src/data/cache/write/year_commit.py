@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,8 +144,8 @@ class YearCommit:
         return self._new_bars(span) > 0 or self._kept_bars(span) > 0
 
     def _new_bars(self, span: Span) -> int:
-        first, last = np.searchsorted(self._new_stamps, span)
-        return int(last - first)
+        start, end = span
+        return bisect_left(self._new_stamps, end) - bisect_left(self._new_stamps, start)
 
     def _kept_bars(self, span: Span) -> int:
         """Return how many stored bars in ``span`` stay as they are."""
@@ -154,10 +155,9 @@ class YearCommit:
         return int(np.count_nonzero(~inside(stamps, touching(self._answered, span))))
 
     @cached_property
-    def _new_stamps(self) -> Stamps:
-        """The stamps of all bars of the pieces, ascending."""
-        tables = [BarTable.empty(), *(piece.table for piece in self._with_bars)]
-        return np.sort(np.concatenate([table.stamps for table in tables]))
+    def _new_stamps(self) -> list[int]:
+        """The stamps of all bars of the pieces, ascending: a list, for they are looked up one by one."""
+        return sorted(stamp for piece in self._with_bars for stamp in piece.table.stamps.tolist())
 
     @cached_property
     def _answered(self) -> list[Span]:
