@@ -208,6 +208,7 @@ class Simulation:
         self._patch(files.Disk, "_is_watched", property(lambda _: self.disks.is_armed))
         # One thread at a time: which of two meets the full disk first is no matter of the seed.
         self._patch(batch, "WORKERS", 1)
+        self._patch(batch, "first_vendor", lambda *_: "")
         self._patch(calls, "full_sync", lambda *_: None)
         self._patch(calls, "sync_folder", lambda *_: None)
         self._environ = {n: os.environ.get(n) for n in (*KEYS, "ONETAPE_STATE_DIR")}
