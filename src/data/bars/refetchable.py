@@ -72,7 +72,8 @@ class Refetchability:
         self, instrument: Instrument, key: SeriesKey, part: Covered, downloader: Any, now_ms: int
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
-        from ..vendors.base import is_ours
+        from ..model.capabilities import FetchQuery
+        from ..vendors.base import is_ours, unknown_symbol_error
         from .selection.candidates import Candidate
 
         if not is_ours(downloader):
@@ -87,8 +88,8 @@ class Refetchability:
             return OTHER_KIND
         if candidate.servable(part.span, key.timeframe, now_ms + _WEEKS_MS) != part.span:
             return TOO_OLD
+        query = FetchQuery(instrument, key.timeframe, part.span, now_ms)
         try:
-            unknown = downloader.session.unknown_symbol(instrument.spelling(downloader.name))
+            return NOT_KNOWN if unknown_symbol_error(downloader, query) else ""
         except DataError:  # its key is gone, or the book cannot be read
             return NOT_KNOWN
-        return NOT_KNOWN if unknown else ""
