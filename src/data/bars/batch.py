@@ -16,18 +16,15 @@ from ..model.capabilities import MOST_AT_ONCE
 from ..model.coverage import Coverage
 from ..model.frame import empty_frame
 from ..model.instant import iso
-from ..model.instrument import Instrument
 from ..model.provenance import ATTRS_KEY, freeze
 from ..model.query import BarsQuery, distinct_symbols
 from ..model.series import SeriesKey
-from ..model.timeframe import Timeframe
 from ..net.deadline import current_deadline, run_call
 from ..observability.logs import carried, running, subject_of
 from .answer.answer import Answer, Gap, provenance
 from .answer.reader import attempt_entries
 from .lookup import Hit
 from .request import RequestParser, Wishes
-from .selection.candidates import Selector
 from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
@@ -132,17 +129,8 @@ def _series_of(bars: BarsService, query: BarsQuery) -> SeriesKey:
         return query.key
 
 
-def first_vendor(selector: Selector, instrument: Instrument, timeframe: Timeframe) -> str:
-    """Return the vendor that is queried first for a series; empty if that is not known."""
-    try:
-        names = selector.get_provider_with_failover(instrument.symbol, timeframe.label)
-    except DataError:
-        return ""
-    return next(iter(names), "")
-
-
 def _vendor_of(bars: BarsService, query: BarsQuery) -> str:
-    return query.provider or first_vendor(bars.selector, query.instrument, query.timeframe)
+    return query.provider or bars.lanes.first_vendor(query.instrument, query.timeframe)
 
 
 def in_threads(

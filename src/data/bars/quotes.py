@@ -41,7 +41,7 @@ from ..net.locks import SeriesLocks
 from ..observability.logs import running, subject_of
 from ..prices.bar_rule import is_price
 from .answer.answer import Answer
-from .batch import first_vendor, in_threads
+from .batch import in_threads
 from .observer import Observer
 from .request import RequestParser, Wishes, in_session
 from .service import BarsService
@@ -183,7 +183,7 @@ class QuoteService:
 
     def _vendor_of(self, symbol: Any) -> str:
         try:
-            return first_vendor(self._selector, self._selector.instrument(symbol), _MINUTE)
+            return self._bars.lanes.first_vendor(self._selector.instrument(symbol), _MINUTE)
         except DataError:
             return ""
 

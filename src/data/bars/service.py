@@ -83,11 +83,6 @@ class BarsService:
         """The time of all calls."""
         return self._clock
 
-    @property
-    def selector(self) -> Selector:
-        """Which vendors are queried, in which order."""
-        return self._selector
-
     def get(self, query: BarsQuery) -> pd.DataFrame:
         """Return the frame for ``query``.
 
