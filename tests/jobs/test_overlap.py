@@ -6,10 +6,12 @@ import heapq
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from src.data.model.capabilities import MOST_AT_ONCE, Limits
 from src.data.model.instant import parse_iso, to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
+from src.data.net.limiter import Limiter
 
 DAY, DAYS, SERIES, ANSWER_S = "1d", ("2024-05-06", "2024-05-10"), 6, 0.3
 # Requests a minute of the vendor of each rule; the first is the slowest.
@@ -69,8 +72,8 @@ class SharedClock(ManualClock):
 class Own:
     """A downloader of the program's own that takes its time."""
 
-    def __init__(self, vendor: str, clock: SharedClock, manager: DataManager) -> None:
-        self._vendor, self._clock = vendor, clock
+    def __init__(self, clock: SharedClock, manager: DataManager) -> None:
+        self._clock = clock
         self._instrument = manager.provider_selector.instrument
 
     def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
@@ -79,7 +82,6 @@ class Own:
         stamps = calendar_for(self._instrument(symbol)).opens(frame, span)
         index = pd.DatetimeIndex(pd.to_datetime(stamps, unit="ms"), name="timestamp")
         columns = ("open", "high", "low", "close", "volume")
-        self._clock.answered(self._vendor)
         return pd.DataFrame(dict.fromkeys(columns, np.full(len(stamps), 100.0)), index=index)
 
 
@@ -101,13 +103,23 @@ def seconds(folder: Path, vendors: list[str], at_once: int | None, work: Work) -
     clock = SharedClock(parse_iso("2024-06-12T15:00:30"))
     manager = DataManager(folder / "cache", rules, clock=clock)
     manager.provider_selector.downloaders.update(
-        {name: Own(name, clock, manager) for name, _ in LIMITS.values()}
+        {name: Own(clock, manager) for name, _ in LIMITS.values()}
     )
     asked = {name: names for name, names in symbols().items() if name in vendors}
     most = {name: Limits(per_minute=limit).at_once for name, limit in LIMITS.values()}
     clock.at_once = most if at_once is None else dict.fromkeys(most, at_once)
     clock.unanswered.update({name: len(names) for name, names in asked.items()})
-    work(manager, [symbol for names in asked.values() for symbol in names])
+    guard = Limiter.guard
+
+    @contextmanager
+    def counted(limiter: Limiter, *about: Any) -> Iterator[Any]:
+        """Let a call take place; only after it is over the clock may go on without it."""
+        with guard(limiter, *about) as call:
+            yield call
+        clock.answered(limiter.vendor)
+
+    with patch.object(Limiter, "guard", counted):
+        work(manager, [symbol for names in asked.values() for symbol in names])
     assert not +clock.unanswered, "each series was requested once"
     assert not clock.is_stalled, "a vendor that could be queried was not"
     return clock.monotonic()
