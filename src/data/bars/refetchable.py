@@ -12,7 +12,6 @@ from ..model.series import SeriesKey
 from ..vendors.registry import is_of_files
 
 if TYPE_CHECKING:
-    from ..model.capabilities import FetchQuery
     from .selection.candidates import Selector
 
     class Sources(Selector, Protocol):
@@ -74,7 +73,7 @@ class Refetchability:
     ) -> str:
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ..model.capabilities import FetchQuery
-        from ..vendors.base import is_ours
+        from ..vendors.base import is_ours, unknown_symbol_error
         from .selection.candidates import Candidate
 
         if not is_ours(downloader):
@@ -90,13 +89,7 @@ class Refetchability:
         if candidate.servable(part.span, key.timeframe, now_ms + _WEEKS_MS) != part.span:
             return TOO_OLD
         query = FetchQuery(instrument, key.timeframe, part.span, now_ms)
-        return NOT_KNOWN if _is_unknown(downloader, query) else ""
-
-
-def _is_unknown(downloader: Any, query: FetchQuery) -> bool:
-    from ..vendors.base import unknown_symbol_error
-
-    try:
-        return unknown_symbol_error(downloader, query) is not None
-    except DataError:  # its key is gone, or the book cannot be read
-        return True
+        try:
+            return NOT_KNOWN if unknown_symbol_error(downloader, query) else ""
+        except DataError:  # its key is gone, or the book cannot be read
+            return NOT_KNOWN

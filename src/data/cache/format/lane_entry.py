@@ -147,12 +147,12 @@ class LaneEntry(msgspec.Struct, array_like=True):
     @property
     def years(self) -> list[YearEntry]:
         """The years, ascending."""
-        return [YearEntry._make(row) for row in _YEAR.iter_unpack(self.packed_years)]
+        return list(map(YearEntry._make, _YEAR.iter_unpack(self.packed_years)))
 
     @property
     def stretches(self) -> list[StretchEntry]:
         """Where there are bars, by year."""
-        return [StretchEntry._make(row) for row in _STRETCH.iter_unpack(self.packed_stretches)]
+        return list(map(StretchEntry._make, _STRETCH.iter_unpack(self.packed_stretches)))
 
     @property
     def vendors(self) -> list[str]:

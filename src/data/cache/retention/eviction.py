@@ -18,7 +18,7 @@ from ...model.span import Span
 from ..values import IN_USE_MS, Use
 
 if TYPE_CHECKING:
-    from ..format.lane_entry import BarsOrigin, LaneEntry
+    from ..format.lane_entry import BarsOrigin, LaneEntry, StretchEntry
     from .inventory import StoredLane
 
 BYTES_IN_GB = 1024**3
@@ -184,28 +184,30 @@ class Judge:
         if last_ms > max(self._now_ms, self._latest_ms or 0) + IN_USE_MS:
             last_ms = lane.entry.answered_ms  # of a run whose clock was ahead
         in_use = IN_USE if last_ms > self._now_ms - IN_USE_MS else ""
-        for year in lane.entry.years:
-            if not year.bytes:
+        is_pinned = lane.entry.is_pinned
+        for year, is_sound, size, _, generation in lane.entry.years:
+            if not size:
                 continue
-            if lane.entry.is_pinned:
+            if is_pinned:
                 kept = PINNED
             else:
-                kept = reasons.get(year.year, NO_VENDOR) if year.is_sound else UNREADABLE
-            kept = kept or in_use
-            yield Holding(key, year.year, year.bytes, year.generation, last_ms, kept)
+                kept = reasons.get(year, NO_VENDOR) if is_sound else UNREADABLE
+            yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
         """Return year to why it must stay; an empty text where its vendors can supply it again."""
         if self._latest_ms is None:
             return {year.year: NO_TIME for year in entry.years}
         reasons: dict[int, str] = {}
-        stretches, latest_ms = entry.stretches, self._latest_ms
-        for place, source in enumerate(entry.sources):
-            own = [one for one in stretches if one.place == place]
+        latest_ms = self._latest_ms
+        by_source: list[list[StretchEntry]] = [[] for _ in entry.sources]
+        for one in entry.stretches:
+            by_source[one.place].append(one)
+        for source, own in zip(entry.sources, by_source, strict=True):
             if not own:
                 continue
             # Most lanes can be supplied again as a whole, or not at all: that is asked at once.
-            end = max(one.end for one in own)
+            end = max([one.end for one in own])
             why = self._reason(key, source, Span(own[0].start, end), latest_ms)
             if why and len(own) > 1:
                 why = self._reason(key, source, Span(own[-1].start, own[-1].end), latest_ms)
@@ -213,11 +215,13 @@ class Judge:
             else:
                 each = False
             is_gone = self._newest.get(source.vendor, 0) < latest_ms - ALIVE_MS
-            for one in own:
-                span = Span(one.start, one.end)
-                reason = self._reason(key, source, span, latest_ms) if each else why
-                reason = reason or (MAYBE_DELISTED if is_gone else "")
-                reasons[one.year] = reasons.get(one.year) or reason
+            may_be_delisted = MAYBE_DELISTED if is_gone else ""
+            reason = why or may_be_delisted
+            for year, _, start, end in own:
+                if each:
+                    why = self._reason(key, source, Span(start, end), latest_ms)
+                    reason = why or may_be_delisted
+                reasons[year] = reasons.get(year) or reason
         return reasons
 
     def _reason(self, key: SeriesKey, source: BarsOrigin, span: Span, latest_ms: int) -> str:
@@ -225,7 +229,7 @@ class Judge:
             return DOUBTED
         if source.adjustment == "unknown":
             return UNKNOWN_BASIS
-        if replace(source.kind, volume="") == _ANY_KIND:
+        if not source.kind.session and replace(source.kind, volume="") == _ANY_KIND:
             return HANDED_IN
         if source.is_rescaled:
             return FITTED
