@@ -259,6 +259,26 @@ def ask_at_once(manager: DataManager, symbol: str, during: Callable[[], None]) -
         return [answer.result(20) for answer in answers]
 
 
+def test_a_vendor_that_hangs_keeps_no_quote_of_another_vendor_waiting(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    vendors.fault("binance", Fault.hold())
+    coins = [f"{letter}{letter}{letter}USDT" for letter in "ABCDEFGHIJKL"]
+
+    def share_is_queried() -> bool:
+        is_queried = vendors.wait_for("yahoo", 1, 10.0)
+        vendors.heal()
+        return is_queried
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(share_is_queried)
+        with pytest.warns(IncompleteDataWarning):
+            got = manager.get_quotes([*coins, "AAPL"])
+    assert asked.result(), "all threads of one vendor hang, and another is queried all the same"
+    assert list(got) == ["AAPL"]
+    assert list(got.errors) == coins
+
+
 def test_of_threads_that_ask_at_once_one_asks(manager: DataManager, vendors: VendorServer) -> None:
     manager.get_ohlcv("BTCUSDT", "1d", bars=2)  # the close before is known
     vendors.clear_log()

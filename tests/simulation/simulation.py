@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from src.data.bars import batch
+from src.data.bars.selection.lanes import LaneFinder
 from src.data.bars.stream_store import StreamKeeper
 from src.data.clock import ManualClock
 from src.data.config import offered
@@ -208,6 +209,7 @@ class Simulation:
         self._patch(files.Disk, "_is_watched", property(lambda _: self.disks.is_armed))
         # One thread at a time: which of two meets the full disk first is no matter of the seed.
         self._patch(batch, "WORKERS", 1)
+        self._patch(LaneFinder, "first_vendor", lambda *_: "")
         self._patch(calls, "full_sync", lambda *_: None)
         self._patch(calls, "sync_folder", lambda *_: None)
         self._environ = {n: os.environ.get(n) for n in (*KEYS, "ONETAPE_STATE_DIR")}

@@ -29,7 +29,7 @@ from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
 
-# Limits hold across threads: a vendor with small ones answers fewer of them at once.
+# Threads for each vendor. Limits hold across threads: a vendor with small ones answers fewer at once.
 WORKERS = MOST_AT_ONCE
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
 A = TypeVar("A")
@@ -52,7 +52,8 @@ def get_batch(
     """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
     What is stored is read in the caller's thread, one query after another: threads that inflate and
-    parse files wait for each other longer than that takes. What must be fetched goes to a few threads.
+    parse files wait for each other longer than that takes. What must be fetched goes to a few threads
+    of its vendor.
     """
     stored = [_by(bars, partial(_stored, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
@@ -65,7 +66,8 @@ def get_batch(
         listener.begin(len(queries), others)
         hear = listener.ended
     get = partial(_by, bars, bars.get)
-    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, WORKERS, hear))
+    pools = partial(_vendor_of, bars), WORKERS
+    fetched = iter(run_call(bars.clock, longest, in_threads, get, others, *pools, hear))
     return [next(fetched) if frame is None else frame for frame in stored]
 
 
@@ -76,7 +78,7 @@ def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
         with suppress(DataError):
             bars.answered(query)
 
-    run_call(bars.clock, None, in_threads, fill, queries, WORKERS)
+    run_call(bars.clock, None, in_threads, fill, queries, partial(_vendor_of, bars), WORKERS)
 
 
 def get_by_symbol(
@@ -127,22 +129,46 @@ def _series_of(bars: BarsService, query: BarsQuery) -> SeriesKey:
         return query.key
 
 
+def _vendor_of(bars: BarsService, query: BarsQuery) -> str:
+    return query.provider or bars.lanes.first_vendor(query.instrument, query.timeframe)
+
+
 def in_threads(
     get: Callable[[A], R],
     items: Sequence[A],
+    vendor_of: Callable[[A], str],
     most: int,
     hear: Callable[[A, R], object] | None = None,
 ) -> list[R]:
-    """Return what ``get`` gives for each item, ``most`` at a time; one alone needs no thread.
+    """Return what ``get`` gives for each item; a single item needs no thread.
 
-    ``hear`` is called with each item and its result, in their order, in the calling thread.
+    Each vendor has ``most`` threads of its own, so that waits for one take no time of another.
+
+    Args:
+        get: Called with each item.
+        items: Passed to ``get``.
+        vendor_of: Returns the vendor that is queried for an item.
+        most: Number of items of a vendor at once.
+        hear: Called with each item and its result, in their order, in the calling thread.
     """
     if len(items) < 2:
         return list(_heard(items, map(get, items), hear))
-    from concurrent.futures import ThreadPoolExecutor  # what is held needs no threads
+    from concurrent.futures import Future, ThreadPoolExecutor  # what is held needs no threads
 
-    with ThreadPoolExecutor(most, thread_name_prefix="onetape-batch") as pool:
-        return list(_heard(items, pool.map(carried(get), items), hear))
+    work, pools = carried(get), dict[str, ThreadPoolExecutor]()
+    futures: list[Future[R]] = []
+    try:
+        for item in items:
+            vendor = vendor_of(item)
+            if vendor not in pools:
+                pools[vendor] = ThreadPoolExecutor(most, f"onetape-batch-{vendor}")
+            futures.append(pools[vendor].submit(work, item))
+        return list(_heard(items, (future.result() for future in futures), hear))
+    finally:
+        for pool in pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools.values():
+            pool.shutdown()
 
 
 def _heard(

@@ -364,8 +364,9 @@ class AnswerCache:
         """Return by what the lane of an answer is found, and that of the bars it is made of."""
         if query.provider is not None:
             return ()
-        own = self._lanes.order(query)
-        return (own,) if source == query.timeframe else (own, self._lanes.order(query, source))
+        order, instrument = self._lanes.order, query.instrument
+        own = order(instrument, query.timeframe)
+        return (own,) if source == query.timeframe else (own, order(instrument, source))
 
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
         """Tell whether the bars of ``key`` give the answer for as long as they are the same.

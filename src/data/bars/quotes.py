@@ -59,6 +59,7 @@ _FIRST_LOOK_MS = 2 * MINUTE_MS
 # So far where that has none; so many minutes fit into one page of every vendor.
 _LOOK_BACK_MS = 12 * 60 * MINUTE_MS
 _LONGEST_AGE_S = 86_400.0
+# Threads for each vendor.
 _WORKERS = 8
 # Reasons of a failure that say something of the minutes asked for, and nothing of the vendors.
 _BARREN = ("no_data", "other")
@@ -163,7 +164,8 @@ class QuoteService:
         check_session(session, "quotes")
         get = partial(self._or_error, age_ms=age_ms, live=live, session=session)
         with running(subject_of("", "")):
-            got = run_call(self._clock, seconds, in_threads, get, wanted, _WORKERS)
+            pools = self._vendor_of, _WORKERS
+            got = run_call(self._clock, seconds, in_threads, get, wanted, *pools)
         pairs = list(zip(wanted, got, strict=True))
         quotes = Quotes(
             {symbol: one for symbol, one in pairs if isinstance(one, Quote)},
@@ -178,6 +180,12 @@ class QuoteService:
         return quotes
 
     # --- one question at a time ------------------------------------------------------------
+
+    def _vendor_of(self, symbol: Any) -> str:
+        try:
+            return self._bars.lanes.first_vendor(self._selector.instrument(symbol), _MINUTE)
+        except DataError:
+            return ""
 
     def _or_error(
         self, symbol: Any, age_ms: int, live: Live | None, session: Any

@@ -93,7 +93,7 @@ def _of_another_kind(
         try:
             instrument, whole = selector.instrument(key.symbol), Span(entry.first, entry.last + 1)
             query = BarsQuery(instrument, key.timeframe, whole, now_ms)
-            names = getattr(lanes.order(query), "names", ())
+            names = getattr(lanes.order(query.instrument, query.timeframe), "names", ())
             if names and names[0] in entry.vendors:
                 continue
             first = lanes.first(query, entry.vendors)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...cache.store import BarStore, SeriesView
 from ...errors import QueryError
+from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.query import BarsQuery
 from ...model.series import REGULAR_LANE, SeriesKey, lane_of
@@ -97,7 +98,7 @@ class LaneFinder:
             return self._pinned(query, view)
         stored = None if view.kind is None else as_declared(view.kind, query.instrument)
         usual = AnsweringLane(key, view, stored, stored, home=query.home)
-        order = self.order(query)
+        order = self.order(query.instrument, query.timeframe)
         names = getattr(order, "names", order)
         if view.kind is None:
             # Whose bars do not lie apart begins the default lane.
@@ -193,26 +194,27 @@ class LaneFinder:
             query: the question.
             vendors: those of which bars are stored of the range.
         """
-        offers = self._declared(query, self.order(query))
+        offers = self._declared(query, self.order(query.instrument, query.timeframe))
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
-    def order(self, query: BarsQuery, source: Timeframe | None = None) -> Any:
+    def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
         """Return the vendors of the rules in order, as far as that is known without loading any.
-
-        Args:
-            query: the question.
-            source: length of other bars of the symbol; None: the length asked for.
 
         Returns:
             What is the same object, or equals it, for as long as the rules decide the same: a
             ``VendorOrder``, or the names where a program decides in place of the rules.
         """
-        symbol, label = query.instrument.symbol, (source or query.timeframe).label
+        symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)
         order = at_hand(symbol, label) if at_hand is not None else None
         if isinstance(getattr(order, "names", None), tuple):
             return order
         return tuple(self._selector.get_provider_with_failover(symbol, label))
+
+    def first_vendor(self, instrument: Instrument, timeframe: Timeframe) -> str:
+        """Return the first vendor of :meth:`order`; empty if there is none."""
+        order = self.order(instrument, timeframe)
+        return next(iter(getattr(order, "names", order)), "")
 
     def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
         """Return what the vendors of the rules declare of a series, in order."""
@@ -228,7 +230,7 @@ class LaneFinder:
                 if len(self._offers) >= _REMEMBERED:
                     self._offers.clear()
                 # Loading vendors may have told more of the order.
-                self._offers[self.order(query), *place[1:]] = offers
+                self._offers[self.order(query.instrument, query.timeframe), *place[1:]] = offers
                 self._offers[place] = offers
         return offers
 
