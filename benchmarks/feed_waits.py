@@ -49,7 +49,7 @@ class _Past:
         if not keeps:
             self.go.set()
 
-    def last(self, count: int) -> Filled:
+    def last(self, count: int, *, again: bool = False) -> Filled:
         self.is_asked.set()
         self.go.wait(_LONGEST_S)
         return Filled([], [])
