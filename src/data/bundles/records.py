@@ -59,6 +59,7 @@ class SymbolSource:
         asset_type, exchange: what the symbol is, and its market.
         quality: the score of the answer, 0 to 1; None: no bar.
         missing: how many bars it lacks by the calendar.
+        seal: Digest of what the answer depends on in the store; None: it must be compared itself.
         others: Keys that this version does not use; they are written again as they were read.
     """
 
@@ -71,6 +72,7 @@ class SymbolSource:
     exchange: str | None = None
     quality: float | None = None
     missing: _Int = 0
+    seal: str | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @property
