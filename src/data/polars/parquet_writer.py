@@ -239,17 +239,17 @@ class ParquetWriter:
             created_at=records.origin.created_at or now,
         )
         by_place = _by_place(converted, frequency)
-        places = {*records.files, *anew}
+        known = {*records.files, *anew}
         groups: dict[str, list[str]] = {main: [] for main in by_place}
         if is_wide != was_wide:  # one bundle, one schema
-            places.update(self._places("daily"), self._places("minute"))
-        for place in sorted(places):
+            known.update(self._places("daily"), self._places("minute"))
+        for place in sorted(known):
             groups.setdefault(main_of(place), []).append(place)
         for main in by_place:  # one that is not recorded is there all the same
             if not groups[main] and self._files.disk.stat(self.bundle_path / main) is not None:
                 groups[main].append(main)
-        sid = {source.sid for source in origin.symbols.values()}
-        sid -= {*records.spans(), *converted["sid"].unique()}
+        rowless = {source.sid for source in origin.symbols.values()}
+        rowless -= {*records.spans(), *converted["sid"].unique()}
         changed: list[FileRecord] = []
         removed: list[str] = []
         for main, parts in sorted(groups.items()):
@@ -265,7 +265,7 @@ class ParquetWriter:
                 merged = decimal_frame(merged, wide_volume=is_wide).frame
                 if old is not None and merged.schema == old.schema and merged.equals(old):
                     continue
-                data = _parquet(merged, file_metadata(origin.of_sids(sid | set(merged["sid"]))))
+                data = _parquet(merged, file_metadata(origin.of_sids(rowless | set(merged["sid"]))))
                 changed.append(measured(place, data, merged, commit.put(place, data)))
         fresh = replace(records, origin=origin).with_files(changed, removed)
         fresh.put(commit, self._files, with_database=self._with_database)
