@@ -33,5 +33,4 @@ def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:
     """Return what a view tells."""
     anchor = (view.kind.anchor if view.kind else None) or "session"
     grid = BarGrid(calendar_for(instrument), view.key.timeframe, anchor)
-    parts = tuple(view.coverage.opened())
-    return SeriesOutline(parts, lifetime_of(view), grid, view.generation)
+    return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid, view.generation)
