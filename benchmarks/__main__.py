@@ -1,4 +1,7 @@
-"""Run every script and write what was measured into ``docs/benchmarks.md``, or run some and print."""
+"""Run every script and write what was measured into ``docs/benchmarks.md``, or run some and print.
+
+``--large`` measures more series in more rounds, which takes several times as long.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ from . import (
     workload,
     write,
 )  # fmt: skip
-from .harness import Report
+from .harness import LARGE, Report
 from .page import worse
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -98,4 +101,4 @@ def main(names: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main([name for name in sys.argv[1:] if name != LARGE]))

@@ -23,11 +23,11 @@ from src.data.errors import DataError
 from src.data.model.instant import HOUR_MS
 from src.data.model.kind import Basis
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .stage import COIN, YEAR, commit
 
 HANGING, USERS = 8, 300
-_ROUNDS, _LOOKUPS, _TICK_S = 5, 100, 0.005
+_ROUNDS, _LOOKUPS, _TICK_S = sized(3, 5), 100, 0.005
 # Calls that hang end then: without twins that is how long an answer from the cache takes.
 _PATIENCE_S = 2.0
 _HELD = ("BTCUSDT", "1h", "2023-03-01", "2023-03-31")

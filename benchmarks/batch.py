@@ -14,7 +14,7 @@ import pandas as pd
 
 from src.data.data_manager import DataManager
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Arrow, Elsewhere, Naive
 from .stage import crowd_stage
 
@@ -24,7 +24,7 @@ _NOTE = (
     "`read_csv`, a file for each year. *Arrow*: a file for each symbol. "
     "*ArcticDB*: its batch read, in a process of its own with an older pandas, timed there."
 )
-_COUNT, _ROUNDS, _NAIVE_EVERY = 500, 7, 3
+_COUNT, _ROUNDS, _NAIVE_EVERY = sized(250, 500), sized(5, 7), 3
 _ASKED = ("1d", "2019-01-01", "2023-12-31")
 _GOALS = {"get_ohlcv_batch": "naive >= 40, ArcticDB >= 2", "get_ohlcv in a loop": "naive >= 40"}
 Frames = Mapping[str, pd.DataFrame]

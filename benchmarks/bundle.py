@@ -21,8 +21,8 @@ from src.data.polars.parquet_minute_bars import PolarsParquetMinuteReader
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.polars.schemas import FIELDS
 
-from .harness import Figure, Report, Row, race
-from .stage import YEAR, long_stage
+from .harness import Figure, Report, Row, race, sized
+from .stage import MINUTES, YEAR, long_stage
 
 _NOTE = (
     "*ms*: of the call. *times the plain way*: through the same without us in the same round: the mapped "
@@ -30,7 +30,7 @@ _NOTE = (
     "filter and order. "
     "*MB*: what a process of its own takes above its imports at its highest (resident)."
 )
-_ROUNDS, _SIDS = 9, 1000
+_ROUNDS, _SIDS = sized(5, 9), sized(200, 1_000)
 _MEMORY = """
 import asyncio, gc, sys
 from datetime import date, timedelta
@@ -91,7 +91,7 @@ def measure() -> Report:
 
 
 def _of_the_cache() -> list[Row]:
-    with long_stage() as manager:
+    with long_stage(MINUTES) as manager:
         series = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
 
         def mapped() -> pl.DataFrame:
@@ -147,7 +147,7 @@ def _pruning() -> Row:
         found = race({"ours": ours, "plain": plain}, _ROUNDS)
     ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
     return Row(
-        "three months of ten years, 1,000 symbols",
+        f"three months of ten years, {_SIDS:,} symbols",
         {"ms": _ms(found["ours"]), "times the plain way": Figure.of(ratios)},
         "<= 1.3 times",
     )
@@ -178,7 +178,7 @@ def _days() -> Row:
         found = race({"ours": ours, "plain": plain}, _ROUNDS)
     ratios = [a / b for a, b in zip(found["ours"], found["plain"], strict=True)]
     figures = {"ms": _ms(found["ours"]), "times the plain way": Figure.of(ratios)}
-    return Row("a day of each of 1,000 symbols out of minutes", figures, "<= 50 ms")
+    return Row(f"a day of each of {_SIDS:,} symbols out of minutes", figures, "<= 50 ms")
 
 
 def _memory() -> list[Row]:

@@ -14,14 +14,14 @@ from src.data import DataManager
 from src.data.bundles.catalog import DataCatalog
 from src.data.bundles.catalog_log import CatalogLog
 
-from .harness import Figure, Report, Row, race
+from .harness import Figure, Report, Row, race, sized
 
 _NOTE = (
     "20,000 registered datasets with 190,000 symbols. *ms*: of the call, with the look at whether anything "
     "has changed since the last one. *times the plain join*: through the usual join of the documented tables "
     "in the same file, in the same round."
 )
-_COUNT, _ROUNDS = 20_000, 40
+_COUNT, _ROUNDS = sized(5_000, 20_000), sized(20, 40)
 _PLAIN = """
     SELECT d.dataset_id FROM datasets d JOIN symbols s ON s.dataset_id = d.dataset_id
     WHERE s.symbol IN ({marks}) AND d.resolution = '1d' AND d.start_date <= ? AND d.end_date >= ?

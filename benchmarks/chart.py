@@ -10,14 +10,14 @@ from time import perf_counter
 from src.data.charts.picture import ChartPicture, plot
 from src.data.data_manager import DataManager
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage, stage
 
 _NOTE = (
     "Milliseconds from a frame to the finished picture, 800 x 500 pixels, and its size in kB. *first*: "
     "the first PNG of a process, with the import of the library that paints it; the frame is there."
 )
-_ROUNDS, _FIRSTS = 15, 5
+_ROUNDS, _FIRSTS = sized(7, 15), sized(3, 5)
 _FIRST = """
 import sys
 from time import perf_counter

@@ -34,7 +34,7 @@ from src.data.vendors.binance.stream import BinanceStream
 from tests.vendor_server.streams import StreamServer
 
 from .feed_waits import delays, stops
-from .harness import Figure, Report, Row, race
+from .harness import Figure, Report, Row, race, sized
 
 _NOTE = (
     "Thousands in a second. Frames are those of Binance, as if they had arrived on a socket: read, "
@@ -48,7 +48,7 @@ _NOTE = (
 )
 _START = parse_iso("2024-06-10")
 _GRID = BarGrid(calendar_for(Instrument("BTCUSDT", "crypto")), Timeframe.parse("1m"))
-_FRAMES, _BARS, _SENT, _ROUNDS = 20_000, 5_000, 1_000, 5
+_FRAMES, _BARS, _SENT, _ROUNDS = 20_000, 5_000, 1_000, sized(3, 5)
 
 
 def measure() -> Report:

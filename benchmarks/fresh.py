@@ -19,7 +19,7 @@ import pandas as pd
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, crowd_stage
 
@@ -31,7 +31,7 @@ _NOTE = (
     "`UnifiedCache.put`. *naive*: gzip and `read_csv`, a file for each year. *ArcticDB*: its batch "
     "read, the first of a process, with an older pandas."
 )
-_COUNT, _ROUNDS = 500, 5
+_COUNT, _ROUNDS = sized(100, 500), sized(3, 5)
 _ASKED = ("1d", "2019-01-01", "2023-12-31")
 _OURS = """
 import json, sys

@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import random
 import statistics
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
 
 _US = 1e6
 # Shorter timings would measure the clock.
 _LEAST_S = 0.002
 
+LARGE = "--large"
+
 Call = Callable[[], object]
+T = TypeVar("T")
+
+
+def sized(usual: T, large: T) -> T:
+    """Return the size of a measurement: the usual one, or that of a run with ``--large``."""
+    return large if LARGE in sys.argv else usual
 
 
 class Figure(NamedTuple):

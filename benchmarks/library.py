@@ -26,15 +26,15 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .stage import made_up_at
 
+_SERIES, _ROUNDS = sized(1_000, 3_000), sized(2, 3)
 _NOTE = (
     "Seconds that one call takes in a process of its own, and what that process takes in memory at "
-    "its highest, over 3,000 shares with ten years of 1d each. *first*: the index is not there yet. "
+    f"its highest, over {_SERIES:,} shares with ten years of 1d each. *first*: the index is not there yet. "
     "`doctor` reads files for their digests for as long as it says."
 )
-_SERIES, _ROUNDS = 3000, 3
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
 _DAYS = Timeframe.parse("1d")
 # Bars do not matter here: one in so many is stored.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .stage import MINUTES, long_stage
 
 _NOTE = (
@@ -83,7 +83,7 @@ def measure() -> Report:
 
 def _taken(*arguments: str) -> Figure:
     found = []
-    for _ in range(3):
+    for _ in range(sized(1, 3)):
         ran = subprocess.run(
             [sys.executable, "-c", _PROGRAM, *arguments], cwd=Path(__file__).parents[1],
             env=os.environ, check=True, capture_output=True, text=True,

@@ -25,10 +25,10 @@ from src.data.model.instant import to_ms
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .stage import FETCHED
 
-SYMBOLS, ANSWER_S, _ROUNDS = 100, 0.3, 3
+SYMBOLS, ANSWER_S, _ROUNDS = sized(50, 100), 0.3, sized(2, 3)
 # Rule to the timeframe that is asked of its vendor, and to the vendor whose place is taken.
 _RULES = {
     "crypto": ("1h", "binance"),

@@ -12,7 +12,7 @@ from src.data.charts.parts import Values
 from src.data.charts.report_page import heat_shown
 from src.data.data_manager import DataManager
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .stage import TEN_YEARS, crowd_stage
 
 _NOTE = (
@@ -20,8 +20,8 @@ _NOTE = (
     "bars validated, drawn and their gaps classified; so has that of everything, but for the drawing. "
     "*Map alone*: the coverage of all series, read from their metadata."
 )
-_ROUNDS, _FEW = 9, 3
-_SERIES, _MONTHS = 500, 120
+_ROUNDS, _FEW = sized(5, 9), sized(2, 3)
+_SERIES, _MONTHS = sized(150, 500), 120
 
 
 def measure() -> Report:
@@ -32,9 +32,9 @@ def measure() -> Report:
         one = _row("10 years of 1d", lambda: manager.report(symbol, "1d").html(), _ROUNDS, goal)
     with crowd_stage(_SERIES) as (manager, _):
         manager.report()
-        several = _row("500 series", lambda: manager.report().html(), _FEW, "")
+        several = _row(f"{_SERIES:,} series", lambda: manager.report().html(), _FEW, "")
         alone = _row(
-            f"500 series x {_MONTHS} months, map alone", lambda: _map(manager), _FEW,
+            f"{_SERIES:,} series x {_MONTHS} months, map alone", lambda: _map(manager), _FEW,
             "s <= 2, kB <= 300",
         )  # fmt: skip
     return Report("Reports", _NOTE, [one, several, alone], less=("kB",))

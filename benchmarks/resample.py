@@ -1,4 +1,4 @@
-"""Minutes of one day into a daily bar, for a thousand symbols at once, beside pandas symbol by symbol."""
+"""Minutes of one day into a daily bar, for many symbols at once, beside pandas symbol by symbol."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from src.data.prices.resample import resample_many
 
-from .harness import Call, Figure, Report, Row
+from .harness import Call, Figure, Report, Row, sized
 
+_COUNT, _ROUNDS = sized(300, 1_000), sized(5, 7)
 _NOTE = (
-    "Milliseconds from the minutes of 1,000 symbols in memory to a daily bar of each, and how many "
+    f"Milliseconds from the minutes of {_COUNT:,} symbols in memory to a daily bar of each, and how many "
     'times as long pandas takes in the same round, frame by frame: `resample("1D").agg(...)` of '
     "the same bars. Ours also finds which days lack a minute."
 )
-_COUNT, _ROUNDS = 1000, 7
 _DAY = parse_iso("2024-06-03")
 _SPAN = Span(_DAY, _DAY + DAY_MS)
 _MINUTE, _WHOLE = Timeframe(1, "m"), Timeframe(1, "d")

@@ -28,7 +28,7 @@ from src.data.model.instant import MINUTE_MS
 from src.data.model.series import SeriesKey
 from src.data.model.timeframe import Timeframe
 
-from .harness import Figure, Report, Row
+from .harness import Figure, Report, Row, sized
 from .peers import ARCTIC_PYTHON, Arctic, Naive
 from .stage import FETCHED, YEAR, made_up
 
@@ -41,7 +41,7 @@ _NOTE = (
     "inflated (by isal) and parsed by pyarrow, nothing checked and nothing kept."
 )
 _SYMBOL, _KEY = "BTCUSDT", SeriesKey("BTCUSDT", Timeframe.parse("1m"))
-_ROUNDS, _YEARS = 7, 3
+_ROUNDS, _YEARS = sized(4, 7), sized(2, 3)
 _DAY = 1440
 # Whole days of minutes.
 _STORED = 347 * _DAY

@@ -65,8 +65,15 @@ def bundle(manager: DataManager, tmp_path: Path) -> Bundle:
     return one
 
 
-def revise(manager: DataManager, monkeypatch: pytest.MonkeyPatch, factor: float = 1.01) -> None:
-    """Have the vendor send other bars of one symbol and month, and fetch them."""
+def revise(
+    manager: DataManager,
+    monkeypatch: pytest.MonkeyPatch,
+    start: str = "2024-02-05",
+    end: str = "2024-02-09",
+    *,
+    factor: float = 1.01,
+) -> None:
+    """Have the vendor send other bars from now on, and fetch a stretch of one symbol."""
     real = MockDataDownloader.fetch
 
     def fetch(self: MockDataDownloader, query: Any) -> Any:
@@ -77,7 +84,7 @@ def revise(manager: DataManager, monkeypatch: pytest.MonkeyPatch, factor: float 
         )
 
     monkeypatch.setattr(MockDataDownloader, "fetch", fetch)
-    manager.get_ohlcv("AAPL", "1d", "2024-02-05", "2024-02-09", provider="mock", force_refresh=True)
+    manager.get_ohlcv("AAPL", "1d", start, end, provider="mock", force_refresh=True)
 
 
 def _fields(table: Any) -> dict[str, Any]:

@@ -16,9 +16,14 @@ import pytest
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.records import REWRITTEN
+from src.data.clock import ManualClock
 from src.data.disk.files import DiskStep
+from src.data.model.actions import Action
+from src.data.model.instant import parse_iso
+from src.data.model.span import Span
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
 from src.data.polars.parquet_writer import ParquetWriter
+from tests.bundles.test_bundle import revise
 from tests.cache.crash import Quick
 
 T = TypeVar("T")
@@ -151,7 +156,7 @@ def test_symbols_ingested_one_at_a_time_are_answered_once_each(
         assert bundle.state(manager).state == "current"
         frame = PolarsParquetDailyReader(bundle.path).load_daily_bars(range(99), None, None)
         assert frame["sid"].n_unique() == count
-    assert costs == [(MONTHS * n, (MONTHS + 2) * n) for n in (3, 6, 12)]
+    assert costs == [(MONTHS * (n - 1), (MONTHS + 2) * n) for n in (3, 6, 12)]
 
 
 def test_a_symbol_of_one_month_rewrites_that_month_alone(
@@ -195,3 +200,85 @@ def test_rows_that_a_program_wrote_over_ours_are_told_and_made_again(
     assert bundle.state(manager).state == "current"
     bundle.clean(manager, date(2024, 2, 1))
     assert bundle.state(manager).state == "current"
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the symbols that are answered from now on."""
+    symbols: list[str] = []
+    real = DataManager.get_ohlcv_batch
+
+    def batch(self: DataManager, wanted: Any, *arguments: Any, **options: Any) -> Any:
+        symbols.extend(wanted)
+        return real(self, wanted, *arguments, **options)
+
+    monkeypatch.setattr(DataManager, "get_ohlcv_batch", batch)
+    return symbols
+
+
+def test_what_is_stored_as_it_was_is_not_answered_again(
+    bundle: Bundle, manager: DataManager, answered: list[str]
+) -> None:
+    assert bundle.state(manager).state == "current"
+    assert bundle.refresh(manager, offline=True).written == ()
+    assert bundle.refresh(manager).written == ()
+    assert answered == []
+    manager.get_ohlcv("AAPL", *RANGE, provider="mock", force_refresh=True)
+    assert bundle.state(manager).state == "current"
+    assert answered == ["AAPL"], "its bars are the same, but may have been others"
+    bundle.refresh(manager)
+    assert bundle.state(manager).state == "current" and answered == ["AAPL"] * 2
+
+
+def test_a_bundle_whose_end_is_open_is_answered_each_time(
+    manager: DataManager, tmp_path: Path, answered: list[str]
+) -> None:
+    bundle = Bundle("open", tmp_path / "bundles", disk=Quick())
+    bundle.create(manager, ["AAPL"], "1d", "2024-01-02", None, provider="mock")
+    answered.clear()
+    bundle.state(manager)
+    bundle.refresh(manager, offline=True)
+    assert answered == ["AAPL"] * 2
+
+
+def test_a_cache_that_was_deleted_and_filled_with_other_bars_is_found(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its generations count from 1 again."""
+    shutil.rmtree(tmp_path / "cache")
+    again = DataManager(tmp_path / "cache")
+    revise(again, monkeypatch, *RANGE[1:])
+    again.get_ohlcv("MSFT", *RANGE, provider="mock")
+    state = bundle.state(again)
+    assert state.state == "stale"
+    assert [cause.partition(":")[0] for cause in state.causes] == ["MSFT", "AAPL"]
+    assert "generation 1, now 1" in state.causes[1]
+
+
+def test_rows_of_a_damaged_partition_are_answered_whatever_the_store_has(
+    bundle: Bundle, manager: DataManager, answered: list[str]
+) -> None:
+    flip(bundle.path / JANUARY)
+    assert bundle.refresh(manager, offline=True).written == (JANUARY,)
+    assert sorted(answered) == ["AAPL", "MSFT"]
+
+
+def test_an_action_that_begins_to_count_with_time_is_looked_at(
+    tmp_path: Path, answered: list[str]
+) -> None:
+    clock = ManualClock(parse_iso("2024-04-10T12:00:00"))
+    manager = DataManager(tmp_path / "cache", clock=clock)
+    bundle = Bundle("mine", tmp_path / "bundles", disk=Quick())
+    bundle.create(manager, ["AAPL"], *RANGE, provider="mock")
+    bundle.refresh(manager, offline=True)
+    answered.clear()
+    assert bundle.state(manager).state == "current"
+    assert answered == []
+    split = Action(date(2024, 4, 12), "split", parse_iso("2024-04-12"), 2, source="mock")
+    asked = Span(parse_iso("2024-01-01"), parse_iso("2024-04-20"))
+    manager.cache.store.add_actions("AAPL", [split], asked, "mock", clock.now_ms())
+    bundle.refresh(manager, offline=True)
+    answered.clear()
+    for _ in range(2):
+        bundle.state(manager)
+    assert answered == ["AAPL"] * 2, "the split is near"

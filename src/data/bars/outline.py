@@ -20,15 +20,17 @@ class SeriesOutline(NamedTuple):
         coverage: stretch by stretch, ascending and disjoint; none is folded.
         lifetime: when it begins and ends, as far as that is known.
         grid: where its bars stand.
+        generation: Number of the last commit.
     """
 
     coverage: tuple[Covered, ...]
     lifetime: Lifetime
     grid: BarGrid
+    generation: int = 0
 
 
 def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:
     """Return what a view tells."""
     anchor = (view.kind.anchor if view.kind else None) or "session"
     grid = BarGrid(calendar_for(instrument), view.key.timeframe, anchor)
-    return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid)
+    return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid, view.generation)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._version import __version__
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for
 from ..disk.files import Disk
@@ -27,17 +28,21 @@ from ..errors import (
     BadSymbolError,
     BundleError,
     BundleNotFoundError,
+    CacheError,
     DataError,
     IncompleteDataWarning,
     LockTimeoutError,
     NoProviderError,
+    QueryError,
     StorageError,
 )
 from ..model.bars import fingerprint_of
 from ..model.frame import NS_IN_MS
+from ..model.instant import DAY_MS, date_of
 from ..model.interchange import to_polars
 from ..model.proof import fingerprint
 from ..model.provenance import ATTRS_KEY
+from ..model.span import gaps
 from ..model.timeframe import Timeframe
 from ..polars import pl  # says which extra is missing
 from ..polars.decimals import float_frame
@@ -47,7 +52,7 @@ from ..polars.partitions import last_day, partitions
 from ..polars.schemas import FIELDS, PRICES, Frequency, get_schema_for_frequency
 from .commit import METADATA, BundleFiles, FileChanges, checked_name
 from .folder import bundles_folder, registered, registered_names
-from .records import FileRecord, Records, SymbolSource, digest_of, set_aside
+from .records import REWRITTEN, FileRecord, Records, SymbolSource, digest_of, set_aside
 from .request import request_of, symbols_to_answer, widened
 
 if TYPE_CHECKING:
@@ -55,10 +60,13 @@ if TYPE_CHECKING:
 
     from ..bars.client import BarsClient
     from ..data_manager import DataManager
+    from ..model.query import BarsQuery
 
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
 _NOTHING: Mapping[str, Any] = {}
+# Days around its ex-date, an action begins to count by the time alone.
+_NEWS_MS = 3 * DAY_MS
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
@@ -175,7 +183,7 @@ class Bundle:
                 f"there is a bundle {self.name} in {self.path.parent}",
                 hint=f"`onetape bundle refresh {self.name}`, or another name",
             )
-        answers = _answers(manager, request, offline=offline, timeout=timeout)
+        answers = _answers(manager, request, request["symbols"], offline=offline, timeout=timeout)
         if not any(len(a.rows) for a in answers.values()):
             first = next(iter(answers.values()))
             raise BundleError(
@@ -265,10 +273,15 @@ class Bundle:
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
         request = widened(self.name, origin.request, wanted, canonical)
+        may_skip = not self._files.read_whole(self._examined)[1]
         while True:
             answers: dict[str, _Answer] = {}
+            same: set[str] = set()
             if request is not None:
                 symbols = symbols_to_answer(origin.request, request, wanted, origin.ingested_at)
+                if may_skip:
+                    same = _unchanged(manager.client, request, origin.symbols, offline=offline)
+                symbols = [symbol for symbol in symbols if symbol not in same]
                 answers = _answers(manager, request, symbols, offline=offline, timeout=timeout)
             is_whole = request is not None and len(answers) == len(request["symbols"])
             if is_whole and all(a.error for a in answers.values()):
@@ -279,10 +292,12 @@ class Bundle:
             with self._files.writing(make=False) as commit:
                 records, problems = self._examined(commit=commit)
                 now = widened(self.name, records.origin.request, wanted, canonical)
-                if now == request:
+                is_as_read = records.origin.commit == origin.commit and not problems
+                if now == request and (is_as_read or not same):
                     records = replace(records, origin=replace(records.origin, request=request))
                     return self._put(commit, records, answers, [p.place for p in problems])
-            request, origin = now, records.origin  # another program has widened it meanwhile
+            # Another program has changed it meanwhile.
+            request, origin, may_skip = now, records.origin, False
 
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
         """Drop the partitions whose days all lie before a day; the month (day, of minutes) of it stays.
@@ -345,7 +360,7 @@ class Bundle:
         Raises:
             BundleError: it has nothing of a symbol that the bundle was made of.
         """
-        answers = _answers(manager, request, offline=True)
+        answers = _answers(manager, request, request["symbols"], offline=True)
         for symbol, answer in answers.items():
             source = records.origin.symbols.get(symbol)
             if answer.error and source is not None and source.fingerprint is not None:
@@ -599,7 +614,9 @@ class Bundle:
         origin = self.records().origin
         if origin.request is None:
             return BundleState("foreign", ("its rows were written by a program",))
-        answers = _answers(manager, origin.request, offline=True)
+        same = _unchanged(manager.client, origin.request, origin.symbols, offline=True)
+        symbols = [symbol for symbol in origin.request["symbols"] if symbol not in same]
+        answers = _answers(manager, origin.request, symbols, offline=True)
         causes = [
             cause
             for symbol, answer in answers.items()
@@ -635,16 +652,19 @@ class _Answer(NamedTuple):
 def _answers(
     manager: DataManager,
     request: Mapping[str, Any],
-    symbols: Sequence[str] = (),
+    symbols: Sequence[str],
     *,
     offline: bool,
     timeout: float | None = None,
 ) -> dict[str, _Answer]:
-    """Return symbol to its answer now; of all symbols, or of some."""
+    """Return symbol to its answer now."""
+    if not symbols:
+        return {}
+    before = {symbol: _actions_of(manager.client, symbol) for symbol in symbols}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteDataWarning)  # the bundle records it
         frames = manager.get_ohlcv_batch(
-            symbols or request["symbols"],
+            symbols,
             request["timeframe"],
             request["start_date"],
             request["end_date"],
@@ -654,12 +674,20 @@ def _answers(
             offline=offline,
             timeout=timeout,
         )
-    return {symbol: _answer(manager, symbol, frame, request) for symbol, frame in frames.items()}
+    return {
+        symbol: _answer(manager, symbol, frame, request, before[symbol])
+        for symbol, frame in frames.items()
+    }
 
 
 def _answer(
-    manager: DataManager, symbol: str, frame: pd.DataFrame, request: Mapping[str, Any]
+    manager: DataManager,
+    symbol: str,
+    frame: pd.DataFrame,
+    request: Mapping[str, Any],
+    before: _Actions | None,
 ) -> _Answer:
+    """Return a frame as an answer; ``before``: the actions that were stored before it was made."""
     frequency = _frequency(request)
     told = frame.attrs[ATTRS_KEY]
     time = next(iter(get_schema_for_frequency(frequency)))
@@ -675,16 +703,24 @@ def _answer(
         source = SymbolSource(0, missing=missing)
         return _Answer(rows.select(stamps, *FIELDS), source, error["message"])
     instrument = client.query(symbol, told["timeframe"]).instrument
+    actions = _actions_of(client, symbol)
+    seal = _seal(client, symbol, request, actions) if actions == before else None
+    # It was read after the answer, and is one of the same moment if nothing was stored meanwhile.
+    is_sealed = seal is not None and (
+        (seal.folder, seal.generation) == (told["lane"], told["generation"])
+        and not (told["flagged"] or told["substitute"])
+    )
     source = SymbolSource(
         0,
         told["lane"],
         told["generation"],
         fingerprint(frame[[name for name in FIELDS if name in frame.columns]]),
-        _actions_digest(client, symbol),
+        actions and actions.digest,
         instrument.asset_class,
         instrument.exchange,
         told["quality"]["score"],
         missing,
+        seal.text if seal is not None and is_sealed else None,
     )
     return _Answer(rows.select(stamps, *FIELDS), source)
 
@@ -695,13 +731,107 @@ def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
     return fingerprint_of(stamps, ((name, rows[name].to_numpy()) for name in names))
 
 
-def _actions_digest(client: BarsClient, symbol: str) -> str:
-    """Return the digest of the splits and dividends that count, by ex-date."""
-    counting = [known.action for known in client.actions(symbol) if known.counts]
+class _Actions(NamedTuple):
+    """The splits and dividends of a symbol that count, as a digest; and the newest ex-date of any."""
+
+    digest: str
+    newest: date
+
+
+def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
+    """Return what is stored; None if it cannot be read or the symbol cannot be understood."""
+    try:
+        every = client.actions(symbol)
+    except (QueryError, CacheError):
+        return None
+    counting = [known.action for known in every if known.counts]
     rows = sorted(
         f"{a.ex_date} {a.type} {a.numerator}:{a.denominator} {a.amount!r}" for a in counting
     )
-    return f"sha256:{hashlib.sha256(chr(10).join(rows).encode()).hexdigest()}"
+    digest = hashlib.sha256(chr(10).join(rows).encode()).hexdigest()
+    newest = max((known.action.ex_date for known in every), default=date.min)
+    return _Actions(f"sha256:{digest}", newest)
+
+
+class _Seal(NamedTuple):
+    """The digest of all that an answer depends on in the store; lane and generation of its bars."""
+
+    text: str
+    folder: str
+    generation: int
+
+
+def _seal(
+    client: BarsClient, symbol: str, request: Mapping[str, Any], actions: _Actions | None
+) -> _Seal | None:
+    """Return a digest that changes whenever the store may give another answer; no bar is read.
+
+    None if more decides on the answer: the time, a second series, files of the user, or bars that are not
+    settled or were never requested.
+    """
+    query = _query(client, symbol, request)
+    if query is None or actions is None:
+        return None
+    try:
+        series = client.series_of(query)
+        known = client.outline(series)
+    except (QueryError, CacheError):
+        return None
+    now, span = query.now_ms, query.span
+    parts = [part for part in known.coverage if part.span.overlaps(span)]
+    is_open = any(p.state == "provisional" or (p.expires or now + 1) <= now for p in parts)
+    is_open = is_open or query.bars is not None or span.end > now
+    is_news = actions.newest > date_of(now - _NEWS_MS)
+    # Such prices rest on the closes of days, too.
+    is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
+    if is_open or is_news or is_of_two or series.of_folder or gaps(span, (p.span for p in parts)):
+        return None
+    plain = [
+        __version__,
+        str(series),
+        known.generation,
+        request["adjustment"],
+        actions.digest,
+        *span,
+    ]
+    plain += [(*p.span, p.state, p.vendor, str(p.basis), p.fetched_at) for p in parts]
+    text = digest_of(repr(plain).encode())[:32]
+    return _Seal(text, series.folder, known.generation)
+
+
+def _query(client: BarsClient, symbol: str, request: Mapping[str, Any]) -> BarsQuery | None:
+    """Return the question for a symbol; None if its market is not known."""
+    wishes = Wishes(request["provider"], request["adjustment"], session=request["session"])
+    bounds = request["start_date"], request["end_date"]
+    try:
+        return client.query(symbol, request["timeframe"], *bounds, wishes=wishes)
+    except (BadSymbolError, NoProviderError):
+        return None
+
+
+def _unchanged(
+    client: BarsClient,
+    request: Mapping[str, Any],
+    sources: Mapping[str, SymbolSource],
+    *,
+    offline: bool,
+) -> set[str]:
+    """Return the symbols whose answer is the one that their rows are, by documents alone.
+
+    If vendors may be asked, none is needed for these.
+    """
+    same = set()
+    for symbol in request["symbols"]:
+        source = sources.get(symbol)
+        if source is None or source.seal is None or source.fingerprint in (None, REWRITTEN):
+            continue
+        actions = _actions_of(client, symbol)
+        seal, query = _seal(client, symbol, request, actions), _query(client, symbol, request)
+        is_same = seal is not None and seal.text == source.seal
+        is_same = is_same and actions is not None and actions.digest == source.actions
+        if is_same and query is not None and (offline or client.lookup(query).is_hit):
+            same.add(symbol)
+    return same
 
 
 def _missing(
@@ -712,11 +842,8 @@ def _missing(
     If a symbol cannot be understood, its market is not known: it lacks what any symbol of the request
     with a known market is expected to have, the most of them.
     """
-    wishes = Wishes(session=request["session"], provider=request["provider"])
-    bounds = request["start_date"], request["end_date"]
-    try:
-        query = client.query(symbol, request["timeframe"], *bounds, wishes=wishes)
-    except (BadSymbolError, NoProviderError):
+    query = _query(client, symbol, request)
+    if query is None:
         others = [one for one in request["symbols"] if one != symbol]
         left = {**request, "symbols": others}
         return max((_missing(client, one, left, stamps) for one in others), default=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
@@ -59,6 +59,7 @@ class SymbolSource:
         asset_type, exchange: what the symbol is, and its market.
         quality: the score of the answer, 0 to 1; None: no bar.
         missing: how many bars it lacks by the calendar.
+        seal: Digest of what the answer depends on in the store; None: it must be compared itself.
         others: Keys that this version does not use; they are written again as they were read.
     """
 
@@ -71,6 +72,7 @@ class SymbolSource:
     exchange: str | None = None
     quality: float | None = None
     missing: _Int = 0
+    seal: str | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,7 +97,7 @@ class _Request(TypedDict):
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What of a bundle cannot be read off its rows. It stands in each of its files.
+    """What of a bundle cannot be read off its rows. Each of its files has it, for its own symbols.
 
     Attributes:
         bundle_name: of the bundle.
@@ -123,6 +125,10 @@ class BundleOrigin:
     wide_volume: bool = False
     dataset_id: str = ""
     others: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_sids(self, sids: Collection[int]) -> BundleOrigin:
+        """Return the origin with these symbols alone, as a file that has their rows keeps it."""
+        return replace(self, symbols={n: s for n, s in self.symbols.items() if s.sid in sids})
 
     def text(self) -> str:
         """Return the origin as JSON; no other code writes one.
@@ -487,6 +493,7 @@ class Records:
     def _database(self) -> bytes:
         """Return a SQLite file with the documented tables."""
         with closing(connect(":memory:", 0)) as db:
+            db.execute("PRAGMA page_size = 1024")  # each of twenty tables and indexes takes one
             make(db)
             db.execute("BEGIN")
             self.dataset().put(db)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,11 +33,13 @@ from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
 from .decimals import decimal_frame
-from .partitions import frequency_of, partition_of, partitions
+from .partitions import frequency_of, main_of, new_part, partition_of, partitions
 from .schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, time_column
 
 __all__ = ["ParquetWriter", "Written"]
 
+# Partitions with fewer rows are one file.
+_FEW_ROWS = 512
 _DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
 
 
@@ -236,29 +239,34 @@ class ParquetWriter:
             created_at=records.origin.created_at or now,
         )
         by_place = _by_place(converted, frequency)
-        touched = {*by_place, *anew}
-        gone = list(drop)
-        for place, record in records.files.items():
-            if gone and frequency_of(place) == frequency and np.isin(record.sids.sids, gone).any():
-                touched.add(place)
+        known = {*records.files, *anew}
+        groups: dict[str, list[str]] = {main: [] for main in by_place}
         if is_wide != was_wide:  # one bundle, one schema
-            touched.update(self._places("daily"), self._places("minute"))
-        footer = file_metadata(origin)
+            known.update(self._places("daily"), self._places("minute"))
+        for place in sorted(known):
+            groups.setdefault(main_of(place), []).append(place)
+        for main in by_place:  # one that is not recorded is there all the same
+            if not groups[main] and self._files.disk.stat(self.bundle_path / main) is not None:
+                groups[main].append(main)
+        rowless = {source.sid for source in origin.symbols.values()}
+        rowless -= {*records.spans(), *converted["sid"].unique()}
         changed: list[FileRecord] = []
         removed: list[str] = []
-        for place in sorted(touched):
-            old = None if place in anew else self._read(place)
-            kept = old if old is None or not drop else old.filter(~pl.col("sid").is_in(list(drop)))
-            merged = _merged(kept, by_place.get(place))
-            if merged is None or merged.is_empty():
-                commit.remove(place)
-                removed.append(place)
-                continue
-            merged = decimal_frame(merged, wide_volume=is_wide).frame
-            if old is not None and merged.schema == old.schema and merged.equals(old):
-                continue
-            data = _parquet(merged, footer)
-            changed.append(measured(place, data, merged, commit.put(place, data)))
+        for main, parts in sorted(groups.items()):
+            change = _PartitionChange(main, {place: records.files.get(place) for place in parts})
+            rewritten = parts if is_wide != was_wide else anew
+            drops = drop if frequency_of(main) == frequency else ()
+            change.take(by_place.get(main), drops, partial(self._kept, anew), rewritten)
+            for place, (old, merged) in change.frames.items():
+                if merged is None or merged.is_empty():
+                    commit.remove(place)
+                    removed.append(place)
+                    continue
+                merged = decimal_frame(merged, wide_volume=is_wide).frame
+                if old is not None and merged.schema == old.schema and merged.equals(old):
+                    continue
+                data = _parquet(merged, file_metadata(origin.of_sids(rowless | set(merged["sid"]))))
+                changed.append(measured(place, data, merged, commit.put(place, data)))
         fresh = replace(records, origin=origin).with_files(changed, removed)
         fresh.put(commit, self._files, with_database=self._with_database)
         places = (*(record.place for record in changed), *removed)
@@ -271,6 +279,10 @@ class ParquetWriter:
         """Return the records of the bundle; they are made from its files if they are gone."""
         found = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
         return found or rebuilt(self._files, commit)
+
+    def _kept(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
+        """Return the rows of a partition that are to be merged; None if there are none."""
+        return None if place in anew else self._read(place)
 
     def _read(self, place: str) -> pl.DataFrame | None:
         """Return the rows of a partition; None where there is none."""
@@ -484,6 +496,92 @@ def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFram
         "__day", as_dict=True, include_key=False
     )
     return {partition_of(frequency, key[0]): part for key, part in parts.items()}
+
+
+class _PartitionChange:
+    """The parts of one partition while rows are merged into it.
+
+    Series that are new go into a part of their own, which takes in all smaller ones: so the parts of a
+    partition differ in size by half at least, and adding one series after the other writes each row as often
+    as the number of its rows can be halved. Small parts are always merged, so most partitions are one file.
+
+    Args:
+        main: Place of the first part.
+        parts: Maps each place to its record; None: it is not recorded.
+
+    Attributes:
+        frames: Maps each place that changes to its rows before and after.
+    """
+
+    def __init__(self, main: str, parts: Mapping[str, FileRecord | None]) -> None:
+        self._main, self._parts = main, parts
+        self.frames: dict[str, tuple[pl.DataFrame | None, pl.DataFrame | None]] = {}
+
+    def take(
+        self,
+        new: pl.DataFrame | None,
+        drop: Collection[int],
+        read: Callable[[str], pl.DataFrame | None],
+        rewritten: Collection[str],
+    ) -> None:
+        """Merge rows into the parts.
+
+        Args:
+            new: The rows; None: there are none.
+            drop: Numbers of the series whose earlier rows go.
+            read: Returns the rows of a part.
+            rewritten: Parts that are written whatever they have.
+        """
+        gone, rows = list(drop), dict[str, int]()
+        for place, record in self._parts.items():
+            old = None
+            sids = record.sids.sids if record is not None and place not in rewritten else None
+            if sids is None:
+                old = read(place)
+                sids = np.array([] if old is None else old["sid"].unique(), dtype=np.int64)
+            mine = None if new is None else new.filter(pl.col("sid").is_in(sids.tolist()))
+            has_mine = mine is not None and len(mine) > 0
+            is_touched = place in rewritten or record is None or np.isin(sids, gone).any()
+            if not (has_mine or is_touched):
+                rows[place] = record.row_count if record is not None else 0
+                continue
+            old = read(place) if old is None and place not in rewritten else old
+            kept = old if old is None or not gone else old.filter(~pl.col("sid").is_in(gone))
+            merged = _merged(kept, mine if has_mine else None)
+            self.frames[place] = old, merged
+            rows[place] = 0 if merged is None else len(merged)
+            if has_mine and new is not None:
+                new = new.filter(~pl.col("sid").is_in(sids.tolist()))
+        self._add(new, rows, read)
+
+    def _add(
+        self,
+        new: pl.DataFrame | None,
+        rows: Mapping[str, int],
+        read: Callable[[str], pl.DataFrame | None],
+    ) -> None:
+        """Add the rows of series that no part has, and join the parts that are smaller."""
+        count, joined = 0 if new is None else len(new), list[str]()
+        left = {place: held for place, held in rows.items() if held}
+        for place, held in sorted(left.items(), key=lambda item: item[1]):
+            if count and held <= max(_FEW_ROWS, count):
+                joined.append(place)
+                count += held
+        if self._main not in left and left:  # the first part is always there
+            joined = list(left)
+        if not count and not joined:
+            return
+        kept = []
+        for place in joined:
+            old, merged = self.frames.get(place) or (None, read(place))
+            self.frames[place] = old, None
+            kept += [] if merged is None else [merged]
+        before = pl.concat(kept, how="diagonal_relaxed") if kept else None
+        is_main = self._main in joined or self._main not in left
+        others = [place for place in rows if place not in joined]
+        target = self._main if is_main else min(joined, default=new_part(self._main, others))
+        old = self.frames[target][0] if target in self.frames else None
+        self.frames[target] = old, _merged(before, new)
 
 
 def _merged(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:

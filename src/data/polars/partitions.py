@@ -1,4 +1,8 @@
-"""Where the bars of a day lie in a bundle, and which files a range needs."""
+"""Where the bars of a day are in a bundle, and which files a range needs.
+
+A partition is ``data.parquet`` in the folder of its month or day. What was added to a large one is in further
+parts beside it, ``1/data.parquet`` and so on; a series has its rows of a partition in one of them.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,17 @@ from datetime import date
 from ..disk.files import Disk
 from .schemas import Frequency, get_schema_for_frequency
 
-__all__ = ["FOLDERS", "frequency_of", "last_day", "partition_of", "partitions"]
+__all__ = [
+    "FOLDERS", "frequency_of", "last_day", "main_of", "new_part", "partition_of", "partitions",
+]  # fmt: skip
 
 FOLDERS: dict[str, str] = {"daily": "daily_bars", "minute": "minute_bars"}
 _DATA = "data.parquet"
 _PLACE = re.compile(
     r"(?P<folder>daily_bars|minute_bars)/year=(?P<year>\d{4})/month=(?P<month>\d\d)(/day=(?P<day>\d\d))?"
-    r"/data\.parquet"
+    r"(/(?P<part>[1-9]\d{0,5}))?/data\.parquet"
 )
+_PART = re.compile(r"[1-9]\d{0,5}")
 _Key = tuple[int, ...]
 
 
@@ -25,6 +32,21 @@ def partition_of(frequency: str, day: date) -> str:
     """Return the place of a day's bars, relative to the bundle, with ``/``."""
     place = f"{FOLDERS[frequency]}/year={day.year:04}/month={day.month:02}"
     return f"{place}/day={day.day:02}/{_DATA}" if frequency == "minute" else f"{place}/{_DATA}"
+
+
+def main_of(place: str) -> str:
+    """Return the first file of the partition that a place is a part of; of other places the same."""
+    match = _PLACE.fullmatch(place)
+    if match is None or match["part"] is None:
+        return place
+    return f"{place[: match.start('part') - 1]}/{_DATA}"
+
+
+def new_part(main: str, places: Iterable[str]) -> str:
+    """Return the place of a further part of a partition whose parts have these places."""
+    matches = [_PLACE.fullmatch(place) for place in places]
+    number = 1 + max((int(m["part"] or 0) for m in matches if m), default=0)
+    return f"{main.removesuffix(_DATA)}{number}/{_DATA}"
 
 
 def frequency_of(place: str) -> Frequency | None:
@@ -66,8 +88,10 @@ def partitions(
     depth = 3 if frequency == "minute" else 2
     low = _key(first, depth) if first else (0,)
     high = _key(last, depth) if last else (9999, 99, 99)
-    found = _walk(disk, f"{root}/{FOLDERS[frequency]}", (), depth, low, high)
-    places = {_place(frequency, key) for key in found}
+    folder = FOLDERS[frequency]
+    places = {
+        f"{folder}/{one}" for one in _walk(disk, f"{root}/{folder}", "", (), depth, low, high)
+    }
     for place, staged in pending:
         if frequency_of(place) == frequency and low <= partition_key(place) <= high:
             (places.discard if staged is None else places.add)(place)
@@ -86,24 +110,26 @@ def _key(day: date, depth: int) -> _Key:
     return (day.year, day.month, day.day)[:depth]
 
 
-def _place(frequency: str, key: _Key) -> str:
-    return partition_of(frequency, date(*key, *(1,) * (3 - len(key))))
-
-
-def _walk(disk: Disk, folder: str, key: _Key, depth: int, low: _Key, high: _Key) -> Iterator[_Key]:
-    """Yield the partitions below a folder whose days lie in the range, by the names of folders alone."""
+def _walk(
+    disk: Disk, root: str, within: str, key: _Key, depth: int, low: _Key, high: _Key
+) -> Iterator[str]:
+    """Yield the partitions whose days are in the range, by the names of folders alone."""
+    names = disk.list(f"{root}/{within}")
     if len(key) == depth:
-        if _DATA in disk.list(folder):
-            yield key
+        if _DATA in names:
+            yield f"{within}{_DATA}"
+        for name in names:
+            if _PART.fullmatch(name) and _DATA in disk.list(f"{root}/{within}{name}"):
+                yield f"{within}{name}/{_DATA}"
         return
     label = ("year", "month", "day")[len(key)]
-    for name in disk.list(folder):
+    for name in names:
         start, _, number = name.partition("=")
         if start != label or not number.isdigit():
             continue
         below = (*key, int(number))
         if low[: len(below)] <= below <= high[: len(below)] and _is_date(below):
-            yield from _walk(disk, f"{folder}/{name}", below, depth, low, high)
+            yield from _walk(disk, root, f"{within}{name}/", below, depth, low, high)
 
 
 def _is_date(key: _Key) -> bool:
