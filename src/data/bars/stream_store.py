@@ -14,7 +14,7 @@ from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable
-from ..model.coverage import Coverage
+from ..model.coverage import GRAVE, Coverage, Covered
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
@@ -115,8 +115,8 @@ class StreamKeeper:
     """Appends closed bars of a stream to their series, in the lane that answers. Thread-safe.
 
     They are stored as provisional: once settled they are asked for again, by the usual way. What
-    is stored stays, other than a provisional bar that its own vendor corrects: only stretches that no
-    vendor has answered for are written. And only beside bars of the same vendor and kind, so that
+    is stored stays, other than a bar that its own vendor corrects before it has settled: only stretches
+    that no vendor has answered for are written. And only beside bars of the same vendor and kind, so that
     nothing is spliced without having been compared; if that is not so, the next request fetches them
     by the usual way. A bar that has not closed by this machine's clock is not stored. Trouble with
     the disk costs no bar of the feed: it is logged, and nothing is raised.
@@ -222,13 +222,17 @@ def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
 
 
 def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
-    """Return whether a bar must stay; one that has not settled yields to its own vendor ``corrects``."""
+    """Return whether a bar must stay.
+
+    One that will be fetched again anyway, and is not judged wrong, yields to ``corrects``, its vendor.
+    """
     here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
-    return any(
-        part.state != "empty"
-        and (part.state, part.vendor, part.is_rescaled) != ("provisional", corrects, False)
-        for part in here
-    )
+    return any(part.state != "empty" and not _yields(part, corrects) for part in here)
+
+
+def _yields(part: Covered, vendor: str) -> bool:
+    is_open = part.state in ("provisional", "suspect") and not part.reason.startswith(GRAVE)
+    return is_open and part.vendor == vendor and not part.is_rescaled
 
 
 def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:

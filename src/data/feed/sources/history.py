@@ -59,6 +59,12 @@ class Filled(NamedTuple):
         """Where a feed goes on that has given the bars before the first hole; there are bars."""
         return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
 
+    @property
+    def doubted(self) -> Filled:
+        """The same answer with its absent bars as missing ones, which may come yet."""
+        holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
+        return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
+
 
 def hole_in_history(hole: Span, why: str) -> str:
     """Return what to say of the first hole in the history that a feed began with."""

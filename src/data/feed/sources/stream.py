@@ -17,7 +17,6 @@ from typing import Protocol
 
 import numpy as np
 
-from ...bars.validity import NO_BAR
 from ...calendars.calendar import first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
@@ -403,8 +402,7 @@ class StreamThread:
         self._denied_since = now if self._denied_since is None else self._denied_since
         if now >= self._denied_since + _DOUBT_S:
             return filled, True
-        holes = [*filled.absent[:1], *([] if filled.hole_ms is None else [filled.hole_ms])]
-        return Filled(filled.bars, [], filled.why or NO_BAR, min(holes, default=None)), False
+        return filled.doubted, False
 
     def _give(self, bar: LiveBar) -> None:
         if not self._is_stopped:
