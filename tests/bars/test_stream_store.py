@@ -184,6 +184,21 @@ def test_a_correction_changes_nothing_that_is_final_or_of_another(
     assert volumes(store) == [10.0, 11.0]
 
 
+@pytest.mark.parametrize(
+    ("reason", "stored_now"),
+    [("the vendor does not have this bar any more", 1), ("grave: unit", 0)],
+)
+def test_a_doubted_bar_yields_to_a_correction_unless_it_was_judged(
+    store: BarStore, keeper: StreamKeeper, reason: str, stored_now: int
+) -> None:
+    keeper.keep(BITCOIN, GRID, ORIGIN, bars(0, 1, 2))
+    (part,) = store.view(KEY).coverage
+    second = Span(bars(1)[0].stamp_ms, bars(2)[0].stamp_ms)
+    store.commit(KEY, Commit(marks=(replace(part, span=second, state="suspect", reason=reason),)))
+    assert keeper.keep(BITCOIN, GRID, ORIGIN, corrected(1), is_revision=True) == stored_now
+    assert volumes(store)[1] == (99.0 if stored_now else 11.0)
+
+
 def test_what_has_not_closed_by_our_clock_is_not_stored(
     store: BarStore, keeper: StreamKeeper, clock: ManualClock
 ) -> None:
