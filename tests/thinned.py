@@ -433,6 +433,9 @@ VALUES: dict[str, dict[str, int]] = {
     "tests/polars/test_decimals.py": {
         "test_eight_decimals_come_back_as_the_same_float": 3,
     },
+    "tests/polars/test_parts.py": {
+        "test_any_sequence_of_writes_and_replacements": 3,
+    },
     "tests/polars/test_portal_properties.py": {
         "test_nothing_that_closed_later_is_in_an_answer": 3,
     },
