@@ -702,9 +702,11 @@ def _answer(
     if error is not None:
         source = SymbolSource(0, missing=missing)
         return _Answer(rows.select(stamps, *FIELDS), source, error["message"])
-    instrument = client.query(symbol, told["timeframe"]).instrument
+    query = _query(client, symbol, request)
+    assert query is not None  # it was answered
+    instrument = query.instrument
     actions = _actions_of(client, symbol)
-    seal = _seal(client, symbol, request, actions) if actions == before else None
+    seal = _seal(client, query, request, actions) if actions == before else None
     # It was read after the answer, and is one of the same moment if nothing was stored meanwhile.
     is_sealed = seal is not None and (
         (seal.folder, seal.generation) == (told["lane"], told["generation"])
@@ -739,7 +741,7 @@ class _Actions(NamedTuple):
 
 
 def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
-    """Return what is stored; None if it cannot be read or the symbol cannot be understood."""
+    """Return the stored actions; None if they cannot be read or the symbol cannot be understood."""
     try:
         every = client.actions(symbol)
     except (QueryError, CacheError):
@@ -762,14 +764,16 @@ class _Seal(NamedTuple):
 
 
 def _seal(
-    client: BarsClient, symbol: str, request: Mapping[str, Any], actions: _Actions | None
+    client: BarsClient,
+    query: BarsQuery | None,
+    request: Mapping[str, Any],
+    actions: _Actions | None,
 ) -> _Seal | None:
     """Return a digest that changes whenever the store may give another answer; no bar is read.
 
     None if more decides on the answer: the time, a second series, files of the user, or bars that are not
     settled or were never requested.
     """
-    query = _query(client, symbol, request)
     if query is None or actions is None:
         return None
     try:
@@ -825,8 +829,8 @@ def _unchanged(
         source = sources.get(symbol)
         if source is None or source.seal is None or source.fingerprint in (None, REWRITTEN):
             continue
-        actions = _actions_of(client, symbol)
-        seal, query = _seal(client, symbol, request, actions), _query(client, symbol, request)
+        query, actions = _query(client, symbol, request), _actions_of(client, symbol)
+        seal = _seal(client, query, request, actions)
         is_same = seal is not None and seal.text == source.seal
         is_same = is_same and actions is not None and actions.digest == source.actions
         if is_same and query is not None and (offline or client.lookup(query).is_hit):
