@@ -75,6 +75,7 @@ def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
     """Fetch what is missing for some questions; nothing is returned, raised or warned of for one."""
 
     def fill(query: BarsQuery) -> None:
+        """Store the bars that a query lacks."""
         with suppress(DataError):
             bars.answered(query)
 

@@ -291,6 +291,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
     book, services = _book(), job_services(args.cache_dir, args.config)
 
     def perishing() -> Any:
+        """Return the stored bars that no vendor can supply much longer."""
         listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)
@@ -310,6 +311,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
         return lambda delivery: hook.post(delivery.to_json())
 
     def print_message(delivery: Delivery) -> Outcome:
+        """Print a message, which counts as sent."""
         text = json.dumps(delivery.to_json()) if args.json else delivery.text
         print(text, flush=True)
         return Outcome("sent", "printed")

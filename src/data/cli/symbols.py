@@ -101,6 +101,7 @@ def _import(args: argparse.Namespace) -> Report:
     now = from_ms(client.clock.now_ms()).replace(tzinfo=UTC)
 
     def canonical(symbol: str) -> str:
+        """Return the symbol as the store spells it."""
         return client.query(symbol, "1d").instrument.symbol
 
     report = import_changes(database, Path(args.file).expanduser(), canonical, now)

@@ -258,6 +258,7 @@ class StoredAlerts:
         """Store that the job ran; an older beat replaces a newer one only if that is ahead of the clock."""
 
         def newer(stored: str | None) -> str | None:
+            """Return the later of the stored beat and this one, as JSON."""
             last = _beat(stored)
             is_newer = last is not None and last.at_ms > beat.at_ms
             is_kept = is_newer and last is not None and not last.is_ahead(beat.at_ms)

@@ -173,6 +173,7 @@ def _reporting(plain: type[Any], names: str) -> type[Any]:
     """Return a part whose methods of these names report that they have changed it."""
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method of ``dict`` that reports its change."""
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
             result = method(self, *arguments, **named)
             self._changed()

@@ -165,6 +165,7 @@ class _Plans:
         selector = self._data_manager().provider_selector
 
         def has_market(symbol: str) -> bool:
+            """Return whether a market is known for the symbol."""
             try:
                 selector.instrument(symbol)
             except QueryError:

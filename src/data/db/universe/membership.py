@@ -435,6 +435,7 @@ def any_day(
     for one in days:
 
         def held_on(day: date) -> list[Held]:
+            """Return the members on a day, each with its record and its successor."""
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
         seen, held = before_first(view(name, records, one, known_at), held_on)

@@ -156,6 +156,7 @@ def cached_closes(
     """Return what gives the last close of the last seven days out of the cache; sends no request."""
 
     def closes(symbols: Sequence[str]) -> Mapping[str, float]:
+        """Return the last close of each symbol that has cached bars."""
         if not symbols:
             return {}
         with warnings.catch_warnings():
