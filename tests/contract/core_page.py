@@ -17,25 +17,25 @@ from tests.contract.way import counted, is_core
 _TOP = """\
 # The core in one hour
 
-Read these files in this order, and you have followed a question through the library: from the argument
-to the socket, and back from the file to the frame. Each line is a file and what it does.
+Read these files in this order to follow a request through the library: from the argument to the socket,
+and back from the file to the frame. Each line names a file and describes it.
 
 ```
-python -m tests.contract.way          # what each question enters, counted
+python -m tests.contract.way          # the files and functions that each request enters, counted
 python -m tests.contract.core_page    # this page
 ```
 
-The order is that of a first run: five questions (a share over a split, ten days of hours of a coin, its
+The order is that of a first run: five requests (a share over a split, ten days of a coin's hourly bars, its
 last 50 hours, the running hour, three-hour bars) against a local server, first with an empty cache, then
 in a new process with a full one. A test repeats the run and compares it with this page.
 
-## What a question enters
+## Files that a request enters
 """
 _SECOND = """
 ## The second floor
 
-No question enters these files of the core. They are entered by damage, by other commands and by other
-vendors: skip them at first.
+None of these requests enters the following files of the core. Damage, other commands and other vendors
+do: skip them at first.
 """
 
 

@@ -1,4 +1,4 @@
-"""Splits and dividends of a symbol as such: what is known of them, fetched where missing or due."""
+"""Splits and dividends for a symbol by themselves, fetched if they are missing or due."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer one question for figures of a perpetual future: from the cache where held, else from vendors."""
+"""Answers one request for figures of a perpetual future, from the cache or from vendors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How old a series is, by its market's own time: nights, weekends and holidays do not count."""
+"""The age of a series in its market's own time: nights, weekends and holidays do not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look an answer up in memory and in the store; no vendor is asked.
+"""Looks an answer up in memory and in the store, without querying a vendor.
 
 A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Derived`, :class:`Miss`.
 """

@@ -1,4 +1,4 @@
-"""What an unknown symbol was renamed to, or may have been meant for; no vendor is asked."""
+"""The new name of an unknown symbol, or the likely intended one, without querying a vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens on the way to an answer: counted, told to hooks, named in the log. It never steers."""
+"""Counts, hooks and log records on the way to an answer. They never influence it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a series without its bars."""
+"""Facts about a series without its bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last price of a symbol: of a running stream, of the running minute, or the last close.
+"""The last price of a symbol: from a running stream, the running minute, or the last close.
 
 Bars are asked for as everywhere (:class:`~.service.BarsService`: vendors in the order of the rules,
 limits, circuits, the time of the call). What is kept here is kept in memory for as long as callers

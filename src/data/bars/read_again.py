@@ -1,4 +1,4 @@
-"""Read stored bars once more, as they stood and were adjusted when they were recorded, or as of today."""
+"""Reads stored bars again, as they were and were adjusted when recorded, or as of today."""
 
 from __future__ import annotations
 

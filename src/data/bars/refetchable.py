@@ -1,4 +1,4 @@
-"""What vendors could supply again, as far as they and the rules say; no vendor is asked for it."""
+"""The bars that vendors could supply again, by their declarations and the rules, without a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the arguments of a call to a checked query."""
+"""Turns the arguments of a call into a checked query."""
 
 from __future__ import annotations
 

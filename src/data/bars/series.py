@@ -1,4 +1,4 @@
-"""One request on its way through one lane: what is asked, what was tried, and its series in the store."""
+"""One request on its way through one lane: the question, the attempts, and the stored series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer queries for bars: from the store where it has them, from vendors where not."""
+"""Answers queries for bars from the store, and from vendors for the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars of a stream: of which kind the series is, and into the store where they may stand there."""
+"""Bars from a stream: the kind of their series, and their storage if they fit there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a symbol was renamed to, or named before, in answers; and what is recorded of that."""
+"""New and former names of a symbol in answers, and the record of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Symbols by name: from the names that are held, and from the vendors that can be searched.
+"""Symbols by name: from cached names, and from vendors that can be searched.
 
 Vendors that take a text are asked in the order of the rules until one lists something; those that
 give their whole list once in a while. What they list is kept beside the bars, with its age. Where no

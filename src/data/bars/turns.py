@@ -1,4 +1,4 @@
-"""One fetch at a time for a series: a caller that misses the same bars waits and plans again."""
+"""Allows one fetch per series at a time: a caller that misses the same bars waits, then plans again."""
 
 from __future__ import annotations
 

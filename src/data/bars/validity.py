@@ -1,4 +1,4 @@
-"""How long what is known of a series holds: reasons, expiry, doubts, its lifetime, its trading day.
+"""How long knowledge about a series remains valid: reasons, expiry, doubts, lifetime, trading day.
 
 Stored bars and nothings hold until they expire, a clock proves wrong, a split close to their fetch
 is ruled out, or a session opens. A hit is decided by these rules, and so is what a fetch stores.

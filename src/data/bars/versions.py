@@ -1,4 +1,4 @@
-"""Answer as a series stood after one of its commits: from the store alone, no vendor is asked."""
+"""Answers from a series as it was after one of its commits, using only the store."""
 
 from __future__ import annotations
 

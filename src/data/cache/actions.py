@@ -1,4 +1,4 @@
-"""Splits and dividends of one symbol, and what it named when, kept in ``actions.json``.
+"""Splits and dividends for one symbol, and its former names, stored in ``actions.json``.
 
 They are applied when bars are read, so a wrong or a lost one changes prices: the document is
 durable before it counts, a damaged one is an error and never an empty one, and what every vendor

@@ -1,4 +1,4 @@
-"""Making year files smaller on demand: many small members joined, what is derived and stale gone.
+"""Makes year files smaller on request: joins small members and removes stale derived files.
 
 No bar, no coverage and no generation changes: by the rewrite protocol a file takes the place of
 another that says the same.

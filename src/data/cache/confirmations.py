@@ -1,4 +1,4 @@
-"""Which stored bars a second vendor confirmed: the document ``confirmed.json`` of a lane.
+"""The stored bars that a second vendor confirmed: the document ``confirmed.json`` of a lane.
 
 No bar depends on it, and a lost one costs requests. It holds for the very bars that were compared:
 an entry names the member of the year file that was the last one then, whose digest covers all

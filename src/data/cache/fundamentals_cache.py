@@ -1,4 +1,4 @@
-"""The cache of fundamentals: one JSON file an answer, fresh by its type, kept for bad days."""
+"""The cache of fundamentals: one JSON file per answer, fresh by its type, kept in case vendors fail."""
 
 from __future__ import annotations
 

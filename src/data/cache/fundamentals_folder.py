@@ -1,4 +1,4 @@
-"""The folder of fundamentals: its files, how old they are, and which are deleted.
+"""The folder of fundamentals: its files, their age, and their deletion.
 
 ``<cache>/fundamentals/<SYMBOL>/<vendor>_<YYYYMMDD>_<HHMMSS>.json`` (UTC). Older tools kept them under
 ``<cache>/<SYMBOL>/fundamentals/`` and called yahoo ``yfinance``; those are read where they lie.

@@ -1,4 +1,4 @@
-"""A series as it was: the log of its commits, and the bars after one of them."""
+"""The history of a series: the log of its commits, and the bars after one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names on disk: which folder a series lives in, and back.
+"""Names on disk: from a series to its folder, and back.
 
 A symbol becomes one folder name by a rule that can be undone, never leaves the cache, and keeps
 symbols apart that differ only in case: upper-case ASCII letters, digits, ``-``, ``_``, ``=`` and

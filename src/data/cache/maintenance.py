@@ -1,4 +1,4 @@
-"""The maintenance of a cache folder: check, repair, compact, take over what is old, tell the past.
+"""The maintenance of a cache folder: check, repair, compact, migrate, and report its history.
 
 Series are looked at one after another; one that cannot be is told with its reason, and the others
 go on. Only one series is locked at a time, and only where something is changed.

@@ -1,4 +1,4 @@
-"""What a cache folder holds beside bars, checked and repaired: tables, and fundamentals."""
+"""Checks and repairs everything in a cache folder other than bars: tables and fundamentals."""
 
 from __future__ import annotations
 

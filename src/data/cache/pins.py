@@ -1,4 +1,4 @@
-"""Pinned generations: what is needed to read a series as it stood then is kept until it is unpinned.
+"""Pinned generations: the files needed to read one are kept until it is unpinned.
 
 A pin is an empty file ``pin-<generation>`` in the ``_versions`` folder of its series, durable before
 it counts: it holds for every process that works on the folder, and after restarts, as a snapshot of

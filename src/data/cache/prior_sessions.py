@@ -1,4 +1,4 @@
-"""The daily bars that conversions take closes before ex-dates from."""
+"""The daily bars whose closes before ex-dates are used in conversions."""
 
 from __future__ import annotations
 

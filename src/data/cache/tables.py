@@ -1,4 +1,4 @@
-"""Dated tables that are no bars, such as funding rates: one gzip CSV and one document a year.
+"""Dated tables other than bars, such as funding rates: one gzip CSV and one document per year.
 
 ``<cache>/<data type>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz`` with ``<YYYY>.metadata.json`` beside it,
 which has the digest of the data. They are small and come rarely, so a change writes the year anew:

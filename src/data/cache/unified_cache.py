@@ -1,4 +1,4 @@
-"""The cache as programs of old know it: ``put`` and ``get`` of frames, lists, statistics.
+"""The cache as older programs use it: ``put`` and ``get`` of frames, lists, statistics.
 
 A thin face on the store of bars: what is put here is found by the data manager on the same folder
 and the other way round.

@@ -1,4 +1,4 @@
-"""Builds intraday bars out of a stream's trades, or out of its closed minutes."""
+"""Builds intraday bars from a stream's trades, or from its closed minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbered buckets of days, weeks or months: bucket number to stamp and back.
+"""Numbered buckets of days, weeks or months: from bucket number to timestamp, and back.
 
 Bucket ``k`` of a fixed step holds the stamps ``[origin + k * step, origin + (k + 1) * step)``. Days
 and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday 1969-12-29;

@@ -1,4 +1,4 @@
-"""When a market trades: which bars are to be expected, when each closes and when it settles.
+"""When a market trades: which bars to expect, when each one closes and when it settles.
 
 Three kinds of calendar answer the same questions: ``24/7`` by arithmetic, ``FX`` by a rule, and an
 exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports wait until an exchange

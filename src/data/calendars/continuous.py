@@ -1,4 +1,4 @@
-"""The calendar of markets that never close: every bar of the UTC grid is expected."""
+"""The calendar for markets that never close: every bar of the UTC grid is expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``exchange_calendars`` lacks of the exchanges, each with its source.
+"""Corrections to ``exchange_calendars``, each with its source.
 
 A calendar holds these with the library's own declarations; what the library knows itself one day is
 taken once. Times are local.

@@ -1,4 +1,4 @@
-"""When bars are final, and when that changes next: every comparison of stamps with what has settled.
+"""When bars become final and when that next changes: every comparison with the settled time.
 
 A bar is final once it has closed and settled, by the earlier of our clock and the vendor's. "Now" is
 an argument.

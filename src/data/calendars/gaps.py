@@ -1,4 +1,4 @@
-"""Which stretches to fetch: those wanted less those covered, on the market's calendar."""
+"""The spans to fetch: the requested ones minus the covered ones, by the market's calendar."""
 
 from __future__ import annotations
 

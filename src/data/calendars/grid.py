@@ -1,4 +1,4 @@
-"""The grid of a series: where its bars can stand, on the market's calendar."""
+"""The grid of a series: the timestamps at which its bars can open, by the market's calendar."""
 
 from __future__ import annotations
 

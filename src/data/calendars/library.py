@@ -1,4 +1,4 @@
-"""The classes of ``exchange_calendars``, mended: what they declare holds under every pandas.
+"""The classes of ``exchange_calendars``, corrected so that their declarations hold under every pandas.
 
 The library names holidays and changed weeks by subclasses of pandas' offsets. From pandas 3 on these are
 not asked what they override: Orthodox Easter raises, Passover lands on Easter, and a week that

@@ -1,4 +1,4 @@
-"""Wall times at a venue to UTC and back, in milliseconds.
+"""Converts wall time at a venue to UTC and back, in milliseconds.
 
 A *local* millisecond is a wall time counted as if it were UTC. Wall times that a clock change skips
 are read with the offset before the change, repeated ones as their first occurrence.

@@ -1,4 +1,4 @@
-"""From the bounds that callers give to the stamps that are meant.
+"""Turns the bounds that callers give into timestamps.
 
 A datetime is an instant: naive means UTC, aware is converted, and both ends are inclusive on the
 bar's stamp: equal ones mean one bar of minutes or hours, and no day. A date (``date``,

@@ -1,4 +1,4 @@
-"""A trading session, and the names of calendars that follow a rule."""
+"""A trading session, and the names of the calendars that follow a rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calendars made of sessions: bars on a table of trading hours; and the calendar of currencies."""
+"""Calendars made of sessions: bars on a table of trading hours, and the calendar for currencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times as people write them: ``2024``, ``2024-06``, ``today``, ``-30d``; lengths such as ``1y``.
+"""Parses times as people write them: ``2024``, ``2024-06``, ``today``, ``-30d``; and lengths such as ``1y``.
 
 Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters for
 ``m`` and ``M`` alone. Minutes and hours lead to an instant; days and longer lead to a date, which

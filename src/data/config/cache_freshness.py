@@ -1,4 +1,4 @@
-"""What the file ``config/cache_freshness.yaml`` says: how soon the newest bars may be asked for again."""
+"""The file ``config/cache_freshness.yaml``: how soon the newest bars may be requested again."""
 
 from __future__ import annotations
 

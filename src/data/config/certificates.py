@@ -1,4 +1,4 @@
-"""The certificates that the environment names, by one rule for requests and live streams."""
+"""The certificates named in the environment, found by one rule for requests and live streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section ``symbol_classification`` of a rules file: the tables by which symbols are classified."""
+"""The section ``symbol_classification`` of a rules file: the tables for classifying symbols."""
 
 from __future__ import annotations
 

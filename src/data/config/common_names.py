@@ -1,4 +1,4 @@
-"""Names of well-known shares and coins, so that a misspelt one is understood without a network.
+"""Names of well-known shares and coins, for recognising misspellings without a network.
 
 They are suggestions and never decide what a symbol means. Where they come from stands in the file.
 """

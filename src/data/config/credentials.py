@@ -1,4 +1,4 @@
-"""Keys of vendors: read from the environment each time they are used, never shown.
+"""Vendor keys: read from the environment at each use, never shown.
 
 A key may stand under any of its usual names. What a name holds is looked up when it is asked for,
 so a rotated key counts from the next request on.

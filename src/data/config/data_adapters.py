@@ -1,4 +1,4 @@
-"""What the file ``config/data_adapters.yaml`` gives the constructors of sources. Strictly checked."""
+"""The file ``config/data_adapters.yaml``: constructor arguments for sources. Strictly checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the file ``config/data_catalog.yaml`` says: where bundles lie. Strictly checked."""
+"""The file ``config/data_catalog.yaml``: the location of bundles. Strictly checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment says about the database: its URL, and the user's folder of data."""
+"""Database settings from the environment: the URL and the user's data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of a fundamentals file for programs that want a verdict and not an error."""
+"""Checks a fundamentals file for programs that want a verdict instead of an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fundamentals file: where it lies, how it is read, and the packaged one beneath it."""
+"""The fundamentals file: its location, how it is read, and the packaged defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fundamentals file may hold, and the rules that it means.
+"""The allowed contents of a fundamentals file, and the rules they stand for.
 
 The layout of the file names for each key the field of :class:`FundamentalsRules` that it sets.
 :func:`check` finds every mistake at once, :func:`parse` turns a checked mapping into rules.

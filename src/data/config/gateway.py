@@ -1,4 +1,4 @@
-"""Where a trading gateway on the user's own machine is reached."""
+"""The address of a trading gateway on the user's own machine."""
 
 from __future__ import annotations
 

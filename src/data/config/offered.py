@@ -1,4 +1,4 @@
-"""What other installed packages bring for vendors: the names of it, without importing any of it.
+"""The names of vendors that other installed packages offer, found without importing those packages.
 
 A package offers a vendor under the entry-point group ``onetape.providers``, and under the same name
 its table of fundamentals and its stream. What is installed is looked up once, and only when a name

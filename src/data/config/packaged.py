@@ -1,4 +1,4 @@
-"""Files that come with the library, installed or in the source tree."""
+"""Files that ship with the library, installed or in the source tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of an installation: what a rules file may hold, and the values that it means.
+"""The rules of an installation: the contents of a rules file, and the values they stand for.
 
 Each section is a dataclass whose fields declare check, parsing and default. :func:`check` finds
 every mistake at once, :func:`overlay` lays a user's mapping over the packaged one, and :func:`parse`

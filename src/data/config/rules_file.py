@@ -1,4 +1,4 @@
-"""The rules file: where it lies, and the packaged one beneath it.
+"""The rules file: its location, and the packaged defaults.
 
 To read and check a file of YAML takes longer than most short programs do, so the packaged one also
 comes as it reads, in JSON, with the digest of the file it was made of: `make docs` writes it. Where

@@ -1,4 +1,4 @@
-"""The text of a rules file checked and turned into rules, every mistake with its line."""
+"""Checks the text of a rules file and turns it into rules, reporting every mistake with its line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small strict language for configuration: what may stand where, and what it means there.
+"""A small strict language for configuration: what is allowed where, and what it means.
 
 A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
 field by a :func:`setting`; :func:`record` lists the keys of a section that is laid out otherwise

@@ -1,4 +1,4 @@
-"""Where things lie and how much they may take: arguments, then the environment, then defaults.
+"""Locations and limits: from arguments, then the environment, then defaults.
 
 In this order: the argument, the variable, the optional private module, the rules file, the default.
 """

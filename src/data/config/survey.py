@@ -1,4 +1,4 @@
-"""The settings of an installation, and everything that is wrong with its configuration."""
+"""The settings of an installation, and every mistake in its configuration."""
 
 from __future__ import annotations
 

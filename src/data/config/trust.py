@@ -1,4 +1,4 @@
-"""What a configuration file may name that was only found in the working directory.
+"""Restrictions on a configuration file that was merely found in the working directory.
 
 A file that the user named (argument or variable) is trusted. One that merely lies where a program
 was started may have come with an archive or a cloned repository: it must not send a key of the

@@ -1,4 +1,4 @@
-"""YAML as a configuration file needs it: strict, bounded, every mistake with its line.
+"""YAML for configuration files: strict, bounded, every mistake reported with its line.
 
 The texts `yes`, `NO`, `1:30` and `2024-01-01` stay texts; only true, false, null and plain
 numbers are anything else. Refused are duplicate keys (YAML would silently keep the last), anchors,

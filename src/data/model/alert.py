@@ -1,4 +1,4 @@
-"""Alerts as values: what is watched, its state, what happened, and how its delivery ends. Pure.
+"""Alerts as values: the condition, its state, the events, and how a delivery ends. Pure.
 
 Everything here is made of plain JSON values and goes to them and back (``to_json``, ``parse``), so that
 any records can keep it. Instants are UTC milliseconds.

@@ -1,4 +1,4 @@
-"""Bars as vendors give them, and as columns."""
+"""Bars as vendors send them, and as columns."""
 
 from __future__ import annotations
 

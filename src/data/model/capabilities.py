@@ -1,4 +1,4 @@
-"""What a vendor declares about itself, and what it is asked and answers."""
+"""A vendor's declared capabilities, the queries that it receives, and its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exchanges, and the tables by which symbols are classified."""
+"""Exchanges, and the tables for classifying symbols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coverage: which stamps of a series were answered for, in which state, by which vendor."""
+"""Coverage: which timestamps of a series have been answered, in which state and by which vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of perpetual futures that are no bars: funding, open interest, long against short."""
+"""Figures for perpetual futures other than bars: funding, open interest, long/short ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the canonical frame of bars, and reads frames of bars that others made."""
+"""Builds the canonical frame of bars, and reads frames of bars made by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fast constructor of frozen dataclasses, for documents that hold thousands of values."""
+"""A fast constructor for frozen dataclasses, used by documents with thousands of values."""
 
 from __future__ import annotations
 

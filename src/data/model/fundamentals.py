@@ -1,4 +1,4 @@
-"""Fundamentals of a company or coin: facts with unit, currency and period, statements, their vendor.
+"""Fundamentals of a company or coin: facts with unit, currency and period, statements, and their vendor.
 
 A :class:`Snapshot` is one vendor's answer, read. Money is in whole units of a major currency (GBP,
 never GBp; dollars, never millions), yields, margins and growth are fractions (0.05 for 5 %).

@@ -1,4 +1,4 @@
-"""State of a vendor at one moment: what is left of its limits, and whether it is paused."""
+"""State of a vendor at one moment: its remaining limits, and whether it is paused."""
 
 from __future__ import annotations
 

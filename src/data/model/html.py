@@ -1,4 +1,4 @@
-"""HTML out of values: elements whose texts and attributes are always escaped. Pure."""
+"""HTML built from values: elements whose texts and attributes are always escaped. Pure."""
 
 from __future__ import annotations
 

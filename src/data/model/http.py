@@ -1,4 +1,4 @@
-"""HTTP request and response as values: vendors build and parse them without any I/O."""
+"""HTTP requests and responses as values: vendors build and parse them without any I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a vendor lacks for most of its symbols, told once however long it lasts."""
+"""Something that a vendor lacks for most of its symbols, reported once however long it lasts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An instrument: what a symbol means, where it trades, in which currency."""
+"""An instrument: the thing a symbol means, its venue and its currency."""
 
 from __future__ import annotations
 

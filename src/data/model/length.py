@@ -1,4 +1,4 @@
-"""Lengths of time as texts (``90d``, ``18mo``, ``5y``): their one reader, and dates months before others."""
+"""Lengths of time as text (``90d``, ``18mo``, ``5y``): the one parser, and date arithmetic in months."""
 
 from __future__ import annotations
 

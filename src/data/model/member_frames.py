@@ -1,4 +1,4 @@
-"""The answer of a batch: a frame for each symbol; of a universe also the days without bars."""
+"""The answer of a batch: a frame for each symbol, and for a universe the days without bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a drawn chart can do, for what hands it on without knowing how it is drawn. Pure."""
+"""Interface of a drawn chart for code that passes it on without drawing. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan of a request: what is stored, which vendors would be asked for the rest, and its cost."""
+"""The plan of a request: the stored bars, the vendors for the rest, and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Positions by their fills, exact: fractions inside, decimals where it is answered. Pure."""
+"""Positions built from fills, exactly: fractions inside, decimals in results. Pure."""
 
 from __future__ import annotations
 

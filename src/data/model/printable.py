@@ -1,4 +1,4 @@
-"""Texts as people read them: control characters are written out, folders of recordings are not. Pure."""
+"""Text for people: control characters are written out, folders of recordings are not. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an answer came from, as a frozen value that travels in ``df.attrs["onetape"]``.
+"""The provenance of an answer, as a frozen value that travels in ``df.attrs["onetape"]``.
 
 pandas deep-copies ``attrs`` on nearly every operation, so the value answers a deep copy with
 itself; that is safe because nothing in it can change.

@@ -1,4 +1,4 @@
-"""Last prices: a price, the time of it, and how far it can be trusted."""
+"""Last prices: a price, its time, and how far it can be trusted."""
 
 from __future__ import annotations
 

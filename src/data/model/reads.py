@@ -1,4 +1,4 @@
-"""What an answer was made of, so that it can be read again: stored bars of a generation, and actions."""
+"""The inputs of an answer, so that it can be read again: bars of a generation, and actions."""
 
 from __future__ import annotations
 

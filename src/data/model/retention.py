@@ -1,4 +1,4 @@
-"""What is kept, and for how long: replaced year files, and ages such as ``90d``, ``2w``, ``18mo``, ``5y``."""
+"""What is kept and for how long: replaced year files, and ages such as ``90d``, ``2w``, ``18mo``, ``5y``."""
 
 from __future__ import annotations
 

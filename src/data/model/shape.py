@@ -1,4 +1,4 @@
-"""The shape of an answer as its parser knows it, and what an answer has otherwise. Pure.
+"""The shape that a parser expects of an answer, and how an answer differs from it. Pure.
 
 A shape is plain data, in the form of the answer itself:
 

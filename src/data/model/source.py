@@ -1,4 +1,4 @@
-"""The state of the files on this machine that bars were read from: have they changed since?"""
+"""State of the local files that bars were read from, to detect changes."""
 
 from __future__ import annotations
 

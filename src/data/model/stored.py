@@ -1,4 +1,4 @@
-"""Coverage, actions, sessions, commits and quarantine as values, and frames of them.
+"""Coverage, actions, sessions, commits and quarantine as values, and as frames.
 
 Times are UTC milliseconds here and naive UTC ``datetime64[ns]`` in frames. Frames are new with each
 call: the caller may write into them.

@@ -1,4 +1,4 @@
-"""What a report of stored bars can do, for what hands it on without knowing how it is made. Pure."""
+"""Interface of a report on stored bars for code that passes it on. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a word that is not known may have been meant for. Pure."""
+"""The word that was probably meant by an unknown one. Pure."""
 
 from __future__ import annotations
 

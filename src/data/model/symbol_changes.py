@@ -1,4 +1,4 @@
-"""Dated changes of what a symbol names: renames, mergers, spin-offs and delistings."""
+"""Dated changes in the meaning of a symbol: renames, mergers, spin-offs and delistings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values as text for people: durations, stamps, aligned lines, and the same as HTML tables."""
+"""Values as text for people: durations, timestamps, aligned lines, and the same as HTML tables."""
 
 from __future__ import annotations
 

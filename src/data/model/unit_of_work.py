@@ -1,4 +1,4 @@
-"""The unit of work of a database that a call runs in: nothing in it may wait for another machine."""
+"""The database unit of work that a call runs in: nothing in it may wait for another machine."""
 
 from __future__ import annotations
 

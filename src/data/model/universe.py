@@ -1,4 +1,4 @@
-"""Members of a universe on a day, and how that is known."""
+"""Members of a universe on a day, with the evidence for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record of every request and every login that carried a key, without the key."""
+"""A record of every request and login that carried a key, without the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be interrupted, in threads that can be left behind.
+"""Runs work that cannot be interrupted in threads that can be abandoned.
 
 Looking up a host's name, vendors' packages and users' downloaders may take as long as they like,
 and nothing ends them. Each such call runs in a daemon thread; the caller goes on when

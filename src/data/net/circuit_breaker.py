@@ -1,4 +1,4 @@
-"""Whether one endpoint of a vendor may be tried: a circuit breaker without a clock of its own.
+"""Decides whether an endpoint may be tried: a circuit breaker without a clock of its own.
 
 An endpoint is one thing that a vendor serves, such as ``bars/1d``. It is *closed* while it answers,
 as a circuit is; *open* for a while after it failed: no caller asks; then *half-open*: exactly one

@@ -1,4 +1,4 @@
-"""How much time is left: for a call of a user as a whole, and for one request on its behalf.
+"""The time that is left, for a whole call of a user and for one request made on its behalf.
 
 Both are kept in the context that a call runs in, so that what waits below needs no argument for
 them, and so that nothing of them is left when Ctrl-C strikes anywhere: what is set in a context

@@ -1,4 +1,4 @@
-"""Undo the compression of a body piece by piece, in steps after each of which it may be left."""
+"""Decompresses a body piece by piece, so that it can be stopped after each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong below the transport, in our own words.
+"""Translates failures below the transport into our own errors.
 
 The HTTP library's errors hold the whole URL, key included, in their text, arguments and
 attributes. Nothing of them is used here but their class.

@@ -1,4 +1,4 @@
-"""One call to something that a vendor serves: refused where it failed lately, remembered when it ends."""
+"""One call to a vendor's endpoint: rejected after recent failures, recorded when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leases across threads and processes: one caller fetches, the others wait and look again."""
+"""Leases across threads and processes: one caller fetches while the others wait, then look again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a vendor is asked for one account: by all processes of a user, or by this one."""
+"""Limits how often a vendor is queried for an account, across all processes of a user or in this one."""
 
 from __future__ import annotations
 

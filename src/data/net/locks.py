@@ -1,4 +1,4 @@
-"""One fetch at a time for a key, among the threads of a process, within the time of the call."""
+"""Allows one fetch per key at a time among the threads of a process, within the time of the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose failure it is if no connection can be made: a vendor's, or that of this machine's network.
+"""Decides whether a failed connection is the vendor's fault or that of this machine's network.
 
 A network that drops packets looks like a vendor that does not answer, and a name that has gone looks
 like a network without a resolver. What happened to other vendors decides between them.

@@ -1,4 +1,4 @@
-"""A session that vendors' packages can be handed, and that sends by our transport."""
+"""A session for vendors' packages that sends through our transport."""
 
 from __future__ import annotations
 

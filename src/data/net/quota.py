@@ -1,4 +1,4 @@
-"""How long to wait before a vendor may be asked again: arithmetic on what was spent.
+"""Computes how long to wait before the next request, from the quota already used.
 
 Limits are kept as sliding windows, not as buckets that refill: no window of that length ever holds
 more than its limit, whatever the moment at which the vendor's own window begins.

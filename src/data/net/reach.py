@@ -1,4 +1,4 @@
-"""Whether vendors' hosts can be reached from here, by one small request each."""
+"""Checks whether vendors' hosts can be reached from here, with one small request each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of vendors, written to a folder as they come, and given again from there.
+"""Vendors' responses, recorded in a folder as they arrive and replayed from it.
 
 Each exchange is a file of its own, ``<folder>/<vendor>/<question>-<time>.json``::
 

@@ -1,4 +1,4 @@
-"""Keep keys out of answers and log records."""
+"""Removes keys from answers and log records."""
 
 from __future__ import annotations
 

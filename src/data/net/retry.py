@@ -1,4 +1,4 @@
-"""Whether to ask the same vendor again, and when."""
+"""Decides whether and when to query the same vendor again."""
 
 from __future__ import annotations
 

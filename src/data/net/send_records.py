@@ -1,4 +1,4 @@
-"""Records of requests, kept from the hooks until it is decided whether their answers are any good.
+"""Records of requests, held back from the hooks until their answers have been judged.
 
 A sender sees a status and headers. That a body cannot be read, or that its rows cannot be bars, is
 found later: by the parser, or by the checks of the whole answer.

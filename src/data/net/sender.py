@@ -1,4 +1,4 @@
-"""Send a request until it is answered or the policy gives up."""
+"""Sends a request until it is answered or the policy gives up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Senders and rate limiters of one installation: one connection pool, one limiter a vendor."""
+"""The senders and rate limiters of one installation: one connection pool, one limiter per vendor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at the files that bars are read from, without reading them unless that is needed."""
+"""Looks at the files that bars are read from, reading them only if necessary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of the state that processes share: units, pauses, circuits, leases, symbols, days.
+"""Tables of the state shared between processes: units, pauses, circuits, leases, symbols, days.
 
 Nothing here decides. Times are seconds of the remembered time (see ``net.steady``).
 """

@@ -1,4 +1,4 @@
-"""What an HTTP status means, in one place."""
+"""The meaning of HTTP status codes, in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time for what is remembered across processes: it follows the clock and none of its jumps.
+"""Time for facts shared across processes: it follows the clock but not its jumps.
 
 A ban must not end because the clock is set forward, nor last for years because it is set
 back. So what is remembered is stamped with a time of its own: it starts at the wall time,

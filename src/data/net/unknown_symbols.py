@@ -1,4 +1,4 @@
-"""How long a vendor's word that it does not know a symbol is believed.
+"""How long a symbol counts as unknown to a vendor after the vendor has rejected it.
 
 Misspelt and delisted symbols are asked for again and again, and each time the vendor says the same.
 A symbol that will be listed tomorrow is unknown today, so the first word does not count for long;

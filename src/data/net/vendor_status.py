@@ -1,4 +1,4 @@
-"""The status of vendors, read without asking them or changing anything: for plans and reports."""
+"""The status of vendors for plans and reports, without a query or a change."""
 
 from __future__ import annotations
 

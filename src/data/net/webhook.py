@@ -1,4 +1,4 @@
-"""Deliver messages to a webhook: one POST with a JSON body for each."""
+"""Delivers messages to a webhook: one POST with a JSON body for each."""
 
 from __future__ import annotations
 

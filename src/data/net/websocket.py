@@ -1,4 +1,4 @@
-"""A websocket, low level: the only place that knows websocket-client.
+"""A low-level websocket: the only module that imports websocket-client.
 
 One thread reads; any may send or abort. The library's errors may hold the address, key included:
 they are worded anew here, outside the ``except`` block, so that nothing leads back to them.

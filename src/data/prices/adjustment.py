@@ -1,4 +1,4 @@
-"""Converts prices from the basis they were stored in to the basis wanted, exactly.
+"""Converts prices from the stored basis to the requested one, exactly.
 
 A split is applied to a bar when ``max(bar's session date, as_of) < ex_date <= target as_of`` (bars
 in the ``raw`` basis: their date alone). All that applies to a bar is one rational factor, and a

@@ -1,4 +1,4 @@
-"""What a bar, a price and a volume may be: the one rule for all that comes in.
+"""The one rule for all incoming data: what a bar, a price and a volume may be.
 
 Vendors' answers, streams, recordings, files, packages and programs are judged by it: rows of columns
 at once (:func:`are_bars`), a bar, a trade or a price by itself (:func:`is_bar`, :func:`is_trade`,

@@ -1,4 +1,4 @@
-"""Which bars can be made of which, exactly; and regular hours cut out of extended ones.
+"""Which bars can be made from which, exactly; and regular hours cut out of extended ones.
 
 * Days and longer bars of a market with sessions are not made of intraday bars. The official close
   and its volume are the closing auction's, which is printed after the last minute or not at all,

@@ -1,4 +1,4 @@
-"""What kind of difference lies between two tables of bars that should be the same.
+"""The kind of difference between two tables of bars that should be equal.
 
 Pure: the caller brings both to one basis first. A difference is named after what most probably
 made it, since that decides what to do about it; what fits no name is a *conflict*.

@@ -1,4 +1,4 @@
-"""Which split or dividend counts where vendors report different ones.
+"""Decides which split or dividend counts if vendors report different ones.
 
 Reports of several vendors are of one event where they are of one type and one ex-date, or of one
 value and at most four days apart: some vendors date by UTC, some put an ex-date on a weekend.

@@ -1,4 +1,4 @@
-"""Indicators: one number for each closed bar, out of that bar and those before it. Pure.
+"""Indicators: one number for each closed bar, from that bar and those before it. Pure.
 
 A value is that of the last bar of a window, and depends on the bars of the window alone: the same bar has
 the same value however many bars were read around it. A smoothed average would reach back for ever; its

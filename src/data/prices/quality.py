@@ -1,4 +1,4 @@
-"""First validation: which rows of an answer are bars, before anything is written.
+"""The first validation, before anything is written: which rows of an answer are bars.
 
 Nothing is repaired and nothing vanishes: a row is good, bad with its reason, or counted. What a bar
 may be stands in :mod:`.bar_rule`. There is no exception for futures: the negative prices of April

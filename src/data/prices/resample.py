@@ -1,4 +1,4 @@
-"""Longer bars built out of shorter ones, on the market's calendar.
+"""Builds longer bars from shorter ones, by the market's calendar.
 
 A source bar belongs to the first target bar that closes with it or after it; that holds for both
 anchors, for breaks, half days and clock changes alike. A target bar is complete when it has closed,

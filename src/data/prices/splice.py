@@ -1,4 +1,4 @@
-"""Whether bars of two vendors fit together where they meet, and which adjustment one has missed.
+"""Decides whether bars from two vendors fit together, and which adjustment one of them has missed.
 
 Closes of common bars are compared, both sides in one basis. *Equal* ones may stand side by side. A
 *constant* factor is a split or dividend that one side lacks, or has twice. It is made good, exactly,

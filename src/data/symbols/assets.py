@@ -1,4 +1,4 @@
-"""Whether two vendors mean one asset by the same letters.
+"""Decides whether two vendors mean the same asset by the same letters.
 
 Letters prove nothing: META-USD is the coin Metadium at Yahoo, METAUSDT a perpetual on a share at
 Binance. A substitute must be proved to be the asset requested; see decision 14.

@@ -1,4 +1,4 @@
-"""What a symbol means: one instrument, or the reason why not. Never a guess.
+"""The meaning of a symbol: one instrument, or the reason why there is none. Never a guess.
 
 A listing exchange in front (``NASDAQ:AAPL``, ``LSE:VOD``) settles class and market, a dollar sign
 (``$AAPL``) settles nothing. Of what is left, in this order, the first that fits decides:

@@ -1,4 +1,4 @@
-"""Which listings a text means, the likeliest first; and which are nearest to a symbol that is unknown."""
+"""Listings that a text may mean, the likeliest first, and those nearest to an unknown symbol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers about a ticker in the terms of programs that think in crypto and stock."""
+"""Answers about a ticker for programs that distinguish only crypto and stock."""
 
 from __future__ import annotations
 

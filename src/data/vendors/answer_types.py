@@ -1,4 +1,4 @@
-"""The types and sizes of a vendor's answer, checked once where it leaves the vendors."""
+"""Checks the types and sizes of a vendor's answer once, before it leaves the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole months of bars out of a vendor's archive of files: which ones pay, and their fetching."""
+"""Whole months of bars from a vendor's archive of files: which months are worth it, and their download."""
 
 from __future__ import annotations
 

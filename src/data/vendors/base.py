@@ -1,4 +1,4 @@
-"""Base class of all vendors: what a vendor declares, and the machinery that fetches by it."""
+"""Base class of all vendors: their declarations, and the machinery that fetches accordingly."""
 
 from __future__ import annotations
 

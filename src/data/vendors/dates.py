@@ -1,4 +1,4 @@
-"""Parsers of dates, wall times and numbers as vendors write them."""
+"""Parses dates, wall times and numbers in the spellings of vendors."""
 
 from __future__ import annotations
 

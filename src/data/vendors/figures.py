@@ -1,4 +1,4 @@
-"""Figures of perpetual futures (funding, open interest, long/short): pages, checks, frames."""
+"""Figures for perpetual futures (funding, open interest, long/short): pages, checks, frames."""
 
 from __future__ import annotations
 

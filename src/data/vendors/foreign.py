@@ -1,4 +1,4 @@
-"""What a program or another package brings: loaded, called, limited; bars by its ``get_ohlcv``."""
+"""Loads, calls and limits the vendors that programs and other packages provide."""
 
 from __future__ import annotations
 

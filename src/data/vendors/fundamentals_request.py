@@ -1,4 +1,4 @@
-"""Asks a vendor by its field table, and reads its answers to a snapshot, whatever they hold."""
+"""Queries a vendor according to its field table, and reads any response into a snapshot."""
 
 from __future__ import annotations
 

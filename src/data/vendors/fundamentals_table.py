@@ -1,4 +1,4 @@
-"""Types of a vendor's field table: requests, and where in the answers each field stands.
+"""Types for a vendor's field table: its requests, and the place of each field in the responses.
 
 A table is data. Paths are keys joined by dots, numbers for places in lists (``results.0.name``).
 Several stand with a bar between them, and the first that leads to a value counts. One that begins

@@ -1,4 +1,4 @@
-"""The machinery every vendor shares: windows, pages, and one answer made of them."""
+"""The paging that all vendors share: windows, pages, and the one answer that they make."""
 
 from __future__ import annotations
 

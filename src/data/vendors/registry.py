@@ -1,4 +1,4 @@
-"""The vendors: one row each, with all facts that are needed before a vendor's folder is loaded.
+"""The vendors, one row each, with every fact that is needed before a vendor's folder is loaded.
 
 This module imports nothing of the package, so every floor may read it; :func:`load` imports what a
 row names by a path.

@@ -1,4 +1,4 @@
-"""How a vendor is searched for names: its requests, and where in the answers each field stands."""
+"""Types for searching a vendor by name: its requests, and the place of each field in the responses."""
 
 from __future__ import annotations
 

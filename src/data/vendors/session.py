@@ -1,4 +1,4 @@
-"""The account that a vendor is asked with: its keys, the sender bound to them, and its guarded calls."""
+"""A vendor account: its keys, the sender bound to them, and its guarded calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits and dividends on the rows of a frame: the bar in which each one's ex-date lies."""
+"""Splits and dividends as columns of a frame, in the bar that contains each ex-date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring what was read of a lane to the basis that was asked for."""
+"""Converts the stored bars of a lane to the requested basis."""
 
 from __future__ import annotations
 

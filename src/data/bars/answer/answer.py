@@ -1,4 +1,4 @@
-"""From stored bars to the caller's frame: one basis, its provenance, and what it lacks."""
+"""Turns stored bars into the caller's frame: one basis, its provenance, and its gaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last so many bars of an answer, and what is told where there are fewer."""
+"""The last n bars of an answer, and the note if there are fewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an answer has no bars."""
+"""The reason why an answer has no bars."""
 
 from __future__ import annotations
 

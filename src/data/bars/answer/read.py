@@ -1,4 +1,4 @@
-"""An answer as it is handed on to a record of what is read."""
+"""An answer in the form that a record of reads keeps."""
 
 from __future__ import annotations
 

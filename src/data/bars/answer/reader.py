@@ -1,4 +1,4 @@
-"""Read a lane, with what a request learned beside it, into an answer."""
+"""Reads a lane, together with the outcome of a request, into an answer."""
 
 from __future__ import annotations
 

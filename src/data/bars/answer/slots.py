@@ -1,4 +1,4 @@
-"""Where bars of a series may open, as far as it is known what its hours are counted from."""
+"""The timestamps at which bars of a series may open, as far as their anchor is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Longer bars that a job calculates out of stored ones, and keeps in a lane of their own.
+"""Longer bars that a job calculates from stored ones and keeps in a lane of their own.
 
 Only a job that was told to does this (decision 9): no request is answered out of such a lane, so
 what it holds never stands where bars of a vendor do. It names what its bars are made of; each

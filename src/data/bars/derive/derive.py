@@ -1,4 +1,4 @@
-"""Answer longer bars out of an answer for shorter ones; nothing of it is stored.
+"""Answers longer bars from an answer for shorter ones, without storing the result.
 
 What is stored are the shorter bars alone. So a split, a revision or a hole that was filled shows in
 the longer ones at once, and none of them is ever made of prices of two bases.

@@ -1,4 +1,4 @@
-"""What is told of bars that were made of shorter ones: source, state, gaps, running bar."""
+"""The provenance of bars made from shorter ones: source, state, gaps, running bar."""
 
 from __future__ import annotations
 

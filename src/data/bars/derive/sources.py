@@ -1,4 +1,4 @@
-"""Which shorter bars an answer may be made of."""
+"""The shorter bars that an answer may be made from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one dry run works on: a store that writes nothing, and what came of the request."""
+"""The store of one dry run, which writes nothing, and the outcome of its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which vendors are asked for a series and why, which are not, how they stand, what is stored."""
+"""The vendors for a series: which are queried and why, which are not, their health, the stored bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request would do and cost: a dry run of it, put together as a plan.
+"""Plans a request by a dry run: what it would do and what it would cost.
 
 A dry run is the request itself, by the code of :class:`~..service.BarsService`: its store keeps
 commits in memory, and stand-ins answer for the vendors. So a plan follows whatever the way of a

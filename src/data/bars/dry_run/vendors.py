@@ -1,4 +1,4 @@
-"""Stand-ins for vendors: they answer made-up bars wherever the calendar expects some.
+"""Stand-ins for vendors that return made-up bars wherever the calendar expects some.
 
 Each stands as its vendor stands just now: while its circuit is open it does not answer, and what its
 limits do not let pass is not sent.

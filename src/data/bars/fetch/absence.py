@@ -1,4 +1,4 @@
-"""What it means that vendors have nothing: empty stretches, doubted bars, a listing, an end."""
+"""The consequences of vendors having nothing: empty spans, doubted bars, a listing, an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask vendors for splits and dividends, and keep out of a series what cannot do without them."""
+"""Fetches splits and dividends, and keeps bars that need them out of a series without them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One question to one vendor, and what came of it: the same for bars, actions and figures."""
+"""One query to one vendor and its outcome, alike for bars, actions and figures."""
 
 from __future__ import annotations
 

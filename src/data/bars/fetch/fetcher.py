@@ -1,4 +1,4 @@
-"""Walk the candidates for each missing segment until one of them has it."""
+"""Tries the candidates for each missing segment until one of them has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer a query from one lane: fetch what the plan says, read the whole."""
+"""Answers a query from one lane: fetches according to the plan, then reads the whole range."""
 
 from __future__ import annotations
 

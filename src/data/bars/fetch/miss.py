@@ -1,4 +1,4 @@
-"""Answer what the store does not have: from vendors, of shorter bars, or with what is stored."""
+"""Answers a query that the store cannot: from vendors, from shorter bars, or with the stored bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request lacks and what to ask for: one plan for doing it and for telling it beforehand."""
+"""Plans what to request for the missing bars: one plan, for fetching and for the dry run."""
 
 from __future__ import annotations
 

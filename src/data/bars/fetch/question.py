@@ -1,4 +1,4 @@
-"""What to ask a vendor for: what is lacking, and with it what its answer is compared with.
+"""The query for a vendor: the missing bars, and the neighbours that its answer is compared with.
 
 Beside a stretch a few bars are asked for that other vendors supplied there; they are compared and
 not stored. With the newest bars the vendor's own final ones before them are asked for again.

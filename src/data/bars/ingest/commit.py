@@ -1,4 +1,4 @@
-"""From a sorted answer to the commit that stores it: pure decisions."""
+"""Turns a classified answer into the commit that stores it. Pure decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict on new bars beside their neighbours: which are grave, how long, and what ends it. Pure.
+"""Judges new bars next to their neighbours: which are grave, for how long, and what ends it. Pure.
 
 A grave bar stays stored, its stretch ``suspect`` with a reason that begins with ``grave:``. The next vendor
 is asked in the same call; its row stands if it differs and is not grave itself. A doubt ends when a

@@ -1,4 +1,4 @@
-"""The first two steps of taking an answer: what came, as of when, and how it fits beside other bars.
+"""The first two steps for an answer: its date, and how it fits the bars next to it.
 
 A stretch is asked for together with a few bars that another vendor supplied beside it. These are
 compared and not stored: what is stored stays as it is.

@@ -1,4 +1,4 @@
-"""From a vendor's answer to what it says: closed, forming, lacking, unfit. Pure decisions."""
+"""Classifies a vendor's answer into closed, forming, missing and invalid bars. Pure decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take one vendor's answer: check it, decide what it is, store what is good of it."""
+"""Takes one vendor's answer: checks it, classifies it, and stores the good part."""
 
 from __future__ import annotations
 

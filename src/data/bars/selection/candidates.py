@@ -1,4 +1,4 @@
-"""The vendors that may be asked for a series, in order, by lane, and why others are not."""
+"""The vendors that may be queried for a series, in order and by lane, and why others are excluded."""
 
 from __future__ import annotations
 

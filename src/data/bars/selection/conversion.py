@@ -1,4 +1,4 @@
-"""Bars of the wanted kind out of a vendor's bars of another, where that is exact.
+"""Converts a vendor's bars to the requested kind if that is exact.
 
 Regular hours are cut out of extended ones, and bars counted from the clock are built anew as
 counted from the open, or back. Both take bars of at most 30 minutes. Days are never made of them:

@@ -1,4 +1,4 @@
-"""Why a vendor is not asked: by the rules, by what it serves, for lack of a key."""
+"""The reasons for not querying a vendor: the rules, its capabilities, or a missing key."""
 
 from __future__ import annotations
 

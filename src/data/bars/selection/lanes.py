@@ -1,4 +1,4 @@
-"""The lane that answers a query: by the rules at hand, not by what happens to be stored.
+"""Finds the lane that answers a query, by the current rules, whatever happens to be stored.
 
 What is answered is of the kind of the *first* vendor: the first in the order of the rules that can be
 built, serves the series and reaches into the range. Its bars stand in the default lane, or in a lane

@@ -1,4 +1,4 @@
-"""Proof by bars that two vendors list the same thing, and a vendor's derivative of the same name."""
+"""Proof by bars that two vendors list the same thing, and derivatives with the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the vendors of a series declare of it, and which of them is the first."""
+"""The declarations of a series' vendors, and which vendor comes first."""
 
 from __future__ import annotations
 

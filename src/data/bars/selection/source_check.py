@@ -1,4 +1,4 @@
-"""Whether the files that a lane was read from are what they were; a ``stat`` tells, as a rule."""
+"""Checks whether the files that a lane was read from have changed, usually by ``stat`` only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a cache folder: symbols, timeframes, years, and what is recorded of each."""
+"""The contents of a cache folder: symbols, timeframes, years, and the records about each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cache folder: what its calls' arguments mean, what lies in it, and what removes it."""
+"""One cache folder: the meaning of its calls' arguments, its contents, and their removal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of callers turned into commits, and stored bars into frames, without a request."""
+"""Turns callers' frames into commits, and stored bars into frames, without a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The columnar file of a series: what its bytes are. Values only; nothing here reads or writes.
+"""The byte layout of a columnar file, as values only: nothing here reads or writes.
 
 One file holds all years of a series, one region a column, so that a stretch of bars is a stretch
 of memory. It is derived from the year files: whatever is wrong with it, it is dropped and made

@@ -1,4 +1,4 @@
-"""CSV text: bars and back, every float64 bit for bit, and tables of any columns.
+"""CSV text: bars to text and back, bit for bit, and tables with any columns.
 
 Floats are written as Python's ``repr``, the shortest text that reads back to the same bits; a
 missing value is an empty field. Reading goes through Python's own ``float`` or, for long tables

@@ -1,4 +1,4 @@
-"""The JSON documents of a series: of each year file, ``series.json`` for what has no year, ``actions.json``.
+"""The JSON documents of a series: one for each year file, ``series.json`` for the rest, ``actions.json``.
 
 The outer keys of a year's document are those that older tools read (times naive, meaning UTC);
 everything the store itself goes by stands under ``onetape``.

@@ -1,4 +1,4 @@
-"""JSON documents that know whether they are whole.
+"""JSON documents that can prove that they are complete.
 
 Every document carries ``sha256``, the digest of its canonical JSON (sorted keys, no spaces)
 without that key. One that does not match, or has none, counts as lost: most flipped bits in a

@@ -1,4 +1,4 @@
-"""What the index keeps of a lane: a summary of its documents, sealed with a digest.
+"""The index entry for a lane: a summary of its documents, sealed with a digest.
 
 It repeats what the documents say and adds nothing. Bytes that are not whole, or of another lane,
 are no entry.

@@ -1,4 +1,4 @@
-"""Files of older tools taken over on demand, proved bar by bar before their old names go.
+"""Takes over files from older tools on request, proved bar by bar before the old names go.
 
 The originals stay, under ``_legacy`` in the folder of their series. A process that dies on the way
 leaves each of them under its old name or under that one, and the next run goes on.

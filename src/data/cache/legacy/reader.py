@@ -1,4 +1,4 @@
-"""Year files of older tools, read as they lie.
+"""Reads year files from older tools as they are.
 
 Two layouts are known, both of gzip CSV with one file a year::
 

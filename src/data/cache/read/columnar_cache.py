@@ -1,4 +1,4 @@
-"""Columnar files beside the year files: read where they are true, made where they are not.
+"""Columnar files next to the year files: read while valid, remade otherwise.
 
 A columnar file is believed for a year when it was made from the very state that the year's
 metadata name, and the data file is the one that was verified then. Everything else is a miss:

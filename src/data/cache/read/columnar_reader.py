@@ -1,4 +1,4 @@
-"""One columnar file, open for reading: verified once, then sliced."""
+"""One open columnar file: verified once, then sliced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columnar files written: a new one under the old name, or more rows behind the old ones."""
+"""Writes columnar files: a new file under the old name, or more rows at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents of a store in memory, for as long as their files are the same."""
+"""Keeps the documents of a store in memory while their files are unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading one series: its view, its years, the bars of a range.
+"""Reads one series: its view, its years, and the bars in a range.
 
 No lock is taken until data and metadata are found not to agree.
 """

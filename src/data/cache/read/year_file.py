@@ -1,4 +1,4 @@
-"""One year file read and verified against what its metadata say."""
+"""Reads one year file and verifies it against its metadata."""
 
 from __future__ import annotations
 

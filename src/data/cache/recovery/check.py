@@ -1,4 +1,4 @@
-"""A series, and a symbol's actions, compared with what they should be. Nothing is changed.
+"""Compares a series and a symbol's actions with what they should be. Nothing is changed.
 
 What is wrong with a year, and what a repair does about it, is the decision of
 :func:`.recover.examine`, by which the repair itself goes. Bars that recovery does not look at are

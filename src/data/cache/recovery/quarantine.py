@@ -1,4 +1,4 @@
-"""What could not be believed is kept: bad files whole, torn tails, bad rows. Nothing is thrown away.
+"""Keeps what cannot be trusted: bad files, torn tails, bad rows. Nothing is thrown away.
 
 Files are named by the digest of their bytes, so keeping the same thing twice keeps it once; each
 has a JSON document beside it that says why it is there.

@@ -1,4 +1,4 @@
-"""Making a year sound again after a crash or damage.
+"""Makes a year sound again after a crash or damage.
 
 :func:`examine` decides what is wrong and what is left of the year; it changes nothing and needs no
 lock. Checks report its decision, previews read by it, and :func:`recover` carries it out, under the

@@ -1,4 +1,4 @@
-"""Deleting by age: whole years of bars and of tables whose newest row is older than is wanted.
+"""Deletes by age: whole years of bars or tables whose newest row is older than allowed.
 
 Part of a year's file never goes. Fundamentals, splits and dividends are no years: they stay. What is
 deleted leaves a line in the log of its series, and goes the way of every other deletion.

@@ -1,4 +1,4 @@
-"""Removing a series for good; the lock file stays, for another writer may wait for it."""
+"""Removes a series for good; the lock file stays, because another writer may be waiting for it."""
 
 from __future__ import annotations
 

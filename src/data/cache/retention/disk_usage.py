@@ -1,4 +1,4 @@
-"""How full a cache folder is and how well: sizes, compression, files in quarantine."""
+"""Disk usage of a cache folder: sizes, compression, quarantined files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be dropped to keep the cache within its limit, and what must stay, with the reason.
+"""Decides what may be dropped to stay within the cache's limit, and why the rest must stay.
 
 Nothing that no vendor can supply again is ever dropped. What this module cannot tell of a stretch
 of bars, because it takes the vendors' word, ``must_keep`` tells: see :class:`Keeps`.

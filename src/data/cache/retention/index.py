@@ -1,4 +1,4 @@
-"""The index of a cache folder: what was learned of its lanes, kept in one SQLite file.
+"""The index of a cache folder: facts about its lanes, in one SQLite file.
 
 It is derived and never the truth: whatever is in its place or wrong with it, it is made anew or
 done without. An entry carries the digest of its bytes; a process that cannot write the file reads

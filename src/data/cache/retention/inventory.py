@@ -1,4 +1,4 @@
-"""What lies in a cache folder: the one walk through it, and what the documents of its lanes say.
+"""The inventory of a cache folder: one walk through it, and the contents of its lanes' documents.
 
 The documents of a lane are read where the index has no entry for the lane folder as it is now.
 Every change of a document renames a file into that folder, which changes the folder's time; so do

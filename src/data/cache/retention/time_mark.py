@@ -1,4 +1,4 @@
-"""How late it is at least, in a file beside the bars: no clock that is behind makes old bars young."""
+"""The latest time seen, in a file next to the bars, so that a slow clock makes no bars young."""
 
 from __future__ import annotations
 

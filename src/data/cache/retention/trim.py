@@ -1,4 +1,4 @@
-"""Deleting what can be made again or is not needed: columnar files, replaced year files, old quarantine."""
+"""Deletes files that can be remade or are not needed: columnar files, replaced year files, old quarantine."""
 
 from __future__ import annotations
 

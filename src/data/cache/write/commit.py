@@ -1,4 +1,4 @@
-"""A commit from beginning to end: one lock, the years one after another, then the series."""
+"""A commit from start to end: one lock, the years one after another, then the series."""
 
 from __future__ import annotations
 

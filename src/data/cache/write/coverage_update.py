@@ -1,4 +1,4 @@
-"""What a commit does to the coverage of a year: arithmetic only."""
+"""The effect of a commit on the coverage of a year: arithmetic only."""
 
 from __future__ import annotations
 

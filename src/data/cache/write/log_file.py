@@ -1,4 +1,4 @@
-"""Logs of what was written, removed or set aside: one JSON line each, never synced."""
+"""Logs of everything written, removed or set aside: one JSON line each, never synced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bars of a year as a list of segments, while a new file is being composed.
+"""The bars of a year as a list of segments while a new file is composed.
 
 A segment is what will be one member: a header and its bars, either the untouched compressed body
 of a stored member or rows still to be written.

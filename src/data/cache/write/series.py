@@ -1,4 +1,4 @@
-"""One series on disk: its files, and the documents beside them."""
+"""One series on disk: its files and the documents next to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that refuse writes: read-only ones, and disks that are nearly full.
+"""Detects folders that refuse writes: read-only ones, and disks that are nearly full.
 
 A folder that can only be read is found out by the first write, warned about once, and not tried
 again for a while. On a disk that is nearly full nothing is begun that would fill it up.

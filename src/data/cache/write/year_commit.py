@@ -1,4 +1,4 @@
-"""One year's part of a commit: what has to be written, and by which protocol."""
+"""One year's part of a commit: what must be written, and by which protocol."""
 
 from __future__ import annotations
 

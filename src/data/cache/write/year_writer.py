@@ -1,4 +1,4 @@
-"""Year files written: segments turned into bytes, appended to a file or put in its place.
+"""Writes year files: turns segments into bytes, then appends them or replaces the file.
 
 To append, the new members are written behind the last one and synced; that is the commit. The
 metadata follow by an unsynced rename: they can be had again from the members. To rewrite, the new

@@ -174,6 +174,7 @@ def _reporting(plain: type[Any], names: str) -> type[Any]:
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
         """Return a method of ``dict`` that reports its change."""
+
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
             result = method(self, *arguments, **named)
             self._changed()

@@ -1,4 +1,4 @@
-"""Dividends held against what the price did on their ex-dates, and against the adjusted close.
+"""Compares dividends with the price on their ex-dates and with the adjusted close.
 
 An amount, the step of ``adj_close`` over the ex-date and the fall of the price are three accounts of
 one dividend. Where two differ, the third one decides, if it can: the likelihood of the fall is taken

@@ -1,4 +1,4 @@
-"""Bars that are wrong nearly for certain, as they come in. Pure.
+"""Finds bars that are almost certainly wrong as they arrive. Pure.
 
 A verdict here and an ``error`` of :mod:`.checks` are one finding: the same checks give it, with the same
 grade. Rows that cannot be bars are no part of it: they never come so far.

@@ -1,4 +1,4 @@
-"""Bars at another level than their neighbours: x100 units, and splits applied to a part of the rows.
+"""Bars at another level than their neighbours: units off by 100, and splits applied to some rows.
 
 Both leave a jump of one known size where the wrong bars begin and the inverse one where they end. A
 jump between two neighbours says nothing by itself; a pair that brackets a stretch does, and so does

@@ -1,4 +1,4 @@
-"""How often each cause of findings was right over the labelled corpus, and how grave it may be for that.
+"""The measured precision of each cause of findings, and the severity that it permits.
 
 ``python -m tests.corpus --write`` measures anew and writes :data:`MEASURED`; ``docs/validation.md`` shows it.
 """

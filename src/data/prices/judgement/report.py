@@ -1,4 +1,4 @@
-"""What validation found, as values. Instants are UTC milliseconds; spans are half-open."""
+"""The findings of a validation, as values. Instants are UTC milliseconds; spans are half-open."""
 
 from __future__ import annotations
 

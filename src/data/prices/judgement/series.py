@@ -1,4 +1,4 @@
-"""What is validated: the bars of one series on one basis, with what is known beside them."""
+"""The input of validation: the bars of one series on one basis, with related facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hours and minutes beside the daily bars of their sessions. Pure.
+"""Compares hours and minutes with the daily bars of their sessions. Pure.
 
 No bar closes beyond the high and the low of its own day. One that does so by the ratio of a split or by a
 hundred is in another unit or of another adjustment than its day, and so are most bars of a session that
