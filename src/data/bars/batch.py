@@ -141,9 +141,9 @@ def in_threads(
     most: int,
     hear: Callable[[A, R], object] | None = None,
 ) -> list[R]:
-    """Return what ``get`` gives for each item; a single item needs no thread.
+    """Return the result of ``get`` for each item; a single item needs no thread.
 
-    Each vendor has ``most`` threads of its own, so that waits for one take no time of another.
+    Each vendor has ``most`` threads of its own, so that waiting for one vendor delays no other.
 
     Args:
         get: Called with each item.

@@ -409,7 +409,7 @@ class CoverageDraft:
             place: Where stretches that were not taken yet begin.
             left: Stretches before that place, the last first.
             cut: The end of the mark before.
-            done: Receives what is behind it of stretches that end before the span.
+            done: Receives the parts after ``cut`` of stretches that end before the span.
 
         Returns:
             The new place, and the stretches that share a stamp with the span, whole, none of them folded.
@@ -475,7 +475,7 @@ def _end(part: Covered) -> int:
 
 
 def _from(part: Covered, stamp: int) -> Covered:
-    """Return what a stretch has from ``stamp`` on."""
+    """Return the part of a stretch from ``stamp`` on."""
     start, end = part.span
     return part if stamp <= start else part.at(Span(stamp, end))
 

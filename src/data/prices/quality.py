@@ -278,7 +278,7 @@ def _when(ms: int) -> str:
 
 
 def _times(stamps: Stamps) -> list[str]:
-    """Return what :func:`_when` does of each stamp, for many in one pass."""
+    """Return the text of each stamp as :func:`_when` does, in one pass."""
     is_far = (stamps < _CALENDAR.start) | (stamps >= _CALENDAR.end) | (stamps % SECOND_MS != 0)
     if is_far.any():
         return [_when(stamp) for stamp in stamps.tolist()]

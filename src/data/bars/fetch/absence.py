@@ -100,7 +100,7 @@ def _none(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield what it means that all of ``names``, which ``vendor`` joins, have nothing in ``segment``."""
+    """Yield the marks for a segment in which none of ``names`` has bars; ``vendor`` joins the names."""
     now, late = context.now_ms, None
     # An empty answer is believed for nothing that has not settled.
     if not context.is_settled(segment):

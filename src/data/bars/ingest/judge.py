@@ -180,9 +180,9 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield what ends the doubt of stored edges of two units beside which only one is left.
+        """Yield marks that end the doubt about stored edges of two units if only one unit is left there.
 
-        The state that they had before the doubt is not known: they are fetched once more.
+        Their state before the doubt is not known, so they are fetched once more.
         """
         stamps, is_new = table.stamps, among(table.stamps, self.answer.closed.stamps)
         for edge in edges:

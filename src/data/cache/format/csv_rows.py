@@ -269,7 +269,7 @@ def _field(values: Floats) -> _Field | None:
         return None
     front, behind = np.divmod(whole.astype(np.int64), 10**decimals)
     width, places = len(str(int(front.max(initial=0)))), max(decimals, 1)
-    # A row for each place in the text: what is next to each other in memory is worked on together.
+    # One row per character position, so that each step works on adjacent memory.
     chars = np.empty((1 + width + 1 + places, len(values)), np.uint8)
     mask = np.ones(chars.shape, dtype=bool)
     head, tail = slice(1, 1 + width), slice(2 + width, None)

@@ -245,7 +245,7 @@ def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
 
 
 def _stamp_texts(stamps: Sequence[int]) -> list[str]:
-    """Return what :func:`_stamp_text` does of each stamp, for many in one pass."""
+    """Return the text of each stamp as :func:`_stamp_text` does, in one pass."""
     times = np.array(stamps, dtype=np.int64)
     if (times % SECOND_MS != 0).any() or year_of(min(stamps)) < 1000:
         return [_stamp_text(stamp) for stamp in stamps]
@@ -258,7 +258,7 @@ def _stamp_text(stamp: int) -> str:
 
 
 def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
-    """Return the bad rows that such texts are of.
+    """Parse the texts of bad rows.
 
     Raises:
         ValueError: A text is not a time or a number.

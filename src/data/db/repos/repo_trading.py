@@ -671,10 +671,10 @@ def _begin(symbol: str, ex_date: date) -> int:
 
 
 def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
-    """Note what a position holds before the first fill of a day of its market, and what its fills leave.
+    """Record the quantity before the first fill of a market day, and the share that its fills leave.
 
-    Days after it were noted by a clock that was wrong: they go, and what fills have left of the others
-    is not known any more. If the market is not known, there are no actions.
+    Later days were recorded by a wrong clock: they are removed, and the shares for the other days are
+    no longer known. If the market is not known, there are no actions.
 
     Args:
         row: Position before the fill.
@@ -699,7 +699,7 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
 def _held(
     row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
 ) -> tuple[Decimal, Fraction]:
-    """Return what a position held when an ex-date began, and the share of its cost that fills have left.
+    """Return the quantity held when an ex-date began, and the share of its cost left by later fills.
 
     Raises:
         QueryError: A position with something open had a fill since then, and this is a split, an older

@@ -41,7 +41,7 @@ _JOIN_S = 0.2
 _REMEMBERED = 16
 # Closed bars of the stream that wait for history, or for bars before them; others come from history.
 _MOST_WAITING = 1000
-# What a vendor says it lacks is asked for again for so long where there is a bar each time; seconds.
+# For dense streams, seconds for which bars that the vendor denies are requested again.
 _DOUBT_S = 60.0
 # So many bars must be missing before silence counts.
 _SILENT_BARS = 3
@@ -393,7 +393,7 @@ class StreamThread:
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
         """Return an answer of history as it counts, and whether that is final.
 
-        That a vendor lacks bars may be its hiccup; where silence is usual it is no wonder.
+        A denial may be a hiccup of the vendor; if silence is usual, it counts at once.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):
@@ -454,7 +454,7 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, why: str) -> None:
-        """Note that a question failed: what is said next is doubted anew."""
+        """Note that a request failed: the next denial is doubted anew."""
         self._denied_since = None
         self._schedule(why)
 

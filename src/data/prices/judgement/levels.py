@@ -344,7 +344,7 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
 def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
     """Return the level of each row if rows all over a series are off by a split; else None.
 
-    So many gaps are of its size then that they are the usual ones: what is left of them tells no less.
+    With so many gaps of that size, the usual noise is measured without them.
     """
     steps = np.rint(series.gaps / size)
     if np.count_nonzero(steps) < _MIXED or not np.array_equal(steps, np.rint(series.moves / size)):
@@ -402,7 +402,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
 
 
 def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
-    """Tell whether prices around a jump have so few digits that they often move as far as a split."""
+    """Return whether prices near a jump have so few digits that they often move as far as a split."""
     near = slice(max(0, row - _NEAR_ROWS), row + _NEAR_ROWS + 1)
     if np.count_nonzero(np.abs(series.moves[near]) > size / 2) < 2:
         return False
@@ -475,7 +475,7 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
     """Return the finding about rows that are off by a split: by so many levels of that size.
 
     Args:
-        change: Logarithm of their volume over that of the others; NaN where it is not known.
+        change: Logarithm of their volume over that of the others; NaN if it is not known.
     """
     level, size = by
     stamps, close, first = series.table.stamps[rows], series.table.close, int(rows[0])
@@ -597,7 +597,7 @@ def _is_calm(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_dear(series: CheckedSeries, row: int) -> bool:
-    """Tell whether a price has not fallen by two thirds in the weeks before: cheap ones are not split."""
+    """Return whether a price has not fallen by two thirds in recent weeks: cheap shares are not split."""
     close = series.table.close
     return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
 
