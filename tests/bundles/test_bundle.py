@@ -320,7 +320,7 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(tmp_path: Pat
     writer = ParquetWriter(folder / "mine", disk=Quick(), clock=clock)
     writer.write(days(date(2000, 1, 3), 3), "daily")
     clock.advance(86_400)
-    writer.write(minutes(datetime(2000, 2, 1), 4), "1m")
+    writer.write(minutes(datetime(2000, 2, 1), 4, [2]), "1m")
     times = 978_307_200, 978_307_200 + 86_400
     own = DataCatalog(folder / "metadata.db").find_dataset(["1"], "2000-01-03", "2000-01-03", "1d")
     for place in ("metadata.db", "mine/metadata.db"):
@@ -334,6 +334,7 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(tmp_path: Pat
     assert told.ingestion_time == pd.Timestamp(times[1], unit="s")
     assert told.size_bytes == sum(p.stat().st_size for p in folder.rglob("data.parquet"))
     assert (told.frequency, told.row_count) == ("1d,1m", 7)
+    assert told.start_date == pd.Timestamp("2000-01-03")
     assert told.end_date == pd.Timestamp("2000-02-01 00:03")
     BundleMetadata.set_db_path(folder / "metadata.db")
     try:

@@ -440,8 +440,8 @@ def test_a_lane_of_which_parts_were_read_has_the_bars_of_all_of_them(
     """Where the store is gone its figures are those of the line of the run."""
     with lineage("run-1", folder=path.parent, manager=manager):
         for first, last in ((1, 2), (-23, -22), (26, 30)):  # within February, before, and after it
-            days = (str(pd.Timestamp(2024, 1, 31) + pd.Timedelta(days=n)) for n in (first, last))
-            manager.get_ohlcv("AAPL", "1d", *days, offline=True, **MOCK)
+            days = (pd.Timestamp(2024, 1, 31) + pd.Timedelta(days=n) for n in (first, last))
+            manager.get_ohlcv("AAPL", "1d", *(day.date() for day in days), offline=True, **MOCK)
     (own,) = catalog.get_datasets_for_backtest("run-1")
     shutil.rmtree(tmp_path / "cache")
     info = DataCatalog(path, manager=DataManager(tmp_path / "cache")).get_dataset_info(own)
