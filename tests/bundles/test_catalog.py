@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import date, timedelta
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -432,6 +433,22 @@ def test_a_lane_that_a_backtest_was_linked_to_stays_named_when_it_is_gone(
     for name in ("source", "resolution", "start_date", "end_date", "row_count", "symbols"):
         assert info[name] == before[name]
     assert [row[0] for row in rows(path, JOIN, "a")] == [own]
+
+
+def test_a_lane_of_which_parts_were_read_has_the_bars_of_all_of_them(
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
+) -> None:
+    """Where the store is gone its figures are those of the line of the run."""
+    with lineage("run-1", folder=path.parent, manager=manager):
+        for first, last in ((1, 2), (-23, -22), (26, 30)):  # within February, before, and after it
+            start, end = (date(2024, 1, 31) + timedelta(n) for n in (first, last))
+            manager.get_ohlcv("AAPL", "1d", start, end, offline=True, **MOCK)
+    (own,) = catalog.get_datasets_for_backtest("run-1")
+    shutil.rmtree(tmp_path / "cache")
+    info = DataCatalog(path, manager=DataManager(tmp_path / "cache")).get_dataset_info(own)
+    bounds = [int(pd.Timestamp(day).timestamp()) for day in ("2024-01-08", "2024-03-02")]
+    assert (info["kind"], info["start_date"], info["end_date"] + 1) == ("read", *bounds)
+    assert info["row_count"] == 2 + 2 + 5
 
 
 def test_popular_predicted_and_warm(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
