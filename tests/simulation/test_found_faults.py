@@ -457,3 +457,47 @@ def test_a_substitute_without_a_bar_does_not_replace_bars_made_from_shorter_ones
     assert first is not None and second is not None
     assert len(first.rows) == len(second.rows) == 2
     assert second.facts["derived_from"]["timeframe"] == "30m"
+
+
+def test_rejected_rows_whose_file_is_damaged_are_a_gap() -> None:
+    question = Question("BTCUSDT", "1h", None, None, 1)
+    with simulated(COINS, "2024-06-05T13:45") as sim:
+        sim.fault("binance", FAULTS["sends what is no bar"](), 1)
+        sim.ask(question)
+        sim.damage_bars("flip")
+        seen = sim.ask(question)
+    assert seen is not None and not seen.is_complete
+    assert [gap["reason"] for gap in seen.facts["gaps"]] == ["high below low"]
+
+
+def test_a_series_without_any_known_bar_is_no_answer_for_the_time_before_its_next_bar() -> None:
+    with simulated(COINS, "2024-06-05T13:45") as sim:
+        sim.revise("BTCUSDT", "1h")
+        sim.set_clock(7200)
+        sim.ask_batch(
+            sim.profile.symbols,
+            Question("BTCUSDT", "1h", "2024-06-05T13:00", "2024-06-05T13:00"),
+        )
+        sim.set_clock(0)
+        seen = sim.ask(Question("BTCUSDT", "1h", "2024-06-05T11:00", "2024-06-05T12:00"))
+    assert seen is not None and len(seen.rows) == 2
+
+
+def test_a_gap_between_bars_of_a_wrong_unit_is_reported() -> None:
+    with simulated(PLUGINS, "2024-06-05T13:45") as sim:
+        for name in ("labels one late", "sends rows /100"):
+            sim.fault("binance", FAULTS[name](), 1)
+        sim.fault("acme", FAULTS["answers a page"](), 3)
+        seen = sim.ask(Question("BTCUSDT", "1d", "2024-05-26", "2024-05-31"))
+    assert seen is not None and len(seen.rows) == 5
+    assert [gap["start"] for gap in seen.facts["gaps"]] == ["2024-05-29T00:00:00Z"]
+
+
+def test_a_vendor_without_bars_does_not_rule_out_splits() -> None:
+    with simulated(shares("yahoo", "polygon"), "2024-06-05T13:45") as sim:
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        sim.fault("yahoo", FAULTS["has nothing"](), 3)
+        seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05"))
+    assert seen is not None and seen.is_complete
+    assert all(row[3] < 110 for row in seen.rows.values())

@@ -231,7 +231,8 @@ def _hit(answer: Answer, book: ActionBook | None) -> Hit:
 
 
 def _end(view: SeriesView) -> int:
-    return view.coverage[-1].span.end if view.coverage else 0
+    """Return the end of the known part of a series; nothing lies after it if nothing is known."""
+    return view.coverage[-1].span.end if view.coverage else _NEVER
 
 
 # --- memory --------------------------------------------------------------------------------

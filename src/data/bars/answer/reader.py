@@ -24,7 +24,19 @@ from ...model.series import SeriesKey
 from ...model.span import Span, coalesce
 from ...model.texts import counted
 from ...vendors.registry import is_sample
-from ..validity import DOUBTFUL, FORMING, GRAVE, SETTLED, UNEXPECTED, TradingDays, lifetime_of
+from ..validity import (
+    AHEAD,
+    DOUBTFUL,
+    FORMING,
+    GRAVE,
+    LOST,
+    SETTLED,
+    SPOILT,
+    UNEXPECTED,
+    UNVOUCHED,
+    TradingDays,
+    lifetime_of,
+)
 from .answer import Answer, Dependency, Gap, Rebased, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
@@ -33,6 +45,8 @@ if TYPE_CHECKING:
     from .answer import Unfilled
 
 _MOST_PROBLEMS, _MOST_ATTEMPTS, _MOST_DISPUTED, _MOST_DOUBTS = 20, 50, 16, 3
+# Reasons for doubting bars that are stored. The other reasons are those of rejected rows.
+_OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UNVOUCHED)
 
 
 @dataclass
@@ -169,6 +183,8 @@ class Reader:
         faults = within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         lacking = lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now))
+        if unread := _unread(coverage, table):
+            lacking = sorted([*lacking, *unread], key=lambda gap: gap.span)
         if done.begins is not None:
             lacking = with_unadjusted(lacking, coverage, *done.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
@@ -255,6 +271,15 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
         for s, is_shown in zip(suspects, shown, strict=True)
         if is_shown and not s.reason.startswith(OFF_GRID)
     ]
+
+
+def _unread(coverage: Coverage, table: BarTable) -> list[Gap]:
+    """Return a gap for each rejected row that is not readable any more: its file is damaged or gone."""
+    parts = [
+        c for c in coverage if c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
+    ]
+    counts = table.counts([part.span for part in parts]) if parts else ()
+    return [Gap(c.span, c.reason) for c, rows in zip(parts, counts, strict=True) if not rows]
 
 
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:

@@ -174,7 +174,11 @@ class _CommitBuilder:
                 *self._doubts(pieces),
                 *self._kept_marks(),
                 # Behind the marks of equal bars, which renew trust: else the first repeat ended a doubt.
-                *self.answer.verdicts,
+                *(
+                    replace(mark, span=span)
+                    for mark in self.answer.verdicts
+                    for span in self._present(mark.span)
+                ),
             ),
             suspects=tuple(
                 [

@@ -26,6 +26,7 @@ from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.judgement.grave import Grave, graves
 from ...prices.judgement.levels import UNDECIDED, unit_jumps
 from ...prices.judgement.series import CheckedSeries
+from ..validity import is_hole
 from .commit import StoredRange
 from .sorted_answer import ClassifiedAnswer
 
@@ -204,8 +205,9 @@ class _Judging:
             Span(0, 0), "suspect", self._vendor, self.context.kind, self.context.basis, now,
             reason, until,
         )  # fmt: skip
-        # Neighbours in the table may be hours apart that nobody was asked for.
-        known = [*(part.span for part in self.context.surroundings.coverage), *self.answer.spans]
+        # Between neighbours in the table there may be hours that were not requested, or a gap.
+        stored = self.context.surroundings.coverage
+        known = [*(part.span for part in stored if not is_hole(part)), *self.answer.spans]
         spans = intersect(self._spans(grave.stamps, table.stamps), known)
         left = (part for span in spans for part in subtract([span], touching(done, span)))
         yield from (replace(mark, span=span) for span in left)
