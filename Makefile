@@ -81,9 +81,10 @@ bench: $(VENV)/.installed-dev  ## measure what is claimed of speed, into docs/be
 soak: $(VENV)/.installed-dev  ## live feeds on breaking connections for an hour: nothing may grow
 	ONETAPE_SOAK_MINUTES=$(MINUTES) $(RUN)/python -m pytest tests/feed/test_soak.py -s
 
-lint: $(VENV)/.installed-dev  ## style and format
+lint: $(VENV)/.installed-dev  ## style, format, and English that reads as translated
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+	$(RUN)/python .ci/english.py
 
 types: $(VENV)/.installed-dev  ## strict types
 	$(RUN)/mypy

@@ -1,1 +1,1 @@
-"""What the claims about speed are measured with: ``make bench``."""
+"""The measurements behind the claims about speed: ``make bench``."""

@@ -1,4 +1,4 @@
-"""Run every script and write what was measured into ``docs/benchmarks.md``, or run some and print.
+"""Run every script and write the results into ``docs/benchmarks.md``, or run some and print them.
 
 ``--large`` measures more series in more rounds, which takes several times as long.
 """
@@ -65,7 +65,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def machine() -> str:
-    """Say where it was measured, without saying whose machine it is."""
+    """Describe the machine used for measuring, without revealing whose it is."""
     return (
         f"Measured on {os.cpu_count()} CPUs ({platform.machine()}, {platform.system()}), "
         f"Python {platform.python_version()}, pandas {pd.__version__}, numpy {np.__version__}."
@@ -73,11 +73,12 @@ def machine() -> str:
 
 
 def main(names: Sequence[str] = ()) -> int:
-    """Measure and print, and say which ratios are a fifth worse than the page has them; what was
-    measured whole is also written.
+    """Measure and print, and report the ratios that are a fifth worse than on the page.
+
+    The results of a complete run are also written to the page.
 
     Args:
-        names: scripts to run, such as ``read``; none: all of them, into the page.
+        names: Scripts to run, such as ``read``; none: all of them, into the page.
     """
     if unknown := [name for name in names if name not in SCRIPTS]:
         print(f"{unknown[0]} is none of {', '.join(SCRIPTS)}", file=sys.stderr)

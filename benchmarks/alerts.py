@@ -1,4 +1,4 @@
-"""A run of the job of alerts over cached series: what a minute with a new bar costs."""
+"""A run of the alert job over cached series: the cost of a minute with a new bar."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _NOTE = (
     "the reads."
 )
 _GOAL = "<= 500 ms"
-# The bar of Friday, May 31st, is new to the alerts.
+# The bar of Friday, May 31st is new to the alerts.
 _BEFORE = parse_iso("2024-05-30T22:00:00")
 _SPAN = Span(FIVE_YEARS.start, FETCHED + 1)
 
 
 def measure() -> Report:
-    """Time runs, each from the state of the day before."""
+    """Time runs, each starting from the state of the day before."""
     with TemporaryDirectory() as folder, crowd_stage(_SERIES, span=_SPAN) as (manager, symbols):
         clock, before, now = (
             manager._services.clock,
@@ -93,7 +93,7 @@ def _without_last(bars: ClosedBars | NoBars) -> ClosedBars | NoBars:
 
 
 class _Timed:
-    """The source, with the time that it takes."""
+    """The source, timing its reads."""
 
     def __init__(self, source: ClientBars) -> None:
         self._source, self.seconds = source, 0.0

@@ -1,8 +1,8 @@
-"""ArcticDB in a process of its own, for it needs an older pandas than this library may have.
+"""ArcticDB in a separate process, because it needs an older pandas than this library may have.
 
-Run by :class:`~benchmarks.peers.Arctic` with an interpreter that has it; it imports nothing of this
-project. One JSON request a line, one JSON answer a line. What is read is added up and timed here,
-so that the way between the two processes costs it nothing.
+Run by :class:`~benchmarks.peers.Arctic` with an interpreter that has it; imports nothing from this
+project. Each line is a JSON request and is answered by a line of JSON. Bars are added up and timed
+here, so that the communication between the two processes does not count.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 
 
 class Library:
-    """Bars of many symbols in one library of ArcticDB."""
+    """Bars of many symbols in one ArcticDB library."""
 
     def __init__(self, folder: str) -> None:
         database = import_module("arcticdb").Arctic(f"lmdb://{folder}?map_size=4GB")
@@ -33,15 +33,16 @@ class Library:
         return []
 
     def append(self, path: str, symbol: str) -> list[float]:
-        """Return the milliseconds for the bars of a file behind those of a symbol."""
+        """Return the milliseconds needed to append the bars in a file to those of a symbol."""
         frame = _frame(path)
         began = perf_counter()
         self._library.append(symbol, frame)
         return [(perf_counter() - began) * 1e3]
 
     def read(self, symbol: str, start: int, end: int) -> list[float]:
-        """Return the milliseconds for the bars of a stretch (nanoseconds, both ends included), and
-        their sum.
+        """Return the milliseconds needed to read the bars in a range, and their sum.
+
+        The bounds are in nanoseconds, both ends included.
         """
         bounds = pd.Timestamp(start), pd.Timestamp(end)
         began = perf_counter()
@@ -50,7 +51,7 @@ class Library:
         return [(perf_counter() - began) * 1e3, total]
 
     def read_all(self, symbols: list[str]) -> list[float]:
-        """Return the milliseconds for all bars of many symbols, and their sum."""
+        """Return the milliseconds needed to read all bars of many symbols, and their sum."""
         began = perf_counter()
         total = sum(_summed(item.data) for item in self._library.read_batch(symbols))
         return [(perf_counter() - began) * 1e3, total]

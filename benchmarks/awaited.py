@@ -1,4 +1,4 @@
-"""What a bot's event loop sees: answers from the cache beside calls that hang, and how late it is itself."""
+"""A bot's event loop: answers from the cache next to hanging calls, and the loop's own delay."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .stage import COIN, YEAR, commit
 
 HANGING, USERS = 8, 300
 _ROUNDS, _LOOKUPS, _TICK_S = sized(3, 5), 100, 0.005
-# Calls that hang end then: without twins that is how long an answer from the cache takes.
+# Hanging calls give up after this time; without async twins, a cached answer would take as long.
 _PATIENCE_S = 2.0
 _HELD = ("BTCUSDT", "1h", "2023-03-01", "2023-03-31")
 _MISSING = ("BTCUSDT", "1h", "2022-03-01", "2022-03-31")
@@ -43,7 +43,7 @@ _Get = Callable[..., Awaitable[Any]]
 
 
 def measure() -> Report:
-    """Let users ask from one event loop."""
+    """Let users send queries from one event loop."""
     with _stage() as manager:
         twin = AsyncDataManager(manager)
         ways: dict[str, _Get] = {
@@ -71,7 +71,7 @@ def measure() -> Report:
 
 
 async def _beside(get: _Get) -> float:
-    """Return the milliseconds of answers from the cache while others hang."""
+    """Return the milliseconds of answers from the cache while other calls hang."""
     hanging = [asyncio.ensure_future(_give_up(get)) for _ in range(HANGING)]
     await asyncio.sleep(0.1)
     spent = []
@@ -89,7 +89,7 @@ async def _give_up(get: _Get) -> None:
 
 
 async def _late(get: _Get, users: int = USERS) -> float:
-    """Return by how many milliseconds the loop is late while many users ask."""
+    """Return by how many milliseconds the loop is late while many users send queries."""
     tasks = [asyncio.ensure_future(_go_on(get)) for _ in range(users)]
     late = []
     for _ in range(_LOOKUPS):
@@ -114,7 +114,7 @@ def _worst(seconds: Sequence[float]) -> float:
 
 @contextmanager
 def _stage() -> Iterator[DataManager]:
-    """Yield a manager that holds a year of hours, and whose vendor takes requests and never answers."""
+    """Yield a manager with a year of hours, whose vendor accepts requests and never answers."""
     with (
         TemporaryDirectory() as folder,
         patch.dict(os.environ, ONETAPE_STATE_DIR=folder),

@@ -1,4 +1,4 @@
-"""Many symbols at once: the frames of a universe, beside what others take for the same bars."""
+"""Many symbols at once: the frames of a universe, compared with others for the same bars."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Way = Callable[[], Frames | Elsewhere]
 
 
 def measure() -> Report:
-    """Race the two ways to ask against each other and the others."""
+    """Race the two ways to query against each other and the others."""
     with (
         crowd_stage(_COUNT) as (manager, symbols),
         TemporaryDirectory() as folder,
@@ -66,7 +66,7 @@ def _ways(manager: DataManager, symbols: Sequence[str], folder: Path) -> Iterato
 
 
 def _naive(folder: Path, frame: pd.DataFrame, symbols: Sequence[str]) -> dict[str, Naive]:
-    """Return a cache for each symbol; writing one is enough, for all have the same bars."""
+    """Return a cache for each symbol; only one is written, because all have the same bars."""
     first = Naive(folder, frame)
     return {symbol: first.copied(folder / symbol) for symbol in symbols}
 

@@ -1,4 +1,4 @@
-"""How long a cached price takes in the example of a bot: from a message to the request that answers it."""
+"""The time of a cached price in the example bot: from a message to the request that answers it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _round(people: Telegram, text: str = "/price BTCUSDT") -> float:
 
 @contextmanager
 def _charts(people: Telegram) -> Iterator[None]:
-    """Let a user ask for one chart after another."""
+    """Let a user request one chart after another."""
     is_over = threading.Event()
 
     def draw() -> None:

@@ -1,4 +1,4 @@
-"""Bundles: the way from the cache to Polars and Decimal, files by the range, days out of minutes, memory."""
+"""Bundles: from the cache to Polars and Decimal, files by range, days from minutes, memory."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ print(resident("VmHWM") - before)
 
 
 def measure() -> Report:
-    """Race the readers against Polars alone, and weigh what they take."""
+    """Race the readers against plain Polars, and measure their memory."""
     rows = [*_of_the_cache(), _pruning(), _days(), *_memory()]
     return Report("Bundles", _NOTE, rows, less=("times the plain way",))
 
@@ -95,7 +95,7 @@ def _of_the_cache() -> list[Row]:
         series = SeriesKey("BTCUSDT", Timeframe.parse("1m"))
 
         def mapped() -> pl.DataFrame:
-            """Return the mapped columns as they are, which needs new memory for the times alone."""
+            """Return the mapped columns as they are, which needs new memory only for the times."""
             table = manager.client.columns(series, YEAR).table
             times = (table.stamps * NS_IN_MS).view("M8[ns]")
             columns = zip(FIELDS, table.values(), strict=False)

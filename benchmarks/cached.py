@@ -1,4 +1,4 @@
-"""Sources whose bars are kept: look-ups, hits and misses; and how long vendors take that answer at once."""
+"""Sources with cached bars: look-ups, hits, misses; and the time of vendors that answer at once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Binance(VendorDataSource):
 
 
 class _Slow(DataSource):
-    """A program's own source: made-up bars, after a time."""
+    """A program's own source: made-up bars, after a delay."""
 
     def __init__(self, latency_s: float = 0.0) -> None:
         self._latency_s = latency_s
@@ -79,7 +79,7 @@ class _Slow(DataSource):
 
 
 def measure() -> Report:
-    """Time what is kept, and what is not."""
+    """Time cached and uncached calls."""
     with TemporaryDirectory() as folder, _ours(Path(folder)) as (server, manager):
         rows = asyncio.run(_of_frames(Path(folder) / "frames"))
         rows += asyncio.run(_of_ours(server, manager))
@@ -137,7 +137,7 @@ async def _of_frames(folder: Path) -> list[Row]:
 
 
 async def _of_ours(server: VendorServer, manager: DataManager) -> list[Row]:
-    """Time and count a backtest that is repeated, and a moved end."""
+    """Time and count a repeated backtest, and a moved end."""
     kept, names = CachedDataSource(YFinanceDataSource(manager)), ["AAPL", "MSFT"]
     start, end = pd.Timestamp("2023-01-01"), pd.Timestamp("2024-05-31")
     await kept.warm_cache(names, start, end, "1d")
@@ -158,7 +158,7 @@ async def _of_ours(server: VendorServer, manager: DataManager) -> list[Row]:
 
 
 async def _latencies(folder: Path, manager: DataManager) -> list[Row]:
-    """Time what asks vendors, each time."""
+    """Time calls that query vendors every time."""
     files = folder / "files"
     files.mkdir()
     days = pd.bdate_range("2023-01-02", "2023-12-29")

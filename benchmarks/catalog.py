@@ -1,4 +1,4 @@
-"""The catalog: a dataset found among 20,000, and how long it takes to make the index of them."""
+"""The catalog: finding a dataset among 20,000, and the time to build their index."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLAIN = """
 
 
 def measure() -> Report:
-    """Race the catalog against a plain join, and time what is done once."""
+    """Race the catalog against a plain join, and time the one-time work."""
     generator = random.Random(1)
     names = [f"S{number:05d}" for number in range(8000)]
     with TemporaryDirectory() as folder:

@@ -35,7 +35,7 @@ print((perf_counter() - started) * 1e3)
 
 
 def measure() -> Report:
-    """Draw, many times in this process and some times as the first of one."""
+    """Draw many times in this process, and sometimes as the first chart of a process."""
     with stage() as manager:
         day = _pictures(manager, "AAPL", "1d", "AAPL, 250 days")
     firsts = [_first() for _ in range(_FIRSTS)]

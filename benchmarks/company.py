@@ -1,4 +1,4 @@
-"""What a lookup of fundamentals from the cache costs."""
+"""The cost of looking up fundamentals in the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTE = (
 
 
 def measure() -> Report:
-    """Look one company up again and again."""
+    """Look up one company repeatedly."""
     with TemporaryDirectory() as folder:
         clock = ManualClock(_NOW_MS)
         kept = FundamentalsCache(folder, clock=clock)

@@ -1,4 +1,4 @@
-"""Whether bars are held already: told from the metadata, without looking at the bars."""
+"""Whether bars are already cached: determined from the metadata, without reading the bars."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 def measure() -> Report:
-    """Ask about one, a hundred and many symbols."""
+    """Query one, a hundred and many symbols."""
     with crowd_stage(_COUNTS[-1], every=50) as (manager, symbols):
         root = manager.cache.store.root
         rows = [_row(root, symbols[:count]) for count in _COUNTS]
@@ -59,14 +59,14 @@ def _row(root: Path, symbols: Sequence[str]) -> Row:
 
 
 def _data_files(root: Path, keys: Sequence[SeriesKey]) -> int:
-    """Return how many files of bars a first look opens; being watched costs time, so apart."""
+    """Return how many bar files a first look opens; counted separately, as counting takes time."""
     disk = _Watched()
     _all(partial(_covered, BarStore(root, disk, columnar="map")), keys)
     return disk.data_files
 
 
 class _Watched(Disk):
-    """Counts the files of bars that are opened."""
+    """Counts the bar files that are opened."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def _metadata(root: Path, key: SeriesKey) -> list[Path]:
 
 
 def _believed(paths: Sequence[Path]) -> bool:
-    """Read the metadata as a cache does that has no doubts."""
+    """Read the metadata without verifying it, as a trusting cache would."""
     spans: list[list[int]] = []
     for path in paths:
         with path.open("rb") as file:
@@ -97,7 +97,7 @@ def _believed(paths: Sequence[Path]) -> bool:
 
 
 def _all(ask: Callable[[Any], bool], about: Sequence[Any]) -> float:
-    """Return the milliseconds of asking about each; all of them are covered."""
+    """Return the milliseconds needed to query each; all of them are covered."""
     began = perf_counter()
     answers = [ask(one) for one in about]
     took = perf_counter() - began

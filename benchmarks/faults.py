@@ -1,4 +1,4 @@
-"""What small faults in a file of minutes cost when it is fetched, beside the same minutes without any."""
+"""The cost of small faults in a file of minutes when it is fetched, compared with a clean file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOTE = (
     "frame, and how many times as long that takes as the same minutes without a fault, in the same round."
 )
 # Shares of the minutes whose high is below their low, that are a second late, that are missing, and
-# that came in two rows which differ.
+# that occur in two differing rows.
 _CASES = {
     "no fault": (0.0, 0.0, 0.0, 0.0, ""),
     "every fifth row impossible": (0.2, 0.0, 0.0, 0.0, "clean <= 3"),
@@ -33,7 +33,7 @@ _CASES = {
 
 
 def measure() -> Report:
-    """Fetch each file into a cache of its own, in turns."""
+    """Fetch each file into a separate cache, in turn."""
     texts = {name: _text(*shares[:4]) for name, shares in _CASES.items()}
     spent: dict[str, list[float]] = {name: [] for name in texts}
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
@@ -58,7 +58,7 @@ def measure() -> Report:
 
 
 def _fetched_s(folder: Path, text: str) -> float:
-    """Return the processor time of the first answer of a new cache beside a file."""
+    """Return the processor time of the first answer from a new cache for a file."""
     folder.mkdir()
     (folder / "BTCUSDT_1m.csv").write_text(text)
     rules = folder / "rules.yaml"
@@ -75,7 +75,7 @@ def _fetched_s(folder: Path, text: str) -> float:
 
 
 def _text(impossible: float, late: float, missing: float, doubled: float) -> str:
-    """Return a file of minutes of which such shares have a fault."""
+    """Return a file of minutes in which these shares have a fault."""
     chance, lines = random.Random(1), ["timestamp,open,high,low,close,volume"]
     for place, stamp in enumerate(range(_FIRST, _FIRST + DAYS * DAY_MS, MINUTE_MS)):
         close, kind = 100 + chance.random(), chance.random()

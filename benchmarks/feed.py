@@ -1,4 +1,4 @@
-"""What a live feed costs: from a frame or a socket to a callback, and through Backtrader."""
+"""The cost of a live feed: from a frame or a socket to a callback, and through Backtrader."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _FRAMES, _BARS, _SENT, _ROUNDS = 20_000, 5_000, 1_000, sized(3, 5)
 
 
 def measure() -> Report:
-    """Race our way against the least that any way must do."""
+    """Race our way against the least that any implementation must do."""
     frames = _frames(_FRAMES)
     calls: dict[str, Callable[[], object]] = {
         "ours": lambda: _to_callback(frames), "parse only": lambda: _parsed(frames),
@@ -80,7 +80,7 @@ def _rates(calls: dict[str, Callable[[], object]], count: int) -> dict[str, Figu
 
 
 def _share(frames: Sequence[str]) -> Figure:
-    """Return our rate as a share of that of parsing alone, by processor time, round by round."""
+    """Return our rate as a share of that of parsing only, by processor time, round by round."""
     found = []
     for _ in range(_ROUNDS):
         began = process_time()
@@ -100,7 +100,7 @@ def _bar(number: int) -> LiveBar:
 
 
 def _frames(count: int) -> list[str]:
-    """Return messages of bars that close one after another."""
+    """Return messages with bars that close one after another."""
     found = []
     for number in range(count):
         stamp, o, h, low, c, v = _bar(number)[:6]
@@ -118,7 +118,7 @@ def _parsed(frames: Sequence[str]) -> None:
 
 
 class _Frames:
-    """A socket on which frames have arrived, and the dialer that opens it."""
+    """A socket on which frames have already arrived, and the dialer that opens it."""
 
     def __init__(self, frames: Sequence[str]) -> None:
         self._frames, self._cut = iter(frames), threading.Event()
@@ -167,7 +167,7 @@ def _to_callback(frames: Sequence[str]) -> None:
 
 
 class _BareQueue(bt.DataBase):  # type: ignore[misc]
-    """The least that a live data can be."""
+    """The simplest possible live data."""
 
     def __init__(self, bars: Sequence[LiveBar]) -> None:
         self.waiting: queue.SimpleQueue[LiveBar] = queue.SimpleQueue()
@@ -191,7 +191,7 @@ class _BareQueue(bt.DataBase):  # type: ignore[misc]
 
 
 class _Ready:
-    """A source that has pushed all before anybody reads, as the bare queue is filled."""
+    """A source that has pushed everything before anybody reads, like the filled bare queue."""
 
     def __init__(self, bars: Sequence[LiveBar]) -> None:
         self._bars = bars
@@ -202,7 +202,7 @@ class _Ready:
         sink.end()
 
     def stop(self) -> None:
-        """Have nothing to stop."""
+        """Do nothing: there is nothing to stop."""
 
 
 def _ours(bars: Sequence[LiveBar]) -> BacktraderFeed:
@@ -234,7 +234,7 @@ def _latencies() -> dict[str, Figure]:
 
 
 def _over_a_socket(count: int) -> list[float]:
-    """Return microseconds from a frame's sending to its bar's callback, ascending."""
+    """Return the microseconds from sending a frame to its bar's callback, ascending."""
     clock, topic, heard = SystemClock(), Topic("BTCUSDT", "1m"), queue.SimpleQueue[float]()
     with StreamServer(ManualClock(_START)) as streams:
         protocol = BinanceStream(streams.url("binance"))
@@ -264,7 +264,7 @@ def _over_a_socket(count: int) -> list[float]:
 
 
 def _stops() -> dict[str, Figure]:
-    """Return the longest stop of all, and of each way in which a feed can stand."""
+    """Return the longest stop for each state that a feed can be in."""
     found = stops(_ROUNDS)
     return {way: Figure.of([max(values)]) for way, values in found.items()}
 

@@ -1,4 +1,4 @@
-"""How long live feeds keep who uses them: until they have stopped, and beside others that are idle."""
+"""How long live feeds make their users wait: until they have stopped, and next to idle feeds."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from tests.vendor_server.streams import StreamServer, hanging
 _START = parse_iso("2024-06-10T12:00:01Z")
 _IDLE, _SENT, _PAUSE_S = 4, 100, 0.005
 _LONGEST_S = 10.0
-# The clock jumps: the connection is not to miss the vendor's signs of life meanwhile.
+# The clock jumps, and the connection must not notice the missing heartbeats meanwhile.
 _PULSE = ConnectionTimings(scale=1e6)
 
 
 class _Past:
-    """History that has nothing; it keeps who asks until it is let go."""
+    """An empty history that blocks its callers until it is released."""
 
     def __init__(self, *, keeps: bool) -> None:
         self.go, self.is_asked = threading.Event(), threading.Event()
@@ -59,7 +59,7 @@ class _Past:
 
 
 class _DeafDial:
-    """Connects to nobody, and takes no notice of who gives up."""
+    """Connects to nobody, and ignores callers that give up."""
 
     def __init__(self) -> None:
         self.go, self.is_asked = threading.Event(), threading.Event()
@@ -74,7 +74,7 @@ class _DeafDial:
 
 
 class _Stand:
-    """A feed over a server of sockets, and what it takes to have it stand in each way."""
+    """A feed on a socket server, with the means to bring it into each state."""
 
     def __init__(self, server: StreamServer, *, keeps: bool = False, deaf: bool = False) -> None:
         self.server, self.clock, self.topic = server, server.clock, Topic("BTCUSDT", "1m")
@@ -101,7 +101,7 @@ class _Stand:
         self.feed = LiveFeed(*self.topic, source, clock=self.clock)
 
     def until(self, done: Callable[[], object]) -> None:
-        """Wait for threads to get so far."""
+        """Wait for threads to get this far."""
         began = perf_counter()
         while not done():
             if perf_counter() - began > _LONGEST_S:
@@ -112,7 +112,7 @@ class _Stand:
         self.until(lambda: self.feed.status.state is state)
 
     def live(self) -> None:
-        """Have it live."""
+        """Wait until the feed is live."""
         self.until(lambda: self.server.listening(self.topic))
         self.stands(StreamState.LIVE)
 
@@ -150,7 +150,7 @@ _WAYS: dict[str, tuple[Callable[[_Stand], None], dict[str, bool]]] = {
 
 
 def stops(rounds: int) -> dict[str, list[float]]:
-    """Return, for each way in which a feed can stand, the milliseconds that it took to stop."""
+    """Return, for each state a feed can be in, the milliseconds that it took to stop."""
     return {way: [_stopped(way) for _ in range(rounds)] for way in _WAYS}
 
 
@@ -172,11 +172,11 @@ def _stopped(way: str) -> float:
         return (perf_counter() - began) * 1e3
 
 
-# --- beside idle ones ----------------------------------------------------------------------------
+# --- next to idle feeds -------------------------------------------------------------------------
 
 
 class _Pushed:
-    """A source that pushes when it is told to."""
+    """A source that pushes on request."""
 
     sink: Sink
 
@@ -185,11 +185,11 @@ class _Pushed:
         sink.status(StreamStatus(StreamState.LIVE))
 
     def stop(self) -> None:
-        """Have nothing to stop."""
+        """Do nothing: there is nothing to stop."""
 
 
 class _Noting(bt.Strategy):  # type: ignore[misc]
-    """Notes when each bar of the last data came, and ends with the last one."""
+    """Records when each bar of the last data arrives, and ends with the last one."""
 
     params = (("came", None),)
 

@@ -60,13 +60,13 @@ frames = [pd.concat(map(read, paths)) for paths in json.load(sys.stdin)]
 total = sum(float(frame.to_numpy().sum()) for frame in frames)
 print(json.dumps([(perf_counter() - began) * 1e3, total]))
 """
-# Milliseconds, of the first batch and of the third where there is one, and the sum of all values.
+# Milliseconds of the first batch, and of the third if there is one, and the sum of all values.
 Found = Sequence[float]
 _GOALS = {"fetched": "ArcticDB >= 1", "put": "fetched >= 1", "without columns": "naive >= 0.83"}
 
 
 def measure() -> Report:
-    """Start processes in turns."""
+    """Start processes in turn."""
     with (
         crowd_stage(_COUNT) as (manager, symbols),
         TemporaryDirectory() as folder,
@@ -116,7 +116,7 @@ def _ways(
 
 
 def _run(program: Sequence[str], question: object) -> Found:
-    """Run a program in a process of its own and return what it prints."""
+    """Run a program in a separate process and return its output."""
     ran = subprocess.run(
         program, input=json.dumps(question) + "\n", cwd=Path(__file__).parents[1], env=os.environ,
         check=True, capture_output=True, text=True,

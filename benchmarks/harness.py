@@ -1,8 +1,8 @@
 """Measure calls against each other in one process, and time parts of a call from the inside.
 
-A machine is never equally fast for long. So calls that are compared take turns, in a new random
-order each round, and what is reported is the median of the rounds with the lowest and the highest;
-a ratio or a difference is taken inside each round.
+The speed of a machine never stays constant for long. So calls that are compared take turns, in a
+new random order each round, and the report has the median of the rounds with the lowest and the
+highest; a ratio or a difference is taken within each round.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ T = TypeVar("T")
 
 
 def sized(usual: T, large: T) -> T:
-    """Return the size of a measurement: the usual one, or that of a run with ``--large``."""
+    """Return the size of a measurement: the usual one, or the one for a run with ``--large``."""
     return large if LARGE in sys.argv else usual
 
 
 class Figure(NamedTuple):
-    """What was measured, in microseconds (or as a ratio): median, lowest, highest of the rounds."""
+    """A measurement, in microseconds (or a ratio): median, lowest and highest of the rounds."""
 
     median: float
     low: float
@@ -47,7 +47,7 @@ class Figure(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the report: what was measured, the figures by column, and the goal if any."""
+    """One line of the report: name, figures by column, and the goal, if any."""
 
     name: str
     figures: Mapping[str, Figure]
@@ -58,11 +58,11 @@ class Report(NamedTuple):
     """The result of one script.
 
     Attributes:
-        title: of its table.
-        note: what the columns mean.
-        rows: the lines.
-        more, less: the columns of ratios and counts, of which more or less is better; they can be
-            compared with those of another day, for the load of the machine is in both parts.
+        title: Title of its table.
+        note: Meaning of the columns.
+        rows: Lines of the table.
+        more, less: Columns of ratios and counts, for which more or less is better; they can be
+            compared with those of another day, because the load of the machine affects both parts.
     """
 
     title: str
@@ -83,7 +83,7 @@ class Report(NamedTuple):
 
 
 def race(calls: Mapping[str, Call], rounds: int = 40) -> dict[str, list[float]]:
-    """Return by name the microseconds of one call in each round; the rounds go together."""
+    """Return, by name, the microseconds per call in each round; every round has all calls."""
     repeats = {name: _repeats(call) for name, call in calls.items()}
     found: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -95,10 +95,10 @@ def race(calls: Mapping[str, Call], rounds: int = 40) -> dict[str, list[float]]:
 
 
 class Inside:
-    """Times functions wherever a call reaches them; one inside another counts once.
+    """Times functions wherever a call reaches them; nested ones count once.
 
     Args:
-        parts: column to the functions, each as its owner (module or class) and name.
+        parts: Maps each column to its functions, each as owner (module or class) and name.
     """
 
     def __init__(self, parts: Mapping[str, Sequence[tuple[Any, str]]]) -> None:
@@ -146,13 +146,13 @@ class Inside:
 
 
 def _repeats(call: Call) -> int:
-    """Return how often a call is made for one timing; the first call is not counted."""
+    """Return how often to make a call for one timing; the first call is not counted."""
     call()
     return max(1, round(_LEAST_S * _US / max(_timed(call, 3), 0.1)))
 
 
 def _timed(call: Call, repeats: int) -> float:
-    """Return the microseconds of one call, out of several in a row."""
+    """Return the microseconds per call, from several in a row."""
     began = perf_counter()
     for _ in range(repeats):
         call()

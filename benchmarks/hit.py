@@ -1,4 +1,4 @@
-"""What an answer from the cache costs, and how much of it is our own code."""
+"""The cost of an answer from the cache, and the share of our own code in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOTE = (
 
 
 def measure() -> Report:
-    """Ask for each case many times."""
+    """Query each case many times."""
     with stage() as manager:
         rows = [Row(name, _figures(manager, case), GOAL) for name, case in CASES.items()]
     return Report("Hits", _NOTE, rows)
@@ -50,7 +50,7 @@ class _Reader:
 
     @classmethod
     def used(cls, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return a frame after all its values were looked at."""
+        """Return a frame after reading all its values."""
         cls.add_up(frame)
         return frame
 

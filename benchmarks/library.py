@@ -1,4 +1,4 @@
-"""A large cache looked at: its list, its statistics, what eviction could drop, its check-up."""
+"""A large cache: its list, its statistics, what eviction could drop, its check-up."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NOTE = (
 )
 _SHARE = Kind("regular", "session", "consolidated", "USD", "shares")
 _DAYS = Timeframe.parse("1d")
-# Bars do not matter here: one in so many is stored.
+# The bars do not matter here: only one in this many is stored.
 _EVERY = 5
 _PROGRAM = """
 import json, sys, time
@@ -70,7 +70,7 @@ _GOALS = {
 
 
 def measure() -> Report:
-    """Look at it in processes of their own; Unix only."""
+    """Measure it in separate processes; Unix only."""
     rows = []
     with library(_SERIES) as root:
         rows.append(Row("`cache list`, first", in_processes(_PROGRAM, 1, root, "list")))
@@ -82,16 +82,16 @@ def measure() -> Report:
 
 @contextmanager
 def library(count: int) -> Iterator[Path]:
-    """Yield a cache folder of so many shares, ten years of 1d each."""
+    """Yield a cache folder with this many stocks, ten years of 1d each."""
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         fill(Path(folder) / "cache", count)
         yield Path(folder) / "cache"
 
 
 def fill(root: Path, count: int) -> None:
-    """Store one share, and copy its files under other names: quicker than storing all of them."""
+    """Store one stock, and copy its files under other names: faster than storing all of them."""
     symbols = ["".join(letters) for letters in islice(product("QWZXVJKY", repeat=4), count)]
-    # A check-up goes by the machine's clock.
+    # A check-up uses the machine's clock.
     today = SystemClock().now_ms() // DAY_MS * DAY_MS
     years = Span(year_start(date_of(today).year - 9), today)
     manager = DataManager(root, clock=ManualClock(today))
@@ -109,7 +109,7 @@ def fill(root: Path, count: int) -> None:
 
 
 def copy_files(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
-    """Write the files of a series as those of another, whose name is as long."""
+    """Write the files of a series as those of another, whose name has the same length."""
     lane, folder = store.parts.lane(one), store.root / "ohlcv" / other.symbol / other.folder
     folder.mkdir(parents=True)
     for year in lane.years():
@@ -132,7 +132,7 @@ def copy_files(store: BarStore, one: SeriesKey, other: SeriesKey) -> None:
 
 
 def in_processes(program: str, rounds: int, *words: str | Path) -> dict[str, Figure]:
-    """Return what a program prints, a mapping of figures in JSON, run with ``words`` again and again."""
+    """Run a program ``rounds`` times with ``words``; return the figures that it prints in JSON."""
     found: list[dict[str, float]] = []
     for _ in range(rounds):
         ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""What it costs to record which bars are read: the same answer again, and another stretch each time."""
+"""The cost of recording which bars are read: the same answer again, and another range each time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VENDOR = "binance"
 
 
 def measure() -> Report:
-    """Race calls within a lineage against the same calls outside of it."""
+    """Race calls within a lineage against the same calls outside it."""
     with stage() as manager, TemporaryDirectory() as folder:
         _pin(manager)
         rows = [
@@ -50,7 +50,7 @@ def measure() -> Report:
 
 
 def _pin(manager: DataManager) -> None:
-    """Store hours of a vendor's own."""
+    """Store hours in a vendor's own lane."""
     stamps = np.arange(YEAR.start, YEAR.end, HOUR_MS, dtype=np.int64)
     piece = CommitPiece(made_up_at(stamps), YEAR, _VENDOR, FETCHED, COIN, Basis("raw"), "final")
     key = SeriesKey("BTCUSDT", Timeframe.parse("1h"), (_VENDOR,))
@@ -58,7 +58,7 @@ def _pin(manager: DataManager) -> None:
 
 
 def _moving(manager: DataManager) -> Call:
-    """Return a call that asks for 20 days, which begin a day later each time."""
+    """Return a call for 20 days that begin a day later each time."""
     first = np.datetime64("2023-01-01")
     days = cycle([(str(first + n), str(first + n + 20)) for n in range(300)])
     return lambda: manager.get_ohlcv("BTCUSDT", "1h", *next(days))
@@ -66,12 +66,12 @@ def _moving(manager: DataManager) -> Call:
 
 @contextmanager
 def not_recording(run: LineageRun) -> Iterator[Recorded]:
-    """Yield what has a call recorded; nothing else within the block is."""
+    """Yield a function that makes a call recorded; nothing else within the block is."""
     with run:
         outer = reads.set(None)
 
         def recorded(call: Call) -> Call:
-            """Return the call as the run hears of it."""
+            """Return the call in a form that the run records."""
 
             def heard() -> object:
                 inner = reads.set(run)

@@ -1,4 +1,4 @@
-"""What an answer takes in memory: a whole year, and slices of it."""
+"""The memory that an answer takes: a whole year, and slices of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTE = (
     "read many times, for one alone would drown in what an allocator takes at once."
 )
 _SHARED = "peak <= 1.2, private 0"
-# What is asked for: a name, the first and the last day, answers read before, answers held, a goal.
+# The queries: a name, the first and the last day, answers read before, answers held, a goal.
 _CASES = (
     ("a year of minutes, read before", "2023-01-01", "2023-12-31", 2, 1, _SHARED),
     ("the same, the first time", "2023-01-01", "2023-12-31", 0, 1, ""),
@@ -66,7 +66,7 @@ print(added / size)
 
 
 def measure() -> Report:
-    """Ask for each in processes of their own; Linux only."""
+    """Run each query in separate processes; Linux only."""
     rows = []
     if Path("/proc/self/smaps_rollup").exists():
         with long_stage(MINUTES) as manager:

@@ -1,4 +1,4 @@
-"""What a year of nights leaves on the disk and costs to read, beside the same bars fetched at once."""
+"""Disk space and reading time after a year of nights, compared with bars fetched at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .harness import Figure, Report, Row, race
 
 NIGHTS = 250
 FIRST = "2023-01-03"
-# Symbol, timeframe, how many bars are asked for, and when.
+# Symbol, timeframe, number of bars requested, and when.
 SERIES = (
     ("AAPL", "1d", 10, "22:10:00"),
     ("NVDA", "1h", 24, "22:10:00"),
@@ -37,7 +37,7 @@ _NOTE = (
 
 
 def measure() -> Report:
-    """Live through the nights of each series, and compare."""
+    """Simulate the nights for each series, and compare."""
     rows = [_row(*series) for series in SERIES]
     return Report("A year of nights", _NOTE, rows, less=("file", "document", "read"))
 

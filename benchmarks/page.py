@@ -1,4 +1,4 @@
-"""Which ratios are worse than the page has them. Pure: a text and what was measured, nothing is read."""
+"""Which ratios are worse than on the page. Pure: a text and results in, nothing is read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from .harness import Report
 
-# A ratio that is by so much worse is told.
+# A ratio that is worse by this fraction is reported.
 _WORSE = 0.2
 
 
 def worse(page: str, reports: Iterable[Report]) -> list[str]:
-    """Return a line for each ratio whose median is a fifth or more worse than that of the page.
+    """Return a line for each ratio whose median is at least a fifth worse than on the page.
 
-    Times are not compared: they tell of the machine. A ratio that the page has not is told as well,
-    for nobody would see that it is compared with nothing.
+    Times are not compared, because they depend on the machine. A ratio missing from the page is
+    reported as well, as otherwise nobody would notice that it is compared with nothing.
     """
     written = _medians(page)
     return [line for report in reports for line in _of_one(written, report)]
@@ -36,7 +36,7 @@ def _of_one(written: dict[tuple[str, str, str], float], report: Report) -> Itera
 
 
 def _medians(page: str) -> dict[tuple[str, str, str], float]:
-    """Return the medians of all tables by title, line and column."""
+    """Return the medians in all tables, by title, line and column."""
     found: dict[tuple[str, str, str], float] = {}
     title, columns = "", list[str]()
     for line in page.splitlines():

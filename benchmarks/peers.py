@@ -1,4 +1,4 @@
-"""The same bars as others keep them: a plain gzip CSV, Arrow, Parquet, ArcticDB where there is one."""
+"""The same bars as others store them: plain gzip CSV, Arrow, Parquet, and ArcticDB if available."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-# An interpreter that has ArcticDB, which needs an older pandas; without any it takes no part.
+# An interpreter with ArcticDB, which needs an older pandas; without one, ArcticDB is left out.
 ARCTIC_PYTHON = os.environ.get("ONETAPE_ARCTIC_PYTHON") or (
     sys.executable if find_spec("arcticdb") else None
 )
 
 
-# Frames up to here are added up as one block.
+# Frames up to this length are added up as one block.
 _SHORT = 10_000
 
 
 def _behind(end: str) -> pd.Timestamp:
-    """Return the instant behind the last day."""
+    """Return the instant after the last day."""
     return pd.Timestamp(end) + pd.Timedelta("1D")
 
 
 class Naive:
-    """The usual cache: ``to_csv`` into gzip, ``read_csv`` out of it, one file a year."""
+    """The usual cache: ``to_csv`` into gzip, ``read_csv`` from it, one file a year."""
 
     def __init__(self, folder: Path, frame: pd.DataFrame) -> None:
         self.paths = []
@@ -42,7 +42,7 @@ class Naive:
             self.write(self.paths[-1], part)
 
     def copied(self, folder: Path) -> Naive:
-        """Return the same bars once more, in a folder of their own."""
+        """Return a copy of the same bars in a separate folder."""
         folder.mkdir()
         copy = object.__new__(Naive)
         copy.paths = [Path(shutil.copy(path, folder)) for path in self.paths]
@@ -55,7 +55,7 @@ class Naive:
             frame.to_csv(file)
 
     def read(self, start: str, end: str) -> pd.DataFrame:
-        """Return a stretch, both ends included; whole years are read for it."""
+        """Return a range, both ends included; whole years are read for it."""
         years = range(int(start[:4]), int(end[:4]) + 1)
         paths = [p for p in self.paths if int(p.name.split("-")[2][:4]) in years]
         frames = [self.read_file(path) for path in paths]
@@ -84,7 +84,7 @@ class Arrow:
             writer.write_table(table.combine_chunks())
 
     def read(self, start: str, end: str) -> pd.DataFrame:
-        """Return a stretch, both ends included, found by bisection."""
+        """Return a range, both ends included, found by bisection."""
         import pyarrow as pa
 
         with pa.memory_map(self._path) as source:
@@ -106,29 +106,29 @@ class Parquet:
         frame.to_parquet(self._path, compression="zstd")
 
     def read(self, start: str, end: str) -> pd.DataFrame:
-        """Return a stretch, both ends included."""
+        """Return a range, both ends included."""
         last = _behind(end)
         wanted = [("timestamp", ">=", pd.Timestamp(start)), ("timestamp", "<", last)]
         return pd.read_parquet(self._path, filters=wanted)
 
 
 class Elsewhere(NamedTuple):
-    """What a peer in a process of its own measured there: the time, and the sum of all values."""
+    """The result of a peer, measured in its own process: the time, and the sum of all values."""
 
     ms: float
     total: float
 
 
 class Arctic:
-    """ArcticDB in a process of its own, on the same disk.
+    """ArcticDB in a separate process, on the same disk.
 
     Args:
-        folder: for its files.
-        frame: the bars; every symbol gets them.
-        symbols: whom they are stored for.
+        folder: Folder for its files.
+        frame: Bars; every symbol gets them.
+        symbols: Symbols they are stored for.
 
     Attributes:
-        program: what starts such a process.
+        program: Command line that starts such a process.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Arctic:
         self._ask("write", self._saved(frame), self._symbols)
 
     def read(self, start: str, end: str) -> Elsewhere:
-        """Read a stretch of the first symbol, both ends included."""
+        """Read a range of the first symbol, both ends included."""
         first, last = (pd.Timestamp(start).value, _behind(end).value - 1)
         return Elsewhere(*self._ask("read", self._symbols[0], first, last))
 
@@ -152,7 +152,7 @@ class Arctic:
         return Elsewhere(*self._ask("read_all", self._symbols))
 
     def append(self, frame: pd.DataFrame) -> float:
-        """Return the milliseconds that it takes for bars behind those of the first symbol."""
+        """Return the milliseconds needed to append bars to those of the first symbol."""
         return self._ask("append", self._saved(frame), self._symbols[0])[0]
 
     def close(self) -> None:
@@ -160,7 +160,7 @@ class Arctic:
         self._server.communicate()
 
     def _saved(self, frame: pd.DataFrame) -> str:
-        """Return the file of the bars that its process reads."""
+        """Return the file with the bars that its process reads."""
         bars = self._folder.with_suffix(".npz")
         values: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
         np.savez(bars, timestamp=frame.index.to_numpy().astype("M8[ns]").view(np.int64), **values)
@@ -180,7 +180,7 @@ class Arctic:
 
 @contextmanager
 def peers_of(folder: Path, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the peers that there are, each with the bars of ``frame``."""
+    """Yield the available peers, each with the bars of ``frame``."""
     found: dict[str, Any] = {"Arrow": Arrow(folder, frame), "Parquet": Parquet(folder, frame)}
     with ExitStack() as stack:
         if ARCTIC_PYTHON:
@@ -190,7 +190,7 @@ def peers_of(folder: Path, frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def summed(found: pd.DataFrame | Elsewhere) -> float:
-    """Return the sum of all values of an answer."""
+    """Return the sum of all values in an answer."""
     if isinstance(found, Elsewhere):
         return found.total
     if len(found) <= _SHORT:  # picking columns would take longer than reading them

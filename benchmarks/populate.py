@@ -1,4 +1,4 @@
-"""How long a job over several vendors takes, beside what the slowest of them takes alone."""
+"""The time of a job over several vendors, compared with the slowest of them on its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .harness import Figure, Report, Row, sized
 from .stage import FETCHED
 
 SYMBOLS, ANSWER_S, _ROUNDS = sized(50, 100), 0.3, sized(2, 3)
-# Rule to the timeframe that is asked of its vendor, and to the vendor whose place is taken.
+# Maps each rule to the timeframe requested from its vendor, and to the vendor that is replaced.
 _RULES = {
     "crypto": ("1h", "binance"),
     "stock_intraday": ("1h", "polygon"),
@@ -45,7 +45,7 @@ _NOTE = (
 
 
 class _Slow:
-    """A downloader of the program's own whose answers take their time, and no processor's."""
+    """A program's own downloader whose answers take time, but no processor time."""
 
     def get_ohlcv(self, symbol: str, interval: str, start: Any, end: Any) -> pd.DataFrame:
         sleep(ANSWER_S)
@@ -55,7 +55,7 @@ class _Slow:
 
 @cache
 def _answer(span: Span, interval: str, *, is_coin: bool) -> pd.DataFrame:
-    """Return a bar for each that the market's calendar expects, its hours on the clock."""
+    """Return one bar for each that the market's calendar expects, with hours on the clock."""
     calendar = ContinuousCalendar() if is_coin else ExchangeCalendar("XNYS")
     stamps = calendar.opens(Timeframe.parse(interval), span, "clock")
     index = pd.DatetimeIndex(pd.to_datetime(stamps, unit="ms"), name="timestamp")
@@ -91,7 +91,7 @@ def measure() -> Report:
 
 
 def _asked() -> list[tuple[str, list[str]]]:
-    """Return the timeframe and the symbols of each vendor."""
+    """Return the timeframe and the symbols for each vendor."""
     shares = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), SYMBOLS)]
     coins = [f"{share}USDT" for share in shares]
     return [(label, coins if rule == "crypto" else shares) for rule, (label, _) in _RULES.items()]

@@ -1,4 +1,4 @@
-"""Values of 500 shares at a time of a backtest: the last one, and a window of 20 bars."""
+"""Values of 500 stocks at a time in a backtest: the last one, and a window of 20 bars."""
 
 from __future__ import annotations
 

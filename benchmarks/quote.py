@@ -1,4 +1,4 @@
-"""What a thousand askers of one last price cost: requests at the vendor, and time."""
+"""The cost of a thousand callers for the same last price: requests at the vendor, and time."""
 
 from __future__ import annotations
 

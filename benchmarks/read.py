@@ -1,4 +1,4 @@
-"""What it takes to have stored bars in a frame, beside what others take for the same bars."""
+"""The time to get stored bars into a frame, compared with others for the same bars."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Call = Callable[[], pd.DataFrame | Elsewhere]
 
 
 class Case(NamedTuple):
-    """A stretch of one series."""
+    """A range of one series."""
 
     name: str
     symbol: str
@@ -83,14 +83,14 @@ def _row(manager: DataManager, case: Case, folder: Path) -> Row:
 
 
 class _Others:
-    """The other ways to ask for a case."""
+    """The other ways to query a case."""
 
     def __init__(self, manager: DataManager, case: Case) -> None:
         self._manager, self._case = manager, case
         self._moved = 0
 
     def first(self) -> float:
-        """Return the milliseconds of the first question of a manager of its own."""
+        """Return the milliseconds of the first query of a new manager."""
         root = self._manager.cache.store.root
         manager = DataManager(root, clock=ManualClock(parse_iso("2024-07-01")))
         for _ in range(2):  # what a process does once is not a read
@@ -99,7 +99,7 @@ class _Others:
         return _once(lambda: self._asked(manager, 0))
 
     def other(self) -> float:
-        """Return the milliseconds of a question that was never asked, of a series that is held."""
+        """Return the milliseconds of a query that was never made before, for a cached series."""
         self._asked(self._manager, 0)
         self._moved += 1
         return _once(lambda: self._asked(self._manager, self._moved))

@@ -1,4 +1,4 @@
-"""What a look-up in the records costs, on both databases."""
+"""The cost of a look-up in the records, on both databases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOTE = (
 
 
 def measure() -> Report:
-    """Look one user up, again and again; a database that is not installed is left out."""
+    """Look up one user repeatedly; a database that is not installed is left out."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         urls = {"SQLite": f"sqlite:///{Path(folder) / 'records.db'}"}
@@ -57,7 +57,7 @@ def _row(name: str, url: str) -> Row:
 
 
 def _median(call: Callable[[], object]) -> float:
-    """Return the microseconds that half of the calls take at most."""
+    """Return the median time of the calls, in microseconds."""
     taken = []
     for _ in range(_CALLS):
         began = perf_counter()

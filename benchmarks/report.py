@@ -1,4 +1,4 @@
-"""Reports: ten years of days as a page, everything of 500 series, and their coverage by month alone."""
+"""Reports: ten years of days as a page, everything for 500 series, only their coverage by month."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure() -> Report:
 
 
 def _map(manager: DataManager) -> str:
-    """Return a page with the coverage of everything and nothing else."""
+    """Return a page with only the coverage of everything."""
     client = manager.client
     parts = {key: client.coverage(key) for key in client.series()}
     months = months_of(parts.values(), client.clock.now_ms())

@@ -1,4 +1,4 @@
-"""Minutes of one day into a daily bar, for many symbols at once, beside pandas symbol by symbol."""
+"""Minutes of one day into a daily bar, for many symbols at once, compared with pandas."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _row(name: str, calendar: MarketCalendar, goal: str) -> Row:
 
 
 def _timed(calls: Mapping[str, Call]) -> dict[str, float]:
-    """Return the seconds of each call of one round, in random order."""
+    """Return the seconds of each call in one round, in random order."""
     took = {}
     for name in random.sample(list(calls), len(calls)):
         began = perf_counter()
@@ -73,7 +73,7 @@ def _timed(calls: Mapping[str, Call]) -> dict[str, float]:
 
 
 def _tables(calendar: MarketCalendar) -> list[BarTable]:
-    """Return made-up minutes of one day, whole volumes, so that sums are the same in any order."""
+    """Return made-up minutes of one day; integer volumes make sums independent of the order."""
     stamps = calendar.opens(_MINUTE, _SPAN)
     generator, tables = np.random.default_rng(7), []
     for _ in range(_COUNT):

@@ -1,4 +1,4 @@
-"""What it costs to understand a symbol and to find who serves it."""
+"""The cost of resolving a symbol and finding the vendors that serve it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DAY = ("2024-05-01", "2024-05-01")
 
 
 class _Vendor:
-    """A downloader of the program's own that answers at once, or fails."""
+    """A program's own downloader that answers at once, or fails."""
 
     def __init__(self, *, fails: bool) -> None:
         self._fails = fails
@@ -70,7 +70,7 @@ def measure() -> Report:
 
 
 def _fallback(manager: DataManager) -> dict[str, Figure]:
-    """Race an answer of the vendor that is asked first against that of the second."""
+    """Race an answer from the first vendor in the order against one from the second."""
     selector = manager.provider_selector
     selector.downloaders.update(down=_Vendor(fails=True), up=_Vendor(fails=False))
 
@@ -104,7 +104,7 @@ def _figures(selector: ProviderSelector, symbol: str) -> dict[str, Figure]:
 
 
 def _order(selector: ProviderSelector, symbol: str) -> Call:
-    """Return a call that classifies a symbol and names its vendors, keys and health minded."""
+    """Return a call that classifies a symbol and names its vendors, considering keys and health."""
     return lambda: (
         selector.classify_symbol(symbol),
         selector.get_provider_with_failover(symbol, "1d"),
@@ -112,7 +112,7 @@ def _order(selector: ProviderSelector, symbol: str) -> Call:
 
 
 def _way(selector: ProviderSelector, symbol: str) -> Call:
-    """Return a call that sorts the vendors of a symbol into lanes, as every miss does."""
+    """Return a call that sorts the vendors for a symbol into lanes, as every miss does."""
     instrument, timeframe = selector.instrument(symbol), Timeframe.parse("1d")
     query = BarsQuery(instrument, timeframe, YEAR, YEAR.end)
     return lambda: route(query, candidates_of(selector, query), None)

@@ -1,4 +1,4 @@
-"""What bars take on the disk."""
+"""The disk space that bars take."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEMBERS = 64
 
 
 def measure() -> Report:
-    """Weigh the files of a year of minutes, as written, appended to, and with its columns."""
+    """Measure the files of a year of minutes: as written, appended to, and with its columns."""
     with TemporaryDirectory() as folder:
         store = BarStore(Path(folder), columnar="map")
         year, days = made_up(YEAR, MINUTE_MS), made_up(YEAR, DAY_MS)
@@ -76,7 +76,7 @@ def _key(label: str) -> SeriesKey:
 
 
 def _make_columns(store: BarStore) -> None:
-    """Read the year, which makes the columnar file, and see it counted among what is held."""
+    """Read the year, which creates the columnar file, and check that the statistics count it."""
     before = UnifiedCache(store.root).get_stats()["total_size_gb"]
     store.read(_key("1m"), YEAR)
     grown = (UnifiedCache(store.root).get_stats()["total_size_gb"] - before) * 2**30

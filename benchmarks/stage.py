@@ -1,4 +1,4 @@
-"""Cache folders with made-up bars, filled without asking anybody."""
+"""Cache folders with made-up bars, filled without querying anybody."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 
-# All bars are of one year long past: no answer depends on the day of measuring. It is asked when splits
-# and dividends had been asked for: later each answer would look for newer ones first.
+# All bars are from one past year, so no answer depends on the day of measuring. Queries are made at
+# the time when splits and dividends were fetched: later, each answer would look for newer ones
+# first.
 YEAR = Span(parse_iso("2023-01-01"), parse_iso("2024-01-01"))
 FETCHED = parse_iso("2024-06-03T12:00:00")
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 @contextmanager
 def stage() -> Iterator[DataManager]:
-    """Yield a manager on a cache that holds a year of BTCUSDT (1h, 1d) and of AAPL (1d)."""
+    """Yield a manager on a cache with a year of BTCUSDT (1h, 1d) and of AAPL (1d)."""
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         _fill(manager)
@@ -50,7 +51,7 @@ def stage() -> Iterator[DataManager]:
 
 @contextmanager
 def long_stage(series: Sequence[tuple[str, int, int]] = _LONG) -> Iterator[DataManager]:
-    """Yield a manager on a cache of BTCUSDT: five years of 1m, ten of 1h and of 1d."""
+    """Yield a manager on a cache with BTCUSDT: five years of 1m, ten of 1h and of 1d."""
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(parse_iso("2024-07-01")))
         for label, first, step in series:
@@ -64,10 +65,10 @@ def long_stage(series: Sequence[tuple[str, int, int]] = _LONG) -> Iterator[DataM
 def crowd_stage(
     count: int, every: int = 1, span: Span = FIVE_YEARS
 ) -> Iterator[tuple[DataManager, list[str]]]:
-    """Yield a manager on a cache of many shares, five years of 1d each, and their symbols.
+    """Yield a manager on a cache with many stocks, five years of 1d each, and their symbols.
 
-    ``span`` is another time than these five years; ``every`` leaves bars out where it is the metadata that
-    count. Bars that had not closed when they were fetched are left out.
+    ``span`` replaces these five years; ``every`` leaves bars out if only the metadata matters. Bars
+    that had not closed when they were fetched are left out.
     """
     symbols = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), count)]
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
@@ -85,10 +86,10 @@ def crowd_stage(
 
 
 class _Unsynced(Disk):
-    """Does not wait for the platter: nobody will miss what is made here."""
+    """Does not wait for the disk: nobody will miss the files made here."""
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
-        """Leave out what waits."""
+        """Skip the calls that wait."""
         if step.name in ("fsync", "fdatasync", "fsync_dir"):
             return None  # type: ignore[return-value]
         return call()
@@ -116,12 +117,12 @@ def commit(
 
 
 def made_up(span: Span, step_ms: int) -> BarTable:
-    """Return bars without holes."""
+    """Return bars without gaps."""
     return made_up_at(np.arange(span.start, span.end, step_ms, dtype=np.int64))
 
 
 def made_up_at(stamps: Stamps) -> BarTable:
-    """Return bars of a random walk with two decimals in prices and three in volumes."""
+    """Return bars of a random walk, with two decimals in prices and three in volumes."""
     dice = np.random.default_rng(7)
     close = np.round(100 * np.exp(np.cumsum(dice.normal(0, 0.002, len(stamps)))), 2)
     volume = np.round(dice.random(len(stamps)) * 10_000, 3)

@@ -1,4 +1,4 @@
-"""What a fresh process pays until the package is there, and until the first cached bars are."""
+"""The time a fresh process takes to import the package, and to return the first cached bars."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ assert len(frame) == 1440 and frame.to_numpy().sum() > 0
 
 
 def measure() -> Report:
-    """Start processes in turns."""
-    # Whatever this machine does with bytecode: programs that run every day have theirs.
+    """Start processes in turn."""
+    # Bytecode is cached no matter how this machine is set up: programs that run every day have
+    # theirs.
     with (
         long_stage(MINUTES) as manager,
         TemporaryDirectory() as bytecode,
@@ -63,7 +64,7 @@ def _raced(programs: Mapping[str, str]) -> dict[str, list[float]]:
 
 
 def _run(program: str) -> str:
-    """Run a program in a process of its own and return what it prints."""
+    """Run a program in a separate process and return its output."""
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[1], env=os.environ,
         check=True, capture_output=True, text=True,

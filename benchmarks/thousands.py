@@ -1,4 +1,4 @@
-"""Thousands of series looked through: the list, the statistics, a new index, a job with nothing to do."""
+"""Thousands of series: the list, the statistics, a new index, a job with nothing to do."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ print(json.dumps({"s": spent, "MB": peak / 1024} | ({"json.loads": ratio} if rat
 
 
 def measure() -> Report:
-    """Look at them in processes of their own; Unix only."""
+    """Measure the commands in separate processes; Unix only."""
     with _folder() as (root, days):
         rows = [Row("`populate`, first", in_processes(_PROGRAM, 1, root, "populate", *days))]
         for name, goal in (
@@ -91,7 +91,7 @@ def measure() -> Report:
 
 @contextmanager
 def _folder() -> Iterator[tuple[Path, tuple[str, str]]]:
-    """Yield a cache folder, and the first and last day of what it holds."""
+    """Yield a cache folder, and the first and last day of its content."""
     today = SystemClock().now_ms() // DAY_MS * DAY_MS
     years = Span(year_start(date_of(today).year - 9), today)
     names = ["".join(letters) for letters in islice(product("BCDFGHJKL", repeat=4), SERIES // 2)]
@@ -122,7 +122,7 @@ def _folder() -> Iterator[tuple[Path, tuple[str, str]]]:
 def _fill(
     manager: DataManager, symbols: list[str], years: Span, kind: Kind, basis: Basis
 ) -> Stamps:
-    """Store the days of one symbol, copy its files under the others' names, and return the stamps."""
+    """Store the days of one symbol, copy its files under the other names, and return the stamps."""
     calendar = calendar_for(manager.provider_selector.instrument(symbols[0]))
     stamps = calendar.opens(_DAYS, years)
     vendor = "yahoo" if kind is _SHARE else kind.venue

@@ -1,4 +1,4 @@
-"""What the members of a day cost, and the import of twenty years of an index."""
+"""The cost of querying the members on a day, and of importing twenty years of an index."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTE = (
 
 
 def measure() -> Report:
-    """Time questions and imports."""
+    """Time queries and imports."""
     index = made_index()
     with TemporaryDirectory() as folder:
         place = Path(folder)

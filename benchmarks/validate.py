@@ -1,4 +1,4 @@
-"""The checks of a stored series, over a year of minutes, beside the same checks written in pandas."""
+"""The checks of a stored series, over a year of minutes, compared with the same in pandas."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _timed(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
 
 
 def _in_pandas(df: Any) -> dict[str, int]:
-    """Return how many rows the same checks find, as one would write them down in pandas."""
+    """Return how many rows the same checks find, as one would write them in pandas."""
     prices, volume = df[_PRICES], df["volume"]
     top, bottom = prices.max(axis=1), prices.min(axis=1)
     jump = (top / bottom > 30) | (top / bottom.shift() > 30) | (top.shift() / bottom > 30)
@@ -114,7 +114,7 @@ def _leaves(out: Any, back: Any, least: float) -> Any:
 
 
 def _year() -> BarTable:
-    """Return a year of minutes whose prices walk."""
+    """Return a year of minute bars whose prices follow a random walk."""
     generator = np.random.default_rng(7)
     steps = generator.standard_t(4, (2, _ROWS)) * 4e-4
     close = np.round(30_000 * np.exp(np.cumsum(steps[0] + steps[1] / 20)), 2)

@@ -1,6 +1,6 @@
-"""What a week of nightly updates and lookups costs at the vendors, with the cache and without.
+"""The cost at the vendors of a week of nightly updates and look-ups, with and without the cache.
 
-The figures are counts: they are the same on every machine and at every run.
+The figures are counts: they are the same on every machine and in every run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHARES = ("AAPL", "MSFT", "SPY", "KO", "PEP", "IBM", "WMT", "DIS", "MCD", "NKE")
 TIMEFRAMES = ("1d", "1h")
 NIGHTS = tuple(f"2024-06-{day:02d}" for day in range(3, 10))
 UPDATE = "22:05"
-# Studies in the evening, and what happened in the night over breakfast.
+# Research in the evening, and the news of the night over breakfast.
 EVENING = tuple(f"22:{minute}" for minute in range(10, 55, 5))
 MORNING = ("07:05", "07:35")
 GOAL = "fewer >= 95 %"
@@ -41,12 +41,12 @@ _NOTE = (
 
 
 class Costs(NamedTuple):
-    """Requests of one class of instruments in a week.
+    """Requests for one class of instruments in a week.
 
     Attributes:
-        asked: questions.
-        cached: requests with the cache.
-        anew: requests without.
+        asked: Number of queries.
+        cached: Number of requests with the cache.
+        anew: Number of requests without it.
     """
 
     asked: int = 0
@@ -55,7 +55,7 @@ class Costs(NamedTuple):
 
     @property
     def fewer(self) -> float:
-        """How many percent of the requests the cache saves."""
+        """Percentage of the requests that the cache saves."""
         return 100 * (1 - self.cached / self.anew)
 
     def plus(self, other: Costs) -> Costs:
@@ -64,7 +64,7 @@ class Costs(NamedTuple):
 
 
 class Week:
-    """One week of one class of instruments."""
+    """One week for one class of instruments."""
 
     def __init__(self, folder: Path, symbols: tuple[str, ...]) -> None:
         self._folder = folder
@@ -73,7 +73,7 @@ class Week:
         self._rules = folder / "rules.yaml"
 
     def costs(self) -> Costs:
-        """Live through the week."""
+        """Simulate the week."""
         with VendorServer(self._clock) as vendors:
             self._prepare(vendors)
             price = {(t, look): self._alone(vendors, t, look)
@@ -89,7 +89,7 @@ class Week:
             return Costs(asked, vendors.count(), anew)
 
     def _looks(self) -> Iterator[int]:
-        """Move the clock through the week, and yield at what to look."""
+        """Move the clock through the week, and yield which look-up to make."""
         for night, after in zip(NIGHTS, (*NIGHTS[1:], "2024-06-10"), strict=True):
             self._clock.set(parse_iso(f"{night}T{UPDATE}"))
             yield 0
@@ -110,7 +110,7 @@ class Week:
         manager.get_ohlcv(symbol, timeframe, start, end)
 
     def _alone(self, vendors: VendorServer, timeframe: str, look: int) -> int:
-        """Return the requests that a question takes where nothing is held."""
+        """Return the requests that a query takes if nothing is cached."""
         vendors.clear_log()
         with TemporaryDirectory() as folder:
             manager = DataManager(Path(folder) / "cache", self._rules, clock=self._clock)
@@ -136,7 +136,7 @@ def _place() -> Iterator[Path]:
 
 
 def costs_of(symbols: tuple[str, ...]) -> Costs:
-    """Return what a week of these symbols costs."""
+    """Return the cost of a week with these symbols."""
     with _place() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Week(folder, symbols).costs()

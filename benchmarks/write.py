@@ -1,4 +1,4 @@
-"""What it takes to store bars for good by what users call, beside the usual read, merge and write anew."""
+"""The time to store bars durably with the public calls, compared with read, merge and rewrite."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _NOTE = (
 _SYMBOL, _KEY = "BTCUSDT", SeriesKey("BTCUSDT", Timeframe.parse("1m"))
 _ROUNDS, _YEARS = sized(4, 7), sized(2, 3)
 _DAY = 1440
-# Whole days of minutes.
+# Whole days of minute bars.
 _STORED = 347 * _DAY
 
 
 def measure() -> Report:
-    """Measure putting, fetching, appending, correcting and reading what was never read before."""
+    """Measure putting, fetching, appending, correcting, and reading bars never read before."""
     frame = build_frame(made_up(YEAR, MINUTE_MS))
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         root = Path(folder)
@@ -69,7 +69,7 @@ def measure() -> Report:
 def _years(
     root: Path, frame: pd.DataFrame
 ) -> tuple[dict[str, dict[str, Figure]], dict[str, float]]:
-    """Return the figures of each way to store a year, and what the usual cache takes."""
+    """Return the figures for each way to store a year, and the times of the usual cache."""
     path = root / "naive.csv.gz"
     ways: dict[str, Callable[[], object]] = {
         "write": partial(Naive.write, path, frame), "read": partial(Naive.read_file, path),
@@ -96,14 +96,14 @@ def _years(
 
 @contextmanager
 def _without_isal() -> Iterator[None]:
-    """Have it be as where it is not installed."""
+    """Behave as if isal were not installed."""
     with patch.dict(sys.modules, {"isal": None}):
         sys.modules.pop("isal.isal_zlib", None)
         yield
 
 
 class _Ready:
-    """A downloader of the program's own that has the bars ready."""
+    """A program's own downloader that has the bars ready."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
@@ -135,13 +135,13 @@ def _put(manager: DataManager, part: pd.DataFrame) -> None:
 
 
 def _cold(root: Path, frame: pd.DataFrame, naive: float) -> dict[str, Figure]:
-    """Read a year whose columns are not there yet; they are made on the way."""
+    """Read a year whose columns do not exist yet; they are created on the way."""
     took: list[float] = []
     parsed: list[float] = []
     for turn in range(_ROUNDS):
         store = _filled(root, frame).cache.store
         shutil.rmtree(store.root / "_columnar", ignore_errors=True)
-        # Whoever comes first finds the file out of the processor's cache: they take turns.
+        # They take turns, because the first one finds the file outside the processor's cache.
         calls = [
             (took, partial(_summed, BarStore(store.root, columnar="map"))),
             (parsed, partial(_parsed, next(store.root.rglob("*.csv.gz")))),
@@ -153,7 +153,7 @@ def _cold(root: Path, frame: pd.DataFrame, naive: float) -> dict[str, Figure]:
 
 
 def _parsed(path: Path) -> float:
-    """Inflate and parse a file as fast as libraries can, and add every value up."""
+    """Inflate and parse a file as fast as libraries can, and add up every value."""
     text: bytes = igzip.decompress(path.read_bytes())  # type: ignore[no-untyped-call]
     table = csv.read_csv(pa.BufferReader(text))
     return float(sum(table[name].to_numpy().sum() for name in table.column_names[1:6]))
@@ -166,7 +166,7 @@ def _summed(store: BarStore) -> float:
 def _append(
     root: Path, frame: pd.DataFrame, naive: dict[str, float], bars: int, stored: int = _STORED
 ) -> dict[str, Figure]:
-    """Append ``bars`` at a time behind ``stored`` of them."""
+    """Append ``bars`` at a time to ``stored`` existing ones."""
     manager = _filled(root, frame.iloc[:stored])
     arctic = Arctic(root, frame.iloc[:stored]) if ARCTIC_PYTHON and bars == _DAY else None
     took, others = [], list[float]()
@@ -179,7 +179,7 @@ def _append(
             others.append(_ms(lambda: _bare_append(root / "bare", 40 * bars + 600)))
     if arctic:
         arctic.close()
-    # The first one loads what the next ones need.
+    # The first one loads what the others need.
     ratios = [other / own for other, own in zip(others[1:], took[1:], strict=True)]
     figures = _figures(took[1:], naive["change"])
     return figures | {"ArcticDB" if arctic else "bare": Figure.of(ratios)}

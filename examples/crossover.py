@@ -1,7 +1,7 @@
-"""A strategy that knows nothing of where its bars come from: see on_history, on_replay, on_live.
+"""A strategy that does not know where its bars come from: see on_history, on_replay, on_live.
 
-It buys when the fast average crosses the slow one from below and sells on the way back. What a real
-one would add: size, costs, and a look at `self.is_live` before an order goes to a broker.
+It buys when the fast average crosses the slow one from below and sells on the way back. A real one
+would add position size, costs, and a check of `self.is_live` before an order goes to a broker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import backtrader as bt
 
 
 class Crossover(bt.Strategy):
-    """Two averages. `trades` tells when it acted, and at which close."""
+    """Two moving averages. `trades` records when it acted, and at which close."""
 
     params = (("fast", 3), ("slow", 8), ("most", None))
 
@@ -22,11 +22,11 @@ class Crossover(bt.Strategy):
         self.is_live = False
 
     def notify_data(self, data, status, *args, **kwargs) -> None:
-        """Hear how the stream stands: only LIVE bars are those of now."""
+        """Receive the state of the stream: only LIVE bars are current."""
         self.is_live = status == data.LIVE
 
     def next(self) -> None:
-        """Act on a closed bar; it stands by the time of its close, in UTC."""
+        """Act on a closed bar, which is stamped with the time of its close in UTC."""
         if self.cross[0] and bool(self.position) != (self.cross[0] > 0):
             side = "buy" if self.cross[0] > 0 else "sell"
             self.buy() if side == "buy" else self.close()

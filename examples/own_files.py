@@ -1,9 +1,9 @@
-"""Your own CSV files as a vendor: same door, same frame, same checks, no network.
+"""Your own CSV files as a vendor: same calls, same frame, same checks, no network.
 
     python examples/own_files.py
 
-Writes a small CSV into a temporary folder, points the vendor `local` at it by a rules file of four
-lines, and asks for it twice: from the file, then from the cache.
+Writes a small CSV file into a temporary folder, points the vendor `local` at it with a short rules
+file, and requests the bars twice: they come from the file, then from the cache.
 """
 
 from __future__ import annotations

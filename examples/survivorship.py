@@ -1,11 +1,12 @@
-"""Survivorship in one figure: the members of then beside today's, over the same days.
+"""Survivorship bias in one figure: the members of the first day and today's, over the same days.
 
     python examples/survivorship.py
 
-A market of 24 made-up shares, drawn at random without a trend, and an index of its twelve largest ones,
-revised twice a year: what falls goes, what rises comes, and what loses three quarters is delisted. An equal
-amount in each member of the first day earns what the market does. The same in each of today's
-members, which no one could have known then, earns a multiple. Needs the extra `db`; asks no vendor.
+A market of 24 made-up stocks, drawn at random without a trend, and an index of its twelve largest,
+revised twice a year: falling stocks leave, rising ones join, and those that lose three quarters are
+delisted. Equal amounts in the members of the first day earn what the market does. Equal amounts in
+today's members, which nobody could have known then, earn a multiple of that. Needs the extra `db`;
+queries no vendor.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RULES = """providers:
 
 
 def make_market(root: Path) -> DataManager:
-    """Return a manager over made bars, in CSV files of a folder, and a universe ``index`` of them."""
+    """Return a manager with made-up bars in CSV files, and a universe ``index`` of them."""
     (root / "rules.yaml").write_text(RULES.format(folder=root))
     manager = DataManager(cache_dir=root / "cache", config_path=root / "rules.yaml")
     days = manager.sessions(SYMBOLS[0], FIRST, LAST).index
@@ -51,7 +52,7 @@ def make_market(root: Path) -> DataManager:
 
 
 def panel(manager: DataManager, as_of: str | None) -> pd.DataFrame:
-    """Return all bars of the members of a day, of today's for None: columns (field, symbol)."""
+    """Return all bars of the members on a day (None: today's), with columns (field, symbol)."""
     return manager.get_ohlcv_batch(
         None, "1d", FIRST, LAST, universe="index", as_of=as_of, layout="wide",
         provider="local", adjustment="raw",
@@ -59,13 +60,13 @@ def panel(manager: DataManager, as_of: str | None) -> pd.DataFrame:
 
 
 def value(bars: pd.DataFrame) -> pd.Series:
-    """Return what an equal amount in each member came to, 1 at first; a last price is kept."""
+    """Return the value of equal amounts in each member, starting at 1; the last price is kept."""
     closes = bars["close"].ffill()
     return (closes / closes.iloc[0]).mean(axis=1)
 
 
 def _membership(closes: pd.DataFrame) -> str:
-    """Return the index as ``symbol,from,to``: the largest at each revision, less what is delisted."""
+    """Return the index as ``symbol,from,to``: the largest at each revision, if not delisted."""
     revisions = closes.groupby([closes.index.year, closes.index.month > 6]).head(1)
     members = revisions.rank(axis=1, ascending=False, method="first") <= LISTED
     members = members.reindex(closes.index).ffill().astype(bool) & closes.notna()

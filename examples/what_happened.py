@@ -1,8 +1,8 @@
-"""Ask for bars and read the proof that comes with them: who, when, what is lacking, who failed.
+"""Request bars and read the provenance that comes with them: vendors, times, gaps, failures.
 
     python examples/what_happened.py BTCUSDT 1h
 
-Needs a network; without one it shows the error a program would get.
+Needs a network; without one it shows the error that a program would get.
 """
 
 from __future__ import annotations

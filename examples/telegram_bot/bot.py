@@ -1,4 +1,4 @@
-"""A bot for Telegram that looks up prices, fundamentals and charts: docs/telegram-bot.md.
+"""A Telegram bot that looks up prices, fundamentals and charts: docs/telegram-bot.md.
 
 TELEGRAM_BOT_TOKEN=... python examples/telegram_bot/bot.py
 """
@@ -43,9 +43,10 @@ class Bot:
     """Answers each update once, whatever happens, and adds it to the audit.
 
     Args:
-        parts: the commands: methods named in the part's ``USAGE``.
-        members: who may ask, and the audit; None: everybody may, and there is none.
-        senders: who is heard.
+        parts: Commands: methods named in the part's ``USAGE``.
+        members: Users' permissions, and the audit; None: everybody is allowed, and there is no
+            audit.
+        senders: Decides which senders are heard.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Bot:
                     await self.carry_out(update, key, name.partition("@")[0].lower(), words)
 
     async def refuse(self, update: Update, text: str) -> None:
-        """Send why an update is not answered, if there is where to."""
+        """Send the reason why an update is not answered, if there is somewhere to send it."""
         try:
             if update.callback_query:
                 await update.callback_query.answer(text)
@@ -101,7 +102,7 @@ class Bot:
             await self.members.note(user, name, text, error, began, is_known=is_known)
 
     async def report(self, user: str, name: str, words: list[str]) -> Answer:
-        """Return the answer to a command that a schedule has for a user, be it stored by whom it may."""
+        """Return the answer to a user's scheduled command, no matter who stored it."""
         if name not in REPORTS:
             return Answer(f"A schedule sends {' or '.join(sorted(REPORTS))}, not this.")
         return (await self.answer(user, name, words, is_asked=False))[0]
@@ -109,7 +110,7 @@ class Bot:
     async def answer(
         self, user: str, name: str, words: list[str], *, is_asked: bool = True
     ) -> tuple[Answer, str]:
-        """Return the answer, and what went wrong; only what is asked now counts for the user's day."""
+        """Return the answer, and any failure; only commands sent now count for the day's limit."""
         try:
             if name not in self.parts:
                 return await self.greeting(user), ""
@@ -132,7 +133,7 @@ class Bot:
             return Answer(failed), f"failed: {type(error).__name__}"
 
     async def greeting(self, user: str) -> Answer:
-        """Return the commands that a user may send, and how to get to the others."""
+        """Return the commands that a user may send, and how to get access to the others."""
         why = await self.members.standing(user) if self.members else ""
         may_send = partial(self.members.may_send, user, why) if self.members else bool
         names = [name for name in self.usage if may_send(name)]
@@ -141,7 +142,7 @@ class Bot:
 
 
 def command_of(update: Update) -> tuple[str, list[str]]:
-    """Return name and words of a command; a single word without a slash is a symbol for /price."""
+    """Return a command's name and words; a single word without a slash is a symbol for /price."""
     query = update.callback_query
     text = (query.data or "") if query else update.message.text
     words = text.removeprefix("/").split()
@@ -151,9 +152,10 @@ def command_of(update: Update) -> tuple[str, list[str]]:
 
 
 def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
-    """Return the application. It answers eight updates at a time: a price waits for no chart. More may wait.
+    """Return the application, which answers eight updates at a time, so no price waits for a chart.
 
-    ``works`` are async functions of the bot that go on until the application stops.
+    Further updates may wait. ``works`` are async functions, called with the bot, that run until the
+    application stops.
     """
     polls, calls = HTTPXRequest(connection_pool_size=2), HTTPXRequest(connection_pool_size=16)
     bot = QuietBot(token, base_url, get_updates_request=polls, request=calls)
@@ -170,7 +172,7 @@ def build(token: str, base_url: str, answers: Bot, *works: Any) -> Application:
         Application.builder().bot(bot).concurrent_updates(256).post_init(start).post_stop(stop)
     )
     application = builder.build()
-    # In groups people also write to each other.
+    # In groups, people also write to each other.
     texts = filters.COMMAND | filters.TEXT & filters.ChatType.PRIVATE
     handler = MessageHandler(texts & filters.UpdateType.MESSAGE, answers.on_update)
     application.add_handlers([handler, CallbackQueryHandler(answers.on_update)])

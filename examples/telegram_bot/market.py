@@ -1,4 +1,4 @@
-"""Look-ups within a budget of seconds. An error is one sentence, with the nearest symbols as buttons."""
+"""Look-ups with a time budget. An error is one sentence, with the nearest symbols as buttons."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class CommandError(Exception):
     """A command that is not carried out; the text is the answer.
 
     Args:
-        text: the answer.
-        swapped: the first of two words of the command that are in the wrong order.
+        text: Answer to the user.
+        swapped: First of two words in the command that are in the wrong order.
     """
 
     def __init__(self, text: str, swapped: str = "") -> None:
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 
 class Market:
-    """The commands that need no records: each takes the user's id and the words behind its name."""
+    """The commands that need no records: each takes the user's id and the words after its name."""
 
     USAGE = MappingProxyType({
         "price": "SYMBOL", "fundamentals": "SYMBOL", "chart": "SYMBOL TIMEFRAME [BARS]",
@@ -61,7 +61,7 @@ class Market:
         self.drawing = asyncio.Lock()  # charts that wait for each other take no thread
 
     def local(self, symbol: str, time: datetime) -> str:
-        """Return a time in the zone of the symbol's venue."""
+        """Return a time in the time zone of the symbol's venue."""
         instrument = self.manager.manager.provider_selector.instrument(symbol)
         return (
             f"{time.astimezone(ZoneInfo(calendar_for(instrument).timezone)):%Y-%m-%d %H:%M:%S %Z}"
@@ -123,7 +123,7 @@ class Market:
         return Answer("\n".join(lines), photo=photo)
 
     async def explained(self, error: DataError, name: str, words: list[str]) -> Answer:
-        """Return what an error says to a user, and the command for each of the nearest symbols."""
+        """Return an error's message for the user, and a command for each of the nearest symbols."""
         nearest, place = error.candidates, 1 if name == "schedule" else 0
         if error.reason == "unknown_symbol" and not nearest:
             try:
@@ -144,7 +144,7 @@ def is_timeframe(word: str) -> bool:
 
 
 def figure(name: str, value: Any, about: dict[str, Any]) -> str:
-    """Return a figure with unit, period and vendor."""
+    """Format a figure with unit, period and vendor."""
     written = {"fraction": ".2%", "money": ",.0f", "shares": ",.0f", "text": ""}.get(
         about["unit"], ".6g"
     )

@@ -1,4 +1,4 @@
-"""Who may ask, and what is kept of each user; `db` is `src.data.db.services.telegram_service`."""
+"""Users' permissions and records; `db` is `src.data.db.services.telegram_service`."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from onetape import QueryError
 
 MAIL_VARIABLES = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER")
 
-# Commands of a day that the audit keeps of one who has no rights, and of all of these.
+# Commands per day that the audit keeps from one user without rights, and from all such users.
 MOST_OF_STRANGER, MOST_OF_STRANGERS = 20, 1000
-# Codes that are sent at a time.
+# Number of codes sent at a time.
 MOST_MAILS = 2
 
 
@@ -33,13 +33,13 @@ def named_admins() -> Collection[str]:
 
 
 class Members:
-    """The commands about users. Each takes the user's id and the words behind its name.
+    """The commands about users. Each takes the user's id and the words after its name.
 
     Args:
-        db: the records; its functions run in threads.
-        send_code: sends a text to an address; what it raises is an error of the program.
-        admins: returns the ids of those who are administrators while their address is verified.
-        per_day: commands that a new user may send from midnight to midnight UTC.
+        db: Records; its functions run in threads.
+        send_code: Sends a text to an address; an exception it raises counts as a program error.
+        admins: Returns the ids of users who are administrators while their address is verified.
+        per_day: Number of commands that a new user may send between midnights UTC.
     """
 
     USAGE = MappingProxyType({
@@ -61,18 +61,18 @@ class Members:
         self.day = 0
 
     async def forget_old(self, _: object = None) -> None:
-        """Remove audit (90 days) and feedback (365 days) that are older, each day."""
+        """Remove audit entries older than 90 days and feedback older than 365 days, every day."""
         await again(86_400, self.db.delete_old_records)
 
     async def kept(self, function: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        """Call a function of the records; a value that they refuse is the user's to correct."""
+        """Call a function of the records; a rejected value is reported to the user to correct."""
         try:
             return await asyncio.to_thread(function, *args, **more)
         except QueryError as error:
             raise CommandError(str(error)) from error
 
     async def admit(self, user: str, name: str) -> None:
-        """Refuse a user who may not use a command, or has used too many today."""
+        """Reject a user who may not use a command, or has used too many today."""
         if name in self.FOR_ALL:
             return
         if why := await self.standing(user):
@@ -90,26 +90,26 @@ class Members:
         return "" if self.has_rights(user, status) else "An administrator has yet to approve you."
 
     def may_send(self, user: str, why: str, name: str) -> bool:
-        """Return whether a user may send a command; ``why`` is what they lack."""
+        """Return whether a user may send a command; ``why`` is what the user still lacks."""
         is_for_them = name not in self.FOR_ADMINS or user in self.admins()
         return name in self.FOR_ALL or (not why and is_for_them)
 
     def has_rights(self, user: str, status: Mapping[str, Any] | None) -> bool:
-        """Return whether a user has verified an address, and is approved or an administrator."""
+        """Return whether a user has a verified address, and is approved or an administrator."""
         is_verified = status is not None and status["verified"]
         return is_verified and (status["approved"] or user in self.admins())
 
     async def may_receive(self, user: str) -> bool:
-        """Return whether alerts and reports are sent to a user, at this moment."""
+        """Return whether alerts and reports may currently be sent to a user."""
         return self.has_rights(user, await asyncio.to_thread(self.db.get_user_status, user))
 
     async def note(
         self, user: str, name: str, text: str, error: str, began: float, *, is_known: bool
     ) -> None:
-        """Add a command to the audit; without a code, and without the id of who has just been forgotten.
+        """Add a command to the audit, without codes, and without the id of a user just forgotten.
 
-        A name that is no command may be a wrong spelling of one, behind which there is a code. Of strangers
-        few commands of a day are added.
+        An unknown name may be a misspelled command followed by a code. Only a few commands a day
+        are added for users without rights.
         """
         if not await self.may_receive(user) and not self.counts(user):
             return
@@ -123,7 +123,7 @@ class Members:
         )  # fmt: skip
 
     def counts(self, user: str) -> bool:
-        """Count a command of a stranger, and return whether it is within what is kept of a day (UTC)."""
+        """Count a stranger's command; return whether it is within what is kept per day (UTC)."""
         if self.day != (day := int(time.time() // 86_400)):
             self.day, self.strangers = day, Counter()
         if self.strangers[user] >= MOST_OF_STRANGER or self.strangers.total() >= MOST_OF_STRANGERS:
@@ -190,10 +190,10 @@ class Members:
 
 
 def mailer(command: str) -> Callable[[str, str], None]:
-    """Return what runs a command with the address behind it, and the text as its input.
+    """Return a function that runs a command, with the address as argument and the text as input.
 
-    The address is checked whoever stored it: programs that send mail run, or write to, what a wrong one
-    names. The command's environment has no key and no token.
+    The address is checked no matter who stored it, because mail programs may execute a malicious
+    one or write to a file it names. The command's environment contains no key and no token.
     """
     from src.data.db.repos.repo_users import checked_email
 

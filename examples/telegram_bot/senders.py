@@ -1,4 +1,4 @@
-"""Who is heard, and when: people in private chats, some messages a minute, one sender's one by one."""
+"""Who is heard, and when: private chats, a few messages a minute, one at a time per sender."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOO_MANY = f"That is more than {PER_MINUTE} messages a minute; what comes too ea
 
 
 class Sender:
-    """What is kept of a sender, in memory alone."""
+    """The state kept about a sender, only in memory."""
 
     def __init__(self, now_s: float) -> None:
         self.left, self.counted_s, self.is_told = float(PER_MINUTE), now_s, False
@@ -27,8 +27,8 @@ class Senders:
     """Decides which updates are heard. Used by one event loop.
 
     Args:
-        in_groups: groups are answered, too.
-        now_s: seconds of a clock that never goes back.
+        in_groups: Whether groups are answered as well.
+        now_s: Returns the seconds of a clock that never goes back.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Senders:
         self.known: OrderedDict[str, Sender] = OrderedDict()
 
     def hears(self, key: str) -> Literal["yes", "tell", "no"]:
-        """Count an update; ``tell`` for the first that is too many, ``no`` for those behind it."""
+        """Count an update; ``tell`` for the first one over the limit, ``no`` for those after it."""
         now_s = self.now_s()
         one = self.known.setdefault(key, Sender(now_s))
         self.known.move_to_end(key)
@@ -66,9 +66,9 @@ class Senders:
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[bool]:
-        """Wait until the sender's earlier updates are done; False if too many wait already.
+        """Wait until the sender's earlier updates are done; False if too many are already waiting.
 
-        Who waits here takes none of the slots, in which commands are carried out.
+        Updates waiting here take none of the slots in which commands are carried out.
         """
         one = self.known.get(key) or Sender(self.now_s())
         if one.waiting >= MOST_WAITING:

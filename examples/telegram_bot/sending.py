@@ -1,5 +1,7 @@
-"""What goes out: answers that fit into a message, alerts of whose sending the end is known, or said to be
-unknown, and no token in logs, tracebacks and `repr`.
+"""Outgoing messages: they fit the size limit, their outcome is recorded, and no token leaks.
+
+The outcome of sending an alert is known, or recorded as unknown. Tokens are kept out of logs,
+tracebacks and `repr`.
 """
 
 from __future__ import annotations
@@ -25,20 +27,20 @@ from src.data.net.redact import without_keys
 log = logging.getLogger("telegram_bot")
 MOST_TEXT, MOST_CAPTION, MOST_BUTTON_BYTES = 4096, 1024, 64
 LONGEST_WAIT_S = 30
-# Raised before a byte of the message has left.
+# Raised before any byte of the message has been sent.
 UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 Reply = Callable[[str, str, list[str]], Awaitable[Answer]]
 MayReceive = Callable[[str], Awaitable[bool]]
 
 
 class QuietBot(ExtBot):
-    """A bot whose `repr` does not show its token, and so neither that of what holds it."""
+    """A bot whose `repr` does not show its token, nor does that of any object that contains it."""
 
     def __repr__(self) -> str:
         return "QuietBot()"
 
     async def put(self, chat: int, answer: Answer) -> None:
-        """Send an answer, once."""
+        """Send an answer, without retrying."""
         choices = [one for one in answer.choices if one.isprintable()]
         fit = [c for c in choices if len(c.encode()) <= MOST_BUTTON_BYTES]
         keys = InlineKeyboardMarkup([[InlineKeyboardButton(c, callback_data=c)] for c in fit])
@@ -49,7 +51,7 @@ class QuietBot(ExtBot):
             await self.send_photo(chat, answer.photo, text, reply_markup=keys)
 
     async def send(self, chat: int, answer: Answer) -> None:
-        """Send an answer; once more where Telegram asks for a short wait."""
+        """Send an answer; retry once if Telegram requests a short wait."""
         try:
             await self.put(chat, answer)
         except failures.RetryAfter as refusal:
@@ -60,7 +62,7 @@ class QuietBot(ExtBot):
 
 
 def seconds(refusal: failures.RetryAfter) -> float:
-    """Return how long Telegram wants no message; newer packages have a timedelta there."""
+    """Return how long Telegram requests a pause; newer packages use a timedelta for it."""
     wait = refusal.retry_after
     return wait if isinstance(wait, int | float) else wait.total_seconds()
 
@@ -68,7 +70,7 @@ def seconds(refusal: failures.RetryAfter) -> float:
 async def deliver(
     bot: QuietBot, reply: Reply, may_receive: MayReceive, delivery: Delivery
 ) -> Outcome:
-    """Send a message of the job once, and return how that ended; a schedule's report is made now."""
+    """Send one of the job's messages once; return the outcome. A scheduled report is made now."""
     try:
         answer = await answer_of(reply, may_receive, delivery)
     except DataError as error:
@@ -86,7 +88,7 @@ async def deliver(
     except (failures.InvalidToken, failures.Conflict) as error:
         return Outcome("later", type(error).__name__)
     except failures.NetworkError as error:
-        # Where the cause is not the transport's, Telegram answered, and with an error.
+        # If the cause is not a transport error, Telegram answered with an error.
         cause = error.__cause__
         is_lost = isinstance(cause, httpx.HTTPError) and not isinstance(cause, UNSENT)
         return Outcome("unknown" if is_lost else "later", type(cause or error).__name__)
@@ -96,7 +98,7 @@ async def deliver(
 
 
 async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -> Answer | None:
-    """Return a message of the job; None for a user without rights, also if they end meanwhile."""
+    """Return one of the job's messages; None for a user without rights, even if just lost."""
     answer = Answer(delivery.text)
     if await may_receive(delivery.recipient) and delivery.events[0].name == "due":
         name, *words = delivery.topic.split()
@@ -106,9 +108,9 @@ async def answer_of(reply: Reply, may_receive: MayReceive, delivery: Delivery) -
 
 
 def cut(text: str, most: int) -> str:
-    """Return the lines of a text that fit, in units of UTF-16 as Telegram has it, and how many do not.
+    """Return the lines of a text that fit, in UTF-16 units as Telegram counts, and how many do not.
 
-    Vendors' texts may have halves of characters, which cannot be sent.
+    Vendors' texts may contain unpaired surrogates, which cannot be sent.
     """
     text = text.encode("utf-8", "replace").decode()
     units = text.encode("utf-16-le")
@@ -122,7 +124,7 @@ def cut(text: str, most: int) -> str:
 
 
 async def again(every_s: float, function: Callable[[], object]) -> NoReturn:
-    """Call a function in a thread again and again; what it raises is logged, and the next makes up for it."""
+    """Call a function in a thread repeatedly; errors are logged, and the next call catches up."""
     while True:
         try:
             await to_thread(function)
@@ -134,14 +136,15 @@ async def again(every_s: float, function: Callable[[], object]) -> NoReturn:
 
 
 def hide(token: str) -> None:
-    """Mask a token, and its second half alone, in all records and in errors that are not caught."""
+    """Mask a token, and its second half on its own, in all log records and uncaught errors."""
     secrets, make = (token, token.partition(":")[2]), logging.getLogRecordFactory()
 
     def text_of(error: BaseException) -> str:
         return without_keys("".join(traceback.format_exception(error)).rstrip(), secrets)
 
     def record(*args: object, **kwargs: object) -> logging.LogRecord:
-        # Where records are made: the filter of a logger does not see those of the loggers below it.
+        # Done where records are made, because a logger's filter does not see records from its child
+        # loggers.
         one = make(*args, **kwargs)
         one.msg, one.args = without_keys(one.getMessage(), secrets), ()
         if one.exc_info and one.exc_info[1] is not None:

@@ -1,4 +1,4 @@
-"""/alert and /schedule, and the job that finds out what is due and sends it by the bot."""
+"""/alert and /schedule, and the job that finds out what is due and sends it with the bot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONGEST_S = 120.0
 
 
 class Watching:
-    """The commands. Each takes the user's id and the words behind its name."""
+    """The commands. Each takes the user's id and the words after its name."""
 
     USAGE = MappingProxyType({
         "alert": "[SYMBOL above|below PRICE | SYMBOL INDICATOR above|below VALUE TIMEFRAME | delete NUMBER]",
@@ -123,7 +123,7 @@ def listed_schedule(row: Mapping[str, Any]) -> str:
 
 
 def indicator_alert(indicator: str, condition: str, value: float, timeframe: str) -> dict[str, Any]:
-    """Return the stored fields of an alert on an indicator, in one spelling for equal alerts."""
+    """Return the stored fields of an indicator alert, spelled alike for equal alerts."""
     use = parse_indicator(indicator)
     use.check_crossing(condition, value)
     crossing = {"indicator": str(use), "condition": condition, "value": value}
@@ -151,7 +151,7 @@ def number(text: str) -> float:
 async def run_alerts(
     bot: QuietBot, replies: tuple[Reply, MayReceive], make: Callable[..., AlertJob], every_s: float
 ) -> None:
-    """Run the job of alerts again and again in a thread; its messages for ``telegram`` are the bot's."""
+    """Run the alert job repeatedly in a thread; the bot sends its messages for ``telegram``."""
     loop = asyncio.get_running_loop()
 
     def send(delivery: Delivery) -> Outcome:
@@ -163,7 +163,7 @@ async def run_alerts(
 
 
 def job_of(deliver: Mapping[str, Deliver], every_s: float) -> AlertJob:
-    """Return the job on the records and vendors that the environment names."""
+    """Return the job for the records and vendors named in the environment."""
     services = job_services()
     source = ClientBars(services.client)
     services.observer.on_event(source.hear)

@@ -29,21 +29,21 @@ __all__ = [
 
 R = TypeVar("R")
 
-# Reading is work for the processor: more threads would only hold up the loop.
+# Reading is CPU-bound: more threads would only hold up the loop.
 MOST_LOOKUPS = 2
-# Calls that ask vendors wait nearly all of their time.
+# Calls that query vendors spend nearly all of their time waiting.
 MOST_CALLS = 64
 
 
 class Threads:
-    """A bounded pool of threads that do not keep the program from ending. Thread-safe, fork-aware.
+    """A bounded pool of daemon threads. Thread-safe, fork-aware.
 
     Args:
-        name: of the threads.
-        most: so many at once; each is started when all others are at work.
+        name: Name of the threads.
+        most: Maximum number of threads; each one is started when all others are busy.
 
     Attributes:
-        jobs: what no thread has taken up yet.
+        jobs: Jobs that no thread has started yet.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -52,14 +52,14 @@ class Threads:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with none: threads are not inherited."""
+        """Start without threads, because they are not inherited."""
         self._guard = threading.Lock()
         self.jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         # `_queued` is not the length of the queue: it changes together with `_idle`.
         self._count = self._idle = self._queued = 0
 
     def submit(self, work: Callable[[], R]) -> Future[R]:
-        """Return the future of ``work``, which can be cancelled until a thread takes it up."""
+        """Return the future of ``work``, which can be cancelled until a thread starts it."""
         future: Future[R] = Future()
         with self._guard:
             self.jobs.put((future, work))
@@ -83,19 +83,19 @@ class Threads:
                 except BaseException as error:  # noqa: BLE001 - the caller's, whatever it is
                     future.set_exception(error)
             del future, work
-            # Lets the loop go on: threads that have work would keep it waiting for their next switch.
+            # Lets the loop run: busy threads would keep it waiting for their next switch.
             sleep(0)
 
 
 class LoopThread:
     """An event loop in a thread of its own, for coroutines that a thread waits for.
 
-    What a coroutine leaves open stays usable by the next one: all of them have the same loop. The thread
-    begins with the first, does not keep the program from ending, and ends with this object.
-    Thread-safe, fork-aware.
+    Resources that a coroutine leaves open stay usable by the next one because all have the same
+    loop. The daemon thread starts with the first coroutine and ends with this object. Thread-safe,
+    fork-aware.
 
     Args:
-        name: of the thread.
+        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -104,17 +104,18 @@ class LoopThread:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with none: threads are not inherited."""
+        """Start without a thread, because it is not inherited."""
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(
         self, make: Callable[[], Any], seconds: float | None
     ) -> tuple[Any, BaseException | None]:
-        """Return what ``make`` returns when it is called there, awaited where it can be, and its error.
+        """Call ``make`` on the loop; return its result, awaited if necessary, and its error.
 
         Raises:
-            TimeoutError: it took longer than that; it is cancelled. None: as long as it takes.
+            TimeoutError: The call took longer than ``seconds`` and was cancelled. None means no
+                limit.
         """
         future = asyncio.run_coroutine_threadsafe(_settled(make), self._running())
         try:
@@ -132,23 +133,23 @@ class LoopThread:
             return self._loop
 
 
-# The threads of this process: of those that look into the store, and of those that ask vendors.
+# The threads of this process, for reading from the store and for querying vendors.
 lookups = Threads("onetape-lookup", MOST_LOOKUPS)
 calls = Threads("onetape-call", MOST_CALLS)
 
 
 async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R:
-    """Return what ``work`` does: out of the store where it can, else after waiting for others.
+    """Return the result of ``work``, from the store if possible, else after waiting for others.
 
-    A call that finds no free thread within its time answers with what is stored, as one does that
-    waits for a vendor.
+    A call that finds no free thread within its time limit is answered from the store, like one that
+    waits too long for a vendor.
     """
     context = copy_context()
     if looks:
         answer_of_store = await _threaded(lookups, partial(context.run, _look, work, deadline))
         if answer_of_store is not None:
             return answer_of_store[0]
-    # Without a time of its own a call begins to wait with its thread.
+    # If a call has no time limit of its own, its wait begins with its thread.
     waits = partial(run_within, deadline, work) if deadline.is_fixed else work
     future = calls.submit(partial(context.run, waits))
     waiting = asyncio.wrap_future(future)
@@ -165,7 +166,7 @@ async def answer(work: Callable[[], R], deadline: Deadline, *, looks: bool) -> R
 
 
 def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
-    """Return the answer out of the store; None where a vendor or another call must be waited for."""
+    """Return the answer from the store; None if a vendor or another call must be waited for."""
     try:
         return (run_within(deadline.without_waiting(), work),)
     except MustWait:
@@ -173,7 +174,11 @@ def _look(work: Callable[[], R], deadline: Deadline) -> tuple[R] | None:
 
 
 async def _settled(make: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Return what ``make`` gives, awaited where it can be, or what it raises: no loop ends by it."""
+    """Call ``make`` and return its result and the exception it raised, if any.
+
+    An awaitable result is awaited. Because the exception is returned rather than raised, it cannot
+    end the loop.
+    """
     try:
         value = make()
         return (await value if inspect.isawaitable(value) else value), None
@@ -191,9 +196,9 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def awaited(work: Callable[[], R]) -> R:
-    """Return what ``work`` does in a thread that may wait, without a time of its own.
+    """Return the result of ``work`` in a thread that may wait, without a time limit.
 
-    A call that is cancelled ends at once; what it has begun goes on.
+    A cancelled call ends at once; work that it has started continues.
     """
     return await answer(work, Deadline(SystemClock(), None), looks=False)
 

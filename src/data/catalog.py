@@ -1,4 +1,4 @@
-"""The path of ``DataCatalog`` in older programs; it is now in ``src.data.bundles``."""
+"""The import path of ``DataCatalog`` in older programs; it is now in ``src.data.bundles``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock: the only module that reads time, sleeps or draws random numbers; tests pass another."""
+"""The clock: the only module that reads time, sleeps or draws random numbers; tests replace it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ class Clock(Protocol):
     """Wall time, durations, waiting and jitter."""
 
     def now_ms(self) -> int:
-        """Return the wall time in UTC milliseconds."""
+        """Return the wall-clock time in UTC milliseconds."""
 
     def monotonic(self) -> float:
-        """Return seconds that never jump, for durations only."""
+        """Return a time in seconds that never jumps, for durations only."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for ``seconds``."""
 
     def jitter(self) -> float:
         """Return a random number in [0, 1)."""
 
 
-# Where there is one, the clock that goes on while the machine sleeps: an hour's limit is over
-# after an hour, lid closed or not.
+# If available, the clock that keeps running while the machine sleeps: an hour's limit is over after
+# an hour, with the lid closed or not.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -33,15 +33,15 @@ class SystemClock:
     """The machine's own clock. Thread-safe."""
 
     def now_ms(self) -> int:
-        """Return the wall time in UTC milliseconds."""
+        """Return the wall-clock time in UTC milliseconds."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Return seconds that never jump, for durations only."""
+        """Return a time in seconds that never jumps, for durations only."""
         return time.monotonic() if _STEADY is None else time.clock_gettime(_STEADY)
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for ``seconds``."""
         time.sleep(seconds)
 
     def jitter(self) -> float:
@@ -50,7 +50,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until it is moved; sleeping moves it. Thread-safe.
+    """A clock that only moves when it is advanced; sleeping advances it. Thread-safe.
 
     For tests and simulations: ``slept`` records every wait.
     """
@@ -63,29 +63,29 @@ class ManualClock:
         self.slept: list[float] = []
 
     def now_ms(self) -> int:
-        """Return the wall time in UTC milliseconds."""
+        """Return the wall-clock time in UTC milliseconds."""
         return self._now_ms
 
     def monotonic(self) -> float:
-        """Return seconds that never jump, for durations only."""
+        """Return a time in seconds that never jumps, for durations only."""
         return self._elapsed
 
     def sleep(self, seconds: float) -> None:
-        """Move on by ``seconds`` at once."""
+        """Advance by ``seconds`` at once."""
         self.slept.append(seconds)
         self.advance(seconds)
 
     def jitter(self) -> float:
-        """Return 0: nothing is random here."""
+        """Return 0, because nothing is random here."""
         return 0.0
 
     def advance(self, seconds: float) -> None:
-        """Move wall time and durations on."""
+        """Advance the wall-clock time and durations."""
         with self._lock:
             self._now_ms += round(seconds * 1000)
             self._elapsed += seconds
 
     def set(self, now_ms: int) -> None:
-        """Set the wall time alone, as an administrator would."""
+        """Set only the wall-clock time, as an administrator would."""
         with self._lock:
             self._now_ms = now_ms

@@ -58,26 +58,27 @@ When = datetime | date | timedelta | str | None
 
 
 class DataManager:
-    """One door to market data: bars, figures of futures and fundamentals, from vendors and cache.
+    """One door to market data: bars, futures figures and fundamentals, from vendors and the cache.
 
     Args:
-        cache_dir: folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
+        cache_dir: Folder of the cache. Default: ``DATA_CACHE_DIR``, else an existing
             ``./data-cache``, else the user's cache folder.
-        config_path: a rules file laid over the packaged one; it must exist.
-        clock: another clock than the machine's, for simulations.
+        config_path: Rules file that overrides the packaged one; it must exist.
+        clock: Clock to use instead of the machine's, for simulations.
 
     Attributes:
-        cache: the :class:`~.cache.unified_cache.UnifiedCache` on the same folder.
-        provider_selector: symbol to vendors; its ``downloaders`` may be replaced in tests.
-        rate_limiters: vendor name to its limiter, as a read-only mapping.
-        client: the :class:`~.bars.client.BarsClient` that answers: series, coverage, commits and stored
-            columns, for what is built above the manager.
+        cache: The :class:`~.cache.unified_cache.UnifiedCache` on the same folder.
+        provider_selector: Chooses the vendors for a symbol; its ``downloaders`` may be replaced in
+            tests.
+        rate_limiters: Maps each vendor name to its limiter; read-only.
+        client: The :class:`~.bars.client.BarsClient` behind this class. Code built on top of the
+            manager gets series, coverage, commits and stored columns from it.
 
     Thread-safe.
 
     Raises:
-        RulesError: the rules file is wrong; all its mistakes are listed.
-        StorageError: the cache folder cannot be used.
+        RulesError: The rules file is invalid; all its mistakes are listed.
+        StorageError: The cache folder cannot be used.
     """
 
     def __init__(
@@ -123,76 +124,83 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> pd.DataFrame:
-        """Return closed bars of ``symbol``, from the cache where held.
+        """Return closed bars for ``symbol``, from the cache if they are there.
 
-        The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars
-        are stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
-        (float64), then ``adj_close`` where known. ``df.attrs["onetape"]`` has the vendor of every
-        bar, and what is missing: ``final`` bars stay as they are; ``provisional`` ones have closed
-        and may still change; ``suspect`` ones were fetched around a split and are asked for again.
-        ``rejected`` names each vendor of the rules that was not asked, with the reason; an answer
-        from the cache alone asks and rejects none. ``empty`` says why there is no bar, where there is
-        none. The frame is the caller's own.
+        The frame's index is the naive UTC open time (``timestamp``, ns); daily and longer bars are
+        stamped 00:00 of the venue's session date. Columns: ``open high low close volume``
+        (float64), then ``adj_close`` if known. ``df.attrs["onetape"]`` has the vendor of every bar
+        and lists what is missing: ``final`` bars do not change; ``provisional`` ones have closed
+        and may still change; ``suspect`` ones were fetched around a split and will be fetched
+        again. ``rejected`` names each vendor in the rules that was not queried, with the reason;
+        an answer that comes only from the cache queries and rejects none. ``empty`` says why there
+        are no bars, if there are none. The caller owns the frame.
 
-        Where no vendor has a bar of the wanted kind, one other kind answers for the whole range. So
-        does one that lacks nothing where bars are missing and all vendors that serve them are
-        down, whatever part of the range is cached. ``substitute`` names it, ``strict`` refuses it;
-        an ``offline`` call or one for a ``provider`` never turns to it from a part that is cached.
+        If no vendor has bars of the requested kind, one other kind answers for the whole range.
+        The same happens if bars are missing, all vendors that serve them are down and another kind
+        is complete, no matter how much of the range is cached. ``substitute`` names that kind;
+        ``strict`` rejects it. An ``offline`` call, or one with a ``provider``, never switches to
+        another kind if part of the range is cached.
 
         Args:
-            symbol: such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``, ``^VIX``.
-            timeframe: such as ``1m``, ``1h``, ``1d``, ``1w``, ``1M``.
-            start_date, end_date: datetimes are UTC instants (naive means UTC), both inclusive on
-                the open stamp; dates and ``YYYY-MM-DD`` texts are whole session dates of the
-                venue. Of ``"2024"`` and ``"2024-06"`` a start means the first date, an end the
-                last. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas (so long ago) are instants,
-                ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``, ``"-6mo"`` and ``"-1y"``
-                dates at the venue. Without an end: now. With symbol and timeframe alone: the last
-                500 bars.
-            force_refresh: ask for all of it again.
-            bars: the last so many closed bars up to the end.
-            period: in place of a start: so long before the end (``"1y"``, ``"6mo"``, ``"30d"``,
-                ``"12h"``, a timedelta), ``"ytd"`` or ``"max"`` (1900); both ends inclusive.
-            provider: ask this vendor only, and use only what it supplied. ``BINANCE:BTCUSDT`` as the
-                symbol is the same as ``BTCUSDT`` with ``provider="binance"``.
+            symbol: Symbol such as ``BTCUSDT``, ``AAPL``, ``BRK.B``, ``VOD.L``, ``EURUSD=X``,
+                ``^VIX``.
+            timeframe: Timeframe such as ``1m``, ``1h``, ``1d``, ``1w``, ``1M``.
+            start_date, end_date: Datetimes are UTC instants (naive means UTC), both inclusive on
+                the open stamp; dates and ``YYYY-MM-DD`` strings are whole session dates of the
+                venue. ``"2024"`` and ``"2024-06"`` mean their first date as a start and their last
+                as an end. ``"now"``, ``"-12h"``, ``"-90m"`` and timedeltas (that long ago) are
+                instants; ``"today"``, ``"yesterday"``, ``"-30d"``, ``"-2w"``, ``"-6mo"`` and
+                ``"-1y"`` are dates at the venue. Without an end: now. With only a symbol and a
+                timeframe: the last 500 bars.
+            force_refresh: Fetch everything again.
+            bars: Number of closed bars to return, counted back from the end.
+            period: Length of the range before the end, instead of a start (``"1y"``, ``"6mo"``,
+                ``"30d"``, ``"12h"``, a timedelta), or ``"ytd"`` or ``"max"`` (1900); both ends
+                inclusive.
+            provider: Query only this vendor and use only the data it supplied. The symbol
+                ``BINANCE:BTCUSDT`` is the same as ``BTCUSDT`` with ``provider="binance"``.
             adjustment: ``raw``, ``split`` (default) or ``all`` (dividends too).
-            closed_by: only bars that have closed by this instant, or by the end of this session
-                date: what could be known then. Without an end it is the end; a bar forming then
-                is not among them, though it has closed since. Values and adjustment are those
-                known today: only ``raw`` prices know of no later split.
-            include_forming: add the bar that has not closed yet; it is never stored.
-            offline: use the cache alone.
-            strict: raise instead of returning an answer that lacks something.
-            version: the series as it stood right after this commit to it, by its number in
-                ``onetape cache log``; no vendor is asked. Adjusted with the actions known today.
-            columns: further columns beside each bar, in this order: ``source`` (its vendor), ``state``
-                (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``, ``fetched_at``
-                (naive UTC: when the stretch around it was last fetched); of a share ``dividend`` (cash
-                per share with an ex-date in that bar, in the shares of its prices; several are added up)
-                and ``split`` (new shares for one old share), both float64, 0.0 where there is none, NaN
-                where no vendor could be asked: then the answer is not ``complete``.
-            timeout: seconds after which no vendor, limit or other caller is waited for any more;
-                what is cached by then is the answer. None: 30 s without a page of any vendor.
-                Reading the cache is not cut.
-            session: ``extended``: minutes or hours of 04:00 to 20:00 New York time (to 17:00 on half
-                days), of shares of the USA, from vendors that have them; they are a series of their
-                own (``1m@extended``), with the gaps of these hours, and are never mixed with those of
-                the ``regular`` session (default); a vendor that always sends extended hours and is
-                alone in the rules, or pinned, answers with them, as ``kind`` says. Overnight sessions
-                (20:00 to 04:00) are not served.
+            closed_by: Return only bars that had closed by this instant, or by the end of this
+                session date: those that could be known then. If there is no end, this is the end;
+                a bar that was forming then is left out, even though it has closed since. Values
+                and adjustment are those known today; only ``raw`` prices are free of later splits.
+            include_forming: Add the bar that has not closed yet; it is never stored.
+            offline: Use only the cache.
+            strict: Raise instead of returning an incomplete answer.
+            version: The series as it was right after this commit to it, by its number in
+                ``onetape cache log``; no vendor is queried. Adjusted with the actions known today.
+            columns: Extra columns for each bar, in this order: ``source`` (its vendor), ``state``
+                (``final``, ``provisional``, ``suspect``, ``forming``), ``is_final``,
+                ``fetched_at`` (naive UTC: when the span around it was last fetched). For shares
+                also ``dividend`` (cash per share with an ex-date in that bar, in terms of the
+                shares its prices refer to; several are added up) and ``split`` (new shares per old
+                share). Both are float64, 0.0 if there is none, and NaN if no vendor could be
+                queried; the answer is then not ``complete``.
+            timeout: Seconds after which the call stops waiting for vendors, limits and other
+                callers and returns what is cached by then. None: 30 s without a page from any
+                vendor. Reading the cache is not interrupted.
+            session: ``extended``: minute or hourly bars from 04:00 to 20:00 New York time (to
+                17:00 on half days) for US shares, from vendors that have them. They are a series
+                of their own (``1m@extended``), with the gaps of these hours, and are never mixed
+                with those of the ``regular`` session (default). A vendor that always sends
+                extended hours and is pinned, or is the only one in the rules, answers with them,
+                as ``kind`` shows. Overnight sessions (20:00 to 04:00) are not served.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            NoProviderError: no vendor is configured for it (a ``ValueError`` and ``RuntimeError``).
-            AllProvidersFailedError: bars were missing, no vendor could supply them and nothing is
+            QueryError: An argument is invalid (a ``ValueError``).
+            NoProviderError: No vendor is configured for the symbol (a ``ValueError`` and
+                ``RuntimeError``).
+            AllProvidersFailedError: Bars were missing, no vendor could supply them and nothing is
                 cached (a ``RuntimeError``).
-            UnknownSymbolError: the same, because the symbol is unknown at its venue; what other
-                venues list under the same letters is named, and not served without proof.
-            IncompleteDataError: ``strict``, and the answer has holes, fewer bars than ``bars``,
-                flagged rows or is of another kind; ``.frame`` holds what could be had.
+            UnknownSymbolError: As above, because the symbol is unknown at its venue. The message
+                names what other venues list under the same letters; it is not served without
+                proof.
+            IncompleteDataError: ``strict`` is set and the answer has gaps, fewer bars than
+                ``bars``, flagged rows, or is of another kind; ``.frame`` holds the bars that could
+                be had.
 
         Warns:
-            IncompleteDataWarning: the same, without ``strict``; once a call.
+            IncompleteDataWarning: The same without ``strict``; once per call.
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, version, timeout, session=session)
@@ -202,7 +210,7 @@ class DataManager:
             return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
         def ask(wishes: Wishes) -> pd.DataFrame:
-            """Return the bars."""
+            """Return the bars for the given options."""
             return client.get(client.query(symbol, timeframe, start, end_date, bars, wishes))
 
         return self._refreshed(ask, [symbol], timeframe, wishes)
@@ -234,28 +242,30 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Picture:
-        """Return a chart of what :meth:`get_ohlcv` answers; all arguments but ``symbol`` are its own.
+        """Return a chart of the :meth:`get_ohlcv` answer; arguments as there, except ``symbol``.
 
-        One symbol is drawn as bars with volume: gaps shaded, splits and dividends marked, what may
-        still change pale, doubts named, the vendor of each stretch below, times in the venue's time
-        zone without the hours in which it is closed. Several are lines of their closes, 100 at their
-        first common bar. The chart says how many bars it was given, drew, merged and refused. A frame
-        that is at hand is drawn by ``onetape.plot``.
+        One symbol is drawn as bars with volume: gaps are shaded, splits and dividends marked, bars
+        that may still change drawn pale, doubts named and the vendor of each span shown below.
+        Times are in the venue's time zone, without the hours in which it is closed. Several
+        symbols are drawn as lines of their closes, set to 100 at their first common bar. The chart
+        states how many bars it received, drew, merged and rejected. To draw a frame that you
+        already have, use ``onetape.plot``.
 
         Args:
-            symbol: as for :meth:`get_ohlcv`, or several.
+            symbol: One symbol as for :meth:`get_ohlcv`, or several.
 
         Returns:
-            The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it. It is
-            drawn when one of these is called. Thread-safe.
+            The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it.
+            It is drawn when one of these is called. Thread-safe.
 
         Raises:
-            QueryError: an argument cannot be understood, or several symbols cannot stand on one chart.
-            NoProviderError, AllProvidersFailedError, IncompleteDataError: as :meth:`get_ohlcv`. Of
-                several symbols one that failed is named on the chart.
+            QueryError: An argument is invalid, or the symbols cannot share one chart.
+            NoProviderError, AllProvidersFailedError, IncompleteDataError: As for
+                :meth:`get_ohlcv`. If there are several symbols, one that failed is named on the
+                chart instead.
 
         Warns:
-            IncompleteDataWarning: as :meth:`get_ohlcv`.
+            IncompleteDataWarning: As for :meth:`get_ohlcv`.
         """
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
@@ -314,43 +324,43 @@ class DataManager:
         universe: str | None = None,
         as_of: When = None,
     ) -> dict[str, pd.DataFrame] | pd.DataFrame:
-        """Return symbol to frame for many symbols, or one wide frame; arguments as :meth:`get_ohlcv`.
+        """Return a frame for each of many symbols, or one wide frame; see :meth:`get_ohlcv`.
 
-        ``timeout`` is for all of them together.
+        ``timeout`` applies to all symbols together.
 
         ``progress`` is called in the calling thread with a ``Progress`` (``result``, ``done`` of
-        ``total`` symbols, ``share``, ``left_s``) before vendors are asked, and with each symbol that they
-        answered. By default it is a bar on a terminal and in a notebook, and nothing elsewhere.
+        ``total`` symbols, ``share``, ``left_s``), once before vendors are queried and then for
+        each symbol they answered. By default it is a progress bar in a terminal or notebook, and
+        nothing elsewhere.
 
-        ``layout="wide"``: one frame, with the columns (field, symbol) and a row for each stamp of any
-        symbol; ``wide["close"]`` has a column for each symbol, as vectorbt takes it and
-        ``yfinance.download`` gives it. Where a symbol has no bar stands NaN; one that failed is NaN
-        throughout. ``attrs["onetape"]`` has ``symbols`` (symbol to what its frame would carry),
-        ``failed`` and ``complete``.
+        ``layout="wide"``: One frame with the columns (field, symbol) and a row for each stamp of
+        any symbol. ``wide["close"]`` has a column for each symbol, the layout that vectorbt takes
+        and ``yfinance.download`` returns. A symbol without a bar has NaN; one that failed is NaN
+        throughout. ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the attributes its
+        own frame would have), ``failed`` and ``complete``.
 
-        Every symbol is in the answer. One that failed has an empty frame, and its error stands
-        in ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``,
-        ``candidates``) beside the
-        entries that every frame has; ``describe(frame)`` tells it.
+        Every symbol is in the answer. One that failed has an empty frame, and its error is in
+        ``attrs["onetape"]["error"]`` (``type``, ``message``, ``reason``, ``brief``,
+        ``candidates``) next to the entries that every frame has; ``describe(frame)`` shows it.
 
-        ``universe``, in place of ``symbols``: the members of this universe of :attr:`universes` on the
-        session date ``as_of``, delisted ones included; without it today's members, which leave out what
-        has failed since the first bar. The dict then has the attributes ``members`` (with ``is_pit``,
-        ``known_from``, ``unresolved``, ``reason``) and ``without_bars`` (member to the sessions of the
-        range for which there is no bar of it); of a wide frame both are in
-        ``attrs["onetape"]["universe"]``.
+        ``universe``, instead of ``symbols``: The members of this universe of :attr:`universes` on
+        the session date ``as_of``, delisted ones included. Without ``as_of``: today's members,
+        which leave out companies that have failed since the first bar. The dict then has the
+        attributes ``members`` (with ``is_pit``, ``known_from``, ``unresolved``, ``reason``) and
+        ``without_bars`` (maps each member to the sessions in the range for which it has no bar);
+        for a wide frame both are in ``attrs["onetape"]["universe"]``.
 
         Raises:
-            QueryError: an argument that all symbols share is wrong.
-            UniverseError: there is no such universe, it has no member then, or ``strict`` and its members
-                are not point-in-time.
-            MissingExtraError: a universe, and the extra ``db`` is not installed.
-            DatabaseError: a universe, and its database cannot be used.
+            QueryError: An argument that applies to all symbols is invalid.
+            UniverseError: There is no such universe, it has no members on that date, or ``strict``
+                is set and its members are not point-in-time.
+            MissingExtraError: A universe was requested and the extra ``db`` is not installed.
+            DatabaseError: A universe was requested and its database cannot be used.
 
         Warns:
-            IncompleteDataWarning: symbols of a wide frame failed; once, with their names.
-            SurvivorshipWarning: the members are not point-in-time; they are today's, and those of the first
-                bar's day were others; or some have no bar at all.
+            IncompleteDataWarning: Symbols of a wide frame failed; once, with their names.
+            SurvivorshipWarning: The members are not point-in-time, or they are today's and differ
+                from those on the first bar's date, or some have no bars at all.
         """
         if layout != "dict":
             from .model.wide import check_layout, wide_frame
@@ -372,7 +382,7 @@ class DataManager:
             listener, names = None if heard is None else BatchProgress(client, heard), symbols
 
             def ask(wishes: Wishes) -> dict[str, pd.DataFrame]:
-                """Return the bars of each symbol."""
+                """Return the bars for each symbol."""
                 return client.get_by_symbol(names, timeframe, bounds, wishes, listener)
 
             if force_refresh:
@@ -399,30 +409,32 @@ class DataManager:
     ) -> Quote:
         """Return the last price of ``symbol``, with its time and how far it can be trusted.
 
-        A running stream of this manager gives it, where a vendor of the rules sends one and its
-        newest price is no older than ``max_age``. Else the vendors that bars are asked of are asked
-        for the running minute, and while the market is closed for the last close. What was asked
-        for is given again for ``max_age`` seconds, as long as the market neither opens nor closes;
-        of those that ask at once one asks the vendors. No quote is ever stored as a bar.
+        The price comes from one of this manager's running streams if a vendor in the rules streams
+        the symbol and its latest price is no older than ``max_age``. Otherwise the vendors used
+        for bars are queried for the current minute or, while the market is closed, for the last
+        close. A fetched quote is reused for ``max_age`` seconds, as long as the market neither
+        opens nor closes; of several simultaneous callers, one queries the vendors. Quotes are
+        never stored as bars.
 
         Args:
-            symbol: as for :meth:`get_ohlcv`.
-            max_age: seconds since a quote was asked for, or a price of a stream came, within which
-                it is given again; from 0 (ask) to a day.
-            timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
-            session: ``extended``: the market of a share of the USA is open from 04:00 to 20:00 New
-                York time, and its last price is that of these hours; ``change`` is since the close of
-                the session before.
+            symbol: As for :meth:`get_ohlcv`.
+            max_age: Seconds for which a fetched quote or a streamed price is reused; from 0
+                (always query) to a day.
+            timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
+            session: ``extended``: the market for a US share counts as open from 04:00 to 20:00 New
+                York time, and its last price is from these hours; ``change`` is relative to the
+                close of the previous session.
 
         Returns:
-            The quote. Its ``state`` is ``live`` or ``forming`` only for a price of this minute; that of
-            a symbol that is halted, delisted or out of reach is ``stale``, and ``note`` says why.
+            The quote. Its ``state`` is ``live`` or ``forming`` only for a price from this minute;
+            it is ``stale`` for a symbol that is halted, delisted or out of reach, and ``note``
+            says why.
 
         Raises:
-            QueryError: an argument cannot be understood, or the symbol is ambiguous (a ``ValueError``).
-            NoProviderError: no vendor is configured for it.
-            UnknownSymbolError: the symbol is unknown at its venue.
-            AllProvidersFailedError, NoDataError: no price is known, and none could be had.
+            QueryError: An argument is invalid, or the symbol is ambiguous (a ``ValueError``).
+            NoProviderError: No vendor is configured for the symbol.
+            UnknownSymbolError: The symbol is unknown at its venue.
+            AllProvidersFailedError, NoDataError: No price is known, and none could be fetched.
         """
         return self._services.client.get_quote(symbol, max_age, timeout, self._streamed, session)
 
@@ -434,54 +446,55 @@ class DataManager:
         timeout: float | None = None,
         session: AskedSession = "regular",
     ) -> Quotes:
-        """Return symbol, as it was typed, to quote; arguments as :meth:`get_quote`.
+        """Return a quote for each symbol, keyed as it was typed; arguments as :meth:`get_quote`.
 
-        A few symbols are asked for at a time; ``timeout`` is for all of them together. A symbol that
-        could not be had is not in the dict: its error is in ``.errors``, and reading it raises that.
+        A few symbols are requested at a time; ``timeout`` applies to all of them together. A
+        symbol that failed is not in the dict: its error is in ``.errors``, and looking the symbol
+        up raises it.
 
         Raises:
-            QueryError: an argument that all symbols share is wrong.
+            QueryError: An argument that applies to all symbols is invalid.
 
         Warns:
-            IncompleteDataWarning: some could not be had; once a call.
+            IncompleteDataWarning: Some quotes could not be fetched; once per call.
         """
         return self._services.client.get_quotes(symbols, max_age, timeout, self._streamed, session)
 
     def search(
         self, text: str, limit: int = 20, *, offline: bool = False, timeout: float | None = None
     ) -> list[Listing]:
-        """Return the symbols whose symbol or name fits ``text``, the likeliest first.
+        """Return the symbols whose symbol or name matches ``text``, the most likely first.
 
-        Exact symbols come first, then exact names, beginnings of symbols, whole words of names,
-        beginnings of words, parts; among equals the order of the vendor's answer counts. Vendors
-        that take a text are asked in the order of the rules until one lists something; the pairs of
-        Binance are asked for as a whole. What they list is kept for a week under the cache folder.
-        What no rule understands as a symbol is left out: each ``symbol`` can be asked for as it is.
-        Where no vendor is asked or none answers, and nothing that is held fits, a packaged list of the
-        best-known shares and coins is searched.
+        Exact symbols come first, then exact names, symbol prefixes, whole words in names, word
+        prefixes and substrings; ties keep the order of the vendor's answer. Vendors that support
+        text search are queried in the order of the rules until one lists something; Binance is
+        queried for all its pairs at once. Results are kept for a week in the cache folder. Results
+        that no rule recognizes as a symbol are left out, so each ``symbol`` can be requested as it
+        is. If no vendor is queried or none answers, and nothing stored matches, a packaged list of
+        the best-known shares and coins is searched.
 
         Args:
-            text: a part of a symbol or name, of at most 64 characters; case does not matter.
-            limit: how many at most, from 1 to 1,000.
-            offline: search what is held alone; no vendor is asked.
-            timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
+            text: Part of a symbol or name, at most 64 characters; case does not matter.
+            limit: Maximum number of results, from 1 to 1,000.
+            offline: Search only stored results; no vendor is queried.
+            timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
 
         Returns:
-            Listings with symbol, name, venue, type and currency; empty where nothing fits.
+            Listings with symbol, name, venue, type and currency; empty if nothing matches.
 
         Raises:
-            QueryError: an argument cannot be understood.
-            NoProviderError: no vendor that can be searched is configured.
-            AllProvidersFailedError: no vendor answered, and nothing that is held or packaged fits.
+            QueryError: An argument is invalid.
+            NoProviderError: No vendor that supports search is configured.
+            AllProvidersFailedError: No vendor answered, and nothing stored or packaged matches.
 
         Warns:
-            IncompleteDataWarning: some vendors did not answer.
+            IncompleteDataWarning: Some vendors did not answer.
         """
         with self._services.observer.call_beside(text, ""):
             return self._services.names.search(text, limit, offline, timeout)
 
     def _streamed(self, instrument: Instrument) -> LivePrice | None:
-        """Return the newest price of a running stream; None where there is none."""
+        """Return the latest price of a running stream, or None if there is none."""
         feeds: LiveFeeds | None = self.__dict__.get("_feeds")  # none were made: none run
         return feeds.live_price(instrument) if feeds is not None else None
 
@@ -524,17 +537,18 @@ class DataManager:
         offline: bool = False,
         session: AskedSession = "regular",
     ) -> Plan | Plans:
-        """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is asked.
+        """Return what :meth:`get_ohlcv` would do with these arguments; no vendor is queried.
 
-        What is stored, what would be asked of which vendor, how many requests that takes, how long
-        they would wait for the vendors' limits as of now, and what could not be had. Nothing is
-        written, and damage is not repaired: what a repair would leave counts as stored. A hit loads
-        no vendor. It prints well, in notebooks too; ``to_json()`` gives plain values. Several symbols
-        are a dict of plans by symbol, with ``requests`` in all.
+        The plan lists what is stored, what would be requested from which vendor, how many requests
+        that takes, how long they would currently wait for the vendors' limits, and what could not
+        be had. Nothing is written and damage is not repaired: what a repair would leave counts as
+        stored. If the cache has everything, no vendor module is loaded. A plan prints well, in
+        notebooks too; ``to_json()`` returns plain values. Several symbols give a dict of plans by
+        symbol, with the total in ``requests``.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            CacheError: the cache cannot be read.
+            QueryError: An argument is invalid (a ``ValueError``).
+            CacheError: The cache cannot be read.
         """
         if not isinstance(symbol, str):
             from .jobs.by_symbol import Plans
@@ -582,14 +596,16 @@ class DataManager:
         adjustment: AskedAdjustment = "split",
         session: AskedSession = "regular",
     ) -> Explanation | Explanations:
-        """Return which vendors are asked for a series and why, which are not, and what is stored.
+        """Return which vendors are queried for a series and why, which are not, and what is stored.
 
-        Limits and pauses of each vendor are part of it. With a start, it says whose history is too short
-        for these dates. No vendor is asked, nothing is written. It prints well; ``to_json()`` gives plain
-        values. Several symbols are a dict of explanations by symbol.
+        The explanation includes each vendor's limits and pauses. With a start, it also says whose
+        history is too short for these dates. No vendor is queried and nothing is written. It
+        prints well; ``to_json()`` returns plain values. Several symbols give a dict of
+        explanations by symbol.
 
         Raises:
-            QueryError: the symbol is unknown or ambiguous, the timeframe none (a ``ValueError``).
+            QueryError: The symbol is unknown or ambiguous, or the timeframe is invalid (a
+                ``ValueError``).
         """
         if not isinstance(symbol, str):
             from .jobs.by_symbol import Explanations
@@ -619,37 +635,40 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return splits and dividends of a share, asked for where they are missing or due.
+        """Return splits and dividends of a share, fetching those that are missing or due.
 
-        One row for each that counts, ascending by ex-date. Index ``ex_date``: session dates of the
-        venue at 00:00 (``datetime64[ns]``). Columns: ``type`` (``split``, ``dividend``); ``ratio``
-        (new shares for one old share; NaN of a dividend); ``amount`` (cash per share as shares are
-        today, which fits prices adjusted for splits; NaN of a split); ``paid`` (cash per share as
-        shares were on the ex-date); ``currency`` (of both, as the vendor tells it, else that of the
-        share's prices; empty where neither is known, and of a split); ``pay_date`` (``datetime64[ns]``;
-        NaT where no vendor that reports it tells one); ``source`` (the vendor believed); ``dispute``
-        (what other vendors have, empty where they agree).
-        ``attrs["onetape"]``: ``symbol``, ``attempts``, ``complete``, ``gaps`` (ex-dates that no
-        vendor knows of), ``awaited`` (ex-dates that come with the bar of their day) and
-        ``left_out`` (what too few vendors have to count). Crypto, currencies,
-        indices and futures have none: an empty frame, and no vendor is asked.
+        One row for each action that counts, in ascending order of ex-date. Index ``ex_date``:
+        session dates of the venue at 00:00 (``datetime64[ns]``). Columns: ``type`` (``split``,
+        ``dividend``); ``ratio`` (new shares per old share; NaN for a dividend); ``amount`` (cash
+        per share in terms of today's shares, which fits prices adjusted for splits; NaN for a
+        split); ``paid`` (cash per share in terms of the shares on the ex-date); ``currency`` (of
+        both: the one the vendor reports, else that of the share's prices; empty if neither is
+        known, and for a split); ``pay_date`` (``datetime64[ns]``; NaT if no vendor that reports
+        the dividend gives one); ``source`` (the trusted vendor); ``dispute`` (the differing
+        reports of other vendors; empty if they agree). ``attrs["onetape"]``: ``symbol``,
+        ``attempts``, ``complete``, ``gaps`` (ex-dates that no vendor could answer for),
+        ``awaited`` (ex-dates that come with the bar for their day) and ``left_out`` (actions
+        reported by too few vendors to count). Crypto, currencies, indices and futures have none:
+        the frame is empty, and no vendor is queried.
 
-        What was asked for is stored beside the bars; it is due again with the next session of the
-        market. Thread-safe.
+        Fetched actions are stored next to the bars; they are due again with the market's next
+        session. Thread-safe.
 
         Args:
-            symbol: such as ``AAPL``, ``BRK.B``, ``VOD.L``.
-            start, end: ex-dates, both inclusive; of a datetime its session date at the venue.
-                Without a start: all there are; without an end: those announced already, too.
-            timeout: seconds after which nothing is waited for any more, as for :meth:`get_ohlcv`.
+            symbol: Symbol such as ``AAPL``, ``BRK.B``, ``VOD.L``.
+            start, end: Ex-dates, both inclusive; a datetime means its session date at the venue.
+                Without a start: as far back as there are any. Without an end: up to and including
+                those already announced.
+            timeout: Seconds after which the call stops waiting, as for :meth:`get_ohlcv`.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            NoProviderError: no vendor of the rules serves any, and none was ever asked.
-            AllProvidersFailedError: no vendor answered, and none ever has (a ``RuntimeError``).
+            QueryError: An argument is invalid (a ``ValueError``).
+            NoProviderError: No vendor in the rules serves any, and none was ever queried.
+            AllProvidersFailedError: No vendor answered, and none ever has (a ``RuntimeError``).
 
         Warns:
-            IncompleteDataWarning: for a part of the ex-dates no vendor answered; ``gaps`` has it.
+            IncompleteDataWarning: No vendor answered for some of the ex-dates; ``gaps`` lists
+                them.
         """
         from .calendars.ranges import resolve_days
 
@@ -658,24 +677,23 @@ class DataManager:
         return self._services.client.get_actions(symbol, *days, timeout).frame()
 
     def coverage(self, symbol: str, timeframe: str) -> pd.DataFrame:
-        """Return the coverage of a series: which stretches are stored, and how; no vendor is asked.
+        """Return the coverage of a series: its stored spans and their state; queries no vendor.
 
-        One row for each stretch, ascending; the lane that answers by the rules comes first. Columns:
-        ``lane`` (empty: the default one; else what differs, such as ``raw``, or a pinned vendor);
-        ``start``, ``end``
-        (naive UTC ``datetime64[ns]``, half-open, of open stamps; of days and longer bars session
-        dates at 00:00); ``state`` (``final``; ``provisional``: closed, may change; ``suspect``:
-        stored and doubted; ``empty``: asked for, no bar was there); ``vendor``; ``reason`` (why it
-        is empty or doubted); ``next_due`` (naive UTC: from when asking again can change it, NaT:
-        never). What lies between the stretches was never asked for; of a series that is not stored
-        the frame is empty. Thread-safe.
+        One row for each span, ascending; the lane that answers by the rules comes first. Columns:
+        ``lane`` (empty for the default one; otherwise what differs, such as ``raw``, or a pinned
+        vendor); ``start``, ``end`` (naive UTC ``datetime64[ns]``, half-open, of open stamps; for
+        daily and longer bars session dates at 00:00); ``state`` (``final``; ``provisional``:
+        closed, may change; ``suspect``: stored but doubtful; ``empty``: requested, there were no
+        bars); ``vendor``; ``reason`` (why the span is empty or doubtful); ``next_due`` (naive UTC:
+        from when fetching again can change it; NaT: never). The ranges between the spans were
+        never requested; if the series is not stored, the frame is empty. Thread-safe.
 
         Args:
-            symbol, timeframe: as for :meth:`get_ohlcv`.
+            symbol, timeframe: As for :meth:`get_ohlcv`.
 
         Raises:
-            QueryError: symbol or timeframe cannot be understood (a ``ValueError``).
-            CacheError: the cache cannot be read.
+            QueryError: The symbol or the timeframe is invalid (a ``ValueError``).
+            CacheError: The cache cannot be read.
         """
         from .model.stored import coverage_frame
         from .model.timeframe import Timeframe
@@ -696,35 +714,36 @@ class DataManager:
         timeout: float | None = None,
         mark: bool = False,
     ) -> QualityReport:
-        """Return what is wrong with the stored bars of a series, as far as that can be told.
+        """Return the faults in the stored bars of a series, as far as they can be determined.
 
-        By itself (``intrinsic``) a series proves x100 units, splits that are missing or applied in
-        part, wrong dividends, stale runs, spikes, rows that are no bars and missing bars: no vendor
-        is asked. ``corroborated`` compares the range (by default the last 500 bars) with a second
-        vendor, too, and ``authoritative`` with the exchange itself, as ``onetape verify`` does: that
-        takes requests, which ``requests`` of the report counts. No bar is changed: a finding whose
-        cause is certain has ``repairs``, which say what would make it go away. A score below
-        ``validation.min_quality_score`` of the rules is also an event (``QualityLow``). Thread-safe.
+        ``intrinsic`` uses only the series itself, which can prove x100 units, splits that are
+        missing or applied in part, wrong dividends, stale runs, spikes, rows that are not bars,
+        and missing bars; no vendor is queried. ``corroborated`` also compares the range (by
+        default the last 500 bars) with a second vendor, and ``authoritative`` with the exchange
+        itself, as ``onetape verify`` does; these take requests, counted in ``requests`` of the
+        report. No bars are changed: a finding whose cause is certain has ``repairs``, which say
+        what would resolve it. A score below ``validation.min_quality_score`` of the rules also
+        emits an event (``QualityLow``). Thread-safe.
 
         Args:
-            symbol, timeframe: as for :meth:`get_ohlcv`.
-            start, end: as for :meth:`get_ohlcv`; by default all that is stored.
-            level: what may be asked: ``intrinsic``, ``corroborated`` or ``authoritative``.
-            lane: as :meth:`coverage` names it; None: the one that answers by the rules, or else the
-                first that is stored.
-            timeout: seconds after which no vendor is waited for any more; what could not be
-                compared by then stands in ``not_checked``.
-            mark: Commit the findings of the series alone whose cause is certain as marks on its bars:
-                they are ``suspect`` from then on, with a reason that begins with ``grave:``, and every
-                answer has it. Marks that nothing proves any more are taken off. ``marked`` and
-                ``unmarked`` of the report count the bars. It looks at the whole series.
+            symbol, timeframe: As for :meth:`get_ohlcv`.
+            start, end: As for :meth:`get_ohlcv`; by default everything that is stored.
+            level: Sources to compare with: ``intrinsic``, ``corroborated`` or ``authoritative``.
+            lane: Lane as named by :meth:`coverage`. None: the one that answers by the rules, or
+                else the first that is stored.
+            timeout: Seconds after which the call stops waiting for vendors; what could not be
+                compared by then is in ``not_checked``.
+            mark: Commit the ``intrinsic`` findings whose cause is certain as marks on the bars.
+                The bars are ``suspect`` from then on, with a reason that begins with ``grave:``,
+                in every answer. Marks that are no longer proven are removed. ``marked`` and
+                ``unmarked`` of the report count the bars. The whole series is examined.
 
         Returns:
-            The report; ``as_dict()`` gives what ``onetape validate --json`` prints.
+            The report; ``as_dict()`` returns the values that ``onetape validate --json`` prints.
 
         Raises:
-            QueryError: an argument cannot be understood, or nothing of the series is stored.
-            CacheError: the cache cannot be read.
+            QueryError: An argument is invalid, or nothing is stored for the series.
+            CacheError: The cache cannot be read.
         """
         from .jobs.validate import ValidateQuestion, validate_with
         from .net.deadline import run_call, seconds_of
@@ -740,69 +759,73 @@ class DataManager:
         start: When = None,
         end: When = None,
     ) -> GapReport:
-        """Return why stored series lack bars: every gap with class, evidence and next step.
+        """Return why stored series lack bars: every gap with its class, evidence and next step.
 
-        No vendor is asked. ``report.gaps`` has the gaps, ``report.to_frame()`` a row for each,
-        ``report.incidents`` the sessions that a vendor lacks for most of its symbols,
+        No vendor is queried. ``report.gaps`` has the gaps, ``report.to_frame()`` a row for each,
+        ``report.incidents`` the sessions that a vendor lacks for most of its symbols, and
         ``report.series`` the counts by series. Thread-safe.
 
         Args:
-            symbol, timeframe: as for :meth:`get_ohlcv`; several symbols, such as the members of a
-                universe; None: of everything that is stored.
-            start, end: as for :meth:`get_ohlcv`; by default from what was first asked for up to now.
+            symbol, timeframe: As for :meth:`get_ohlcv`; several symbols, such as the members of a
+                universe; None: everything that is stored.
+            start, end: As for :meth:`get_ohlcv`; by default from the first bar ever requested
+                until now.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            CacheError: nothing of it is stored, or the cache cannot be read; of several symbols
-                ``report.absent`` names those of which nothing is stored.
+            QueryError: An argument is invalid (a ``ValueError``).
+            CacheError: Nothing is stored for it, or the cache cannot be read. If there are several
+                symbols, ``report.absent`` names those without stored data.
         """
         from .jobs.gaps import gap_report
 
         return gap_report(self._services, symbol, timeframe, start, end)
 
     def report(self, symbol: str | None = None, timeframe: str | None = None) -> BarsReport:
-        """Return all that is known of a stored series, or of everything that is stored.
+        """Return all that is known about one stored series, or about everything that is stored.
 
-        Of a series: chart, coverage by month, gaps with class and evidence, findings, what second vendors
-        confirmed, the log of commits, the vendors of the rules, and the fingerprint of its bars, in each
-        of its lanes. Of everything: coverage of all series by month, their counts, gaps and incidents.
-        No vendor is asked. A part that cannot be read, such as a damaged file, is named in its place.
+        For one series, in each of its lanes: chart, coverage by month, gaps with their class and
+        evidence, findings, confirmations by second vendors, commit log, vendors in the rules, and
+        the fingerprint of its bars. For everything: coverage of all series by month, their counts,
+        gaps and incidents. No vendor is queried. A part that cannot be read, such as a damaged
+        file, is named in its place.
 
         Args:
-            symbol, timeframe: as for :meth:`get_ohlcv`; both, or neither for everything that is stored.
+            symbol, timeframe: As for :meth:`get_ohlcv`; both, or neither for everything that is
+                stored.
 
         Returns:
-            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it prints well, in notebooks too.
+            The report: ``.html()``, ``.to_json()``, ``.save(path)``; it prints well, in notebooks
+            too.
 
         Raises:
-            QueryError: an argument cannot be understood, or stands alone (a ``ValueError``).
-            CacheError: nothing is stored of it, or the cache cannot be read.
+            QueryError: An argument is invalid, or only one of the two is given (a ``ValueError``).
+            CacheError: Nothing is stored for it, or the cache cannot be read.
 
         Warns:
-            IncompleteDataWarning: the bars of the series, which are drawn, lack something.
+            IncompleteDataWarning: The bars drawn for the series are incomplete.
         """
         report: BarsReport = _above("charts.report").report_of(self, symbol, timeframe)
         return report
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
-        """Return the sessions of a symbol's market by its calendar; no vendor is asked.
+        """Return the sessions of a symbol's market, from its calendar; no vendor is queried.
 
-        One row for each session that trades at any time of the range, ascending, those to come
-        included. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns: ``open``,
+        One row for each session that trades at any time in the range, ascending, including future
+        ones. Index ``session``: session dates at 00:00 (``datetime64[ns]``). Columns: ``open``,
         ``close`` (naive UTC ``datetime64[ns]``, half-open; futures and currencies open the evening
         before); ``early_close`` (bool: before the usual hour); ``next_due`` (naive UTC: from when
-        the session's daily bar does not change any more); ``holidays_known`` (bool: False where no
-        holidays are on record and every weekday counts). A market that never closes has one session
-        for each UTC day. Thread-safe.
+        the session's daily bar no longer changes); ``holidays_known`` (bool: False if no holidays
+        are on record and every weekday counts). A market that never closes has one session for
+        each UTC day. Thread-safe.
 
         Args:
-            symbol: as for :meth:`get_ohlcv`.
-            start, end: both inclusive; dates and ``YYYY-MM-DD`` texts are whole session dates of
-                the venue, datetimes UTC instants (naive means UTC).
+            symbol: As for :meth:`get_ohlcv`.
+            start, end: Both inclusive; dates and ``YYYY-MM-DD`` strings are whole session dates of
+                the venue, datetimes are UTC instants (naive means UTC).
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            ConfigError: there is no calendar of this market.
+            QueryError: An argument is invalid (a ``ValueError``).
+            ConfigError: There is no calendar for this market.
         """
         from .calendars.ranges import resolve_instants
         from .model.stored import sessions_frame
@@ -820,26 +843,28 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return the funding rates of a perpetual future: column ``fundingRate``, at every funding time.
+        """Return a perpetual future's funding rates (``fundingRate``), one row per funding time.
 
-        The frame, as those of open interest and long/short ratios, has a naive UTC index
-        (``timestamp``, ns) and float64 columns, ascending; a stretch that was answered once comes from
-        the cache. ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``) the
-        one settled in the coin.
+        The frame, like those for open interest and long/short ratios, has a naive UTC index
+        (``timestamp``, ns) and float64 columns, ascending; spans that were fetched once come from
+        the cache. ``BTCUSDT`` is the future settled in dollars, ``BTCUSD`` (or ``BTCUSD_PERP``)
+        the one settled in the coin.
 
         Args:
-            symbol: of the pair, such as ``BTCUSDT``.
-            start_date, end_date: inclusive; datetimes are UTC instants (naive means UTC), dates
-                and ``YYYY-MM-DD`` texts whole UTC days. Default: from 29 days ago, until now.
-            force_refresh: ask for all of it again.
-            timeout: seconds after which nothing is waited for any more, as for ``get_ohlcv``.
+            symbol: Pair, such as ``BTCUSDT``.
+            start_date, end_date: Both inclusive; datetimes are UTC instants (naive means UTC),
+                dates and ``YYYY-MM-DD`` strings are whole UTC days. Default: from 29 days ago
+                until now.
+            force_refresh: Fetch everything again.
+            timeout: Seconds after which the call stops waiting, as for ``get_ohlcv``.
 
         Raises:
-            QueryError: an argument cannot be understood, or the symbol is no crypto pair.
-            AllProvidersFailedError: no vendor could supply it and nothing is cached.
+            QueryError: An argument is invalid, or the symbol is not a crypto pair.
+            AllProvidersFailedError: No vendor could supply the rates and nothing is cached.
 
         Warns:
-            IncompleteDataWarning: part of it could not be had; ``attrs["onetape"]`` says which.
+            IncompleteDataWarning: Part of the range could not be fetched; ``attrs["onetape"]``
+                says which.
         """
         from .model.figures import FUNDING, FUNDING_PERIOD
 
@@ -858,16 +883,16 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return open contracts: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
+        """Return open interest: columns ``sumOpenInterest``, ``sumOpenInterestValue``.
 
-        The exchange keeps the last 30 days; what was fetched stays in the cache.
+        The exchange keeps the last 30 days; fetched rows stay in the cache.
 
         Args:
-            symbol, start_date, end_date, force_refresh, timeout: as for :meth:`get_funding_rate`.
-            period: time between two rows: 5m 15m 30m 1h 2h 4h 6h 12h 1d.
+            symbol, start_date, end_date, force_refresh, timeout: As for :meth:`get_funding_rate`.
+            period: Time between two rows: 5m 15m 30m 1h 2h 4h 6h 12h 1d.
 
         Raises:
-            QueryError, AllProvidersFailedError: as :meth:`get_funding_rate`.
+            QueryError, AllProvidersFailedError: As for :meth:`get_funding_rate`.
         """
         from .model.figures import OPEN_INTEREST
 
@@ -886,9 +911,9 @@ class DataManager:
         *,
         timeout: float | None = None,
     ) -> pd.DataFrame:
-        """Return accounts long and short: ``longShortRatio``, ``longAccount``, ``shortAccount``.
+        """Return long/short ratios: ``longShortRatio``, ``longAccount``, ``shortAccount``.
 
-        Arguments, depth and errors as for :meth:`get_open_interest`.
+        Arguments, depth and errors are as for :meth:`get_open_interest`.
         """
         from .model.figures import LONG_SHORT
 
@@ -909,26 +934,28 @@ class DataManager:
         as_of: datetime | date | str | None = None,
         timeout: float | None = None,
     ) -> dict[str, Any]:
-        """Return what vendors have of a company or coin, as one record; {} where none has any.
+        """Return vendors' data on a company or coin as one record; {} if no vendor has any.
 
-        It never raises; a warning says why it is empty. ``_metadata`` has for each field its vendor and
-        time, what vendors disagree about, which were asked and which failed. ``docs/fundamentals.md``
-        lists the fields with their units.
+        It never raises; a warning says why the record is empty. ``_metadata`` has the vendor and
+        time of each field, the disagreements between vendors, and the vendors that were queried or
+        failed. ``docs/fundamentals.md`` lists the fields with their units.
 
         Args:
-            symbol: such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
-            providers: ask and use these alone; where they differ, an earlier one is believed before
-                a later one, whatever the rules' order.
-            force_refresh: ask again though what is cached is fresh.
+            symbol: Symbol such as ``AAPL``, ``BRK.B``, ``BTCUSDT``.
+            providers: Query and use only these vendors; if they differ, an earlier one is trusted
+                over a later one, whatever the order in the rules.
+            force_refresh: Fetch again even if the cached record is fresh.
             combination_strategy: ``priority_based``, ``quality_based`` or ``consensus``.
-            data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their aliases.
-            max_age_days: how old what is cached may be; by default the type's own age.
-            as_of: only what was public by this date; of an instant, by the day before.
-            timeout: seconds after which no vendor and no other caller is waited for any more, in
-                place of ``time_budget_seconds`` of the fundamentals file (20).
+            data_type: ``general``, ``profile``, ``ratios``, ``statements`` or one of their
+                aliases.
+            max_age_days: Maximum age of cached data; by default the one for its type.
+            as_of: Return only data that was public by this date or, for an instant, by the day
+                before.
+            timeout: Seconds after which the call stops waiting for vendors and other callers,
+                instead of ``time_budget_seconds`` in the fundamentals file (20).
 
         Warns:
-            IncompleteDataWarning: it is empty; once a call, with the reason.
+            IncompleteDataWarning: The record is empty; once per call, with the reason.
         """
         from .fundamentals.request import Wish
 
@@ -940,15 +967,15 @@ class DataManager:
     def live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed:
-        """Return a feed of bars as they close, history first.
+        """Return a feed that delivers history first, then each bar as it closes.
 
-        Iterating, awaiting or ``cerebro.adddata`` starts it. ``timeout=`` is the time of each
-        question for bars that it asks; see :func:`~.feed.selection.live_feed` for all options.
+        Iterating, awaiting or ``cerebro.adddata`` starts the feed. ``timeout=`` limits each of its
+        requests for bars; see :func:`~.feed.selection.live_feed` for all options.
 
         Raises:
-            QueryError: symbol, timeframe or timeout cannot be understood (a ``ValueError``).
-            ConfigError: an option is unknown or wrong, or a key or an extra is missing.
-            DataError: there is no history to begin with.
+            QueryError: The symbol, timeframe or timeout is invalid (a ``ValueError``).
+            ConfigError: An option is unknown or invalid, or a key or an extra is missing.
+            DataError: There is no history to begin with.
         """
         from .feed.selection import live_feed
 
@@ -957,14 +984,14 @@ class DataManager:
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed | None:
-        """Return :meth:`live_feed`; where it raises, None, with one warning that says why."""
+        """Return :meth:`live_feed`, or None with one warning that says why if it raises."""
         from .feed.selection import live_feed_or_none
 
         return live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
 
     @cached_property
     def universes(self) -> Universes:
-        """The universes of the default database (:func:`get_universes`); others may be set in their place."""
+        """The universes of the default database (:func:`get_universes`); assignable."""
         return get_universes()
 
     @cached_property
@@ -974,50 +1001,52 @@ class DataManager:
         return LiveFeeds(self, self._services)
 
     def _normalize_symbol(self, symbol: Any) -> str:
-        """Return how a company's symbol is written here (``BRK-B``), empty where it is none.
+        """Return a company's symbol as written here (``BRK-B``); empty if it is not one.
 
-        Older programs reach in for it.
+        Kept because older programs call it.
         """
         from .fundamentals.request import normalized
 
         return normalized(symbol)
 
     def get_cache_stats(self) -> dict[str, Any]:
-        """Return what the cache holds: ``total_size_gb``, ``files_count``, ``last_updated``."""
+        """Return cache statistics: ``total_size_gb``, ``files_count``, ``last_updated``."""
         return self.cache.get_stats()
 
     def metrics(self) -> dict[str, Any]:
-        """Return what was counted since this manager was made, as plain values (see the docs).
+        """Return the counters since this manager was created, as plain values (see the docs).
 
-        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``, ``events``,
-        ``cache`` (sizes as of the last minute), ``process`` (memory, processor time). Counts are this
-        process' own; ``vendor_days`` (how many sessions each vendor lacks) are those of all processes.
+        ``vendors`` (requests, outcomes, seconds, bytes, waits), ``calls``, ``quality``,
+        ``events``, ``cache`` (sizes as of the last minute), ``process`` (memory, processor time).
+        The counts are for this process; only ``vendor_days`` (the number of sessions each vendor
+        lacks) covers all processes.
         """
         vendor_days = self._services.network.vendor_days()
         days = Counter(day.vendor for day in vendor_days if day.condition != "pending")
         return self._services.observer.snapshot() | {"vendor_days": dict(days)}
 
     def on_event(self, listener: Callable[[Event], object]) -> Callable[[], None]:
-        """Have ``listener`` called with every :class:`~.observability.events.Event`: retries, fallbacks, ...
+        """Call ``listener`` with each :class:`~.observability.events.Event`: retries, fallbacks...
 
-        It runs in the thread of the call that the event is about, which waits for it. What it raises
-        is logged once and breaks nothing. Returns a function that takes it out again.
+        It runs in the thread of the call that the event is about, which waits for it. An exception
+        it raises is logged once and has no other effect. Returns a function that removes the
+        listener.
         """
         return self._services.observer.on_event(listener)
 
     def clear_cache(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete cached bars: of a series, of a symbol, of a timeframe, or all of them."""
+        """Delete cached bars: those of a series, a symbol or a timeframe, or all of them."""
         with running(subject_of(symbol, timeframe)):
             self.cache.clear(symbol, timeframe)
 
 
 def _above(module: str) -> Any:
-    """Return a module of a package that is built above the facade; it is loaded when it is needed."""
+    """Import a module from a package that is built on top of the facade, only when it is needed."""
     return import_module(f".{module}", __package__)
 
 
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
-    """Return the start of a range; a period takes its place."""
+    """Return the start of a range: ``start``, or the period that replaces it."""
     if period is None:
         return start
     if start is not None:
@@ -1034,32 +1063,32 @@ def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
 def get_data_manager(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> DataManager:
-    """Return the one manager of this process, making it at the first call; thread-safe.
+    """Return this process's one manager, creating it on the first call; thread-safe.
 
-    A forked child makes its own, on the same folder and by the same rules. Later arguments that
-    differ are ignored, with a warning.
+    A forked child creates its own, on the same folder and with the same rules. Different arguments
+    in later calls are ignored, with a warning.
     """
     manager: DataManager = MANAGER.get(DataManager, cache_dir, config_path)
     return manager
 
 
 def get_universes() -> Universes:
-    """Return the universes of the default database, which ``docs/database.md`` says how to choose.
+    """Return the universes of the default database; ``docs/database.md`` says how to choose it.
 
     Raises:
-        MissingExtraError: the extra ``db`` is not installed.
-        DatabaseError: the database cannot be used.
+        MissingExtraError: The extra ``db`` is not installed.
+        DatabaseError: The database cannot be used.
     """
     universes: Universes = _above("db.universe").open_universes()
     return universes
 
 
 def existing_data_manager() -> DataManager | None:
-    """Return the one manager of this process; None before the first :func:`get_data_manager`."""
+    """Return this process's manager, or None before the first :func:`get_data_manager`."""
     manager: DataManager | None = MANAGER.look()
     return manager
 
 
 def reset_data_manager() -> None:
-    """Forget the manager of this process; the next call makes a new one. For tests."""
+    """Forget this process's manager; the next call creates a new one. For tests."""
     MANAGER.forget()

@@ -1,13 +1,13 @@
 """Every error of the library, in one tree.
 
-Two class flags say what happens next: ``retry`` (ask the same vendor again) and ``failover`` (ask the
-next one: :data:`FAILOVER_ERRORS`).
+Two class flags decide what happens next: ``retry`` (query the same vendor again) and ``failover``
+(query the next one; see :data:`FAILOVER_ERRORS`).
 
 ::
 
     DataError
-    ├── ConfigError (ValueError)          RulesError · MissingCredentialsError · UnknownProviderError
-    │                                     · MissingExtraError
+    ├── ConfigError (ValueError)          RulesError · MissingCredentialsError
+    │                                     · UnknownProviderError · MissingExtraError
     ├── QueryError (ValueError)           BadSymbolError · BadTimeframeError · BadRangeError
     │   │                                 · UniverseError
     │   └── NoProviderError (RuntimeError)
@@ -15,30 +15,33 @@ next one: :data:`FAILOVER_ERRORS`).
     │   ├── TransientError                ProviderTimeoutError · UnavailableError · RateLimitedError
     │   │   └── ForeignError              (an UnavailableError that is not retried)
     │   ├── RefusedError                  AuthenticationError · EntitlementError
-    │   │   └── RegionError               (an EntitlementError: of the country, not of the plan)
+    │   │   └── RegionError               (an EntitlementError about the country, not the plan)
     │   ├── UnsupportedError              SymbolNotFoundError · CapabilityError
-    │   ├── NoDataError                   it answered, and has nothing
-    │   ├── ResponseFormatError           it answered, and that cannot be read
-    │   ├── QualityError                  it answered bars that cannot be bars
-    │   ├── KindMismatchError             it answered bars of another kind than the series holds
-    │   │   └── SpliceConflictError       (of the same kind, and yet they do not fit beside those)
-    │   └── CircuitOpenError              it was not asked
+    │   ├── NoDataError                   the vendor reported that it has no data
+    │   ├── ResponseFormatError           the vendor's response could not be read
+    │   ├── QualityError                  the vendor returned rows that cannot be bars
+    │   ├── KindMismatchError             the vendor's bars are of another kind than the series
+    │   │   └── SpliceConflictError       (of the same kind, but the prices do not fit together)
+    │   └── CircuitOpenError              the vendor was not queried
     ├── AllProvidersFailedError (RuntimeError)
-    │   └── UnknownSymbolError            (a SymbolNotFoundError, too)
+    │   └── UnknownSymbolError            (also a SymbolNotFoundError)
     ├── IncompleteDataError (RuntimeError)
     ├── FeedLagError (RuntimeError)
     ├── DataPortalError (RuntimeError)    NoDataAvailableError · LookaheadError
     ├── CacheError                        CorruptEntryError · FormatVersionError · LockTimeoutError
     │   │                                 · StorageError
-    │   └── BundleError                   BundleNotFoundError (a file that is not found)
+    │   └── BundleError                   BundleNotFoundError (its file was not found)
     ├── DecimalRangeError (ValueError)
-    └── DatabaseError                     SchemaError · DatabaseUrlError (a ConfigError, too)
+    └── DatabaseError                     SchemaError · DatabaseUrlError (also a ConfigError)
 
-Each also says its ``reason`` in one word of :data:`REASONS`, and its ``brief`` in a sentence for end users.
-``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot keep it,
-``SurvivorshipWarning`` of members of a universe that are not those of that day.
-Messages say what happened, to which series, which bound, and what to do; never a key, a query string
-or a whole body.
+Each error also has a ``reason``, one word of :data:`REASONS`, and a ``brief``, a sentence for end
+users.
+
+``IncompleteDataWarning`` warns of a partial answer, ``ReadOnlyCacheWarning`` of a cache that cannot
+store it, and ``SurvivorshipWarning`` of universe members that are not those of the requested day.
+
+Messages state what happened, to which series, which limit applied, and what to do. They never
+contain a key, a query string or a whole body.
 """
 
 from __future__ import annotations
@@ -60,7 +63,7 @@ Reason = Literal[
     "cache", "database", "other",
 ]  # fmt: skip
 REASONS: tuple[Reason, ...] = get_args(Reason)
-# One sentence for people who use a program and run none: no vendor's host, no class, no option.
+# One sentence for a program's end users, not its operators: no vendor host, class or option names.
 _BRIEFS: dict[Reason, str] = {
     "question": "This request is not valid.",
     "unknown_symbol": "{symbol} is not known at any of the available markets.",
@@ -82,9 +85,9 @@ _BRIEFS: dict[Reason, str] = {
     "database": "The records stored for this program cannot be used at the moment.",
     "other": "The data of {symbol} is not available.",
 }
-# Of these the symbol is the cause: what else it may be is all there is to say.
+# Reasons caused by the symbol itself: the brief only lists the symbols that may be meant.
 _ABOUT_SYMBOLS: frozenset[Reason] = frozenset({"question", "no_vendor", "unknown_symbol"})
-# Where vendors failed for several reasons, the one that says best what to do.
+# The most actionable reasons first: if vendors failed for several, the first of these is reported.
 _FIRST: tuple[Reason, ...] = (
     "outage", "timeout", "quota", "no_key", "plan", "region", "bad_answer", "other_kind", "unsupported",
     "no_data", "unknown_symbol",
@@ -92,26 +95,26 @@ _FIRST: tuple[Reason, ...] = (
 
 
 def _either(names: Sequence[str]) -> str:
-    """Return names as the choice that they are: ``A``, ``A or B``, ``A, B or C``."""
+    """Join names as a choice: ``A``, ``A or B``, ``A, B or C``."""
     *first, last = names or ("",)
     return f"{', '.join(first)} or {last}" if first else last
 
 
-# A message quotes values of the caller, which may be of any length: a longer line is cut.
+# Messages quote the caller's values, which may be of any length; longer lines are shortened.
 _LONGEST_LINE, _MOST_LINES = 400, 120
 _LONG_RUN = re.compile(r"\S{201,}")
 _HEAD, _TAIL = 40, 2
 
 
 def shortened(text: str) -> str:
-    """Return a message or a hint without the middle of values that are far too long for it."""
+    """Return a message or hint with the middle of overlong values left out."""
     if len(text) <= _LONGEST_LINE:
         return text
     return "\n".join(map(_shortened_line, text.splitlines()[:_MOST_LINES]))
 
 
 def short_words(text: str) -> str:
-    """Return a text in which words of more than 200 characters are cut."""
+    """Return a text with words of more than 200 characters shortened."""
     return _LONG_RUN.sub(lambda run: f"{run[0][:_HEAD]}…{run[0][-_TAIL:]}", text)
 
 
@@ -123,7 +126,7 @@ def _shortened_line(line: str) -> str:
 
 
 def _rebuild(cls: type[DataError], args: tuple[Any, ...], state: dict[str, Any]) -> DataError:
-    """Make an error again from its pickled parts without calling its constructor."""
+    """Restore an error from its pickled parts without calling its constructor."""
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -134,24 +137,25 @@ class DataError(Exception):
     """The root of all errors raised by this library.
 
     Args:
-        message: what happened, to which series, and which bound was hit.
-        provider, symbol: the vendor and the symbol concerned, where there is one.
-        hint: what the user can do about it; it is printed after the message.
+        message: What happened, to which series, and which limit applied.
+        provider, symbol: Vendor and symbol concerned, if any.
+        hint: Advice to the user, printed after the message.
 
     Attributes:
-        hidden_requests: what a vendor's package had sent by itself before the request that failed.
-        is_logged: whether the job has logged its cause, a vendor's open circuit, already.
-        reason: one word of :data:`REASONS` for programs.
-        brief: one sentence for their users; the message is for who runs the program.
-        candidates: symbols that may be meant, the likeliest first; each is understood as it stands.
+        hidden_requests: Number of requests that a vendor's package had already sent by itself
+            before the one that failed.
+        is_logged: Whether the job has already logged the cause, a vendor's open circuit.
+        reason: One word of :data:`REASONS`, for programs.
+        brief: One sentence for a program's end users; the message is for its operator.
+        candidates: Symbols that may be meant, most likely first; each can be used as it is.
     """
 
     because: ClassVar[Reason] = "other"
-    # Where the class says more to an end user than its reason does.
+    # The brief of a class that can be more specific than its reason; empty otherwise.
     _brief: ClassVar[str] = ""
     retry: ClassVar[bool] = False
     failover: ClassVar[bool] = False
-    # Whether values in its message are the caller's, so that they are cut.
+    # Whether the message quotes values of the caller, which are then shortened.
     _quotes: ClassVar[bool] = False
     hidden_requests: int = 0
     is_logged: bool = False
@@ -172,7 +176,7 @@ class DataError(Exception):
 
     @property
     def reason(self) -> Reason:
-        """Why it failed, as one of :data:`REASONS`."""
+        """The reason for the failure, one of :data:`REASONS`."""
         return self.because
 
     @property
@@ -197,9 +201,9 @@ class DataError(Exception):
 
 
 class ConfigError(DataError, ValueError):
-    """Something in the configuration cannot be used as it stands.
+    """Something in the configuration cannot be used.
 
-    Where it concerns one vendor alone, the next one is asked.
+    If only one vendor is affected, the next one is queried.
     """
 
     because: ClassVar[Reason] = "configuration"
@@ -219,16 +223,17 @@ class RulesError(ConfigError):
 
 
 class MissingCredentialsError(ConfigError):
-    """No vendor that could answer has its key set."""
+    """None of the vendors that could answer has its key set."""
 
     because: ClassVar[Reason] = "no_key"
 
 
 class UnknownProviderError(ConfigError):
-    """A vendor was named that does not exist here, or cannot be used for want of something.
+    """The named vendor does not exist, or cannot be used because something is missing.
 
     Attributes:
-        lacking: the error of making it, whose reason is this one's; None where there is no such vendor.
+        lacking: Error raised when the vendor was created, whose reason this error takes over; None
+            if there is no such vendor.
     """
 
     def __init__(
@@ -239,16 +244,16 @@ class UnknownProviderError(ConfigError):
 
     @property
     def reason(self) -> Reason:
-        """Why it cannot be used: ``no_key`` where only its key is missing."""
+        """The reason why the vendor cannot be used: ``no_key`` if only its key is missing."""
         return self.lacking.reason if self.lacking is not None else self.because
 
 
 class MissingExtraError(ConfigError):
-    """An optional package is needed; the message has the line that installs the extra."""
+    """An optional package is needed; the message contains the command that installs the extra."""
 
 
 def install_line(extra: str) -> str:
-    """Return the command that installs an extra: of the checkout that this file lies in, if it does."""
+    """Return the command that installs an extra, from the checkout if this file is in one."""
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "setup.cfg").is_file():
         return f'pip install -e "{checkout}[{extra}]"'
@@ -266,28 +271,28 @@ class QueryError(DataError, ValueError):
 
 
 class BadSymbolError(QueryError):
-    """The symbol is empty, too long, contains what no symbol contains, or is ambiguous."""
+    """The symbol is empty, too long, malformed or ambiguous."""
 
     _brief = "{symbol} is not a valid symbol."
 
 
 class BadTimeframeError(QueryError):
-    """The timeframe is not one of ours."""
+    """The timeframe is not one that this library supports."""
 
     _brief = "The length of the bars in this request is not valid; 1m, 1h and 1d are."
 
 
 class BadRangeError(QueryError):
-    """The range is empty, reversed, not a time, or lies in the future."""
+    """The range is empty, reversed, in the future, or not a time."""
 
     _brief = "The period of this request is not valid."
 
 
 class UniverseError(QueryError):
-    """A universe, its definition or a file about it cannot be used, or is not point-in-time on that day.
+    """A universe, its definition or a file about it is unusable, or not point-in-time that day.
 
     Attributes:
-        line: the line of the file that is at fault, counted from 1; None where there is none.
+        line: Number of the faulty line in the file, counted from 1; None if there is none.
     """
 
     _brief = "This list of symbols cannot be used as requested."
@@ -298,10 +303,10 @@ class UniverseError(QueryError):
 
 
 class NoProviderError(QueryError, RuntimeError):
-    """No vendor is configured for this symbol and timeframe, or each that is lacks its key.
+    """No vendor is configured for this symbol and timeframe, or all that are lack their keys.
 
     Attributes:
-        lacking: what says which keys are missing, where that alone is the reason; else None.
+        lacking: Error that names the missing keys, if they are the only reason; otherwise None.
     """
 
     because: ClassVar[Reason] = "no_vendor"
@@ -319,15 +324,15 @@ class NoProviderError(QueryError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """Why there is none: ``no_key`` where only keys are missing."""
+        """The reason why there is no vendor: ``no_key`` if only keys are missing."""
         return self.lacking.reason if self.lacking is not None else self.because
 
 
-# --- what vendors do -----------------------------------------------------------------------
+# --- vendor failures -----------------------------------------------------------------------
 
 
 class ProviderError(DataError):
-    """A vendor did not give us bars we can use; another one may."""
+    """A vendor did not return usable bars; another one may."""
 
     because: ClassVar[Reason] = "outage"
 
@@ -335,12 +340,12 @@ class ProviderError(DataError):
 
 
 class TransientError(ProviderError):
-    """It may work in a moment: the same vendor is asked again within its budget.
+    """A failure that may be temporary: the same vendor is queried again within its budget.
 
     Attributes:
-        was_sent: False where nothing of the request can have reached the other side.
+        was_sent: False if nothing of the request can have reached the other side.
         is_unconnected: Whether nothing at all came back from the host, or its name was not found.
-        is_own: Whether the network of this machine is down: this says nothing of the vendor.
+        is_own: Whether this machine's own network is down, so that the vendor is not at fault.
     """
 
     retry = True
@@ -350,16 +355,19 @@ class TransientError(ProviderError):
 
     @property
     def is_no_fault(self) -> bool:
-        """Whether it says nothing of the vendor: the caller's time was too short, or its network is down."""
+        """Whether the vendor is not at fault.
+
+        The caller allowed too little time, or its own network is down.
+        """
         return self.is_own or bool(getattr(self, "by_caller", False))
 
 
 class ProviderTimeoutError(TransientError):
-    """The vendor did not answer in time, or the time of the call was over before it could.
+    """The vendor did not answer in time, or the call ran out of time before it could.
 
     Attributes:
-        by_caller: whether the call left less time than vendors usually take: this says nothing of
-            the vendor.
+        by_caller: Whether the call left less time than vendors usually take, so that the vendor is
+            not at fault.
     """
 
     because: ClassVar[Reason] = "timeout"
@@ -368,24 +376,24 @@ class ProviderTimeoutError(TransientError):
 
 
 class UnavailableError(TransientError):
-    """The vendor is down, unreachable, or answered with a server error."""
+    """The vendor is down, cannot be reached, or returned a server error."""
 
 
 class ForeignError(UnavailableError):
     """A user's downloader raised an error of its own, kept as ``__cause__``.
 
-    Whether asking again would help is not known, so the next vendor is asked.
+    Whether a retry would help is not known, so the next vendor is queried.
     """
 
     retry = False
 
 
 class RateLimitedError(TransientError):
-    """The vendor asked us to slow down.
+    """The vendor requested a slower pace.
 
     Attributes:
-        retry_after: for so many seconds, where it names them; ``reset_after`` is the same.
-        until_ms: until this instant in UTC milliseconds, where it names one by its clock.
+        retry_after: Seconds to wait, if the vendor gave them; ``reset_after`` is the same.
+        until_ms: End of the wait in UTC milliseconds, if the vendor gave one by its own clock.
     """
 
     because: ClassVar[Reason] = "quota"
@@ -405,12 +413,12 @@ class RateLimitedError(TransientError):
 
     @property
     def reset_after(self) -> float | None:
-        """The same as ``retry_after``."""
+        """Another name for ``retry_after``."""
         return self.retry_after
 
 
 class RefusedError(ProviderError):
-    """The vendor will not serve this account."""
+    """The vendor refuses to serve this account."""
 
     because: ClassVar[Reason] = "no_key"
 
@@ -420,13 +428,13 @@ class AuthenticationError(RefusedError):
 
 
 class EntitlementError(RefusedError):
-    """The plan or the region does not include what was asked."""
+    """The plan or the region does not include the requested data."""
 
     because: ClassVar[Reason] = "plan"
 
 
 class RegionError(EntitlementError):
-    """The vendor serves no account in this country, whatever the plan and whatever is asked."""
+    """The vendor serves no account in this country, regardless of plan and request."""
 
     because: ClassVar[Reason] = "region"
 
@@ -448,10 +456,11 @@ class CapabilityError(UnsupportedError):
 
 
 class NoDataError(ProviderError):
-    """The vendor answered, and reports positively that it has nothing.
+    """The vendor answered and explicitly reported that it has no data.
 
     Attributes:
-        server_now_ms: the vendor's time at its answer, in UTC milliseconds; None where it sent none.
+        server_now_ms: The vendor's own time when it answered, in UTC milliseconds; None if it sent
+            none.
     """
 
     because: ClassVar[Reason] = "no_data"
@@ -460,33 +469,33 @@ class NoDataError(ProviderError):
 
 
 class ResponseFormatError(ProviderError):
-    """The vendor answered, and the answer cannot be read."""
+    """The vendor answered, but its response cannot be read."""
 
     because: ClassVar[Reason] = "bad_answer"
 
 
 class QualityError(ProviderError):
-    """The vendor answered rows that cannot be bars."""
+    """The vendor returned rows that cannot be bars."""
 
     because: ClassVar[Reason] = "bad_answer"
 
 
 class KindMismatchError(ProviderError):
-    """The vendor's bars are of another kind than the series; they were not spliced to it."""
+    """The vendor's bars are of another kind than the series and were not joined to it."""
 
     because: ClassVar[Reason] = "other_kind"
 
 
 class SpliceConflictError(KindMismatchError):
-    """Its prices do not fit those of another vendor, beside which they were to stand."""
+    """The vendor's prices do not fit those of the other vendor that they were to be joined to."""
 
 
 class CircuitOpenError(ProviderError):
-    """The vendor failed lately and is not asked before ``until_ms`` (UTC milliseconds).
+    """The vendor failed recently and is not queried before ``until_ms`` (UTC milliseconds).
 
     Attributes:
-        until_ms: None where it is not known.
-        is_locked_out: whether it refused the key, for whatever it was asked.
+        until_ms: Time of the next attempt; None if it is not known.
+        is_locked_out: Whether the vendor refused the key for every request.
     """
 
     until_ms: int | None = None
@@ -498,14 +507,15 @@ class CircuitOpenError(ProviderError):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One vendor asked for one segment: which, how it ended, how long it took.
+    """The request to one vendor for one segment, with its outcome and duration.
 
     Attributes:
-        provider: the vendor asked.
-        outcome, message: ``"ok"``, ``"empty"`` or the error's class; its message, none for ``ok``.
-        seconds: time spent on it.
-        start_ms, end_ms: the segment asked for, stamps ``[start, end)`` in UTC milliseconds.
-        rows, requests: bars received, and HTTP requests it took.
+        provider: Vendor that was queried.
+        outcome, message: ``"ok"``, ``"empty"`` or the name of the error's class; its message,
+            empty for ``ok``.
+        seconds: Time spent on the request.
+        start_ms, end_ms: Requested segment as stamps ``[start, end)`` in UTC milliseconds.
+        rows, requests: Number of bars received, and of HTTP requests sent.
     """
 
     provider: str
@@ -523,14 +533,14 @@ class Attempt:
 
 
 def by_vendor(provider: str, message: str) -> str:
-    """Return a message with its vendor in front, unless it begins with the vendor's name."""
+    """Return a message prefixed with its vendor, unless it begins with the vendor's name."""
     named = message.lower().replace(" ", "_").startswith(provider.lower())
     text = message if named else f"{provider}: {message}"
     return text.replace(provider, unquote(provider)) if "%" in provider else text
 
 
 class AllProvidersFailedError(DataError, RuntimeError):
-    """Bars were missing, none cached, no vendor could supply them; ``attempts`` lists each request."""
+    """No cached bars and no vendor could supply any; ``attempts`` lists each request."""
 
     def __init__(
         self, message: str, *, attempts: Sequence[Attempt] = (), **context: str | None
@@ -541,7 +551,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """Why the vendors failed: of several reasons the one that says best what to do."""
+        """The reason why the vendors failed; the most actionable one if there are several."""
         if self.because != "other":
             return self.because
         reasons = {a.error.reason for a in self.attempts if a.error is not None}
@@ -549,7 +559,7 @@ class AllProvidersFailedError(DataError, RuntimeError):
 
 
 class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
-    """The symbol is unknown where it is listed, and no other vendor is proved to mean the same."""
+    """The symbol is unknown where it is listed, and no other vendor provably means the same one."""
 
     because: ClassVar[Reason] = "unknown_symbol"
 
@@ -560,7 +570,7 @@ class UnknownSymbolError(AllProvidersFailedError, SymbolNotFoundError):
 
 
 class IncompleteDataError(DataError, RuntimeError):
-    """``strict=True`` and the answer has holes; ``frame`` holds what could be had."""
+    """The answer has gaps despite ``strict=True``; ``frame`` holds the bars that were available."""
 
     because: ClassVar[Reason] = "incomplete"
 
@@ -572,16 +582,16 @@ class IncompleteDataError(DataError, RuntimeError):
 
 
 class FeedLagError(DataError, RuntimeError):
-    """A listener read too slowly and was cut off from its feed; it got all bars up to there."""
+    """A listener read too slowly and was cut off; it received all bars up to that point."""
 
     because: ClassVar[Reason] = "lag"
 
 
 class DataPortalError(DataError, RuntimeError):
-    """A portal cannot answer: its source failed, or gave what cannot be bars of what it was asked for.
+    """A portal cannot answer: its source failed, or returned unusable bars.
 
     Attributes:
-        because_of: the reason of the source's own error, where it has one.
+        because_of: Reason of the source's own error, if it has one.
     """
 
     because: ClassVar[Reason] = "bad_answer"
@@ -594,39 +604,39 @@ class DataPortalError(DataError, RuntimeError):
 
     @property
     def reason(self) -> Reason:
-        """Why: that of the source's own error where it has one."""
+        """The reason for the failure: that of the source's own error, if it has one."""
         return self.because_of or self.because
 
 
 class NoDataAvailableError(DataPortalError):
-    """None of the assets has a bar that had closed by then."""
+    """None of the assets has a bar that had closed by the requested time."""
 
     because: ClassVar[Reason] = "no_data"
 
 
 class LookaheadError(DataPortalError):
-    """A time was asked for that lies after the simulation time of a portal, or after now."""
+    """The requested time is after the portal's simulation time, or in the future."""
 
     because: ClassVar[Reason] = "question"
 
 
 class IncompleteDataWarning(UserWarning):
-    """The answer has holes, flagged rows or another kind than asked (see ``df.attrs``), or is empty."""
+    """The answer is empty, has gaps or flagged rows, or is of another kind (see ``df.attrs``)."""
 
 
 class SurvivorshipWarning(UserWarning):
-    """The members of a universe are not point-in-time: survivors may stand for those of that day."""
+    """A universe's members are not point-in-time: survivors may replace past members."""
 
 
 class ReadOnlyCacheWarning(UserWarning):
     """The cache folder is read-only: bars are returned but not cached."""
 
 
-# What ends one vendor's attempt and no more: the next vendor is asked.
+# Errors that end only one vendor's attempt: the next vendor is queried.
 FAILOVER_ERRORS = (ProviderError, ConfigError)
 
 
-# --- the store -----------------------------------------------------------------------------
+# --- the cache ----------------------------------------------------------------------------
 
 
 class CacheError(DataError):
@@ -636,7 +646,7 @@ class CacheError(DataError):
 
 
 class CorruptEntryError(CacheError):
-    """A file of the cache is damaged; it has been kept in quarantine."""
+    """A cache file is damaged; it has been moved to quarantine."""
 
 
 class FormatVersionError(CacheError):
@@ -644,7 +654,7 @@ class FormatVersionError(CacheError):
 
 
 class LockTimeoutError(CacheError):
-    """Another process holds the series' lock for too long."""
+    """Another process has held the series' lock for too long."""
 
 
 class StorageError(CacheError):
@@ -657,7 +667,7 @@ class StorageError(CacheError):
 
 
 class BundleError(CacheError):
-    """A bundle cannot be read or written as it stands: damaged, foreign, or not what was asked for."""
+    """A bundle cannot be read or written: it is damaged, foreign, or not the requested one."""
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
@@ -665,7 +675,7 @@ class BundleNotFoundError(BundleError, FileNotFoundError):
 
 
 class DecimalRangeError(DataError, ValueError):
-    """A value does not fit into the Decimal column that it belongs to; nothing is cut off."""
+    """A value does not fit into its Decimal column; values are never truncated."""
 
     because: ClassVar[Reason] = "bad_answer"
 
@@ -674,19 +684,19 @@ class DecimalRangeError(DataError, ValueError):
 
 
 class DatabaseError(DataError):
-    """The database could not be used: unreachable, locked, full, damaged, or it refused a value.
+    """The database cannot be used: unreachable, locked, full or damaged, or it rejected a value.
 
-    The unit of work that raises it has changed nothing.
+    The unit of work that raises this error has changed nothing.
     """
 
     because: ClassVar[Reason] = "database"
 
 
 class DatabaseUrlError(DatabaseError, ConfigError):
-    """The URL of the database cannot be used; the message never holds it, for it may hold a password."""
+    """The database URL cannot be used; the message never contains it, as it may hold a password."""
 
     because: ClassVar[Reason] = "configuration"
 
 
 class SchemaError(DatabaseError):
-    """The tables are not those of this version: foreign, older on a server, newer, or changed."""
+    """The tables are not those of this version: foreign, changed, newer, or older on a server."""

@@ -1,8 +1,8 @@
 """Fresh locks and connections in a forked child.
 
-A child inherits locks that a thread of its parent may hold, and sockets on which both would
-speak. Objects that own such things enrol here once; after a fork each is told to start afresh. What
-must not be open at all when a process forks, such as a database, is told beforehand too.
+A child inherits locks that a thread of its parent may hold, and sockets that both processes would
+then use. Objects that own such things register here once; after a fork, each one replaces them.
+Things that must not be open during a fork, such as a database, are closed beforehand.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """Something that must not share its locks or sockets with its parent process."""
+    """An object that must not share its locks or sockets with its parent process."""
 
     def after_fork(self) -> None:
-        """Replace what cannot be shared; runs in the child, where no other thread exists."""
+        """Replace what cannot be shared; called in the child, where no other thread exists."""
 
 
 class Closable(Forkable, Protocol):
-    """Something that is closed before a fork, in the parent."""
+    """An object that is closed in the parent before a fork."""
 
     def before_fork(self) -> bool:
-        """Close what must not be inherited; return whether ``after_fork_in_parent`` is due."""
+        """Close what must not be inherited; return whether to call ``after_fork_in_parent``."""
 
     def after_fork_in_parent(self) -> None:
-        """Go on in the parent."""
+        """Resume work in the parent."""
 
 
 _enrolled: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _closable: weakref.WeakSet[Closable] = weakref.WeakSet()
-# What was closed for the fork of this thread; several threads may fork at once.
+# The objects closed for this thread's fork; several threads may fork at once.
 _forking = threading.local()
 
 
 def renew_after_fork(thing: Forkable) -> None:
-    """Have ``thing.after_fork()`` called in every child forked while it is alive."""
+    """Call ``thing.after_fork()`` in every child forked while ``thing`` is alive."""
     _enrolled.add(thing)
 
 
 def close_before_fork(thing: Closable) -> None:
-    """Have ``thing`` closed before every fork while it is alive, and renewed in the child."""
+    """Close ``thing`` before every fork while it is alive, and renew it in the child."""
     _closable.add(thing)
     renew_after_fork(thing)
 

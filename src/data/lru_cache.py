@@ -1,4 +1,4 @@
-"""Values in memory up to a sum of bytes: the least recently used go first."""
+"""An in-memory cache with a limit in bytes: the least recently used values are dropped first."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import Any
 
 from .disk.calls import all_memory
 
-# In bytes; and of what this machine has, one byte in so many.
+# The largest default size in bytes, and the divisor of this machine's memory.
 _MOST_BYTES, _SHARE = 256 << 20, 16
 
 
 class LruCache:
-    """Values by key, up to a sum of bytes. Thread-safe.
+    """Values by key, limited by their total size in bytes. Thread-safe.
 
-    A key is a tuple that begins with the name of its user, so that many can share one cache.
+    A key is a tuple that begins with the name of its user, so that several users can share one
+    cache.
 
     Args:
-        most_bytes: what all values may take; by default a share of this machine's memory.
+        most_bytes: Limit for all values together; by default a share of this machine's memory.
     """
 
     def __init__(self, most_bytes: int | None = None) -> None:
         default = min(_MOST_BYTES, all_memory() // _SHARE)
         self.most_bytes = default if most_bytes is None else most_bytes
         self._sum = 0
-        # Guards the order and the sum. A put does not wait for it: a value may as well not be
-        # kept, and what a forked child inherits taken is made anew.
+        # Guards the order and the sum. A put does not wait for the lock: storing a value is
+        # optional. A forked child that inherits the lock while it is held creates a new one.
         self._lock, self._pid = threading.Lock(), os.getpid()
         self._entries: OrderedDict[Hashable, Any] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
@@ -38,11 +39,11 @@ class LruCache:
 
     @property
     def size(self) -> int:
-        """Bytes of all values, as they were given."""
+        """Total size of all values in bytes, as declared by the callers."""
         return self._sum
 
     def get(self, key: Hashable) -> Any:
-        """Return the value, or None."""
+        """Return the value for a key, or None."""
         value = self._entries.get(key)
         if value is None:
             return None
@@ -53,9 +54,10 @@ class LruCache:
         return value
 
     def put(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of ``size`` bytes in place of an older one; others go to make room.
+        """Store a value of ``size`` bytes, replacing an older one and dropping others to make room.
 
-        What is larger than the cache is not kept, nor is what comes while another thread is at it.
+        A value larger than the cache is not stored, nor is any value while another thread is
+        changing the cache.
         """
         lock = self._own_lock()
         if lock.locked():
@@ -75,7 +77,7 @@ class LruCache:
                 raise
 
     def drop(self, key: Hashable) -> None:
-        """Keep a value no longer."""
+        """Remove a value."""
         with self._own_lock():
             try:
                 self._remove(key)
@@ -84,7 +86,7 @@ class LruCache:
                 raise
 
     def drop_where(self, is_old: Callable[[Any, Any], bool]) -> None:
-        """Keep the values no longer for whose key and value ``is_old`` is true."""
+        """Remove all values for which ``is_old(key, value)`` is true."""
         for key, value in list(self._entries.items()):
             if is_old(key, value):
                 self.drop(key)

@@ -1,4 +1,4 @@
-"""The form every frame of bars has; kept under its older name, see :mod:`.model.frame`."""
+"""The form of every frame of bars, under its older name; see :mod:`.model.frame`."""
 
 from .model.frame import (
     REQUIRED_COLUMNS,

@@ -11,11 +11,11 @@ R = TypeVar("R")
 
 
 class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
-    """Keeps the result of ``function`` for each arguments, as ``functools.cache`` does.
+    """A decorator that keeps one result for each set of arguments, like ``functools.cache``.
 
-    Threads that ask for the same at the same time compute it once: what takes processor time alone
-    is no faster in four threads, and four times as long in all. Errors are not kept. A child of a
-    fork has locks of its own.
+    Threads that request the same result at the same time compute it once: work that only uses the
+    processor is no faster in four threads, and takes four times as long in total. Errors are not
+    kept. A forked child gets its own locks.
     """
 
     def __init__(self, function: Callable[..., R]) -> None:
@@ -31,7 +31,7 @@ class once(Generic[R]):  # noqa: N801 - a decorator, as functools.cache is one
         self._locks: dict[Hashable, threading.Lock] = {}
 
     def __call__(self, *arguments: Any) -> R:
-        """Return the result, kept or computed now."""
+        """Return the result, from the cache or computed now."""
         results = self._results
         if arguments in results:
             return results[arguments]

@@ -1,4 +1,4 @@
-"""Symbol to instrument, rules to vendors, vendors to downloaders."""
+"""Maps symbols to instruments, rules to vendors and vendors to downloaders."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ __all__ = [
 
 _NO_PROVIDER = "No suitable provider found"
 _HERE = sys.modules[__name__]  # where the factory is found, or what tests put in its place
-# So many symbols, and orders of vendors for a symbol and a timeframe, are remembered.
+# Maximum number of remembered symbols, and of vendor orders per symbol and timeframe.
 _MOST_SYMBOLS = 16_384
 MOST_ORDERS = 4_096
 
 
 class VendorOrder:
-    """The vendors of a series that can be built, in order, and what the choice hangs on. Immutable.
+    """The usable vendors for a series, in order, and everything the choice depends on. Immutable.
 
-    As long as it stands it is the same object: what was learned by it may be remembered for it.
+    While the order is still valid, the same object is returned, so results can be cached by it.
 
     Args:
-        names: the vendors.
-        keys: the variables that the choice hung on, as they were before it.
-        places: the names under which the vendors may stand among the downloaders.
-        downloaders: as they are after the choice.
+        names: Vendors that can be built, in order.
+        keys: State of the key variables that the choice depends on, taken before the choice.
+        places: Names under which the vendors may appear among the downloaders.
+        downloaders: Downloaders as they are after the choice.
     """
 
     __slots__ = ("_factory", "_registered", "_supplied", "_keys", "_places", "names")
@@ -82,7 +82,7 @@ class VendorOrder:
         self._registered = program_offers()
 
     def stands(self, downloaders: Mapping[str, Any]) -> bool:
-        """Tell whether choosing again would give the same."""
+        """Return whether choosing again would give the same result."""
         return (
             self._keys.stands()
             and self._factory is globals().get("DataDownloaderFactory")
@@ -92,11 +92,12 @@ class VendorOrder:
 
 
 class _Slot:
-    """Where the order for one symbol and timeframe is kept; replaced whole.
+    """Holds the order for one symbol and timeframe; orders are replaced, never changed.
 
     Attributes:
-        order: of the vendors that can be built.
-        at_hand: of those that can be as far as that is known without loading any.
+        order: Order of the vendors that can be built.
+        at_hand: Order of the vendors that can be built as far as that is known without loading
+            any.
     """
 
     __slots__ = ("at_hand", "order")
@@ -107,27 +108,30 @@ class _Slot:
 
 
 class ProviderSelector:
-    """Which vendors are asked for which series, by the rules.
+    """Selects the vendors to query for a series, according to the rules.
 
     Args:
-        config_path: a rules file laid over the packaged one; it must exist.
-        cache_dir: kept for programs that read it back; nothing is stored here.
-        settings: resolved settings instead of the two above.
-        make_sender: gives a downloader what sends its requests; by default the process's own.
-        own_sender: gives what limits, repeats and counts the calls of a user's downloader, by its
-            name, itself and what calls it; without it the calls are just made.
+        config_path: Rules file that overrides the packaged one; it must exist.
+        cache_dir: Kept for programs that read it back; nothing is stored here.
+        settings: Resolved settings, used instead of the two above.
+        make_sender: Returns the object that sends a downloader's requests; by default the
+            process's own.
+        own_sender: Returns the object that limits, retries and counts the calls of a user's
+            downloader, given its name, the downloader and its transport. Without it, the calls are
+            made directly.
 
     Attributes:
-        downloaders: vendor name to downloader, filled as they are needed; it may be patched.
-        config_path: the user's rules file, or the usual place of one.
-        cache_dir: root of the cache.
+        downloaders: Maps each vendor name to its downloader, filled as they are needed; may be
+            patched.
+        config_path: The user's rules file, or its usual path.
+        cache_dir: Root of the cache.
 
-    Thread-safe. The methods that answer None or an empty list never raise for what they are asked;
+    Thread-safe. Methods that return None or an empty list never raise because of their arguments;
     :meth:`instrument` and :meth:`rule_for` raise the reason.
 
     Raises:
-        RulesError: the rules file has mistakes; all of them are listed.
-        ConfigError: the rules file does not exist.
+        RulesError: The rules file has mistakes; all of them are listed.
+        ConfigError: The rules file does not exist.
     """
 
     def __init__(
@@ -145,7 +149,7 @@ class ProviderSelector:
         self.downloaders: dict[str, Any] = {}
         self.make_sender = make_sender
         self.own_sender = own_sender
-        # Guards the building of downloaders against threads that need the same one at once.
+        # Ensures that threads which need the same downloader at once build only one.
         self._building = threading.RLock()
         self._workshop: DownloaderPool | None = None
         self._plain: dict[str, Any] | None = None
@@ -155,7 +159,7 @@ class ProviderSelector:
         self._use(load_rules(path))
 
     def after_fork(self) -> None:
-        """Replace the lock in a forked child: a thread of the parent may hold it."""
+        """Replace the lock in a forked child, because a thread in the parent may hold it."""
         self._building = threading.RLock()
 
     def __repr__(self) -> str:
@@ -163,21 +167,21 @@ class ProviderSelector:
 
     @property
     def about(self) -> str:
-        """By which rules it selects, and among how many vendors."""
+        """The source of the rules and the number of vendors."""
         return f"{self._rules_from}, {len(self.provider_names())} vendors"
 
     # --- the rules -------------------------------------------------------------------------
 
     @property
     def rules(self) -> dict[str, Any]:
-        """The rules as a plain mapping. Assign a whole one: changes in place do nothing.
+        """The rules as a plain mapping. Assign a whole mapping; changes in place have no effect.
 
         Raises:
-            RulesError: on assignment, the mapping has mistakes.
+            RulesError: The assigned mapping has mistakes.
         """
         with self._building:
             if self._plain is None:
-                # A copy: rules are shared by the whole process, and users write into dicts.
+                # Copied because the whole process shares the rules, and users modify dicts.
                 self._plain = copy.deepcopy(dict(self._rules.plain))
             return self._plain
 
@@ -202,17 +206,17 @@ class ProviderSelector:
             self._workshop = None
         tables = rules.classification
         self._classified = lru_cache(_MOST_SYMBOLS)(lambda symbol: classify(symbol, tables))
-        # Set last: what is found in there was chosen by these rules.
+        # Set last, so that anything found in it was chosen by these rules.
         self._slots = lru_cache(MOST_ORDERS)(lambda symbol, timeframe: _Slot())
-        # Symbols of one rule share an order.
+        # Symbols served by the same rule share an order.
         self._orders: dict[tuple[str, ...], VendorOrder] = {}
 
     def rule_for(self, instrument: Instrument, timeframe: Timeframe | str) -> Rule:
-        """Return the rule that serves such bars.
+        """Return the rule that serves bars of this instrument and timeframe.
 
         Raises:
-            BadTimeframeError: the timeframe is none.
-            NoProviderError: no rule lists it; a ``ValueError`` and a ``RuntimeError``.
+            BadTimeframeError: The timeframe is invalid.
+            NoProviderError: No rule lists the timeframe; a ``ValueError`` and a ``RuntimeError``.
         """
         wanted = Timeframe.parse(timeframe)
         rule = self._rules.rule_for(instrument.asset_class, wanted)
@@ -231,9 +235,11 @@ class ProviderSelector:
         """Return the instrument that ``symbol`` means.
 
         Raises:
-            BadSymbolError: it is no symbol, or it is ambiguous; ``candidates`` has what it may mean.
-            NoProviderError: no rule classifies it (a ``ValueError`` and a ``RuntimeError``); where it
-                is like the name of a well-known share or coin, ``candidates`` has their symbols.
+            BadSymbolError: The value is not a symbol or is ambiguous; ``candidates`` has its
+                possible meanings.
+            NoProviderError: No rule classifies the symbol (a ``ValueError`` and a
+                ``RuntimeError``). If it resembles the name of a well-known share or coin,
+                ``candidates`` has their symbols.
         """
         verdict = self._verdict(symbol)
         if isinstance(verdict, Instrument):
@@ -246,7 +252,7 @@ class ProviderSelector:
         message = f"{_NO_PROVIDER} for {symbol!r}: {verdict.message}"
         unknown = NoProviderError(message, symbol=shown, hint=hint)
         if shown:
-            # Most symbols are understood.
+            # Imported here because most symbols are recognized.
             from .config.common_names import common_listings
             from .symbols.name_search import nearest, propose
 
@@ -254,10 +260,10 @@ class ProviderSelector:
         raise unknown
 
     def spelling(self, symbol: Any) -> str:
-        """Return how a symbol is written here; one that is ambiguous or in no rule in upper case.
+        """Return the symbol as it is written here; in uppercase if it is ambiguous or in no rule.
 
         Raises:
-            BadSymbolError: it can be no symbol.
+            BadSymbolError: The value cannot be a symbol.
         """
         verdict = self._verdict(symbol)
         if isinstance(verdict, Instrument):
@@ -267,13 +273,13 @@ class ProviderSelector:
         return self.instrument(symbol).symbol  # raises what is wrong with it
 
     def split_vendor(self, symbol: Any, provider: str | None = None) -> tuple[Any, str | None]:
-        """Return a symbol without the vendor in front of it, and the vendor that is pinned.
+        """Return a symbol without its vendor prefix, and the pinned vendor.
 
-        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. Listing exchanges pin nothing:
-        they stay in front.
+        ``BINANCE:BTCUSDT`` is ``BTCUSDT`` with ``provider="binance"``. Prefixes that name a
+        listing exchange pin nothing and stay.
 
         Raises:
-            QueryError: ``provider`` is another vendor.
+            QueryError: ``provider`` names a different vendor.
         """
         if not isinstance(symbol, str) or ":" not in symbol:
             return symbol, provider
@@ -290,32 +296,32 @@ class ProviderSelector:
         return body, vendor
 
     def classify_symbol(self, symbol: Any) -> str:
-        """Return ``crypto``, ``stock`` (indices too) or ``unknown`` (currencies and futures too)."""
+        """Return ``crypto``, ``stock`` (or an index) or ``unknown`` (or a currency or future)."""
         return tickers.symbol_type(self._instrument_of(symbol))
 
     _classify_symbol = classify_symbol
 
     def get_ticker_info(self, symbol: Any) -> TickerInfo:
-        """Return what a ticker is, as a dict and by attributes."""
+        """Return a description of a ticker, readable as a dict and by attributes."""
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, "1d")
         return tickers.ticker_info(symbol, instrument, self._rules.classification, first)
 
     def validate_ticker(self, symbol: Any) -> dict[str, Any]:
-        """Return ``valid``, then what the ticker is, or ``error`` and ``suggestions``."""
+        """Return ``valid`` with the ticker's description, or with ``error`` and ``suggestions``."""
         verdict = self._verdict(symbol)
         candidates = verdict.candidates if isinstance(verdict, SymbolRefusal) else ()
         tables = self._rules.classification
         return tickers.ticker_verdict(symbol, self._instrument_of(symbol), tables, candidates)
 
     def classify_symbol_for_fundamentals(self, symbol: Any) -> dict[str, Any]:
-        """Return type, market, exchange, country, currency and how much fundamentals there are."""
+        """Return the type, market, exchange, country, currency and depth of fundamentals."""
         return tickers.fundamentals_profile(
             symbol, self._instrument_of(symbol), self._rules.classification
         )
 
     def _verdict(self, symbol: Any) -> Instrument | SymbolRefusal:
-        # Only texts are remembered: anything else may not be hashable.
+        # Only strings are remembered; other values may not be hashable.
         if isinstance(symbol, str):
             return self._classified(symbol)
         return classify(symbol, self._rules.classification)
@@ -325,25 +331,26 @@ class ProviderSelector:
         return verdict if isinstance(verdict, Instrument) else None
 
     def provider_names(self) -> list[str]:
-        """Return the canonical names of all vendors that exist here, named members included."""
+        """Return the canonical names of all vendors that exist here, including named members."""
         return [*_HERE.DataDownloaderFactory.list_providers(), *self._rules.members]
 
     def canonical(self, provider: Any) -> str | None:
-        """Return the canonical name of a vendor or alias; a name in ``downloaders`` is one too."""
+        """Return the canonical name of a vendor, an alias or an entry in ``downloaders``."""
         if not isinstance(provider, str):
             return None
         family, _, folder = provider.partition(":")
         may_be_escaped = "%" in folder and row_of(family.lower()).of_folders
         if may_be_escaped and Path(folder).expanduser().is_dir():
-            # Of a folder of that very name the percent sign is no escape.
+            # If a folder has exactly this name, the percent sign is not an escape.
             provider = f"{family}:{quote(folder, safe='')}"
         return known_vendor(provider) or (provider if provider in self.downloaders else None)
 
     def get_provider_with_failover(self, symbol: Any, timeframe: str) -> list[str]:
-        """Return the vendors of the rule that can be built, in order; [] where no rule fits.
+        """Return the rule's vendors that can be built, in order; [] if no rule matches.
 
-        What a vendor serves, its health and its quota do not count here: that is the plan's. The
-        order is remembered until rules, keys, downloaders or what makes them change.
+        A vendor's offering, health and quota are not considered here; the fetch plan does that.
+        The order is remembered until the rules, keys, downloaders or the downloader factory
+        change.
         """
         if not (isinstance(symbol, str) and isinstance(timeframe, str)):
             return list(self._choose(symbol, timeframe).names)  # it may not be hashable
@@ -354,11 +361,11 @@ class ProviderSelector:
         return list(order.names)
 
     def order_at_hand(self, symbol: str, timeframe: str) -> VendorOrder | None:
-        """Return the order of :meth:`get_provider_with_failover` as far as names and keys tell it.
+        """Return :meth:`get_provider_with_failover`'s order as far as names and keys determine it.
 
-        No vendor is loaded for it: of one that is not loaded it is known whether its keys are set,
-        and not whether it can be used. The same object for as long as rules, keys and downloaders
-        are the same. None where a program has put something in the place of that method.
+        No vendor is loaded for this: for a vendor that is not loaded, only the presence of its
+        keys is known, not whether it can be used. The same object is returned for as long as
+        rules, keys and downloaders stay the same. None if a program has replaced that method.
         """
         if getattr(self.get_provider_with_failover, "__func__", None) is not _FAILOVER:
             return None
@@ -392,7 +399,7 @@ class ProviderSelector:
         return vendor_credentials(code, rules.api_key_env, rules.secret_key_env)
 
     def _may_be(self, name: str, code: str, credentials: Credentials) -> bool:
-        """Tell whether a vendor can be built, as far as that is known without loading it."""
+        """Return whether a vendor can be built, as far as that is known without loading it."""
         made = self.downloaders.get(code, self.downloaders.get(name))
         if made is not None:
             return self._workshop is None or not self._workshop.is_out(made)
@@ -418,7 +425,7 @@ class ProviderSelector:
             order = orders.get(named)
             if order is not None and order.stands(self.downloaders):
                 return order
-            # Looked at before the choice: what changes meanwhile is seen by the next call.
+            # Read before the choice, so that the next call notices a change made meanwhile.
             keys = KeyState(v for name in named for v in self._shop().variables(name))
             names = tuple(n for n in named if self._initialize_downloader(n) is not None)
             places = (place for name in named for place in (canonical_vendor(name) or name, name))
@@ -426,9 +433,9 @@ class ProviderSelector:
             return order
 
     def get_best_provider(self, symbol: Any, timeframe: str) -> str | None:
-        """Return the first vendor that can be asked, or None.
+        """Return the first vendor that can be queried, or None.
 
-        Where no rule lists the timeframe, this is the vendor of the bars that it is made of.
+        If no rule lists the timeframe, this is the vendor of the bars that it is made from.
         """
         named = self.get_provider_with_failover(symbol, timeframe)
         instrument = self._instrument_of(symbol)
@@ -442,9 +449,9 @@ class ProviderSelector:
     def supply(
         self, instrument: Instrument, timeframe: Timeframe, vendor: str | None = None
     ) -> Supply:
-        """Return which vendor is asked first for bars, and how far back its vendors go.
+        """Return the vendor that is queried first for bars, and the depth of its vendors' history.
 
-        Health and quota do not count. ``vendor``: the one that is pinned.
+        Health and quota are not considered. ``vendor``: the pinned vendor, if any.
         """
         symbol, label = instrument.symbol, timeframe.label
         named = [vendor] if vendor else self.get_provider_with_failover(symbol, label)
@@ -461,25 +468,25 @@ class ProviderSelector:
         return Supply(next(iter(depths)), max(limits) if len(limits) == len(depths) else None)
 
     def folder_lane(self, vendor: str) -> str:
-        """Return the part of a lane that names the folder which a vendor answers from, as it is now.
+        """Return the part of a lane that names the folder a vendor currently reads from.
 
-        Empty for a vendor, by its canonical name, that does not answer from files.
+        Empty for a vendor, given by its canonical name, that does not read files.
         """
         if not is_of_files(vendor):
             return ""
         made = getattr(self._initialize_downloader(vendor), "folder_lane", "")
-        # What is no reader of files of ours, or cannot be made, has no folder.
+        # A vendor that is not one of our file readers, or cannot be built, has no folder.
         return made if isinstance(made, str) and made else folder_lane(family_of(vendor), "")
 
     def stored_supply(self, key: SeriesKey) -> Supply | None:
-        """Return :meth:`supply` of a stored series; None for a name that is no symbol by the rules."""
+        """Return :meth:`supply` for a stored series; None if no rule recognizes its symbol."""
         try:
             return self.supply(self.instrument(key.symbol), key.timeframe)
         except DataError:  # an older tool left it
             return None
 
     def _sources(self, instrument: Instrument, timeframe: str) -> list[Timeframe]:
-        """Return the timeframes of the rules out of which another is made, the coarsest first."""
+        """Return the timeframes in the rules that another one can be made from, coarsest first."""
         from .calendars.calendar import calendar_for
         from .prices.conversions import sources_for
 
@@ -491,12 +498,12 @@ class ProviderSelector:
             return []
 
     def get_best_downloader(self, symbol: Any, timeframe: str) -> Any | None:
-        """Return the downloader of :meth:`get_best_provider`, or None."""
+        """Return the downloader for :meth:`get_best_provider`'s vendor, or None."""
         name = self.get_best_provider(symbol, timeframe)
         return None if name is None else self._initialize_downloader(name)
 
     def get_data_provider_config(self, symbol: Any, interval: str | None = None) -> ProviderConfig:
-        """Return the vendor for ``symbol`` and its arguments; of days where no timeframe is given."""
+        """Return the vendor for ``symbol`` and its arguments; the default interval is 1d."""
         timeframe = interval or "1d"
         instrument = self._instrument_of(symbol)
         first = self._named_first(instrument, timeframe)
@@ -505,19 +512,19 @@ class ProviderSelector:
         return tickers.provider_config(info, instrument, timeframe, best)
 
     def _named_first(self, instrument: Instrument | None, timeframe: str) -> str:
-        """Return the vendor that the rules name first, or an empty text."""
+        """Return the vendor that the rules name first, or an empty string."""
         try:
             return self.rule_for(instrument, timeframe).primary if instrument else ""
         except QueryError:
             return ""
 
     def _initialize_downloader(self, name: str) -> Any | None:
-        """Return the downloader of a vendor or alias, made when first needed; None if it cannot."""
+        """Return a vendor's downloader, built on first use; None if it cannot be built."""
         with self._building:
             return self._shop().supply(name, self.downloaders)
 
     def _shop(self) -> DownloaderPool:
-        """Return what makes downloaders by these rules; the caller holds the lock."""
+        """Return the pool that builds downloaders by these rules; the caller holds the lock."""
         if self._workshop is None:
             from .vendors.factory import DownloaderPool
 
@@ -526,7 +533,7 @@ class ProviderSelector:
         return self._workshop
 
     def _get_provider_capabilities(self) -> dict[str, dict[str, Any]]:
-        """Return for each vendor of the rules whether it can be asked, and what it serves."""
+        """Return, for each vendor in the rules, whether it can be queried and what it serves."""
         from .vendors.factory import usable_class, vendor_summary
 
         return {
@@ -539,12 +546,12 @@ _FAILOVER = ProviderSelector.get_provider_with_failover
 
 
 def __getattr__(name: str) -> Any:
-    """Load the factory when it is named: an answer from the cache needs no vendor and no HTTP."""
+    """Load the factory on first use; an answer from the cache needs no vendor and no HTTP."""
     if name != "DataDownloaderFactory":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .vendors.factory import DataDownloaderFactory
 
-    # From now on it is found without asking here.
+    # From now on, the name is found without calling this function.
     return globals().setdefault(name, DataDownloaderFactory)
 
 
@@ -554,14 +561,14 @@ _selector: Singleton[ProviderSelector] = Singleton("selector")
 def get_provider_selector(
     config_path: str | Path | None = None, cache_dir: str | Path | None = None
 ) -> ProviderSelector:
-    """Return the one selector of this process, making it at the first call.
+    """Return this process's one selector, creating it on the first call.
 
-    Thread-safe; a forked child makes its own. Later arguments that differ are ignored, with a
-    warning.
+    Thread-safe; a forked child creates its own. Different arguments in later calls are ignored,
+    with a warning.
     """
     return _selector.get(ProviderSelector, config_path, cache_dir)
 
 
 def reset_provider_selector() -> None:
-    """Forget the selector of this process; the next call makes a new one. For tests."""
+    """Forget this process's selector; the next call creates a new one. For tests."""
     _selector.forget()

@@ -1,7 +1,7 @@
 """Names of older interfaces that are deliberately not served, each with its successor.
 
-There is one cache and one router: two of them disagree, and a program cannot tell which one
-answered.
+There is only one cache and one router: two of them would disagree, and a program could not know
+which one answered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _FAST = "frames are read from memory-mapped columns as they are; nothing replace
 _BARS = "use get_ohlcv() of src.data.get_data_manager(), and validate_ohlcv_data()"
 _EXPIRY = "how long an answer stands is decided bar by bar, by cache.default_ttl_hours in the rules"
 
-# Names of the package root.
+# Names in the package root.
 NAMES: Mapping[str, str] = MappingProxyType(
     {
         "BaseDataSource": _VENDOR_CLASS,
@@ -50,8 +50,8 @@ _NOTIFY = "messages go out by the callable that a program gives the job of alert
 _HEALTH = "use onetape doctor, and metrics() of src.data.get_data_manager()"
 _WEB = "pages are made by onetape report; rights of users are those of src.data.db.services.users_service"
 _DOMAIN = "it belongs to one program: keep its tables in that program, on src.data.db.Database"
-# Modules below the package root; each exists as a file that refuses to be imported, and so with it do
-# all below it.
+# Modules below the package root. Each exists as a file that refuses to be imported, which also
+# blocks everything below it.
 MODULES: Mapping[str, str] = MappingProxyType(
     {
         "db.models.model_kestrel": _DOMAIN,
@@ -79,7 +79,7 @@ _PASSWORDS = (
     "there are no passwords: let the program's own login decide, then ensure_user_for_telegram()"
 )
 _BROADCASTS = "send to each of list_users() of src.data.db.services.telegram_service in the program"
-# What records of older programs held, and this library does not: functions of the services, and matters.
+# Features of older programs' records that this library lacks: service functions and topics.
 RECORDS: Mapping[str, str] = MappingProxyType(
     {
         "authenticate_user_by_email": _PASSWORDS,
@@ -95,19 +95,19 @@ RECORDS: Mapping[str, str] = MappingProxyType(
 
 
 def refuse_module(name: str) -> NoReturn:
-    """Refuse the import of a module by its whole name (``src.data.utils.caching``).
+    """Refuse to import a module, given its full name (``src.data.utils.caching``).
 
     Raises:
-        ImportError: always; the message names the successor.
+        ImportError: Always; the message names the successor.
     """
     below = name.split(".", 2)[-1]
     raise ImportError(f"{name} is not served: {MODULES[below]}", name=name)
 
 
 def refuse_name(name: str) -> NoReturn:
-    """Refuse a name of the package root.
+    """Refuse to import a name from the package root.
 
     Raises:
-        ImportError: always; the message names the successor.
+        ImportError: Always; the message names the successor.
     """
     raise ImportError(f"src.data.{name} is not served: {NAMES[name]}", name=name)

@@ -1,4 +1,4 @@
-"""Memory and processor time of this process and machine, where the system reports them."""
+"""Memory and processor time of this process and machine, if the system reports them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory in bytes; None where this system does not report it.
+    """Memory in bytes; a value is None if the system does not report it.
 
     Attributes:
-        used: held by this process now.
-        peak: most that it ever held.
-        free: what the machine can still give without swapping.
+        used: Memory held by this process now.
+        peak: Most memory this process has ever held.
+        free: Memory that the machine can still provide without swapping.
     """
 
     used: int | None = None
@@ -30,16 +30,16 @@ class Memory:
     free: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, in bytes."""
+        """Return the values in bytes as a plain mapping."""
         return {f"memory_{name}_bytes": value for name, value in asdict(self).items()}
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Let the interpreter look for cycles less often while the block runs.
+    """Run the garbage collector less often while the block runs.
 
-    Documents of thousands of series make many small values that live on and no cycles; looking
-    through all of them again and again took three quarters of the time of 10,000 series.
+    The documents of thousands of series create many small, long-lived values but no cycles;
+    scanning all of them again and again took three quarters of the time for 10,000 series.
     """
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 50)
@@ -50,13 +50,13 @@ def rare_collections() -> Iterator[None]:
 
 
 class CpuUse:
-    """Processor time of this process, beside the time that went by since this was made.
+    """Processor time of this process, and the time elapsed since this object was created.
 
-    A forked child's processor time begins at zero, and so do these values once
-    :meth:`after_fork` was called.
+    A forked child's processor time begins at zero, and so do these values after :meth:`after_fork`
+    is called.
 
     Args:
-        monotonic: gives seconds that never jump.
+        monotonic: Returns seconds on a clock that never jumps.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -64,15 +64,16 @@ class CpuUse:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin anew."""
+        """Restart the measurement."""
         self._began = self._monotonic(), time.process_time()
 
     def to_json(self) -> dict[str, Any]:
         """Return ``cpu_seconds`` and ``cpu_percent``.
 
-        Seconds: of all threads, in user and system mode, since the process began. Percent: of one
-        core, on average since this was made, so that four busy threads may be 400; None while no
-        time has gone by. It does not depend on how often it is looked at.
+        Seconds cover all threads, in user and system mode, since the process began. Percent is the
+        average share of one core since this object was created, so four busy threads may reach
+        400; it is None while no time has passed. The values do not depend on how often they are
+        read.
         """
         began, before = self._began
         spent, elapsed = time.process_time(), self._monotonic() - began
@@ -81,7 +82,7 @@ class CpuUse:
 
 
 def memory(proc: Path = _PROC) -> Memory:
-    """Return the memory of this process and machine."""
+    """Return the memory figures for this process and machine."""
     return Memory(_used(proc), _peak(), _free(proc))
 
 

@@ -13,14 +13,15 @@ T = TypeVar("T")
 
 
 class Singleton(Generic[T]):
-    """The one instance in a process. Thread-safe; a forked child makes its own, like its parent's.
+    """The only instance of something in a process. Thread-safe; a forked child makes its own.
 
-    Lives as long as the process: it is a module's own, made when the module is loaded.
+    The child's instance is made like its parent's. A Singleton is a module-level object, created
+    when the module is loaded, and lives as long as the process.
 
     Args:
-        name: what it is, for the warning.
-        alike: returns the arguments by which another one is made that is like this, wherever the
-            process has gone meanwhile; by default those that it was made of.
+        name: Name of the instance, for the warning.
+        alike: Returns the arguments for making another instance like this one, even if the process
+            has changed its working folder; by default the original arguments are used.
     """
 
     def __init__(self, name: str, alike: Callable[[T], tuple[Any, ...]] | None = None) -> None:
@@ -28,15 +29,15 @@ class Singleton(Generic[T]):
         self._alike = alike
         self._thing: T | None = None
         self._made_of: tuple[Any, ...] = ()
-        # Guards the thing against threads that ask for it at the same time.
+        # Guards the instance against threads that request it at the same time.
         self._lock = threading.RLock()
         if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
             os.register_at_fork(after_in_child=self._start_anew)
 
     def get(self, make: Callable[..., T], *arguments: Any) -> T:
-        """Return the thing, making it of ``arguments`` at the first call.
+        """Return the instance, making it from ``arguments`` on the first call.
 
-        Later arguments that differ are ignored, with a warning at the caller's line.
+        Different arguments in later calls are ignored, with a warning at the caller's line.
         """
         with self._lock:
             if self._thing is None:
@@ -50,16 +51,16 @@ class Singleton(Generic[T]):
             return self._thing
 
     def look(self) -> T | None:
-        """Return the thing if it has been made."""
+        """Return the instance if it has been made."""
         return self._thing
 
     def forget(self) -> None:
-        """Forget the thing; the next call makes a new one."""
+        """Forget the instance; the next call makes a new one."""
         with self._lock:
             self._thing, self._made_of = None, ()
 
     def _start_anew(self) -> None:
-        """Have a lock of our own and no thing: those of the parent may be held or in use."""
+        """Start with a new lock and no instance; the parent's may be held or in use."""
         if self._thing is not None and self._alike is not None:
             self._made_of = self._alike(self._thing)
         self._lock, self._thing = threading.RLock(), None

@@ -1,4 +1,4 @@
-"""The composition root: the only place where services are made and joined."""
+"""The composition root: the only place where services are created and wired together."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ __all__ = ["Services", "build", "network_of"]
 
 
 class _Networks:
-    """The network of an installation, made when it is first needed. Thread-safe, fork-aware.
+    """The network of an installation, created when it is first needed. Thread-safe, fork-aware.
 
-    An answer from the cache needs none, and importing it takes long.
+    Answers from the cache do not need it, and importing it is slow.
 
     Args:
-        make: makes it; called once.
+        make: Creates the network; called once.
     """
 
     def __init__(self, make: Callable[[], Network]) -> None:
         self._make = make
-        # Guards the network against threads that ask for it first at once.
+        # Ensures that threads which need the network at the same moment create only one.
         self._lock = threading.Lock()
         self._network: Network | None = None
         renew_after_fork(self)
 
     def get(self) -> Network:
-        """Return the network, always the same."""
+        """Return the network; every call returns the same one."""
         with self._lock:
             if self._network is None:
                 self._network = self._make()
@@ -66,19 +66,19 @@ class _Networks:
         return self.get().sender(vendor)
 
     def own_sender(self, name: str, downloader: object, carrier: Transport) -> Sender:
-        """Return a sender for a downloader of the program's own."""
+        """Return a sender for a downloader that the user's program supplies."""
         return self.get().own_sender(name, downloader, carrier)
 
     def leases(self) -> Leases | None:
-        """Return what lets processes fetch one after another; see :attr:`.Network.leases`."""
+        """Return the leases that let processes fetch in turn; see :attr:`.Network.leases`."""
         return self.get().leases
 
     def after_fork(self) -> None:
-        """Start with a lock of our own."""
+        """Start with a new lock in a forked child."""
         self._lock = threading.Lock()
 
 
-# The data manager of this process; here because modules below the facade need it, too.
+# This process's data manager; here because modules below the facade need it, too.
 MANAGER: Singleton[Any] = Singleton(
     "data manager",
     lambda made: (made._services.settings.cache_dir, made._services.settings.rules_path),
@@ -87,7 +87,7 @@ MANAGER: Singleton[Any] = Singleton(
 
 @dataclass(frozen=True)
 class Services:
-    """The services that the facade and the jobs work with, joined."""
+    """The services that the facade and the jobs use, wired together."""
 
     settings: Settings
     clock: Clock
@@ -99,13 +99,13 @@ class Services:
 
     @property
     def network(self) -> Network:
-        """The connections and limits that all of them share."""
+        """The connections and limits that all services share."""
         return self.networks.get()
 
-    # Of the next three, threads that ask first at the same time may make two: no harm is done.
+    # Threads that first use one of the next three at the same moment may create it twice; harmless.
     @cached_property
     def figures(self) -> FiguresService:
-        """Funding rates, open interest and the like."""
+        """The service for funding rates, open interest and similar figures."""
         from .bars.figures import FiguresService
 
         leases = self.networks.leases
@@ -113,14 +113,14 @@ class Services:
 
     @cached_property
     def fundamentals(self) -> FundamentalsService:
-        """Fundamentals of companies and coins."""
+        """The service for fundamentals of companies and coins."""
         from .fundamentals.service import FundamentalsService
 
         return FundamentalsService(self.settings, self.selector, self.clock, self.observer.failed)
 
     @cached_property
     def names(self) -> NameService:
-        """Symbols by name."""
+        """The service that finds symbols by name."""
         from .bars.symbol_search import NameService
         from .cache.names import NameCache
 
@@ -133,12 +133,12 @@ class Services:
 
     @property
     def rate_limiters(self) -> Mapping[str, Limiter]:
-        """Vendor name to its limiter, for all vendors there are; each made when it is named."""
+        """Maps the name of every existing vendor to its limiter, created when it is looked up."""
         return _RateLimiters(self.networks, self.selector)
 
 
 class _RateLimiters(Mapping[str, "Limiter"]):
-    """The limiters by vendor. Looking one up loads the vendor's module, holding this does not."""
+    """The limiters by vendor. Looking one up loads the vendor's module; holding them does not."""
 
     def __init__(self, networks: _Networks, selector: ProviderSelector) -> None:
         self._networks = networks
@@ -164,16 +164,16 @@ def build(
     retry: RetryPolicy | None = None,
     observer: Observer | None = None,
 ) -> Services:
-    """Make everything for one cache folder and one set of rules.
+    """Create all services for one cache folder and one set of rules.
 
     Args:
-        cache_dir, config_path, clock: as for the data manager.
-        retry: how often and how long vendors are asked again; by default as the rules say.
-        observer: counts calls and passes on events; by default one of its own.
+        cache_dir, config_path, clock: As for the data manager.
+        retry: How often and for how long vendors are retried; by default as in the rules.
+        observer: Counts calls and forwards events; by default a new one.
 
     Raises:
-        ConfigError: the configuration is wrong.
-        StorageError: the cache folder cannot be used.
+        ConfigError: The configuration is invalid.
+        StorageError: The cache folder cannot be used.
     """
     from .bars.client import BarsClient
     from .bars.observer import Observer
@@ -227,7 +227,7 @@ def network_of(
     retry: RetryPolicy | None = None,
     observer: Observer | None = None,
 ) -> Network:
-    """Return connections and limits by settings and rules; nothing is opened."""
+    """Return the connections and limits for these settings and rules; nothing is opened."""
     from .net.sender_pool import senders_of
     from .network import Network
 
@@ -236,7 +236,7 @@ def network_of(
 
 
 def facts_of(rules: Rules) -> dict[str, dict[str, Any]]:
-    """Return what stands in the metadata for other tools: each vendor's reliability (0 to 1), limit."""
+    """Return each vendor's reliability (0 to 1) and limit, stored in metadata for other tools."""
     facts: dict[str, dict[str, Any]] = {}
     for name, vendor in rules.providers.items():
         facts[name] = entry = {}

@@ -1,4 +1,4 @@
-"""Sources by the names that programs have them under, and the steps of an ingestion."""
+"""Sources under the names that programs use for them, and the steps of an ingestion."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .vendors import CCXTDataAdapter as CCXTAdapter
     from .vendors import YFinanceAdapter as YFinanceDataAdapter
 
-# Where each name lives; what it needs is imported with the first of them.
+# Module of each name; its dependencies are imported on first use.
 _HOMES = {
     "AdapterRegistry": ".registry:AdapterRegistry",
     "AlpacaAdapter": ".vendors:AlpacaAdapter",
@@ -72,7 +72,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name at its home."""
+    """Import a name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")

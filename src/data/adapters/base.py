@@ -1,4 +1,4 @@
-"""The steps of an ingestion: what an adapter fetches is checked, written and registered."""
+"""The steps of an ingestion: bars from an adapter are checked, written and registered."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ __all__ = [
     "calculate_checksum",
 ]  # fmt: skip
 
-# Documented names of errors that are ours already.
+# Documented names for errors that we already have.
 NetworkError = UnavailableError
 RateLimitError = QuotaExceededError = RateLimitedError
 DataParsingError = ResponseFormatError
@@ -63,17 +63,17 @@ ValidationError = InvalidDataError = QualityError
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-# Fetches of plain calls: what one leaves open, such as a session, the next one may use.
+# Loop for fetches by synchronous calls; a session that one leaves open can be used by the next.
 _fetches = LoopThread("onetape-adapter")
-# A loop keeps no reference to its tasks by itself.
+# A loop does not itself keep references to its tasks.
 _started: set[asyncio.Task[Any]] = set()
-# Documented names of arguments of ``fetch``: those of adapters, and those of sources.
+# Documented argument names of ``fetch``: those of adapters, and those of sources.
 _NAMES = {"start_date": "start", "end_date": "end", "resolution": "frequency"}
 _OTHER_NAMES = {**_NAMES, **{other: name for name, other in _NAMES.items()}}
 
 
 class DatasetId(str):
-    """The id of a dataset, which may be awaited; that gives itself."""
+    """The id of a dataset, which can be awaited and then returns itself."""
 
     def __await__(self) -> Generator[Any, None, DatasetId]:
         return _given(self).__await__()
@@ -84,11 +84,11 @@ async def _given(value: R) -> R:
 
 
 def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
-    """Return a ``fetch`` that takes its documented arguments under both of their names."""
+    """Return a ``fetch`` that accepts either documented name for each argument."""
     own = inspect.signature(fetch).parameters
 
     def renamed(named: Mapping[str, Any]) -> dict[str, Any]:
-        """Return keyword arguments under the names that ``fetch`` itself has for them."""
+        """Return keyword arguments under the names that ``fetch`` itself uses."""
         wrong = {name for name in named if name not in own and _OTHER_NAMES.get(name) in own}
         by_own = {name: _OTHER_NAMES[name] if name in wrong else name for name in named}
         if len({*by_own.values()}) < len(named):
@@ -110,10 +110,12 @@ def _under_both_names(fetch: Callable[..., R]) -> Callable[..., R]:
 
 
 def calculate_checksum(path: str | PathLike[str]) -> str:
-    """Return the SHA256 of a file; of a folder that of its Parquet files' digests and places, as hex digits.
+    """Return the SHA256 of a file or folder, as hex digits.
+
+    For a folder it is computed from the digests and places of its Parquet files.
 
     Raises:
-        FileNotFoundError: there is no file.
+        FileNotFoundError: There is no file.
     """
     root = Path(path)
     if root.is_file():
@@ -127,12 +129,12 @@ def calculate_checksum(path: str | PathLike[str]) -> str:
 
 
 def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int, int, int]]:
-    """Return symbol to its first and last second (UTC) that bars are of, and to how many there are."""
+    """Return each symbol's first and last second (UTC) with bars, and its number of bars."""
     stamps = pl.col("timestamp").cast(pl.Datetime("ms")).cast(pl.Int64) // 1000
     found = rows.group_by("symbol").agg(
         stamps.min().alias("first"), stamps.max().alias("last"), pl.len()
     )
-    # A bar of a day or longer is of its whole date.
+    # A bar of a day or longer covers its whole date.
     length = 0 if question.timeframe.is_intraday else DAY_MS // 1000 - 1
     known = {symbol: (first, last + length, n) for symbol, first, last, n in found.rows()}
     return {symbol: known[symbol] for symbol in question.symbols if symbol in known}
@@ -141,7 +143,10 @@ def _ranges(rows: pl.DataFrame, question: SourceQuestion) -> dict[str, tuple[int
 def _with_gaps(
     rows: pl.DataFrame, instruments: Mapping[str, Instrument], timeframe: Timeframe
 ) -> dict[str, bool]:
-    """Return symbol to whether its calendar expects a bar between its first and last one that is missing."""
+    """Return for each symbol whether a bar that its calendar expects is missing.
+
+    Only bars between the symbol's first and last one count.
+    """
     found = {}
     for symbol, instrument in instruments.items():
         column = rows.filter(pl.col("symbol") == symbol)["timestamp"]
@@ -153,7 +158,7 @@ def _with_gaps(
 
 
 def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
-    """Return place, SHA256 and size of each Parquet file of what was written."""
+    """Return the place, SHA256 and size of each Parquet file that was written."""
     root = Path(path)
     files = [root] if root.is_file() else sorted(root.rglob("*.parquet"))
     contents = {file.relative_to(root.parent).as_posix(): file.read_bytes() for file in files}
@@ -165,32 +170,36 @@ def _files(path: str | PathLike[str]) -> list[tuple[str, str, int]]:
 class BaseDataAdapter(DataSource):
     """A source of bars that are fetched, validated, standardized, written and registered.
 
-    A program's own implements :meth:`fetch`; it is a :class:`~src.data.sources.DataSource` by that. Callers
-    may name its arguments ``start_date, end_date, resolution`` or ``start, end, frequency``.
-    Thread-safe, if ``fetch`` is.
+    A program's own adapter implements :meth:`fetch`, which makes it a
+    :class:`~src.data.sources.DataSource`. Callers may name its arguments ``start_date, end_date,
+    resolution`` or ``start, end, frequency``. Thread-safe, if ``fetch`` is.
 
     Args:
-        name: of the source; empty: that of the class.
-        rate_limit_per_second: calls of ``fetch`` in a second at most, repeated ones too.
-        max_retries: calls of ``fetch`` at most that are made after errors which may pass: ``OSError``,
-            :class:`NetworkError`, :class:`RateLimitError`.
-        initial_retry_delay, backoff_factor: seconds to wait before the second one, and by how much each
-            further wait is longer. A longer ``retry_after`` of the error counts.
-        validator: its ``validate(frame)`` is called with each frame besides; what it returns is refused
-            where it, its ``valid`` or its ``is_valid`` is false. None: there is none.
-        timeout: seconds that fetching may take, repeated calls included; None: as long as it takes.
-        clock: waits, and tells what lies in the future; tests pass another.
+        name: Name of the source; empty: the name of the class.
+        rate_limit_per_second: Maximum number of calls of ``fetch`` per second, including repeated
+            ones.
+        max_retries: Maximum number of calls of ``fetch`` if there are transient errors:
+            ``OSError``, :class:`NetworkError`, :class:`RateLimitError`.
+        initial_retry_delay, backoff_factor: Seconds to wait before the second call, and the
+            factor by which each further wait grows. A longer ``retry_after`` of the error counts.
+        validator: Object whose ``validate(frame)`` is also called with each frame; the frame is
+            rejected if the result, its ``valid`` or its ``is_valid`` is false. None: no
+            validator.
+        timeout: Seconds that fetching may take, including repeated calls; None: as long as it
+            takes.
+        clock: Clock for waiting and for detecting stamps in the future; tests pass another.
 
     Attributes:
-        name, source_name: of the source.
-        rate_limiter: of ``fetch``; code that sends several requests may ``acquire()`` it for each.
-        findings: symbol to what the last :meth:`validate` has found odd, and no fault by itself.
+        name, source_name: Name of the source.
+        rate_limiter: Rate limiter of ``fetch``; code that sends several requests may
+            ``acquire()`` it for each.
+        findings: Maps each symbol to what the last :meth:`validate` found odd but not wrong.
 
     Raises:
-        QueryError: an argument is no number that it can be (a ``ValueError``).
+        QueryError: An argument is not a number in its range (a ``ValueError``).
     """
 
-    # Of subclasses that have a constructor of their own.
+    # Defaults for subclasses that have a constructor of their own.
     name: str = ""
     max_retries: int = 1
     initial_retry_delay: float = 1.0
@@ -253,26 +262,27 @@ class BaseDataAdapter(DataSource):
         """Return bars from ``start_date`` to ``end_date``, both inclusive.
 
         Args:
-            symbols: as the source knows them.
-            start_date, end_date: naive ones are UTC.
-            resolution: a timeframe, such as ``1d``, ``1h``, ``1m``.
+            symbols: Symbols as the source knows them.
+            start_date, end_date: Bounds; naive ones are UTC.
+            resolution: Timeframe, such as ``1d``, ``1h``, ``1m``.
 
         Returns:
-            ``timestamp`` or ``date``, ``symbol`` and ``open high low close volume`` as numbers, in any
-            order; :meth:`standardize` makes Decimals of them.
+            ``timestamp`` or ``date``, ``symbol`` and ``open high low close volume`` as numbers,
+            in any order; :meth:`standardize` converts them to Decimals.
         """
 
     def validate(self, df: pl.DataFrame) -> bool:
-        """Return True where all rows can be bars; what is odd and no fault is in :attr:`findings`.
+        """Return True if all rows can be bars; odd but valid values are in :attr:`findings`.
 
-        Refused are prices out of order or not above zero, a negative volume, values that are missing,
-        stamps that come twice for a symbol, are missing, or lie in the future. Found odd are moves of more
-        than three and volumes of more than five standard deviations (``info``) and what else
-        ``onetape validate`` finds in a series by itself. Columns that are not there are not judged; prices
-        are needed. Naive stamps are UTC.
+        Prices that are out of order or not above zero, negative volumes and missing values are
+        rejected, and so are stamps that are missing, in the future, or repeated for a symbol.
+        Moves of more than three and volumes of more than five standard deviations are odd
+        (``info``), and so is anything else that ``onetape validate`` finds in a single series.
+        Missing columns are not checked, but prices are required. Naive stamps are UTC.
 
         Raises:
-            ValidationError: with what is wrong, and the first row of it.
+            ValidationError: Rows cannot be bars; the message has the reason and the first such
+                row.
         """
         series = checked_series(df, self._clock.now_ms())
         if self._validator is not None:
@@ -290,8 +300,9 @@ class BaseDataAdapter(DataSource):
         """Return the bars in the columns of :meth:`.DataSource.fetch`; further columns are kept.
 
         Raises:
-            ValidationError: a column is missing.
-            DecimalRangeError: a value does not fit into ``Decimal(18, 8)``, or a volume into ``(38, 8)``.
+            ValidationError: A column is missing.
+            DecimalRangeError: A value does not fit into ``Decimal(18, 8)``, or a volume into
+                ``(38, 8)``.
         """
         return standard_frame(df)
 
@@ -304,31 +315,35 @@ class BaseDataAdapter(DataSource):
         catalog: Any,
         parquet_writer: Any,
     ) -> Any:
-        """Fetch, validate, standardize, write, compute the checksum, register; return the dataset's id.
+        """Fetch, validate, standardize, write, checksum and register bars; return the dataset's id.
 
-        In a thread without a running loop all is done on return, and the id (a ``str``) may be awaited.
-        Where a loop runs, it is an ``asyncio.Task`` that has been started.
+        In a thread without a running loop, everything is done on return, and the id (a ``str``)
+        may be awaited. If a loop is running, the result is an ``asyncio.Task`` that has been
+        started.
 
         Args:
-            symbols, start_date, end_date, resolution: as for :meth:`fetch`.
-            catalog: its ``register_dataset(source, symbols, start_date, end_date, resolution, checksum)``
-                is called and returns the id; a :class:`~src.data.bundles.catalog.DataCatalog`.
-            parquet_writer: its ``write(frame, resolution)`` is called and returns the path of what it
-                wrote; a :class:`~src.data.polars.parquet_writer.ParquetWriter`.
+            symbols, start_date, end_date, resolution: See :meth:`fetch`.
+            catalog: Object whose ``register_dataset(source, symbols, start_date, end_date,
+                resolution, checksum)`` is called and returns the id; a
+                :class:`~src.data.bundles.catalog.DataCatalog`.
+            parquet_writer: Object whose ``write(frame, resolution)`` is called and returns the
+                path of the files it wrote; a
+                :class:`~src.data.polars.parquet_writer.ParquetWriter`.
 
-        Only what came is written and registered: a symbol without a bar is named in a warning, and the
-        range is that of the bars.
+        Only bars that arrived are written and registered: a symbol without a bar is named in a
+        warning, and the range is that of the bars.
 
         Raises:
-            ValidationError, DecimalRangeError: of the bars; nothing was written.
-            ProviderTimeoutError: fetching took longer than ``timeout``.
-            ForeignError: ``fetch`` raised another error than those of this library, its ``__cause__``.
-            DataError: of fetching, writing or registering.
+            ValidationError, DecimalRangeError: The bars are invalid; nothing was written.
+            ProviderTimeoutError: Fetching took longer than ``timeout``.
+            ForeignError: ``fetch`` raised an error from outside this library, which is its
+                ``__cause__``.
+            DataError: Fetching, writing or registering failed.
         """
         question = SourceQuestion.of(symbols, start_date, end_date, resolution)
 
         def store(frame: Any) -> DatasetId:
-            """Do what comes after the fetch."""
+            """Do the steps that follow the fetch."""
             self.validate(frame)
             rows = checked_frame(self.standardize(frame), self.name, question)
             ours = isinstance(parquet_writer, ParquetWriter)
@@ -337,7 +352,8 @@ class BaseDataAdapter(DataSource):
             ranges = _ranges(rows, question)
             if absent := [one for one in question.symbols if one not in ranges]:
                 warn_user(f"{self.name} gave no bar of {', '.join(absent)}: not registered")
-            # Ours also keeps the place and the figures, which the documented call leaves out.
+            # Our catalog also records the path and the figures, which the documented call leaves
+            # out.
             more: dict[str, Any] = {}
             if isinstance(catalog, DataCatalog):
                 known = {symbol: catalog.instrument(symbol) for symbol in ranges}
@@ -363,7 +379,7 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def _begun(self, question: SourceQuestion, store: Callable[[Any], R]) -> R | asyncio.Task[R]:
-        """Return what ``store`` makes of the fetched frame, or the started task of it."""
+        """Return the result of ``store`` for the fetched frame, or the task started for it."""
         fetch = partial(answered, self._repeated, self.name, question, self.timeout)
         try:
             loop = asyncio.get_running_loop()
@@ -376,12 +392,12 @@ class BaseDataAdapter(DataSource):
         place = called_from()
 
         def kept(frame: Any) -> R:
-            """Store the frame; warnings name the line that has started the task."""
+            """Store the frame; warnings name the line that started the task."""
             with working_for(place):
                 return store(frame)
 
         async def steps() -> R:
-            """Fetch here, do the rest where no loop waits for it."""
+            """Fetch here, and do the rest in a thread, so that the loop does not wait for it."""
             frame = await fetch()
             return await awaited(partial(kept, frame))
 
@@ -391,7 +407,7 @@ class BaseDataAdapter(DataSource):
         return task
 
     async def _repeated(self, *question: Any) -> Any:
-        """Return what ``fetch`` gives, called again after errors that may pass."""
+        """Return the result of ``fetch``, calling it again after transient errors."""
         waits = exponential_backoff(self.initial_retry_delay, factor=self.backoff_factor)
         left = self.max_retries
         while True:
@@ -426,28 +442,28 @@ class BaseDataAdapter(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write validated bars into a bundle of this source, or widen it; return its folder.
+        """Write validated bars to a bundle of this source, or widen it; return its folder.
 
-        Done on return or a started task, as :meth:`ingest`.
+        It is done on return, or a task is started, as in :meth:`ingest`.
 
         Args:
-            bundle_name: its name.
-            symbols, start, end, frequency: as for :meth:`fetch`; other rows are left out.
-            folder: of bundles; None: the configured one.
+            bundle_name: Name of the bundle.
+            symbols, start, end, frequency: See :meth:`fetch`; other rows are left out.
+            folder: Folder of bundles; None: the configured one.
 
         Raises:
-            BundleError: the bundle is of another source.
-            DataError: as of :meth:`ingest`; the bundle is as it was.
+            BundleError: The bundle belongs to another source.
+            DataError: See :meth:`ingest`; the bundle is unchanged.
 
         Warns:
-            UserWarning: rows were left out.
+            UserWarning: Rows were left out.
         """
         question = SourceQuestion.of(symbols, start, end, frequency)
         bundle, metadata = Bundle(bundle_name, folder), self.get_metadata()
         refuse_other(bundle, metadata.source_type)
 
         def store(frame: Any) -> BundlePath:
-            """Do what comes after the fetch."""
+            """Do the steps that follow the fetch."""
             self.validate(frame)
             rows = checked_frame(self.standardize(frame), self.name, question)
             about = {"source_type": metadata.source_type, "source_url": metadata.source_url}
@@ -457,9 +473,9 @@ class BaseDataAdapter(DataSource):
         return self._begun(question, store)
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return the name alone; a program's own may say more."""
+        """Return only the name; a program's own adapter may return more."""
         return DataSourceMetadata(source_type=self.name)
 
     def supports_live(self) -> bool:
-        """Tell whether it also streams: no."""
+        """Return whether the adapter also streams, which it does not."""
         return False

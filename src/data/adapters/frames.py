@@ -1,4 +1,4 @@
-"""Frames of bars that an adapter gave: judged by the one rule of what a bar may be, and brought into form."""
+"""Frames of bars from an adapter: checked by the one rule for bars, and standardized."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ _DAYS_OF = ((28, "M"), (7, "w"), (1, "d"))
 
 
 def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
-    """Return the bars of each symbol, ascending, where all of them can be bars.
+    """Return the bars for each symbol, ascending, if all of them can be bars.
 
-    A column that is not there is not judged, but prices are needed: a frame without stamps is judged row
-    by row, one without ``symbol`` as one series.
+    Missing columns are not checked, but prices are required. A frame without stamps is checked
+    row by row, one without ``symbol`` as a single series.
 
     Args:
-        frame: of Polars: ``timestamp`` or ``date``, ``symbol``, ``open high low close volume``.
-        now_ms: nothing may open later, give or take what the bar rule allows.
+        frame: Polars frame with ``timestamp`` or ``date``, ``symbol``, ``open high low close
+            volume``.
+        now_ms: Current time; no bar may open later than the bar rule allows after it.
 
     Raises:
-        QualityError: it is no such frame or has no rows, or rows cannot be bars: a missing or impossible
-            value, prices out of order, a stamp that comes twice, that is null or in the future.
+        QualityError: The value is not such a frame or has no rows, or rows cannot be bars: a
+            missing or impossible value, prices out of order, or a stamp that is repeated, null or
+            in the future.
     """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
@@ -68,27 +70,28 @@ def checked_series(frame: Any, now_ms: int) -> Mapping[str, CheckedSeries]:
 
 
 def findings_of(series: Mapping[str, CheckedSeries]) -> dict[str, tuple[QualityFinding, ...]]:
-    """Return what the checks of one series alone find that is odd and no fault by itself.
+    """Return the findings of the single-series checks, which are odd but not wrong.
 
-    Among them ``return_outlier`` (a move of more than three standard deviations) and ``volume_outlier``
-    (five), of severity ``info``. Symbols without findings are left out.
+    They include ``return_outlier`` (a move of more than three standard deviations) and
+    ``volume_outlier`` (five), with severity ``info``. Symbols without findings are left out.
     """
     found = {symbol: tuple(run_checks(one)[0]) for symbol, one in series.items()}
     return {symbol: findings for symbol, findings in found.items() if findings}
 
 
 def standard_frame(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return bars in the standard columns, by symbol as they first come, each ascending.
+    """Return bars in the standard columns, by symbol in order of appearance, each ascending.
 
-    ``timestamp`` (``Datetime("us")``, naive UTC), ``symbol``, ``open high low close volume`` as
-    ``Decimal(18, 8)`` (volume ``Decimal(38, 8)`` where one does not fit), then what else there is.
+    The columns are ``timestamp`` (``Datetime("us")``, naive UTC), ``symbol``, ``open high low
+    close volume`` as ``Decimal(18, 8)`` (volume as ``Decimal(38, 8)`` if a value does not fit),
+    and any others.
 
     Args:
-        frame: that :func:`checked_series` accepts; naive stamps are UTC.
+        frame: Frame that :func:`checked_series` accepts; naive stamps are UTC.
 
     Raises:
-        QualityError: it lacks a column.
-        DecimalRangeError: a value does not fit.
+        QualityError: A column is missing.
+        DecimalRangeError: A value does not fit.
     """
     time = _time_column(frame)
     lacking = [] if time else ["timestamp"]
@@ -115,7 +118,7 @@ def _time_column(frame: pl.DataFrame) -> str | None:
 
 
 def _of_columns(frame: pl.DataFrame) -> str:
-    """Return what is wrong with the columns; empty: nothing."""
+    """Return what is wrong with the columns, or an empty string."""
     if lacking := [name for name in PRICES if name not in frame.columns]:
         return f"the frame lacks {', '.join(lacking)}: it has {', '.join(frame.columns) or 'none'}"
     schema, time = frame.schema, _time_column(frame)
@@ -137,7 +140,7 @@ def _of_columns(frame: pl.DataFrame) -> str:
 
 
 def _series(frame: pl.DataFrame, symbol: str, now_ms: int) -> CheckedSeries | str:
-    """Return the bars of one symbol, or why they are none."""
+    """Return the bars for one symbol, or the reason that they are not bars."""
     time = _time_column(frame)
     stamps = np.arange(len(frame)) - len(frame) if time is None else _stamps(frame[time])
     columns = [_floats(frame, name) for name in (*PRICES, "volume")]
@@ -178,7 +181,7 @@ def _stamps(column: pl.Series) -> Stamps:
 
 
 def _usual(stamps: Stamps) -> Timeframe:
-    """Return the timeframe that ascending stamps have by their usual distance."""
+    """Return the timeframe of ascending stamps, judged by their usual distance."""
     steps = np.diff(stamps)
     if not len(steps):  # one bar: of a day where it stands at midnight
         return Timeframe(1, "d" if stamps[0] % DAY_MS == 0 else "m")

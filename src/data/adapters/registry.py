@@ -10,7 +10,10 @@ __all__ = ["AdapterRegistry"]
 
 
 class AdapterRegistry:
-    """:class:`~src.data.sources.DataSourceRegistry` by other names, with the same sources. Thread-safe."""
+    """The :class:`~src.data.sources.DataSourceRegistry` under other names. Thread-safe.
+
+    It has the same sources.
+    """
 
     get_adapter = DataSourceRegistry.get_source
     list_adapters = DataSourceRegistry.list_sources
@@ -19,14 +22,15 @@ class AdapterRegistry:
 
     @classmethod
     def register(cls, name: str | type[Any], adapter_class: type[Any] | None = None) -> None:
-        """Make a source of a class, as :meth:`.DataSourceRegistry.register` does.
+        """Register a class as a source, as :meth:`.DataSourceRegistry.register` does.
 
         Args:
-            name: its name; a class alone is registered by its own name in small letters.
-            adapter_class: with the four methods of :class:`.DataSource`.
+            name: Name of the source; a class without a name is registered under its own in
+                lowercase.
+            adapter_class: Class with the four methods of :class:`.DataSource`.
 
         Raises:
-            QueryError: as there.
+            QueryError: See :meth:`.DataSourceRegistry.register`.
         """
         named: Any = adapter_class if isinstance(name, str) else name
         text = name if isinstance(name, str) else name.__name__.lower()

@@ -1,4 +1,4 @@
-"""The documented adapters: sources of vendors and of own files, with the steps of an ingestion."""
+"""The documented adapters: sources for vendors and users' files, with the ingestion steps."""
 
 from __future__ import annotations
 

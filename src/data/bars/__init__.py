@@ -1,1 +1,1 @@
-"""From a question to bars: look up, plan, fetch what is missing, check, store, answer."""
+"""From a query to bars: look up, plan, fetch what is missing, check, store, answer."""

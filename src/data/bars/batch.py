@@ -29,7 +29,7 @@ from .service import BarsService
 
 log = logging.getLogger("onetape.routing")
 
-# Threads for each vendor. Limits hold across threads: a vendor with small ones answers fewer at once.
+# Threads per vendor. Rate limits apply across threads, so a tight limit means fewer at once.
 WORKERS = MOST_AT_ONCE
 _Get = Callable[[BarsQuery], pd.DataFrame | None]
 A = TypeVar("A")
@@ -37,13 +37,13 @@ R = TypeVar("R")
 
 
 class BatchListener(Protocol):
-    """Is told how far a batch is, in the thread of its caller."""
+    """Receives the progress of a batch, in the caller's thread."""
 
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
-        """Hear how many queries there are, and of which vendors are asked: one at least."""
+        """Called with the number of queries and those that go to vendors (at least one)."""
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Hear that one of these was answered, or failed; in the order given."""
+        """Called when one of the queries was answered or failed, in the order given."""
 
 
 def get_batch(
@@ -51,17 +51,17 @@ def get_batch(
 ) -> list[pd.DataFrame]:
     """Return one frame for each query, in the order given; see :meth:`.BarsClient.get_batch`.
 
-    What is stored is read in the caller's thread, one query after another: threads that inflate and
-    parse files wait for each other longer than that takes. What must be fetched goes to a few threads
-    of its vendor.
+    Stored bars are read in the caller's thread, one query after another: threads that decompress
+    and parse files would wait for each other longer than that takes. Missing bars are fetched by a
+    few threads per vendor.
     """
     stored = [_by(bars, partial(_stored, bars), query) for query in queries]
     others = [query for query, frame in zip(queries, stored, strict=True) if frame is None]
-    # All of them are one call; a question with a time of its own ends by it, too.
+    # All queries form one call; a query with its own time limit is also bound by that.
     times = [query.timeout_s for query in others]
     longest = None if None in times else max(filter(None, times), default=None)
     hear: Callable[[BarsQuery, Any], object] | None = None
-    # One that looks into the store alone begins anew where it would wait.
+    # A caller that only reads the store starts over instead of waiting.
     if listener is not None and others and current_deadline(bars.clock).may_wait:
         listener.begin(len(queries), others)
         hear = listener.ended
@@ -72,10 +72,10 @@ def get_batch(
 
 
 def get_missing(bars: BarsService, queries: Sequence[BarsQuery]) -> None:
-    """Fetch what is missing for some questions; nothing is returned, raised or warned of for one."""
+    """Fetch the bars that some queries lack; nothing is returned, raised or warned about."""
 
     def fill(query: BarsQuery) -> None:
-        """Store the bars that a query lacks."""
+        """Fetch and store the bars that a query lacks."""
         with suppress(DataError):
             bars.answered(query)
 
@@ -89,10 +89,10 @@ def get_by_symbol(
     shared: tuple[Any, tuple[Any, Any, Any], Wishes],
     listener: BatchListener | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Return symbol, as it was typed, to frame; ``shared``: timeframe, bounds and wishes.
+    """Return a frame for each symbol, keyed as typed; ``shared``: timeframe, bounds and wishes.
 
     Raises:
-        QueryError: an argument that all symbols share is wrong.
+        QueryError: An argument that applies to all symbols is invalid.
     """
     wanted = distinct_symbols(symbols)
     parser.check_shared(*shared)
@@ -111,7 +111,7 @@ def get_by_symbol(
 
 
 def _stored(bars: BarsService, query: BarsQuery) -> pd.DataFrame | None:
-    """Return the frame where the store has all of it."""
+    """Return the frame if the store has all of it."""
     result = bars.lookup(query)
     return result.frame if isinstance(result, Hit) else None
 
@@ -147,10 +147,10 @@ def in_threads(
 
     Args:
         get: Called with each item.
-        items: Passed to ``get``.
+        items: Values to pass to ``get``.
         vendor_of: Returns the vendor that is queried for an item.
-        most: Number of items of a vendor at once.
-        hear: Called with each item and its result, in their order, in the calling thread.
+        most: Maximum number of concurrent items per vendor.
+        hear: Called with each item and its result, in order, in the calling thread.
     """
     if len(items) < 2:
         return list(_heard(items, map(get, items), hear))
@@ -182,9 +182,9 @@ def _heard(
 
 
 def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
-    """Return an empty frame whose provenance has the entries of any answer, and the error.
+    """Return an empty frame whose provenance has the usual entries of an answer, and the error.
 
-    ``key``: the series whose bars would have answered.
+    ``key``: Series whose bars would have answered.
     """
     symbol = query.instrument.symbol
     log.warning("no bars for %s in a batch: %s", symbol, error, extra={"symbol": symbol})
@@ -205,7 +205,7 @@ def _failed(query: BarsQuery, error: DataError, key: SeriesKey) -> pd.DataFrame:
             "candidates": list(error.candidates),
         },
     }
-    # Where a number of bars was wanted it is not known from when on.
+    # If a number of bars was requested, the start of the gap is unknown.
     gaps = () if query.span.is_empty or query.bars is not None else (failed,)
     answer = Answer(query, BarTable.empty(), Coverage(), gaps, facts=facts)
     frame = empty_frame(query.columns)

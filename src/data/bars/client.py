@@ -1,8 +1,8 @@
-"""The one interface for bars: facade, feeds, jobs and every package above use it, and nothing below.
+"""The one interface for bars: facade, feeds, jobs and all packages above use it, and nothing below.
 
-Questions are typed values (:class:`~..model.query.BarsQuery`, :class:`~..model.series.SeriesKey`);
-:meth:`BarsClient.query` makes one out of what users type. Instants are UTC milliseconds, spans are
-half-open. No method asks a vendor unless its name says ``get``.
+Queries are typed values (:class:`~..model.query.BarsQuery`, :class:`~..model.series.SeriesKey`);
+:meth:`BarsClient.query` builds one from user input. Instants are UTC milliseconds, spans are
+half-open. No method queries a vendor unless its name contains ``get``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ..vendors.registry import family_of
 from .observer import Enrolled, Observer
 from .request import RequestParser, Wishes
 
-# Most programs ask for bars alone: what the other questions need is imported with the first of them.
+# Most programs only request bars; modules for other queries are imported on first use.
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
@@ -71,19 +71,20 @@ if TYPE_CHECKING:
 __all__ = ["BarsClient", "Lookup", "Wishes"]
 
 _USUAL = Wishes()
-# A session lies within two days of the UTC date that it is named by.
+# Every session is within two days of the UTC date it is named after.
 _NEAR = timedelta(days=2)
 
 
 class Lookup(NamedTuple):
-    """What the store answers by itself.
+    """The store's own answer to a query.
 
     Attributes:
-        provenance: what :meth:`BarsClient.get` tells in ``attrs["onetape"]`` of the answer; None
-            where more must be done for it.
-        missing: the stretches of the question that are not stored or have expired; the whole of it
-            where bars must be looked at again or made of others. Empty with an answer.
-        source: Timeframe of the stored bars that the answer is made of, if it is made of others.
+        provenance: Entries that :meth:`BarsClient.get` would put in ``attrs["onetape"]`` of the
+            answer; None if the store cannot answer by itself.
+        missing: Spans of the query that are not stored or have expired; all of it if bars must be
+            re-examined or made from others. Empty if there is an answer.
+        source: Timeframe of the stored bars that the answer is made from, if it is made from
+            others.
     """
 
     provenance: Mapping[str, Any] | None
@@ -97,16 +98,16 @@ class Lookup(NamedTuple):
 
 
 class BarsClient:
-    """Bars of one installation, and what is known about them. Thread-safe.
+    """The bars of one installation, and what is known about them. Thread-safe.
 
     Args:
-        store: the store of bars.
-        selector: what symbols mean, and which vendors are asked.
-        clock: the time.
-        service: answers questions for bars.
-        observer: counts calls and tells of them.
-        leases: lets processes fetch one after another.
-        expiry, checks: as the service has them, for plans.
+        store: Store for bars.
+        selector: Resolves symbols and selects vendors.
+        clock: Source of the current time.
+        service: Answers queries for bars.
+        observer: Counts and reports calls.
+        leases: Lets processes fetch one at a time.
+        expiry, checks: The same as the service's; used for plans.
     """
 
     def __init__(
@@ -128,10 +129,10 @@ class BarsClient:
 
     @property
     def clock(self) -> Clock:
-        """The time of all calls."""
+        """The clock that all calls use."""
         return self._clock
 
-    # --- questions -------------------------------------------------------------------------
+    # --- queries ---------------------------------------------------------------------------
 
     def query(
         self,
@@ -142,63 +143,65 @@ class BarsClient:
         bars: int | None = None,
         wishes: Wishes = _USUAL,
     ) -> BarsQuery:
-        """Return the checked question for what a user typed; nothing is read or asked.
+        """Return the validated query for user input; nothing is read or requested.
 
         Args:
-            symbol, timeframe: such as ``AAPL``, ``1h``.
-            start, end: as for ``DataManager.get_ohlcv``: datetimes are UTC instants (naive means
+            symbol, timeframe: For example ``AAPL``, ``1h``.
+            start, end: As for ``DataManager.get_ohlcv``: datetimes are UTC instants (naive means
                 UTC), both inclusive on the open stamp; dates are whole session dates of the venue.
-            bars: the last so many closed bars up to the end; not together with ``start``.
-            wishes: how they are wanted: vendor, adjustment, version, columns and so on.
+            bars: Number of closed bars to return, counted back from the end; not together with
+                ``start``.
+            wishes: Other options: vendor, adjustment, version, columns and so on.
 
         Returns:
-            The question; its ``span`` is half-open, in UTC milliseconds, and ends now at the latest.
+            The query; its ``span`` is half-open, in UTC milliseconds, and ends now at the latest.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            UnknownProviderError: the pinned vendor does not exist.
+            QueryError: An argument is invalid (a ``ValueError``).
+            UnknownProviderError: The pinned vendor does not exist.
         """
         return self._parser.query(symbol, timeframe, (start, end, bars), wishes)
 
     # --- bars ------------------------------------------------------------------------------
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
-        """Return bars, from the store where held, from vendors where not.
+        """Return bars, from the store if they are there, otherwise from vendors.
 
         Returns:
             The frame of ``DataManager.get_ohlcv``: naive UTC index ``timestamp`` (open stamps, ns,
-            ascending, unique), float64 columns ``open high low close volume`` and ``adj_close``
-            where known, then ``query.columns``; its account in ``attrs["onetape"]``. It is the
-            caller's own.
+            ascending, unique), float64 columns ``open high low close volume`` and
+            ``adj_close`` if known, then ``query.columns``; its provenance is in
+            ``attrs["onetape"]``. The caller owns it.
 
         Raises:
-            NoProviderError: no vendor is configured for it and nothing is stored.
-            AllProvidersFailedError: bars were missing, no vendor supplied them, nothing is stored.
-            IncompleteDataError: ``strict``, and the answer lacks something.
-            QueryError: there is no such version of the series, or it is not kept any more.
+            NoProviderError: No vendor is configured for the series and nothing is stored.
+            AllProvidersFailedError: Bars were missing, no vendor supplied them, and nothing is
+                stored.
+            IncompleteDataError: ``strict`` is set and the answer is incomplete.
+            QueryError: This version of the series does not exist or is no longer kept.
 
         Warns:
-            IncompleteDataWarning: it lacks something, without ``strict``; once a call.
+            IncompleteDataWarning: The answer is incomplete, without ``strict``; once per call.
         """
         return self._service.get(query)
 
     def get_provenance(self, query: BarsQuery) -> Mapping[str, Any]:
-        """Do what :meth:`get` does, and return what its ``attrs["onetape"]`` tells; no frame is made.
+        """Do the same as :meth:`get`, but return only its ``attrs["onetape"]``; no frame is made.
 
-        What the answer lacks is told there alone: nothing is logged or warned of.
+        Missing bars are reported only there: nothing is logged and no warning is issued.
 
         Raises:
-            NoProviderError, AllProvidersFailedError, QueryError: as :meth:`get`.
+            NoProviderError, AllProvidersFailedError, QueryError: As for :meth:`get`.
         """
         from .answer.answer import as_known, provenance
 
         return provenance(as_known(self._service.answered(query)))
 
     def get_batch(self, queries: Sequence[BarsQuery]) -> list[pd.DataFrame]:
-        """Return one frame for each question, in the order given.
+        """Return one frame for each query, in the order given.
 
-        What is held is read in the caller's thread, what must be fetched by a few threads. A
-        question that failed has an empty frame, its error (``type``, ``message``, ``reason``,
+        Stored bars are read in the caller's thread; missing ones are fetched by a few threads. A
+        query that failed has an empty frame with its error (``type``, ``message``, ``reason``,
         ``brief``, ``candidates``) in ``attrs["onetape"]["error"]``; nothing is raised for it.
         """
         from .batch import get_batch
@@ -206,18 +209,19 @@ class BarsClient:
         return get_batch(self._service, queries)
 
     def get_missing(self, queries: Sequence[BarsQuery]) -> None:
-        """Get what is missing for some questions into the store, a few at a time.
+        """Fetch the bars that some queries lack into the store, a few queries at a time.
 
-        What could not be got is not an error here: :meth:`get` of the same question reports it.
+        Bars that could not be fetched are not an error here; :meth:`get` of the same query reports
+        them.
         """
         from .batch import get_missing
 
         get_missing(self._service, queries)
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a block in which no vendor that was down is queried again for the same symbol.
+        """Return a block in which a vendor that was down is not queried again for the same symbol.
 
-        A later question in it is answered without that vendor, and reports its failure.
+        A later query in the block is answered without that vendor, and reports its failure.
         """
         return querying_once()
 
@@ -229,18 +233,18 @@ class BarsClient:
         wishes: Wishes = _USUAL,
         listener: BatchListener | None = None,
     ) -> dict[str, pd.DataFrame]:
-        """Return symbol, as it was typed, to frame: :meth:`query` and :meth:`get_batch` in one.
+        """Return a frame for each symbol, keyed as typed: :meth:`query` and :meth:`get_batch`.
 
-        A symbol that cannot be understood has an empty frame with its error, as a failed one has.
+        An invalid symbol has an empty frame with its error, like one that failed.
 
         Args:
-            symbols: such as ``["AAPL", "BTCUSDT"]``; each is answered once.
-            timeframe, wishes: as for :meth:`query`.
-            bounds: start, end and number of bars as for :meth:`query`.
-            listener: is told of those that vendors are asked for.
+            symbols: For example ``["AAPL", "BTCUSDT"]``; each is answered once.
+            timeframe, wishes: As for :meth:`query`.
+            bounds: Start, end and number of bars as for :meth:`query`.
+            listener: Notified of the queries that are sent to vendors.
 
         Raises:
-            QueryError: an argument that all symbols share is wrong.
+            QueryError: An argument that applies to all symbols is invalid.
         """
         from .batch import get_by_symbol
 
@@ -248,16 +252,17 @@ class BarsClient:
         return get_by_symbol(self._parser, self._service, symbols, shared, listener)
 
     def lookup(self, query: BarsQuery) -> Lookup:
-        """Return what the store tells of its answer, or what is missing; no vendor is ever asked.
+        """Return the store's own answer to a query, or what is missing; never queries a vendor.
 
-        The first steps of :meth:`get` alone: documents are compared, bars are read and no frame is made
-        of them, and no fetch of others is waited for. So it finds no answer where one takes more than
-        that: for a running bar, a refresh, a timeframe that is made out of another and was not asked
-        for before. ``get`` of the same question with ``offline`` gives what the store has for these.
+        This is only the first steps of :meth:`get`: documents are compared, bars are read without
+        making a frame, and a fetch by another caller is not waited for. It therefore finds no
+        answer if more is needed: for a running bar, a refresh, or a timeframe that is made from
+        another and was not requested before. For these, ``get`` of the same query with ``offline``
+        returns what the store has.
 
         Raises:
-            QueryError: there is no such version of the series, or it is not kept any more.
-            CacheError: the store cannot be read.
+            QueryError: This version of the series does not exist or is no longer kept.
+            CacheError: The store cannot be read.
         """
         from .answer.answer import as_known, provenance
         from .lookup import Derived, Hit, PartialHit
@@ -270,22 +275,24 @@ class BarsClient:
         return Lookup(None, result.missing if isinstance(result, PartialHit) else (query.span,))
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
-        """Store the longer bars that all stored ``source`` bars make up; no vendor is asked.
+        """Store the longer bars that all stored ``source`` bars make up; no vendor is queried.
 
-        They are kept in a lane of their own (``1h@from-1m``), out of which no question is answered,
-        with the vendors and states of their parts. A query for extended hours makes them of minutes of
-        extended hours (``1h@extended@from-1m``). Days of a market with sessions lack its auctions.
+        They are kept in a lane of their own (``1h@from-1m``), which never answers a query, with
+        the vendors and states of their parts. For extended hours they are made from extended
+        minutes (``1h@extended@from-1m``). For a market with sessions, daily bars made this way
+        lack the auctions.
 
         Args:
-            query: their symbol and timeframe; its span does not count.
-            source: what they are made of.
-            anew: drop what was calculated before first.
+            query: Symbol and timeframe of the longer bars; its span is ignored.
+            source: Timeframe of the bars that they are made from.
+            anew: Drop previously calculated bars first.
 
         Raises:
-            QueryError: such bars are not made of ``source`` bars.
-            NoDataError: no ``source`` bar is stored, or not one whole bar can be made of them.
-            KindMismatchError: they stand in hours, or are days, that the calendar cannot make.
-            CacheError: the store cannot be read or written.
+            QueryError: Bars of this timeframe cannot be made from ``source`` bars.
+            NoDataError: No ``source`` bars are stored, or they do not make up a single whole bar.
+            KindMismatchError: The ``source`` bars are in hours, or the longer bars are daily ones,
+                that the calendar cannot produce.
+            CacheError: The store cannot be read or written.
         """
         from .derive.calculated import Calculator
 
@@ -293,80 +300,82 @@ class BarsClient:
         return calculator.calculate(query, source, anew=anew)
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return what :meth:`get` would do: held, missing, requests, quota, waits; see ``Plan``.
+        """Return what :meth:`get` would do: stored, missing, requests, quota, waits; see ``Plan``.
 
-        No vendor is asked and nothing is written; damage reads as a repair would leave it.
+        No vendor is queried and nothing is written; damaged data is read as a repair would leave
+        it.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         return self._planner().plan(query)
 
     def explain(self, query: BarsQuery) -> Explanation:
-        """Return which vendors are asked for a series and why, which are not, and how they stand.
+        """Return which vendors are queried for a series and why, which are not, and their state.
 
-        No vendor is asked and nothing is written.
+        No vendor is queried and nothing is written.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         from .dry_run.explain import explain
 
         return explain(self._planner(), query)
 
     def supply(self, query: BarsQuery) -> Supply:
-        """Return which vendor is asked first for a series, and how far back its vendors go.
+        """Return the vendor queried first for a series, and how far back the series' vendors go.
 
-        No vendor is asked. Health and quota do not count: that is what :meth:`plan` is for.
+        No vendor is queried. Health and quota are not considered; use :meth:`plan` for that.
         """
         return self._selector.supply(query.instrument, query.timeframe, query.provider)
 
     def requests(self) -> Mapping[str, tuple[int, int]]:
-        """Return vendor to the requests sent to it by this process, and how many it answered."""
+        """Return, for each vendor, how many requests this process sent and how many it answered."""
         vendors = self._observer.metrics.snapshot()["vendors"]
         return {name: (counts["requests"], counts["ok"]) for name, counts in vendors.items()}
 
     def _planner(self) -> RequestPlanner:
-        """Return what plans one request, by the store as it is now."""
+        """Return a planner for one request, based on the current state of the store."""
         from .dry_run.planner import RequestPlanner
 
         return RequestPlanner(self._store.preview(), self._selector, self._clock, *self._terms)
 
-    # --- what is known of a series ---------------------------------------------------------
+    # --- facts about a series --------------------------------------------------------------
 
     def coverage(self, series: SeriesKey) -> tuple[CoverageSpan, ...]:
-        """Return what is known of a series, stretch by stretch, ascending and disjoint.
+        """Return the coverage of a series, span by span, ascending and disjoint.
 
-        Between the stretches no vendor was ever asked. Of a series that is not stored: nothing.
-        ``next_due`` of a stretch is UTC milliseconds, None where asking again cannot change it.
+        The ranges between the spans were never requested from a vendor. Empty if the series is not
+        stored. ``next_due`` of a span is in UTC milliseconds, or None if fetching again cannot
+        change it.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         view = self._told(series)
         return tuple(_spans(view, view.coverage))
 
     def outline(self, series: SeriesKey) -> SeriesOutline:
-        """Return the coverage of a series with its lifetime and its calendar, of one moment.
+        """Return the coverage, lifetime and calendar of a series, all read at one moment.
 
         Raises:
-            CacheError: the store cannot be read.
-            QueryError: the symbol means nothing by the rules.
+            CacheError: The store cannot be read.
+            QueryError: No rule recognizes the symbol.
         """
         from .outline import outline_of
 
         return outline_of(self._told(series), self.instrument(series))
 
     def instrument(self, series: SeriesKey) -> Instrument:
-        """Return what a stored series is of, in the hours that its bars are of.
+        """Return the instrument of a stored series, in the session hours that its bars cover.
 
         Raises:
-            QueryError: the symbol means nothing by the rules.
+            QueryError: No rule recognizes the symbol.
         """
         return self._selector.instrument(series.symbol).in_session(series.session)
 
     def _told(self, series: SeriesKey) -> SeriesView:
-        """Return what is stored of a series; all of it in doubt where its files have changed since."""
+        """Return the stored series; all of it is doubted if the files behind it have changed."""
         view = self._store.view(series)
         if not series.of_folder:
             return view
@@ -376,27 +385,27 @@ class BarsClient:
     def series_of(self, query: BarsQuery) -> SeriesKey:
         """Return the series whose bars answer ``query``: the pinned vendor's, or that of the rules.
 
-        That is the series of the first vendor of the rules that serves the query, whatever else is
-        stored; it need not be stored itself. No vendor is asked.
+        By the rules, it is the series of the first vendor that serves the query, whatever else is
+        stored; it need not be stored itself. No vendor is queried.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         return self._service.lanes.find(query).key
 
     def question_for(self, series: SeriesKey, start: Any, end: Any) -> BarsQuery | None:
-        """Return a question for a range that is answered out of a series; no vendor is asked.
+        """Return a query for a range that is answered from a given series; no vendor is queried.
 
-        It names no vendor where the rules lead to the series, else the one whose lane it is. None
-        where no question by the rules at hand is answered out of it.
+        The query names no vendor if the rules lead to the series; otherwise it names the vendor
+        that owns the lane. None if no query under the current rules is answered from the series.
 
         Args:
-            series: which is stored.
-            start, end: as of :meth:`query`.
+            series: A stored series.
+            start, end: As for :meth:`query`.
 
         Raises:
-            QueryError: the symbol means nothing by the rules, or the range is none.
-            CacheError: the store cannot be read.
+            QueryError: No rule recognizes the symbol, or the range is invalid.
+            CacheError: The store cannot be read.
         """
         names: Iterable[str] = series.lane[:1]
         if series.of_folder:
@@ -414,16 +423,16 @@ class BarsClient:
         return None
 
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the stored series of a symbol and timeframe in all their lanes.
+        """Return the stored series for a symbol and timeframe, in all their lanes.
 
-        That which answers by the rules comes first, then the default one.
+        The one that answers by the rules comes first, then the default one.
 
         Args:
-            symbol: canonical, as ``query().instrument.symbol`` has it.
-            timeframe: length of the bars.
+            symbol: Canonical symbol, as in ``query().instrument.symbol``.
+            timeframe: Length of the bars.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         keys = self._store.lanes(symbol, timeframe)
         first = self.answering(keys)
@@ -432,57 +441,58 @@ class BarsClient:
     def answering(
         self, keys: Iterable[SeriesKey], session: AskedSession = "regular"
     ) -> list[SeriesKey]:
-        """Return those of some series that answer by the rules: at most one a symbol and timeframe.
+        """Return the series among ``keys`` that answer by the rules, one per symbol and timeframe.
 
-        Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
-        Where the lane of the rules is not, it is the default one.
+        If ``keys`` has only the default lane for a symbol and timeframe, that one is returned,
+        whatever its kind. If the lane of the rules is not among them, the default one is returned.
 
         Args:
-            keys: stored series.
-            session: the hours of the bars in question.
+            keys: Stored series.
+            session: Session hours of the bars in question.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         wishes = Wishes(session=session)
         if session == "extended":
             keys = [key for key in keys if key.is_extended and not key.made_of]
 
         def ask(symbol: str, timeframe: Timeframe) -> BarsQuery:
-            """Return the usual question for a series."""
+            """Return the default query for a series."""
             return self.query(symbol, timeframe, wishes=wishes)
 
         return self._service.lanes.answering(keys, ask)
 
     def columns(self, series: SeriesKey, span: Span, *, is_use: bool = True) -> StoredColumns:
-        """Return the stored bars whose open stamps lie in ``span``, as columns, with the generation.
+        """Return the stored bars with open stamps in ``span``, as columns, with their generation.
 
-        ``table.stamps`` is int64 UTC milliseconds, prices and volume are float64, ``adj_close`` too
-        or None. They are as they were fetched: ``coverage`` says what each part was adjusted for;
-        :meth:`get` brings them to one adjustment. The arrays cannot be written to, and are views of
-        the mapped columns where these are kept: nothing is copied. They stay what they are whatever
-        is committed later. A commit meanwhile is waited for: bars and generation belong together. With
-        ``is_use`` bars that were read lately are not evicted.
+        ``table.stamps`` is int64 UTC milliseconds; prices and volume are float64, ``adj_close`` is
+        float64 or None. Values are as they were fetched: ``coverage`` says what each part was
+        adjusted for; :meth:`get` converts them to one adjustment. The arrays are read-only. If the
+        columns are mapped from disk, the arrays are views of them, and nothing is copied. Later
+        commits do not change them. The call waits for a commit in progress, so bars and generation
+        always match. With ``is_use``, the read counts as a use, which protects the bars from
+        eviction.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         view, table, coverage, _ = self._store.stretch(series, span, is_use=is_use)
         parts = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), parts)
 
     def series(self, pattern: str = "*") -> list[SeriesKey]:
-        """Return the stored series that match, by symbol, timeframe and lane.
+        """Return the stored series that match a pattern, ordered by symbol, timeframe and lane.
 
-        What older tools left is among them once it has been taken over.
+        Data from older tools is included once it has been migrated.
 
         Args:
-            pattern: a shell pattern (``*``, ``?``, ``[...]``) of a symbol (``BTC*``), or of a symbol,
-                a blank and a timeframe with its lane, if any (``* 1d``, ``AAPL 1d@raw``); upper and
-                lower case differ.
+            pattern: Shell pattern (``*``, ``?``, ``[...]``) for a symbol (``BTC*``), or for a
+                symbol, a space and a timeframe with its lane, if any (``* 1d``, ``AAPL 1d@raw``);
+                case-sensitive.
 
         Raises:
-            StorageError: the cache folder cannot be read.
+            StorageError: The cache folder cannot be read.
         """
         is_whole = " " in pattern
         return [
@@ -492,13 +502,13 @@ class BarsClient:
         ]
 
     def commits(self, series: SeriesKey) -> list[LoggedCommit]:
-        """Return the logged commits to a series, oldest first, deletions among them.
+        """Return the logged commits to a series, oldest first, including deletions.
 
-        The log is not made durable: it may lack the last commits before a power loss, and makes one
-        entry of many that are old.
+        The log is not durable: it may lack the last commits before a power loss, and many old
+        commits are merged into one entry.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         pinned = self._store.pins(series)
         return [
@@ -520,13 +530,13 @@ class BarsClient:
         ]
 
     def confirmations(self, series: SeriesKey) -> tuple[ComparedBars, ...]:
-        """Return what of a series was compared with a second vendor, as far as it stands.
+        """Return the comparisons of a series with a second vendor that are still valid.
 
-        What was compared before its bars or splits changed stands no longer.
+        A comparison becomes invalid when the bars or splits change.
 
         Raises:
-            FormatVersionError: a newer version of this library keeps them.
-            CacheError: the store cannot be read.
+            FormatVersionError: The comparisons were stored by a newer version of this library.
+            CacheError: The store cannot be read.
         """
         return tuple(
             ComparedBars(
@@ -550,19 +560,19 @@ class BarsClient:
         doubts: Sequence[tuple[Span, str]],
         ended: Sequence[Span],
     ) -> bool:
-        """Store what a look at the whole series has shown, durably; every answer has it from then on.
+        """Store the findings of a check of the whole series, durably; every later answer has them.
 
-        The bars stay as they are. They are fetched again after an hour, a day and a week, as bars that
-        are judged as they come.
+        The bars stay as they are. They are fetched again after an hour, a day and a week, like
+        bars that are judged on arrival.
 
         Args:
-            series: which.
-            generation: The one that was looked at.
-            doubts: Stretches of final bars that are wrong for certain, each with the reason.
-            ended: Marked stretches that nothing is wrong with any more: they are final again.
+            series: Series to mark.
+            generation: Generation that was checked.
+            doubts: Spans of final bars that are certainly wrong, each with the reason.
+            ended: Marked spans that are no longer found wrong; they become final again.
 
         Returns:
-            Whether it was stored; False if the series has changed since.
+            Whether the findings were stored; False if the series has changed since.
 
         Raises:
             CacheError: The store cannot be written.
@@ -584,10 +594,10 @@ class BarsClient:
         return True
 
     def quarantined(self, series: SeriesKey) -> Quarantined:
-        """Return what of a series is kept aside, and why; nothing is repaired for it.
+        """Return the rows and files of a series that are in quarantine, and why; repairs nothing.
 
         Raises:
-            StorageError: the store cannot be read.
+            StorageError: The store cannot be read.
         """
         rows, files = self._store.quarantined(series)
         return Quarantined(
@@ -608,12 +618,12 @@ class BarsClient:
         """Return the last price of a symbol; see ``DataManager.get_quote``.
 
         Args:
-            symbol, max_age, timeout, session: as there.
-            live: gives the newest price of a running stream for an instrument, where there is one.
+            symbol, max_age, timeout, session: As for that method.
+            live: Returns the latest price of a running stream for an instrument, if there is one.
 
         Raises:
-            QueryError: an argument cannot be understood.
-            NoProviderError, AllProvidersFailedError, NoDataError: no price is known.
+            QueryError: An argument is invalid.
+            NoProviderError, AllProvidersFailedError, NoDataError: No price is known.
         """
         return self._quotes.get(symbol, max_age, timeout, live, session)
 
@@ -628,10 +638,10 @@ class BarsClient:
         """Return the last prices of many symbols; see ``DataManager.get_quotes``.
 
         Raises:
-            QueryError: an argument that all symbols share is wrong.
+            QueryError: An argument that applies to all symbols is invalid.
 
         Warns:
-            IncompleteDataWarning: some could not be had.
+            IncompleteDataWarning: Some prices could not be fetched.
         """
         return self._quotes.get_many(symbols, max_age, timeout, live, session)
 
@@ -639,7 +649,8 @@ class BarsClient:
     def _quotes(self) -> QuoteService:
         from .quotes import QuoteService
 
-        # Of two that are made at once one is kept, for all: it is what lets one thread ask at a time.
+        # If two are created at once, everyone keeps the same one: it lets only one thread query at
+        # a time.
         service: QuoteService = self.__dict__.setdefault(
             "_quote_service",
             QuoteService(self._service, self._parser, self._selector, self._clock, self._observer),
@@ -649,45 +660,48 @@ class BarsClient:
     # --- versions and changes --------------------------------------------------------------
 
     def pin(self, series: SeriesKey, generation: int) -> None:
-        """Keep what it takes to read a series as it stood after commit ``generation``.
+        """Keep everything needed to read a series as it was after commit ``generation``.
 
-        ``get`` of a question with that ``version`` gives the bars from then on, whatever is revised,
-        compacted, or dropped to keep the limit or the age of the cache. A pin is durable and holds
-        for every process that works on the folder until :meth:`unpin`; setting it twice sets it
-        once. A call that deletes bars (``clear``) deletes pinned ones, too.
+        From then on, ``get`` of a query with that ``version`` returns those bars, even if they are
+        revised, compacted, or dropped because of the cache's size or age limit. A pin is durable
+        and holds for every process that uses the folder until :meth:`unpin`; setting it twice is
+        the same as once. A call that deletes bars (``clear``) also deletes pinned ones.
 
         Args:
-            series: which.
-            generation: as ``columns(series, span).generation`` or ``attrs["onetape"]`` has it.
+            series: Series to pin.
+            generation: Generation, as in ``columns(series, span).generation`` or
+                ``attrs["onetape"]``.
 
         Raises:
-            QueryError: there is no such generation, or it is not kept any more.
-            LockTimeoutError, StorageError: it is not pinned.
+            QueryError: The generation does not exist or is no longer kept.
+            LockTimeoutError, StorageError: The pin could not be set.
         """
         self._store.pin(series, generation)
 
     def unpin(self, series: SeriesKey, generation: int) -> None:
-        """Let a pinned generation go; the next rewrite of a year drops what only it needed.
+        """Release a pinned generation; the next rewrite of a year drops data that only it needed.
 
-        Without such a pin nothing happens. A pin has no owner: it is gone for every program that set it.
+        Without such a pin, nothing happens. A pin has no owner, so it is removed for every program
+        that set it.
 
         Raises:
-            LockTimeoutError, StorageError: the pin stays.
+            LockTimeoutError, StorageError: The pin could not be removed.
         """
         self._store.unpin(series, generation)
 
     def read_again(self, read: StoredRead) -> ReadAgain:
-        """Return stored bars once more: of a generation, and by the splits and dividends, that are named.
+        """Return stored bars again, for the given generation and the given splits and dividends.
 
-        With both of a recorded read the bars are those of then, bit for bit. No vendor is asked. Bars
-        that were never stored (running ones, rows that cannot be bars) are not among them, nor are those
-        before a dividend that cannot be applied.
+        With both taken from a recorded read, the bars are bit for bit the ones read then. No
+        vendor is queried. Bars that were never stored (running ones, rows that cannot be bars) are
+        not included, nor are bars before a dividend that cannot be applied.
 
         Raises:
-            QueryError: there is no such generation, or it is not kept any more.
-            KindMismatchError: by today's splits and dividends they cannot be brought to the adjustment.
-            UnknownProviderError: the pinned vendor does not exist any more.
-            CacheError: the store cannot be read.
+            QueryError: The generation does not exist or is no longer kept.
+            KindMismatchError: The bars cannot be converted to the adjustment with today's splits
+                and dividends.
+            UnknownProviderError: The pinned vendor no longer exists.
+            CacheError: The store cannot be read.
         """
         from .read_again import read_again
 
@@ -701,44 +715,47 @@ class BarsClient:
         return self._store.root
 
     def subscribe(self, callback: Callable[[CommitNotice], object]) -> Callable[[], None]:
-        """Have ``callback`` called with every commit of bars to this cache folder as it happens.
+        """Call ``callback`` with every commit of bars to this cache folder as it happens.
 
-        Told are commits of this process, whichever manager, feed or cache object makes them; of those of
-        other processes ``commits`` and the generation of ``columns`` tell. Deletions are no commits.
+        It is called for commits of this process, by any manager, feed or cache object. For those
+        of other processes, use ``commits`` and the generation of ``columns``. Deletions are not
+        commits.
 
-        It runs in the thread that committed, once the commit is durable and its lock is released;
-        that thread waits for it. It must not ask for the same series there: it should hand the
-        notice on and return. What it raises is logged once, and hurts neither commit nor answer.
+        The callback runs in the committing thread, after the commit is durable and its lock is
+        released; that thread waits for it. It must not request the same series there; it should
+        hand the notice over and return. An exception it raises is logged once and affects neither
+        the commit nor the answer.
 
         Returns:
-            A function that takes it out again.
+            A function that removes the callback.
         """
         return self._store.commit_feed.subscribe(Enrolled(callback).tell)
 
     # --- splits and dividends, sessions ----------------------------------------------------
 
     def actions(self, symbol: str, vendor: str | None = None) -> tuple[KnownAction, ...]:
-        """Return the stored splits and dividends of a symbol, by ex-date; no vendor is asked.
+        """Return the stored splits and dividends of a symbol, by ex-date; no vendor is queried.
 
-        Those that do not count are among them (``counts``). Of what is no share: nothing. For bars
-        of a vendor of samples its own count, and no others.
+        Those that do not count are included (see ``counts``). Empty for anything but shares. For
+        bars from a sample-data vendor, only that vendor's own actions count.
 
         Raises:
-            QueryError: the symbol cannot be understood.
-            CorruptEntryError: they are damaged; :meth:`get_actions` fetches them again.
+            QueryError: The symbol is invalid.
+            CorruptEntryError: The stored actions are damaged; :meth:`get_actions` fetches them
+                again.
         """
         return self._action_service.stored(self._selector.instrument(symbol), vendor)
 
     def lacks_actions(self, symbol: str, dates: Span, vendor: str | None = None) -> bool:
-        """Return True if a share's actions of some of these ex-dates were never requested.
+        """Return True if a share's actions for some of these ex-dates were never requested.
 
         Args:
-            symbol: As the user types it.
-            dates: The ex-dates, as stamps of session dates.
+            symbol: Symbol as the user types it.
+            dates: Ex-dates, as stamps of session dates.
             vendor: As for :meth:`actions`.
 
         Raises:
-            QueryError: The symbol cannot be understood.
+            QueryError: The symbol is invalid.
             CorruptEntryError: The stored actions are damaged.
         """
         return self._action_service.lacks(self._selector.instrument(symbol), dates, vendor)
@@ -750,21 +767,22 @@ class BarsClient:
         last: date | None = None,
         timeout: float | None = None,
     ) -> FoundActions:
-        """Return splits and dividends, asked for where they are missing or due.
+        """Return splits and dividends, fetching those that are missing or due.
 
         Args:
-            symbol: as the user types it.
-            first, last: ex-dates, both included; None: all there are.
-            timeout: seconds after which no vendor and no other caller is waited for any more;
-                None: 30 s without an answer of any vendor.
+            symbol: Symbol as the user types it.
+            first, last: Ex-dates, both inclusive; None: unlimited.
+            timeout: Seconds after which the call stops waiting for vendors and other callers;
+                None: 30 s without an answer from any vendor.
 
         Raises:
-            QueryError: the symbol cannot be understood, or ``timeout`` is no time.
-            NoProviderError: no vendor of the rules tells any, and none was ever asked.
-            AllProvidersFailedError: no vendor answered, and none ever has.
+            QueryError: The symbol is invalid, or ``timeout`` is not a valid time.
+            NoProviderError: No vendor in the rules reports any, and none was ever queried.
+            AllProvidersFailedError: No vendor answered, and none ever has.
 
         Warns:
-            IncompleteDataWarning: for some ex-dates no vendor could be asked; ``lacking`` has them.
+            IncompleteDataWarning: No vendor could be queried for some ex-dates; ``lacking`` lists
+                them.
         """
         instrument = self._selector.instrument(symbol)
         with self._observer.call_beside(symbol, "1d"):
@@ -778,33 +796,35 @@ class BarsClient:
         return result
 
     def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:
-        """Return the recorded changes of what a symbol names, by date; no vendor is asked.
+        """Return the recorded changes of a symbol's meaning, by date; no vendor is queried.
 
         Raises:
-            QueryError: the symbol cannot be understood.
-            CorruptEntryError: they are damaged; recording them again mends that.
+            QueryError: The symbol is invalid.
+            CorruptEntryError: The recorded changes are damaged; recording them again fixes that.
         """
         return self._store.actions(self._selector.instrument(symbol).symbol).changes
 
     def record_symbol_changes(
         self, changes: Mapping[str, Sequence[SymbolChange]]
     ) -> tuple[str, ...]:
-        """Record when symbols changed what they name, durably; bars stay as they are.
+        """Record when symbols changed their meaning, durably; bars stay as they are.
 
-        Errors and gaps of a former name tell its successor from then on, to all programs that use the
-        folder. A name that was never fetched gets its folder by this alone. Recorded again, nothing is
-        written. Killed half-way, some of the symbols have them and the others do not.
+        From then on, errors and gaps for a former name report its successor, in all programs that
+        use the folder. Recording changes for a name that was never fetched creates its folder.
+        Recording the same changes again writes nothing. If the process is killed half-way, some
+        symbols have their changes and the others do not.
 
         Args:
-            changes: symbol to all changes that concern it, in any order; they take the place of those
-                recorded before, none of them forgets these.
+            changes: Maps each symbol to all changes that concern it, in any order. They replace
+                those recorded before; an empty list removes them.
 
         Returns:
-            The symbols whose changes were others before.
+            The symbols whose recorded changes are now different.
 
         Raises:
-            QueryError: a symbol cannot be understood, or a change is impossible; nothing is recorded.
-            LockTimeoutError, StorageError, FormatVersionError: that of one symbol is not recorded.
+            QueryError: A symbol is invalid, or a change is impossible; nothing is recorded.
+            LockTimeoutError, StorageError, FormatVersionError: The changes of one symbol could not
+                be recorded.
         """
         from .symbol_changes import checked
 
@@ -817,13 +837,13 @@ class BarsClient:
         return self._service.actions()
 
     def sessions(self, instrument: Instrument, span: Span) -> tuple[SessionHours, ...]:
-        """Return the sessions that trade at any time of ``span`` (UTC milliseconds), ascending.
+        """Return the sessions that trade at any time in ``span`` (UTC milliseconds), ascending.
 
-        By the market's calendar alone, the future included; a market that never closes has one for
-        each UTC day.
+        Only the market's calendar is used, and the future is included; a market that never closes
+        has one session for each UTC day.
 
         Raises:
-            ConfigError: there is no such calendar.
+            ConfigError: There is no such calendar.
         """
         calendar = calendar_for(instrument)
         around = calendar.sessions(date_of(span.start) - _NEAR, date_of(span.end) + _NEAR)
@@ -843,11 +863,11 @@ class BarsClient:
 
 
 def _spans(view: SeriesView, coverage: Coverage) -> Iterator[CoverageSpan]:
-    """Yield what is known of a part of a series."""
+    """Yield the coverage of a part of a series, with the time when each span is next due."""
     for part in coverage.opened():
         due = part.expires
         if part.state == "provisional" and due is None:
-            # A closed bar may change until it has settled: then the whole series is due.
+            # A closed bar may change until it has settled; at that time the whole series is due.
             due = view.next_due or part.fetched_at
         yield CoverageSpan(
             part.span,

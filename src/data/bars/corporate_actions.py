@@ -47,15 +47,16 @@ _FIRST = date(FIRST_YEAR, 1, 1)
 
 
 class FoundActions(NamedTuple):
-    """What came of a question for splits and dividends.
+    """The result of a query for splits and dividends.
 
     Attributes:
-        symbol: canonical.
-        actions: with an ex-date in the range asked for, by ex-date.
-        attempts: the vendors asked just now, in order.
-        lacking: ex-dates that no vendor was asked for, as stamps of session dates.
-        awaited: ex-dates that were asked for and that the vendor tells with the bar of their day.
-        problems: why some are lacking, and what could not be stored.
+        symbol: Canonical symbol.
+        actions: Actions with an ex-date in the requested range, by ex-date.
+        attempts: Queries just sent to vendors, in order.
+        lacking: Ex-dates that no vendor was queried for, as stamps of session dates.
+        awaited: Ex-dates that were requested and that the vendor reports with the bar for their
+            day.
+        problems: Reasons why some are lacking, and what could not be stored.
     """
 
     symbol: str
@@ -66,7 +67,7 @@ class FoundActions(NamedTuple):
     problems: Sequence[str] = ()
 
     def frame(self) -> pd.DataFrame:
-        """Return the frame of ``DataManager.get_actions``, with its account in ``attrs``."""
+        """Return the frame of ``DataManager.get_actions``, with its provenance in ``attrs``."""
         frame = actions_frame(self.actions)
         reason = {"reason": "; ".join(self.problems)}
         frame.attrs[ATTRS_KEY] = freeze(
@@ -87,10 +88,10 @@ class ActionService:
     """Splits and dividends for symbols. Thread-safe; one symbol is fetched by one thread at a time.
 
     Args:
-        store: where they are kept.
-        selector: which vendors are asked: those that the rules name for days.
-        clock: the time.
-        leases: lets processes fetch one after another.
+        store: Store that keeps the actions.
+        selector: Selects the vendors: those that the rules name for daily bars.
+        clock: Source of the current time.
+        leases: Lets processes fetch one at a time.
     """
 
     def __init__(
@@ -101,10 +102,10 @@ class ActionService:
         self._locks, self._turns = SeriesLocks(), Turns(store.root, clock, leases)
 
     def stored(self, instrument: Instrument, vendor: str | None = None) -> tuple[KnownAction, ...]:
-        """Return what is stored and counts for bars of ``vendor``; of what is no share: nothing.
+        """Return the stored actions that apply to bars from ``vendor``; empty if not a share.
 
         Raises:
-            CorruptEntryError: they are damaged; the next fetch begins anew.
+            CorruptEntryError: The stored actions are damaged; the next fetch starts over.
         """
         if instrument.asset_class != "stock":
             return ()
@@ -112,11 +113,11 @@ class ActionService:
         return known_actions(book, self._days.current(instrument).day, instrument.quote or "")
 
     def lacks(self, instrument: Instrument, dates: Span, vendor: str | None = None) -> bool:
-        """Return True if a share's actions of some of these ex-dates were never requested.
+        """Return True if a share's actions for some of these ex-dates were never requested.
 
         Args:
-            instrument: The share; what has no actions lacks none.
-            dates: The ex-dates, as stamps of session dates.
+            instrument: The share; always False for an instrument that has no actions.
+            dates: Ex-dates, as stamps of session dates.
             vendor: As for :meth:`stored`.
 
         Raises:
@@ -127,15 +128,15 @@ class ActionService:
         return not self._store.actions(instrument.symbol).for_bars_of(vendor).covers(dates)
 
     def of_rows(self, query: BarsQuery, dates: Span, as_of: date | None) -> KnownActions:
-        """Return what the rows of an answer have of them, asked for where missing; see ``action_columns``.
+        """Return the actions for an answer's rows, fetching missing ones; see ``action_columns``.
 
-        Of a pinned vendor that tells its own these are asked for and used; else all stored ones are,
-        as for its prices. What cannot be had is unknown.
+        If a vendor is pinned and reports its own actions, those are fetched and used; otherwise
+        all stored ones are used, as for its prices. Actions that cannot be had are unknown.
 
         Args:
-            query: the question for bars; offline, or for a version, no vendor is asked.
-            dates: their ex-dates, as stamps of session dates.
-            as_of: the date that amounts are per share of.
+            query: Query for bars; if it is offline or for a version, no vendor is queried.
+            dates: Ex-dates, as stamps of session dates.
+            as_of: Date whose shares the amounts refer to.
         """
         instrument, vendor, problems = query.instrument, query.provider, []
         today = self._days.current(instrument)
@@ -166,15 +167,15 @@ class ActionService:
         last: date | None,
         vendor: str | None = None,
     ) -> FoundActions:
-        """Return those with an ex-date from ``first`` to ``last``, asked for where that is due.
+        """Return the actions with an ex-date from ``first`` to ``last``, fetching any that are due.
 
-        With ``vendor`` only this one is asked, and only its own count. Ex-dates up to the next
-        session are asked for once. The last two weeks before what is asked for are asked for with
-        it: vendors tell some days late.
+        With ``vendor``, only that vendor is queried and only its actions count. Ex-dates up to the
+        next session are requested once. The two weeks before the requested range are requested
+        with it, because vendors report some actions days late.
 
         Raises:
-            NoProviderError: no vendor of the rules tells any, and none was ever asked.
-            AllProvidersFailedError: none answered, and none ever has.
+            NoProviderError: No vendor in the rules reports any, and none was ever queried.
+            AllProvidersFailedError: No vendor answered, and none ever has.
         """
         if instrument.asset_class != "stock":
             return FoundActions(instrument.symbol)
@@ -208,14 +209,14 @@ class ActionService:
         return FoundActions(instrument.symbol, inside, attempts, lacking, awaited, problems)
 
     def _book(self, instrument: Instrument) -> ActionBook:
-        """Return what is stored; a damaged book counts as empty, and is begun anew."""
+        """Return the stored actions; a damaged book counts as empty and is started over."""
         try:
             return self._store.actions(instrument.symbol)
         except CorruptEntryError:
             return ActionBook()
 
     def _request(self, instrument: Instrument, vendor: str | None) -> LaneRequest:
-        """Return a request for actions alone: no bar is asked for by it."""
+        """Return a request for actions only; it requests no bars."""
         now = self._clock.now_ms()
         query = BarsQuery(instrument, _DAY, Span(now, now + 1), now, provider=vendor)
         candidates = tuple(candidates_of(self._selector, query))
@@ -226,14 +227,14 @@ class ActionService:
 
 
 def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[KnownAction, ...]:
-    """Return what a book says, by ex-date; amounts are also given for a share as of ``day``.
+    """Return the actions in a book, by ex-date, with amounts also per share as of ``day``.
 
-    ``currency``: of the share's prices, where it is known.
+    ``currency``: Currency of the share's prices, if it is known.
     """
     splits = [action for action in book.splits if action.is_sound]
 
     def entry(action: Action, event: ActionEvent) -> KnownAction:
-        """Return the action with its amount, as of ``day`` and as it was paid."""
+        """Return the action with its amount, both as of ``day`` and as it was paid."""
         plain = KnownAction(
             action,
             counts=event.counts,
@@ -243,7 +244,8 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
         if action.type == "split" or not action.is_sound:
             return plain
         amount, paid = (float(amount_on(action, splits, on)) for on in (day, None))
-        # Who tells the amount need not tell when it is paid: those that agree with it count, too.
+        # The vendor of the amount may not report the pay date, so vendors that agree with it count,
+        # too.
         agreeing = [action, *(a for a in event.reports if a.ex_date == action.ex_date)]
         return replace(
             plain,
@@ -257,12 +259,12 @@ def known_actions(book: ActionBook, day: date, currency: str = "") -> tuple[Know
 
 
 def _own(book: ActionBook, vendor: str | None) -> ActionBook:
-    """Return what a vendor told; None: what all did."""
+    """Return one vendor's reports, or all vendors' for None."""
     return book if vendor is None else book.only(vendor)
 
 
 def _days(span: Span) -> dict[str, str]:
-    """Return the first and the last date of a stretch of session dates."""
+    """Return the first and the last date in a span of session dates."""
     return {"start": str(date_of(span.start)), "end": str(date_of(span.end - 1))}
 
 

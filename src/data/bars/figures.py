@@ -47,23 +47,23 @@ if TYPE_CHECKING:
 log = logging.getLogger("onetape.routing")
 
 _PERPETUAL = "_PERP"
-# As far as all measures reach back.
+# All measures reach back at least this far.
 _USUAL_DAYS = 29
-# So often is looked again where another caller has deleted what was to be read.
+# Number of attempts if another caller keeps deleting the rows to be read.
 _MOST_LOOKS = 3
-# The vendor's clock and ours are not the same.
+# Allows for a difference between the vendor's clock and ours.
 _GRACE_MS = 10 * MINUTE_MS
 
 
 @dataclass
 class _Done:
-    """What came of one question.
+    """The outcome of one query.
 
     Attributes:
-        frames: what was fetched.
-        attempts: the vendors asked.
-        gaps: what could not be had, and why.
-        damaged: files in quarantine that may have held it, and why they are there.
+        frames: Fetched rows.
+        attempts: Queries sent to vendors.
+        gaps: Spans that could not be fetched, and why.
+        damaged: Files in quarantine that may have held the missing rows.
     """
 
     frames: list[pd.DataFrame] = field(default_factory=list)
@@ -72,17 +72,17 @@ class _Done:
     damaged: list[str] = field(default_factory=list)
 
     def miss(self, table: TableStore, key: SeriesKey, span: Span, why: str) -> None:
-        """Note a gap, with the damaged files that may have held its rows."""
+        """Record a gap, with the damaged files that may have held its rows."""
         files = [lost.file for lost in table.quarantined(key, span)]
         self.damaged += files
         self.gaps.append((span, why + _in_quarantine(files)))
 
 
 class FiguresService:
-    """Figures of perpetual futures for queries. Thread-safe.
+    """Answers queries for figures of perpetual futures. Thread-safe.
 
-    A stretch that a vendor has answered is not asked for again, but for its newest rows, which may
-    still be on their way. Rows that a vendor keeps for a month only stay in the cache.
+    A span that a vendor has answered is not requested again, except for its latest rows, which may
+    still be on their way. Rows that a vendor keeps for only a month stay in the cache.
     """
 
     def __init__(
@@ -109,17 +109,19 @@ class FiguresService:
         refresh: bool,
         timeout: Any = None,
     ) -> pd.DataFrame:
-        """Return the rows of ``measure`` in the bounds; empty where there are none.
+        """Return the rows of ``measure`` in the bounds; empty if there are none.
 
-        Within ``timeout`` seconds, or as long as pages come.
+        The call takes at most ``timeout`` seconds or, without one, continues as long as pages
+        arrive.
 
         Raises:
-            QueryError: an argument cannot be understood, or the symbol is no crypto pair.
-            NoProviderError: no vendor of the rules serves it.
-            AllProvidersFailedError: it is missing, no vendor supplied it and nothing is cached.
+            QueryError: An argument is invalid, or the symbol is not a crypto pair.
+            NoProviderError: No vendor in the rules serves the measure.
+            AllProvidersFailedError: Rows are missing, no vendor supplied them and nothing is
+                cached.
 
         Warns:
-            IncompleteDataWarning: part of it could not be had.
+            IncompleteDataWarning: Part of the range could not be fetched.
         """
         with self._observer.call_beside(symbol, period):
             query = self._query(measure, symbol, period, bounds, refresh)
@@ -138,7 +140,7 @@ class FiguresService:
                     for part in self._missing(query, table.answered(key, query.span)):
                         self._fill(replace(query, span=part), table, key, done)
             stored = table.read(key, query.span)
-            # What was fetched just now is at hand, whoever has deleted it meanwhile.
+            # Rows fetched just now are in memory, even if someone has deleted them meanwhile.
             if not subtract(before, table.answered(key, query.span)):
                 break
         return _answer(query, stored, done)
@@ -146,7 +148,7 @@ class FiguresService:
     def _query(
         self, measure: Measure, symbol: Any, period: Any, bounds: tuple[Any, Any], refresh: bool
     ) -> FigureQuery:
-        """Return the checked question; ``BTCUSD_PERP`` is the perpetual future of ``BTCUSD``."""
+        """Return the validated query; ``BTCUSD_PERP`` is the perpetual future of ``BTCUSD``."""
         text = symbol
         if isinstance(symbol, str) and symbol.strip().upper().endswith(_PERPETUAL):
             text = symbol.strip()[: -len(_PERPETUAL)]
@@ -175,7 +177,7 @@ class FiguresService:
         return subtract([query.span], () if query.insist else answered)
 
     def _fill(self, query: FigureQuery, table: TableStore, key: SeriesKey, done: _Done) -> None:
-        """Ask one vendor after the other for a stretch, and store what comes."""
+        """Query one vendor after another for a span, and store the rows received."""
         vendors = list(suppliers(self._selector, query.instrument.symbol, query.measure))
         if not vendors:
             raise NoProviderError(
@@ -206,10 +208,10 @@ class FiguresService:
         done.miss(table, key, query.span, "; ".join(dict.fromkeys(reasons)))
 
     def _ask(self, vendor: Supplier, query: FigureQuery) -> FetchedFigures:
-        """Ask one vendor.
+        """Query one vendor.
 
         Raises:
-            ProviderError, ConfigError: it did not answer, or does not reach back so far.
+            ProviderError, ConfigError: The vendor did not answer, or its history is too short.
         """
         name = vendor.name
         if query.span.is_empty:
@@ -226,9 +228,10 @@ class FiguresService:
         place: tuple[TableStore, SeriesKey],
         done: _Done,
     ) -> None:
-        """Store the rows, and how far they are settled; where nothing came, nothing is claimed.
+        """Store the rows and how far they are settled; an empty answer settles nothing.
 
-        Nor where rows of a damaged file were not sent again: that is a gap.
+        Rows in a damaged file that the vendor did not send again are not settled either; they are
+        a gap.
         """
         (vendor, fetched), (table, key) = answer, place
         served = vendor.served
@@ -252,9 +255,9 @@ class FiguresService:
 def _not_sent_again(
     table: TableStore, key: SeriesKey, span: Span, fetched: FetchedFigures
 ) -> list[Span]:
-    """Return the stretches of ``span`` whose rows are in a damaged file and in no answer.
+    """Return the parts of ``span`` whose rows are in a damaged file but not in any answer.
 
-    Where a file had no more rows than there are now, it had none that are lacking.
+    If the file had no more rows than there are now, none of its rows are missing.
     """
     sent = np.array([row.stamp_ms for row in fetched.rows], dtype=np.int64)
     lacking = []
@@ -270,13 +273,13 @@ def _not_sent_again(
 
 
 def _rowless(span: Span, stamps: Stamps, step_ms: int) -> list[Span]:
-    """Return the periods of ``span`` without a row; rows stand at whole periods of the UTC day.
+    """Return the periods of ``span`` without a row; rows are at whole periods of the UTC day.
 
-    Rates that are paid more often are also paid then.
+    Rates that are paid more often are paid at these times as well.
     """
     first = -(-span.start // step_ms) * step_ms
     expected = np.arange(first, span.end, step_ms, dtype=np.int64)
-    # A rate bears the moment it was calculated at, milliseconds later.
+    # A rate is stamped with the moment of its calculation, milliseconds later.
     before, behind = (np.searchsorted(stamps, expected + side) for side in (-MINUTE_MS, MINUTE_MS))
     starts = expected[before == behind].tolist()
     return coalesce(Span(start, min(start + step_ms, span.end)) for start in starts)
@@ -288,10 +291,10 @@ def _in_quarantine(files: Sequence[str]) -> str:
 
 
 def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.DataFrame:
-    """Build the frame with its provenance; say once what it lacks.
+    """Build the frame with its provenance; report once what it lacks.
 
     Raises:
-        AllProvidersFailedError: nothing was had at all, and not because there is nothing.
+        AllProvidersFailedError: There are no rows, and not because none exist.
     """
     import pandas as pd
 
@@ -312,7 +315,7 @@ def _answer(query: FigureQuery, stored: pd.DataFrame | None, done: _Done) -> pd.
 
 
 def _provenance(query: FigureQuery, frame: pd.DataFrame, done: _Done) -> dict[str, Any]:
-    """Return what is told about an answer."""
+    """Return the provenance of an answer."""
     fetched = {stamp for part in done.frames for stamp in part.index}
     return {
         "symbol": query.instrument.symbol,

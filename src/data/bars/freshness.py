@@ -20,13 +20,13 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Freshness:
-    """How far a series is behind what could be final by now.
+    """How far a series lags behind the bars that could be final by now.
 
     Attributes:
-        newest: stamp of the newest final bar held; None where there is none.
-        due: stamp of the newest bar that should be final.
-        behind: how many bars between them should be there and are not known.
-        age_ms: time the market was open since the newest final bar closed; None without one.
+        newest: Stamp of the latest final bar stored; None if there is none.
+        due: Stamp of the latest bar that should be final.
+        behind: Number of bars between the two that should exist and are unknown.
+        age_ms: Time the market has been open since the latest final bar closed; None without one.
     """
 
     newest: int | None
@@ -36,7 +36,7 @@ class Freshness:
 
     @property
     def is_stale(self) -> bool:
-        """Whether a newer bar should be final and is not held."""
+        """Whether a newer bar should be final and is not stored."""
         return self.behind > 0
 
 
@@ -45,9 +45,9 @@ class Pace:
     """What all series of one market, timeframe and settling time have in common.
 
     Attributes:
-        calendar, timeframe, anchor: where bars stand.
-        now_ms: the moment of looking, in UTC milliseconds.
-        due: stamp of the newest bar that is final by then; None where none ever was.
+        calendar, timeframe, anchor: Define the positions of the bars in time.
+        now_ms: Moment of the check, in UTC milliseconds.
+        due: Stamp of the latest bar that is final by then; None if none ever was.
     """
 
     calendar: MarketCalendar
@@ -65,19 +65,19 @@ class Pace:
         settle_ms: int,
         anchor: str = "session",
     ) -> Pace:
-        """Return the pace at ``now_ms``; bars are final ``settle_ms`` after their close or later."""
+        """Return the pace at ``now_ms``; bars are final ``settle_ms`` after closing or later."""
         due = newest_settled(BarGrid(calendar, timeframe, anchor), settle_ms, now_ms)
         return cls(calendar, timeframe, anchor, now_ms, due)
 
     def of(self, coverage: Coverage, last: int | None) -> Freshness:
         """Return how fresh a series is.
 
-        A stretch that is known to be empty, or not to be trusted for the time being, is not
-        behind: asking again now would change nothing.
+        A span that is known to be empty, or is not trusted for the time being, does not count as
+        behind: fetching it again now would change nothing.
 
         Args:
-            coverage: what is known of it.
-            last: stamp of the last bar held, final or not.
+            coverage: Coverage of the series.
+            last: Stamp of the last bar stored, final or not.
         """
         coverage = coverage.opened()
         newest = self._newest(coverage, last)
@@ -94,7 +94,7 @@ class Pace:
         return Freshness(newest, self.due, behind, self._age(newest))
 
     def _newest(self, coverage: Coverage, last: int | None) -> int | None:
-        """Return the stamp of the newest final bar, by the calendar where it is not the last."""
+        """Return the stamp of the latest final bar, by the calendar if it is not the last bar."""
         finals = [c.span for c in coverage if c.state == "final"]
         if not finals or last is None:
             return None
@@ -114,7 +114,7 @@ class Pace:
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return for how many milliseconds of ``span`` the market was open; breaks do not count."""
+    """Return for how many milliseconds of ``span`` the market was open, excluding breaks."""
     if span.is_empty:
         return 0
     # Sessions of futures and FX are dated a day after they open.
@@ -127,5 +127,5 @@ def open_ms(calendar: MarketCalendar, span: Span) -> int:
 
 
 def is_at_rest(newest: int | None, now_ms: int, days: int = 30) -> bool:
-    """Tell whether a series ended so long ago that no program seems to follow it."""
+    """Return whether a series ended so long ago that no program seems to follow it."""
     return newest is None or newest < now_ms - days * DAY_MS

@@ -1,6 +1,7 @@
 """Looks an answer up in memory and in the store, without querying a vendor.
 
-A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Derived`, :class:`Miss`.
+A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Derived`,
+:class:`Miss`.
 """
 
 from __future__ import annotations
@@ -47,12 +48,12 @@ if TYPE_CHECKING:
 
     from ..model.timeframe import Timeframe
 
-# What one answer takes beside its values, in bytes: the frame itself and the provenance.
+# Size of an answer in addition to its values, in bytes: the frame itself and the provenance.
 EACH_BYTES = 8 << 10
-# Of more rows than this the frame is mapped, which is faster than a copy.
+# With more rows than this, the frame is memory-mapped, which is faster than a copy.
 MOST_ROWS = 10_000
 _NEVER = 1 << 62
-# What it takes to know that a query was answered before.
+# Size of the note that a query was answered before, in bytes.
 _SEEN = 512
 
 
@@ -64,8 +65,8 @@ class Hit:
     """The whole answer.
 
     Attributes:
-        answer: what the frame is made of.
-        frame: the frame, the caller's own; None until it is made.
+        answer: Answer that the frame is made from.
+        frame: Frame owned by the caller; None until it is made.
     """
 
     answer: Answer
@@ -74,11 +75,11 @@ class Hit:
 
 @dataclass(frozen=True)
 class PartialHit:
-    """The series is stored, and bars of the query are missing or due.
+    """The series is stored, but bars for the query are missing or due.
 
     Attributes:
-        missing: the stretches of them, ascending.
-        lane: where they are; None where it was not looked at.
+        missing: Spans of the missing bars, ascending.
+        lane: Lane that they belong to; None if it was not looked at.
     """
 
     missing: tuple[Span, ...]
@@ -87,10 +88,10 @@ class PartialHit:
 
 @dataclass(frozen=True)
 class Derived:
-    """The bars are to be made of shorter ones, although vendors serve them.
+    """The bars are to be made from shorter ones, although vendors serve them.
 
     Attributes:
-        source: length of the shorter ones.
+        source: Length of the shorter bars.
     """
 
     source: Timeframe
@@ -98,10 +99,10 @@ class Derived:
 
 @dataclass(frozen=True)
 class Miss:
-    """Nothing is stored, or a comparison of documents cannot decide.
+    """Nothing is stored, or comparing documents cannot decide.
 
     Attributes:
-        lane: where the bars would be; None where it was not looked at.
+        lane: Lane that the bars would be in; None if it was not looked at.
     """
 
     lane: AnsweringLane | None = field(default=None, compare=False, repr=False)
@@ -115,9 +116,9 @@ MISS = Miss()
 
 
 class CacheLookup:
-    """Answers from the store where asking a vendor cannot change the answer. Thread-safe; no lock.
+    """Answers from the store if querying a vendor cannot change the answer. Thread-safe; no lock.
 
-    Documents are compared; a calendar is read for a number of bars alone.
+    Documents are compared; a calendar is read only if a number of bars is requested.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, reader: Reader, clock: Clock) -> None:
@@ -127,7 +128,7 @@ class CacheLookup:
         self._clock = clock
 
     def find(self, query: BarsQuery) -> LookupResult:
-        """Look in the lane that answers by the rules, or in the pinned vendor's."""
+        """Look in the lane that answers by the rules, or in the pinned vendor's lane."""
         if query.refresh or query.include_forming:
             return MISS
         lane = self._lanes.find(query)
@@ -144,7 +145,7 @@ class CacheLookup:
         return replace(result, lane=lane) if isinstance(result, Miss | PartialHit) else result
 
     def _of_count(self, query: BarsQuery, view: SeriesView, count: int) -> LookupResult:
-        """Look for the last ``count`` bars up to the end, however far back they reach."""
+        """Look for the last ``count`` bars up to the end, however far back they go."""
         calendar = calendar_for(query.instrument)
         grid = BarGrid(calendar, query.timeframe, (view.kind and view.kind.anchor) or "session")
         cap = first_unclosed(calendar, query.timeframe, self._clock.now_ms(), grid.anchor)
@@ -165,7 +166,7 @@ class CacheLookup:
         return MISS if answer is None else Hit(counted(answer, count, start))
 
     def _of_span(self, query: BarsQuery, view: SeriesView, wanted: Span) -> LookupResult:
-        """Look for all bars of a span."""
+        """Look for all bars in a span."""
         now = self._clock.now_ms()
         due = view.next_due if view.next_due is not None and now < view.next_due else None
         parts = view.coverage.touching(wanted)
@@ -188,11 +189,11 @@ class CacheLookup:
         return self._read(query, view, wanted, min(ends, default=_NEVER))
 
     def _read(self, query: BarsQuery, view: SeriesView, wanted: Span, until: int) -> LookupResult:
-        """Read the bars, of which none need be asked for before ``until`` (UTC ms)."""
+        """Read the bars, none of which need to be requested before ``until`` (UTC ms)."""
         try:
             stock = query.instrument.asset_class == "stock"
             book = self._store.actions(view.key.symbol) if stock else None
-            # A split close to a fetch is for a calendar to look at.
+            # A split close to a fetch has to be checked with a calendar.
             if book is not None and may_concern(book.splits, view.coverage):
                 return MISS
             outcome = FetchOutcome(book=book, view=view, until=until)
@@ -240,11 +241,12 @@ def _end(view: SeriesView) -> int:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One answer, what tells that it stands, and from when to when (UTC ms) it can.
+    """One answer, with what shows that it is still valid and when (UTC ms) it can be.
 
-    The entry refers to the instrument because its place is named by the instrument's ``id``: no
-    other one gets that. ``orders`` are those of the vendors by which the lane was found, and that of
-    the bars of the length ``source`` that it is made of; none for a pinned vendor's.
+    The entry refers to the instrument because its cache key contains the instrument's ``id``:
+    while the entry exists, no other object gets that ``id``. ``orders`` are the vendor orders by
+    which the lane was found: for the query's timeframe and, if different, for the timeframe
+    ``source`` that the answer is made from. Empty for a pinned vendor.
     """
 
     instrument: Instrument
@@ -260,22 +262,22 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        """Bytes, about: the rows, with the index of their frame, and the objects around them."""
+        """Approximate size in bytes: the rows, their frame's index, and the objects around them."""
         table = self.answer.table  # of eight bytes each, and the stamps, and the index
         return EACH_BYTES + 8 * len(table) * (len(table.columns) + 2)
 
 
 class AnswerCache:
-    """Answers by query, in the store's memory: of the store alone, whole, final. Thread-safe.
+    """Complete, final answers from the store alone, kept in its memory by query. Thread-safe.
 
-    A query is kept when it is answered for the second time: most are never repeated. Callers get
-    copies of the frames kept here. Whether an answer still stands is asked of the disk each time, as
-    if it had to be read.
+    An answer is kept when its query is answered for the second time, because most are never
+    repeated. Callers get copies of the frames kept here. Whether an answer is still valid is
+    checked on disk each time, as if it had to be read.
 
     Args:
-        store: where the answers were read.
-        lanes: tells where the bars of an answer are.
-        days: tells when the next session opens.
+        store: Store that the answers were read from.
+        lanes: Finds the lane of an answer's bars.
+        days: Knows when the next session opens.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, days: TradingDays) -> None:
@@ -285,7 +287,7 @@ class AnswerCache:
         self._days = days
 
     def find(self, query: BarsQuery) -> Hit | Miss:
-        """Look for the answer to the same query; it is a hit while it stands."""
+        """Look for the answer to the same query; it is a hit while it is still valid."""
         place = place_of(query)
         entry: _Entry | None = None if place is None else self._memory.get(place)
         if entry is None:
@@ -298,7 +300,7 @@ class AnswerCache:
         return Hit(entry.answer, frame)
 
     def keep(self, query: BarsQuery, answer: Answer, frame: pd.DataFrame) -> None:
-        """Keep an answer, where it is one of those that may be given again."""
+        """Keep an answer if it can be returned again."""
         depends_on, place = answer.depends_on, place_of(query)
         if depends_on is None or place is None or not _is_final(query, answer):
             return
@@ -317,7 +319,7 @@ class AnswerCache:
         if seal is None:
             return
         until = min(depends_on.until, self._actions_due(query, answer, book))
-        # Memory of its own, and once only: rows may lie in a mapped file.
+        # Copied exactly once, because the rows may be in a mapped file.
         values = np.array(answer.table.values(), dtype=np.float64)
         table = BarTable(answer.table.stamps.copy(), *values)
         from ..model.frame import NS_IN_MS, frame_on  # loads pandas: here it is loaded
@@ -362,7 +364,7 @@ class AnswerCache:
             return False
 
     def _orders(self, query: BarsQuery, source: Timeframe) -> tuple[object, ...]:
-        """Return by what the lane of an answer is found, and that of the bars it is made of."""
+        """Return the vendor orders that determine the lanes of an answer and of its source bars."""
         if query.provider is not None:
             return ()
         order, instrument = self._lanes.order, query.instrument
@@ -370,10 +372,10 @@ class AnswerCache:
         return (own,) if source == query.timeframe else (own, order(instrument, source))
 
     def _is_of_series(self, query: BarsQuery, key: SeriesKey) -> bool:
-        """Tell whether the bars of ``key`` give the answer for as long as they are the same.
+        """Return whether the bars of ``key`` give the answer for as long as they stay the same.
 
-        Weeks and months of shares are better made of days, once there are any; others are better than
-        such that are made of shorter ones.
+        Weekly and monthly bars of shares are better made from daily bars once there are any; other
+        bars are better than those made from shorter ones.
         """
         if key != self._lanes.find(replace(query, timeframe=key.timeframe)).key:
             return False
@@ -381,9 +383,9 @@ class AnswerCache:
 
 
 def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
-    """Return what makes two queries the same; None where more than that decides on an answer.
+    """Return what makes two queries the same; None if the answer depends on more than that.
 
-    One that reaches up to now is the same a moment later.
+    A query that reaches up to now is still the same a moment later.
     """
     is_more = query.refresh or query.include_forming or query.columns
     if is_more or query.closed_by_ms is not None or query.version is not None:
@@ -403,13 +405,13 @@ def place_of(query: BarsQuery) -> tuple[Hashable, ...] | None:
 
 
 def _is_final(query: BarsQuery, answer: Answer) -> bool:
-    """Tell whether an answer is whole, and will be the same for as long as the store is."""
+    """Return whether an answer is complete and will not change unless the store does."""
     if answer.flagged or answer.doubts or answer.substitute:
         return False
     if any(gap.reason != UNASKED for gap in answer.gaps) or len(answer.table) > MOST_ROWS:
         return False
     bars = [part for part in answer.coverage if part.state != "empty"]
-    # Prices that were converted may rest on the closes of days, which are another series.
+    # Converted prices may depend on daily closes, which are a different series.
     goal, intraday = Basis(query.adjustment, answer.as_of), query.timeframe.is_intraday
     is_as_stored = (
         query.instrument.asset_class != "stock"
@@ -420,6 +422,6 @@ def _is_final(query: BarsQuery, answer: Answer) -> bool:
 
 
 def _is_of_unknown_basis(answer: Answer) -> bool:
-    """Tell whether no bar says what it is adjusted for, so that splits and dividends change none."""
+    """Return whether no bar has a known adjustment, so that splits and dividends change none."""
     bars = (part for part in answer.coverage if part.state != "empty")
     return all(part.basis.adjustment == "unknown" for part in bars)

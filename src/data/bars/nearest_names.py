@@ -13,9 +13,9 @@ from ..symbols.name_search import merged, nearest, propose
 
 
 def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
-    """Let the error of a question without an answer tell what its symbol was renamed to.
+    """Add to the error of an unanswered query what its symbol was renamed to.
 
-    Where that is not recorded, it names the nearest symbols: see :func:`suggest`.
+    If no rename is recorded, the nearest symbols are added instead; see :func:`suggest`.
     """
     symbol = query.instrument.symbol
     try:
@@ -34,16 +34,16 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
 
 
 def _has_no_network(error: DataError) -> bool:
-    """Return whether this machine could not reach any vendor: that says nothing of the symbol."""
+    """Return whether this machine reached no vendor at all, which says nothing about the symbol."""
     attempts = () if isinstance(error, UnknownSymbolError) else getattr(error, "attempts", ())
     return any(getattr(one.error, "is_own", False) for one in attempts)
 
 
 def suggest(error: DataError, store: BarStore) -> None:
-    """Let ``error`` name the nearest symbols: stored, listed by a search, or else well known.
+    """Add the nearest symbols to ``error``: those stored, found by a search, or well known.
 
-    Of an error that says nothing of the symbol, such as an outage, only where the symbol is none of
-    these itself.
+    An error that says nothing about the symbol, such as an outage, only gets them if the symbol is
+    not one of these itself.
     """
     if error.candidates or not error.symbol or _has_no_network(error):
         return

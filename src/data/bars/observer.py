@@ -1,4 +1,4 @@
-"""Counts, hooks and log records on the way to an answer. They never influence it."""
+"""Counters, hooks and log records along the way to an answer. They never influence it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..observability.metrics import Metrics
 from ..resources import CpuUse, memory
 from .answer.answer import score_of
 
-# The events are imported where they are told: most short programs meet none.
+# The events are imported where they are emitted; most short programs never see one.
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -43,16 +43,16 @@ Books = Callable[[str], ActionBook]
 
 
 class Observer:
-    """Sees every call of one data manager and every attempt of its senders. Thread-safe.
+    """Observes every call of one data manager and every attempt of its senders. Thread-safe.
 
     Args:
-        clock: stamps events and measures calls.
-        gauge: measures the cache folder; nothing is told of it without.
-        routing_log: where requests log what happens on their way to vendors.
+        clock: Stamps events and measures calls.
+        gauge: Measures the cache folder; without it, nothing is reported about the cache.
+        routing_log: Logger for a request's dealings with vendors.
 
     Attributes:
-        metrics: the counters.
-        routing_log: as passed.
+        metrics: The counters.
+        routing_log: The logger passed in.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Observer:
         self._gauge = gauge
         self._cpu = CpuUse(clock.monotonic)
         self.metrics = Metrics()
-        # Replaced whole, never changed: an event goes to the listeners that there were when it was told.
+        # Replaced, never modified: an event goes to the listeners registered when it was emitted.
         self._listeners: tuple[Enrolled, ...] = ()
-        # The series, as they were, whose low scores have been told.
+        # States of series whose low scores have been reported.
         self._low: dict[tuple[object, ...], object] = {}
         renew_after_fork(self.metrics)
         renew_after_fork(self._cpu)
@@ -73,36 +73,37 @@ class Observer:
             renew_after_fork(gauge)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what was counted, and what the cache and this process take, as plain values."""
+        """Return the counters and the resource use of cache and process, as plain values."""
         cache = self._gauge.read().to_json() if self._gauge else {}
         process = self._cpu.to_json() | memory().to_json()
         return self.metrics.snapshot() | {"cache": cache, "process": process}
 
     def on_event(self, listener: Listener) -> Callable[[], None]:
-        """Have ``listener`` called with every event, in the thread where it happens.
+        """Call ``listener`` with every event, in the thread where it occurs.
 
-        A slow one holds up that call. What it raises is logged once and changes nothing.
+        A slow listener delays that call. An exception it raises is logged once and changes
+        nothing.
 
         Returns:
-            A function that takes it out again.
+            A function that removes the listener.
         """
         enrolled = Enrolled(listener)
         self._listeners = (*self._listeners, enrolled)
 
         def remove() -> None:
-            """Call this listener no more."""
+            """Remove this listener."""
             self._listeners = tuple(one for one in self._listeners if one is not enrolled)
 
         return remove
 
     def call(self, query: BarsQuery, least_score: float = 0.0) -> Call:
-        """Return a context for the call that answers ``query``; an answer that scores less is told."""
+        """Return a context for the call answering ``query``; lower-scoring answers are reported."""
         return Call(self, self._clock, query, least_score)
 
     def scored_low(self, answer: Answer, score: float, least: float) -> None:
-        """Tell that an answer is below the minimum of the rules; see :meth:`quality_low`."""
+        """Report that an answer is below the minimum in the rules; see :meth:`quality_low`."""
         query = answer.query
-        # Bars made of others stand in the lane of these, and change with them.
+        # Bars made from others belong to the lane of their sources, and change with them.
         stored = answer.facts.get("derived_from", answer.facts)
         lane = tuple(str(stored.get("lane") or "").split("@")[1:])
         causes = tuple(dict.fromkeys([*answer.trouble, *answer.facts.get("problems", ())]))
@@ -118,16 +119,16 @@ class Observer:
         least: float,
         causes: tuple[str, ...],
     ) -> bool:
-        """Tell that a series is below the minimum of the rules: once for each state of it in a process.
+        """Report that a series is below the minimum in the rules, once per state and process.
 
         Args:
-            key: the series.
-            generation: what changes with its state.
-            score, least: what it has, and should have.
-            causes: why, in words.
+            key: The series.
+            generation: Value that changes with the state of the series.
+            score, least: Actual and required score.
+            causes: Reasons, in words.
 
         Returns:
-            Whether it was told now.
+            Whether it was reported now.
         """
         from ..observability.events import QualityLow
 
@@ -139,10 +140,13 @@ class Observer:
 
     @contextmanager
     def call_beside(self, symbol: Any, timeframe: Any) -> Iterator[None]:
-        """Let the block be a call for other things than bars: named in logs, its error told.
+        """Run the block as a call for something other than bars, with its name in logs.
+
+        An error in the block is reported, too.
 
         Args:
-            symbol, timeframe: what it is for, as the caller wrote it; what is no text is left out.
+            symbol, timeframe: Subject of the call as the caller wrote it; values that are not
+                strings are ignored.
         """
         with running(subject_of(symbol, timeframe)):
             try:
@@ -152,9 +156,9 @@ class Observer:
                 raise
 
     def failed(self, error: BaseException) -> None:
-        """Count a call that ended with ``error``, and tell of it.
+        """Count a call that ended with ``error``, and report it.
 
-        An error that ends a call within a call ends both: it is told once.
+        An error that ends a nested call ends both calls; it is reported once.
         """
         request = context()["request"]
         if request and getattr(error, "_ended", "") == request:
@@ -167,9 +171,10 @@ class Observer:
             self.tell(CallFailed, error=type(error).__name__, message=str(error))
 
     def attempted(self, record: SendRecord) -> None:
-        """Count an attempt of a sender, and tell how it failed.
+        """Count a sender's attempt, and report its failure.
 
-        One that our own limiter let not pass is none of the vendor's: it is counted apart.
+        An attempt that our own limiter held back was never sent to the vendor; it is counted
+        separately.
         """
         if not record.is_sent:
             self.metrics.held_back(record.vendor, record.waited_s)
@@ -203,7 +208,7 @@ class Observer:
             self.tell(VendorPaused, vendor=record.vendor, seconds=record.pause_s)
 
     def _reshaped(self, vendor: str, change: ShapeChange) -> None:
-        """Count an answer that is otherwise than its parser knows; tell of the first one of a day."""
+        """Count an answer whose shape its parser does not know; report the first one of a day."""
         changes = [one.change for one in change.differences]
         if not self.metrics.reshaped(vendor, changes, self._clock.now_ms() // DAY_MS):
             return
@@ -223,7 +228,7 @@ class Observer:
         )
 
     def circuit_changed(self, change: CircuitChange) -> None:
-        """Tell that a circuit was opened or closed."""
+        """Report that a circuit breaker was opened or closed."""
         from ..observability.events import CircuitClosed, CircuitOpened
 
         if change.is_open:
@@ -238,7 +243,7 @@ class Observer:
             self.tell(CircuitClosed, vendor=change.vendor, door=change.endpoint)
 
     def tell(self, kind: type[Event], **facts: Any) -> None:
-        """Count an event of the running request, and hand it to every listener."""
+        """Count an event of the current request, and pass it to every listener."""
         self.metrics.count_event(kind.__name__)
         if not self._listeners:
             return
@@ -250,14 +255,14 @@ class Observer:
 
 
 class Enrolled:
-    """A listener, and whether it has failed already."""
+    """A listener, and whether it has already failed."""
 
     def __init__(self, listener: Callable[[Any], object]) -> None:
         self._listener = listener
         self._has_failed = False
 
     def tell(self, event: Event | CommitNotice) -> None:
-        """Hand an event over; what the listener raises is logged once."""
+        """Pass an event to the listener; an exception it raises is logged once."""
         from ..vendors.foreign import call_foreign  # most programs have no listener
 
         try:
@@ -269,9 +274,9 @@ class Enrolled:
 
 
 class Call:
-    """One call on its way: its name in the log, its time, and what came of it.
+    """One call in progress: its number in the log, its duration, and its result.
 
-    Used by one thread. A call inside a call belongs to the outer one and is not counted.
+    Used by one thread. A call inside another call belongs to the outer one and is not counted.
     """
 
     __slots__ = (
@@ -300,12 +305,12 @@ class Call:
 
     @property
     def symbol(self) -> str:
-        """The symbol asked for."""
+        """The requested symbol."""
         return self._query.instrument.symbol
 
     @property
     def timeframe(self) -> str:
-        """The timeframe asked for."""
+        """The requested timeframe."""
         return self._query.timeframe.label
 
     def __enter__(self) -> Call:
@@ -316,12 +321,12 @@ class Call:
         return self
 
     def missed(self, books: Books) -> None:
-        """Note that comparing alone gave no answer; ``books`` gives what is known of a symbol."""
+        """Note that the store had no answer; ``books`` returns the known actions of a symbol."""
         if self._query.instrument.asset_class == "stock":
             self._books, self._before = books, _splits(books, self.symbol)
 
     def answered(self, answer: Answer) -> Answer:
-        """Note the answer, and return it."""
+        """Record the answer, and return it."""
         self._answer = answer
         return answer
 
@@ -356,7 +361,7 @@ class Call:
             observer.failed(error)
 
     def _tell_about(self, answer: Answer, attempts: Sequence[Mapping[str, Any]]) -> None:
-        """Tell which vendors supplied what was fetched now, how good it was, and which splits are new."""
+        """Report the vendors of what was just fetched, its quality, and any new splits."""
         from ..observability.events import FellBack, SplitFound
 
         for vendor, score in _scores(attempts, answer.scores):
@@ -382,7 +387,7 @@ def _tell_trouble(observer: Observer, answer: Answer) -> None:
 
 
 def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
-    """Return the splits known of a symbol; None where no vendor was asked for them yet."""
+    """Return the known splits of a symbol; None if no vendor has been queried for them yet."""
     try:
         book = books(symbol)
     except CacheError:
@@ -393,7 +398,7 @@ def _splits(books: Books, symbol: str) -> tuple[Action, ...] | None:
 def _scores(
     attempts: Sequence[Mapping[str, Any]], scores: Sequence[float]
 ) -> Iterable[tuple[str, float]]:
-    """Pair the scores with those whose answers they are of: the last attempts that went well."""
+    """Pair the scores with the vendors they belong to: those of the last successful attempts."""
     well = [attempt["provider"] for attempt in attempts if attempt["outcome"] == "ok"]
     count = min(len(well), len(scores))
     return zip(well[len(well) - count :], scores[len(scores) - count :], strict=True)
@@ -402,7 +407,7 @@ def _scores(
 def _fallbacks(
     attempts: Sequence[Mapping[str, Any]],
 ) -> dict[str, tuple[list[str], int]]:
-    """Return vendor to whom it stood in for, and with how many bars."""
+    """Return, for each fallback vendor, the vendors it stood in for and its number of bars."""
     fallbacks: dict[str, tuple[list[str], int]] = {}
     for place, entry in enumerate(attempts):
         if entry["outcome"] != "ok" or not entry["rows"]:

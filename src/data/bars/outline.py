@@ -14,12 +14,12 @@ from .validity import lifetime_of
 
 
 class SeriesOutline(NamedTuple):
-    """What is known of a series without its bars, of one moment.
+    """What is known about a series at one moment, without its bars.
 
     Attributes:
-        coverage: stretch by stretch, ascending and disjoint; none is folded.
-        lifetime: when it begins and ends, as far as that is known.
-        grid: where its bars stand.
+        coverage: Spans of the series, ascending and disjoint, with folded ones expanded.
+        lifetime: Begin and end of the series, as far as they are known.
+        grid: Positions of its bars in time.
         generation: Number of the last commit.
     """
 
@@ -30,7 +30,7 @@ class SeriesOutline(NamedTuple):
 
 
 def outline_of(view: SeriesView, instrument: Instrument) -> SeriesOutline:
-    """Return what a view tells."""
+    """Return the outline of the series in a view."""
     anchor = (view.kind.anchor if view.kind else None) or "session"
     grid = BarGrid(calendar_for(instrument), view.key.timeframe, anchor)
     return SeriesOutline(tuple(view.coverage.opened()), lifetime_of(view), grid, view.generation)

@@ -1,8 +1,8 @@
 """The last price of a symbol: from a running stream, the running minute, or the last close.
 
-Bars are asked for as everywhere (:class:`~.service.BarsService`: vendors in the order of the rules,
-limits, circuits, the time of the call). What is kept here is kept in memory for as long as callers
-allow, and is never stored as a bar.
+Bars are requested as everywhere else (:class:`~.service.BarsService`: vendors in the order of the
+rules, limits, circuits, the call's deadline). Quotes are kept only in memory, for as long as
+callers allow, and are never stored as bars.
 """
 
 from __future__ import annotations
@@ -49,31 +49,31 @@ from .service import BarsService
 Live = Callable[[Instrument], LivePrice | None]
 
 _MINUTE, _DAY = Timeframe(1, "m"), Timeframe(1, "d")
-# While a market is open, a price is new for so long: vendors publish a minute some time after it.
+# How long a price counts as current while a market is open: vendors publish a minute with a delay.
 _NEW_MS = 2 * MINUTE_MS
-# No market is closed for longer, by its calendar.
+# By its calendar, no market is closed for longer than this.
 _NEAR = timedelta(days=15)
-# So far back a price of the running session is looked for first. A minute more would be asked for
-# again each minute, as soon as it has settled.
+# How far back the first search for a price in the running session goes. One more minute would be
+# fetched again each minute, as soon as it has settled.
 _FIRST_LOOK_MS = 2 * MINUTE_MS
-# So far where that has none; so many minutes fit into one page of every vendor.
+# How far the next search goes; this many minutes fit into one page from every vendor.
 _LOOK_BACK_MS = 12 * 60 * MINUTE_MS
 _LONGEST_AGE_S = 86_400.0
-# Threads for each vendor.
+# Threads per vendor.
 _WORKERS = 8
-# Reasons of a failure that say something of the minutes asked for, and nothing of the vendors.
+# Failure reasons that concern the requested minutes, not the vendors.
 _BARREN = ("no_data", "other")
 _MOST = 10_000
 
 
 class _Market(NamedTuple):
-    """A market at one moment.
+    """The state of a market at one moment.
 
     Attributes:
-        is_open: whether it trades.
-        newest_ms: up to when there can be a price: now, or when trading ended last.
-        until_ms: when this changes next.
-        session: the one that runs or ran last; None where the calendar has none around.
+        is_open: Whether it is trading.
+        newest_ms: Latest time for which there can be a price: now, or when trading last ended.
+        until_ms: When this state next changes.
+        session: The running or most recent session; None if the calendar has none nearby.
     """
 
     is_open: bool
@@ -83,7 +83,7 @@ class _Market(NamedTuple):
 
 
 class _Price(NamedTuple):
-    """The last price of an answer: UTC milliseconds, the stretch it stands in, the answer."""
+    """The last price of an answer, with its time (UTC milliseconds), its span and the answer."""
 
     value: float
     time_ms: int
@@ -92,18 +92,18 @@ class _Price(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """What the price is in: the unit of its part, else of the answer."""
+        """The unit of the price: that of its span or, if unknown, of the answer."""
         return self.part.kind.unit or self.answer.kind.unit
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """A quote that was asked for.
+    """A fetched quote that is kept for reuse.
 
     Attributes:
-        quote: as it was given.
-        asked_ms: when it was asked for.
-        until_ms: when its market opens or closes next: it is not given after that.
+        quote: The quote as it was returned.
+        asked_ms: When it was requested.
+        until_ms: When its market next opens or closes; it is not reused after that.
     """
 
     quote: Quote
@@ -112,14 +112,14 @@ class _Kept:
 
 
 class QuoteService:
-    """Last prices. Thread-safe: of those that ask for a symbol at once, one asks its vendors.
+    """Last prices. Thread-safe: of several callers requesting a symbol, one queries the vendors.
 
     Args:
-        bars: answers questions for minutes and days.
-        parser: makes them.
-        selector: what symbols mean; knows the downloaders.
-        clock: the time.
-        observer: is told of calls that fail.
+        bars: Answers queries for minute and daily bars.
+        parser: Builds these queries.
+        selector: Resolves symbols; knows the downloaders.
+        clock: Source of the current time.
+        observer: Notified of calls that fail.
     """
 
     def __init__(
@@ -133,12 +133,14 @@ class QuoteService:
         self._bars, self._parser, self._selector = bars, parser, selector
         self._clock, self._observer = clock, observer
         self._locks = SeriesLocks()
-        # Instrument, in the hours in question, to its last quote, its last failure and the close of its
-        # last session but one; entries are replaced whole, and a table that is full is begun anew.
+        # Map each instrument, in its session hours, to its last quote, its last failure and the
+        # close of the session before its last. Entries are replaced, never modified; a full table
+        # is cleared.
         self._quotes: dict[Instrument, _Kept] = {}
         self._failures: dict[Instrument, tuple[int, DataError]] = {}
         self._closes: dict[Instrument, tuple[int, date, _Price]] = {}
-        # Numbers calls and failures: what failed while a call waited for its turn is its own, too.
+        # Numbers calls and failures: a failure while a call waited for its turn is that call's
+        # failure, too.
         self._numbers = count(1)
 
     def get(
@@ -179,7 +181,7 @@ class QuoteService:
             )
         return quotes
 
-    # --- one question at a time ------------------------------------------------------------
+    # --- one query at a time ---------------------------------------------------------------
 
     def _vendor_of(self, symbol: Any) -> str:
         try:
@@ -216,30 +218,30 @@ class QuoteService:
                 raise
 
     def _kept(self, instrument: Instrument, since_ms: int) -> Quote | None:
-        """Return a quote that was asked for at ``since_ms`` or later, and still is the last one."""
+        """Return a quote requested at ``since_ms`` or later, if it is still the last one."""
         kept, now = self._quotes.get(instrument), self._clock.now_ms()
         if kept is None or not since_ms <= kept.asked_ms <= now < kept.until_ms:
             return None
         return kept.quote
 
     def _raise_failure(self, instrument: Instrument, number: int) -> None:
-        """Raise what the call ended with that this one waited for."""
+        """Raise the error that ended the call which this one waited for."""
         failure = self._failures.get(instrument)
         if failure is not None and failure[0] > number:
             raise copy.copy(failure[1])  # each thread its own traceback
 
     def _note_failure(self, instrument: Instrument, error: DataError) -> None:
-        """Keep a failure for those that wait; not that of a call which had no time."""
+        """Keep a failure for waiting callers, unless it is only that a call ran out of time."""
         attempts = getattr(error, "attempts", ())
         if any(getattr(attempt.error, "by_caller", False) for attempt in attempts):
             return
         _put(self._failures, instrument, (next(self._numbers), error))
 
     def _fetch_quote(self, instrument: Instrument) -> Quote:
-        """Ask for the running minute, or for the last close.
+        """Query vendors for the running minute, or for the last close.
 
         Raises:
-            DataError: there is no price.
+            DataError: There is no price.
         """
         asked_ms = self._clock.now_ms()
         market = market_at(instrument, asked_ms)
@@ -274,10 +276,10 @@ class QuoteService:
     def _price(
         self, instrument: Instrument, market: _Market, asked_ms: int
     ) -> tuple[_Price, DataError | None]:
-        """Return the newest price there is, and what kept a newer one away.
+        """Return the latest price there is, and the error that prevented a newer one.
 
         Raises:
-            DataError: there is none; what the first question failed with.
+            DataError: There is no price; the error of the first query.
         """
         ways = self._ways(instrument, market, asked_ms)
         newest: _Price | None = None
@@ -303,7 +305,7 @@ class QuoteService:
     def _ways(
         self, instrument: Instrument, market: _Market, asked_ms: int
     ) -> list[Callable[[], _Price | None]]:
-        """Return the questions in which a price is looked for, the likeliest first."""
+        """Return the queries that look for a price, the most promising first."""
         minute = partial(self._minute, instrument, asked_ms)
         day = partial(self._day, instrument, asked_ms)
         ways: list[Callable[[], _Price | None]] = [minute, day]
@@ -326,12 +328,12 @@ class QuoteService:
         start_ms: int | None = None,
         end_ms: int | None = None,
     ) -> _Price | None:
-        """Return the last price of minutes.
+        """Return the last price from minute bars.
 
         Args:
-            instrument, asked_ms: of the quote.
-            start_ms, end_ms: from when on, and before when; without an end up to now, the running
-                one included. Without either: the last one that has closed.
+            instrument, asked_ms: Those of the quote.
+            start_ms, end_ms: Range to search; without an end it reaches up to now and includes the
+                running bar. Without either: only the last closed bar.
         """
         start = None if start_ms is None else aware(start_ms)
         end = None if end_ms is None else aware(end_ms - 1)
@@ -352,10 +354,10 @@ class QuoteService:
         return self._bars.answered(query)
 
     def _last(self, answer: Answer, asked_ms: int, day: date | None = None) -> _Price | None:
-        """Return the last price of an answer, or that of a session date.
+        """Return the last price in an answer, or that of a given session date.
 
-        A row that cannot be a bar gives none, nor does one without a trade of a vendor that sends a
-        bar for every minute: its price is older than it.
+        Rows that cannot be bars are skipped. So are bars without trades from a vendor that sends a
+        bar for every minute: their price is older than the bar.
         """
         instrument, step = answer.query.instrument, answer.query.timeframe
         table, bad = answer.table, {stamp for stamp, _ in answer.flagged}
@@ -376,12 +378,12 @@ class QuoteService:
         return None
 
     def _is_dense(self, vendor: str) -> bool:
-        """Tell whether a vendor sends minutes without a trade."""
+        """Return whether a vendor sends minute bars without trades."""
         tell = getattr(self._selector.downloaders.get(vendor), "is_dense", None)
         return tell is not None and bool(tell(_MINUTE))
 
     def _close_before(self, instrument: Instrument, market: _Market, time_ms: int) -> _Price | None:
-        """Return the close of the session before that of ``time_ms``; None where it is unknown."""
+        """Return the close of the session before that of ``time_ms``; None if it is unknown."""
         now = self._clock.now_ms()
         day = session_before(instrument, time_ms)
         if day is None:
@@ -403,7 +405,7 @@ class QuoteService:
 
 
 def market_at(instrument: Instrument, now_ms: int) -> _Market:
-    """Return how the market of an instrument stands, by its calendar."""
+    """Return the state of an instrument's market, according to its calendar."""
     around = calendar_for(instrument).sessions(date_of(now_ms) - _NEAR, date_of(now_ms) + _NEAR)
     begun = [session for session in around if session.open_ms <= now_ms]
     coming = [session.open_ms for session in around if session.open_ms > now_ms]
@@ -422,21 +424,21 @@ def market_at(instrument: Instrument, now_ms: int) -> _Market:
 
 
 def session_before(instrument: Instrument, time_ms: int) -> date | None:
-    """Return the session date before that of a price, whose time may be the end of its session."""
+    """Return the session date before a price's own; its time may be the end of its session."""
     day = session_date(instrument, time_ms - 1)
     earlier = calendar_for(instrument).sessions(day - _NEAR, day - timedelta(days=1))
     return earlier[-1].day if earlier else None
 
 
 def state_of(time_ms: int, market: _Market) -> QuoteState:
-    """Return the state of a price that is no stream's."""
+    """Return the state of a price that does not come from a stream."""
     if market.newest_ms - time_ms >= _NEW_MS:
         return "stale"
     return "forming" if market.is_open else "closed"
 
 
 def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | None) -> str:
-    """Return what the user should know beside the state."""
+    """Return what the user should know in addition to the state."""
     remarks = []
     if not market.is_open:
         remarks.append(f"the market is closed until {iso(market.until_ms)}")
@@ -479,7 +481,7 @@ def _quote(
 
 
 def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> bool:
-    """Tell whether two prices are of one unit and, of a coin, of one venue."""
+    """Return whether two prices have the same unit and, for crypto, the same venue."""
     differing = price.answer.kind.differences(close.answer.kind)
     hard = ("unit", "venue") if instrument.asset_class == "crypto" else ("unit",)
     is_odd = price.answer.substitute or price.answer.doubts
@@ -487,7 +489,7 @@ def _are_comparable(instrument: Instrument, price: _Price, close: _Price) -> boo
 
 
 def _with_change(quote: Quote, close: float) -> Quote:
-    # As the prices are written: 79.6 less 79.427 is 0.173, and no digit more.
+    # In decimal, as the prices are written: 79.6 less 79.427 is exactly 0.173.
     change = float(Decimal(repr(quote.price)) - Decimal(repr(close)))
     percent = change / close * 100 if close else None
     return replace(quote, previous_close=close, change=change, change_percent=percent)
@@ -502,13 +504,13 @@ def _nothing(instrument: Instrument) -> DataError:
 
 
 def _age_ms(max_age: Any, symbol: Any) -> int:
-    """Return the age that a quote may have, in milliseconds.
+    """Return the maximum age of a quote in milliseconds.
 
     Raises:
-        QueryError: it is not a number of seconds from 0 to a day.
+        QueryError: The age is not a number of seconds from 0 to a day.
     """
     is_number = isinstance(max_age, Real) and not isinstance(max_age, bool)
-    # A whole number may be beyond all floats.
+    # An integer may be too large for a float.
     if not is_number or not 0 <= max_age <= _LONGEST_AGE_S:
         raise QueryError(
             f"max_age {max_age!r:.40} for {symbol!s:.40} is not a number of seconds from 0 to 86400",

@@ -21,12 +21,12 @@ from .validity import TradingDays
 
 
 def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead) -> ReadAgain:
-    """Return what :meth:`.BarsClient.read_again` describes.
+    """Return stored bars again; see :meth:`.BarsClient.read_again`.
 
     Args:
-        store, clock: of the installation.
-        query: a question for the series; its span does not count.
-        read: which bars.
+        store, clock: Those of the installation.
+        query: A query for the series; its span is ignored.
+        read: Bars to read.
     """
     key, span = read.series, Span(read.spans[0].start, read.spans[-1].end)
     query, view = replace(query, span=span, bars=None), store.view(key)
@@ -47,9 +47,9 @@ def read_again(store: BarStore, clock: Clock, query: BarsQuery, read: StoredRead
 
 
 def _by(query: BarsQuery, table: BarTable, coverage: Coverage, applied: AppliedActions) -> BarTable:
-    """Return the bars by given splits and dividends; as they are stored where none were needed.
+    """Apply the given splits and dividends to the bars; return them as stored if none were needed.
 
-    Bars before a dividend that cannot be applied are left out, as in the answer that was recorded.
+    Bars before a dividend that cannot be applied are left out, as in the recorded answer.
     """
     closes = applied.closes
     if closes is None:
@@ -81,7 +81,7 @@ def _by_todays(
     table: BarTable,
     coverage: Coverage,
 ) -> tuple[BarTable, AppliedActions]:
-    """Return the bars by what is stored of splits and dividends now, and that."""
+    """Apply the splits and dividends that are stored now; return the bars and these actions."""
     if query.instrument.asset_class != "stock":
         return table, AppliedActions()
     today = TradingDays(clock).current(query.instrument)

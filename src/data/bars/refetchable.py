@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from .selection.candidates import Selector
 
     class Sources(Selector, Protocol):
-        """What is needed of the provider selector."""
+        """The parts of the provider selector that are needed here."""
 
         def instrument(self, symbol: Any) -> Instrument:
-            """Return what a symbol means; raises a ``QueryError``."""
+            """Return the instrument that a symbol means; raises a ``QueryError``."""
 
 
-# What goes today may be wanted in some weeks: a vendor's history must still reach back to it then.
+# Bars deleted today may be wanted in a few weeks; a vendor's history must still include them then.
 _WEEKS_MS = 28 * DAY_MS
 
 NO_SYMBOL = "the meaning of the symbol is no longer known"
@@ -35,21 +35,21 @@ NOT_KNOWN = "its vendor does not know the symbol"
 
 
 class Refetchability:
-    """Tells why stored bars could not be had again. Thread-safe where the selector is.
+    """Finds the reason why stored bars could not be fetched again. Thread-safe if the selector is.
 
-    A vendor counts that the rules name for the series, or that its lane is named after, with the
-    keys that are set now, for what it declares to serve, as far back as it declares to reach now
-    and in four weeks.
+    A vendor counts if the rules name it for the series, or if the lane is named after it, with the
+    keys that are set now. It counts for what it declares to serve, as far back as it declares to
+    reach, both now and in four weeks.
 
     Args:
-        selector: which vendors are asked for what.
+        selector: Selects the vendors for a series.
     """
 
     def __init__(self, selector: Sources) -> None:
         self._selector = selector
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why no vendor could supply ``part`` of a series again; empty where its vendor can."""
+        """Return why no vendor could supply ``part`` of a series again; empty if its vendor can."""
         try:
             instrument = self._selector.instrument(key.symbol).in_session(key.session)
         except QueryError:
@@ -60,7 +60,7 @@ class Refetchability:
         return self._refusal(instrument, key, part, downloader, now_ms)
 
     def _is_asked(self, key: SeriesKey, vendor: str) -> bool:
-        """Tell whether an ordinary request for the series asks ``vendor``, and it can be asked."""
+        """Return whether ``vendor`` is usable and an ordinary request for the series queries it."""
         named = self._selector.get_provider_with_failover(key.symbol, key.timeframe.label)
         if vendor in named:
             return True

@@ -1,4 +1,4 @@
-"""Turns the arguments of a call into a checked query."""
+"""Turns the arguments of a call into a validated query."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wishes:
-    """How bars are wanted, apart from which ones; the keyword arguments of the facade."""
+    """Options of a query, apart from which bars it is for; the keyword arguments of the facade."""
 
     provider: str | None = None
     adjustment: str = "split"
@@ -44,15 +44,15 @@ class Wishes:
     session: str = "regular"
 
 
-# What is in a frame anyway, where it is known at all.
+# Columns that every frame has, if they are known at all.
 _ALWAYS_THERE = (*PRICES, "volume", "adj_close")
 _EXTRA = ", ".join(EXTRA_COLUMNS)
-# Stands for every symbol of a batch while the shared arguments are checked.
+# Represents every symbol of a batch while the shared arguments are checked.
 _ANY = Instrument("(any symbol)", "crypto")
 
 
 class RequestParser:
-    """Builds queries from what callers pass. Thread-safe."""
+    """Builds queries from the arguments that callers pass. Thread-safe."""
 
     def __init__(self, selector: ProviderSelector, clock: Clock) -> None:
         self._selector = selector
@@ -61,17 +61,17 @@ class RequestParser:
     def query(
         self, symbol: Any, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes
     ) -> BarsQuery:
-        """Return the checked query for ``symbol``.
+        """Return the validated query for ``symbol``.
 
         Args:
-            symbol: text as the user types it; ``BINANCE:BTCUSDT`` pins the vendor in front.
-            timeframe: such as ``1h``.
-            bounds: start, end and number of bars as the facade takes them.
-            wishes: the rest.
+            symbol: Symbol as the user types it; ``BINANCE:BTCUSDT`` pins the vendor in front.
+            timeframe: Timeframe such as ``1h``.
+            bounds: Start, end and number of bars, as for the facade.
+            wishes: The other options.
 
         Raises:
-            QueryError: any of it cannot be understood, or symbol and wishes name two vendors.
-            UnknownProviderError: the pinned vendor does not exist.
+            QueryError: An argument is invalid, or symbol and wishes name two vendors.
+            UnknownProviderError: The pinned vendor does not exist.
         """
         try:
             step = Timeframe.parse(timeframe)
@@ -91,7 +91,7 @@ class RequestParser:
             closed_by = closing_time(instrument, closed_by, now)
         span, count = resolve_range(instrument, step, start, end, now, bars, closed_by)
         if count is not None:
-            # A bar beside the calendar's grid, too, has closed by the end or is none of them.
+            # Even a bar off the calendar's grid counts only if it has closed by the end.
             ended = closing_time(instrument, end, now)
             if ended is not None and ended < now:
                 closed_by = ended if closed_by is None else min(closed_by, ended)
@@ -121,10 +121,10 @@ class RequestParser:
         )
 
     def for_nothing(self, symbol: Any, timeframe: Any, wishes: Wishes) -> BarsQuery:
-        """Return a query for no bars, in place of one whose symbol cannot be understood.
+        """Return a query for no bars, in place of one whose symbol is invalid.
 
         Raises:
-            QueryError, UnknownProviderError: as :meth:`check_shared`.
+            QueryError, UnknownProviderError: As for :meth:`check_shared`.
         """
         now = self._clock.now_ms()
         return BarsQuery(
@@ -138,10 +138,11 @@ class RequestParser:
         )
 
     def check_shared(self, timeframe: Any, bounds: tuple[Any, Any, Any], wishes: Wishes) -> None:
-        """Check what the symbols of a batch share, without any symbol.
+        """Check the arguments that the symbols of a batch share, without any symbol.
 
         Raises:
-            QueryError, UnknownProviderError: as :meth:`query` would for every symbol alike.
+            QueryError, UnknownProviderError: The arguments would fail in :meth:`query` for every
+                symbol.
         """
         start, end, bars = bounds
         check_session(wishes.session, "a batch")
@@ -167,15 +168,15 @@ class RequestParser:
 
 
 def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> Instrument:
-    """Return an instrument as it trades in the session that bars are wanted of.
+    """Return an instrument as it trades in the requested session.
 
     Args:
-        instrument: as the rules understand its symbol.
-        session: ``regular``, or ``extended`` for 04:00 to 20:00 of New York.
-        timeframe: length of the bars.
+        instrument: Instrument as the rules resolve its symbol.
+        session: ``regular``, or ``extended`` for 04:00 to 20:00 New York time.
+        timeframe: Length of the bars.
 
     Raises:
-        QueryError: there is no such session, of this market or for such bars.
+        QueryError: The session does not exist, or not for this market or bar length.
     """
     symbol = instrument.symbol
     check_session(session, symbol)
@@ -198,7 +199,7 @@ def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> In
 
 
 def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None:
-    """Let the error of a timeframe tell where symbol and timeframe stand in each other's place."""
+    """Add a hint to a timeframe error if symbol and timeframe are swapped."""
     try:
         Timeframe.parse(symbol)
     except BadTimeframeError:
@@ -207,10 +208,10 @@ def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None
 
 
 def _check(wishes: Wishes, symbol: str) -> None:
-    """Check what is wished for apart from the range and the vendor.
+    """Check the options other than the range and the vendor.
 
     Raises:
-        QueryError: an argument that has no meaning, or two that exclude each other.
+        QueryError: An argument is meaningless, or two exclude each other.
     """
     if wishes.adjustment not in ADJUSTMENTS:
         raise QueryError(
@@ -230,7 +231,7 @@ def _check(wishes: Wishes, symbol: str) -> None:
 
 
 def _check_version(wishes: Wishes, symbol: str) -> None:
-    """Check what a version is asked for, and that no vendor is to be asked for it."""
+    """Check the requested version, and that no other option needs a vendor."""
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(

@@ -1,4 +1,4 @@
-"""One request on its way through one lane: the question, the attempts, and the stored series."""
+"""One request on its way through one lane: the query, the attempts, and the stored series."""
 
 from __future__ import annotations
 
@@ -50,25 +50,25 @@ from .validity import Expiry
 
 _LOG = logging.getLogger("onetape.routing")
 
-# What says something about a stretch, and nothing about the vendor.
+# Errors that concern a span, not the vendor.
 _OF_A_STRETCH = (NoDataError, QualityError, CapabilityError, SpliceConflictError)
-# What says nothing about how a vendor would answer for bars of another length or kind.
+# Errors that say nothing about the vendor's answers for bars of another length or kind.
 _OF_THE_QUESTION = (QualityError, CapabilityError, KindMismatchError, EntitlementError)
 
 
 @dataclass(frozen=True)
 class LaneRequest:
-    """What is asked of one lane.
+    """A request to one lane.
 
     Attributes:
-        query: the question.
-        key: the series, and its place in the store.
-        lane: the vendors that may answer, in order.
-        grid: where bars stand.
-        is_last_lane: whether no other lane is tried after this one.
-        expiry: how long what vendors do not have stands.
-        checks: the rules that answers are checked by.
-        log: where what happens is logged.
+        query: The query.
+        key: The series, and its place in the store.
+        lane: Vendors that may answer, in order.
+        grid: Positions of the bars in time.
+        is_last_lane: Whether no other lane is tried after this one.
+        expiry: How long spans that vendors do not have stay valid.
+        checks: Rules for checking answers.
+        log: Logger for the request.
     """
 
     query: BarsQuery
@@ -87,19 +87,19 @@ class LaneRequest:
         return capabilities.settle_ms if capabilities else 2 * MINUTE_MS
 
     def has_others(self, candidate: Candidate, excluded: Collection[str]) -> bool:
-        """Tell whether another vendor can still be asked after ``candidate``."""
+        """Return whether another vendor can still be queried after ``candidate``."""
         left = [c.name for c in self.lane.candidates if c.name not in excluded]
         return not self.is_last_lane or left[-1:] != [candidate.name]
 
 
 class Side(NamedTuple):
-    """What other vendors supplied on one side of a stretch.
+    """Bars from other vendors on one side of a span.
 
     Attributes:
-        vendor: whose bars are next to it.
-        span: what to ask for beside the stretch; empty where nothing is final.
-        rows, coverage: the bars to compare with, as stored, and where they come from.
-        is_later: whether they lie behind the stretch.
+        vendor: Vendor whose bars are adjacent.
+        span: Span to request next to it; empty if nothing is final.
+        rows, coverage: Bars to compare with, as stored, and their origin.
+        is_later: Whether they come after the span.
     """
 
     vendor: str
@@ -110,16 +110,16 @@ class Side(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What one vendor is asked for at once.
+    """One request to one vendor.
 
     Attributes:
-        span: what is lacking.
-        sides: what other vendors supplied beside it, compared and not stored.
-        with_own_before: ``span`` with the vendor's own final bars before it that are compared again; what
-            came differently is stored.
-        stretches: where several are asked for at once, these: nothing else of ``span`` is
-            stored. Empty where all of it is lacking.
-        until: behind ``span``, up to where nothing else is lacking.
+        span: Missing span.
+        sides: Adjacent bars from other vendors, compared but not stored.
+        with_own_before: ``span`` with the vendor's own final bars before it, which are compared
+            again; those that differ are stored.
+        stretches: Missing parts of ``span`` if several are requested at once; only these are
+            stored. Empty if all of it is missing.
+        until: End of the range after ``span`` in which nothing else is missing.
     """
 
     span: Span
@@ -130,12 +130,12 @@ class Question(NamedTuple):
 
     @property
     def stored(self) -> Span:
-        """The stretch that the answer is stored for."""
+        """The span that the answer is stored for."""
         return self.span if self.with_own_before.is_empty else self.with_own_before
 
     @property
     def reach(self) -> Span:
-        """The stretch that the vendor is asked for: with the bars beside it that are compared."""
+        """The span that the vendor is queried for, including adjacent bars to compare."""
         span = self.stored
         return Span(
             min([span.start, *(s.span.start for s in self.sides)]),
@@ -154,22 +154,24 @@ class Forming(NamedTuple):
 
 @dataclass
 class Journal:
-    """What was tried for a request, and what came of it. Used by one thread only; entries stay.
+    """What a request tried, and the results. Used by one thread only; entries are kept.
 
     Attributes:
-        attempts: every vendor asked for bars, in order.
-        side_attempts: attempts at splits, dividends and daily closes, which the bars are adjusted by.
-        excluded: vendors not to be asked again by this request, with the reason.
-        without_actions: vendors that failed to tell splits and dividends, and why.
-        unfilled: what no vendor supplied.
-        fetched: the stretches that a vendor answered just now.
-        overdue: stored bars that an answer made doubtful and that can be asked again at once.
-        forming: the running bar, if it came.
-        problems: sentences for the provenance.
-        scores: of the answers, 0 to 1.
-        vendor_days: sessions of these bars that vendors lack for most of their symbols, as it was
-            known when the series was this request's turn.
-        outdated: why what was read of own files is in doubt, though they are not read again; else empty.
+        attempts: Every query for bars to a vendor, in order.
+        side_attempts: Queries for the splits, dividends and daily closes that bars are adjusted
+            with.
+        excluded: Vendors that this request must not query again, with the reason.
+        without_actions: Vendors that failed to report splits and dividends, and why.
+        unfilled: Spans that no vendor supplied.
+        fetched: Spans that a vendor answered just now.
+        overdue: Stored bars that an answer made doubtful and that can be fetched again at once.
+        forming: The running bar, if it was received.
+        problems: Sentences for the provenance.
+        scores: Scores of the answers, 0 to 1.
+        vendor_days: Sessions of these bars that vendors lack for most of their symbols, as known
+            when this request's turn came.
+        outdated: Why data read from the user's files is doubted although the files are not read
+            again; otherwise empty.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -187,18 +189,18 @@ class Journal:
 
     @property
     def rows(self) -> int:
-        """How many bars vendors have sent."""
+        """The number of bars that vendors have sent."""
         return sum(attempt.rows for attempt in self.attempts)
 
     def note(self, attempt: Attempt) -> None:
-        """Add an attempt; a vendor that is down or refuses is not asked again."""
+        """Add an attempt; a vendor that is down or refuses is not queried again."""
         self.attempts.append(attempt)
         if attempt.error is not None and not isinstance(attempt.error, _OF_A_STRETCH):
             self.excluded[attempt.provider] = attempt.error
 
 
 def is_down(error: DataError) -> bool:
-    """Tell whether a vendor failed in a way that another question would not change."""
+    """Return whether a vendor failed in a way that another query would not change."""
     if isinstance(error, RegionError):
         return True  # no other question is served from here either
     if isinstance(error, ProviderTimeoutError) and error.by_caller:
@@ -207,33 +209,33 @@ def is_down(error: DataError) -> bool:
 
 
 def is_outage(errors: Sequence[DataError]) -> bool:
-    """Tell whether all vendors that serve such bars were down, by what each of them came to."""
+    """Return whether all vendors that serve such bars were down, judging by their errors."""
     serving = [error for error in errors if not isinstance(error, UnsupportedError)]
     return bool(serving) and all(map(is_down, serving))
 
 
-# --- the series that it is for
+# --- the series that the request is for
 
 
-# What came in time is stored though the time is over, where no writer is stuck.
+# Data received in time is stored even after the deadline, unless a writer is stuck.
 _LEAST_WAIT_S = 0.1
 _REFUSED = (StorageError, LockTimeoutError, CorruptEntryError)
 
 
 @dataclass
 class SeriesSnapshot:
-    """What one phase of a request decides by, each part looked at once, when it is first needed.
+    """What one phase of a request bases its decisions on; each part is read once, on first use.
 
-    A phase ends where what was looked at may have changed: with a wait for another caller, a question
-    to a vendor, a commit. A read may repair what it reads, so the view that belongs to it takes
-    the place of the one before.
+    A phase ends when something that was read may have changed: after a wait for another caller, a
+    query to a vendor, or a commit. A read may repair the data, so the view that belongs to it
+    replaces the previous one.
 
     Attributes:
-        now_ms: UTC milliseconds.
-        view: what is stored of the series.
-        book: the splits and dividends of its symbol; nothing where they are damaged.
-        before: the view of the phase before. It decides nothing; a read may start from it, for the
-            series is looked at again behind every read.
+        now_ms: Time of the phase, in UTC milliseconds.
+        view: The stored series.
+        book: Splits and dividends of its symbol; empty if they are damaged.
+        before: View from the previous phase. It decides nothing, but a read may start from it,
+            because the series is checked again after every read.
     """
 
     now_ms: int | None = None
@@ -243,32 +245,34 @@ class SeriesSnapshot:
 
     @property
     def since(self) -> SeriesView | None:
-        """The newest view that a read may start from."""
+        """The latest view that a read may start from."""
         return self.view or self.before
 
 
 class SeriesStore:
-    """Looks at one series and commits to it, for one request. Used by one thread only.
+    """Reads one series and commits to it, for one request. Used by one thread only.
 
-    A look is one a phase, see :class:`SeriesSnapshot`, and shows with what is stored what could not be.
+    Each phase reads the series once, see :class:`SeriesSnapshot`; the result includes data that
+    could not be stored.
 
-    A disk that refuses, or a writer that holds the series for longer than the call has time, costs
-    no bar: what could not be stored is kept here, is part of the request's answer, and is asked
-    again by the next one. A job, whose bars are for the store, ends with the error instead.
+    If the disk refuses a write, or another writer holds the series for longer than the call has
+    time, no bar is lost: the unstored data is kept here, is part of the request's answer, and is
+    fetched again by the next request. A job, whose bars must be stored, ends with the error
+    instead.
 
     Args:
-        store: the store.
-        clock: the time.
-        key: the series.
-        query: the question that the request answers.
-        log: where what happens is logged.
+        store: The store.
+        clock: Source of the current time.
+        key: The series.
+        query: Query that the request answers.
+        log: Logger for the request.
 
     Attributes:
-        snapshot: of the phase in which the request is.
-        stored: the stretches of bars, and of nothings, that the request has stored.
-        unstored, unstored_actions: what the disk refused.
-        problems: sentences for the provenance, on what it refused.
-        source: the files of the lane's folder, as they were before any was read.
+        snapshot: Snapshot of the request's current phase.
+        stored: Spans with bars, and empty spans, that the request has stored.
+        unstored, unstored_actions: Data that the disk refused.
+        problems: Sentences for the provenance about refused data.
+        source: State of the files in the lane's folder before any was read.
     """
 
     def __init__(
@@ -289,20 +293,20 @@ class SeriesStore:
         self.source: SourceState | None = None
 
     def other_series(self, key: SeriesKey) -> SeriesStore:
-        """Return another series, for the same request."""
+        """Return the store of another series, for the same request."""
         return SeriesStore(self._store, self._clock, key, self._query, self._log)
 
     def end_phase(self) -> None:
-        """Let the next decision look anew: something may have changed what was looked at."""
+        """End the phase, so that the next decision reads everything again."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
     def commit(self, commit: Commit) -> None:
         """Store a commit, or keep it in ``self.unstored``.
 
         Raises:
-            CacheError: the query must store, and it cannot be stored.
+            CacheError: The query requires storage, and the commit cannot be stored.
         """
-        # With every commit: another caller may have found the files changed meanwhile.
+        # Added to every commit, because another caller may have found the files changed meanwhile.
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
             self._store.commit(self._key, whole, _wait_s())
@@ -317,10 +321,10 @@ class SeriesStore:
             self.snapshot = SeriesSnapshot()
 
     def add_actions(self, actions: Sequence[Action], answer: Asked) -> None:
-        """Store what a vendor said about splits and dividends, or keep it as refused.
+        """Store a vendor's answer about splits and dividends, or keep it as refused.
 
         Raises:
-            CacheError: the query must store, and it cannot be stored.
+            CacheError: The query requires storage, and the answer cannot be stored.
         """
         teller = self._query.teller
         if teller is not None and answer.source == self._query.provider != teller:
@@ -337,10 +341,10 @@ class SeriesStore:
             self.snapshot.book = None
 
     def forget_actions(self) -> None:
-        """Forget what a recording told that is another one now; a disk that refuses is told of.
+        """Drop the actions from a recording that has since been replaced; report a disk failure.
 
         Raises:
-            CacheError: the query must store, and it cannot be stored.
+            CacheError: The query requires storage, and the disk refuses.
         """
         try:
             self._store.forget_actions(self._key.symbol, self._query.teller or "", _wait_s())
@@ -352,48 +356,49 @@ class SeriesStore:
             self.snapshot.book = None
 
     def now_ms(self) -> int:
-        """Return the time of the phase."""
+        """Return the time of the current phase."""
         if self.snapshot.now_ms is None:
             self.snapshot.now_ms = self._clock.now_ms()
         return self.snapshot.now_ms
 
     def view(self) -> SeriesView:
-        """Return what is stored of the series."""
+        """Return the view of the stored series."""
         if self.snapshot.view is None:
             self.snapshot.view = self._store.view(self._key)
         return self.snapshot.view
 
     def read(self, span: Span, *, is_use: bool = True) -> tuple[BarTable, Coverage]:
-        """Return the stored bars in ``span`` and what is known about it; the view is theirs then."""
+        """Return the stored bars in ``span`` and their coverage; the view is updated to match."""
         stretch = self._store.stretch(self._key, span, self.snapshot.since, is_use=is_use)
         self.snapshot.view = stretch.view
         return stretch.table, stretch.coverage
 
     def read_with_unstored(self, span: Span) -> tuple[BarTable, Coverage]:
-        """Return what :meth:`read` does, with what the disk refused."""
+        """Return the result of :meth:`read`, combined with the data that the disk refused."""
         rows, parts = self.read(span)
         for commit in self.unstored:
             rows, parts = laid_over(rows, parts, commit)
         return rows.within(span), parts.within(span)
 
     def coverage(self) -> Coverage:
-        """Return what is known of the series, with what could not be stored."""
+        """Return the coverage of the series, including data that could not be stored."""
         coverage = self.view().coverage
         for commit in self.unstored:
             coverage = laid_over(BarTable.empty(), coverage, commit)[1]
         return coverage
 
     def lifetime(self) -> Lifetime:
-        """Return when the series begins and ends, with what could not be stored."""
+        """Return when the series begins and ends, including data that could not be stored."""
         life = self.view().lifetime
         for commit in self.unstored:
             life = life.updated(commit.lifetime)
         return life
 
     def behind_a_cut(self, days: Span, first_row_ms: int | None) -> Span:
-        """Return the ex-dates that an answer tells of: not those before its first row, if cut off.
+        """Return the ex-dates an answer covers; if cut off, not those before its first row.
 
-        Where it lacks bars that are known, rows that begin late are no listing and no halt.
+        If the answer lacks bars that are already known, its late beginning is neither a listing
+        nor a halt.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
@@ -407,7 +412,7 @@ class SeriesStore:
         return Span(min(first_row_ms, days.end), days.end) if is_cut else days
 
     def book(self) -> ActionBook:
-        """Return the splits and dividends known of a stock; nothing where the book is damaged."""
+        """Return the known splits and dividends of a stock; empty if the book is damaged."""
         if self._query.instrument.asset_class != "stock":
             return ActionBook()
         if self.snapshot.book is None:
@@ -421,7 +426,7 @@ class SeriesStore:
     def _note(self, error: Exception) -> None:
         problem = f"not stored: {error}"
         if problem not in self.problems:
-            # These two are warned about once, and not with every request.
+            # These two cause one warning, not one per request.
             is_told = isinstance(error, ReadOnlyError | NoRoomError)
             level = logging.DEBUG if is_told else logging.WARNING
             self._log.log(level, "%s could not be stored: %s", self._query, error)
@@ -429,18 +434,18 @@ class SeriesStore:
 
 
 def _wait_s() -> float:
-    """Return how long another writer of the series may be waited for within this call."""
+    """Return how long this call may wait for another writer of the series."""
     return max(_LEAST_WAIT_S, call_left_s())
 
 
 def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarTable, Coverage]:
-    """Return bars and coverage as they were if ``commit`` had been stored."""
+    """Return bars and coverage as if ``commit`` had been stored."""
     for piece in commit.pieces:
         outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
         table = merge(table.take(outside), piece.table)
 
     def has_bars(span: Span) -> bool:
-        """Tell whether there are bars in ``span``."""
+        """Return whether there are bars in ``span``."""
         first, last = np.searchsorted(table.stamps, span)
         return bool(last > first)
 

@@ -36,25 +36,27 @@ class BarsService:
 
     The steps of :meth:`get`:
 
-    1. ``AnswerCache.find``: the answer given last, while nothing of it has changed or is due (`Hit`).
-    2. ``CacheLookup.find``: a hit, by comparing what the documents say. Weeks and months of shares
-       are `Derived` of days where ``SourceTimeframes.preferred`` says so.
+    1. ``AnswerCache.find``: the previous answer, as long as nothing in it has changed or is due
+       (`Hit`).
+    2. ``CacheLookup.find``: a hit, found by comparing the documents. Weekly and monthly bars of
+       shares are `Derived` from daily ones if ``SourceTimeframes.preferred`` says so.
     3. ``MissHandler.answer``, for every other result: ``LaneRun.answer`` plans what is missing
-       against the calendar, ``Fetcher.fill`` asks the vendors in order for each segment,
-       ``take`` checks their answers, ``SeriesStore.commit`` stores them. Bars that no
-       vendor serves are made by ``Deriver`` of shorter ones that went steps 2 and 3.
-    4. ``Reader.answer`` reads the whole and brings it to one basis; ``frame_of`` makes the frame.
-    5. ``AnswerCache.keep`` keeps what would be the same again.
+       against the calendar, ``Fetcher.fill`` queries the vendors in order for each segment,
+       ``take`` checks their answers, ``SeriesStore.commit`` stores them. Bars that no vendor
+       serves are made by ``Deriver`` from shorter ones that went through steps 2 and 3.
+    4. ``Reader.answer`` reads everything and converts it to one basis; ``frame_of`` makes the
+       frame.
+    5. ``AnswerCache.keep`` keeps the answer if it would be the same again.
 
-    A bar once stored is returned until a better one replaces it; the state of its span says how far
-    it can be trusted. ``provisional``: it may change until it has settled, then it is
-    asked again. ``suspect``: it is asked again when its doubt expires; meanwhile it is the best
-    there is. A ``strict`` request accepts both. It refuses gaps, rows that cannot be bars, bars
-    that are wrong nearly for certain (a reason that begins with ``grave:``), answers that lack much
-    of what they should hold, and bars that cannot be brought to the asked basis.
+    A stored bar is returned until a better one replaces it; the state of its span says how far it
+    can be trusted. ``provisional``: it may change until it has settled; then it is fetched again.
+    ``suspect``: it is fetched again when its doubt expires; until then it is the best there is. A
+    ``strict`` request accepts both. It rejects gaps, rows that cannot be bars, bars that are
+    almost certainly wrong (a reason that begins with ``grave:``), answers that lack much of what
+    they should hold, and bars that cannot be converted to the requested basis.
 
     Attributes:
-        lanes: finds where the bars of a query are.
+        lanes: Finds the lane that holds a query's bars.
     """
 
     def __init__(
@@ -80,19 +82,20 @@ class BarsService:
 
     @property
     def clock(self) -> Clock:
-        """The time of all calls."""
+        """The clock that all calls use."""
         return self._clock
 
     def get(self, query: BarsQuery) -> pd.DataFrame:
         """Return the frame for ``query``.
 
         Raises:
-            NoProviderError: no vendor is configured for it and nothing is stored.
-            AllProvidersFailedError: bars were missing, no vendor supplied them, nothing is stored.
-            IncompleteDataError: ``strict``, and the answer lacks something.
-            QueryError: there is no such version of the series, or it is not kept any more.
+            NoProviderError: No vendor is configured for the series and nothing is stored.
+            AllProvidersFailedError: Bars were missing, no vendor supplied them, and nothing is
+                stored.
+            IncompleteDataError: ``strict`` is set and the answer is incomplete.
+            QueryError: This version of the series does not exist or is no longer kept.
         """
-        # In a context of its own: what Ctrl-C leaves set in it ends with it.
+        # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
         try:
             return copy_context().run(self._get, query)
         except DataError as error:
@@ -110,10 +113,10 @@ class BarsService:
             return self._frame(query, call, result)
 
     def answered(self, query: BarsQuery) -> Answer:
-        """Return what :meth:`get` makes its frame of; the call is counted, and nothing warned of.
+        """Return the answer that :meth:`get` makes its frame from; it is counted, without warnings.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: as :meth:`get`.
+            NoProviderError, AllProvidersFailedError: As for :meth:`get`.
         """
         return copy_context().run(self._answered, query)
 
@@ -122,11 +125,12 @@ class BarsService:
             return call.answered(self.answer(query, call))
 
     def lookup(self, query: BarsQuery, *, with_frame: bool = True) -> LookupResult:
-        """Return what memory and store give by themselves, a hit with its frame if that is wanted.
+        """Return what memory and store have for a query; a hit has its frame if that is wanted.
 
         Raises:
-            IncompleteDataError: ``strict``, and the answer lacks something that its frame would.
-            QueryError: there is no such version of the series, or it is not kept any more.
+            IncompleteDataError: ``strict`` is set and the answer is incomplete in a way that its
+                frame would report.
+            QueryError: This version of the series does not exist or is no longer kept.
         """
         with self._observer.call(query, self._checks.min_quality_score) as call:
             result: LookupResult = self._answers.find(query)
@@ -141,10 +145,10 @@ class BarsService:
             return result
 
     def answer(self, query: BarsQuery, call: Call) -> Answer:
-        """Return what :meth:`get` makes its frame of; ``call`` notes where vendors are needed.
+        """Return the answer that :meth:`get` makes its frame from; ``call`` notes a miss.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: as :meth:`get`.
+            NoProviderError, AllProvidersFailedError: As for :meth:`get`.
         """
         result = self._look_up(query)
         if isinstance(result, Hit):
@@ -157,13 +161,13 @@ class BarsService:
 
             explain(error, query, self._store)
             raise
-        # Of what is no share nothing is read unless bars are lacking.
+        # Changes are read only for shares, or if bars are missing.
         if query.instrument.asset_class == "stock" or not all(g.harmless for g in answer.gaps):
             return self._with_changes(answer)
         return answer
 
     def _with_changes(self, answer: Answer) -> Answer:
-        """Return an answer that tells what its symbol was renamed to, or named before."""
+        """Return an answer that names what its symbol was renamed to, or named before."""
         try:
             changes = self._store.actions(answer.query.instrument.symbol).changes
         except CacheError:
@@ -175,7 +179,7 @@ class BarsService:
         return with_changes(answer, changes)
 
     def _look_up(self, query: BarsQuery) -> LookupResult:
-        """Return what the store gives by itself."""
+        """Return the store's own result for a query."""
         if query.version is not None:
             from .versions import Versions
 
@@ -184,7 +188,7 @@ class BarsService:
         return self._lookup.find(query) if days is None else Derived(days)
 
     def _frame(self, query: BarsQuery, call: Call, hit: Hit) -> pd.DataFrame:
-        """Return the frame of a hit, which is counted and kept."""
+        """Return the frame of a hit; the hit is counted and kept."""
         call.answered(hit.answer)
         frame = hit.frame
         if frame is not None:
@@ -201,7 +205,7 @@ class BarsService:
         return frame
 
     def _handed_on(self, answer: Answer) -> HandedOn:
-        """Return an answer as a record of reads looks at one that is not known to it."""
+        """Return an answer in the form that a record of reads needs for one it does not know."""
         from .answer.read import HandedOn  # few programs record what they read
 
         return HandedOn(self._store.root, answer)
@@ -209,18 +213,19 @@ class BarsService:
     # --- splits and dividends on the rows ----------------------------------------------------
 
     def actions(self) -> ActionService:
-        """Return what knows splits and dividends, and asks for them; it is made when first needed."""
+        """Return the service for splits and dividends, created when it is first needed."""
         if self._action_service is None:
             from .corporate_actions import ActionService
 
-            # Threads that ask first at the same time may make two: at worst something is asked twice.
+            # Threads that need it first at the same time may create two; at worst, something is
+            # fetched twice.
             self._action_service = ActionService(
                 self._store, self._selector, self._clock, self._leases
             )
         return self._action_service
 
     def _knows_actions(self, query: BarsQuery, answer: Answer) -> bool:
-        """Tell whether no vendor need be asked for the splits and dividends of the rows."""
+        """Return whether the rows' splits and dividends are known without querying a vendor."""
         from .answer.action_columns import ex_dates
 
         row_actions = self.actions().of_rows(
@@ -229,10 +234,10 @@ class BarsService:
         return query.offline or query.version is not None or not row_actions.problems
 
     def _add_actions(self, frame: pd.DataFrame, answer: Answer) -> None:
-        """Fill the columns ``dividend`` and ``split``; what is not known of them is lacking.
+        """Fill the columns ``dividend`` and ``split``; unknown values count as missing.
 
         Raises:
-            IncompleteDataError: ``strict``, and something is not known.
+            IncompleteDataError: ``strict`` is set and something is unknown.
         """
         from ..model.frame import NS_IN_MS  # loads pandas: here it is loaded
         from .answer.action_columns import action_columns, ex_dates
@@ -250,9 +255,10 @@ class BarsService:
             note_unknown(frame, query, row_actions.problems)
 
     def misses(self) -> MissHandler:
-        """Return what answers misses; it is made for the first of them."""
+        """Return the handler for misses, created on the first one."""
         if self._miss_handler is None:
-            # Imported here: an answer from the cache needs no vendor, and no plan of whom to ask.
+            # Imported here because an answer from the cache needs neither a vendor nor a fetch
+            # plan.
             from .fetch.lane import LaneRunner
             from .fetch.miss import MissHandler
 
@@ -266,7 +272,7 @@ class BarsService:
                 self.lanes.sources,
                 self._observer.routing_log,
             )
-            # Two threads may make one each: what there must be one of are the locks and turns.
+            # Two threads may each create one; only the locks and turns must be shared.
             self._miss_handler = MissHandler(
                 self._store, self._selector, self.lanes, self._locks, self._lookup, runner
             )

@@ -29,20 +29,20 @@ log = logging.getLogger("onetape.routing")
 
 
 def kind_of_series(selector: Selector, store: BarStore, query: BarsQuery) -> Kind:
-    """Return the kind of the bars that answer ``query``; no vendor is asked.
+    """Return the kind of the bars that answer ``query``; no vendor is queried.
 
     Raises:
-        NoProviderError, UnknownProviderError: no vendor serves them.
+        NoProviderError, UnknownProviderError: No vendor serves such bars.
     """
     lane = LaneFinder(selector, store).find(query)
     return lane.kind or route(query, candidates_of(selector, query), lane.default).lanes[0].kind
 
 
 def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
-    """Return vendor to why it may list another thing under the symbol; no vendor is asked.
+    """Return, for each vendor, why it may list something else under the symbol; queries no vendor.
 
     Raises:
-        UnknownSymbolError: there are no others.
+        UnknownSymbolError: There are no other vendors.
     """
     try:
         return route(query, candidates_of(selector, query), None).namesakes
@@ -51,15 +51,15 @@ def namesakes_of(selector: Selector, query: BarsQuery) -> Mapping[str, str]:
 
 
 def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, kind: Kind) -> str:
-    """Return why streamed bars are not those that answer ``query``; empty where they may be.
+    """Return why streamed bars are not the ones that answer ``query``; empty if they may be.
 
     Args:
-        selector, store, query: as of :func:`kind_of_series`.
-        vendor: canonical name of what streams, and serves no such bars.
-        kind: of its bars.
+        selector, store, query: As for :func:`kind_of_series`.
+        vendor: Canonical name of the streaming vendor, which serves no such bars otherwise.
+        kind: Kind of its bars.
 
     Raises:
-        NoProviderError, UnknownProviderError: no vendor serves them.
+        NoProviderError, UnknownProviderError: No vendor serves such bars.
     """
     series = kind_of_series(selector, store, query)
     if differing := differences(kind, series):
@@ -76,7 +76,7 @@ def unlike(selector: Selector, store: BarStore, query: BarsQuery, vendor: str, k
 
 
 def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
-    """Return in what two kinds differ, hard or soft, where both tell it."""
+    """Return the pairs of differing values, hard or soft, that two kinds both state."""
     pairs = zip(one.to_json().values(), other.to_json().values(), strict=True)
     return [(mine, theirs) for mine, theirs in pairs if mine and theirs and mine != theirs]
 
@@ -84,7 +84,7 @@ def differences(one: Kind, other: Kind) -> list[tuple[str, str]]:
 def declared_kind(
     selector: Selector, vendor: str, instrument: Instrument, step: Timeframe
 ) -> Kind | None:
-    """Return the kind of the ``step`` bars that a vendor of ours serves; None: it serves none."""
+    """Return the kind of the ``step`` bars that one of our vendors serves; None if it has none."""
     from ..vendors.factory import downloader_for
 
     caps = getattr(downloader_for(selector, vendor), "capabilities", None)
@@ -96,13 +96,13 @@ def declared_kind(
 
 @dataclass(frozen=True)
 class Origin:
-    """Where streamed bars come from.
+    """The origin of streamed bars.
 
     Attributes:
-        vendor: canonical name.
-        kind: of its bars.
-        settle_ms: how long after its close a bar may still change.
-        basis: of its prices.
+        vendor: Canonical name.
+        kind: Kind of its bars.
+        settle_ms: How long after its close a bar may still change.
+        basis: Basis of its prices.
     """
 
     vendor: str
@@ -112,26 +112,26 @@ class Origin:
 
 
 class StreamKeeper:
-    """Appends closed bars of a stream to their series, in the lane that answers. Thread-safe.
+    """Appends a stream's closed bars to their series, in the lane that answers. Thread-safe.
 
-    They are stored as provisional: once settled they are asked for again, by the usual way. What
-    is stored stays, other than a bar that its own vendor corrects before it has settled: only stretches
-    that no vendor has answered for are written. And only beside bars of the same vendor and kind, so that
-    nothing is spliced without having been compared; if that is not so, the next request fetches them
-    by the usual way. A bar that has not closed by this machine's clock is not stored. Trouble with
-    the disk costs no bar of the feed: it is logged, and nothing is raised.
+    The bars are stored as provisional, so they are fetched again in the usual way once settled.
+    Only spans that no vendor has answered are written; stored bars stay, except for a bar that its
+    own vendor corrects before it has settled. Bars are only added next to bars of the same vendor
+    and kind, so that nothing is spliced without a comparison; otherwise the next request fetches
+    them in the usual way. A bar that has not closed by this machine's clock is not stored. Disk
+    trouble does not affect the feed: it is logged, and nothing is raised.
 
     Args:
-        selector: the rules, which decide the lane.
-        store: where series are kept.
-        clock: tells when bars were got.
+        selector: Applies the rules, which decide the lane.
+        store: Store for the series.
+        clock: Stamps the time at which bars were received.
     """
 
     def __init__(self, selector: Selector, store: BarStore, clock: Clock) -> None:
         self._store = store
         self._lanes = LaneFinder(selector, store)
         self._clock = clock
-        # All feeds of a series bring the same bar at once: one commit is enough.
+        # All feeds of a series deliver the same bar at once; one commit is enough.
         self._locks = SeriesLocks()
 
     def keep(
@@ -147,7 +147,7 @@ class StreamKeeper:
 
         Args:
             instrument, grid, origin: Series of the bars, and their vendor.
-            bars: At least one.
+            bars: Bars to store, at least one.
             is_revision: Whether they correct bars that the same stream sent before.
         """
         span = Span(bars[0].stamp_ms, bars[-1].stamp_ms + 1)
@@ -215,7 +215,7 @@ class StreamKeeper:
 
 
 def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
-    """Tell whether the bars stored last before ``stamp_ms`` are this vendor's own, as it sent them."""
+    """Return whether the last bars stored before ``stamp_ms`` are this vendor's, unscaled."""
     before = (part for part in reversed(coverage) if part.span.start < stamp_ms)
     last = next((part for part in before if part.state != "empty"), None)
     return last is None or (last.vendor == vendor and not last.is_rescaled)
@@ -224,7 +224,8 @@ def _fits(coverage: Coverage, vendor: str, stamp_ms: int) -> bool:
 def _is_known(coverage: Coverage, stamp_ms: int, corrects: str) -> bool:
     """Return whether a bar must stay.
 
-    One that will be fetched again anyway, and is not judged wrong, yields to ``corrects``, its vendor.
+    A bar that will be fetched again anyway and is not judged wrong may be replaced by its own
+    vendor, ``corrects``.
     """
     here = coverage.touching(Span(stamp_ms, stamp_ms + 1))
     return any(part.state != "empty" and not _yields(part, corrects) for part in here)
@@ -241,7 +242,7 @@ def _first_provisional(coverage: Coverage, stamp_ms: int) -> int:
 
 
 def _runs(bars: Sequence[Bar], grid: BarGrid) -> list[list[Bar]]:
-    """Cut where an expected bar is missing in between: nothing is said about that one."""
+    """Split the bars wherever an expected bar is missing; nothing is claimed about that one."""
     runs = [[bars[0]]]
     for one, other in pairwise(bars):
         if grid.next_open(one.stamp_ms + 1) < other.stamp_ms:

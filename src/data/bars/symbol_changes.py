@@ -16,9 +16,10 @@ FACT = "symbol_changes"
 
 
 def with_changes(answer: Answer, changes: Sequence[SymbolChange]) -> Answer:
-    """Return an answer that tells the changes which concern it: of shares in its facts, of all in gaps.
+    """Return an answer that names the symbol changes concerning it, in its facts and gaps.
 
-    Bars and gaps stay; a gap's reason says first which symbol has the bars.
+    They are in the facts only for shares. Bars and gaps stay the same; the reason of a gap begins
+    with the symbol that has the bars.
     """
     if not changes:
         return answer
@@ -44,11 +45,11 @@ def checked(
     instrument_of: Callable[[str], Instrument],
     now_ms: int,
 ) -> dict[str, list[SymbolChange]]:
-    """Return what is to be recorded: names in their canonical spelling, sessions as instants.
+    """Return the changes to record: names in canonical spelling, sessions as instants.
 
     Raises:
-        QueryError: a symbol cannot be understood, a change does not concern its symbol, has no source,
-            is of no known type, or contradicts another one of the same date.
+        QueryError: A symbol is invalid, or a change does not concern its symbol, has no source,
+            has an unknown type, or contradicts another one on the same date.
     """
     sound: dict[str, list[SymbolChange]] = {}
     for typed, its_changes in changes.items():
@@ -71,7 +72,7 @@ def checked(
 
 
 def _check(change: SymbolChange, symbol: str) -> None:
-    """Raise QueryError where a change is impossible, or none of ``symbol``."""
+    """Raise QueryError if a change is impossible or does not concern ``symbol``."""
     problem = ""
     if change.type not in CHANGE_TYPES:
         problem = f"is of the type {change.type!r:.40}; there is {', '.join(CHANGE_TYPES)}"

@@ -1,8 +1,8 @@
 """Symbols by name: from cached names, and from vendors that can be searched.
 
-Vendors that take a text are asked in the order of the rules until one lists something; those that
-give their whole list once in a while. What they list is kept beside the bars, with its age. Where no
-vendor answers and nothing that is held fits, the packaged names are searched.
+Vendors that accept a search text are queried in the order of the rules until one lists something;
+those that return their whole list, once in a while. Results are kept next to the bars, with their
+age. If no vendor answers and nothing stored matches, the packaged names are searched.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .fetch.attempt import ask
 
 log = logging.getLogger("onetape.routing")
 
-# Names change seldom.
+# Names rarely change.
 _FRESH_MS = 7 * DAY_MS
 _LONGEST_TEXT = 64
 _MOST_RESULTS = 1_000
@@ -62,24 +62,24 @@ _NO_SPAN = Span(0, 0)
 
 
 class _Searched(NamedTuple):
-    """A vendor that can be asked, and how."""
+    """A vendor that can be searched, and how."""
 
     name: str
     table: SearchTable
     downloader: Any
 
     def key(self, text: str) -> str:
-        """Return what its answer is kept under."""
+        """Return the key that its answer is kept under."""
         return "" if self.table.is_list else text
 
 
 class NameService:
-    """Symbols by name. Thread-safe: of those that search for one text at once, one asks.
+    """Symbols by name. Thread-safe: of several searches for one text, one queries the vendors.
 
     Args:
-        cache: the names that are held.
-        selector: what symbols mean; makes downloaders.
-        clock: the time.
+        cache: Stored names.
+        selector: Resolves symbols; builds downloaders.
+        clock: Source of the current time.
     """
 
     def __init__(self, cache: NameCache, selector: Any, clock: Clock) -> None:
@@ -118,10 +118,10 @@ class NameService:
     # --- vendors ---------------------------------------------------------------------------
 
     def _vendors(self) -> list[_Searched]:
-        """Return the vendors that can be asked: in the order of the rules for shares, then the others.
+        """Return the searchable vendors: in the order of the rules for shares, then the others.
 
         Raises:
-            NoProviderError: there is none.
+            NoProviderError: There are none.
         """
         routed = map(
             self._selector.canonical, self._selector.get_provider_with_failover("AAPL", "1d")
@@ -142,13 +142,14 @@ class NameService:
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
     def _ask(self, vendors: list[_Searched], text: str, attempts: list[Attempt]) -> bool:
-        """Ask for what is not held or too old.
+        """Query vendors for names that are not stored or too old.
 
-        Vendors that take a text are asked until one lists something, and each whole list.
+        Vendors that accept a search text are queried until one lists something; whole lists are
+        always requested.
 
         Returns:
-            Whether a vendor has answered for this text, now or lately, be it with nothing. A whole
-            list answers for what is on it; where there is nothing else, for all.
+            Whether a vendor has answered for this text, now or recently, even if it found nothing.
+            A whole list answers only for its own entries, unless there is no other kind of vendor.
         """
         oldest = self._clock.now_ms() - _FRESH_MS
         takes_text = any(not vendor.table.is_list for vendor in vendors)
@@ -183,10 +184,10 @@ class NameService:
         return is_answered
 
     def _listed(self, vendor: _Searched, text: str) -> list[Listing]:
-        """Ask one vendor, and keep what it lists.
+        """Query one vendor, and keep its listings.
 
         Raises:
-            ProviderError, ConfigError: it did not answer.
+            ProviderError, ConfigError: The vendor did not answer.
         """
         rows = fetch_listings(vendor.downloader, vendor.table, text)
         listings = [one for row in rows if (one := self._understood(row, vendor.name))]
@@ -194,7 +195,7 @@ class NameService:
         return listings
 
     def _understood(self, row: Listing, vendor: str) -> Listing | None:
-        """Return a listing under the symbol that means it here; None where none does."""
+        """Return a listing under the symbol that means it here; None if there is no such symbol."""
         wanted = _CLASSES.get(row.type)
         spellings = [row.symbol]
         if wanted in ("stock", None) and "." not in row.symbol:
@@ -219,7 +220,7 @@ class NameService:
     # --- what is held ----------------------------------------------------------------------
 
     def _stored_listings(self, text: str, order: Iterable[str]) -> list[Listing]:
-        """Return the held listings that fit, or were listed for this very text."""
+        """Return the stored listings that match, or that were listed for exactly this text."""
         vendors = list(dict.fromkeys([*order, *self._cache.vendors()]))
         names = [self._cache.of(vendor) for vendor in vendors]
         places: dict[str, int] = {}
@@ -231,10 +232,10 @@ class NameService:
 
 
 def _text_of(text: Any) -> str:
-    """Return a text as it is compared.
+    """Return a search text in the form used for comparison.
 
     Raises:
-        QueryError: it is none, empty or too long.
+        QueryError: The value is not a string, or is empty or too long.
     """
     wanted = normalized(text) if isinstance(text, str) else ""
     if not any(c.isalnum() for c in wanted) or len(wanted) > _LONGEST_TEXT:
@@ -248,10 +249,10 @@ def _text_of(text: Any) -> str:
 
 
 def _limit_of(limit: Any) -> int:
-    """Return how many listings are wanted.
+    """Return the maximum number of listings.
 
     Raises:
-        QueryError: it is not a whole number from 1 on.
+        QueryError: The limit is not an integer in the allowed range.
     """
     is_count = isinstance(limit, int) and not isinstance(limit, bool)
     if not is_count or not 1 <= limit <= _MOST_RESULTS:

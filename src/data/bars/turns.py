@@ -1,4 +1,4 @@
-"""Allows one fetch per series at a time: a caller that misses the same bars waits, then plans again."""
+"""Allows one fetch per series at a time: a caller missing the same bars waits, then plans again."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from ..net.leases import Lease, Leases
 
 FindLeases = Callable[[], "Leases | None"]
-# A caller that waits looks for a page within its own time without one, which is far longer.
+# Waiting callers look for a sign of a new page within their own, much longer, time limit.
 _TOLD_EVERY_S = 1.0
 
 
 class Turn(NamedTuple):
-    """How our turn came.
+    """How this caller got its turn.
 
     Attributes:
-        has_waited: whether another call had it first.
-        vendor_days: the sessions that vendors lack for most of their symbols.
+        has_waited: Whether another call had the turn first.
+        vendor_days: Sessions that vendors lack for most of their symbols.
     """
 
     has_waited: bool = False
@@ -36,13 +36,14 @@ class Turn(NamedTuple):
 class Turns:
     """Lets the processes that share a cache fetch a series one after another. Thread-safe.
 
-    It is advice: after a lease has run out, or been taken over, something is at worst asked twice.
+    The leases are advisory: after one has expired or been taken over, the worst outcome is that
+    something is requested twice.
 
     Args:
-        root: the cache folder.
-        clock: measures the waits.
-        leases: gives where the processes find each other, when it is needed; None lets everybody
-            go on at once.
+        root: Cache folder.
+        clock: Measures the waits.
+        leases: Returns, when needed, the leases through which the processes coordinate; None lets
+            everybody proceed at once.
     """
 
     def __init__(self, root: Path, clock: Clock, leases: FindLeases | None) -> None:
@@ -52,9 +53,9 @@ class Turns:
 
     @contextmanager
     def take(self, key: SeriesKey) -> Iterator[Turn]:
-        """Wait for our turn, as long as the call may; tell how it came.
+        """Wait for this caller's turn, as long as the call may; yield how it was obtained.
 
-        Pages that come while the block runs are told to those that wait for it.
+        Pages that arrive while the block runs are reported to the callers waiting for it.
         """
         leases = self._leases()
         if leases is None:
@@ -70,7 +71,7 @@ class Turns:
 
 
 class _Teller:
-    """Tells other processes of the pages that the holder of a lease takes, now and then."""
+    """Reports the pages that a lease holder receives to other processes, at intervals."""
 
     def __init__(self, leases: Leases, lease: Lease, deadline: Deadline, clock: Clock) -> None:
         self._leases, self._lease = leases, lease

@@ -1,7 +1,8 @@
 """How long knowledge about a series remains valid: reasons, expiry, doubts, lifetime, trading day.
 
-Stored bars and nothings hold until they expire, a clock proves wrong, a split close to their fetch
-is ruled out, or a session opens. A hit is decided by these rules, and so is what a fetch stores.
+Stored bars and empty spans are valid until they expire, a clock proves wrong, a split close to
+their fetch is settled, or a session opens. These rules decide what is a hit, and what a fetch
+stores.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ..cache.actions import ActionBook
     from ..cache.store import SeriesView
 
-# --- reasons of stretches in a coverage, and how long they stand
+# --- reasons for spans in a coverage, and how long they are valid
 
 AFTER_LAST = "after the last bar"
 UNPUBLISHED = "closed, not published yet"
@@ -45,15 +46,15 @@ UNVOUCHED = "by our own clock alone, which nothing vouches for"
 AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
 CHANGED = f"{DOUBTFUL}read from files on this machine that have changed since"
 RELAID = f"{DOUBTFUL}read from files on this machine by another layout than that of the rules"
-# So long is left alone what only our own clock says.
+# How long data that depends only on our own clock is left alone.
 UNVOUCHED_MS = HOUR_MS
-# Clocks of machines that share a folder differ by this much without being wrong.
+# Clocks of machines that share a folder may differ by this much without being wrong.
 SKEW_MS = MINUTE_MS
-# A hole that was seen once is asked again after so long: one of the last day, and an older one.
+# Time after which a gap that was seen once is fetched again: one in the last day, an older one.
 _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
-# Classes whose vendors have bars before the open on Sunday, or on a holiday.
+# Asset classes whose vendors have bars before the open on Sunday, or on a holiday.
 _LOOSE_HOURS = ("forex", "future")
-# The end of a series is asked about again after this part of the time that nothing came.
+# The end of a series is checked again after this fraction of the time without bars.
 _SHARE_OF_NOTHING = 30
 BEHIND = (
     f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
@@ -62,71 +63,71 @@ BEHIND = (
 
 @dataclass(frozen=True)
 class Expiry:
-    """How long a "nothing there" stands, and how long bars are left alone that are not trusted.
+    """How long an empty result is valid, and how long untrusted bars are left alone.
 
     Attributes:
-        recent_ms: how long "nothing there" stands for stretches of the last 30 days, and for older
-            ones after the first answer. It is also the shortest time between two comparisons of the
-            newest final bars with what their vendor sends.
-        old_ms: the same for older stretches after a second answer, and for what the calendar or a
-            listing proves.
+        recent_ms: Validity of an empty result in the last 30 days, and of an older one after the
+            first answer. It is also the shortest time between two comparisons of the latest final
+            bars with what their vendor sends.
+        old_ms: The same for older spans after a second answer, and for empty spans that the
+            calendar or a listing proves.
     """
 
     recent_ms: int = 24 * HOUR_MS
     old_ms: int = 90 * DAY_MS
 
     def of(self, span: Span, now_ms: int, *, again: bool = False) -> int:
-        """Return when ``span`` is asked again; ``again`` means it had been said before."""
+        """Return when ``span`` is fetched again; ``again``: it was reported empty before."""
         old = again and now_ms - span.end >= 30 * DAY_MS
         return now_ms + (self.old_ms if old else self.recent_ms)
 
     def of_hole(self, span: Span, now_ms: int, *, again: bool) -> int:
-        """Return when a hole is asked again; what was seen once is no proof, and soon is."""
+        """Return when a gap is fetched again: soon if seen only once, which proves nothing."""
         if again:
             return self.of(span, now_ms, again=True)
         soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
         return now_ms + min(soon, self.recent_ms)
 
     def of_end(self, last_ms: int, now_ms: int) -> int:
-        """Return when the nothing since the last bar at ``last_ms`` is asked about again.
+        """Return when the end of a series, whose last bar is at ``last_ms``, is checked again.
 
-        The sooner the shorter it is: bars may come all the same one day.
+        The shorter the silence, the sooner: bars may resume one day.
         """
         return now_ms + min((now_ms - last_ms) // _SHARE_OF_NOTHING, self.old_ms)
 
 
 class Suspicion(NamedTuple):
-    """Why bars are not to be trusted yet, and when they are asked again."""
+    """Why bars are not trusted yet, and when they are fetched again."""
 
     reason: str
     expires: int
 
 
 def is_hole(part: Covered) -> bool:
-    """Tell whether bars are expected in a stretch and vendors have none."""
+    """Return whether bars are expected in a span but vendors have none."""
     return part.state == "empty" and part.reason != CLOSED
 
 
-# --- stretches in which the calendar expects no bar
+# --- spans in which the calendar expects no bar
 
 
 def is_unasked(part: Covered) -> bool:
-    """Tell whether a stretch is empty by the calendar alone: no vendor was asked for it."""
+    """Return whether a span is empty only by the calendar: no vendor was queried for it."""
     return part.state == "empty" and part.reason == CLOSED and not part.vendor
 
 
 def has_loose_hours(instrument: Instrument) -> bool:
-    """Return whether vendors have bars of an instrument beside the sessions of its calendar."""
+    """Return whether vendors have bars for an instrument outside its calendar's sessions."""
     return instrument.asset_class in _LOOSE_HOURS
 
 
 def may_hold_more(coverage: Coverage, closed: Span, instrument: Instrument) -> bool:
-    """Return whether to query a vendor for a stretch in which no bar is expected.
+    """Return whether to query a vendor for a span in which no bar is expected.
 
-    Always for currencies and futures: vendors keep different hours, and what a question returns must
-    not depend on those before it. For other classes if bars are stored beside the calendar at such
-    hours: within a day of the stretch or, give or take the hour by which clocks are changed, at its
-    times of day. Also beside bars of the user's own files: their vendor costs nothing.
+    Always for currencies and futures: vendors keep different hours, and the result of a query must
+    not depend on earlier ones. For other classes, if bars are stored off-calendar at such hours:
+    within a day of the span or, allowing an hour for clock changes, at its times of day. Also next
+    to bars from the user's own files, because that vendor costs nothing.
     """
     if has_loose_hours(instrument):
         return True
@@ -145,14 +146,15 @@ def _is_at_such_hours(bars: Span, closed: Span) -> bool:
     return behind < end - start or behind + bars.end - bars.start > DAY_MS
 
 
-# --- what was learned by a clock that was ahead
+# --- data fetched while a clock was ahead
 
 
 def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
-    """Return what a series learned at a time that has not come yet; that is asked again.
+    """Return what a series learned at a time that has not come yet; it is fetched again.
 
-    Of final bars only the last day: those before it had closed whatever the clock said, for their
-    vendor had newer ones. Of bars of older tools nothing: theirs is the time of a file.
+    Of the final bars only the last day is returned: earlier bars had closed whatever the clock
+    said, because their vendor had newer ones. Bars from older tools are never returned: their time
+    is that of a file.
     """
     latest = now_ms + SKEW_MS
     late = (part for whole in view.coverage if whole.fetched_at > latest for part in whole.opened)
@@ -165,10 +167,10 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
 
 
 def latest_known(coverage: Coverage, book: ActionBook) -> int:
-    """Return a time that is over by what is stored of a share, in UTC milliseconds; 0 where none is."""
+    """Return the latest time that must be past, by a share's stored data (UTC ms); 0 if none."""
     parts = [part for part in coverage.opened() if not _is_of_a_file(part)]
     opened = [day_ms(part.basis.as_of) for part in parts if part.basis.as_of is not None]
-    # What is doubted for it waits for that time.
+    # Parts doubted because the clock is behind wait for that time.
     doubted = [part.expires or 0 for part in coverage.opened() if part.reason == BEHIND]
     times = [action.fetched_at for action in book.reports]
     return max([0, *(part.fetched_at for part in parts), *opened, *doubted, *times])
@@ -178,11 +180,11 @@ def _is_of_a_file(part: Covered) -> bool:
     return part.state in ("final", "suspect") and part.basis.adjustment == "unknown"
 
 
-# --- what was read of files that have changed since
+# --- data read from files that have changed since
 
 
 def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Coverage:
-    """Return what is known of a series whose files have changed: all of it is doubted, and due."""
+    """Return the coverage of a series whose files have changed: all of it is doubtful, and due."""
     return Coverage(
         replace(part, expires=now_ms)
         if part.state == "empty"
@@ -191,21 +193,21 @@ def after_change(coverage: Coverage, now_ms: int, reason: str = CHANGED) -> Cove
     )
 
 
-# --- bars of older tools
+# --- bars from older tools
 
 
 def is_older(part: Covered) -> bool:
-    """Tell whether these are bars of older tools: nothing tells what they are."""
+    """Return whether these are bars from older tools, whose properties are unknown."""
     return part.state == "final" and part.basis.adjustment == "unknown"
 
 
 # --- bars fetched close to a split: the vendor may have applied it a day or two early or late.
 # They are returned like any other, and marked suspect with the split as the reason until the
-# fourth session after the ex-date opens; then they are asked again. Where they come equal, trust
-# is restored without rewriting anything.
+# fourth session after the ex-date opens; then they are fetched again. If they come back equal,
+# trust is restored without rewriting anything.
 
 SESSIONS = 3
-# Four sessions lie within this many days, whatever the holidays.
+# This many days contain four sessions, whatever the holidays.
 _REACH = timedelta(days=16)
 _REACH_MS = 17 * DAY_MS
 _ADJUSTED = ("split", "all")
@@ -213,19 +215,19 @@ _ADJUSTED = ("split", "all")
 
 @dataclass(frozen=True)
 class SplitWindow:
-    """The instants ``[start, end)`` at which what a vendor says is doubted for a split."""
+    """The instants ``[start, end)`` at which a vendor's data is doubted because of a split."""
 
     span: Span
     split: Action
 
     @property
     def doubt(self) -> Suspicion:
-        """What is written with the bars."""
+        """The doubt that is stored with the bars."""
         return Suspicion(f"fetched within {SESSIONS} sessions of the {self.split}", self.span.end)
 
 
 def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
-    """Tell without a calendar whether trusted bars can have been fetched too close to a split."""
+    """Return, without a calendar, whether trusted bars may have been fetched close to a split."""
     listed = list(splits)
     parts = coverage.opened() if listed else ()
     return any(_near(listed, [part.fetched_at for part in parts if _is_trusted(part)]))
@@ -234,7 +236,7 @@ def may_concern(splits: Iterable[Action], coverage: Coverage) -> bool:
 def split_windows(
     splits: Iterable[Action], calendar: MarketCalendar, fetched: Sequence[int]
 ) -> list[SplitWindow]:
-    """Return the windows of those splits that are near one of the instants ``fetched``."""
+    """Return the windows of the splits that are near one of the instants ``fetched``."""
     return [SplitWindow(_window(split, calendar), split) for split in _near(splits, fetched)]
 
 
@@ -255,7 +257,7 @@ def _window(split: Action, calendar: MarketCalendar) -> Span:
 
 
 def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
-    """Return the marks by which trusted bars that were fetched inside a window lose trust."""
+    """Return the marks that withdraw trust from bars fetched inside a window."""
     marks: list[Covered] = []
     for window in near:
         doubt = window.doubt
@@ -268,32 +270,32 @@ def doubted(coverage: Coverage, near: Iterable[SplitWindow]) -> list[Covered]:
 
 
 def doubt_at(near: Iterable[SplitWindow], fetched_at: int) -> Suspicion | None:
-    """Return the doubt of what is fetched at an instant; of several the one that lasts longest."""
+    """Return the doubt about data fetched at an instant, or the longest-lasting one of several."""
     doubts = [window.doubt for window in near if fetched_at in window.span]
     return max(doubts, key=lambda doubt: doubt.expires, default=None)
 
 
 def _is_trusted(part: Covered) -> bool:
-    """Tell whether these are adjusted bars that count as final."""
+    """Return whether these are adjusted bars that count as final."""
     return part.state == "final" and part.basis.adjustment in _ADJUSTED
 
 
-# --- from when to when a series trades
+# --- when a series begins and ends
 
-# So many vendors must say that there is nothing before it.
+# Number of vendors that must agree that there is nothing before the listing.
 PROVING = 2
 
 
 def is_proof(part: Covered) -> bool:
-    """Tell whether a stretch proves that there is nothing before a listing."""
+    """Return whether a span proves that there is nothing before a listing."""
     return part.reason == BEFORE_FIRST and len(part.vendor.split(",")) >= PROVING
 
 
 def lifetime_of(view: SeriesView) -> Lifetime:
-    """Return what is known of when a series begins and ends.
+    """Return what is known about when a series begins and ends.
 
-    A listing that was proved stands in the coverage too, which outlives the document of the series.
-    What an earlier version concluded from the silence of one vendor is no proof.
+    A proven listing is also in the coverage, which outlives the document of the series. A
+    conclusion that an earlier version drew from the silence of one vendor is not a proof.
     """
     if view.lifetime.listed is not None:
         return view.lifetime
@@ -306,21 +308,22 @@ def lifetime_of(view: SeriesView) -> Lifetime:
     return replace(view.lifetime, listed=listed)
 
 
-# --- the trading day whose splits and dividends count from the open of their ex-date
+# --- the trading day: splits and dividends count from the open of their ex-date
 
 _NEAR = timedelta(days=14)
 _A_DAY = timedelta(days=1)
 _NEVER = 1 << 62
-# By then vendors have published the day's bar: Tiingo at 17:30 in New York.
+# By then, vendors have published the day's bar: Tiingo at 17:30 New York time.
 _PUBLISHED_MS = 2 * HOUR_MS
 
 
 class TradingDay(NamedTuple):
     """A session date that has opened, and the next one that opens.
 
-    Ex-dates up to ``day`` count, and none lies before ``coming``. A vendor that tells an action with
-    the bar of its day, and was asked at ``news_ms`` or later, need not be asked again for ``day``: until
-    then it knows what counts in the session before, ``previous``.
+    Ex-dates up to ``day`` count, and none is between it and ``coming``. A vendor that reports an
+    action with the bar for its day, and was queried at ``news_ms`` or later, need not be queried
+    again for ``day``. Before that time, it knows the actions up to the previous session,
+    ``previous``.
     """
 
     day: date
@@ -337,7 +340,7 @@ class TradingDay(NamedTuple):
 class TradingDays:
     """The trading day of each market. Thread-safe.
 
-    What a calendar says is remembered until the next session opens.
+    The calendar's result is remembered until the next session opens.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -345,10 +348,10 @@ class TradingDays:
         self._days: dict[tuple[str, str], tuple[Span, TradingDay, int]] = {}
 
     def latest(self, instrument: Instrument) -> TradingDay:
-        """Return the current trading day, or the date at the venue where no calendar is at hand.
+        """Return the current trading day, or the date at the venue if no calendar is loaded.
 
-        The date is never earlier than the trading day: before the open, on weekends and holidays
-        it is later.
+        The date is never earlier than the trading day; it is later before the open, on weekends
+        and on holidays.
         """
         now = self._clock.now_ms()
         market = (instrument.calendar, instrument.timezone)
@@ -363,7 +366,7 @@ class TradingDays:
         """Return the current trading day by the market's calendar.
 
         Raises:
-            ConfigError: there is no such calendar.
+            ConfigError: There is no such calendar.
         """
         now = self._clock.now_ms()
         today = date_of(now)
@@ -380,7 +383,7 @@ class TradingDays:
 
 
 def first_session(calendar: MarketCalendar, stamp_ms: int, latest: date) -> int | None:
-    """Return the stamp of the first session from a date's stamp up to ``latest``, if there is one."""
+    """Return the stamp of the first session from a date's stamp up to ``latest``, if any."""
     sessions = calendar.sessions(date_of(stamp_ms), latest) if stamp_ms <= day_ms(latest) else ()
     return day_ms(sessions[0].day) if sessions else None
 

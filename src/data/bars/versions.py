@@ -29,17 +29,17 @@ from .answer.reader import (
 from .fetch.lane import real_gaps
 from .selection.lanes import LaneFinder
 
-# Before every bar there is.
+# Earlier than any bar.
 _EVER = -(10**15)
 
 
 class Versions:
-    """Gives bars as they stood. Thread-safe; takes no lock.
+    """Returns bars as they were in an earlier version. Thread-safe; takes no lock.
 
-    The bars, where they come from and how far they were settled are those of the version. They are
-    brought to the asked adjustment by the splits and dividends known today, as every answer is:
-    only ``raw`` prices know of no later one. Rows that could not be bars are not among them. Bars
-    before a dividend that they cannot be adjusted for are a gap.
+    The bars, their origin and how far they were settled are those of the version. They are
+    converted to the requested adjustment with the splits and dividends known today, like every
+    answer: only ``raw`` prices are unaffected by later ones. Rows that could not be bars are not
+    included. Bars before a dividend that they cannot be adjusted for are a gap.
     """
 
     def __init__(self, store: BarStore, lanes: LaneFinder, clock: Clock) -> None:
@@ -48,11 +48,11 @@ class Versions:
         self._clock = clock
 
     def answer(self, query: BarsQuery) -> Answer:
-        """Return what the query's version holds of its range.
+        """Return what the query's version has for its range.
 
         Raises:
-            QueryError: there never was such a version, or it is not kept any more.
-            KindMismatchError: the bars cannot be brought to the asked adjustment.
+            QueryError: The version never existed or is no longer kept.
+            KindMismatchError: The bars cannot be converted to the requested adjustment.
         """
         assert query.version is not None
         lane = self._lanes.find(query)
@@ -100,7 +100,7 @@ class Versions:
         )
 
     def _committed_ms(self, key: SeriesKey, version: int) -> int:
-        """Return when the version was made; now where nothing tells."""
+        """Return when the version was committed; now if that is unknown."""
         times = [e.get("time") for e in self._store.log(key) if e["generation"] <= version]
         try:
             return parse_iso(str(times[-1])) if times else self._clock.now_ms()
@@ -110,7 +110,7 @@ class Versions:
     def _gaps(
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
     ) -> list[Gap]:
-        """Return the stretches without bars, up to what had closed when the version was made."""
+        """Return the spans without bars, up to the last bar closed when the version was made."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)
         lacking = [Unfilled(span, f"version {query.version} has no bars there")]
@@ -119,7 +119,7 @@ class Versions:
 
 
 def _problems(view: SeriesView, query: BarsQuery, span: Span, rows: int) -> list[str]:
-    """Return what was wrong with the answers for ``span``; it is known of the newest version alone."""
+    """Return the faults in the answers for ``span``; they are known only for the latest version."""
     if query.version != view.generation or not view.faults:
         return []
     return sentences(within(view.faults, span), rows)

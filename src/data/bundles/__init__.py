@@ -10,14 +10,14 @@ from .lineage import LineageRun, Lineages, lineage
 if TYPE_CHECKING:
     from .catalog import DataCatalog
 
-# What needs Polars is imported when it is named.
+# Names whose modules need Polars are imported only when they are used.
 _HOMES = {"DataCatalog": "catalog"}
 
 __all__ = ("DataCatalog", "LineageRun", "Lineages", "lineage")
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name at its home."""
+    """Import a name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,4 +1,4 @@
-"""Older names of what ``ingest_to_bundle`` of a source does; each warns, and does that."""
+"""Deprecated functions that do what a source's ``ingest_to_bundle`` does; each of them warns."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ __all__ = [
 def yfinance_profiling_bundle(
     symbols: list[str], start_date: Any, end_date: Any, **config: Any
 ) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write days of Yahoo Finance into the bundle ``yfinance-profiling``, and return its folder.
+    """Write daily bars from Yahoo Finance to the bundle ``yfinance-profiling``; return its folder.
 
     Args:
-        symbols, start_date, end_date: as of :meth:`.VendorDataSource.ingest_to_bundle`.
-        **config: arguments of the source.
+        symbols, start_date, end_date: See :meth:`.VendorDataSource.ingest_to_bundle`.
+        **config: Arguments of the source.
 
     Raises:
-        DataError: as of that method.
+        DataError: See :meth:`.VendorDataSource.ingest_to_bundle`.
 
     Warns:
-        DeprecationWarning: always.
+        DeprecationWarning: Always.
     """
     return _written("yfinance", symbols, start_date, end_date, "1d", "yfinance-profiling", config)
 
@@ -39,21 +39,30 @@ def yfinance_profiling_bundle(
 def ccxt_hourly_profiling_bundle(
     symbols: list[str], start_date: Any, end_date: Any, **config: Any
 ) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write hours of an exchange into ``ccxt-hourly-profiling``, as :func:`yfinance_profiling_bundle`."""
+    """Write hourly bars from an exchange to the bundle ``ccxt-hourly-profiling``.
+
+    See :func:`yfinance_profiling_bundle`.
+    """
     return _written("ccxt", symbols, start_date, end_date, "1h", "ccxt-hourly-profiling", config)
 
 
 def ccxt_minute_profiling_bundle(
     symbols: list[str], start_date: Any, end_date: Any, **config: Any
 ) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write minutes of an exchange into ``ccxt-minute-profiling``, as :func:`yfinance_profiling_bundle`."""
+    """Write minute bars from an exchange to the bundle ``ccxt-minute-profiling``.
+
+    See :func:`yfinance_profiling_bundle`.
+    """
     return _written("ccxt", symbols, start_date, end_date, "1m", "ccxt-minute-profiling", config)
 
 
 def csv_profiling_bundle(
     symbols: list[str], start_date: Any, end_date: Any, **config: Any
 ) -> BundlePath | asyncio.Task[BundlePath]:
-    """Write days of own files into ``csv-profiling``, as :func:`yfinance_profiling_bundle`."""
+    """Write daily bars from the user's own files to the bundle ``csv-profiling``.
+
+    See :func:`yfinance_profiling_bundle`.
+    """
     return _written("csv", symbols, start_date, end_date, "1d", "csv-profiling", config)
 
 

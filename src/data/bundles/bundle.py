@@ -1,7 +1,7 @@
-"""A bundle: an answer of ``get_ohlcv_batch`` as Parquet files, which is compared with the store by digests.
+"""A bundle: an answer from ``get_ohlcv_batch`` as Parquet files, compared with the store by digest.
 
-The store is the truth; a bundle that was made of it costs time when it is lost, and no data. Rows that a
-user's program wrote into it are *foreign*: they can be checked, and not made again.
+The store is the truth; losing a bundle that was made from it costs time but no data. Rows that a
+user's program wrote into a bundle are *foreign*: they can be checked but not recreated.
 """
 
 from __future__ import annotations
@@ -65,25 +65,26 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "BundleState", "BundleChange", "FileProblem", "bundle_names"]
 
 _NOTHING: Mapping[str, Any] = {}
-# Days around its ex-date, an action begins to count by the time alone.
+# Within days of its ex-date, an action may start to count merely because time passes.
 _NEWS_MS = 3 * DAY_MS
 State = Literal["current", "stale", "foreign", "corrupt"]
 
 
 class FileProblem(NamedTuple):
-    """A file of a bundle that is not as it was written."""
+    """A file in a bundle that is not as it was written."""
 
     place: str
     what: str
 
 
 class BundleState(NamedTuple):
-    """What a comparison with the store has come to.
+    """The result of comparing a bundle with the store.
 
     Attributes:
-        state: ``current``: it holds what the store answers; ``stale``: the store answers otherwise now;
-            ``foreign``: it was not made of the store; ``corrupt``: files are not as they were written.
-        causes: what differs, in sentences.
+        state: ``current``: the bundle holds what the store returns; ``stale``: the store now
+            returns something else; ``foreign``: the bundle was not made from the store;
+            ``corrupt``: some files are not as they were written.
+        causes: Differences that were found, as sentences.
     """
 
     state: State
@@ -91,14 +92,15 @@ class BundleState(NamedTuple):
 
 
 class BundleChange(NamedTuple):
-    """What a change did.
+    """The result of changing a bundle.
 
     Attributes:
-        written: places of the partitions that were written or removed.
-        failed: symbol to the reason that there is no answer; what the bundle has of it stays.
-        rounded: values with more than eight decimals.
-        widened: whether volumes became ``Decimal(38, 8)``.
-        quarantined: damaged files that were set aside, in ``_quarantine`` of the bundle.
+        written: Places of the partitions that were written or removed.
+        failed: Maps each symbol without an answer to the reason; the bundle keeps the bars it
+            has.
+        rounded: Number of values with more than eight decimals.
+        widened: Whether volumes became ``Decimal(38, 8)``.
+        quarantined: Damaged files that were set aside in the bundle's ``_quarantine`` folder.
     """
 
     written: tuple[str, ...] = ()
@@ -112,19 +114,20 @@ class Bundle:
     """One bundle. Thread-safe, and shared by processes.
 
     Args:
-        name: Name of its folder, or the one that ``DataCatalog.register_bundle`` gave it: letters, digits,
-            ``.``, ``_`` and ``-``. A bundle in the folder of bundles comes first.
-        folder: of bundles; None: the configured one.
-        disk: reads and writes; None: permissions by the umask.
+        name: Name of the bundle's folder, or the name that ``DataCatalog.register_bundle`` gave
+            it: letters, digits, ``.``, ``_`` and ``-``. A bundle in the folder of bundles takes
+            precedence.
+        folder: Folder of bundles, or None for the configured one.
+        disk: File access; None sets permissions according to the umask.
 
     Attributes:
-        name: As passed.
+        name: Name as passed.
         path: Absolute folder of the bundle.
-        is_elsewhere: Whether it is outside the folder of bundles, and was registered.
+        is_elsewhere: Whether the bundle was registered and is outside the folder of bundles.
 
     Raises:
-        QueryError: no such name.
-        ConfigError: the folder cannot be used.
+        QueryError: The name is invalid.
+        ConfigError: The folder cannot be used.
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class Bundle:
         self._disk = self._files.disk
 
     def exists(self) -> bool:
-        """Tell whether there is anything of it."""
+        """Return whether the bundle exists, even if only in part."""
         return self._disk.stat(self.path) is not None and bool(
             self._disk.stat(self.path / METADATA) or self._places() or self._files.pending()
         )
@@ -157,23 +160,25 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Write the answer of ``get_ohlcv_batch`` to these arguments.
+        """Create the bundle from the answer of ``get_ohlcv_batch`` to these arguments.
 
         Args:
-            manager: answers.
-            symbols: as ``get_ohlcv`` takes them; they get the numbers (``sid``) 1, 2, 3 … in this order.
-            timeframe: of the bars; days and longer ones become ``daily_bars``, others ``minute_bars``.
-            start_date, end_date: as for ``get_ohlcv``, and inclusive as there; an end of None moves on
-                with each refresh.
-            adjustment, provider, session: as there.
-            offline: whether only stored bars are taken.
-            timeout: seconds after which vendors are waited for no more, as there.
+            manager: Data manager that answers.
+            symbols: Symbols as for ``get_ohlcv``; they are numbered (``sid``) 1, 2, 3 … in this
+                order.
+            timeframe: Timeframe of the bars; days and longer become ``daily_bars``, others
+                ``minute_bars``.
+            start_date, end_date: Range as for ``get_ohlcv``, ends inclusive; an end of None moves
+                forward with each refresh.
+            adjustment, provider, session: See ``get_ohlcv``.
+            offline: Whether to use only stored bars.
+            timeout: Seconds to wait for vendors; see ``get_ohlcv``.
 
         Raises:
-            BundleError: there is one of this name, or not one symbol has bars.
-            QueryError: an argument is wrong.
-            DecimalRangeError: a value does not fit; nothing is written.
-            StorageError, LockTimeoutError: nothing is written.
+            BundleError: A bundle with this name exists, or none of the symbols has bars.
+            QueryError: An argument is invalid.
+            DecimalRangeError: A value does not fit; nothing is written.
+            StorageError, LockTimeoutError: The bundle cannot be written; nothing is written.
         """
         request = request_of(
             symbols, timeframe, (start_date, end_date), adjustment, provider, session
@@ -206,20 +211,21 @@ class Bundle:
     def refresh(
         self, manager: DataManager, *, offline: bool = False, timeout: float | None = None
     ) -> BundleChange:
-        """Bring the bundle to what is answered now; partitions that are the same are not written.
+        """Update the bundle to the current answer; unchanged partitions are not written.
 
-        A damaged partition is made again. What of it cannot be made again, because a user's program wrote
-        it, is set aside in ``_quarantine`` of the bundle.
+        A damaged partition is rebuilt. If part of it cannot be rebuilt, because a user's program
+        wrote it, the file is set aside in the bundle's ``_quarantine`` folder.
 
         Args:
-            manager: answers; of a foreign bundle nothing is asked.
-            offline: whether only stored bars are taken.
-            timeout: seconds after which vendors are waited for no more.
+            manager: Data manager that answers; for a foreign bundle nothing is queried.
+            offline: Whether to use only stored bars.
+            timeout: Seconds to wait for vendors.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
-            BundleError: not one symbol could be answered.
-            DecimalRangeError, StorageError, LockTimeoutError: the bundle is as it was.
+            BundleNotFoundError: The bundle does not exist.
+            BundleError: No symbol could be answered.
+            DecimalRangeError, StorageError, LockTimeoutError: The update failed; the bundle is
+                unchanged.
         """
         return self._brought(manager, None, offline=offline, timeout=timeout)
 
@@ -236,20 +242,20 @@ class Bundle:
         session: Any = "regular",
         timeout: float | None = None,
     ) -> BundleChange:
-        """Have the bundle answer these arguments, too: :meth:`create` it, or widen it.
+        """Make the bundle answer these arguments too: :meth:`create` it or widen it.
 
-        It then answers the symbols of both requests, from the earlier start to the later end. If that is
-        the range that it has, and the end was over when it was written, its other symbols stay as they
-        are until :meth:`refresh`.
+        The bundle then answers the symbols of both requests, from the earlier start to the later
+        end. If it already had that range, and the range had ended when the bundle was written,
+        its other symbols stay unchanged until :meth:`refresh`.
 
         Args:
-            manager, symbols, timeframe, start_date, end_date: as of :meth:`create`.
-            adjustment, provider, session, timeout: as of :meth:`create`.
+            manager, symbols, timeframe, start_date, end_date: See :meth:`create`.
+            adjustment, provider, session, timeout: See :meth:`create`.
 
         Raises:
-            BundleError: it was written by a program, or answers another vendor, timeframe, adjustment or
-                session; or not one symbol could be answered. The bundle is as it was.
-            QueryError, DecimalRangeError, StorageError, LockTimeoutError: as of :meth:`create`.
+            BundleError: The bundle was written by a program, or has another vendor, timeframe,
+                adjustment or session; or no symbol could be answered. The bundle is unchanged.
+            QueryError, DecimalRangeError, StorageError, LockTimeoutError: See :meth:`create`.
         """
         bounds = start_date, end_date
         wanted = request_of(symbols, timeframe, bounds, adjustment, provider, session)
@@ -269,7 +275,7 @@ class Bundle:
         offline: bool = False,
         timeout: float | None = None,
     ) -> BundleChange:
-        """Bring the bundle to what is answered now, to its own request and to ``wanted``."""
+        """Update the bundle to the current answer to its own request and to ``wanted``."""
         canonical = manager.provider_selector.canonical
         origin = self.records().origin
         request = widened(self.name, origin.request, wanted, canonical)
@@ -296,25 +302,27 @@ class Bundle:
                 if now == request and (is_as_read or not same):
                     records = replace(records, origin=replace(records.origin, request=request))
                     return self._put(commit, records, answers, [p.place for p in problems])
-            # Another program has changed it meanwhile.
+            # Another program has changed the bundle in the meantime.
             request, origin, may_skip = now, records.origin, False
 
     def clean(self, manager: DataManager, before: date, *, dry_run: bool = False) -> BundleChange:
-        """Drop the partitions whose days all lie before a day; the month (day, of minutes) of it stays.
+        """Drop the partitions whose days are all before a given day.
 
-        What is dropped of a bundle that answers a request is no part of that request any more, so a refresh
-        does not bring it back.
+        The month that contains the day stays (for minute bars, the day itself). If the bundle
+        answers a request, the dropped range is removed from the request, so a refresh does not
+        bring it back.
 
         Args:
-            manager: answers from what is stored, where the bundle's own rows do not tell its fingerprints
-                (some were rounded); no vendor is asked.
-            before: the first day that is wanted.
-            dry_run: whether what would be dropped is told alone.
+            manager: Data manager that answers from stored bars if the bundle's fingerprints
+                cannot be computed from its own rows (because some were rounded); no vendor is
+                queried.
+            before: First day to keep.
+            dry_run: Whether to only report what would be dropped.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
-            BundleError: nothing would be left, or the store has no answer where it is needed.
-            StorageError, LockTimeoutError: the bundle is as it was.
+            BundleNotFoundError: The bundle does not exist.
+            BundleError: Nothing would be left, or a required answer is not in the store.
+            StorageError, LockTimeoutError: The bundle cannot be written; it is unchanged.
         """
         records = self.records()
         old = [place for place in records.files if last_day(place) < before]
@@ -355,10 +363,10 @@ class Bundle:
     def _stored(
         self, manager: DataManager, request: Mapping[str, Any], records: Records
     ) -> dict[str, _Answer]:
-        """Return what the store answers of a shortened request.
+        """Return the store's answer to a shortened request.
 
         Raises:
-            BundleError: it has nothing of a symbol that the bundle was made of.
+            BundleError: The store has nothing for a symbol that the bundle was made from.
         """
         answers = _answers(manager, request, request["symbols"], offline=True)
         for symbol, answer in answers.items():
@@ -378,9 +386,10 @@ class Bundle:
         records: Records,
         old: Sequence[str],
     ) -> dict[str, SymbolSource] | None:
-        """Return the sources of what is left without some partitions, by the rows of the bundle.
+        """Return the symbol sources that remain without some partitions, from the bundle's rows.
 
-        None where they do not tell it: the digests of what they were made of are those of other floats.
+        Return None if the rows do not match the recorded digests, which were made from other
+        floats.
         """
         try:
             frames = {
@@ -416,11 +425,11 @@ class Bundle:
         return sources
 
     def remove(self) -> None:
-        """Remove the whole bundle; one that was made of the store can be created again.
+        """Remove the whole bundle; a bundle made from the store can be created again.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
-            StorageError, LockTimeoutError: some of it is left.
+            BundleNotFoundError: The bundle does not exist.
+            StorageError, LockTimeoutError: Part of the bundle is left.
         """
         with self._files.writing(make=False):
             for name in self._disk.list(self.path):
@@ -436,7 +445,7 @@ class Bundle:
         answers: Mapping[str, _Answer],
         damaged: Sequence[str],
     ) -> BundleChange:
-        """Add answers to a change, and set aside what is damaged and cannot be made again."""
+        """Add answers to a change, and set aside damaged files that cannot be rebuilt."""
         origin = records.origin
         symbols = dict(origin.symbols)
         parts, drop = [], []
@@ -476,15 +485,15 @@ class Bundle:
         failed = {symbol: a.error for symbol, a in answers.items() if a.error}
         return BundleChange(done.places, failed, done.rounded, done.widened, tuple(quarantined))
 
-    # --- what there is ---------------------------------------------------------------------
+    # --- reading ---------------------------------------------------------------------------
 
     def records(self) -> Records:
-        """Return what is recorded of the bundle; it is made again where it is gone, and written if it can be.
+        """Return the bundle's records; lost records are rebuilt, and written if possible.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
-            BundleError: the records are gone, and a partition is damaged.
-            FormatVersionError: a newer version of this library wrote it.
+            BundleNotFoundError: The bundle does not exist.
+            BundleError: The records are gone, and a partition is damaged.
+            FormatVersionError: The bundle was written by a newer version of this library.
         """
         if not self.exists():
             raise self._absent()
@@ -495,7 +504,7 @@ class Bundle:
             return found
         try:
             with self._files.writing(make=False) as commit:
-                # Another call may have made them meanwhile.
+                # Another call may have rebuilt them in the meantime.
                 made = Records.read(self._files, self._disk, self.path / METADATA)
                 if made is None:
                     made = rebuilt(self._files, commit)
@@ -511,16 +520,17 @@ class Bundle:
         )
 
     def validate(self) -> tuple[FileProblem, ...]:
-        """Return the files that are not as they were written, by the digest of each; none: all are.
+        """Return the files whose digests show that they are not as they were written.
 
-        Each file is read. A file that has changed without a trace is noted, if the bundle can be written:
-        :meth:`state` and :meth:`refresh` do not trust it any more.
+        Every file is read. If a file's content changed although its state did not, this is
+        recorded if the bundle can be written, so that :meth:`state` and :meth:`refresh` no longer
+        trust the file.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
+            BundleNotFoundError: The bundle does not exist.
         """
         self.records()
-        # Without the lock of writers: where nothing may be written this works, too.
+        # The writers' lock is not taken, so that this also works on a read-only bundle.
         records, problems = self._files.read_whole(partial(self._examined, thorough=True))
         wrong = {problem.place for problem in problems}
         doubted = [
@@ -545,9 +555,10 @@ class Bundle:
         *,
         thorough: bool = False,
     ) -> tuple[Records, list[FileProblem]]:
-        """Return the records and the damaged files, within the lock or of :meth:`BundleFiles.read_whole`.
+        """Return the records and the damaged files.
 
-        A file in the state in which it was written is not read, unless the look is ``thorough``.
+        Must be called within the lock or from :meth:`BundleFiles.read_whole`. A file still in the
+        state in which it was written is not read, unless ``thorough`` is set.
         """
         path_of = path_of or self.path.joinpath
         records = Records.read(self._files, self._disk, path_of(METADATA))
@@ -580,7 +591,11 @@ class Bundle:
         return None
 
     def _rebuilt_in_part(self, commit: FileChanges | None) -> tuple[Records, list[FileProblem]]:
-        """Return records made of the partitions that can be read, and the others."""
+        """Return records rebuilt from the partitions, without any damaged file.
+
+        Raises:
+            BundleError: A partition cannot be read.
+        """
         problems = []
         for place in self._places():
             try:
@@ -599,13 +614,13 @@ class Bundle:
         return [p for kind in ("daily", "minute") for p in partitions(self._disk, root, kind)]
 
     def state(self, manager: DataManager) -> BundleState:
-        """Return how the bundle stands to what the store answers now; no vendor is asked.
+        """Return how the bundle compares with what the store returns now; no vendor is queried.
 
-        Files that were touched since they were written are read; :meth:`validate` reads each.
+        Files touched since they were written are read; :meth:`validate` reads every file.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
-            CacheError: the store cannot be read.
+            BundleNotFoundError: The bundle does not exist.
+            CacheError: The store cannot be read.
         """
         self.records()
         problems = self._files.read_whole(self._examined)[1]
@@ -642,7 +657,7 @@ def bundle_names(folder: str | PathLike[str] | None = None) -> list[str]:
 
 
 class _Answer(NamedTuple):
-    """The bars of one symbol, with what is recorded of them; or why there are none."""
+    """The bars for one symbol and where they come from, or the reason that there are none."""
 
     rows: pl.DataFrame
     source: SymbolSource
@@ -657,7 +672,7 @@ def _answers(
     offline: bool,
     timeout: float | None = None,
 ) -> dict[str, _Answer]:
-    """Return symbol to its answer now."""
+    """Return the current answer for each symbol."""
     if not symbols:
         return {}
     before = {symbol: _actions_of(manager.client, symbol) for symbol in symbols}
@@ -687,7 +702,7 @@ def _answer(
     request: Mapping[str, Any],
     before: _Actions | None,
 ) -> _Answer:
-    """Return a frame as an answer; ``before``: the actions that were stored before it was made."""
+    """Return a frame as an answer; ``before`` has the actions that were stored before that."""
     frequency = _frequency(request)
     told = frame.attrs[ATTRS_KEY]
     time = next(iter(get_schema_for_frequency(frequency)))
@@ -707,7 +722,7 @@ def _answer(
     instrument = query.instrument
     actions = _actions_of(client, symbol)
     seal = _seal(client, query, request, actions) if actions == before else None
-    # It was read after the answer, and is one of the same moment if nothing was stored meanwhile.
+    # The seal was read after the answer; both match if nothing was stored in between.
     is_sealed = seal is not None and (
         (seal.folder, seal.generation) == (told["lane"], told["generation"])
         and not (told["flagged"] or told["substitute"])
@@ -728,20 +743,20 @@ def _answer(
 
 
 def _digest(rows: pl.DataFrame, time: str, names: Sequence[str]) -> str:
-    """Return the fingerprint of rows as :func:`.fingerprint` gives it of the frame that they are."""
+    """Return the fingerprint of rows, equal to that of :func:`.fingerprint` for their frame."""
     stamps = rows[time].cast(pl.Datetime("ms")).cast(pl.Int64).to_numpy()
     return fingerprint_of(stamps, ((name, rows[name].to_numpy()) for name in names))
 
 
 class _Actions(NamedTuple):
-    """The splits and dividends of a symbol that count, as a digest; and the newest ex-date of any."""
+    """A digest of a symbol's splits and dividends that count, and the latest ex-date of any."""
 
     digest: str
     newest: date
 
 
 def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
-    """Return the stored actions; None if they cannot be read or the symbol cannot be understood."""
+    """Return the stored actions, or None if they cannot be read or the symbol is invalid."""
     try:
         every = client.actions(symbol)
     except (QueryError, CacheError):
@@ -756,7 +771,10 @@ def _actions_of(client: BarsClient, symbol: str) -> _Actions | None:
 
 
 class _Seal(NamedTuple):
-    """The digest of all that an answer depends on in the store; lane and generation of its bars."""
+    """A digest of everything in the store that an answer depends on.
+
+    Also has the lane and generation of the answer's bars.
+    """
 
     text: str
     folder: str
@@ -769,10 +787,10 @@ def _seal(
     request: Mapping[str, Any],
     actions: _Actions | None,
 ) -> _Seal | None:
-    """Return a digest that changes whenever the store may give another answer; no bar is read.
+    """Return a digest that changes whenever the store may return another answer; no bar is read.
 
-    None if more decides on the answer: the time, a second series, files of the user, or bars that are not
-    settled or were never requested.
+    Return None if the answer depends on more: the time, a second series, the user's files, or
+    bars that are not settled or were never requested.
     """
     if query is None or actions is None:
         return None
@@ -786,7 +804,7 @@ def _seal(
     is_open = any(p.state == "provisional" or (p.expires or now + 1) <= now for p in parts)
     is_open = is_open or query.bars is not None or span.end > now
     is_news = actions.newest > date_of(now - _NEWS_MS)
-    # Such prices rest on the closes of days, too.
+    # Such prices also depend on daily closes.
     is_of_two = request["adjustment"] == "all" and query.instrument.asset_class == "stock"
     if is_open or is_news or is_of_two or series.of_folder or gaps(span, (p.span for p in parts)):
         return None
@@ -804,7 +822,7 @@ def _seal(
 
 
 def _query(client: BarsClient, symbol: str, request: Mapping[str, Any]) -> BarsQuery | None:
-    """Return the question for a symbol; None if its market is not known."""
+    """Return the query for a symbol, or None if its market is unknown."""
     wishes = Wishes(request["provider"], request["adjustment"], session=request["session"])
     bounds = request["start_date"], request["end_date"]
     try:
@@ -820,9 +838,9 @@ def _unchanged(
     *,
     offline: bool,
 ) -> set[str]:
-    """Return the symbols whose answer is the one that their rows are, by documents alone.
+    """Return the symbols whose rows still are the current answer, judged only from documents.
 
-    If vendors may be asked, none is needed for these.
+    If vendors may be queried, none needs to be queried for these symbols.
     """
     same = set()
     for symbol in request["symbols"]:
@@ -841,10 +859,10 @@ def _unchanged(
 def _missing(
     client: BarsClient, symbol: str, request: Mapping[str, Any], stamps: NDArray[np.int64]
 ) -> int:
-    """Return how many bars that the calendar expects within a request are not among these stamps.
+    """Return how many bars that the calendar expects in a request are not among these stamps.
 
-    If a symbol cannot be understood, its market is not known: it lacks what any symbol of the request
-    with a known market is expected to have, the most of them.
+    If a symbol is invalid, its market is unknown: it then counts as missing as many bars as the
+    requested symbol with a known market that would miss the most.
     """
     query = _query(client, symbol, request)
     if query is None:
@@ -860,7 +878,7 @@ def _missing(
 
 
 def _differences(symbol: str, before: SymbolSource | None, now: _Answer) -> Iterable[str]:
-    """Yield what an answer differs in from what the bundle was made of."""
+    """Yield the differences between an answer and the one that the bundle was made from."""
     if now.error:
         yield f"{symbol}: the store has no answer any more: {now.error}"
         return

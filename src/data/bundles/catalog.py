@@ -1,6 +1,6 @@
-"""Which datasets there are: an index that is made again of bundles, the store and ``catalog.jsonl``.
+"""The catalog of datasets: an index rebuilt from bundles, the store and ``catalog.jsonl``.
 
-A dataset is what a program registered, a bundle, or a lane of the store, which needs no file.
+A dataset is one that a program registered, a bundle, or a lane of the store, which needs no file.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class DatasetUse(NamedTuple):
     """How often a dataset was read.
 
     Attributes:
-        dataset_id: of it.
-        backtests: how many different ones are linked to it.
-        last: when the newest of these links was made, naive UTC.
+        dataset_id: Id of the dataset.
+        backtests: Number of different backtests linked to it.
+        last: Time of the newest of these links, naive UTC.
     """
 
     dataset_id: str
@@ -74,28 +74,28 @@ class DatasetUse(NamedTuple):
 
 
 class DataCatalog:
-    """The datasets of a folder of bundles, or of one bundle, and which backtests read them.
+    """The datasets in a folder of bundles, or in one bundle, and the backtests that read them.
 
-    What is registered or linked is a durable line of ``catalog.jsonl`` in that folder. The SQLite file is
-    an index of these lines, of the bundles and of the lanes that were named: any SQLite program may read
-    it, and deleting it costs time alone. Where it cannot be written the index is kept in memory.
-    Thread-safe, and shared by processes.
+    Each registration or link is a durable line in ``catalog.jsonl`` in that folder. The SQLite
+    file is an index of these lines, of the bundles and of the lanes that were named. Any SQLite
+    program may read it, and deleting it costs only time. If it cannot be written, the index is
+    kept in memory. Thread-safe, and shared by processes.
 
     Args:
-        metadata_db_path: of the SQLite file; its folder is the folder of bundles. That of one bundle
-            (``<bundles>/<name>/metadata.db``) is a catalog of this bundle alone. None:
-            ``catalog.metadata_db`` of ``./config/data_catalog.yaml``, else ``metadata.db`` in the folder
-            of bundles.
-        db_path: the same, as other programs name it.
-        folder: of bundles, where it is not that of the file.
-        manager: whose store has the lanes; None: ``get_data_manager()``, where it is needed.
+        metadata_db_path: Path of the SQLite file; its folder is the folder of bundles. The path
+            of one bundle's file (``<bundles>/<name>/metadata.db``) makes a catalog of only this
+            bundle. None: ``catalog.metadata_db`` in ``./config/data_catalog.yaml``, or else
+            ``metadata.db`` in the folder of bundles.
+        db_path: The same path, under the name that other programs use.
+        folder: Folder of bundles, if it is not the folder of the file.
+        manager: Manager whose store has the lanes; None: ``get_data_manager()``, when needed.
 
     Attributes:
-        metadata_db_path: of the SQLite file.
+        metadata_db_path: Path of the SQLite file.
 
     Raises:
-        ConfigError: the folder cannot be used.
-        QueryError: both paths are given.
+        ConfigError: The folder cannot be used.
+        QueryError: Both paths are given.
     """
 
     def __init__(
@@ -155,25 +155,26 @@ class DataCatalog:
         files: Sequence[tuple[str, str, int]] = (),
         markets: Mapping[str, tuple[str, str | None]] = _NOTHING,
     ) -> str:
-        """Register a dataset; durable when this returns.
+        """Register a dataset; the registration is durable when this returns.
 
         Args:
-            source: of its bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
-            symbols: as the program names them; at least one.
-            start_date, end_date: its range, both inclusive; text, date or time, naive means UTC.
-            resolution: a timeframe, such as ``1d``.
-            checksum: of its files.
-            parquet_path: where they lie.
-            ranges: Bars of each symbol; without them each has the whole range.
+            source: Source of its bars, such as ``yfinance``, ``ccxt:binance``, ``csv:custom``.
+            symbols: Symbols as the program names them; at least one.
+            start_date, end_date: Range of the dataset, ends inclusive: text, date or time; naive
+                means UTC.
+            resolution: Timeframe, such as ``1d``.
+            checksum: Checksum of its files.
+            parquet_path: Path of its files.
+            ranges: Bars of each symbol; a symbol without an entry has the whole range.
             files: Place, SHA256 and size in bytes of each file.
-            markets: Maps a symbol to its type, such as ``stock``, and its exchange.
+            markets: Maps each symbol to its type, such as ``stock``, and its exchange.
 
         Returns:
-            Its id, a new UUID (version 4) with each call.
+            The id of the dataset, a new UUID (version 4) for each call.
 
         Raises:
-            QueryError: an argument makes no sense (a ``ValueError``); nothing is registered.
-            StorageError, LockTimeoutError: it is not registered.
+            QueryError: An argument is invalid (a ``ValueError``); nothing is registered.
+            StorageError, LockTimeoutError: The dataset is not registered.
         """
         start, end = _span(start_date, end_date)
         entry = {
@@ -201,21 +202,22 @@ class DataCatalog:
         resolution: str,
         source: str | None = None,
     ) -> str | None:
-        """Return the id of a dataset that has the whole range of each symbol; None where there is none.
+        """Return the id of a dataset that has the whole range of each symbol, or None.
 
-        Of several it is the one with the fewest symbols, of these the newest. A lane of the store can
-        be it for a single symbol: the one that answers by the rules, or with ``source`` any that is
-        named so.
+        If there are several, it is the one with the fewest symbols, and among these the newest.
+        For a single symbol it can be a lane of the store: the lane that answers by the rules or,
+        with ``source``, any lane with this source.
 
         Args:
-            symbols: all of them must be in it.
-            start_date, end_date: inclusive, as for :meth:`register_dataset`. Bundles and lanes have a
-                range where they have each bar that there is.
-            resolution: a timeframe.
-            source: as it was registered; of a lane its vendor, or vendor and lane (``yahoo/1d@raw``).
+            symbols: Symbols that must all be in the dataset.
+            start_date, end_date: Range, ends inclusive, as for :meth:`register_dataset`. Bundles
+                and lanes have a range if they have every bar that exists in it.
+            resolution: Timeframe.
+            source: Source as registered; for a lane its vendor, or vendor and lane
+                (``yahoo/1d@raw``).
 
         Raises:
-            QueryError: an argument makes no sense.
+            QueryError: An argument is invalid.
         """
         wanted = _symbols(symbols)
         start, end = _span(start_date, end_date)
@@ -232,15 +234,15 @@ class DataCatalog:
         return found[1] if found else None
 
     def get_dataset_info(self, dataset_id: str) -> dict[str, Any]:
-        """Return what there is to know of a dataset.
+        """Return everything that is known about a dataset.
 
         Returns:
             The columns of ``datasets`` (times are UTC seconds), ``kind`` (``line``: registered,
-            ``bundle``, ``lane``, ``read``: a lane that is not stored here any more), ``symbols``,
+            ``bundle``, ``lane``, ``read``: a lane that is no longer stored here), ``symbols``,
             ``date_ranges`` and ``checksums``.
 
         Raises:
-            QueryError: there is no such dataset.
+            QueryError: The dataset does not exist.
         """
         place, dataset = self._dataset(_text("dataset_id", dataset_id))
         return {
@@ -261,17 +263,19 @@ class DataCatalog:
         }
 
     def instrument(self, symbol: str) -> Instrument | None:
-        """Return the instrument that a symbol means by the rules; None: it means nothing, or several."""
+        """Return the instrument that a symbol means by the rules; None if none or several."""
         return self._lanes.instrument(symbol, "1d")
 
     def register_bundle(self, name: str, path: str | os.PathLike[str]) -> str:
-        """Make a bundle known by a name, wherever it lies, and return the id of its dataset.
+        """Register a bundle under a name, wherever it is, and return the id of its dataset.
 
-        One in the folder of bundles is known anyway. Another is registered as a dataset as it is now, and
-        ``Bundle(name)``, ``BundleMetadata.load(name)``, the rows by name and the command find it.
+        A bundle in the folder of bundles is known already. Any other bundle is registered as a
+        dataset in its present state; ``Bundle(name)``, ``BundleMetadata.load(name)``, the rows by
+        name and the command then find it.
 
         Raises:
-            BundleNotFoundError, BundleError: there is none in ``path``, or it cannot be read.
+            BundleNotFoundError, BundleError: There is no bundle in ``path``, or it cannot be
+                read.
         """
         checked_name(name)
         place = Path(path).absolute()
@@ -302,16 +306,16 @@ class DataCatalog:
     def link_backtest_to_dataset(
         self, backtest_id: str, dataset_id: str, cached_at: Any = None
     ) -> None:
-        """Note that a backtest reads a dataset; durable when this returns.
+        """Record that a backtest reads a dataset; the link is durable when this returns.
 
         Args:
-            backtest_id: any text.
-            dataset_id: which must be one of the catalog.
-            cached_at: when its data were cached; naive means UTC. None: now.
+            backtest_id: Any text.
+            dataset_id: Id of a dataset in the catalog.
+            cached_at: Time at which its data was cached; naive means UTC. None: now.
 
         Raises:
-            QueryError: there is no such dataset, or an argument makes no sense.
-            StorageError, LockTimeoutError: it is not noted.
+            QueryError: The dataset does not exist, or an argument is invalid.
+            StorageError, LockTimeoutError: The link is not recorded.
         """
         place, dataset = self._dataset(_text("dataset_id", dataset_id))
         at = pd.Timestamp.now("UTC") if cached_at is None else _instant("cached_at", cached_at)
@@ -335,13 +339,13 @@ class DataCatalog:
         self._record(LINK, entry)
 
     def get_datasets_for_backtest(self, backtest_id: str) -> list[str]:
-        """Return the ids of the datasets that a backtest was linked to, and of the lanes that it read.
+        """Return the ids of the datasets linked to a backtest, and of the lanes that it read.
 
-        What it read is known where it ran in ``lineage(backtest_id)``. The answer is taken from the
-        lines themselves, not from the index.
+        The lanes are known if the backtest ran in ``lineage(backtest_id)``. The answer comes from
+        the log lines themselves, not from the index.
 
         Raises:
-            CorruptEntryError, FormatVersionError, StorageError: the log cannot be read.
+            CorruptEntryError, FormatVersionError, StorageError: The log cannot be read.
         """
         wanted = _text("backtest_id", backtest_id)
         links = self._log.entries(LINK, holding=wanted)
@@ -356,7 +360,10 @@ class DataCatalog:
         return list(dict.fromkeys(ids))
 
     def popular_datasets(self, count: int = 10) -> list[DatasetUse]:
-        """Return the datasets that most backtests read, most first, and of equal ones the latest."""
+        """Return the datasets that most backtests read, most popular first.
+
+        Of equally popular datasets, the one read last comes first.
+        """
         rows = self._read(
             lambda db: db.execute(
                 "SELECT dataset_id, count(DISTINCT backtest_id) AS n, max(cached_at) AS last "
@@ -368,13 +375,14 @@ class DataCatalog:
         return [DatasetUse(own, n, pd.Timestamp(last, unit="s")) for own, n, last in rows]
 
     def predicted(self, symbols: Sequence[str], backtests: int = 20) -> list[str]:
-        """Return what the last backtests of some symbols read, most often read first.
+        """Return ids of datasets that recent backtests of some symbols read, most frequent first.
 
-        It is what the next one of them is likely to read, to be fetched before it starts.
+        The next backtest of these symbols is likely to read them, so they can be fetched before
+        it starts.
 
         Args:
-            symbols: a backtest is one of them where it read a dataset with any of these.
-            backtests: how many of the last such ones count.
+            symbols: Symbols; a backtest counts if it read a dataset with any of them.
+            backtests: Number of latest such backtests to consider.
         """
         rows = self._read(
             lambda db: db.execute(
@@ -392,16 +400,16 @@ class DataCatalog:
         """Read datasets, so that the system has their files in memory when a backtest starts.
 
         Args:
-            datasets: ids; None: the ``count`` most popular ones.
-            count: of these.
+            datasets: Dataset ids, or None for the ``count`` most popular ones.
+            count: Number of popular datasets.
 
         Returns:
-            Id to the bytes that were read; of a registered dataset without files in ``parquet_path``,
-            and of a lane that is not stored here, 0.
+            Maps each id to the number of bytes read, which is 0 for a registered dataset without
+            files in ``parquet_path`` and for a lane that is not stored here.
 
         Raises:
-            QueryError: there is no such dataset.
-            CacheError: one of them cannot be read.
+            QueryError: A dataset does not exist.
+            CacheError: A dataset cannot be read.
         """
         chosen = datasets
         if chosen is None:
@@ -413,7 +421,7 @@ class DataCatalog:
             series = key_of(place.place.partition("\n")[2])
             spans = [Span(r.start * 1000, (r.end + 1) * 1000) for r in dataset.ranges]
             tables = (client_of(self._manager).columns(series, span).table for span in spans)
-            # Mapped columns are read by being used.
+            # Memory-mapped columns are read only when they are used.
             return sum(
                 8 * len(column)
                 for table in tables
@@ -427,12 +435,12 @@ class DataCatalog:
         return sum(len(self._disk.read_if_exists(file) or b"") for file in files)
 
     def refresh(self) -> None:
-        """Bring the whole SQLite file up to date, for programs that read it: all lanes are in it then.
+        """Update the whole SQLite file, including all lanes, for programs that read it.
 
-        Other calls add the lanes that they name.
+        Other calls add only the lanes that they name.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         self._index.doubt()
         self._publish()
@@ -442,10 +450,10 @@ class DataCatalog:
     # --- bundles, as their metadata --------------------------------------------------------
 
     def store_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Record what a program knows of ``metadata["bundle_name"]``; see ``BundleMetadata.update``.
+        """Record a program's values for ``metadata["bundle_name"]``; see ``BundleMetadata.update``.
 
         Raises:
-            QueryError: no ``bundle_name``, or a field that there is not.
+            QueryError: ``bundle_name`` is missing, or a field does not exist.
         """
         fields = dict(metadata)
         self._rows.update(_text("bundle_name", fields.pop("bundle_name", None)), **fields)
@@ -454,7 +462,7 @@ class DataCatalog:
     store_quality_metrics = store_metadata
 
     def get_bundle_metadata(self, bundle_name: str) -> dict[str, Any] | None:
-        """Return the row of a bundle, None where there is none; see ``BundleMetadata.get``."""
+        """Return the row of a bundle, or None if there is none; see ``BundleMetadata.get``."""
         return self._rows.get(bundle_name)
 
     def list_bundles(
@@ -464,11 +472,11 @@ class DataCatalog:
         return self._rows.list_bundles(source_type, start_date, end_date)
 
     def get_quality_metrics(self, bundle_name: str) -> dict[str, Any] | None:
-        """Return what of the row of a bundle is about quality; None where there is none."""
+        """Return the quality fields in a bundle's row, or None if there is no row."""
         return self._rows.get_quality_metrics(bundle_name)
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
-        """Return the bundle that answers the request of a key, as :func:`cache_key` makes it; else None.
+        """Return the bundle that answers the request with this :func:`cache_key`, or None.
 
         Returns:
             ``cache_key``, ``bundle_name``, ``bundle_path``, ``symbols``, ``start``, ``end``,
@@ -477,7 +485,7 @@ class DataCatalog:
         query = "SELECT * FROM bundle_cache WHERE cache_key = ? ORDER BY bundle_name"
 
         def work(db: sqlite3.Connection) -> dict[str, Any] | None:
-            """Return the row of the key by column; None if there is none."""
+            """Return the row with the key as a mapping by column, or None if there is none."""
             rows = db.execute(query, (cache_key,))
             row = rows.fetchone()
             return row and dict(zip([column[0] for column in rows.description], row, strict=True))
@@ -486,7 +494,7 @@ class DataCatalog:
         return found and {**found, "symbols": json.loads(found["symbols"])}
 
     def get_cache_size(self) -> int:
-        """Return how many bytes the files of the bundles have."""
+        """Return the total size in bytes of the bundles' files."""
         query = "SELECT coalesce(sum(size_bytes), 0) FROM datasets"
         return int(self._read(lambda db: db.execute(query).fetchone())[0])
 
@@ -502,7 +510,7 @@ class DataCatalog:
     def _indexed(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-        """Return preference and id of what fits best, and whether all that the index said is so."""
+        """Return the rank and id of the best match, and whether the index was right."""
         query = (
             "SELECT catalog_search.size, newness, tie, dataset_id, kind, place, catalog_places.size "
             "FROM catalog_search JOIN catalog_places USING (dataset_id) "
@@ -512,7 +520,7 @@ class DataCatalog:
         bounds = (symbols[0], resolution, len(symbols), start, end, source, source)
 
         def best(db: sqlite3.Connection) -> tuple[tuple[tuple[Any, ...], str] | None, bool]:
-            """Return the best dataset with its rank, and whether all candidates are as the index has them."""
+            """Return the best dataset with its rank, and whether the index was right throughout."""
             is_sound = True
             for *rank, dataset_id, kind, place, size in db.execute(query, bounds):
                 where = DatasetPlace(kind, place, size)
@@ -527,14 +535,14 @@ class DataCatalog:
     def _covered(
         self, place: DatasetPlace, dataset_id: str, resolution: str, start: int, end: int
     ) -> set[str]:
-        """Return the symbols of which a dataset has a range, as its line or its records tell."""
+        """Return the symbols for which a dataset has a range, judged by its line or its records."""
         dataset = self._truth(place)
         if dataset is None or dataset.dataset_id != dataset_id:
             return set()
         return dataset.covered(resolution, start, end)
 
     def _entry(self, place: DatasetPlace) -> dict[str, Any]:
-        """Return the entry of a line; an empty one where the index has a wrong place of it."""
+        """Return the entry of a line, or an empty one if the index has a wrong place for it."""
         try:
             content = self._log.read_at(int(place.place), int(place.size))
         except (ValueError, TypeError, OverflowError):
@@ -542,7 +550,7 @@ class DataCatalog:
         return entry_of(content[0]) if content else {}
 
     def _truth(self, place: DatasetPlace) -> Dataset | None:
-        """Return a registered dataset or a bundle as its line, or its records, tell; None: not so."""
+        """Return a registered dataset from its line, or a bundle from its records; else None."""
         try:
             if place.kind == "line":
                 return dataset_of(self._entry(place))
@@ -559,7 +567,11 @@ class DataCatalog:
         return known[1]
 
     def _dataset(self, dataset_id: str) -> tuple[DatasetPlace, Dataset]:
-        """Return a dataset with the place of the truth about it; raises ``QueryError``."""
+        """Return a dataset and the place of the truth about it.
+
+        Raises:
+            QueryError: The dataset does not exist.
+        """
         for attempt in range(3):
             row = self._read(
                 lambda db: db.execute(
@@ -594,7 +606,7 @@ class DataCatalog:
         )
 
     def _is_recorded(self, dataset_id: str) -> bool:
-        """Tell whether the index lacks a dataset that there is: a bit of its id may have flipped."""
+        """Return whether a dataset missing in the index exists: its id may have a flipped bit."""
         if any(e.get("id") == dataset_id for e in self._log.entries(DATASET, holding=dataset_id)):
             return True
         records = map(self._records_of, bundle_names(self._folder))
@@ -617,7 +629,7 @@ class DataCatalog:
             return None  # `onetape bundle validate` says what is wrong with it
 
     def _record(self, type_: str, entry: Mapping[str, Any]) -> None:
-        """Write a line, which counts; programs that read the file are to find it there as well."""
+        """Write a line, which is the truth; then update the file for programs that read it."""
         self._log.append(type_, entry)
         try:
             self._publish()
@@ -625,7 +637,7 @@ class DataCatalog:
             _logger.warning("%s lacks what was just recorded: %s", self.metadata_db_path, exc)
 
     def _publish(self) -> None:
-        """Bring the file up to date; that of one bundle is written as part of it."""
+        """Update the file; the file of a single bundle is written as part of the bundle."""
         data = self._read(lambda db: db.serialize() if self._scope else b"")
         files = BundleFiles(self._folder / self._scope, self._disk)
         if self._scope and self._disk.read_if_exists(files.path / DATABASE) != data:
@@ -638,13 +650,13 @@ class DataCatalog:
     def _lane_for(
         self, symbols: list[str], resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that has a range of a single symbol, as the store has it now."""
+        """Return the lane that now has a range for a single symbol, or None."""
         if len(symbols) > 1 or self._scope:
             return None
         return self._lanes.find(symbols[0], resolution, start, end, source)
 
     def _keep(self, lanes: Iterable[tuple[SeriesKey, Dataset]]) -> None:
-        """Have lanes in the file."""
+        """Add lanes to the file."""
         new = [(k, lane) for k, lane in lanes if self._kept.get(lane.dataset_id) != lane]
         if not new:
             return
@@ -661,16 +673,17 @@ class DataCatalog:
 def cache_key(
     source: str, symbols: Sequence[str], start_date: Any, end_date: Any, resolution: str
 ) -> str:
-    """Return the SHA256 of a request, as 64 hex digits: independent of the order of the symbols.
+    """Return the SHA256 of a request as 64 hex digits; the order of the symbols does not matter.
 
     Args:
-        source: whose bars.
-        symbols: at least one.
-        start_date, end_date: text, date or time to the millisecond, naive means UTC; None: open.
-        resolution: a timeframe.
+        source: Source of the bars.
+        symbols: Symbols, at least one.
+        start_date, end_date: Text, date or time to the millisecond; naive means UTC, None means
+            open.
+        resolution: Timeframe.
 
     Raises:
-        QueryError: an argument makes no sense.
+        QueryError: An argument is invalid.
     """
     start, end = (
         None if value is None else iso(int(_instant("bound", value).timestamp() * 1000))
@@ -689,7 +702,7 @@ def _key_of(dataset: Dataset) -> str:
 def _path_of(
     given: str | os.PathLike[str] | None, folder: str | os.PathLike[str] | None
 ) -> tuple[Path, str]:
-    """Return the path of the SQLite file, and the bundle that it is about, empty for all."""
+    """Return the path of the SQLite file, and the one bundle that it covers (empty for all)."""
     if given is None:
         named = metadata_db_setting() if folder is None else None
         return named or bundles_folder(folder) / DATABASE, ""
@@ -733,7 +746,7 @@ def _symbols(given: Any) -> list[str]:
     symbols = list(dict.fromkeys(given))
     if not symbols:
         raise QueryError("a dataset is of at least one symbol")
-    # At one stroke: a universe has hundreds.
+    # Checked all at once, because a universe has hundreds of symbols.
     are_text = all(symbols) and set(map(type, symbols)) == {str}
     if not are_text or max(map(len, symbols)) > _MOST_TEXT or not "".join(symbols).isprintable():
         for one in symbols:
@@ -742,7 +755,7 @@ def _symbols(given: Any) -> list[str]:
 
 
 def _span(start: Any, end: Any) -> tuple[int, int]:
-    """Return a range as UTC seconds, ends included; whole numbers are such seconds."""
+    """Return a range as UTC seconds, ends included; integers already are UTC seconds."""
     first = start if type(start) is int else ceil(_instant("start_date", start).timestamp())
     last = end if type(end) is int else floor(_instant("end_date", end).timestamp())
     if first > last:
@@ -751,7 +764,7 @@ def _span(start: Any, end: Any) -> tuple[int, int]:
 
 
 def _instant(name: str, value: Any) -> pd.Timestamp:
-    """Return a time, aware; an int is UTC seconds."""
+    """Return a timezone-aware time; an integer is UTC seconds."""
     try:
         stamp = pd.Timestamp(value, unit="s") if type(value) is int else pd.Timestamp(value)
         if pd.isna(stamp):

@@ -1,7 +1,7 @@
-"""The index of a catalog: a SQLite file that is made of ``catalog.jsonl`` and of bundles.
+"""The index of a catalog: an SQLite file that is built from ``catalog.jsonl`` and the bundles.
 
-It is never the truth. What is wrong with it is repaired by making it again; where it cannot be written, the
-process keeps one in memory. Any SQLite program may read the file.
+It is never the truth. A faulty index is repaired by rebuilding it; if it cannot be written, the
+process keeps an index in memory. Any SQLite program may read the file.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ DATASET, LINK = "dataset", "link"
 _FORMATS = {DATASET: 1, LINK: 1, BUNDLE: 1, LINEAGE: LINEAGE_FORMAT}
 _OF_LINEAGE = "lineage "
 _BUSY_S, _LOCK_TIMEOUT_S = 2.0, 30.0
-# As many bytes before the place from which the log is read on must be those that were read.
+# Number of bytes before the resume position in the log that must be unchanged.
 _TAIL = 64
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _FULL = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
-# A damaged file may also hold names that are no text.
+# A damaged file may also hold names that are not valid text.
 _DAMAGE = (sqlite3.Error, UnicodeError)
-# What a line that another program has changed may raise, in Python or as it becomes a row.
+# Errors that a line changed by another program may raise, in Python or when it becomes a row.
 _SENSELESS = (
     *SENSELESS,
     sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError,
 )  # fmt: skip
-# Many lines at once are applied in memory.
+# Enough memory to apply many lines at once.
 _PAGES = "PRAGMA cache_size = -65536"
 _TABLES = (
     "CREATE TABLE catalog_state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -94,7 +94,7 @@ _TABLES = (
     bundle_path TEXT NOT NULL, symbols TEXT NOT NULL, start TEXT, "end" TEXT, frequency TEXT NOT NULL,
     fetch_timestamp INTEGER NOT NULL, size_bytes INTEGER NOT NULL, row_count INTEGER NOT NULL)""",
     "CREATE INDEX idx_bundle_cache_key ON bundle_cache(cache_key)",
-    # What fits best comes first: the fewest symbols, then the newest.
+    # The best match comes first: the fewest symbols, then the newest.
     """CREATE TABLE catalog_search (symbol TEXT, resolution TEXT, size INTEGER, newness INTEGER,
     tie INTEGER, dataset_id TEXT, start_date INTEGER, end_date INTEGER, source TEXT NOT NULL,
     PRIMARY KEY (symbol, resolution, size, newness, tie, dataset_id, start_date, end_date))
@@ -103,12 +103,13 @@ _TABLES = (
 
 
 class DatasetPlace(NamedTuple):
-    """Where the truth about a dataset stands.
+    """The place of the truth about a dataset.
 
     Attributes:
-        kind: ``line`` of the log, ``bundle``, ``lane`` of the store, or ``read``: a lane by a lineage.
-        place: the offset of the line, the name of the bundle, or cache folder and series by lines.
-        size: of the line, in bytes.
+        kind: ``line`` of the log, ``bundle``, ``lane`` of the store, or ``read``: a lane in a
+            lineage.
+        place: Offset of the line, name of the bundle, or cache folder and series on two lines.
+        size: Size of the line in bytes.
     """
 
     kind: str
@@ -117,11 +118,11 @@ class DatasetPlace(NamedTuple):
 
 
 class _MakeAnew(Exception):  # noqa: N818 - not an error of a call
-    """The index was made of another log than there is."""
+    """The index was built from a log other than the present one."""
 
 
 class _Moment(NamedTuple):
-    """What tells whether anything has changed: which file the index is, and the states of its sources."""
+    """The file that the index is, and the states of its sources; equal if nothing has changed."""
 
     inode: int | None
     log: FileState | None
@@ -133,19 +134,22 @@ _NOTHING = _Moment(None, None, None, None)
 
 
 class CatalogIndex:
-    """The index of one folder of bundles, or of one bundle in it. Thread-safe, and shared by processes.
+    """The index of a folder of bundles, or of one bundle in it.
+
+    Thread-safe, and shared by processes.
 
     Args:
-        path: of the file; None: it is kept in memory.
-        log: of the folder.
-        records_of: returns what is recorded of a bundle by its name; None where it is none.
-        described: returns the row of a bundle in ``bundle_metadata``, None where there is none, and those
-            in ``bundle_symbols``.
-        disk: the file system.
-        scope: the one bundle that it is about; empty: all.
+        path: Path of the file, or None to keep the index in memory.
+        log: Log of the folder.
+        records_of: Returns the records of a bundle by its name, or None if there is no such
+            bundle.
+        described: Returns a bundle's row in ``bundle_metadata``, None if there is none, and its
+            rows in ``bundle_symbols``.
+        disk: File system.
+        scope: Name of the one bundle to cover, or empty for all.
 
     Attributes:
-        is_new: whether the file was opened, or made anew, since this was last set to False.
+        is_new: Whether the file was opened or rebuilt since this was last set to False.
     """
 
     def __init__(
@@ -168,13 +172,14 @@ class CatalogIndex:
         renew_after_fork(self)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what ``work`` reads of the index as it stands now.
+        """Return the result of calling ``work`` on the up-to-date index.
 
         Raises:
-            BundleError: a file of another program lies in its place.
-            FormatVersionError: a newer version of this library wrote the file, or a line of the log.
-            LockTimeoutError: another process that makes the index held it for 30 s.
-            StorageError: the log cannot be read, or no ordinary file lies in the place of the index.
+            BundleError: The path of the index is a file of another program.
+            FormatVersionError: A newer version of this library wrote the file, or a line of the
+                log.
+            LockTimeoutError: Another process that is building the index held it for 30 s.
+            StorageError: The log cannot be read, or the path of the index is not a regular file.
         """
         with self._lock:
             for is_last in (False, True):
@@ -186,15 +191,16 @@ class CatalogIndex:
                         raise StorageError(f"{self._path} cannot be used: {exc}") from exc
                     if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _FULL:
                         self._keep_in_memory(exc)
-                    # Also where another program keeps it locked, which has the old file then.
+                    # Also if another program keeps the file locked; that program then has the old
+                    # file.
                     self._is_damaged = True
         raise AssertionError("not reached")
 
     def write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Have ``work`` change rows in one transaction; raises as :meth:`read`."""
+        """Let ``work`` change rows in one transaction; raises the errors of :meth:`read`."""
 
         def change(db: sqlite3.Connection) -> None:
-            """Do the work, unless another process has put a new file in place."""
+            """Call ``work``, unless another process has put a new file in place."""
             with self._alone():
                 if self._moment().inode == self._seen.inode:  # else others have just made it anew
                     _transact(db, lambda: work(db))
@@ -202,14 +208,14 @@ class CatalogIndex:
         self.read(change)
 
     def _alone(self) -> AbstractContextManager[None]:
-        """Hold the file against other processes that write to it, or put another in its place."""
+        """Lock the file against other processes that write to it or replace it."""
         if self._path is None:
             return nullcontext()
         lock = self._path.with_name(f".{self._path.name}.lock")
         return self._disk.lock(lock, _LOCK_TIMEOUT_S)
 
     def doubt(self) -> None:
-        """Have the index made anew by the next call: it said what is not so."""
+        """Make the next call rebuild the index, because it gave a wrong answer."""
         with self._lock:
             self.close()
             self._is_damaged = True
@@ -225,10 +231,10 @@ class CatalogIndex:
         self.close()
 
     def after_fork(self) -> None:
-        """Open the file anew: a connection must not be used, or closed, behind a fork."""
+        """Let the file be reopened: a connection must not be used, or closed, after a fork."""
         self._lock, self._db, self._inherited = threading.RLock(), None, self._db
 
-    # --- as it stands now ------------------------------------------------------------------
+    # --- bringing it up to date ------------------------------------------------------------
 
     def _synced(self) -> sqlite3.Connection:
         now = self._moment()
@@ -254,7 +260,7 @@ class CatalogIndex:
         self._path, self._is_damaged = None, True
 
     def _bring(self, now: _Moment) -> None:
-        """Open the index, and apply what has changed; it is made anew where that is not possible."""
+        """Open the index and apply any changes; rebuild it if that is not possible."""
         if self._path is None:
             if self._db is None or self._is_damaged:
                 self._remake()
@@ -269,18 +275,18 @@ class CatalogIndex:
                     self._remake()
                 else:
                     self._apply_or_remake(db)
-        # By what was there before it was read: what came meanwhile is read by the next call.
+        # The state from before the read counts: changes made meanwhile are read by the next call.
         inode = None if self._path is None else self._moment().inode
         self._seen = now._replace(inode=inode)
 
     def _note_changes(self) -> None:
-        """Have bundles that change name themselves."""
+        """Create the file in which bundles that change enter their names."""
         if self._disk.stat(self._folder / CHANGES) is None and self._disk.stat(self._folder):
             with suppress(StorageError):
                 self._disk.close(self._disk.create(self._folder / CHANGES))
 
     def _opened(self, now: _Moment) -> sqlite3.Connection | None:
-        """Return the connection to the file; None where it must be made anew."""
+        """Return the connection to the file, or None if the index must be rebuilt."""
         assert self._path is not None
         if self._db is not None and now.inode == self._seen.inode and not self._is_damaged:
             return self._db
@@ -324,7 +330,7 @@ class CatalogIndex:
             self._remake()
 
     def _remake(self) -> None:
-        """Make the index in memory, then put it in the place of the file at one stroke."""
+        """Build the index in memory, then replace the file atomically."""
         self._check_replaceable()
         self.close()
         self._is_checked = False
@@ -347,7 +353,7 @@ class CatalogIndex:
         self._db, self._is_damaged, self.is_new = db, False, True
 
     def _check_replaceable(self) -> None:
-        """Refuse to replace a file that is not ours; a damaged one of ours may go."""
+        """Refuse to replace a file that is not ours; a damaged file of ours may be replaced."""
         if self._path is None:
             return
         check_places(self._path)
@@ -364,11 +370,11 @@ class CatalogIndex:
         elif data and application != APPLICATION_ID:
             raise BundleError(f"{self._path} is no database of onetape", hint="name another file")
 
-    # --- what it is made of ----------------------------------------------------------------
+    # --- its sources -----------------------------------------------------------------------
 
     def _apply(self, db: sqlite3.Connection) -> None:
         def work() -> None:
-            """Take the new lines and bundles, and describe the datasets that they concern."""
+            """Apply new lines and bundles, and describe the bundles that they concern."""
             self._touched.clear()
             self._take_lines(db)
             self._take_bundles(db)
@@ -459,7 +465,7 @@ class CatalogIndex:
             key = f"{_OF_LINEAGE}{entry['n']} {entry['series']} #{entry['generation']}"
             lane = _read_lane(entry)
             self._put_read(db, lane, lane_place(entry["cache"], entry["series"]))
-            # Of two lines of one number the later counts.
+            # If two lines have the same number, the later one counts.
             db.execute(
                 "DELETE FROM backtest_data_links WHERE backtest_id = ? AND cache_key LIKE ?",
                 (run, f"{_OF_LINEAGE}{entry['n']} %"),
@@ -467,7 +473,7 @@ class CatalogIndex:
             self._link(db, run, lane.dataset_id, entry["asked"], key)
 
     def _put_read(self, db: sqlite3.Connection, lane: Dataset, place: DatasetPlace) -> None:
-        """Add a lane that a run has read, as far as its line tells of it; what the store tells stays."""
+        """Add a lane that a run read, as far as its line describes it; rows from the store stay."""
         row = db.execute(
             "SELECT kind, start_date, end_date FROM catalog_places JOIN datasets USING (dataset_id) "
             "WHERE dataset_id = ?",
@@ -536,7 +542,7 @@ class CatalogIndex:
         self._is_checked = True
 
     def _describe(self, db: sqlite3.Connection, name: str) -> None:
-        """Make the rows of a bundle in ``bundle_metadata`` and ``bundle_symbols`` anew."""
+        """Rewrite a bundle's rows in ``bundle_metadata`` and ``bundle_symbols``."""
         db.execute("DELETE FROM bundle_metadata WHERE bundle_name = ?", (name,))
         db.execute("DELETE FROM bundle_symbols WHERE bundle_name = ?", (name,))
         row, symbols = self._described(name)
@@ -551,7 +557,7 @@ class CatalogIndex:
         )
 
     def dataset_of_bundle(self, name: str, records: Records) -> Dataset:
-        """Return a bundle as a dataset; a copy beside that which it was made of gets an id of its own."""
+        """Return a bundle as a dataset; a copy next to its original gets an id of its own."""
         origin = records.origin
         if origin.bundle_name != name and self._disk.stat(self._folder / origin.bundle_name):
             own = new_dataset_id(self._folder / name)
@@ -559,7 +565,7 @@ class CatalogIndex:
         return records.dataset(name)
 
     def _marked_names(self) -> set[str] | None:
-        """Return the bundles that have named themselves since; None: each is to be looked at."""
+        """Return the bundles that have entered their names since the last call; None for all."""
         handle = self._disk.open_read(self._folder / CHANGES)
         if handle is None:
             self._marked = 0
@@ -591,13 +597,13 @@ def _transact(db: sqlite3.Connection, work: Callable[[], None]) -> None:
 def put(
     db: sqlite3.Connection, dataset: Dataset, place: DatasetPlace, at_ms: int | None, tie: int = 0
 ) -> None:
-    """Add a dataset, in place of one of its id; in the transaction of the caller.
+    """Add a dataset, replacing one with the same id; in the caller's transaction.
 
     Args:
-        db: of the index.
-        dataset, place: what, and where the truth about it stands.
-        at_ms: when it came, UTC milliseconds, for the search; None: it is not searched for.
-        tie: which comes first of those of one millisecond.
+        db: Database of the index.
+        dataset, place: Dataset, and the place of the truth about it.
+        at_ms: Time at which it came, UTC milliseconds, for the search; None: the search omits it.
+        tie: Rank among datasets from the same millisecond, lowest first.
     """
     if db.execute("SELECT 1 FROM datasets WHERE dataset_id = ?", (dataset.dataset_id,)).fetchone():
         remove(db, dataset.dataset_id)
@@ -616,7 +622,7 @@ def put(
 
 
 def remove(db: sqlite3.Connection, dataset_id: str) -> None:
-    """Remove the rows of a dataset; its links stay, in case that it comes again."""
+    """Remove the rows of a dataset; its links stay in case the dataset returns."""
     own = (dataset_id,)
     db.execute(
         "DELETE FROM catalog_search WHERE symbol IN (SELECT symbol FROM symbols WHERE dataset_id = ?1) "
@@ -631,7 +637,7 @@ def remove(db: sqlite3.Connection, dataset_id: str) -> None:
 
 
 def dataset_of(entry: Mapping[str, Any]) -> Dataset:
-    """Return the dataset of a line; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+    """Return the dataset in a line; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
     start, end = parse_iso(entry["start"]) // 1000, parse_iso(entry["end"]) // 1000
     at, resolution = parse_iso(entry["time"]) // 1000, entry["resolution"]
     ranges = tuple(RangeRow(*one) for one in entry.get("ranges", ()))
@@ -659,12 +665,12 @@ def dataset_of(entry: Mapping[str, Any]) -> Dataset:
 
 
 def lane_place(cache: str, series: str) -> DatasetPlace:
-    """Return the place of a lane that a lineage tells of; that of the store is of kind ``lane``."""
+    """Return the place of a lane in a lineage; a lane in the store has the kind ``lane``."""
     return DatasetPlace("read", f"{_resolved(cache)}\n{series}")
 
 
 def lane_id(place: DatasetPlace) -> str:
-    """Return the id of the dataset that a lane is: the same for the same cache folder and series."""
+    """Return the dataset id of a lane: the same for the same cache folder and series."""
     return str(uuid5(NAMESPACE_URL, f"onetape lane {place.place}"))
 
 
@@ -674,7 +680,7 @@ def lane_source(vendor: str, series: str) -> str:
 
 
 def linked_lane(entry: Mapping[str, Any]) -> Dataset:
-    """Return what the line of a link tells of the lane that it names."""
+    """Return the lane that a link names, as far as the link's line describes it."""
     series = key_of(entry["series"])
     return Dataset(
         entry["dataset"],
@@ -690,7 +696,7 @@ def linked_lane(entry: Mapping[str, Any]) -> Dataset:
 
 
 def _read_lane(entry: Mapping[str, Any]) -> Dataset:
-    """Return what the line of a read tells of its lane."""
+    """Return the lane of a read, as far as the line describes it."""
     series = key_of(entry["series"])
     pieces, symbol = entry["read"], SymbolRow(series.symbol)
     return Dataset(

@@ -22,10 +22,10 @@ __all__ = ["LaneDatasets"]
 
 
 class LaneDatasets:
-    """The lanes of one cache folder. Thread-safe.
+    """The lanes in one cache folder. Thread-safe.
 
     Args:
-        client: returns the client that reads stored bars; it is called where one is needed.
+        client: Returns the client that reads stored bars; called when one is needed.
     """
 
     def __init__(self, client: Callable[[], BarsClient]) -> None:
@@ -36,20 +36,20 @@ class LaneDatasets:
     def find(
         self, symbol: str, resolution: str, start: int, end: int, source: str | None
     ) -> tuple[SeriesKey, Dataset] | None:
-        """Return the lane that has a range of a symbol, ends included, UTC seconds; None: there is none.
+        """Return the lane that has a range for a symbol, or None if there is none.
 
         Args:
-            symbol, resolution: as a program names them.
-            start, end: of the range.
-            source: vendor, or vendor and lane; None: the lane that answers by the rules.
+            symbol, resolution: Symbol and timeframe as a program names them.
+            start, end: Range in UTC seconds, ends included.
+            source: Vendor, or vendor and lane; None: the lane that answers by the rules.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         known = self.instrument(symbol, resolution)
         keys = self._client().lanes(known.symbol, Timeframe.parse(resolution)) if known else []
         for key in keys if source else keys[:1]:
-            # No question is answered out of these that does not name them.
+            # These lanes answer only queries that name them.
             if key.is_outdated or (not source and (key.is_sample or key.made_of)):
                 continue
             lane = self.get(key)
@@ -60,7 +60,7 @@ class LaneDatasets:
         return None
 
     def get(self, key: SeriesKey) -> Dataset | None:
-        """Return a lane as it is now; None where no bar is stored. Raises as :meth:`find`."""
+        """Return a lane as it is now, or None if it stores no bar; errors as in :meth:`find`."""
         parts = self._client().coverage(key)
         known = self._measured.get(key)
         if known is None or known[0] != parts:
@@ -70,7 +70,7 @@ class LaneDatasets:
         return known[1]
 
     def at(self, place: DatasetPlace) -> Dataset | None:
-        """Return the lane of a place; None where it is not one of this cache, or cannot be read."""
+        """Return the lane at a place, or None if it is not in this cache or cannot be read."""
         try:
             key = key_of(place.place.partition("\n")[2])
             return self.get(key) if self.place(key).place == place.place else None
@@ -78,7 +78,7 @@ class LaneDatasets:
             return None
 
     def all(self) -> Iterator[tuple[SeriesKey, Dataset]]:
-        """Yield the stored lanes, but those that cannot be read."""
+        """Yield the stored lanes, except those that cannot be read."""
         for key in self._client().series():
             try:
                 lane = self.get(key)
@@ -88,11 +88,11 @@ class LaneDatasets:
                 yield key, lane
 
     def place(self, key: SeriesKey) -> DatasetPlace:
-        """Return where the truth about a lane stands."""
+        """Return the place of the truth about a lane."""
         return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
-        """Return the instrument that a symbol means by the rules; None if it means none."""
+        """Return the instrument that a symbol means by the rules, or None if it means none."""
         if (symbol, resolution) not in self._instruments:
             try:
                 found: Instrument | None = self._client().query(symbol, resolution).instrument
@@ -102,7 +102,7 @@ class LaneDatasets:
         return self._instruments[symbol, resolution]
 
     def _measure(self, key: SeriesKey, parts: Sequence[CoverageSpan]) -> Dataset:
-        # A hole that is asked for again, and bars that are doubted, are no part of what there is.
+        # Gaps that will be requested again and suspect bars do not count as present.
         whole = [
             part.span
             for part in parts

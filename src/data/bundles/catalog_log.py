@@ -1,8 +1,8 @@
-"""``catalog.jsonl``: one line for each fact about bundles and backtests; never evicted or rewritten.
+"""``catalog.jsonl``: a line for each fact about bundles and backtests; never evicted or rewritten.
 
-A line is a JSON object with ``type`` (what it is about), ``format`` (of that type, from 1 on) and
-``time`` (UTC). Lines of other types and programs stay as they are. A line that was torn by a crash or a
-full disk is no fact; the next one begins anew.
+A line is a JSON object with ``type`` (its subject), ``format`` (format number of that type, from
+1) and ``time`` (UTC). Lines of other types and from other programs are left as they are. A line
+torn by a crash or a full disk does not count; the next one starts on a new line.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class CatalogLog:
-    """The log of one folder of bundles. Thread-safe, and shared by processes.
+    """The log in one folder of bundles. Thread-safe, and shared by processes.
 
     Args:
-        folder: of bundles; it is made by the first line.
-        disk: writes it; None: permissions by the umask.
-        clock: dates the lines; None is the system's.
+        folder: Folder of bundles; the first line creates it.
+        disk: File access; None sets permissions according to the umask.
+        clock: Source of the times of lines; None is the system clock.
 
     Attributes:
-        path: of the file.
+        path: Path of the log file.
     """
 
     def __init__(self, folder: Path, disk: Disk | None = None, clock: Clock | None = None) -> None:
@@ -44,9 +44,9 @@ class CatalogLog:
         """Add a line; it is durable when this returns.
 
         Raises:
-            StorageError: the disk refused it; it is no line then.
-            LockTimeoutError: another writer held the file for 30 s.
-            ValueError: the entry holds what JSON has no text for.
+            StorageError: The disk refused the line, which then does not count.
+            LockTimeoutError: Another writer held the file for 30 s.
+            ValueError: The entry holds a value that JSON cannot represent.
         """
         self.append_all(type_, [entry], format_)
 
@@ -57,10 +57,10 @@ class CatalogLog:
         format_: int = 1,
         check: Callable[[], object] | None = None,
     ) -> None:
-        """Add several lines with one write and one sync; errors as of :meth:`append`.
+        """Add several lines with one write and one sync; raises the errors of :meth:`append`.
 
-        A crash or a full disk may leave the first of them. ``check`` is called before, while no other
-        writer can add a line; what it raises is raised, and nothing is added.
+        A crash or a full disk may leave only the first few of them. ``check`` is called first,
+        while no other writer can add a line; if it raises, nothing is added.
         """
         head = {"type": type_, "format": format_, "time": iso(self._clock.now_ms())}
         lines = b"".join(_encode({**head, **entry}).encode("ascii") + b"\n" for entry in entries)
@@ -73,18 +73,18 @@ class CatalogLog:
             append_line(self._disk, self.path, lines, durable=True)
 
     def entries(self, type_: str, format_: int = 1, holding: str = "") -> Iterator[dict[str, Any]]:
-        """Yield the entries of a type, oldest first; none where there is no file.
+        """Yield the entries of a type, oldest first; none if there is no file.
 
         Args:
-            type_: what they are about.
-            format_: the newest format of them that the caller reads.
-            holding: Text that is a value or key in their lines, or part of one; others are not parsed.
+            type_: Type of the entries.
+            format_: Newest format of this type that the caller can read.
+            holding: Text that must be in a value or key of a line; other lines are not parsed.
 
         Raises:
-            FormatVersionError: a newer version of this library wrote one of them.
-            StorageError: the file cannot be read.
+            FormatVersionError: A newer version of this library wrote one of the entries.
+            StorageError: The file cannot be read.
         """
-        # As it is written: in ASCII, with quotes and backslashes escaped.
+        # In the form in which lines are written: ASCII, with quotes and backslashes escaped.
         mark, needle = _encode(type_).encode("ascii"), _encode(holding).encode("ascii")[1:-1]
         for line in (self._disk.read_if_exists(self.path) or b"").split(b"\n"):
             if mark not in line or needle not in line:
@@ -95,7 +95,7 @@ class CatalogLog:
                 yield entry
 
     def check(self, entry: Mapping[str, Any], format_: int) -> None:
-        """Raise ``FormatVersionError`` where an entry is of a newer format than ``format_``."""
+        """Raise ``FormatVersionError`` if an entry has a newer format than ``format_``."""
         written = entry.get("format")
         if not isinstance(written, int) or written > format_:
             raise FormatVersionError(
@@ -105,7 +105,7 @@ class CatalogLog:
             )
 
     def read_at(self, offset: int, count: int | None = None) -> tuple[bytes, FileState] | None:
-        """Return bytes of the file, to its end by default, and its state; None where there is no file."""
+        """Return bytes of the file, by default up to its end, and its state; None if no file."""
         handle = self._disk.open_read(self.path)
         if handle is None:
             return None
@@ -119,7 +119,7 @@ class CatalogLog:
 
 
 def entry_of(line: bytes) -> dict[str, Any]:
-    """Return the entry of a line; an empty one where it was torn, or is none."""
+    """Return the entry of a line, or an empty one if the line is torn or is not an entry."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):

@@ -42,7 +42,7 @@ IDENTICAL, REVISED, GONE, UNKNOWN = "identical", "revised", "gone", "unknown"
 COLUMNS = ("open", "high", "low", "close", "volume")
 COMPARED = (*COLUMNS, "adj_close")
 RUNNING = "forming"
-# Prices that a vendor adjusted itself are rounded by it: so much is no change of the bar.
+# Vendors round the prices that they adjust: a difference up to this is not a change of the bar.
 _ROUNDING = 1e-4
 _NAN = float("nan")
 
@@ -51,11 +51,11 @@ class ChangedCell(NamedTuple):
     """A value that differs.
 
     Attributes:
-        stamp_ms: of the bar, UTC milliseconds.
-        column: its name.
-        before, now: the values; NaN where there is no bar, or none in it.
-        causes: of ``CAUSES``.
-        detail: which actions, vendors or states, in words.
+        stamp_ms: Stamp of the bar, UTC milliseconds.
+        column: Name of the column.
+        before, now: Values; NaN if there is no bar, or no value in it.
+        causes: Members of ``CAUSES``.
+        detail: Actions, vendors or states involved, in words.
     """
 
     stamp_ms: int
@@ -66,7 +66,7 @@ class ChangedCell(NamedTuple):
     detail: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; what is no number is null."""
+        """Return a plain mapping; NaN becomes null."""
         before, now = (None if v != v else v for v in (self.before, self.now))
         plain = {"stamp": iso(self.stamp_ms), "column": self.column, "before": before, "now": now}
         return {**plain, "causes": list(self.causes), "detail": self.detail}
@@ -74,16 +74,17 @@ class ChangedCell(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedRead:
-    """What came of one recorded read.
+    """The result of checking one recorded read.
 
     Attributes:
-        read: what was recorded.
-        state: ``identical``, ``revised``, ``gone``, or ``unknown``: the bars of today could not be had.
-        is_reproducible: whether the bars of then were read again, bit for bit.
-        cells: what differs now, by stamp.
-        bars: how many bars differ, where that can be told.
-        causes: of ``CAUSES``.
-        detail: why it is gone, or what else is to be told.
+        read: Recorded read.
+        state: ``identical``, ``revised``, ``gone``, or ``unknown``: today's bars could not be
+            obtained.
+        is_reproducible: Whether the original bars were read again, bit for bit.
+        cells: Cells that differ now, by stamp.
+        bars: Number of bars that differ, if known.
+        causes: Members of ``CAUSES``.
+        detail: Why the bars are gone, or another remark.
     """
 
     read: SeriesRead
@@ -95,7 +96,7 @@ class CheckedRead:
     detail: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a plain mapping."""
         return {
             "series": str(self.read.series),
             "generation": self.read.generation,
@@ -112,12 +113,12 @@ class CheckedRead:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What came of a run.
+    """The result of checking a run.
 
     Attributes:
-        record: what was recorded.
-        series: one for each recorded read.
-        as_today: whether it was compared with what the same calls return now.
+        record: Record of the run.
+        series: One result for each recorded read.
+        as_today: Whether the run was compared with what the same calls return now.
     """
 
     record: RunRecord
@@ -126,17 +127,17 @@ class CheckReport:
 
     @property
     def failed(self) -> Sequence[FailedRead]:
-        """Calls that failed then; there is nothing of them to compare."""
+        """Calls that failed during the run; there is nothing to compare for them."""
         return self.record.failed
 
     @property
     def is_identical(self) -> bool:
-        """Whether the run read something, all of it is the same, and its record has an end."""
+        """Whether the run read something, all of it is unchanged, and its record has an end."""
         states = {one.state for one in self.series}
         return bool(self.record.ended) and states == {IDENTICAL}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a plain mapping."""
         return {
             "run": self.record.run,
             "started": self.record.started,
@@ -151,20 +152,21 @@ class CheckReport:
 def check(
     client: BarsClient, record: RunRecord, *, as_today: bool = False, timeout: float | None = None
 ) -> CheckReport:
-    """Compare what a run read with what is stored now; no vendor is asked.
+    """Compare the bars that a run read with the bars stored now.
 
-    The generations of then are read with the actions of then; what is compared with them are the newest
-    bars of the same series by the actions of today.
+    The generations of that time are read with the actions of that time and compared with the
+    newest bars of the same series, adjusted by today's actions. No vendor is queried unless
+    ``as_today`` is set.
 
     Args:
-        client: reads the stored bars.
-        record: of the run.
-        as_today: compare with what the same calls return now: by the rules of today, and vendors are
-            asked where bars are missing or due.
-        timeout: seconds that vendors are waited for, for each series; None: as long as pages come.
+        client: Client that reads the stored bars.
+        record: Record of the run.
+        as_today: Whether to compare with what the same calls return now: by today's rules, and
+            with vendors queried if bars are missing or due.
+        timeout: Seconds to wait for vendors, for each series; None: as long as pages arrive.
 
     Raises:
-        StorageError, LockTimeoutError: the store cannot be read.
+        StorageError, LockTimeoutError: The store cannot be read.
     """
     ordered = sorted(record.reads, key=lambda read: read.number)
     today = partial(_asked_today, timeout=timeout) if as_today else _newest
@@ -195,9 +197,9 @@ def _checked(
 
 
 def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str]:
-    """Return the stored bars as a run read them; None, and why, where they are not there any more.
+    """Return the stored bars as a run read them, or None and the reason if they are gone.
 
-    Bars are those of then where their digests are.
+    The bars are the same if their digests are.
     """
     if read.generation is None:
         return None, "the disk refused some of these bars: no generation holds them"
@@ -205,7 +207,7 @@ def of_then(client: BarsClient, read: SeriesRead) -> tuple[ReadAgain | None, str
         then = client.read_again(read.stored(of_then=True))
     except (QueryError, CacheError) as error:
         return None, str(error)
-    # What no generation held was set aside: of such a stamp the recorded row counts.
+    # Rows that no generation held were set aside; for their stamps the recorded row counts.
     aside = [one.stamp_ms for one in read.unstored]
     then = then._replace(table=then.table.take(~np.isin(then.table.stamps, aside)))
     if _digests(read, then.table) == [piece.digest for piece in read.pieces]:
@@ -223,7 +225,7 @@ def _digests(read: SeriesRead, table: BarTable) -> list[str]:
 
 
 def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
-    """Return the verdict where the bars of then are not kept: the newest may still be the same."""
+    """Return the verdict if the original bars are not kept: the newest may still be the same."""
     cause = LIBRARY if why.startswith(LIBRARY) else UNEXPLAINED
     newest: ReadAgain | None = None
     today: ReadAgain | None = None
@@ -244,12 +246,12 @@ def _gone(client: BarsClient, read: SeriesRead, why: str) -> CheckedRead:
 
 
 class _Now(NamedTuple):
-    """What is compared with the bars of then.
+    """The bars to compare with the original ones.
 
     Attributes:
-        table, coverage: the bars.
-        then_by_todays: the bars of then by the actions of today.
-        applied: these.
+        table, coverage: Bars and their coverage.
+        then_by_todays: Original bars, adjusted by today's actions.
+        applied: Today's actions.
     """
 
     table: BarTable
@@ -266,7 +268,7 @@ def _newest(client: BarsClient, read: SeriesRead) -> _Now:
 
 
 def _asked_today(client: BarsClient, read: SeriesRead, *, timeout: float | None) -> _Now:
-    """Return what the same calls return now; raises as ``BarsClient.get``."""
+    """Return the bars that the same calls return now; raises the errors of ``BarsClient.get``."""
     wishes = Wishes(
         read.provider,
         read.adjustment,
@@ -299,7 +301,7 @@ def _asked_today(client: BarsClient, read: SeriesRead, *, timeout: float | None)
 
 
 class _Side(NamedTuple):
-    """Bars by stamp, with vendor and state of each."""
+    """Bars by stamp, with the vendor and state of each."""
 
     table: BarTable
     coverage: Coverage
@@ -312,7 +314,7 @@ class _Side(NamedTuple):
         return tuple(float(column[place]) for column in _values(self.table))
 
     def source(self, stamp: int) -> tuple[str, str]:
-        """Return vendor and state of the bar at a stamp; empty texts if nothing is known there."""
+        """Return the vendor and state of the bar at a stamp, or empty strings if unknown."""
         for part in self.coverage.within(Span(stamp, stamp + 1)):
             return part.vendor, part.state
         return "", ""
@@ -321,7 +323,7 @@ class _Side(NamedTuple):
 def _differences(
     client: BarsClient, read: SeriesRead, then: ReadAgain, now: _Now
 ) -> Iterator[ChangedCell]:
-    """Yield the cells that differ, each with what it differs by."""
+    """Yield the cells that differ, each with its cause."""
     before = _Side(with_unstored(read, then.table), then.coverage)
     by_todays, after = _Side(now.then_by_todays, then.coverage), _Side(now.table, now.coverage)
     aside = {one.stamp_ms: one for one in read.unstored}
@@ -334,13 +336,13 @@ def _differences(
 
 
 def _values(table: BarTable) -> list[NDArray[np.float64]]:
-    """Return the columns that are compared; without adjusted closes NaN stands for them."""
+    """Return the columns to compare; a table without adjusted closes gets NaN for them."""
     values = table.values()
     return values if len(values) == len(COMPARED) else [*values, np.full(len(table), _NAN)]
 
 
 def _different(one: BarTable, other: BarTable) -> NDArray[np.int64]:
-    """Return the stamps of bars that only one of two has, or that differ in a bit."""
+    """Return the stamps of bars that only one of two tables has, or that differ in any bit."""
     stamps = union(one.stamps, other.stamps)
     common = among(stamps, one.stamps) & among(stamps, other.stamps)
     at, beside = (np.searchsorted(t.stamps, stamps[common]) for t in (one, other))
@@ -398,7 +400,7 @@ def _cells(
 def _cause_of_bar(
     then: tuple[str, str], now: tuple[str, str], aside: Unstored | None
 ) -> tuple[str, str]:
-    """Return why a bar has other values, and in words between what."""
+    """Return why the values of a bar changed, with an explanation in words."""
     (vendor, state), (vendor_now, state_now) = then, now
     if aside is not None and aside.reason == RUNNING:
         return BECAME_FINAL, f"the bar was running, now it is {state_now}"
@@ -414,9 +416,9 @@ def _cause_of_bar(
 def _by_calendar(
     read: SeriesRead, stamp: int, is_new: bool, is_expected: bool | None
 ) -> str | None:
-    """Return why a bar that came or went does so by the calendar; None where it does not."""
+    """Return how the calendar explains a bar that appeared or disappeared; None if it does not."""
     if is_new:
-        # What lacked where the calendar of then expected it is listed; all else it did not expect.
+        # Missing bars that the calendar expected at the time are listed; it expected no others.
         was_lacking = read.more_lacking or any(stamp in span for span in read.lacking)
         return "no bar was expected then" if is_expected and not was_lacking else None
     was_beside = any(stamp in span for span in read.unexpected)
@@ -425,7 +427,10 @@ def _by_calendar(
 
 
 def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | None]:
-    """Return what tells whether today's calendar has a bar at a stamp; None: it had not closed then."""
+    """Return a function that tests whether today's calendar has a bar at a stamp.
+
+    The function returns None if the bar had not closed at the time of the read.
+    """
     calendar, timeframe = calendar_for(client.instrument(read.series)), read.series.timeframe
     cap = first_unclosed(calendar, timeframe, read.asked_ms, "session")
 
@@ -440,11 +445,11 @@ def _expected(client: BarsClient, read: SeriesRead) -> Callable[[int], bool | No
 
 
 def _changed_actions(read: SeriesRead, now: AppliedActions) -> list[Action]:
-    """Return the actions that only one side has, as far as they concern these prices."""
+    """Return the actions that only one side has, limited to those that affect these prices."""
     first = date_of(read.pieces[0].span.start)
 
     def of(applied: AppliedActions) -> dict[tuple[Any, ...], Action]:
-        """Return the actions that concern these prices, each by what identifies it."""
+        """Return the actions that affect these prices, by the values that identify them."""
         rows = {*applied.rows, *(a for own in applied.own.values() for a in own)}
         kinds = {"split": ("split",), "all": ("split", "dividend")}.get(read.adjustment, ())
         return {

@@ -1,8 +1,8 @@
-"""Changes of a bundle's files: several at one stroke, whatever kills the writer and wherever.
+"""Atomic changes to several files of a bundle, no matter when or how the writer is killed.
 
-New files are written and synced under ``.staging`` first. A journal, which appears at one stroke, then
-names them all with their places: from there on the change is decided, and whatever comes next, reader or
-writer, sees all of it. Only then are the files renamed.
+New files are first written and synced under ``.staging``. A journal, which appears atomically,
+then names them all with their places. From then on the change is decided: every later reader or
+writer sees all of it. Only then are the files renamed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def checked_name(name: str) -> str:
     """Return the name of a bundle, which is the name of its folder.
 
     Raises:
-        QueryError: it is no text of letters, digits, ``.``, ``_`` and ``-``, such as a path or ``..``.
+        QueryError: The name is not a string of letters, digits, ``.``, ``_`` and ``-``, but for
+            example a path or ``..``.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith("."):
         raise QueryError(
@@ -48,7 +49,7 @@ def checked_name(name: str) -> str:
 
 
 class FileChanges:
-    """One change in the making. Used by one thread, inside :meth:`BundleFiles.writing`."""
+    """A change being prepared. Used by one thread, inside :meth:`BundleFiles.writing`."""
 
     def __init__(self, files: BundleFiles) -> None:
         self._files = files
@@ -56,13 +57,15 @@ class FileChanges:
         self._puts = 0
 
     def put(self, place: str, data: bytes) -> FileState:
-        """Write the new content of a file, relative to the bundle with ``/``; nothing shows yet.
+        """Write the new content of a file without making it visible yet.
+
+        ``place`` is the path relative to the bundle, with ``/``.
 
         Returns:
             The state that the file will have, unless it must be copied to its place.
 
         Raises:
-            StorageError: the disk refused it.
+            StorageError: The disk refused the content.
         """
         name = f"{self._puts}.new"  # its own, even if a place is put twice
         self._puts += 1
@@ -71,12 +74,12 @@ class FileChanges:
         return state
 
     def remove(self, place: str) -> None:
-        """Have a file removed."""
+        """Mark a file for removal."""
         self._staged[place] = None
 
     @property
     def places(self) -> dict[str, str | None]:
-        """Place to the name of its new content below ``.staging``; None: it is removed."""
+        """Maps each place to the name of its new content in ``.staging``, or None for a removal."""
         return self._staged
 
 
@@ -84,8 +87,8 @@ class BundleFiles:
     """The files of one bundle. Thread-safe, and shared by processes.
 
     Args:
-        path: the folder of the bundle; nothing below it may lead out of it by a link.
-        disk: reads and writes; None: permissions by the umask.
+        path: Folder of the bundle; no link below it may lead out of it.
+        disk: File access; None sets permissions according to the umask.
     """
 
     def __init__(self, path: Path, disk: Disk | None = None) -> None:
@@ -98,18 +101,19 @@ class BundleFiles:
 
     @contextmanager
     def writing(self, *, make: bool = True) -> Iterator[FileChanges]:
-        """Hold the bundle against other writers; the commit is made where the block ends without error.
+        """Lock the bundle against other writers; commit when the block ends without an error.
 
-        What a writer that died has left is finished, or dropped, first.
+        The unfinished change of a writer that died is finished, or dropped, first.
 
         Args:
-            make: whether a folder that does not exist is made.
+            make: Whether to create a missing folder.
 
         Raises:
-            LockTimeoutError: another writer held it for 30 s.
-            BundleNotFoundError: the folder does not exist and is not to be made.
-            StorageError: the disk refused it; before the journal stands nothing is changed, after it
-                the next reader or writer sees and finishes the change.
+            LockTimeoutError: Another writer held the bundle for 30 s.
+            BundleNotFoundError: The folder does not exist, and ``make`` is False.
+            StorageError: The disk refused a file. Until the journal exists, nothing is changed;
+                after that, the next reader or writer sees the change, and the next writer
+                finishes it.
         """
         if not make and self.disk.stat(self.path) is None:
             raise BundleNotFoundError(f"there is no bundle {self.path.name} in {self.path.parent}")
@@ -128,7 +132,7 @@ class BundleFiles:
             self._finish()
 
     def stage(self, name: str, data: bytes) -> FileState:
-        """Write one file below ``.staging``, durably; for :class:`FileChanges` alone."""
+        """Write one file to ``.staging`` durably; only for :class:`FileChanges`."""
         handle = self.disk.create(self._staging / name)
         try:
             self.disk.write(handle, data, 0)
@@ -141,19 +145,20 @@ class BundleFiles:
         for place, name in places.items():
             if name is not None:
                 self.disk.make_folders((self.path / place).parent)
-        # One sync of the folder makes the names of all staged files durable, and the journal's.
+        # One sync of the folder makes the names of all staged files durable.
         self.disk.sync_folder(self._staging)
         write_atomically(self.disk, self._journal, json.dumps(places).encode())
 
     def _finish(self) -> None:
-        """Bring the files of a decided change to their places, and drop what never was decided."""
+        """Move the files of a decided change to their places; drop those of an undecided one."""
         folders: set[Path] = set()
         for place, name in self.pending().items():
             target = self.path / place
             if name is None:
                 self.disk.remove(target)
             elif self.disk.stat(self._staging / name) is not None:
-                # A rename out of another folder may be seen in one of the two alone after a power loss.
+                # After a power loss, a rename between two folders may be visible in only one of
+                # them.
                 beside = target.with_name(f".{target.name}.tmp")
                 link_or_copy(self.disk, self._staging / name, beside)
                 self.disk.replace(beside, target)
@@ -176,10 +181,10 @@ class BundleFiles:
     # --- reading ---------------------------------------------------------------------------
 
     def pending(self) -> dict[str, str | None]:
-        """Return the places of a change that is decided and not finished; most often none.
+        """Return the places of a change that is decided but not finished; usually there are none.
 
         Raises:
-            BundleError: the journal cannot be understood.
+            BundleError: The journal is invalid.
         """
         data = self.disk.read_if_exists(self._journal)
         if data is None:
@@ -199,14 +204,16 @@ class BundleFiles:
         return places
 
     def read_whole(self, read: Callable[[Callable[[str], Path], dict[str, str | None]], T]) -> T:
-        """Return what ``read`` makes of the files at one moment: all before a change, or all after it.
+        """Return the result of calling ``read`` on one consistent state of the files.
+
+        The state is the one before a change or the one after it, never a mixture.
 
         Args:
-            read: is called with what gives the path of a place, and with the places of a decided
-                change; again where the bundle changed meanwhile.
+            read: Called with a function that returns the path of a place, and with the places of
+                a decided change. Called again if the bundle changes meanwhile.
 
         Raises:
-            BundleError: the bundle was changed during each of twenty tries.
+            BundleError: The bundle changed during each of twenty attempts.
         """
         failed: DataError | OSError | None = None
         for attempt in range(_TRIES):
@@ -222,7 +229,7 @@ class BundleFiles:
             try:
                 result = read(path_of, pending)
             except (DataError, OSError) as exc:
-                # A file may get its place between the look at its name and its opening.
+                # A file may be moved to its place between the check of its name and its opening.
                 if attempt >= 2 and self.moment() == before:
                     raise
                 failed = exc
@@ -235,15 +242,15 @@ class BundleFiles:
         ) from failed
 
     def moment(self) -> tuple[FileState | None, ...]:
-        """Return what differs before and after each change: the states of journal and records."""
+        """Return the states of the journal and the records, which every change alters."""
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
 
 
 def note_change(disk: Disk, path: Path) -> None:
-    """Name a changed bundle in ``.changes`` beside it, where an index of the folder keeps that file.
+    """Enter a changed bundle in ``.changes`` next to it, if an index of the folder keeps that file.
 
-    The index looks at these bundles again and at no others. A name that gets lost costs no data: the
-    index looks at all of them when it is opened.
+    The index then checks only these bundles again. A lost name costs no data: the index checks
+    all bundles when it is opened.
     """
     changes = path.with_name(CHANGES)
     with suppress(CacheError):
@@ -255,7 +262,7 @@ def note_change(disk: Disk, path: Path) -> None:
 def is_inside(place: str) -> bool:
     """Return whether a place is a path below the folder of its bundle."""
     parts = PurePosixPath(place).parts
-    # Names of files have no null byte and no half of a character.
+    # File names have no null byte and no half of a surrogate pair.
     return (
         place.isprintable()
         and bool(parts)

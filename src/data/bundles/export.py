@@ -1,4 +1,4 @@
-"""A run in a folder of its own: its record and its bars, to be proven without store or network."""
+"""A run in its own folder: its record and its bars, verifiable without the store or the network."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _BARS = re.compile(r"bars-\d{4,9}\.csv")
 
 
 def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
-    """Return one digest for all that a run read: of series, stretch and digest of each piece.
+    """Return one digest of everything that a run read: series, stretch and digest of each piece.
 
-    The text is ``sha256:`` and 64 hex digits. Neither generations nor times count: two runs that read the
-    same bars have the same one.
+    The text is ``sha256:`` and 64 hex digits. Generations and times do not count: two runs that
+    read the same bars have the same digest.
     """
     lines = {
         f"{read.series}|{read.adjustment}|{piece.span.start}|{piece.span.end}|{piece.digest}"
@@ -44,19 +44,21 @@ def fingerprint_of_run(reads: Sequence[SeriesRead]) -> str:
 
 
 def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]) -> Path:
-    """Write the record of a run and its bars into a new folder; return its path.
+    """Write the record of a run and its bars to a new folder; return its path.
 
-    ``lineage.json`` has the record, and of each read the name of its file: CSV, a bar a line, the stamp in
-    UTC milliseconds, every float so that it reads back bit for bit. The bars are those that were handed on.
+    ``lineage.json`` has the record and, for each read, the name of its file: CSV with one bar per
+    line, the stamp in UTC milliseconds, and every float written so that it reads back bit for
+    bit. The bars are those that the run received.
 
     Args:
-        client: reads the stored bars.
-        record: of the run.
-        folder: which must not exist, or be empty.
+        client: Client that reads the stored bars.
+        record: Record of the run.
+        folder: Folder, which must not exist or must be empty.
 
     Raises:
-        QueryError: the folder holds something, or bars of the run are gone; nothing is written.
-        StorageError: the disk refused it; without ``lineage.json``, which comes last, it is no export.
+        QueryError: The folder is not empty, or bars of the run are gone; nothing is written.
+        StorageError: The disk refused a file. Without ``lineage.json``, which is written last,
+            the folder is not an export.
     """
     disk, path = Disk(), Path(folder).expanduser().absolute()
     try:
@@ -81,10 +83,10 @@ def export(client: BarsClient, record: RunRecord, folder: str | os.PathLike[str]
 
 
 def bars_of(client: BarsClient, read: SeriesRead) -> BarTable:
-    """Return the bars of one recorded read as they were handed on.
+    """Return the bars of one recorded read as the run received them.
 
     Raises:
-        QueryError: they are gone.
+        QueryError: The bars are gone.
     """
     if not read.pieces:
         return BarTable.empty()
@@ -107,15 +109,15 @@ def _csv(table: BarTable) -> str:
 def exported(
     folder: str | os.PathLike[str],
 ) -> tuple[dict[str, Any], list[tuple[SeriesRead, BarTable]]]:
-    """Return what was exported: the record as plain values, and each read with its bars.
+    """Return the contents of an export: the record as plain values, and each read with its bars.
 
-    The digests of the bars are computed anew, and the fingerprint of the run of these; neither store nor
-    network is needed.
+    The digests of the bars are recomputed, and from them the fingerprint of the run; neither the
+    store nor the network is needed.
 
     Raises:
-        CorruptEntryError: it is no whole export, or a bar in it is not the recorded one.
-        FormatVersionError: a newer version of this library wrote it.
-        StorageError: it cannot be read.
+        CorruptEntryError: The export is incomplete, or a bar in it differs from the recorded one.
+        FormatVersionError: The export was written by a newer version of this library.
+        StorageError: The export cannot be read.
     """
     disk, path = Disk(), Path(folder).expanduser()
     try:
@@ -144,10 +146,10 @@ def exported(
 
 
 def _name_of(file: Any) -> str:
-    """Return the name of a file beside the record; no file elsewhere is read.
+    """Return the name of a file next to the record; no file elsewhere is read.
 
     Raises:
-        ValueError: It is not the name of one.
+        ValueError: The value is not the name of a file of bars.
     """
     if not isinstance(file, str) or not _BARS.fullmatch(file):
         raise ValueError(f"not the name of a file of bars: {file!r:.40}")

@@ -19,16 +19,17 @@ def bundles_folder(
     given: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Return the absolute folder of bundles; nothing is made.
+    """Return the absolute folder of bundles; nothing is created.
 
     Args:
-        given: the folder; None: ``catalog.parquet_dir`` of ``./config/data_catalog.yaml``, else
-            ``bundles`` in the user's folder of data, beside the database.
-        cache_dir: the cache folder that it must not lie in; None is the configured one.
+        given: Folder to use, or None for ``catalog.parquet_dir`` in
+            ``./config/data_catalog.yaml``, or else for ``bundles`` in the user's data folder,
+            next to the database.
+        cache_dir: Cache folder that must not contain it; None is the configured one.
 
     Raises:
-        ConfigError: the path cannot be used, lies in the cache folder or is a file, or the user has
-            no home folder; a :class:`RulesError` lists the mistakes of the file.
+        ConfigError: The path cannot be used, is in the cache folder or is a file, or the user has
+            no home folder; a :class:`RulesError` lists the mistakes in the configuration file.
     """
     path, source = bundles_setting(given)
     return outside_of_the_cache(path, f"the folder of bundles {path} ({source})", cache_dir)
@@ -37,15 +38,17 @@ def bundles_folder(
 def outside_of_the_cache(
     path: Path, about: str, cache_dir: str | os.PathLike[str] | None = None
 ) -> Path:
-    """Return an absolute folder for what the cache of bars must not drop; nothing is made.
+    """Return the absolute path of a folder that must be outside the cache; nothing is created.
+
+    The cache may drop anything in its own folder.
 
     Args:
-        path: the folder.
-        about: what it is, for messages.
-        cache_dir: the cache folder that it must not lie in; None is the configured one.
+        path: The folder.
+        about: Description of the folder, for messages.
+        cache_dir: Cache folder that must not contain it; None is the configured one.
 
     Raises:
-        ConfigError: it cannot be used, lies in the cache folder or is a file.
+        ConfigError: The folder cannot be used, is in the cache folder or is a file.
     """
     try:
         folder, cache = path.resolve(), cache_folder(cache_dir).resolve()
@@ -63,14 +66,14 @@ def outside_of_the_cache(
 
 
 def registered(folder: Path, name: str) -> Path | None:
-    """Return the folder of a bundle that was registered by a name; None: none was.
+    """Return the folder of the bundle registered under a name, or None if there is none.
 
     Args:
-        folder: Folder of bundles, in whose ``catalog.jsonl`` it was registered.
-        name: Name that was given to it.
+        folder: Folder of bundles, in whose ``catalog.jsonl`` the bundle was registered.
+        name: Name under which it was registered.
 
     Raises:
-        FormatVersionError: A newer version of this library wrote a line about it.
+        FormatVersionError: A newer version of this library wrote a line about the bundle.
         StorageError: The log cannot be read.
     """
     place: Path | None = None
@@ -81,13 +84,16 @@ def registered(folder: Path, name: str) -> Path | None:
 
 
 def registered_names(folder: Path) -> set[str]:
-    """Return the names that bundles outside a folder of bundles were registered by; errors as above."""
+    """Return the names under which a folder of bundles registers bundles outside it.
+
+    Raises the errors of :func:`registered`.
+    """
     entries = CatalogLog(folder).entries(BUNDLE, holding="path")
     return {entry["bundle"] for entry in entries if place_in(entry) is not None}
 
 
 def place_in(entry: Mapping[str, Any]) -> Path | None:
-    """Return the folder that a line about a bundle names; None if it names none that there can be."""
+    """Return the folder that a line about a bundle names, or None if it names no valid one."""
     text = entry.get("path")
     if not isinstance(text, str) or "\0" in text:
         return None

@@ -8,18 +8,18 @@ __all__ = ["ParquetCounts", "declared"]
 
 _MAGIC, _TAIL = b"PAR1", 8
 _DEEPEST, _LONGEST_VARINT = 16, 10
-# Of the file's metadata, and of what is nested in it, by the numbers that the format gives them.
+# Field numbers that the format assigns in the file's metadata and in its nested structures.
 _ROWS, _GROUPS, _COLUMNS, _CHUNK, _VALUES = 3, 4, 1, 3, 5
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS = (4, 5, 6)
 
 
 class ParquetCounts(NamedTuple):
-    """What a file declares.
+    """The counts that a file declares.
 
     Attributes:
         rows: Number of rows.
-        values: Number of values in all columns, those in lists included.
+        values: Number of values in all columns, including those in lists.
     """
 
     rows: int
@@ -27,7 +27,7 @@ class ParquetCounts(NamedTuple):
 
 
 def length_of(tail: bytes) -> int:
-    """Return how many bytes at the end of a file the footer takes, by the last eight of them.
+    """Return the size of a file's footer in bytes, given the last eight bytes of the file.
 
     Raises:
         ValueError: The file is not a Parquet file.
@@ -38,13 +38,13 @@ def length_of(tail: bytes) -> int:
 
 
 def declared(end: bytes) -> ParquetCounts:
-    """Return the declarations in the footer of a Parquet file.
+    """Return the counts declared in the footer of a Parquet file.
 
     Args:
         end: The file, or as many bytes at its end as :func:`length_of` returns.
 
     Raises:
-        ValueError: The footer makes no sense.
+        ValueError: The footer is invalid.
     """
     size = length_of(end[-_TAIL:])
     if size > len(end):
@@ -61,7 +61,7 @@ def declared(end: bytes) -> ParquetCounts:
 
 
 class _Compact:
-    """Reads Thrift's compact encoding: structs as mappings of field number to value."""
+    """Reads Thrift's compact encoding; structs become mappings of field number to value."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0

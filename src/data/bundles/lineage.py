@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from ..data_manager import DataManager
     from .check import CheckReport
 
-# What is read for the first time is written together with what follows within this time, or at the end.
+# New reads within this time after a write are written together, later or at the end.
 _TOGETHER_S = 1.0
 _MOST_ID = 200
 _FEW_SPANS = 64
@@ -65,31 +65,34 @@ def lineage(
     folder: str | os.PathLike[str] | None = None,
     manager: DataManager | None = None,
 ) -> LineageRun:
-    """Record which bars are read while the block runs: series, generation, actions, digest.
+    """Record which bars are read while the block runs: series, generation, actions and digest.
 
-    Noted is every answer that a manager hands on in this thread, in tasks of its event loop and in
-    threads that got a copy of the context; and every call that failed. There is one line in
-    ``catalog.jsonl`` for each generation of a series, however often it is read, and a second one where
-    more of it was read later. Runs may be nested: the outer one notes what the inner one does.
+    This covers every answer that a manager returns in this thread, in tasks of its event loop and
+    in threads that got a copy of the context, and every call that failed. There is one line in
+    ``catalog.jsonl`` for each generation of a series, however often it is read, and another one
+    if more of it is read later. Runs may be nested: the outer run also records the reads of the
+    inner one.
 
     Args:
-        backtest_id: text, number or UUID by which the run is found again; None: a new UUID.
-        keep: for how long the generations that are read are kept in the store, whatever is revised: an
-            age such as ``180d`` or ``5y`` from now on, or True: until :func:`forget`. None: not kept.
-        folder: of bundles; None as of :func:`.folder.bundles_folder`.
-        manager: whose store keeps them; None: that of ``get_data_manager()``, where it is needed.
+        backtest_id: Text, number or UUID by which the run can be found; None: a new UUID.
+        keep: How long the store keeps the generations that are read, whatever is revised: an age
+            from now, such as ``180d`` or ``5y``, or True for until :func:`forget`. None: they are
+            not kept.
+        folder: Folder of bundles; None: see :func:`.folder.bundles_folder`.
+        manager: Manager whose store keeps them; None: that of ``get_data_manager()``, when
+            needed.
 
     Returns:
         The run, a context for one block; its ``id`` is the text to check it by.
 
     Raises:
-        QueryError: the id is none, or ``keep`` is no age; when the block begins: the id is in use.
-        ConfigError: there can be no such folder.
-        StorageError, LockTimeoutError: when the block begins: the line of its beginning cannot be written;
-            when it ends: what was read could not be recorded, or not be kept.
+        QueryError: The id or ``keep`` is invalid; when the block begins: the id is in use.
+        ConfigError: The folder cannot be used.
+        StorageError, LockTimeoutError: When the block begins: its first line cannot be written;
+            when it ends: the reads could not be recorded, or their generations could not be kept.
 
     Warns:
-        UserWarning: Bars were read in a thread that is not part of the run; once in a run.
+        UserWarning: Bars were read in a thread that is not part of the run; once per run.
     """
     return LineageRun(_id_of(backtest_id), keep, bundles_folder(folder), manager)
 
@@ -105,11 +108,11 @@ def _id_of(given: object) -> str:
 
 
 class LineageRun:
-    """One run on its way. Thread-safe.
+    """A run in progress. Thread-safe.
 
     Attributes:
-        id: by which it is found again.
-        folder: of bundles.
+        id: Id by which the run can be found.
+        folder: Folder of bundles.
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class LineageRun:
         self._outer: Any = None
         self._lock = threading.RLock()
         self._kept: dict[tuple[Any, ...], _Kept] = {}
-        # How what was noted is recognised: by the answer itself, and by what it was made of.
+        # Recorded answers are identified by the answer itself and by what it was made from.
         self._noted: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._by_place: dict[Hashable, _Kept] = {}
         self._failed: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -158,10 +161,10 @@ class LineageRun:
                 raise
             error.add_note(f"the lineage {self.id} is not complete: {second}")
 
-    # --- what `reads` is told --------------------------------------------------------------
+    # --- called through `reads` ------------------------------------------------------------
 
     def answered(self, answer: Any, handed_on: Callable[[Any], Any]) -> None:
-        """Note an answer, as :data:`.reads.reads` says; errors of the disk are raised when the run ends."""
+        """Record an answer; see :data:`.reads.reads`. Disk errors are raised when the run ends."""
         if self._outer is not None:
             self._outer.answered(answer, handed_on)
         with self._lock:
@@ -178,25 +181,27 @@ class LineageRun:
                 self._noted[id(answer)] = answer
                 return
             kept = self._note(handed.read())
-            # Books are kept by `_applied`: no other one gets the number by which the place names its own.
+            # `_applied` keeps books alive, so that no other book can get the id that the place
+            # uses.
             if place is not None:
                 self._by_place[place] = kept
             self._noted[id(answer)] = answer
 
     @property
     def is_open(self) -> bool:
-        """Whether the run goes on."""
+        """Whether the run is still in progress."""
         return self._is_open
 
     def before_writing(self, callback: Callable[..., object]) -> None:
-        """Have ``callback(is_last=...)`` called by :meth:`save` and :meth:`end`, to note what is not yet.
+        """Register ``callback(is_last=...)``, which :meth:`save` and :meth:`end` call first.
 
-        It is for what holds answers of which the program has seen a part only. ``is_last``: at the end.
+        It is for objects that hold answers of which the program has seen only a part: they record
+        that part now. ``is_last`` is True at the end.
         """
         self._before_writing.append(callback)
 
     def _note(self, read: BarsRead) -> _Kept:
-        """Take what is new of an answer."""
+        """Record the new part of an answer."""
         applied, digest = self._applied_of(read)
         query = read.query
         key = (
@@ -218,7 +223,7 @@ class LineageRun:
         return kept
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Note a call that ended with an error, one of each symbol, timeframe and error."""
+        """Record a call that ended with an error, once for each symbol, timeframe and error."""
         if self._outer is not None:
             self._outer.failed(query, error)
         symbol, timeframe = query.instrument.symbol, query.timeframe.label
@@ -229,7 +234,7 @@ class LineageRun:
             )
 
     def missed(self, query: BarsQuery) -> None:
-        """Warn, once in a run, of a call that is not recorded: its thread is not part of the run."""
+        """Warn, once per run, about an unrecorded call: its thread is not part of the run."""
         with self._lock:
             was_warned, self._is_warned = self._is_warned, True
         if not was_warned:
@@ -240,7 +245,7 @@ class LineageRun:
             )
 
     def _applied_of(self, read: BarsRead) -> tuple[AppliedActions, str]:
-        """Return the actions of a read; of a book that does not change they are made out once."""
+        """Return the actions of a read and their digest, computed once for each book."""
         place = (id(read.book), read.as_of)
         known = self._applied.get(place)
         if known is None or known[0] is not read.book:
@@ -249,14 +254,14 @@ class LineageRun:
             self._applied[place] = known = (read.book, applied, digest)
         return known[1], known[2]
 
-    # --- what is written -------------------------------------------------------------------
+    # --- writing ---------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Write the first line; expired pins of earlier runs are let go.
+        """Write the first line, and release expired pins of earlier runs.
 
         Raises:
-            QueryError: the id is in use.
-            StorageError, LockTimeoutError: it cannot be written.
+            QueryError: The id is in use.
+            StorageError, LockTimeoutError: The line cannot be written.
         """
         keep = str(self._age) if self._age else self._keep
         entry = {"run": self.id, "event": "begin", "keep": keep, "library": __version__}
@@ -272,10 +277,10 @@ class LineageRun:
             )
 
     def save(self) -> None:
-        """Write what was read up to now, durably; the run goes on.
+        """Write everything read so far, durably; the run continues.
 
         Raises:
-            StorageError, LockTimeoutError: it is not written.
+            StorageError, LockTimeoutError: The reads are not written.
         """
         self._hear(is_last=False)
         with self._lock:
@@ -284,7 +289,7 @@ class LineageRun:
                 raise self._error
 
     def end(self) -> None:
-        """Write what is not written, and that the run is over; errors as of :meth:`save`."""
+        """Write the remaining reads and the end of the run; raises the errors of :meth:`save`."""
         self._hear(is_last=True)
         self._before_writing.clear()
         with self._lock:
@@ -296,7 +301,7 @@ class LineageRun:
                 raise self._error
 
     def _hear(self, *, is_last: bool) -> None:
-        """Let others note what they hold; without the lock, for they have locks of their own."""
+        """Call the registered callbacks, without the lock because they have locks of their own."""
         for callback in list(self._before_writing):
             callback(is_last=is_last)
 
@@ -307,7 +312,7 @@ class LineageRun:
             self._write([kept for kept in self._kept.values() if kept.is_new])
 
     def _write(self, changed: list[_Kept], more: list[dict[str, Any]] | None = None) -> None:
-        """Write lines together, and pin what they are about; an error is kept for the end."""
+        """Write lines together, and pin their generations; an error is kept for the end."""
         try:
             entries = [self._line(kept) for kept in changed]
             self._log.append_all(LINEAGE, [*entries, *(more or ())], FORMAT)
@@ -328,7 +333,7 @@ class LineageRun:
         return {"run": self.id, "event": "read", **read.to_json()}
 
     def _pin_of(self, read: BarsRead) -> dict[str, Any]:
-        """Return until when a generation is kept, and whether lineages are what has it pinned."""
+        """Return until when a generation is kept, and whether it was pinned by lineages."""
         client = self._client()
         if Path(read.root).resolve() != Path(client.folder).resolve():
             raise QueryError(
@@ -347,7 +352,7 @@ class LineageRun:
 
 
 def client_of(manager: DataManager | None) -> BarsClient:
-    """Return the client of a manager, of the process' own where there is none."""
+    """Return the client of a manager, or of the process-wide manager if None is given."""
     if manager is None:
         from ..data_manager import get_data_manager
 
@@ -356,7 +361,7 @@ def client_of(manager: DataManager | None) -> BarsClient:
 
 
 def end_of(age: Age, now_ms: int) -> int:
-    """Return when an age that begins now ends, UTC milliseconds."""
+    """Return the end of an age that begins now, in UTC milliseconds."""
     count, unit = split_length(str(age)) or (0, "d")
     if unit in UNIT_MS:
         return now_ms + count * UNIT_MS[unit]
@@ -377,7 +382,7 @@ class _Stretch:
 
 
 class _Spans:
-    """A set of stamps, to which many spans are added one after another."""
+    """A set of stamps to which many spans are added one by one."""
 
     def __init__(self) -> None:
         self._spans: list[Span] = []
@@ -390,21 +395,21 @@ class _Spans:
             self._most = _FEW_SPANS + 2 * len(self.coalesced())
 
     def coalesced(self) -> list[Span]:
-        """Return all stamps as few ascending, disjoint spans."""
+        """Return all stamps as ascending, disjoint spans."""
         self._spans = coalesce(self._spans)
         return self._spans
 
 
 class _Kept:
-    """What was read of one generation of a series; under the lock of its run.
+    """The reads of one generation of a series; guarded by the run's lock.
 
     Attributes:
-        read: the first answer.
-        made: the timeframes made of these bars, where they were not read themselves.
-        is_new: whether no line tells of it.
-        is_changed: whether the lines lack something of it.
-        asked_ms: time of the last read, UTC milliseconds.
-        pin: as of :class:`.record.SeriesRead`.
+        read: First answer.
+        made: Timeframes made from these bars, if the bars themselves were not read.
+        is_new: Whether no line has been written for it yet.
+        is_changed: Whether it has reads that are not written yet.
+        asked_ms: Time of the last read, UTC milliseconds.
+        pin: Pin; see :class:`.record.SeriesRead`.
     """
 
     def __init__(self, number: int, read: BarsRead, applied: AppliedActions) -> None:
@@ -420,7 +425,7 @@ class _Kept:
         self.asked_ms = 0
 
     def add(self, read: BarsRead) -> None:
-        """Take what of an answer is new."""
+        """Add the new part of an answer."""
         query, table, span = read.query, read.table, read.span
         if read.is_made:
             table = BarTable.empty()
@@ -448,7 +453,7 @@ class _Kept:
         self._unexpected.add(read.unexpected)
 
     def has(self, span: Span) -> bool:
-        """Return whether all of a stretch was read before."""
+        """Return whether the whole span was already read."""
         return not gaps(span, [s.span for s in self._near(span)])
 
     def _near(self, span: Span) -> list[_Stretch]:
@@ -468,7 +473,7 @@ class _Kept:
         return table.take(~aside)
 
     def read_source(self, client: BarsClient) -> None:
-        """Read the bars that others were made of: of these alone their stamps are told."""
+        """Read the bars that others were made from, because so far only their stamps are known."""
         value = self.value(())
         if value.generation is None:
             return
@@ -479,7 +484,7 @@ class _Kept:
             stretch.rows, stretch.digest = one.rows, one.digest
 
     def value(self, made: tuple[str, ...]) -> SeriesRead:
-        """Return the value of its line."""
+        """Return the value to write as a line."""
         read, unstored = self.read, sorted(self._unstored.values())
         closes = None if self._closes is None else dict(self._closes)
         applied = AppliedActions(self.applied.as_of, self.applied.rows, self.applied.own, closes)
@@ -510,12 +515,12 @@ class _Kept:
 
 
 def release_expired(log: CatalogLog, now_ms: int, client: Any) -> None:
-    """Unpin what no run keeps any more; pins in other caches stay for a call on these.
+    """Unpin generations that no run keeps any longer; pins in other caches wait for a call there.
 
     Args:
-        log: where the pins are noted.
-        now_ms: UTC milliseconds.
-        client: returns the client; called where something has expired.
+        log: Log in which the pins are recorded.
+        now_ms: Current time, UTC milliseconds.
+        client: Returns the client; called if something has expired.
     """
     claims = claims_in(log)
     over = [c for c, pin in claims.items() if pin["until"] is not None and pin["until"] <= now_ms]
@@ -530,11 +535,11 @@ def _release(log: CatalogLog, claims: Any, over: list[PinClaim], client: BarsCli
 
 
 class Lineages:
-    """The recorded runs of one folder of bundles. Thread-safe.
+    """The recorded runs in one folder of bundles. Thread-safe.
 
     Args:
-        folder: of bundles; None as of :func:`.folder.bundles_folder`.
-        manager: whose store is read; None: that of ``get_data_manager()``, where it is needed.
+        folder: Folder of bundles; None: see :func:`.folder.bundles_folder`.
+        manager: Manager whose store is read; None: that of ``get_data_manager()``, when needed.
     """
 
     def __init__(
@@ -555,39 +560,44 @@ class Lineages:
         """Return the runs, oldest first.
 
         Raises:
-            FormatVersionError, CorruptEntryError, StorageError: the log cannot be read.
+            FormatVersionError, CorruptEntryError, StorageError: The log cannot be read.
         """
         self._release_expired()
         return [record for record in runs_in(self.log).values() if not record.is_forgotten]
 
     def get(self, run: str) -> RunRecord:
-        """Return what is recorded of a run; ``QueryError`` where there is none, others as :meth:`list`."""
+        """Return the record of a run.
+
+        Raises ``QueryError`` if there is none, and the errors of :meth:`list`.
+        """
         self._release_expired()
         return record_of(self.log, run)
 
     def check(
         self, run: str, *, as_today: bool = False, timeout: float | None = None
     ) -> CheckReport:
-        """Compare what a run read with what is stored now; see :func:`.check.check`.
+        """Compare the bars that a run read with the bars stored now; see :func:`.check.check`.
 
         Args:
-            run: its id.
-            as_today: compare with what the same calls return now; vendors may be asked.
-            timeout: seconds that they are waited for, for each series.
+            run: Id of the run.
+            as_today: Whether to compare with what the same calls return now; vendors may be
+                queried.
+            timeout: Seconds to wait for vendors, for each series.
 
         Raises:
-            QueryError: there is no such run.
-            FormatVersionError, CorruptEntryError, StorageError: log or store cannot be read.
+            QueryError: The run does not exist.
+            FormatVersionError, CorruptEntryError, StorageError: The log or the store cannot be
+                read.
         """
         from .check import check
 
         return check(self.client, self.get(run), as_today=as_today, timeout=timeout)
 
     def read(self, run: str) -> dict[str, BarTable]:
-        """Return the bars of a run as it read them, by series, a blank, and the generation.
+        """Return the bars of a run as it read them, by series, generation and adjustment.
 
         Raises:
-            QueryError: there is no such run, or some of its bars are gone.
+            QueryError: The run does not exist, or some of its bars are gone.
         """
         from .export import bars_of
 
@@ -597,22 +607,24 @@ class Lineages:
         }
 
     def export(self, run: str, folder: str | os.PathLike[str]) -> Path:
-        """Write record and bars of a run into a new folder; see :func:`.export.export`.
+        """Write the record and bars of a run to a new folder; see :func:`.export.export`.
 
         Raises:
-            QueryError: there is no such run, bars of it are gone, or the folder holds something.
-            StorageError: the disk refused it.
+            QueryError: The run does not exist, some of its bars are gone, or the folder is not
+                empty.
+            StorageError: The disk refused a file.
         """
         from .export import export
 
         return export(self.client, self.get(run), folder)
 
     def forget(self, run: str) -> None:
-        """Forget a run, and unpin what it alone keeps; its lines stay in the log.
+        """Forget a run, and unpin generations that only this run keeps; its lines stay in the log.
 
         Raises:
-            QueryError: there is no such run.
-            StorageError, LockTimeoutError: it is not forgotten, or something of it is still pinned.
+            QueryError: The run does not exist.
+            StorageError, LockTimeoutError: The run is not forgotten, or some generation is still
+                pinned.
         """
         self.get(run)
         claims = claims_in(self.log)

@@ -1,6 +1,7 @@
-"""``BundleMetadata``: what is recorded of bundles, as one value or as rows by name.
+"""``BundleMetadata``: the metadata of bundles, as one value or as rows by name.
 
-What files tell is read off them; what a program adds is a line in ``catalog.jsonl``.
+Values that follow from the files are read from them; values that a program adds are lines in
+``catalog.jsonl``.
 """
 
 from __future__ import annotations
@@ -39,22 +40,22 @@ _QUALITY = (
 
 @dataclass(frozen=True)
 class BundleMetadata:
-    """What is recorded of one bundle.
+    """The recorded metadata of one bundle.
 
     Attributes:
-        bundle_name: its name.
-        symbols: in the order of their numbers.
-        start_date, end_date: the first and the last bar, naive UTC; None: no bar.
-        frequency: the timeframe of its bars; of two kinds both, with a comma.
-        source_type: the vendor, ``onetape`` for the router, or what a program named.
-        ingestion_time: of the last change, naive UTC.
-        row_count, size_bytes: of all files.
-        quality_score: From 0 to 1: the scores of the answers, weighted by their bars; a bar that is
-            missing counts as 0. For rows that a program wrote, the share of those that can be bars.
-        missing_data_pct: From 0 to 100: the share of missing bars among those that the calendar expects
-            for all requested symbols, those without an answer included. For rows that a program wrote
-            nothing is expected.
-        schema_version: of its files.
+        bundle_name: Name of the bundle.
+        symbols: Symbols in the order of their numbers.
+        start_date, end_date: Times of the first and last bar, naive UTC; None without bars.
+        frequency: Timeframe of its bars; if there are two kinds, both, separated by a comma.
+        source_type: Vendor, ``onetape`` for the router, or the name that a program gave.
+        ingestion_time: Time of the last change, naive UTC.
+        row_count, size_bytes: Totals for all files.
+        quality_score: Score from 0 to 1: the scores of the answers, weighted by their bars; a
+            missing bar counts as 0. For rows that a program wrote, the fraction that can be bars.
+        missing_data_pct: Percentage from 0 to 100 of bars that are missing among those that the
+            calendar expects for all requested symbols, including those without an answer. For
+            rows that a program wrote, no bar is expected.
+        schema_version: Schema version of its files.
     """
 
     bundle_name: str
@@ -74,12 +75,12 @@ class BundleMetadata:
 
     @classmethod
     def load(cls, name: str, folder: str | os.PathLike[str] | None = None) -> BundleMetadata:
-        """Return what is recorded of a bundle; records that are gone are made again from its files.
+        """Return the metadata of a bundle; lost records are rebuilt from its files.
 
         Raises:
-            BundleNotFoundError: there is no such bundle.
-            QueryError: no such name.
-            BundleError, FormatVersionError: it cannot be read.
+            BundleNotFoundError: The bundle does not exist.
+            QueryError: The name is invalid.
+            BundleError, FormatVersionError: The bundle cannot be read.
         """
         return cls._of(Bundle(name, folder or cls._folder).records())
 
@@ -89,7 +90,7 @@ class BundleMetadata:
         rows = sum(record.row_count for record in records.files.values())
         bad = sum(record.violations for record in records.files.values())
         missing = sum(source.missing for source in origin.symbols.values())
-        # Without a score of the answer, rows count as good but for those that no bar can be.
+        # If an answer has no score, its rows count as good except those that cannot be bars.
         share = 1 - bad / rows if rows else 0.0
         scores = {s.sid: s.quality for s in origin.symbols.values() if s.quality is not None}
         good = sum(scores.get(sid, share) * span[0] for sid, span in spans.items())
@@ -113,22 +114,23 @@ class BundleMetadata:
 
     @classmethod
     def set_db_path(cls, db_path: str | os.PathLike[str]) -> None:
-        """Take the folder of this path as the folder of bundles for the methods below, in this process."""
+        """Use this path's folder as the folder of bundles in the methods below, in this process."""
         cls._folder = Path(db_path).absolute().parent
 
     @classmethod
     def update(cls, bundle_name: str, **fields: Any) -> None:
-        """Record what a program knows of a bundle; one durable line, whether it has files or not.
+        """Record a program's metadata for a bundle, with or without files, as one durable line.
 
         Args:
-            bundle_name: its name.
-            fields: of the row that :meth:`get` gives; times as text or what pandas takes. What files
-                tell of a bundle (its rows, dates, sizes and digests) comes before it.
+            bundle_name: Name of the bundle.
+            fields: Fields of the row that :meth:`get` returns; times as text or anything pandas
+                accepts. Values that follow from the files (rows, dates, sizes and digests) take
+                precedence.
 
         Raises:
-            QueryError: a field that there is not, or the first line of a bundle without files has no
-                ``source_type`` (a ``ValueError``).
-            StorageError, LockTimeoutError: it is not recorded.
+            QueryError: A field does not exist, or the first line for a bundle without files has
+                no ``source_type`` (a ``ValueError``).
+            StorageError, LockTimeoutError: The metadata is not recorded.
         """
         if unknown := sorted(set(fields) - set(_ADDED)):
             raise QueryError(
@@ -142,10 +144,10 @@ class BundleMetadata:
 
     @classmethod
     def locate(cls, bundle_name: str, place: Path, source_type: str) -> None:
-        """Record the folder of a bundle outside the folder of bundles; one durable line.
+        """Record the folder of a bundle outside the folder of bundles, as one durable line.
 
         Args:
-            bundle_name: Name to load it by; a bundle in the folder of bundles comes before it.
+            bundle_name: Name to load it by; a bundle in the folder of bundles takes precedence.
             place: Absolute folder of the bundle.
             source_type: Source of its bars.
 
@@ -157,7 +159,7 @@ class BundleMetadata:
 
     @classmethod
     def get(cls, bundle_name: str) -> dict[str, Any] | None:
-        """Return the row of a bundle; None where there is none. Times are UTC seconds."""
+        """Return the row of a bundle, or None if there is none; times are UTC seconds."""
         checked_name(bundle_name)
         added, created, updated, _ = cls._added(bundle_name)
         bundle = Bundle(bundle_name, cls._folder)
@@ -198,7 +200,10 @@ class BundleMetadata:
     def list_bundles(
         cls, source_type: str | None = None, start_date: Any = None, end_date: Any = None
     ) -> list[dict[str, Any]]:
-        """Return the rows of the bundles, by name: of a source, and with bars in a range, ends included."""
+        """Return the rows of the bundles by name, limited to a source and to bars in a range.
+
+        The ends of the range are included.
+        """
         low, high = _seconds(start_date), _seconds(end_date)
         logged = {entry["bundle"] for entry in cls._log().entries(_TYPE) if _makes_sense(entry)}
         rows = [cls.get(name) for name in sorted({*bundle_names(cls._folder), *logged})]
@@ -213,7 +218,10 @@ class BundleMetadata:
 
     @classmethod
     def delete(cls, bundle_name: str) -> bool:
-        """Forget what programs recorded of a bundle, and tell whether there was anything; files stay."""
+        """Delete the metadata that programs recorded for a bundle; return whether there was any.
+
+        The bundle's files stay.
+        """
         if cls._added(bundle_name)[0] is None:
             return False
         cls._append(bundle_name, {"deleted": True})
@@ -223,10 +231,10 @@ class BundleMetadata:
     def add_symbol(
         cls, bundle_name: str, symbol: str, asset_type: str, exchange: str | None = None
     ) -> int:
-        """Record a symbol of a bundle and return its number, the same for the same symbol.
+        """Record a symbol of a bundle and return its number; the same symbol keeps its number.
 
         Raises:
-            QueryError: nothing is recorded of this bundle.
+            QueryError: Nothing is recorded for this bundle.
         """
         if cls.get(bundle_name) is None:
             raise QueryError(f"there is no bundle {bundle_name!r}", hint="update it first")
@@ -240,7 +248,10 @@ class BundleMetadata:
 
     @classmethod
     def get_symbols(cls, bundle_name: str) -> list[dict[str, Any]]:
-        """Return ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange`` of each symbol, by number."""
+        """Return the rows of the symbols, by number.
+
+        Each has ``symbol_id``, ``symbol``, ``asset_type`` and ``exchange``.
+        """
         rows: dict[str, dict[str, Any]] = {}
         added = cls._added(bundle_name)[3]
         bundle = Bundle(bundle_name, cls._folder)
@@ -252,7 +263,7 @@ class BundleMetadata:
 
     @classmethod
     def get_quality_metrics(cls, bundle_name: str) -> dict[str, Any] | None:
-        """Return what of the row is about quality; None where there is no such bundle."""
+        """Return the quality fields in a bundle's row, or None if there is no such bundle."""
         row = cls.get(bundle_name)
         return None if row is None else {name: row[name] for name in _QUALITY}
 
@@ -278,7 +289,10 @@ class BundleMetadata:
     def _added(
         cls, bundle_name: str
     ) -> tuple[dict[str, Any] | None, int, int, dict[str, dict[str, Any]]]:
-        """Return what programs recorded: fields, first and last time (UTC seconds), symbols."""
+        """Return the metadata that programs recorded.
+
+        This is the fields, the first and last time (UTC seconds), and the symbols.
+        """
         fields: dict[str, Any] | None = None
         symbols: dict[str, dict[str, Any]] = {}
         created = updated = 0
@@ -297,7 +311,7 @@ class BundleMetadata:
         return fields, created, updated, symbols
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values, times as ISO text."""
+        """Return the metadata as plain values, with times as ISO text."""
         return {
             name: value.isoformat() if isinstance(value, pd.Timestamp) else value
             for name, value in asdict(self).items()
@@ -326,7 +340,7 @@ def _makes_sense(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_value(name: str, value: Any) -> bool:
-    """Return whether a line may give a field this value: times are UTC seconds, numbers take 64 bits."""
+    """Return whether a field may have this value: times are UTC seconds, integers have 64 bits."""
     if name.endswith(("_date", "_timestamp")) and value is not None and type(value) is not int:
         return False
     return not isinstance(value, int) or _fits(value)
@@ -356,7 +370,7 @@ def _seconds(value: Any) -> int | None:
     """Return a time as UTC seconds.
 
     Raises:
-        QueryError: it is none.
+        QueryError: The value is not a time.
     """
     if value is None or isinstance(value, int):
         return value
@@ -368,7 +382,7 @@ def _seconds(value: Any) -> int | None:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return the value of a field as JSON has it; times as UTC seconds."""
+    """Return the value of a field in its JSON form, with times as UTC seconds."""
     if name.endswith(("_date", "_timestamp")) or hasattr(value, "isoformat"):
         return _seconds(value)
     if value is None or isinstance(value, str | int | float | bool | list | dict):

@@ -1,4 +1,4 @@
-"""What the lines of a lineage say, as values: the reads of one run, their pins, and its end."""
+"""The lines of a lineage as values: the reads of one run, their pins, and its end."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..model.timeframe import Timeframe
 from .catalog_log import CatalogLog
 
 LINEAGE, FORMAT = "lineage", 1
-# What a line that another program has changed may raise when it is parsed.
+# Errors that parsing a line changed by another program may raise.
 SENSELESS = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
-# More stretches without a bar, and rows that are not stored, are counted and not listed.
+# Stretches without a bar, and rows that are not stored, beyond this are counted but not listed.
 MOST_LISTED = 512
 
 
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 class Unstored(NamedTuple):
-    """A bar that was handed on and that no generation holds: stamp, values, and why."""
+    """A bar that was returned but that no generation holds: stamp, values and reason."""
 
     stamp_ms: int
     values: tuple[float | None, ...]
@@ -44,28 +44,29 @@ class Unstored(NamedTuple):
 
 @dataclass(frozen=True)
 class SeriesRead:
-    """What one run read of one generation of a series.
+    """The part of one generation of a series that a run read.
 
     Attributes:
-        number: in the run, from 0 on; of two lines with one number the later counts.
-        series: whose stored bars.
-        generation: of the series; None where some of the bars could not be stored.
-        pieces: what was read, by start.
-        adjustment: of the prices.
-        provider: the vendor that was pinned.
-        applied: the splits and dividends of then.
-        made: the timeframes that were made of these bars; empty where they were read themselves.
-        lacking: stretches that had no bar, where the calendar of then expected some.
-        unexpected: stretches of bars that stood where none was expected.
-        unstored: bars that were handed on and are not stored; at most :data:`MOST_LISTED`.
-        not_listed: how many more there were.
-        more_lacking: how many more there were.
-        substitute: what of another kind stood in.
-        asked_ms: time of the last read, UTC milliseconds.
-        cache: the cache folder.
-        library: the version of this library.
-        pin: ``until`` (UTC milliseconds, None without end) and ``own`` (whether lineages set it); empty
-            without a pin.
+        number: Number in the run, from 0; if two lines have the same number, the later one
+            counts.
+        series: Series whose stored bars were read.
+        generation: Generation of the series; None if some of the bars could not be stored.
+        pieces: Stretches that were read, by start.
+        adjustment: Adjustment of the prices.
+        provider: Vendor that was pinned.
+        applied: Splits and dividends known at the time.
+        made: Timeframes made from these bars; empty if the bars themselves were read.
+        lacking: Stretches without bars in which the calendar expected some at the time.
+        unexpected: Stretches with bars in which the calendar expected none.
+        unstored: Bars that were returned but are not stored; at most :data:`MOST_LISTED`.
+        not_listed: Number of further unstored bars.
+        more_lacking: Number of further lacking stretches.
+        substitute: Substitute of another kind that was returned.
+        asked_ms: Time of the last read, UTC milliseconds.
+        cache: Cache folder.
+        library: Version of this library.
+        pin: ``until`` (UTC milliseconds, None for no end) and ``own`` (whether lineages set it);
+            empty without a pin.
     """
 
     number: int
@@ -89,16 +90,16 @@ class SeriesRead:
 
     @property
     def rows(self) -> int:
-        """How many stored bars were read."""
+        """Number of stored bars that were read."""
         return sum(piece.rows for piece in self.pieces)
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """The stamps that were read."""
+        """Spans of stamps that were read."""
         return tuple(piece.span for piece in self.pieces)
 
     def stored(self, *, of_then: bool) -> StoredRead:
-        """Return what to read again: as it was, or the newest bars by the actions of today."""
+        """Return the read to repeat: as it was, or of the newest bars with today's actions."""
         read = StoredRead(
             self.series,
             self.spans,
@@ -109,7 +110,7 @@ class SeriesRead:
         return replace(read, generation=self.generation, applied=self.applied) if of_then else read
 
     def relevant(self) -> AppliedActions:
-        """Return the actions that can concern these bars: none that lies before the first of them."""
+        """Return the actions that can affect these bars: those not before the first bar."""
         if not self.pieces:
             return replace(self.applied, rows=(), own={})
         first = date_of(self.pieces[0].span.start)
@@ -118,7 +119,7 @@ class SeriesRead:
         return replace(self.applied, rows=rows, own=own)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping of the line."""
+        """Return the plain mapping to write as a line."""
         return {
             "n": self.number,
             "series": str(self.series),
@@ -169,7 +170,7 @@ class SeriesRead:
 
 
 class _ReadLine(TypedDict):
-    """The types of what a line says of a read; times and series are looked at when they are parsed."""
+    """The types in the line of a read; times and series are checked when they are parsed."""
 
     n: int
     series: str
@@ -192,7 +193,7 @@ class _ReadLine(TypedDict):
 
 
 def key_of(text: str) -> SeriesKey:
-    """Return the series of its text, such as ``AAPL 1d@raw``."""
+    """Return the series named by a text such as ``AAPL 1d@raw``."""
     symbol, _, folder = text.rpartition(" ")
     timeframe, *lane = folder.split("@")
     return SeriesKey(symbol, Timeframe.parse(timeframe), tuple(lane))
@@ -204,7 +205,7 @@ def _span(start: str, end: str) -> Span:
 
 @dataclass(frozen=True)
 class FailedRead:
-    """A call of a run that ended with an error: the run saw no bars of it."""
+    """A call in a run that ended with an error; the run got no bars from it."""
 
     symbol: str
     timeframe: str
@@ -214,16 +215,16 @@ class FailedRead:
 
 @dataclass
 class RunRecord:
-    """All that is recorded of one run.
+    """Everything recorded about one run.
 
     Attributes:
-        run: its id.
-        started: ISO time, UTC.
-        ended: the same; empty where the run was killed, or goes on.
-        keep: how long its generations are kept: a text such as ``180d``, True, or None.
-        reads: what it read.
-        failed: the calls that failed, one of each symbol, timeframe and error.
-        is_forgotten: whether ``forget`` was called.
+        run: Id of the run.
+        started: ISO time of the start, UTC.
+        ended: ISO time of the end, UTC; empty if the run was killed or is still in progress.
+        keep: How long its generations are kept: a text such as ``180d``, True, or None.
+        reads: Reads of the run.
+        failed: Calls that failed, one for each symbol, timeframe and error.
+        is_forgotten: Whether ``forget`` was called.
     """
 
     run: str
@@ -235,7 +236,7 @@ class RunRecord:
     is_forgotten: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return a plain mapping."""
         return {
             "run": self.run,
             "started": self.started,
@@ -247,12 +248,12 @@ class RunRecord:
 
 
 def runs_in(log: CatalogLog, run: str = "") -> dict[str, RunRecord]:
-    """Return id to what is recorded, oldest first; of ``run`` alone where it is named.
+    """Return the records of runs by id, oldest first; only that of ``run`` if it is given.
 
     Raises:
-        FormatVersionError: a newer version of this library wrote a line of it.
-        CorruptEntryError: a line of it makes no sense.
-        StorageError: the log cannot be read.
+        FormatVersionError: A newer version of this library wrote a line about a run.
+        CorruptEntryError: A line about a run is invalid.
+        StorageError: The log cannot be read.
     """
     records: dict[str, RunRecord] = {}
     for entry in log.entries(LINEAGE, FORMAT, run):
@@ -295,10 +296,11 @@ def _take(records: dict[str, RunRecord], entry: Mapping[str, Any]) -> None:
 
 
 def record_of(log: CatalogLog, run: str) -> RunRecord:
-    """Return what is recorded of a run.
+    """Return the record of a run.
 
     Raises:
-        QueryError: there is no such run, or it was forgotten; others as of :func:`runs_in`.
+        QueryError: The run does not exist, or was forgotten; see :func:`runs_in` for other
+            errors.
     """
     record = runs_in(log, run).get(run)
     if record is None or record.is_forgotten:
@@ -311,7 +313,7 @@ def record_of(log: CatalogLog, run: str) -> RunRecord:
 
 
 class PinClaim(NamedTuple):
-    """A generation that a run has kept: run, cache folder, series and generation."""
+    """A run's claim to keep a generation: run, cache folder, series and generation."""
 
     run: str
     cache: str
@@ -320,12 +322,12 @@ class PinClaim(NamedTuple):
 
     @property
     def place(self) -> tuple[str, str, int]:
-        """What is pinned: there is one pin of it, whichever runs claim it."""
+        """The pinned generation, which has a single pin even if several runs claim it."""
         return self[1:]
 
 
 def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
-    """Return the claims that stand, with their ``until`` and ``own``; errors as of :func:`runs_in`."""
+    """Return the active claims with their ``until`` and ``own``; errors as in :func:`runs_in`."""
     claims: dict[PinClaim, Mapping[str, Any]] = {}
     for entry in log.entries(LINEAGE, FORMAT, "pin"):
         pin = entry.get("pin")
@@ -345,9 +347,9 @@ def claims_in(log: CatalogLog) -> dict[PinClaim, Mapping[str, Any]]:
 def let_go(
     log: CatalogLog, claims: Mapping[PinClaim, Mapping[str, Any]], gone: Iterable[PinClaim]
 ) -> Iterator[PinClaim]:
-    """Note that claims are over, and yield those whose generation no other run claims.
+    """Record that claims have ended, and yield those whose generation no other run claims.
 
-    What was pinned before any lineage pinned it is none of them.
+    A generation that was pinned before any lineage pinned it is not yielded.
     """
     over = set(gone)
     places = {claim.place for claim in claims if claim not in over}
@@ -360,7 +362,7 @@ def let_go(
 
 
 def with_unstored(read: SeriesRead, table: BarTable) -> BarTable:
-    """Return the bars with those that were handed on and are not stored."""
+    """Return the bars together with those that were returned but not stored."""
     rows: Sequence[Bar] = [
         Bar(u.stamp_ms, *(NAN if v is None else v for v in u.values)) for u in read.unstored
     ]

@@ -1,4 +1,4 @@
-"""What is written of a bundle beside its bars: where they come from, and the digest of each file."""
+"""The records of a bundle, kept next to its bars: their source, and the digest of each file."""
 
 from __future__ import annotations
 
@@ -35,32 +35,35 @@ SCHEMA_VERSION = 1
 DATABASE = "metadata.db"
 _KEY, _VERSION_KEY = "onetape", "schema_version"
 _DATE_LENGTH = len("2024-01-02")
-# A bar of seven values takes more than a byte, however equal bars are; small files are read anyway.
+# A bar of seven values takes more than a byte, however similar bars are; small files are always
+# read.
 _FEW_ROWS, _ROWS_PER_BYTE, _VALUES_PER_ROW = 2_000_000, 4, 8
-# What reading the bytes of others may raise. A panic of Polars is not an `Exception`.
+# Errors raised when reading bytes from other programs. A Polars panic is not an `Exception`.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
-# In place of a fingerprint: a program has written rows of the symbol since.
+# Replaces a fingerprint if a program has since written rows for the symbol.
 REWRITTEN = "rewritten"
-# Days before and after 1970 of the stamps that bars can have: the years 1680 to 2259.
+# Bars can have stamps this many days before or after 1970: the years 1680 to 2259.
 MOST_DAYS = 106_000
-# Some file systems have inodes that take all 64 bits.
+# Some file systems have inode numbers that use all 64 bits.
 _INODE = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class SymbolSource:
-    """Where the bars of one symbol of a bundle come from.
+    """The source of the bars for one symbol in a bundle.
 
     Attributes:
-        sid: its number in the bundle.
-        lane, generation: of the store; None where the bars come from elsewhere.
-        fingerprint: of the answer that the bars are, as ``onetape.fingerprint`` gives it.
-        actions: the digest of the splits and dividends that count.
-        asset_type, exchange: what the symbol is, and its market.
-        quality: the score of the answer, 0 to 1; None: no bar.
-        missing: how many bars it lacks by the calendar.
-        seal: Digest of what the answer depends on in the store; None: it must be compared itself.
-        others: Keys that this version does not use; they are written again as they were read.
+        sid: Number of the symbol in the bundle.
+        lane, generation: Lane and generation in the store; None if the bars come from elsewhere.
+        fingerprint: Fingerprint of the answer with these bars, as returned by
+            ``onetape.fingerprint``.
+        actions: Digest of the splits and dividends that count.
+        asset_type, exchange: Type of the symbol, and its market.
+        quality: Score of the answer, 0 to 1; None without bars.
+        missing: Number of bars that it lacks by the calendar.
+        seal: Digest of everything in the store that the answer depends on; None: the answer
+            itself must be compared.
+        others: Keys that this version does not use; they are written back as they were read.
     """
 
     sid: _Int
@@ -77,11 +80,11 @@ class SymbolSource:
 
     @property
     def has_gaps(self) -> bool | None:
-        """Whether bars are missing; None for rows of a program, of which nothing is expected."""
+        """Whether bars are missing; None for a program's rows, for which no bars are expected."""
         return None if self.lane is None and not self.missing else self.missing > 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with the keys that this version does not use."""
+        """Return a plain mapping, including the keys that this version does not use."""
         return _to_json(self)
 
 
@@ -97,20 +100,22 @@ class _Request(TypedDict):
 
 @dataclass(frozen=True)
 class BundleOrigin:
-    """What of a bundle cannot be read off its rows. Each of its files has it, for its own symbols.
+    """The facts about a bundle that its rows do not show.
+
+    Each file of the bundle contains them, limited to its own symbols.
 
     Attributes:
-        bundle_name: of the bundle.
-        commit: the number of the change that wrote it, from 1 on.
-        source_type: the vendor, ``onetape`` for the router, or what a user's program named.
-        source: what else that program said of it.
-        resolutions: ``daily`` and ``minute`` to the timeframe of their bars.
-        created_at, ingested_at: UTC milliseconds.
-        request: the arguments that the bundle answers; None where rows were written into it.
-        symbols: symbol to its source.
-        wide_volume: whether volumes are ``Decimal(38, 8)``.
-        dataset_id: of ``metadata.db``.
-        others: Keys that this version does not use; they are written again as they were read.
+        bundle_name: Name of the bundle.
+        commit: Number of the change that wrote it, from 1.
+        source_type: Vendor, ``onetape`` for the router, or the name that a user's program gave.
+        source: Further details that the program gave.
+        resolutions: Maps ``daily`` and ``minute`` to the timeframe of their bars.
+        created_at, ingested_at: Times of creation and of the last change, UTC milliseconds.
+        request: Arguments that the bundle answers; None if a program wrote rows into it.
+        symbols: Maps each symbol to its source.
+        wide_volume: Whether volumes are ``Decimal(38, 8)``.
+        dataset_id: Id of the dataset in ``metadata.db``.
+        others: Keys that this version does not use; they are written back as they were read.
     """
 
     bundle_name: str
@@ -127,14 +132,14 @@ class BundleOrigin:
     others: Mapping[str, Any] = field(default_factory=dict)
 
     def of_sids(self, sids: Collection[int]) -> BundleOrigin:
-        """Return the origin with these symbols alone, as a file that has their rows keeps it."""
+        """Return the origin with only these symbols, as stored in a file that has their rows."""
         return replace(self, symbols={n: s for n, s in self.symbols.items() if s.sid in sids})
 
     def text(self) -> str:
-        """Return the origin as JSON; no other code writes one.
+        """Return the origin as JSON; no other code writes this JSON.
 
         Raises:
-            BundleError: It is nested too deeply.
+            BundleError: The origin is nested too deeply.
         """
         symbols = {name: source.to_json() for name, source in self.symbols.items()}
         plain = {**_to_json(self), "symbols": symbols}
@@ -148,7 +153,10 @@ class BundleOrigin:
 
     @classmethod
     def parsed(cls, text: str) -> BundleOrigin:
-        """Return what :meth:`text` wrote; raises ``ValueError``, ``TypeError``, ``AttributeError``."""
+        """Return the origin that :meth:`text` wrote.
+
+        Raises ``ValueError``, ``TypeError`` or ``AttributeError``.
+        """
         try:
             plain = _from_json(cls, json.loads(text))
             sources = plain.get("symbols", {})
@@ -166,7 +174,7 @@ def _to_json(record: Any) -> dict[str, Any]:
 
 
 def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a record; what has no field becomes ``others``."""
+    """Return the fields of a record; keys without a field go into ``others``."""
     names = {one.name for one in fields(kind)} - {"others"}
     own = {name: value for name, value in plain.items() if name in names}
     return {**own, "others": {n: value for n, value in plain.items() if n not in names}}
@@ -174,11 +182,12 @@ def _from_json(kind: type, plain: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class SidRows:
-    """What one partition has of each series, as columns: a bundle may have a million such entries.
+    """The series in one partition, as columns: a bundle may have a million such entries.
 
     Attributes:
-        sids: the numbers, ascending.
-        rows, firsts, lasts: rows, first and last stamp (UTC milliseconds) of each.
+        sids: Series numbers, ascending.
+        rows, firsts, lasts: Number of rows, first stamp and last stamp (UTC milliseconds) of
+            each.
     """
 
     sids: _Integers
@@ -197,14 +206,16 @@ class SidRows:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One partition.
+    """The record of one partition.
 
     Attributes:
-        place: relative to the bundle, with ``/``.
-        sha256, size_bytes: of the file.
-        row_count, violations: rows, and those that no bar can be (high below low and the like).
-        sids: what it has of each series.
-        state: State of the file as it was written; None: not known. A copy of it has another one.
+        place: Path relative to the bundle, with ``/``.
+        sha256, size_bytes: Digest and size of the file.
+        row_count, violations: Number of rows, and of those that cannot be bars (high below low
+            and the like).
+        sids: Rows and stamps of each series in the file.
+        state: State of the file when it was written, or None if unknown. A copy of it has another
+            state.
     """
 
     place: str
@@ -220,12 +231,12 @@ class FileRecord:
         return now is not None and self.state == _as_kept(now)
 
     def seen(self, now: FileState) -> FileRecord:
-        """Return the same of a file that has the recorded content in this state."""
+        """Return this record with the new state of a file that has the recorded content."""
         return replace(self, state=_as_kept(now))
 
 
 def file_metadata(origin: BundleOrigin) -> dict[str, str]:
-    """Return the metadata of each Parquet file of a bundle."""
+    """Return the metadata that each Parquet file of a bundle contains."""
     return {_VERSION_KEY: str(SCHEMA_VERSION), _KEY: origin.text()}
 
 
@@ -253,7 +264,7 @@ def origin_of(metadata: Mapping[str, str], name: str) -> BundleOrigin | None:
         ) from exc
 
 
-# Files of one change have the same text.
+# Files from one change have the same text.
 @lru_cache(4)
 def _parsed(text: str) -> BundleOrigin:
     return BundleOrigin.parsed(text)
@@ -264,16 +275,16 @@ def _as_kept(state: FileState) -> FileState:
 
 
 def check_rows(end: bytes, name: str, size: int | None = None) -> None:
-    """Refuse a Parquet file that declares more rows or values than its bytes can be, before it is read.
+    """Refuse to read a Parquet file that declares more rows or values than its size allows.
 
     Args:
         end: The file, or its footer.
         name: Name of the file, for messages.
-        size: Bytes of the file; None: those of ``end``.
+        size: Size of the file in bytes; None: the size of ``end``.
 
     Raises:
-        BundleError: It declares more.
-        ValueError: It is not a Parquet file.
+        BundleError: The file declares more.
+        ValueError: The file is not a Parquet file.
     """
     size = len(end) if size is None else size
     rows, values = declared(end)
@@ -289,7 +300,7 @@ def check_rows(end: bytes, name: str, size: int | None = None) -> None:
 def measured(
     place: str, data: bytes, frame: pl.DataFrame, state: FileState | None = None
 ) -> FileRecord:
-    """Return the record of a partition with these bytes and rows, and the state of its file."""
+    """Return the record of a partition, given its bytes, its rows and the state of its file."""
     time = frame.columns[0]
     stamps = pl.col(time).cast(pl.Datetime("ms")).cast(pl.Int64)
     groups = frame.group_by("sid").agg(
@@ -314,7 +325,7 @@ def digest_of(data: bytes) -> str:
 
 
 def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
-    """Have a change keep the bytes of a file in ``_quarantine``; return their place there."""
+    """Add a copy of a file in ``_quarantine`` to a change; return its place there."""
     name = f"{QUARANTINE}/{place.replace('/', '_')}.{digest_of(data)[:8]}"
     commit.put(name, data)
     return name
@@ -322,18 +333,18 @@ def set_aside(commit: FileChanges, place: str, data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Records:
-    """All that is recorded of a bundle: its origin, and its files by their places."""
+    """Everything recorded about a bundle: its origin, and its files by place."""
 
     origin: BundleOrigin
     files: Mapping[str, FileRecord]
 
     @classmethod
     def read(cls, files: BundleFiles, disk: Disk, path: Path) -> Records | None:
-        """Return what ``metadata.parquet`` holds; None where it is missing, damaged or another program's.
+        """Return the records in ``metadata.parquet``; None if it is missing, damaged or not ours.
 
         Raises:
-            FormatVersionError: A newer version of this library wrote it.
-            BundleError: The origin in it is damaged.
+            FormatVersionError: A newer version of this library wrote the file.
+            BundleError: The origin in the file is damaged.
         """
         data = disk.read_if_exists(path)
         if data is None:
@@ -376,8 +387,8 @@ class Records:
         """Add both views to a change: ``metadata.parquet`` and ``metadata.db``.
 
         Raises:
-            BundleError: a database of another program lies in the place of ``metadata.db``.
-            FormatVersionError: a newer version of this library wrote it.
+            BundleError: ``metadata.db`` is a database of another program.
+            FormatVersionError: A newer version of this library wrote ``metadata.db``.
         """
         if with_database:
             check_database(files)
@@ -385,14 +396,17 @@ class Records:
         commit.put(METADATA, self._parquet())
 
     def with_files(self, changed: Iterable[FileRecord], removed: Iterable[str] = ()) -> Records:
-        """Return it with some files as they are now, and others gone."""
+        """Return the records with some files replaced and others removed."""
         gone = set(removed)
         merged = {place: record for place, record in self.files.items() if place not in gone}
         merged.update((record.place, record) for record in changed)
         return replace(self, files=dict(sorted(merged.items())))
 
     def spans(self, within: str = "") -> dict[int, tuple[int, int, int]]:
-        """Return sid to rows, first and last stamp (UTC milliseconds) over all files, or those within."""
+        """Return the number of rows and the first and last stamp (UTC milliseconds) for each sid.
+
+        Only files whose place begins with ``within`` count.
+        """
         parts = [tuple(r.sids) for place, r in self.files.items() if place.startswith(within)]
         if not parts:
             return {}
@@ -403,12 +417,12 @@ class Records:
         return {number: (n, start, end) for number, n, start, end in totals.rows()}
 
     def names(self) -> dict[int, str]:
-        """Return sid to symbol; of what has no symbol, the number as text."""
+        """Return the symbol for each sid; if there is none, the number as text."""
         named = {source.sid: symbol for symbol, source in self.origin.symbols.items()}
         return {**{sid: str(sid) for sid in self.spans()}, **named}
 
     def checksum(self) -> str:
-        """Return one digest of all files."""
+        """Return a single digest of all files."""
         lines = (f"{record.sha256}  {place}\n" for place, record in sorted(self.files.items()))
         return digest_of("".join(lines).encode())
 
@@ -434,7 +448,7 @@ class Records:
         return buffer.getvalue()
 
     def dataset(self, path: str = ".") -> Dataset:
-        """Return the bundle as a dataset whose files lie in ``path``."""
+        """Return the bundle as a dataset whose files are in ``path``."""
         origin, spans, names = self.origin, self.spans(), self.names()
         firsts, lasts = [s[1] for s in spans.values()], [s[2] for s in spans.values()]
         sources = {source.sid: source for source in origin.symbols.values()}
@@ -468,7 +482,7 @@ class Records:
         )
 
     def request_key(self) -> str | None:
-        """Return the key of the request that the bundle answers; None of a foreign bundle."""
+        """Return the key of the request that the bundle answers, or None for a foreign bundle."""
         request = self.origin.request
         if request is None:
             return None
@@ -477,7 +491,7 @@ class Records:
         return request_key(source, symbols, start, end, request["timeframe"])
 
     def _covers(self, names: Mapping[int, str]) -> Iterator[Cover]:
-        """Yield what symbols are covered for: their bars, and what else the request was answered for."""
+        """Yield the range that each symbol covers: its bars and the rest of the request."""
         origin = self.origin
         request = origin.request or {}
         for kind, resolution in origin.resolutions.items():
@@ -485,7 +499,7 @@ class Records:
                 source = origin.symbols.get(names[sid], SymbolSource(sid))
                 if source.fingerprint is not None and request.get("timeframe") == resolution:
                     first = min(first, _bound(request["start_date"], first))
-                    # What lies behind the answer was not asked for yet.
+                    # Times after the answer have not been requested yet.
                     end = _bound(request["end_date"], last, is_end=True)
                     last = max(last, min(end, origin.ingested_at))
                 yield Cover(names[sid], resolution, first // 1000, last // 1000)
@@ -511,12 +525,12 @@ _COLUMNS: dict[str, Any] = {
     **dict.fromkeys(_LISTS, pl.List(pl.Int64)),
 }
 _OLDER = "sids"
-# Of each file as it was written; what older versions wrote lacks them.
+# State of each file when it was written; records from older versions lack these columns.
 _STATE: dict[str, Any] = {"inode": pl.Int64, "mtime_ns": pl.Int64}
 
 
 def _of_text(texts: pl.Series) -> list[pl.Series]:
-    """Return the columns of older records: number to rows, first and last stamp in each text."""
+    """Return the columns of older records; their texts map a number to rows and two stamps."""
     read = [sorted((int(sid), *rest) for sid, rest in json.loads(text).items()) for text in texts]
     return [
         pl.Series(name, [[entry[place] for entry in one] for one in read], dtype=pl.List(pl.Int64))
@@ -525,7 +539,7 @@ def _of_text(texts: pl.Series) -> list[pl.Series]:
 
 
 def _can_be(frame: pl.DataFrame) -> bool:
-    """Return whether the counts and stamps of records are ones that bars can have."""
+    """Return whether bars can have the counts and stamps in these records."""
     rows, first, last = _LISTS[1:]
     counts = [frame[name].min() for name in ("size_bytes", "row_count", "violations")]
     entries = [frame[name].explode() for name in (rows, first, last)]
@@ -536,16 +550,16 @@ def _can_be(frame: pl.DataFrame) -> bool:
 
 
 def new_dataset_id(path: Path) -> str:
-    """Return the id of a bundle's dataset: the same for the same folder, so that it can be rebuilt."""
+    """Return the id of a bundle's dataset: it depends only on the folder, so it can be rebuilt."""
     return str(uuid5(NAMESPACE_URL, path.absolute().as_uri()))
 
 
 def check_database(files: BundleFiles) -> None:
-    """Refuse to replace a ``metadata.db`` that is not this version's view; a damaged one may go.
+    """Refuse to replace a ``metadata.db`` that this version did not write; a damaged one may go.
 
     Raises:
-        BundleError: it is a database of another program.
-        FormatVersionError: a newer version of this library wrote it.
+        BundleError: The file is a database of another program.
+        FormatVersionError: A newer version of this library wrote the file.
     """
     data = files.disk.read_if_exists(files.path / DATABASE) or b""
     is_database, application, version = header_of(data)
@@ -554,7 +568,7 @@ def check_database(files: BundleFiles) -> None:
 
 
 def _full(given: str | None) -> str | None:
-    """Return a bound of a request as a full time, where it is one."""
+    """Return a bound of a request as a full time if it can be parsed, or else as given."""
     try:
         return given and iso(parse_iso(given))
     except ValueError:
@@ -562,7 +576,7 @@ def _full(given: str | None) -> str | None:
 
 
 def _bound(given: str | None, otherwise: int, *, is_end: bool = False) -> int:
-    """Return a bound of a request in UTC milliseconds; of a day its first, or last, millisecond."""
+    """Return a request's bound in UTC milliseconds; for a date, its first or last millisecond."""
     try:
         bound = parse_iso(given) if given else otherwise
     except ValueError:  # as a user types it, such as `90d`

@@ -22,10 +22,10 @@ def request_of(
     provider: str | None,
     session: Any,
 ) -> dict[str, Any]:
-    """Return the arguments that a bundle answers, as they are recorded.
+    """Return the arguments that a bundle answers, in the form in which they are recorded.
 
     Raises:
-        QueryError: symbols are no list, or none; the timeframe is none.
+        QueryError: The symbols are not a list or are empty, or the timeframe is invalid.
     """
     if isinstance(symbols, str):
         raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
@@ -49,10 +49,10 @@ def widened(
     wanted: Mapping[str, Any] | None,
     canonical: Callable[[Any], str | None],
 ) -> Mapping[str, Any] | None:
-    """Return the request that answers both.
+    """Return a request that covers both the bundle's request and the wanted one.
 
     Raises:
-        BundleError: there is no such request.
+        BundleError: There is no such request.
     """
     if wanted is None:
         return has
@@ -81,10 +81,10 @@ def symbols_to_answer(
     wanted: Mapping[str, Any] | None,
     written_ms: int,
 ) -> Sequence[str]:
-    """Return the symbols to answer so that a bundle answers a request.
+    """Return the symbols to fetch so that a bundle answers a request.
 
-    Those that were asked for now are enough if the range is the one that the bundle has, and was over when
-    the bundle was written (``written_ms``, UTC milliseconds).
+    The newly requested symbols are enough if the bundle already has the range, and the range had
+    ended when the bundle was written (``written_ms``, UTC milliseconds).
     """
     every: Sequence[str] = request["symbols"]
     if wanted is None or has is None:
@@ -99,10 +99,10 @@ def symbols_to_answer(
 
 
 def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | None:
-    """Return the bound that includes both.
+    """Return whichever of two bounds includes the other.
 
     Raises:
-        BundleError: which of them does is not to be told, such as of ``-30d`` and a date.
+        BundleError: The bounds cannot be compared, such as ``-30d`` and a date.
     """
     if has == wanted:
         return has
@@ -120,7 +120,7 @@ def _outer(name: str, which: str, has: str | None, wanted: str | None) -> str | 
 
 
 def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
-    """Return a bound as naive UTC, to be compared with another; None where it is no ISO date or time."""
+    """Return a bound as naive UTC for comparison, or None if it is not an ISO date or time."""
     try:
         moment = datetime.fromisoformat(bound or "")
     except ValueError:
@@ -131,7 +131,7 @@ def _moment(bound: str | None, *, is_end: bool) -> datetime | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a bound of a request as text that means the same."""
+    """Return a bound of a request as text with the same meaning."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, date) and not isinstance(value, datetime):

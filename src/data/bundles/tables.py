@@ -14,7 +14,7 @@ from ..errors import BundleError, FormatVersionError
 if TYPE_CHECKING:
     import sqlite3
 
-# "1tpB": marks the file as ours among SQLite's.
+# "1tpB": marks an SQLite file as ours.
 APPLICATION_ID, VERSION = 0x31747042, 1
 TABLES = (
     """CREATE TABLE datasets (dataset_id TEXT PRIMARY KEY, source TEXT NOT NULL, resolution TEXT NOT NULL,
@@ -59,9 +59,9 @@ class SymbolRow(NamedTuple):
 
 
 class RangeRow(NamedTuple):
-    """Bars of a symbol: the first and the last, how many there are, and whether some are missing.
+    """The bars for a symbol: the first and the last, their number, and whether some are missing.
 
-    ``has_gaps`` is None if the market of the symbol is not known: nothing is known to be missing then.
+    ``has_gaps`` is None if the symbol's market is unknown, because then no bar is expected.
     """
 
     symbol: str
@@ -72,7 +72,7 @@ class RangeRow(NamedTuple):
 
 
 class Cover(NamedTuple):
-    """A range, ends included, for which a dataset has what there is of a symbol in one resolution."""
+    """A range, ends included, in which a dataset has every bar for a symbol and resolution."""
 
     symbol: str
     resolution: str
@@ -85,9 +85,9 @@ class Dataset:
     """One dataset: the columns of ``datasets``, and its rows in the other tables.
 
     Attributes:
-        symbols, ranges: its rows there.
-        files: place and SHA256 of each.
-        covers: what it is found by.
+        symbols, ranges: Rows in these tables.
+        files: Place and SHA256 of each file.
+        covers: Ranges by which the dataset is found.
     """
 
     dataset_id: str
@@ -107,11 +107,11 @@ class Dataset:
     covers: tuple[Cover, ...] = ()
 
     def columns(self) -> dict[str, Any]:
-        """Return the columns of its row in ``datasets``."""
+        """Return the columns of the dataset's row in ``datasets``."""
         return {name: getattr(self, name) for name in COLUMNS}
 
     def covered(self, resolution: str, start: int, end: int) -> set[str]:
-        """Return the symbols that it covers for a range, both ends included."""
+        """Return the symbols for which the dataset covers a range, both ends included."""
         return {
             c.symbol
             for c in self.covers
@@ -119,7 +119,7 @@ class Dataset:
         }
 
     def put(self, db: sqlite3.Connection) -> None:
-        """Add its rows, in the transaction of the caller."""
+        """Add the dataset's rows, in the caller's transaction."""
         own = self.dataset_id
         db.execute(
             "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -148,16 +148,16 @@ COLUMNS = tuple(Dataset.__dataclass_fields__)[:11]
 def request_key(
     source: str, symbols: Iterable[str], start: str | None, end: str | None, resolution: str
 ) -> str:
-    """Return the SHA256 of a request, as 64 hex digits: independent of the order of the symbols.
+    """Return the SHA256 of a request as 64 hex digits; the order of the symbols does not matter.
 
-    ``start`` and ``end`` are full times as ``iso`` writes them; None: open.
+    ``start`` and ``end`` are full times as formatted by ``iso``; None means open.
     """
     plain = [source, sorted(symbols), start, end, resolution]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:
-    """Make the tables in an empty database, and ``more``; the file is marked as ours."""
+    """Create the tables in an empty database, run the statements ``more``, and mark the file."""
     for statement in (*TABLES, *more):
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -165,15 +165,15 @@ def make(db: sqlite3.Connection, more: tuple[str, ...] = ()) -> None:
 
 
 def check_owner(application: int, version: int, name: str) -> None:
-    """Refuse a file that is not this version's to replace.
+    """Refuse a file that this version must not replace.
 
     Args:
-        application, version: ``application_id`` and ``user_version`` of it.
-        name: of the file, for the message.
+        application, version: ``application_id`` and ``user_version`` of the file.
+        name: Name of the file, for messages.
 
     Raises:
-        BundleError: it is a database of another program.
-        FormatVersionError: a newer version of this library wrote it.
+        BundleError: The file is a database of another program.
+        FormatVersionError: A newer version of this library wrote the file.
     """
     if application != APPLICATION_ID:
         raise BundleError(f"{name} is a database of another program", hint="move it elsewhere")
@@ -184,7 +184,7 @@ def check_owner(application: int, version: int, name: str) -> None:
 
 
 def header_of(data: bytes) -> tuple[bool, int, int]:
-    """Return whether bytes begin as SQLite's do, and application and version as they stand there."""
+    """Return whether bytes begin as an SQLite file does, and their application and version."""
     version, application = (
         struct.unpack_from(">I", data, at)[0] if len(data) >= 100 else 0 for at in (60, 68)
     )

@@ -1,8 +1,8 @@
 """Splits and dividends for one symbol, and its former names, stored in ``actions.json``.
 
-They are applied when bars are read, so a wrong or a lost one changes prices: the document is
-durable before it counts, a damaged one is an error and never an empty one, and what every vendor
-told is kept, also where it does not count.
+They are applied when bars are read, so a wrong or lost one changes prices. The document is
+therefore durable before it counts; a damaged one is an error and never treated as empty; and every
+vendor's report is kept, even if it does not count.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from .format.documents import BookEntries, load_book_document
 from .layout import Layout
 from .read.lru_cache import DocumentCache
 
-# Up to version 0.1.0 it was written down that these were asked and told none when only their bars
-# had been asked for, which come without. Those entries lack the key below.
+# Up to version 0.1.0 these vendors were recorded as having reported no actions when only their
+# bars, which come without actions, had been requested. Those entries lack the key below.
 _NOT_BELIEVED = frozenset({"alpaca", "polygon", "tiingo"})
 _TOLD = "told"
-# Until then a vendor may tell an action late; what it does not tell means nothing.
+# Time within which a vendor may report an action late; until then, a missing report means nothing.
 _SETTLED_MS = 7 * DAY_MS
-# Vendors differ by this much in the date of one action.
+# Vendors' dates for one action differ by up to this much.
 _MARGIN_MS = 4 * DAY_MS
 
 
 class Asked(NamedTuple):
-    """Ex-dates (stamps of session dates) for which a vendor was asked and answered.
+    """Ex-dates (stamps of session dates) for which a vendor was queried and answered.
 
-    All of them were asked for at ``fetched_at`` or later, except those of which it is too late to
-    matter: see :attr:`settled`. A vendor that tells actions with the bars of their days has told
-    those before ``until`` alone.
+    All of them were requested at ``fetched_at`` or later, except those old enough for the time not
+    to matter: see :attr:`settled`. A vendor that sends actions with the bars of their days has
+    reported only those before ``until``.
     """
 
     span: Span
@@ -60,22 +60,24 @@ class Asked(NamedTuple):
 
     @property
     def settled(self) -> Span:
-        """The ex-dates asked for so late that what was not told is not known to the vendor."""
+        """The ex-dates requested so late that the vendor does not know of any unreported action."""
         return self.span.clip(Span(self.span.start, self.fetched_at - _SETTLED_MS))
 
 
 @dataclass(frozen=True)
 class ActionBook:
-    """What is known about the actions of a symbol.
+    """Everything known about the actions of a symbol.
 
     Attributes:
-        reports: every vendor's last word about every action, by ex-date.
-        answers: what was asked and answered.
-        awaited: what was asked and will be published with the bars of those days, by vendor the latest.
-        samples: reports of vendors of sample bars; they count for their own bars alone (:meth:`only`).
-        changes: what the symbol named when, by date.
-        extra: keys of other versions, kept as they are.
-        has_unbelieved: whether the document has answers that nobody was asked for: see above.
+        reports: Every vendor's latest report of every action, by ex-date.
+        answers: Ex-dates that vendors were queried for and answered.
+        awaited: Ex-dates that vendors were queried for, and will publish with the bars of those
+            days; the latest query for each vendor.
+        samples: Reports from vendors of sample bars; they count only for their own bars
+            (:meth:`only`).
+        changes: Changes in what the symbol names, by date.
+        extra: Keys from other versions, kept as they are.
+        has_unbelieved: Whether the document has answers to queries that were never sent: see above.
     """
 
     reports: tuple[Action, ...] = ()
@@ -88,17 +90,17 @@ class ActionBook:
 
     @cached_property
     def events(self) -> tuple[ActionEvent, ...]:
-        """What was told, sorted into events; :mod:`..prices.disputes` has the rule."""
+        """The reports grouped into events; :mod:`..prices.disputes` has the rule."""
         return events_of(self.reports, self._asked_for)
 
     @cached_property
     def actions(self) -> tuple[Action, ...]:
-        """What counts, by ex-date; of one type and date there is one."""
+        """The actions that count, by ex-date; at most one per type and date."""
         return tuple(sorted(e.action() for e in self.events if e.counts))
 
     @cached_property
     def splits(self) -> tuple[Action, ...]:
-        """The splits that count, by ex-date; dividends are not looked at for it."""
+        """The splits that count, by ex-date; computed without looking at dividends."""
         events = split_events(self.reports, self._asked_for)
         return tuple(sorted(e.action() for e in events if e.counts))
 
@@ -109,29 +111,36 @@ class ActionBook:
 
     @cached_property
     def disagreements(self) -> tuple[Action, ...]:
-        """What vendors say otherwise, or of events that do not count, by ex-date."""
+        """The reports that do not count, by ex-date.
+
+        They differ from the one that counts, or their event does not count.
+        """
         words = (e.dissent(e.action()) if e.counts else e.reports for e in self.events)
         return tuple(sorted(action for dissents in words for action in dissents))
 
     @cached_property
     def disputed(self) -> tuple[ActionEvent, ...]:
-        """Events about which a vendor says something else, or nothing, by ex-date."""
+        """The events that a vendor reports differently or not at all, by ex-date."""
         return tuple(event for event in self.events if event.is_disputed)
 
     def of(self, vendor: str) -> tuple[Action, ...]:
-        """Return what counts for the bars of ``vendor``: where others are divided, its own word."""
+        """Return the actions for bars from ``vendor``.
+
+        If vendors disagree, its own report counts.
+        """
         if not self.disputed:
             return self.actions
         return tuple(sorted(e.action(vendor) for e in self.events if e.counts))
 
     def only(self, vendor: str) -> ActionBook:
-        """Return what ``vendor`` told, and was asked for, as if there were no other."""
+        """Return the book with only the reports of and queries to ``vendor``."""
         if is_sample(vendor) and self.samples is not None:
             return self.samples.only(vendor)
         named: tuple[Action | Asked, ...] = (*self.reports, *self.answers, *self.awaited)
         if {one.source for one in named} <= {vendor}:
             return self
-        # One object of each vendor: what is recognised by it, and sorts its events, does so once.
+        # One object for each vendor, so that anything cached for the object, such as its sorted
+        # events, is computed once.
         if (kept := self._of_one.get(vendor)) is not None:
             return kept
         reports = tuple(action for action in self.reports if action.source == vendor)
@@ -145,25 +154,32 @@ class ActionBook:
         return {}
 
     def for_bars_of(self, vendor: str | None) -> ActionBook:
-        """Return what counts for bars of ``vendor``: of a sample its own word alone; None: of all."""
+        """Return the book that applies to bars from ``vendor``; None means all vendors.
+
+        For bars of a sample only the sample's own reports count.
+        """
         return self.only(vendor) if vendor is not None and is_sample(vendor) else self
 
     def covers(self, span: Span, since_ms: int | None = None) -> bool:
-        """Tell whether every ex-date in ``span`` was asked for, of any vendor.
+        """Return whether every ex-date in ``span`` was requested from some vendor.
 
-        With ``since_ms`` those count too that are awaited since then: asking again tells nothing.
+        With ``since_ms``, dates awaited since then count too: another query would return nothing
+        new.
         """
         return not self.lacking(span, since_ms)
 
     def lacking(self, span: Span, since_ms: int | None = None) -> list[Span]:
-        """Return the ex-dates in ``span`` that were asked of no vendor; see :meth:`covers`."""
+        """Return the ex-dates in ``span`` that were requested from no vendor.
+
+        See :meth:`covers`.
+        """
         awaited = () if since_ms is None else self._awaited_since(since_ms)
         return gaps(span, [part.span for part in (*self.answers, *awaited)])
 
     def awaited_from(self, day: date, since_ms: int) -> date | None:
-        """Return the first ex-date up to ``day`` that was asked for, and is not told of yet.
+        """Return the first ex-date up to ``day`` that was requested but is not reported yet.
 
-        None where ``day`` is known, or was not asked for since ``since_ms``.
+        Return None if ``day`` is known, or was not requested since ``since_ms``.
         """
         span = Span(day_ms(day), day_ms(day) + DAY_MS)
         if self.covers(span):
@@ -175,18 +191,19 @@ class ActionBook:
         return [part for part in self.awaited if part.fetched_at >= since_ms]
 
     def is_quiet(self, days: Span, *, settled: bool) -> bool:
-        """Tell whether all ex-dates in ``days`` were asked for and no vendor told an action.
+        """Return whether all ex-dates in ``days`` were requested and no vendor reported an action.
 
-        ``settled``: asked for so late that one told late would be known by now.
+        With ``settled``, they must have been requested so late that a late report would be known by
+        now.
         """
         if gaps(days, [part.settled if settled else part.span for part in self.answers]):
             return False
         return not any(day_ms(action.ex_date) in days for action in self.reports)
 
     def by(self, now_ms: int) -> ActionBook:
-        """Return the book without what was asked by a clock that was ahead, if there is any.
+        """Return the book without the queries made by a clock that was ahead, if there are any.
 
-        What happened between then and the time it showed was asked of no vendor.
+        Events between their real time and the time shown were requested from no vendor.
         """
         sound = tuple(a for a in self.answers if a.fetched_at <= now_ms + DAY_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
@@ -199,7 +216,7 @@ class ActionBook:
         return replace(self, answers=sound, awaited=awaited, samples=samples)
 
     def known_until(self, day: date) -> date:
-        """Return the last ex-date up to which, behind ``day``, every one was asked for."""
+        """Return the last ex-date after ``day`` up to which every date was requested."""
         edge = day_ms(day) + DAY_MS
         for span in sorted(a.span for a in self.answers):
             if span.start <= edge < span.end:
@@ -207,7 +224,10 @@ class ActionBook:
         return date_of(edge - 1)
 
     def newest(self, day: date) -> date:
-        """Return the last ex-date behind ``day`` that has none before it that is not known."""
+        """Return the ex-date of the last action after ``day``, or ``day`` if there is none.
+
+        Only dates up to the first unknown one are considered.
+        """
         until = self.known_until(day)
         if not any(day < action.ex_date <= until for action in self.reports):
             return day  # as nearly always: what counts need not be made out
@@ -216,15 +236,15 @@ class ActionBook:
     def with_answer(self, actions: Sequence[Action], answer: Asked) -> ActionBook:
         """Return the book after an answer.
 
-        A source that corrects itself is believed. An action that an answer lacks stays: vendors
-        forget more often than companies take back. Several dividends of one day are one.
+        A source that corrects itself is trusted. An action missing from an answer stays: vendors
+        forget more often than companies cancel. Several dividends on one day count as one.
         """
         if is_sample(answer.source):
             return replace(self, samples=(self.samples or ActionBook())._after(actions, answer))
         return self._after(actions, answer)
 
     def without(self, source: str) -> ActionBook:
-        """Return the book without what a vendor of samples told, and was asked for."""
+        """Return the book without the reports of, and queries to, a vendor of samples."""
         if self.samples is None:
             return self
         old = self.samples
@@ -247,7 +267,7 @@ class ActionBook:
         for action in current(stamped):
             older = [entry for entry in reports if is_correction(entry, action)]
             if len(older) == 1 and is_repeated(older[0], action):
-                # A pay date is told later than the dividend itself.
+                # A pay date is reported later than the dividend itself.
                 pay_date = action.pay_date or older[0].pay_date
                 currency = action.currency or older[0].currency
                 parts = action.parts or older[0].parts
@@ -268,7 +288,7 @@ class ActionBook:
         )
 
     def _asked_for(self, day: date) -> set[str]:
-        """Return the vendors asked for ``day`` and the days around it, late enough to know."""
+        """Return the vendors queried for ``day`` and the days around it late enough to know."""
         around = Span(day_ms(day) - _MARGIN_MS, day_ms(day) + DAY_MS + _MARGIN_MS)
         return {
             source
@@ -278,10 +298,10 @@ class ActionBook:
 
 
 def _with_asked(old: tuple[Asked, ...], new: Asked) -> tuple[Asked, ...]:
-    """Return the list with ``new``, one source's adjoining spans joined.
+    """Return the list with ``new`` added and adjoining spans of its source joined.
 
-    Of settled spans the latest time holds, for those that were fresh the earliest: none may seem
-    to have been asked for later than it was.
+    Settled spans get the latest query time, fresh ones the earliest: none may appear to have been
+    requested later than it was.
     """
     same = [a for a in (*old, new) if a.source == new.source]
     late = _joined([a._replace(span=a.settled) for a in same], max)
@@ -298,7 +318,7 @@ def _joined(answers: Sequence[Asked], time: Callable[[Iterable[int]], int]) -> l
 
 
 def _rejoined(answers: Iterable[Asked]) -> list[Asked]:
-    """Put together what one answer said of adjoining ex-dates."""
+    """Join adjoining ex-dates that came from the same answer."""
     whole: list[Asked] = []
     for part in sorted(answers):
         last = whole[-1] if whole else None
@@ -315,8 +335,8 @@ class ActionStore:
     """The ``actions.json`` of every symbol. Thread-safe; writers take the symbol's lock.
 
     Args:
-        layout, disk, memory: of the store.
-        lock_timeout_s: how long to wait for another writer.
+        layout, disk, memory: Parts of the store.
+        lock_timeout_s: How long to wait for another writer.
     """
 
     def __init__(
@@ -328,11 +348,11 @@ class ActionStore:
         self._lock_timeout_s = lock_timeout_s
 
     def load(self, symbol: str) -> ActionBook:
-        """Return the book of ``symbol``, an empty one where nothing was ever asked.
+        """Return the book for ``symbol``, an empty one if no vendor was ever queried.
 
         Raises:
-            CorruptEntryError: the document is damaged; actions must be fetched again.
-            FormatVersionError: a newer version of this library wrote it.
+            CorruptEntryError: The document is damaged; actions must be fetched again.
+            FormatVersionError: A newer version of this library wrote the document.
         """
         path = self._layout.actions(symbol)
         try:
@@ -353,35 +373,35 @@ class ActionStore:
     def add(
         self, symbol: str, actions: Sequence[Action], answer: Asked, wait_s: float = math.inf
     ) -> ActionBook:
-        """Add an answer, durably, and return the book; a damaged book is kept and begun anew.
+        """Add an answer durably and return the book; a damaged book is set aside and restarted.
 
-        Another writer is waited for ``wait_s`` seconds, at most ``lock_timeout_s``.
+        Waits for another writer for ``wait_s`` seconds, at most ``lock_timeout_s``.
 
         Raises:
-            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+            LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
         return self._changed(
             symbol, lambda old: old.by(answer.fetched_at).with_answer(actions, answer), wait_s
         )
 
     def forget(self, symbol: str, source: str, wait_s: float = math.inf) -> ActionBook:
-        """Forget what a vendor of samples told, durably, and return the book; waits as :meth:`add`.
+        """Remove a sample vendor's reports durably and return the book; waits like :meth:`add`.
 
         Raises:
-            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+            LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
         return self._changed(symbol, lambda old: old.without(source), wait_s)
 
     def record(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
-        """Keep these changes of a symbol's name in place of those recorded, durably.
+        """Replace the recorded changes of a symbol's name with these, durably.
 
-        One that is recorded alike keeps its time.
+        A change that is already recorded keeps its time.
 
         Returns:
-            Whether they were others.
+            Whether the changes differ from the recorded ones.
 
         Raises:
-            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+            LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
         differed = False
 
@@ -412,7 +432,8 @@ class ActionStore:
             book = change(old)
             path = folder / "actions.json"
             if self._disk.stat(path) is None:
-                # The process that made the folders may have been killed before they were durable.
+                # The process that created the folders may have been killed before they were
+                # durable.
                 self._disk.sync_folder(folder.parent)
                 self._disk.sync_folder(folder.parent.parent)
             if book != old or _words(book) != _words(old):
@@ -433,7 +454,7 @@ class ActionStore:
 
 
 def _words(book: ActionBook) -> list[tuple[str, str, tuple[float, ...]]]:
-    """Return what makes no difference to prices, and is kept all the same."""
+    """Return the details that are kept although they do not affect prices."""
     reports = (*book.reports, *(book.samples.reports if book.samples else ()))
     return [(action.pay_date, action.currency, action.parts) for action in reports]
 
@@ -468,11 +489,11 @@ def _plain(answer: Asked) -> dict[str, Any]:
 
 
 def load_book(data: bytes, symbol: str) -> ActionBook:
-    """Read the bytes of the document of ``symbol``.
+    """Parse the document of ``symbol``.
 
     Raises:
-        DamagedError: it is not whole, or of another symbol.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document is incomplete, or belongs to another symbol.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     document, extra = load_book_document(data)
     if document.symbol != symbol:

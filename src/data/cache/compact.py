@@ -1,7 +1,7 @@
 """Makes year files smaller on request: joins small members and removes stale derived files.
 
-No bar, no coverage and no generation changes: by the rewrite protocol a file takes the place of
-another that says the same.
+Bars, coverage and generations do not change: the rewrite protocol replaces a file with an
+equivalent one.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from .write.segments import compacted, of_file, settled, unified
 from .write.series import SeriesFiles
 from .write.year_writer import Target, compose, expired, rewrite, state_of
 
-# A member of so many bars costs next to nothing to read when one of them is wanted, and its
-# header next to nothing to store.
+# A member with this many bars is cheap to read for a single bar, and its header takes almost no
+# space.
 MOST_ROWS = 16_384
 
 
 @dataclass(frozen=True)
 class Compacted:
-    """What compacting did, or would do, to one series.
+    """The actual or planned result of compacting one series.
 
     Attributes:
-        key: the series.
-        members, bytes: of the year files, before and after.
-        stale: bytes of what is derived or kept for long enough, and goes.
-        years: those that are written anew.
-        damaged: those that must be repaired first, and were left as they are.
+        key: Series that was compacted.
+        members, bytes: Totals for the year files, before and after.
+        stale: Bytes of derived or expired files that are removed.
+        years: Years that are rewritten.
+        damaged: Years that must be repaired first, and were left as they are.
     """
 
     key: SeriesKey
@@ -63,12 +63,12 @@ class _Year:
 
 
 def compact_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> Compacted:
-    """Compact the years of a series that have members to join; tell before and after.
+    """Compact the years of a series that have members to join; return figures before and after.
 
     Raises:
-        LockTimeoutError: another writer holds the series for too long.
-        FormatVersionError: a newer version of this library wrote it.
-        StorageError: the disk refused; each year is in its old or in its new state.
+        LockTimeoutError: Another writer held the series for too long.
+        FormatVersionError: A newer version of this library wrote the series.
+        StorageError: The disk refused; each year is in its old or in its new state.
     """
     lane = store.lane(key)
     if dry_run or store.disk.stat(lane.paths.folder) is None:
@@ -122,10 +122,10 @@ def _compacted(store: StoreParts, lane: SeriesFiles, *, dry_run: bool) -> Compac
 
 
 def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
-    """Return a year with the members it would have; None where nothing is stored.
+    """Return a year with its members as they would be joined; None if nothing is stored.
 
     Raises:
-        MismatchError, DamagedError: it must be repaired first.
+        MismatchError, DamagedError: The year must be repaired first.
     """
     meta = lane.meta(year) if dry_run else sound_meta(lane, year)
     file = open_year(lane, year, meta)
@@ -142,11 +142,11 @@ def _planned(lane: SeriesFiles, year: int, *, dry_run: bool) -> _Year | None:
     return _Year(meta, file, members, fresh)
 
 
-# --- what is derived, and what was kept for long enough ------------------------------------
+# --- derived and expired files -------------------------------------------------------------
 
 
 def _stale(store: StoreParts, lane: SeriesFiles, *, is_rewritten: bool) -> dict[Path, int]:
-    """Return what may go, with its bytes: old versions, columns that are those of no year now."""
+    """Return removable files and their sizes: old versions, and outdated column files."""
     paths = [path for year in lane.years() for path in expired(lane, year)]
     columns = store.sidecars.path(lane.key)
     if is_rewritten or _are_stale(store, lane, columns):

@@ -1,10 +1,11 @@
 """The stored bars that a second vendor confirmed: the document ``confirmed.json`` of a lane.
 
-No bar depends on it, and a lost one costs requests. It holds for the very bars that were compared:
-an entry names the member of the year file that was the last one then, whose digest covers all
-before it, and the fingerprint of the bars. While the file is that one, or was appended to, the entry
-stands. After a rewrite it stands again once the bars were read and have the same fingerprint. A
-split that becomes known ends the entries of all bars before it: their adjusted prices rest on it.
+No bar depends on it; losing it only costs requests. It applies to exactly the bars that were
+compared: an entry names the member of the year file that was then the last one, whose digest covers
+everything before it, and the fingerprint of the bars. While the file is the same, or was only
+appended to, the entry is valid. After a rewrite it becomes valid again once the bars have been read
+and have the same fingerprint. A split that becomes known ends the entries for all bars before it,
+because their adjusted prices depend on it.
 """
 
 from __future__ import annotations
@@ -29,25 +30,25 @@ from .write.series import SeriesFiles
 log = logging.getLogger(__name__)
 
 CONFIRMED = "confirmed.json"
-# Of a digest so many digits are written, as the members have of the one before.
+# Number of digest digits that are written, the same as in members for the previous member.
 _DIGITS = 16
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """One stretch of stored bars, and how it compared with what another vendor had.
+    """A stretch of stored bars, and how it compared with another vendor's bars.
 
     Attributes:
-        start, end: stamps, half-open; within one year.
-        bars: fingerprint of the bars (stamps, prices, volume).
-        rows: how many there are.
-        head, head_at: beginning of the digest, and offset, of the last member of the year file.
-        vendor: which was asked.
-        at: when, UTC milliseconds.
-        confirmed, contradicted: how many of the bars it has alike, and otherwise. It lacks the rest, or
-            has them otherwise for a known or a slight reason.
-        first: stamp of the first contradicted one.
-        said: the differences, or why nothing was compared.
+        start, end: Stamps, half-open; within one year.
+        bars: Fingerprint of the bars (stamps, prices, volume).
+        rows: Number of bars.
+        head, head_at: Beginning of the digest, and offset, of the last member of the year file.
+        vendor: Vendor that was queried.
+        at: Time of the comparison, UTC milliseconds.
+        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The rest
+            are missing there, or differ for a known or minor reason.
+        first: Stamp of the first contradicted bar.
+        said: Description of the differences, or why nothing was compared.
     """
 
     start: int
@@ -65,21 +66,21 @@ class Confirmation:
 
     @property
     def span(self) -> Span:
-        """Its stamps."""
+        """The stamps of the stretch."""
         return Span(self.start, self.end)
 
     @property
     def is_whole(self) -> bool:
-        """Whether every bar of it is confirmed."""
+        """Whether every bar in the stretch is confirmed."""
         return self.confirmed == self.rows
 
     def stands(self, disk: Disk, folder: str | Path, states: Mapping[int, YearState]) -> bool:
-        """Tell whether its bars are stored as they were compared, without reading them.
+        """Return whether its bars are still stored as they were compared, without reading them.
 
         Args:
-            disk: the file system.
-            folder: of the lane.
-            states: the committed states of its years.
+            disk: File system.
+            folder: Folder of the lane.
+            states: Committed states of its years.
         """
         year = year_of(self.start)
         state = states.get(year)
@@ -103,15 +104,15 @@ _FIELDS = frozenset(field.name for field in fields_of(Confirmation))
 
 
 def head_of(state: YearState) -> dict[str, Any]:
-    """Return what ties an entry to the file of a year."""
+    """Return the fields that tie an entry to the file of a year."""
     return {"head": (state.head or "")[:_DIGITS], "head_at": state.head_at}
 
 
 def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
-    """Return what the document of a series says; nothing where it is lost.
+    """Parse the document of a series; return an empty list if it is damaged.
 
     Raises:
-        FormatVersionError: a newer version of this library wrote it.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     try:
         return parsed(data, key)
@@ -121,11 +122,11 @@ def load(data: bytes, key: SeriesKey) -> list[Confirmation]:
 
 
 def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
-    """Return what the document of a series says.
+    """Parse the document of a series.
 
     Raises:
-        DamagedError: it is torn, or of another series.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document is incomplete, or belongs to another series.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     try:
         plain = json_document.load(data)
@@ -144,17 +145,17 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
 
 
 def read(lane: SeriesFiles) -> list[Confirmation]:
-    """Return the entries of a lane, ascending; raises as :func:`load`."""
+    """Return the entries of a lane, ascending; raises as :func:`load` does."""
     data = lane.disk.read_if_exists(lane.paths.folder / CONFIRMED)
     return [] if data is None else load(data, lane.key)
 
 
 def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float) -> None:
-    """Keep entries, durably, in the place of those that they overlap.
+    """Store entries durably, replacing those that they overlap.
 
     Raises:
-        FormatVersionError: a newer version of this library keeps the document.
-        LockTimeoutError, StorageError: nothing was changed.
+        FormatVersionError: A newer version of this library wrote the document.
+        LockTimeoutError, StorageError: Nothing was changed.
     """
     if lane.disk.stat(lane.paths.folder) is None:  # deleted meanwhile
         return
@@ -165,7 +166,7 @@ def keep(lane: SeriesFiles, fresh: Sequence[Confirmation], lock_timeout_s: float
 
 
 def drop(lane: SeriesFiles, until_ms: int, lock_timeout_s: float) -> None:
-    """Drop the entries of bars before ``until_ms``, durably; raises as :func:`keep`."""
+    """Drop the entries for bars before ``until_ms``, durably; raises as :func:`keep` does."""
     if lane.disk.stat(lane.paths.folder / CONFIRMED) is None:
         return
     with lane.disk.lock(lane.paths.lock, lock_timeout_s):
@@ -182,7 +183,7 @@ def _write(lane: SeriesFiles, stretches: Iterable[Confirmation]) -> None:
 
 
 def tallied(standing: Iterable[Confirmation]) -> tuple[int, int, int]:
-    """Return how many bars are confirmed, how many contradicted, and when the last were compared."""
+    """Return the numbers of confirmed and contradicted bars, and the last comparison time."""
     confirmed = contradicted = at = 0
     for one in standing:
         confirmed, contradicted = confirmed + one.confirmed, contradicted + one.contradicted

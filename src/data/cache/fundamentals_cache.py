@@ -42,15 +42,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class CacheMetadata:
-    """One file of the cache.
+    """One file in the cache.
 
     Attributes:
-        provider: canonical name of the vendor, or ``combined``.
-        timestamp: naive UTC.
-        symbol: of the company.
-        data_quality_score: 0 to 1: how much of what matters it tells.
-        file_path: where it lies.
-        is_valid: whether it is fresh.
+        provider: Canonical name of the vendor, or ``combined``.
+        timestamp: Naive UTC time.
+        symbol: Symbol of the company.
+        data_quality_score: Share of the main fields that have a value, 0 to 1.
+        file_path: Path of the file.
+        is_valid: Whether the file is fresh.
     """
 
     provider: str
@@ -62,16 +62,16 @@ class CacheMetadata:
 
 
 class FundamentalsCache(FundamentalsFolder):
-    """Vendors' words about companies, one file each. Thread-safe, and safe across processes.
+    """Vendors' answers about companies, one file each. Thread-safe, and safe across processes.
 
     Args:
-        cache_dir: root of the cache. Default: as of the data manager.
-        combiner: tells how long each type is fresh. Default: 7 days for all.
-        clock: another clock than the machine's.
-        disk: another file system, for tests.
+        cache_dir: Root of the cache. Default: that of the data manager.
+        combiner: Source of the time for which each type is fresh. Default: 7 days for all.
+        clock: Clock to use instead of the machine's.
+        disk: File system to use instead, for tests.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
 
     # --- reading ---------------------------------------------------------------------------
@@ -86,13 +86,14 @@ class FundamentalsCache(FundamentalsFolder):
         """Return the newest fresh file, or None.
 
         Args:
-            symbol: of the company.
-            provider: of this vendor only, by any of its names; of equal age ``combined`` wins.
-            data_type: files that were written for other types do not count.
-            max_age_days: how old it may be; default: as the type may be.
+            symbol: Symbol of the company.
+            provider: Vendor to which the search is limited, by any of its names; otherwise, of
+                files of equal age, ``combined`` wins.
+            data_type: Required type; files that were written for other types do not count.
+            max_age_days: Maximum age; default: the time for which the type is fresh.
 
         Raises:
-            BadSymbolError: the symbol cannot name a folder.
+            BadSymbolError: The symbol cannot name a folder.
         """
         vendor = None if provider is None else canonical_vendor(provider) or provider
         for entry in sorted(self._entries(symbol), key=newest_first):
@@ -109,14 +110,14 @@ class FundamentalsCache(FundamentalsFolder):
         return None
 
     def read_json(self, file_path: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """Return the payload of a file; None where there is none, or a damaged one."""
+        """Return the payload of a file; None if it does not exist or is damaged."""
         return files.payload(self._content(Path(file_path)))
 
     def latest(self, symbol: str, data_type: str | None = None) -> dict[str, Snapshot]:
-        """Return the newest copy of each vendor that serves a type, or any, however old.
+        """Return each vendor's newest copy that serves a type, or any type, however old.
 
         Raises:
-            BadSymbolError: the symbol cannot name a folder.
+            BadSymbolError: The symbol cannot name a folder.
         """
         snapshots: dict[str, Snapshot] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
@@ -128,10 +129,10 @@ class FundamentalsCache(FundamentalsFolder):
         return snapshots
 
     def announced(self, symbol: str) -> frozenset[str]:
-        """Return the days on which the company was to report, as any copy of any vendor told them.
+        """Return all dates given by any copy from any vendor for the company's next report.
 
         Raises:
-            BadSymbolError: the symbol cannot name a folder.
+            BadSymbolError: The symbol cannot name a folder.
         """
         documents = (self._document(entry, symbol) for entry in self._entries(symbol))
         facts = (d.snapshot.facts.get(NEXT_REPORT) for d in documents if d is not None)
@@ -140,7 +141,7 @@ class FundamentalsCache(FundamentalsFolder):
     def is_cache_valid(
         self, timestamp: datetime, max_age_days: float | None = None, data_type: str = "general"
     ) -> bool:
-        """Tell whether an answer of that time (naive UTC, or aware) is still fresh."""
+        """Return whether an answer from that time (naive UTC, or aware) is still fresh."""
         return self._is_fresh(to_ms(timestamp), max_age_days, data_type)
 
     # --- writing ---------------------------------------------------------------------------
@@ -154,18 +155,18 @@ class FundamentalsCache(FundamentalsFolder):
         *,
         data_type: str | None = None,
     ) -> str:
-        """Keep an answer and return its path.
+        """Store an answer and return its path.
 
         Args:
-            symbol: of the company.
-            provider: the vendor that gave it.
-            data: JSON values; what is none is kept as its text.
-            timestamp: when, naive UTC or aware; default: now.
-            data_type: what was asked; without it the file counts for every type.
+            symbol: Symbol of the company.
+            provider: Vendor that gave the answer.
+            data: JSON values; anything else is stored as its text.
+            timestamp: Time of the answer, naive UTC or aware; default: now.
+            data_type: Type that was requested; without it the file counts for every type.
 
         Raises:
-            BadSymbolError: the symbol cannot name a folder.
-            CacheError: the file could not be written.
+            BadSymbolError: The symbol cannot name a folder.
+            CacheError: The file could not be written.
         """
         stamp_ms = self._clock.now_ms() if timestamp is None else to_ms(timestamp)
         vendor = canonical_vendor(provider) or provider
@@ -174,7 +175,7 @@ class FundamentalsCache(FundamentalsFolder):
         return str(self._write(symbol, vendor, data, stamp_ms, quality(facts), types))
 
     def keep(self, snapshot: Snapshot) -> Path:
-        """Keep a vendor's answer; raises as :meth:`write_json`."""
+        """Store a vendor's answer; raises as :meth:`write_json` does."""
         return self._write(
             snapshot.symbol,
             snapshot.vendor,
@@ -208,7 +209,7 @@ class FundamentalsCache(FundamentalsFolder):
         return path
 
     def _replaces(self, path: Path, types: tuple[str, ...]) -> bool:
-        """Tell whether what stands under a name was written for the same types."""
+        """Return whether the file with this name was written for the same types."""
         try:
             head = json.loads(self._content(path) or b"{}")["metadata"]
             return tuple(head.get("data_types") or ()) == types
@@ -217,12 +218,12 @@ class FundamentalsCache(FundamentalsFolder):
 
 
 def _serves(document: FundamentalsDocument, data_type: str) -> bool:
-    """Tell whether a file was written for a type; one that does not tell counts for all."""
+    """Return whether a file was written for a type; one without types counts for all."""
     canonical = canonical_type(data_type) or data_type
     return not document.data_types or canonical in document.data_types
 
 
-# Guards the table below against threads that ask for the same folder first.
+# Guards the table below against threads that request the same folder for the first time.
 _lock = threading.Lock()
 _caches: dict[Path, FundamentalsCache] = {}
 
@@ -230,7 +231,7 @@ _caches: dict[Path, FundamentalsCache] = {}
 def get_fundamentals_cache(
     cache_dir: str | os.PathLike[str] | None = None, combiner: Ages | None = None
 ) -> FundamentalsCache:
-    """Return the one cache of this process on a folder; a combiner that is given counts from now."""
+    """Return this process's only cache for a folder; a given combiner is used from now on."""
     folder = Path(os.path.abspath(cache_dir or load_settings().cache_dir))
     with _lock:
         cache = _caches.get(folder)
@@ -242,7 +243,7 @@ def get_fundamentals_cache(
 
 
 def _after_fork() -> None:
-    """Give a forked child a lock of its own: a thread of the parent may hold it."""
+    """Give a forked child its own lock: a thread of the parent may hold the current one."""
     global _lock
     _lock = threading.Lock()
 

@@ -1,7 +1,7 @@
 """The folder of fundamentals: its files, their age, and their deletion.
 
-``<cache>/fundamentals/<SYMBOL>/<vendor>_<YYYYMMDD>_<HHMMSS>.json`` (UTC). Older tools kept them under
-``<cache>/<SYMBOL>/fundamentals/`` and called yahoo ``yfinance``; those are read where they lie.
+``<cache>/fundamentals/<SYMBOL>/<vendor>_<YYYYMMDD>_<HHMMSS>.json`` (UTC). Older tools kept them
+under ``<cache>/<SYMBOL>/fundamentals/`` and called yahoo ``yfinance``; those are read from there.
 """
 
 from __future__ import annotations
@@ -39,24 +39,25 @@ LOCK_TIMEOUT_S = 10.0
 
 
 class Ages(Protocol):
-    """What is needed of a combiner: how long an answer is fresh."""
+    """The part of a combiner that is needed here: how long an answer is fresh."""
 
     def get_ttl_for_data_type(self, data_type: str) -> float:
-        """Return it in days."""
+        """Return how long an answer of this type is fresh, in days."""
 
 
 class FundamentalsFolder:
     """The files of all symbols. Thread-safe, and safe across processes.
 
     Args:
-        cache_dir: root of the cache. Default: as of the data manager.
-        combiner: tells how long each type is fresh. Default: 7 days for all.
-        clock: another clock than the machine's.
-        disk: another file system, for tests.
-        private: whether files are their owner's alone; None: as ``cache.private`` of the rules.
+        cache_dir: Root of the cache. Default: that of the data manager.
+        combiner: Source of the time for which each type is fresh. Default: 7 days for all.
+        clock: Clock to use instead of the machine's.
+        disk: File system to use instead, for tests.
+        private: Whether only their owner may read the files; None: as ``cache.private`` in the
+            rules.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: The configuration is invalid.
     """
 
     def __init__(
@@ -74,13 +75,13 @@ class FundamentalsFolder:
         self._disk = disk or Disk(
             root=self.cache_dir, private=is_private() if private is None else private
         )
-        # Files read, by what the file system says of them; entries are replaced whole.
+        # Maps each path read to its file state and content; entries are replaced as a whole.
         self._read: dict[Path, tuple[FileState, FundamentalsDocument | None]] = {}
 
     # --- removing --------------------------------------------------------------------------
 
     def cleanup_stale_data(self, symbol: str, provider: str, new_timestamp: datetime) -> list[str]:
-        """Delete all files of a vendor that are strictly older; return their paths."""
+        """Delete all files from a vendor that are strictly older; return their paths."""
         vendor, limit = canonical_vendor(provider) or provider, to_ms(new_timestamp)
         limit -= limit % SECOND_MS  # file names have full seconds
         older = [e for e in self._entries(symbol) if e.vendor == vendor and e.stamp_ms < limit]
@@ -91,9 +92,9 @@ class FundamentalsFolder:
     ) -> list[str]:
         """Delete copies that newer and good ones have replaced; return their paths.
 
-        Of each vendor and type the newest ``copies`` good ones stay, and what is newer than they
-        are. Good is what is worth ``min_quality`` of the best copy, and no less. A dry run tells
-        the paths and deletes nothing.
+        For each vendor and type the newest ``copies`` good ones stay, and anything newer than them.
+        A copy is good if its quality is at least ``min_quality`` times that of the best copy. A dry
+        run returns the paths and deletes nothing.
         """
         groups: dict[tuple[str, tuple[str, ...]], list[tuple[Entry, FundamentalsDocument]]] = {}
         for entry in sorted(self._entries(symbol), key=newest_first):
@@ -110,10 +111,10 @@ class FundamentalsFolder:
     def cleanup_expired_data(
         self, max_age_days: float | None = None, data_type: str = "general"
     ) -> dict[str, int]:
-        """Delete all files that are not fresh any more, the last ones too.
+        """Delete all files that are no longer fresh, even a symbol's last one.
 
         Returns:
-            ``removed_files``, and ``removed_symbols``: of how many nothing is left.
+            ``removed_files``, and ``removed_symbols``: the number of symbols with no files left.
         """
         removed = emptied = 0
         for symbol in self.symbols():
@@ -125,7 +126,10 @@ class FundamentalsFolder:
         return {"removed_files": removed, "removed_symbols": emptied}
 
     def get_cache_stats(self, symbol: str | None = None) -> dict[str, Any]:
-        """Return what is held of a symbol, or of all: counts, and bytes as ``total_size``."""
+        """Return cache statistics for one symbol, or for all of them.
+
+        They contain counts, and the size in bytes as ``total_size``.
+        """
         if symbol is not None:
             entries = list(self._entries(symbol))
             vendors: dict[str, int] = {}
@@ -147,14 +151,14 @@ class FundamentalsFolder:
         }
 
     def symbols(self) -> list[str]:
-        """Return the symbols of which anything may be held, in alphabetical order."""
+        """Return the symbols that may have files, in alphabetical order."""
         return files.symbols(self._disk, self.cache_dir)
 
     def log(self, symbol: str) -> list[dict[str, Any]]:
-        """Return what was written, deleted and set aside of a symbol, oldest first.
+        """Return the files written, deleted and quarantined for a symbol, oldest first.
 
-        Each has ``time``, ``file``, its ``size`` in bytes (None where nothing told), ``types``,
-        ``deleted`` (the call that deleted), and ``quarantined`` with its ``reason``.
+        Each entry has ``time``, ``file``, its ``size`` in bytes (None if unknown), ``types``,
+        ``deleted`` (the call that deleted it), and ``quarantined`` with its ``reason``.
         """
         folder, _ = files.folders(self.cache_dir, symbol)
         if barred([folder / files.LOG]):
@@ -164,10 +168,10 @@ class FundamentalsFolder:
     # --- sound or not ----------------------------------------------------------------------
 
     def damage(self, symbol: str) -> list[Damage]:
-        """Return the files of a symbol that cannot be believed; nothing is changed.
+        """Return a symbol's files that cannot be trusted; nothing is changed.
 
         Raises:
-            StorageError: one cannot be read.
+            StorageError: A file cannot be read.
         """
         folder, _ = files.folders(self.cache_dir, symbol)
         entries = self._entries(symbol)
@@ -182,7 +186,7 @@ class FundamentalsFolder:
         ]
 
     def repair(self, symbol: str) -> None:
-        """Move files that cannot be believed to the quarantine, however new they are."""
+        """Move files that cannot be trusted to the quarantine, however new they are."""
         for damage in self.damage(symbol):
             self._set_aside(symbol, damage)
 
@@ -195,7 +199,7 @@ class FundamentalsFolder:
         return [e for folder in places for e in files.entries(self._disk, folder, now_ms)]
 
     def _document(self, entry: Entry, symbol: str) -> FundamentalsDocument | None:
-        """Return a file's content; one that cannot be believed is put aside."""
+        """Return a file's content; a file that cannot be trusted is set aside."""
         state = self._disk.stat(entry.path)
         kept = self._read.get(entry.path)
         if kept is not None and kept[0] == state:
@@ -216,9 +220,9 @@ class FundamentalsFolder:
         return document
 
     def _content(self, path: Path) -> bytes | None:
-        """Return the bytes of a file; None where there is none, or it cannot be read.
+        """Return the bytes of a file; None if it does not exist or cannot be read.
 
-        That is no reason to do without the others; a check tells of it.
+        An unreadable file is no reason to do without the others; a check reports it.
         """
         try:
             return self._disk.read_if_exists(path)
@@ -234,7 +238,7 @@ class FundamentalsFolder:
         return self._clock.now_ms() - stamp_ms <= days * DAY_MS
 
     def _set_aside(self, symbol: str, damage: Damage) -> None:
-        """Move a file that cannot be believed to the quarantine, with the reason beside it."""
+        """Move an untrusted file to the quarantine, with the reason next to it."""
         folder = damage.path.parent
         quarantine = Quarantine(self._disk, self._clock, folder / files.QUARANTINE, folder.name)
         try:
@@ -281,7 +285,7 @@ class FundamentalsFolder:
 
 
 def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return a line of the log as :meth:`FundamentalsFolder.log` has it; older ones say less."""
+    """Return a log line in the form of :meth:`FundamentalsFolder.log`; older lines have less."""
     removed = entry.get("removed")
     return {
         "time": entry.get("time"),
@@ -295,7 +299,7 @@ def _log_entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _objection(entry: Entry, data: bytes, symbol: str) -> str:
-    """Return why a file cannot be believed, or an empty text."""
+    """Return why a file cannot be trusted, or an empty text."""
     try:
         files.load(entry, data, symbol)
     except CorruptEntryError as exc:
@@ -304,7 +308,7 @@ def _objection(entry: Entry, data: bytes, symbol: str) -> str:
 
 
 def newest_first(entry: Entry) -> tuple[int, bool, str]:
-    """Sort files: newest first, of equal age those of several vendors first."""
+    """Return a sort key: newest first and, for equal age, combined files first."""
     return -entry.stamp_ms, entry.vendor != COMBINED, entry.vendor
 
 
@@ -326,12 +330,12 @@ LOG = "files.log"
 VERSION = "1.0"
 _NAME = re.compile(r"(?P<vendor>[A-Za-z0-9_.-]+)_(?P<stamp>\d{8}_\d{6})\.json")
 _STAMP = "%Y%m%d_%H%M%S"
-# Another program may be writing a file that cannot be read yet.
+# An unreadable file may still be being written by another program until this age.
 _SETTLED_NS = 60 * 10**9
 
 
 class Entry(NamedTuple):
-    """One file by its name."""
+    """One file, as identified by its name."""
 
     path: Path
     vendor: str
@@ -339,7 +343,7 @@ class Entry(NamedTuple):
 
 
 class FundamentalsDocument(NamedTuple):
-    """One file, read."""
+    """One file, parsed."""
 
     quality: float
     data_types: tuple[str, ...]
@@ -348,17 +352,17 @@ class FundamentalsDocument(NamedTuple):
 
 
 def folders(root: Path, symbol: str) -> tuple[Path, Path]:
-    """Return the folder of ``symbol``, and the one older tools used.
+    """Return the folder for ``symbol``, and the one that older tools used.
 
     Raises:
-        BadSymbolError: it cannot name a folder.
+        BadSymbolError: The symbol cannot name a folder.
     """
     name = encode_symbol(symbol)
     return root / FOLDER / name, root / name / FOLDER
 
 
 def symbols(disk: Disk, root: Path) -> list[str]:
-    """Return the symbols that have a folder, of either layout."""
+    """Return the symbols that have a folder in either layout."""
     here = {decode_symbol(name) for name in disk.list(root / FOLDER) if name != QUARANTINE}
     older = {
         decode_symbol(name)
@@ -369,16 +373,16 @@ def symbols(disk: Disk, root: Path) -> list[str]:
 
 
 def file_name(vendor: str, stamp: datetime) -> str:
-    """Return the name of the file in which ``vendor``'s word of that time is kept."""
+    """Return the name of the file for ``vendor``'s answer at that time."""
     return f"{vendor}_{stamp.strftime(_STAMP)}.json"
 
 
 @lru_cache(4096)
 def _named(name: str) -> tuple[str, int] | None:
-    """Return vendor and stamp of a file's name; None where it is not one of these.
+    """Return the vendor and stamp in a file name; None if the name has another form.
 
     Raises:
-        ValueError: its stamp is no time.
+        ValueError: The stamp in the name is not a valid time.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -411,7 +415,7 @@ def dump(
     quality: float,
     data_types: tuple[str, ...],
 ) -> bytes:
-    """Return the bytes of a file; they know whether they are whole."""
+    """Return the bytes of a file, with a digest to check that it is complete."""
     head = {
         "provider": vendor,
         "symbol": symbol,
@@ -424,10 +428,10 @@ def dump(
 
 
 def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
-    """Read a file, of ours or of an older tool.
+    """Parse a file, from this library or an older tool.
 
     Raises:
-        CorruptEntryError: it is torn, damaged, of another shape or about another symbol.
+        CorruptEntryError: The file is incomplete, damaged, malformed or about another symbol.
     """
     try:
         document = json.loads(data)
@@ -456,12 +460,12 @@ def load(entry: Entry, data: bytes, symbol: str) -> FundamentalsDocument:
 
 
 def is_settled(disk: Disk, state: FileState) -> bool:
-    """Tell whether a file is old enough not to be another program's that is still being written."""
+    """Return whether a file is old enough that another program cannot still be writing it."""
     return disk.now_ns() - state.mtime_ns >= _SETTLED_NS
 
 
 def payload(data: bytes | None) -> dict[str, Any] | None:
-    """Return the content of a file; None where there is none, or none that can be believed."""
+    """Return the content of a file; None if there is none or it cannot be trusted."""
     try:
         document = json.loads(data or b"")
         if "sha256" in document:
@@ -473,7 +477,7 @@ def payload(data: bytes | None) -> dict[str, Any] | None:
 
 
 def _stamp_of(inner: Mapping[str, Any], otherwise: int) -> int:
-    """Return when the vendor was asked: as the content tells, else as the name does."""
+    """Return when the vendor was queried, from the content or else from the file name."""
     metadata = inner.get(METADATA)
     fetched_at = metadata.get("fetched_at") if isinstance(metadata, Mapping) else None
     return parse_iso(fetched_at) if isinstance(fetched_at, str) else otherwise
@@ -484,7 +488,7 @@ def _alike(symbol: str) -> str:
 
 
 def _json(value: Any) -> Any:
-    """Return ``value`` as JSON can hold it: no-number floats are null, the rest its text."""
+    """Return ``value`` in JSON types: NaN and infinity become null, other types their text."""
     if isinstance(value, Mapping):
         return {str(k): _json(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

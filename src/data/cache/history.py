@@ -25,17 +25,17 @@ Entry = Mapping[str, Any]
 
 
 def log_of(lane: SeriesFiles) -> list[dict[str, Any]]:
-    """Return the logged commits of all years, oldest first, each with its ``year``."""
+    """Return the logged commits in all years, oldest first, each with its ``year``."""
     entries = [entry | {"year": year} for year, log in lane.logs().items() for entry in log]
     return sorted(entries, key=lambda entry: (entry["generation"], entry["year"]))
 
 
 def commits_of(lane: SeriesFiles) -> list[dict[str, Any]]:
-    """Return the commits, oldest first; those of several years are put together.
+    """Return the commits, oldest first; a commit to several years is merged into one entry.
 
     Each has ``generation``, ``time``, ``vendor``, ``span``, ``added``, ``changed``, ``removed``,
-    ``size`` (bytes of the year files afterwards), ``years``, ``recovered``, ``deleted`` (the call that
-    deleted, or None) and ``kept``: whether the series can still be read as it was then.
+    ``size`` (bytes of the year files afterwards), ``years``, ``recovered``, ``deleted`` (the call
+    that deleted, or None) and ``kept``: whether the series can still be read as of this commit.
     """
     past = Past(lane)
     kept = set(past.kept())
@@ -64,10 +64,11 @@ def _as_one(generation: int, entries: Sequence[Entry]) -> dict[str, Any]:
 def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTable, Coverage]:
     """Return the bars in ``span`` as they were right after commit ``generation``.
 
-    The coverage is what the bars themselves say; what only metadata knew then is not kept.
+    The coverage is derived from the bars themselves; anything that only the metadata knew then is
+    lost.
 
     Raises:
-        QueryError: that generation never was, or its bars are not kept any more.
+        QueryError: The generation never existed, or its bars are no longer kept.
     """
     past = Past(lane)
     past.check_number(generation)
@@ -85,11 +86,11 @@ def read_version(lane: SeriesFiles, span: Span, generation: int) -> tuple[BarTab
 
 
 def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
-    """Keep a generation, durably; :mod:`.pins` says what that means.
+    """Keep a generation, durably; see :mod:`.pins`.
 
     Raises:
-        QueryError: it never was, or it is not kept any more.
-        LockTimeoutError, StorageError: nothing was changed.
+        QueryError: The generation never existed, or is no longer kept.
+        LockTimeoutError, StorageError: Nothing was changed.
     """
     disk, paths = lane.disk, lane.paths
     if disk.stat(paths.folder) is None:  # no folder is made for a series that is not stored
@@ -116,10 +117,10 @@ def _sync_if_there(disk: Disk, path: Path) -> None:
 
 
 def unpin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
-    """Let a generation go: the next rewrite drops what only it needed. Without a pin: nothing.
+    """Remove the pin of a generation, if any: the next rewrite drops files that only it needed.
 
     Raises:
-        LockTimeoutError, StorageError: the pin stays.
+        LockTimeoutError, StorageError: The pin stays.
     """
     disk, folder = lane.disk, lane.paths.versions
     if generation in pins_in(disk, folder):
@@ -151,39 +152,41 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 class _File:
-    """A year file as it is or was: its sound members, and their bars when these are needed."""
+    """A current or former year file: its valid members and, when needed, their bars."""
 
     def __init__(self, lane: SeriesFiles, year: int, path: Path, generation: int) -> None:
         self.generation = generation
         content = lane.disk.read_if_exists(path) or b""
         chain = [member for _, member in walk(content, file_id(lane.key, year))]
         self.columns = chain[0].columns if chain else ()
-        # What is being appended just now is not in the log yet.
+        # Members that are being appended right now are not in the log yet.
         self.members = [member for member in chain if member.header.seq <= generation]
         self._stamps: list[int] | None = None
 
     def rows(self, members: Iterable[Member]) -> BarTable:
-        """Return the bars of its first members."""
+        """Return the bars of its leading members."""
         tables = [rows_of(m, self.columns, first=place == 0) for place, m in enumerate(members)]
         return concat(tables)
 
     def stamps(self) -> list[int]:
-        """Return all its stamps."""
+        """Return all stamps in the file."""
         if self._stamps is None:
             self._stamps = self.rows(self.members).stamps.tolist()
         return self._stamps
 
 
 class Past:
-    """What is left of the commits to one series. Used once, by one thread; takes no lock.
+    """The former states of one series that can still be read.
+
+    Used once, by one thread; takes no lock.
 
     Args:
-        lane: the series.
+        lane: Series to read.
 
     Attributes:
-        lane: as given.
-        years: those that have something, or had, ascending.
-        generations: of the logged commits, ascending.
+        lane: The argument.
+        years: Years that have or had bars, ascending.
+        generations: Generations of the logged commits, ascending.
     """
 
     def __init__(self, lane: SeriesFiles) -> None:
@@ -199,7 +202,7 @@ class Past:
         return [g for g in self.generations if all(self._is_kept(y, g) for y in self.years)]
 
     def check_number(self, generation: int) -> None:
-        """Refuse a generation that never was; raises ``QueryError``."""
+        """Reject a generation that never existed; raises ``QueryError``."""
         newest = self._newest()
         if not 0 < generation <= newest:
             key = self.lane.key
@@ -210,16 +213,16 @@ class Past:
             )
 
     def check(self, generation: int) -> None:
-        """Refuse a generation that never was, or is not kept any more; raises ``QueryError``."""
+        """Reject a generation that never existed or is no longer kept; raises ``QueryError``."""
         self.check_number(generation)
         for year in self.years:
             if not self._is_kept(year, generation):
                 raise _not_kept(self, year, generation)
 
     def _newest(self) -> int:
-        """Return the newest generation, of the series where its last commit touched no year.
+        """Return the newest generation: that of the series if its last commit touched no year.
 
-        Where the log lacks a commit to a year, it ends with what the log has.
+        If the log lacks a commit to a year, the result is the newest generation in the log.
         """
         logged = max(self.generations, default=0)
         try:
@@ -232,7 +235,7 @@ class Past:
         return max(logged, series.generation if series else 0)
 
     def year(self, year: int, generation: int) -> tuple[BarTable, Coverage] | None:
-        """Return the bars of one year as they were then; None where they are not kept."""
+        """Return the bars of one year as they were then; None if they are no longer kept."""
         if self._is_folded(year, generation):
             return None
         own, count = self._then(year, generation)
@@ -257,14 +260,14 @@ class Past:
         return rows, coverage if len(rows) else Coverage()
 
     def _end(self, year: int, own: int, file: _File, rows: BarTable) -> int:
-        """Return up to where was answered then, as far as the log tells."""
+        """Return the end of the answered stamps at that time, as far as the log shows."""
         spans = [e["span"] for e in self._log[year] if e["generation"] <= own and e.get("span")]
         last = int(rows.stamps[-1]) + 1
         later = file.stamps()[len(rows) :]
         return max(last, min([max((s[1] for s in spans), default=last), *later[:1]]))
 
     def _is_folded(self, year: int, generation: int) -> bool:
-        """Tell whether the log has but one entry for that commit and later ones."""
+        """Return whether the log has merged that commit with later ones into one entry."""
         return any(
             e.get("since", e["generation"]) <= generation < e["generation"] for e in self._log[year]
         )
@@ -282,13 +285,13 @@ class Past:
             return False
 
     def _then(self, year: int, generation: int) -> tuple[int | None, int]:
-        """Return the generation of the year's own last commit by then, and its bars by the log."""
+        """Return the generation of the year's last commit by then, and its number of bars."""
         entries = [e for e in self._log[year] if e["generation"] <= generation]
         own = max((int(e["generation"]) for e in entries), default=None)
         return own, sum(e["added"] - e["removed"] for e in entries)
 
     def _file(self, year: int, own: int) -> _File:
-        """Return the oldest kept file that was the year's at generation ``own`` or later."""
+        """Return the oldest kept file that held the year at generation ``own`` or later."""
         newest = max(int(entry["generation"]) for entry in self._log[year])
         kept = (version for version in versions(self.lane, year) if version[0] >= own)
         generation, path = next(kept, (newest, self.lane.paths.data(year)))
@@ -297,15 +300,15 @@ class Past:
         return self._files[path]
 
     def _only_grew(self, file: _File, year: int, own: int, count: int) -> bool:
-        """Tell whether all that was done to the file since stands behind its first bars.
+        """Return whether all later changes to the file only added bars after its first ones.
 
-        Compaction joins members for good; the log tells then where each commit began.
+        Compaction joins members permanently; the log then shows where each commit began.
         """
         stamps, rows = file.stamps(), count
         for entry in sorted(self._log[year], key=lambda e: int(e["generation"])):
             if not own < entry["generation"] <= file.generation:
                 continue
-            # Recovery does not know what the commits that it found touched; nor do old logs tell.
+            # Recovery does not know which bars the commits that it found touched; nor do old logs.
             if rows > len(stamps) or "touched" not in entry:
                 return False
             first = entry["touched"]
@@ -316,6 +319,6 @@ class Past:
 
 
 def _whole(file: _File, own: int, count: int) -> list[Member] | None:
-    """Return the members of that generation and before, where they hold all its bars."""
+    """Return the members up to that generation if they contain all of its bars."""
     members = [member for member in file.members if member.header.seq <= own]
     return members if sum(m.header.rows for m in members) == count else None

@@ -1,9 +1,9 @@
 """Names on disk: from a series to its folder, and back.
 
-A symbol becomes one folder name by a rule that can be undone, never leaves the cache, and keeps
-symbols apart that differ only in case: upper-case ASCII letters, digits, ``-``, ``_``, ``=`` and
-inner ``.`` stay, everything else is ``%XX`` per UTF-8 byte. Names that Windows reserves get their
-first character escaped.
+A symbol becomes one folder name by a reversible rule that never leaves the cache and keeps symbols
+apart that differ only in case: uppercase ASCII letters, digits, ``-``, ``_``, ``=`` and inner ``.``
+stay, everything else is ``%XX`` per UTF-8 byte. In names that Windows reserves, the first character
+is escaped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..model.timeframe import Timeframe
 BARS = "ohlcv"
 QUARANTINE, LEGACY, VERSIONS, SERIES = "_quarantine", "_legacy", "_versions", "series.json"
 _MOST_CHARACTERS = 64
-# A file name may have 255 bytes nearly everywhere.
+# Almost every file system allows file names of 255 bytes.
 _MOST_BYTES = 240
 _KEPT = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=")
 _KEPT_IN_LANES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -38,10 +38,10 @@ OF_YEARS = (".csv.gz", METADATA)
 
 
 def encode_symbol(symbol: str) -> str:
-    """Return the folder name of ``symbol``.
+    """Return the folder name for ``symbol``.
 
     Raises:
-        BadSymbolError: it is empty, too long, or contains what no symbol contains.
+        BadSymbolError: The symbol is empty, too long, or contains an invalid character.
     """
     name = symbol
     if not _is_kept(symbol):
@@ -55,7 +55,7 @@ def encode_symbol(symbol: str) -> str:
 
 
 def decode_symbol(name: str) -> str | None:
-    """Return the symbol whose folder is ``name``, or None when it is not a folder of ours."""
+    """Return the symbol whose folder is ``name``, or None if it is not one of our folders."""
     text = _unescape(name)
     try:
         return text if text is not None and encode_symbol(text) == name else None
@@ -67,11 +67,11 @@ def encode_lane(key: SeriesKey) -> str:
     """Return the folder name of the series within its symbol: ``1d``, ``1mo@raw``.
 
     Raises:
-        QueryError: a part of the lane cannot be a name.
+        QueryError: A part of the lane cannot be a name.
     """
     for part in key.lane:
         _check_text(part, "lane")
-    # Names of folders are safe as they are: a family, a dot and eight digits.
+    # Names of file folders are safe as they are: a vendor, a dot and eight digits.
     parts = [p if is_of_folder(p) else _escape(p, _KEPT_IN_LANES) for p in key.lane]
     name = "@".join((key.timeframe.folder, *parts))
     if not _FRAME.fullmatch(key.timeframe.folder):
@@ -82,7 +82,7 @@ def encode_lane(key: SeriesKey) -> str:
 
 
 def decode_lane(symbol: str, name: str) -> SeriesKey | None:
-    """Return the series whose lane folder is ``name``, or None when it is not one of ours."""
+    """Return the series whose lane folder is ``name``, or None if it is not one of ours."""
     frame, *escaped = name.split("@")
     match = _FRAME.fullmatch(frame)
     parts = [_unescape(part) for part in escaped]
@@ -100,9 +100,9 @@ class LanePaths:
     """Every path of one series.
 
     Attributes:
-        text: the lane folder. Looking at many series does without paths, which take longer to
-            make than files to look at.
-        is_there: whether the folder existed, inside the cache, when this was made.
+        text: Path of the lane folder as text. Scans over many series avoid path objects, which take
+            longer to create than files take to check.
+        is_there: Whether the folder existed, inside the cache, when this object was created.
     """
 
     def __init__(self, text: str, *, is_there: bool) -> None:
@@ -117,47 +117,47 @@ class LanePaths:
 
     @cached_property
     def series(self) -> Path:
-        """What has no year."""
+        """The document about the series as a whole."""
         return self.folder / SERIES
 
     @cached_property
     def lock(self) -> Path:
-        """The lock of the lane."""
+        """The lock file of the lane."""
         return self.folder / ".lock"
 
     @property
     def quarantine(self) -> Path:
-        """Where bad files, tails and rows are kept."""
+        """The folder for rejected files, tails and rows."""
         return self.folder / QUARANTINE
 
     @property
     def versions(self) -> Path:
-        """Where year files lie that a rewrite replaced."""
+        """The folder for year files that a rewrite replaced."""
         return self.folder / VERSIONS
 
     @property
     def legacy(self) -> Path:
-        """Where files of older tools lie after their bars were taken over."""
+        """The folder for older tools' files whose bars were imported."""
         return self.folder / LEGACY
 
     def data(self, year: int) -> Path:
-        """The bars of ``year``."""
+        """Return the path of the bars for ``year``."""
         return self._of(year, ".csv.gz")
 
     def data_text(self, year: int) -> str:
-        """The same as text, for callers that only look at the file."""
+        """Return the same path as text, for callers that only check the file."""
         return f"{self.text}{os.sep}{year:04d}.csv.gz"
 
     def metadata(self, year: int) -> Path:
-        """What is known about them."""
+        """Return the path of the metadata for ``year``."""
         return self._of(year, METADATA)
 
     def log(self, year: int) -> Path:
-        """The commits of ``year``."""
+        """Return the path of the commit log for ``year``."""
         return self._of(year, ".log")
 
     def rows(self, year: int) -> Path:
-        """The bad rows of ``year``."""
+        """Return the path of the rejected rows for ``year``."""
         return self.quarantine / f"{year:04d}.rows.csv.gz"
 
     def _of(self, year: int, ending: str) -> Path:
@@ -171,7 +171,7 @@ class Layout:
     """The folders of one cache. Thread-safe.
 
     Args:
-        root: the cache folder.
+        root: Cache folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -183,16 +183,16 @@ class Layout:
         self._actions: dict[str, str] = {}
 
     def symbol(self, symbol: str) -> Path:
-        """Return the symbol's folder, whether it exists or not.
+        """Return the symbol's folder, whether or not it exists.
 
         Raises:
-            BadSymbolError: the symbol cannot name a folder.
-            StorageError: the folder is a link that leads out of the cache.
+            BadSymbolError: The symbol cannot name a folder.
+            StorageError: The folder is a link that leads out of the cache.
         """
         return Path(self._checked(encode_symbol(symbol))[0])
 
     def actions(self, symbol: str) -> str:
-        """Return the file of the symbol's splits and dividends, as text; raises as :meth:`symbol`."""
+        """Return the path of the symbol's actions file as text; raises as :meth:`symbol` does."""
         cached = self._actions.get(symbol)
         if cached is not None:
             return cached
@@ -203,7 +203,10 @@ class Layout:
         return file
 
     def lane(self, key: SeriesKey) -> LanePaths:
-        """Return the paths of a series, whether they exist or not; raises as :meth:`symbol`."""
+        """Return the paths of a series, whether or not they exist.
+
+        Raises as :meth:`symbol` does.
+        """
         cached = self._lane_paths.get(key)
         if cached is not None:
             return cached
@@ -214,10 +217,10 @@ class Layout:
         return paths
 
     def series(self, names: Callable[[Path], list[str]]) -> list[SeriesKey]:
-        """Return every series that has something stored, in the order of their folders.
+        """Return every stored series, in the order of their folders.
 
         Args:
-            names: lists a folder, sorted.
+            names: Lists a folder, sorted.
         """
         keys: list[SeriesKey] = []
         for folder in names(self.ohlcv):
@@ -229,7 +232,10 @@ class Layout:
         return keys
 
     def _checked(self, *names: str) -> tuple[str, bool]:
-        """Return the path of what lies below the folder of bars, no way out; is it a folder?"""
+        """Return a path below the folder of bars, and whether it is a folder.
+
+        Links are rejected.
+        """
         below, mode = self._text, 0
         for name in names:
             below = f"{below}{os.sep}{name}"
@@ -248,23 +254,23 @@ def _is_stored(name: str) -> bool:
 
 
 def year_of_name(name: str) -> int | None:
-    """Return the year whose data or metadata a file of this name holds, or None."""
+    """Return the year whose data or metadata a file of this name contains, or None."""
     return next(iter(years_in((name,))), None)
 
 
 def years_in(names: Iterable[str]) -> list[int]:
-    """Return the years whose data or metadata files of these names hold, ascending."""
+    """Return the years whose data or metadata are in files of these names, ascending."""
     stems = {name[:4] for name in names if name[4:] in OF_YEARS}
     return sorted(int(s) for s in stems if s.isascii() and s.isdigit() and int(s))
 
 
 def _is_kept(text: object) -> bool:
-    """Tell whether a symbol is a folder name as it stands, as nearly all are."""
+    """Return whether a symbol can be a folder name unchanged, as nearly all can."""
     return isinstance(text, str) and 0 < len(text) <= _MOST_CHARACTERS and _KEPT.issuperset(text)
 
 
 def _check_text(text: str, what: str) -> None:
-    """Refuse what no name contains, and spellings that look alike but differ."""
+    """Reject characters that no name contains, and different spellings that look alike."""
     if not isinstance(text, str) or not text:
         raise BadSymbolError(f"the {what} is empty")
     if len(text) > _MOST_CHARACTERS:
@@ -272,7 +278,7 @@ def _check_text(text: str, what: str) -> None:
             f"the {what} {text[:20]!r}... has {len(text)} characters; {_MOST_CHARACTERS} are allowed"
         )
     for character in text:
-        # Controls, bidirectional marks, surrogates, line separators and unassigned points.
+        # Controls, bidirectional marks, surrogates, line separators and unassigned code points.
         if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
             raise BadSymbolError(f"the {what} {text!a} contains the character {character!a}")
     if unicodedata.normalize("NFC", text) != text:

@@ -1,7 +1,7 @@
-"""The maintenance of a cache folder: check, repair, compact, migrate, and report its history.
+"""Maintenance of a cache folder: check, repair, compact, migrate, and report its history.
 
-Series are looked at one after another; one that cannot be is told with its reason, and the others
-go on. Only one series is locked at a time, and only where something is changed.
+Series are processed one after another; one that fails is reported with the reason, and the others
+continue. Only one series is locked at a time, and only if something is changed.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ Problem = tuple[SeriesKey, str]
 
 @dataclass(frozen=True)
 class Repaired:
-    """What a repair found, and what of it is left.
+    """Result of a repair.
 
     Attributes:
-        found: before.
-        left: afterwards.
-        problems: series that could not be looked at, and why.
+        found: Findings before the repair.
+        left: Findings that remain afterwards.
+        problems: Series that could not be examined, and why.
     """
 
     found: tuple[Finding, ...]
@@ -66,13 +66,13 @@ class Repaired:
 
 
 class Maintenance:
-    """Keeps what one cache folder holds sound. Thread-safe, and safe beside other processes.
+    """Maintains the contents of one cache folder. Thread-safe, and safe alongside other processes.
 
     Args:
-        store: the parts of its store.
-        catalogue: what lies in it.
-        instrument_of: tells under which name a symbol is asked for.
-        clock: tells the time of what is set aside.
+        store: Parts of the folder's store.
+        catalogue: Lists the folder's contents.
+        instrument_of: Returns the instrument, with the canonical name, for a symbol.
+        clock: Source of the time for quarantined files.
     """
 
     def __init__(
@@ -91,7 +91,10 @@ class Maintenance:
     def series(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[SeriesKey]:
-        """Return the stored series in all their lanes, older tools' among them; all by default."""
+        """Return the stored series in all their lanes; all of them by default.
+
+        Series of older tools are included.
+        """
         return [
             key
             for key in self._catalogue.stored_keys()
@@ -99,27 +102,27 @@ class Maintenance:
         ]
 
     def logged(self, symbol: str, timeframe: Timeframe | None = None) -> list[SeriesKey]:
-        """Return the series with a log of commits in all their lanes, deleted ones among them."""
+        """Return the series with a commit log in all their lanes, including deleted ones."""
         names = self._parts.disk.list(self._parts.layout.symbol(symbol))
         keys = (decode_lane(symbol, name) for name in names)
         keys_logged = [k for k in keys if k is not None and timeframe in (None, k.timeframe)]
         return [key for key in keys_logged if self._parts.lane(key).logged_years()]
 
     def years(self, key: SeriesKey) -> dict[int, dict[str, Any]]:
-        """Return the years of which a series has bars, to what is recorded of each."""
+        """Return the years for which a series has bars, each with its recorded metadata."""
         documents = {
             year: self._catalogue.document(key, year) for year in self._catalogue.years(key)
         }
         return {year: document or {} for year, document in documents.items()}
 
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
-        """Return every stored series with what the index knows; see :meth:`.Catalogue.listing`."""
+        """Return every stored series with its index entry; see :meth:`.Catalogue.listing`."""
         return self._catalogue.listing(holdings)
 
     # --- sound or not ----------------------------------------------------------------------
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
-        """Return what is wrong with the series, and which could not be read; nothing is changed."""
+        """Return defects in the series, and series that could not be read; nothing is changed."""
         parts, problems = _each(keys, lambda key: check_series(self._parts, key))
         findings = [finding for part in parts for finding in part]
         symbols = dict.fromkeys(key.symbol for key in keys)
@@ -129,16 +132,15 @@ class Maintenance:
     def others(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[OtherPart]:
-        """Return the tables and fundamentals that are stored, each to be checked and repaired."""
+        """Return the stored tables and fundamentals, each of which can be checked and repaired."""
         return self._others.parts(symbol, timeframe)
 
     def inspect(self, seconds: float | None, holdings: Holdings | None = None) -> Inspection:
-        """Read as much as can be read in that time (None: all of it), and say what is damaged.
+        """Read as much as possible within ``seconds`` (None: everything) and report damage.
 
-        ``holdings``: what lies in the folder, where that is known already.
-
-        It begins at another series each time, and every other second at tables and fundamentals:
-        what is looked at often is all looked at some day.
+        ``holdings`` are the folder's contents, if already known. Each call begins at a different
+        series, and every other second at tables and fundamentals, so that repeated inspections
+        eventually cover everything.
         """
         clock, turn, listed = self._clock, self._clock.now_ms(), self._catalogue.listing(holdings)
         keys = [key for key, _ in listed]
@@ -150,7 +152,7 @@ class Maintenance:
         until = None if seconds is None else clock.monotonic() + seconds
 
         def has_time() -> bool:
-            """Tell whether another file may be read; always where ``seconds`` is None."""
+            """Return whether another file may be read; always True if ``seconds`` is None."""
             return until is None or clock.monotonic() < until
 
         def bars() -> Inspection:
@@ -165,7 +167,7 @@ class Maintenance:
         return one().plus(other())
 
     def repair(self, keys: Sequence[SeriesKey]) -> Repaired:
-        """Repair what can be repaired, series by series, each under its lock."""
+        """Repair as much as possible, series by series, each under its lock."""
         parts, problems = _each(keys, lambda key: repair_series(self._parts, self._parts.lane(key)))
         firsts = {key.symbol: key for key in reversed(keys)}.values()
         others, refused = _each(
@@ -176,7 +178,7 @@ class Maintenance:
         return Repaired(tuple(findings), tuple(left), (*problems, *refused))
 
     def waiting(self) -> list[tuple[SeriesKey, int]]:
-        """Return the years with bars that no metadata know of, by the sizes of files alone."""
+        """Return the years with bars that no metadata records, judging only by file sizes."""
         return waiting(self._parts, self._catalogue.listing())
 
     # --- smaller ---------------------------------------------------------------------------
@@ -184,16 +186,16 @@ class Maintenance:
     def compact(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Compacted], list[Problem]]:
-        """Join small members of the series' files, and drop what is derived and stale."""
+        """Join small members in the series' files, and drop stale derived files."""
         return _each(keys, lambda key: compact_series(self._parts, key, dry_run=dry_run))
 
     def purge_quarantine(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Trimmed], list[Problem]]:
-        """Delete what is kept aside of the series, each under its lock: bad rows and damaged files."""
+        """Delete the series' rejected rows and damaged files, each series under its lock."""
 
         def purge(key: SeriesKey) -> Trimmed:
-            """Purge one series; a series with nothing kept aside is not locked."""
+            """Purge one series; a series without a quarantine is not locked."""
             lane = self._parts.lane(key)
             if self._parts.disk.stat(lane.paths.quarantine) is None:
                 return Trimmed()
@@ -203,7 +205,7 @@ class Maintenance:
         return _each(keys, purge)
 
     def drop_orphans(self, *, dry_run: bool = False) -> int:
-        """Remove what is derived of series that are gone; return its bytes."""
+        """Remove derived files of series that no longer exist; return their size in bytes."""
         disk, freed = self._parts.disk, 0
         for path, key in list(self._derived()):
             if not self._parts.lane(key).years() and (state := disk.stat(path)) is not None:
@@ -213,7 +215,7 @@ class Maintenance:
         return freed
 
     def _derived(self) -> Iterator[tuple[Path, SeriesKey]]:
-        """Yield the files that are derived of series, each with its series."""
+        """Yield the files derived from series, each with its series."""
         disk, root = self._parts.disk, self._parts.layout.root
         for name in disk.list(root / FOLDER):
             for file in disk.list(root / FOLDER / name):
@@ -227,7 +229,7 @@ class Maintenance:
     def migrate(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[OldFile], list[Problem]]:
-        """Take over what older tools left, proved bar by bar; the originals stay in ``_legacy``."""
+        """Import older tools' files, verified bar by bar; the originals stay in ``_legacy``."""
         wanted_keys = dict.fromkeys(map(self._as_asked, (key for key in keys if not key.lane)))
         parts, problems = _each(
             wanted_keys, lambda key: migrate_series(self._parts, key, dry_run=dry_run)
@@ -235,7 +237,7 @@ class Maintenance:
         return [file for part in parts for file in part], problems
 
     def _as_asked(self, key: SeriesKey) -> SeriesKey:
-        """Return the series under the name by which it is asked for: tools wrote ``btcusdt``."""
+        """Return the series under its canonical name: older tools wrote ``btcusdt``."""
         try:
             symbol = self._instrument_of(key.symbol).symbol
         except QueryError:
@@ -245,7 +247,7 @@ class Maintenance:
     def prune(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False
     ) -> tuple[list[Pruned], list[Problem]]:
-        """Delete originals all of whose bars are held, or were replaced by a vendor since."""
+        """Delete originals whose bars are all stored, or have since been replaced by a vendor."""
         plain = [key for key in keys if not key.lane]
         parts, problems = _each(plain, lambda key: prune_series(self._parts, key, dry_run=dry_run))
         return [file for part in parts for file in part], problems
@@ -257,17 +259,17 @@ class Maintenance:
         return commits_of(self._parts.lane(key))
 
     def other_logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
-        """Return what was done to tables and fundamentals; see :meth:`.other_data.OtherData.logs`."""
+        """Return the logs of tables and fundamentals; see :meth:`.other_data.OtherData.logs`."""
         return self._others.logs(symbol, timeframe)
 
     def growth(self, holdings: Holdings) -> list[dict[str, Any]]:
-        """Return by how many bars, and bytes of their files, the cache grew on each day, in order.
+        """Return the daily growth of the cache in bars and in bytes of their files, in order.
 
-        Each has ``date`` (UTC), ``bars`` and ``bytes``. It is what the logs of commits say: commits
-        that a long log has folded into one count for the day of the last of them.
+        Each entry has ``date`` (UTC), ``bars`` and ``bytes``, derived from the commit logs: commits
+        that a long log has merged into one count for the day of the last of them.
 
         Args:
-            holdings: what lies in the folder, with the growth of its lanes.
+            holdings: Contents of the folder, with the growth of its lanes.
         """
         days: dict[str, list[int]] = {}
         for lane in holdings.lanes:
@@ -282,7 +284,7 @@ class Maintenance:
 def _each(
     keys: Iterable[SeriesKey], work: Callable[[SeriesKey], T]
 ) -> tuple[list[T], list[Problem]]:
-    """Do it for each series; one that cannot be done is told with its reason."""
+    """Run ``work`` for each series; return the results, and the failures with their reasons."""
     done: list[T] = []
     problems: list[Problem] = []
     for key in keys:
@@ -297,14 +299,14 @@ def _each(
 
 
 def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], list[Finding]]:
-    """Repair a series under its lock; return what was found, and what of it is left.
+    """Repair a series under its lock; return the findings before and after.
 
-    Also takes in what was committed just before a power loss. Bars that cannot be kept count as
-    missing afterwards; files are kept in quarantine before anything is taken from them.
+    This also includes data committed just before a power loss. Bars that cannot be kept count as
+    missing afterwards; files are copied to the quarantine before anything is removed from them.
 
     Raises:
-        LockTimeoutError: another writer holds the series for too long.
-        StorageError: the disk refused; what was stored is intact.
+        LockTimeoutError: Another writer held the series for too long.
+        StorageError: The disk refused; stored data is intact.
     """
     if store.disk.stat(lane.paths.folder) is None:
         return [], []
@@ -326,13 +328,13 @@ def repair_series(store: StoreParts, lane: SeriesFiles) -> tuple[list[Finding], 
 def repair_actions(
     store: StoreParts, clock: Clock, symbol: str
 ) -> tuple[list[Finding], list[Finding]]:
-    """Set aside what stands in the place of a symbol's splits and dividends; see :func:`repair_series`.
+    """Set aside whatever takes the place of a symbol's actions file; see :func:`repair_series`.
 
-    Damaged ones are left: they are fetched again, and kept then.
+    A damaged file is left alone: it is set aside when the actions are fetched again.
 
     Raises:
-        LockTimeoutError: another writer holds them for too long.
-        StorageError: the disk refused.
+        LockTimeoutError: Another writer held the file for too long.
+        StorageError: The disk refused.
     """
     findings, path = check_actions(store, symbol), Path(store.layout.actions(symbol))
     if not any(finding.cure == "move" for finding in findings):

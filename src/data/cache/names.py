@@ -1,7 +1,7 @@
 """Names of symbols, as vendors listed them: one document for each vendor, with its age.
 
-``<cache>/_names/<vendor>.json``: derived, may be deleted at any time. What cannot be read counts as
-not there; what cannot be written is logged, and asked for again.
+``<cache>/_names/<vendor>.json`` is derived and may be deleted at any time. A document that cannot
+be read counts as missing; a failed write is logged, and the names are requested again.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .format import json_document
 log = logging.getLogger("onetape.cache")
 
 FOLDER = "_names"
-# Texts that are kept of each vendor, the newest.
+# Maximum number of search texts kept for each vendor; the newest stay.
 _MOST_SEARCHES = 500
 _LOCK_S = 5.0
 
 
 @dataclass(frozen=True)
 class VendorNames:
-    """What a vendor has listed.
+    """The symbols that a vendor has listed.
 
     Attributes:
-        searches: normalised text to the time of the answer (UTC ms) and its symbols, in its order;
-            the empty text stands for its whole list.
-        listings: symbol to its listing.
+        searches: Maps each normalised text to the time of the answer (UTC ms) and its symbols, in
+            order; the empty text stands for the whole list.
+        listings: Maps each symbol to its listing.
     """
 
     searches: Mapping[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
@@ -47,15 +47,15 @@ class NameCache:
     """The names in one cache folder. Thread-safe, and safe across processes.
 
     Args:
-        cache_dir: root of the cache.
-        private: whether files are their owner's alone.
-        disk: another file system, for tests.
+        cache_dir: Root of the cache.
+        private: Whether only their owner may read the files.
+        disk: File system to use instead, for tests.
     """
 
     def __init__(self, cache_dir: Path, *, private: bool = False, disk: Disk | None = None) -> None:
         self._folder = cache_dir / FOLDER
         self._disk = disk or Disk(root=cache_dir, private=private)
-        # Files read, by what the file system says of them; entries are replaced whole.
+        # Maps each vendor read to its file state and names; entries are replaced as a whole.
         self._read: dict[str, tuple[FileState, VendorNames]] = {}
         self._unwritten: dict[str, VendorNames] = {}
 
@@ -70,7 +70,7 @@ class NameCache:
         return list(dict.fromkeys([*stored, *self._unwritten]))
 
     def of(self, vendor: str) -> VendorNames:
-        """Return what a vendor has listed; nothing where that is not held, or damaged."""
+        """Return a vendor's listed symbols; empty if they are not stored or are damaged."""
         if vendor in self._unwritten:
             return self._unwritten[vendor]
         try:
@@ -80,13 +80,13 @@ class NameCache:
             return _NOTHING
 
     def all_listings(self) -> list[list[Listing]]:
-        """Return all listings, a list for each vendor."""
+        """Return all listings, one list per vendor."""
         return [list(self.of(vendor).listings.values()) for vendor in self.vendors()]
 
     def keep(self, vendor: str, text: str, listings: Iterable[Listing], now_ms: int) -> None:
-        """Keep what a vendor listed for a normalised text; the empty one: all that it has.
+        """Store a vendor's listings for a normalised text; the empty text means its whole list.
 
-        Where it cannot be written it is kept in memory.
+        If they cannot be written, they are kept in memory.
         """
         answer = list(listings)
         try:
@@ -120,7 +120,7 @@ class NameCache:
 
 
 def _added(before: VendorNames, text: str, listings: Iterable[Listing], now_ms: int) -> VendorNames:
-    """Return names with one answer more, and without the oldest ones of too many."""
+    """Return the names with one more answer, and without the oldest answers beyond the limit."""
     answer = {listing.symbol: listing for listing in listings}
     searches = {**before.searches, text: (now_ms, tuple(answer))}
     newest = sorted(searches, key=lambda one: searches[one][0])[-_MOST_SEARCHES:]
@@ -143,7 +143,7 @@ def _document(names: VendorNames, vendor: str) -> dict[str, Any]:
 
 
 def _names_of(document: Mapping[str, Any], vendor: str) -> VendorNames:
-    """Return the content of a document; raises ``CacheError`` for another format or vendor."""
+    """Parse a document; raises ``CacheError`` for another format or vendor."""
     json_document.check_format(document, "the document has")
     json_document.check_about(document, {"vendor": vendor}, "vendor")
     searches = {

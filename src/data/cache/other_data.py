@@ -23,14 +23,15 @@ _REMEDY = "it goes into quarantine, and is fetched again if a vendor still has i
 
 @dataclass(frozen=True)
 class OtherPart:
-    """One table, or the fundamentals of one symbol.
+    """One table, or the fundamentals for one symbol.
 
     Attributes:
-        symbol, timeframe: of the table; fundamentals, and what cannot be listed, have no timeframe.
-        data_type: the folder.
-        files: how many hold data.
-        damage: reads them and returns what is wrong.
-        set_aside: moves what is wrong to the quarantine.
+        symbol, timeframe: Series of the table; fundamentals, and folders that cannot be listed,
+            have no timeframe.
+        data_type: Name of the folder.
+        files: Number of data files.
+        damage: Reads the files and returns their damage.
+        set_aside: Moves damaged files to the quarantine.
     """
 
     symbol: str
@@ -42,11 +43,11 @@ class OtherPart:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a table."""
+        """Whether the part is a table."""
         return self.data_type != FUNDAMENTALS
 
     def check(self) -> list[Finding]:
-        """Return what is wrong; nothing is changed."""
+        """Return the defects; nothing is changed."""
         try:
             return [
                 self._finding(f"{self.data_type} {one.path.name}", one.reason)
@@ -58,7 +59,7 @@ class OtherPart:
             return [self._refusal(str(exc), "make it readable, or remove it")]
 
     def repair(self) -> tuple[list[Finding], list[Finding]]:
-        """Set aside what is wrong; return what was found, and what of it is left."""
+        """Set damaged files aside; return the findings before and after."""
         findings = self.check()
         if not any(finding.cure != "none" for finding in findings):
             return findings, findings
@@ -80,12 +81,13 @@ class OtherPart:
 
 @dataclass(frozen=True)
 class OtherLog:
-    """What was done to one table, or to the fundamentals of one symbol.
+    """The changes to one table, or to the fundamentals for one symbol.
 
     Attributes:
-        symbol, timeframe: of the table; fundamentals have no timeframe.
-        data_type: the folder.
-        entries: oldest first; see :meth:`TableStore.log` and :meth:`FundamentalsFolder.log`.
+        symbol, timeframe: Series of the table; fundamentals have no timeframe.
+        data_type: Name of the folder.
+        entries: Log entries, oldest first; see :meth:`TableStore.log` and
+            :meth:`FundamentalsFolder.log`.
     """
 
     symbol: str
@@ -95,17 +97,17 @@ class OtherLog:
 
     @property
     def is_table(self) -> bool:
-        """Whether it is a table."""
+        """Whether the log is that of a table."""
         return self.data_type != FUNDAMENTALS
 
 
 class OtherData:
-    """Tables and fundamentals of one cache folder. Thread-safe, and safe beside other processes.
+    """Tables and fundamentals in one cache folder. Thread-safe, and safe alongside other processes.
 
     Args:
-        root: the cache folder.
-        disk, clock: of the store.
-        data_types: returns the names of the folders of tables.
+        root: Cache folder.
+        disk, clock: Parts of the store.
+        data_types: Returns the names of the table folders.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class OtherData:
     def parts(
         self, symbol: str | None = None, timeframe: Timeframe | None = None
     ) -> list[OtherPart]:
-        """Return what there is, of one symbol and timeframe or of all."""
+        """Return the stored parts, for one symbol and timeframe or for all."""
         parts = [part for name in self._data_types() for part in self._tables(name)]
         parts += self._fundamentals()
         label = timeframe.label if timeframe else None
@@ -130,13 +132,13 @@ class OtherData:
         ]
 
     def logs(self, symbol: str, timeframe: Timeframe | None = None) -> list[OtherLog]:
-        """Return the logs of a symbol, of one timeframe or of all, of what was deleted too.
+        """Return a symbol's logs, for one timeframe or for all, including those of deleted data.
 
-        Fundamentals have no timeframe: they are among them where none is named.
+        Fundamentals have no timeframe: they are included if none is given.
 
         Raises:
-            BadSymbolError: the symbol cannot name a folder.
-            StorageError: one cannot be read.
+            BadSymbolError: The symbol cannot name a folder.
+            StorageError: A log cannot be read.
         """
         logs = []
         for name in self._disk.list(self._root):
@@ -159,8 +161,8 @@ class OtherData:
         """Read part after part while there is time, at least one; nothing is changed.
 
         Args:
-            turn: any number: another part is the first with each.
-            has_time: tells whether to go on.
+            turn: Any number, which selects the part to start with.
+            has_time: Returns whether to continue.
         """
         parts = self.parts()
         first = turn % len(parts) if parts else 0
@@ -202,10 +204,10 @@ class OtherData:
 
 
 def _unlisted(data_type: str, error: DataError) -> OtherPart:
-    """Return the part of a folder that cannot be listed; to check it tells why."""
+    """Return a part for a folder that cannot be listed; checking it reports why."""
 
     def refuse() -> list[Damage]:
-        """Raise what kept the folder from being listed."""
+        """Raise the error that prevented listing the folder."""
         raise error
 
     return OtherPart("", "", data_type, 0, refuse, lambda: None)

@@ -1,14 +1,14 @@
 """Pinned generations: the files needed to read one are kept until it is unpinned.
 
-A pin is an empty file ``pin-<generation>`` in the ``_versions`` folder of its series, durable before
-it counts: it holds for every process that works on the folder, and after restarts, as a snapshot of
-a database does. There is one pin of a generation, however often it is set. Older versions of this
-library do not know pins.
+A pin is an empty file ``pin-<generation>`` in the ``_versions`` folder of its series, durable
+before it counts. Like a database snapshot, it applies to every process that uses the folder, and
+survives restarts. A generation has one pin, however often it is set. Older versions of this library
+do not know pins.
 
-What the generation is read from stays: the file of today gets a second name before it is rewritten,
-replaced files are neither counted nor aged out, nor dropped to make room, and no year of the series
-is evicted or deleted by age. A call that deletes (``clear``, ``clean --older-than``) deletes what is
-pinned, too.
+The files from which the generation is read stay: the current file gets a second name before it is
+rewritten; replaced files are neither counted nor aged out, nor dropped to make room; and no year of
+the series is evicted or deleted by age. A call that deletes (``clear``, ``clean --older-than``)
+deletes pinned files, too.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ Entry = Mapping[str, Any]
 
 
 def pin_file(folder: Path, generation: int) -> Path:
-    """Return the file that pins a generation; ``folder``: where replaced year files lie."""
+    """Return the file that pins a generation; ``folder`` is that of replaced year files."""
     return folder / f"{_PIN}{generation}"
 
 
 def pins_in(disk: Disk, folder: Path) -> list[int]:
-    """Return the pinned generations, ascending; ``folder``: where replaced year files lie."""
+    """Return the pinned generations, ascending; ``folder`` is that of replaced year files."""
     texts = (name.removeprefix(_PIN) for name in disk.list(folder) if name.startswith(_PIN))
     return sorted(int(text) for text in texts if text.isascii() and text.isdecimal())
 
 
 def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version]) -> set[Path]:
-    """Return which replaced files of a year pinned generations are read from.
+    """Return the replaced files of a year from which pinned generations are read.
 
     Args:
-        pins: of its series.
-        log: the commits to the year.
-        versions: all its replaced files, oldest first.
+        pins: Pinned generations of the series.
+        log: Commits to the year.
+        versions: All replaced files of the year, oldest first.
     """
     kept: set[Path] = set()
     for own in _own_generations(pins, log):
@@ -53,16 +53,16 @@ def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version
 def needs(
     pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version], generation: int
 ) -> bool:
-    """Tell whether a pinned generation is read from the file of today, which is of ``generation``.
+    """Return whether a pinned generation is read from the current file, which is of ``generation``.
 
-    The other arguments are as for :func:`needed`.
+    See :func:`needed` for the other arguments.
     """
     newest = max((replaced for replaced, _ in versions), default=0)
     return any(own is None or newest < own <= generation for own in _own_generations(pins, log))
 
 
 def _own_generations(pins: Sequence[int], log: Sequence[Entry]) -> Iterator[int | None]:
-    """Yield the last commit to a year by each pin; None where nothing tells."""
+    """Yield each pin's last commit to a year; None if it is unknown."""
     for pinned in pins:
         own = [int(entry["generation"]) for entry in log if entry["generation"] <= pinned]
         if own or not log:  # else the year was begun later

@@ -17,7 +17,7 @@ from ..model.span import Span, gaps
 from ..prices.adjustment import LastSession, basis_parts
 from .store import BarStore
 
-# No market is closed for so long.
+# No market is closed for this long.
 LOOKBACK = timedelta(days=14)
 _A_DAY = timedelta(days=1)
 
@@ -27,12 +27,12 @@ class PriorSessions:
     """Finds the last session before a day among stored daily bars, which are read once.
 
     Attributes:
-        store: where the bars are.
-        key: the series that needs closes; its days lie beside it.
-        instrument: the sessions of its market count.
-        ex_dates: the days that may be asked about.
-        closed: the reason of stretches in which no market was open; where these reach up to a day,
-            no calendar is needed.
+        store: Store of the bars.
+        key: Series that needs closes; its daily series is next to it.
+        instrument: Instrument whose market's sessions count.
+        ex_dates: Days that may be looked up.
+        closed: Reason for stretches in which no market was open; if these reach up to a day, no
+            calendar is needed.
     """
 
     store: BarStore
@@ -42,7 +42,7 @@ class PriorSessions:
     closed: str = ""
 
     def before(self, day: date) -> LastSession | None:
-        """Return the bars up to that of the session before ``day``; None where it is not stored."""
+        """Return the bars up to the session before ``day``; None if that session is not stored."""
         span = Span(day_ms(day - LOOKBACK), day_ms(day))
         rows, parts = self._stored_bars[0].within(span), self._stored_bars[1].within(span)
         if not len(rows):

@@ -1,8 +1,8 @@
 """The store of bars: what every other part of the library reads from and commits to.
 
-Readers take no lock and see of each year the state before a commit or the one after it. Writers
-of one series wait for each other, in all threads and processes. What a commit has acknowledged
-survives a crash of the process or of the machine.
+Readers take no lock and see each year either before or after a commit. Writers of one series wait
+for each other, across all threads and processes. An acknowledged commit survives a crash of the
+process or of the machine.
 """
 
 from __future__ import annotations
@@ -67,23 +67,23 @@ class BarStore:
     """Bars of many series in one cache folder. Thread-safe, and safe across processes.
 
     Args:
-        root: the cache folder; it is created with the first commit.
-        disk: the file system; tests hand in one that fails or records.
-        clock: tells the time of commits.
-        lock_timeout_s: how long to wait for another writer of the same series.
-        vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools in the
-            metadata.
-        columnar: whether bars are kept beside their files as columns too, for speed: ``map`` them
-            into memory, ``read`` them where maps are not to be trusted, or ``off``.
-        retention: what is kept of year files that a rewrite replaced.
+        root: Cache folder; it is created with the first commit.
+        disk: File system; tests pass one that fails or records.
+        clock: Source of the time of commits.
+        lock_timeout_s: How long to wait for another writer of the same series.
+        vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, which are written
+            to the metadata for other tools.
+        columnar: Whether bars are also kept as columns next to their files, for speed: ``map`` them
+            into memory, ``read`` them if memory maps are not to be trusted, or ``off``.
+        retention: How many year files replaced by a rewrite are kept, and for how long.
 
     Attributes:
-        root: as given.
-        changed: whether anything was committed by this object.
-        memory: what answers, documents and columns are kept in.
-        parts: the parts that the maintenance of the folder works with.
-        listener: the retention manager, which looks after it; one that does nothing until it is set.
-        commit_feed: tells of commits to this folder, by whichever store of this process.
+        root: The argument.
+        changed: Whether this object has committed anything.
+        memory: Cache for answers, documents and columns.
+        parts: Parts used by the maintenance of the folder.
+        listener: Retention manager for the folder; one that does nothing until it is set.
+        commit_feed: Publishes commits to this folder, by any store in this process.
     """
 
     def __init__(
@@ -122,20 +122,22 @@ class BarStore:
         self.parts = StoreParts(layout, disk, self._lane, old, self._sidecars, lock_timeout_s)
 
     def make_folder(self) -> None:
-        """Make the cache folder; that it cannot be made is told once, and nothing is stored then.
+        """Create the cache folder.
+
+        If permissions prevent it, this is reported once, and nothing is stored from then on.
 
         Raises:
-            StorageError: the disk refused for another reason than its permissions.
+            StorageError: The disk refused for a reason other than permissions.
         """
         with suppress(ReadOnlyError), self._guard.writing(self.root):
             self._disk.make_folders(self.root)
 
     def preview(self) -> BarStore:
-        """Return the store as a plan sees it: its reads change nothing on the disk.
+        """Return a view of the store for planning: its reads change nothing on the disk.
 
-        They repair nothing: damaged years read as a repair would leave them. They keep no derived
-        files and count as no use. It is for one caller and a moment: what it has found damaged it
-        does not look at again. Not thread-safe.
+        Reads repair nothing: damaged years read as a repair would leave them. They write no derived
+        files and do not count as use. The view is for one caller and a short time: it does not look
+        again at files that it has found damaged. Not thread-safe.
         """
         shown = copy(self)
         shown._lanes, shown._is_preview = {}, True
@@ -144,38 +146,40 @@ class BarStore:
     # --- bars ------------------------------------------------------------------------------
 
     def view(self, key: SeriesKey) -> SeriesView:
-        """Return what is stored of a series, from its metadata alone.
+        """Return a summary of the stored series, from its metadata only.
 
         Raises:
-            BadSymbolError: the symbol cannot be stored.
-            FormatVersionError: a newer version of this library wrote it.
-            CorruptEntryError: it needs repair, and the cache is read-only.
-            StorageError, LockTimeoutError: the disk or another process refused.
+            BadSymbolError: The symbol cannot be stored.
+            FormatVersionError: A newer version of this library wrote the series.
+            CorruptEntryError: The series needs repair, and the cache is read-only.
+            StorageError, LockTimeoutError: The disk or another process refused.
         """
         return self._index.entry(self._lane(key)).view
 
     def check(self, view: SeriesView, span: Span) -> None:
-        """Refuse a stretch of which a year cannot be read, by the view that tells so.
+        """Reject a stretch that contains a year marked as unreadable in the view.
 
         Raises:
-            StorageError: something else is in the place of a file of such a year; it names it.
+            StorageError: The path of one of the year's files holds something else; the message
+                names it.
         """
         if view.barred:
             check_barred(self._lane(view.key), span, view.barred)
 
     def tail(self, key: SeriesKey) -> SeriesView:
-        """Return a view that tells how far a series reaches, by the documents of few years.
+        """Return a view that shows how far a series reaches, from the documents of a few years.
 
-        ``last``, ``kind`` and, from the newest final bar on, ``coverage`` are those of :meth:`view`.
-        All else is of those years alone, and ``next_due`` is None. Raises as :meth:`view`.
+        ``last``, ``kind`` and, from the newest final bar on, ``coverage`` are those of
+        :meth:`view`. Everything else covers only those years, and ``next_due`` is None. Raises as
+        :meth:`view` does.
         """
         return self._index.entry(self._lane(key), tail=True).view
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
-        """Return the bars whose stamps lie in ``span``, and what is known about it.
+        """Return the bars whose stamps are in ``span``, and their coverage.
 
-        Of each year the two are of the same commit. Damage found on the way is repaired: what
-        could not be kept is missing from both. Raises as :meth:`view`.
+        For each year the two are from the same commit. Damage found on the way is repaired:
+        anything that could not be kept is missing from both. Raises as :meth:`view` does.
         """
         lane = self._lane(key)
         lane.use.read(span.start)
@@ -189,13 +193,13 @@ class BarStore:
         *,
         is_use: bool = True,
     ) -> Stretch:
-        """Return all that is stored of ``span`` with the view that it belongs to.
+        """Return everything stored for ``span``, with the view that it belongs to.
 
-        The series is looked at behind the read, and read again where another writer came meanwhile, a
-        few times at most. Raises as :meth:`view`.
+        After the read the series is checked, and read again, at most a few times, if another writer
+        has changed it meanwhile. Raises as :meth:`view` does.
 
-        ``since`` is the view got last, from which to start without a look. Without ``is_use`` the bars
-        are only looked at: they may be evicted as if they had not been read.
+        ``since`` is the view obtained last, which is used as the start without a check. Without
+        ``is_use`` the bars may be evicted as if they had not been read.
         """
         lane = self._lane(key)
         if is_use:
@@ -212,10 +216,10 @@ class BarStore:
     def seal(
         self, view: SeriesView, span: Span, book: ActionBook | None, absent: SeriesKey | None = None
     ) -> Seal | None:
-        """Return what tells that the bars in ``span`` are still those of ``view`` and ``book``.
+        """Return a seal that shows whether bars in ``span`` still match ``view`` and ``book``.
 
-        None where that cannot be told from outside, or is not so any more. ``absent`` is a series
-        that must not come into being.
+        Return None if that cannot be determined from outside, or is no longer the case. ``absent``
+        is a series that must not come into existence.
         """
         lane = self._lane(view.key)
         files = self._index.seal(lane, view)
@@ -229,7 +233,7 @@ class BarStore:
         if book is not None:
             path = self._layout.actions(view.key.symbol)
             files[path] = state = self._memory.settled_state(path)
-            # Looked at before: what is loaded now is of that state, or another object.
+            # Checked before loading: the book is either of this state, or another object.
             if state is None or self.actions(view.key.symbol) is not book:
                 return None
         if absent is not None:
@@ -240,14 +244,14 @@ class BarStore:
         return Seal(files, lane.use, span)
 
     def holds(self, seal: Seal) -> bool:
-        """Tell whether a seal holds, which counts as a read."""
+        """Return whether a seal is still valid; a check counts as a read."""
         seal.use.read(seal.span.start)
         return self._disk.are_unchanged(seal.files)
 
     def suspects(self, key: SeriesKey, span: Span) -> tuple[Suspect, ...]:
-        """Return the bad rows in ``span`` in whose place no good bar is stored, by stamp.
+        """Return the bad rows in ``span`` for whose stamps no good bar is stored, by stamp.
 
-        Of several for one stamp the last one counts. Raises as :meth:`view`.
+        Of several for one stamp the last one counts. Raises as :meth:`view` does.
         """
         lane = self._lane(key)
         return self._suspects(lane, span, self._index.entry(lane))
@@ -258,26 +262,26 @@ class BarStore:
         return quarantine.standing_in(lane, span, lambda: self._index.entry(lane).view.coverage)
 
     def quarantined(self, key: SeriesKey) -> tuple[list[Suspect], list[KeptFile]]:
-        """Return the rows kept aside, by year as they came, and the files; nothing is repaired."""
+        """Return the quarantined rows, by year as they arrived, and files; nothing is repaired."""
         lane = self._lane(key)
         years = quarantine.years_with_rows(lane)
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
 
     def commit(self, key: SeriesKey, commit: Commit, wait_s: float = math.inf) -> None:
-        """Store new answers and what was learned.
+        """Store new answers and facts.
 
-        Another writer of the series is waited for ``wait_s`` seconds, at most as long as everywhere.
-
-        When it returns, the bars are durable. Each year is changed wholly or not at all;
-        within a piece's span the piece is the truth, and stored bars it lacks go to quarantine.
+        Waits for another writer of the series for ``wait_s`` seconds, at most the usual time. When
+        the call returns, the bars are durable. Each year is changed entirely or not at all; within
+        a piece's span the piece is authoritative, and stored bars that it lacks go to the
+        quarantine.
 
         Raises:
-            ValueError: a piece or a mark breaks its promises; nothing was written.
-            KindMismatchError: a piece is of another kind than the series; nothing was written.
-            LockTimeoutError: another writer holds the series for too long.
-            FormatVersionError: a newer version of this library wrote it.
-            StorageError: the disk refused; what was stored before is intact.
+            ValueError: A piece or a mark violates its contract; nothing was written.
+            KindMismatchError: A piece is of another kind than the series; nothing was written.
+            LockTimeoutError: Another writer held the series for too long.
+            FormatVersionError: A newer version of this library wrote the series.
+            StorageError: The disk refused; previously stored data is intact.
         """
         from .write.commit import CommitRun  # a reader does without
 
@@ -291,9 +295,9 @@ class BarStore:
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
 
     def repair(self, key: SeriesKey) -> SeriesView:
-        """Check every year of a series under its lock, repair what needs it, and view it.
+        """Check every year of a series under its lock, repair it if necessary, and return the view.
 
-        Also brings to light what was committed just before a power loss. Raises as :meth:`commit`.
+        This also recovers data committed just before a power loss. Raises as :meth:`commit` does.
         """
         from .recovery.recover import recover
 
@@ -309,14 +313,14 @@ class BarStore:
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
         """Return the commits to a series, oldest first: generation, time, vendor, span, counts.
 
-        The log is not made durable and may lack the commits before a power loss.
+        The log is not durable and may lack the commits before a power loss.
         """
         from .history import log_of
 
         return log_of(self._lane(key))
 
     def commits(self, key: SeriesKey) -> list[dict[str, Any]]:
-        """Return the logged commits, those of several years put together; see ``commits_of``."""
+        """Return the logged commits, one entry per commit to several years; see ``commits_of``."""
         from .history import commits_of
 
         return commits_of(self._lane(key))
@@ -328,7 +332,7 @@ class BarStore:
         return pins_in(self._disk, self._lane(key).paths.versions)
 
     def pin(self, key: SeriesKey, generation: int) -> None:
-        """Keep a generation until it is unpinned; raises as :func:`.history.pin`."""
+        """Keep a generation until it is unpinned; raises as :func:`.history.pin` does."""
         from .history import pin
 
         lane = self._lane(key)
@@ -336,7 +340,7 @@ class BarStore:
             pin(lane, generation, self._lock_timeout_s)
 
     def unpin(self, key: SeriesKey, generation: int) -> None:
-        """Let a generation go; raises as :func:`.history.unpin`."""
+        """Remove the pin of a generation; raises as :func:`.history.unpin` does."""
         from .history import unpin
 
         lane = self._lane(key)
@@ -349,18 +353,18 @@ class BarStore:
         """Return bars and coverage as they were right after commit ``generation``.
 
         Raises:
-            QueryError: that generation never was, or its bars are not kept any more.
+            QueryError: The generation never existed, or its bars are no longer kept.
         """
         from .history import read_version
 
         return read_version(self._lane(key), span, generation)
 
-    # --- what second vendors said ----------------------------------------------------------
+    # --- comparisons with second vendors -----------------------------------------------------
 
     def confirmations(self, key: SeriesKey) -> list[tuple[Confirmation, bool]]:
-        """Return what was compared with a second vendor, each with whether it stands.
+        """Return the comparisons with a second vendor, each with whether it is still valid.
 
-        Raises as :func:`.confirmations.load`, and as :meth:`view`.
+        Raises as :func:`.confirmations.load` and :meth:`view` do.
         """
         lane = self._lane(key)
         entries = read_confirmations(lane)
@@ -368,9 +372,10 @@ class BarStore:
         return [(one, one.stands(self._disk, lane.paths.text, states)) for one in entries]
 
     def to_confirm(self, key: SeriesKey, span: Span) -> Confirmation | None:
-        """Return the bars in ``span``, within one year, as an entry that nothing is said of yet.
+        """Return the bars in ``span``, within one year, as an entry without a comparison.
 
-        None where there are none, or where a writer came in between. Raises as :meth:`view`.
+        Return None if there are no bars, or if a writer has changed them meanwhile. Raises as
+        :meth:`view` does.
         """
         lane, year = self._lane(key), year_of(span.start)
         before = lane.documents([year])[0].get(year)
@@ -380,10 +385,10 @@ class BarStore:
         return Confirmation(*span, _fingerprint(table), len(table), **head_of(before))
 
     def renewed(self, key: SeriesKey, one: Confirmation) -> Confirmation | None:
-        """Return what was compared with the file and the fingerprint of today; None of other bars.
+        """Return a comparison with the current file and fingerprint; None if the bars differ.
 
-        An entry that an older version of this library wrote is known by its version of the fingerprint.
-        Raises as :meth:`view`.
+        An entry from an older version of this library is recognised by its version of the
+        fingerprint. Raises as :meth:`view` does.
         """
         now = self.to_confirm(key, one.span)
         if now is None:
@@ -395,7 +400,7 @@ class BarStore:
         return replace(one, bars=now.bars, head=now.head, head_at=now.head_at)
 
     def confirm(self, key: SeriesKey, fresh: Sequence[Confirmation]) -> None:
-        """Keep what was compared; raises as :func:`.confirmations.keep`."""
+        """Store comparisons; raises as :func:`.confirmations.keep` does."""
         lane = self._lane(key)
         with self._guard.writing(lane.paths.folder):
             keep_confirmations(lane, fresh, self._lock_timeout_s)
@@ -403,11 +408,11 @@ class BarStore:
     # --- actions ---------------------------------------------------------------------------
 
     def actions(self, symbol: str) -> ActionBook:
-        """Return the splits and dividends of ``symbol``.
+        """Return the splits and dividends for ``symbol``.
 
         Raises:
-            CorruptEntryError: they are damaged and must be fetched again: adjusted prices
-                cannot be given.
+            CorruptEntryError: The document is damaged and the actions must be fetched again:
+                adjusted prices are not available.
         """
         return self._actions.load(symbol).by(self._clock.now_ms())
 
@@ -421,13 +426,13 @@ class BarStore:
         until: int | None = None,
         wait_s: float = math.inf,
     ) -> ActionBook:
-        """Add what ``source`` answered for the ex-dates in ``dates``, durably.
+        """Add the answer of ``source`` for the ex-dates in ``dates``, durably.
 
-        Those from ``until`` on it can tell only with their bars. Another writer is waited for
-        ``wait_s`` seconds, at most as long as everywhere.
+        From ``until`` on the vendor can report actions only with their bars. Waits for another
+        writer for ``wait_s`` seconds, at most the usual time.
 
         Raises:
-            LockTimeoutError, StorageError: nothing was changed.
+            LockTimeoutError, StorageError: Nothing was changed.
         """
         with self._guard.writing(self._layout.symbol(symbol)):
             answered = Asked(dates, source, fetched_at, until)
@@ -435,9 +440,10 @@ class BarStore:
             return self._actions.add(symbol, actions, answered, wait_s)
 
     def _drop_confirmations(self, symbol: str, actions: Sequence[Action], answer: Asked) -> None:
-        """End what was confirmed of bars before a split that counts otherwise after an answer.
+        """Drop the confirmations of bars before a split whose status an answer changes.
 
-        Before the answer is written: no bar may count as confirmed by way of a split that is not.
+        This happens before the answer is written: no bar may count as confirmed on the basis of an
+        unconfirmed split.
         """
         try:
             book = self.actions(symbol)
@@ -454,17 +460,17 @@ class BarStore:
                     drop_confirmations(self._lane(key), until, self._lock_timeout_s)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = math.inf) -> None:
-        """Forget what a vendor of samples told, and was asked for; raises as :meth:`add_actions`."""
+        """Remove a sample vendor's reports and queries; raises as :meth:`add_actions` does."""
         with self._guard.writing(self._layout.symbol(symbol)):
             self._actions.forget(symbol, source, wait_s)
 
     def record_changes(self, symbol: str, changes: Sequence[SymbolChange]) -> bool:
-        """Keep these changes of a symbol's name in place of those recorded, durably.
+        """Replace the recorded changes of a symbol's name, durably; return whether they differ.
 
-        The folder of a symbol that was never fetched is made for it. Returns whether they were others.
+        The folder of a symbol that was never fetched is created.
 
         Raises:
-            LockTimeoutError, StorageError, FormatVersionError: nothing was changed.
+            LockTimeoutError, StorageError, FormatVersionError: Nothing was changed.
         """
         with self._guard.writing(self._layout.symbol(symbol)):
             return self._actions.record(symbol, changes)
@@ -472,34 +478,36 @@ class BarStore:
     # --- the whole -------------------------------------------------------------------------
 
     def symbols(self) -> list[str]:
-        """Return the symbols that have a folder, whatever lies in it: one listing, however many.
+        """Return the symbols that have a folder, whatever its content.
+
+        This takes a single directory listing.
 
         Raises:
-            StorageError: the folder cannot be listed.
+            StorageError: The folder cannot be listed.
         """
         names = self._disk.list(self._layout.ohlcv)
         return [symbol for name in names if (symbol := decode_symbol(name)) is not None]
 
     def keys(self) -> list[SeriesKey]:
-        """Return every series that has something stored, in the order of their folders.
+        """Return every stored series that is still read, in the order of their folders.
 
-        Without those of earlier versions that are not read any more.
+        Those of earlier versions that are no longer read are left out.
         """
         return [key for key in self.held() if not key.is_outdated]
 
     def held(self) -> list[SeriesKey]:
-        """Return every series that has something stored, also such as is not read any more."""
+        """Return every stored series, including those that are no longer read."""
         return self._layout.series(self._disk.list)
 
     def outdated(self, key: SeriesKey) -> list[Span]:
-        """Return the stretches of a series that are stored and never read again."""
+        """Return the stretches of a series that are stored but never read again."""
         lane = self._lane(key)
         if key.is_outdated:
             return [year_span(year) for year in lane.years()]
         return list(self._index.entry(lane).outdated)
 
     def remove_outdated(self, key: SeriesKey, *, by: str) -> None:
-        """Remove what of a series is never read again; raises as :meth:`commit`."""
+        """Remove the parts of a series that are never read again; raises as :meth:`commit` does."""
         lane = self._lane(key)
         if key.is_outdated:
             clear_lane(lane, self._old, self._lock_timeout_s, by)
@@ -513,15 +521,16 @@ class BarStore:
     def lanes(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
         """Return the stored series of a symbol and timeframe, the default lane first.
 
-        What older tools left of it is in the default lane, wherever it lies. Raises as :meth:`view`.
+        Data left by older tools is in the default lane, wherever it is stored. Raises as
+        :meth:`view` does.
         """
         keys = (SeriesKey(symbol, timeframe), *self.lanes_beside(symbol, timeframe))
         return [key for key in keys if self.view(key).exists]
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the lanes of a symbol and timeframe that have a folder beside the default one.
+        """Return a symbol and timeframe's lanes that have a folder, except the default one.
 
-        They are not looked at: there may be nothing in them.
+        The folders are not examined and may be empty.
         """
         names = self._disk.list(self._layout.symbol(symbol))
         keys = (decode_lane(symbol, name) for name in names)
@@ -529,7 +538,7 @@ class BarStore:
         return sorted(own, key=lambda key: key.lane)
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years of which bars are stored, ascending; raises as :meth:`view`."""
+        """Return the years for which bars are stored, ascending; raises as :meth:`view` does."""
         return self._index.years(self._lane(key))
 
     def clear(
@@ -539,13 +548,13 @@ class BarStore:
         *,
         by: str = "clear",
     ) -> None:
-        """Remove bars for good: of one series in all its lanes, of a symbol, or all.
+        """Remove bars permanently: those of one series in all its lanes, of a symbol, or all.
 
-        Actions go only with the whole symbol. Lock files stay, and the logs, in which ``by`` names
-        the call that deleted.
+        Actions are removed only with the whole symbol. Lock files stay, and so do the logs, in
+        which ``by`` names the deleting call.
 
         Raises:
-            LockTimeoutError, StorageError: what was not removed yet is still whole.
+            LockTimeoutError, StorageError: Anything not removed yet is intact.
         """
         symbols = {key.symbol for key in self.held()} if symbol is None else {symbol}
         for name in sorted(symbols):
@@ -567,18 +576,18 @@ class BarStore:
         closed_by: int | None = None,
         wait_s: float | None = None,
     ) -> int:
-        """Remove single years of one series for good; return how many of them had bars.
+        """Remove single years of one series permanently; return how many of them had bars.
 
-        The log stays, in which ``by`` names the call that deleted.
+        The log stays, in which ``by`` names the deleting call.
 
         Args:
-            key, years: which.
-            by: the call.
-            closed_by: years stay that may have a bar which closed after this instant.
-            wait_s: how long to wait for a writer; None: as everywhere.
+            key, years: Series and years to remove.
+            by: Name of the call.
+            closed_by: Years that may have a bar which closed after this instant are kept.
+            wait_s: How long to wait for a writer; None for the usual time.
 
         Raises:
-            LockTimeoutError, StorageError: what was not removed yet is still whole.
+            LockTimeoutError, StorageError: Anything not removed yet is intact.
         """
         lane, wait_s = self._lane(key), self._lock_timeout_s if wait_s is None else wait_s
         self._disk.make_folders(lane.paths.folder)
@@ -617,12 +626,12 @@ class BarStore:
 
 @dataclass(frozen=True)
 class StoreParts:
-    """Parts of one store, for modules of this package.
+    """Parts of one store, for modules in this package.
 
     Attributes:
-        layout, disk, old, sidecars: of the store.
-        lane: gives the lane of a series.
-        lock_timeout_s: how long to wait for another writer.
+        layout, disk, old, sidecars: Parts with these names in the store.
+        lane: Returns the lane of a series.
+        lock_timeout_s: How long to wait for another writer.
     """
 
     layout: Layout
@@ -637,26 +646,29 @@ class StoreParts:
 
 
 class StoreListener:
-    """What a store tells the retention manager of; by itself it does nothing. Thread-safe."""
+    """Base for the retention manager: receives a store's notices. Thread-safe.
+
+    The base class itself does nothing.
+    """
 
     def use_of(self, key: SeriesKey) -> LaneUse:
-        """Return what notes the uses of a series."""
+        """Return the object that records uses of a series."""
         return LaneUse()
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Take note that ``span`` of a series is about to be needed."""
+        """Note that ``span`` of a series is about to be needed."""
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
-        """Let the block store a commit.
+        """Wrap a block that stores a commit.
 
         Raises:
-            StorageError: on entering, where there is no room for it.
+            StorageError: On entry, if there is no room for the commit.
         """
         yield
 
     def has_room(self, need: int) -> bool:
-        """Tell whether there is room for ``need`` bytes of derived files."""
+        """Return whether there is room for ``need`` bytes of derived files."""
         return True
 
 
@@ -666,23 +678,26 @@ Sink = Callable[[CommitNotice], object]
 
 
 class CommitFeed:
-    """Hands every commit to its subscribers. Thread-safe: its list is replaced, not changed."""
+    """Passes every commit to its subscribers. Thread-safe: the list is replaced, never modified."""
 
     def __init__(self) -> None:
         self._sinks: tuple[Sink, ...] = ()
 
     def subscribe(self, sink: Sink) -> Callable[[], None]:
-        """Have ``sink``, which must not raise, called from now on; return what takes it out."""
+        """Call ``sink``, which must not raise, for every commit.
+
+        Return a function that unsubscribes it.
+        """
         self._sinks = (*self._sinks, sink)
 
         def remove() -> None:
-            """Call this sink no more."""
+            """Unsubscribe this sink."""
             self._sinks = tuple(one for one in self._sinks if one is not sink)
 
         return remove
 
     def announce(self, key: SeriesKey, commit: Commit, generation: int, at_ms: int) -> None:
-        """Tell of a commit that is durable; without subscribers no notice is made."""
+        """Announce a durable commit; without subscribers no notice is created."""
         if not self._sinks:
             return
         spans = [*(p.span for p in commit.pieces), *(m.span for m in commit.marks)]
@@ -709,7 +724,7 @@ _feeds: WeakValueDictionary[str, CommitFeed] = WeakValueDictionary()
 
 
 def feed_of(root: Path) -> CommitFeed:
-    """Return the feed of a folder: one for all stores of this process, while any of them lives."""
+    """Return the feed for a folder, shared by all of this process's stores while any exists."""
     name = os.path.realpath(root)
     feed = _feeds.get(name)
     return _feeds.setdefault(name, CommitFeed()) if feed is None else feed

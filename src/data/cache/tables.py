@@ -1,9 +1,10 @@
 """Dated tables other than bars, such as funding rates: one gzip CSV and one document per year.
 
-``<cache>/<data type>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz`` with ``<YYYY>.metadata.json`` beside it,
-which has the digest of the data. They are small and come rarely, so a change writes the year anew:
-first a document with the digests of both states, then the data, then the document of the new state.
-Readers take no lock; damaged files go to the quarantine, and what they answered for is missing.
+``<cache>/<data type>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz`` has ``<YYYY>.metadata.json`` next to it,
+which contains the digest of the data. Tables are small and change rarely, so a change rewrites the
+year: first a document with the digests of both states, then the data, then the document of the new
+state. Readers take no lock; damaged files go to the quarantine, and the stamps that they covered
+count as missing.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DATA_TYPE = re.compile(r"[a-z][a-z0-9_]{0,40}")
-# Folders of the cache that hold something else.
+# Folders in the cache that contain something else.
 _TAKEN = frozenset({"ohlcv", "fundamentals"})
-# A commit by another process between two reads looks like damage once, not three times.
+# Number of reads: a commit by another process between two reads looks like damage once, not three
+# times.
 _LOOKS = 3
 
 
@@ -65,12 +67,12 @@ class TableYear:
 
 
 class LostYear(NamedTuple):
-    """What a data file in quarantine held.
+    """The former content of a data file in quarantine.
 
     Attributes:
-        span: the stamps that it had answered; the year where nothing tells.
-        rows: how many it had; None where nothing tells.
-        file: its place below the cache folder, and why it was set aside.
+        span: Stamps that the file answered for; the whole year if unknown.
+        rows: Number of rows in the file; None if unknown.
+        file: Path below the cache folder, and why the file was set aside.
     """
 
     span: Span
@@ -80,14 +82,14 @@ class LostYear(NamedTuple):
 
 @dataclass(frozen=True)
 class _Stored:
-    """What is stored of one year.
+    """The stored state of one year.
 
     Attributes:
-        rows: None where no file has any.
-        record: what our document has under ``onetape``; empty where another tool wrote it.
-        answered: the stamps that were asked and answered, within the year.
-        digest: of the data file.
-        damage: files that cannot be believed; with any, the other attributes are empty.
+        rows: Rows of the year; None if no file has any.
+        record: Content of our document under ``onetape``; empty if another tool wrote the document.
+        answered: Stamps that were requested and answered, within the year.
+        digest: Digest of the data file.
+        damage: Files that cannot be trusted; if there are any, the other attributes are empty.
     """
 
     rows: pd.DataFrame | None = None
@@ -101,9 +103,9 @@ class TableStore:
     """Tables of one data type. Thread-safe, and safe across processes.
 
     Args:
-        root: the cache folder.
-        data_type: such as ``funding_rate``; it names the folder.
-        disk, clock: as for the store of bars.
+        root: Cache folder.
+        data_type: Name of the data type and its folder, such as ``funding_rate``.
+        disk, clock: See the store of bars.
 
     Raises:
         QueryError: ``data_type`` cannot be a folder of its own.
@@ -121,9 +123,10 @@ class TableStore:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
             raise QueryError(f"{data_type!r} is no data type of tables")
         self.data_type = data_type
-        # Columns that are numbers; of other types of tables nothing is known.
+        # Numeric columns; for other types of tables they are unknown.
         self._numbers = MEASURES[data_type].columns if data_type in MEASURES else ()
-        # Files to their digest and rows: an answer reads each twice. Entries are replaced whole.
+        # Maps each file to its digest and rows: an answer reads each one twice. Entries are
+        # replaced as a whole.
         self._parsed: dict[Path, tuple[str, pd.DataFrame]] = {}
         self._folder = root / data_type
         self._disk = disk or Disk(root=root)
@@ -139,19 +142,19 @@ class TableStore:
         *,
         lacking: Sequence[Span] = (),
     ) -> int:
-        """Merge rows into what is stored, later ones winning; return the number of rows taken.
+        """Merge rows into the table, later ones winning; return the number of rows accepted.
 
         Args:
-            key: the series of the table.
-            frame: rows on a ``DatetimeIndex`` (aware stamps are converted, naive ones mean UTC).
-            span: the stamps that were asked and answered; None: nothing is known of that.
-            vendor: the vendor that answered.
-            lacking: what of ``span`` was answered without rows that are known to exist: it counts as
-                not answered.
+            key: Series of the table.
+            frame: Rows on a ``DatetimeIndex`` (aware stamps are converted, naive ones mean UTC).
+            span: Stamps that were requested and answered; None if unknown.
+            vendor: Vendor that answered.
+            lacking: Parts of ``span`` whose answer lacks rows that are known to exist; they count
+                as not answered.
 
         Raises:
-            ResponseFormatError: the frame has no time index, or text where a number is needed.
-            StorageError, LockTimeoutError: the disk or another process refused.
+            ResponseFormatError: The frame has no time index, or text instead of a number.
+            StorageError, LockTimeoutError: The disk or another process refused.
         """
         import pandas as pd
 
@@ -168,7 +171,7 @@ class TableStore:
         return len(rows)
 
     def read(self, key: SeriesKey, span: Span) -> pd.DataFrame | None:
-        """Return the rows whose stamps lie in ``span``, or None when there are none."""
+        """Return the rows whose stamps are in ``span``, or None if there are none."""
         import pandas as pd
 
         frames = (self._sound(key, year).rows for year in self._years(key, span))
@@ -181,19 +184,19 @@ class TableStore:
         return inside if len(inside) else None
 
     def answered(self, key: SeriesKey, span: Span | None = None) -> list[Span]:
-        """Return the stamps that were asked and answered, coalesced; of damaged years none.
+        """Return the stamps that were requested and answered, coalesced; none for damaged years.
 
         Args:
-            key: the series of the table.
-            span: only the years that it touches are read; default: all.
+            key: Series of the table.
+            span: Limits the years that are read to those it touches; default: all.
         """
         years = self.years(key) if span is None else self._years(key, span)
         return coalesce(part for year in years for part in self._sound(key, year).answered)
 
     def answered_until(self, key: SeriesKey) -> int | None:
-        """Return the end of the answered stamps as the documents tell it; the data are not read.
+        """Return the end of the answered stamps, from the documents only.
 
-        In UTC milliseconds; None where no document tells any.
+        The result is in UTC milliseconds; None if no document contains any.
         """
         for year in reversed(self.years(key)):
             try:
@@ -206,7 +209,7 @@ class TableStore:
         return None
 
     def quarantined(self, key: SeriesKey, span: Span) -> list[LostYear]:
-        """Return what the data files held of ``span`` that were set aside, as far as it is known."""
+        """Return the known content, within ``span``, of data files that were set aside."""
         years = {f"{year:04d}" for year in _years(span)}
         lane = self._lane(key)
         kept = [
@@ -227,7 +230,7 @@ class TableStore:
         return lost
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years of which rows are stored, ascending."""
+        """Return the years for which rows are stored, ascending."""
         names = self._disk.list(self._lane(key))
         return sorted({y for n in names if n.endswith(".gz") and (y := year_of_name(n))})
 
@@ -238,11 +241,11 @@ class TableStore:
         return [key for key in keys if key and years_in(self._disk.list(self._lane(key)))]
 
     def damage(self, key: SeriesKey) -> list[Damage]:
-        """Return the files of a table that are not as they were written; nothing is changed.
+        """Return the files of a table that differ from what was written; nothing is changed.
 
         Raises:
-            FormatVersionError: a newer version of this library wrote one of them.
-            StorageError: one cannot be read.
+            FormatVersionError: A newer version of this library wrote one of the files.
+            StorageError: A file cannot be read.
         """
         lane = self._lane(key)
         names = self._disk.list(lane)
@@ -251,10 +254,10 @@ class TableStore:
         return [*logs, *(damage for year in years for damage in self._looked(key, year).damage)]
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
-        """Return what was done to a table, oldest first: commits, deletions, damage set aside.
+        """Return the log of a table, oldest first: commits, deletions, damaged files set aside.
 
-        Each has ``time``, ``year``, ``vendor``, ``span``, rows ``added``, ``changed`` and
-        ``removed`` (None where nothing told), ``size``, ``deleted`` (the call that deleted) and
+        Each entry has ``time``, ``year``, ``vendor``, ``span``, rows ``added``, ``changed`` and
+        ``removed`` (None if unknown), ``size``, ``deleted`` (the call that deleted) and
         ``quarantined`` with its ``reason``.
         """
         lane = self._lane(key)
@@ -267,13 +270,16 @@ class TableStore:
         return sorted(entries, key=lambda entry: str(entry["time"]).rstrip("Z"))
 
     def logged(self, symbol: str) -> list[SeriesKey]:
-        """Return the tables of a symbol that have a log, deleted ones among them."""
+        """Return a symbol's tables that have a log, including deleted ones."""
         folder = self._symbol(symbol)
         keys = {name: decode_lane(symbol, name) for name in self._disk.list(folder)}
         return [k for n, k in keys.items() if k and logged_years(self._disk.list(folder / n))]
 
     def repair(self, key: SeriesKey) -> None:
-        """Set damaged files aside; what they answered for is asked again. Raises as :meth:`put`."""
+        """Set damaged files aside; the stamps that they covered are requested again.
+
+        Raises as :meth:`put` does.
+        """
         folder = self._lane(key)
         with self._disk.lock(folder / ".lock", self._lock_timeout_s):
             names = sweep(self._disk, folder)
@@ -291,7 +297,7 @@ class TableStore:
     ) -> None:
         """Remove the tables of one series, of a symbol, or all; lock files and logs stay.
 
-        In the logs ``by`` names the call that deleted.
+        In the logs ``by`` names the deleting call.
         """
         if key is not None:
             return self._clear_lane(self._lane(key), by)
@@ -310,16 +316,16 @@ class TableStore:
         by: str = "clear",
         wait_s: float | None = None,
     ) -> int:
-        """Remove years of a table whose newest row is not younger than ``closed_by``.
+        """Remove years of a table whose newest row is not newer than ``closed_by``.
 
-        Each is looked at under the lock; the log stays, in which ``by`` names the call. ``wait_s``
-        is how long to wait for a writer; None: as everywhere.
+        Each year is checked under the lock; the log stays, in which ``by`` names the call.
+        ``wait_s`` is how long to wait for a writer; None for the usual time.
 
         Returns:
-            How many went.
+            Number of years removed.
 
         Raises:
-            LockTimeoutError, StorageError: what was not removed yet is still whole.
+            LockTimeoutError, StorageError: Anything not removed yet is intact.
         """
         folder, gone = self._lane(key), 0
         wait_s = self._lock_timeout_s if wait_s is None else wait_s
@@ -332,9 +338,9 @@ class TableStore:
         return gone
 
     def holding(self, key: SeriesKey, year: int) -> tuple[int, int] | None:
-        """Return how many rows a year has, and the stamp of the newest, in UTC milliseconds.
+        """Return a year's number of rows, and the stamp of the newest, in UTC milliseconds.
 
-        None where it has none, or where that cannot be told; nothing is changed.
+        Return None if the year has no rows or cannot be read; nothing is changed.
         """
         try:
             rows = self._looked(key, year).rows
@@ -345,7 +351,7 @@ class TableStore:
         return len(rows), to_ms(rows.index[-1])
 
     def files(self, key: SeriesKey, year: int) -> list[Path]:
-        """Return the files of a year that a deletion takes, those in quarantine among them."""
+        """Return the files that a deletion of the year removes, including those in quarantine."""
         lane = self._lane(key)
         return _files_of(self._disk, lane, f"{year:04d}")
 
@@ -390,7 +396,7 @@ class TableStore:
             write_atomically(self._disk, files.metadata, metadata.dump(facts))
 
         if digest != stored.digest:
-            # Whichever of the two files a crash leaves, the document knows its digest.
+            # Whichever of the two data files a crash leaves behind, the document has its digest.
             answered = [list(part) for part in stored.answered]
             state = self._disk.stat(files.data)
             write(
@@ -411,7 +417,7 @@ class TableStore:
         return TableYear(*(lane / f"{year:04d}{end}" for end in ends))
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return the documented keys of a year, written by this library or another tool, or None."""
+        """Return the documented keys for a year, by this library or another tool, or None."""
         try:
             content = self._disk.read_if_exists(self._files(key, year).metadata)
             plain = json.loads(content) if content else None
@@ -424,11 +430,11 @@ class TableStore:
     # --- sound or not ----------------------------------------------------------------------
 
     def _sound(self, key: SeriesKey, year: int) -> _Stored:
-        """Return what is stored of a year; damaged files are set aside and count as missing.
+        """Return the stored state of a year; damaged files are set aside and count as missing.
 
         Raises:
-            FormatVersionError: a newer version of this library wrote it.
-            StorageError: it cannot be read.
+            FormatVersionError: A newer version of this library wrote the year.
+            StorageError: The year cannot be read.
         """
         stored = self._looked(key, year)
         if not stored.damage:
@@ -445,7 +451,7 @@ class TableStore:
             return _Stored()
 
     def _looked(self, key: SeriesKey, year: int) -> _Stored:
-        """Read a year without its lock, again where a commit may have come in between."""
+        """Read a year without its lock, repeatedly if a commit may have intervened."""
         stored = self._stored(key, year)
         for _ in range(_LOOKS - 1):
             if not stored.damage:
@@ -456,15 +462,15 @@ class TableStore:
     def _settled(
         self, key: SeriesKey, year: int, *, moves: bool = False, is_told: bool = False
     ) -> _Stored:
-        """Read a year under its lock; set aside what is damaged, whole and with the reason.
+        """Read a year under its lock; set damaged files aside, whole and with the reason.
 
         Args:
-            key, year: of the files.
-            moves: whether what stands in the place of a file is set aside too: it may be a user's.
-            is_told: whether the log has what went with the data file already.
+            key, year: Table and year of the files.
+            moves: Whether an object in place of a file, which may be a user's, is set aside too.
+            is_told: Whether the log already has what was lost with the data file.
 
         Raises:
-            StorageError: something stands in the place of a file, and is not to be moved.
+            StorageError: An object takes the place of a file, and must not be moved.
         """
         stored = self._stored(key, year)
         if not stored.damage:
@@ -473,12 +479,13 @@ class TableStore:
             self._refuse_barred(stored)
         files = self._files(key, year)
         nothing: dict[str, Any] = {"span": None, "removed": 0}
-        # The document alone can be damaged: then the rows are still there.
+        # If only the document is damaged, the rows are still there.
         is_gone = files.data in [one.path for one in stored.damage]
         is_gone = is_gone or self._disk.stat(files.data) is None
         lost = self._recorded(files.metadata) if is_gone and not is_told else nothing
         for damage in stored.damage:
-            # The data first: a document without data claims nothing, data alone would be believed.
+            # The data first: a document without data claims nothing, data without a document would
+            # be trusted.
             self._keep(damage, lost)
             lost = nothing  # what went is told once
         if any(damage.barred for damage in stored.damage):  # what lies behind them shows now
@@ -486,20 +493,20 @@ class TableStore:
         return self._stored(key, year)
 
     def _keep(self, damage: Damage, lost: Mapping[str, Any]) -> None:
-        """Set a file aside and log it, with what was lost by it."""
+        """Set a file aside and log it, with what was lost."""
         lane = damage.path.parent
         place = self._quarantine(lane).keep(damage)
         entry = {"quarantined": place.name, "reason": damage.reason, "size": 0, **lost}
         append_entry(self._disk, lane / f"{damage.path.name[:4]}.log", self._clock, entry)
 
     def _refuse_barred(self, stored: _Stored) -> None:
-        """Raise the ``StorageError`` that names what stands in the place of a file of a year."""
+        """Raise the ``StorageError`` that names the object in place of one of a year's files."""
         for damage in stored.damage:
             if damage.barred:
                 self._disk.read_if_exists(damage.path)
 
     def _stored(self, key: SeriesKey, year: int) -> _Stored:
-        """Read both files of a year once; the document first, for it is older than the data."""
+        """Read both files of a year once, the document first because it is older than the data."""
         files = self._files(key, year)
         try:
             document = self._disk.read_if_exists(files.metadata)
@@ -536,7 +543,7 @@ class TableStore:
         """Return the rows in a data file.
 
         Raises:
-            DamagedError: it cannot be read as a table, or has text where a number is meant.
+            DamagedError: The file cannot be read as a table, or has text instead of a number.
         """
         kept = self._parsed.get(path)
         if kept is not None and kept[0] == digest:
@@ -550,7 +557,7 @@ class TableStore:
         return rows
 
     def _check_numbers(self, rows: pd.DataFrame) -> None:
-        """Raise ``ResponseFormatError`` for text in a column of numbers."""
+        """Raise ``ResponseFormatError`` for text in a numeric column."""
         import pandas as pd
 
         for name in self._numbers:
@@ -594,7 +601,7 @@ class TableStore:
             self._remove_years(lane, sorted({int(name[:4]) for name in (*names, *aside)}), by)
 
     def _remove_years(self, lane: Path, years: Iterable[int], by: str) -> None:
-        """Remove all files of the years and log it; only under the lock of the folder."""
+        """Remove all files of the years and log it; requires the folder's lock."""
         for year in years:
             gone = self._recorded(lane / f"{year:04d}.metadata.json")
             paths = _files_of(self._disk, lane, f"{year:04d}")
@@ -608,9 +615,9 @@ class TableStore:
             append_entry(self._disk, lane / f"{year:04d}.log", self._clock, gone | entry)
 
     def _recorded(self, document: Path) -> dict[str, Any]:
-        """Return what a document says of rows that go: ``span`` that was answered, ``removed``.
+        """Return the recorded facts about rows to be deleted: ``span`` answered, rows ``removed``.
 
-        What it does not say, or cannot any more, is None.
+        Facts that the document lacks, or that can no longer be read, are None.
         """
         try:
             plain = json.loads(self._disk.read_if_exists(document) or b"null")
@@ -626,7 +633,7 @@ class TableStore:
 
 
 def _files_of(disk: Disk, lane: Path, year: str) -> list[Path]:
-    """Return the files of a year, documents first, logs and locks apart."""
+    """Return the files of a year, documents first, without logs and locks."""
     names = [name for name in disk.list(lane) if year_of_name(name) == int(year)]
     aside = [name for name in disk.list(lane / QUARANTINE) if name.startswith(f"{year}.")]
     ordered = sorted(names, key=lambda name: not name.endswith(".json"))
@@ -634,7 +641,7 @@ def _files_of(disk: Disk, lane: Path, year: str) -> list[Path]:
 
 
 def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
-    """Return a line of a log as :meth:`TableStore.log` has it; lines of before say less."""
+    """Return a log line in the form of :meth:`TableStore.log`; older lines have less."""
     removed = None if entry.get("cleared") or entry.get("quarantined") else 0
     usual = {"added": 0, "changed": 0, "removed": removed, "size": 0}
     return {
@@ -650,7 +657,7 @@ def _log_entry(entry: Mapping[str, Any], year: int) -> dict[str, Any]:
 
 
 def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows on a naive UTC index, ascending and unique; the input is not changed."""
+    """Return the rows on a naive UTC index, ascending and unique; the input is not modified."""
     import pandas as pd
 
     if not isinstance(frame.index, pd.DatetimeIndex):
@@ -687,11 +694,11 @@ def _digest(content: bytes) -> str:
 
 
 def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]:
-    """Return what our document has under ``onetape``; {} where another tool wrote it, or none.
+    """Return our document's content under ``onetape``; {} if another tool wrote it, or none exists.
 
     Raises:
-        DamagedError: it is not as it was written, or about another table.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document was altered, or is about another table.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     if document is None or _is_of_another_tool(document):
         return {}
@@ -711,7 +718,7 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
 
 
 def _is_of_another_tool(document: bytes) -> bool:
-    """Tell whether this is a document without digest, as older tools wrote them."""
+    """Return whether a document has no digest, like those of older tools."""
     try:
         plain = json.loads(document)
     except (ValueError, RecursionError):
@@ -720,10 +727,10 @@ def _is_of_another_tool(document: bytes) -> bool:
 
 
 def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
-    """Return the answered stamps that a document tells, of its own year only.
+    """Return the answered stamps in a document, limited to its own year.
 
     Raises:
-        DamagedError: they are no spans.
+        DamagedError: The entries are not spans.
     """
     try:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
@@ -733,13 +740,13 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
 
 
 def _check_digest(record: dict[str, Any], digest: str) -> None:
-    """Raise ``DamagedError`` for data of another digest; older files have none recorded."""
+    """Raise ``DamagedError`` if the data has another digest; older files have none recorded."""
     if "digest" in record and digest not in (record["digest"], record.get("pending")):
         raise metadata.DamagedError("its digest is not the one in the document")
 
 
 def _changes(before: pd.DataFrame | None, after: pd.DataFrame) -> dict[str, int]:
-    """Return how many rows are new, and how many of the others have other values."""
+    """Return how many rows are new, and how many of the others have changed values."""
     if before is None:
         return {"added": len(after), "changed": 0}
     one, other = before.align(after.loc[before.index], axis=None)

@@ -1,7 +1,7 @@
-"""The cache as older programs use it: ``put`` and ``get`` of frames, lists, statistics.
+"""The cache as older programs use it: ``put`` and ``get`` for frames, lists, statistics.
 
-A thin face on the store of bars: what is put here is found by the data manager on the same folder
-and the other way round.
+A thin layer over the store of bars: the data manager on the same folder finds anything stored here,
+and vice versa.
 """
 
 from __future__ import annotations
@@ -31,48 +31,50 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The limit is looked at once in so many calls of put.
+# The limit is checked once in this many calls of put.
 PUTS_BETWEEN_LOOKS = 64
 _SAID_BY_CALLERS = ("adjustment", "as_of")
 
 
 class UnifiedCache(CacheFolder):
-    """Bars and other dated tables of one cache folder. Thread-safe, and safe across processes.
+    """Bars and other dated tables in one cache folder. Thread-safe, and safe across processes.
 
     Args:
-        cache_dir: the folder; it is made if need be. Default: ``DATA_CACHE_DIR``, else an
-            existing ``./data-cache``, else the user's cache folder.
-        max_size_gb: limit of the whole folder, 0 for none. Default: ``CACHE_MAX_SIZE_GB``, else
-            that of the rules (10).
-        clock: another clock than the machine's.
-        instrument_of: tells what a symbol is, for dates as bounds. Default: the installed rules.
-        must_keep: tells why no vendor could supply bars again; only others may be dropped to keep
+        cache_dir: Folder, created if necessary. Default: ``DATA_CACHE_DIR``, else an existing
+            ``./data-cache``, else the user's cache folder.
+        max_size_gb: Limit for the whole folder, 0 for none. Default: ``CACHE_MAX_SIZE_GB``, else
+            that in the rules (10).
+        clock: Clock to use instead of the machine's.
+        instrument_of: Returns the instrument for a symbol, for dates as bounds. Default: the
+            installed rules.
+        must_keep: Returns why no vendor could supply bars again; only others may be dropped to keep
             the limit. Default: none may.
-        vendor_facts: vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text), told to
-            other tools in the metadata.
-        retention: how many replaced year files are kept, for ``version=``. Default: 8.
-        max_age: years whose newest bar is older are deleted now and then; see
+        vendor_facts: Maps each vendor to its ``reliability`` (0 to 1) and ``rate_limit`` (text),
+            which are written to the metadata for other tools.
+        retention: How many replaced year files are kept, for ``version=``. Default: 8.
+        max_age: Age of the newest bar from which a year is deleted, checked from time to time; see
             :meth:`delete_older_than`. Default: none are.
-        columnar: whether bars are kept as columns too, for speed: ``map`` them into memory,
-            ``read`` them where maps are not to be trusted (network disks), or ``off``.
-        min_free_mb: MiB that must stay free on its disk, else bars are not stored; 0: none.
+        columnar: Whether bars are also kept as columns, for speed: ``map`` them into memory,
+            ``read`` them if memory maps are not to be trusted (network disks), or ``off``.
+        min_free_mb: MiB that must stay free on the disk, or else bars are not stored; 0 for none.
             Default: one hundredth of the disk, at least 64 and at most 1,024.
-        private: whether new files and folders are their owner's alone (0600 and 0700), from the
-            first byte. Default: ``cache.private`` of the rules, which is false.
-        may_do_without: whether a folder that cannot be made is no error: nothing is stored then,
-            which one warning says.
+        private: Whether only their owner may access new files and folders (0600 and 0700), from the
+            first byte. Default: ``cache.private`` in the rules, which is false.
+        may_do_without: Whether a folder that cannot be created is not an error: nothing is stored
+            then, and one warning is issued.
 
     Attributes:
-        cache_dir, ohlcv_dir, metadata_dir: the folder, its bars, the summaries for other programs.
-        max_size_gb: the limit.
-        store: the store of bars behind it.
+        cache_dir, ohlcv_dir, metadata_dir: Cache folder, folder of bars, and folder of summaries
+            for other programs.
+        max_size_gb: Size limit.
+        store: Underlying store of bars.
 
     Raises:
-        StorageError: the folder is a file, or cannot be made.
-        ConfigError: the configuration is wrong.
+        StorageError: The folder is a file, or cannot be created.
+        ConfigError: The configuration is invalid.
 
     Warns:
-        ReadOnlyCacheWarning: ``may_do_without``, and the folder cannot be made.
+        ReadOnlyCacheWarning: ``may_do_without`` is set, and the folder cannot be created.
     """
 
     # --- bars in and out -------------------------------------------------------------------
@@ -88,31 +90,31 @@ class UnifiedCache(CacheFolder):
         data_type: str = BARS,
         **kwargs: Any,
     ) -> bool:
-        """Store a frame; stored rows that it does not contain stay, of equal ones it wins.
+        """Store a frame; stored rows that it lacks stay, and for equal stamps the frame wins.
 
-        Stamps are the ``DatetimeIndex`` or a column ``timestamp``: aware ones are converted to
-        UTC (days: to the date at the venue), naive ones mean UTC. Bars still forming are left
-        out. Rows that cannot be bars are kept apart and given back by :meth:`get`.
+        Stamps are the ``DatetimeIndex`` or a column ``timestamp``: aware ones are converted to UTC
+        (days: to the date at the venue), naive ones mean UTC. Bars still forming are left out. Rows
+        that cannot be bars are kept separately and returned by :meth:`get`.
 
         Args:
-            df: bars, or for another ``data_type`` any dated table.
-            symbol, timeframe: of the series.
-            start_date, end_date: what was asked of the vendor, both inclusive; by this a stretch
-                without bars, before, between or behind them, is told from one never asked.
-            provider: the vendor that supplied it. Sample data (``mock``) are kept apart and never answer a
-                question put to the data manager. ``local`` and ``replay`` mean the files of a folder,
-                which no frame is: it is stored as of ``unknown``.
+            df: Bars, or for another ``data_type`` any dated table.
+            symbol, timeframe: Series of the bars.
+            start_date, end_date: Range requested from the vendor, both inclusive; it distinguishes
+                stretches without bars, before, between or after them, from those never requested.
+            provider: Vendor that supplied the frame. Sample data (``mock``) is kept separately and
+                never returned for a query to the data manager. ``local`` and ``replay`` mean the
+                files in a folder, which a frame is not: it is stored under ``unknown``.
             data_type: ``ohlcv``, or the name of another folder such as ``funding_rate``.
-            kwargs: ``adjustment`` (``raw``, ``split``, ``all``) where the caller knows what the
-                prices are adjusted for, and ``as_of``, the date up to which.
+            kwargs: ``adjustment`` (``raw``, ``split``, ``all``) if the caller knows what the prices
+                are adjusted for, and ``as_of``, the date up to which they are.
 
         Returns:
             Whether anything was stored. Frames, symbols and timeframes that cannot be stored are
-            logged, not raised.
+                logged, not raised.
 
         Raises:
-            CacheError: the folder could not be written.
-            QueryError: rows of the frame are filled, and no bars.
+            CacheError: The folder could not be written.
+            QueryError: Rows in the frame are filled rather than bars.
         """
         from ..model.frame import WITHOUT_FILLED, filled_rows
         from .facade.frames import FrameUpload
@@ -153,21 +155,22 @@ class UnifiedCache(CacheFolder):
         format: str = "csv",
         data_type: str = BARS,
     ) -> pd.DataFrame | None:
-        """Return what is stored of a range, both ends inclusive, or None when nothing is.
+        """Return the stored bars in a range, both ends inclusive, or None if there are none.
 
-        Bars come as the data manager gives them: naive UTC index ``timestamp``, float64 columns,
-        adjusted for splits where that is exact. Rows that cannot be bars are among them, logged.
+        Bars have the form that the data manager returns: naive UTC index ``timestamp``, float64
+        columns, adjusted for splits if that is exact. Rows that cannot be bars are included and
+        logged.
 
         Args:
-            symbol, timeframe: of the series.
-            start_date, end_date: datetimes are UTC instants; dates, and an end at midnight, mean
-                the whole day. Default: the last 30 days.
-            format: kept for old callers; there is one format.
-            data_type: as for :meth:`put`.
+            symbol, timeframe: Series to read.
+            start_date, end_date: Bounds: datetimes are UTC instants; dates, and an end at midnight,
+                mean the whole day. Default: the last 30 days.
+            format: Kept for old callers; there is only one format.
+            data_type: See :meth:`put`.
 
         Raises:
-            QueryError: symbol, timeframe or bounds cannot be understood.
-            CacheError: the folder could not be read.
+            QueryError: The symbol, timeframe or bounds cannot be understood.
+            CacheError: The folder could not be read.
         """
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         instrument, now = self._instrument_of(symbol), self._clock.now_ms()
@@ -186,7 +189,7 @@ class UnifiedCache(CacheFolder):
         return self._stored_frame(key, year_span(int(year)), self._instrument_of(symbol))
 
     def _save_compressed_csv(self, df: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-        """Write a plain gzip CSV; stored series change under their lock only, by :meth:`put`."""
+        """Write a plain gzip CSV; stored series change only under their lock, by :meth:`put`."""
         target = Path(path)
         root, folder = os.path.realpath(self.cache_dir), Path(os.path.realpath(target)).parent
         if Path(root) in folder.parents:
@@ -226,21 +229,24 @@ class UnifiedCache(CacheFolder):
         return self.tables(data_type).put(key, df, span, offer.vendor) > 0
 
     def _after_put(self) -> None:
-        """Look at the limit now and then: measuring a folder takes longer than a put."""
+        """Check the limit from time to time: measuring a folder takes longer than a put."""
         if next(self._puts) % PUTS_BETWEEN_LOOKS == 0:
             self.enforce_limit()
 
 
 def _supported_options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return what callers may say beside the bars; programs of old said more, to no effect."""
+    """Return the options that callers may pass with the bars.
+
+    Others from old programs are ignored.
+    """
     if unknown := sorted(set(kwargs) - set(_SAID_BY_CALLERS)):
         log.warning("put() ignores %s", ", ".join(unknown))
     return {name: value for name, value in kwargs.items() if name in _SAID_BY_CALLERS}
 
 
-# --- one cache a process -------------------------------------------------------------------
+# --- one cache per process -----------------------------------------------------------------
 
-# Guards the cache below against threads that configure or ask for it at the same time.
+# Guards the cache below against threads that configure or request it at the same time.
 _lock = threading.RLock()
 _cache: UnifiedCache | None = None
 
@@ -248,7 +254,7 @@ _cache: UnifiedCache | None = None
 def configure_unified_cache(
     cache_dir: str | os.PathLike[str] | None = None, max_size_gb: float | None = None
 ) -> UnifiedCache:
-    """Make the cache that :func:`get_unified_cache` returns from now on. Thread-safe."""
+    """Create the cache that :func:`get_unified_cache` returns from now on. Thread-safe."""
     global _cache
     with _lock:
         _cache = UnifiedCache(cache_dir, max_size_gb)
@@ -256,13 +262,13 @@ def configure_unified_cache(
 
 
 def get_unified_cache() -> UnifiedCache:
-    """Return the one cache of this process, with the default folder if none was configured."""
+    """Return this process's only cache, with the default folder if none was configured."""
     with _lock:
         return _cache if _cache is not None else configure_unified_cache()
 
 
 def _after_fork() -> None:
-    """Give a forked child its own lock: another thread of the parent may hold it."""
+    """Give a forked child its own lock: another thread of the parent may hold the current one."""
     global _lock
     _lock = threading.RLock()
 

@@ -24,21 +24,21 @@ from ..vendors.registry import is_of_files
 
 @dataclass(frozen=True)
 class CommitPiece:
-    """Bars to store, and the stretch they are the whole answer to.
+    """Bars to store, and the stretch to which they are the complete answer.
 
     Attributes:
-        table: rows ascending, unique, checked, all inside ``span``; none is allowed.
-        span: stamps that were asked and answered; here the new answer is the truth.
-        vendor: the vendor that answered.
-        fetched_at: UTC milliseconds.
-        kind: of the bars.
-        basis: of their prices.
+        table: Rows, ascending, unique, checked, all inside ``span``; may be empty.
+        span: Stamps that were requested and answered; here the new answer is authoritative.
+        vendor: Vendor that answered.
+        fetched_at: Time of the request, UTC milliseconds.
+        kind: Kind of the bars.
+        basis: Basis of their prices.
         state: ``final`` or ``provisional``.
-        holes: parts of ``span`` the vendor had no bar for though one was expected; they stay
-            missing.
-        keeps: whether stored bars of ``span`` that are not in ``table`` stay as they are, for
-            answers that do not claim to be whole.
-        splices: where they were fitted to bars of other vendors.
+        holes: Parts of ``span`` for which the vendor had no bar although one was expected; they
+            stay missing.
+        keeps: Whether stored bars in ``span`` that are not in ``table`` stay as they are, for
+            answers that do not claim to be complete.
+        splices: Places where the bars were matched to those of other vendors.
     """
 
     table: BarTable
@@ -53,10 +53,10 @@ class CommitPiece:
     splices: tuple[Splice, ...] = ()
 
     def check(self) -> None:
-        """Check the promises above.
+        """Check the contract described above.
 
         Raises:
-            ValueError: the rows cannot be stored as they are: the caller's mistake.
+            ValueError: The rows cannot be stored as they are: the caller's mistake.
         """
         wrong = self._wrong()
         if wrong:
@@ -80,7 +80,7 @@ class CommitPiece:
 
 
 def removal(part: Covered, now_ms: int) -> CommitPiece:
-    """Return the piece that takes the bars of a stretch out of a series: it counts as never asked."""
+    """Return a piece that removes the bars in a stretch, which then counts as never requested."""
     return CommitPiece(
         BarTable.empty(),
         part.span,
@@ -94,9 +94,9 @@ def removal(part: Covered, now_ms: int) -> CommitPiece:
 
 
 def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
-    """Return the stretches of files that no lane of a folder holds: earlier versions mixed folders.
+    """Return the stretches from files that are not in a lane for their folder.
 
-    What is stored there is never read again.
+    Earlier versions mixed folders; bars stored that way are never read again.
     """
     if key.of_folder:
         return []
@@ -107,13 +107,13 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
 
 
 class Seal(NamedTuple):
-    """What tells from outside that what is stored of a stretch is what it was.
+    """The facts that show, without reading it, whether a stored stretch is unchanged.
 
     Attributes:
-        files: path to the state it was in: folders, data files, splits and dividends; None for what
-            did not exist.
-        use: notes the reads of the series.
-        span: the stretch.
+        files: Maps each path to its state at the time: folders, data files, splits and dividends;
+            None if it did not exist.
+        use: Records reads of the series.
+        span: Stretch that is sealed.
     """
 
     files: Mapping[str, FileState | None]
@@ -122,7 +122,7 @@ class Seal(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """A row that cannot be a bar, kept beside the series: the row as it came, and what is wrong."""
+    """A row that cannot be a bar, kept next to the series: the row as received, and its defect."""
 
     bar: Bar
     reason: str
@@ -130,18 +130,19 @@ class Suspect(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesFacts:
-    """What ``series.json`` says of a whole series: each field is declared here and nowhere else.
+    """The facts in ``series.json`` about a whole series; each field is declared only here.
 
-    A field with its default says nothing. :class:`Commit` has what was learned, :class:`SeriesView`
-    and the document itself have what is stored.
+    A field with its default value is unknown. :class:`Commit` has the newly learned facts;
+    :class:`SeriesView` and the document itself have the stored ones.
 
     Attributes:
-        kind: of its bars.
-        next_due: earliest UTC milliseconds at which asking again could change the answer.
-        compared_at: UTC milliseconds at which the newest final bars were compared again with what
-            their vendor says.
-        lifetime: from when to when there can be bars.
-        source: the files that the bars of the lane of a folder were read from, looked at before.
+        kind: Kind of the bars.
+        next_due: Earliest time (UTC milliseconds) at which another request could change the answer.
+        compared_at: Time (UTC milliseconds) at which the newest final bars were last compared with
+            their vendor.
+        lifetime: First and last time at which bars can exist.
+        source: State of the files from which the bars in a folder's lane were read, taken before
+            reading.
     """
 
     kind: Kind | None = None
@@ -155,42 +156,42 @@ class SeriesFacts:
         return dict(zip(FACTS, _facts_of(self), strict=True))
 
     def known_facts(self) -> dict[str, Any]:
-        """Return those alone that say something."""
+        """Return only the facts that are known."""
         return {name: fact for name, fact in self.facts().items() if fact != FACTS[name]}
 
     def updated(self, news: SeriesFacts) -> Self:
-        """Return the same with the facts of ``news``; where it says nothing, the own ones stay."""
+        """Return a copy with the facts in ``news``; those unknown there keep their value."""
         lifetime = self.lifetime.updated(news.lifetime)
         return replace(self, **news.known_facts() | {"lifetime": lifetime})
 
 
-# The facts by name, and what says nothing of each.
+# Maps each fact's name to the value that means unknown.
 FACTS = {field.name: field.default for field in fields(SeriesFacts)}
 _facts_of = attrgetter(*FACTS)
 
 
 class SeriesChangedError(CacheError):
-    """A commit was decided by an earlier generation of the series; nothing was written."""
+    """A commit was based on an earlier generation of the series; nothing was written."""
 
 
 @dataclass(frozen=True)
 class Commit(SeriesFacts):
-    """One change of a series; a year of it is changed wholly or not at all.
+    """One change to a series; each year is changed entirely or not at all.
 
-    The facts of the series are what was learned of it: where one says nothing, the stored one stays.
+    The facts are newly learned; if one is unknown, the stored one stays.
 
     Attributes:
-        pieces: bars; where pieces overlap the later one counts.
-        marks: what is learned without bars: ``empty`` stretches, ``final`` for stored bars that
-            were asked again and found equal, ``suspect`` for what is not to be trusted.
-        suspects: bad rows, for the quarantine.
-        quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, where
-            the caller knows better than the faults of their answers tell.
-        judged: the stretch of which the faults are told anew; None where nothing was checked.
-        faults: what was wrong with that answer, none of it across the end of a year.
-        has_verdicts: whether its bars were judged beside their neighbours; the marks have what was
-            found.
-        at_generation: Generation that the series must still be at, for marks that were decided by it;
+        pieces: Bars; if pieces overlap, the later one counts.
+        marks: Findings without bars: ``empty`` stretches, ``final`` for stored bars that were
+            fetched again and found equal, ``suspect`` for stretches that are not to be trusted.
+        suspects: Bad rows, for the quarantine.
+        quality: ``score``, ``validation_errors``, ``gaps`` and ``duplicates`` of the years, if the
+            caller knows better than the faults of their answers show.
+        judged: Stretch whose faults are replaced; None if nothing was checked.
+        faults: Defects of that answer, none of which spans the end of a year.
+        has_verdicts: Whether bars were judged next to their neighbours; the marks have the
+            findings.
+        at_generation: Generation that the series must still be at, for marks that were based on it;
             None if it may be any.
     """
 
@@ -204,10 +205,10 @@ class Commit(SeriesFacts):
     at_generation: int | None = None
 
     def check(self) -> None:
-        """Check what pieces and marks promise.
+        """Check the contract of pieces and marks.
 
         Raises:
-            ValueError: something could not be read again as it is: the caller's mistake.
+            ValueError: Something could not be read back as it is: the caller's mistake.
         """
         for piece in self.pieces:
             piece.check()
@@ -218,26 +219,26 @@ class Commit(SeriesFacts):
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether there is nothing to write at all."""
+        """Whether there is nothing at all to write."""
         return not any((self.pieces, self.marks, self.suspects, self.known_facts()))
 
 
 @dataclass(frozen=True)
 class SeriesView(SeriesFacts):
-    """What is stored of a series, known without opening a data file.
+    """A summary of a stored series, known without opening a data file.
 
-    Of its facts the kind is what the bars tell where the document is lost; ``next_due`` counts only
-    while the years are as they were when it was written.
+    If the document is lost, the kind is taken from the bars; ``next_due`` is valid only while the
+    years are as they were when it was written.
 
     Attributes:
-        key: the series.
-        coverage: what is known about which stamps.
-        generation: grows with every commit to any year of it; 0 when nothing is stored.
-        rows: bars stored.
-        first, last: their outermost stamps, or None.
-        faults: what was wrong with the answers that its bars came in.
-        barred: years that cannot be read, for something else is in the place of a document: nothing
-            else here tells of them.
+        key: Series that is summarised.
+        coverage: Coverage of the series.
+        generation: Number that grows with every commit to any year; 0 if nothing is stored.
+        rows: Number of bars stored.
+        first, last: Stamps of the first and last bar, or None.
+        faults: Defects of the answers in which the bars arrived.
+        barred: Years that cannot be read because something else is in the place of a document; no
+            other attribute covers them.
     """
 
     key: SeriesKey
@@ -251,18 +252,18 @@ class SeriesView(SeriesFacts):
 
     @property
     def exists(self) -> bool:
-        """Tell whether anything is stored."""
+        """Whether anything is stored."""
         return self.generation > 0 or self.rows > 0 or bool(self.coverage)
 
 
 class Stretch(NamedTuple):
-    """What is stored of a stretch.
+    """The stored content of a stretch.
 
     Attributes:
-        view: of the whole series.
-        table: the bars.
-        coverage: what is known about the stretch.
-        suspects: the bad rows in whose place there is no good one.
+        view: View of the whole series.
+        table: Bars in the stretch.
+        coverage: Coverage of the stretch.
+        suspects: Bad rows for whose stamps there is no good bar.
     """
 
     view: SeriesView
@@ -281,21 +282,21 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "duplicate",
     "note",
 )
-# Said of bars that are missing for want of trades, as far as is known: they are no gap.
+# For bars that are missing for lack of trades, as far as is known: they are not a gap.
 NO_TRADE = "no trade"
 _MOST, _MOST_SENTENCES = 64, 20
 
 
 class Fault(NamedTuple):
-    """One fault of an answer.
+    """One defect of an answer.
 
     Attributes:
-        span: where; of what concerns no single bar the first stamp of the answer.
-        kind: ``missing`` (expected bars that did not come), ``missing_volume`` (bars without the
-            volume that their vendor declares), ``bad`` (rows that cannot be bars),
-            ``contradicted`` (bars whose rows differed), ``duplicate`` or ``note``.
-        number: how many bars or rows.
-        text: the reason of a bad row; a sentence of a note.
+        span: Stamps concerned; for a fault of no particular bar, the first stamp of the answer.
+        kind: ``missing`` (expected bars that did not arrive), ``missing_volume`` (bars without the
+            volume that their vendor declares), ``bad`` (rows that cannot be bars), ``contradicted``
+            (bars whose rows differed), ``duplicate`` or ``note``.
+        number: Number of bars or rows.
+        text: Reason for a bad row; sentence of a note.
     """
 
     span: Span
@@ -309,11 +310,11 @@ class Fault(NamedTuple):
 
     @property
     def is_of_bars(self) -> bool:
-        """Tell whether it is about bars that are there, or that are no fault of an answer."""
+        """Whether it is about existing bars, or is not a defect of an answer."""
         return self.kind in (MISSING_VOLUME, DUPLICATE, NOTE) or self.text == NO_TRADE
 
     def clip(self, span: Span) -> Fault | None:
-        """Return its part in ``span``, with its share of the count; None where there is none."""
+        """Return the part in ``span``, with its share of the count; None if there is none."""
         part, whole = self.span.clip(span), self.span.end - self.span.start
         if part.is_empty:
             return None
@@ -322,7 +323,7 @@ class Fault(NamedTuple):
         )
 
     def outside(self, span: Span) -> list[Fault]:
-        """Return what is left of it beside ``span``, with its share of the count."""
+        """Return the parts outside ``span``, with their share of the count."""
         if not self.span.overlaps(span):
             return [self]
         whole = self.span.end - self.span.start
@@ -333,11 +334,11 @@ class Fault(NamedTuple):
 
 
 def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
-    """Yield the bars in ``answered`` that lack a volume, one fault for each year.
+    """Yield the bars in ``answered`` that lack a volume, as one fault per year.
 
     Args:
-        bare: their stamps, ascending.
-        answered: the stretch that is judged.
+        bare: Stamps of bars without a volume, ascending.
+        answered: Stretch that is judged.
     """
     bare = bare[(bare >= answered.start) & (bare < answered.end)]
     if not len(bare):
@@ -349,9 +350,9 @@ def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
 
 
 def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return the faults of a year after an answer for ``answered``: there only its own count.
+    """Return the faults of a year after an answer for ``answered``, where only the new ones count.
 
-    Beyond 64 neighbours of a kind are told as one.
+    Beyond 64 faults, neighbours of one kind are merged.
     """
     left = [part for fault in old for part in fault.outside(answered)]
     faults = sorted([*left, *fresh])
@@ -371,7 +372,7 @@ def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple
 
 
 def within(faults: Iterable[Fault], span: Span) -> list[Fault]:
-    """Return the faults that concern ``span``."""
+    """Return the faults that overlap ``span``."""
     return [fault for fault in faults if fault.span.overlaps(span)]
 
 
@@ -381,13 +382,13 @@ def quality_of(
     """Return the quality of ``rows`` stored bars: score, sentences, gaps and duplicates.
 
     The score is the product of four shares: good rows among good and bad ones; expected bars that
-    are there, a bad row being one; rows that none contradicts; rows that do not lack a volume. Rows
-    that are wrong nearly for certain take away their share of it, as from the score of an answer.
+    exist, counting bad rows; rows that are not contradicted; rows that do not lack a volume. Rows
+    that are almost certainly wrong reduce it by their share, as in the score of an answer.
 
     Args:
-        faults: of the answers.
-        rows: how many bars are stored.
-        grave: verdict to the number of bars that it is about.
+        faults: Faults of the answers.
+        rows: Number of stored bars.
+        grave: Maps each verdict to the number of bars that it concerns.
     """
     grave = grave or {}
     by_kind = {kind: [f for f in faults if f.kind == kind] for kind in (MISSING, BAD, CONTRADICTED)}
@@ -431,31 +432,31 @@ def _count(faults: Iterable[Fault]) -> int:
 
 
 _NEVER = 1 << 62
-# Of what was used so lately more may be needed: by a request on its way, here or in another process.
+# Data used this recently may be needed by a request in progress, here or in another process.
 IN_USE_MS = 5 * MINUTE_MS
 
 
 class Use(NamedTuple):
-    """The last use of a lane: when, and from which stamp on it reached, all in UTC milliseconds."""
+    """The last use of a lane: its time and the first stamp used, in UTC milliseconds."""
 
     last_ms: int = 0
     from_ms: int = 0
 
     def after(self, before: Use) -> Use:
-        """Return the two as one: what is used again soon is in use as far as both reach."""
+        """Combine two uses: if they are close in time, the earlier stamp of the two counts."""
         first, then = sorted((self, before))
         is_soon = then.last_ms - first.last_ms < IN_USE_MS
         return Use(then.last_ms, min(first.from_ms, then.from_ms) if is_soon else then.from_ms)
 
     def needs(self, until_ms: int, now_ms: int) -> bool:
-        """Tell whether bars up to a stamp may be in use now."""
+        """Return whether bars up to a stamp may be in use now."""
         return self.last_ms > now_ms - IN_USE_MS and self.from_ms < until_ms
 
 
 class LaneUse:
-    """Notes the uses of one lane until they are taken. Thread-safe: one may be lost, no more.
+    """Records the uses of one lane until they are taken. Thread-safe: at most one use may be lost.
 
-    No clock is asked for a read: it counts for the time at which it is taken.
+    Reads do not query a clock: a read counts for the time at which it is taken.
     """
 
     __slots__ = ("_committed_ms", "_from_ms", "_is_read")
@@ -464,17 +465,17 @@ class LaneUse:
         self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
 
     def read(self, from_ms: int) -> None:
-        """Take note of a read of bars from ``from_ms`` on."""
+        """Record a read of bars from ``from_ms`` on."""
         self._is_read = True
         if from_ms < self._from_ms:
             self._from_ms = from_ms
 
     def committed(self, from_ms: int, now_ms: int) -> None:
-        """Take note of a commit of bars from ``from_ms`` on."""
+        """Record a commit of bars from ``from_ms`` on."""
         self._committed_ms, self._from_ms = now_ms, min(from_ms, self._from_ms)
 
     def take(self, now_ms: int) -> Use | None:
-        """Return the last use, None where there was none, and begin anew."""
+        """Return the last use, or None if there was none, and reset."""
         last, start = now_ms if self._is_read else self._committed_ms, self._from_ms
         self._is_read, self._committed_ms, self._from_ms = False, 0, _NEVER
         return Use(last, start) if last else None

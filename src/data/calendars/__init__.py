@@ -1,1 +1,1 @@
-"""When markets trade: sessions, closes, buckets of days and months, ranges, gaps, finality. Pure."""
+"""When markets trade: sessions, closes, day and month buckets, ranges, gaps, finality. Pure."""

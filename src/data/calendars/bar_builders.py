@@ -15,7 +15,7 @@ _NEVER = 1 << 62
 
 
 def bar_span(grid: BarGrid, ms: int) -> Span | None:
-    """Return from when to when the bar lasts in which ``ms`` lies; None: no bar is expected then."""
+    """Return the span of the bar that contains ``ms``; None if no bar is expected then."""
     step = grid.timeframe.step_ms or 0
     opens = grid.opens(Span(ms - step + 1, ms + 1))
     if not len(opens):
@@ -26,23 +26,23 @@ def bar_span(grid: BarGrid, ms: int) -> Span | None:
 
 
 class TradeBars:
-    """Bars of intraday timeframes, built of trades. Not thread-safe.
+    """Builds bars of intraday timeframes from trades. Not thread-safe.
 
     A bar is closed by the first trade after it, or by the clock once ``late_ms`` have passed since
-    its close, for trades are late. A bar whose beginning was not listened to is never called closed:
-    it is to be had from history once it is over. A price without a size (0) moves
-    the running bar and opens none. Trades that come after their bar was closed, or beside the
-    calendar, change nothing.
+    its close, because trades arrive late. A bar whose beginning was missed is never reported as
+    closed: it has to come from history once it is over. A price without a size (0) updates the
+    running bar but opens none. Trades that arrive after their bar was closed, or off-calendar,
+    change nothing.
 
     Args:
-        grid: where bars stand.
-        late_ms: how late a trade may be, and how far our clock may lie behind the vendor's.
+        grid: Positions of the bars in time.
+        late_ms: How late a trade may be, and how far our clock may be behind the vendor's.
 
     Attributes:
         grid: As passed.
-        late: trades that came after their bar was closed.
-        owed_ms: end of the last bar that is over and must come from history, UTC milliseconds; the
-            caller sets it to None once it has fetched that bar.
+        late: Number of trades that arrived after their bar was closed.
+        owed_ms: End of the last bar that is over and must come from history, in UTC milliseconds;
+            the caller sets it to None after fetching that bar.
     """
 
     def __init__(self, grid: BarGrid, late_ms: int = 2_000) -> None:
@@ -56,19 +56,19 @@ class TradeBars:
         self._bar: LiveBar | None = None
 
     def restart(self, now_ms: int) -> None:
-        """Begin to listen: what was running is forgotten."""
+        """Start listening; the running bar is discarded."""
         self._since_ms = now_ms + self._late_ms
         self._span, self._bar = Span(0, 0), None
         running = bar_span(self.grid, self._since_ms - 1)
         self._unheard_ms = running and running.end
 
     def pause(self) -> None:
-        """Listen no more: what is running may lack a trade, and is forgotten."""
+        """Stop listening; the running bar may lack a trade, and is discarded."""
         self._span, self._bar = Span(0, 0), None
         self._since_ms, self._unheard_ms = _NEVER, None
 
     def spoil(self, ms: int) -> None:
-        """Leave the bar in which ``ms`` lies to history: a trade of it could not be used."""
+        """Leave the bar that contains ``ms`` to history: one of its trades could not be used."""
         span = bar_span(self.grid, ms)
         if span is None or span.start < self._span.start or self._since_ms == _NEVER:
             return
@@ -79,9 +79,9 @@ class TradeBars:
         """Return the bar that ``trade`` closes, if any, and the running one.
 
         Args:
-            trade: Trade that came.
-            now_ms: When it came. If its bar is over by then, the bar is left to history: nobody
-                can say which other trades of it are still to come.
+            trade: Trade that arrived.
+            now_ms: When it arrived. If its bar is over by then, the bar is left to history,
+                because other trades in it may still arrive.
         """
         if trade.stamp_ms < self._span.start:
             self.late += 1
@@ -108,7 +108,7 @@ class TradeBars:
         if self._bar is None or now_ms < self._span.end + self._late_ms:
             return []
         closed = self._finished()
-        # Trades of this bar may still come, and are late then.
+        # More trades in this bar may arrive, and will count as late.
         self._span = Span(self._span.end, self._span.end)
         return closed
 
@@ -134,41 +134,42 @@ class TradeBars:
         return [bar._replace(is_closed=True)]
 
 
-# --- closed bars of minutes, as a stream sends them, to longer bars ---------------------------
+# --- from a stream's closed minute bars to longer bars ---------------------------------------
 #
-# What comes out is what :mod:`..prices.resample` makes of the same minutes, to the last bit.
+# The result equals what :mod:`..prices.resample` makes from the same minutes, to the last bit.
 
-# A stream of the delayed tape is a quarter of an hour behind; what is later is no delay.
+# A stream of the delayed tape is a quarter of an hour behind; more than this is not a delay.
 _MOST_LAG_MS = 20 * MINUTE_MS
-# Corrections come half a minute after a bar, or some minutes.
+# Corrections arrive half a minute after a bar, or a few minutes.
 _REMEMBERED = 16
 
 
 class MinuteBars:
-    """Bars of intraday timeframes, built of closed minutes. Not thread-safe.
+    """Builds bars of intraday timeframes from closed minutes. Not thread-safe.
 
     A bar is closed by its last minute, by the first minute after it, or by the clock once
-    ``late_ms`` have passed since its close; where the stream is behind, as much later. A minute in
-    without trades is not sent. A bar is never emitted as closed, and must come from history, where
-    its first minute was missed, or where no minute came for longer than ``quiet_ms``: a lack of
-    trades and a broken stream look alike then. A minute that comes again, or late, replaces the
-    earlier one; where its bar was closed already, that bar is returned once more.
+    ``late_ms`` have passed since its close; if the stream is delayed, correspondingly later. A
+    minute without trades is not sent. A bar is never emitted as closed, and must come from
+    history, if its first minute was missed, or if no minute arrived for longer than ``quiet_ms``:
+    then a lack of trades cannot be distinguished from a broken stream. A minute that arrives
+    again, or late, replaces the earlier one; if its bar was already closed, that bar is returned
+    once more.
 
     Args:
-        grid: where the longer bars stand; full minutes divide them.
-        quiet_ms: a healthy stream is never silent for longer while shares are traded.
-        late_ms: how late a minute may be sent, and how far our clock may lie beside the vendor's.
+        grid: Positions of the longer bars; their length is a multiple of a minute.
+        quiet_ms: Longest silence of a healthy stream while shares are traded.
+        late_ms: How late a minute may be sent, and how far our clock may differ from the vendor's.
 
     Attributes:
         grid: As passed.
-        owed_ms: end of the last bar that is over and must come from history, UTC milliseconds; the
-            caller sets it to None once it has fetched that bar.
+        owed_ms: End of the last bar that is over and must come from history, in UTC milliseconds;
+            the caller sets it to None after fetching that bar.
     """
 
     def __init__(self, grid: BarGrid, quiet_ms: int, late_ms: int = 4_000) -> None:
         self.owed_ms: int | None = None
         self.grid = grid
-        # Two minutes that are sent lie at least a minute apart.
+        # Two minutes that are sent are at least a minute apart.
         self._silence_ms, self._late_ms = quiet_ms - MINUTE_MS, late_ms
         self._since_ms = 0
         self._newest_ms = self._lag_ms = 0
@@ -177,29 +178,29 @@ class MinuteBars:
         self._closed: dict[Span, dict[int, LiveBar]] = {}
 
     def restart(self, now_ms: int) -> None:
-        """Begin to listen: what was running is forgotten.
+        """Start listening; the running bar is discarded.
 
-        The minute that runs now is sent whole when it closes.
+        The current minute is sent complete when it closes.
         """
         self._since_ms = now_ms + self._late_ms - MINUTE_MS
         self._move(bar_span(self.grid, now_ms) or self._from(now_ms))
 
     def pause(self) -> None:
-        """Listen no more: what is running may lack a minute, and is forgotten."""
+        """Stop listening; the running bar may lack a minute, and is discarded."""
         self._span = None
 
     def spoil(self, ms: int) -> None:
-        """Leave the bar in which ``ms`` lies to history: a minute of it could not be used."""
+        """Leave the bar that contains ``ms`` to history: one of its minutes could not be used."""
         span = bar_span(self.grid, ms)
         if span is not None and self._span is not None and span.start >= self._span.start:
             self._since_ms = max(self._since_ms, span.start + 1)
 
     def take(self, minute: LiveBar, now_ms: int) -> list[LiveBar]:
-        """Return the bars that a minute closes or corrects, and the running one if all of it is known.
+        """Return the bars that a minute closes or corrects, and the running one if it is complete.
 
         Args:
-            minute: closed.
-            now_ms: when it came.
+            minute: Closed minute bar.
+            now_ms: When it arrived.
         """
         if minute.stamp_ms >= self._newest_ms:
             behind = now_ms - minute.stamp_ms - MINUTE_MS
@@ -219,14 +220,14 @@ class MinuteBars:
         return bars
 
     def closed_by(self, now_ms: int) -> list[LiveBar]:
-        """Return the bars whose time is over as closed."""
+        """Return the bars whose time is over, as closed."""
         bars: list[LiveBar] = []
         while self._span and now_ms >= self._span.end + self._late_ms + self._lag_ms:
             bars += self._finished(self._span)
         return bars
 
     def _finished(self, span: Span) -> list[LiveBar]:
-        """Go over to the next bar; return the one before if it can be trusted."""
+        """Move on to the next bar; return the previous one if it can be trusted."""
         minutes, is_whole = self._minutes, self._is_whole(span, span.end)
         self._move(self._from(span.end))
         if not is_whole:
@@ -247,7 +248,7 @@ class MinuteBars:
         return []
 
     def _is_whole(self, span: Span, until_ms: int) -> bool:
-        """Tell whether a bar was listened to from its beginning, without a long silence."""
+        """Return whether a bar was received from its beginning, without a long silence."""
         if span.start < self._since_ms:
             return False
         heard = [span.start]
@@ -267,7 +268,7 @@ class MinuteBars:
 
 
 def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) -> LiveBar:
-    """Make one bar of minutes."""
+    """Combine minutes into one bar."""
     parts = [minutes[stamp] for stamp in sorted(minutes)]
     return LiveBar(
         span.start,
@@ -281,5 +282,5 @@ def _folded(span: Span, minutes: dict[int, LiveBar], *, is_closed: bool = True) 
 
 
 def _sum(volumes: Iterable[float]) -> float:
-    # The order of additions decides on the last bit.
+    # The order of additions affects the last bit.
     return float(np.add.reduceat(np.array([*volumes]), [0])[0])

@@ -1,8 +1,8 @@
 """Numbered buckets of days, weeks or months: from bucket number to timestamp, and back.
 
-Bucket ``k`` of a fixed step holds the stamps ``[origin + k * step, origin + (k + 1) * step)``. Days
-and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday 1969-12-29;
-months from January 1970, so that ``3M`` is a calendar quarter.
+Bucket ``k`` of a fixed step contains the stamps ``[origin + k * step, origin + (k + 1) * step)``.
+Days and shorter steps are counted from 1970-01-01, as Binance counts ``3d``; weeks from Monday
+1969-12-29; months from January 1970, so that ``3M`` is a calendar quarter.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MONDAY_MS = -3 * DAY_MS  # 1970-01-01 was a Thursday
 
 
 def bucket_of(timeframe: Timeframe, stamps: Stamps) -> Stamps:
-    """Return the number of the bucket that holds each stamp."""
+    """Return the number of the bucket that contains each stamp."""
     step = timeframe.step_ms
     if step is None:
         months = stamps.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
@@ -35,7 +35,7 @@ def start_of(timeframe: Timeframe, buckets: Stamps) -> Stamps:
 
 
 def bucket_at(timeframe: Timeframe, ms: int) -> int:
-    """Return the number of the bucket that holds ``ms``."""
+    """Return the number of the bucket that contains ``ms``."""
     step = timeframe.step_ms
     if step is None:
         return int(bucket_of(timeframe, np.array([ms], dtype=np.int64))[0])

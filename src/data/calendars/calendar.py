@@ -1,14 +1,14 @@
 """When a market trades: which bars to expect, when each one closes and when it settles.
 
-Three kinds of calendar answer the same questions: ``24/7`` by arithmetic, ``FX`` by a rule, and an
-exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports wait until an exchange
-is asked something: importing this module, ``24/7``, ``FX`` and :func:`day_span` of a share do not
-load pandas.
+Three kinds of calendar have the same interface: ``24/7`` by arithmetic, ``FX`` by a rule, and an
+exchange by ``exchange_calendars``. None of them reads a clock. Heavy imports are deferred until an
+exchange is queried: importing this module, ``24/7``, ``FX``, and :func:`day_span` for a share do
+not load pandas.
 
 Stamps are those of :mod:`..model.bars`: the UTC instant at which an intraday bar opens; for daily
-and longer bars 00:00 of the session date as if it were UTC. ``3d`` and the like are counted in
+and longer bars, 00:00 of the session date as if it were UTC. ``3d`` and the like are counted in
 calendar days from 1970-01-01 and stamped with the first day of their bucket, whether it trades or
-not; weeks start on Monday, ``2w`` is counted from Monday 1969-12-29; months from January 1970.
+not; weeks start on Monday, with ``2w`` counted from Monday 1969-12-29; months from January 1970.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ __all__ = [
     "session_date",
 ]
 
-# Calendars whose day does not depend on where the instrument is listed.
+# Calendars whose day does not depend on the instrument's listing.
 _RULED_ZONES = {ALWAYS_OPEN: "UTC", FOREX: "America/New_York"}
 
 
 class MarketCalendar(Protocol):
     """When the bars of a market open, close and settle. Thread-safe; reads no clock.
 
-    ``stamps`` are int64 arrays of shape (n,), UTC milliseconds, ascending or not; answers to them
+    ``stamps`` are int64 arrays of shape (n,), UTC milliseconds, ascending or not; results for them
     have the same shape. ``span`` is half-open. ``settle_ms``: how long after its close the vendor
     may still change an intraday bar.
 
-    ``anchor`` matters for intraday bars alone. ``session``: counted from the session's open, begun
-    anew after a break. ``clock``: on multiples of the step counted from midnight at the venue,
-    where the step divides a day; the bar holding the open is stamped before it.
+    ``anchor`` matters only for intraday bars. ``session``: counted from the session's open,
+    restarting after a break. ``clock``: at multiples of the step counted from midnight at the
+    venue, if the step divides a day; the bar that contains the open is stamped before it.
     """
 
     @property
@@ -74,29 +74,30 @@ class MarketCalendar(Protocol):
         """Return the sessions dated ``first`` to ``last``, both inclusive."""
 
     def unrecorded(self, span: Span) -> list[Span]:
-        """Return the stretches of ``span`` whose holidays are unknown, ascending.
+        """Return the parts of ``span`` whose holidays are unknown, ascending.
 
-        There every weekday counts as a session, so a bar that lacks may be that of a holiday.
+        There, every weekday counts as a session, so a missing bar may be due to a holiday.
         """
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
         """Return the stamps of all expected bars in ``[start, end)``, ascending."""
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of those expected bars that no vendor may lack, ascending.
+        """Return the stamps of the expected bars that no vendor may lack, ascending.
 
-        Fewer than ``opens`` where dealers keep different hours: currencies around Christmas and New
-        Year. There a bar that comes is as good as any, and one that does not come is no gap.
+        Fewer than ``opens`` when dealers keep different hours: currencies around Christmas and New
+        Year. At those times, a bar that is sent is as good as any, and one that is not sent is not
+        a gap.
         """
 
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Tell which stamps stand where a bar can open, were the market open then.
+        """Return, for each stamp, whether a bar could open there if the market were open then.
 
-        Days and longer: the first date of their bucket. Intraday: whole steps from midnight under
-        the ``clock`` anchor; else whole steps from the open of the stretch of trading that holds
-        the stamp, outside of trading from that of the one before or behind it. Steps are counted
+        Daily and longer: the first date of their bucket. Intraday: whole steps from midnight under
+        the ``clock`` anchor; otherwise whole steps from the open of the trading period that
+        contains the stamp or, outside of trading, of the one before or after it. Steps are counted
         in the venue's local time.
         """
 
@@ -104,8 +105,8 @@ class MarketCalendar(Protocol):
         """Return the UTC instant at which each bar closes.
 
         That is min(open + step, session close); a week or month closes with its last session. For
-        a stamp at which nothing trades: open + step; for days and longer the end of the last local
-        day.
+        a stamp at which nothing trades: open + step; for daily and longer bars, the end of the
+        last local day.
         """
 
     def settles(
@@ -113,30 +114,30 @@ class MarketCalendar(Protocol):
     ) -> Stamps:
         """Return the UTC instant from which each bar no longer changes.
 
-        Intraday and 24/7: ``settle_ms`` after the close. Daily and longer bars of an exchange or of
-        FX: when the next session opens, but not before that.
+        Intraday and 24/7: ``settle_ms`` after the close. Daily and longer bars of an exchange or
+        of FX: when the next session opens, but at the earliest ``settle_ms`` after the close.
         """
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
         """Return the first expected stamp at or after ``stamp_ms``.
 
         Raises:
-            BadRangeError: there is none before the year 2262.
+            BadRangeError: There is none before the year 2262.
         """
 
     def back(self, timeframe: Timeframe, end_ms: int, count: int, anchor: str = "session") -> int:
         """Return the stamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
 
         Raises:
-            BadRangeError: ``count`` is not positive, or the bar would lie before 1900.
+            BadRangeError: ``count`` is not positive, or the bar would be before 1900.
         """
 
 
 def calendar_for(instrument: Instrument) -> MarketCalendar:
-    """Return the calendar an instrument trades by; one object per process and calendar.
+    """Return the calendar of an instrument; one object per process and calendar.
 
-    An unknown exchange raises ``ConfigError`` at the first question, since checking the code
-    earlier would import the library.
+    An unknown exchange raises ``ConfigError`` on first use, because checking the code earlier
+    would import the library.
     """
     return _calendar(instrument.calendar)
 
@@ -162,11 +163,11 @@ def _calendar(name: str) -> MarketCalendar:
 
 
 def named_calendar(calendar: Any) -> MarketCalendar | None:
-    """Return the calendar that is meant by a name, or by an object that has one; None: no calendar is.
+    """Return the calendar with a name, or for an object that has one; None for None.
 
     Raises:
-        QueryError: it has none.
-        ConfigError: there is no such calendar.
+        QueryError: The value has no name.
+        ConfigError: There is no such calendar.
     """
     if calendar is None:
         return None
@@ -181,12 +182,12 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
 def day_span(instrument: Instrument, day: date) -> Span:
     """Return the UTC instants ``[start, end)`` that a date-only bound means at the venue.
 
-    24/7: the UTC day. FX: 17:00 New York of the day before to 17:00, on any day of the week.
-    Futures: the session's open to its close, the usual times where there is no session. All others:
-    the venue's local day by its time zone alone, which needs no calendar.
+    24/7: the UTC day. FX: 17:00 New York time on the previous day to 17:00, on any day of the
+    week. Futures: the session's open to its close; the usual times if there is no session. All
+    others: the venue's local day, by its time zone only, which needs no calendar.
 
     Raises:
-        ConfigError: the instrument's time zone does not exist.
+        ConfigError: The instrument's time zone does not exist.
     """
     if instrument.calendar == ALWAYS_OPEN:
         return Span(day_ms(day), day_ms(day) + DAY_MS)
@@ -207,21 +208,22 @@ def first_unclosed(
 ) -> int:
     """Return the stamp of the first expected bar that has not closed at ``now_ms``.
 
-    Every expected bar before it has closed; it may be running or still to come.
+    Every expected bar before it has closed; the bar itself may be running or still to come.
 
     Args:
-        calendar: of the market.
-        timeframe: length of the bars.
-        now_ms: UTC milliseconds.
-        anchor: of the bars' kind.
+        calendar: Calendar of the market.
+        timeframe: Length of the bars.
+        now_ms: Current time in UTC milliseconds.
+        anchor: Anchor of the bars' kind.
 
     Raises:
-        BadRangeError: no bar is expected before the year 2262.
+        BadRangeError: No bar is expected before the year 2262.
     """
     if timeframe.is_intraday:
         start = now_ms - (timeframe.step_ms or 0)
     else:
-        # A session may end on the UTC day after its date, so the last bucket but one can still run.
+        # A session may end on the UTC day after its date, so the last bucket but one may still be
+        # running.
         start = start_at(timeframe, bucket_at(timeframe, now_ms) - 1)
     while True:
         stamp = calendar.next_open(timeframe, start, anchor)
@@ -231,20 +233,20 @@ def first_unclosed(
 
 
 def session_date(instrument: Instrument, now_ms: int) -> date:
-    """Return the session date to which ``now_ms`` belongs at the venue, whether it trades or not.
+    """Return the session date that ``now_ms`` belongs to at the venue, whether it trades or not.
 
     Raises:
-        ConfigError: the instrument's time zone does not exist.
+        ConfigError: The instrument's time zone does not exist.
     """
     day = local_date(_zone(instrument), now_ms)
     return day if now_ms < day_span(instrument, day).end else day + timedelta(days=1)
 
 
 def closes_early(instrument: Instrument, session: Session) -> bool:
-    """Tell whether a session of an exchange closes before the usual hour of that day.
+    """Return whether a session of an exchange closes before that day's usual hour.
 
     Raises:
-        ConfigError: there is no such calendar.
+        ConfigError: There is no such calendar.
     """
     if instrument.calendar in _RULED_ZONES:
         return False

@@ -1,4 +1,4 @@
-"""The calendar for markets that never close: every bar of the UTC grid is expected."""
+"""The calendar for markets that never close: every bar on the UTC grid is expected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ContinuousCalendar:
         return [Session(day, day_ms(day), day_ms(day) + DAY_MS) for day in days]
 
     def unrecorded(self, span: Span) -> list[Span]:
-        """Return nothing: there are no holidays."""
+        """Return an empty list: there are no holidays."""
         return []
 
     def opens(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
@@ -46,7 +46,7 @@ class ContinuousCalendar:
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Tell which stamps stand on the UTC grid."""
+        """Return, for each stamp, whether it is on the UTC grid."""
         return np.asarray(start_of(timeframe, bucket_of(timeframe, stamps)) == stamps, dtype=bool)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
@@ -59,14 +59,14 @@ class ContinuousCalendar:
     def settles(
         self, timeframe: Timeframe, stamps: Stamps, settle_ms: int, anchor: str = "session"
     ) -> Stamps:
-        """Return ``settle_ms`` after each close."""
+        """Return the instant ``settle_ms`` after each close."""
         return self.closes(timeframe, stamps) + settle_ms
 
     def next_open(self, timeframe: Timeframe, stamp_ms: int, anchor: str = "session") -> int:
         """Return the first stamp at or after ``stamp_ms``.
 
         Raises:
-            BadRangeError: there is none before the year 2262.
+            BadRangeError: There is none before the year 2262.
         """
         stamp = start_at(timeframe, first_bucket_from(timeframe, max(stamp_ms, SUPPORTED.start)))
         if stamp >= SUPPORTED.end:
@@ -77,7 +77,7 @@ class ContinuousCalendar:
         """Return the stamp of the ``count``-th bar before ``end_ms`` (exclusive).
 
         Raises:
-            BadRangeError: ``count`` is not positive, or the bar would lie before 1900.
+            BadRangeError: ``count`` is not positive, or the bar would be before 1900.
         """
         if count < 1:
             raise BadRangeError(f"bars must be positive, got {count}")

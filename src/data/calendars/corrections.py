@@ -1,7 +1,7 @@
 """Corrections to ``exchange_calendars``, each with its source.
 
-A calendar holds these with the library's own declarations; what the library knows itself one day is
-taken once. Times are local.
+A calendar combines these with the library's own declarations; anything that the library learns
+later is counted once. Times are local.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CLOSED: dict[str, dict[str, str]] = {
         "2023-09-01": "https://www.hkex.com.hk/News/Market-Communications/2023/2309012news",
         "2023-09-08": "https://www.hkex.com.hk/News/Market-Communications/2023/2309083news",
     },
-    # The longest closure of Moscow in our time, shares but for a buyback.
+    # The longest closure of Moscow in recent times, for shares apart from a buyback.
     "XMOS": {
         f"2022-{day}": "https://cbr.ru/eng/press/pr/?file=02032022_080000ENG_PP02032022_114139.htm"
         for day in (
@@ -59,7 +59,7 @@ CLOSED: dict[str, dict[str, str]] = {
     },
 }
 
-# Days on which trading began late.
+# Days on which trading started late.
 LATE_OPENS: dict[str, dict[str, time]] = {
     "XHKG": {
         # https://www.hkex.com.hk/News/Market-Communications/2020/2008192news
@@ -69,9 +69,9 @@ LATE_OPENS: dict[str, dict[str, time]] = {
     },
 }
 
-# The usual close, each time with the date from which it is in force; None: ever since.
+# The usual close, each time with the date from which it applies; None: from the beginning.
 CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
-    # The library lets futures trade through the maintenance of Globex, up to 17:00 in Chicago.
+    # The library lets futures trade through Globex maintenance, until 17:00 in Chicago.
     # Before: https://daytradetowin.com/e-mini-other-futures-change-closing-times-nov-18-2012
     # From then on: https://ninjatrader.com/Advisories/Advisory25
     "CMES": ((None, time(16, 15)), ("2015-09-21", time(16))),
@@ -79,11 +79,11 @@ CLOSE_TIMES: dict[str, tuple[tuple[str | None, time], ...]] = {
 
 
 class SessionPause(NamedTuple):
-    """A pause within the sessions of some products of an exchange, in local time.
+    """A pause within the sessions of some of an exchange's products, in local time.
 
     Attributes:
-        exchange: Code of the exchange whose sessions they trade.
-        start, end: Trading stops at ``start`` and goes on at ``end``.
+        exchange: Code of the exchange whose sessions the products follow.
+        start, end: Trading stops at ``start`` and resumes at ``end``.
         until: First session date without the pause.
     """
 
@@ -93,9 +93,9 @@ class SessionPause(NamedTuple):
     until: date
 
 
-# By the calendar of these products, which is the exchange's but for the pause.
+# Pauses by the calendar of these products, which is otherwise the exchange's.
 PAUSES: dict[str, SessionPause] = {
-    # Futures of equity indices stop when the stock market's day is settled. The last time was on Friday
-    # 2021-06-25: https://www.cmegroup.com/notices/electronic-trading/2021/06/20210621.html
+    # Equity index futures pause while the stock market's day is settled. The last time was on
+    # Friday 2021-06-25: https://www.cmegroup.com/notices/electronic-trading/2021/06/20210621.html
     "CMES@equity": SessionPause("CMES", time(15, 15), time(15, 30), date(2021, 6, 28)),
 }

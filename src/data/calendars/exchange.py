@@ -1,8 +1,9 @@
 """The calendars of exchanges, taken from ``exchange_calendars``.
 
-Sessions are built in eras of twenty years, each when first asked for, so that neither the clock nor
-the range of one request decides what a date is. Where the library has no record (beyond its bounds,
-or a calendar that it cannot build) every weekday trades at the usual times, and ``unrecorded`` says so.
+Sessions are built in eras of twenty years, each when it is first needed, so that neither the clock
+nor the range of one request determines the sessions. If the library has no record (beyond its
+bounds, or for a calendar that it cannot build), every weekday trades at the usual times, and
+``unrecorded`` reports this.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ _BEFORE_OPEN_MS, _AFTER_CLOSE_MS = 330 * MINUTE_MS, 240 * MINUTE_MS
 
 _EVER = day_ms(date(FIRST_YEAR, 1, 1)) - 2 * DAY_MS
 
-# Minutes after midnight, each with the stamp from which it is in force; None where there is none.
+# Minutes after midnight, each with the stamp from which it applies; None if there is no such time.
 _Times = tuple[tuple[int, int | None], ...]
 
 
 class ExchangeCalendar(SessionCalendar):
-    """The calendar of one exchange by its code, such as ``XNYS``; built when first asked.
+    """The calendar of one exchange by its code, such as ``XNYS``; built on first use.
 
-    Every question raises ``ConfigError`` when the library does not know the code.
+    Every method raises ``ConfigError`` if the library does not know the code.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,7 +59,7 @@ class ExchangeCalendar(SessionCalendar):
     def _end_of(self, day: int) -> int:
         """Return the end of a date without a session.
 
-        It is the usual close if sessions begin on the evening before, else midnight.
+        It is the usual close if sessions begin the evening before; otherwise midnight.
         """
         usual = _usual(self.name)
         begins_before = day >= _EVER and (_in_force(usual.opens, day) or 0) < 0
@@ -68,8 +69,8 @@ class ExchangeCalendar(SessionCalendar):
 class PausedCalendar(ExchangeCalendar):
     """The calendar of products that pause within the sessions of their exchange.
 
-    Bars are counted on over the pause, as vendors count them: only a bar that lies wholly in it is
-    not expected.
+    Bars continue to be counted during the pause, as vendors count them: only a bar that is
+    entirely within the pause is not expected.
     """
 
     def __init__(self, name: str) -> None:
@@ -105,10 +106,10 @@ def _of_day(at: time) -> int:
 
 
 class ExtendedCalendar(SessionCalendar):
-    """The calendar of an exchange with the trading before its open and behind its close.
+    """The calendar of an exchange with trading before its open and after its close.
 
-    New York trades from 04:00 to 20:00, on half days to 17:00: as long before any open and behind any
-    close as there.
+    New York trades from 04:00 to 20:00, on half days until 17:00. Other exchanges get the same
+    time before any open and after any close.
     """
 
     def __init__(self, name: str) -> None:
@@ -121,9 +122,10 @@ class ExtendedCalendar(SessionCalendar):
         self._regular = ExchangeCalendar(name)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of those expected bars that every vendor has: minutes of regular hours.
+        """Return the stamps of the expected bars that every vendor has: minutes in regular hours.
 
-        Before the open and after the close a minute without a trade is usual. Hours are all expected.
+        Before the open and after the close, minutes without a trade are common. Hourly bars are
+        all required.
         """
         stamps = self.opens(timeframe, span, anchor)
         step = timeframe.step_ms
@@ -142,13 +144,13 @@ def _widened(table: SessionTable) -> SessionTable:
 
 
 def trading_hours(name: str, day: date) -> Span:
-    """Return open and close of the session dated ``day``, at the latest the usual close.
+    """Return the open and close of the session dated ``day``, at the latest the usual close.
 
-    The hours behind an early close are still of that date: what is traded by the calendar of its
-    exchange need not close as early. Where there is no session they are the usual ones.
+    The hours after an early close still belong to that date: products that follow the exchange's
+    calendar need not close as early. If there is no session, these are the usual hours.
 
     Raises:
-        ConfigError: the library does not know the code.
+        ConfigError: The library does not know the code.
     """
     stamp = day_ms(day)
     _, opened, closed, _, _ = _usual(name).session(stamp)
@@ -159,16 +161,16 @@ def trading_hours(name: str, day: date) -> Span:
 
 
 def usual_close(name: str, day: date) -> int:
-    """Return the instant at which the exchange closes on ``day`` where nothing is special.
+    """Return the instant at which the exchange closes on ``day`` if nothing is special.
 
     Raises:
-        ConfigError: the library does not know the code.
+        ConfigError: The library does not know the code.
     """
     return _usual(name).session(day_ms(day))[2]
 
 
 class _Usual(NamedTuple):
-    """Hours of an exchange on an ordinary day, through the years, as the library declares them."""
+    """The hours of an exchange on an ordinary day, over the years, as the library declares them."""
 
     zone: ZoneInfo
     weekmask: str
@@ -179,13 +181,13 @@ class _Usual(NamedTuple):
     break_ends: _Times
 
     def sessions(self, first_ms: int, last_ms: int) -> Iterator[tuple[int, int, int, int, int]]:
-        """Return a session at the usual times for every weekday in ``[first, last]``."""
+        """Yield a session at the usual times for every weekday in ``[first, last]``."""
         for day in range(first_ms, last_ms + 1, DAY_MS):
             if self._mask(day)[date_of(day).weekday()] == "1":
                 yield self.session(day)
 
     def session(self, day: int) -> tuple[int, int, int, int, int]:
-        """Return day, open, close, break start and break end of an ordinary session."""
+        """Return the day, open, close, break start and break end of an ordinary session."""
         opened = self._utc(day, _in_force(self.opens, day) or 0)
         closed = self._utc(day, _in_force(self.closes, day) or 0)
         start, end = _in_force(self.break_starts, day), _in_force(self.break_ends, day)
@@ -216,7 +218,7 @@ def _era_of(ms: int) -> int:
 
 @once
 def era_sessions(name: str, era: int) -> SessionTable:
-    """Return all sessions of one era: the recorded ones, and usual ones where none are."""
+    """Return all sessions in one era: the recorded ones, and usual ones where none are recorded."""
     whole, (dates, recorded) = _dates_of(era), _recorded(name, era)
     usual = _usual(name)
     if dates.is_empty:
@@ -235,9 +237,9 @@ def _dates_of(era: int) -> Span:
 
 @once
 def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
-    """Return the dates of an era that the library vouches for, and its sessions on them.
+    """Return the dates in an era that the library covers, and its sessions on them.
 
-    There are none where it cannot build the calendar.
+    Both are empty if it cannot build the calendar.
     """
     nothing = Span(0, 0), SessionTable.of([])
     bounds = _bounds(name)
@@ -245,7 +247,7 @@ def _recorded(name: str, era: int) -> tuple[Span, SessionTable]:
     if dates.end - dates.start <= DAY_MS:
         return nothing
     try:
-        # Seoul's special hours spoil the last session that is built.
+        # Seoul's special hours corrupt the last session that is built.
         table = table_of(name, bounds.clip(Span(dates.start, dates.end + _MARGIN_MS)))
     except Exception:  # noqa: BLE001 - no fault inside the library costs an answer: `unrecorded` tells
         return nothing
@@ -256,11 +258,11 @@ def table_of(name: str, dates: Span) -> SessionTable:
     """Return the library's sessions of an exchange.
 
     Args:
-        name: its code.
-        dates: stamps ``[start, end)`` of their dates, within the library's bounds.
+        name: Code of the exchange.
+        dates: Stamps ``[start, end)`` of the session dates, within the library's bounds.
     """
     with warnings.catch_warnings():
-        # Warnings about the library's own use of pandas do not concern our caller.
+        # Warnings about the library's own use of pandas do not concern our callers.
         warnings.simplefilter("ignore", DeprecationWarning)
         calendar = built(name, dates)
     days: Stamps = calendar.schedule.index.as_unit("ms").asi8
@@ -268,14 +270,14 @@ def table_of(name: str, dates: Span) -> SessionTable:
     starts, ends = (
         nanos // _NS_PER_MS for nanos in (calendar.break_starts_nanos, calendar.break_ends_nanos)
     )
-    # On a day that opens late the break may be over by then.
+    # On a day with a late open, the break may already be over.
     none = calendar.schedule["break_start"].isna().to_numpy() | (ends <= opens)
     starts[none], ends[none] = closes[none], closes[none]
     return SessionTable(days, opens, closes, starts, ends)
 
 
 def _unrecorded(name: str, span: Span) -> list[Span]:
-    """Return the stretches of ``span`` on whose dates every weekday counts as a session."""
+    """Return the parts of ``span`` in which every weekday counts as a session."""
     eras = range(_era_of(span.start), _era_of(span.end - 1) + 1)
     return gaps(span, [dates for era in eras for dates, _ in [_recorded(name, era)]])
 
@@ -297,7 +299,7 @@ def _usual(name: str) -> _Usual:
 
 
 def _times(declared: Any, days: int) -> _Times:
-    """Read times of day as ``(in force from, time)``; ``days`` is how far they lie off the date."""
+    """Parse times of day as ``(in force from, time)``; ``days`` is their offset from the date."""
     shift = days * DAY_MS // MINUTE_MS
     return tuple(
         (_since(since), None if at is None else shift + at.hour * 60 + at.minute)
@@ -307,17 +309,17 @@ def _times(declared: Any, days: int) -> _Times:
 
 @cache
 def _bounds(name: str) -> Span:
-    """Return the dates for which the library vouches."""
+    """Return the dates that the library covers."""
     return Span(
         _since(library_class(name).bound_min()), _until(library_class(name).bound_max()) + DAY_MS
     )
 
 
 def _since(day: Any) -> int:
-    """Return the stamp of a first date as the library writes it; None means ever since."""
+    """Return the stamp of a first date as the library writes it; None means from the beginning."""
     return _EVER if day is None else to_ms(day)
 
 
 def _until(day: Any) -> int:
-    """Return the stamp of a last date as the library writes it; None means for ever."""
+    """Return the stamp of a last date as the library writes it; None means forever."""
     return day_ms(date(LAST_YEAR, 12, 31)) if day is None else to_ms(day)

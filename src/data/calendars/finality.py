@@ -1,7 +1,7 @@
 """When bars become final and when that next changes: every comparison with the settled time.
 
-A bar is final once it has closed and settled, by the earlier of our clock and the vendor's. "Now" is
-an argument.
+A bar is final once it has closed and settled, by the earlier of our clock and the vendor's. "Now"
+is an argument.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ..model.span import Span, coalesce
 from .calendar import first_unclosed
 from .grid import BarGrid
 
-# What opened before had closed when this was written: no clock is needed to know it.
+# Bars that opened before this had closed when this was written; no clock is needed to know that.
 _LONG_PAST_MS = day_ms(date(2020, 1, 1))
-# A bar that does not settle for so long has no next session any more.
+# A bar that stays unsettled for this many bars has no next session.
 _LONGEST_UNSETTLED = 3
 
 
 def settles_at(stamp: int, grid: BarGrid, settle_ms: int) -> int:
-    """Return the instant from which the bar of a stamp is final.
+    """Return the instant from which the bar with a given stamp is final.
 
     Args:
-        stamp: where the bar opens, UTC milliseconds.
-        grid: calendar, timeframe and anchor of the series.
-        settle_ms: how long after its close an intraday bar may still change.
+        stamp: Open stamp of the bar, UTC milliseconds.
+        grid: Calendar, timeframe and anchor of the series.
+        settle_ms: How long after its close an intraday bar may still change.
     """
     return int(grid.settles(np.array([stamp], dtype=np.int64), settle_ms)[0])
 
 
 def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
-    """Return the stamp of the newest expected bar that is final by ``now_ms``; None where none is."""
+    """Return the stamp of the latest expected bar that is final by ``now_ms``; None if none is."""
     cursor = first_unclosed(grid.calendar, grid.timeframe, now_ms - settle_ms, grid.anchor)
     for _ in range(_LONGEST_UNSETTLED):
         cursor = grid.back(cursor, 1)
@@ -46,7 +46,7 @@ def newest_settled(grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
 
 
 def first_unsettled(stamps: Stamps, grid: BarGrid, settle_ms: int, now_ms: int) -> int | None:
-    """Return the first of ascending stamps whose bar is not final by ``now_ms``; None: all are."""
+    """Return the first of ascending stamps whose bar is not final by ``now_ms``, if any."""
     if not len(stamps):
         return None
     final = int(np.count_nonzero(grid.settles(stamps, settle_ms) <= now_ms))
@@ -57,19 +57,19 @@ class Finality(NamedTuple):
     """How far the bars of an answer are final.
 
     Attributes:
-        settled_before: bars stamped before this have settled.
-        vouched_before: what is stamped from here on is known to have closed by our own clock alone.
+        settled_before: Bars stamped before this have settled.
+        vouched_before: From this stamp on, bars are known to have closed only by our own clock.
     """
 
     settled_before: int
     vouched_before: int
 
     def final_before(self, span: Span) -> int:
-        """Return the stamp before which the bars of ``span`` are final."""
+        """Return the stamp before which the bars in ``span`` are final."""
         return min(max(span.start, min(self)), span.end)
 
     def is_vouched(self, span: Span) -> bool:
-        """Tell whether more than our own clock tells that all of ``span`` is over."""
+        """Return whether more than our own clock shows that all of ``span`` is over."""
         return span.end <= self.vouched_before
 
 
@@ -79,13 +79,13 @@ def finality_of(
     """Return how far the bars of an answer are final.
 
     Args:
-        answered: the stretch that it speaks for.
-        stamps: of its closed bars, ascending.
-        grid: calendar, timeframe and anchor of the series.
-        settle_ms: how long after its close an intraday bar may still change.
-        now_ms: the time at the answer, UTC milliseconds.
-        is_dated: whether the vendor told the time; else it is that of our own clock, and vouched for
-            is what newer bars lie a day behind, or what is long past.
+        answered: Span that the answer covers.
+        stamps: Stamps of its closed bars, ascending.
+        grid: Calendar, timeframe and anchor of the series.
+        settle_ms: How long after its close an intraday bar may still change.
+        now_ms: Time of the answer, UTC milliseconds.
+        is_dated: Whether the vendor reported the time. Otherwise it is that of our own clock, and
+            only bars a day older than the newest, or long past, are vouched for.
     """
     late = first_unsettled(stamps, grid, settle_ms, now_ms)
     settled_before = answered.end if late is None else late
@@ -98,15 +98,15 @@ def finality_of(
 
 
 def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) -> list[Span]:
-    """Return the provisional stretches that have settled by ``now_ms`` and must be fetched again.
+    """Return the provisional spans that have settled by ``now_ms`` and must be fetched again.
 
-    Those with an expiry wait for that.
+    Spans with an expiry wait for that.
 
     Args:
-        coverage: the stretches answered for.
-        grid: calendar, timeframe and anchor of the series.
-        settle_ms: how long after its close an intraday bar may still change.
-        now_ms: UTC milliseconds.
+        coverage: Spans that have been answered.
+        grid: Calendar, timeframe and anchor of the series.
+        settle_ms: How long after its close an intraday bar may still change.
+        now_ms: Current time in UTC milliseconds.
     """
     due: list[Span] = []
     for part in coverage:
@@ -132,21 +132,21 @@ def next_due(
     last_stamp: int | None,
     provisional_from: int | None,
 ) -> int:
-    """Return the earliest instant (UTC milliseconds) at which a new request could change the answer.
+    """Return the earliest instant (UTC milliseconds) at which a request could change the answer.
 
-    That is the close of the next bar, or the settling of the first provisional one. It may lie in
-    the past: a bar that has closed and is not stored can come at any moment.
+    That is the close of the next bar, or the settling of the first provisional one. It may be in
+    the past: a bar that has closed but is not stored may become available at any moment.
 
     Args:
-        grid: where bars are expected.
-        now_ms: UTC milliseconds.
-        settle_ms: how long after its close an intraday bar may still change.
-        last_stamp: the last stamp the series has an answer for, be it "no bar"; None when it has
-            none, which makes the bar running at ``now_ms`` the next.
-        provisional_from: stamp of the first provisional bar, or None where all are final.
+        grid: Positions at which bars are expected.
+        now_ms: Current time in UTC milliseconds.
+        settle_ms: How long after its close an intraday bar may still change.
+        last_stamp: Last stamp for which the series has an answer, even if it is "no bar"; None if
+            it has none, which makes the bar running at ``now_ms`` the next one.
+        provisional_from: Stamp of the first provisional bar, or None if all are final.
 
     Raises:
-        BadRangeError: no bar is expected before the year 2262.
+        BadRangeError: No bar is expected before the year 2262.
     """
     if last_stamp is None:
         coming = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)

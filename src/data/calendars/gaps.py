@@ -14,11 +14,11 @@ from .grid import BarGrid
 
 
 class Missing(NamedTuple):
-    """What a request lacks.
+    """The parts that a request lacks.
 
     Attributes:
-        segments: stretches to fetch; each holds an expected bar, or bars to fetch again.
-        closed: stretches that no answer covers and in which no bar is expected.
+        segments: Spans to fetch; each contains an expected bar, or bars to fetch again.
+        closed: Spans that no answer covers and in which no bar is expected.
     """
 
     segments: list[Span]
@@ -29,14 +29,14 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
     """Return what to fetch within ``wanted``.
 
     Args:
-        wanted: stamps wanted, already cut before the first bar that has not closed.
-        covered: covered stretches, which need not be fetched.
-        due: covered stretches to fetch again (settled meanwhile).
-        grid: where bars are expected.
+        wanted: Requested stamps, already cut before the first bar that has not closed.
+        covered: Covered spans, which need not be fetched.
+        due: Covered spans to fetch again (settled meanwhile).
+        grid: Positions at which bars are expected.
 
-    A segment's end is moved up to the next expected bar, so that coverage has no seams in the
-    hours when the market is closed. Such hours right before a segment belong to it, also where a
-    part of them is covered: vendors send bars there that no calendar expects.
+    The end of a segment is moved up to the next expected bar, so that coverage has no seams in the
+    hours when the market is closed. Such hours right before a segment belong to it, even if part
+    of them is covered: vendors send bars there that no calendar expects.
     """
     trusted = subtract(covered, due)
     again = intersect([wanted], due)
@@ -62,14 +62,14 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
-    """Return the stretches of ``answered`` that lack an expected bar, each up to the next bar.
+    """Return the parts of ``answered`` that lack an expected bar, each up to the next bar.
 
-    One before the first bar begins with ``answered``.
+    A gap before the first bar begins with ``answered``.
 
     Args:
-        answered: stamps ``[start, end)`` that the answer is for.
-        present: ascending stamps of the answer, int64, UTC milliseconds.
-        grid: where bars are expected.
+        answered: Stamps ``[start, end)`` that the answer is for.
+        present: Ascending stamps of the answer, int64, UTC milliseconds.
+        grid: Positions at which bars are expected.
     """
     expected = grid.opens(answered)
     absent = expected[~among(expected, present)]
@@ -78,7 +78,7 @@ def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
     extra = present[~among(present, expected)]
     marks = np.sort(np.concatenate([expected, extra]), kind="stable")
     places = np.searchsorted(marks, absent)
-    # Neighbours on the grid make one stretch; thin markets have thousands of them.
+    # Neighbours on the grid are merged into one span; thin markets have thousands of them.
     breaks = np.flatnonzero(np.diff(places) > 1)
     firsts, lasts = np.append(0, breaks + 1), np.append(breaks, len(absent) - 1)
     starts = absent[firsts]

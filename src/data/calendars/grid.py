@@ -16,7 +16,7 @@ from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
 
-# The stamps of so long a span are held at once while they are counted.
+# Length of the parts in which stamps are counted.
 _PART_MS = 90 * DAY_MS
 
 
@@ -30,7 +30,7 @@ class GridOutline(NamedTuple):
 
 @dataclass(frozen=True)
 class BarGrid:
-    """Where the bars of one series can stand: its calendar, timeframe and anchor."""
+    """The possible positions of one series' bars: its calendar, timeframe and anchor."""
 
     calendar: MarketCalendar
     timeframe: Timeframe
@@ -41,7 +41,7 @@ class BarGrid:
         return self.calendar.opens(self.timeframe, span, self.anchor)
 
     def outline(self, span: Span) -> GridOutline:
-        """Return the number of expected bars in ``span``, and their ends, without keeping them all."""
+        """Return the number of expected bars in ``span``, with the first and the last stamp."""
         size = _PART_MS if self.timeframe.is_intraday else max(span.end - span.start, 1)
         count, first, last = 0, None, None
         for start in range(span.start, span.end, size):
@@ -52,7 +52,7 @@ class BarGrid:
         return GridOutline(count, first, last)
 
     def outlines(self, spans: Iterable[Span]) -> Iterator[GridOutline]:
-        """Yield the outline of each of ascending, disjoint spans, looking up many short ones at once."""
+        """Yield the outline of each of ascending, disjoint spans; short ones share a lookup."""
         for group in _of_at_most(spans, _PART_MS):
             if len(group) == 1:
                 yield self.outline(group[0])
@@ -67,10 +67,11 @@ class BarGrid:
         return self.calendar.required(self.timeframe, span, self.anchor)
 
     def expects(self, spans: Sequence[Span], *, required: bool = False) -> list[bool]:
-        """Return for each span whether a bar is expected in it.
+        """Return, for each span, whether a bar is expected in it.
 
         Args:
-            spans: The spans. Short ones that follow each other closely are looked up together.
+            spans: Spans to check. Short ones that follow each other closely are looked up
+                together.
             required: Count only the bars that no vendor may lack.
         """
         found: list[bool] = []
@@ -86,15 +87,15 @@ class BarGrid:
         return found
 
     def no_bar(self, span: Span) -> str:
-        """Return the reason of a stretch that vendors have no bar for, where some are expected."""
+        """Return the reason for a span in which bars are expected but vendors have none."""
         return HOLIDAYS_UNKNOWN if self.calendar.unrecorded(span) else NO_BAR
 
     def aligned(self, stamps: Stamps) -> NDArray[np.bool_]:
-        """Tell which stamps stand where a bar can open, were the market open then."""
+        """Return, for each stamp, whether a bar could open there if the market were open then."""
         return self.calendar.aligned(self.timeframe, stamps, self.anchor)
 
     def has_place(self, span: Span) -> bool:
-        """Tell whether a bar could open in ``span``, were the market open then."""
+        """Return whether a bar could open in ``span`` if the market were open then."""
         step = self.timeframe.step_ms
         if step is None or not self.timeframe.is_intraday:
             return -(-span.start // DAY_MS) * DAY_MS < span.end
@@ -122,8 +123,8 @@ class BarGrid:
     def first_open(self, cap: int, now_ms: int) -> int:
         """Return the first stamp whose bar may not have closed, whether it is expected or not.
 
-        ``cap`` is that of the first expected one. While the market is closed a bar off its calendar
-        may stand before that, and be still to come.
+        ``cap`` is that of the first expected one. While the market is closed, an off-calendar bar
+        may come before that, and may not have closed yet.
         """
         step = self.timeframe.step_ms
         if cap <= now_ms or step is None or step > DAY_MS:
@@ -137,7 +138,7 @@ class BarGrid:
 
 
 def _close_together(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
-    """Yield the groups of spans in which each ends within a day of the begin of the one before."""
+    """Yield groups of spans in which each ends within a day of the start of the previous one."""
     first = 0
     for place in range(1, len(spans) + 1 if spans else 0):
         if place == len(spans) or not 0 < spans[place].end - spans[place - 1].start <= DAY_MS:
@@ -146,7 +147,7 @@ def _close_together(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
 
 
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:
-    """Yield groups of ascending spans that reach over no more than ``length``, or of one span."""
+    """Yield groups of ascending spans that cover at most ``length``, or that are a single span."""
     group: list[Span] = []
     for span in spans:
         if group and span.end - group[0].start > length:

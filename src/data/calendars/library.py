@@ -1,9 +1,10 @@
-"""The classes of ``exchange_calendars``, corrected so that their declarations hold under every pandas.
+"""The classes of ``exchange_calendars``, corrected to mean what they declare under every pandas.
 
-The library names holidays and changed weeks by subclasses of pandas' offsets. From pandas 3 on these are
-not asked what they override: Orthodox Easter raises, Passover lands on Easter, and a week that
-changes is taken for Monday to Friday, without a word. Here such rules are applied one date at a time
-and the days of trading are handed over as plain dates. Hours, breaks and half days stay the library's.
+The library declares holidays and changed weeks by subclassing pandas offsets. From pandas 3 on,
+the methods that these override are not called: Orthodox Easter raises, Passover falls on Easter,
+and a week that changes is silently taken for Monday to Friday. Here, such rules are applied one
+date at a time, and the trading days are passed as plain dates. Hours, breaks and half days remain
+the library's.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from .corrections import CLOSE_TIMES, CLOSED, LATE_OPENS, PAUSES
 
 @cache
 def library_class(name: str) -> Any:
-    """Return the library's class of an exchange, mended and corrected; the library keeps its own.
+    """Return the library's class for an exchange, fixed and corrected; the original is unchanged.
 
     The public ``get_calendar`` builds at once, and keeps one calendar per name for the whole
-    process; a class leaves a user's own calendars alone.
+    process; a class does not affect a user's own calendars.
 
     Raises:
-        ConfigError: the library does not know the code.
+        ConfigError: The library does not know the code.
     """
     import exchange_calendars
     from exchange_calendars import calendar_utils, errors
@@ -47,11 +48,11 @@ def library_class(name: str) -> Any:
 
 
 def days_of_trading(calendar: Any, dates: Span) -> NDArray[np.datetime64]:
-    """Return the dates in ``[start, end)`` on which an exchange trades, days as ``datetime64[D]``.
+    """Return the dates in ``[start, end)`` on which an exchange trades, as ``datetime64[D]``.
 
     Args:
-        calendar: an instance of the library's class, built or not.
-        dates: stamps.
+        calendar: Instance of the library's class, built or not.
+        dates: Range of dates, as stamps.
     """
     days = np.arange(dates.start // DAY_MS, dates.end // DAY_MS).astype("M8[D]")
     weekdays = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
@@ -83,7 +84,7 @@ def _stamps(days: Iterable[Any]) -> list[Any]:
 
 
 def _mended(declared: Any) -> Any:
-    """Return a subclass whose rules are applied date by date, and whose days are told one by one."""
+    """Return a subclass that applies rules date by date, and lists its trading days explicitly."""
 
     class Mended(declared):  # type: ignore[misc]
         dates = Span(0, 0)  # for which it is built; set by a subclass
@@ -113,7 +114,7 @@ def _mended(declared: Any) -> Any:
 
 
 def _corrected(declared: Any, code: str) -> Any:
-    """Return a subclass that knows what the library lacks of an exchange."""
+    """Return a subclass that adds what the library lacks for an exchange."""
     if not any(code in table for table in (CLOSED, LATE_OPENS, CLOSE_TIMES)):
         return declared
 
@@ -140,11 +141,11 @@ def _corrected(declared: Any, code: str) -> Any:
 
 
 def built(name: str, dates: Span) -> Any:
-    """Build the library's calendar of an exchange.
+    """Build the library's calendar for an exchange.
 
     Args:
-        name: its code.
-        dates: stamps ``[start, end)`` of its dates, within its bounds.
+        name: Code of the exchange.
+        dates: Stamps ``[start, end)`` of its dates, within its bounds.
     """
     known = library_class(name)
     bounds = (date_of(ms).isoformat() for ms in (dates.start, dates.end - DAY_MS))
@@ -157,11 +158,11 @@ def _index(days: Iterable[Any]) -> Any:
     return pd.DatetimeIndex(_stamps(days))
 
 
-# --- rules of holidays ------------------------------------------------------------------------
+# --- holiday rules ----------------------------------------------------------------------------
 
 
 def _working(days: Any) -> Any:
-    """Return a calendar of holidays in which every rule works; what is none, or needs nothing, as it is."""
+    """Return a holiday calendar in which every rule works; anything else is returned unchanged."""
     rules = getattr(days, "rules", ())
     if not any(map(_is_overridden, rules)):
         return days
@@ -173,7 +174,7 @@ def _is_overridden(rule: Any) -> bool:
 
 
 def _applies_itself(offset: Any) -> bool:
-    """Tell whether an offset is of a class of the library that says itself what it adds."""
+    """Return whether an offset is of a library class that overrides how it is applied."""
     return any(
         "_apply" in vars(one) and one.__module__.startswith("exchange_calendars")
         for one in type(offset).__mro__
@@ -186,12 +187,12 @@ def _offsets(rule: Any) -> list[Any]:
 
 
 def _by_date(rule: Any) -> Any:
-    """Return a rule as good, whose offsets are applied one date at a time by what they override."""
+    """Return an equivalent rule whose offsets are applied one date at a time by their overrides."""
     from pandas import Timestamp
     from pandas.tseries.holiday import Holiday
 
     def observed(day: Any) -> Any:
-        """Return the date on which a holiday of that date is kept."""
+        """Return the date on which a holiday on that date is observed."""
         for offset in _offsets(rule):
             day = Timestamp(offset._apply(day)) if _applies_itself(offset) else day + offset
         return day

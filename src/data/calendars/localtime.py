@@ -1,7 +1,7 @@
 """Converts wall time at a venue to UTC and back, in milliseconds.
 
-A *local* millisecond is a wall time counted as if it were UTC. Wall times that a clock change skips
-are read with the offset before the change, repeated ones as their first occurrence.
+A *local* millisecond is a wall time counted as if it were UTC. Wall times skipped by a clock
+change are read with the offset before the change, repeated ones as their first occurrence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from ..model.instant import DAY_MS, date_of, day_ms, from_ms, to_ms
 from ..model.span import Span
 
-# Frames hold nanoseconds in 64 bits, which end in April 2262.
+# Frames store nanoseconds in 64 bits, which end in April 2262.
 FIRST_YEAR, LAST_YEAR = 1900, 2261
 SUPPORTED = Span(day_ms(date(FIRST_YEAR, 1, 1)), day_ms(date(LAST_YEAR + 1, 1, 1)))
 
@@ -28,13 +28,13 @@ def local_to_utc(zone: ZoneInfo, local_ms: int) -> int:
 
 @lru_cache(8192)  # of the same days for each series
 def offset_ms(zone: ZoneInfo, utc_ms: int) -> int:
-    """Return by how much local time at ``zone`` is ahead of UTC at ``utc_ms``."""
+    """Return how far local time at ``zone`` is ahead of UTC at ``utc_ms``."""
     local = zone.fromutc(_wall(utc_ms).replace(tzinfo=zone))
     return to_ms(local.replace(tzinfo=None)) - to_ms(_wall(utc_ms))
 
 
 def local_date(zone: ZoneInfo, utc_ms: int) -> date:
-    """Return the date on the wall calendar at ``zone`` at ``utc_ms``."""
+    """Return the local date at ``zone`` at the instant ``utc_ms``."""
     return date_of(utc_ms + offset_ms(zone, utc_ms))
 
 

@@ -1,10 +1,10 @@
 """Turns the bounds that callers give into timestamps.
 
 A datetime is an instant: naive means UTC, aware is converted, and both ends are inclusive on the
-bar's stamp: equal ones mean one bar of minutes or hours, and no day. A date (``date``,
-``"2024-12-31"``, a ``numpy.datetime64`` of days) is a whole session date of the venue. Of a year or
-a month (``"2024"``, ``"2024-06"``) a start is its first date, an end its last one. What is told from
-now (``"today"``, ``"-30d"``) is in :mod:`.written_times`.
+bar's stamp. Equal instants mean one bar of minutes or hours, but no daily bar. A date (``date``,
+``"2024-12-31"``, a ``numpy.datetime64`` in days) is a whole session date of the venue. A year or a
+month (``"2024"``, ``"2024-06"``) means its first date as a start and its last one as an end.
+:mod:`.written_times` handles times relative to now (``"today"``, ``"-30d"``).
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from .calendar import (
 from .written_times import Period, days_of, period_start, relative
 
 DEFAULT_BARS = 500
-# Of bars so long that 500 would reach beyond the calendars, as many as fit into a century.
+# For bars so long that 500 would go beyond the calendars: as many as fit into a century.
 _CENTURY_MS, _MONTH_MS = 36_524 * DAY_MS, 31 * DAY_MS
 
-# Weeks and ordinal days, which Python reads too, are no day anybody means: 2024-W05, 2024-200.
+# Excludes weeks and ordinal days, which Python parses but nobody means: 2024-W05, 2024-200.
 _TEXT = re.compile(r"(\d{4}-?\d{2}-?\d{2})([T ].+)?")
 _ACCEPTED = (
     "give a datetime (naive is UTC), a date, or text: 2024-12-31T14:30, 2024-12-31, 2024-12, 2024, "
@@ -46,7 +46,7 @@ _ACCEPTED = (
 )
 _PERIODS = "such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
-# No series has as many; larger numbers are not an error of a calendar.
+# No series has this many; larger numbers must not cause a calendar error.
 _MOST_BARS = 1 << 62
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _ANCHORS = ("session", "clock")
@@ -63,29 +63,31 @@ def resolve_range(
     bars: Any = None,
     closed_by_ms: int | None = None,
 ) -> tuple[Span, int | None]:
-    """Return the stamps meant by the bounds, and the number of bars where that is what counts.
+    """Return the stamps that the bounds mean, and the number of bars if that is what counts.
 
     Args:
-        instrument: whose bars; its venue decides what a date is.
-        timeframe: length of the bars.
-        start: first stamp wanted, or a :class:`~.written_times.Period` before the end; None together
-            with ``bars`` None means the last 500 closed bars, or as many as fit into a century.
-        end: last stamp wanted, inclusive; None, or anything in the future, means now. With a count
-            it is the instant by which the bars must have closed.
-        now_ms: UTC milliseconds.
-        bars: number of bars wanted up to ``end``; not together with ``start``.
-        closed_by_ms: bars that close later are not meant (:func:`closing_time`); they need not
-            lie within the other bounds, and what is left may be nothing.
+        instrument: Instrument of the bars; its venue defines what a date means.
+        timeframe: Length of the bars.
+        start: First stamp requested, or a :class:`~.written_times.Period` before the end; None
+            together with ``bars`` None means the last 500 closed bars, or as many as fit into a
+            century.
+        end: Last stamp requested, inclusive; None, or anything in the future, means now. With a
+            count, it is the instant by which the bars must have closed.
+        now_ms: Current time in UTC milliseconds.
+        bars: Number of bars requested up to ``end``; not together with ``start``.
+        closed_by_ms: Bars that close later are excluded (:func:`closing_time`); it need not be
+            within the other bounds, and the result may be empty.
 
     Returns:
-        The half-open span of stamps, and the count or None. With a count the span begins with the
+        The half-open span of stamps, and the count or None. With a count, the span begins with the
         first bar that the calendar expects under the session anchor; it ends before the first
-        stamp whose bar has not closed by ``end``, by whichever anchor, or now.
+        stamp whose bar has not closed by ``end``, under either anchor, or by now.
 
     Raises:
-        BadRangeError: a bound that is no time, or lies outside the years 1900 to 2261; a start in
-            the future; an end before the start, or of days and longer bars the same instant; a
-            count that is no positive whole number, comes with a start, or reaches beyond 1900.
+        BadRangeError: A bound is not a time, or is outside the years 1900 to 2261; the start is in
+            the future; the end is before the start or, for daily and longer bars, the same
+            instant; or the count is not a positive integer, comes with a start, or goes back
+            beyond 1900.
     """
     high = _bound("end", end, instrument, now_ms)
     low = _bound("start", start, instrument, now_ms, high)
@@ -115,19 +117,19 @@ def closing_time(instrument: Instrument, closed_by: Any, now_ms: int) -> int | N
     A date means the end of that session date at the venue.
 
     Raises:
-        BadRangeError: it is no time, or lies outside the years 1900 to 2261.
+        BadRangeError: The value is not a time, or is outside the years 1900 to 2261.
     """
     bound = _bound("closed_by", closed_by, instrument, now_ms)
     return None if bound is None else min(now_ms, bound.last_ms)
 
 
 def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) -> Span:
-    """Return the instants meant by two bounds, both inclusive; they may lie in the future.
+    """Return the instants that two bounds mean, both inclusive; they may be in the future.
 
     A date means its hours at the venue, as everywhere.
 
     Raises:
-        BadRangeError: a bound is no time, or lies outside the years 1900 to 2261; the end lies
+        BadRangeError: A bound is not a time, or is outside the years 1900 to 2261, or the end is
             before the start.
     """
     high = _bound("end", end, instrument, now_ms)
@@ -143,12 +145,12 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) 
 def resolve_days(
     instrument: Instrument, start: Any, end: Any, now_ms: int
 ) -> tuple[date | None, date | None]:
-    """Return the session dates meant by two bounds, both inclusive; None stays None.
+    """Return the session dates that two bounds mean, both inclusive; None stays None.
 
-    An instant means the session date to which it belongs at the venue.
+    An instant means the session date that it belongs to at the venue.
 
     Raises:
-        BadRangeError: as :func:`resolve_instants`.
+        BadRangeError: As for :func:`resolve_instants`.
     """
     high = _bound("end", end, instrument, now_ms)
     low = _bound("start", start, instrument, now_ms, high)
@@ -162,29 +164,29 @@ def resolve_days(
 
 
 def resolve_day(subject: str, name: str, value: Any, now_ms: int) -> date | None:
-    """Return the UTC date that is meant where no venue decides what a date is; None stays None.
+    """Return the UTC date that a value means if no venue defines what a date is; None stays None.
 
     Args:
-        subject, name: what is asked for, and the argument, for messages.
-        value: as :func:`resolve_range` takes a bound; of an instant its UTC date; of a month or year the
-            last date, as a ``start`` the first.
-        now_ms: UTC milliseconds.
+        subject, name: Subject of the request, and name of the argument, for messages.
+        value: Bound as for :func:`resolve_range`; an instant means its UTC date; a month or year
+            means its last date or, if ``name`` is ``start``, its first.
+        now_ms: Current time in UTC milliseconds.
 
     Raises:
-        BadRangeError: it is no time, or lies outside the years 1900 to 2261.
+        BadRangeError: The value is not a time, or is outside the years 1900 to 2261.
     """
     bound = _bound(name, value, Instrument(subject, "crypto"), now_ms)
     return None if bound is None else bound.day or date_of(bound.first_ms)
 
 
 class _Bound(NamedTuple):
-    """One bound, understood.
+    """One parsed bound.
 
     Attributes:
-        text: its name and value, for messages.
-        first_ms: the first millisecond not before it; of a date the begin of its hours.
-        end_ms: the first millisecond behind it; of a date the end of its hours.
-        day: the session date, where it is one.
+        text: Its name and value, for messages.
+        first_ms: First millisecond not before it; for a date, the start of its hours.
+        end_ms: First millisecond after it; for a date, the end of its hours.
+        day: Session date, if it is a date.
     """
 
     text: str
@@ -194,17 +196,17 @@ class _Bound(NamedTuple):
 
     @property
     def last_ms(self) -> int:
-        """The last instant at which a bar may close; what closes with a date's hours is its own."""
+        """The last instant at which a bar may close; for a date, the end of its hours included."""
         return self.end_ms if self.day else self.end_ms - 1
 
     def first_stamp(self, timeframe: Timeframe) -> int:
-        """Return the first stamp it lets in as a start."""
+        """Return the first stamp that it includes as a start."""
         if self.day is None or timeframe.is_intraday:
             return self.first_ms
         return day_ms(self.day)
 
     def stamp_behind(self, timeframe: Timeframe) -> int:
-        """Return the first stamp it keeps out as an end."""
+        """Return the first stamp that it excludes as an end."""
         if self.day is None or timeframe.is_intraday:
             return self.end_ms
         return day_ms(self.day) + DAY_MS
@@ -213,7 +215,7 @@ class _Bound(NamedTuple):
 def _between(
     instrument: Instrument, timeframe: Timeframe, low: _Bound, high: _Bound | None, now_ms: int
 ) -> Span:
-    """Return the stamps from ``low`` to ``high``, cut at now."""
+    """Return the stamps from ``low`` to ``high``, but at most up to now."""
     if low.first_ms > now_ms:
         raise _refused(instrument, f"{low.text} lies in the future: now is {iso(now_ms)}")
     first = low.first_stamp(timeframe)
@@ -260,10 +262,10 @@ def _last_bars(
 def _closed_by(
     instrument: Instrument, timeframe: Timeframe, span: Span, times: tuple[int, int]
 ) -> Span:
-    """Return the stamps of ``span`` whose bars have closed by the second of ``times``: now, known.
+    """Return the part of ``span`` whose bars closed by the second of ``times``: now, known by.
 
-    Where bars are counted from is their vendor's choice: before what is returned every bar has
-    closed, by whichever anchor.
+    Vendors choose what bars are counted from: every bar before the end of the result has closed,
+    under either anchor.
     """
     now_ms, known_ms = times
     longest = timeframe.step_ms or timeframe.count * _LONGEST_MONTH_MS
@@ -278,8 +280,8 @@ def _closed_by(
 def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int) -> int:
     """Return the first stamp whose bar may not have closed at ``known_ms``.
 
-    Before it every expected bar has closed, whatever the anchor of its vendor. While the market is
-    shut the next expected bar lies far ahead; a bar off the calendar may stand before that.
+    Every expected bar before it has closed, whatever the vendor's anchor. While the market is
+    closed, the next expected bar is far ahead; an off-calendar bar may come before that.
     """
     anchors = _ANCHORS if timeframe.is_intraday else _ANCHORS[:1]
     unclosed = (first_unclosed(calendar, timeframe, known_ms, anchor) for anchor in anchors)
@@ -287,22 +289,22 @@ def _first_unknown(calendar: MarketCalendar, timeframe: Timeframe, known_ms: int
 
 
 def _end_of_now(instrument: Instrument, timeframe: Timeframe, now_ms: int) -> int:
-    """Return the stamp behind the last one that can have begun by now.
+    """Return the stamp after the last one that can have begun by now.
 
-    A session of Sydney or of FX begins before the UTC day that it is named after.
+    A session in Sydney or of FX begins before the UTC day that it is named after.
     """
     if timeframe.is_intraday:
         return now_ms + 1
     return max(now_ms, day_ms(session_date(instrument, now_ms))) + 1
 
 
-# --- reading -------------------------------------------------------------------------------
+# --- parsing -------------------------------------------------------------------------------
 
 
 def _begun(
     value: Period, high: _Bound | None, instrument: Instrument, now_ms: int
 ) -> date | datetime | None:
-    """Return the start of a period, which counts back from the end, or from now."""
+    """Return the start of a period, counted back from the end, or from now."""
     end_ms = now_ms if high is None else min(now_ms, high.last_ms)
     day = high.day if high is not None and high.day else session_date(instrument, end_ms)
     day = min(day, session_date(instrument, now_ms))
@@ -312,10 +314,10 @@ def _begun(
 def _bound(
     name: str, value: Any, instrument: Instrument, now_ms: int, high: _Bound | None = None
 ) -> _Bound | None:
-    """Read one bound; None stays None, and a period counts back from ``high``.
+    """Parse one bound; None stays None, and a period counts back from ``high``.
 
     Raises:
-        BadRangeError: it is no time, or lies outside the years we know.
+        BadRangeError: The value is not a time, or is outside the supported years.
     """
     if value is None:
         return None
@@ -332,7 +334,7 @@ def _bound(
             pass  # its year is refused below
         except ValueError as exc:
             raise _refused(instrument, f"{name} is not a time: {exc}", hint=_ACCEPTED) from exc
-    # The same dates are asked for again and again, for one symbol after the other.
+    # The same dates are requested again and again, for one symbol after another.
     if (bound := (_remembered if is_plain else _read)(name, value, instrument)) is not None:
         return bound
     text, today = _shown(name, value), session_date(instrument, now_ms)
@@ -343,10 +345,10 @@ def _bound(
 
 
 def _read(name: str, value: Any, instrument: Instrument) -> _Bound | None:
-    """Read one bound that means the same at any time; None where it does not.
+    """Parse one bound that means the same at any time; None if it does not.
 
     Raises:
-        BadRangeError: it lies outside the years we know.
+        BadRangeError: The value is outside the supported years.
     """
     moment = moment_of(value)
     if moment is None and isinstance(value, str) and (days := days_of(value.strip())):
@@ -372,14 +374,14 @@ def _shown(name: str, value: Any) -> str:
 
 
 def moment_of(value: Any) -> date | datetime | None:
-    """Return what a time, or an ISO text of one, says as a date or a datetime; None where it is neither."""
+    """Return a time, or an ISO string of one, as a date or a datetime; None if it is neither."""
     if isinstance(value, np.datetime64):
         return _of_numpy(value)
     if isinstance(value, str):
         return _of_text(value.strip())
     if not isinstance(value, date):
         return None
-    # Not a time is the one datetime (pandas says it is one) that differs from itself.
+    # NaT is the one datetime (according to pandas) that differs from itself.
     return value if value == value else None
 
 
@@ -394,7 +396,7 @@ def _of_text(text: str) -> date | datetime | None:
 
 
 def _of_numpy(value: np.datetime64) -> date | datetime | None:
-    """Return a date for a unit of days, a datetime for finer ones; a year or month is no bound."""
+    """Return a date for units of days, a datetime for finer ones; None for years and months."""
     unit, _ = np.datetime_data(value.dtype)
     if np.isnat(value) or unit in _COARSE_UNITS:
         return None
@@ -406,14 +408,14 @@ def _of_numpy(value: np.datetime64) -> date | datetime | None:
 
 
 def _is_finer(moment: datetime, value: Any) -> bool:
-    """Tell whether an instant lies between two whole milliseconds."""
+    """Return whether an instant is between two whole milliseconds."""
     if isinstance(value, np.datetime64):
         return bool(value != value.astype("datetime64[ms]"))
     return bool(moment.microsecond % 1000 or getattr(moment, "nanosecond", 0))
 
 
 def _count(bars: Any, instrument: Instrument) -> int:
-    """Read a number of bars."""
+    """Parse a number of bars."""
     try:
         count = 0 if isinstance(bars, bool) else operator.index(bars)
     except TypeError:

@@ -15,9 +15,9 @@ class Session(NamedTuple):
     """One trading day.
 
     Attributes:
-        day: the session date, by which daily bars are named.
+        day: Session date, which daily bars are named after.
         open_ms, close_ms: UTC instants ``[open, close)``; futures and FX open the evening before.
-        breaks: the pauses in between, such as lunch; they are not gaps.
+        breaks: Pauses in between, such as lunch; they are not gaps.
     """
 
     day: date

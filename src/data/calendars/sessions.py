@@ -20,20 +20,20 @@ from .buckets import bucket_at, bucket_of, start_at, start_of
 from .localtime import SUPPORTED, local_to_utc, offset_ms
 from .session import FOREX, Session
 
-# A session lies within two days of its date, and a clock bar may start a day before its open.
+# A session is within two days of its date, and a clock bar may start a day before its open.
 _REACH_MS = 3 * DAY_MS
-# The longest closure of a market in our time was Athens 2015, five weeks.
+# The longest closure of a market in recent times was Athens 2015, five weeks.
 _CLOSURE_MS = 60 * DAY_MS
 
 
 @dataclass(frozen=True)
 class SessionTable:
-    """Sessions as ascending columns of UTC milliseconds; not to be written to.
+    """Sessions as ascending columns of UTC milliseconds; read-only.
 
     Attributes:
-        days: session dates, as stamps.
-        opens, closes: trading ``[open, close)``.
-        break_starts, break_ends: the pause; both equal the close where there is none.
+        days: Session dates, as stamps.
+        opens, closes: Trading hours ``[open, close)``.
+        break_starts, break_ends: The pause; both equal the close if there is none.
     """
 
     days: Stamps
@@ -50,7 +50,7 @@ class SessionTable:
 
     @classmethod
     def joined(cls, tables: Iterable[SessionTable]) -> SessionTable:
-        """Put tables one behind the other."""
+        """Concatenate tables."""
         parts = list(tables)
         if len(parts) == 1:
             return parts[0]
@@ -63,13 +63,13 @@ class SessionTable:
         return self.days, self.opens, self.closes, self.break_starts, self.break_ends
 
     def dated(self, first_ms: int, last_ms: int) -> SessionTable:
-        """Return the sessions whose date lies in ``[first, last]``."""
+        """Return the sessions dated ``[first, last]``."""
         begin = int(np.searchsorted(self.days, first_ms, side="left"))
         end = int(np.searchsorted(self.days, last_ms, side="right"))
         return SessionTable(*(column[begin:end] for column in self.columns))
 
     def stretches(self) -> tuple[Stamps, Stamps]:
-        """Return begin and end of every uninterrupted stretch of trading, ascending."""
+        """Return the start and end of every uninterrupted trading period, ascending."""
         begins = np.stack([self.opens, self.break_ends], axis=1).ravel()
         ends = np.stack([self.break_starts, self.closes], axis=1).ravel()
         traded = begins < ends
@@ -77,14 +77,14 @@ class SessionTable:
 
 
 class SessionCalendar:
-    """The answers of :class:`~.calendar.MarketCalendar` over a table of sessions.
+    """Implements :class:`~.calendar.MarketCalendar` on a table of sessions.
 
     Args:
-        name: the calendar's code.
-        zone: returns the venue's time zone; called when first needed.
-        load: returns all sessions dated ``[first, last]``, given as stamps.
-        clock: whether intraday bars stand on the clock whatever anchor is asked for.
-        unrecorded: returns the stretches of a span whose holidays are unknown; by default none.
+        name: Code of the calendar.
+        zone: Returns the venue's time zone; called when first needed.
+        load: Returns all sessions dated ``[first, last]``, given as stamps.
+        clock: Whether intraday bars follow the clock whatever anchor is requested.
+        unrecorded: Returns the parts of a span whose holidays are unknown; by default none.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class SessionCalendar:
         ]
 
     def stretches(self, span: Span) -> tuple[Stamps, Stamps]:
-        """Return begin and end of the uninterrupted stretches of trading around ``span``, ascending."""
+        """Return the start and end of the uninterrupted trading periods around ``span``."""
         return self._around(span).stretches()
 
     def unrecorded(self, span: Span) -> list[Span]:
-        """Return the stretches of ``span`` whose holidays are unknown: every weekday is a session."""
+        """Return the parts of ``span`` with unknown holidays, where every weekday is a session."""
         supported = span.clip(SUPPORTED)
         if self._unrecorded is None or supported.is_empty:
             return []
@@ -152,7 +152,7 @@ class SessionCalendar:
     def aligned(
         self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session"
     ) -> NDArray[np.bool_]:
-        """Tell which stamps stand where a bar can open, were the market open then."""
+        """Return, for each stamp, whether a bar could open there if the market were open then."""
         stamps = np.asarray(stamps, dtype=np.int64)
         step = timeframe.step_ms
         if not timeframe.is_intraday or step is None:
@@ -165,7 +165,7 @@ class SessionCalendar:
         return self._from_opens(stamps, local, step)
 
     def closes(self, timeframe: Timeframe, stamps: Stamps, anchor: str = "session") -> Stamps:
-        """Return when each bar closes: with its step, or with its session where that is earlier."""
+        """Return when each bar closes: after its step, or with its session if that is earlier."""
         stamps = np.asarray(stamps, dtype=np.int64)
         if not len(stamps):
             return stamps
@@ -179,8 +179,8 @@ class SessionCalendar:
     ) -> Stamps:
         """Return when each bar is final.
 
-        Intraday: ``settle_ms`` after the close. Longer: with the next session's open, but not
-        before that; FX sessions adjoin, so there it is ``settle_ms`` that counts from Monday to
+        Intraday: ``settle_ms`` after the close. Longer: at the next session's open, but not before
+        that; FX sessions are contiguous, so ``settle_ms`` is what counts there from Monday to
         Thursday.
         """
         closes = self.closes(timeframe, stamps, anchor)
@@ -197,7 +197,7 @@ class SessionCalendar:
         """Return the first expected stamp at or after ``stamp_ms``.
 
         Raises:
-            BadRangeError: there is none before the year 2262.
+            BadRangeError: There is none before the year 2262.
         """
         start, reach = max(stamp_ms, SUPPORTED.start), timeframe.longest_ms + 5 * DAY_MS
         while start < SUPPORTED.end:
@@ -211,11 +211,11 @@ class SessionCalendar:
         """Return the stamp of the ``count``-th expected bar before ``end_ms`` (exclusive).
 
         Raises:
-            BadRangeError: ``count`` is not positive, or the bar would lie before 1900.
+            BadRangeError: ``count`` is not positive, or the bar would be before 1900.
         """
         if count < 1:
             raise BadRangeError(f"bars must be positive, got {count}")
-        # Every week and month trades; of days and hours at least every second one mostly does.
+        # Every week and month trades; usually at least every second day or hour does.
         wide = 1 if timeframe.unit in "wM" else 2
         reach = wide * count * timeframe.longest_ms + 7 * DAY_MS
         while True:
@@ -230,7 +230,7 @@ class SessionCalendar:
                 )
             reach *= 2
 
-    # --- how -----------------------------------------------------------------------------
+    # --- implementation ------------------------------------------------------------------
 
     def _table(self, first_ms: int, last_ms: int) -> SessionTable:
         """Return the sessions dated ``[first, last]`` within the supported years."""
@@ -238,11 +238,12 @@ class SessionCalendar:
         return self._load(first, last) if first <= last else SessionTable.of([])
 
     def _around(self, span: Span) -> SessionTable:
-        """Return every session that can have to do with the instants of ``span``."""
+        """Return every session that may be relevant to the instants in ``span``."""
         return self._table(span.start - _REACH_MS, span.end + _REACH_MS)
 
     def _on_clock(self, step: int, anchor: str) -> bool:
-        # A step that does not divide a day has no place on the clock: it is counted from the open.
+        # A step that does not divide a day has no place on the clock, so it is counted from the
+        # open.
         return (self._clock or anchor == "clock") and DAY_MS % step == 0
 
     def _grid(self, table: SessionTable, step: int, anchor: str) -> Stamps:
@@ -254,13 +255,13 @@ class SessionCalendar:
         counts = -((begins - ends) // step)
         ordinals = np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
         stamps: Stamps = np.repeat(begins, counts) + step * ordinals
-        # On the clock one bar may hold the end of a stretch and the begin of the next.
+        # On the clock, one bar may contain the end of one trading period and the start of the next.
         fresh = np.ones(len(stamps), dtype=bool)
         fresh[1:] = stamps[1:] > stamps[:-1]
         return stamps[fresh]
 
     def _offsets(self, instants: Stamps) -> Stamps:
-        """Return by how much local time is ahead of UTC, found once a day where no clock changes."""
+        """Return how far local time is ahead of UTC; looked up daily unless the clock changes."""
         zone = self._zone()
         days, at = np.unique(instants // DAY_MS, return_inverse=True)
         edges = np.append(days, days + 1).tolist()
@@ -277,7 +278,7 @@ class SessionCalendar:
         return start_of(timeframe, distinct(bucket_of(timeframe, days)))
 
     def _from_opens(self, stamps: Stamps, local: Stamps, step: int) -> NDArray[np.bool_]:
-        """Tell which stamps lie whole steps from the open of their stretch, or of one beside it."""
+        """Return, for each stamp, whether it is whole steps from its own or an adjacent open."""
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()) + 1)).stretches()
         if not len(begins):
             return np.asarray(local % step == 0, dtype=bool)
@@ -292,7 +293,8 @@ class SessionCalendar:
     def _intraday_closes(self, stamps: Stamps, step: int, anchor: str) -> Stamps:
         begins, ends = self._around(Span(int(stamps.min()), int(stamps.max()))).stretches()
         closes = stamps + step
-        # From the session: the stretch that the bar opens in. On the clock: the last it reaches.
+        # From the session: the trading period in which the bar opens. On the clock: the last it
+        # reaches.
         reached = closes - 1 if self._on_clock(step, anchor) else stamps
         at = np.searchsorted(begins, reached, side="right") - 1
         traded = at >= 0
@@ -313,7 +315,7 @@ class SessionCalendar:
         return closes
 
     def _end_of(self, day: int) -> int:
-        """Return the instant at which a date ends on which nothing trades: its local midnight."""
+        """Return the end of a date on which nothing trades: its local midnight."""
         return local_to_utc(self._zone(), day + DAY_MS)
 
 
@@ -322,25 +324,25 @@ class SessionCalendar:
 _NEW_YORK = ZoneInfo("America/New_York")
 _ROLL_MS = 17 * HOUR_MS  # the trading day changes at 17:00 New York, summer and winter
 _CLOSED = {(1, 1), (12, 25)}
-# Hours of a session date, counted from its midnight, in which dealers differ: some have gone home, or
-# have not begun. As their series show: tests/calendars/test_forex.py.
+# Hours of a session date, counted from its midnight, in which dealers differ: some have gone home,
+# or have not started. As their series show: tests/calendars/test_forex.py.
 _DIFFERING = {
     (12, 24): (13, 17),
     (12, 26): (-24, 8),
     (12, 31): (13, 17),
     (1, 2): (-24, 0),
 }
-# The same of a Monday behind a holiday on Sunday.
+# The same for a Monday after a holiday on Sunday.
 _SUBSTITUTE = (-24, 17)
 
 
 class ForexCalendar(SessionCalendar):
-    """Sessions Monday to Friday, each from 17:00 New York of the day before to 17:00.
+    """Sessions Monday to Friday, each from 17:00 New York time on the previous day to 17:00.
 
-    A session is dated by the day on which it closes. 1 January and 25 December have none. Intraday
-    bars stand on the New York clock, so a ``4h`` bar may hold the change of day. Around these days
-    dealers keep different hours: sessions hold all of them, and only where every dealer trades is an
-    intraday bar required.
+    A session is dated by the day on which it closes. There are none on 1 January and 25 December.
+    Intraday bars follow the New York clock, so a ``4h`` bar may span the change of day. Around
+    these holidays, dealers keep different hours: sessions include all of them, and an intraday bar
+    is only required when every dealer trades.
     """
 
     def __init__(self) -> None:
@@ -350,7 +352,7 @@ class ForexCalendar(SessionCalendar):
         return local_to_utc(_NEW_YORK, day + _ROLL_MS)
 
     def required(self, timeframe: Timeframe, span: Span, anchor: str = "session") -> Stamps:
-        """Return the stamps of those expected bars in ``[start, end)`` that every dealer has."""
+        """Return the stamps of the expected bars in ``[start, end)`` that every dealer has."""
         stamps = self.opens(timeframe, span, anchor)
         if not timeframe.is_intraday or not len(stamps):
             return stamps
@@ -366,7 +368,7 @@ class ForexCalendar(SessionCalendar):
 
 @cache
 def _differing(year: int) -> tuple[Span, ...]:
-    """Return the stretches of a year in which not every dealer trades."""
+    """Return the spans in a year during which not every dealer trades."""
     found = []
     for (month, day), hours in _DIFFERING.items():
         there = date(year, month, day)
@@ -380,7 +382,7 @@ def _differing(year: int) -> tuple[Span, ...]:
 
 
 def trading_day(day: date) -> Span:
-    """Return 17:00 New York of the day before ``day`` to 17:00 of it, as UTC instants."""
+    """Return the UTC span from 17:00 New York time on the previous day to 17:00 on ``day``."""
     rolls = (local_to_utc(_NEW_YORK, day_ms(day) + _ROLL_MS - back) for back in (DAY_MS, 0))
     return Span(*rolls)
 

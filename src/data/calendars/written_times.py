@@ -1,8 +1,9 @@
-"""Parses times as people write them: ``2024``, ``2024-06``, ``today``, ``-30d``; and lengths such as ``1y``.
+"""Parses times as people write them (``2024``, ``2024-06``, ``today``, ``-30d``) and lengths.
 
-Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters for
-``m`` and ``M`` alone. Minutes and hours lead to an instant; days and longer lead to a date, which
-means the whole session date of the venue. A month before 31 March is the last day of February.
+Units are ``m`` or ``min``, ``h``, ``d``, ``w`` or ``wk``, ``M`` or ``mo``, ``y``. Case matters
+only for ``m`` and ``M``. A length is a number and a unit, such as ``1y``. Minutes and hours give
+an instant; days and longer units give a date, which means the whole session date of the venue. A
+month before 31 March is the last day of February.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from ..model.length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
 _UNITS = {"min": "m", "wk": "w", "M": "mo"} | {unit: unit for unit in (*UNIT_MS, *UNIT_MONTHS)}
 _YEAR_OR_MONTH = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
-# A range as freqtrade writes it; either end may be left out.
+# A range as freqtrade writes it; either end may be omitted.
 _TIMERANGE = re.compile(r"([0-9]{8})?-([0-9]{8})?")
-# Where a range begins that reaches back to the first bar there is.
+# Start of a range that goes back to the first bar there is.
 FIRST_DAY = date(1900, 1, 1)
 
 
 class Days(NamedTuple):
-    """The dates that a text means, both inclusive."""
+    """The dates that a string means, both inclusive."""
 
     first: date
     last: date
 
 
 class Length(NamedTuple):
-    """A length of time: months (a year has twelve), or a time that is always as long."""
+    """A length of time: months (a year has twelve), or a fixed duration."""
 
     months: int = 0
     time: timedelta = timedelta()
@@ -48,7 +49,7 @@ class Length(NamedTuple):
 
 
 class Period(NamedTuple):
-    """How far back from its end a range reaches, as the argument ``period`` says it.
+    """How far back from its end a range goes, as given by the argument ``period``.
 
     A start bound for :func:`~.ranges.resolve_range`.
     """
@@ -60,9 +61,9 @@ class Period(NamedTuple):
 
 
 def length_of(value: Any) -> Length | None:
-    """Return the length that a text such as ``30d`` or a timedelta means, None for anything else.
+    """Return the length that a string such as ``30d`` or a timedelta means; None for other values.
 
-    A timedelta counts whatever its sign.
+    The sign of a timedelta is ignored.
     """
     if isinstance(value, timedelta):
         return None if value != value else Length(time=abs(value))
@@ -91,13 +92,13 @@ def days_of(text: str) -> Days | None:
 
 
 def relative(value: Any, today: date, now_ms: int) -> date | datetime | None:
-    """Return what a time that is told from now means; None where it is none.
+    """Return the meaning of a time relative to now; None if the value is not one.
 
     Args:
-        value: ``now``, ``today``, ``yesterday``, a length behind a minus sign (``-30d``), or a
-            timedelta, which lies that long before now whatever its sign.
-        today: the date at the venue.
-        now_ms: UTC milliseconds.
+        value: ``now``, ``today``, ``yesterday``, a length after a minus sign (``-30d``), or a
+            timedelta, which means that long before now whatever its sign.
+        today: Current date at the venue.
+        now_ms: Current time in UTC milliseconds.
     """
     if isinstance(value, timedelta):
         length = length_of(value)
@@ -113,13 +114,13 @@ def relative(value: Any, today: date, now_ms: int) -> date | datetime | None:
 
 
 def period_start(value: Any, day: date, now_ms: int) -> date | datetime | None:
-    """Return where a period that ends with ``day`` or at ``now_ms`` begins; None where it is none.
+    """Return the start of a period that ends with ``day`` or at ``now_ms``; None if invalid.
 
     Args:
-        value: a length above zero (``1y``, ``6mo``, ``90d``, a timedelta), ``ytd`` (1 January of the
+        value: Length above zero (``1y``, ``6mo``, ``90d``, a timedelta), ``ytd`` (1 January of the
             year of its end), or ``max`` (1900-01-01).
-        day: the date of its end at the venue.
-        now_ms: the instant of its end, UTC milliseconds.
+        day: Date of its end at the venue.
+        now_ms: Instant of its end, UTC milliseconds.
     """
     if isinstance(value, str) and value.strip().lower() in ("ytd", "max"):
         return date(day.year, 1, 1) if value.strip().lower() == "ytd" else FIRST_DAY

@@ -1,1 +1,1 @@
-"""Pictures and pages of what is already known of bars: charts, reports."""
+"""Pictures and pages of what is already known about bars: charts and reports."""

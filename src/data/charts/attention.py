@@ -1,4 +1,4 @@
-"""Which stored series need attention, why, and what to do: by the values of a report. Pure."""
+"""Which stored series need attention, why, and what to do, from the values of a report. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from ..model.texts import counted
 
-# Gaps in which bars are expected and vendors had none; others are closed, young, or were never requested.
+# Gaps in which bars are expected and vendors had none; others are closed, recent or never
+# requested.
 HOLES = ("vendor_hole", "common_hole")
-# What needs attention, the worst first; those behind `holes` are worth a look, not bad.
+# Reasons for attention, worst first; from `holes` on, they are worth a look but not bad.
 KINDS = ("unreadable", "contradicted", "error", "holes", "warning")
 _BAD = KINDS[:3]
 
@@ -21,7 +22,7 @@ def attention_of(
     findings: Sequence[Mapping[str, Any]],
     gaps: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, str]]:
-    """Return why a series needs attention, the worst first: ``kind``, ``text``, ``next_step``.
+    """Return why a series needs attention, worst first: ``kind``, ``text``, ``next_step``.
 
     Args:
         name: Symbol and timeframe, as a command takes them.
@@ -58,7 +59,7 @@ def _entry(kind: str, text: str, next_step: str) -> dict[str, str]:
 
 
 def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
-    """Return the place of a series among others: the worst kind first, then the most reasons."""
+    """Return the rank of a series among others: worst kind first, then most reasons."""
     if not attention:
         return len(KINDS), 0
     return KINDS.index(attention[0]["kind"]), -len(attention)
@@ -67,11 +68,11 @@ def rank_of(attention: Sequence[Mapping[str, str]]) -> tuple[int, int]:
 def look_at(
     names: Sequence[str], attention: Sequence[Sequence[Mapping[str, str]]]
 ) -> dict[str, Any]:
-    """Return the first look at some series: state, number, sentence, next step.
+    """Return the summary of some series: state, number, sentence, next step.
 
     Args:
         names: Name of each series, the worst first.
-        attention: For each series, why it needs attention.
+        attention: Reasons why each series needs attention.
     """
     poor = [(name, why[0]) for name, why in zip(names, attention, strict=True) if why]
     look = {"number": len(poor), "of": f"of {counted(len(names), 'series')}"}

@@ -1,9 +1,10 @@
-"""What a chart shows of bars: a frozen value made of a frame and of its provenance. Pure.
+"""What a chart shows of bars: a frozen value made from a frame and its provenance. Pure.
 
-Nothing is worked out here that the answer does not say already: gaps, states, vendors and doubts are
-those of ``attrs["onetape"]`` and of the columns ``source``, ``state``, ``dividend`` and ``split``.
-Instants are UTC milliseconds. A *slot* is a place on the time axis: one for each bar that the market's
-calendar expects and for each that is there, so nights, weekends and holidays take no room.
+Nothing is computed here that the answer does not contain already: gaps, states, vendors and doubts
+come from ``attrs["onetape"]`` and from the columns ``source``, ``state``, ``dividend`` and
+``split``. Instants are UTC milliseconds. A *slot* is a place on the time axis: there is one for
+each bar that the market's calendar expects and for each bar that exists, so nights, weekends and
+holidays take no room.
 """
 
 from __future__ import annotations
@@ -39,34 +40,34 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Why a row is not drawn.
+# Reasons why a row is not drawn.
 NO_NUMBER, DOUBLED = "price that is no number", "stamp that stands there already"
 # Prices beyond this cannot be placed on an axis.
 _LARGEST = 1e300
-# Without a calendar a gap takes this many slots at most.
+# Most slots that a gap takes if there is no calendar.
 _WIDEST_GAP = 1000
-# A range of more bars than this has no slots for those that are missing outside of gaps.
+# A range with more bars than this has no slots for bars missing outside gaps.
 _MOST_SLOTS = 10_000_000
 _ADJUSTED = {
     "raw": "prices as traded",
     "split": "adjusted for splits",
     "all": "adjusted for splits and dividends",
 }
-# Units of which a currency has a hundred: dividends are often in the currency itself.
+# Units that are hundredths of a currency; dividends are often in the currency itself.
 _HUNDREDTHS = ("GBp", "GBX", "ZAc", "ZAC", "ILA")
 _UNSETTLED = ("provisional", "forming", "suspect")
-# What the columns beside the bars are named in a frame.
+# Names of the extra columns in a frame.
 _ACTIONS = (("split", "split"), ("dividend", "dividend"))
 
 
 class Counts(NamedTuple):
-    """What became of the rows of a frame.
+    """Numbers of rows of a frame by what happened to them.
 
     Attributes:
-        given: rows of the frame.
-        drawn: columns of bars, or points of lines, in the picture.
-        merged: rows that share a column or point with others; its extremes are theirs, too.
-        refused: rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
+        given: Rows of the frame.
+        drawn: Columns of bars, or points of lines, in the picture.
+        merged: Rows that share a column or point with others; its extremes include theirs.
+        refused: Rows that cannot be drawn. ``drawn + merged + refused`` is ``given``.
     """
 
     given: int
@@ -87,7 +88,7 @@ class Counts(NamedTuple):
 
 
 class AxisSpan(NamedTuple):
-    """Slots ``[first, end)`` of the axis and what is to be said of them; ``symbol`` is whose they are."""
+    """Slots ``[first, end)`` of the axis with a text; ``symbol`` is the one they belong to."""
 
     first: int
     end: int
@@ -96,12 +97,13 @@ class AxisSpan(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something at one slot.
+    """A mark at one slot.
 
     Attributes:
         slot: Place on the axis.
-        kind: ``split``, ``dividend`` or ``doubt``; of a program's own ``buy``, ``sell`` or ``note``.
-        text: Ratio, amount with its currency, reason, or what a program says.
+        kind: ``split``, ``dividend`` or ``doubt``; for a program's own marks ``buy``, ``sell`` or
+            ``note``.
+        text: Ratio, amount with its currency, reason, or a program's text.
     """
 
     slot: int
@@ -110,12 +112,12 @@ class Mark(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Text that also says what it is, for a place without a column for that."""
+        """Text that includes the kind, for places without a column for it."""
         return self.text if self.kind in ("doubt", "note") else f"{self.kind} {self.text}".strip()
 
 
 class Overlay(NamedTuple):
-    """A line of a program over the bars: ``values`` has one for each slot, NaN where it has a break."""
+    """A program's line over the bars: ``values`` has one for each slot, NaN for a break."""
 
     name: str
     values: Floats
@@ -126,9 +128,9 @@ class Axis:
     """The time axis.
 
     Attributes:
-        stamps: int64 of shape (slots,), ascending: the open stamp of each slot.
-        zone: IANA name of the time zone that labels are in.
-        is_daily: whether stamps are session dates at 00:00, which no time zone moves.
+        stamps: Open stamp of each slot, int64 of shape (slots,), ascending.
+        zone: IANA name of the time zone of the labels.
+        is_daily: Whether stamps are session dates at 00:00, which no time zone shifts.
     """
 
     stamps: Stamps
@@ -139,7 +141,7 @@ class Axis:
         return len(self.stamps)
 
     def local(self, slot: int) -> int:
-        """Return the wall time of a slot, counted as if it were UTC; a session date is itself."""
+        """Return the wall time of a slot, as if it were UTC; a session date is unchanged."""
         ms = int(self.stamps[slot])
         return ms if self.is_daily else ms + offset_ms(ZoneInfo(self.zone), ms)
 
@@ -162,20 +164,20 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Bars of one symbol as columns, ascending, one a slot; arrays of shape (bars,).
+    """Bars of one symbol as columns, ascending, one per slot; arrays have shape (bars,).
 
     Attributes:
-        symbol: as text for people.
-        slots: where each stands on the axis.
-        values: open, high, low, close, volume; shape (5, bars).
-        pale: which may still change: provisional, forming, suspect.
-        vendors: the vendor of each, as an index into ``vendor_names``; -1: it is not known.
-        vendor_names: as texts for people.
-        segments: number of breaks before each; bars of two segments are not joined by a line.
-        given: rows of the frame.
-        refused: reason to number of rows that are not drawn.
-        unordered: rows that stood behind a later one and were put in order.
-        factor: of the closes to the index of several series; 1.0 of one alone.
+        symbol: Symbol, as text for people.
+        slots: Slot of each bar on the axis.
+        values: Open, high, low, close, volume; shape (5, bars).
+        pale: Whether each bar may still change: provisional, forming, suspect.
+        vendors: Vendor of each bar, as an index into ``vendor_names``; -1 if not known.
+        vendor_names: Names of the vendors, as text for people.
+        segments: Number of breaks before each bar; a line does not join bars in two segments.
+        given: Rows of the frame.
+        refused: Maps each reason to the number of rows that are not drawn for it.
+        unordered: Rows that came after a later one and were put in order.
+        factor: Factor from the closes to the index of several series; 1.0 for a single one.
     """
 
     symbol: str
@@ -202,21 +204,21 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """All that a picture of bars shows.
+    """Everything that a picture of bars shows.
 
     Attributes:
-        title: symbol and timeframe.
-        about: range, currency, hours, adjustment.
-        axis: of time.
-        series: one is drawn as bars with volume; several as lines of closes, 100 at their first
-            common bar.
-        gaps: where bars are missing, with the reason.
-        marks: splits, dividends, grave doubts.
+        title: Symbol and timeframe.
+        about: Range, currency, hours, adjustment.
+        axis: Time axis.
+        series: A single one is drawn as bars with volume; several as lines of closes, 100 at their
+            first common bar.
+        gaps: Spans where bars are missing, with the reason.
+        marks: Splits, dividends, grave doubts.
         ribbon: Vendor of each unbroken stretch of bars; only for one series.
-        notes: sentences that stand below the picture.
-        timeframe: its label; empty where it is not known.
-        complete: whether no answer says that it lacks something.
-        lines: Lines of a program over the bars of one symbol.
+        notes: Sentences below the picture.
+        timeframe: Label of the timeframe; empty if not known.
+        complete: Whether no answer reports that anything is missing.
+        lines: A program's lines over the bars of one symbol.
     """
 
     title: str
@@ -249,21 +251,22 @@ def chart_of(
     doubts: Iterable[tuple[Span, str]] = (),
     currency: str | None = None,
 ) -> Chart:
-    """Return what is to be drawn of bars.
+    """Return what to draw for some bars.
 
     Args:
-        frames: of ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a time index or
-            time column); several by symbol are lines of their closes, 100 at the first common bar.
-        instruments: symbol to what it stands for: calendar and time zone. Of a symbol that is not
-            among them bars stand side by side and labels are UTC.
-        doubts: stretches of bars that are wrong nearly for certain, with the reason, beside those
-            that the frame tells of itself.
+        frames: Frame from ``get_ohlcv``, or any frame of bars (columns ``open high low close``, a
+            time index or time column); several by symbol become lines of closes, 100 at the first
+            common bar.
+        instruments: Maps each symbol to its instrument, for calendar and time zone. Bars of other
+            symbols are drawn side by side, and labels are in UTC.
+        doubts: Spans of bars that are almost certainly wrong, with the reason, in addition to those
+            recorded in the frame.
         currency: Currency of the dividends; empty if it is unknown or there are several. None: the
-            one that the frame's prices are in, if they are not in its hundredths.
+            currency of the frame's prices, unless they are in hundredths of it.
 
     Raises:
-        QueryError: that is no frame of bars; several have different timeframes, adjustments or
-            sessions, or no bar in common.
+        QueryError: This is not a frame of bars, or several have different timeframes, adjustments
+            or sessions, or no bar in common.
     """
     if not isinstance(frames, Mapping):
         frames = {_facts(frames).get("symbol", ""): frames}
@@ -319,7 +322,7 @@ def chart_of(
 
 @dataclass(frozen=True)
 class _Part:
-    """One frame: its rows as arrays, in the order given, and what it tells of itself."""
+    """One frame: its rows as arrays, in the order given, and its provenance."""
 
     name: str
     frame: pd.DataFrame
@@ -332,7 +335,7 @@ class _Part:
         """Read a frame.
 
         Raises:
-            QueryError: it is no frame of bars.
+            QueryError: This is not a frame of bars.
         """
         facts = _facts(frame)
         if "symbols" in facts or frame.columns.nlevels > 1:
@@ -355,7 +358,7 @@ class _Part:
 
     @property
     def adjustment(self) -> str:
-        """The adjustment of the prices for people; of what has no actions none."""
+        """The adjustment of the prices in words; empty if there are no splits and dividends."""
         adjustment, day = self.facts.get("adjustment"), self.facts.get("as_of")
         words = _ADJUSTED.get(adjustment or "", "")
         return (
@@ -368,16 +371,17 @@ class _Part:
 
     @property
     def is_daily(self) -> bool:
-        """Whether the bars are of days or longer."""
+        """Whether the bars are daily or longer."""
         if self.timeframe:
             return not Timeframe.parse(self.timeframe).is_intraday
         return not (self.table.stamps % DAY_MS).any()
 
     @cached_property
     def gap_spans(self) -> list[tuple[Span, str]]:
-        """The gaps within its life: before its first bar of all time nothing is missing.
+        """The gaps in the frame; nothing is missing before the first bar that ever existed.
 
-        A frame that was cut out of an answer carries the gaps of all of it: those beside it are none.
+        A frame that was cut out of an answer carries all of the answer's gaps; those outside are
+        dropped.
         """
         spans = [
             (Span(parse_iso(g["start"]), parse_iso(g["end"])), str(g["reason"]))
@@ -392,7 +396,7 @@ class _Part:
 
     @cached_property
     def usable(self) -> Flags:
-        """Which rows have prices that can be drawn."""
+        """Whether each row has prices that can be drawn."""
         flags = np.ones(len(self.table), bool)
         for prices in (self.table.open, self.table.high, self.table.low, self.table.close):
             flags &= np.abs(prices) < _LARGEST  # of NaN it is false
@@ -400,11 +404,11 @@ class _Part:
 
     @cached_property
     def stamps(self) -> Stamps:
-        """The stamps of its rows, ascending, each once."""
+        """The stamps of the rows, ascending, each once."""
         return _distinct(self.table.stamps)
 
     def slots(self) -> Stamps:
-        """Return the stamps of its slots, ascending."""
+        """Return the stamps of the slots, ascending."""
         own = self.stamps
         ends = [span for span, _ in self.gap_spans]
         starts = [*(s.start for s in ends), *own[:1].tolist()]
@@ -415,7 +419,7 @@ class _Part:
         return _distinct(np.concatenate([own, self._expected(span)]))
 
     def _expected(self, span: Span) -> Stamps:
-        """Return the stamps of bars that are expected; without a calendar those of the gaps alone."""
+        """Return the stamps of expected bars; without a calendar, only those in gaps."""
         step = Timeframe.parse(self.timeframe).longest_ms if self.timeframe else DAY_MS
         is_short = (span.end - span.start) // step <= _MOST_SLOTS
         if self.timeframe and self.instrument is not None and is_short:
@@ -434,7 +438,7 @@ class _Part:
         return np.arange(gap.start, gap.end, step, dtype=np.int64)
 
     def series(self, axis: Axis) -> Series:
-        """Return its bars in order, without those that cannot be drawn."""
+        """Return the bars in order, without those that cannot be drawn."""
         stamps, usable = self.table.stamps, self.usable
         later = np.maximum.accumulate(stamps)
         order = np.argsort(stamps, kind="stable")
@@ -466,13 +470,13 @@ class _Part:
         breaks += self.table.stamps[~self.usable].tolist()
         segments = np.array(sorted(breaks), np.int64).searchsorted(stamps, side="right")
         if self.facts.get("gaps_total", 0) > len(self.facts.get("gaps", ())):
-            # Which of the empty slots are gaps is not on record: none of them is bridged.
+            # It is not recorded which of the empty slots are gaps, so none of them is bridged.
             segments = segments + np.concatenate([[0], np.cumsum(np.diff(slots) > 1)])[: len(slots)]
         return segments.astype(np.int64)
 
     @property
     def _spans(self) -> Sequence[Mapping[str, Any]]:
-        """The stretches of the provenance; none where they were put together by vendor and state."""
+        """The spans of the provenance; none if they were merged by vendor and state."""
         spans = self.facts.get("spans", ())
         return () if any(span.get("merged") for span in spans) else spans
 
@@ -480,7 +484,7 @@ class _Part:
         codes, texts = self._texts("source", "vendor", kept)
         names = sorted(set(texts) - {""})
         places = {name: place for place, name in enumerate(names)} | {"": -1}
-        # The last place is that of a row without a text: its code is -1.
+        # The last entry is for rows without a text: their code is -1.
         by_code = np.array([*(places[text] for text in texts), -1], np.int64)
         return by_code[codes], tuple(printable(name) for name in names)
 
@@ -489,9 +493,9 @@ class _Part:
         return np.array([*(text in _UNSETTLED for text in texts), False])[codes]
 
     def _texts(self, column: str, entry: str, kept: Ints) -> tuple[Ints, list[str]]:
-        """Return a text for each row as a place among the texts, -1 for none.
+        """Return a text for each row, as an index into the texts; -1 for none.
 
-        It is that of a column beside the bars, else that of the stretch of the provenance.
+        The text is that of an extra column, or else that of the span in the provenance.
         """
         if column in self.frame:
             codes, texts = self.frame[column].factorize()
@@ -504,7 +508,7 @@ class _Part:
         return places, [str(span[entry]) for span in spans]
 
     def gaps(self, axis: Axis) -> tuple[AxisSpan, ...]:
-        """Return where its bars are missing; not where no bar can stand."""
+        """Return the spans where bars are missing, except where there can be none."""
         spans = []
         for span, reason in self.gap_spans:
             first, end = axis.stamps.searchsorted(span).tolist()
@@ -513,7 +517,7 @@ class _Part:
         return tuple(spans)
 
     def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
-        """Return the splits and dividends of the columns of these names."""
+        """Return the splits and dividends in the columns of those names."""
         marks = []
         for name, neutral in (("split", (0.0, 1.0)), ("dividend", (0.0,))):
             if name not in self.frame:
@@ -527,7 +531,7 @@ class _Part:
         return marks
 
     def doubts(self, axis: Axis, others: Iterable[tuple[Span, str]]) -> Sequence[Mark]:
-        """Return the rows that the answer flags, and the bars that are wrong nearly for certain."""
+        """Return the rows flagged in the answer, and the bars that are almost certainly wrong."""
         flagged = [(parse_iso(f["stamp"]), str(f["reason"])) for f in self.facts.get("flagged", ())]
         spans = [
             (Span(parse_iso(s["start"]), parse_iso(s["end"])), str(s.get("reason", "")))
@@ -547,7 +551,7 @@ class _Part:
         ]
 
     def ribbon(self, series: Series) -> tuple[AxisSpan, ...]:
-        """Return the runs of bars of one vendor, each from its first to its last; none crosses a gap."""
+        """Return the runs of bars from one vendor, from first to last bar; none crosses a gap."""
         codes = series.vendors
         if not len(codes) or (codes < 0).all():
             return ()
@@ -559,7 +563,7 @@ class _Part:
         return tuple(AxisSpan(*run) for run in runs if run[2])
 
     def notes(self, *, alone: bool) -> list[str]:
-        """Return what must be said of this answer, one sentence each."""
+        """Return the notes on this answer, one sentence each."""
         facts: Mapping[str, Any] = self.facts
         sentences = []
         if facts.get("made_up"):
@@ -582,7 +586,7 @@ class _Part:
 
 
 def _notes(parts: Sequence[_Part]) -> list[str]:
-    """Return what must be said of some answers; of several with the symbols that each is about."""
+    """Return the notes on some answers; if there are several, with the symbols they are about."""
     if len(parts) == 1:
         return parts[0].notes(alone=True)
     about: dict[str, list[str]] = {}
@@ -593,10 +597,10 @@ def _notes(parts: Sequence[_Part]) -> list[str]:
 
 
 def _facts(frame: Any) -> Mapping[str, Any]:
-    """Return the provenance of a frame; empty where it has none.
+    """Return the provenance of a frame; empty if it has none.
 
     Raises:
-        QueryError: it is no frame.
+        QueryError: This is not a frame.
     """
     if not hasattr(frame, "attrs") or not hasattr(frame, "columns"):
         raise QueryError(
@@ -608,16 +612,16 @@ def _facts(frame: Any) -> Mapping[str, Any]:
 
 
 def _check_alike(parts: Sequence[_Part]) -> None:
-    """Refuse series that cannot stand on one axis.
+    """Reject series that cannot share one axis.
 
     Raises:
-        QueryError: they differ.
+        QueryError: The series differ.
     """
     with_bars = [part for part in parts if len(part.table)]
     what = {
         "timeframes": [p.timeframe for p in with_bars],
         "adjustments": [p.facts.get("adjustment", "") for p in with_bars],
-        # A coin's day of 24 hours stands beside a share's session; extended hours are another series.
+        # A coin's 24-hour day may be next to a stock's session; extended hours are another series.
         "sessions": [_session(p) for p in with_bars],
         "origins": ["made up" if p.facts.get("made_up") else "real" for p in with_bars],
     }
@@ -635,7 +639,7 @@ def _session(part: _Part) -> str:
 
 
 def _axis(parts: Sequence[_Part]) -> Axis:
-    """Return the one axis of some series, in the time zone that they share, or in UTC."""
+    """Return the one axis of some series, in the time zone they share, or in UTC."""
     slots = [part.slots() for part in parts]
     stamps = slots[0] if len(slots) == 1 else _distinct(np.concatenate(slots))
     zones = {_zone(part.instrument) for part in parts}
@@ -644,9 +648,9 @@ def _axis(parts: Sequence[_Part]) -> Axis:
 
 
 def _distinct(stamps: Stamps) -> Stamps:
-    """Return stamps in order, each once; those that are so already as they are.
+    """Return stamps in order, each once; unchanged if they already are.
 
-    Runs that are in order are merged in a time that grows with their length, unlike by ``np.unique``.
+    Sorted runs are merged in linear time, unlike with ``np.unique``.
     """
     if (np.diff(stamps) > 0).all():
         return stamps
@@ -665,10 +669,10 @@ def _zone(instrument: Instrument | None) -> str:
 
 
 def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
-    """Return series with closes as an index of 100 at their first common bar.
+    """Return the series with closes as an index of 100 at their first common bar.
 
     Raises:
-        QueryError: they have no bar in common, or a close there that is not above 0.
+        QueryError: The series have no bar in common, or a close there that is not above 0.
     """
     base = _common([one for one in series if len(one)])
     if base is None:
@@ -677,10 +681,10 @@ def _indexed(series: Sequence[Series], axis: Axis) -> tuple[Series, ...]:
 
 
 def _common(series: Sequence[Series]) -> int | None:
-    """Return the first slot in which all series have a bar; None where there is no series.
+    """Return the first slot in which all series have a bar; None if there is no series.
 
     Raises:
-        QueryError: there is none.
+        QueryError: The series have no slot in common.
     """
     if not series:
         return None
@@ -723,7 +727,7 @@ def _joined(*texts: str | None) -> str:
 
 
 def ratio(value: float) -> str:
-    """Return a split as new shares for old ones: ``7:1``, ``1:10``."""
+    """Format a split as new shares for old ones: ``7:1``, ``1:10``."""
     if value >= 1:
         return f"{value:g}:1"
     return f"1:{1 / value:g}" if value > 0 else f"{value:g}"

@@ -1,4 +1,4 @@
-"""The packaged documentation as one HTML file: every page a section, links between pages inside it."""
+"""The packaged documentation as one HTML file: a section for each page, with links between them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class PageSource(NamedTuple):
     """A page in Markdown.
 
     Attributes:
-        name: of the page; no other one has it.
-        text: its Markdown. HTML in it is shown as text.
-        folder: of its file below that of all pages, with a slash behind it; empty for that folder.
+        name: Name of the page, which is unique.
+        text: Markdown text. HTML in it is shown as text.
+        folder: Folder of its file below that of all pages, with a trailing slash; empty for the
+            folder itself.
     """
 
     name: str
@@ -40,10 +41,10 @@ def documentation(
     A link to a page that is not among them becomes text.
 
     Args:
-        title: of the window.
-        sources: the pages in their order; the section of each has its name as ``id``.
-        picture: returns an SVG picture by its file, relative to the folder of all pages; None where
-            there is none, which leaves its description.
+        title: Title of the window.
+        sources: Pages in order; the section of each has its name as ``id``.
+        picture: Returns an SVG picture by its file, relative to the folder of all pages; if it
+            returns None, the picture's description is shown.
     """
     from markdown_it import MarkdownIt
 
@@ -61,14 +62,14 @@ def documentation(
 
 
 def _name_headings(tokens: Sequence[Token], name: str) -> None:
-    """Give each heading below the first the ``id`` by which links of other pages lead to it."""
+    """Give each heading below the first level the ``id`` that links from other pages use."""
     for token, content in pairwise(tokens):
         if token.type == "heading_open" and token.tag != "h1":
             token.attrSet("id", f"{name}--{_slug(content.content)}")
 
 
 def _slug(heading: str) -> str:
-    """Return the anchor of a heading, as GitHub and the site write it."""
+    """Return the anchor of a heading, as GitHub and the site create it."""
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip())
 
 
@@ -78,7 +79,7 @@ def _lead_inside(
     names: Container[str],
     picture: Callable[[str], bytes | None],
 ) -> None:
-    """Lead links to sections of the file, and put pictures into it."""
+    """Point links to sections of the file, and embed pictures in it."""
     for token in tokens:
         if token.type == "link_open":
             href = _href(str(token.attrGet("href")), source.name, names)
@@ -94,7 +95,7 @@ def _lead_inside(
 
 
 def _href(target: str, name: str, names: Container[str]) -> str:
-    """Return where a link leads to in the file; empty where its page is not in it."""
+    """Return the target of a link within the file; empty if its page is not in it."""
     if _ELSEWHERE.match(target):
         return target
     if target.startswith("#"):
@@ -106,5 +107,5 @@ def _href(target: str, name: str, names: Container[str]) -> str:
 
 
 def _below(file: str) -> str:
-    """Return a path without its steps upwards."""
+    """Return a path with its upward steps resolved."""
     return re.sub(r"[^/]+/\.\./", "", file)

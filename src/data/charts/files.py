@@ -1,4 +1,4 @@
-"""Scripts and style sheets of pages, which are files of this package."""
+"""The scripts and style sheets for pages, which are files of this package."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from importlib.resources import files
 
 @cache
 def packaged(name: str) -> str:
-    """Return the text of a file of this package."""
+    """Return the text of a file in this package."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")

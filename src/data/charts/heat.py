@@ -1,4 +1,4 @@
-"""Coverage as a heat map, month by month: each state has a colour and a sign of its own. Pure."""
+"""Coverage as a heat map, month by month: each state has its own colour and sign. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _Floats = NDArray[np.float64]
 
 
 class CellState(NamedTuple):
-    """What a month may be: its sign, in the data and on the picture, and what it stands for."""
+    """A possible state of a month: its sign, in the data and in the picture, and its meaning."""
 
     sign: str
     name: str
     text: str
 
 
-# The gravest first: it is the one that a month shows.
+# Most serious first: a month shows the most serious one that applies.
 STATES = (
     CellState("!", "suspect", "bars are stored and doubted"),
     CellState("~", "provisional", "bars have closed and may still change"),
@@ -52,11 +52,11 @@ MONTHS_OF_YEAR = (
 
 
 class Months(NamedTuple):
-    """Months on end.
+    """Consecutive months.
 
     Attributes:
-        first: the first one, counted from January of the year 0.
-        number: how many there are.
+        first: First month, counted from January of the year 0.
+        number: Number of months.
     """
 
     first: int
@@ -64,12 +64,12 @@ class Months(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Them as ``YYYY-MM``."""
+        """The months as ``YYYY-MM``."""
         return [_name(month) for month in range(self.first, self.first + self.number)]
 
     @property
     def bounds(self) -> _Floats:
-        """Their first instants, UTC milliseconds, and the end of the last; shape (number + 1,)."""
+        """The start of each month and the end of the last, UTC milliseconds: (number + 1,)."""
         months = np.arange(self.first, self.first + self.number + 1) - 12 * 1970
         return months.astype("M8[M]").astype("M8[ms]").astype(np.int64).astype(np.float64)
 
@@ -77,7 +77,7 @@ class Months(NamedTuple):
 def months_of(series: Iterable[Sequence[CoverageSpan]], now_ms: int) -> Months:
     """Return the months from the first stored bar of some series up to now.
 
-    Where no bar is stored they begin with what was asked for first.
+    If no bar is stored, they begin with the first requested span.
     """
     parts = [part for own in series for part in own]
     with_bars = [part for part in parts if part.state != "empty"] or parts
@@ -92,14 +92,14 @@ def cells_of(
     end_ms: int,
     is_expected: Callable[[Span], bool] = lambda _: True,
 ) -> str:
-    """Return one sign for each month, of :data:`STATES`.
+    """Return one sign for each month, from :data:`STATES`.
 
     Args:
-        parts: the coverage of one series, ascending and disjoint.
-        months: which.
-        end_ms: behind the last bar that can be there by now, UTC milliseconds.
-        is_expected: tells whether a bar is expected in a stretch that was never asked for; one
-            without, such as a weekend, leaves no month partial.
+        parts: Coverage of one series, ascending and disjoint.
+        months: Months to describe.
+        end_ms: End of the last bar that can exist by now, UTC milliseconds.
+        is_expected: Returns whether a bar is expected in a span that was never requested; a span
+            without one, such as a weekend, leaves no month partial.
     """
     bounds = months.bounds
     covered = {
@@ -129,8 +129,8 @@ def cells_of(
 def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
     """Return the map as plain values: ``first`` and ``last`` month, ``signs``, and ``rows``.
 
-    Each row has ``name``, ``cells`` (a sign for each month) and ``counts`` (state to months, of those
-    that it has).
+    Each row has ``name``, ``cells`` (a sign for each month) and ``counts`` (the number of months in
+    each state that occurs).
     """
     names = months.names
     return {
@@ -151,7 +151,7 @@ def heat_map(rows: Iterable[tuple[str, str]], months: Months) -> dict[str, Any]:
 
 
 def by_year(first: str, cells: str) -> list[tuple[str, str]]:
-    """Return a row of months as years, each with the signs of its twelve months."""
+    """Split a row of months into years, each with the signs of its twelve months."""
     year, month = (int(part) for part in first.split("-"))
     never = _SIGN["never"]
     padded = never * (month - 1) + cells
@@ -163,7 +163,7 @@ def by_year(first: str, cells: str) -> list[tuple[str, str]]:
 
 
 def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
-    """Return the milliseconds of each month that lie in some spans."""
+    """Return how many milliseconds of each month are covered by some spans."""
     if not spans:
         return np.zeros(len(bounds) - 1)
     ends = np.array(spans, dtype=np.float64)
@@ -173,7 +173,7 @@ def _covered(spans: Sequence[Span], bounds: _Floats) -> _Floats:
 
 
 def _between(parts: Sequence[CoverageSpan], month: Span) -> Iterable[Span]:
-    """Yield the stretches of a month that no part covers."""
+    """Yield the spans of a month that no part covers."""
     start = month.start
     for part in parts:
         if part.span.end <= start:

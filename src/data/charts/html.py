@@ -1,4 +1,4 @@
-"""A chart as one HTML file that opens from disk: zoom, pan, ranges, the values at the pointer. Pure."""
+"""A chart as one HTML file that opens from disk: zoom, pan, ranges, values at the pointer. Pure."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from .svg import svg_drawn
 
 _WIDTH, _HEIGHT = 1100, 620
 _MOST_ROWS = 200
-# So many bars are embedded at most; of more, neighbours are one.
+# Most bars that are embedded; if there are more, neighbours are merged.
 MOST_COLUMNS = 20_000
 _ROUND = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 720, 1440)
-# Numbers are embedded with so many significant digits.
+# Significant digits of embedded numbers.
 _DIGITS = 9
-# What the library of the page can draw, in either direction.
+# Largest value that the page's library can draw, in either direction.
 _LARGEST = 9e13
 _SITE = "https://www.tradingview.com/"
 
 
 def html_of(chart: Chart) -> str:
-    """Return a chart as a page: the chart, what is under the pointer, and all it marks as tables.
+    """Return a chart as a page: the chart, the values at the pointer, and all marks as tables.
 
-    The page loads nothing. Without its script, and on paper, it shows the picture that SVG and PNG are.
+    The page loads nothing. Without its script, and on paper, it shows the same picture as SVG and
+    PNG.
     """
     data = page_data(chart)
     each = f"one candle = {data['candle']}" if data["candle"] else ""
@@ -60,7 +61,7 @@ def chart_script(*others: str) -> str:
 
 
 def figure(picture: Html, data_id: str, place: str = "") -> Html:
-    """Return the place of a chart: what the script draws from the data, without it the picture.
+    """Return the container of a chart, which the script draws; without one, it shows the picture.
 
     Args:
         picture: Drawing that is shown without a script, and on paper.
@@ -80,13 +81,13 @@ def figure(picture: Html, data_id: str, place: str = "") -> Html:
 
 
 def foot() -> Html:
-    """Return the foot of a page with a chart: whose script draws it. Nothing is loaded from there."""
+    """Return the footer of a chart page, crediting its script. Nothing is loaded from there."""
     link = element("a", "TradingView Lightweight Charts™", href=_SITE, rel="noreferrer")
     return element("footer", "Charts: ", link, class_="faint")
 
 
 def paints() -> str:
-    """Return the colours of a chart as variables, those of a dark screen behind the others."""
+    """Return the colours of a chart as CSS variables, those for a dark screen after the others."""
 
     def rules(place: int) -> str:
         """Return the colours of one scheme: 0 light, 1 dark."""
@@ -98,9 +99,9 @@ def paints() -> str:
 def page_data(chart: Chart) -> dict[str, Any]:
     """Return the data of a page: times, columns, gaps, marks. ``docs/charts.md`` explains them.
 
-    A *column* is a bar, or several neighbours if there are more than 20,000 slots. Prices are whole
-    numbers in units of the last of ``decimals``, each as the difference to the one before, so that a
-    year of minutes is a small file.
+    A *column* is a bar, or several neighbours if there are more than 20,000 slots. Prices are
+    integers in units of the last of ``decimals``, each stored as the difference from the one
+    before, so that a year of minutes is a small file.
     """
     axis = chart.axis
     each = _slots_each(len(axis))
@@ -144,10 +145,10 @@ def page_data(chart: Chart) -> dict[str, Any]:
 
 
 def picture_data(chart: Chart, layout: ChartLayout) -> dict[str, Any]:
-    """Return what a picture shows as plain values, a list for each column of numbers, None for NaN.
+    """Return a picture's content as plain values, a list for each column of numbers, None for NaN.
 
-    ``times`` has the text of each column of pixels; ``place`` of a series says which of them a value
-    belongs to. Prices of several series are the index.
+    ``times`` has the text of each column of pixels; ``place`` in a series gives the column that
+    each value belongs to. If there are several series, prices are the index.
     """
     count = round(layout.plot.width / layout.pitch)
     return {
@@ -189,13 +190,13 @@ def _plain_series(one: Series, chart: Chart, count: int) -> dict[str, Any]:
 
 
 def _slots_each(slots: int) -> int:
-    """Return how many slots a column has: a round number, of few bars one."""
+    """Return how many slots a column has: a round number, or one if there are few bars."""
     least = slots_each(slots, MOST_COLUMNS)
     return next((one for one in _ROUND if one >= least), least)
 
 
 def _candle(timeframe: str, each: int) -> str:
-    """Return how long the bars of a column are together; empty if it is one bar."""
+    """Return the combined length of a column's bars; empty if it is one bar."""
     if each == 1:
         return ""
     length = Timeframe.parse(timeframe) if timeframe else None
@@ -208,7 +209,8 @@ def _candle(timeframe: str, each: int) -> str:
 def _seconds(axis: Axis, slots: Ints) -> Ints:
     """Return the wall time of each slot in seconds, as if it were UTC; ascending, each once.
 
-    Where clocks are put back an hour has its times twice: these follow one second behind each other.
+    When clocks are put back, an hour occurs twice; its repeated times follow at one-second
+    intervals.
     """
     local = axis.walls(slots) // 1000
     place = np.arange(len(local))
@@ -249,7 +251,7 @@ def _counts(one: Series, data: dict[str, Any]) -> Counts:
 
 
 def _decimals(prices: Floats) -> int:
-    """Return with how many decimals prices are embedded: nine significant digits of the largest."""
+    """Return the number of decimals of embedded prices: the largest has nine significant digits."""
     largest = float(np.abs(prices).max()) if prices.size else 0.0
     if not 0 < largest < _LARGEST:
         return 0
@@ -273,7 +275,7 @@ def _differences(values: Ints) -> list[int]:
 
 
 def _repeated(values: Ints) -> list[list[int]]:
-    """Return values as pairs of a value and how often it follows itself."""
+    """Return run-length encoded values: pairs of a value and its number of repetitions."""
     if not len(values):
         return []
     starts = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1])
@@ -293,7 +295,7 @@ def _runs(places: Ints) -> list[list[int]]:
 
 
 def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
-    """Return the vendors of the bars of each column as runs ``[first, end, names)``."""
+    """Return the vendors of each column's bars as runs ``[first, end, names)``."""
     names = _vendor_names(one, columns)
     runs: list[list[Any]] = []
     for place, name in zip(columns.places.tolist(), names, strict=True):
@@ -306,7 +308,7 @@ def _vendors(one: Series, columns: Columns) -> list[list[Any]]:
 
 def _vendor_names(one: Series, columns: Columns) -> list[str]:
     names = [*one.vendor_names, ""]  # the last for a bar of none
-    # Most columns are of one vendor, which the ends of the run that they lie in tell.
+    # Most columns have one vendor: both ends are then in the same run.
     runs = np.concatenate([[0], np.cumsum(np.diff(one.vendors) != 0)])[: len(one)]
     return [
         names[one.vendors[a]]
@@ -317,7 +319,7 @@ def _vendor_names(one: Series, columns: Columns) -> list[str]:
 
 
 def _ribbon(chart: Chart, each: int) -> list[list[float]]:
-    """Return the runs of vendors as ``[first, end, hue]`` in columns; nothing for a single vendor."""
+    """Return the runs of vendors as ``[first, end, hue]`` in columns; none for a single vendor."""
     names = {name: place for place, name in enumerate(chart.series[0].vendor_names)}
     if len({run.text for run in chart.ribbon}) < 2:
         return []

@@ -1,6 +1,6 @@
-"""Where everything of a chart stands: shapes and texts in pixels, for whatever draws them. Pure.
+"""The position of everything in a chart: shapes and texts in pixels, for any renderer. Pure.
 
-Every picture of a chart, whatever its format, is made of the same :class:`ChartLayout`.
+Every picture of a chart, whatever its format, is made from the same :class:`ChartLayout`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import QueryError
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, from_ms
 from .chart import Axis, Chart, Counts, Flags, Floats, Ints, Mark, Series
 
-# What is drawn with which colour: on light paper, on dark paper.
+# The colour of each paint: on light paper, on dark paper.
 PAINTS = {
     "paper": ("#ffffff", "#14181f"),
     "ink": ("#1c2430", "#e4e8ee"),
@@ -41,25 +41,25 @@ PAINTS = {
     "hue-5": ("#8a6d00", "#d9bd45"),
 }
 _HUES = 6
-# A bar is this wide at least, its gap to the next one included.
+# Least width of a bar, including the gap to the next one.
 _NARROWEST = 2
-# Its body at most.
+# Greatest width of its body.
 _WIDEST = 24.0
-# Of pictures, in pixels.
+# Limits on the size of a picture, in pixels.
 SMALLEST, LARGEST = 200, 8000
 _CHAR = 0.6  # width of a letter over the size of its font, at most of usual ones
 _TITLE, _TEXT, _ABOUT, _NOTE = 21.0, 16.0, 15.0, 14.0
 _LEFT, _GUTTER = 12.0, 8.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
-# Notes take this many lines at most.
+# Most lines of notes.
 _MOST_NOTES = 3
 _TICK_ROOM = 96.0
-# Marks of a program: their paint, and whether they are below the bar.
+# A program's marks: their paint, and whether they are below the bar.
 _OWN_MARKS = {"buy": ("up", True), "sell": ("down", False), "note": ("hue-0", False)}
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels, from the upper left corner."""
+    """A rectangle in pixels, measured from the upper left corner."""
 
     left: float
     top: float
@@ -78,14 +78,14 @@ class Box(NamedTuple):
 
 
 class Rects(NamedTuple):
-    """Filled rectangles of one paint: ``corners`` has the shape (n, 4): left, top, right, bottom."""
+    """Filled rectangles in one paint: ``corners`` has shape (n, 4): left, top, right, bottom."""
 
     paint: str
     corners: Floats
 
 
 class Lines(NamedTuple):
-    """Lines of one paint: each has the shape (points, 2); no two are joined."""
+    """Lines in one paint: each has shape (points, 2); no two are joined."""
 
     paint: str
     width: float
@@ -94,7 +94,7 @@ class Lines(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A text with the middle of its height at ``y``; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    """A text centred vertically at ``y``; ``anchor`` is ``start``, ``middle`` or ``end``."""
 
     x: float
     y: float
@@ -110,13 +110,15 @@ Shape = Rects | Lines | Label
 
 @dataclass(frozen=True)
 class Columns:
-    """Bars as they are drawn: those that share a column of pixels are one; arrays of shape (columns,).
+    """Bars as drawn: bars that share a column of pixels become one; arrays have shape (columns,).
 
     Attributes:
-        first, last: positions of the first and the last bar of each among the bars of the series.
-        places: which column of the picture each is.
-        values: first open, highest high, lowest low, last close, sum of the volumes; shape (5, columns).
-        pale: whether a bar of it may still change.
+        first, last: Positions of the first and last bar of each column among the bars of the
+            series.
+        places: Column of the picture for each.
+        values: First open, highest high, lowest low, last close, sum of the volumes; shape (5,
+            columns).
+        pale: Whether one of its bars may still change.
         mean_volumes: Mean volume of its bars that have one, NaN if none has: drawn instead of the
             sum, which depends on how many bars the column holds.
     """
@@ -131,15 +133,15 @@ class Columns:
 
 @dataclass(frozen=True)
 class ChartLayout:
-    """A picture.
+    """The layout of a picture.
 
     Attributes:
-        width, height: in pixels.
-        shapes: in the order in which they are painted.
-        counts: what became of the rows.
-        plot: where prices stand.
-        pitch: width of a column.
-        columns: the bars; None of lines.
+        width, height: Size in pixels.
+        shapes: Shapes, in painting order.
+        counts: Numbers of rows drawn, merged and refused.
+        plot: Area where prices are drawn.
+        pitch: Width of a column.
+        columns: Bars, or None for lines.
     """
 
     width: int
@@ -152,10 +154,10 @@ class ChartLayout:
 
 
 def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
-    """Return where everything of ``chart`` stands in a picture of so many pixels.
+    """Return the layout of ``chart`` in a picture of the given size in pixels.
 
     Raises:
-        QueryError: the size is no whole number of pixels from 200 to 8,000.
+        QueryError: The size is not an integer from 200 to 8,000.
     """
     for name, size in (("width", width), ("height", height)):
         if isinstance(size, bool) or not isinstance(size, int) or not SMALLEST <= size <= LARGEST:
@@ -167,10 +169,10 @@ def layout_of(chart: Chart, width: int, height: int) -> ChartLayout:
 
 
 def thinned(series: Series, slots: int, most: int) -> Columns:
-    """Return the bars of a series as they are drawn, in a column for each slot or in ``most`` at most.
+    """Return the bars of a series as drawn: one column per slot, or at most ``most`` columns.
 
-    Columns have equally many slots, but for the last. No extreme is lost: a column's high and low are
-    the highest and lowest of its bars.
+    All columns except the last have equally many slots. No extreme is lost: a column's high and low
+    are the highest and lowest of its bars.
     """
     places = series.slots // slots_each(slots, most)
     starts = _starts(places)
@@ -197,7 +199,7 @@ def thinned(series: Series, slots: int, most: int) -> Columns:
 def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
     """Return the positions of the points of a line, one array for each of its unbroken parts.
 
-    Of the bars that share a column the first, the lowest, the highest and the last close are kept.
+    Of the bars that share a column, the first, the lowest, the highest and the last close are kept.
     """
     if not len(series):
         return []
@@ -205,7 +207,7 @@ def thinned_line(series: Series, slots: int, most: int) -> list[Ints]:
     keys = np.stack([series.segments, places])
     starts = np.concatenate([[0], np.flatnonzero(np.diff(keys, axis=1).any(axis=0)) + 1])
     ends = np.append(starts[1:], len(closes))
-    # Of equal closes in one column the first stands for all.
+    # If closes in one column are equal, the first represents them all.
     order = np.lexsort((closes, np.repeat(np.arange(len(starts)), ends - starts)))
     kept = np.unique(np.concatenate([starts, ends - 1, order[starts], order[ends - 1]]))
     parts = np.flatnonzero(np.diff(series.segments[kept])) + 1
@@ -224,7 +226,7 @@ def _starts(places: Ints) -> Ints:
 
 
 class _Drawing:
-    """One picture in the making."""
+    """A picture being made."""
 
     def __init__(self, chart: Chart, width: int, height: int) -> None:
         self.chart, self.width, self.height = chart, width, height
@@ -273,7 +275,7 @@ class _Drawing:
     # --- places
 
     def _extent(self) -> tuple[float, float]:
-        """Return the lowest and the highest price, with room around them."""
+        """Return the lowest and highest price, with room around them."""
         values = [
             *(e for line in self.chart.lines for e in _edges(line.values)),
             *(edge
@@ -290,7 +292,7 @@ class _Drawing:
         return low - room, high + room
 
     def _y(self, prices: Floats) -> Floats:
-        # Halved, for the difference of the largest numbers is no number.
+        # Halved, because the difference of the largest numbers would overflow.
         share = (prices / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
         return np.asarray(self.plot.bottom - share * self.plot.height, dtype=np.float64)
 
@@ -327,7 +329,7 @@ class _Drawing:
         slots = np.arange(self.count) * self.each
         ticks = time_ticks(axis, slots, max(int(self.plot.width // _TICK_ROOM), 2))
         y, lines, taken = self.floor + 14, [], list[tuple[float, float]]()
-        # Dates come first: an hour that would touch one has no label.
+        # Dates come first: an hour whose label would touch one is left out.
         for slot, text in sorted(ticks, key=lambda tick: _is_hour(tick[1])):
             x = self._x(slot)
             half = len(text) * _TEXT * _CHAR / 2
@@ -397,10 +399,10 @@ class _Drawing:
     # --- above the bars
 
     def _overlays(self) -> None:
-        """Draw the lines of a program, in hues behind that of the first vendor."""
+        """Draw a program's lines, in the hues after that of the first vendor."""
         for place, line in enumerate(self.chart.lines, 1):
             slots = np.flatnonzero(np.isfinite(line.values))
-            # Of the values that share a column the last is drawn.
+            # If values share a column, the last one is drawn.
             columns = slots // self.each
             slots = slots[np.append(columns[1:] != columns[:-1], True)[: len(slots)]]
             # A column without a value is a break, unless the axis has no bar there either.
@@ -420,7 +422,7 @@ class _Drawing:
                 self.shapes.append(Lines(f"hue-{place % _HUES}", 2, points, line.name))
 
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:
-        """Return whether bars without a value lie between each two neighbours."""
+        """Return whether there are bars without a value between each two neighbours."""
         empty = np.zeros(len(values) + 1, np.int64)
         own = self.chart.series[0].slots
         empty[1:] = np.cumsum(np.isin(np.arange(len(values)), own) & ~np.isfinite(values))
@@ -429,7 +431,8 @@ class _Drawing:
     def _marks(self) -> None:
         """Draw splits as lines with their ratio, dividends as diamonds, doubts as signs at the top.
 
-        A program's own are triangles: a buy below its bar, pointing up, a sale or a note above it.
+        A program's own marks are triangles: a buy is below its bar, pointing up, a sale or note
+        above.
         """
         self._own_marks()
         for kind in ("dividend", "split", "doubt"):
@@ -474,11 +477,11 @@ class _Drawing:
 
     @property
     def _has_ribbon(self) -> bool:
-        """Whether two vendors or more supplied the bars."""
+        """Whether two or more vendors supplied the bars."""
         return len({run.text for run in self.chart.ribbon}) > 1
 
     def _ribbon(self) -> None:
-        """Draw which vendor supplied which stretch, and the names of the vendors beside their hues."""
+        """Draw which vendor supplied which span, each in the vendor's hue."""
         chart = self.chart
         if not self._has_ribbon:
             return
@@ -527,7 +530,7 @@ class _Drawing:
             self.shapes.append(Label(*middle, text, _TITLE, "faint", "middle"))
 
     def _names(self, room: float) -> None:
-        """Write the symbols of lines in their hues, with the index at their last bar."""
+        """Write the symbols of the lines in their hues, with the index at their last bar."""
         x = _LEFT
         for place, one in enumerate(self.chart.series):
             last = f" {one.closes[-1]:.1f}" if len(one) else " -"
@@ -545,7 +548,7 @@ class _Drawing:
         return f"last {short_number(float(series.values[3][-1]))}"
 
     def _notes(self, *, has_volume: bool) -> list[list[tuple[str, str]]]:
-        """Return the lines below the picture: texts with their paints, the key of signs first."""
+        """Return the lines below the picture: texts with their paints, the legend first."""
         chart, key = self.chart, []
         zone = "dates of sessions" if chart.axis.is_daily else f"time in {chart.axis.zone}"
         counts = [(f"{{counts}} · {zone}", "faint")]
@@ -599,7 +602,7 @@ class _Drawing:
 
 
 def _edges(values: Floats) -> tuple[float, ...]:
-    """Return the lowest and the highest finite value, if there is one."""
+    """Return the lowest and highest finite value, if there is one."""
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if len(finite) else ()
 
@@ -613,7 +616,7 @@ def _counts(series: Series, drawn: int) -> Counts:
 
 
 def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[str]]:
-    """Return round prices between two, at most so many and one more, with their texts."""
+    """Return round prices between two prices, about ``most`` of them, with their labels."""
     rough = (high / most - low / most) or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s * power for s in _STEPS if s * power >= rough * 0.999)
@@ -627,7 +630,7 @@ def price_ticks(low: float, high: float, most: int) -> tuple[list[float], list[s
 
 
 def short_number(value: float) -> str:
-    """Return a price with as many digits as are of use: at most eight significant ones."""
+    """Format a price with as many digits as are useful: at most eight significant ones."""
     if value and not 1e-4 <= abs(value) < 1e12:
         return f"{value:.6g}"
     return f"{value:,.{max(2, min(8, 5 - int(math.log10(abs(value) or 1))))}f}".rstrip("0").rstrip(
@@ -641,20 +644,20 @@ _TO_MONDAY = 3 * DAY_MS
 
 
 class _Unit(NamedTuple):
-    """A unit of the time axis: so many months, or so many milliseconds from Monday, 00:00."""
+    """A unit of the time axis: a number of months, or of milliseconds from Monday, 00:00."""
 
     months: int = 0
     length: int = 0
 
     def of(self, local: Ints) -> Ints:
-        """Return the number of the unit that each wall time lies in."""
+        """Return the number of the unit that contains each wall time."""
         if self.length:
             return (local + _TO_MONDAY) // self.length
         months = local.astype("M8[ms]").astype("M8[M]").astype(np.int64)
         return np.asarray(months // self.months, dtype=np.int64)
 
     def text(self, ms: int, before: int | None) -> str:
-        """Return the label of a wall time behind that of ``before``: what changes, and what is above."""
+        """Return the label of a wall time, with the parts that have changed since ``before``."""
         time, last = from_ms(ms), None if before is None else from_ms(before)
         month, is_new = _NAMES[time.month - 1], last is None or last.year != time.year
         if self.months >= 12:
@@ -670,7 +673,7 @@ _DAYS = (
     *(_Unit(months=n) for n in (240, 120, 60, 24, 12, 6, 3, 1)),
     *(_Unit(length=n * DAY_MS) for n in (7, 1)),
 )
-# So many dates without a month stand in the room of one with it.
+# This many dates without a month fit into the space of one with it.
 _SHORT_DATES = 1.8
 _HOURS = tuple(_Unit(length=n * HOUR_MS) for n in (12, 6, 3, 1))
 _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
@@ -679,12 +682,13 @@ _MINUTES = tuple(_Unit(length=n * MINUTE_MS) for n in (30, 15, 5, 1))
 def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
     """Return the slots at which a unit of time begins, with labels in the axis' zone.
 
-    The smallest unit that gives at most ``most`` of them is taken; of a few bars each has its label.
+    The smallest unit with at most ``most`` of them is used; if there are only a few bars, each has
+    its own label.
 
     Args:
-        axis: of time.
-        slots: where the columns of the picture begin, ascending.
-        most: labels that have room.
+        axis: Time axis.
+        slots: First slot of each column in the picture, ascending.
+        most: Number of labels that fit.
     """
     if len(slots) <= 2:
         return [(int(slot), axis.text(int(slot))) for slot in slots]
@@ -711,7 +715,7 @@ def time_ticks(axis: Axis, slots: Ints, most: int) -> list[tuple[int, str]]:
 
 
 def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[int, str]]:
-    """Return ticks of which each day has its date, with hours between; none if days are too many."""
+    """Return ticks with the date of each day and hours between; none if there are too many days."""
     day = _DAYS[-1]
     starts = np.flatnonzero(np.diff(day.of(local))) + 1
     if len(starts) >= most * _SHORT_DATES:
@@ -719,7 +723,7 @@ def _dated_ticks(axis: Axis, slots: Ints, local: Ints, most: int) -> list[tuple[
     is_short = len(starts) >= most
 
     def begun(unit: _Unit, places: Ints) -> list[int]:
-        """Return the slots in which a unit begins, for the columns that it begins in."""
+        """Return the slots in which a unit begins, for the columns in which it begins."""
         return [_begin(axis, unit, *slots[at - 1 : at + 1].tolist()) for at in places.tolist()]
 
     dated, before = dict[int, str](), None
@@ -745,24 +749,24 @@ def _is_hour(text: str) -> bool:
 
 
 def _begin(axis: Axis, unit: _Unit, before: int, inside: int) -> int:
-    """Return the first slot behind ``before`` that lies in the unit of the slot ``inside``."""
+    """Return the first slot after ``before`` that is in the same unit as the slot ``inside``."""
 
     def number(slot: int) -> int:
-        """Return the number of the unit that a slot lies in."""
+        """Return the number of the unit that contains a slot."""
         return int(unit.of(np.array([axis.local(slot)], np.int64))[0])
 
     return before + 1 + bisect_left(range(before + 1, inside), number(inside), key=number)
 
 
 def column_texts(axis: Axis, count: int) -> list[str]:
-    """Return the time of each of ``count`` columns of a picture, from its first slot to its last."""
+    """Return the time of each of a picture's ``count`` columns, from its first slot to its last."""
     each = slots_each(len(axis), count)
     ends = ((first, min(first + each, len(axis)) - 1) for first in range(0, len(axis), each))
     return [" to ".join(axis.text(at) for at in dict.fromkeys(both)) for both in ends]
 
 
 def fitting(text: str, room: float, size: float) -> str:
-    """Return as much of a text, on one line, as stands in so many pixels in a font of this size."""
+    """Return as much of a text, on one line, as fits into ``room`` pixels at this font size."""
     text = " ".join(text.split())
     most = int(room / (size * _CHAR))
     return text if len(text) <= most else f"{text[: most - 1]}…" if most > 1 else ""

@@ -1,4 +1,4 @@
-"""The report of a job as a page: what was done, why not all of it, what it took, what perishes. Pure."""
+"""The report of a job as a page: what was done, what failed, the cost, what will be lost. Pure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .parts import (
     with_code,
 )
 
-# So many results of each kind are rows of the page; the data have all.
+# Most results of each kind shown on the page; the data contains all of them.
 _MOST = 1000
-# So many nights are beside each other.
+# Number of nights compared.
 NIGHTS = 14
 _DATA = re.compile(rf'<script id="{DATA_ID}" type="application/json">(.*?)</script>', re.DOTALL)
-# Numbers of a night: their names, whether more is worse.
+# Numbers for a night: their names, and whether more is worse.
 _NUMBERS = {
     "bars": ("new bars", False),
     "failed": ("failed", True),
@@ -48,10 +48,10 @@ def night_page(
 
     Args:
         report: Result of ``populate_cache``, ``refresh_fundamentals`` or ``confirm_sample``.
-        command: Job that was run, as it is typed.
-        begun, made: Begin and end of the job, ISO 8601 in UTC.
-        before: Page that this one replaces: its nights are shown beside this one. Anything else is
-            passed over.
+        command: Job that was run, as typed.
+        begun, made: Start and end of the job, ISO 8601 in UTC.
+        before: Page that this one replaces, whose nights are shown next to this one. Any other
+            content is ignored.
     """
     plain = plain_values(report)
     outcome = JobReport(plain)
@@ -82,7 +82,7 @@ def night_page(
 
 
 def nights_of(page_text: str, command: str) -> list[dict[str, Any]]:
-    """Return the nights of an earlier page of the same job, oldest first; none of any other file."""
+    """Return the nights from an earlier page of the same job, oldest first, or none."""
     found = _DATA.search(page_text)
     try:
         job = json.loads(found[1]) if found else {}
@@ -104,7 +104,7 @@ def _is_night(one: Mapping[str, Any]) -> bool:
 
 
 def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> dict[str, Any]:
-    """Return the numbers of one night."""
+    """Return the numbers for one night."""
     results = report.get("results") or []
     failed = sum(len(one["series"]) for one in report.get("reasons", ()) if one["failed"])
     sent = [counts.get("sent", counts.get("requests", 0))
@@ -123,7 +123,7 @@ def _night(report: Mapping[str, Any], begun: str, made: str, seconds: int) -> di
 
 
 def _look(report: JobReport) -> dict[str, Any]:
-    """Return the first look: how it ended, how many need attention, and the first thing to do."""
+    """Return the summary: the outcome, how many need attention, and the first thing to do."""
     reasons = list(report.get("reasons", ()))
     reasons.sort(key=lambda one: (not one["failed"], -len(one["series"])))
     found = report.get("found", 0)
@@ -143,7 +143,7 @@ _VERIFY = "`onetape report SYMBOL TIMEFRAME` of the series below"
 
 
 def _beside(nights: Values) -> Html:
-    """Return the numbers of this night, each beside the night before and as small bars."""
+    """Return this night's numbers, each next to the previous night's and as small bars."""
     every = nights.data
     last = len(every) - 1
     cells = []
@@ -166,7 +166,7 @@ def _beside(nights: Values) -> Html:
 
 
 def _causes(values: Values) -> Iterator[Html]:
-    """Yield each cause once, what to do, and its series folded below."""
+    """Yield each cause once, with what to do, and its series folded below."""
     reasons = list(values.each("reasons")) if values.data.get("reasons") else []
     yield element("h2", "Failures and what is lacking, by cause")
     if not reasons:
@@ -238,7 +238,7 @@ def _perishable(values: Values) -> Iterator[Html]:
 
 
 def _results(values: Values) -> Iterator[Html]:
-    """Yield the results without a cause above: those contradicted, and those without complaint."""
+    """Yield the results not listed under a cause: contradicted ones, and those without problems."""
     if not values.data.get("results"):
         return
     results = list(values.each("results"))
@@ -258,7 +258,7 @@ def _results(values: Values) -> Iterator[Html]:
 
 
 def _columns_of(results: Sequence[Values]) -> Sequence[Column]:
-    """Return the columns of the job that these results are of."""
+    """Return the columns for the job that these results come from."""
     return next((own for name, own in _RESULTS.items() if name in results[0].data), ())
 
 
@@ -286,7 +286,7 @@ _PERISHABLE = (
     Column("days kept#", "depth_days"),
 )
 _SERIES = (Column("symbol", "symbol"), Column("timeframe", "timeframe"))
-# A field that one job's results alone have, and the columns of these.
+# A field that only one job's results have, and the columns for them.
 _RESULTS = {
     "fetched": (
         *_SERIES,

@@ -1,4 +1,4 @@
-"""What a program draws over its bars: lines of values, and marks such as its trades. Pure."""
+"""A program's drawings over its bars: lines of values, and marks such as its trades. Pure."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def overlaid(
     lines: Mapping[str, pd.Series] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
 ) -> Chart:
-    """Return a chart with lines and marks of a program over its bars.
+    """Return a chart with a program's lines and marks over its bars.
 
     Args:
         chart: Chart of one symbol.
-        lines: Maps the name of each line to its values, a Series with a time index. A value stands
-            on the bar that contains its time; where there is none, the line has a break.
-        marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and, if
-            wanted, ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
+        lines: Maps the name of each line to its values, a Series with a time index. A value is
+            drawn on the bar that contains its time; if there is no value, the line has a break.
+        marks: Trades or notes: a DataFrame, or mappings, with ``time`` (or a time index) and
+            optionally ``side`` (``buy`` or ``sell``), ``price`` and ``text``.
 
     Raises:
         QueryError: There are several symbols, a line is not a Series of numbers by time, or a mark
@@ -67,7 +67,7 @@ def _outside(count: int, what: str) -> list[str]:
 
 
 def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
-    """Return one line, and how many of its values stand on no bar."""
+    """Return one line, and how many of its values are not on a bar."""
     if (
         not hasattr(values, "index")
         or not hasattr(values, "to_numpy")
@@ -92,7 +92,7 @@ def _line(chart: Chart, name: str, values: Any) -> tuple[Overlay, int]:
 
 
 def _marks(chart: Chart, marks: Any) -> tuple[list[Mark], int]:
-    """Return the marks on bars, and how many stand on none."""
+    """Return the marks on bars, and how many are not on a bar."""
     import pandas as pd
 
     if isinstance(marks, pd.Series) or not isinstance(marks, pd.DataFrame | Iterable):
@@ -152,7 +152,7 @@ def _stamps(index: Any, what: str) -> Ints:
 
 
 def _slots(chart: Chart, stamps: Ints) -> Ints:
-    """Return the slot of the bar that contains each time; -1 where no bar of the axis does."""
+    """Return the slot of the bar that contains each time; -1 if no bar on the axis does."""
     axis = chart.axis
     if not len(axis):
         return np.full(len(stamps), -1, np.int64)
@@ -168,7 +168,7 @@ def _slots(chart: Chart, stamps: Ints) -> Ints:
 
 
 def _session(axis: Axis, stamp: int) -> int:
-    """Return the date at the venue as a stamp; midnight is a date already."""
+    """Return the date at the venue as a stamp; midnight already is a date."""
     if stamp % DAY_MS == 0:
         return stamp
     local = stamp + offset_ms(ZoneInfo(axis.zone), stamp)

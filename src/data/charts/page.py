@@ -1,4 +1,4 @@
-"""One HTML file that opens from disk: its style, script and data are in it, and it loads nothing."""
+"""One HTML file that opens from disk: it contains its style, script and data, and loads nothing."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ def page(
 ) -> str:
     """Return a whole page as text.
 
-    The page forbids itself to load anything and to run any script but its own, by a content
-    security policy with the script's digest: what comes from a vendor or a symbol and looks like a
-    script is not run even where it were not escaped.
+    A content security policy with the script's digest keeps the page from loading anything and from
+    running any script but its own: text from a vendor or a symbol that looks like a script would
+    not run even if it were not escaped.
 
     Args:
-        title: stands in the window's title and, unless ``body`` says otherwise, nowhere else.
-        body: elements and texts; what is not :class:`~src.data.model.html.Html` is escaped.
-        style: Rules after those of ``page.css``, by this package; never a value from outside.
-        script: runs at the end of the page, by this package; never a value from outside. It reads
-            ``data`` from the element :data:`DATA_ID`.
-        data: plain values that JSON can write, without NaN; None for none.
+        title: Title of the window, shown nowhere else unless it is in ``body``.
+        body: Elements and text; anything that is not :class:`~src.data.model.html.Html` is escaped.
+        style: Rules after those of ``page.css``, written by this package; never a value from
+            outside.
+        script: Script that runs at the end of the page, written by this package; never a value from
+            outside. It reads ``data`` from the element :data:`DATA_ID`.
+        data: Plain values that JSON can represent, without NaN; None for none.
         parts: Maps the id of each further element to its plain values, such as the bars of a chart.
     """
     styles = packaged("page.css") + style
@@ -46,7 +47,7 @@ def page(
         element("meta", http_equiv="Content-Security-Policy", content=policy),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
-        # A page without an icon of its own makes a browser ask for one.
+        # Without an icon in the page, a browser requests one.
         element("link", rel="icon", href="data:,"),
         element("title", printable(title)),
         element("style", Html(styles)),
@@ -63,16 +64,16 @@ def page(
 
 
 def plain_values(data: Any) -> Any:
-    """Return values as a page's data have them: what JSON cannot write as text, None for NaN."""
+    """Return values in the form of a page's data: non-JSON values as text, None for NaN."""
     text = json.dumps(data, default=str)
     return json.loads(text, parse_constant=lambda _: None)
 
 
 def as_data(data: Any) -> Html:
-    """Return JSON that stands in a script element: nothing in it can end the element.
+    """Return JSON for a script element: nothing in it can end the element.
 
     Raises:
-        ValueError: a number is NaN or infinite; browsers' JSON has none.
+        ValueError: A number is NaN or infinite, which JSON in browsers does not allow.
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":

@@ -1,7 +1,7 @@
-"""Parts that reports share: values with their place, tables, the first look, small drawings. Pure.
+"""Parts shared by reports: values with their place, tables, the summary, small drawings. Pure.
 
-Every number and text of a report is one of its data, and names it: ``data-at`` is its place, such as
-``series/0/rows``. So page and JSON can be compared.
+Every number and text in a report is part of its data, and ``data-at`` names its place, such as
+``series/0/rows``. This makes it possible to compare page and JSON.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from ..model.html import Html, element, joined
 
-# Of a small drawing, in its own units.
+# Size of a small drawing, in its own units.
 _SPARK_WIDTH, _SPARK_HEIGHT = 120.0, 28.0
 _NONE = "–"
 
 
 class Values:
-    """Plain values that are shown, each with its place.
+    """Plain values to show, each with its place.
 
     Attributes:
         data: Part of the page's JSON.
@@ -53,9 +53,9 @@ class Column(NamedTuple):
     """A column of a table whose rows are entries of the data.
 
     Attributes:
-        name: Heading; a ``#`` at the end marks numbers, a ``_`` texts that may be broken into lines.
+        name: Heading; a ``#`` at the end marks numbers, a ``_`` text that may be wrapped.
         key: Place of the value in an entry, such as ``health/ready``.
-        as_text: Function that writes the value.
+        as_text: Function that formats the value.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Column(NamedTuple):
 
 
 def shown(value: Any) -> str:
-    """Return a plain value as text: integers with commas, all others as they are."""
+    """Format a plain value as text: integers with commas, all others unchanged."""
     if value is None or value == "":
         return _NONE
     if isinstance(value, bool):
@@ -73,7 +73,7 @@ def shown(value: Any) -> str:
 
 
 def with_code(text: str) -> str:
-    """Return a text whose commands in backticks are code; one with an odd backtick stays as it is."""
+    """Return a text with commands in backticks as code; with an odd backtick it is unchanged."""
     parts = shown(text).split("`")
     if len(parts) % 2 == 0:
         return text
@@ -87,7 +87,7 @@ def records(
 ) -> Html:
     """Return a table with a row for each entry; on a phone each row is a card.
 
-    The row names the entry (``data-at``) and the heading the value (``data-key``).
+    Each row names its entry (``data-at``), and each heading its value (``data-key``).
 
     Args:
         entries: Rows.
@@ -143,7 +143,7 @@ def more_than(total: int, listed: int) -> Html:
 
 
 def folded(summary: object, *parts: object) -> Html:
-    """Return parts that open below a line."""
+    """Return parts that open below a summary line."""
     return element("details", element("summary", summary), *parts)
 
 
@@ -154,7 +154,7 @@ def cards(facts: Iterable[tuple[str, object]]) -> Html:
 
 
 def first_look(look: Values) -> Html:
-    """Return the first look at a report: one number, one sentence, one next step.
+    """Return the summary at the top of a report: one number, one sentence, one next step.
 
     Args:
         look: ``state`` (``good``, ``poor`` or ``bad``), ``number``, ``of`` (noun of the number),
@@ -175,7 +175,7 @@ def first_look(look: Values) -> Html:
     )
 
 
-# A word of the data never becomes a class by itself.
+# A word from the data is never used as a class directly.
 _STATES = {"good": "good", "poor": "poor", "bad": "bad"}
 
 
@@ -233,7 +233,7 @@ def small_bars(values: Sequence[float], texts: Sequence[str], most: int, *, is_b
 
 
 def spaced(name: Any) -> str:
-    """Return a word of the data with blanks in place of underscores."""
+    """Return a word from the data with spaces instead of underscores."""
     return str(name).replace("_", " ")
 
 
@@ -248,7 +248,7 @@ def counts_text(counts: Mapping[str, int]) -> str:
 
 
 def problems(one: Values) -> Iterator[Html]:
-    """Yield the parts of a series that cannot be read."""
+    """Yield the parts of a series that could not be read."""
     for part in one.of("problems").data:
         yield element("p", f"{part} cannot be read: ", one.show("problems", part), class_="bad")
 

@@ -1,4 +1,4 @@
-"""Charts for users: of frames that they have, and of what the client answers."""
+"""Charts for users: from frames that they have, and from the client's answers."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from ..model.stored import KnownAction
 
 _ENDINGS = (".png", ".svg", ".html", ".htm")
-# What tells vendor and state of each bar, and of a share its splits and dividends.
+# Columns with the vendor and state of each bar, and for stocks, splits and dividends.
 _COLUMNS: tuple[ExtraColumn, ...] = ("source", "state")
 _COLUMNS_OF_SHARES: tuple[ExtraColumn, ...] = (*_COLUMNS, "dividend", "split")
 
 
 class ChartPicture(Picture):
-    """A chart that can be drawn, as :class:`~src.data.model.picture.Picture` says.
+    """A chart that can be drawn; see :class:`~src.data.model.picture.Picture`.
 
     Args:
-        chart: what is drawn.
+        chart: Chart to draw.
     """
 
     def __init__(self, chart: Chart) -> None:
@@ -56,14 +56,14 @@ class ChartPicture(Picture):
         return str(svg_of(self.chart, width, height))
 
     def html(self) -> str:
-        """Return a page with the chart, which zooms and needs no network."""
+        """Return a page with the chart, which can be zoomed and needs no network."""
         return html_of(self.chart)
 
     def save(self, path: str | Path) -> Path:
-        """Write the chart to a ``.png``, ``.svg`` or ``.html`` file, at one stroke, and return its path.
+        """Write the chart atomically to a ``.png``, ``.svg`` or ``.html`` file; return its path.
 
         Raises:
-            QueryError: The name ends otherwise.
+            QueryError: The name has another extension.
             StorageError: The file cannot be written; nothing half-written is left.
         """
         from ..disk.atomic import check_target, put
@@ -80,10 +80,10 @@ class ChartPicture(Picture):
 
 
 def picture_ending(path: str | Path) -> str:
-    """Return the ending of a picture's file, in small letters.
+    """Return the extension of a picture's file, in lowercase.
 
     Raises:
-        QueryError: it is none of a picture.
+        QueryError: The extension is not one of a picture.
     """
     ending = Path(path).suffix.lower()
     if ending not in _ENDINGS:
@@ -100,29 +100,31 @@ def plot(
     lines: Mapping[str, pd.Series] | None = None,
     marks: pd.DataFrame | Iterable[Mapping[str, Any]] | None = None,
 ) -> ChartPicture:
-    """Return a chart of bars that are at hand.
+    """Return a chart of bars that you already have.
 
-    One frame is drawn as bars with volume, several by symbol as lines of their closes, 100 at the
-    first common bar. Gaps, vendors and what may still change are those of ``attrs["onetape"]``; with
-    the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` those of each bar,
-    and splits and dividends are marked. Of a frame without provenance bars stand side by side and times
-    are UTC. Symbols mean what they do to the manager of this process. Thread-safe.
+    One frame is drawn as bars with volume; several by symbol as lines of closes, 100 at the first
+    common bar. Gaps, vendors and bars that may still change come from ``attrs["onetape"]``; with
+    the columns ``source``, ``state``, ``dividend`` and ``split`` of ``get_ohlcv`` they come from
+    each bar, and splits and dividends are marked. In a frame without provenance, bars are drawn
+    side by side and times are UTC. Symbols have the meaning they have for this process's data
+    manager. Thread-safe.
 
     Args:
-        frames: of ``get_ohlcv``; any frame with columns ``open high low close`` and a time index or time
-            column; or the dict of ``get_ohlcv_batch``. It is not changed.
+        frames: Frame from ``get_ohlcv``; any frame with columns ``open high low close`` and a time
+            index or time column; or the dict from ``get_ohlcv_batch``. It is not changed.
         lines: Maps the name of each line over the bars of one symbol to its values: a Series of
-            numbers with a time index (naive times are UTC), such as ``frame["close"].rolling(50).mean()``.
+            numbers with a time index (naive times are UTC), such as
+            ``frame["close"].rolling(50).mean()``.
         marks: Trades or notes over the bars of one symbol: a DataFrame, or a list of dicts, with
-            ``time`` (or a time index) and, if wanted, ``side`` (``buy`` or ``sell``), ``price``,
+            ``time`` (or a time index) and optionally ``side`` (``buy`` or ``sell``), ``price``,
             ``text``.
 
     Returns:
         The chart: ``.png()``, ``.svg()``, ``.html()``, ``.save(path)``; a notebook shows it.
 
     Raises:
-        QueryError: that is no frame of bars; several have different timeframes, adjustments or sessions,
-            or no bar in common; a line or a mark cannot be read.
+        QueryError: This is not a frame of bars; several have different timeframes, adjustments or
+            sessions, or no bar in common; or a line or mark cannot be read.
     """
     several = frames if isinstance(frames, Mapping) else {"": frames}
     provenances = {
@@ -136,7 +138,7 @@ def plot(
 
 
 def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Instrument]:
-    """Return what the symbols of some provenances stand for, but for those that mean nothing."""
+    """Return the instruments for the symbols of some provenances, omitting unknown ones."""
     from ..data_manager import ProviderSelector, existing_data_manager
 
     manager = existing_data_manager()
@@ -159,18 +161,19 @@ def picture_asked(
     bounds: tuple[Any, Any, int | None],
     wishes: Wishes,
 ) -> ChartPicture:
-    """Return a chart of what ``client`` answers to one symbol or to several.
+    """Return a chart of the answer from ``client`` for one or more symbols.
 
     Args:
-        client: is asked.
-        symbols: one, or several that are drawn as lines.
-        timeframe: as for ``get_ohlcv``.
-        bounds: start, end and number of bars.
-        wishes: how the bars are wanted; columns are chosen here.
+        client: Client to query.
+        symbols: One symbol, or several that are drawn as lines.
+        timeframe: Timeframe, as for ``get_ohlcv``.
+        bounds: Start, end and number of bars.
+        wishes: Wishes for the bars; columns are chosen here.
 
     Raises:
-        QueryError, NoProviderError, AllProvidersFailedError, IncompleteDataError: as ``get_ohlcv``; of
-            several symbols as ``get_ohlcv_batch``, or they cannot stand on one chart.
+        QueryError, NoProviderError, AllProvidersFailedError, IncompleteDataError: As for
+            ``get_ohlcv``; for several symbols as for ``get_ohlcv_batch``, or the symbols cannot
+            share one chart.
     """
     if not isinstance(symbols, str) and len(symbols) == 1:
         symbols = symbols[0]
@@ -190,10 +193,10 @@ def picture_asked(
 
 
 def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]:
-    """Return what ``client`` answers to a question for one symbol, and what a chart shows of it.
+    """Return the answer from ``client`` to a query for one symbol, and the chart of it.
 
     Raises:
-        DataError: as ``get_ohlcv``.
+        DataError: As for ``get_ohlcv``.
     """
     instrument = query.instrument
     columns = _COLUMNS_OF_SHARES if instrument.asset_class == "stock" else _COLUMNS
@@ -201,7 +204,7 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
     facts = frame.attrs[ATTRS_KEY]
     doubts = []
     if any(span.get("merged") for span in facts["spans"]):
-        # The provenance has put its stretches together: the series tells of each.
+        # The provenance has merged its spans; the series has each of them.
         stored = client.coverage(client.series_of(query))
         doubts = [(part.span, part.reason) for part in stored if part.reason]
     currencies = {one.currency for one in _dividends(client, query)}
@@ -211,7 +214,7 @@ def answered(client: BarsClient, query: BarsQuery) -> tuple[pd.DataFrame, Chart]
 
 
 def _dividends(client: BarsClient, query: BarsQuery) -> Iterable[KnownAction]:
-    """Yield the stored dividends that count; none if what is stored of them is damaged."""
+    """Yield the stored dividends that count; none if the stored data is damaged."""
     try:
         stored = client.actions(query.instrument.symbol, query.provider)
     except CacheError:

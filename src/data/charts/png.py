@@ -1,4 +1,4 @@
-"""A chart as a PNG, drawn by matplotlib's Agg canvas: no window, no pyplot, no settings of its user."""
+"""A chart as a PNG, drawn by matplotlib's Agg canvas: no window, no pyplot, no user settings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _NO_GLYPH = "□"
 
 
 class _Turn:
-    """One picture at a time: matplotlib shares its fonts among threads and promises nothing for them."""
+    """One picture at a time: matplotlib shares its fonts among threads without any guarantee."""
 
     def __init__(self) -> None:
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin with a lock that no thread holds."""
+        """Start with a lock that no thread holds."""
         self.lock = threading.Lock()
 
 
@@ -36,15 +36,15 @@ _turn = _Turn()
 
 
 def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
-    """Return a chart as a PNG on light paper; its description has title and counts. Thread-safe.
+    """Return a chart as a PNG on light paper; its metadata has title and counts. Thread-safe.
 
     Args:
-        chart: what is drawn.
-        width, height: in pixels, from 200 to 8,000.
+        chart: Chart to draw.
+        width, height: Size in pixels, from 200 to 8,000.
 
     Raises:
         MissingExtraError: matplotlib is not installed (extra ``plot``).
-        QueryError: the size is none.
+        QueryError: The size is invalid.
     """
     layout = layout_of(chart, width, height)
     with _turn.lock:
@@ -54,14 +54,14 @@ def png_of(chart: Chart, width: int = 800, height: int = 500) -> bytes:
             artist.set(zorder=order, clip_on=False, sketch_params=None, path_effects=[])
             figure.add_artist(artist)
         target = io.BytesIO()
-        # Without the first entry the file names the library's address.
+        # Without the first entry, the file would contain the library's address.
         metadata = {"Software": None, "Title": chart.title, "Description": str(layout.counts)}
         canvas.print_png(target, metadata=metadata)
     return target.getvalue()
 
 
 def _canvas(width: int, height: int) -> tuple[Any, Any]:
-    """Return a canvas of so many pixels, and its figure.
+    """Return a canvas of the given size in pixels, and its figure.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -73,9 +73,9 @@ def _canvas(width: int, height: int) -> tuple[Any, Any]:
         raise MissingExtraError(
             "a PNG of a chart needs matplotlib", hint=install_line("plot")
         ) from missing
-    # The canvas cuts fractions off, and a quotient may lie just below a whole number.
+    # The canvas truncates fractions, and a quotient may be just below an integer.
     size = ((width + 0.001) / _DPI, (height + 0.001) / _DPI)
-    # Whatever the user's settings say: no layout of the library's own.
+    # No automatic layout by the library, whatever the user's settings.
     options: Any = {"layout": "none", "facecolor": PAINTS["paper"][0]}
     figure = Figure(figsize=size, dpi=_DPI, **options)
     return FigureCanvasAgg(figure), figure
@@ -126,7 +126,7 @@ def _text(label: Label, height: int) -> Any:
         verticalalignment="center_baseline",
         transform=IdentityTransform(),
         transform_rotates_text=False,
-        # A dollar sign in a symbol begins no formula.
+        # A dollar sign in a symbol does not start a formula.
         parse_math=False,
         usetex=False,
     )
@@ -134,7 +134,7 @@ def _text(label: Label, height: int) -> Any:
 
 @cache
 def _font(is_bold: bool) -> tuple[str, frozenset[int]]:
-    """Return the file of the font that comes with matplotlib, and the letters that it has."""
+    """Return the file of the font that comes with matplotlib, and the characters it contains."""
     from matplotlib import get_data_path
     from matplotlib.font_manager import get_font
 

@@ -1,7 +1,7 @@
-"""What is known of stored series, put together as plain values: the data of a report's page.
+"""The known facts about stored series, put together as plain values: the data of a report's page.
 
-Nothing is worked out here: coverage, gaps, findings, comparisons, commits and vendors are those that the
-manager and its client tell. No vendor is asked.
+Nothing is computed here: coverage, gaps, findings, comparisons, commits and vendors are those that
+the data manager and its client return. No vendor is queried.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# So many entries of one list are in a report; each list says how many there are.
+# Most entries of a list in a report; each list states its total.
 MOST_SPANS, MOST_COMMITS, MOST_OF_ALL = 400, 200, 200
-# Of everything so many series are on a page, each with so many closes and reasons.
+# In a report of everything: series on a page, and closes and reasons for each.
 SERIES_A_PAGE, _CLOSES, _MOST_REASONS = 500, 60, 20
 _WIDTH, _HEIGHT = 1000, 480
 _PAGES, _DATA = (".html", ".htm"), (".json",)
@@ -55,12 +55,12 @@ _PAGES, _DATA = (".html", ".htm"), (".json",)
 
 @dataclass(frozen=True, repr=False)
 class StoredReport(InLines):
-    """What is known of one series in all its lanes, or of everything that is stored.
+    """The known facts about one series in all its lanes, or about everything that is stored.
 
     Attributes:
-        data: plain values, as ``onetape report --json`` prints them; without NaN.
-        drawings: Chart of each entry of ``data["series"]``, None if it has none; empty in a report of
-            everything.
+        data: Plain values, as ``onetape report --json`` prints them; without NaN.
+        drawings: Chart of each entry in ``data["series"]``, or None if it has none; empty in a
+            report of everything.
     """
 
     data: dict[str, Any]
@@ -71,7 +71,7 @@ class StoredReport(InLines):
         return self.data
 
     def html(self) -> str:
-        """Return the report as a page that opens from disk and loads nothing; of several the first."""
+        """Return the report (or its first page) as HTML that opens from disk and loads nothing."""
         return self._page(1, "report", ".html")
 
     @property
@@ -89,12 +89,12 @@ class StoredReport(InLines):
     def save(self, path: str | Path) -> Path:
         """Write the page (``.html``), or the plain values as JSON (``.json``); return the path.
 
-        A file of that name is replaced at one stroke. If there are several pages, the others are beside
+        An existing file is replaced atomically. If there are several pages, the others are next to
         the first: ``name-2.html`` and so on.
 
         Raises:
-            QueryError: the name ends otherwise.
-            StorageError: the file cannot be written; nothing half-written is left.
+            QueryError: The name has another extension.
+            StorageError: The file cannot be written; nothing half-written is left.
         """
         from .report_page import page_name
 
@@ -102,7 +102,7 @@ class StoredReport(InLines):
         check_report_path(path)
         if path.suffix.lower() in _DATA:
             return put(path, (json.dumps(self.data, indent=2, allow_nan=False) + "\n").encode())
-        # The first page last: it never leads to pages that are not there yet.
+        # The first page is written last, so that it never links to missing pages.
         for number in range(self.pages, 1, -1):
             text = self._page(number, path.stem, path.suffix)
             put(path.with_name(page_name(path.stem, path.suffix, number)), text.encode())
@@ -115,7 +115,7 @@ class StoredReport(InLines):
 
     @property
     def title(self) -> str:
-        """What it is about, in one line."""
+        """The subject, in one line."""
         series, subject = self.data["series"], self.data["subject"]
         of = subject or f"all that is stored, {counted(len(series), 'series')}"
         return f"report of {of}, {moment(self.data['made'])} UTC"
@@ -157,15 +157,16 @@ class StoredReport(InLines):
 def report_of(
     manager: DataManager, symbol: str | None = None, timeframe: str | None = None
 ) -> StoredReport:
-    """Return what is known of a series, or of everything that is stored; no vendor is asked.
+    """Return the known facts about a series, or about everything stored; no vendor is queried.
 
     Args:
-        manager: of the installation.
-        symbol, timeframe: as for ``get_ohlcv``; both, or neither for everything but samples.
+        manager: Data manager of the installation.
+        symbol, timeframe: Series, as for ``get_ohlcv``; both, or neither for everything but
+            samples.
 
     Raises:
-        QueryError: one of them cannot be understood, or stands alone.
-        CacheError: nothing is stored of it, or the cache cannot be read.
+        QueryError: One of them cannot be understood, or is given without the other.
+        CacheError: Nothing is stored for it, or the cache cannot be read.
     """
     if (symbol is None) != (timeframe is None):
         raise QueryError(
@@ -187,7 +188,7 @@ def report_of(
 def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Entry]:
     """Return an entry for each series, validated.
 
-    First of all: reading the bars may repair what is damaged, and all the rest is as of then.
+    This comes first, because reading the bars may repair damage; everything else is as of then.
     """
     entries = {key: _Entry(manager, key) for key in keys}
     for entry in entries.values():
@@ -196,11 +197,11 @@ def _looked_at(manager: DataManager, keys: Iterable[SeriesKey]) -> dict[SeriesKe
 
 
 def check_report_path(path: Path) -> None:
-    """Refuse a file that a report cannot be written to, before the work.
+    """Reject a path that a report cannot be written to, before the work.
 
     Raises:
-        QueryError: its name says neither page nor JSON.
-        StorageError: it is a folder or a device, or its folder does not exist.
+        QueryError: The name is for neither a page nor JSON.
+        StorageError: The path is a folder or a device, or its folder does not exist.
     """
     if path.suffix.lower() not in (*_PAGES, *_DATA):
         raise QueryError(
@@ -246,7 +247,7 @@ def _of_series(
 
 
 class _Drawn(NamedTuple):
-    """The bars that are answered out of a series: their fingerprint, what became of them, a chart."""
+    """The bars answered from a series: their fingerprint, the counts of drawn rows, and a chart."""
 
     fingerprint: str
     drawn: dict[str, int]
@@ -254,10 +255,10 @@ class _Drawn(NamedTuple):
 
 
 def _drawn(client: BarsClient, entry: _Entry) -> _Drawn | None:
-    """Return the chart of a series; None where no question is answered out of it."""
+    """Return the chart of a series; None if no query is answered from it."""
 
     def draw() -> _Drawn | None:
-        """Return the drawn chart; None if no question is answered from the series."""
+        """Return the drawn chart; None if no query is answered from the series."""
         from .report_page import Drawing
 
         query = entry.question
@@ -329,7 +330,7 @@ def _totals(sections: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
-    """Return the values of one page of a report of everything: all of them if there is one page."""
+    """Return the data for one page of a report of everything; all of it if there is one page."""
     if of == 1:
         return data
     series = data["series"][(number - 1) * SERIES_A_PAGE : number * SERIES_A_PAGE]
@@ -348,7 +349,7 @@ def part_of(data: dict[str, Any], number: int, of: int) -> dict[str, Any]:
 def _frame(
     client: BarsClient, subject: str, sections: list[dict[str, Any]], gaps: GapReport
 ) -> dict[str, Any]:
-    """Return what every report has."""
+    """Return the parts that every report has."""
     from ..model.incident import incidents_of
 
     notable = [gap.as_dict() for gap in gaps.gaps if gap.is_notable]
@@ -366,11 +367,11 @@ def _frame(
 
 
 class _Entry:
-    """What is known of one stored series, part by part; a part that cannot be read has its reason.
+    """The known facts about one stored series; a part that cannot be read has its reason.
 
     Attributes:
-        key: which series.
-        problems: part to why it could not be read.
+        key: Series that it is about.
+        problems: Maps each part that could not be read to the reason.
     """
 
     def __init__(self, manager: DataManager, key: SeriesKey) -> None:
@@ -378,7 +379,7 @@ class _Entry:
         self.problems: dict[str, str] = {}
 
     def part(self, name: str, read: Callable[[], T], otherwise: T) -> T:
-        """Return what ``read`` does, or ``otherwise`` where it fails, which is noted."""
+        """Return the result of ``read``, or ``otherwise`` if it fails, which is recorded."""
         try:
             return read()
         except DataError as error:
@@ -386,36 +387,36 @@ class _Entry:
             return otherwise
 
     def named(self) -> dict[str, Any]:
-        """Return what names the series."""
+        """Return the identity of the series."""
         key = self.key
         return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
     @cached_property
     def coverage(self) -> Sequence[CoverageSpan]:
-        """Its stretches; none where they cannot be read."""
+        """The spans of the series; none if they cannot be read."""
         return self.part("coverage", lambda: self._client.coverage(self.key), ())
 
     @cached_property
     def vendors(self) -> list[str]:
-        """Those that supplied its bars."""
+        """The vendors that supplied its bars."""
         return sorted(
             {part.vendor for part in self.coverage if part.state != "empty" and part.vendor}
         )
 
     @cached_property
     def quality(self) -> dict[str, Any] | None:
-        """The report of its validation; None where it cannot be validated."""
+        """The validation report; None if the series cannot be validated."""
         key, validate = self.key, self._manager.validate
 
         def read() -> dict[str, Any]:
-            """Return the report of the validation as plain values."""
+            """Return the validation report as plain values."""
             return validate(key.symbol, key.timeframe.label, lane=key.lane_label).as_dict()
 
         return self.part("validation", read, None)
 
     @property
     def ends(self) -> tuple[int, int] | None:
-        """The stamps of its first and last bar; None without bars."""
+        """The stamps of the first and last bar; None without bars."""
         from ..model.instant import parse_iso
 
         quality = self.quality
@@ -425,7 +426,7 @@ class _Entry:
 
     @property
     def question(self) -> BarsQuery | None:
-        """The question for all its bars, which no vendor is asked; None if none is answered out of it."""
+        """The offline query for all its bars; None if no query is answered from the series."""
         if self.ends is None:
             return None
         is_intraday = self.key.timeframe.is_intraday
@@ -435,17 +436,17 @@ class _Entry:
 
     @cached_property
     def line(self) -> dict[str, list[Any]]:
-        """A few closes from its first bar to its last, as they are answered, with their times."""
+        """A few closes from the first bar to the last, as a query returns them, with times."""
 
         def read() -> dict[str, list[Any]]:
-            """Return the closes of an answer."""
+            """Return the closes from a query."""
             query = self.question
             return _line_of(None if query is None else self._client.get(query))
 
         return self.part("line", read, _line_of(None))
 
     def attention(self, gaps: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-        """Return why it needs attention, the worst first."""
+        """Return why the series needs attention, the worst reason first."""
         name = f"{self.key.symbol} {self.key.timeframe.label}"
         findings = self.quality["findings"] if self.quality else ()
         contradicted = self.compared["contradicted"]
@@ -454,7 +455,7 @@ class _Entry:
 
     @cached_property
     def compared(self) -> dict[str, Any]:
-        """How many of its bars were confirmed by a second vendor, and how many contradicted."""
+        """The number of its bars that second vendors confirmed, and of those they contradicted."""
         nothing: tuple[ComparedBars, ...] = ()
         compared = self.part("proof", lambda: self._client.confirmations(self.key), nothing)
         confirmed = sum(one.confirmed for one in compared)
@@ -469,7 +470,7 @@ class _Entry:
         }
 
     def plain(self) -> dict[str, Any]:
-        """Return all of it as plain values, but for gaps and pictures."""
+        """Return everything as plain values, except gaps and pictures."""
         nothing: list[LoggedCommit] = []
         commits = self.part("commits", lambda: self._client.commits(self.key), nothing)
         kept = self.part("quarantine", lambda: self._client.quarantined(self.key), None)
@@ -494,8 +495,8 @@ class _Entry:
         """Return its row of a heat map.
 
         Args:
-            months: which.
-            expected: what is known of stretches of markets already; shared by series.
+            months: Months in the row.
+            expected: What is already known about spans of markets; shared by series.
         """
         memory = {} if expected is None else expected
 
@@ -507,7 +508,7 @@ class _Entry:
             )
 
             def is_expected(span: Span) -> bool:
-                """Return whether a bar is required in a span, by the memory if it has it."""
+                """Return whether a bar is required in a span, from memory if known."""
                 about = (grid.calendar.name, grid.timeframe, grid.anchor, span)
                 if about not in memory:
                     memory[about] = len(grid.required(span)) > 0
@@ -519,7 +520,7 @@ class _Entry:
 
 
 def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
-    """Return times and closes of at most 60 bars, evenly apart, the last one among them."""
+    """Return times and closes of at most 60 evenly spaced bars, including the last one."""
     if frame is None or not len(frame):
         return {"times": [], "closes": []}
     count = len(frame)
@@ -534,13 +535,13 @@ def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
 
 
 def series_name(entry: dict[str, Any]) -> str:
-    """Return how a series is named: ``AAPL 1d@raw``."""
+    """Return the name of a series, such as ``AAPL 1d@raw``."""
     lane = "@".join(filter(None, (entry["timeframe"], entry["lane"])))
     return f"{entry['symbol']} {lane}"
 
 
 def extent_text(entry: dict[str, Any]) -> str:
-    """Return bars, vendors and score of a series in one line."""
+    """Describe bars, vendors and score of a series in one line."""
     facts = entry.get("quality") or entry
     if not facts.get("rows"):
         return "no bars"
@@ -556,7 +557,7 @@ def findings_texts(entry: dict[str, Any]) -> Iterable[str]:
 
 
 def gap_text(gap: dict[str, Any]) -> str:
-    """Return a gap in one line."""
+    """Describe a gap in one line."""
     span = f"{moment(gap['start'])} to {moment(gap['end'])}"
     what = gap["class"].replace("_", " ")
     step = f" → {gap['next_step']}" if gap["next_step"] else ""

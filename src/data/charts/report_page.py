@@ -35,7 +35,7 @@ class Drawing(NamedTuple):
     """The chart of a series.
 
     Attributes:
-        picture: The chart as SVG.
+        picture: Chart as SVG.
         data: Values from which the script of the page draws it.
     """
 
@@ -53,7 +53,7 @@ def page_of(
     Args:
         data: Values of :class:`~.report.StoredReport`, or those of one page of several.
         drawings: Chart of each series; not used for a report of everything.
-        file: Name and ending of the report's file, by which its other pages are linked.
+        file: Name and extension of the report's file, used for links to its other pages.
     """
     values, subject = Values(data), data["subject"]
     title = f"{subject or 'everything that is stored'} · report"
@@ -102,7 +102,7 @@ def _series(one: Values, chart: Html) -> Iterator[Html]:
 
 
 def _facts(one: Values, bars: Values | None) -> Html:
-    """Return the numbers of a series; ``bars`` has its rows, ends and score."""
+    """Return the numbers for a series; ``bars`` contains its rows, ends and score."""
     facts: list[tuple[str, object]] = []
     if bars is not None:
         facts = [
@@ -142,7 +142,7 @@ def _years(heat: Values) -> Iterator[Html]:
 
 
 def _key() -> Html:
-    """Return the meaning of a map's signs."""
+    """Return the legend of a map."""
     parts = (
         element(
             "li", element("i", state.sign, class_=f"s-{state.name}"), f"{state.name}: {state.text}"
@@ -228,7 +228,7 @@ def _sources(sources: Values) -> Iterator[Html]:
 
 
 def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
-    """Yield the list of all series: totals, those that need attention, the others, map, incidents, gaps."""
+    """Yield totals, series that need attention, the others, map, incidents and gaps."""
     data = values.data
     totals = values.of("totals")
     yield cards([
@@ -283,7 +283,7 @@ def page_name(stem: str, ending: str, number: int) -> str:
 
 
 def _linked(one: Values) -> Html:
-    """Return the line of a series, which leads to its view."""
+    """Return the small chart of a series as a link to its view."""
     data = one.data
     name = f"{data['symbol']} {data['timeframe']}"
     line = spark(data["line"]["closes"]) or "view"
@@ -295,7 +295,7 @@ def _view_id(one: Values) -> str:
 
 
 def _views(values: Values) -> Iterator[Html]:
-    """Yield the view of each series, which is shown once a link leads to it."""
+    """Yield the view of each series, which is shown when a link to it is followed."""
     for place, one in enumerate(values.each("series")):
         data = one.data
         line = spark(data["line"]["closes"])
@@ -328,7 +328,7 @@ def _views(values: Values) -> Iterator[Html]:
 
 
 def heat_shown(heat: Values) -> Iterator[Html]:
-    """Yield a map of many series, which the script draws, and the same as a table."""
+    """Yield a map of many series, which the script draws, and the same data as a table."""
     rows = heat.data["rows"]
     if not rows:
         return
@@ -337,7 +337,7 @@ def heat_shown(heat: Values) -> Iterator[Html]:
     words = f"{counted(len(rows), 'series')} by month; the table below has the same in numbers"
     yield element("div", id=HEAT_ID, class_="wide", role="img", aria_label=words)
     names = [state.name for state in STATES]
-    # Bare rows: of five hundred series this table is most of the page.
+    # Plain rows, because with five hundred series this table is most of the page.
     lines = (
         element(
             "tr",

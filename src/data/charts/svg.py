@@ -11,7 +11,7 @@ from ..model.html import Html, element, joined
 from .chart import Chart, Floats
 from .layout import PAINTS, ChartLayout, Label, Lines, Rects, Shape, layout_of
 
-# Colours of a page that a chart takes where it stands in one.
+# Colours that a chart takes from the page that it is embedded in.
 _OF_PAGE = ("paper", "ink", "faint")
 _CLASS = "bars-chart"
 _DESCRIBED = 20
@@ -19,22 +19,22 @@ _NO_LETTERS = re.compile("[\ufffe\uffff]")
 
 
 def svg_of(chart: Chart, width: int = 800, height: int = 500) -> Html:
-    """Return a chart as an SVG element, which can stand in a page or be a file.
+    """Return a chart as an SVG element, which can be part of a page or a file.
 
     It has its own colours, light and dark, shrinks with its page, loads nothing and runs nothing.
 
     Args:
-        chart: what is drawn.
-        width, height: in pixels, from 200 to 8,000.
+        chart: Chart to draw.
+        width, height: Size in pixels, from 200 to 8,000.
 
     Raises:
-        QueryError: the size is none.
+        QueryError: The size is invalid.
     """
     return svg_drawn(chart, layout_of(chart, width, height))
 
 
 def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
-    """Return a picture that was laid out already."""
+    """Return the picture of a chart that is already laid out."""
     texts = (mark.label for mark in chart.marks[:_DESCRIBED])
     gaps = (f"no bars: {gap.text}" for gap in chart.gaps[:_DESCRIBED])
     about = (chart.about, str(layout.counts), *texts, *gaps, *chart.notes)
@@ -51,16 +51,16 @@ def svg_drawn(chart: Chart, layout: ChartLayout) -> Html:
         role="img",
         class_=_CLASS,
     )
-    # No XML has these, and a browser reads a file of SVG as such.
+    # XML must not contain these characters, and a browser reads an SVG file as XML.
     return Html(_NO_LETTERS.sub("\ufffd", svg))
 
 
-# The name of a language, which nothing loads.
+# The name of a namespace, which is never loaded.
 _NAMESPACE = "http://www.w3.org/2000/svg"
 
 
 def _style() -> str:
-    """Return the colours as rules, those of a dark screen behind the others."""
+    """Return the colours as CSS rules, those for a dark screen after the others."""
 
     def colours(place: int) -> str:
         """Return the colours of one scheme: 0 light, 1 dark."""

@@ -1,4 +1,4 @@
-"""The command ``onetape``: one file a command, imported when it is used."""
+"""The command ``onetape``: one module for each command, imported on use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .output import complain, complain_about, note, quiet, speak_plainly
 from .parser import Parser
 from .report import FAILED, OK, USAGE, Report, present
 
-# Command to its line in `onetape --help`; the modules are loaded on use.
+# The line for each command in `onetape --help`; the modules are loaded on use.
 COMMANDS = {
     "fetch": "show or export bars of one or more symbols",
     "plot": "a chart of one or more symbols: here, or as PNG, SVG, HTML",
@@ -54,17 +54,17 @@ COMMANDS = {
     "docs": "the documentation, in the terminal or the browser",
     "completion": "completion script for bash, zsh or fish",
 }
-# Commands whose module has another name: that of theirs is taken.
+# Commands whose module has another name because their own is taken.
 _MODULES = {"lineage": "lineage_command", "report": "report_command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done. 1: it failed, or not all of it could be had. 2: the question was wrong.
+    0: done. 1: the command failed or is incomplete. 2: the arguments were wrong.
 
     Raises:
-        SystemExit: from the parser, for ``--help`` (0) and for options it does not know (2).
+        SystemExit: The parser exits, for ``--help`` (0) and for unknown options (2).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -93,7 +93,7 @@ def guarded(args: argparse.Namespace) -> int:
         logging_ = _logging(getattr(args, "log", None), verbose=is_verbose)
         with _ended_by_sigterm(), logging_, quiet(is_quiet):
             code = _run(args.run, args)
-            # A reader that went away is noticed here, and not by the interpreter at its exit.
+            # A reader that has gone away is noticed here, not by the interpreter at exit.
             sys.stdout.flush()
             return code
     except DataError as error:
@@ -112,7 +112,7 @@ def guarded(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does: with its report, and what came is kept."""
+    """Let SIGTERM end a command like Ctrl-C: with its report, keeping what has arrived."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     except ValueError:  # only the main thread of a program has signals
@@ -130,7 +130,7 @@ def _interrupted() -> int:
 
 
 def _of_the_system(error: OSError) -> str:
-    """Return the message of an error of the operating system."""
+    """Return the message for an error from the operating system."""
     reason = error.strerror or str(error)
     if error.filename:
         return shortened(f"{reason}: {error.filename}")
@@ -138,10 +138,10 @@ def _of_the_system(error: OSError) -> str:
 
 
 def _refuse_empty(args: argparse.Namespace) -> None:
-    """Refuse empty values: a shell variable that is not set must not mean everything.
+    """Reject empty values: a shell variable that is not set must not mean everything.
 
     Raises:
-        QueryError: there is one.
+        QueryError: A value is empty.
     """
     for name, value in vars(args).items():
         if isinstance(value, str) and not value.strip():
@@ -150,9 +150,9 @@ def _refuse_empty(args: argparse.Namespace) -> None:
 
 
 def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.Namespace) -> int:
-    """Run a command and print its report; one that prints by itself returns its exit code."""
+    """Run a command and print its report; a command that prints by itself returns its exit code."""
     with warnings.catch_warnings():
-        # How libraries use each other does not concern the user of a command.
+        # Warnings about how libraries use each other are of no interest to the user of a command.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", module=r"exchange_calendars")
         warnings.showwarning = _note
@@ -161,12 +161,12 @@ def _run(command: Callable[[argparse.Namespace], Report | int], args: argparse.N
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning without its place in a file."""
+    """Print a warning without its location in a file."""
     note(str(message))
 
 
 def _drop_output() -> None:
-    """Drop what no reader takes any more, so that the exit does not complain about it."""
+    """Discard output that no reader accepts any more, so that exiting does not report it."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -182,7 +182,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.ArgumentParser:
-    """Build the parser; only the command that is used is imported and gets its options."""
+    """Build the parser; only the command in use is imported and gets its options."""
     parser = Parser(
         prog="onetape",
         description="Market data behind one call: bars, quotes, fundamentals and live feeds, cached.",
@@ -200,7 +200,7 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     used = next(([a] for a in arguments if a in COMMANDS), [])
-    # Behind a command nothing shows the others, neither a help nor an error; to add all takes 5 ms.
+    # After a command, neither help nor errors show the others, and adding all of them takes 5 ms.
     shown = used if used and used[0] == arguments[0] else COMMANDS
     for name in shown:
         summary = COMMANDS[name]
@@ -212,10 +212,10 @@ def _parser(arguments: Sequence[str], *, every: bool = False) -> argparse.Argume
 
 @contextmanager
 def _logging(log: str | None, *, verbose: bool) -> Iterator[None]:
-    """Show the library's log on standard error when asked to, else nowhere.
+    """Show the library's log on standard error if requested, otherwise nowhere.
 
     Raises:
-        ConfigError: the environment asks for a format or a level that there is not.
+        ConfigError: The environment requests an unknown format or level.
     """
     from ..observability.logs import LOGGERS, WritingHandler, attach, wanted
 

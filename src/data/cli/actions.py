@@ -1,4 +1,4 @@
-"""``onetape actions``: splits and dividends of a share."""
+"""``onetape actions``: splits and dividends of a stock."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch; 1 when no vendor answered for some ex-dates."""
+    """Fetch; 1 if no vendor answered for some ex-dates."""
     manager = manager_of(args, makes_folder=True)
     with asking(args) as notes:
         frame = manager.get_actions(args.symbol, args.start, args.end, timeout=args.timeout)

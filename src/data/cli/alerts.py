@@ -1,4 +1,4 @@
-"""``onetape alerts``: make, list and remove alerts, and run the job that evaluates and delivers them."""
+"""``onetape alerts``: adds, lists and removes alerts, and runs the job that delivers them."""
 
 from __future__ import annotations
 
@@ -95,15 +95,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def records(*, make: bool = True) -> AlertBook | None:
-    """Return where alerts are kept: the optional database; the one place that names it.
+    """Return the store of alerts, the optional database; this is the only place that names it.
 
     Args:
-        make: make its tables where there are none; else None is returned there.
+        make: Whether to create missing tables; if false, None is returned when they are missing.
 
     Raises:
-        MissingExtraError: the extra ``db`` is not installed; it names the line that installs it.
-        ConfigError: this installation keeps no alerts.
-        DataError: the database cannot be used.
+        MissingExtraError: The extra ``db`` is not installed; the error has the command to install
+            it.
+        ConfigError: This installation stores no alerts.
+        DataError: The database cannot be used.
     """
     name = f"{__package__.rpartition('.')[0]}.{_RECORDS}"
     try:
@@ -128,10 +129,10 @@ def _book() -> AlertBook:
 
 
 def _add(args: argparse.Namespace) -> Report:
-    """Add an alert, and say where its value is beyond the threshold already.
+    """Add an alert, and report if its value is already beyond the threshold.
 
     Raises:
-        QueryError: it is not valid, or no vendor has such bars.
+        QueryError: The alert is invalid, or no vendor has such bars.
     """
     from ..jobs.populate import job_services
 
@@ -144,7 +145,7 @@ def _add(args: argparse.Namespace) -> Report:
         return _added(alert, ())
     symbol = services.client.query(draft.symbol, draft.timeframe, bars=1).instrument.symbol
     config["ticker"] = symbol
-    # Before it is stored: what no vendor serves is refused.
+    # Checked before it is stored: bars that no vendor serves are rejected.
     checked = Alert.parse(config, id=0, recipient=LOCAL, since_ms=now_ms, rearm=rearm)
     evaluation = _first(services, checked, args.timeout)
     alert = book.add_alert(LOCAL, config, rearm, now_ms)
@@ -154,10 +155,11 @@ def _add(args: argparse.Namespace) -> Report:
 
 
 def _first(services: Services, alert: Alert, timeout_s: float | None) -> Any:
-    """Return the evaluation of a new alert; None where its bars cannot be had just now.
+    """Return the evaluation of a new alert, or None if its bars are unavailable at the moment.
 
     Raises:
-        QueryError: they can never be had, its indicator is not known, or never crosses the threshold.
+        QueryError: The bars can never be fetched, or the indicator is unknown or can never cross
+            the threshold.
     """
     from ..jobs.alert_bars import ClientBars
     from ..jobs.alert_evaluator import bars_needed, check_alert, evaluate
@@ -183,7 +185,7 @@ def _added(alert: Alert, events: tuple[AlertEvent, ...]) -> Report:
 
 
 def _config(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the configuration of the alert that the options mean."""
+    """Return the configuration of the alert from the options."""
     given = {"ticker": args.symbol, "condition": args.condition, "expires": args.expires}
     if args.problem:
         if args.condition or args.value is not None or args.indicator:
@@ -204,7 +206,7 @@ def _config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rearm(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the ``re_arm_config`` that the options mean; None where none is given."""
+    """Return the ``re_arm_config`` from the options, or None if none is given."""
     config: dict[str, Any] = {}
     if args.hysteresis is not None:
         is_share = args.hysteresis.endswith("%")
@@ -257,10 +259,10 @@ def _remove(args: argparse.Namespace) -> Report:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run once, or again and again; messages are printed as they are delivered.
+    """Run once, or repeatedly; messages are printed as they are delivered.
 
     Returns:
-        Of ``--once`` 1 where bars could not be had or a delivery failed; else 0.
+        With ``--once``, 1 if bars could not be fetched or a delivery failed; otherwise 0.
     """
     job = _job(args)
     while True:
@@ -291,7 +293,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
     book, services = _book(), job_services(args.cache_dir, args.config)
 
     def perishing() -> Any:
-        """Return the stored bars that no vendor can supply much longer."""
+        """Return the stored bars that vendors will soon no longer have."""
         listing, folder = services.cache.maintenance.listing(), services.settings.cache_dir
         answering, now_ms = services.client.answering, services.clock.now_ms()
         return perishable(listing, answering, services.selector, now_ms, folder)
@@ -303,7 +305,7 @@ def _job(args: argparse.Namespace) -> AlertJob:
 
 
 def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Delivery], Outcome]:
-    """Return what delivers: lines on standard output, and the webhook in their place."""
+    """Return the delivery function: lines on standard output, or the webhook instead."""
     if args.webhook is not None:
         from ..net.webhook import Webhook
 
@@ -320,7 +322,7 @@ def _delivery(args: argparse.Namespace, services: Services) -> Callable[[Deliver
 
 
 def _ended(report: RunReport, args: argparse.Namespace) -> int:
-    """Print what one run did: as a line of JSON, or failures alone; return the exit code."""
+    """Print the result of one run, as a line of JSON or failures only; return the exit code."""
     if args.json:
         print(json.dumps({"run": report.to_json()}), flush=True)
     for series, reason in report.failed.items():

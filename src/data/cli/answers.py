@@ -1,4 +1,4 @@
-"""How an answer looks, on the screen and as JSON: what it is, where it came from, what it lacks."""
+"""The display of an answer, on the screen and as JSON: its bars, its provenance and its gaps."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _T = TypeVar("_T")
 _WIDEST_CHART = 100
 _FEWEST_CHARTED = 8
 _GAPS_SHOWN = 5
-# Above a chart of blocks, by the kind of a mark.
+# Characters above a block chart, by kind of mark.
 _SIGNS = {"split": "S", "dividend": "D", "doubt": "!"}
 Provenance = Mapping[str, Any]
 
 
 def headline(provenance: Provenance, seconds: float | None) -> Text:
-    """Return one line about an answer: series, bars, vendors, seconds where it has some of its own."""
+    """Return one line about an answer: series, bars, vendors, and the seconds it took, if given."""
     vendors = ", ".join(provenance["vendors"]) or "no vendor"
     vendors += " (MADE UP)" if provenance.get("made_up") else ""
     vendors += " (SAMPLE)" if provenance.get("sample") else ""
     cached = f"{provenance['from_cache']:.0%} from cache" if provenance["rows"] else "nothing there"
-    # Only what has splits and dividends has a day up to which they are in the prices.
+    # Only stocks have a date up to which splits and dividends are in the prices.
     prices = f"{provenance['adjustment']} prices" if provenance["as_of"] else ""
     facts = [
         counted(provenance["rows"], "bar"),
@@ -52,7 +52,7 @@ def headline(provenance: Provenance, seconds: float | None) -> Text:
 
 
 def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
-    """Yield a chart of the closes, where there are enough for one, and the first and last bars."""
+    """Yield a chart of the closes, if there are enough for one, and the first and last bars."""
     if len(frame) >= _FEWEST_CHARTED:
         yield _Chart(frame)
         yield ""
@@ -60,7 +60,7 @@ def bars_shown(frame: pd.DataFrame, most: int) -> Shown:
 
 
 class _Chart:
-    """The closes of a frame, as wide as the screen is, with the first and the last day below them."""
+    """The closes of a frame, drawn to the screen's width, with the first and last day below."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
@@ -72,7 +72,7 @@ class _Chart:
 
 
 def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Text]:
-    """Yield the lines of a chart, and below them the texts of its first and its last bar."""
+    """Yield the lines of a chart, and below them the labels of its first and last bar."""
     for line in lines:
         yield styled(line, "cyan")
     if lines:
@@ -82,11 +82,11 @@ def _drawn(lines: Sequence[str], first: str = "", last: str = "") -> Iterator[Te
 
 
 class Blocks:
-    """One series of a chart in blocks, on the chart's own axis: gaps are shaded, marks stand above.
+    """One series drawn in blocks on the chart's own axis, with gaps shaded and marks above it.
 
     Args:
-        picture: the chart.
-        place: of the series in it.
+        picture: Chart to draw from.
+        place: Position of the series in it.
     """
 
     def __init__(self, picture: Chart, place: int = 0) -> None:
@@ -135,7 +135,7 @@ def _heading(name: str) -> str:
 
 
 def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
-    """Return the cells of one column; a column beside the bars is no number."""
+    """Return the cells of one column; columns other than prices and volume are not numbers."""
     if name == "fetched_at":
         return [t.strftime("%Y-%m-%d %H:%M:%S") if t == t else "-" for t in values]
     if name == "is_final":
@@ -146,7 +146,7 @@ def _cells(name: str, values: Sequence[Any]) -> Sequence[Cell]:
 
 
 def attempts_shown(provenance: Provenance) -> Shown:
-    """Yield the vendors that were asked in this call, how each attempt ended, and why some failed."""
+    """Yield the vendors queried in this call, how each attempt ended, and why some failed."""
     attempts = provenance["attempts"]
     if not attempts:
         yield styled("no request: everything was cached", "dim")
@@ -170,7 +170,7 @@ def attempts_shown(provenance: Provenance) -> Shown:
 
 
 def gaps_shown(provenance: Provenance) -> Shown:
-    """Yield the first stretches without bars, each with its reason; the warning has the one."""
+    """Yield the first gaps, each with its reason; a single gap is left to the warning."""
     if provenance["gaps_total"] == 1 and not provenance["complete"]:
         return
     for gap in provenance["gaps"][:_GAPS_SHOWN]:
@@ -184,7 +184,7 @@ def gaps_shown(provenance: Provenance) -> Shown:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain mappings with ISO stamps; a time that there is none of is None."""
+    """Return the rows as plain mappings with ISO stamps; a missing time is None."""
     plain = frame.reset_index()
     for name in plain.select_dtypes("datetime").columns:
         times = plain[name].dt.strftime("%Y-%m-%dT%H:%M:%SZ").astype(object)
@@ -193,12 +193,12 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def dated(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with session dates as texts in place of stamps."""
+    """Return the frame with session dates as strings instead of stamps."""
     index = frame.index.strftime("%Y-%m-%d")  # type: ignore[attr-defined]
     return frame.set_axis(index.set_names(frame.index.name), axis=0)
 
 
-# --- a small picture of a series in text
+# --- a small chart of a series in text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _GAP = "░"
@@ -208,13 +208,13 @@ _SMALLEST = 8
 def chart(
     values: Sequence[float], *, width: int, height: int = 6, shaded: Sequence[bool] = ()
 ) -> list[str]:
-    """Return an area of blocks, newest on the right, with its highest and lowest value beside it.
+    """Return an area chart in blocks, newest on the right, labelled with highest and lowest value.
 
     Args:
-        values: missing ones (NaN) are passed over.
-        width: characters of a line at most, the labels included.
-        height: lines.
-        shaded: for each value whether a gap is there. Then what is missing keeps its place: it is
+        values: Values to draw; missing ones (NaN) are skipped.
+        width: Most characters in a line, including the labels.
+        height: Number of lines.
+        shaded: Whether each value is in a gap. If given, missing values keep their place: they are
             shaded in a gap, and blank elsewhere.
     """
     finite = [float(v) for v in values if math.isfinite(v)]
@@ -241,9 +241,9 @@ def chart(
 
 
 def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Return one value a column: of those that share one the farthest from the mean of all.
+    """Return one value for each column: the farthest from the overall mean of those that share it.
 
-    So that a crash of one bar among thousands is seen. First and last stay what they are.
+    This keeps a crash of one bar among thousands visible. The first and last values are unchanged.
     """
     if len(values) <= most:
         return list(values)
@@ -252,7 +252,7 @@ def _columns(values: Sequence[float], most: int) -> Sequence[float | None]:
 
 
 def _placed(values: Sequence[float], most: int) -> Sequence[float | None]:
-    """Return what :func:`_columns` does, each value in its place; None where there is none."""
+    """Like :func:`_columns`, with each value in its place; None if there is none."""
     groups = [[v for v in group if math.isfinite(v)] for group in _grouped(values, most)]
     finite = [v for group in groups for v in group]
     return _farthest(groups, sum(finite) / len(finite))
@@ -263,7 +263,7 @@ def _farthest(groups: Iterable[Sequence[float]], mean: float) -> list[float | No
 
 
 def _grouped(values: Sequence[_T], most: int) -> list[Sequence[_T]]:
-    """Cut values into as many parts as there are columns, none longer than another by more than one."""
+    """Split values into one part for each column; the lengths differ by at most one."""
     count = min(len(values), most)
     edges = [i * len(values) // count for i in range(count + 1)]
     return [values[a:b] for a, b in itertools.pairwise(edges)]

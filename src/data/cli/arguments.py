@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def command(
     run: Callable[[argparse.Namespace], Report | int],
     epilog: str | None = None,
 ) -> None:
-    """Make a command of a parser: what it runs, and the options that every command has.
+    """Turn a parser into a command: set the function it runs, and add the options of every command.
 
     Args:
-        parser: has the options of the command's own already.
-        run: answers the question, or prints by itself and returns the exit code.
-        epilog: stands below the options in the help.
+        parser: Parser that already has the command's own options.
+        run: Function that returns the report, or prints by itself and returns the exit code.
+        epilog: Text below the options in the help.
     """
     parser.epilog = epilog
     add_output(parser)
@@ -41,7 +41,7 @@ def command(
 
 
 def add_question(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a question for bars, of one symbol or several."""
+    """Add the options of a query for bars, for one symbol or several."""
     parser.add_argument(
         "symbols",
         nargs="+",
@@ -65,12 +65,12 @@ def add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def question(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the options of :func:`add_question` say, by the names of ``DataManager.get_ohlcv``.
+    """Return the options of :func:`add_question` by the names of ``DataManager.get_ohlcv``.
 
     The symbols are left out.
 
     Raises:
-        QueryError: a timeframe stands among the symbols.
+        QueryError: There is a timeframe among the symbols.
     """
     for symbol in args.symbols[1:]:
         if symbol[:1].isdigit() and _is_timeframe(symbol):
@@ -95,10 +95,10 @@ def question(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def refuse_swapped(args: argparse.Namespace) -> None:
-    """Refuse a timeframe or a date where the symbol belongs, whatever the command.
+    """Reject a timeframe or a date in the place of a symbol, whatever the command.
 
     Raises:
-        QueryError: there is one.
+        QueryError: The first argument is a timeframe or a date.
     """
     symbols = getattr(args, "symbols", None) or [getattr(args, "symbol", None)]
     first = symbols[0] if isinstance(symbols, list) else None
@@ -143,7 +143,7 @@ def add_range(parser: argparse.ArgumentParser) -> None:
 
 
 def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
-    """Add a universe in place of symbols; ``usual``: whose members without a day."""
+    """Add a universe as an alternative to symbols; ``usual``: members when no day is given."""
     parser.add_argument(
         "--universe",
         metavar="NAME",
@@ -156,10 +156,10 @@ def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
 
 
 def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = False) -> None:
-    """Refuse a command that names none of a symbol, a universe and all that is stored, or several.
+    """Reject a command unless it names exactly one of: a symbol, a universe, all stored series.
 
     Raises:
-        QueryError: it does, or a symbol stands there without the timeframe that it needs.
+        QueryError: The command names none or several, or a symbol without the timeframe it needs.
     """
     named = sum(map(bool, (args.symbol, args.all, args.universe is not None)))
     if named != 1 or (with_timeframe and bool(args.symbol) != bool(args.timeframe)):
@@ -172,13 +172,13 @@ def check_one(args: argparse.Namespace, example: str, *, with_timeframe: bool = 
 
 
 def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> Members | None:
-    """Return the members that :func:`add_universe` means, of a range where no day is named; None for none.
+    """Return the members named by :func:`add_universe`, for a range if no day is given, or None.
 
     Raises:
-        QueryError: a day without a universe, or one that cannot be understood.
-        UniverseError: there is no such universe, or it has no member then.
-        MissingExtraError: the extra ``db`` is not installed.
-        DatabaseError: the database cannot be used.
+        QueryError: There is a day without a universe, or one that cannot be understood.
+        UniverseError: The universe does not exist, or has no member then.
+        MissingExtraError: The extra ``db`` is not installed.
+        DatabaseError: The database cannot be used.
     """
     if args.universe is None:
         if args.as_of is not None:
@@ -199,7 +199,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
 
 
 def add_adjustment(parser: argparse._ActionsContainer) -> None:
-    """Add the adjustment of prices."""
+    """Add the price adjustment."""
     parser.add_argument(
         "--adjustment",
         choices=ADJUSTMENTS,
@@ -211,7 +211,7 @@ def add_adjustment(parser: argparse._ActionsContainer) -> None:
 
 
 def add_session(parser: argparse._ActionsContainer) -> None:
-    """Add the hours of the bars."""
+    """Add the session hours of the bars."""
     parser.add_argument(
         "--session",
         choices=SESSIONS,
@@ -221,7 +221,7 @@ def add_session(parser: argparse._ActionsContainer) -> None:
 
 
 def add_freshness(parser: argparse.ArgumentParser) -> None:
-    """Add whether the cache alone is used, or not at all."""
+    """Add options to use only the cache, or not to use it at all."""
     either = parser.add_mutually_exclusive_group()
     either.add_argument(
         "--offline", action="store_true", help="use the cache only; send no request"
@@ -232,7 +232,7 @@ def add_freshness(parser: argparse.ArgumentParser) -> None:
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """Add the places of cache and rules."""
+    """Add the locations of cache and rules."""
     parser.add_argument("--cache-dir", metavar="DIR", help="the cache folder")
     parser.add_argument(
         "--config", metavar="FILE", help="a rules file, merged over the packaged rules"
@@ -240,9 +240,9 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """Add the form of output and log."""
+    """Add the output format and the log format."""
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
-    # Also behind the command; left out there, what stands before it counts.
+    # Also allowed after the command; if not given there, the value before the command is used.
     parser.add_argument(
         "-v",
         "--verbose",
@@ -270,7 +270,7 @@ def add_timeout(
     parser: argparse.ArgumentParser,
     help_text: str = "wait no longer for vendors; default: 30 s without a response",
 ) -> None:
-    """Add the time after which vendors and other callers are waited for no more."""
+    """Add the time after which the command stops waiting for vendors and other callers."""
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -280,7 +280,7 @@ def add_timeout(
 
 
 def add_executor(parser: argparse.ArgumentParser) -> None:
-    """Add which workers do what asks no vendor."""
+    """Add the choice of workers for work that queries no vendor."""
     parser.add_argument(
         "--executor",
         metavar="WORKERS",
@@ -292,7 +292,7 @@ def listed(text: str) -> list[str]:
     """Split ``A,B C`` into its parts.
 
     Raises:
-        argparse.ArgumentTypeError: there is none.
+        argparse.ArgumentTypeError: There are none.
     """
     parts = [part for part in text.replace(",", " ").split() if part]
     if not parts:
@@ -301,10 +301,10 @@ def listed(text: str) -> list[str]:
 
 
 def positive(text: str) -> int:
-    """Read a whole number from 1 on.
+    """Parse an integer of at least 1.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: The text is not a positive integer.
     """
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
@@ -312,10 +312,10 @@ def positive(text: str) -> int:
 
 
 def age(text: str) -> Age:
-    """Read an age such as 5y, 18mo, 2w or 90d.
+    """Parse an age such as 5y, 18mo, 2w or 90d.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: The text is not an age.
     """
     try:
         return Age.parse(text)
@@ -324,10 +324,10 @@ def age(text: str) -> Age:
 
 
 def seconds(text: str, least: float = 0.1) -> float:
-    """Read a number of seconds from ``least`` to a day.
+    """Parse a number of seconds from ``least`` to a day.
 
     Raises:
-        argparse.ArgumentTypeError: it is none.
+        argparse.ArgumentTypeError: The text is not such a number.
     """
     try:
         value = float(text)
@@ -341,10 +341,10 @@ def seconds(text: str, least: float = 0.1) -> float:
 
 
 def every(text: str) -> float:
-    """Read how often something is done, such as 15m, 4h or 1d; return seconds.
+    """Parse an interval such as 15m, 4h or 1d; return seconds.
 
     Raises:
-        argparse.ArgumentTypeError: it is none, or shorter than a minute.
+        argparse.ArgumentTypeError: The text is not an interval, or is shorter than a minute.
     """
     try:
         step_ms = Timeframe.parse(text).step_ms or 0

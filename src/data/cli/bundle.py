@@ -1,4 +1,4 @@
-"""``onetape bundle``: answers as folders of Parquet files, compared with the cache they were made of."""
+"""``onetape bundle``: answers as folders of Parquet files, compared with the cache behind them."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _list(args: argparse.Namespace) -> Report:
     from ..bundles.folder import bundles_folder
     from ..bundles.metadata import BundleMetadata
 
-    # One outside the folder is listed by the name that registered it.
+    # A bundle outside the folder is listed by the name it was registered under.
     folder = bundles_folder(args.bundles)
     found, errors = [], []
     for name in bundle_names(folder):
@@ -243,10 +243,10 @@ def _remove(bundle: Bundle, *, dry_run: bool) -> Report:
 
 
 def _before(text: str | None, manager: Any) -> date:
-    """Return the day before which partitions go.
+    """Return the date before which partitions are dropped.
 
     Raises:
-        QueryError: it is no date.
+        QueryError: The text is not a date.
     """
     if text is None:
         today = date_of(manager.client.clock.now_ms())

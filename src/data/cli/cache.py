@@ -1,4 +1,4 @@
-"""``onetape cache``: what is held, series by series, its upkeep, and deleting parts of it."""
+"""``onetape cache``: lists cached series, maintains them, and deletes parts of them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _stats_shown(document: dict[str, Any]) -> Shown:
 
 
 def _damage(health: dict[str, Any]) -> Any:
-    """Return what was found in the files that were read, and how many these are."""
+    """Return the damage found in the files that were read, and how many were read."""
     read = f"{health['files_read']:,} of {counted(health['files_count'], 'file')} read"
     if not health["damaged_count"]:
         return f"none ({read})"
@@ -125,7 +125,7 @@ def _list(args: argparse.Namespace) -> Report:
     has_problems = any(e["problem"] for e in document)
     names += ["problem"] if has_problems else []
     table = TextTable(names, [row[: len(names)] for row in rows])
-    # Programs have the problem in each entry: for them the list itself is there.
+    # Programs find the problem in each entry; for them the list itself is a success.
     return Report(document, [table], ok=args.json or not has_problems)
 
 

@@ -1,4 +1,4 @@
-"""``onetape cache clean``: keep the limit now, tidy up, and show what stays and why."""
+"""``onetape cache clean``: enforces the limit now, tidies up, and shows what stays and why."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _clean(args: argparse.Namespace) -> Report:
         "dry_run": args.dry_run,
         "limit_bytes": round(cache.max_size_gb * _BYTES_IN_GB) or None,
         "years_dropped": years,
-        # The cache's own notes, or another process's bars, may have come meanwhile.
+        # The cache's own notes, or another process's bars, may have been added meanwhile.
         "bytes_freed": max(0, before.bytes - after.bytes),
         "outdated": [str(key) for key in outdated],
         "quarantine": {"files": tidied.files, "bytes": tidied.file_bytes},
@@ -87,7 +87,7 @@ def _shown(aged: Aged | None, document: dict[str, Any]) -> Shown:
 
 
 def _aged_shown(aged: Aged, document: dict[str, Any]) -> Shown:
-    """Yield the years that go, or went, with their sizes."""
+    """Yield the years that would be or were deleted, with their sizes."""
     from ..cache.layout import BARS
 
     if aged.years:
@@ -129,7 +129,7 @@ def _rows(document: dict[str, Any]) -> list[list[str]]:
 
 
 def freeable_rows(document: dict[str, Any]) -> list[list[str]]:
-    """Return what of a cache could go, and why the rest must stay, as rows of a table."""
+    """Return what could be deleted from a cache, and why the rest must stay, as table rows."""
     rows = [
         ["can be made again", size(document["derived_bytes"])],
         ["can be fetched again", size(document["replaceable_bytes"])],

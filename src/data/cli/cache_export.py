@@ -1,4 +1,4 @@
-"""``onetape cache export``: bars as files for other programs; no vendor is asked."""
+"""``onetape cache export``: bars as files for other programs; no vendor is queried."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``onetape cache verify | repair | compact | migrate | log``: the upkeep of what is held."""
+"""``onetape cache verify | repair | compact | migrate | log``: maintenance of cached data."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _counts(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> dict[str,
 
 
 def _read(keys: Sequence[SeriesKey], others: Sequence[OtherPart]) -> str:
-    """Return what was read, in words."""
+    """Return in words what was read."""
     counts = _counts(keys, others)
     text = [counted(counts["series"], "series")]
     text += [counted(counts["tables"], "table")] if counts["tables"] else []
@@ -367,7 +367,7 @@ def _other_log_table(one: OtherLog, entries: Sequence[dict[str, Any]]) -> TextTa
 
 
 def _author(entry: dict[str, Any], unnamed: str = "written") -> str:
-    """Return what made an entry of a log: vendors, recovery, or the call that deleted."""
+    """Return the origin of a log entry: vendors, recovery, or the call that deleted."""
     if entry["deleted"]:
         return f"deleted by {entry['deleted']}"
     if entry.get("quarantined"):

@@ -1,4 +1,4 @@
-"""``onetape cache quarantine list | show | restore | purge``: what is kept aside, and why."""
+"""``onetape cache quarantine list | show | restore | purge``: what is quarantined, and why."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _show(args: argparse.Namespace) -> Report:
 
 
 def _kept(args: argparse.Namespace) -> list[QuarantineReport]:
-    """Return what is kept aside of each series that is meant."""
+    """Return the quarantined rows and files of each requested series."""
     manager = manager_of(args)
     keys = chosen(manager, args.symbol, args.timeframe)
     return [quarantine_report(manager._services.client, key) for key in keys]

@@ -1,4 +1,4 @@
-"""What the commands on the cache share: its series, the one that is meant, what is in each."""
+"""Functions shared by the cache commands: list series, find the requested one, show its content."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from ..model.stored import ComparedBars
     from ..wiring import Services
 
-    # What has a cache, as ``.cache``.
+    # Either of these has a cache as ``.cache``.
     Installation = DataManager | Services
 
 _SYMBOLS_SHOWN = 12
 
 
 def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataManager:
-    """Return the manager on the folder and the rules that were named.
+    """Return the data manager for the named folder and rules.
 
     Raises:
-        QueryError: the folder does not exist, and the command is none that ``makes_folder``.
+        QueryError: The folder does not exist, and the command is not one that ``makes_folder``.
     """
     from ..data_manager import DataManager
 
@@ -39,7 +39,7 @@ def manager_of(args: argparse.Namespace, *, makes_folder: bool = False) -> DataM
 
 
 def check_folder(args: argparse.Namespace) -> None:
-    """Refuse a cache folder that was named and does not exist; raises ``QueryError``."""
+    """Reject a named cache folder that does not exist; raises ``QueryError``."""
     if args.cache_dir and not Path(args.cache_dir).expanduser().exists():
         raise QueryError(
             f"there is no cache folder {args.cache_dir}",
@@ -48,11 +48,11 @@ def check_folder(args: argparse.Namespace) -> None:
 
 
 def chosen(manager: Installation, symbol: str | None, label: str | None = None) -> list[SeriesKey]:
-    """Return the series that are meant, in all their lanes; all of them where none is named.
+    """Return the requested series, in all their lanes, or all series if none is named.
 
     Raises:
-        CacheError: there are none; it names those that there are.
-        QueryError: symbol or timeframe cannot be understood.
+        CacheError: There are none; the hint names the cached ones.
+        QueryError: The symbol or timeframe cannot be understood.
     """
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None
@@ -66,9 +66,9 @@ def chosen(manager: Installation, symbol: str | None, label: str | None = None) 
 def chosen_with_others(
     manager: Installation, symbol: str | None, label: str | None = None
 ) -> tuple[list[SeriesKey], list[OtherPart]]:
-    """Return the series that are meant, and the tables and fundamentals; raises as :func:`chosen`.
+    """Return the requested series, and the tables and fundamentals; raises as :func:`chosen`.
 
-    Of a symbol either is enough.
+    For one symbol, either is enough.
     """
     name = meant(manager, symbol) if symbol else None
     frame = Timeframe.parse(label) if label else None
@@ -79,10 +79,10 @@ def chosen_with_others(
 
 
 def meant(manager: Installation, text: str) -> str:
-    """Return the cached symbol that is meant: as it lies there, or as it is understood.
+    """Return the cached symbol that a text refers to, as stored or as resolved.
 
     Raises:
-        QueryError: it is not cached, and no symbol either.
+        QueryError: The text is not cached and is not a symbol.
     """
     if text in manager.cache.list_symbols():
         return text
@@ -105,21 +105,21 @@ def _there_is(manager: Installation, symbol: str) -> str:
 
 
 def name_of(key: SeriesKey, *, symbol: bool = True) -> str:
-    """Return a series in words: ``AAPL 1d@raw``."""
+    """Return the name of a series, such as ``AAPL 1d@raw``."""
     lane = "@".join((key.timeframe.label, *key.lane))
     return f"{key.symbol} {lane}" if symbol else lane
 
 
 def named(key: SeriesKey) -> dict[str, Any]:
-    """Return what names a series, as plain values."""
+    """Return the identity of a series as plain values."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
 def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]]:
     """Return one plain entry for each stored series.
 
-    By the index, or else by the documents; with ``check`` every file is read, and an entry has what
-    is damaged.
+    Entries come from the index or, without one, from the documents. With ``check`` every file is
+    read, and an entry includes any damage.
     """
     upkeep = manager.cache.maintenance
     if not check:
@@ -128,14 +128,14 @@ def listed(manager: Installation, *, check: bool = False) -> list[dict[str, Any]
     for key in upkeep.series():
         damage, problems = upkeep.check([key])
         faults = [f"{one.where}: {one.what}" for one in damage] + [why for _, why in problems]
-        # First: reading the documents repairs what is damaged.
+        # Checked first, because reading the documents repairs damage.
         entry = _entry(manager, key)
         checked.append(entry | {"problem": "; ".join(faults) or entry["problem"]})
     return checked
 
 
 def entries(manager: Installation, keys: Sequence[SeriesKey]) -> list[dict[str, Any]]:
-    """Return one plain entry for each series, with the reason for one that cannot be read."""
+    """Return one plain entry for each series, with the reason if it cannot be read."""
     return [_entry(manager, key) for key in keys]
 
 
@@ -170,7 +170,7 @@ def _entry(
 
 
 def confirmations(manager: Installation, key: SeriesKey) -> tuple[ComparedBars, ...]:
-    """Return what was compared with a second vendor and stands; nothing where a newer version keeps it."""
+    """Return the valid comparisons with second vendors; none if a newer version wrote them."""
     try:
         return manager.client.confirmations(key)
     except FormatVersionError:
@@ -188,11 +188,11 @@ def _extent(
 
 
 def problems_json(problems: Sequence[tuple[SeriesKey, str]]) -> list[dict[str, str]]:
-    """Return series that could not be done, as plain values."""
+    """Return the series that could not be processed, as plain values."""
     return [named(key) | {"problem": faults} for key, faults in problems]
 
 
 def problems_shown(problems: Iterable[tuple[SeriesKey, str]]) -> Shown:
-    """Yield series that could not be done, each with its reason."""
+    """Yield the series that could not be processed, each with its reason."""
     for key, faults in problems:
         yield Line(f"{name_of(key)}: {faults}", "red")

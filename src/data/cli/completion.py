@@ -1,4 +1,4 @@
-"""``onetape completion``: the script by which a shell completes commands, options and values."""
+"""``onetape completion``: the script with which a shell completes commands, options and values."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..errors import MissingExtraError, QueryError, install_line
 from . import whole_parser
 from .report import OK
 
-# Shell to the way of loading its script; `eval` in a profile costs half a second at each start.
+# How each shell loads its script; `eval` in a profile costs half a second at every start.
 _LOADED = {
     "bash": "onetape completion bash > ~/.local/share/bash-completion/completions/onetape",
     "zsh": "onetape completion zsh > ~/.zfunc/_onetape  (~/.zshrc: fpath+=~/.zfunc before compinit)",
     "fish": "onetape completion fish > ~/.config/fish/completions/onetape.fish",
 }
 _TIMEFRAMES = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M")
-# Where a vendor is named, and where a timeframe is.
+# Arguments that name a vendor, and arguments that name a timeframe.
 _VENDOR, _TIMEFRAME = ("provider", "against", "probe", "vendor"), ("timeframe",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the shell."""
+    """Add the argument for the shell."""
     ways = "\n".join(f"  {way}" for way in _LOADED.values())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"Write it where the shell looks, and again after an upgrade:\n{ways}"
@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the script.
 
     Raises:
-        QueryError: there is none for that shell.
-        MissingExtraError: the package that writes it is not installed.
+        QueryError: There is none for that shell.
+        MissingExtraError: The package that writes the script is not installed.
     """
     shell = args.shell.strip().lower()
     if shell not in _LOADED:
@@ -66,7 +66,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _complete(action: argparse.Action, shtab: Any) -> None:
-    """Let an option or argument be completed by what it takes; this parser parses nothing."""
+    """Add completion to an argument by the values it accepts; this parser parses nothing."""
     from ..vendors.registry import VENDORS
 
     if action.dest in _VENDOR and action.choices is None:

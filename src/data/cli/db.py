@@ -1,4 +1,4 @@
-"""``onetape db``: make, upgrade, check or back up the tables of the optional database."""
+"""``onetape db``: creates, upgrades, checks or backs up the tables of the optional database."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _database() -> Database:
-    """Return the database that the environment names.
+    """Return the database named by the environment.
 
     Raises:
-        DatabaseUrlError: it names none.
-        MissingExtraError: the extra is not installed.
+        DatabaseUrlError: The environment names no database.
+        MissingExtraError: The extra is not installed.
     """
     from ..db import Database
 

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show it; 1 when there is neither a network nor the sample bars."""
+    """Show the demonstration; 1 if there is neither a network nor sample bars."""
     from ..jobs.showcase import SAMPLE_QUESTION, Showcase
 
     tell = _Teller(args)
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
 def _role_lines(
     roles: Sequence[VendorRole], *, is_lacking: bool
 ) -> Iterator[tuple[Cell, str, Sequence[Cell]]]:
-    """Yield a line for each vendor; of those passed over for one and the same reason, one for all.
+    """Yield a line for each vendor; those skipped for the same reason share one.
 
-    ``is_lacking``: whether the answer lacks something; else missing keys are passed over.
+    ``is_lacking``: Whether the answer has gaps; if not, missing keys are not mentioned.
     """
     others = {one.vendor: one.why for one in roles if one.role == "not asked"}
     others = telling(others, is_lacking=is_lacking)
@@ -87,7 +87,7 @@ def _any_reached(reached: dict[str, Reached]) -> bool:
 
 @contextmanager
 def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
-    """Give the cache folder that was named, else one that is gone afterwards."""
+    """Yield the cache folder that was named, or a temporary one."""
     from ..disk.scratch import scratch_folder
 
     if args.cache_dir:
@@ -98,7 +98,7 @@ def _cache_folder(args: argparse.Namespace) -> Iterator[str | Path]:
 
 
 class _Teller:
-    """Says what happens, as text while it goes on or as JSON at the end."""
+    """Reports what happens, as text while it is going on or as JSON at the end."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._as_json = bool(args.json)
@@ -115,7 +115,7 @@ class _Teller:
         self._show("", Rule(styled(text, "bold"), align="left", style="dim"))
 
     def opening(self, case: Showcase, *, is_temporary: bool) -> None:
-        """Say what this is, and where the bars go."""
+        """Print what this is, and where the bars go."""
         keep = " (gone afterwards; --cache-dir keeps it)" if is_temporary else ""
         self._show(
             styled("onetape: market data behind one call", "bold"),
@@ -123,7 +123,7 @@ class _Teller:
         )
 
     def network(self, reached: dict[str, Reached]) -> None:
-        """Say of each vendor whether there is a way to it."""
+        """Print whether each vendor can be reached."""
         self._reached = reached
         self._title("network")
         if self._offline:
@@ -140,7 +140,7 @@ class _Teller:
             self._show("no vendor can be reached from here")
 
     def samples(self) -> None:
-        """Say that what follows are sample bars, and how they are asked for."""
+        """Print that sample bars follow, and how to request them."""
         self._title("without a network")
         self._show(
             "Real daily bars of 2000 to 2013 (extra `demo`), served by the vendor `demo` because "
@@ -148,7 +148,7 @@ class _Teller:
         )
 
     def answer(self, shown: DemoAnswer) -> None:
-        """Show one question: the route, the attempts, the bars, the second call."""
+        """Show one query: the route, the attempts, the bars, the second call."""
         question = shown.question
         self._title(f"{question.symbol} {question.timeframe}  {question.start} → {question.end}")
         is_lacking = shown.frame is None or not shown.frame.attrs["onetape"]["complete"]
@@ -156,7 +156,7 @@ class _Teller:
         self._show(*(_failure_shown(shown) if shown.frame is None else _bars_shown(shown)))
 
     def closing(self, shown: list[DemoAnswer]) -> None:
-        """Print the JSON, or name what is missing where there was nothing to show."""
+        """Print the JSON, or name what is missing if there was nothing to show."""
         if self._as_json:
             print_json(
                 {
@@ -196,7 +196,7 @@ def _bars_shown(shown: DemoAnswer) -> Shown:
 
 
 def _spans(provenance: dict[str, Any], *, is_sample: bool) -> TextTable:
-    """Return where the bars came from, stretch by stretch: the proof in every frame."""
+    """Return the provenance of the bars, span by span, as recorded in every frame."""
     what = ": sample bars" if is_sample else ""
     rows = [
         [

@@ -28,12 +28,12 @@ from .output import console
 from .report import Line, Report, Shown
 from .tables import TextTable, styled
 
-# Longer lines are hard to read, however wide the terminal is.
+# Longer lines are hard to read, no matter how wide the terminal is.
 _WIDEST = 100
-# What Markdown writes around words.
+# Markdown characters around words.
 _MARKS = str.maketrans("", "", "`*")
 _MOST_FOUND = 12
-# Groups of many pages, each in one line: of the vendors by their names.
+# Groups of many pages that take only one line each; for vendors, the names are listed.
 _VENDORS, _DECISIONS = "One vendor", "Optional"
 
 
@@ -62,9 +62,10 @@ def run(args: argparse.Namespace) -> Report:
     """Return the list, a page, or the pages that contain some words; or write all as one HTML file.
 
     Raises:
-        QueryError: No page has that name or contains the words, or it has no example.
-        ConfigError: there is no browser to open.
-        StorageError: The HTML file or the folder cannot be written, or the installation lacks the pages.
+        QueryError: No page has that name or contains the words, or the page has no example.
+        ConfigError: There is no browser to open.
+        StorageError: The HTML file or the folder cannot be written, or the installation lacks the
+            pages.
     """
     words = " ".join(args.page)
     page = find_page(words)
@@ -134,7 +135,7 @@ def _rendered(text: str) -> Shown:
 
 
 def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
-    """Write the file and, if that is wanted, open it."""
+    """Write the file and, if requested, open it."""
     if args.html is not None and page is not None:
         raise QueryError(
             "--html writes all pages",
@@ -156,7 +157,7 @@ def _as_html(page: Page | None, args: argparse.Namespace) -> Report:
 
 
 def _opened_file() -> Path:
-    """Return the file that is opened in the browser: one for each version, in the folder of the state."""
+    """Return the file to open in the browser: one for each version, in the state folder."""
     folder = load_settings(None, None).state_dir
     Disk().make_folders(folder)
     return folder / f"documentation-{__version__}.html"

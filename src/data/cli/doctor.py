@@ -30,10 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report | int:
-    """Return the checks, section by section; 1 when something does not work.
+    """Return the checks, section by section; 1 if anything does not work.
 
     Raises:
-        QueryError: ``--every`` without ``--watch``, or ``--full`` with it.
+        QueryError: ``--every`` was given without ``--watch``, or ``--full`` with it.
     """
     if args.every and not args.watch:
         raise QueryError("--every needs --watch", hint="add --watch, or leave --every out")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> Report | int:
 
 
 def _alert_job() -> list[Check]:
-    """Return how the job of alerts stands; nothing where this machine keeps no alerts."""
+    """Return the state of the alert job; nothing if this machine stores no alerts."""
     from ..clock import SystemClock
     from ..errors import ConfigError, DataError
     from ..jobs.alerts import job_health, job_health_in_words
@@ -75,7 +75,7 @@ def _alert_job() -> list[Check]:
 
 
 def _shown(checks: list[Check], broken: list[Check]) -> Shown:
-    """Yield all checks, and those that failed once more at the end: a terminal shows its last lines."""
+    """Yield all checks, and the failed ones again at the end, where a terminal shows them."""
     width = max(len(check.topic) for check in checks)
     for section in dict.fromkeys(check.section for check in checks):
         yield styled(section, "bold")

@@ -1,4 +1,4 @@
-"""``onetape explain``: which vendors are asked for a series, which are not, and what is stored."""
+"""``onetape explain``: the vendors queried for a series, those that are not, and what is stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the explanation; 1 when no vendor can be asked."""
+    """Return the explanation; 1 if no vendor can be queried."""
     explanation = manager_of(args, makes_folder=True).explain(
         args.symbol,
         args.timeframe,

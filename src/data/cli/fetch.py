@@ -1,4 +1,4 @@
-"""``onetape fetch``: bars of one symbol, in the terminal, as JSON, or as a file."""
+"""``onetape fetch``: bars of one or more symbols, in the terminal, as JSON, or as a file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ..data_manager import DataManager
 
 _SCREEN = "-"
-# Stands for the symbol in names of files.
+# Placeholder for the symbol in file names.
 _SYMBOL = "{symbol}"
-# Why nothing could be asked: the caller's words.
+# Reasons that mean the arguments were wrong.
 _WRONG = ("question", "no_vendor")
 
 
@@ -66,10 +66,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch and export; 1 when something is lacking.
+    """Fetch and export; 1 if anything is missing.
 
     Raises:
-        QueryError: outputs exclude each other, or the one symbol cannot be understood.
+        QueryError: Outputs exclude each other, or the only symbol cannot be understood.
     """
     _check(args)
     manager = manager_of(args, makes_folder=True)
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
-    """Fetch and export several symbols; 2 where none of them can be understood."""
+    """Fetch and export several symbols; 2 if none of them can be understood."""
     is_quiet = getattr(args, "quiet", False)
     with asking(args, progress=True) as notes:
         frames = manager.get_ohlcv_batch(
@@ -127,17 +127,17 @@ def _unseen(_: object) -> None:
 
 
 def _plain(frame: pd.DataFrame, written: list[str]) -> dict[str, Any]:
-    """Return what machines get of one symbol."""
+    """Return the machine-readable answer for one symbol."""
     provenance = frame.attrs["onetape"]
     return {"provenance": provenance, "bars": records(frame), "written": written}
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse outputs that exclude each other, before a vendor is asked.
+    """Reject outputs that exclude each other, before a vendor is queried.
 
     Raises:
-        QueryError: there are some.
-        ConfigError: the working directory is gone.
+        QueryError: Some outputs exclude each other.
+        ConfigError: The working directory no longer exists.
     """
     from ..config.settings import working_dir
 
@@ -153,10 +153,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _check_many(args: argparse.Namespace) -> None:
-    """Refuse what is of one symbol alone.
+    """Reject options that apply to only one symbol.
 
     Raises:
-        QueryError: there is some of it.
+        QueryError: There is such an option.
     """
     if args.version is not None:
         raise QueryError("--version is of one series", hint="name one symbol")
@@ -169,7 +169,7 @@ def _check_many(args: argparse.Namespace) -> None:
 
 
 def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
-    """Write the files asked for, whole or not at all, and return their paths."""
+    """Write the requested files atomically, and return their paths."""
     from ..disk.atomic import csv_text, export_csv, export_parquet
 
     written = []
@@ -183,7 +183,7 @@ def _export(frame: pd.DataFrame, args: argparse.Namespace) -> list[str]:
 
 
 def _path(name: str, frame: pd.DataFrame) -> Path:
-    """Return a file's path with the symbol in its place."""
+    """Return a file's path with the symbol filled in."""
     symbol = re.sub(r"[/\\]", "-", frame.attrs["onetape"]["symbol"])
     return Path(name.replace(_SYMBOL, symbol))
 

@@ -42,10 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the record; 1 when no vendor has anything.
+    """Return the record; 1 if no vendor has anything.
 
     Raises:
-        QueryError, ConfigError: the question cannot be understood, or the configuration.
+        QueryError, ConfigError: The query or the configuration cannot be understood.
     """
     from ..fundamentals.request import Wish
     from ..wiring import build
@@ -94,7 +94,7 @@ def _row(name: str, value: Any, about: Mapping[str, str], metadata: Mapping[str,
 
 
 def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield what stands below the table, by title."""
+    """Yield the sections below the table, with their titles."""
     conflicts = [
         f"{c['field']}: {c['vendor']} {number(c['value'])} {c['currency']}".rstrip()
         + f", {c['chosen_vendor']} {number(c['chosen'])} {c['chosen_currency']}".rstrip()
@@ -122,7 +122,7 @@ def _below(metadata: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def number(value: Any) -> str:
-    """Return a value for people: large numbers in T, B and M, texts as they are."""
+    """Format a value for people: large numbers in T, B and M, text unchanged."""
     if isinstance(value, str):
         return value
     for scale, letter in _SCALES:

@@ -1,4 +1,4 @@
-"""``onetape futures``: funding rates, open interest, long/short ratios of a perpetual future."""
+"""``onetape futures``: funding rates, open interest, long/short ratios for a perpetual future."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Fetch; 1 when something is lacking."""
+    """Fetch; 1 if anything is missing."""
     manager, started = manager_of(args, makes_folder=True), time.perf_counter()
     with asking(args) as notes:
         frame = _fetch_figures(manager, args)

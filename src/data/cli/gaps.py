@@ -1,4 +1,4 @@
-"""``onetape gaps``: every gap of what is stored, with its class, evidence and next step."""
+"""``onetape gaps``: every gap in stored series, with its class, evidence and next step."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the gaps; 1 where a series could not be read.
+    """Return the gaps; 1 if a series could not be read.
 
     Raises:
-        QueryError: none of a symbol, ``--universe`` and ``--all``, or several.
+        QueryError: None of a symbol, ``--universe`` and ``--all`` is given, or several are.
     """
     check_one(args, "gaps AAPL 1d")
     manager = manager_of(args)

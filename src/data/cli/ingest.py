@@ -1,4 +1,4 @@
-"""``onetape ingest``: bars of a source as a bundle, and which sources there are."""
+"""``onetape ingest``: writes bars from a source as a bundle, and lists the available sources."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from .tables import TextTable, facts, titled
 if TYPE_CHECKING:
     from ..sources.base import DataSource
 
-# How far back a start that is not given lies.
+# Days between the default start and now.
 _DAYS_BACK, _DAYS_BACK_INTRADAY = 365, 30
-# Options with keys; and options to the arguments of constructors.
+# Options that hold keys; and the constructor argument for each option.
 _KEYS = ("api_key", "api_secret")
 _ARGUMENTS = {
     "exchange": "exchange_id",
@@ -97,10 +97,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _known(name: str) -> str:
-    """Return the name of a source, or of a class in a module, which is looked for later.
+    """Return the name of a source, or of a class in a module, which is looked up later.
 
     Raises:
-        ArgumentTypeError: There is no such source; ``--help`` behind it would hide that.
+        ArgumentTypeError: The source does not exist; a ``--help`` after it would hide that.
     """
     if name.strip() and ":" not in name and not DataSourceRegistry.is_registered(name):
         try:
@@ -111,11 +111,11 @@ def _known(name: str) -> str:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Write a bundle, or show sources; 1 where something of it could not be had.
+    """Write a bundle, or show sources; 1 if part of it could not be fetched.
 
     Raises:
-        QueryError: a source or symbols lack, or options do not go together.
-        DataError: nothing was written.
+        QueryError: A source or symbols are missing, or options do not go together.
+        DataError: Nothing was written.
     """
     if args.list_sources:
         return _sources()
@@ -186,10 +186,10 @@ def _ingested(args: argparse.Namespace) -> Report:
 
 
 def _name(args: argparse.Namespace) -> str:
-    """Return the source that is named.
+    """Return the source named on the command line.
 
     Raises:
-        QueryError: none is, or two are.
+        QueryError: No source is named, or two are.
     """
     named: set[str] = {text for text in (args.source, args.source_option) if text}
     if len(named) == 1:
@@ -203,12 +203,12 @@ def _name(args: argparse.Namespace) -> str:
 
 
 def _bundle_name(source: str) -> str:
-    """Return the name of a source as that of a bundle: ``ccxt:binance`` is ``ccxt-binance``."""
+    """Convert a source's name to a bundle name: ``ccxt:binance`` becomes ``ccxt-binance``."""
     return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in source)
 
 
 def _warn_of_keys(args: argparse.Namespace) -> None:
-    """Say that keys among the arguments can be seen; from here on no text shows them."""
+    """Warn that keys among the arguments can be seen; from here on no text shows them."""
     given = {name: value for name in _KEYS if (value := getattr(args, name)) is not None}
     for value in given.values():
         note_key(value.strip())
@@ -221,10 +221,10 @@ def _warn_of_keys(args: argparse.Namespace) -> None:
 
 
 def _source(args: argparse.Namespace, name: str) -> DataSource:
-    """Return the source of a name, or an instance of the class that ``module:Class`` names.
+    """Return the source with a name, or an instance of the class that ``module:Class`` names.
 
     Raises:
-        QueryError: there is no such source, or it takes no such options.
+        QueryError: The source does not exist, or does not accept these options.
     """
     from ..polars.bar_sources import others_code
     from ..sources.vendor_source import VendorDataSource
@@ -248,7 +248,7 @@ def _source(args: argparse.Namespace, name: str) -> DataSource:
 
 
 def _named_class(name: str) -> Any:
-    """Return what ``module:Class`` names; modules of the working directory are found, too."""
+    """Return the class named by ``module:Class``; the working directory is also searched."""
     module, _, attribute = name.partition(":")
     here = str(working_dir())
     if here not in sys.path:
@@ -262,7 +262,7 @@ def _ingest(
     """Have a source write the bundle.
 
     Raises:
-        DataError: it cannot; what a program's own raises, too.
+        DataError: The source cannot write it, or a program's own source raised something.
     """
     import pandas as pd
 
@@ -303,7 +303,7 @@ def _ingest(
 
 
 async def _awaited(work: Callable[[], Any], seconds: float | None) -> None:
-    """Wait for what a program's method does, be it a coroutine, a task, or done on return."""
+    """Wait for a program's method, whether it returns a coroutine, a task, or the result."""
     done = work()
     if inspect.isawaitable(done):
         await asyncio.wait_for(done, seconds)
@@ -334,7 +334,7 @@ def _source_info(name: str) -> Report:
 
 
 def _plain(name: str) -> dict[str, Any]:
-    """Return what the registry tells of a source."""
+    """Return the registry's information on a source."""
     told = DataSourceRegistry.get_source_info(name)
     return told | {"metadata": asdict(told["metadata"])}
 

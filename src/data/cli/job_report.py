@@ -1,4 +1,4 @@
-"""What the long jobs share: how far they are, why something is lacking, the report and its file."""
+"""Functions shared by the long jobs: progress, reasons for missing data, the report file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..jobs.progress import Listener, Progress
 
 REPORT_HELP = "write the full report to this file: a page where its name ends in .html, else JSON"
-# Of more series those alone are shown that are not complete, and progress once in a while.
+# With more series than this, only incomplete ones are shown, and progress only from time to time.
 MOST_SHOWN, MOST_REASONS = 40, 20
 _REPORT_S = 30.0
 
 
 def add_trial(parser: argparse.ArgumentParser) -> None:
-    """Add whether requests are shown instead of sent, and where the report is written."""
+    """Add the options to show requests instead of sending them, and to write a report."""
     parser.add_argument(
         "--dry-run", action="store_true", help="show the requests and their cost; send none"
     )
@@ -33,9 +33,9 @@ def add_trial(parser: argparse.ArgumentParser) -> None:
 
 
 def check_report(args: argparse.Namespace) -> None:
-    """Refuse a place for ``--report`` that cannot be written; raises ``StorageError``.
+    """Reject a ``--report`` path that cannot be written; raises ``StorageError``.
 
-    Before the work, which may take a night.
+    This is checked before the work, which may take a night.
     """
     from ..disk.atomic import check_target
 
@@ -51,7 +51,7 @@ def _now_ms() -> int:
 
 
 def _replaced(path: Path) -> str:
-    """Return the page that is about to be replaced; empty if there is none that can be read."""
+    """Return the page that is about to be replaced; empty if there is no readable one."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def _replaced(path: Path) -> str:
 
 
 def write_report(report: dict[str, Any], args: argparse.Namespace) -> None:
-    """Write a report where ``--report`` wants it, as a page or as JSON; raises ``StorageError``."""
+    """Write a report to the ``--report`` path, as a page or as JSON; raises ``StorageError``."""
     from ..disk.atomic import put
 
     if args.report is None:
@@ -84,14 +84,14 @@ def present_job(
     ok: bool,
     interrupted: str,
 ) -> int:
-    """Print the report of a job, write it where ``--report`` wants it, and return the exit code.
+    """Print the report of a job, write it to the ``--report`` path, and return the exit code.
 
     Args:
-        report: of the job.
-        shown: the same for people.
-        args: of the command.
-        ok: whether the exit code is 0.
-        interrupted: the note where the job was.
+        report: Report of the job.
+        shown: The same, for people.
+        args: Arguments of the command.
+        ok: Whether the exit code is 0.
+        interrupted: Note to print if the job was interrupted.
     """
     notes = [f"interrupted: {interrupted}"] if report.get("interrupted") else []
     code = present(Report(report, shown, notes, ok=ok, is_check=True), args)
@@ -101,7 +101,7 @@ def present_job(
 
 @contextmanager
 def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
-    """Show on standard error how far it is: a bar on a terminal, else lines."""
+    """Show progress on standard error: a bar in a terminal, otherwise lines."""
     from ..jobs.progress_bar import bar_on
 
     screen = console(stderr=True)
@@ -113,16 +113,16 @@ def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
 
 
 class _Lines:
-    """Progress in lines: each series of a short job, of a long one how far it is now and then.
+    """Progress in lines: for a short job each series, for a long one the progress now and then.
 
-    A series that waits has a line at once, and the next one half a minute later.
+    A series that waits gets a line at once, and the next one half a minute later.
     """
 
     def __init__(self, show: Callable[..., object]) -> None:
         self._show, self._last_s, self._waits = show, time.monotonic(), ""
 
     def listen(self, now: Progress) -> None:
-        """Print what is worth a line."""
+        """Print the progress if it is worth a line."""
         now_s = time.monotonic()
         waits = now.result.name if now.waiting else ""
         is_long = now.total > MOST_SHOWN
@@ -137,7 +137,7 @@ class _Lines:
 
 
 def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
-    """Yield why series are not complete, those alike in one line."""
+    """Yield the reasons why series are incomplete, similar ones in one line."""
     from ..jobs.fill_report import ReasonGroup
 
     for reason in reasons[:MOST_REASONS]:
@@ -150,7 +150,7 @@ def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Sh
 
 
 def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
-    """Yield how many requests each vendor was sent, and how many brought nothing of use."""
+    """Yield how many requests each vendor was sent, and how many returned nothing usable."""
     for vendor, counts in requests.items():
         sent, answered = counts["sent"], counts["answered"]
         lost = f", {sent - answered:,} without result" if sent > answered else ""
@@ -158,7 +158,7 @@ def requests_shown(requests: dict[str, dict[str, int]]) -> Shown:
 
 
 def costs_shown(vendors: dict[str, dict[str, Any]], what: str = "series") -> Shown:
-    """Yield what each vendor would be asked for, and how long that takes."""
+    """Yield the requests each vendor would be sent, and how long they take."""
     from ..model.texts import duration
 
     rows = [

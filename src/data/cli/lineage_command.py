@@ -99,7 +99,7 @@ def _show(args: argparse.Namespace) -> Report:
     record = _lineages(args).get(args.id)
 
     def shown() -> Shown:
-        """Yield the reads, then what failed."""
+        """Yield the reads, then the failures."""
         ended = moment(record.ended) if record.ended else "no end: it was killed, or goes on"
         yield styled(f"{record.run} · {moment(record.started)} to {ended}", "bold")
         rows = [

@@ -1,4 +1,4 @@
-"""A feed in the terminal: a live table; lines where that is no terminal; or JSON line by line."""
+"""A feed in the terminal: a live table, lines if output is not a terminal, or JSON line by line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..feed.live_feed import FeedSnapshot, LiveFeed
     from ..feed.queue import Item
 
-# How often a silent screen checks whether the feed is over, in seconds.
+# Time between checks whether a silent feed is over, in seconds.
 _CHECK_S = 0.5
 _STYLES = {
     StreamState.LIVE: "bold green",
@@ -32,16 +32,16 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
-    """Show the items of ``feed`` until it ends, ``args.count`` new bars came, or Ctrl-C.
+    """Show the items of ``feed`` until it ends, ``args.count`` new bars have arrived, or Ctrl-C.
 
-    Bars go to standard output, running ones with ``args.forming`` alone; where that is no terminal,
+    Bars go to standard output, running ones only with ``args.forming``; if that is not a terminal,
     states go to standard error.
 
     Returns:
-        0, also when interrupted.
+        0, even if interrupted.
 
     Raises:
-        DataError: what made an end of the feed.
+        DataError: An error ended the feed.
     """
     try:
         items = _items(feed, args.count, forming=args.forming)
@@ -61,7 +61,7 @@ def follow(feed: LiveFeed, args: argparse.Namespace) -> int:
 
 
 def _items(feed: LiveFeed, count: int | None, *, forming: bool) -> Iterator[Item]:
-    """Start the feed and yield its items, up to so many bars that are not history."""
+    """Start the feed and yield its items, up to the given number of bars that are not history."""
     box = feed.subscribe(forming=forming, revisions=True)
     feed.start()
     new = 0
@@ -73,7 +73,7 @@ def _items(feed: LiveFeed, count: int | None, *, forming: bool) -> Iterator[Item
 
 
 def print_item(text: str, item: Item) -> None:
-    """Print one line: of a bar on standard output, of a state on standard error."""
+    """Print one line: bars on standard output, states on standard error."""
     if isinstance(item, StreamStatus):
         print_state(text)
         return
@@ -94,7 +94,7 @@ def _show(feed: LiveFeed, items: Iterator[Item], screen: Console, args: argparse
 
 
 def whole(shown: FeedSnapshot, rows: int, *, forming: bool) -> Group:
-    """Return the whole screen: the feed's state, the last bars, the running one if it is wanted."""
+    """Return the whole screen: the feed's state, the last bars, the running one if wanted."""
     from rich.console import Group
     from rich.text import Text
 
@@ -125,7 +125,7 @@ def _table(bars: Sequence[LiveBar]) -> TextTable:
 
 
 def _line(item: Item) -> str:
-    """Return what is new in one line."""
+    """Return one line about an item."""
     if isinstance(item, StreamStatus):
         return printable(f"{item.state}{f': {item.reason}' if item.reason else ''}")
     if isinstance(item, Revision):

@@ -1,4 +1,4 @@
-"""Where commands print: the screen, JSON for machines, and what went wrong."""
+"""Output of the commands: the screen, JSON for machines, and error messages."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.text import Text
 
-# Wide enough that nothing is broken where `grep` and files read, not people.
+# Wide enough that no line is broken when the reader is `grep` or a file.
 _UNBOUND_WIDTH = 200
-# One ASCII sign for each sign of ours, so that columns stay where they are.
+# One ASCII character for each special character, so that columns stay aligned.
 _PLAIN = dict(zip("▁▂▃▄▅▆▇█░┤─━│·→…✓✗●○", "_..:-=+#?|--|->~+x*o", strict=True))
 _PLAIN_ERRORS = "onetape-plain"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a screen: colours only on a terminal, text taken as it is.
+    """Return a screen that uses colours only in a terminal and prints text literally.
 
-    Neither brackets nor colons in a message mean anything. ``NO_COLOR`` and ``COLUMNS`` count.
+    Brackets and colons in a message have no meaning. ``NO_COLOR`` and ``COLUMNS`` are respected.
     """
     from rich.console import Console
     from rich.segment import Segment
 
     class Screen(Console):
         def on_broken_pipe(self) -> None:
-            """Leave it to the caller: a reader that went away is no failure."""
+            """Leave it to the caller: a reader that has gone away is not a failure."""
             raise BrokenPipeError
 
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
-            """Render with the control characters of texts written out: vendors write some too."""
+            """Render with control characters escaped, since vendors may send some."""
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else printable(text), style, control)
 
@@ -57,13 +57,13 @@ def console(*, stderr: bool = False) -> Console:
     return Screen(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
-# Whether standard error is for errors alone.
+# Whether standard error is reserved for errors.
 _is_quiet: ContextVar[bool] = ContextVar("onetape_quiet", default=False)
 
 
 @contextmanager
 def quiet(wanted: bool) -> Iterator[None]:
-    """Print neither progress nor notes while the block runs, if that is wanted: errors alone."""
+    """Print only errors, no progress or notes, while the block runs, if ``wanted``."""
     token = _is_quiet.set(wanted)
     try:
         yield
@@ -72,20 +72,20 @@ def quiet(wanted: bool) -> Iterator[None]:
 
 
 def is_quiet() -> bool:
-    """Return whether results that need no attention are left out, as ``-q`` asks for."""
+    """Return whether results that need no attention are left out, as with ``-q``."""
     return _is_quiet.get()
 
 
 class _Nowhere(io.TextIOBase):
-    """What is written where the caller has closed standard output or error."""
+    """A stand-in for a standard output or error that the caller has closed."""
 
     def write(self, text: str) -> int:
-        """Drop ``text``; return its length, as if it were written."""
+        """Discard ``text``; return its length, as if it were written."""
         return len(text)
 
 
 def speak_plainly() -> None:
-    """Let terminals without Unicode show ASCII signs, and closed outputs nothing, and not fail."""
+    """Use ASCII in terminals without Unicode, and make writing to closed outputs do nothing."""
     codecs.register_error(_PLAIN_ERRORS, _plain_sign)
     sys.stdout, sys.stderr = sys.stdout or _Nowhere(), sys.stderr or _Nowhere()
     for stream in (sys.stdout, sys.stderr):
@@ -100,7 +100,7 @@ def _plain_sign(error: UnicodeError) -> tuple[str, int]:
 
 
 def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
-    """Show on standard error what is being done for a symbol or series, on a terminal."""
+    """Show on standard error, in a terminal, what is being done for a symbol or series."""
     screen = console(stderr=True)
     if not screen.is_terminal:
         return nullcontext()
@@ -111,9 +111,9 @@ def busy(args: argparse.Namespace, doing: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list[str]]:
-    """Show that bars are asked for; afterwards the list has what is to be noted, each once.
+    """Show that bars are being requested; afterwards the list contains the notes, each once.
 
-    ``progress``: the caller shows how far it is.
+    ``progress``: Whether the caller shows the progress.
     """
     lines: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -130,9 +130,9 @@ def asking(args: argparse.Namespace, *, progress: bool = False) -> Iterator[list
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as one JSON document on standard output; no-number floats become null.
+    """Print ``value`` as one JSON document on standard output; NaN and infinity become null.
 
-    People get it indented, programs on one line.
+    It is indented for people, and on one line for programs.
     """
     indent = 2 if sys.stdout.isatty() else None
     sys.stdout.write(json.dumps(_plain(value), indent=indent, allow_nan=False, default=str) + "\n")
@@ -149,7 +149,7 @@ def _plain(value: Any) -> Any:
 
 
 def complain(message: str, hints: Iterable[str] = ()) -> None:
-    """Say on standard error what went wrong, and below it what can be done."""
+    """Print an error on standard error, followed by what can be done about it."""
     from rich.text import Text
 
     lines = [Text.assemble(("onetape: ", "bold red"), message)]
@@ -158,21 +158,21 @@ def complain(message: str, hints: Iterable[str] = ()) -> None:
 
 
 def note(message: str) -> None:
-    """Say something on standard error that is no failure."""
+    """Print a message that is not an error on standard error."""
     from rich.text import Text
 
     _print_errors(Text(message, style="yellow"))
 
 
 def print_state(line: str) -> None:
-    """Print how something stands on standard error; where that cannot be written, work goes on."""
+    """Print a state on standard error; if that cannot be written, work continues."""
     from rich.text import Text
 
     _print_errors(Text(line))
 
 
 def _print_errors(*lines: Text) -> None:
-    """Print lines on standard error; where that is closed, the exit code says enough."""
+    """Print lines on standard error; if it is closed, the exit code is enough."""
     screen = console(stderr=True)
     try:
         for line in lines:
@@ -182,7 +182,7 @@ def _print_errors(*lines: Text) -> None:
 
 
 def complain_about(error: DataError, *, as_json: bool = False) -> None:
-    """Print a typed error on standard error, and as JSON where that was asked for."""
+    """Print a typed error on standard error, and as JSON if requested."""
     if as_json:
         print_json({"error": described(error)})
     complain(str(error.args[0]) if error.args else type(error).__name__, filter(None, [error.hint]))

@@ -1,4 +1,4 @@
-"""The parser of the command line: suggestions for what is mistyped, two examples in each help."""
+"""The command-line parser: suggestions for mistyped words, two examples in each help text."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..errors import shortened
 from ..model.printable import printable
 from ..model.suggestion import did_you_mean, nearest
 
-# The older commands, which have names of their own, are called otherwise.
+# The examples apply only to this program; the older commands have other names.
 _PROGRAM = "onetape"
-# Command, with its action where it has some, to two ways of calling it.
+# Maps each command, with its action if it has any, to two example calls.
 EXAMPLES = {
     "": ("demo", "fetch AAPL 1d --period 1y"),
     "fetch": ("fetch AAPL 1d --period 1y", "fetch AAPL MSFT BTCUSDT 1h --bars 100 --json"),
@@ -137,7 +137,7 @@ EXAMPLES = {
 
 _START, _END = ("--start", "--start-date"), ("--end", "--end-date")
 _COUNT = ("--bars", "--limit", "--count", "--rows", "--requests")
-# What others call an option, to what it is called here: the first of these that a command has.
+# Maps other tools' names for an option to its names here; the first one that a command has is used.
 _OTHER_NAMES = {
     **dict.fromkeys(("--since", "--from", "--from-date", "--begin", "--start-date"), _START),
     **dict.fromkeys(("--to", "--until", "--till", "--end-date"), _END),
@@ -151,7 +151,7 @@ _OTHER_NAMES = {
     ),
 }
 _CHART = "`onetape plot` draws a chart, and writes it as png, svg, html"
-# What others call a command, to what does it here.
+# Maps other tools' names for a command to the command here.
 _OTHER_COMMANDS = {
     "help": "`onetape --help` lists the commands, `onetape COMMAND --help` explains one, "
     "`onetape docs` has the pages",
@@ -182,11 +182,12 @@ _PICTURES = dict.fromkeys(("--plot", "--chart", "--graph"), _CHART)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes ``-30d`` as a value, and names what a mistyped word is nearest to."""
+    """A parser that accepts ``-30d`` as a value, and suggests the nearest match for a typo."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # A minus sign and a digit begin a value, as from Python 3.14 on: no option begins with a digit.
+        # A minus sign and a digit start a value, as in Python 3.14 and later: no option starts with
+        # a digit.
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def format_help(self) -> str:
@@ -199,14 +200,14 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override] # of one type here
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and refuse what is not known where it stands: a command knows its own options."""
+        """Parse, and reject unknown arguments at once: each command knows its own options."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unknown: {' '.join(unknown)}{self.meant(unknown)}")
         return parsed, unknown
 
     def meant(self, unknown: Iterable[str]) -> str:
-        """Return the question whether known options were meant; empty where none is near."""
+        """Return a question suggesting known options for unknown ones; empty if none is near."""
         words = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         meant = dict.fromkeys(text for word in words if (text := self._meant_by(word)))
         if meant:
@@ -215,7 +216,7 @@ class Parser(argparse.ArgumentParser):
         return " (put all symbols and values together)" if takes_several and not words else ""
 
     def _meant_by(self, word: str) -> str:
-        """Return what an unknown option may have been meant for; empty where nothing is near."""
+        """Return a suggestion for an unknown option; empty if no known option is near."""
         if word in _PICTURES:
             return _PICTURES[word]
         options = [name for name in self._option_string_actions if name.startswith("--")]
@@ -242,7 +243,7 @@ class Parser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, message)
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong, and where the help is, and leave with 2."""
+        """Print the error and how to get help, and exit with 2."""
         self.exit(
             2,
             f"{self.prog}: {shortened(printable(message))}\n"

@@ -1,4 +1,4 @@
-"""``onetape plan``: what a request would cost; no vendor is asked."""
+"""``onetape plan``: the cost of a request; no vendor is queried."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the plan of each symbol; 1 when something is not available."""
+    """Return the plan for each symbol; 1 if anything is not available."""
     with busy(args, "planning; sends no request"):
         manager = manager_of(args, makes_folder=True)
         plans = manager.plan([*args.symbols], **question(args))

@@ -46,11 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Draw; 1 where the bars lack something.
+    """Draw; 1 if bars are missing.
 
     Raises:
-        QueryError: the name of the file does not say what it shall be, or the question is wrong.
-        StorageError: the file cannot be written.
+        QueryError: The file name does not determine the format, or the query is wrong.
+        StorageError: The file cannot be written.
     """
     if args.out is not None:
         from pathlib import Path
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> Report:
 
 
 def _plain(chart: Chart, layout: ChartLayout, written: list[str]) -> dict[str, Any]:
-    """Return what machines get: what is drawn, in a picture of 800 by 500 pixels."""
+    """Return the machine-readable chart: what is drawn, for a picture of 800 by 500 pixels."""
     from ..charts.html import picture_data
 
     return picture_data(chart, layout) | {"complete": chart.complete, "written": written}
@@ -106,7 +106,7 @@ def _shown(chart: Chart, layout: ChartLayout, written: list[str]) -> Iterator[An
 
 
 def _blocks(chart: Chart) -> Shown:
-    """Yield each series in blocks, and what gaps and marks are."""
+    """Yield each series in blocks, and a description of gaps and marks."""
     for place, one in enumerate(chart.series):
         yield ""
         if chart.is_indexed:

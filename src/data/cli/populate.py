@@ -1,4 +1,4 @@
-"""``onetape populate`` and ``onetape sync``: fill the cache for many series; bring all up to date."""
+"""``onetape populate`` and ``onetape sync``: fill the cache for many series, or update them all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_series(parser: argparse.ArgumentParser, run: _Run, symbols_help: str) -> None:
-    """Add which series are filled, and how."""
+    """Add the options for which series are filled, and how."""
     parser.add_argument("--symbols", "--tickers", type=listed, metavar="A,B,C", help=symbols_help)
     parser.add_argument(
         "--timeframes",
@@ -98,10 +98,10 @@ def _add_job(parser: argparse.ArgumentParser, run: _Run) -> None:
 
 
 def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    """Fill the series of a list; without one print the usage, for all that is stored may be thousands.
+    """Fill the series on a list; without one, print the usage: all stored series may be too many.
 
     Raises:
-        QueryError: no list is given.
+        QueryError: No list is given.
     """
     is_listed = args.symbols is not None or args.symbols_file is not None
     if is_listed and args.universe is not None:
@@ -116,10 +116,10 @@ def _run_listed(parser: argparse.ArgumentParser, args: argparse.Namespace) -> in
 
 
 def run(args: argparse.Namespace, *, may_lack: bool = False) -> int:
-    """Fill once, or again and again, and print the report each time.
+    """Fill once or repeatedly, and print the report each time.
 
     Returns:
-        0 where every series is filled, and complete too unless it ``may_lack`` bars; else 1.
+        0 if every series is filled and, unless it ``may_lack`` bars, complete; otherwise 1.
     """
     while True:
         began_s = time.monotonic()
@@ -230,7 +230,7 @@ def _state(result: dict[str, Any]) -> Text:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run under an older module name: 0 when every series succeeded, 1 otherwise."""
+    """Run under an older module name: 0 if every series succeeded, 1 otherwise."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
     _add_series(parser, partial(run, may_lack=True), "default: every symbol in the cache")
     parser.set_defaults(universe=None, as_of=None)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _VERDICTS = {"yes": ("✓", "green"), "no": ("✗", "bold red"), "unclear": ("·", "yellow")}
 
-# No vendor has such a name.
+# Not the name of any vendor.
 _ALL = "*"
 
 
@@ -51,11 +51,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Return the vendors and the route of each rule, or all about one vendor or family.
+    """Return the vendors and the order in each rule, or everything about one vendor or family.
 
     Raises:
-        QueryError: options exclude each other.
-        UnknownProviderError: there is no such vendor.
+        QueryError: Options exclude each other.
+        UnknownProviderError: The vendor does not exist.
     """
     if args.timeout is not None and args.probe is None:
         raise QueryError(
@@ -94,7 +94,7 @@ def _shown(vendors: Sequence[dict[str, Any]], ways: Sequence[dict[str, Any]]) ->
 
 
 def _probe(args: argparse.Namespace) -> Report:
-    """Print what each key may do, as it is learnt; 1 where none may do anything."""
+    """Print what each key may do as it becomes known; 1 if no key may do anything."""
     from ..jobs.key_probe import probe, probed_vendors, prober_of
 
     selector, clock = prober_of(args.cache_dir, args.config)
@@ -114,7 +114,7 @@ def _probe(args: argparse.Namespace) -> Report:
 
 
 def family(name: str) -> Report:
-    """Return the vendors of a family and how many they are."""
+    """Return the vendors of a family and their number."""
     from ..jobs.vendors import describe_family
 
     members = describe_family(name)
@@ -129,7 +129,7 @@ def family(name: str) -> Report:
 
 
 def _vendor(args: argparse.Namespace) -> Report:
-    """Return all about one vendor."""
+    """Return everything about one vendor."""
     from ..config.settings import load_settings
     from ..jobs.matrix import plain
     from ..jobs.vendors import vendor_profile
@@ -152,7 +152,7 @@ def _vendor_shown(profile: dict[str, Any]) -> Shown:
 
 
 def _facts(profile: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each line about a vendor."""
+    """Yield the label and text of each line about a vendor."""
     yield "state", "ready" if profile["ready"] else profile["why_not"]
     if profile["advice"] and not profile["ready"]:
         yield "advice", profile["advice"]
@@ -185,7 +185,7 @@ def _matrix(selector: ProviderSelector) -> Report:
     from ..jobs.matrix import BOUNDS, KINDS, bounds_table, kinds_table, matrix, plain
 
     entries = matrix(selector)
-    # The leftmost columns stay longest where the terminal is narrow.
+    # In a narrow terminal the leftmost columns are dropped last.
     bounds = [*BOUNDS[:2], *(f"{name}?" for name in BOUNDS[2:])]
     kinds = [*KINDS[:2], *(f"{name}?" for name in KINDS[2:])]
     return Report(

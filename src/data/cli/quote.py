@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Ask; 1 where the price of a symbol could not be had, 2 where none could be asked."""
+    """Fetch quotes; 1 if a symbol's price could not be fetched, 2 if no symbol was valid."""
     manager = manager_of(args, makes_folder=True)
     with asking(args):
         quotes = manager.get_quotes(

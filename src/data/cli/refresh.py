@@ -26,7 +26,7 @@ from .tables import TextTable, counted, styled
 if TYPE_CHECKING:
     from ..jobs.refresh_fundamentals import Refresh
 
-# The older names always had this pause.
+# Commands with older names always had this pause.
 _OLDER_DELAY_S = 1.0
 
 
@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def configure_periodic(parser: argparse.ArgumentParser) -> None:
-    """Add the few options of the periodic job; the others are as the command leaves them."""
+    """Add the few options of the periodic job; the others keep the command's defaults."""
     from ..jobs import refresh_plan
 
     whole = argparse.ArgumentParser(add_help=False)
@@ -99,7 +99,7 @@ def configure_periodic(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
-    """Add symbols and data types; return the group of options that exclude each other."""
+    """Add symbols and data types; return the group of mutually exclusive options."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--symbols", type=listed, metavar="A,B,C")
     group.add_argument("--all-symbols", action="store_true", help="all cached symbols (default)")
@@ -125,7 +125,7 @@ def _add_whose(parser: argparse.ArgumentParser, types: Sequence[str]) -> Any:
 
 
 def run(args: argparse.Namespace) -> Report | int:
-    """Refresh, or clean up; 1 when something could not be refreshed."""
+    """Refresh or clean up; 1 if anything could not be refreshed."""
     return _cleaned(args) if args.cleanup_only else _refreshed(args)
 
 
@@ -158,7 +158,7 @@ def _refreshed(args: argparse.Namespace) -> int:
 
 
 def wanted(args: argparse.Namespace) -> Refresh:
-    """Return what the options ask of the job; raises ``QueryError`` where a file cannot be read."""
+    """Return the job's options; raises ``QueryError`` if a file cannot be read."""
     from ..jobs.refresh_fundamentals import Refresh
     from ..jobs.refresh_plan import Choice
     from ..jobs.work_list import read_work_list
@@ -215,7 +215,7 @@ def _days(age: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run under an older module name, by the same options."""
+    """Run under an older module name, with the same options."""
     return _older("refresh_fundamentals_cache", configure, argv)
 
 

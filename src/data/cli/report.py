@@ -1,4 +1,4 @@
-"""What a command answers, and the one place that prints it: for people, as JSON, or as an exit code."""
+"""The result of a command, and the one place that prints it: as text, JSON, or an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 class Line(NamedTuple):
-    """A text that stays one line, however long it is: a path or a command is copied whole."""
+    """A text that stays on one line, however long: a path or a command can be copied whole."""
 
     text: str
     style: str = ""
@@ -27,17 +27,17 @@ Shown: TypeAlias = "Iterable[RenderableType | Line]"
 
 
 class Report(NamedTuple):
-    """The answer of a command.
+    """The result of a command.
 
     Attributes:
-        plain: what ``--json`` prints, or a function that returns it.
-        shown: what people see, top to bottom, or a function that returns it. A generator runs only
-            where it is printed, and what it yields is printed at once.
-        notes: texts for standard error that are no failure.
-        errors: failures of parts of the answer, or their messages.
-        ok: whether the exit code is 0; else it is 1.
+        plain: Output of ``--json``, or a function that returns it.
+        shown: Output for people, top to bottom, or a function that returns it. A generator runs
+            only if it is printed, and what it yields is printed at once.
+        notes: Messages for standard error that are not failures.
+        errors: Failures of parts of the answer, or their messages.
+        ok: Whether the exit code is 0; otherwise it is 1.
         is_check: Whether it is a verdict on something, which ``-q`` prints only if it is not good.
-        is_misuse: the exit code is 2: nothing of the question could be understood.
+        is_misuse: Whether the exit code is 2: no part of the query could be understood.
     """
 
     plain: Any
@@ -50,7 +50,7 @@ class Report(NamedTuple):
 
 
 def present(report: Report, args: argparse.Namespace) -> int:
-    """Print a report as the options want it; return the exit code."""
+    """Print a report as the options require; return the exit code."""
     if args.json:
         print_json(report.plain() if callable(report.plain) else report.plain)
     elif not (report.is_check and report.ok and is_quiet()):
@@ -68,7 +68,7 @@ def present(report: Report, args: argparse.Namespace) -> int:
 
 
 def show(items: Shown) -> None:
-    """Print tables and texts on standard output, one below the other."""
+    """Print tables and text on standard output, one below the other."""
     screen = console()
     for item in items:
         if isinstance(item, Line):

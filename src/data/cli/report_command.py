@@ -1,4 +1,4 @@
-"""``onetape report``: what is known of cached series, as one page; sends no request."""
+"""``onetape report``: the known facts about cached series, as one page; sends no request."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Make it and write it; 1 where a part of it could not be read.
+    """Make the report and write it; 1 if part of it could not be read.
 
     Raises:
-        QueryError: neither a series nor ``--all``, or both; or the file is neither page nor JSON.
+        QueryError: There is neither a series nor ``--all``, or both; or the file is neither a page
+            nor JSON.
     """
     from ..charts.report import check_report_path
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> Report:
         written = "" if args.output is None else str(report.save(args.output))
 
     def shown() -> Shown:
-        """Yield where it is written, or what it says."""
+        """Yield the path it was written to, or its content."""
         if written:
             yield Line(f"written to {written}")
             return

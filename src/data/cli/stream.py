@@ -48,11 +48,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show bars as they close; 0, also when interrupted: that is how it ends."""
+    """Show bars as they close; 0, even if interrupted, which is the normal end."""
     from ..feed.selection import plain_feed
 
     manager = manager_of(args, makes_folder=True)
-    # A feed runs in threads of its own: a wrong question is refused before it starts.
+    # A feed runs in threads of its own, so a wrong query is rejected before it starts.
     manager.plan(
         args.symbol,
         args.timeframe,

@@ -1,4 +1,4 @@
-"""``onetape symbols``: what is known of symbols in the optional database, and what they named when."""
+"""``onetape symbols``: facts about symbols in the optional database, and what they named when."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
-    """Return database and manager.
+    """Return the database and the data manager.
 
     Raises:
-        DatabaseUrlError: the environment names no database that can be.
-        MissingExtraError: the extra is not installed.
+        DatabaseUrlError: The environment names no usable database.
+        MissingExtraError: The extra is not installed.
     """
     from ..db import get_database
 
@@ -65,7 +65,7 @@ def _opened(args: argparse.Namespace) -> tuple[Database, DataManager]:
 
 
 def _refresh(args: argparse.Namespace) -> Report:
-    """Refresh; 1 where a symbol is unknown or something of it could not be had."""
+    """Refresh; 1 if a symbol is unknown or part of its data could not be fetched."""
     if bool(args.symbols) == args.all:
         raise QueryError("name symbols, or --all of them")
     database, manager = _opened(args)
@@ -101,7 +101,7 @@ def _import(args: argparse.Namespace) -> Report:
     now = from_ms(client.clock.now_ms()).replace(tzinfo=UTC)
 
     def canonical(symbol: str) -> str:
-        """Return the symbol as the store spells it."""
+        """Return the symbol as it is spelled in the store."""
         return client.query(symbol, "1d").instrument.symbol
 
     report = import_changes(database, Path(args.file).expanduser(), canonical, now)

@@ -1,4 +1,4 @@
-"""Tables and numbers that stay readable, however narrow the terminal is."""
+"""Tables and numbers that stay readable in a terminal of any width."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cell = Any
 _GAP = 2
 _WHOLE_NUMBERS_DO = 1e6
 _NAME_WIDTH = 20
-# Reasons in reports are not longer.
+# Longest reason in a report, in characters.
 _LONGEST = 300
 
 
@@ -31,20 +31,20 @@ def styled(text: str, style: str) -> Text:
 
 
 def titled(name: str, text: str, style: str = "") -> Text:
-    """Return a line of a name, and behind it a text in a style."""
+    """Return a line with a name followed by text in a style."""
     from rich.text import Text
 
     return Text.assemble((name, "bold"), "  ", (text, style))
 
 
 class TextTable:
-    """A table that leaves out columns where the terminal is too narrow for them.
+    """A table that leaves out columns if the terminal is too narrow for them.
 
     Args:
-        columns: names; ``#`` at the end: numbers, aligned to the right; ``?`` at the very end: may
-            be left out, the last such column first.
-        rows: cells, texts or styled ones.
-        title: above the table, empty for none.
+        columns: Names. ``#`` at the end marks numbers, which are right-aligned; ``?`` at the very
+            end marks a column that may be left out, the last such column first.
+        rows: Cells, as plain or styled text.
+        title: Title above the table; empty for none.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TextTable:
             yield styled(f"too narrow for: {', '.join(left_out)}", "dim")
 
     def fitting(self, width: int) -> list[int]:
-        """Return the places of the columns that fit into ``width`` characters."""
+        """Return the indices of the columns that fit into ``width`` characters."""
         kept = list(range(len(self._names)))
         for place in reversed(self._optional):
             if self._taken(kept) <= width:
@@ -89,7 +89,7 @@ class TextTable:
         return sum(self._widths[place] for place in kept) + _GAP * (len(kept) - 1)
 
     def _lines(self, kept: Sequence[int]) -> Iterator[Segment]:
-        """Yield what the table looks like, without one: it takes half a millisecond a row."""
+        """Yield the table's lines directly: a rich table takes half a millisecond per row."""
         from rich.segment import Segment
         from rich.style import Style
 
@@ -109,7 +109,7 @@ class TextTable:
         from rich.table import Table
 
         made = Table(
-            # The box puts one more blank between two columns.
+            # The box adds one more blank between two columns.
             box=box.SIMPLE_HEAD,
             show_edge=False,
             pad_edge=False,
@@ -126,13 +126,13 @@ class TextTable:
 
 
 def _plain_or_text(cell: Cell) -> str | Text:
-    """Return a cell as a text of one line in which each character is one column wide, if it is one."""
+    """Return a cell as a string if it is one line of single-width characters, else as ``Text``."""
     text = str(cell) if isinstance(cell, str | int) else cell
     return text if isinstance(text, str) and text.isascii() and text.isprintable() else _text(text)
 
 
 def _width(cell: str | Text) -> int:
-    """Return the columns that the longest line of a cell takes."""
+    """Return the width in columns of a cell's longest line."""
     if isinstance(cell, str):
         return len(cell)
     return max(line.cell_len for line in cell.split() or [cell])
@@ -145,9 +145,9 @@ def _text(cell: Cell) -> Text:
 
 
 def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int = 0) -> Table:
-    """Return lines of a mark, a name, and texts below each other that wrap beside the name.
+    """Return lines with a mark, a name, and texts stacked beside the name, where they wrap.
 
-    With ``name_width`` the texts of several such tables stand below each other.
+    With ``name_width``, the texts of several such tables are aligned.
     """
     from rich.console import Group
     from rich.table import Table
@@ -162,7 +162,7 @@ def findings(rows: Sequence[tuple[Cell, str, Sequence[Cell]]], name_width: int =
 
 
 def aligned(values: Sequence[float]) -> list[str]:
-    """Return numbers of one column with the same decimals, as few as suffice."""
+    """Format the numbers of a column with the same number of decimals, as few as suffice."""
     finite = [v for v in values if math.isfinite(v)]
     largest = max(map(abs, finite), default=0.0)
     decimals = 0
@@ -177,13 +177,13 @@ def _trailing_zeros(text: str) -> int:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration in milliseconds, with decimals where they matter."""
+    """Format a duration in milliseconds, with decimals if they matter."""
     ms = seconds * 1000
     return f"{ms:,.2f} ms" if ms < 10 else f"{ms:,.0f} ms"
 
 
 def size(count: float) -> str:
-    """Return bytes for people; a KB has 1,024, as the limit of the cache counts them."""
+    """Format a number of bytes for people; a KB is 1,024 bytes, as in the limit of the cache."""
     for unit in ("B", "KB", "MB"):
         if abs(count) < 1024:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
@@ -192,23 +192,23 @@ def size(count: float) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return a reason for a line of a report; of a long one words in the middle are left out."""
+    """Shorten a reason to fit a line in a report, leaving out words from the middle."""
     if len(text) <= _LONGEST:
         return text
-    # The ends say of what it is, and what to do about it.
+    # The ends state the subject and what to do about it.
     head, tail = text[: _LONGEST * 3 // 5], text[-_LONGEST * 2 // 5 :]
     return f"{head.rpartition(' ')[0]} … {tail.partition(' ')[2]}"
 
 
-# --- facts of a plan or an explanation: a name, and texts beside it
+# --- facts in a plan or an explanation: a name, and texts beside it
 
 
 def facts(lines: Iterable[tuple[str, str]], styles: Mapping[str, str]) -> Table:
-    """Return lines of a name and a text; texts of one name stand below each other.
+    """Return lines with a name and a text; the texts for one name are stacked.
 
     Args:
-        lines: names and texts; an empty name goes on with the one before.
-        styles: name to the style of its texts, where it has one.
+        lines: Names and texts; an empty name continues the previous one.
+        styles: Maps a name to the style of its texts, if it has one.
     """
     rows: list[tuple[str, str, list[Text]]] = []
     for name, text in lines:

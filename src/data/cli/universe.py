@@ -108,11 +108,11 @@ def _number(text: str) -> float:
 
 
 def _universes(args: argparse.Namespace) -> StoredUniverses:
-    """Return the universes of the database that the environment names.
+    """Return the universes in the database named by the environment.
 
     Raises:
-        DatabaseUrlError: it names none.
-        MissingExtraError: the extra is not installed.
+        DatabaseUrlError: The environment names no database.
+        MissingExtraError: The extra is not installed.
     """
     from ..db.universe import StoredUniverses
 
@@ -195,7 +195,7 @@ def _some(texts: Sequence[str], style: str) -> Iterable[Any]:
 
 
 def _members(args: argparse.Namespace, day: str | None, *, strict: bool = False) -> Members:
-    """Return the members of a day; what a warning says of them is shown beside them."""
+    """Return the members on a day; the reasons of any warning are shown with them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SurvivorshipWarning)
         return _universes(args).members(args.name, day, args.known_at, strict)

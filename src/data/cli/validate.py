@@ -1,4 +1,4 @@
-"""``onetape validate``: what is wrong with stored bars, as far as they or a second vendor prove it."""
+"""``onetape validate``: finds faults in stored bars that the bars or a second vendor prove."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Validate; 1 where something was found or could not be read."""
+    """Validate; 1 if anything was found or could not be read."""
     from ..jobs.validate import ValidateQuestion, validate_all
 
     check_one(args, "validate AAPL 1d", with_timeframe=True)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> Report:
 def _cost(
     manager: DataManager, lanes: Iterable[ValidateQuestion]
 ) -> tuple[dict[str, VendorCost], dict[str, str]]:
-    """Return what each vendor would be asked for, and the checks that cannot be done, with why."""
+    """Return the cost for each vendor, and the checks that cannot be done, with the reasons."""
     from ..jobs.validate import add_cost
 
     costs: dict[str, VendorCost] = {}
@@ -123,7 +123,7 @@ def _cost(
 
 
 def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) -> Report:
-    """Return the answer of a dry run."""
+    """Return the report of a dry run."""
     vendors = {vendor: cost.to_json() for vendor, cost in costs.items()}
     requests = sum(cost.requests for cost in costs.values())
     return Report(
@@ -137,7 +137,7 @@ def _cost_report(costs: Mapping[str, VendorCost], skipped: Mapping[str, str]) ->
 
 
 def _summed(args: argparse.Namespace, reports: Iterable[QualityReport | Exception]) -> Report:
-    """Return the sum of all reports; where people read, each is printed as it comes."""
+    """Return the sum of all reports; output for people is printed report by report."""
     count = faulty = failed = 0
     plain = []
     for report in reports:

@@ -1,4 +1,4 @@
-"""``onetape verify``: the cache compared with its vendors now, or two vendors with each other."""
+"""``onetape verify``: compares the cache with its vendors now, or two vendors with each other."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Report | int:
-    """Compare; 1 when something differs or could not be asked.
+    """Compare; 1 if anything differs or could not be fetched.
 
     Raises:
-        QueryError: options that exclude each other, or neither a series nor ``--sample``.
+        QueryError: Options exclude each other, or there is neither a series nor ``--sample``.
     """
     from ..jobs.verify import verify
 
@@ -193,7 +193,7 @@ def _table(one: Comparison) -> TextTable:
 
 
 def _name(one: Comparison, difference: Difference) -> str:
-    """Return what a difference is called where both sides have names."""
+    """Return the name of a difference, with the name of the side that lacks bars."""
     missing = {"missing here": one.ours, "missing there": one.theirs}
     return (
         f"not in {missing[difference.cause]}" if difference.cause in missing else difference.cause
@@ -207,7 +207,7 @@ def _moment(ms: int) -> str:
 
 
 def _closes(difference: Difference) -> list[str]:
-    """Return what the first of the bars is on both sides: the price or else volume that differs."""
+    """Return the first differing value of the first bar on both sides: a price or the volume."""
     if difference.ours is None or difference.theirs is None:
         return [_close(difference.ours), _close(difference.theirs)]
     names = ("close", "open", "high", "low", "volume")

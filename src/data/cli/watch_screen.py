@@ -1,4 +1,4 @@
-"""The screen of ``onetape doctor --watch``: the state of everything, again and again."""
+"""The screen of ``onetape doctor --watch``: the state of everything, updated repeatedly."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from ..jobs.status import SeriesHealth, StaleSeries, StatusSnapshot, VendorState, Watch
 
-# How often it looks by default, in seconds.
+# Default time between updates, in seconds.
 _EVERY_S = 5.0
 _MOST_INCIDENTS = 5
 
 
 def run_watch(args: argparse.Namespace) -> Report | int:
-    """Show the state of everything every so many seconds until Ctrl-C; with ``--json`` once.
+    """Show the state of everything at intervals until Ctrl-C; with ``--json``, only once.
 
     Returns:
-        0, also when interrupted: that is how it ends.
+        0, even if interrupted, which is the normal end.
     """
     from ..jobs.status import Watch
     from ..net.reach import reach_all
@@ -71,7 +71,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
         [one.name, _state(one), ", ".join(str(q) for q in one.quotas if q.length_s > 1) or "-"]
         for one in snapshot.vendors
     ]
-    # First: a low terminal cuts off the end.
+    # Problems come first, because a short terminal cuts off the end.
     verdict = worries or [styled("✓ no problems", "bold green")]
     return Group(
         styled(f"onetape at {moment(iso(snapshot.at_ms // 1000 * 1000))} UTC", "bold"),
@@ -89,7 +89,7 @@ def whole(snapshot: StatusSnapshot) -> Group:
 
 
 def _incidents(snapshot: StatusSnapshot) -> list[str]:
-    """Return the newest incidents of vendors, a line each."""
+    """Return the newest incidents at vendors, one line each."""
     newest = incidents_of(snapshot.vendor_days)[::-1]
     more = len(newest) - _MOST_INCIDENTS
     lines = [f"incident: {one}" for one in newest[:_MOST_INCIDENTS]]
@@ -159,11 +159,11 @@ def _memory(used: int | None, free: int | None) -> list[str]:
     return parts or ["this system does not report it"]
 
 
-# --- lines, where standard output is no terminal -------------------------------------------------------
+# --- lines, if standard output is not a terminal -----------------------------------------------
 
 
 def _print_lines(screen: Console, snapshot: StatusSnapshot) -> None:
-    """Print one line a round, and one below it for each thing that is amiss."""
+    """Print one line per update, followed by one for each problem."""
     ready = sum(vendor.is_well for vendor in snapshot.vendors)
     paused = sum(bool(vendor.pauses) for vendor in snapshot.vendors)
     free, used = snapshot.places.free, snapshot.memory.used

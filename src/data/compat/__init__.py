@@ -1,1 +1,1 @@
-"""What only older programs use; its documented paths are thin modules that import from here."""
+"""Code used only by older programs; its documented paths are thin modules that import from here."""

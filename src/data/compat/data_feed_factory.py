@@ -1,4 +1,4 @@
-"""Live feeds by a plain mapping, as older programs keep it in their own configuration."""
+"""Live feeds from a plain mapping, as older programs keep it in their own configuration."""
 
 from __future__ import annotations
 
@@ -115,24 +115,24 @@ _INFO: dict[str, SourceInfo] = {
 }
 
 _SHARED = ("lookback_bars", "retry_interval", "on_new_bar", "data_manager", "timeout")
-# Keys that another source reads are no mistake: presets carry all.
+# Keys for other sources are not a mistake: presets contain all of them.
 _KEYS = {"data_source", "symbol", "interval", *_SHARED}.union(
     *(s.options for s in SOURCES.values())
 )
 
 
 class DataFeedFactory:
-    """Makes feeds for Backtrader out of mappings. All methods are static."""
+    """Creates Backtrader feeds from mappings. All methods are static."""
 
     @staticmethod
     def create_data_feed(config: Mapping[str, Any]) -> BacktraderFeed | None:
-        """Return the feed that ``config`` describes, or None; why is in the log. Never raises.
+        """Return the feed described by ``config``, or None with the reason in the log; never raise.
 
         Keys: ``data_source`` (see :meth:`get_supported_sources`), ``symbol``, ``interval``,
         ``lookback_bars``, ``retry_interval``, ``on_new_bar``, ``data_manager``, ``timeout``; then
-        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: the
-        perpetual ones margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``; IBKR
-        ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
+        those of the source: Binance ``api_key api_secret testnet market`` (``"futures"``: perpetual
+        futures margined in dollars, without a testnet); Yahoo and CoinGecko ``polling_interval``;
+        IBKR ``host port client_id``; file ``file_path`` and the parameters of ``FileDataFeed``.
         """
         try:
             return _create(config)
@@ -142,12 +142,12 @@ class DataFeedFactory:
 
     @staticmethod
     def get_supported_sources() -> list[str]:
-        """Return what ``data_source`` may be."""
+        """Return the allowed values of ``data_source``."""
         return list(SOURCES)
 
     @staticmethod
     def get_source_info() -> dict[str, SourceInfo]:
-        """Return for each source its name, symbols, intervals, limits and cost."""
+        """Return the name, symbols, intervals, limits and cost of each source."""
         return copy.deepcopy(_INFO)
 
 
@@ -176,10 +176,10 @@ def _create(config: Mapping[str, Any]) -> BacktraderFeed:
 
 
 def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> BacktraderFeed:
-    """Return the feed of another market than the usual one of a source.
+    """Return the feed for a market other than the source's usual one.
 
     Raises:
-        ConfigError: there is none, or it has no test network.
+        ConfigError: There is no such market, or it has no test network.
     """
     options = with_market({"provider": source, "market": market})
     if config.get("testnet"):
@@ -199,6 +199,6 @@ def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
         raise ValueError("a feed of a file needs file_path")
     names = ("symbol", *SOURCES["file"].options[1:])
     wanted = {key: config[key] for key in names if config.get(key) is not None}
-    # Its arguments are Backtrader's parameters.
+    # Its arguments are Backtrader parameters.
     made: BacktraderFeed = SOURCES["file"].load()(dataname=config["file_path"], **wanted)
     return made

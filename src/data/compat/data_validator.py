@@ -1,6 +1,6 @@
 """Validation of a frame, its report and score, and the strategies that its quality allows.
 
-Faces of the checks that stored series are validated by (:mod:`..prices.judgement`), with the
+This wraps the checks used to validate stored series (:mod:`..prices.judgement`), with the
 thresholds, sentences and weights of the second data layer.
 """
 
@@ -50,7 +50,7 @@ _USABLE = 0.7
 
 @dataclass
 class CheckResult:
-    """What one check found, in sentences."""
+    """The findings of one check, in sentences."""
 
     issues: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -61,12 +61,12 @@ class DataQualityReport:
     """The findings about a frame.
 
     Attributes:
-        symbol, timeframe: as they were given.
-        issues, warnings: sentences.
-        quality_score: 0 to 1: a tenth less for each issue, a twentieth for each warning, times the share of
-            rows that have four prices that are finite numbers, and a time that no other row has; 0 of an
+        symbol, timeframe: As given.
+        issues, warnings: Sentences.
+        quality_score: Score from 0 to 1: minus a tenth for each issue and a twentieth for each
+            warning, times the share of rows with four finite prices and a unique time; 0 for an
             empty frame.
-        record_count: rows.
+        record_count: Number of rows.
     """
 
     symbol: str
@@ -77,7 +77,7 @@ class DataQualityReport:
     record_count: int
 
     def is_usable(self, min_score: float = _USABLE) -> bool:
-        """Tell whether the score is ``min_score`` or more, and there are data at all."""
+        """Return whether the score is at least ``min_score`` and there is any data."""
         return self.quality_score >= min_score and not any("No data" in i for i in self.issues)
 
 
@@ -85,10 +85,10 @@ Check = Callable[[Any, str, str], CheckResult]
 
 
 class DataValidator:
-    """Runs checks over a frame of pandas or Polars. A check that fails is an issue of the report.
+    """Runs checks on a pandas or Polars frame. A check that fails is an issue in the report.
 
     Attributes:
-        checks: what is run, in order; each is given frame, symbol and timeframe.
+        checks: Checks to run, in order; each is called with frame, symbol and timeframe.
     """
 
     def __init__(self) -> None:
@@ -105,9 +105,9 @@ class DataValidator:
         """Return the findings of all checks; it never raises.
 
         Args:
-            df: columns ``open high low close volume``, times in the index or in a column ``timestamp``,
-                ``date``, ``datetime`` or ``time``; in any order.
-            symbol, timeframe: what the frame is of.
+            df: Frame with columns ``open high low close volume`` and times in the index or in a
+                column ``timestamp``, ``date``, ``datetime`` or ``time``; in any order.
+            symbol, timeframe: Symbol and timeframe of the frame.
         """
         result = CheckResult()
         for check in self.checks:
@@ -148,7 +148,8 @@ class DataValidator:
         frame = frame[_has_prices(frame)]
         is_gap = (frame.index.to_series().diff() > longest).to_numpy()
         if is_gap.any() and (lacking := _lacking(frame, symbol, timeframe)) is not None:
-            # Nights and days off are no gaps: so many bars that the calendar expects are missing in one.
+            # Nights and days off are not gaps: a gap lacks at least this many bars that the
+            # calendar expects.
             is_gap = is_gap & (lacking >= (1 if timeframe == "1d" else _STEPS_OF_A_GAP))
         gaps = int(is_gap.sum())
         share = gaps / len(df) * 100
@@ -194,15 +195,15 @@ class DataQualityScorer:
     """Scores a frame: completeness 0.4, consistency 0.3, volume 0.2, findings 0.1."""
 
     def compute_score(self, df: Any, validation_report: DataQualityReport) -> float:
-        """Return the quality of a frame, 0 to 1; 0 of an empty one.
+        """Return the quality of a frame, from 0 to 1; 0 if it is empty.
 
-        Completeness is the share of the bars that the market's calendar expects between the first and
-        the last row, consistency the share of rows whose prices are in order, volume the share of rows
-        with any (1 without that column).
+        Completeness is the share of the bars that the market's calendar expects between the first
+        and last row; consistency, the share of rows whose prices are in order; volume, the share of
+        rows that have any (1 without that column).
 
         Raises:
-            QueryError: the frame, its symbol or timeframe cannot be understood, or a column does not hold
-                numbers.
+            QueryError: The frame, its symbol or timeframe cannot be understood, or a column does
+                not hold numbers.
         """
         if not len(df):
             return 0.0
@@ -226,7 +227,7 @@ class DataAwareStrategySelector:
     """Chooses strategies by the quality of their data.
 
     Attributes:
-        strategy_requirements: type to ``min_quality`` and ``max_gaps``, both from 0 to 1.
+        strategy_requirements: Maps each type to ``min_quality`` and ``max_gaps``, both from 0 to 1.
     """
 
     def __init__(self) -> None:
@@ -243,13 +244,13 @@ class DataAwareStrategySelector:
         data_quality: Mapping[str, float],
         gaps: Mapping[str, float] | None = None,
     ) -> list[str]:
-        """Return the strategies that the worst of the data is good enough for, in their order.
+        """Return the strategies for which the worst of the data is good enough, in order.
 
         Args:
-            available_strategies: names; the type is the one that a name contains, and any other name
-                needs a quality of 0.7.
-            data_quality: symbol to score, 0 to 1; without any no strategy is suitable.
-            gaps: symbol to the missing share, 0 to 1, where it counts, too.
+            available_strategies: Names; a strategy has the type that its name contains; any other
+                name needs a quality of 0.7.
+            data_quality: Maps each symbol to its score, 0 to 1; if empty, no strategy is suitable.
+            gaps: Maps each symbol to its missing share, 0 to 1, if that matters as well.
         """
         if not data_quality:
             return []
@@ -287,7 +288,7 @@ def _score(result: CheckResult, df: Any) -> float:
 
 
 def _is_text(column: pd.Series[Any]) -> bool:
-    """Tell whether a column holds anything but numbers and what is missing."""
+    """Return whether a column contains anything other than numbers and missing values."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         return False
     held = [value for value in column.tolist() if not pd.isna(value)]
@@ -295,7 +296,7 @@ def _is_text(column: pd.Series[Any]) -> bool:
 
 
 def _has_prices(frame: pd.DataFrame) -> Mask:
-    """Tell which rows have four prices that are finite numbers."""
+    """Return for each row whether it has four finite prices."""
     sound = np.ones(len(frame), dtype=bool)
     for name in PRICES:
         if _is_text(frame[name]):
@@ -305,7 +306,7 @@ def _has_prices(frame: pd.DataFrame) -> Mask:
 
 
 def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
-    """Return how many expected bars are missing before each row; None where no calendar is known."""
+    """Return how many expected bars are missing before each row, or None without a calendar."""
     try:
         expected = expected_times(frame, get_provider_selector().instrument(symbol), timeframe)
     except DataError:
@@ -318,7 +319,7 @@ def _lacking(frame: pd.DataFrame, symbol: str, timeframe: str) -> Stamps | None:
 
 
 def _rows(df: Any) -> pd.DataFrame:
-    """Return the rows by time, on a naive UTC index."""
+    """Return the rows sorted by time, on a naive UTC index."""
     frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
     name = next((name for name in TIMES if name in frame), None)
     if name is None and not isinstance(frame.index, pd.DatetimeIndex):

@@ -1,8 +1,8 @@
-"""The older tools that validate and fill gaps, with the file that they hand on; built on ``jobs.gaps``.
+"""The older tools that validate and fill gaps, with the file they exchange; built on ``jobs.gaps``.
 
-``validate-metadata.json`` in the cache folder lists the gaps by series and year, as older programs
-read it; every gap has its class and evidence besides. Filling asks all vendors of the rules, by the way
-of every other request: what none of them has stays missing.
+``validate-metadata.json`` in the cache folder lists the gaps by series and year in the format of
+older programs; every gap also has its class and evidence. Filling queries all vendors in the rules,
+like every other request: bars that none of them has stay missing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Where = str | Path | None
 
 
 class _ListedGap(NamedTuple):
-    """A gap out of the file."""
+    """A gap from the file."""
 
     span: Span
     gap_class: str
@@ -59,25 +59,25 @@ def validate_gaps(
     *,
     config_path: Where = None,
 ) -> dict[str, Any]:
-    """Write ``validate-metadata.json`` into the cache folder, and return what stands in it.
+    """Write ``validate-metadata.json`` into the cache folder, and return its content.
 
-    No vendor is asked.
+    No vendor is queried.
 
     Args:
-        symbols, intervals: which series; None: all that are stored.
-        cache_dir, config_path: as for the data manager.
+        symbols, intervals: Series to validate; None: all that are stored.
+        cache_dir, config_path: As for the data manager.
 
     Returns:
         ``validation_summary`` (``total_symbols_intervals``, ``valid``, ``invalid``, ``missing``,
-        ``validation_timestamp``), ``detailed_results`` (``SYMBOL_timeframe`` to ``yearly_breakdown``,
-        ``gap_summary`` and more), ``gap_analysis`` (series to gaps) and ``yearly_analysis``. A gap has
-        ``start`` and ``end`` (naive UTC, half-open), ``duration_hours``, ``bars``, ``class`` and
-        ``evidence``, and lies between the first and the last bar. A series is valid when no vendor
-        can have bars for any of its gaps.
+        ``validation_timestamp``), ``detailed_results`` (for each ``SYMBOL_timeframe``:
+        ``yearly_breakdown``, ``gap_summary`` and more), ``gap_analysis`` (the gaps of each series)
+        and ``yearly_analysis``. A gap has ``start`` and ``end`` (naive UTC, half-open),
+        ``duration_hours``, ``bars``, ``class`` and ``evidence``, and is between the first and the
+        last bar. A series is valid if no vendor can have bars for any of its gaps.
 
     Raises:
-        QueryError: a symbol or a timeframe cannot be understood.
-        StorageError: the file cannot be written.
+        QueryError: A symbol or a timeframe cannot be understood.
+        StorageError: The file cannot be written.
     """
     services = build(cache_dir, config_path)
     steps = None if intervals is None else [Timeframe.parse(text) for text in intervals]
@@ -119,7 +119,7 @@ def _result(
 ) -> dict[str, Any]:
     symbol, label = key.symbol, key.timeframe.label
     infos = services.cache.maintenance.years(key)
-    # As older tools have it: between the first and the last bar.
+    # As in older tools: between the first and the last bar.
     first = min((info["start_date"] for info in infos.values() if info), default="")
     last = max((info["end_date"] for info in infos.values() if info), default="")
     lacking = [
@@ -194,23 +194,24 @@ def fill_gaps(
     *,
     config_path: Where = None,
 ) -> dict[str, Any]:
-    """Ask vendors for the gaps that ``validate-metadata.json`` lists, where they may have them.
+    """Query vendors for those gaps in ``validate-metadata.json`` that they may be able to fill.
 
-    All vendors of the rules are asked, in their order. A stretch that is closed, halted, before a
-    listing or after its end is not asked for. Nothing is made up: what no vendor has stays missing.
+    All vendors in the rules are queried, in order. Spans that are closed, halted, before a listing
+    or after its end are not requested. Nothing is made up: bars that no vendor has stay missing.
 
     Args:
-        symbols, intervals: which series of the file; None: all.
-        cache_dir, config_path: as for the data manager.
-        max_gap_hours: longer gaps are left alone.
+        symbols, intervals: Series from the file; None: all.
+        cache_dir, config_path: As for the data manager.
+        max_gap_hours: Longest gap to fill, in hours.
 
     Returns:
-        ``filled`` (``SYMBOL_timeframe`` to bars that came), ``failed`` (series to reason),
-        ``unchanged`` (series of which no bar came), ``too_long`` (how many gaps were left alone).
+        ``filled`` (new bars for each ``SYMBOL_timeframe``), ``failed`` (reason for each series),
+        ``unchanged`` (series without new bars), ``too_long`` (number of gaps that were too long).
 
     Raises:
-        QueryError: there is no such file, it cannot be read, or ``max_gap_hours`` is no number from 0 on.
-        ConfigError: the configuration is wrong.
+        QueryError: The file does not exist or cannot be read, or ``max_gap_hours`` is not a
+            non-negative number.
+        ConfigError: The configuration is wrong.
     """
     is_number = isinstance(max_gap_hours, Real) and not isinstance(max_gap_hours, bool)
     if not is_number or not max_gap_hours >= 0:
@@ -249,7 +250,7 @@ def fill_gaps(
 
 @dataclass(frozen=True, eq=False)
 class _Work(VendorTask):
-    """One series of the file, its gaps, and how long one may be that is asked for."""
+    """One series from the file, its gaps, and the longest gap to request."""
 
     name: str
     key: SeriesKey
@@ -263,7 +264,7 @@ class _Work(VendorTask):
 
     @cached_property
     def short(self) -> list[_ListedGap]:
-        """Those of them that are not too long."""
+        """The fillable gaps that are not too long."""
         return [g for g in self.fillable if g.span.end - g.span.start <= self.max_hours * HOUR_MS]
 
 
@@ -277,14 +278,14 @@ def _plain(key: SeriesKey) -> SeriesResult:
 
 
 class _Filled(NamedTuple):
-    """How many bars came, and why vendors did not answer for a part."""
+    """The number of new bars, and why vendors did not answer for a part."""
 
     bars: int
     why: str
 
 
 def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _Filled:
-    """Ask for the gaps of one series, in a thread of its vendor."""
+    """Request the gaps of one series, in a thread of its vendor."""
     bars, failed = 0, ""
     try:
         for run in _runs(work.listed, work.short):
@@ -297,10 +298,10 @@ def _fill_series(client: BarsClient, work: _Work, _: Callable[[Any], None]) -> _
 
 
 def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, list[_ListedGap]]]:
-    """Return the series of the file with their gaps, ascending; those of older tools have no class.
+    """Return the series in the file with their gaps, ascending; older tools' gaps have no class.
 
     Raises:
-        QueryError: there is no such file, it cannot be read, or a symbol in it means nothing.
+        QueryError: The file does not exist or cannot be read, or a symbol in it means nothing.
     """
     try:
         results = json.loads(path.read_bytes())["detailed_results"]
@@ -340,22 +341,22 @@ def _listed(gap: Mapping[str, Any]) -> _ListedGap:
 
 
 def _runs(listed: Sequence[_ListedGap], short: Sequence[_ListedGap]) -> Iterator[list[_ListedGap]]:
-    """Yield gaps that are asked for at once: with nothing between them that is not, of one year."""
+    """Yield gaps to request together: from one year, with no excluded gap between them."""
     place = {gap: number for number, gap in enumerate(listed)}
 
     def run_of(numbered: tuple[int, _ListedGap]) -> tuple[int, int, bool]:
-        """Return what the gaps of one run share: an unbroken place in the list, year, and kind of hole."""
+        """Return what the gaps of a run share: unbroken place in the list, year, outage or not."""
         number, gap = numbered
         return place[gap] - number, year_of(gap.span.start), gap.gap_class == "vendor_outage"
 
     for (_, _, is_outage), run in groupby(enumerate(short), run_of):
         gaps = [gap for _, gap in run]
-        # What another vendor may have now is asked for although the hole still stands.
+        # Bars that another vendor may have now are requested although the gap is still valid.
         yield from ([gap] for gap in gaps) if is_outage else [gaps]
 
 
 def _fill_run(client: BarsClient, key: SeriesKey, run: Sequence[_ListedGap]) -> tuple[int, str]:
-    """Ask for a run of gaps; return how many bars are new, and why vendors did not answer, if so."""
+    """Request a run of gaps; return the number of new bars, and why vendors failed, if so."""
     whole = Span(run[0].span.start, run[-1].span.end)
     if key.timeframe.is_intraday:
         bounds: tuple[Any, Any] = (from_ms(whole.start), from_ms(whole.end - 1))

@@ -26,16 +26,16 @@ __all__ = (
 
 
 class RateLimiter:
-    """At most so many calls a second and a minute, and a pause that grows with failures.
+    """Limits calls per second and per minute, with a pause that grows with failures.
 
     Thread-safe.
 
     Args:
-        requests_per_second, requests_per_minute: calls allowed; 0 means no such limit.
-        burst_size: calls that may follow each other at once.
-        backoff_factor: by how much each further failure prolongs the pause.
-        max_backoff: longest pause in seconds.
-        clock: waits and measures; tests hand in another.
+        requests_per_second, requests_per_minute: Calls allowed; 0 means no such limit.
+        burst_size: Number of calls that may be made without waiting.
+        backoff_factor: Factor by which each further failure prolongs the pause.
+        max_backoff: Longest pause in seconds.
+        clock: Clock that waits and measures; tests pass another.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class RateLimiter:
         self.limits = limiter.limits
         self._backoff = (backoff_factor, max_backoff)
         self._own = limiter
-        # Guards the counts against threads that call at the same time.
+        # Guards the counts against concurrent calls.
         self._lock = threading.Lock()
         self.reset_stats()
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Wait for a turn and take it; False when that would take longer than ``timeout`` s."""
+        """Wait for a turn and take it; False if that would take longer than ``timeout`` seconds."""
         limiter = self._limiter
         try:
             ticket = limiter.acquire(1, math.inf if timeout is None else timeout)
@@ -82,17 +82,17 @@ class RateLimiter:
             self._stats["consecutive_failures"] = 0
 
     def record_failure(self, error: BaseException | None = None) -> None:
-        """Record a failure: no call passes for a while, or for the ``retry_after`` seconds of the error."""
+        """Record a failure: block calls for a while, or for the error's ``retry_after`` seconds."""
         self._count("failures")
         self._count("consecutive_failures")
         factor, longest = self._backoff
         pause_s = getattr(error, "retry_after", None)
-        # The exponent is bounded: the pause has reached its cap long before.
+        # The exponent is bounded: the pause reaches its cap long before that.
         grown = factor ** min(self._stats["consecutive_failures"], 60)
         self._limiter.pause(min(longest, grown) if pause_s is None else float(pause_s))
 
     def get_stats(self) -> dict[str, Any]:
-        """Return counts since the last reset and the limits."""
+        """Return the counts since the last reset, and the limits."""
         with self._lock:
             return {
                 **self._stats,
@@ -103,13 +103,13 @@ class RateLimiter:
             }
 
     def reset_stats(self) -> None:
-        """Set all counts to 0; what was spent still counts against the limits."""
+        """Set all counts to 0; earlier calls still count against the limits."""
         with self._lock:
             self._stats = {"requests": 0, "refused": 0, "failures": 0, "consecutive_failures": 0}
 
     @property
     def _limiter(self) -> Limiter:
-        """The limiter of the account whose keys are set now."""
+        """The limiter of the account whose keys are currently set."""
         return self._own
 
     def _count(self, name: str) -> None:
@@ -117,7 +117,7 @@ class RateLimiter:
             self._stats[name] += 1
 
 
-# "Adaptive" means the pause that grows with failures, which every limiter has.
+# "Adaptive" refers to the pause that grows with failures, which every limiter has.
 AdaptiveRateLimiter = RateLimiter
 
 
@@ -125,13 +125,13 @@ class ProviderRateLimiter(RateLimiter):
     """The limiter of one vendor, for a program's own requests to it. Thread-safe.
 
     Its requests are counted together with those that the library sends for the account whose keys
-    are set now, in all processes.
+    are currently set, across all processes.
 
     Args:
-        provider: name or alias; an unknown one has 10 calls a minute.
-        requests_per_second, requests_per_minute, burst_size: in place of the vendor's limits in
-            force (rules, ``PROVIDER_RATE_LIMITS``); None for both rates leaves them.
-        backoff_factor, max_backoff: see :class:`RateLimiter`.
+        provider: Name or alias; an unknown vendor has 10 calls a minute.
+        requests_per_second, requests_per_minute, burst_size: Used instead of the vendor's limits in
+            force (rules, ``PROVIDER_RATE_LIMITS``); None for both rates keeps those.
+        backoff_factor, max_backoff: See :class:`RateLimiter`.
     """
 
     def __init__(
@@ -160,9 +160,9 @@ class ProviderRateLimiter(RateLimiter):
         return self._own.acting_for(keys) if keys else self._own
 
 
-# Every limiter that was handed out, by its vendor.
+# Every limiter handed out so far, by vendor.
 by_provider: dict[str, RateLimiter] = {}
-# Guards the table above against threads that name a vendor for the first time.
+# Guards the table above when threads name a vendor for the first time.
 _table_lock = threading.Lock()
 
 
@@ -181,9 +181,9 @@ def configure_provider_limits(
     """Replace a vendor's limiter.
 
     Args:
-        provider: name or alias.
-        requests_per_second, requests_per_minute: calls allowed; 0 means no such limit.
-        **options: further arguments of :class:`ProviderRateLimiter`.
+        provider: Name or alias.
+        requests_per_second, requests_per_minute: Calls allowed; 0 means no such limit.
+        **options: Further arguments of :class:`ProviderRateLimiter`.
     """
     with _table_lock:
         name = canonical_name(provider) or provider

@@ -1,7 +1,7 @@
-"""Missing bars made up by a rule, for programs that need every stamp: on request, and flagged.
+"""Fills in missing bars by a rule, for programs that need every stamp: on request, and flagged.
 
-Nothing in this library fills by itself, and the store refuses filled rows
-(:func:`..model.frame.filled_rows`): they are no bars.
+Nothing in this library fills gaps by itself, and the store rejects filled rows
+(:func:`..model.frame.filled_rows`): they are not bars.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = ["GapAnalysis", "MissingDataHandler"]
 
 TIMES = ("timestamp", "date", "datetime", "time")
 _NEW_YORK = Instrument("", "stock", "XNYS", "America/New_York")
-# Of daily bars: below the first share of gaps they are filled forward, below the second interpolated.
+# For daily bars: below the first share of gaps, fill forward; below the second, interpolate.
 _FEW, _SOME = 0.05, 0.15
 Fill = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 class GapAnalysis(NamedTuple):
-    """What a frame lacks between its first and its last row, by the calendar of its market.
+    """The bars missing from a frame between its first and last row, by the calendar of its market.
 
     Attributes:
-        expected: bars that the calendar expects.
-        missing: those of them without a row, or whose row lacks a price.
+        expected: Number of bars that the calendar expects.
+        missing: Number of those without a row, or whose row lacks a price.
     """
 
     expected: int
@@ -45,22 +45,22 @@ class GapAnalysis(NamedTuple):
 
     @property
     def gap_pct(self) -> float:
-        """The missing share, 0 to 1."""
+        """The missing share, from 0 to 1."""
         return self.missing / self.expected if self.expected else 0.0
 
 
 class MissingDataHandler:
-    """Fills gaps of a frame by a named strategy. Thread-safe: it keeps no state.
+    """Fills gaps in a frame by a named strategy. Thread-safe: it keeps no state.
 
-    ``forward_fill`` repeats the prices of the row before, ``interpolate`` draws a line between
-    the rows around the gap (so it knows the future: not for backtests), ``market_hours`` repeats
-    the prices of the row before at 9:30 to 16:00 in New York on days on which its exchange trades,
-    and nowhere else. ``drop`` adds nothing, and removes rows that lack a price. ``auto``:
-    ``market_hours`` for bars shorter than a day; else by the share that is missing
+    ``forward_fill`` repeats the prices of the previous row. ``interpolate`` draws a line between
+    the rows around the gap (so it knows the future: not for backtests). ``market_hours`` repeats
+    the prices of the previous row from 9:30 to 16:00 in New York on days when the New York exchange
+    trades, and at no other time. ``drop`` adds nothing, and removes rows that lack a price.
+    ``auto`` is ``market_hours`` for bars shorter than a day; otherwise, by the missing share,
     ``forward_fill`` (below 5 %), ``interpolate`` (below 15 %) or ``drop``.
 
     Attributes:
-        strategies: name to what fills.
+        strategies: Maps each name to the function that fills.
     """
 
     def __init__(self) -> None:
@@ -76,18 +76,18 @@ class MissingDataHandler:
     ) -> Any:
         """Return a new frame of the same library, gaps filled, with a column ``filled`` (bool).
 
-        It is true in every row that was added or had lacked a price. Such a row keeps the volume
-        that it had; an added one has 0. No row is added before the first or behind the last one.
+        It is true in every row that was added or lacked a price. Such a row keeps the volume it
+        had; an added row has 0. No row is added before the first or after the last one.
 
         Args:
-            df: of pandas (times in the index or in a column ``timestamp``, ``date``, ``datetime`` or
-                ``time``) or of Polars; naive times mean UTC. Ascending, each time once, with the
-                columns ``open high low close`` (``volume`` too, where there is one).
-            symbol, timeframe: as for ``get_ohlcv``; by them the market's calendar is chosen.
+            df: Frame from pandas (times in the index or in a column ``timestamp``, ``date``,
+                ``datetime`` or ``time``) or Polars; naive times mean UTC. Ascending, each time
+                once, with the columns ``open high low close`` (and ``volume``, if there is one).
+            symbol, timeframe: As for ``get_ohlcv``; they determine the market's calendar.
             strategy: ``auto`` or one of :attr:`strategies`.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
+            QueryError: An argument cannot be understood (a ``ValueError``).
         """
         if strategy != "auto" and strategy not in self.strategies:
             names = ", ".join(["auto", *self.strategies])
@@ -98,10 +98,10 @@ class MissingDataHandler:
         return back(self.strategies[strategy](frame, symbol, timeframe))
 
     def analyze_gaps(self, df: Any, symbol: str, timeframe: str) -> GapAnalysis:
-        """Return how much a frame lacks; the arguments are those of :meth:`handle_missing_data`.
+        """Return how much is missing; the arguments are those of :meth:`handle_missing_data`.
 
         Raises:
-            QueryError: an argument cannot be understood.
+            QueryError: An argument cannot be understood.
         """
         return _analysis(_read(df)[0], symbol, timeframe)
 
@@ -120,7 +120,7 @@ class MissingDataHandler:
 
     def _interpolate(self, frame: pd.DataFrame, symbol: str, timeframe: str) -> pd.DataFrame:
         def line(prices: pd.DataFrame) -> pd.DataFrame:
-            """Return prices with straight lines over the gaps between two of them."""
+            """Return prices with straight lines across the gaps between them."""
             return prices.interpolate(method="time", limit_area="inside")
 
         return _filled(frame, expected_times(frame, _instrument(symbol), timeframe), line)
@@ -149,7 +149,7 @@ def _lacks_price(frame: pd.DataFrame) -> Any:
 def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) -> pd.DatetimeIndex:
     """Return the times of expected bars from the first to the last row.
 
-    Bars on the hour and bars from the open are told apart by which of them are there.
+    Whether bars begin on the hour or at the open is inferred from which of them exist.
     """
     step = Timeframe.parse(timeframe)
     times = pd.DatetimeIndex(frame.index)
@@ -164,7 +164,7 @@ def expected_times(frame: pd.DataFrame, instrument: Instrument, timeframe: str) 
 
 
 def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.DataFrame:
-    """Return the frame with a row at every expected time, prices by ``fill`` where there were none."""
+    """Return the frame with a row at every expected time; ``fill`` supplies missing prices."""
     sound = frame.index[~_lacks_price(frame)]
     made = frame.reindex(frame.index.union(expected))
     is_new = ~made.index.isin(sound)
@@ -181,10 +181,10 @@ def _filled(frame: pd.DataFrame, expected: pd.DatetimeIndex, fill: Fill) -> pd.D
 
 
 def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
-    """Return the rows on a naive UTC index, and what brings a frame back to the form of ``df``.
+    """Return the rows on a naive UTC index, and a function that restores the form of ``df``.
 
     Raises:
-        QueryError: it is no frame of bars.
+        QueryError: This is not a frame of bars.
     """
     frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
     is_column = not isinstance(frame.index, pd.DatetimeIndex)
@@ -202,7 +202,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
         raise QueryError("the times of the frame must ascend, each once", hint="sort_index() sorts")
 
     def restored(made: pd.DataFrame) -> Any:
-        """Return a frame in the caller's library and zone."""
+        """Return a frame in the caller's library and time zone."""
         if zone is not None:
             made.index = pd.DatetimeIndex(made.index).tz_localize("UTC").tz_convert(zone)
         shown = made.reset_index() if is_column else made
@@ -212,7 +212,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
 
 
 def of_polars(df: Any) -> pd.DataFrame:
-    """Return a frame of Polars as one of pandas; anything else is a ``QueryError``."""
+    """Convert a Polars frame to pandas; raises ``QueryError`` for anything else."""
     try:
         return pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:

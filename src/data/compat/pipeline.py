@@ -1,4 +1,4 @@
-"""The pipeline: step 1 fetches minutes, step 2 makes longer bars of them."""
+"""The pipeline: step 1 fetches minute bars, step 2 makes longer bars from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DataPipelineRunner:
     """Runs the steps of the pipeline.
 
     Attributes:
-        stats: what :meth:`run_pipeline` returned last.
+        stats: Last result of :meth:`run_pipeline`.
     """
 
     def __init__(self) -> None:
@@ -41,22 +41,22 @@ class DataPipelineRunner:
         config_path: str | Path | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Run steps; where the first of them can do nothing at all, the second is not begun.
+        """Run steps; if the first of them can do nothing at all, the second is not started.
 
         Args:
             steps: 1, 2 or both; they run in this order.
-            tickers, timeframes, start_date, end_date, force_refresh: as for the steps.
-            cache_dir, config_path: as for the data manager.
-            progress: as for the steps.
+            tickers, timeframes, start_date, end_date, force_refresh: As for the steps.
+            cache_dir, config_path: As for the data manager.
+            progress: As for the steps.
 
         Returns:
-            ``steps_executed`` and ``steps_failed`` (numbers), ``step_results`` (``step1``, ``step2``:
-            ``results`` and ``statistics`` of the step, ``success``, ``duration``, ``error``),
-            ``total_duration`` (seconds), ``interrupted``.
+            ``steps_executed`` and ``steps_failed`` (numbers), ``step_results`` (``step1``,
+            ``step2``: ``results`` and ``statistics`` of the step, ``success``, ``duration``,
+            ``error``), ``total_duration`` (seconds), ``interrupted``.
 
         Raises:
-            QueryError: there is no such step or timeframe, or the range is wrong.
-            ConfigError: the configuration is wrong.
+            QueryError: The step or timeframe does not exist, or the range is wrong.
+            ConfigError: The configuration is wrong.
         """
         symbols = names(tickers)
 
@@ -86,7 +86,7 @@ def _chosen(steps: Iterable[int | str], every: Iterable[int]) -> set[int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the pipeline: 0 where all or a part of it could be done, else 1."""
+    """Run the pipeline: 0 if at least part of it could be done, otherwise 1."""
     from .pipeline_command import add_dates, add_steps, add_timeframes, progress_of, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the commands of the pipeline share: options, the report, exit codes."""
+"""Functions shared by the pipeline's commands: options, report, exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_SHOWN = 40
 
 
 def add_steps(parser: Parser) -> None:
-    """Add which steps are run."""
+    """Add the option for the steps to run."""
     parser.add_argument(
         "--steps", type=listed, default=["1", "2"], metavar="1,2", help="default: 1,2"
     )
@@ -47,13 +47,13 @@ def run_command(
     run: Callable[[argparse.Namespace], dict[str, Any]],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run a command: 0 where all or a part of its work could be done; 1 where none, or interrupted.
+    """Run a command: 0 if at least part of its work could be done; 1 if none, or if interrupted.
 
     Args:
-        name, about: for its help.
-        options: add its options to those that all have.
-        run: does it, and returns what ``DataPipelineRunner.run_pipeline`` does.
-        argv: the arguments; None: those of the process.
+        name, about: Name and description in its help.
+        options: Functions that add its options to the common ones.
+        run: Function that does the work, and returns what ``DataPipelineRunner.run_pipeline`` does.
+        argv: Arguments; None: those of the process.
     """
     parser = Parser(prog=name, description=about)
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""Step 1 of the pipeline: fetch what is missing of the minutes of many symbols.
+"""Step 1 of the pipeline: fetch missing minute bars for many symbols.
 
-The vendors are those of the rules, in their order: Alpaca alone where the rule ``stock_intraday``
-names no other. The minutes are an ordinary series of the cache, ``ohlcv/<SYMBOL>/1m/``.
+The vendors are those in the rules, in order: only Alpaca if the rule ``stock_intraday`` names no
+other. The minute bars are an ordinary series in the cache, ``ohlcv/<SYMBOL>/1m/``.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ When = date | datetime | str
 
 
 class AlpacaPipelineDownloader:
-    """Fetches minutes by the job of ``onetape populate``.
+    """Fetches minute bars with the job of ``onetape populate``.
 
     Args:
-        cache_dir, config_path: as for the data manager.
+        cache_dir, config_path: As for the data manager.
 
     Attributes:
-        stats: the statistics of the last run.
+        stats: Statistics of the last run.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class AlpacaPipelineDownloader:
         self.stats: dict[str, Any] = {}
 
     def discover_tickers(self) -> set[str]:
-        """Return the symbols that the cache has bars of."""
+        """Return the symbols with cached bars."""
         return set(build(*self._places).cache.list_symbols())
 
     def download_all_tickers(
@@ -57,23 +57,24 @@ class AlpacaPipelineDownloader:
         *,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Fetch what is missing. What has come is kept when Ctrl-C ends it.
+        """Fetch what is missing. Whatever has arrived when Ctrl-C ends the run is kept.
 
         Args:
-            tickers: symbols, also as one text with commas; by default all of :meth:`discover_tickers`.
-            start_date, end_date: session dates, both included; by default 2020-01-01 and yesterday
+            tickers: Symbols, also as one string with commas; by default all of
+                :meth:`discover_tickers`.
+            start_date, end_date: Session dates, both included; by default 2020-01-01 and yesterday
                 (UTC).
-            force_refresh: fetch again what is cached, too.
-            progress: as for ``populate_cache``.
+            force_refresh: Whether to fetch cached bars again as well.
+            progress: As for ``populate_cache``.
 
         Returns:
-            ``results``: symbol to ``ticker``, ``success``, ``action`` (``updated``, ``up_to_date``,
-            ``failed``), ``rows``, ``rows_new``, ``error``, ``note``. ``statistics``: numbers and lists
-            of symbols.
+            ``results``: for each symbol ``ticker``, ``success``, ``action`` (``updated``,
+            ``up_to_date``, ``failed``), ``rows``, ``rows_new``, ``error``, ``note``.
+            ``statistics``: numbers and lists of symbols.
 
         Raises:
-            QueryError: the range is wrong; nothing was asked.
-            ConfigError: the configuration is wrong.
+            QueryError: The range is wrong; nothing was requested.
+            ConfigError: The configuration is wrong.
         """
         began, (cache_dir, config_path) = time.monotonic(), self._places
         yesterday = date_of(build(*self._places).clock.now_ms()) - _A_DAY
@@ -109,7 +110,7 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the step: 0 where all or a part of it could be done, else 1."""
+    """Run the step: 0 if at least part of it could be done, otherwise 1."""
     from .pipeline_command import add_dates, progress_of, run_command
 
     def _run(args: argparse.Namespace) -> dict[str, Any]:

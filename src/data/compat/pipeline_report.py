@@ -1,4 +1,4 @@
-"""What the steps of the pipeline take and tell alike."""
+"""The arguments and reports that the pipeline's steps have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Step = Callable[[], dict[str, Any]]
 
 
 def names(texts: Iterable[str] | str | None) -> list[str] | None:
-    """Return the names of a list, or of a text with commas; None stays None."""
+    """Return the names in a list, or in a string with commas; None stays None."""
     if texts is None:
         return None
     parts = texts.split(",") if isinstance(texts, str) else texts
@@ -20,7 +20,7 @@ def names(texts: Iterable[str] | str | None) -> list[str] | None:
 def statistics(
     results: dict[str, dict[str, Any]], began_s: float, *, interrupted: bool
 ) -> dict[str, Any]:
-    """Return what older callers read of a step: how many symbols, which, why not, seconds."""
+    """Return the statistics of a step for older callers: symbols by outcome, errors, seconds."""
     groups: dict[str, list[str]] = {}
     for name, one in results.items():
         groups.setdefault(one["action"], []).append(name)
@@ -37,9 +37,9 @@ def statistics(
 
 
 def run_in_order(steps: Mapping[int, Step]) -> dict[str, Any]:
-    """Run steps, and return what ``DataPipelineRunner.run_pipeline`` does.
+    """Run steps in order, and return the result of ``DataPipelineRunner.run_pipeline``.
 
-    A step fails where it can do nothing at all; then, and after Ctrl-C, the next is not begun.
+    A step fails if it can do nothing at all; after that, or after Ctrl-C, the next is not started.
     """
     began, done = time.monotonic(), dict[int, dict[str, Any]]()
     for number, step in steps.items():

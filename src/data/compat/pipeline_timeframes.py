@@ -1,7 +1,8 @@
-"""Step 2 of the pipeline: longer bars out of the stored minutes of many symbols.
+"""Step 2 of the pipeline: longer bars from the stored minute bars of many symbols.
 
-They are kept beside the series of vendors, in lanes that say what they are made of
-(``ohlcv/<SYMBOL>/1h@from-1m/``). Minutes of extended hours make bars of 04:00 to 20:00 New York time.
+They are stored next to the vendors' series, in lanes named after their source
+(``ohlcv/<SYMBOL>/1h@from-1m/``). Minute bars of extended hours produce bars from 04:00 to 20:00 New
+York time.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ _MINUTE = Timeframe(1, "m")
 
 
 class TimeframeCalculator:
-    """Calculates longer bars out of stored minutes; no vendor is asked.
+    """Calculates longer bars from stored minute bars; no vendor is queried.
 
     Args:
-        cache_dir, config_path: as for the data manager.
+        cache_dir, config_path: As for the data manager.
 
     Attributes:
-        TIMEFRAMES: the usual ones, and the minutes of extended hours that each is made of.
-        TRADING_START_HOUR, TRADING_END_HOUR: the extended hours of New York.
-        stats: the statistics of the last run.
+        TIMEFRAMES: Usual timeframes, with the number of minutes of extended hours in each.
+        TRADING_START_HOUR, TRADING_END_HOUR: Extended hours in New York.
+        stats: Statistics of the last run.
     """
 
     TIMEFRAMES = {"5m": 5, "15m": 15, "1h": 60, "4h": 240, "1d": 960}  # noqa: RUF012 - a constant
@@ -51,7 +52,7 @@ class TimeframeCalculator:
         self.stats: dict[str, Any] = {}
 
     def discover_tickers_with_1m_data(self) -> set[str]:
-        """Return the symbols of which minutes are stored."""
+        """Return the symbols with stored minute bars."""
         return {key.symbol for key in self._services.client.series("* 1m")}
 
     def calculate_all_timeframes(
@@ -63,29 +64,29 @@ class TimeframeCalculator:
         executor: str | None = None,
         progress: Listener | None = None,
     ) -> dict[str, Any]:
-        """Make and store the bars of every symbol in every timeframe.
+        """Calculate and store the bars of every symbol in every timeframe.
 
-        What is stored and would be the same again is left alone. Bars that lack a minute that the
-        calendar expects, and no vendor says had no trade, are left out. What is stored when Ctrl-C
-        ends it stays.
+        Stored bars that would be the same again are left alone. A bar is left out if it lacks a
+        minute that the calendar expects, unless a vendor reports that there was no trade. Whatever
+        is stored when Ctrl-C ends the run is kept.
 
         Args:
-            tickers: symbols; by default those that have minutes. Lists are also taken as one text.
-            timeframes: intraday ones, and ``1d``; by default :attr:`TIMEFRAMES`.
-            force_refresh: drop what was calculated before first.
-            executor: which workers do it: ``processes``, ``processes:4`` or ``dask://host:port``; None:
-                this process.
-            progress: called with each symbol that is done.
+            tickers: Symbols; by default those with minute bars. A list may also be one string.
+            timeframes: Intraday ones, and ``1d``; by default :attr:`TIMEFRAMES`.
+            force_refresh: Whether to drop earlier results first.
+            executor: Workers: ``processes``, ``processes:4`` or ``dask://host:port``; None: this
+                process.
+            progress: Called with each finished symbol.
 
         Returns:
-            ``results``: symbol to ``ticker``, ``success``, ``action``, ``timeframes_processed`` and
-            ``timeframes_skipped`` (nothing was new), ``lanes`` (timeframe to folder), ``bars``
-            (timeframe to bars stored just now), ``rows``, ``rows_new``, ``error``, ``note``.
-            ``statistics``: numbers and lists of symbols.
+            ``results``: for each symbol ``ticker``, ``success``, ``action``,
+            ``timeframes_processed`` and ``timeframes_skipped`` (nothing was new), ``lanes`` (folder
+            for each timeframe), ``bars`` (number stored in this run for each timeframe), ``rows``,
+            ``rows_new``, ``error``, ``note``. ``statistics``: numbers and lists of symbols.
 
         Raises:
-            QueryError: such bars are never made of minutes, or there are no such workers.
-            ConfigError: the configuration is wrong.
+            QueryError: Such bars are never made from minutes, or such workers are not available.
+            ConfigError: The configuration is wrong.
         """
         began, interrupted = time.monotonic(), False
         steps = [Timeframe.parse(text) for text in names(timeframes) or self.TIMEFRAMES]
@@ -125,7 +126,7 @@ class TimeframeCalculator:
         *,
         anew: bool,
     ) -> Iterator[dict[str, Any]]:
-        """Yield what came of each symbol, in their order."""
+        """Yield the result of each symbol, in order."""
         tickers = dict.fromkeys(tickers)
         if executor is None:
             yield from (_calculated(self._services, ticker, steps, anew=anew) for ticker in tickers)
@@ -145,7 +146,7 @@ class TimeframeCalculator:
 def _calculated(
     services: Services, ticker: str, steps: Sequence[Timeframe], *, anew: bool
 ) -> dict[str, Any]:
-    """Return what came of one symbol; of several failures the first is told."""
+    """Return the result of one symbol; of several failures, the first is reported."""
     client, made, problems = services.client, list[Calculated](), list[str]()
     for step in steps:
         try:
@@ -180,7 +181,7 @@ def _calculated(
 def _of_task(
     task: tuple[Path, Path | None, str, tuple[Timeframe, ...], bool],
 ) -> dict[str, Any]:
-    """Do one symbol; runs in any process that sees the folder."""
+    """Process one symbol; runs in any process that can access the folder."""
     folder, rules, ticker, steps, anew = task
     return _calculated(services_of(folder, rules), ticker, steps, anew=anew)
 
@@ -193,7 +194,7 @@ def _failed(ticker: str, why: str) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the step: 0 where all or a part of it could be done, else 1."""
+    """Run the step: 0 if at least part of it could be done, otherwise 1."""
     from ..cli.arguments import add_executor
     from .pipeline_command import add_timeframes, progress_of, run_command
 

@@ -14,18 +14,18 @@ from ..model.span import Span, gaps
 
 __all__ = ["CachePopulator"]
 
-# Names under which test doubles stored bars; these are no prices.
+# Names under which test doubles stored bars, which are not real prices.
 _SAMPLE_VENDORS = ("mock",)
 
 
 class CachePopulator:
-    """Fills the cache for many symbols and timeframes, by the job of ``onetape populate``.
+    """Fills the cache for many symbols and timeframes, using the job of ``onetape populate``.
 
     Args:
-        cache_dir: folder of the cache, as for the data manager.
+        cache_dir: Folder of the cache, as for the data manager.
 
     Attributes:
-        cache: the cache on that folder.
+        cache: Cache in that folder.
     """
 
     def __init__(self, cache_dir: str | Path | None = None) -> None:
@@ -34,11 +34,11 @@ class CachePopulator:
         self._last: dict[str, dict[str, bool]] = {}
 
     def discover_existing_tickers(self) -> list[str]:
-        """Return the symbols that are cached already."""
+        """Return the symbols that are already cached."""
         return list(self.cache.list_symbols())
 
     def is_valid_cached_data(self, ticker: str, interval: str, year: int) -> bool:
-        """Tell whether a year holds bars of a vendor; those of a test double are none."""
+        """Return whether a year contains bars from a vendor, not just from a test double."""
         info = self.cache.get_data_info(ticker, interval, year) or {}
         rows = (info.get("file_info") or {}).get("rows")
         return bool(rows) and info.get("data_source") not in _SAMPLE_VENDORS
@@ -50,7 +50,7 @@ class CachePopulator:
         start_date: Any = None,
         end_date: Any = None,
     ) -> dict[str, list[int]]:
-        """Return timeframe to the years of which something is missing; no vendor is asked."""
+        """Return the years with missing bars for each timeframe; no vendor is queried."""
         job = checked_job(self._services, [ticker], intervals, start_date, end_date)
         return {
             one.timeframe: self._lacking_years(one.symbol, one.timeframe, job.start, job.end)
@@ -76,9 +76,9 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch what :meth:`analyze_missing_data` found; return timeframe to success.
+        """Fetch what :meth:`analyze_missing_data` found; return the success of each timeframe.
 
-        Without dates the years are meant whole, up to now. ``timeout``: see :func:`populate_cache`.
+        Without dates, whole years are fetched, up to now. ``timeout``: see :func:`populate_cache`.
         """
         done: dict[str, bool] = {}
         for step, years in missing.items():
@@ -100,7 +100,7 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, bool]:
-        """Fetch what is missing of one symbol; return timeframe to success.
+        """Fetch what is missing for one symbol; return the success of each timeframe.
 
         ``timeout``: see :func:`populate_cache`.
         """
@@ -116,13 +116,13 @@ class CachePopulator:
         *,
         timeout: float | None = None,
     ) -> dict[str, dict[str, bool]]:
-        """Fetch what is missing of many symbols; return symbol to timeframe to success.
+        """Fetch what is missing for many symbols; return success by symbol and timeframe.
 
         ``timeout``: see the function :func:`populate_cache`.
 
         Raises:
-            QueryError: a timeframe, the range or ``timeout`` is wrong; nothing was asked.
-            KeyboardInterrupt: the user ended it; what had arrived is stored.
+            QueryError: A timeframe, the range or ``timeout`` is wrong; nothing was requested.
+            KeyboardInterrupt: The user ended the run; what had arrived is stored.
         """
         job = checked_job(self._services, tickers, intervals, start_date, end_date, timeout)
         report = fill(self._services.client, job)
@@ -135,7 +135,7 @@ class CachePopulator:
         return done
 
     def print_summary(self, results: Mapping[str, Mapping[str, bool]] | None = None) -> None:
-        """Print symbol by symbol what succeeded, of ``results`` or of the last run."""
+        """Print what succeeded for each symbol, in ``results`` or in the last run."""
         results_by_symbol = self._last if results is None else results
         outcomes = [ok for steps in results_by_symbol.values() for ok in steps.values()]
         lines = [f"{sum(outcomes)} of {len(outcomes)} series succeeded"]

@@ -1,4 +1,4 @@
-"""Retries of the caller's own functions, under their documented names."""
+"""Retries for the caller's own functions, under their documented names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = (
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# `OSError`: refused and broken connections, timeouts, and the errors of the HTTP library.
+# `OSError` covers refused and broken connections, timeouts, and the errors of the HTTP library.
 TRANSIENT_EXCEPTIONS: tuple[type[Exception], ...] = (TransientError, OSError)
 _NEVER = (ValueError, TypeError)
 OnRetry = Callable[[int, Exception, float], object]
@@ -33,9 +33,9 @@ def exponential_backoff(
     """Yield growing waits in seconds, without end.
 
     Args:
-        base_delay, max_delay: first and longest wait.
-        factor: ratio of a wait to the one before.
-        jitter: whether each wait is prolonged by a random part, up to a quarter.
+        base_delay, max_delay: First and longest wait.
+        factor: Ratio of each wait to the previous one.
+        jitter: Whether each wait is prolonged at random, by up to a quarter.
     """
     clock, delay = SystemClock(), base_delay
     while True:
@@ -48,10 +48,10 @@ class Backoff:
     """Attempts and waits of :func:`request_with_backoff`.
 
     Attributes:
-        max_attempts: calls at most, the first included.
-        base_delay, max_delay: first and longest wait in seconds.
-        exceptions: errors that are retried; ``ValueError`` and ``TypeError`` never are.
-        on_retry: called with the attempt made, its error, and the seconds until the next.
+        max_attempts: Most calls, including the first.
+        base_delay, max_delay: First and longest wait in seconds.
+        exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
+        on_retry: Called with the number of the attempt, its error, and the seconds until the next.
     """
 
     max_attempts: int = 3
@@ -71,18 +71,18 @@ def request_with_backoff(
     *,
     clock: Clock | None = None,
 ) -> T:
-    """Return ``func()``, retried after errors that may pass; the last error is raised.
+    """Return ``func()``, retried after errors that may be temporary; the last error is raised.
 
-    An error's ``retry_after`` seconds are waited for where they exceed the usual wait, up to
+    If an error's ``retry_after`` seconds exceed the usual wait, they are used instead, up to
     ``max_delay``.
 
     Args:
-        func: called without arguments.
-        max_attempts: calls at most, the first included.
-        base_delay, max_delay: first and longest wait in seconds; waits double, with jitter.
-        exceptions: errors that are retried; ``ValueError`` and ``TypeError`` never are.
-        on_retry: called with the attempt made, its error, and the seconds until the next.
-        clock: waits; tests pass another.
+        func: Function to call, without arguments.
+        max_attempts: Most calls, including the first.
+        base_delay, max_delay: First and longest wait in seconds; waits double, with jitter.
+        exceptions: Errors that are retried; ``ValueError`` and ``TypeError`` never are.
+        on_retry: Called with the number of the attempt, its error, and the seconds until the next.
+        clock: Clock that waits; tests pass another.
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions, on_retry)
     return _run(func, policy, clock or SystemClock())
@@ -96,9 +96,9 @@ def retry_on_exception(
     *,
     clock: Clock | None = None,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a function so that errors that may pass are retried.
+    """Decorate a function so that it is retried after errors that may be temporary.
 
-    Arguments as of :func:`request_with_backoff`.
+    The arguments are those of :func:`request_with_backoff`.
     """
     policy = Backoff(max_attempts, base_delay, max_delay, exceptions)
 
@@ -115,9 +115,9 @@ def retry_on_exception(
 def retry_on_rate_limit(
     max_attempts: int = 5, max_delay: float = 300.0, *, clock: Clock | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorate a function so that a ``RateLimitedError`` is retried.
+    """Decorate a function so that it is retried after a ``RateLimitedError``.
 
-    Arguments as of :func:`request_with_backoff`.
+    The arguments are those of :func:`request_with_backoff`.
     """
     return retry_on_exception(
         max_attempts, max_delay=max_delay, exceptions=(RateLimitedError,), clock=clock

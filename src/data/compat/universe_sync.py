@@ -1,4 +1,4 @@
-"""Bringing the cache up to date for a universe of symbols, as an awaited call with a count of what failed."""
+"""Updates the cache for a universe of symbols, as an awaitable call that counts failures."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["DataSyncManager", "SyncReport"]
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What came of it.
+    """The result of updating a universe.
 
     Attributes:
-        universe: its name.
-        symbols_synced, timeframes_synced: how many there were.
-        successful_syncs, failed_syncs: series (a symbol in a timeframe) that every vendor asked
-            answered, and the others.
-        sync_duration: seconds.
-        details: the report of the job, as ``populate_cache`` returns it.
+        universe: Name of the universe.
+        symbols_synced, timeframes_synced: Number of symbols and timeframes.
+        successful_syncs, failed_syncs: Number of series (a symbol in a timeframe) for which every
+            queried vendor answered, and of the others.
+        sync_duration: Duration in seconds.
+        details: Report of the job, as ``populate_cache`` returns it.
     """
 
     universe: str
@@ -44,18 +44,18 @@ class SyncReport:
 
 
 class DataSyncManager:
-    """Fetches what is missing of every symbol of a universe.
+    """Fetches what is missing for every symbol of a universe.
 
-    A face of the job behind ``onetape populate``: several vendors at once, four requests each, within
+    Wraps the job behind ``onetape populate``: several vendors at once, four requests each, within
     their limits.
 
     Args:
-        data_cache: the cache folder, or an object with ``cache_dir`` (a ``UnifiedCache``); by
-            default as for the data manager.
-        universes: name to symbols, or an object with ``members`` such as ``StoredUniverses``; by
-            default the universes of the default database (extra ``db``).
-        start_date: first session; by default 2020-01-01.
-        config_path: the rules file, as for the data manager.
+        data_cache: Cache folder, or an object with ``cache_dir`` (a ``UnifiedCache``); by default
+            as for the data manager.
+        universes: Maps each name to its symbols, or is an object with ``members`` such as
+            ``StoredUniverses``; by default the universes in the default database (extra ``db``).
+        start_date: First session; by default 2020-01-01.
+        config_path: Rules file, as for the data manager.
     """
 
     def __init__(
@@ -75,18 +75,19 @@ class DataSyncManager:
         self._start, self._config_path = start_date, config_path
 
     async def sync_universe(self, universe_name: str, timeframes: Sequence[str]) -> SyncReport:
-        """Bring a universe up to date; the event loop goes on meanwhile.
+        """Bring a universe up to date, without blocking the event loop.
 
-        Of a universe with a history each symbol is meant that was a member on any day from the first
-        session on, delisted ones included. What fails of a series is counted, not raised.
+        For a universe with a history, this includes every symbol that was a member on any day since
+        the first session, including delisted ones. Failures of a series are counted, not raised.
 
         Raises:
-            QueryError: there is no such universe, or a timeframe is none; nothing was asked.
-            ConfigError: the configuration is wrong, or the extra ``db`` is not installed.
-            DatabaseError: the database cannot be used.
+            QueryError: The universe does not exist, or a timeframe is invalid; nothing was
+                requested.
+            ConfigError: The configuration is wrong, or the extra ``db`` is not installed.
+            DatabaseError: The database cannot be used.
 
         Warns:
-            SurvivorshipWarning: the members are not point-in-time.
+            SurvivorshipWarning: The members are not point-in-time.
         """
         began_s = time.monotonic()
         with working_for(called_from()):

@@ -1,9 +1,9 @@
 """Checks of a frame of bars, reported as lists of sentences.
 
 Rows are judged by :func:`~src.data.prices.bar_rule.are_bars`, like every answer before it is
-stored: a row that the store would not take makes a frame invalid and lowers its score. Gaps are
-judged without a market calendar here: weekends are left out of account for series that have no
-Saturday bars, holidays and nights are not. What the calendar says is in ``df.attrs["onetape"]``.
+stored: a row that the store would reject makes a frame invalid and lowers its score. Gaps are
+judged without a market calendar here: weekends are excluded for series without Saturday bars,
+holidays and nights are not. Gaps by the calendar are in ``df.attrs["onetape"]``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..model.timeframe import Timeframe
 from ..prices.bar_rule import are_bars, latest_stamp, ordered
 
 REQUIRED_COLUMNS = ("timestamp", *PRICES, "volume")
-# The longest that markets close, weekends left out: the Chinese New Year, September 2001.
+# The longest market closures, without weekends: Chinese New Year, September 2001.
 _LONGEST_CLOSURE_HOURS = 168
 _ROUND_THE_CLOCK_HOURS = 24
 _LARGEST_VOLUME = 1e15
@@ -40,13 +40,13 @@ class ValidationResult:
     """The findings about a frame of bars.
 
     Attributes:
-        is_valid, errors: as of :func:`validate_ohlcv_data`.
-        quality_score: as of :func:`get_data_quality_score`.
-        gaps: steps longer than the interval, or than the usual step where none was given.
-        duplicates: rows beyond the first of their stamp.
-        missing_columns: columns that ought to be there.
-        data_types_valid: whether the stamps are times and the values numbers.
-        logical_consistency: whether every row can be a bar: prices positive and in order, volume
+        is_valid, errors: Result of :func:`validate_ohlcv_data`.
+        quality_score: Score from :func:`get_data_quality_score`.
+        gaps: Number of steps longer than the interval, or than the usual step if none was given.
+        duplicates: Number of rows with the stamp of an earlier row.
+        missing_columns: Required columns that are missing.
+        data_types_valid: Whether the stamps are times and the values are numbers.
+        logical_consistency: Whether every row can be a bar: prices positive and in order, volume
             not negative, stamp not in the future.
     """
 
@@ -66,9 +66,9 @@ class ValidationResult:
         """Check ``df``.
 
         Args:
-            df: the bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
-            interval: length of its bars, such as ``"1h"``; taken from the stamps when None.
-            min_data_points: fewest rows of a valid frame.
+            df: Bars; stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC.
+            interval: Length of its bars, such as ``"1h"``; inferred from the stamps if None.
+            min_data_points: Fewest rows of a valid frame.
         """
         is_valid, errors = validate_ohlcv_data(df, None, min_data_points, interval=interval)
         score = float(get_data_quality_score(df)["quality_score"])
@@ -95,20 +95,20 @@ def validate_ohlcv_data(
 ) -> tuple[bool, list[str]]:
     """Return whether a frame of bars is fit for use, and what is wrong with it.
 
-    The stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A gap is one of more
-    than a day where bars stand on Saturdays, else of more than a week without its weekend, and in
-    any case of more than two bars.
+    The stamps are a ``timestamp`` column or a ``DatetimeIndex``, naive UTC. A gap is longer than a
+    day if there are bars on Saturdays, otherwise longer than a week not counting its weekend, and
+    in any case longer than two bars.
 
     Args:
-        df: the bars; None counts as empty.
-        required_columns: the timestamp and all OHLCV columns when None.
-        min_data_points: fewest rows.
-        allow_duplicate_timestamps: whether stamps may repeat.
-        require_volume_data: whether the volume must be there and make sense.
-        price_sanity_check, max_price_change_pct: as of :func:`validate_price_consistency`, without
-            its bounds of prices.
-        symbol: accepted for older callers, and not used.
-        interval: length of the bars, such as ``"5m"``; taken from the stamps when None.
+        df: Bars; None counts as empty.
+        required_columns: Columns that must exist; the timestamp and all OHLCV columns if None.
+        min_data_points: Fewest rows.
+        allow_duplicate_timestamps: Whether stamps may repeat.
+        require_volume_data: Whether the volume must be present and plausible.
+        price_sanity_check, max_price_change_pct: As for :func:`validate_price_consistency`, without
+            its bounds on prices.
+        symbol: Accepted for older callers, and not used.
+        interval: Length of the bars, such as ``"5m"``; inferred from the stamps if None.
     """
     if df is None or df.empty:
         return False, ["DataFrame is empty"]
@@ -126,7 +126,8 @@ def validate_ohlcv_data(
     errors += [f"Column '{n}' has {k} values that are not numbers" for n, k in texts.items() if k]
     errors += _stamp_errors(df, allow_duplicate_timestamps, interval)
     if price_sanity_check:
-        # Small coins and prices in rupiah are bars too: no price is too low or too high by itself.
+        # Prices of small coins and in rupiah are valid too: no price is too low or too high by
+        # itself.
         errors += validate_price_consistency(df, max_price_change_pct, 0.0, np.inf)
     if require_volume_data and "volume" in df:
         errors += validate_volume_data(df["volume"])
@@ -140,14 +141,14 @@ def validate_timestamps(
     max_gap_hours: float = 24,
     timezone_aware: bool = False,
 ) -> list[str]:
-    """Return what is wrong with stamps: no times, missing, of the wrong zone, unordered, gaps.
+    """Return the errors in stamps: not times, missing, in the wrong zone, unordered, gaps.
 
     Args:
         timestamps: ``datetime64`` values.
-        check_order: whether they must ascend.
-        check_gaps, max_gap_hours: whether a longer step is a gap, and the longest in hours; weekends are
-            left out where no stamp is a Saturday.
-        timezone_aware: whether they must have a time zone.
+        check_order: Whether they must ascend.
+        check_gaps, max_gap_hours: Whether to report gaps, and the longest step that is not a gap,
+            in hours; weekends are excluded if no stamp is on a Saturday.
+        timezone_aware: Whether they must have a time zone.
     """
     if not pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
         return ["Timestamps must be datetime objects"]
@@ -170,12 +171,12 @@ def validate_price_consistency(
     min_price: float = 0.0001,
     max_price: float = 1e6,
 ) -> list[str]:
-    """Return what is wrong with prices: their range, their order in a row, jumps of the close.
+    """Return the errors in prices: their range, their order in a row, jumps of the close.
 
     Args:
-        df: the bars; of missing columns nothing is checked.
-        max_price_change_pct: largest change from one close to the next, in percent.
-        min_price, max_price: bounds, both inclusive.
+        df: Bars; missing columns are not checked.
+        max_price_change_pct: Largest change from one close to the next, in percent.
+        min_price, max_price: Bounds, both inclusive.
     """
     errors = []
     columns = {name: _numbers(df, name) for name in PRICES if name in df}
@@ -199,7 +200,7 @@ def validate_price_consistency(
 
 
 def validate_volume_data(volumes: pd.Series[Any]) -> list[str]:
-    """Return what is wrong with volumes: negative, absurdly large, or all zero."""
+    """Return the errors in volumes: negative, absurdly large, or all zero."""
     values = pd.to_numeric(volumes, errors="coerce").to_numpy(np.float64)
     errors = []
     if negative := int((values < 0).sum()):
@@ -216,13 +217,13 @@ def validate_data_gaps(
     expected_interval: str,
     tolerance_minutes: float = 5,
 ) -> list[str]:
-    """Return a sentence where stamps do not follow each other by ``expected_interval``.
+    """Return an error if the stamps are not ``expected_interval`` apart.
 
     Args:
-        timestamps: ``datetime64`` values, ascending; weekends are left out where no stamp is a
+        timestamps: ``datetime64`` values, ascending; weekends are excluded if no stamp is on a
             Saturday.
-        expected_interval: such as ``"5m"``.
-        tolerance_minutes: how far a step may differ.
+        expected_interval: Interval, such as ``"5m"``.
+        tolerance_minutes: Amount by which a step may differ.
     """
     if parse_interval_to_minutes(expected_interval) is None:
         return [f"Invalid interval format: {expected_interval}"]
@@ -236,7 +237,7 @@ def validate_data_gaps(
 def parse_interval_to_minutes(interval: str) -> int | None:
     """Return the length of ``"5m"``, ``"1h"``, ``"1d"``, ``"1w"`` or ``"1M"`` (30 days) in minutes.
 
-    ``m`` are minutes and ``M`` months. None for anything else.
+    ``m`` means minutes and ``M`` months. None for anything else.
     """
     try:
         timeframe = Timeframe.parse(interval)
@@ -248,12 +249,12 @@ def parse_interval_to_minutes(interval: str) -> int | None:
 def get_data_quality_score(
     df: pd.DataFrame, required_columns: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """Return a score of 0 to 1 and what it is made of.
+    """Return a score from 0 to 1 and its components.
 
-    ``completeness`` is the share of cells that have a value, of columns that are not there none;
-    ``consistency_score`` the share of rows that can be bars (prices positive and in order, volume
-    not negative, stamp not in the future) and have a stamp of their own; ``quality_score`` the mean
-    of the two.
+    ``completeness`` is the share of cells that have a value, where missing columns have none;
+    ``consistency_score`` is the share of rows that can be bars (prices positive and in order,
+    volume not negative, stamp not in the future) and have a unique stamp; ``quality_score`` is the
+    mean of the two.
     """
     required = list(REQUIRED_COLUMNS if required_columns is None else required_columns)
     is_valid, errors = validate_ohlcv_data(df, required)
@@ -298,7 +299,7 @@ def _missing_columns(df: pd.DataFrame, required: Sequence[str]) -> list[str]:
 
 
 def _stamps_of(df: pd.DataFrame) -> pd.DatetimeIndex | None:
-    """Return the stamps of a frame; None where there are none that are times."""
+    """Return the stamps of a frame, or None if it has no times."""
     times = df.get("timestamp", df.index)
     return pd.DatetimeIndex(times) if pd.api.types.is_datetime64_any_dtype(times.dtype) else None
 
@@ -308,7 +309,7 @@ def _numbers(df: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _not_numbers(df: pd.DataFrame, name: str) -> int:
-    """Count the cells of a column of numbers that hold something else, such as text."""
+    """Count the cells in a numeric column that hold something else, such as text."""
     column = df[name]
     if name not in REQUIRED_COLUMNS[1:] or pd.api.types.is_numeric_dtype(column):
         return 0
@@ -316,14 +317,14 @@ def _not_numbers(df: pd.DataFrame, name: str) -> int:
 
 
 def _valueless(df: pd.DataFrame, name: str) -> NDArray[np.bool_]:
-    """Tell row by row whether a column has no value, or a text that is no number."""
+    """Return for each row whether a column has no value, or text that is not a number."""
     if name in REQUIRED_COLUMNS[1:]:
         return np.isnan(_numbers(df, name))
     return np.asarray(df[name].isna())
 
 
 def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.bool_]:
-    """Tell row by row whether it can be a bar."""
+    """Return for each row whether it can be a bar."""
     if any(name not in df for name in PRICES):
         return np.zeros(len(df), dtype=bool)
     stamps = _stamps_of(df)
@@ -331,7 +332,7 @@ def _sound_rows(df: pd.DataFrame, interval: str | None = None) -> NDArray[np.boo
 
 
 def _table(df: pd.DataFrame) -> BarTable:
-    """Return the rows of a frame that has all prices; those without a time are stamped 0."""
+    """Return the rows of a frame with all price columns; rows without a time are stamped 0."""
     times, none = _stamps_of(df), np.full(len(df), NAN)
     stamps = np.zeros(len(df), np.int64) if times is None else _milliseconds(times)
     opened, high, low, close = (_numbers(df, name) for name in PRICES)
@@ -344,7 +345,7 @@ def _milliseconds(stamps: pd.DatetimeIndex) -> Stamps:
 
 
 def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
-    """Return the last plausible stamp; without an interval the usual step gives the timeframe."""
+    """Return the last plausible stamp; without an interval, the usual step gives the timeframe."""
     minutes = round(abs(_usual_step(stamps, None)) * 60)
     if interval is not None and parse_interval_to_minutes(interval) is not None:
         timeframe = Timeframe.parse(interval)
@@ -357,7 +358,7 @@ def _latest_ms(stamps: pd.DatetimeIndex, interval: str | None) -> float:
 
 
 def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
-    """Return the hours from stamp to stamp, ``whole`` or less weekends (if these have no bars)."""
+    """Return the hours between stamps: ``whole``, or minus weekends if these have no bars."""
     stamps = stamps.dropna()
     times = (stamps if stamps.tz is None else stamps.tz_convert("UTC").tz_localize(None)).to_numpy()
     hours: Hours = np.diff(times) / np.timedelta64(1, "h")
@@ -368,7 +369,7 @@ def _steps(stamps: pd.DatetimeIndex, *, whole: bool = False) -> Hours:
 
 
 def _step_hours(timeframe: Timeframe) -> tuple[float, float]:
-    """Return the least and the most hours from one bar of that length to the next."""
+    """Return the least and most hours between two bars of a timeframe."""
     hours = (timeframe.step_ms or 0) / HOUR_MS
     return (hours, hours) if hours else (timeframe.count * 28 * 24, timeframe.count * 31 * 24)
 

@@ -23,7 +23,7 @@ _KEYS |= {f"{name}{_TTL}": number(0) for name in ("daily", "hourly", "minute")}
 
 
 def _is_of_a_timeframe(key: object) -> bool:
-    """Tell whether a key is that of one timeframe, such as ``15m_ttl``."""
+    """Return whether a key belongs to one timeframe, such as ``15m_ttl``."""
     try:
         label = str(key).removesuffix(_TTL)
         return label != key and Timeframe.parse(label).label == label
@@ -32,7 +32,7 @@ def _is_of_a_timeframe(key: object) -> bool:
 
 
 def _check_source(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept the keys of one source, among them one for each timeframe."""
+    """Accept the keys of one source, including one for each timeframe."""
     names = value if isinstance(value, Mapping) else ()
     own = {name: number(0) for name in names if _is_of_a_timeframe(name)}
     return record(_KEYS | own).check(value, path)
@@ -50,19 +50,19 @@ _FORM = record(
 def freshness_settings(
     path: str | os.PathLike[str] | None = None, cwd: FilePath | None = None
 ) -> dict[str, Any]:
-    """Return what the file says, with keys such as ``yfinance.daily``, ``cache.max_size_bytes``.
+    """Return the file's settings, with keys such as ``yfinance.daily``, ``cache.max_size_bytes``.
 
     Args:
-        path: the file; None: ``./config/cache_freshness.yaml``, which need not exist.
-        cwd: the folder that relative paths start from; None is the current one.
+        path: Path of the file; None for ``./config/cache_freshness.yaml``, which need not exist.
+        cwd: Folder for relative paths; None for the current one.
 
     Returns:
-        ``<source>.daily``, ``<source>.calendar``, ``<source>.daily_ttl`` and the like, seconds;
+        ``<source>.daily``, ``<source>.calendar``, ``<source>.daily_ttl`` and the like, in seconds;
         empty without a file.
 
     Raises:
-        ConfigError: a file that was named does not exist, or it cannot be read; a
-            :class:`RulesError` lists every mistake of it with its line.
+        ConfigError: A file that was named does not exist, or it cannot be read; a
+            :class:`RulesError` lists every mistake with its line.
     """
     here = working_dir() if cwd is None else cwd
     file_path = here / FRESHNESS_FILE if path is None else named_path(path, "the file", here)
@@ -95,10 +95,10 @@ def _parsed(path: FilePath, data: bytes) -> Mapping[str, Any]:
 
 
 def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return settings that a program hands over, with keys as of :func:`freshness_settings`.
+    """Return settings passed by a program, with keys as in :func:`freshness_settings`.
 
     Raises:
-        ConfigError: a key or value is none of those.
+        ConfigError: A key or value is invalid.
     """
     sources = dict[str, dict[str, Any]]()
     sizes = dict[str, Any]()
@@ -118,13 +118,14 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
-    """Return the folder of the frames of programs' own sources; nothing is made.
+    """Return the folder of the frames of programs' own sources; nothing is created.
 
     Args:
-        given: the argument; None: beside the user's cache folder of bars, on this machine.
+        given: The argument; None for a folder next to the user's cache folder of bars on this
+            machine.
 
     Raises:
-        ConfigError: the path cannot be used, or the user has no home folder.
+        ConfigError: The path cannot be used, or the user has no home folder.
     """
     if given is None:
         return _user_folder("cache", None) / f"{_APP}-foreign"

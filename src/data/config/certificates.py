@@ -17,10 +17,10 @@ class CertificateBundle(NamedTuple):
 
 
 def certificate_bundle(environ: Mapping[str, str] | None = None) -> CertificateBundle | None:
-    """Return what the first variable of :data:`VARIABLES` that is set names; None: none is.
+    """Return the bundle named by the first variable in :data:`VARIABLES` that is set, or None.
 
     Args:
-        environ: where to look; None is the process' environment as it is now.
+        environ: Variables to read; None for the current environment of the process.
     """
     variables = os.environ if environ is None else environ
     paths = ((variables.get(name, "").strip(), name) for name in VARIABLES)

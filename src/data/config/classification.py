@@ -30,7 +30,7 @@ _CLASSES = ("crypto", "stock", "forex", "index", "future")
 
 @form(str.upper)
 def _symbol(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept what a symbol may look like."""
+    """Accept a possible symbol."""
     refusal = malformed(value)
     if refusal is not None:
         yield Problem(path, refusal.message)
@@ -120,7 +120,7 @@ CLASSIFICATION = record(
 
 
 def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield names in a whole, otherwise correct section that lead nowhere."""
+    """Yield names in a complete, otherwise correct section that refer to nothing."""
     suffixes = (plain.get("stock") or {}).get("exchange_suffixes") or {}
     at = ("symbol_classification", "stock", "exchange_suffixes")
     for suffix, venue in suffixes.items():
@@ -135,7 +135,7 @@ def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_symbols(tables: Classification) -> list[Problem]:
-    """Return the user's symbols whose meaning is not understood."""
+    """Return problems for the user's symbols whose meaning is not understood."""
     verdicts = ((text, classify(text, tables)) for text in tables.symbols)
     return first_of(
         Problem(("symbol_classification", "symbols", text), verdict.message)

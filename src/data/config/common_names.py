@@ -1,6 +1,6 @@
-"""Names of well-known shares and coins, for recognising misspellings without a network.
+"""Names of well-known shares and coins, for recognizing misspellings without a network.
 
-They are suggestions and never decide what a symbol means. Where they come from stands in the file.
+They are suggestions and never decide what a symbol means. The file names their sources.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..model.listings import Listing
 
-# Beside this module: it is no configuration, and nothing to be copied and changed.
+# Next to this module: it is not configuration, and not meant to be copied and changed.
 FILE = Path(__file__).with_name("common_names.json")
 _VENDOR = "packaged"
 
 
 @lru_cache(maxsize=1)
 def common_listings() -> tuple[Listing, ...]:
-    """Return the shares of the S&P 500, and each coin as its pairs with dollar coin and dollar."""
+    """Return the shares of the S&P 500, and for each coin its pairs with USDT and the dollar."""
     document = json.loads(FILE.read_text(encoding="utf-8"))
     shares = [
         Listing(symbol, name, "", "stock", "USD", _VENDOR)

@@ -1,7 +1,7 @@
 """Vendor keys: read from the environment at each use, never shown.
 
-A key may stand under any of its usual names. What a name holds is looked up when it is asked for,
-so a rotated key counts from the next request on.
+A key may be set under any of its usual names. A name's value is looked up when requested, so a
+rotated key takes effect with the next request.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ..vendors.registry import VENDORS, key_names, row_of
 from .donotshare import private_setting, private_values, variable_behind
 
 _KEYS = tuple(key for row in VENDORS.values() for key in row.keys)
-# Names of one key; what is asked for by one is found under any.
+# All names of each key: a key requested by one name is found under any of them.
 _GROUP = {name: group for group in _KEYS if not isinstance(group, str) for name in group}
 _ALL = tuple(name for vendor in VENDORS for name in key_names(vendor))
-# What documents print where a key belongs.
+# Placeholders that documentation prints in place of a key.
 _PLACEHOLDERS = frozenset(
     {
         "your_api_key",
@@ -35,18 +35,20 @@ _PLACEHOLDERS = frozenset(
 )
 
 
-# Keys that this process handed out, and other variables that rules name for keys: none is shown.
+# Keys that this process handed out, and other variables that rules name for keys: none is ever
+# shown.
 handed_out: dict[str, None] = {}
 noted_variables: dict[str, None] = {}
 _MOST_KEPT = 256
-# What `known_keys` found last: for which variables and keys of these, while which state stands.
+# The last result of `known_keys`: the variables and keys it is for, the state in which it is valid,
+# and the keys.
 _known: tuple[object, KeyState | None, Mapping[str, str]] = (None, None, {})
 
 
 def note_key(key: str) -> None:
-    """Take notice of a key in use, wherever it comes from: texts of others are searched for it.
+    """Register a key in use, wherever it comes from, so that it is searched for in others' texts.
 
-    A key that was replaced counts as well; of very many the newest are kept.
+    A replaced key counts as well; of a large number, only the newest are kept.
     """
     if key not in handed_out:
         handed_out[key] = None
@@ -55,20 +57,21 @@ def note_key(key: str) -> None:
 
 
 def note_variables(*names: str | None) -> None:
-    """Take notice of variables that hold keys under names of the user's own."""
+    """Register variables that hold keys under the user's own names."""
     noted_variables.update(dict.fromkeys(name for name in names if name))
 
 
 def known_keys() -> Mapping[str, str]:
-    """Return every key that no text may show, by a name for it.
+    """Return every key that must never be shown, each under a name.
 
-    Those that are set now, under the usual names and those of the rules, and all in use so far.
-    They are looked up again only where one of them, a variable or the private file has changed.
+    These are the keys set now, under the usual names and those in the rules, and all keys used so
+    far. They are looked up again only if one of them, a variable or the private file has changed.
     """
     global _known
     noted, state, keys = _known
     if noted != (tuple(noted_variables), tuple(handed_out)) or state is None or not state.stands():
-        # Each is read before what is made of it: what comes meanwhile is a change for the next call.
+        # Each is read before it is used: a change that happens meanwhile is noticed by the next
+        # call.
         variables = tuple(noted_variables)
         state = KeyState(all_credentials().variables | set(variables))
         named = credentials_for([*_ALL, *variables])
@@ -81,14 +84,16 @@ def known_keys() -> Mapping[str, str]:
 
 
 class Credentials(Mapping[str, str]):
-    """Names to keys, looked up at each access; only those that are set now are in it.
+    """Maps names to keys, looked up at each access; it contains only those that are set now.
 
-    A value that is a placeholder from a document counts as not set. Neither ``repr`` nor ``str``
-    shows a key. Thread-safe.
+    A value that is a placeholder from documentation counts as not set. Neither ``repr`` nor
+    ``str`` shows a key. Thread-safe.
 
     Args:
-        variables: the name a vendor's file asks for, to the variables that may hold it, in order.
-        environ: where to look; None is the process' environment, then the optional private module.
+        variables: Maps each name that a vendor's file uses to the variables that may hold it, in
+            order.
+        environ: Variables to read; None for the process' environment, then the optional private
+            module.
     """
 
     def __init__(
@@ -119,25 +124,25 @@ class Credentials(Mapping[str, str]):
 
     @property
     def variables(self) -> frozenset[str]:
-        """Every variable that is looked at."""
+        """Every variable that is read."""
         return frozenset(v for spellings in self._variables.values() for v in spellings)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The names that hold no key now."""
+        """The names that have no key now."""
         return tuple(name for name in self._variables if name not in self)
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """The names that hold a placeholder from a document where a key belongs."""
+        """The names that have a placeholder from documentation instead of a key."""
         return tuple(name for name in self.missing if any(self._values(name)))
 
     def _value_of(self, name: str) -> str:
-        """Return the key under ``name``, empty where there is none."""
+        """Return the key under ``name``, or an empty text if there is none."""
         return next((value for value in self._values(name) if not is_placeholder(value)), "")
 
     def _values(self, name: str) -> Iterator[str]:
-        """Yield what stands under the variables of ``name`` now; blank counts as nothing."""
+        """Yield the current values of the variables of ``name``; blank values are skipped."""
         return filter(None, map(self._value, self._variables.get(name, ())))
 
     def _value(self, variable: str) -> str:
@@ -149,12 +154,13 @@ class Credentials(Mapping[str, str]):
 
 
 class KeyState:
-    """What some variables hold now, to be compared with what they hold later. Immutable.
+    """The values of some variables now, for comparison with later values. Immutable.
 
     A comparison decodes nothing and takes a fraction of a microsecond.
 
     Args:
-        variables: their names; those that the private file reads such keys from are added.
+        variables: Names of the variables; those that the private file reads such keys from are
+            added.
     """
 
     __slots__ = ("_environ", "_names", "_private", "_values")
@@ -168,12 +174,12 @@ class KeyState:
         self._values = self._read()
 
     def stands(self) -> bool:
-        """Tell whether they hold the same now."""
+        """Return whether the variables have the same values now."""
         is_same = self._environ is os.environ and self._private is private_values()
         return is_same and self._read() == self._values
 
     def _read(self) -> tuple[object, ...]:
-        # ``os.environ.get`` encodes and decodes: 2 us a variable, and a route hangs on ten.
+        # ``os.environ.get`` encodes and decodes: 2 us per variable, and a route depends on ten.
         raw = getattr(self._environ, "_data", self._environ)
         return tuple(map(raw.get, self._names))
 
@@ -184,7 +190,7 @@ def spellings_of(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_placeholder(value: str) -> bool:
-    """Tell whether a value is what documents print in place of a key."""
+    """Return whether a value is a placeholder that documentation prints in place of a key."""
     return value.strip().strip("\"'").lower() in _PLACEHOLDERS
 
 
@@ -194,8 +200,9 @@ def credentials_for(
     """Return the keys that a vendor's file declares, each found under any of its spellings.
 
     Args:
-        secrets: names; a sequence lists spellings of one and the same key.
-        environ: where to look; None is the process' environment, then the optional private module.
+        secrets: Names; a sequence lists spellings of the same key.
+        environ: Variables to read; None for the process' environment, then the optional private
+            module.
     """
     variables: dict[str, tuple[str, ...]] = {}
     for entry in secrets:
@@ -216,8 +223,8 @@ def vendor_credentials(
 ) -> Credentials:
     """Return the keys of one vendor; ``key_env`` and ``secret_env`` are the rules' own variables.
 
-    A variable that the rules name is the only one looked at, whatever name the vendor asks by.
-    ``names`` are those that a vendor of another package asks by; a sequence lists spellings of one.
+    If the rules name a variable, only that one is read, whatever name the vendor uses. ``names``
+    are those that a vendor from another package uses; a sequence lists spellings of one key.
     """
     own_names = (key_env, secret_env)
     note_variables(*own_names)
@@ -234,11 +241,13 @@ def vendor_credentials(
 
 
 def lacks_key(vendor: str, credentials: Credentials) -> bool:
-    """Tell whether a key that every request to a vendor needs is not set; its class is not loaded.
+    """Return whether a key that every request to a vendor needs is not set.
+
+    Its class is not loaded.
 
     Args:
-        vendor: canonical name; of a vendor of another package nothing is known.
-        credentials: as :func:`vendor_credentials` has them for it.
+        vendor: Canonical name; nothing is known about a vendor from another package.
+        credentials: Keys of the vendor, as returned by :func:`vendor_credentials`.
     """
     if not row_of(vendor).needs_keys:
         return False
@@ -246,5 +255,5 @@ def lacks_key(vendor: str, credentials: Credentials) -> bool:
 
 
 def all_credentials(environ: Mapping[str, str] | None = None) -> Credentials:
-    """Return every key that any vendor takes."""
+    """Return every key that any vendor accepts."""
     return credentials_for(_ALL, environ)

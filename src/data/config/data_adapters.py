@@ -20,15 +20,15 @@ _log = logging.getLogger(__name__)
 
 
 def _no_testnet(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept false alone."""
+    """Accept only false."""
     problems = list(switch.check(value, path))
     yield from problems
     if not problems and as_switch(value):
         yield Problem(path, "bars of a test network are not those of the market; false is needed")
 
 
-# Keys with a name (`named`) are arguments of the constructors, in their units. Limits and retries are
-# those of the one router, whatever stands here.
+# Keys with a name (`named`) are arguments of the constructors, in their units. Limits and retries
+# are those of the only router, whatever the file contains.
 _CCXT = {
     "exchange": text().named("exchange_id"),
     "testnet": Form(_no_testnet),
@@ -40,7 +40,7 @@ _CCXT = {
 _YFINANCE = {
     "timeout": number(0.1, _A_DAY_S).to(float).named("timeout"),
     "retry_attempts": whole(0),
-    # The vendor has no raw prices: its unadjusted ones follow splits.
+    # The vendor has no raw prices: even its unadjusted ones are adjusted for splits.
     "adjusted_prices": switch.to({True: "all", False: "split"}.get).named("adjustment"),
 }
 _CSV = {
@@ -56,19 +56,21 @@ _FORM = record({"adapters": record(_ADAPTERS)})
 
 
 def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, Any]:
-    """Return the arguments that ``./config/data_adapters.yaml`` gives the constructor of a source.
+    """Return the constructor arguments for a source from ``./config/data_adapters.yaml``.
 
     Args:
-        source: ``ccxt``, ``yfinance`` or ``csv``; what follows a colon does not count. Others have none.
-        cwd: the folder with ``config``; None is the current one.
+        source: ``ccxt``, ``yfinance`` or ``csv``, ignoring anything after a colon. Others have
+            none.
+        cwd: Folder that contains ``config``; None for the current one.
 
     Returns:
-        Of ccxt ``exchange_id`` and ``timeout``, of yfinance ``timeout`` and ``adjustment`` (``split`` or
-        ``all``), of csv ``schema_mapping``, ``date_format``, ``delimiter`` and ``timezone``: those that
-        the file has, times in seconds. A new mapping.
+        A new mapping with those arguments that the file contains, times in seconds: for ccxt
+        ``exchange_id`` and ``timeout``, for yfinance ``timeout`` and ``adjustment`` (``split`` or
+        ``all``), for csv ``schema_mapping``, ``date_format``, ``delimiter`` and ``timezone``.
 
     Raises:
-        ConfigError: the file cannot be read; a :class:`RulesError` lists every mistake with its line.
+        ConfigError: The file cannot be read; a :class:`RulesError` lists every mistake with its
+            line.
     """
     path = (working_dir() if cwd is None else cwd) / ADAPTERS_FILE
     if not stands(path.is_file, path):
@@ -83,7 +85,7 @@ def adapter_settings(source: str, cwd: FilePath | None = None) -> Mapping[str, A
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
-    """Return the arguments of each source; what the router decides is warned of, once a content."""
+    """Return the arguments of each source; warn once per content of keys the router decides."""
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:

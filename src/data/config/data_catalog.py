@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def _only(wanted: Any) -> Form:
-    """Accept one value: files are written that way and no other."""
+    """Accept only one value, as files are written in only one way."""
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value != wanted or isinstance(value, bool):
@@ -62,7 +62,7 @@ _FORM = record(
 )
 
 
-# What is checked of bars that come from a program's own adapter, which no file changes.
+# The checks of bars from a program's own adapter, which no file can change.
 _VALIDATION = {
     "ohlcv_checks": True,
     "outlier_detection": True,
@@ -76,17 +76,17 @@ def bundles_setting(
     environ: Mapping[str, str] | None = None,
     cwd: FilePath | None = None,
 ) -> tuple[FilePath, str]:
-    """Return the folder of bundles and what named it; nothing is made.
+    """Return the folder of bundles and the source of that setting; nothing is created.
 
     Args:
-        given: the argument; None: ``catalog.parquet_dir`` of ``./config/data_catalog.yaml``, from the
-            working directory on where it is relative, else ``bundles`` in the user's folder of data.
-        environ: the environment to read; None is the process' own.
-        cwd: the folder that relative paths start from; None is the current one.
+        given: The argument; None for ``catalog.parquet_dir`` in ``./config/data_catalog.yaml``
+            (relative to the current folder), or else ``bundles`` in the user's data folder.
+        environ: Environment to read; None for that of the process.
+        cwd: Folder for relative paths; None for the current one.
 
     Raises:
-        ConfigError: the path cannot be used, or the user has no home folder; a
-            :class:`RulesError` lists every mistake of the file with its line.
+        ConfigError: The path cannot be used, or the user has no home folder; a :class:`RulesError`
+            lists every mistake in the file with its line.
     """
     if given is not None and not os.fspath(given):
         raise ConfigError("the folder of bundles is an empty text", hint="name a folder")
@@ -99,13 +99,14 @@ def bundles_setting(
 
 
 def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
-    """Return ``catalog.metadata_db`` of ``./config/data_catalog.yaml``; None where it is not named.
+    """Return ``catalog.metadata_db`` from ``./config/data_catalog.yaml``, or None if not set.
 
     Args:
-        cwd: the folder that relative paths start from; None is the current one.
+        cwd: Folder for relative paths; None for the current one.
 
     Raises:
-        ConfigError: the path cannot be used; a :class:`RulesError` lists every mistake of the file.
+        ConfigError: The path cannot be used; a :class:`RulesError` lists every mistake in the
+            file.
     """
     here = working_dir() if cwd is None else cwd
     named = _of_file(here / CATALOG_FILE).get("metadata_db")
@@ -115,16 +116,16 @@ def metadata_db_setting(cwd: FilePath | None = None) -> FilePath | None:
 def cache_folder(
     given: str | os.PathLike[str] | None = None, environ: Mapping[str, str] | None = None
 ) -> FilePath:
-    """Return the cache folder that ``load_settings`` resolves; no rules are read for it.
+    """Return the cache folder that ``load_settings`` would use, without reading the rules.
 
     Raises:
-        ConfigError: the path cannot be used, or the user has no home folder.
+        ConfigError: The path cannot be used, or the user has no home folder.
     """
     return _cache_dir(given, environ, working_dir())[0]
 
 
 def _of_file(path: FilePath) -> Mapping[str, str]:
-    """Return the section ``catalog`` of the file; nothing where there is none."""
+    """Return the section ``catalog`` of the file; empty if there is no file."""
     if not stands(path.is_file, path):
         return {}
     try:
@@ -137,7 +138,7 @@ def _of_file(path: FilePath) -> Mapping[str, str]:
 
 @lru_cache(4)
 def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
-    """Return that section of a file; what has no effect yet is warned of, once a content."""
+    """Return the section ``catalog`` of a file; warn once per content of keys without effect."""
     document = read_yaml(data)
     problems = [*document.problems, *_FORM.check(document.value, ())]
     if problems:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .settings import _APP, _user_folder, _variable
 
-# In this order; of the parts of a server all are needed.
+# In this order; all parts of a server's address are needed.
 DB_URL, DATABASE_URL = "DB_URL", "DATABASE_URL"
 SERVER_PARTS = {
     "user": "POSTGRES_USER",
@@ -20,7 +20,7 @@ _FILE = "onetape.db"
 
 
 def database_url_text(name: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return the URL that a variable holds, or the optional private module; empty: it is not set."""
+    """Return the URL in a variable or in the optional private module; empty if it is not set."""
     return _variable(name, environ)
 
 
@@ -31,10 +31,10 @@ def server_parts(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def database_file(environ: Mapping[str, str] | None = None) -> Path:
-    """Return the path of the database file in the user's folder of data; nothing is made.
+    """Return the path of the database file in the user's data folder; nothing is created.
 
     Raises:
-        ConfigError: the user has no home folder.
+        ConfigError: The user has no home folder.
     """
     return _user_folder("data", environ) / _APP / _FILE
 

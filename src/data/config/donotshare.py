@@ -1,10 +1,10 @@
 """The optional file ``config/donotshare/donotshare.py`` of older installations.
 
-It is read as text and never executed: the file merely lies where a program was started. Top-level
-assignments of a literal, of ``os.getenv("NAME")`` (also with a literal default), of
-``os.environ["NAME"]`` or ``os.environ.get("NAME")`` count; any other value is left out, with one
-warning that names its line. Only names that this library knows are looked up, and the environment
-comes first.
+It is read as text and never executed, because it merely happens to be in the folder where a
+program was started. Top-level assignments of a literal, of ``os.getenv("NAME")`` (possibly with a
+literal default), of ``os.environ["NAME"]`` or of ``os.environ.get("NAME")`` count; any other value
+is left out, with one warning that names its line. Only names that this library knows are looked
+up, and the environment takes precedence.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Value:
-    """What stands behind a name: a literal, or a variable of the environment with its default."""
+    """The value of a name: a literal, or an environment variable with its default."""
 
     literal: object = None
     variable: str = ""
 
     def text(self) -> str:
-        """Return the value as it stands now; empty where there is none."""
+        """Return the current value, or an empty text if there is none."""
         set_now = os.environ.get(self.variable) if self.variable else None
         value = self.literal if set_now is None else set_now
         return "" if value is None else str(value)
 
 
 def private_setting(name: str) -> str:
-    """Return what the file holds under ``name`` as text; empty where there is nothing."""
+    """Return the file's value for ``name`` as text, or an empty text if there is none."""
     path = private_path()
     if path is None:
         return ""
@@ -51,28 +51,28 @@ def private_setting(name: str) -> str:
 
 
 def private_values() -> object | None:
-    """Return what stands for the file as it was read: the same object while nothing has changed."""
+    """Return an object for the file's content: the same object while nothing has changed."""
     path = private_path()
     return None if path is None else content_of(path)[0]
 
 
 def variable_behind(name: str) -> str:
-    """Return the variable that the file reads ``name`` from; empty where it reads none."""
+    """Return the variable that the file reads for ``name``, or an empty text if there is none."""
     path = private_path()
     value = None if path is None else content_of(path)[0].get(name)
     return value.variable if value is not None else ""
 
 
 def is_set(name: str, environ: Mapping[str, str] | None) -> bool:
-    """Tell whether the environment itself holds a variable, not the private file."""
+    """Return whether a variable is set in the environment itself, not in the private file."""
     return bool((os.environ if environ is None else environ).get(name, "").strip())
 
 
 @lru_cache(maxsize=1)
 def private_path() -> Path | None:
-    """Return the file below the first entry of the import path that has one, else None.
+    """Return the file below the first entry of the import path that has one, or None.
 
-    Looked for once in a process: keys are looked up at every question.
+    It is searched for once per process, as keys are looked up for every request.
     """
     for entry in dict.fromkeys(["", *sys.path]):
         path = Path(entry) / _RELATIVE
@@ -86,7 +86,7 @@ def private_path() -> Path | None:
 
 @lru_cache(maxsize=4)
 def content_of(path: Path) -> tuple[Mapping[str, _Value], Mapping[str, int]]:
-    """Return the values of a file by name, and the lines of names whose value is not readable."""
+    """Return a file's values by name, and the lines of names whose value is not readable."""
     values: dict[str, _Value] = {}
     unreadable: dict[str, int] = {}
     for name, node in _assignments(path):
@@ -123,7 +123,7 @@ def _assignments(path: Path) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _value(node: ast.expr) -> _Value | None:
-    """Return the value of an expression, or None where it would have to be executed."""
+    """Return the value of an expression, or None if it would have to be executed."""
     if isinstance(node, ast.Constant):
         return _Value(node.value)
     if isinstance(node, ast.Subscript) and _dotted(node.value) in ("os.environ", "environ"):
@@ -134,7 +134,7 @@ def _value(node: ast.expr) -> _Value | None:
 
 
 def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
-    """Return a variable by its literal name, with its literal default where one is given."""
+    """Return a variable by its literal name, with its literal default if there is one."""
     literals = [a.value for a in arguments if isinstance(a, ast.Constant)]
     if len(literals) != len(arguments) or len(literals) not in (1, 2):
         return None
@@ -143,7 +143,7 @@ def _looked_up(arguments: Sequence[ast.expr]) -> _Value | None:
 
 
 def _dotted(node: ast.expr) -> str:
-    """Return a dotted name as text; empty for any other expression."""
+    """Return a dotted name as text, or an empty text for any other expression."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):

@@ -1,6 +1,6 @@
 """Presets of live feeds: small JSON files in ``config/data``, strictly checked.
 
-One of your own lies in ``./config/data`` and goes before a packaged one of that name.
+Your own presets are in ``./config/data`` and take precedence over packaged ones of the same name.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _preset = record(_KEYS, "data_source", "symbol", "interval")
 
 
 def load_preset(name: str | Path) -> dict[str, Any]:
-    """Return a preset as the feeds' factory takes it.
+    """Return a preset in the form that the feed factory accepts.
 
     Args:
-        name: such as ``binance_btcusdt``, or the path of a file (``.json``).
+        name: Name such as ``binance_btcusdt``, or the path of a file (``.json``).
 
     Raises:
-        ConfigError: there is no such preset, or it cannot be read; a :class:`RulesError` lists
+        ConfigError: There is no such preset, or it cannot be read; a :class:`RulesError` lists
             every mistake in it with its line.
     """
     path, data, is_named = _find_preset(name)
@@ -58,7 +58,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
 
 
 def _market(preset: dict[str, Any]) -> Iterator[Problem]:
-    """Yield what stands against another market than the usual one of a source."""
+    """Yield problems if a preset requests a market other than the usual one of its source."""
     if preset.get("market", "spot") == "spot":
         return
     source = preset["data_source"]
@@ -74,7 +74,7 @@ def preset_names() -> list[str]:
 
 
 def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
-    """Return where a preset lies, its bytes, and whether the user named the file itself."""
+    """Return a preset's path, its bytes, and whether the user named the file itself."""
     if str(name).endswith(".json"):
         return Path(name), _read(Path(name)), True
     own = _FOLDER / f"{name}.json"

@@ -14,15 +14,15 @@ Verdict = tuple[bool, list[str]]
 
 
 class FundamentalsConfigValidator:
-    """Says whether a fundamentals configuration is right, and every mistake in it."""
+    """Reports whether a fundamentals configuration is correct, and every mistake in it."""
 
     def validate_config(self, config: Any) -> Verdict:
-        """Return whether a mapping is right, and its mistakes as texts."""
+        """Return whether a mapping is correct, and its mistakes as texts."""
         problems = [str(problem) for problem in check(config)]
         return not problems, problems
 
     def validate_config_file(self, config_path: str | os.PathLike[str]) -> Verdict:
-        """Return whether a file is right, and its mistakes as texts with their lines."""
+        """Return whether a file is correct, and its mistakes as texts with their lines."""
         path = Path(config_path)
         try:
             checked(read_file(path), str(path))
@@ -34,10 +34,10 @@ class FundamentalsConfigValidator:
 
 
 def validate_fundamentals_config(config_path: str | os.PathLike[str] | None = None) -> Verdict:
-    """Return whether a file is right, and its mistakes.
+    """Return whether a file is correct, and its mistakes.
 
     Args:
-        config_path: default: ``./config/data/fundamentals.json``, where it exists.
+        config_path: Path of the file; by default ``./config/data/fundamentals.json`` if it exists.
     """
     try:
         path = config_path or find_file()

@@ -24,13 +24,13 @@ _log = logging.getLogger(__name__)
 
 
 def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path | None:
-    """Return the user's file: beside the rules file, else in the usual place; else None.
+    """Return the user's file: next to the rules file, or in the usual place, or None.
 
-    The packaged file itself is none of the user's.
+    The packaged file itself does not count as the user's.
 
     Raises:
-        RulesError: the file in the usual place has mistakes, or names variables of other keys.
-        ConfigError: it cannot be read.
+        RulesError: The file in the usual place has mistakes, or names variables of other keys.
+        ConfigError: The file cannot be read.
     """
     places = [rules_path.parent / FILE_NAME] if rules_path else []
     try:
@@ -44,7 +44,7 @@ def find_file(rules_path: Path | None = None, cwd: Path | None = None) -> Path |
 
 
 def _check_found(path: Path) -> None:
-    """Refuse a file that was only found and names variables that are no keys of the vendor."""
+    """Reject a found file that names variables other than the vendor's own keys."""
     data = _read(path)
     settings = checked(data, str(path)).get("provider_settings") or {}
     problems = [
@@ -61,11 +61,11 @@ def _check_found(path: Path) -> None:
 
 
 def load_fundamentals_rules(path: Path | None = None) -> FundamentalsRules:
-    """Return the packaged rules, with the user's file laid over them where there is one.
+    """Return the packaged rules, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: a file has mistakes; all of them are listed with their lines.
-        ConfigError: the file cannot be read.
+        RulesError: A file has mistakes; all of them are listed with their lines.
+        ConfigError: The file cannot be read.
     """
     return _packaged() if path is None else _user(path, _read(path))
 
@@ -92,9 +92,9 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
     """Return the mapping in the bytes of a file.
 
     Raises:
-        RulesError: it has mistakes; all of them are listed with their lines.
+        RulesError: The file has mistakes; all of them are listed with their lines.
     """
-    # JSON is read as the YAML it is: that tells lines, and keys that stand twice.
+    # JSON is read as YAML, which it is: this yields line numbers, and detects duplicate keys.
     document = read_yaml(data.expandtabs(1))
     problems = [*document.problems, *check(document.value)]
     if problems:
@@ -103,7 +103,7 @@ def checked(data: bytes, name: str) -> Mapping[str, Any]:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file, raises as :func:`load_fundamentals_rules`."""
+    """Return the bytes of a file; raises the same errors as :func:`load_fundamentals_rules`."""
     return _read(path)
 
 

@@ -1,7 +1,7 @@
-"""The allowed contents of a fundamentals file, and the rules they stand for.
+"""The allowed contents of a fundamentals file, and the rules they represent.
 
 The layout of the file names for each key the field of :class:`FundamentalsRules` that it sets.
-:func:`check` finds every mistake at once, :func:`parse` turns a checked mapping into rules.
+:func:`check` finds every mistake at once; :func:`parse` converts a checked mapping to rules.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PRIORITY_GROUPS = (
     "calendar_events",
     "dividends",
 )
-# What older files hold and another place decides: it has no effect, and a warning says so.
+# Keys in older files that are now set elsewhere: they have no effect, and a warning states this.
 ELSEWHERE = {
     ("error_handling", "max_retries"): "failover.max_retries in provider_rules.yaml",
     ("error_handling", "retry_delay_seconds"): "failover.retry_delay in provider_rules.yaml",
@@ -56,27 +56,27 @@ _MOST = 99_999
 
 @dataclass(frozen=True)
 class FundamentalsRules:
-    """A whole fundamentals file, checked.
+    """A complete fundamentals file, checked.
 
     Attributes:
-        sequences: data type to vendors, the most trusted first.
-        ttl_ms: data type to how long an answer is fresh.
-        default_ttl_ms: the same for types that are not named.
-        field_priorities: field to vendors that go before the sequence for it.
-        grades: vendor to its quality, 1 to 5, for ``quality_based``.
-        tolerance, consensus_tolerance: how far values may differ, as a fraction: before it is a
-            conflict, and for being averaged.
-        consensus_fallback: the strategy where they may not.
-        reports_conflicts: whether a record lists conflicts.
-        required_fields: fields whose absence a record lists.
-        min_quality: the part of an older copy's worth that a newer one needs to push it out.
-        stale_ms: how old a copy may be that stands in for a vendor that failed.
-        serves_stale: whether one may.
-        asks_others: whether vendors behind the first of a sequence are asked.
-        budget_s: seconds that a lookup may take, however many vendors are asked.
-        cleans_up: whether older copies are deleted.
-        copies: how many copies of a vendor and type are kept then.
-        symbols: symbol to the name under which vendors are asked for it.
+        sequences: Maps each data type to its vendors, most trusted first.
+        ttl_ms: Maps each data type to the time for which an answer is fresh.
+        default_ttl_ms: The same for types that are not named.
+        field_priorities: Maps each field to the vendors that precede the sequence for it.
+        grades: Maps each vendor to its quality, 1 to 5, for ``quality_based``.
+        tolerance, consensus_tolerance: How far values may differ, as a fraction, before they
+            conflict, and to be averaged.
+        consensus_fallback: Strategy to use if values may not be averaged.
+        reports_conflicts: Whether a record lists conflicts.
+        required_fields: Fields that a record lists if they are missing.
+        min_quality: Share of an older copy's worth that a newer one needs to replace it.
+        stale_ms: Maximum age of a copy that replaces the answer of a failed vendor.
+        serves_stale: Whether copies may replace such answers.
+        asks_others: Whether vendors after the first of a sequence are queried.
+        budget_s: Seconds that a lookup may take, however many vendors are queried.
+        cleans_up: Whether older copies are deleted.
+        copies: Number of copies of a vendor and type that are then kept.
+        symbols: Maps each symbol to the name under which vendors are queried for it.
     """
 
     sequences: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -99,11 +99,11 @@ class FundamentalsRules:
     symbols: Mapping[str, str] = field(default_factory=dict)
 
     def ttl_of(self, data_type: str) -> int:
-        """Return how many milliseconds an answer of a type is fresh."""
+        """Return the milliseconds for which an answer of a type is fresh."""
         return self.ttl_ms.get(data_type, self.default_ttl_ms)
 
     def order(self, data_type: str, name: str = "") -> tuple[str, ...]:
-        """Return vendors, the most trusted first; for one field where a name is given."""
+        """Return the vendors, most trusted first; those for one field if a name is given."""
         usual = self.sequences.get(data_type, self.sequences.get("profile", ()))
         own = self.field_priorities.get(canonical_field(name), ()) if name else ()
         return tuple(dict.fromkeys((*own, *usual)))
@@ -124,7 +124,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _fixed(wanted: bool, why: str) -> Form:
-    """Accept a switch that is ``wanted``; ``why`` the other value is a mistake is its message."""
+    """Accept a switch only if it is ``wanted``; ``why`` is the message for the other value."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from switch.check(value, path)
@@ -135,7 +135,7 @@ def _fixed(wanted: bool, why: str) -> Form:
 
 
 def _one_of(names: tuple[str, ...], what: str) -> Form:
-    """Accept one of ``names``; ``what`` they are is for the message."""
+    """Accept one of ``names``; ``what`` describes them in the message."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value not in names:
@@ -145,12 +145,12 @@ def _one_of(names: tuple[str, ...], what: str) -> Form:
 
 
 def _by_field(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a table of groups says of each field."""
+    """Return the entry for each field in a table of groups."""
     return {canonical_field(name): v for group in groups.values() for name, v in group.items()}
 
 
 def _days(low: float) -> Form:
-    """Accept up to ten years in days; parsed it is in milliseconds."""
+    """Accept up to ten years in days, and parse them to milliseconds."""
     return number(low, 3650).to(lambda days: round(days * DAY_MS))
 
 
@@ -239,17 +239,17 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the mistakes in a fundamentals mapping, see ``first_of``; absent keys are none."""
+    """Return the mistakes in a fundamentals mapping (see ``first_of``); keys may be absent."""
     if not isinstance(mapping, Mapping):
         return [Problem((), "keys are needed")]
     return first_of(_file.check(mapping, ()))
 
 
 def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
-    """Turn a checked mapping into rules; what it does not mention has its default."""
+    """Convert a checked mapping to rules; keys that it does not contain get their defaults."""
     values = attributes(_file.keys, plain)
     settings = values.pop("settings", {})
-    # A vendor that no sequence names goes behind it, by its own priority where it has one.
+    # A vendor that a sequence does not name follows it, by its own priority if it has one.
     ranked = sorted(
         (name for name in settings if "priority" in settings[name]),
         key=lambda name: settings[name]["priority"],
@@ -263,7 +263,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
 
 
 def unread(mapping: Mapping[str, Any]) -> list[str]:
-    """Return what a correct mapping says that another place decides, and where that is."""
+    """Return the keys of a correct mapping that are set elsewhere, and where that is."""
     return [
         f"{section}.{key} is decided by {place}"
         for (section, key), place in ELSEWHERE.items()

@@ -12,7 +12,7 @@ from .schema import LOOPBACK
 
 
 class Gateway(NamedTuple):
-    """Host and port of a gateway, and the number by which it tells its clients apart."""
+    """Host and port of a gateway, and the number by which it distinguishes its clients."""
 
     host: str = "127.0.0.1"
     port: int = 7497
@@ -22,14 +22,15 @@ class Gateway(NamedTuple):
 def ibkr_gateway(
     options: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None
 ) -> Gateway:
-    """Return where the gateway of Interactive Brokers is: by ``options``, else by the environment.
+    """Return the address of the Interactive Brokers gateway from ``options`` or the environment.
 
     Args:
-        options: ``host``, ``port`` and ``client_id``, those that are known.
-        environ: where to look; None is the process' environment, then the optional private module.
+        options: ``host``, ``port`` and ``client_id``, as far as they are known.
+        environ: Variables to read; None for the process' environment, then the optional private
+            module.
 
     Raises:
-        ConfigError: a port or a client's number is none.
+        ConfigError: The port or the client number is invalid.
     """
     settings: dict[str, object] = {}
     for name in Gateway._fields:

@@ -1,8 +1,9 @@
 """The names of vendors that other installed packages offer, found without importing those packages.
 
-A package offers a vendor under the entry-point group ``onetape.providers``, and under the same name
-its table of fundamentals and its stream. What is installed is looked up once, and only when a name
-is asked for that is none of ours, or a list of all. A program may offer a class of its own, too.
+A package offers a vendor under the entry-point group ``onetape.providers``, and its fundamentals
+table and stream under the same name. Installed packages are looked up once, and only when a name
+that is not one of ours, or a list of all names, is requested. A program may also offer its own
+class.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FUNDAMENTALS = "onetape.fundamentals"
 STREAMS = "onetape.streams"
 _WHAT = {PROVIDERS: "provider", FUNDAMENTALS: "table of fundamentals", STREAMS: "stream"}
 _log = logging.getLogger(__name__)
-# It becomes a folder of the cache and a key of rules files.
+# The name becomes a folder in the cache and a key in rules files.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _NAME_RULE = "a name has small letters, digits and _ only, and begins with a letter"
 _INSTALL_HINT = (
@@ -40,8 +41,8 @@ class ProgramOffer:
     """A class that a program has registered, in the form of an entry point.
 
     Attributes:
-        name: of the vendor.
-        cls: the class.
+        name: Name of the vendor.
+        cls: The class.
     """
 
     name: str
@@ -50,7 +51,7 @@ class ProgramOffer:
 
     @property
     def value(self) -> str:
-        """Module and name of the class."""
+        """The module and name of the class."""
         return f"{self.cls.__module__}:{self.cls.__qualname__}"
 
     def load(self) -> Any:
@@ -59,15 +60,15 @@ class ProgramOffer:
 
 
 Offer: TypeAlias = "EntryPoint | ProgramOffer"
-# Replaced as a whole: readers in other threads see the one before or the one after.
+# Replaced as a whole: readers in other threads see either the old or the new mapping.
 _registered: Mapping[str, ProgramOffer] = {}
 
 
 def add_offer(name: object, cls: type) -> None:
-    """Offer a program's class under a vendor's name; one registered before is replaced.
+    """Offer a program's class under a vendor's name, replacing an earlier one.
 
     Raises:
-        ConfigError: the name is none, or it is onetape's own or another package's.
+        ConfigError: The name is invalid, or belongs to onetape or to another package.
     """
     global _registered
     why = _name_fault(name)
@@ -80,34 +81,34 @@ def add_offer(name: object, cls: type) -> None:
 
 
 def program_offer(vendor: str) -> ProgramOffer | None:
-    """Return the class that the program has registered for a vendor, as an offer; None without one."""
+    """Return the offer of the class that the program registered for a vendor, or None."""
     return _registered.get(vendor)
 
 
 def program_offers() -> Mapping[str, ProgramOffer]:
-    """Return what the program has registered: another object after each registration."""
+    """Return the program's registered classes: another object after each registration."""
     return _registered
 
 
 def forget_offers() -> None:
-    """Look up again what is installed, and drop what the program has registered."""
+    """Look up the installed packages again, and drop the classes that the program registered."""
     global _registered
     _registered = {}
     _installed_offers.cache_clear()
 
 
 def offers(group: str = PROVIDERS) -> Mapping[str, Offer]:
-    """Return what packages and the program bring under a group, by vendor; nothing is imported."""
+    """Return the offers of packages and the program in a group, by vendor; nothing is imported."""
     installed = _installed_offers()[group]
     return {**installed, **_registered} if group == PROVIDERS and _registered else installed
 
 
 @lru_cache(1)
 def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
-    """Return what other packages bring, by group and vendor; nothing of it is imported.
+    """Return other packages' offers by group and vendor; nothing is imported.
 
-    A name that is taken, by us or by another package, or that is none is left out with a warning,
-    and so is a table or a stream of a vendor that no package brings.
+    A name that is invalid, or already used by us or by another package, is left out with a
+    warning, and so is a table or a stream for a vendor that no package offers.
     """
     kept: dict[str, dict[str, EntryPoint]] = {}
     for group in (PROVIDERS, FUNDAMENTALS, STREAMS):
@@ -124,12 +125,12 @@ def _installed_offers() -> Mapping[str, Mapping[str, EntryPoint]]:
 
 
 def offer_of(group: str, vendor: str) -> Offer | None:
-    """Return what another package brings for a vendor; None where it is ours, or brings nothing."""
+    """Return another package's offer for a vendor, or None if the vendor is ours or has none."""
     return offers(group).get(vendor) if canonical_vendor(vendor) is None else None
 
 
 def known_vendor(name: str) -> str | None:
-    """Return the canonical name of a vendor of ours, of its alias, or of another package's vendor."""
+    """Return the canonical name for a name or alias of our vendors or those of other packages."""
     ours = canonical_vendor(name)
     if ours is not None:
         return ours
@@ -138,13 +139,13 @@ def known_vendor(name: str) -> str | None:
 
 
 def install_hint(name: object) -> str:
-    """Return what makes a vendor of that name known; empty where the name is one of onetape's own."""
+    """Return advice on how to add a vendor of that name; empty for onetape's own names."""
     is_own = isinstance(name, str) and canonical_vendor(name) is not None
     return "" if is_own else _INSTALL_HINT
 
 
 def known_hint(name: object, known: Iterable[str]) -> str:
-    """Return which vendors there are and what makes another one known, for errors about a name."""
+    """Return the known vendors and how to add another one, for errors about a name."""
     return "; ".join(filter(None, (f"known: {', '.join(known)}", install_hint(name))))
 
 
@@ -154,24 +155,24 @@ def known_names() -> tuple[str, ...]:
 
 
 def described(offer: Offer) -> str:
-    """Return what is said of an offer in messages: what it names and the package it comes from."""
+    """Return a description of an offer for messages: its object and the package it comes from."""
     return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} of {_package(offer)},"
 
 
 def _installed(group: str) -> Iterator[EntryPoint]:
-    """Yield the offers in an order that does not hang on the disk; none twice."""
+    """Yield the offers in an order that does not depend on the disk; none twice."""
     from importlib.metadata import entry_points
 
     seen: set[tuple[str, str]] = set()
     for offer in sorted(entry_points(group=group), key=lambda o: (o.name, _package(o), o.value)):
-        # A package that is on the path twice, installed and as its source, is one package.
+        # A package that is on the path twice, installed and as source, is one package.
         if (offer.name, offer.value) not in seen:
             seen.add((offer.name, offer.value))
             yield offer
 
 
 def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) -> str:
-    """Return why an offer cannot be taken, or an empty text."""
+    """Return why an offer cannot be accepted, or an empty text."""
     if why := _name_fault(offer.name):
         return why
     if offer.name in kept[offer.group]:
@@ -182,7 +183,7 @@ def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) 
 
 
 def _name_fault(name: object) -> str:
-    """Return why a vendor of others cannot have this name, or an empty text."""
+    """Return why another package's vendor cannot have this name, or an empty text."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return _NAME_RULE
     return "" if canonical_vendor(name) is None else "the name is one of onetape's own"

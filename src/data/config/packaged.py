@@ -17,28 +17,29 @@ EXAMPLE = _CHECKOUT / "examples" / "telegram_bot"
 
 
 def packaged_path(name: str) -> Path:
-    """Return the path of a packaged file of ``config/data``."""
+    """Return the path of a packaged file in ``config/data``."""
     return _path("default_config", TREE, name)
 
 
 def page_path(name: str) -> Path:
-    """Return the path of a packaged file of ``docs``.
+    """Return the path of a packaged file in ``docs``.
 
     Args:
-        name: relative to that folder, as this package itself lists it; never a name from outside.
+        name: Path relative to that folder, as listed by this package itself; never a name from
+            outside.
     """
     return _path("documentation", PAGES, name)
 
 
 def example_path(name: str) -> Path:
-    """Return the path of a packaged file of the example bot; ``name`` as for :func:`page_path`."""
+    """Return the path of a packaged file of the example bot; ``name`` as in :func:`page_path`."""
     return _path("example_bot", EXAMPLE, name)
 
 
 def _path(package: str, folder: Path, name: str) -> Path:
-    """Return the path of a file: in ``package`` of a wheel, else in ``folder`` of the tree."""
+    """Return the path of a file: in ``package`` of a wheel, or else in ``folder`` of the tree."""
     try:
-        # The package exists in a wheel only: there the folder is mapped onto it.
+        # The package exists only in a wheel, where the folder is mapped onto it.
         importlib.import_module(f"{_ROOT}.{package}")
         path = Path(str(resources.files(f"{_ROOT}.{package}").joinpath(name)))
         if path.is_file():
@@ -49,10 +50,10 @@ def _path(package: str, folder: Path, name: str) -> Path:
 
 
 def is_packaged(path: Path, name: str) -> bool:
-    """Tell whether ``path`` is the packaged file of that name itself, as in the source tree."""
+    """Return whether ``path`` is the packaged file of that name itself, as in the source tree."""
     return path.resolve() == TREE / name
 
 
 def rules_of_testnets() -> Path:
-    """Return the rules that lead to test networks."""
+    """Return the path of the rules for test networks."""
     return packaged_path("testnet_rules.yaml")

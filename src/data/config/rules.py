@@ -1,8 +1,8 @@
-"""The rules of an installation: the contents of a rules file, and the values they stand for.
+"""The rules of an installation: the contents of a rules file, and the values they represent.
 
 Each section is a dataclass whose fields declare check, parsing and default. :func:`check` finds
-every mistake at once, :func:`overlay` lays a user's mapping over the packaged one, and :func:`parse`
-turns a checked mapping into :class:`Rules`; all of them purely.
+every mistake at once, :func:`overlay` overrides the packaged mapping with a user's, and
+:func:`parse` converts a checked mapping to :class:`Rules`; all of them are pure functions.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from .schema import (
 
 STOCK_RULES = ("stock_intraday", "stock_daily", "stock_weekly_monthly")
 RULES = ("crypto", *STOCK_RULES, "forex", "index", "future")
-# What is said of a vendor for people, in the order in which it is shown.
+# Descriptions of a vendor for people, in the order in which they are shown.
 FACTS = ("type", "cost", "data_quality", "reliability", "coverage", "description")
 
 
 @form(vendor_name)
 def _candidate(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that can be asked: not a family, but a member of one."""
+    """Accept a vendor that can be queried: a member of a family, but not the family itself."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
         yield Problem(path, f"{value} is a family of vendors: name one", f"{value}:kraken")
@@ -71,7 +71,7 @@ def _age(value: Any, path: Path) -> Iterator[Problem]:
 
 @form()
 def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a character that parts the fields of CSV, or nothing."""
+    """Accept a character that separates CSV fields, or nothing."""
     if value is not None and value not in (",", ";", "|", "\t"):
         shown = repr(value) if isinstance(value, str) else type(value).__name__
         yield Problem(path, f'it is {shown}, one of "," ";" "|" "\\t" is needed')
@@ -79,12 +79,12 @@ def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
 
 _maybe = text(nullable=True)
 _PATTERN_FIELDS = ("symbol", "timeframe")
-# A name of a file has at most 255 bytes; the symbol needs some of them.
+# A file name has at most 255 bytes, some of which the symbol needs.
 _LONGEST_PATTERN = 200
 
 
 def pattern_fault(pattern: str) -> str:
-    """Return why a text is not a pattern of names of files, or an empty text."""
+    """Return why a text is not a pattern of file names, or an empty text."""
     accepted = "{symbol} and {timeframe} are filled in"
     if len(pattern) > _LONGEST_PATTERN:
         return f"it has {len(pattern):,} characters, at most {_LONGEST_PATTERN} are possible"
@@ -102,7 +102,7 @@ def pattern_fault(pattern: str) -> str:
 
 @form()
 def _pattern(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a pattern of names of files, or nothing."""
+    """Accept a pattern of file names, or nothing."""
     yield from _maybe.check(value, path)
     if isinstance(value, str) and (why := pattern_fault(value)):
         yield Problem(path, why)
@@ -111,7 +111,7 @@ def _pattern(value: Any, path: Path) -> Iterator[Problem]:
 _rate = number(0, nullable=True).to(lambda value: None if value is None else float(value))
 _count = whole(0, nullable=True).to(_rate.parse)
 _grade = number(1, 5)
-# What may limit the requests to a vendor; half a request a minute must not become none.
+# Limits on requests to a vendor; half a request per minute must not become none.
 RATE_LIMITS = {
     "requests_per_minute": _count,
     "requests_per_second": _rate,
@@ -126,11 +126,11 @@ class Rule:
     """The vendors for one class of bars, in order.
 
     Attributes:
-        name: such as ``stock_daily``.
-        primary: the vendor asked first, canonical.
-        backup: the vendors asked next, in order.
-        timeframes: labels of the bars that the rule serves.
-        description: for people.
+        name: Name such as ``stock_daily``.
+        primary: Vendor queried first, by its canonical name.
+        backup: Vendors queried next, in order.
+        timeframes: Labels of the bars that the rule serves.
+        description: Description for people.
     """
 
     name: str
@@ -141,22 +141,23 @@ class Rule:
 
     @property
     def vendors(self) -> tuple[str, ...]:
-        """Primary and backups in order, each once."""
+        """The primary and backup vendors in order, each once."""
         return tuple(dict.fromkeys((self.primary, *self.backup)))
 
 
 @dataclass(frozen=True)
 class ProviderRules:
-    """Settings of one vendor; None means as the vendor declares.
+    """Settings of one vendor; None means that the vendor's own declaration applies.
 
     Attributes:
-        name: canonical.
-        title: for people.
-        type, description, cost, data_quality, reliability, coverage: the :attr:`facts`.
-        rate_limits: those that are set.
-        api_key_env, secret_key_env: the variables that hold its keys, where not the usual ones.
-        settle_minutes: how long after its close an intraday bar may still change.
-        options: settings that one vendor alone has: folder and columns of ``local``, host of ``ibkr``.
+        name: Canonical name.
+        title: Name for people.
+        type, description, cost, data_quality, reliability, coverage: The :attr:`facts`.
+        rate_limits: Limits that are set.
+        api_key_env, secret_key_env: Variables that hold its keys, if not the usual ones.
+        settle_minutes: Time after its close for which an intraday bar may still change.
+        options: Settings that only one vendor has: folder and columns of ``local``, host of
+            ``ibkr``.
     """
 
     name: str
@@ -179,14 +180,14 @@ class ProviderRules:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is shown of the vendor and kept with its bars: those of :data:`FACTS` that are set."""
+        """The facts shown and stored with its bars: those in :data:`FACTS` that are set."""
         facts = {name: getattr(self, name) for name in FACTS}
         return {name: value for name, value in facts.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Failover:
-    """Retries of a request to one vendor: how many, and after which wait in seconds."""
+    """Retries of a request to one vendor: their number, and the waits before them in seconds."""
 
     enabled: bool = setting(switch, True)
     max_retries: int = setting(number(0, 20), 3)
@@ -196,7 +197,7 @@ class Failover:
 
 @dataclass(frozen=True)
 class JobRules:
-    """How long a request of a job goes on without a page of any vendor, in seconds."""
+    """How long a job's request continues without a page from any vendor, in seconds."""
 
     timeout_s: float = setting(number(0.1, 86_400), 600.0)
 
@@ -205,12 +206,12 @@ class JobRules:
 class CacheRules:
     """Settings of the cache; ``max_size_gb`` 0 means no limit.
 
-    Without ``enabled`` the cache is a temporary folder of the process, gone at its exit.
-
-    ``keep_versions`` year files stay when bars are revised, for ``keep_versions_days`` at most.
-    ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it, 64 to 1,024 MiB.
-    ``private`` files and folders are their owner's alone.
-    ``retention`` is an age such as ``5y``: whole years whose newest bar is older go; None: none go.
+    Without ``enabled`` the cache is a temporary folder of the process, deleted at its exit.
+    ``keep_versions`` year files are kept when bars are revised, for at most
+    ``keep_versions_days``. ``min_free_mb`` MiB stay free on the disk; None: one hundredth of it,
+    64 to 1,024 MiB. ``private`` files and folders are accessible only to their owner.
+    ``retention`` is an age such as ``5y``: whole years whose newest bar is older are deleted;
+    None: none are.
     """
 
     enabled: bool = setting(switch, True)
@@ -226,12 +227,12 @@ class CacheRules:
 
     @property
     def versions(self) -> Retention:
-        """What is kept of replaced year files."""
+        """The retention of replaced year files."""
         return Retention(int(self.keep_versions), self.keep_versions_days)
 
     @property
     def max_age(self) -> Age | None:
-        """How old the newest bar of a year may get before the year goes; None: any age."""
+        """The maximum age of a year's newest bar before the year is deleted; None for any age."""
         return None if self.retention is None else Age.parse(self.retention)
 
 
@@ -270,7 +271,7 @@ _options: dict[str | None, dict[str, Form]] = {
 
 
 def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
-    """Check the vendors' settings; some have keys of their own."""
+    """Check the vendors' settings; some vendors have their own keys."""
     yield from table(anything, vendor).check(value, path)
     for name, settings in value.items() if isinstance(value, Mapping) else ():
         keys = _provider | _options.get(canonical_vendor(str(name)), {})
@@ -278,7 +279,7 @@ def _check_providers(value: Any, path: Path) -> Iterator[Problem]:
 
 
 def _parse_providers(plain: Mapping[str, Any] | None) -> dict[str, ProviderRules]:
-    """Return what is said of each vendor; what is said of a family holds for its members, too."""
+    """Return the settings of each vendor; those of a family also apply to its members."""
     entries = plain or {}
     return {
         name: _provider_rules(name, {**(entries.get(family_of(name)) or {}), **(entry or {})})
@@ -309,7 +310,7 @@ _live_feeds = Form(
 
 @dataclass(frozen=True)
 class Rules:
-    """A whole rules file, checked; ``plain`` is the mapping it was read from."""
+    """A complete rules file, checked; ``plain`` is the mapping it was read from."""
 
     rules: Mapping[str, Rule]
     providers: Mapping[str, ProviderRules] = setting(
@@ -328,7 +329,7 @@ class Rules:
     def rule_for(self, asset_class: str, timeframe: Timeframe) -> Rule | None:
         """Return the rule that serves such bars, or None.
 
-        Where two rules of stocks list a timeframe, the one that is named after it serves it.
+        If two stock rules list a timeframe, the one that is named after it serves it.
         """
         names = (
             _usual_rule(asset_class, timeframe),
@@ -338,7 +339,7 @@ class Rules:
         return next((rule for rule in rules if timeframe.label in rule.timeframes), None)
 
     def provider(self, name: str) -> ProviderRules:
-        """Return the settings of a vendor, else of its family, else empty ones."""
+        """Return the settings of a vendor, or else of its family, or else empty ones."""
         rules = self.providers.get(name) or self.providers.get(family_of(name))
         return replace(rules, name=name) if rules else ProviderRules(name)
 
@@ -350,7 +351,7 @@ class Rules:
 
 
 def _usual_rule(asset_class: str, timeframe: Timeframe) -> str:
-    """Name the rule that serves such bars unless a file says otherwise."""
+    """Return the name of the rule that serves such bars unless a file overrides it."""
     if asset_class != "stock":
         return asset_class
     return STOCK_RULES[0 if timeframe.is_intraday else 1 if timeframe.unit == "d" else 2]
@@ -366,12 +367,12 @@ _file = record(
 
 
 def check(mapping: Any) -> list[Problem]:
-    """Return the mistakes in a rules mapping, see ``first_of``; absent keys are none."""
+    """Return the mistakes in a rules mapping (see ``first_of``); keys may be absent."""
     return first_of(_file.check(mapping, ()))
 
 
 def check_whole(plain: Mapping[str, Any]) -> list[Problem]:
-    """Return what a whole, otherwise correct mapping lacks, and names in it that lead nowhere."""
+    """Return what a complete, otherwise correct mapping lacks, and names that refer to nothing."""
     return first_of(_of_whole(plain))
 
 
@@ -383,10 +384,10 @@ def _of_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
-    """Return what a correct mapping asks for and what holds instead.
+    """Return the settings of a correct mapping that are not followed, and what applies instead.
 
-    Older files switch off what keeps wrong bars out of the store: they go on working, these keys
-    do not.
+    Older files switch off checks that keep wrong bars out of the store: the files still work, but
+    these keys do not.
     """
     cache, validation = (mapping.get(name) or {} for name in ("cache", "validation"))
     problems = []
@@ -401,10 +402,10 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
 
 
 def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay a checked user's mapping over a base, key by key; neither is changed.
+    """Override a base with a checked user's mapping, key by key; neither is changed.
 
-    Lists are replaced as a whole, an empty section changes nothing. A timeframe that a rule of
-    the user lists is taken from the rules of the base that the user's file does not list.
+    Lists are replaced as a whole; an empty section changes nothing. A timeframe that one of the
+    user's rules lists is removed from the base rules that the user's file does not list.
     """
     merged: dict[str, Any] = _overlaid(base, _canonical_keys(user))
     claimed = {name: _labels(user[name]) for name in RULES if _labels(user.get(name))}
@@ -417,7 +418,7 @@ def overlay(base: Mapping[str, Any], user: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse(mapping: Mapping[str, Any]) -> Rules:
-    """Turn a checked mapping into rules; what it does not mention has its default."""
+    """Convert a checked mapping to rules; keys that it does not contain get their defaults."""
     plain = _canonical_keys(mapping)
     rules = {
         name: Rule(name, **attributes(_rule, plain[name])) for name in RULES if plain.get(name)
@@ -437,7 +438,7 @@ def _overlaid(base: Any, user: Any) -> Any:
 
 
 def _canonical_keys(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the mapping with vendors under their canonical names where they are keys."""
+    """Return the mapping with vendors under their canonical names if they are keys."""
     plain = dict(mapping)
     for name in ("providers", "live_feeds"):
         if plain.get(name):

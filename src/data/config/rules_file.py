@@ -1,8 +1,8 @@
 """The rules file: its location, and the packaged defaults.
 
-To read and check a file of YAML takes longer than most short programs do, so the packaged one also
-comes as it reads, in JSON, with the digest of the file it was made of: `make docs` writes it. Where
-the two do not fit, as after a change by hand, the YAML counts.
+Reading and checking a YAML file takes longer than most short programs run, so the packaged one
+also comes parsed, as JSON, with the digest of its source file: `make docs` writes it. If the two
+do not match, as after a manual change, the YAML counts.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ AS_READ = Path(__file__).with_name("packaged_rules.json")
 
 
 def load_rules(path: Path | None = None) -> Rules:
-    """Return the packaged rules, with the user's file laid over them where there is one.
+    """Return the packaged rules, overridden by the user's file if there is one.
 
     Raises:
-        RulesError: a file has mistakes; all of them are listed with their lines.
-        ConfigError: the file cannot be read.
+        RulesError: A file has mistakes; all of them are listed with their lines.
+        ConfigError: The file cannot be read.
     """
     if path is None:
         return packaged_rules()
@@ -42,11 +42,12 @@ def load_rules(path: Path | None = None) -> Rules:
 
 
 def check_found_rules(path: Path) -> None:
-    """Refuse a rules file that was only found and names foreign hosts or variables.
+    """Reject a rules file that was only found and names foreign hosts or variables.
 
     Raises:
-        RulesError: it has mistakes, or names what only a file that the user named may name.
-        ConfigError: the file cannot be read.
+        RulesError: The file has mistakes, or names something that only a file named by the user
+            may name.
+        ConfigError: The file cannot be read.
     """
     rules = load_rules(path)
     packaged_providers = packaged_rules().providers
@@ -63,10 +64,10 @@ def check_found_rules(path: Path) -> None:
 
 
 def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
-    """Check a whole mapping and turn it into rules, without the packaged ones beneath.
+    """Check a complete mapping and convert it to rules, without the packaged ones as a base.
 
     Raises:
-        RulesError: it has mistakes; all of them are listed.
+        RulesError: The mapping has mistakes; all of them are listed.
     """
     from .rules_parser import checked_rules
 
@@ -75,7 +76,7 @@ def rules_of(mapping: Mapping[str, Any], name: str = "the mapping") -> Rules:
 
 @lru_cache(maxsize=4)
 def _user_rules(path: Path, data: bytes) -> Rules:
-    """Read a user's file; settings, selector and wiring all ask for the same one."""
+    """Read a user's file; settings, selector and wiring all request the same one."""
     from .rules_parser import read_rules
 
     return read_rules(data, str(path), packaged_rules().plain)
@@ -94,15 +95,15 @@ def packaged_rules() -> Rules:
 
 
 def packaged_bytes() -> bytes:
-    """Return the packaged file: from the installed package, else from the source tree."""
+    """Return the packaged file: from the installed package, or else from the source tree."""
     return _read(packaged_path(FILE_NAME))
 
 
 def written_as_read(data: bytes) -> str:
-    """Return the JSON that stands for the packaged file ``data``.
+    """Return the JSON form of the packaged file ``data``.
 
     Raises:
-        RulesError: it has mistakes.
+        RulesError: The file has mistakes.
     """
     from .rules_parser import read_rules
 
@@ -112,7 +113,7 @@ def written_as_read(data: bytes) -> str:
 
 
 def _as_read(data: bytes) -> dict[str, Any] | None:
-    """Return what the packaged file ``data`` says, where it was written down of just this one."""
+    """Return the parsed form of the packaged file ``data``, if it was made from this content."""
     try:
         document = json.loads(AS_READ.read_bytes())
         fits = document["sha256"] == sha256(data).hexdigest()

@@ -21,12 +21,12 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     """Read a rules file.
 
     Args:
-        data: its bytes.
-        name: of the file, for messages.
-        beneath: a checked mapping that it is laid over.
+        data: Content of the file.
+        name: Name of the file, for messages.
+        beneath: A checked mapping that the file overrides.
 
     Raises:
-        RulesError: it has mistakes; all of them are listed with their lines.
+        RulesError: The file has mistakes; all of them are listed with their lines.
     """
     document = read_yaml(data)
     _raise_for([*document.problems, *check(document.value)], document, name)
@@ -38,17 +38,17 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
 
 
 def checked_rules(mapping: Mapping[str, Any], name: str) -> Rules:
-    """Check a whole mapping and turn it into rules.
+    """Check a complete mapping and convert it to rules.
 
     Raises:
-        RulesError: it has mistakes; all of them are listed.
+        RulesError: The mapping has mistakes; all of them are listed.
     """
     _raise_for(check(mapping), YamlDocument(), name)
     return _whole(mapping, YamlDocument(), name)
 
 
 def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesError:
-    """Return the error for what a file that was only found must not name, with its lines."""
+    """Return the error, with lines, for names that a merely found file must not contain."""
     document = read_yaml(data)
     listed = [document.describe(problem) for problem in problems]
     return RulesError(
@@ -60,7 +60,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
 
 
 def _whole(mapping: Mapping[str, Any], document: YamlDocument, name: str) -> Rules:
-    """Turn a checked mapping into rules, with a look at what only the whole can tell."""
+    """Convert a checked mapping to rules, with the checks that need the whole mapping."""
     _raise_for(check_whole(mapping), document, name)
     rules = parse(mapping)
     _raise_for(check_symbols(rules.classification), document, name)

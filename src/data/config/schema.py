@@ -1,8 +1,8 @@
 """A small strict language for configuration: what is allowed where, and what it means.
 
 A :class:`Form` checks a value and parses it. A dataclass declares the keys of its section, each
-field by a :func:`setting`; :func:`record` lists the keys of a section that is laid out otherwise
-than our values. Null counts as absent for mappings, so that a section may be emptied by comments.
+field with a :func:`setting`; :func:`record` lists the keys of a section whose layout differs from
+our values. Null counts as absent for mappings, so that all keys of a section may be commented out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SWITCHES = {"yes": True, "on": True, "true": True, "no": False, "off": False, "
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: where, what, and the nearest valid spelling where there is one."""
+    """One mistake: its location, a description, and the nearest valid spelling if there is one."""
 
     path: Path
     what: str
@@ -48,7 +48,7 @@ class Problem:
 
 
 Check = Callable[[Any, Path], Iterator[Problem]]
-# So many mistakes of a file are looked for and told: a file of mistakes alone is none of ours.
+# The number of mistakes that are searched for and reported; a file with more is not one of ours.
 MOST_PROBLEMS = 100
 
 
@@ -58,14 +58,14 @@ def _as_it_is(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Form:
-    """What may stand at one place of a file.
+    """The values allowed at one place in a file.
 
     Attributes:
-        check: takes a value and its path and yields a problem for each mistake below it; it
-            never raises.
-        parse: turns a value without mistakes into the one that programs use.
-        keys: those of a record.
-        attribute: the field that holds the parsed value, where :func:`attributes` looks for it.
+        check: Takes a value and its path, and yields a problem for each mistake in it; never
+            raises.
+        parse: Converts a value without mistakes to the one that programs use.
+        keys: Keys of a record.
+        attribute: Field for the parsed value, used by :func:`attributes`.
     """
 
     check: Check
@@ -74,20 +74,20 @@ class Form:
     attribute: str = ""
 
     def to(self, convert: Callable[[Any], Any]) -> Form:
-        """Return the form with one more step of parsing."""
+        """Return the form with a further parsing step."""
         return replace(self, parse=lambda value: convert(self.parse(value)))
 
     def named(self, attribute: str) -> Form:
-        """Return the form with the field that its values are for."""
+        """Return the form with the name of the field for its values."""
         return replace(self, attribute=attribute)
 
     def into(self, cls: Callable[..., Any]) -> Form:
-        """Return the form of a record whose :func:`attributes` make a value of a class."""
+        """Return the form of a record whose :func:`attributes` are passed to a class."""
         return replace(self, parse=lambda plain: cls(**attributes(self.keys, plain)))
 
 
 def form(parse: Callable[[Any], Any] = _as_it_is) -> Callable[[Check], Form]:
-    """Make a form of the check that this decorates."""
+    """Make a form from the check function that this decorates."""
     return lambda check: Form(check, parse)
 
 
@@ -95,9 +95,9 @@ def setting(form: Form, default: Any = MISSING, *, factory: Any = MISSING, key: 
     """Declare a field of a section.
 
     Args:
-        form: what may stand there.
-        default: the value where the file has none; ``factory`` makes one that can be changed.
-        key: the name in the file, where that is not the field's.
+        form: Values allowed for the field.
+        default: Value if the file has none; ``factory`` creates a mutable one.
+        key: Name in the file, if different from the field's.
     """
     return field(default=default, default_factory=factory, metadata={"form": form, "key": key})
 
@@ -112,12 +112,12 @@ def settings_of(cls: type[Any]) -> dict[str, Form]:
 
 
 def section(cls: type[Any]) -> Form:
-    """Accept the keys that a dataclass declares; parsed it is one of these."""
+    """Accept the keys that a dataclass declares, and parse them to an instance of it."""
     return record(settings_of(cls)).into(cls)
 
 
 def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the parsed values of a record and of the records in it, by the fields that hold them."""
+    """Return the parsed values of a record and its nested records, by the fields for them."""
     values: dict[str, Any] = {}
     for key, value in (plain or {}).items():
         form = keys.get(key, anything)
@@ -129,24 +129,24 @@ def attributes(keys: Mapping[str, Form], plain: Mapping[str, Any] | None) -> dic
 
 
 def first_of(problems: Iterable[Problem]) -> list[Problem]:
-    """Return the problems that are told, and one more where there are more."""
+    """Return the problems to report, plus one if there are more."""
     return list(islice(problems, MOST_PROBLEMS + 1))
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return the valid name most like ``name``, or an empty text."""
+    """Return the valid name most similar to ``name``, or an empty text."""
     matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return matches[0] if matches else ""
 
 
 def as_switch(value: Any) -> bool | None:
-    """Read a switch: a truth value or one of the texts yes, no, on and off; else None."""
+    """Parse a switch: a boolean or one of the texts yes, no, on and off; otherwise None."""
     return value if isinstance(value, bool) else _SWITCHES.get(str(value).lower())
 
 
 def vendor_name(name: str) -> str:
     """Return the canonical name of a vendor that the check has accepted."""
-    # Names of other packages' vendors have no aliases.
+    # Vendors from other packages have no aliases.
     return canonical_vendor(name) or name.strip().lower()
 
 
@@ -166,14 +166,14 @@ def text(*choices: str, nullable: bool = False) -> Form:
 
 
 def number(low: float, high: float = math.inf, *, nullable: bool = False) -> Form:
-    """Accept a finite number from ``low`` to ``high``, both included."""
+    """Accept a finite number from ``low`` to ``high``, both inclusive."""
     bounds = f"from {low:g} to {high:g}" if high < math.inf else f"of at least {low:g}"
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None and nullable:
             return
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        # Whole numbers of any length can be written, and not all of them have a float.
+        # Integers of any length can be written, and not all of them fit into a float.
         if not is_number or not low <= value <= min(high, sys.float_info.max):
             yield Problem(path, f"{_shown(value)}, a number {bounds} is needed")
 
@@ -181,7 +181,7 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> For
 
 
 def whole(low: float, *, nullable: bool = False) -> Form:
-    """Accept a finite whole number of at least ``low``."""
+    """Accept a finite integer of at least ``low``."""
     limits = number(low, nullable=nullable)
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
@@ -193,13 +193,13 @@ def whole(low: float, *, nullable: bool = False) -> Form:
     return Form(_check)
 
 
-# Whatever stands there.
+# Accepts any value.
 anything = Form(lambda value, path: iter(()))
 
 
 @form(as_switch)
 def switch(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept true and false (and yes, no, on, off)."""
+    """Accept true and false (or yes, no, on, off)."""
     if as_switch(value) is None:
         yield Problem(path, f"{_shown(value)}, true or false is needed")
 
@@ -215,7 +215,7 @@ def pattern(value: Any, path: Path) -> Iterator[Problem]:
 
 @form(lambda value: Timeframe.parse(value).label)
 def timeframe(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a timeframe; parsed it is its label."""
+    """Accept a timeframe, and parse it to its label."""
     try:
         Timeframe.parse(value)
     except BadTimeframeError as exc:
@@ -224,7 +224,7 @@ def timeframe(value: Any, path: Path) -> Iterator[Problem]:
 
 @form(vendor_name)
 def vendor(value: Any, path: Path) -> Iterator[Problem]:
-    """Accept a vendor that exists, also of another package, or one that other versions serve."""
+    """Accept a vendor that exists, here or in another package, or that other versions serve."""
     if not isinstance(value, str) or known_vendor(value) is None:
         near = nearest(str(value).lower(), known_names())
         why = "which is not a vendor" if near else f"which is not a vendor; {install_hint(value)}"
@@ -254,7 +254,7 @@ def url(scheme: str) -> Form:
 
 
 def items(item: Form) -> Form:
-    """Accept a list of such items; parsed it is a tuple."""
+    """Accept a list of such items, and parse it to a tuple."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
@@ -267,7 +267,7 @@ def items(item: Form) -> Form:
 
 
 def record(keys: Mapping[str, Form], *required: str) -> Form:
-    """Accept a mapping that has no other keys than ``keys``; parsed it is without empty ones."""
+    """Accept a mapping with no keys other than ``keys``, and parse it without its empty ones."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -293,7 +293,7 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
 
 
 def table(value_form: Form, key_form: Form | None = None) -> Form:
-    """Accept a mapping with any keys (or those of ``key_form``) to such values."""
+    """Accept a mapping of any keys (or those of ``key_form``) to such values."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value is None:
@@ -314,7 +314,7 @@ def table(value_form: Form, key_form: Form | None = None) -> Form:
 
 
 def text_or(other: Form) -> Form:
-    """Accept a text, or what ``other`` accepts."""
+    """Accept a text, or anything that ``other`` accepts."""
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         yield from (text() if isinstance(value, str) else other).check(value, path)
@@ -323,12 +323,12 @@ def text_or(other: Form) -> Form:
 
 
 def _as_list(value: Any) -> str:
-    """Show how a single value is written as a list."""
+    """Return a single value in the form of a list."""
     return f"[{value}]" if isinstance(value, str | int | float) and value != "" else ""
 
 
 def _shown(value: Any) -> str:
-    """Show a value shortly; it may be anything."""
+    """Return a short description of a value, which may be anything."""
     if value is None:
         return "it is empty"
     if isinstance(value, Mapping | list):

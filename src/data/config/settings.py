@@ -1,6 +1,7 @@
 """Locations and limits: from arguments, then the environment, then defaults.
 
-In this order: the argument, the variable, the optional private module, the rules file, the default.
+They are looked up in this order: the argument, the variable, the optional private module, the
+rules file, the default.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .rules_file import FILE_NAME, RELATIVE, check_found_rules, load_rules
 from .schema import nearest
 
 _APP = "onetape"
-# What the XDG rules call the folders below ``~/.local``.
+# The XDG names of the folders below ``~/.local``.
 _LOCAL = {"state": "state", "data": "share"}
 _log = logging.getLogger(__name__)
 
@@ -42,16 +43,16 @@ def load_settings(
     """Resolve the settings of this installation; nothing is created.
 
     Args:
-        cache_dir: root of the cache; None: ``DATA_CACHE_DIR``, an existing ``./data-cache``, or
+        cache_dir: Root of the cache; None for ``DATA_CACHE_DIR``, an existing ``./data-cache``, or
             the user's cache folder.
-        config_path: the user's rules file; None: ``ONETAPE_RULES``, or
-            ``./config/data/provider_rules.yaml`` where it exists.
-        environ: the environment to read; None is the process' own.
-        cwd: the folder that relative paths start from; None is the current one.
+        config_path: The user's rules file; None for ``ONETAPE_RULES``, or
+            ``./config/data/provider_rules.yaml`` if it exists.
+        environ: Environment to read; None for that of the process.
+        cwd: Folder for relative paths; None for the current one.
 
     Raises:
-        ConfigError: a rules file that was named does not exist, or a variable cannot be used.
-        RulesError: the rules file has mistakes.
+        ConfigError: A rules file that was named does not exist, or a variable cannot be used.
+        RulesError: The rules file has mistakes.
     """
     here = working_dir() if cwd is None else cwd
     cache, cache_from = _cache_dir(cache_dir, environ, here)
@@ -72,11 +73,11 @@ def load_settings(
 def find_rules(
     config_path: str | os.PathLike[str] | None, environ: Mapping[str, str] | None, cwd: Path
 ) -> Path | None:
-    """Return the user's rules file, or None where the packaged one stands alone.
+    """Return the user's rules file, or None if only the packaged one applies.
 
     Raises:
-        ConfigError: a file that was named does not exist.
-        RulesError: a file that was only found has mistakes, or leads to foreign hosts or keys.
+        ConfigError: A file that was named does not exist.
+        RulesError: A file that was only found has mistakes, or names foreign hosts or keys.
     """
     named = [(config_path, "config_path"), (_variable("ONETAPE_RULES", environ), "ONETAPE_RULES")]
     for value, source in named:
@@ -102,16 +103,16 @@ def find_rules(
 
 
 def is_private() -> bool:
-    """Return whether the rules of this installation want the cache's files for their owner alone.
+    """Return whether the rules of this installation restrict the cache's files to their owner.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: The configuration is wrong.
     """
     return load_rules(find_rules(None, None, working_dir())).cache.private
 
 
 def meaning_of(symbol: str) -> Instrument | SymbolRefusal:
-    """Return the instrument that a symbol means by the rules of this installation, or why there is none.
+    """Return the instrument for a symbol by this installation's rules, or why there is none.
 
     Raises:
         ConfigError: The configuration is wrong.
@@ -143,7 +144,7 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
     """Return a path that was named.
 
     Raises:
-        ConfigError: it cannot be one, or is that of a user that does not exist.
+        ConfigError: The value cannot be a path, or belongs to a user that does not exist.
     """
     try:
         path = cwd / Path(value).expanduser()
@@ -159,10 +160,10 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
 
 
 def stands(look: Callable[[], bool], path: Path) -> bool:
-    """Return what a look at a path tells, such as its ``is_file``.
+    """Return the result of a check on a path, such as its ``is_file``.
 
     Raises:
-        ConfigError: its folder may not be searched, or the disk fails.
+        ConfigError: The folder may not be searched, or the disk fails.
     """
     try:
         return look()
@@ -174,10 +175,10 @@ def stands(look: Callable[[], bool], path: Path) -> bool:
 
 
 def working_dir() -> Path:
-    """Return the working directory.
+    """Return the current folder.
 
     Raises:
-        ConfigError: it is gone.
+        ConfigError: The folder no longer exists.
     """
     try:
         return Path.cwd()
@@ -192,7 +193,7 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
     """Return the platform's folder for a user's ``cache``, ``state`` or ``data``.
 
     Raises:
-        ConfigError: the user has no home folder.
+        ConfigError: The user has no home folder.
     """
     variables = os.environ if environ is None else environ
     home = variables.get("HOME") or variables.get("USERPROFILE") or os.path.expanduser("~")
@@ -207,7 +208,7 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
         raise ConfigError(f"there is no home folder for the {purpose}", hint=hint)
     if sys.platform == "darwin":
         return Path(home, "Library", "Caches" if purpose == "cache" else "Application Support")
-    # By the XDG rules a relative path in these variables is to be ignored.
+    # According to the XDG rules, a relative path in these variables must be ignored.
     named = Path(variables.get(f"XDG_{purpose.upper()}_HOME") or "")
     if named.is_absolute():
         return named
@@ -231,7 +232,7 @@ def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> flo
 
 
 def _rate_limits(text: str) -> dict[str, dict[str, float]]:
-    """Read ``PROVIDER_RATE_LIMITS``; what is wrong in it is ignored, with one warning."""
+    """Read ``PROVIDER_RATE_LIMITS``; invalid entries are ignored, with one warning."""
     if not text:
         return {}
     try:
@@ -244,7 +245,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
     for name, values in plain.items():
-        # Any other name may be that of a downloader which the program brings along.
+        # Any other name may belong to a downloader supplied by the program.
         vendor = known_vendor(name) or name
         if not isinstance(values, dict):
             wrong.append(name)
@@ -260,7 +261,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 
 
 def _slip(name: str) -> str:
-    """Return what to say of a name that looks like a vendor's and is none, or an empty text."""
+    """Return a remark on a name that looks like a vendor's but is not, or an empty text."""
     near = "" if known_vendor(name) else nearest(name, known_names())
     return (
         near and f"{name} is no vendor (did you mean {near}?), except for a downloader of your own"
@@ -268,12 +269,12 @@ def _slip(name: str) -> str:
 
 
 def _is_limit(key: str, value: Any) -> bool:
-    """Tell whether a value limits anything."""
+    """Return whether a key and value are a valid limit."""
     return key in RATE_LIMITS and value is not None and not any(RATE_LIMITS[key].check(value, ()))
 
 
 def _variable(name: str, environ: Mapping[str, str] | None) -> str:
-    """Return a variable, else the private module's word for it; blank counts as not set."""
+    """Return a variable, or else the private module's value for it; blank counts as not set."""
     if environ is not None:
         return environ.get(name, "").strip()
     return os.environ.get(name, "").strip() or private_setting(name).strip()
@@ -281,7 +282,7 @@ def _variable(name: str, environ: Mapping[str, str] | None) -> str:
 
 @dataclass(frozen=True)
 class LogSettings:
-    """What the environment says about logging; empty where it says nothing.
+    """The logging settings in the environment; empty if not set.
 
     Attributes:
         format: ``ONETAPE_LOG``: ``text`` or ``json``; unchecked.
@@ -293,7 +294,7 @@ class LogSettings:
 
 
 def log_settings(environ: Mapping[str, str] | None = None) -> LogSettings:
-    """Read the two variables; None is the process' own environment."""
+    """Read the two variables; None means the process' own environment."""
     return LogSettings(
         _variable("ONETAPE_LOG", environ).lower(), _variable("ONETAPE_LOG_LEVEL", environ).lower()
     )
@@ -304,10 +305,10 @@ _LATER = ("RUSTYBT_HOT_CACHE_SIZE_MB", "RUSTYBT_COLD_CACHE_SIZE_MB")
 
 
 def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether portals answer in Polars; ``RUSTYBT_USE_POLARS`` is 1 where it is not set.
+    """Return whether portals answer in Polars; ``RUSTYBT_USE_POLARS`` is 1 if it is not set.
 
     Raises:
-        ConfigError: it is neither 0 nor 1.
+        ConfigError: The value is neither 0 nor 1.
     """
     value = _variable(_PORTALS, environ) or "1"
     if value not in ("0", "1"):
@@ -318,5 +319,5 @@ def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
 
 
 def without_effect(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the variables of portals that are set and have no effect yet."""
+    """Return the variables of portals that are set but have no effect yet."""
     return tuple(name for name in _LATER if _variable(name, environ))

@@ -21,15 +21,15 @@ Where = str | os.PathLike[str] | None
 
 @dataclass(frozen=True)
 class Survey:
-    """What could be resolved, and what could not.
+    """The parts of a configuration that could be resolved, and those that could not.
 
     Attributes:
-        settings: as far as they are usable. ``rules_path`` is None where the rules file has
-            mistakes: the packaged rules stand alone then.
-        rules_path: the rules file in force, usable or not; None where there is none.
-        errors: why a part of the configuration cannot be used, in the order it is read.
-        remarks: what was ignored, in the words of the log.
-        is_found: whether the rules file was only found, and not named by the user.
+        settings: Settings as far as they are usable. ``rules_path`` is None if the rules file has
+            mistakes: then only the packaged rules apply.
+        rules_path: The rules file in force, usable or not; None if there is none.
+        errors: Reasons why parts of the configuration cannot be used, in the order of reading.
+        remarks: Ignored settings, in the words of the log.
+        is_found: Whether the rules file was only found, and not named by the user.
     """
 
     settings: Settings
@@ -45,10 +45,10 @@ def survey(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Survey:
-    """Resolve what can be resolved and collect every error; arguments as ``load_settings``.
+    """Resolve everything possible and collect every error; arguments as for ``load_settings``.
 
     Raises:
-        ConfigError: there is no home folder, so that nothing has a place at all.
+        ConfigError: There is no home folder, so that there is no place for anything.
     """
     here = reading.working_dir() if cwd is None else cwd
     errors: list[ConfigError] = []
@@ -87,7 +87,7 @@ def _settings(
     here: Path,
     errors: list[ConfigError],
 ) -> Settings:
-    """Return the settings with a limit of the cache from wherever one can be read."""
+    """Return the settings, with a cache size limit from wherever one can be read."""
     folder, source = reading._cache_dir(cache_dir, environ, here)
     try:
         limit = reading._max_size(environ, rules_path)
@@ -109,7 +109,7 @@ def _settings(
 
 @contextmanager
 def _listening() -> Iterator[list[str]]:
-    """Collect what this package warns of meanwhile."""
+    """Collect this package's warnings while the block runs."""
     heard: list[str] = []
 
     class Ear(logging.Handler):

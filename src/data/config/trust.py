@@ -1,8 +1,9 @@
 """Restrictions on a configuration file that was merely found in the working directory.
 
-A file that the user named (argument or variable) is trusted. One that merely lies where a program
-was started may have come with an archive or a cloned repository: it must not send a key of the
-environment anywhere but to the vendor that the key is for, nor a request to a host of its choice.
+A file that the user named (by argument or variable) is trusted. One that merely happens to be in
+the folder where a program was started may come from an archive or a cloned repository: it must not
+send a key from the environment anywhere except to the key's own vendor, nor a request to a host of
+its choice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _VARIABLES = ("api_key_env", "secret_key_env")
 
 
 def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
-    """Yield what the entry of a vendor in a found rules file must not name."""
+    """Yield the forbidden names in a vendor's entry of a found rules file."""
     for key in _ADDRESSES:
         address = getattr(entry, key)
         if address and not is_own_host(vendor, host_of(address)):
@@ -38,7 +39,7 @@ def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
 
 
 def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield a problem where ``name`` is no variable of the vendor's own keys."""
+    """Yield a problem if ``name`` is not a variable of the vendor's own keys."""
     own = spellings_of(key_names(vendor))
     if name and name not in own:
         listed = f"its own are {', '.join(own)}" if own else "it takes no key of a known name"
@@ -46,7 +47,7 @@ def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator
 
 
 def host_of(address: str) -> str:
-    """Return the host of an address in lower case; empty where there is none."""
+    """Return the host of an address in lowercase, or an empty text if there is none."""
     try:
         return (urlsplit(address).hostname or "").rstrip(".")
     except ValueError:
@@ -54,6 +55,6 @@ def host_of(address: str) -> str:
 
 
 def is_own_host(vendor: str, host: str) -> bool:
-    """Tell whether ``host`` is this machine or one of the vendor's own hosts."""
+    """Return whether ``host`` is this machine or one of the vendor's own hosts."""
     domains = row_of(vendor).domains
     return host in LOOPBACK or any(host == d or host.endswith(f".{d}") for d in domains)

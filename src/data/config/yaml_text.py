@@ -1,8 +1,9 @@
 """YAML for configuration files: strict, bounded, every mistake reported with its line.
 
-The texts `yes`, `NO`, `1:30` and `2024-01-01` stay texts; only true, false, null and plain
-numbers are anything else. Refused are duplicate keys (YAML would silently keep the last), anchors,
-aliases and tags (they make small files huge), nesting deeper than 20 and more than one document.
+The texts `yes`, `NO`, `1:30` and `2024-01-01` remain texts; only true, false, null and plain
+numbers become anything else. Duplicate keys (YAML would silently keep the last), anchors, aliases
+and tags (they make small files huge), nesting deeper than 20 and more than one document are
+rejected.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ _REFUSED = object()
 
 
 class _TooDeepError(Exception):
-    """Nothing below can be read any more."""
+    """Raised when the nesting is too deep to read any further."""
 
 
 @dataclass
 class YamlDocument:
-    """One file as read.
+    """The content of one file.
 
     Attributes:
-        value: the mapping; empty where nothing could be read.
-        lines: path to its line, counted from 1.
-        problems: mistakes of form, with their lines in :attr:`lines`.
+        value: The mapping; empty if nothing could be read.
+        lines: Maps each path to its line, counted from 1.
+        problems: Mistakes of form, with their lines in :attr:`lines`.
     """
 
     value: dict[str, Any] = field(default_factory=dict)
@@ -47,13 +48,13 @@ class YamlDocument:
     problems: list[Problem] = field(default_factory=list)
 
     def line_of(self, path: Path) -> int | None:
-        """Return the line of a path, or of the nearest thing that holds it."""
+        """Return the line of a path, or of its nearest enclosing element."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
 
     def describe(self, problem: Problem) -> str:
-        """Return a problem as text, with its line where that is known."""
+        """Return a problem as text, with its line if it is known."""
         line = self.line_of(problem.path)
         return f"{problem} (line {line})" if line and problem.path else str(problem)
 
@@ -61,8 +62,9 @@ class YamlDocument:
         """Return the error for a file with mistakes, in the order of its lines.
 
         Args:
-            name: of the file.
-            problems: at least one; of more than :data:`.schema.MOST_PROBLEMS` the first are told.
+            name: Name of the file.
+            problems: At least one problem; if there are more than :data:`.schema.MOST_PROBLEMS`,
+                only the first ones are reported.
         """
         told = list(dict.fromkeys(problems[:MOST_PROBLEMS]))
         told.sort(key=lambda problem: self.line_of(problem.path) or 0)
@@ -74,7 +76,7 @@ class YamlDocument:
 
 
 def read_yaml(data: bytes) -> YamlDocument:
-    """Read a file's bytes; it never raises, mistakes are in the document."""
+    """Read a file's bytes; never raises, as mistakes are recorded in the document."""
     document = YamlDocument()
     if len(data) > MAX_BYTES:
         document.problems.append(Problem((), f"larger than {MAX_BYTES >> 20} MiB"))
@@ -101,7 +103,7 @@ def read_yaml(data: bytes) -> YamlDocument:
 
 
 class _Reader:
-    """Builds plain values from the parser's events; one per file."""
+    """Builds plain values from the parser's events; one reader per file."""
 
     def __init__(self, document: YamlDocument) -> None:
         self._lines = document.lines
@@ -109,7 +111,7 @@ class _Reader:
         self._events: Iterator[Any] = iter(())
 
     def read(self, text: str) -> Any:
-        """Return the only document of ``text``; None where it is empty."""
+        """Return the only document of ``text``, or None if it is empty."""
         self._events = yaml.parse(text, Loader=_LOADER)
         value: Any = None
         documents = 0
@@ -168,7 +170,7 @@ class _Reader:
         return {key: value for key, value in values.items() if value is not _REFUSED}
 
     def _key(self, event: Any, path: Path) -> str | None:
-        """Return a key as it is written; keys are always texts."""
+        """Return a key as written; keys are always texts."""
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
             return str(event.value)
         self._refuse(path, f"a key must be a plain text (line {event.start_mark.line + 1})")
@@ -182,7 +184,7 @@ class _Reader:
 
 
 def _scalar(text: str) -> Any:
-    """Read a plain scalar: a word, a number, else the text itself."""
+    """Parse a plain scalar: null, a boolean or a number, or else the text itself."""
     if text in _NULLS:
         return None
     if text in _TRUTHS:

@@ -1,6 +1,7 @@
 """The optional database: symbols with their history, corporate actions, universes.
 
-It needs the extra ``db``, for PostgreSQL also ``postgres``. Bars and the store of bars never read it.
+It needs the extra ``db`` and, for PostgreSQL, also ``postgres``. Bars and the store of bars never
+read it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .universe.definition import UniverseDefinition
     from .universe.manager import UniverseManager
 
-# Where each name lives; the packages of the extra are imported with the first of them.
+# Module of each name; the packages of the extra are imported on first use.
 _HOMES = {
     "CorporateActionsProcessor": "symbols.processor",
     "Database": "core.database",
@@ -40,7 +41,7 @@ if not (find_spec("sqlalchemy") and find_spec("alembic")):
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name at its home."""
+    """Import a name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,4 +1,4 @@
-"""Alerts and their deliveries in tables: what the job of alerts and the command keep them in."""
+"""Alerts and their deliveries in tables, for the alerts job and the command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = ["StoredAlerts", "alert_records"]
 
 _BEAT = "alerts.beat"
 _PAGE = 100
-# Columns, not objects: of a thousand alerts a run changes one document each, and watches none.
+# Columns, not objects: a run changes one document in each of a thousand alerts, and tracks none.
 _READ = AlertRow.id, AlertRow.task_params, AlertRow.state_json
 _OPEN = (RunStatus.PENDING.value, RunStatus.RUNNING.value)
 _STATUS = {
@@ -54,11 +54,11 @@ _STATUS = {
 
 
 class StoredAlerts:
-    """An ``AlertBook`` of ``model.alert`` in a database. Thread-safe; each method is one unit.
+    """An ``AlertBook`` (see ``model.alert``) in a database. Thread-safe; each method is one unit.
 
     Args:
-        database: where the tables are.
-        clock: tells the time.
+        database: Database with the tables.
+        clock: Source of the current time.
     """
 
     def __init__(self, database: Database, clock: Clock | None = None) -> None:
@@ -74,7 +74,8 @@ class StoredAlerts:
         """Store a new alert.
 
         Raises:
-            QueryError: it is none, or the recipient has as many as are allowed; nothing is stored.
+            QueryError: The alert is invalid, or the recipient already has the maximum number of
+                alerts; nothing is stored.
         """
         with self._database.writing() as session:
             alerts = AlertsRepo(session, self._clock)
@@ -82,7 +83,7 @@ class StoredAlerts:
             return _alert(row, recipient)
 
     def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all alerts of a recipient, by number."""
+        """Return all alerts for a recipient, by number."""
         with self._database.reading() as session:
             return [
                 ListedAlert(
@@ -95,14 +96,14 @@ class StoredAlerts:
             ]
 
     def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert of a recipient; return whether there was one."""
+        """Remove a recipient's alert; return whether it existed."""
         with self._database.writing() as session:
             alerts = AlertsRepo(session)
             is_own = id in {row.id for row in alerts.of(recipient)}
             return is_own and alerts.delete(id)
 
     def active_alerts(self) -> Sequence[StoredAlert]:
-        """Return the alerts that are enabled, by number."""
+        """Return the enabled alerts, by number."""
         query = select(*_READ, AuthIdentity.external_id).join(
             AuthIdentity, AuthIdentity.user_id == AlertRow.user_id
         )
@@ -113,10 +114,10 @@ class StoredAlerts:
 
     @once_more
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations, each with state and claimed runs together; return which were still due.
+        """Store evaluations with their state and claimed runs; return which of them were still due.
 
-        One is not where another process has stored one meanwhile, or the alert was changed, disabled or
-        removed. A run whose key exists is left as it is.
+        An evaluation is no longer due if another process has stored one in the meantime, or if
+        the alert was changed, disabled or removed. A run whose key exists is left as it is.
         """
         numbers = [one.alert.id for one in evaluated]
         columns = *_READ, AlertRow.user_id, AlertRow.enabled
@@ -154,7 +155,7 @@ class StoredAlerts:
     def claim_reports(
         self, channels: Collection[str], now_ms: int, decide: NextReport
     ) -> Sequence[AlertRun]:
-        """Claim the runs of schedules of a chat whose reports are due; return those claimed."""
+        """Claim the due report runs of chat schedules; return the claimed runs."""
         if TELEGRAM not in channels:
             return []
         with self._database.writing() as session:
@@ -167,9 +168,10 @@ class StoredAlerts:
     def take_delivery(
         self, channels: Collection[str], now_ms: int, lease_ms: int
     ) -> Delivery | None:
-        """Return the message to try now, whose attempt is stored; None where none is due."""
+        """Return the message to send now, with its attempt stored, or None if none is due."""
         passed: set[tuple[datetime, int | None]] = set()
-        # A unit for each recipient: what is due may be another process's by the time it is locked.
+        # One unit per recipient: another process may have taken a due run by the time it is
+        # locked.
         while True:
             found = self._take_next(channels, (now_ms, lease_ms), passed)
             if not isinstance(found, tuple):
@@ -183,7 +185,7 @@ class StoredAlerts:
         times: tuple[int, int],
         passed: Collection[tuple[datetime, int | None]],
     ) -> Delivery | tuple[datetime, int | None] | None:
-        """Return the next message, or the bar and user of which none is due after all, or None."""
+        """Return the next message or None; or a bar and user for which none is due after all."""
         with self._database.writing() as session:
             start = 0
             while page := session.scalars(_open_runs().offset(start).limit(_PAGE)).all():
@@ -202,7 +204,7 @@ class StoredAlerts:
         channels: Collection[str],
         times: tuple[int, int],
     ) -> Delivery | None:
-        """Return a message of a bar and user, with its attempt stored; attempts that died end."""
+        """Return a message for a bar and user, with its attempt stored; end attempts that died."""
         lock_users(session, [place[1]])
         own = ScheduleRun.scheduled_for == place[0], ScheduleRun.user_id == place[1]
         rows = {
@@ -218,7 +220,10 @@ class StoredAlerts:
 
     @once_more
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
-        """Store how an attempt ended; of a recipient who has blocked us, alerts and runs end with it."""
+        """Store the outcome of an attempt.
+
+        If the recipient has blocked us, their alerts and open runs end as well.
+        """
         own = {run.key for run in delivery.runs}
         with self._database.writing() as session:
             users = lock_users(session, session.scalars(_users_of(delivery)))
@@ -255,7 +260,10 @@ class StoredAlerts:
 
     @once_more
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran; an older beat replaces a newer one only if that is ahead of the clock."""
+        """Store that the job ran.
+
+        An older beat replaces a newer one only if the newer one is ahead of the clock.
+        """
 
         def newer(stored: str | None) -> str | None:
             """Return the later of the stored beat and this one, as JSON."""
@@ -268,20 +276,20 @@ class StoredAlerts:
             SettingsRepo(session).update(_BEAT, newer)
 
     def last_beat(self) -> Beat | None:
-        """Return when the job ran last; None: never."""
+        """Return the last time that the job ran, or None if it never did."""
         with self._database.reading() as session:
             row = SettingsRepo(session).get(_BEAT)
             return _beat(None if row is None else row.value)
 
 
 def alert_records(*, make: bool = True) -> AlertBook | None:
-    """Return the alerts of the database that the environment names.
+    """Return the alerts in the database that the environment names.
 
     Args:
-        make: make its tables where there are none; else None is returned there.
+        make: Whether to create missing tables; if False, None is returned for them.
 
     Raises:
-        DatabaseError: it cannot be used.
+        DatabaseError: The database cannot be used.
     """
     database = get_database()
     if not make and database.schema.state().name in ("empty", "foreign"):
@@ -326,7 +334,7 @@ def _users_of(delivery: Delivery) -> Any:
 
 
 def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> Any:
-    """Return the open runs that an outcome may concern; all of the recipient's if they take no more."""
+    """Return the open runs that an outcome may affect: all of a recipient's if they blocked us."""
     if outcome.is_blocked:
         return _open_runs().where(ScheduleRun.user_id.in_(users))
     return _open_runs().where(*_of_delivery(delivery))
@@ -335,7 +343,7 @@ def _runs_of(delivery: Delivery, outcome: Outcome, users: Collection[int]) -> An
 def _claim_report(
     session: Any, row: Schedule, recipient: str, now_ms: int, decide: NextReport
 ) -> AlertRun | None:
-    """Claim the run that is due of a locked schedule, and end those that it takes the place of."""
+    """Claim the due run of a locked schedule, and end the runs that it replaces."""
     own = locked(session, _open_runs().where(ScheduleRun.job_id == str(row.id)))
     left = [(one, _run(one)) for one in own]
     unsent = [

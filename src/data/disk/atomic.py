@@ -1,6 +1,7 @@
-"""Whole files that appear at one stroke: written under a temporary name, then renamed.
+"""Whole files that appear atomically: written under a temporary name, then renamed.
 
-Files that users ask for are made in memory and put in place the same way. Files of lines grow at the end.
+Files that users export are built in memory and put in place in the same way. Line-based files grow
+at the end.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count()
 _SUFFIX = ".tmp"
-# What systems answer where hard links do not exist.
+# Error numbers that systems return if hard links do not exist.
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
 
 
 def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
-    """Write ``data`` to a new temporary file beside ``path`` and return its name.
+    """Write ``data`` to a new temporary file next to ``path`` and return its name.
 
     Args:
-        disk: where.
-        path: the name it shall get by :meth:`Disk.replace`.
-        data: all of it.
-        durable: whether the bytes must be on the platter before this returns.
+        disk: File system.
+        path: Final name, to be set by :meth:`Disk.replace`.
+        data: Complete content.
+        durable: Whether the bytes must be durable before this returns.
     """
     return stage_by(disk, path, lambda handle: disk.write(handle, data, 0), durable=durable)
 
@@ -42,7 +43,7 @@ def stage(disk: Disk, path: Path, data: bytes, *, durable: bool = True) -> Path:
 def stage_by(
     disk: Disk, path: Path, fill: Callable[[Handle], None], *, durable: bool = True
 ) -> Path:
-    """Do what :func:`stage` does for a file that ``fill`` writes piece by piece."""
+    """Stage a file like :func:`stage`, but let ``fill`` write it piece by piece."""
     writer = f"{os.getpid()}.{threading.get_ident()}.{next(_numbers)}"
     temp = path.with_name(f".{path.name}.{writer}{_SUFFIX}")
     handle = disk.create(temp)
@@ -58,7 +59,7 @@ def stage_by(
 
 @contextmanager
 def or_discarded(disk: Disk, temp: Path) -> Iterator[None]:
-    """Remove the temporary file if the block fails; the failure itself is what gets reported."""
+    """Remove the temporary file if the block fails; the original failure is what gets reported."""
     try:
         yield
     except BaseException:
@@ -76,9 +77,10 @@ def write_atomically(
 ) -> None:
     """Make ``data`` the content of ``path``: readers see the old bytes or the new ones.
 
-    Without ``durable`` a power loss may take the change back, or leave an empty file where the
-    file system renames before it writes: for what can be rebuilt. ``behind``: what comes right
-    before the new bytes take the name, in the same folder, to be made durable by the same sync.
+    Without ``durable`` a power loss may undo the change, or leave an empty file if the file system
+    renames before it writes; this is for data that can be rebuilt. ``behind`` is called right
+    before the new bytes take the name, for a change in the same folder that the same sync makes
+    durable.
     """
     temp = stage(disk, path, data, durable=durable)
     with or_discarded(disk, temp):
@@ -90,15 +92,15 @@ def write_atomically(
 
 
 def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -> int:
-    """Append a line and return the size of the file; only under a lock that all its writers take.
+    """Append a line and return the size of the file; requires a lock shared by all its writers.
 
     Args:
-        disk, path: where; the file is made where there is none.
-        line: ends with a line feed; it may be several.
-        durable: whether it must survive a power loss before this returns.
+        disk, path: Location of the file, which is created if it does not exist.
+        line: One or more lines, ending with a line feed.
+        durable: Whether the line must survive a power loss before this returns.
 
     Raises:
-        StorageError: the line is not there, or not all of it.
+        StorageError: The line was not written, or not completely.
     """
     try:
         handle, is_new = disk.open_write(path), False
@@ -121,7 +123,7 @@ def append_line(disk: Disk, path: Path, line: bytes, *, durable: bool = False) -
 
 
 def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
-    """Give ``source`` the second name ``target``, or a copy where file systems have no links.
+    """Give ``source`` the second name ``target``, or copy it if the file system has no links.
 
     The new name is not durable yet; the bytes of a copy are.
     """
@@ -144,7 +146,7 @@ def discard(disk: Disk, temp: Path) -> None:
 
 
 def sweep(disk: Disk, folder: Path) -> list[str]:
-    """Remove the temporary files of writers that died; only under the folder's lock.
+    """Remove temporary files of writers that died; requires the folder's lock.
 
     Returns:
         The other names in it, sorted.
@@ -170,12 +172,13 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def export_csv(frame: pd.DataFrame, path: Path) -> Path:
-    """Write ``frame`` as CSV, compressed when the name ends in ``.gz``; return the path.
+    """Write ``frame`` as CSV, compressed if the name ends in ``.gz``; return the path.
 
-    The same frame gives the same bytes. A file of that name is replaced at one stroke.
+    The same frame always produces the same bytes. An existing file with that name is replaced
+    atomically.
 
     Raises:
-        StorageError: the file cannot be written; nothing half-written is left.
+        StorageError: The file cannot be written; no partial file is left.
     """
     data = csv_text(frame).encode()
     if path.suffix == ".gz":
@@ -184,11 +187,11 @@ def export_csv(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
-    """Write ``frame`` as Parquet, its ``attrs`` (the provenance) inside; return the path.
+    """Write ``frame`` as Parquet, including its ``attrs`` (the provenance); return the path.
 
     Raises:
-        MissingExtraError: no Parquet engine is installed.
-        StorageError: the file cannot be written; nothing half-written is left.
+        MissingExtraError: No Parquet engine is installed.
+        StorageError: The file cannot be written; no partial file is left.
     """
     try:
         data = frame.to_parquet(engine="pyarrow")
@@ -198,7 +201,7 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def put(path: Path, data: bytes) -> Path:
-    """Make ``data`` the content of ``path``; behind a link, of the file it leads to."""
+    """Make ``data`` the content of ``path``; if that is a link, of the file that it leads to."""
     target = check_target(path)
     try:
         write_atomically(Disk(), target, data)
@@ -210,11 +213,11 @@ def put(path: Path, data: bytes) -> Path:
 
 
 def put_folder(path: Path, files: Mapping[str, bytes]) -> Path:
-    """Make a folder of files appear at one stroke, and return it.
+    """Create a folder of files atomically, and return its path.
 
     Raises:
-        StorageError: It exists and is not an empty folder, its parent does not exist, or it cannot be
-            written; nothing is left of it.
+        StorageError: It exists and is not an empty folder, its parent does not exist, or it cannot
+            be written; nothing of it is left.
     """
     target, disk = Path(os.path.realpath(path.expanduser())), Disk()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
@@ -239,7 +242,8 @@ def check_target(path: Path) -> Path:
     """Return the file that ``path`` leads to.
 
     Raises:
-        StorageError: It is a folder or a device, its folder does not exist, or no file can have its name.
+        StorageError: It is a folder or a device, its folder does not exist, or a file cannot have
+            its name.
     """
     try:
         target = Path(os.path.realpath(path.expanduser()))

@@ -1,7 +1,7 @@
 """System calls as this library makes them, whatever the system.
 
-A file is opened in one way only, by :func:`open_file`: at once, whatever lies there, and never
-where a link leads.
+A file is opened only by :func:`open_file`: without blocking, whatever is there, and never by
+following a link.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import NamedTuple, TypeVar
 from ..errors import StorageError
 
 T = TypeVar("T")
-# Where nothing tells how many files a process may have open.
+# Used if it is unknown how many files a process may have open.
 _MOST_OPEN = 1024
-# Where nothing tells how much memory there is.
+# Used if it is unknown how much memory there is.
 _MEMORY = 2 << 30
-# No file of ours is longer; a longer one is not read into memory.
+# None of our files is longer; a longer one is not read into memory.
 MOST_BYTES = 1 << 28
-# Opening never waits (a pipe would), and a link in the place of the file is an error.
+# Opening never blocks (as it would for a pipe), and a link in place of the file is an error.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# What a container may take.
+# The memory limit of a container.
 _LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class FileState(NamedTuple):
-    """What tells one version of a file from another."""
+    """The attributes that distinguish one version of a file from another."""
 
     inode: int
     size: int
@@ -40,14 +40,14 @@ class FileState(NamedTuple):
 
 
 class Space(NamedTuple):
-    """What the disk below a folder has, in bytes: left for this user, and in all."""
+    """Free space for this user and total space on the disk of a folder, in bytes."""
 
     free: int
     total: int
 
 
 def or_none(call: Callable[..., T], *args: object) -> T | None:
-    """Return what ``call`` returns, or None where nothing has that name."""
+    """Return the result of ``call``, or None if the file does not exist."""
     try:
         return call(*args)
     except (FileNotFoundError, NotADirectoryError):
@@ -55,22 +55,22 @@ def or_none(call: Callable[..., T], *args: object) -> T | None:
 
 
 def state_of(facts: os.stat_result) -> FileState:
-    """Return what tells this version of a file from another."""
+    """Return the attributes that distinguish this version of a file from another."""
     return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def state_at(path: Path | str) -> FileState | None:
-    """Return the state of ``path``, or None where nothing has that name."""
+    """Return the state of ``path``, or None if it does not exist."""
     try:
         facts = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    # As `state_of` does: every answer from the cache comes by here.
+    # Same as `state_of`: inlined because every answer from the cache comes through here.
     return FileState(facts.st_ino, facts.st_size, facts.st_mtime_ns)
 
 
 def mode_of(path: str) -> int:
-    """Return the mode of ``path``, a link's own; 0 where nothing can be seen there."""
+    """Return the mode of ``path``, for a link its own; 0 if nothing can be seen there."""
     try:
         return os.lstat(path).st_mode
     except (OSError, ValueError):  # ValueError: nothing can have that name
@@ -78,7 +78,7 @@ def mode_of(path: str) -> int:
 
 
 def what_bars(path: str) -> str:
-    """Return what lies in the place of a file that is none, in a word or two; else an empty text."""
+    """Describe an object in place of a regular file in a word or two; empty if there is none."""
     mode = mode_of(path)
     if not mode or stat.S_ISREG(mode):
         return ""
@@ -87,22 +87,22 @@ def what_bars(path: str) -> str:
 
 
 def open_file(path: Path | str, flags: int, mode: int = 0o666, *, follow: bool = False) -> int:
-    """Open an ordinary file; nothing is waited for.
+    """Open a regular file without blocking.
 
     Args:
-        path: the file.
+        path: Path of the file.
         flags: ``O_RDONLY`` or ``O_RDWR``, with ``O_CREAT`` and ``O_EXCL`` for a new one.
-        mode: permissions of a new file.
-        follow: whether ``path`` may be a link: for files that the user has named.
+        mode: Permissions of a new file.
+        follow: Whether ``path`` may be a link, for files that the user has named.
 
     Raises:
-        OSError: there is none, it is a link, or a folder, a pipe or a device.
+        OSError: The file does not exist, or is a link, a folder, a pipe or a device.
     """
     return _opened(path, flags | (0 if follow else _NO_LINK), mode)[0]
 
 
 def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_result]:
-    """Open an ordinary file, and look at it."""
+    """Open a regular file, and return its attributes too."""
     try:
         fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:
@@ -120,10 +120,10 @@ def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_resul
 
 
 def check_folders(path: str, root: str) -> None:
-    """Refuse a path below ``root`` on which a folder is a link: it would lead out.
+    """Reject a path below ``root`` that contains a link to a folder, which would lead out.
 
     Raises:
-        OSError: there is one.
+        OSError: A folder on the path is a link.
     """
     place = path.find(os.sep, len(root) + 1)
     while place != -1:
@@ -133,7 +133,7 @@ def check_folders(path: str, root: str) -> None:
 
 
 def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
-    """Return the whole file and its state, or None where nothing has that name."""
+    """Return the whole file and its state, or None if it does not exist."""
     try:
         fd, facts = _opened(path, flags | _NO_LINK, 0)
     except (FileNotFoundError, NotADirectoryError):
@@ -153,17 +153,17 @@ def content_of(path: Path | str, flags: int) -> tuple[bytes, FileState] | None:
 
 
 def check_size(size: int) -> None:
-    """Refuse a file that is longer than any of ours; a sparse one takes no room on the disk.
+    """Reject a file longer than any of ours; a sparse one uses no space on the disk.
 
     Raises:
-        OSError: it is.
+        OSError: The file is too long.
     """
     if size > MOST_BYTES:
         raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of this library")
 
 
 def space_of(folder: Path) -> Space:
-    """Return what the disk of an existing folder has."""
+    """Return the free and total space on the disk of an existing folder."""
     if hasattr(os, "statvfs"):  # Windows has none
         facts = os.statvfs(folder)
         return Space(facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
@@ -181,7 +181,7 @@ def most_open() -> int:
 
 
 def all_memory(limit: Path = _LIMIT) -> int:
-    """Return the bytes of memory that this machine has, or that this container may take."""
+    """Return the bytes of memory of this machine, or the limit of this container."""
     try:
         has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -193,7 +193,7 @@ def all_memory(limit: Path = _LIMIT) -> int:
 
 
 def remove_whole(path: Path) -> None:
-    """Remove a name and, where it is a folder, all that is in it; no link is followed."""
+    """Remove a file, or a folder with everything in it, without following links."""
     try:
         os.unlink(path)
     except (IsADirectoryError, PermissionError):
@@ -203,7 +203,7 @@ def remove_whole(path: Path) -> None:
 
 
 def make_folder(path: Path, mode: int) -> None:
-    """Create a folder; that it is there already is all right."""
+    """Create a folder; an existing one is not an error."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:
@@ -213,7 +213,7 @@ def make_folder(path: Path, mode: int) -> None:
 
 
 def full_sync(fd: int, sync: Callable[[int], None]) -> None:
-    """Sync down to the platter; macOS' own fsync stops at the drive's cache."""
+    """Sync to the physical medium; macOS' own fsync stops at the drive's cache."""
     if sys.platform == "darwin":
         import fcntl
 
@@ -268,7 +268,7 @@ _ADVICE = {
 
 
 def refused(what: str, path: Path, error: OSError) -> StorageError:
-    """Return the error that says what failed on which file, and what to do."""
+    """Return an error that names the failed operation and the file, with a hint."""
     return StorageError(
         f"cannot {what} {short(path)}: {_words(error)}",
         hint=_ADVICE.get(error.errno or 0),
@@ -282,7 +282,7 @@ def _words(error: OSError) -> str:
 
 
 def short(path: Path) -> str:
-    """Return the end of a path that names the series and the file, for messages."""
+    """Return the end of a path, which names the series and the file, for messages."""
     return Path(*path.parts[-3:]).as_posix()
 
 
@@ -291,10 +291,10 @@ def errno_of(error: StorageError) -> int | None:
     return error.__cause__.errno if isinstance(error.__cause__, OSError) else None
 
 
-# After these nothing more can be stored, whatever the file.
+# After these errors nothing more can be stored, whatever the file.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def is_disk_done(error: Exception) -> bool:
-    """Tell whether ``error`` means that nothing more can be stored: the disk is full or read-only."""
+    """Return whether an error means that nothing more can be stored: disk full or read-only."""
     return isinstance(error, StorageError) and errno_of(error) in _FULL

@@ -1,6 +1,6 @@
-"""Files that SQLite keeps: opened, told apart from damaged, busy and newer ones, and nothing odd opened.
+"""SQLite files: opened safely, with damaged, busy and newer files recognised.
 
-Nothing but SQLite may open such a file: closing a second descriptor would drop SQLite's locks.
+Only SQLite may open such a file: closing a second descriptor would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 
 def check_places(path: Path) -> None:
-    """Refuse what is not an ordinary file in the place of one: SQLite would wait for it, or follow.
+    """Reject a path that should hold a regular file but holds something else.
+
+    SQLite would block on it or follow it.
 
     Raises:
-        StorageError: a pipe, a link, a folder or a device lies there, or beside it where SQLite
-            keeps its own files.
+        StorageError: The path, or one of the paths next to it where SQLite keeps its own files, is
+            a pipe, a link, a folder or a device.
     """
     for suffix in ("", "-wal", "-shm", "-journal"):
         mode = mode_of(f"{path}{suffix}")
@@ -40,18 +42,18 @@ def check_places(path: Path) -> None:
 
 
 def make_empty(disk: Disk, path: Path, *, with_log: bool = False) -> None:
-    """Make the file, empty, where there is none: SQLite would leave its mode to the umask.
+    """Create an empty file if there is none: SQLite would leave its mode to the umask.
 
-    It gets its name when it is closed, for by then nothing can hold a lock on it. SQLite's own
-    files beside it take their modes from it.
+    It gets its name after it is closed, when nothing can hold a lock on it. SQLite's own files next
+    to it take their modes from it.
 
     Args:
-        disk, path: where.
-        with_log: whether its changes are logged beside it, so that readers and a writer do not wait for
-            each other; later several processes would have to agree on that.
+        disk, path: Location of the file.
+        with_log: Whether changes are logged next to it, so that readers and a writer do not wait
+            for each other; several processes would have to agree to change that later.
 
     Raises:
-        StorageError: it cannot be made.
+        StorageError: The file cannot be created.
     """
     if disk.stat(path) is not None:
         return
@@ -81,15 +83,15 @@ def _keep_log(path: Path) -> None:
 def connect(
     path: Path | str, wait_s: float, synchronous: Literal["OFF", "NORMAL"] = "NORMAL"
 ) -> sqlite3.Connection:
-    """Open a file, or ``:memory:``; transactions begin and end only where the caller says so.
+    """Open a file, or ``:memory:``; the caller begins and ends transactions explicitly.
 
     Args:
-        path: of the file.
-        wait_s: how long to wait for another process that writes.
-        synchronous: what a power loss may do: take back the last second; or tear the file.
+        path: Path of the file.
+        wait_s: How long to wait for another process that writes.
+        synchronous: Possible effect of a power loss: undo the last second, or tear the file.
 
     Raises:
-        sqlite3.Error: it cannot be opened.
+        sqlite3.Error: The file cannot be opened.
     """
     import sqlite3
 
@@ -103,14 +105,14 @@ def connect(
 
 
 def connect_read_only(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file to read it alone: it is not made, and not changed; raises as :func:`connect`."""
+    """Open a file read-only, without creating or changing it; raises as :func:`connect` does."""
     import sqlite3
 
     return sqlite3.connect(_uri(path, "ro"), timeout=wait_s, uri=True)
 
 
 def connect_existing(path: Path, wait_s: float) -> sqlite3.Connection:
-    """Open a file as :func:`connect` does, but make none where it is gone; raises as that does."""
+    """Open a file like :func:`connect`, but do not create it; raises as that does."""
     import sqlite3
 
     return sqlite3.connect(
@@ -123,11 +125,11 @@ def _uri(path: Path, mode: str) -> str:
 
 
 def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
-    """Write what a database holds at this moment to a new file, which appears whole or not at all.
+    """Write a database's current content to a new file, atomically.
 
     Raises:
-        StorageError: there is a file of that name already, the database cannot be read, or the copy not be
-            written.
+        StorageError: A file with that name exists, the database cannot be read, or the copy cannot
+            be written.
     """
     import sqlite3
 
@@ -154,10 +156,10 @@ def copy_whole(db: sqlite3.Connection, disk: Disk, target: Path) -> None:
 
 
 def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:
-    """Tell whether a file has the tables of this version; those of an older one, or none, are not it.
+    """Return whether a file has this version's tables, rather than an older version's or none.
 
     Raises:
-        FormatVersionError: a newer version of this library wrote the file, whose name is ``name``.
+        FormatVersionError: A newer version of this library wrote the file, whose name is ``name``.
     """
     recorded = int(db.execute("PRAGMA user_version").fetchone()[0])
     if recorded > version:
@@ -166,26 +168,26 @@ def is_of_version(db: sqlite3.Connection, version: int, name: str) -> bool:
 
 
 def make_tables(db: sqlite3.Connection, statements: Iterable[str], version: int) -> None:
-    """Make tables and record their version, in the transaction of the caller."""
+    """Create tables and record their version, in the caller's transaction."""
     for statement in statements:
         db.execute(statement)
     db.execute(f"PRAGMA user_version = {version}")
 
 
 def is_damage(exc: Exception) -> bool:
-    """Tell whether an error says that the file is torn, or no database."""
+    """Return whether an error means that the file is torn, or not a database."""
     import sqlite3
 
     return _code(exc) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
 def is_busy(exc: Exception) -> bool:
-    """Tell whether an error says that another process holds the file."""
+    """Return whether an error means that another process holds the file."""
     import sqlite3
 
     return _code(exc) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _code(exc: Exception) -> int:
-    # Extended codes hold the plain one in their lowest byte.
+    # Extended codes have the basic one in their lowest byte.
     return (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF

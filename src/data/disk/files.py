@@ -1,9 +1,9 @@
-"""Files, one system call at a time, behind a seam that tests can fail, count and record.
+"""Files, one system call at a time, behind a seam that tests can make fail, count and record.
 
-Everything that reaches the disk goes through :meth:`Disk.perform`, one :class:`DiskStep` per call. A
-subclass that overrides it sees every call with its arguments before it happens, may raise
-``OSError`` instead of it, or remember it to replay a crash. Every ``OSError`` leaves as a
-:class:`StorageError` that says what failed on which file.
+Everything that reaches the disk goes through :meth:`Disk.perform`, with one :class:`DiskStep` per
+call. A subclass that overrides it sees every call with its arguments in advance; it may raise
+``OSError`` instead, or record it to replay a crash. Every ``OSError`` becomes a
+:class:`StorageError` that names the failed operation and the file.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ T = TypeVar("T")
 _READ = os.O_RDONLY
 _WRITE = os.O_RDWR
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL
-# Steps on a name; the others are on a file that is open, or only look at the name.
+# Steps that act on a name; the others act on an open file, or only look at the name.
 _ON_NAMES = frozenset({"open", "create", "replace", "link", "unlink", "mkdir", "list"})
 
 
 class DiskStep(NamedTuple):
-    """One system call about to happen.
+    """One system call about to be made.
 
     Attributes:
         name: ``open`` ``create`` ``write`` ``truncate`` ``fsync`` ``fdatasync`` ``fsync_dir``
-            ``close`` ``replace`` ``link`` ``unlink`` ``mkdir`` change something; ``read``
-            ``fstat`` ``stat`` ``list`` ``map`` ``space`` do not.
-        path: the file or folder.
-        target: the new name, of ``replace`` and ``link``.
-        data: the bytes, of ``write``.
-        at: the offset of ``write`` and ``read``, the new size of ``truncate``.
+            ``close`` ``replace`` ``link`` ``unlink`` ``mkdir`` change something; ``read`` ``fstat``
+            ``stat`` ``list`` ``map`` ``space`` do not.
+        path: File or folder.
+        target: New name, for ``replace`` and ``link``.
+        data: Bytes, for ``write``.
+        at: Offset for ``write`` and ``read``, new size for ``truncate``.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Handle(NamedTuple):
 
 
 class Disk:
-    """The file system as the store sees it. Thread-safe: it holds nothing but settings and locks.
+    """The file system as the store sees it. Thread-safe: it has only settings and locks.
 
-    Whatever lies in the place of a file (a pipe, a device, a link, something huge) is an error and
-    nothing is waited for.
+    Anything in place of a file (a pipe, a device, a link, something huge) is an error; nothing
+    blocks.
 
     Args:
-        private: whether new files and folders are their owner's alone: 0600 and 0700, from the
-            first byte. Else the umask decides.
-        root: nothing below this folder may lead out of it; the folder itself may be a link.
+        private: Whether only their owner may access new files and folders: 0600 and 0700, from the
+            first byte. Otherwise the umask decides.
+        root: Folder whose content must not lead out of it; the folder itself may be a link.
     """
 
     def __init__(self, *, private: bool = False, root: Path | None = None) -> None:
@@ -79,16 +79,16 @@ class Disk:
         self._locks = Locks(self._file_mode)
 
     def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
-        """Make one system call; what tests override."""
+        """Make one system call; overridden by tests."""
         return call()
 
     @property
     def _is_watched(self) -> bool:
-        # Every answer from the cache looks at files: without a subclass that watches, no step is made.
+        # Every answer from the cache checks files: unless a subclass watches, no steps are created.
         return getattr(self.perform, "__func__", None) is not _UNWATCHED
 
     def now_ns(self) -> int:
-        """Return the wall time by which file times are judged, in nanoseconds."""
+        """Return the wall-clock time with which file times are compared, in nanoseconds."""
         return time.time_ns()
 
     def most_open(self) -> int:
@@ -99,34 +99,34 @@ class Disk:
         """Hold the lock file ``path`` against all threads and processes.
 
         Raises:
-            LockTimeoutError: another thread or process holds it for longer than ``timeout_s``.
-            StorageError: the lock file cannot be made or opened.
+            LockTimeoutError: Another thread or process held the lock for longer than ``timeout_s``.
+            StorageError: The lock file cannot be created or opened.
         """
         return self._locks.hold(path, timeout_s)
 
     # --- reading ---------------------------------------------------------------------------
 
     def stat(self, path: Path | str) -> FileState | None:
-        """Return the state of ``path``, or None where nothing has that name."""
+        """Return the state of ``path``, or None if it does not exist."""
         return self._run("stat", path, calls.state_at, path)
 
     def are_unchanged(self, states: Mapping[str, FileState | None]) -> bool:
-        """Tell whether each path is in the state given; None: nothing has that name."""
+        """Return whether each path is in the given state; None means that it does not exist."""
         for path, state in states.items():  # noqa: SIM110 - no generator in each answer from the cache
             if self.stat(path) != state:
                 return False
         return True
 
     def list(self, folder: Path | str) -> list[str]:
-        """Return the sorted names in ``folder``; none where it does not exist."""
+        """Return the sorted names in ``folder``; empty if it does not exist."""
         return sorted(self._run("list", folder, calls.or_none, os.listdir, folder) or ())
 
     def space(self, folder: Path) -> Space | None:
-        """Return what the disk of ``folder`` has; None where the folder does not exist."""
+        """Return the space on the disk of ``folder``; None if the folder does not exist."""
         return self._run("space", folder, calls.or_none, calls.space_of, folder)
 
     def open_read(self, path: Path | str) -> Handle | None:
-        """Open ``path`` for reading, or return None where it does not exist."""
+        """Open ``path`` for reading, or return None if it does not exist."""
         fd = self._run("open", path, calls.or_none, calls.open_file, path, _READ)
         return None if fd is None else Handle(fd, path)
 
@@ -150,14 +150,14 @@ class Disk:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_with_state(self, path: Path | str) -> tuple[bytes, FileState] | None:
-        """Return the whole file and its state when it was opened; None where it does not exist."""
+        """Return the whole file and its state when it was opened; None if it does not exist."""
         folder, _, name = os.fspath(path).rpartition(os.sep)
         return self.read_all(folder, (name,))[0]
 
     def read_all(
         self, folder: str, names: Iterable[str]
     ) -> Sequence[tuple[bytes, FileState] | None]:
-        """Return the same of several files in one folder, in their order."""
+        """Return the same for several files in one folder, in order."""
         start = folder + os.sep
         if self._is_watched:
             return [self._watched(Path(start + name)) for name in names]
@@ -173,7 +173,7 @@ class Disk:
         return contents
 
     def _watched(self, path: Path) -> tuple[bytes, FileState] | None:
-        """Return a file and its state step by step; None where it does not exist."""
+        """Return a file and its state, step by step; None if it does not exist."""
         handle = self.open_read(path)
         if handle is None:
             return None
@@ -187,7 +187,7 @@ class Disk:
         """Return the whole file.
 
         Raises:
-            StorageError: it does not exist or cannot be read.
+            StorageError: The file does not exist or cannot be read.
         """
         content = self.read_if_exists(path)
         if content is None:
@@ -195,17 +195,17 @@ class Disk:
         return content
 
     def read_if_exists(self, path: Path | str) -> bytes | None:
-        """Return the whole file, or None where it does not exist."""
+        """Return the whole file, or None if it does not exist."""
         content = self.read_with_state(path)
         return None if content is None else content[0]
 
     def map(self, handle: Handle, size: int, *, private: bool) -> mmap:
-        """Map the first ``size`` bytes into memory; they stay when the file is gone.
+        """Map the first ``size`` bytes into memory; the map remains valid if the file is removed.
 
         Args:
-            handle: an open file, which may be closed afterwards.
-            size: it must not be longer than the file.
-            private: whether it may be written to; what is written is seen by this map alone.
+            handle: Open file, which may be closed afterwards.
+            size: Number of bytes, at most the size of the file.
+            private: Whether the map may be written to; writes are visible only in this map.
         """
         access = ACCESS_COPY if private else ACCESS_READ
         return self._run("map", handle.path, partial(mmap, handle.fd, size, access=access))
@@ -234,11 +234,11 @@ class Disk:
             left, offset = left[written:], offset + written
 
     def truncate(self, handle: Handle, size: int) -> None:
-        """Cut the file to ``size`` bytes."""
+        """Truncate the file to ``size`` bytes."""
         self._run("truncate", handle.path, os.ftruncate, handle.fd, size, at=size)
 
     def sync(self, handle: Handle) -> None:
-        """Make the file's bytes and properties durable."""
+        """Make the file's bytes and metadata durable."""
         self._run("fsync", handle.path, calls.full_sync, handle.fd, os.fsync)
 
     def sync_data(self, handle: Handle) -> None:
@@ -253,19 +253,19 @@ class Disk:
     # --- names -----------------------------------------------------------------------------
 
     def replace(self, source: Path, target: Path) -> None:
-        """Give ``source`` the name ``target`` at one stroke; what had that name is gone."""
+        """Rename ``source`` to ``target`` atomically, replacing any file with that name."""
         self._run("replace", source, os.replace, source, target, target=target)
 
     def link(self, source: Path, target: Path) -> None:
-        """Give the file ``source`` the additional name ``target``, which must be free."""
+        """Give the file ``source`` the additional name ``target``, which must not exist."""
         self._run("link", source, os.link, source, target, target=target)
 
     def remove(self, path: Path) -> None:
-        """Remove the name ``path``; nothing happens where it does not exist."""
+        """Remove the file ``path``; does nothing if it does not exist."""
         self._run("unlink", path, calls.or_none, os.unlink, path)
 
     def remove_whole(self, path: Path) -> None:
-        """Remove the name ``path``, a folder with all that is in it; nothing where there is none."""
+        """Remove ``path``, including a folder's content; does nothing if it does not exist."""
         self._run("unlink", path, calls.or_none, calls.remove_whole, path)
 
     def sync_folder(self, folder: Path) -> None:
@@ -273,7 +273,7 @@ class Disk:
         self._run("fsync_dir", folder, calls.sync_folder, folder)
 
     def make_folders(self, folder: Path, *, durable: bool = True) -> None:
-        """Create ``folder`` and what is missing above it, if ``durable`` to survive a power loss."""
+        """Create ``folder`` and its missing parents; ``durable`` ones survive a power loss."""
         missing: list[Path] = []
         while self.stat(folder) is None:
             missing.append(folder)
@@ -293,7 +293,7 @@ class Disk:
         data: memoryview | None = None,
         at: int | None = None,
     ) -> T:
-        """Make the system call ``call``; what it is called and is about is for :class:`DiskStep`."""
+        """Make the system call ``call``; the other arguments describe it for :class:`DiskStep`."""
         try:
             if self._root is not None and name in _ON_NAMES:
                 self._check(path, is_folder=name == "list")
@@ -308,7 +308,7 @@ class Disk:
             raise refused(name, Path(path), exc) from exc
 
     def _check(self, path: Path | str, *, is_folder: bool = False) -> None:
-        """Refuse a path that leads out of the root by a link; raises ``OSError``."""
+        """Reject a path that leads out of the root by a link; raises ``OSError``."""
         root, text = self._root, os.fspath(path)
         if root is not None and text.startswith(root + os.sep):
             calls.check_folders(text + os.sep if is_folder else text, root)

@@ -1,8 +1,8 @@
 """One lock file, held against threads and processes alike.
 
-On POSIX it is ``flock``, which the system ties to the open file; a child inherits that by a fork
-and would keep the lock for as long as it lives, whatever becomes of its parent. So a child closes
-the lock files that it inherits, before anything else runs in it. On Windows it is ``filelock``.
+On POSIX it is ``flock``, which the system ties to the open file; a forked child inherits that file
+and would keep the lock for as long as it lives, even after its parent. A child therefore closes
+inherited lock files before anything else runs in it. On Windows it is ``filelock``.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _NOTE_BYTES = 24
 
 
 class Locks:
-    """Lock files that are made when first needed and never deleted. Thread-safe and fork-aware.
+    """Lock files that are created when first needed and never deleted. Thread-safe and fork-aware.
 
-    A file lock alone would do, but waiting for it means polling: threads of one process queue on
-    a thread lock first, and only one of them polls. After a fork the child starts with no locks
-    held, whatever its parent's other threads were doing.
+    A file lock by itself would be enough, but waiting for it means polling: threads in one process
+    first queue for a thread lock, so that only one of them polls. After a fork the child starts
+    without locks, whatever its parent's other threads were doing.
 
     Args:
-        file_mode: permissions of a new lock file, before the umask.
+        file_mode: Permissions of a new lock file, before the umask.
     """
 
     def __init__(self, file_mode: int = 0o666) -> None:
@@ -49,13 +49,13 @@ class Locks:
         """Hold ``path`` while the block runs; its folder must exist.
 
         Raises:
-            LockTimeoutError: another thread or process holds it for longer than ``timeout_s``.
-            StorageError: the lock file cannot be made or opened.
+            LockTimeoutError: Another thread or process held the lock for longer than ``timeout_s``.
+            StorageError: The lock file cannot be created or opened.
         """
         deadline = time.monotonic() + timeout_s
         mine, taken, lock = self._thread_lock(path), list[bool](), None
         try:
-            # In one step: an interrupt finds in the list whether the lock was taken.
+            # In one step, so that after an interrupt the list shows whether the lock was taken.
             taken.extend(map(mine.acquire, (True,), (max(0.0, timeout_s),)))
             if not taken[0]:
                 raise _too_long(path, timeout_s)
@@ -77,12 +77,12 @@ class Locks:
     def _thread_lock(self, path: Path) -> threading.Lock:
         if os.getpid() != self._pid:
             self._pid, self._threads = os.getpid(), {}
-        # At one stroke; and two of them would still meet at the file.
+        # Atomic; and even two thread locks would still contend for the file.
         return self._threads.setdefault(path, threading.Lock())
 
 
 def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock | BaseFileLock:
-    """Take the file lock; a new object each time, for one inherited by a fork is useless."""
+    """Take the file lock; a new object each time because one inherited by a fork is useless."""
     deadline, name = time.monotonic() + left_s, os.fspath(path)
     try:
         while (lock := take(name, mode)) is None:
@@ -101,7 +101,7 @@ def _acquire(path: Path, left_s: float, timeout_s: float, mode: int) -> FileLock
 def _acquire_by_library(
     path: Path, left_s: float, timeout_s: float, mode: int
 ) -> FileLock | BaseFileLock:
-    """Do the same where there is no flock, on Windows and on odd file systems."""
+    """Take the lock without flock, on Windows and on unusual file systems."""
     import filelock
 
     lock = filelock.FileLock(path, mode=mode)
@@ -128,7 +128,7 @@ def _refused(path: Path, exc: OSError) -> StorageError:
 
 
 def holder_of(path: Path) -> int | None:
-    """Return the process that took the lock last, or None when nothing tells."""
+    """Return the process that last took the lock, or None if unknown."""
     try:
         fd = open_file(path, os.O_RDONLY)
     except OSError:
@@ -142,7 +142,7 @@ def holder_of(path: Path) -> int | None:
 
 
 def _leave_note(path: Path) -> None:
-    """Write our process id into the lock file, for the messages of those that wait."""
+    """Write our process id to the lock file, for the error messages of waiting processes."""
     try:
         fd = open_file(path, os.O_WRONLY)
     except OSError:
@@ -157,7 +157,7 @@ def _leave_note(path: Path) -> None:
 
 # --- flock -------------------------------------------------------------------------------
 
-# What is answered where the file system, or the system, knows no such locks.
+# Error numbers if the file system, or the operating system, does not support such locks.
 NOT_THERE = (errno.ENOSYS, errno.ENOTSUP)
 _held_locks: WeakSet[FileLock] = WeakSet()
 # Guards the set and the descriptors in it, also against a fork in between.
@@ -165,7 +165,7 @@ _guard = threading.RLock()
 
 
 class FileLock:
-    """A lock file that is open; :func:`take` returns it locked."""
+    """An open lock file; :func:`take` returns it locked."""
 
     _fd: int | None = None
 
@@ -180,17 +180,17 @@ class FileLock:
 
     @property
     def is_locked(self) -> bool:
-        """Whether it is still held, by this very process."""
+        """Whether this process still holds the lock."""
         return self._fd is not None
 
     def try_to_lock(self) -> bool:
-        """Lock the file if no other has, and tell whether that was done."""
+        """Lock the file if it is free; return whether that succeeded."""
         fd = self._fd
-        # A file that has lost its name since it was opened guards nothing.
+        # A file that was deleted after it was opened guards nothing.
         return fd is not None and _lock(fd) and os.fstat(fd).st_nlink > 0
 
     def release(self) -> None:
-        """Let go of it; nothing happens in a child that inherited it."""
+        """Release the lock; does nothing in a child that inherited it."""
         with _guard:
             fd, self._fd = self._fd, None
             if fd is not None:
@@ -200,19 +200,19 @@ class FileLock:
                     os.close(fd)
 
     def drop_inherited(self) -> None:
-        """Close the file in a child: the lock is its parent's."""
+        """Close the file in a child: the lock belongs to its parent."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
 
 def take(path: str, mode: int = 0o666) -> FileLock | None:
-    """Return the lock on ``path``, or None where another thread or process holds it.
+    """Return the lock on ``path``, or None if another thread or process holds it.
 
     A new lock file gets ``mode``, before the umask.
 
     Raises:
-        OSError: the file cannot be made or opened, or there are no such locks.
+        OSError: The file cannot be created or opened, or locks are not supported.
     """
     try:
         lock = FileLock(path, mode)
@@ -253,7 +253,7 @@ else:
         return True
 
     def _unlock(fd: int) -> None:
-        # Closing alone would leave it to a child on its way to another program.
+        # Closing by itself would leave the lock to a child that is about to run another program.
         fcntl.flock(fd, fcntl.LOCK_UN)
 
     def _drop_inherited() -> None:

@@ -1,16 +1,16 @@
-"""On what kind of file system a folder lies: over a network maps and locks are not what they are."""
+"""The kind of file system a folder is on: over a network, maps and locks are unreliable."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-# Where Linux lists what is mounted; elsewhere there is no such file.
+# List of mounts on Linux; does not exist on other systems.
 MOUNTS = Path("/proc/self/mountinfo")
 _NETWORK = frozenset(
     "nfs nfs4 cifs smb smb2 smb3 smbfs ncpfs afs ceph glusterfs lustre gpfs beegfs davfs 9p".split()
 )
-# File systems of user space that lie on a disk of this machine; others may well be far away.
+# User-space file systems on a local disk; others may well be remote.
 _LOCAL_FUSE = frozenset(
     "fuse.fuse-overlayfs fuse.mergerfs fuse.gocryptfs fuse.cryfs fuse.encfs fuse.bindfs "
     "fuse.unionfs fuse.portal fuse.lxcfs".split()
@@ -19,10 +19,10 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def network_file_system(folder: Path) -> str:
-    """Return the kind of network file system that ``folder`` lies on, such as ``nfs4``.
+    """Return the kind of network file system that ``folder`` is on, such as ``nfs4``.
 
-    Empty where it lies on a disk of this machine, and where the system does not tell: outside of
-    Linux, but for Windows' own names of shares. The folder need not exist.
+    Empty for a local disk, and if the system does not report it: on anything but Linux, except for
+    Windows' own names of shares. The folder need not exist.
     """
     if str(folder).startswith("\\\\"):
         return "smb"
@@ -37,7 +37,7 @@ def network_file_system(folder: Path) -> str:
 
 
 def _kind_of(place: Path, lines: list[str]) -> str:
-    """Return the kind of the innermost mount above ``place``; of two on one point the later."""
+    """Return the kind of the innermost mount above ``place``; the later of two on one point."""
     kind, deepest = "", -1
     for line in lines:
         before, _, behind = line.partition(" - ")

@@ -1,4 +1,4 @@
-"""Temporary folders, and what a folder allows: writing, free space, reading by other users."""
+"""Temporary folders, and a folder's properties: writable, free space, readable by other users."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .files import Disk
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Give an empty folder that is gone afterwards, with all that is in it.
+    """Yield an empty folder that is deleted afterwards, with everything in it.
 
     Raises:
-        StorageError: the system has no place for temporary files.
+        StorageError: The system has no location for temporary files.
     """
     try:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
@@ -37,10 +37,10 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
 
 
 def process_folder(prefix: str) -> Path:
-    """Return a new empty folder that is gone, with all that is in it, when this process exits.
+    """Return a new empty folder that is deleted, with everything in it, when this process exits.
 
     Raises:
-        StorageError: the system has no place for temporary files.
+        StorageError: The system has no location for temporary files.
     """
     lasting = ExitStack()
     folder = lasting.enter_context(scratch_folder(prefix))
@@ -50,10 +50,10 @@ def process_folder(prefix: str) -> Path:
 
 
 def refusal_to_write(folder: Path) -> str:
-    """Return why nothing can be written into ``folder``; empty when it can.
+    """Return why nothing can be written to ``folder``; empty if it can.
 
-    An existing folder is tried with a small file that is removed at once. Of a folder that does
-    not exist yet its nearest existing parent is looked at; nothing is made.
+    An existing folder is tested with a small file that is removed at once. For a folder that does
+    not exist yet, its nearest existing parent is checked; nothing is created.
     """
     if not folder.exists():
         return _refusal_to_make(folder)
@@ -68,7 +68,7 @@ def refusal_to_write(folder: Path) -> str:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the free space on the disk of ``folder`` or its nearest parent; None: unknown."""
+    """Return the free space on the disk of ``folder`` or its nearest parent; None if unknown."""
     try:
         return shutil.disk_usage(_nearest(folder)).free
     except OSError:
@@ -92,16 +92,16 @@ def _nearest(folder: Path) -> Path:
 
 # --- readable by others ------------------------------------------------------------------
 
-# The bits of the group and of all others, for reading a file and for entering a folder.
+# The permission bits of group and others, for reading a file and for entering a folder.
 _READ = stat.S_IRGRP | stat.S_IROTH
 _ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def readable_by_others(folder: Path) -> Iterator[Path]:
-    """Yield each file below ``folder`` that another user can get at, as the modes say.
+    """Yield each file below ``folder`` that other users can access, according to the modes.
 
-    A folder that no other user can enter hides all that lies in it, whatever the files' own modes.
-    Nothing is yielded where the system knows no such modes.
+    A folder that no other user can enter hides everything in it, whatever the modes of the files.
+    Nothing is yielded on systems without such modes.
     """
     if os.name == "nt" or not folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""Older import path of the classes in :mod:`src.data.vendors`; each is imported when first named."""
+"""Older import path of the classes in :mod:`src.data.vendors`; each is imported on first access."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a class at its home."""
+    """Import a class from its current module."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"..vendors.{_HOMES[name]}", __name__), name)

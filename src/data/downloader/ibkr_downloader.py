@@ -1,4 +1,4 @@
-"""An older import path and name of the class of Interactive Brokers."""
+"""An older import path and name of the Interactive Brokers class."""
 
 from ..vendors.ibkr.bars import IBKRDataDownloader as IBKRDownloader
 

@@ -1,6 +1,6 @@
 """Live bars: streams, polls and replays that continue history without a seam.
 
-Classes are loaded when they are named: nothing here needs Backtrader until one of its datas is.
+Classes are loaded on first use: Backtrader is not needed until one of its data feeds is used.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a class at its home."""
+    """Import a class from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

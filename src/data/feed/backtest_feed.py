@@ -1,4 +1,4 @@
-"""The backtest's feed by its older path."""
+"""The backtest feed under its older import path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backtrader's face of feeds by its older path."""
+"""The Backtrader feeds under their older import path."""
 
 from __future__ import annotations
 

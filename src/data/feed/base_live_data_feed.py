@@ -1,4 +1,4 @@
-"""Live feeds for Backtrader by their documented path."""
+"""Live feeds for Backtrader under their documented import path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An older path to Binance's live feed."""
+"""An older import path of Binance's live feed."""
 
 from .backtrader.live import BinanceLiveDataFeed as BinanceEnhancedFeed
 

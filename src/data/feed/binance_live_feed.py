@@ -1,4 +1,4 @@
-"""Binance's live feed by its documented path."""
+"""Binance's live feed under its documented import path."""
 
 from __future__ import annotations
 

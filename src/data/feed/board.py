@@ -1,4 +1,4 @@
-"""What a feed has given, and its listeners: the sink that sources push into."""
+"""The board of a feed: the bars it has delivered, and its listeners. Sources push into it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .queue import Item, Mailbox, is_superseded
 
 @dataclass(frozen=True)
 class FeedSnapshot:
-    """A feed at one moment.
+    """The state of a feed at one moment.
 
     Attributes:
-        symbol, timeframe: of the feed.
-        status: its state, and why.
-        bars: the last closed bars, oldest first.
-        forming: the running bar, where the source sends it.
-        given: closed bars given since it was started.
-        revisions: bars that were corrected after they had been given.
-        newest_ms: when the last bar came, running or closed (UTC milliseconds); 0: none has.
+        symbol, timeframe: Symbol and timeframe of the feed.
+        status: The feed's state, with the reason.
+        bars: Last closed bars, oldest first.
+        forming: The forming bar, if the source sends it.
+        given: Number of closed bars delivered since the start.
+        revisions: Number of bars that were corrected after they had been delivered.
+        newest_ms: Arrival time of the last bar, forming or closed (UTC milliseconds); 0 if none
+            has arrived.
     """
 
     symbol: str
@@ -40,11 +41,11 @@ class FeedSnapshot:
 
 @dataclass
 class Unread:
-    """What a run has given while nothing consumed its bars; bounded.
+    """Items that a run has delivered while nothing consumed its bars; bounded.
 
     Attributes:
-        items: bars, statuses and corrections in their order, the newest of them.
-        lost: from the first to the last closed bar that found no room any more, if any.
+        items: The newest bars, statuses and corrections, in order.
+        lost: Span from the first to the last closed bar that no longer had room, if any.
     """
 
     capacity: int
@@ -52,7 +53,7 @@ class Unread:
     lost: Span | None = None
 
     def add(self, item: Item) -> None:
-        """Add an item; the oldest goes where there is no room."""
+        """Add an item; the oldest is dropped if there is no room."""
         if self.items and is_superseded(self.items[-1], item):
             self.items.pop()
         elif len(self.items) >= self.capacity:
@@ -67,7 +68,7 @@ class Unread:
 
 @dataclass
 class _Shown:
-    """What a snapshot is made of."""
+    """The parts of a snapshot."""
 
     bars: deque[LiveBar]
     forming: LiveBar | None = None
@@ -77,12 +78,12 @@ class _Shown:
 
 
 class Board:
-    """Takes what a source pushes, keeps the last of it, passes it to all listeners. Thread-safe.
+    """Keeps the last items that a source pushes, and passes all on to listeners. Thread-safe.
 
     Args:
-        clock: stamps the statuses of :meth:`tell`.
-        keep: how many closed bars are kept for snapshots.
-        symbol: of the bars, which are given with it.
+        clock: Source of the time in the statuses of :meth:`tell`.
+        keep: Number of closed bars kept for snapshots.
+        symbol: Symbol that the delivered bars carry.
     """
 
     def __init__(self, clock: Clock, keep: int, symbol: str = "") -> None:
@@ -90,14 +91,14 @@ class Board:
         self._shown = _Shown(deque(maxlen=keep))
         self.current = StreamStatus(StreamState.CLOSED, "not started", clock.now_ms())
         self._boxes: tuple[Mailbox, ...] = ()
-        # Mailboxes that consume bars; without any, what is given waits unread.
+        # Mailboxes that consume bars; without any, delivered items stay unread.
         self._consumers: tuple[Mailbox, ...] = ()
         self._unread: Unread | None = None
-        # Guards all of the above. Listeners' code does not run under it.
+        # Guards all of the above. Listeners' code does not run while it is held.
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
-        """Have no listeners in a forked child, and a free lock."""
+        """Drop all listeners and renew the lock in a forked child."""
         self._lock = threading.Lock()
         boxes, self._boxes = self._boxes, ()
         self._consumers, self._unread = (), None
@@ -111,35 +112,35 @@ class Board:
         return bool(self._boxes)
 
     def clear(self, capacity: int) -> None:
-        """Begin a run: forget what was shown; listeners stay.
+        """Begin a run: clear the snapshot, but keep the listeners.
 
         Args:
-            capacity: items that wait for the first consumer of bars, where there is none yet.
+            capacity: Number of items kept for the first consumer of bars, if there is none yet.
         """
         with self._lock:
             self._shown = _Shown(deque(maxlen=self._shown.bars.maxlen))
             self._unread = None if self._consumers else Unread(capacity)
 
     def add(self, box: Mailbox) -> None:
-        """Hand everything from now on to ``box`` too."""
+        """Pass everything from now on to ``box`` too."""
         with self._lock:
             self._boxes = (*self._boxes, box)
 
     def lost(self) -> Span | None:
-        """Return where bars stood that wait for the first consumer no more; None: all wait."""
+        """Return the span of bars that no longer wait for the first consumer, or None if all do."""
         with self._lock:
             return self._unread.lost if self._unread else None
 
     def add_consumer(self, box: Mailbox, older: Sequence[LiveBar], lost: Span | None) -> bool:
-        """Hand to ``box`` what waits unread, then everything from now on.
+        """Pass the unread items to ``box``, then everything from now on.
 
         Args:
-            box: of a consumer of bars.
-            older: the bars of ``lost``.
-            lost: the answer of :meth:`lost`.
+            box: Mailbox of a consumer of bars.
+            older: Bars in the ``lost`` span.
+            lost: Result of :meth:`lost`.
 
         Returns:
-            Whether it was done; False where other bars are lost by now.
+            Whether ``box`` was added; False if other bars have been lost by now.
         """
         with self._lock:
             unread = self._unread
@@ -153,14 +154,14 @@ class Board:
             return True
 
     def remove(self, box: Mailbox) -> None:
-        """Close a box, and hand nothing more to it."""
+        """Close a box and stop passing items to it."""
         with self._lock:
             self._boxes = tuple(other for other in self._boxes if other is not box)
             self._consumers = tuple(other for other in self._consumers if other is not box)
         box.close()
 
     def snapshot(self, symbol: str, timeframe: str) -> FeedSnapshot:
-        """Return what is shown, as of one moment."""
+        """Return the feed's state at one moment."""
         with self._lock:
             shown = self._shown
             return FeedSnapshot(
@@ -174,10 +175,10 @@ class Board:
                 shown.newest_ms,
             )
 
-    # --- what a run pushes -----------------------------------------------------------------
+    # --- pushes from a run -----------------------------------------------------------------
 
     def bar(self, bar: LiveBar) -> None:
-        """Show a bar, and hand it to all."""
+        """Record a bar and pass it to all listeners."""
         bar = bar.of(self._symbol)
         with self._lock:
             shown = self._shown
@@ -195,7 +196,7 @@ class Board:
             box.put(bar)
 
     def revised(self, bar: LiveBar) -> None:
-        """Show a corrected bar in place of the one given, and pass the correction on."""
+        """Replace a delivered bar with its corrected version, and pass the correction on."""
         bar = bar.of(self._symbol)
         with self._lock:
             self._shown.revisions += 1
@@ -209,7 +210,7 @@ class Board:
             box.put(Revision(bar))
 
     def status(self, status: StreamStatus) -> None:
-        """Show a status, and pass it to all; one equal to the last is left out."""
+        """Record a status and pass it to all listeners, unless it equals the last one."""
         with self._lock:
             if (status.state, status.reason) == (self.current.state, self.current.reason):
                 return
@@ -221,11 +222,11 @@ class Board:
             box.put(status)
 
     def tell(self, state: StreamState, reason: str) -> None:
-        """Show a status of the feed's own, as of now."""
+        """Record a status of the feed itself, with the current time."""
         self.status(StreamStatus(state, reason, self._clock.now_ms()))
 
     def close(self, reason: str, error: DataError | None = None) -> None:
-        """Show that it is over, and let every listener come to its end."""
+        """Record that the run is over, and let every listener reach its end."""
         self.tell(StreamState.CLOSED, reason)
         with self._lock:
             boxes, self._boxes = self._boxes, ()
@@ -236,11 +237,11 @@ class Board:
 
 @dataclass
 class Run:
-    """One run of a feed: a sink that lets nothing through once it is over. Thread-safe."""
+    """One run of a feed: a sink that blocks everything once the run is over. Thread-safe."""
 
     board: Board
     is_over: bool = False
-    # Guards the flag: retiring a run waits for a push under way.
+    # Guards the flag: retiring a run waits for a push in progress.
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def bar(self, bar: LiveBar) -> None:
@@ -269,7 +270,7 @@ class Run:
                 self.board.close(str(error) if error else "it has ended", error)
 
     def retire(self, reason: str) -> None:
-        """End it from outside; nothing is pushed after this returns."""
+        """End the run from outside; nothing is pushed after this returns."""
         with self._lock:
             if not self.is_over:
                 self.is_over = True

@@ -1,6 +1,6 @@
-"""By which instant a bar stands in a program that goes through time: its close.
+"""The time stamp of a bar in a program that steps through time: its close.
 
-Everywhere else a bar is named by its open. A strategy that is shown a bar by its open would act
+Everywhere else a bar is stamped with its open. A strategy that saw a bar at its open would act
 before the bar was over, and a resampler would put it into the wrong group.
 """
 
@@ -17,21 +17,22 @@ from ..model.timeframe import Timeframe
 
 
 class Closing:
-    """Opens to closes, in UTC milliseconds. Thread-safe.
+    """Maps opens to closes, in UTC milliseconds. Thread-safe.
 
-    Intraday bars close when the market's calendar says so: the last hour of a session may be half
-    an hour. Days and longer stand by 23:59:59 of their last date, so that their date is the
-    session's and minutes of that day come before them.
+    Intraday bars close when the market's calendar says so: the last hour of a session may last
+    only half an hour. Daily and longer bars are stamped 23:59:59 on their last date, so that their
+    date is the session's and the minute bars of that day precede them.
 
     Args:
-        timeframe: of the bars.
-        calendar: of the market; None where it is not known: a bar lasts as long as its timeframe.
+        timeframe: Timeframe of the bars.
+        calendar: Calendar of the market; None if it is not known, so that a bar lasts as long as
+            its timeframe.
     """
 
     def __init__(self, timeframe: Timeframe, calendar: MarketCalendar | None = None) -> None:
         self._timeframe = timeframe
         self._calendar = calendar
-        # What never closes needs no calendar: this is asked for every bar.
+        # A market that never closes needs no calendar; this method runs for every bar.
         always = calendar is None or calendar.name == ALWAYS_OPEN
         self._step = timeframe.step_ms if always and timeframe.is_intraday else None
 

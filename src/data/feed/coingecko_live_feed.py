@@ -1,4 +1,4 @@
-"""CoinGecko's live feed by its documented path."""
+"""CoinGecko's live feed under its documented import path."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How a stream goes on where history ends: every bar once, in order, without a seam.
+"""How a stream continues where history ends: every bar once, in order, without a seam.
 
-A stream loses bars, doubles them and sends them late; history has them all, a little later. This
-decides which bar is given when, and what must be asked for before anything newer is given. It is
-pure: bars of both go in, the bars to give come out.
+A stream loses bars, repeats them and sends them late; history has them all, a little later. This
+module decides which bar is delivered when, and what must be requested before anything newer is
+delivered. It is pure: bars of both go in, the bars to deliver come out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..model.stream import LiveBar
 
 
 class EvenSlots:
-    """Slots of a market that never closes, at every multiple of a step: the quick answer."""
+    """Slots of a market that never closes, at every multiple of a step: the fast path."""
 
     def __init__(self, step_ms: int) -> None:
         self._step_ms = step_ms
@@ -31,7 +31,7 @@ class EvenSlots:
 
 
 def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
-    """Return the quickest slots there are for a series; they answer what ``grid`` answers."""
+    """Return the fastest slots available for a series; their results are those of ``grid``."""
     calendar, timeframe = grid.calendar, grid.timeframe
     step_ms = timeframe.step_ms or 0
     even = calendar.name == ALWAYS_OPEN and timeframe.is_intraday and DAY_MS % step_ms == 0
@@ -39,20 +39,21 @@ def slots_of(grid: BarGrid) -> BarGrid | EvenSlots:
 
 
 class Continuation:
-    """Bars waiting for their turn. Not thread-safe.
+    """Bars that wait for their turn. Not thread-safe.
 
-    Given are strictly ascending stamps, each once, and no bar before all that are expected before
-    it were given, or are known not to exist.
+    Stamps are delivered in strictly ascending order, each once. No bar is delivered before all
+    bars expected earlier have been delivered or are known not to exist.
 
     Args:
-        slots: where bars are expected.
-        start_ms: everything before it was given already.
+        slots: Expected opens of the bars.
+        start_ms: Everything before this time has already been delivered.
 
     Attributes:
-        frontier: every expected bar before it was given or is known not to exist.
-        last: stamp of the last bar given; before the first, the millisecond before ``start_ms``.
-        newest: Stamp of the newest bar that was given or waits.
-        doubled: bars that were offered again after they were given.
+        frontier: Time before which every expected bar was delivered or is known not to exist.
+        last: Stamp of the last bar delivered; before the first, the millisecond before
+            ``start_ms``.
+        newest: Stamp of the newest bar that was delivered or is waiting.
+        doubled: Number of bars that were offered again after they were delivered.
     """
 
     def __init__(self, slots: BarGrid | EvenSlots, start_ms: int) -> None:
@@ -67,7 +68,7 @@ class Continuation:
         self._expected: int | None = None
 
     def offer(self, bar: LiveBar) -> bool:
-        """Take a closed bar; tell whether it is new. One that waits already is replaced."""
+        """Take a closed bar and return whether it is new; one that already waits is replaced."""
         if bar.stamp_ms <= self.last:
             self.doubled += 1
             return False
@@ -78,9 +79,9 @@ class Continuation:
         return True
 
     def learn(self, bars: Iterable[LiveBar], absent: Iterable[int]) -> None:
-        """Take the answer of history: bars, and stamps where there positively is none.
+        """Take the answer from history: bars, and stamps for which there definitely is no bar.
 
-        A bar that waits already stays: the stream's is the newer one.
+        A bar that is already waiting stays: the stream's version is the newer one.
         """
         for bar in bars:
             if bar.stamp_ms > self.last and bar.stamp_ms not in self._waiting:
@@ -88,7 +89,7 @@ class Continuation:
         self._absent.update(stamp for stamp in absent if stamp >= self.frontier)
 
     def take(self) -> list[LiveBar]:
-        """Return the bars that are next in order; they count as given."""
+        """Return the bars that are next in order; they then count as delivered."""
         given: list[LiveBar] = []
         while True:
             expected = self._next_expected()
@@ -104,10 +105,10 @@ class Continuation:
                 return given
 
     def gap(self, until_ms: int) -> Span | None:
-        """Return what is missing first: up to the bar that waits for it, else up to ``until_ms``.
+        """Return the first missing span, or None if nothing is missing.
 
-        ``until_ms``: every expected bar before it should be there by now. To be called when nothing
-        is left to :meth:`take`.
+        It ends at the first waiting bar, or otherwise at ``until_ms``, before which every expected
+        bar should be available by now. Call this when :meth:`take` has nothing left.
         """
         expected = self._next_expected()
         if self._stamps:
@@ -116,7 +117,7 @@ class Continuation:
 
     @property
     def waiting(self) -> int:
-        """How many bars wait for earlier ones."""
+        """The number of bars that wait for earlier ones."""
         return len(self._waiting)
 
     def _next_expected(self) -> int:
@@ -129,13 +130,13 @@ class Continuation:
             self.frontier, self._expected = frontier_ms, None
 
 
-# --- silence, counted in the time that the market was open
+# --- silence, counted in the market's open hours
 
 _DAY = timedelta(days=1)
 
 
 def open_ms(calendar: MarketCalendar, span: Span) -> int:
-    """Return for how many milliseconds of ``span`` the market was open; at most about a day's.
+    """Return how many milliseconds of ``span`` the market was open; at most about a day's worth.
 
     A longer span is cut to its last days; no caller waits that long.
     """

@@ -1,4 +1,4 @@
-"""The documented path of the factory of feeds."""
+"""The feed factory under its documented import path."""
 
 from ..compat.data_feed_factory import DataFeedFactory
 

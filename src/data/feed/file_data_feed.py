@@ -1,4 +1,4 @@
-"""A CSV file of the user's as a Backtrader data: all of it at once, or bar by bar as if live."""
+"""A user's CSV file as a Backtrader data feed: all at once, or bar by bar as if live."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ _VALUES = ("open", "high", "low", "close", "volume")
 
 
 class FileDataFeed(BacktraderFeed):
-    """Bars of a CSV file; see :class:`CsvColumns` for what its columns may be.
+    """Bars from a CSV file; see :class:`CsvColumns` for the supported columns.
 
-    Bars stand by the file's own stamps. Where these are opens, say ``interval``: then they stand by
-    their closes, as those of all other feeds.
+    Bars are stamped with the file's own times. If these are opens, pass ``interval``: the bars are
+    then stamped with their closes, like those of all other feeds.
 
     Backtrader parameters: ``dataname`` (the path), ``symbol``, ``interval``, the layout
-    (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (also as texts),
-    ``simulate_realtime`` with ``realtime_interval`` seconds between two bars, and ``on_new_bar``
-    (symbol, stamp, values), called for each of them in a thread of its own.
+    (``datetime_col``, ``open_col`` ... ``reverse``), ``fromdate`` and ``todate`` (texts are
+    accepted), ``simulate_realtime`` with ``realtime_interval`` seconds between two bars, and
+    ``on_new_bar`` (symbol, stamp, values), called for each of these bars in a separate thread.
 
     Attributes:
-        df: the bars on a naive UTC index.
+        df: Bars on a naive UTC index.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no CSV of bars; the message says why.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a CSV of bars; the message gives the reason.
     """
 
     params = (
@@ -84,14 +84,14 @@ class FileDataFeed(BacktraderFeed):
         played = bars if self.is_realtime else []
         pace = every(self.p.realtime_interval)
         source = ReplaySource(self.symbol, lambda: played, pace)
-        # Room for all bars: no listener is cut off for being slower than a file.
+        # Room for all bars, so that no listener is cut off for being slower than a file.
         stream = LiveFeed(self.symbol, timeframe.label, source, capacity=len(bars) + CAPACITY)
         super().__init__(stream, closing, () if self.is_realtime else bars)
         if self.is_realtime and self.p.on_new_bar is not None:
             stream.on_bar(self._call_back)
 
     def islive(self) -> bool:
-        """Tell whether bars come one at a time: else all of them are loaded before the run."""
+        """Return whether bars arrive one at a time; otherwise all are loaded before the run."""
         return self.is_realtime
 
     def _begin(self) -> None:
@@ -108,7 +108,7 @@ class FileDataFeed(BacktraderFeed):
         return written
 
     def get_status(self) -> dict[str, Any]:
-        """Return how far it is, as plain values."""
+        """Return the feed's progress as plain values."""
         last = from_ms(self.live_last_ms) if self.live_given else None
         return {
             "symbol": self.symbol,
@@ -126,10 +126,10 @@ class FileDataFeed(BacktraderFeed):
     def create_sample_csv(
         cls, file_path: str | Path, symbol: str = "TEST", days: int = 30, interval_minutes: int = 60
     ) -> None:
-        """Write a CSV of made-up bars, the same ones for the same symbol; for tries and tests.
+        """Write a CSV of made-up bars for experiments and tests, always the same for a symbol.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: The file cannot be written.
         """
         export_csv(_made_up(symbol, days, interval_minutes), Path(file_path))
 
@@ -147,7 +147,7 @@ class FileDataFeed(BacktraderFeed):
 
 
 def _moment(value: Any) -> Any:
-    """Read a text; a date alone means the whole day, at either end."""
+    """Parse a text; a date without a time means the whole day, at either end."""
     if not isinstance(value, str):
         return value
     is_date = len(value) == len("YYYY-MM-DD")
@@ -155,7 +155,7 @@ def _moment(value: Any) -> Any:
 
 
 def _usual_step(bars: list[LiveBar]) -> str:
-    """Return the label of the shortest distance between two bars, ``1d`` where it has none."""
+    """Return the label of the shortest distance between two bars, or ``1d`` if there is none."""
     steps = [after.stamp_ms - bar.stamp_ms for bar, after in pairwise(bars)]
     minutes = min(steps, default=DAY_MS) // MINUTE_MS
     return f"{minutes}m" if 0 < minutes < DAY_MS // MINUTE_MS else "1d"
@@ -183,27 +183,28 @@ def _made_up(symbol: str, days: int, interval_minutes: int) -> pd.DataFrame:
     return pd.DataFrame(columns, index=index)
 
 
-# --- the file: bars, whatever its columns are called
+# --- reading the file: bars, whatever its columns are called
 
 log = logging.getLogger("onetape.feed")
 
 _TIME_COLUMNS = ("timestamp", "open_time", "close_time", "Date", "Time", "date", "time")
-# Seconds since 1970 stay below it until the year 5138, milliseconds were above it from 1973 on.
+# Epoch seconds stay below this until the year 5138; epoch milliseconds exceed it since 1973.
 _MS_FROM = 10**11
 
 
 @dataclass(frozen=True)
 class CsvColumns:
-    """How a file is laid out.
+    """The layout of a CSV file.
 
     Attributes:
-        datetime_col: the column of the stamps; where it is not there, a usual name is looked for.
-        open_col, high_col, low_col, close_col, volume_col: the columns of the values.
-        openinterest_col: that of the open interest, or None.
-        separator: between columns.
-        datetime_format: ``strptime`` format; ISO 8601 and epoch seconds or milliseconds need none.
-        timezone: what stamps without a zone mean; UTC by default.
-        reverse: whether the newest row stands first: of rows with one stamp the newest counts.
+        datetime_col: Column of the time stamps; if it is missing, the usual names are tried.
+        open_col, high_col, low_col, close_col, volume_col: Columns of the values.
+        openinterest_col: Column of the open interest, or None.
+        separator: Separator between columns.
+        datetime_format: ``strptime`` format; not needed for ISO 8601 and epoch seconds or
+            milliseconds.
+        timezone: Time zone of stamps that have none; UTC by default.
+        reverse: Whether the newest row comes first; of rows with the same stamp the newest counts.
     """
 
     datetime_col: str | None = "datetime"
@@ -219,21 +220,22 @@ class CsvColumns:
     reverse: bool = False
 
     def values(self) -> Iterator[tuple[str, str]]:
-        """Yield our names and the file's."""
+        """Yield pairs of our column names and the file's."""
         for name in (*PRICES, "volume"):
             yield name, getattr(self, f"{name}_col")
 
 
 def read_csv_bars(path: str | Path, columns: CsvColumns | None = None) -> pd.DataFrame:
-    """Return the bars of a file on a naive UTC ``timestamp`` index, ascending, each stamp once.
+    """Return a file's bars on a naive UTC ``timestamp`` index, ascending, each stamp once.
 
-    Columns: ``open high low close volume openinterest``. Rows that can be no bars are left out, with a
-    warning in the log: a price is missing or none of any market, high or low do not fit, or the stamp
-    lies more than a day ahead of the machine's clock.
+    Columns: ``open high low close volume openinterest``. Rows that cannot be bars are left out,
+    with a warning in the log: a price is missing or impossible in any market, high or low do not
+    fit, or the stamp is more than a day ahead of the machine's clock.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no CSV, a column is missing, a stamp is no time, or no bar is in it.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a CSV, lacks a column, has a stamp that is not a time, or
+            contains no bars.
     """
     import pandas as pd
 
@@ -311,7 +313,7 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     stamps = frame.index.to_numpy("datetime64[ms]").astype(np.int64)
     values = [frame[name].to_numpy(np.float64) for name in (*PRICES, "volume")]
     table = BarTable.of_columns(stamps, values)
-    # Today's date has begun in the east long before it does in UTC.
+    # Today's date begins in the east long before it does in UTC.
     latest_ms = SystemClock().now_ms() + DAY_MS
     sound = are_bars(table, latest_ms)
     if not sound.all():

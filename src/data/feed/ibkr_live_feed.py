@@ -1,4 +1,4 @@
-"""The live feed of Interactive Brokers by its documented path."""
+"""The Interactive Brokers live feed under its documented import path."""
 
 from __future__ import annotations
 

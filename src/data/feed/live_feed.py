@@ -1,4 +1,4 @@
-"""A feed as programs use it: iterate it, await it, have it call a function, or look at it.
+"""A feed for programs: iterate over it, await it, register a callback, or inspect it.
 
 ::
 
@@ -6,7 +6,7 @@
     for bar in feed:            # starts it; history first, then every closed bar, once, in order
         ...
 
-No Backtrader is needed for it. How far a slow listener may fall behind: see :mod:`.queue`.
+Backtrader is not needed. How far a slow listener may fall behind: see :mod:`.queue`.
 """
 
 from __future__ import annotations
@@ -51,21 +51,22 @@ class _Wants(TypedDict, total=False):
 class LiveFeed:
     """Bars of one series as they close: history, then live, without a seam. Thread-safe.
 
-    Every consumer of bars (an iteration, a queue of :meth:`subscribe`, a callback of :meth:`on_bar`)
-    gets every closed bar once and in order; the feed waits for none of them. The first consumer of a
-    run gets the run from its first bar, however late it comes: what is given before waits for it, up
-    to ``capacity`` items; what was before these is read from ``history`` again. Any further one
-    begins with the next bar. Running bars go to listeners that ask for them (``forming=True``). A feed
-    without references and listeners ends by itself; in a forked child it does not run.
+    Every consumer of bars (an iteration, a queue from :meth:`subscribe`, a callback of
+    :meth:`on_bar`) gets every closed bar once and in order; the feed waits for none of them. The
+    first consumer of a run gets all bars since its start, however late it joins: up to
+    ``capacity`` items wait for it, and earlier ones are read from ``history`` again. Any further
+    consumer begins with the next bar. Forming bars go to listeners that request them
+    (``forming=True``). A feed without references and listeners ends by itself; it does not run in
+    a forked child.
 
     Args:
-        symbol, timeframe: of the bars.
-        source: where they come from; see :class:`~.sources.base.Source`.
-        keep: how many closed bars :meth:`snapshot` holds.
-        capacity: items that may wait for one listener.
-        clock: stamps the statuses that the feed itself gives.
-        history: gives bars again that wait no more; without it a first consumer that comes so late
-            is cut off with :class:`~.errors.FeedLagError`.
+        symbol, timeframe: Symbol and timeframe of the bars.
+        source: Source of the bars; see :class:`~.sources.base.Source`.
+        keep: Number of closed bars that :meth:`snapshot` holds.
+        capacity: Number of items that may wait for one listener.
+        clock: Source of the time in the feed's own statuses.
+        history: Source of bars that no longer wait; without it, a first consumer that joins too
+            late is cut off with :class:`~.errors.FeedLagError`.
     """
 
     def __init__(
@@ -88,19 +89,20 @@ class LiveFeed:
         self._run: Run | None = None
         self._subject = Subject(symbol, timeframe)
         self._dropped: weakref.finalize[..., LiveFeed] | None = None
-        # Caller to what it wants; each gets a box and a thread with every run.
+        # Maps each caller to its options; each gets a mailbox and a thread with every run.
         self._callers: dict[Caller, _Wants] = {}
-        # Lets one thread at a time start, stop or register; no listener's code runs under it.
+        # Lets one thread at a time start, stop or register; no listener's code runs while it is
+        # held.
         self._turning = threading.RLock()
         renew_after_fork(self)
 
     # --- running ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin; does nothing when it runs. One that ended or was stopped starts afresh.
+        """Start the feed if it is not running; one that ended or was stopped starts afresh.
 
         Raises:
-            DataError: the source cannot work as it is set up.
+            DataError: The source cannot work with this configuration.
         """
         with self._turning:
             if not self.is_running:
@@ -125,7 +127,7 @@ class LiveFeed:
         self._dropped.atexit = False
 
     def stop(self) -> None:
-        """End within half a second; listeners still get what waits for them. May be called twice."""
+        """End within half a second; listeners still get the waiting items. May be called twice."""
         with self._turning:
             run, self._run = self._run, None
             if self._dropped is not None:
@@ -135,7 +137,7 @@ class LiveFeed:
                 self.source.stop()
 
     def after_fork(self) -> None:
-        """Be stopped in a forked child, which has none of the threads; it may be started afresh."""
+        """Be stopped in a forked child, which has none of the threads; it can be restarted."""
         self._turning, self._run = threading.RLock(), None
         if self._dropped is not None:
             self._dropped.detach()
@@ -143,17 +145,17 @@ class LiveFeed:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started, and has neither ended nor been stopped."""
+        """Whether the feed was started, and has neither ended nor been stopped."""
         run = self._run
         return run is not None and not run.is_over
 
     @property
     def status(self) -> StreamStatus:
-        """Its state, and why."""
+        """The feed's state, with the reason."""
         return self._board.current
 
     def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars, the running one and the status, as of one moment."""
+        """Return the last closed bars, the forming one and the status, all at one moment."""
         return self._board.snapshot(self.symbol, self.timeframe)
 
     # --- listening -------------------------------------------------------------------------
@@ -166,16 +168,16 @@ class LiveFeed:
         capacity: int | None = None,
         wake: Callable[[], object] | None = None,
     ) -> Mailbox:
-        """Return a queue of bars and statuses in their order.
+        """Return a queue of bars and statuses, in order.
 
-        The first one of a run begins with the run, any other now. It is closed when the run ends;
-        :meth:`unsubscribe` gives it back. Does not start the feed.
+        The first queue of a run begins with the run, any other one now. It is closed when the run
+        ends, or by :meth:`unsubscribe`. This does not start the feed.
 
         Args:
-            forming, revisions: whether running bars, and corrections of bars given before, are
-                wanted too.
-            capacity: items that may wait in it; default: the feed's.
-            wake: called whenever something was put in; it must not block or raise.
+            forming, revisions: Whether to include forming bars, and corrections of bars delivered
+                before.
+            capacity: Number of items that may wait in the queue; by default the feed's.
+            wake: Called whenever an item was added; it must not block or raise.
         """
         room = capacity or self._capacity
         box = Mailbox(
@@ -185,7 +187,7 @@ class LiveFeed:
         return box
 
     def _add_consumer(self, box: Mailbox) -> None:
-        """Hand everything that the run gives to ``box``, from its first bar if it is the first."""
+        """Pass the run's items to ``box``, from its first bar if this is the first consumer."""
         older: list[LiveBar] = []
         lost: Span | None = None
         while not self._board.add_consumer(box, older, lost):
@@ -199,11 +201,11 @@ class LiveFeed:
                 return
 
     def _again(self, lost: Span) -> list[LiveBar]:
-        """Return bars of this run that wait no more.
+        """Return bars of this run that no longer wait.
 
         Raises:
-            FeedLagError: they cannot be had.
-            DataError: what asking for them ended with.
+            FeedLagError: The bars are not available.
+            DataError: The request for the bars failed.
         """
         filled = self._history.between(lost) if self._history else None
         if filled is None or filled.why:
@@ -216,13 +218,14 @@ class LiveFeed:
         return filled.bars
 
     def unsubscribe(self, box: Mailbox) -> None:
-        """Close a queue got from :meth:`subscribe`."""
+        """Close a queue obtained from :meth:`subscribe`."""
         self._board.remove(box)
 
     def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
-        """Have ``callback`` called with every closed bar, in a thread of its own.
+        """Call ``callback`` with every closed bar, in a separate thread.
 
-        What it raises is logged, and the next bar is given all the same. Does not start the feed.
+        Errors that it raises are logged, and the next bar is delivered all the same. This does not
+        start the feed.
         """
 
         def _take(item: Item) -> None:
@@ -232,7 +235,7 @@ class LiveFeed:
         self._register(Caller(_take, str(self)), {"forming": forming})
 
     def on_status(self, callback: OnStatus) -> None:
-        """Have ``callback`` called with every status, as :meth:`on_bar` does with bars."""
+        """Call ``callback`` with every status, as :meth:`on_bar` does with bars."""
 
         def _take(item: Item) -> None:
             if isinstance(item, StreamStatus):
@@ -241,7 +244,7 @@ class LiveFeed:
         self._register(Caller(_take, str(self)), {"consumes": False})
 
     def on_revision(self, callback: OnBar) -> None:
-        """Have ``callback`` called with bars given before that are corrected now, likewise."""
+        """Call ``callback`` with corrections of delivered bars, like :meth:`on_bar`."""
 
         def _take(item: Item) -> None:
             if isinstance(item, Revision):
@@ -250,11 +253,11 @@ class LiveFeed:
         self._register(Caller(_take, str(self)), {"revisions": True, "consumes": False})
 
     def __iter__(self) -> Iterator[LiveBar]:
-        """Start it if need be, and give closed bars until it ends.
+        """Start the feed if necessary, and yield closed bars until it ends.
 
         Raises:
-            FeedLagError: this loop fell too far behind.
-            DataError: what ended the feed.
+            FeedLagError: This loop fell too far behind.
+            DataError: The error that ended the feed.
         """
         box = self.subscribe()
         try:
@@ -267,9 +270,9 @@ class LiveFeed:
             self.unsubscribe(box)
 
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Start it if need be, and give closed bars until it ends, without blocking the loop.
+        """Start the feed if necessary, and yield closed bars without blocking the event loop.
 
-        Raises as iterating does.
+        It raises the same errors as iterating.
         """
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
         box = await asyncio.to_thread(self.subscribe, wake=lambda: _wake(loop, woken))
@@ -311,7 +314,7 @@ class LiveFeed:
                 self._listen(caller, wants)
 
     def _listen(self, caller: Caller, wants: _Wants) -> None:
-        """Give a caller its queue; one that takes no bars is no consumer."""
+        """Give a caller its queue; one that takes no bars is not a consumer."""
         box = Mailbox(
             f"a listener of {self}",
             self._capacity,
@@ -327,7 +330,7 @@ class LiveFeed:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
-    # A loop may be closed at any moment; that is no concern of the putting thread.
+    # The loop may be closed at any moment, which does not concern the thread that adds the item.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(woken.set)
 
@@ -339,31 +342,31 @@ def _end_unheard(name: str, source: Source, run: Run) -> None:
     log.warning("%s was deleted without stop(); it is stopped now", name)
 
     def end() -> None:
-        """Close the run's queues, then end the source's threads: it may take half a second."""
+        """Close the run's queues, then end the source's threads, which may take half a second."""
         run.retire("dropped")
         source.stop()
 
-    # Feeds are dropped in any thread, whatever locks it holds: another one waits for them.
+    # Feeds may be dropped in any thread, whatever locks it holds, so a separate thread ends them.
     threading.Thread(target=end, name=f"onetape feed {name} ends", daemon=True).start()
 
 
-# --- callbacks, each in a thread of its own: a slow or raising one holds up no other
+# --- callbacks, each in its own thread: a slow or raising one does not delay the others
 
 
 _JOIN_S = 0.1
-# Taken out of a mailbox at once: few enough that running bars are not old when they are given.
+# Items taken from a mailbox at once: few enough for forming bars to be fresh when delivered.
 _MOST = 64
 
 
 class Caller:
-    """Calls one function with what comes into a mailbox, one item at a time.
+    """Calls one function with the items that arrive in a mailbox, one at a time.
 
-    What the function raises is logged with its traceback at the first time, without it later, and
-    counted in ``failures``; the next item is given all the same.
+    Errors raised by the function are logged (with a traceback only the first time) and counted in
+    ``failures``; the next item is delivered all the same.
 
     Args:
-        callback: called with every item.
-        name: for records and the thread's name.
+        callback: Called with every item.
+        name: Name in log records and of the thread.
     """
 
     def __init__(self, callback: Callable[[Any], object], name: str) -> None:
@@ -373,7 +376,7 @@ class Caller:
         self._thread: threading.Thread | None = None
 
     def listen(self, box: Mailbox) -> None:
-        """Begin with what comes into ``box``; ends when it is closed and empty."""
+        """Start processing the items in ``box``; ends when it is closed and empty."""
         self._thread = threading.Thread(
             target=following(self._run),
             args=(box,),
@@ -383,12 +386,12 @@ class Caller:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait a moment for a call on its way; a slow one is left to end by itself."""
+        """Wait briefly for a call in progress; a slow one is left to end by itself."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_S)
 
     def call(self, item: Any) -> None:
-        """Call once; what is raised is logged and counted."""
+        """Call the function once; errors are logged and counted."""
         try:
             self._callback(item)
         except (Exception, SystemExit) as error:  # the top of a thread: no caller would see it

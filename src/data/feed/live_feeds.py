@@ -1,4 +1,4 @@
-"""From a symbol to a feed: by the stream of a vendor that is routed to and has one."""
+"""From a symbol to a feed: through the stream of a routed vendor that has one."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ log = logging.getLogger("onetape.feed")
 
 @dataclass(frozen=True)
 class FeedTimings:
-    """Times of feeds; tests make them short."""
+    """Durations used by feeds; tests make them short."""
 
     pulse: ConnectionTimings = ConnectionTimings()
     patience: StreamTimings = StreamTimings()
@@ -71,7 +71,7 @@ class FeedTimings:
 
 @dataclass(frozen=True)
 class _Way:
-    """A stream that has the bars wanted, or the minutes that they are built of."""
+    """A stream that has the requested bars, or the minute bars that they are built from."""
 
     name: str
     make: Callable[[], StreamProtocol]
@@ -84,16 +84,16 @@ class _Way:
 
 
 class LiveFeeds:
-    """Makes feeds for one data manager; connections are shared among them. Thread-safe.
+    """Makes feeds for one data manager; the feeds share connections. Thread-safe.
 
     Args:
-        manager: history and holes are asked of it.
-        services: routing, limits and the store behind it.
-        tempo: times.
+        manager: Source of history and of missing bars.
+        services: Routing, limits and the store.
+        tempo: Durations.
 
     Attributes:
-        hub: the connections that are open.
-        tempo: times of feeds and connections that are made from now on.
+        hub: Open connections.
+        tempo: Durations for feeds and connections created from now on.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class LiveFeeds:
         self._services = services
         self.tempo = tempo or FeedTimings()
         self._keeper = StreamKeeper(services.selector, services.cache.store, services.clock)
-        # Feeds that a vendor of the rules streams to, for last prices; they go when they are dropped.
+        # Feeds streamed by a vendor in the rules, for last prices; removed once they are dropped.
         self._routed: WeakSet[_RoutedFeed] = WeakSet()
 
     def find(
@@ -123,14 +123,15 @@ class LiveFeeds:
         """Return a feed that is not started yet, or None with a logged reason.
 
         Args:
-            symbol, timeframe: of the bars.
-            lookback_bars: closed bars of history that come first.
-            provider: the only vendor whose stream and history count.
-            after_ms: in place of ``lookback_bars``: stamp of the last bar known already.
-            adjustment: what prices of the past are corrected for.
-            timeout: seconds that each question for bars of the past has, as for ``get_ohlcv``.
-            on_new_bar: called with every closed bar.
-            unknown: there is no such option, and no feed with it.
+            symbol, timeframe: Symbol and timeframe of the bars.
+            lookback_bars: Number of closed bars of history to deliver first.
+            provider: The only vendor to use for the stream and the history.
+            after_ms: Stamp of the last bar that the caller already has, instead of
+                ``lookback_bars``.
+            adjustment: Adjustment of past prices.
+            timeout: Seconds allowed for each request for past bars, as for ``get_ohlcv``.
+            on_new_bar: Called with every closed bar.
+            unknown: Unknown options; if there are any, there is no feed.
         """
         with running(subject_of(symbol, timeframe)):
             try:
@@ -146,10 +147,10 @@ class LiveFeeds:
         return feed
 
     def streamer(self, symbol: str, timeframe: str, provider: str | None = None) -> str | None:
-        """Return the vendor whose stream :meth:`find` would take; None: there is none.
+        """Return the vendor whose stream :meth:`find` would use, or None if there is none.
 
         Raises:
-            QueryError: symbol or timeframe cannot be understood.
+            QueryError: The symbol or the timeframe cannot be understood.
         """
         step = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
@@ -175,7 +176,7 @@ class LiveFeeds:
         """Return the feed.
 
         Raises:
-            DataError: no vendor that is routed to streams such bars.
+            DataError: No routed vendor streams such bars.
         """
         step = Timeframe.parse(timeframe)
         symbol, provider = self._services.selector.split_vendor(symbol, provider)
@@ -195,7 +196,7 @@ class LiveFeeds:
             patience_ms=120_000 if traits.dense else 30_000,
             timeout_s=timeout_s,
         )
-        # What is traded now is adjusted for every split there was.
+        # Current prices already include every past split.
         basis = Basis("split" if instrument.asset_class == "stock" else "raw")
         origin = Origin(way.name, kind, self._settle_ms(way.name), basis)
 
@@ -205,7 +206,7 @@ class LiveFeeds:
                 self._keeper.keep(instrument, grid, origin, [bar.bar for bar in bars])
 
         def correct(bar: LiveBar) -> None:
-            """Store a corrected bar in place of the one before, and tell listeners of events."""
+            """Store a corrected bar in place of the previous one, and notify event listeners."""
             is_stored = provider is None and self._keeper.keep(
                 instrument, grid, origin, [bar.bar], is_revision=True
             )
@@ -224,7 +225,7 @@ class LiveFeeds:
             patience=patience,
             call=partial(self._services.observer.call_beside, instrument.symbol, step.label),
         )
-        # History comes at once: a listener that takes its time with it has not fallen behind.
+        # History arrives all at once: a listener that takes time to read it has not fallen behind.
         capacity = CAPACITY + start.lookback
         feed = _RoutedFeed(
             symbol,
@@ -243,9 +244,10 @@ class LiveFeeds:
         return feed
 
     def live_price(self, instrument: Instrument) -> LivePrice | None:
-        """Return the newest price of the feeds that run; None where none has any.
+        """Return the latest price from the running feeds, or None if none of them has one.
 
-        Feeds of vendors that the rules do not name for it, such as those of futures, do not count.
+        Feeds from vendors that the rules do not name for the instrument, such as those of futures,
+        do not count.
         """
         prices = [
             price
@@ -266,9 +268,10 @@ class LiveFeeds:
         """Return the first stream, in the order of the rules, that has such bars.
 
         Raises:
-            NoProviderError: there is none.
-            UnknownSymbolError: all vendors may mean another thing.
-            UnknownProviderError, ForeignError: the pinned one is of another package, and at fault.
+            NoProviderError: There is no such stream.
+            UnknownSymbolError: All vendors may mean a different instrument.
+            UnknownProviderError, ForeignError: The pinned vendor comes from another package, which
+                is at fault.
         """
         selector = self._services.selector
         routed = selector.get_provider_with_failover(instrument.symbol, step.label)
@@ -302,7 +305,7 @@ class LiveFeeds:
         )
 
     def _stream(self, name: str, wanted: tuple[Instrument, Timeframe, str | None]) -> _Way | str:
-        """Return a vendor's stream of such bars, or why it has none; empty where that is all."""
+        """Return a vendor's stream of such bars, or a reason (may be empty) why it has none."""
         instrument, step, _ = wanted
         made = stream_of(name)
         if made is None:
@@ -313,7 +316,10 @@ class LiveFeeds:
         )
 
         def make() -> StreamProtocol:
-            """Make a protocol with the vendor's address and keys; errors of other packages become ours."""
+            """Make a protocol with the vendor's address and keys.
+
+            Errors raised by other packages are converted to ours.
+            """
             return call_foreign(lambda: made(rules.ws_url, keys), name)
 
         def account() -> str:
@@ -339,7 +345,7 @@ class LiveFeeds:
         clock = self._services.clock
 
         def listen(sink: Sink) -> Listener:
-            """Return what makes bars of this grid out of the topic's messages: minutes, bars or trades."""
+            """Return a listener that makes bars from the topic's minutes, bars or trades."""
             if way.sent is not None:
                 quiet_ms = round(way.protocol.traits.quiet_s * SECOND_MS)
                 return MinuteListener(sink, clock, MinuteBars(grid, quiet_ms))
@@ -348,12 +354,12 @@ class LiveFeeds:
             return TradeListener(sink, clock, TradeBars(grid))
 
         def tell(topic: Topic, stamp_ms: int, why: str) -> None:
-            """Count what the connection refused, and tell listeners of events."""
+            """Count an item rejected by the connection, and notify event listeners."""
             facts = {"spelled": topic.symbol, "bars": topic.timeframe, "opens_ms": stamp_ms}
             self._services.observer.tell(BarRefused, vendor=way.name, reason=why, **facts)
 
         def make() -> Connection:
-            """Make a connection of its own protocol, within the vendor's limit on connects."""
+            """Make a connection with its own protocol, within the vendor's limit on connects."""
             protocol = way.make()
             limiter = self._services.network.stream_limiter(way.name, protocol.traits.connects)
             dial = Dialer(protocol.address)
@@ -372,23 +378,27 @@ class LiveFeeds:
 
 
 class _RoutedFeed(LiveFeed):
-    """A feed that knows whose prices it gives."""
+    """A feed that knows its instrument and its vendor."""
 
     def set_origin(
         self, instrument: Instrument, vendor: str, step: Timeframe, *, sends_trades: bool
     ) -> None:
-        """Note what is streamed, by which vendor.
+        """Record the streamed instrument and its vendor.
 
         Args:
-            instrument, vendor: whose prices, and who sends them.
-            step: length of the bars.
-            sends_trades: whether a running bar has the last trade, and not the last closed minute.
+            instrument, vendor: Instrument of the prices, and the vendor that sends them.
+            step: Timeframe of the bars.
+            sends_trades: Whether a forming bar contains the last trade, not just the last closed
+                minute.
         """
         self.instrument, self._vendor = instrument, vendor
         self._step, self._sends_trades = step, sends_trades
 
     def price(self) -> LivePrice | None:
-        """Return its newest price; None while it does not run, or has given history alone."""
+        """Return the feed's latest price.
+
+        It is None if the feed is not running or has delivered only history.
+        """
         if not self.is_running:
             return None
         shown, step_ms = self.snapshot(), self._step.step_ms
@@ -397,17 +407,17 @@ class _RoutedFeed(LiveFeed):
             bar = shown.bars[-1]
         if bar is None or bar.origin != "live":
             return None
-        # Of a vendor that is late the end of the bar bounds the time, not the arrival.
+        # For a vendor that lags, the time is bounded by the end of the bar, not by its arrival.
         is_bounded = self._step.is_intraday and step_ms is not None
         end_ms = bar.stamp_ms + step_ms if is_bounded and step_ms is not None else shown.newest_ms
         return LivePrice(bar.close, min(shown.newest_ms, end_ms), self._vendor)
 
 
 def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
-    """Refuse options that no feed reads.
+    """Reject options that no feed supports.
 
     Raises:
-        ConfigError: there are some.
+        ConfigError: There are such options.
     """
     if unknown:
         raise ConfigError(
@@ -416,26 +426,27 @@ def refuse(unknown: Collection[str], options: Iterable[str]) -> None:
         )
 
 
-# --- may a stream's bars go on from those of another vendor? Where both mean one thing and kind ---
+# --- may a stream's bars continue another vendor's? If both have one instrument and kind ---
 
 
 def strangeness(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why bars of a stream do not go on from the series; empty where they do.
+    """Return why a stream's bars do not continue the series; empty if they do.
 
-    A vendor that serves such bars itself is a candidate for them, and compared as one: its bars must
-    be of a kind that may stand among those that the rules decide. History of any other, which another
-    package brings, is told by other vendors: its bars must be of the same thing and kind.
+    A vendor that serves such bars itself is a candidate for them and is compared as one: its bars
+    must be of a kind that may be mixed with those chosen by the rules. For any other vendor, which
+    comes from another package, history is supplied by other vendors: its bars must be of the same
+    instrument and kind.
 
     Args:
-        services: routing and the store.
-        vendor: canonical name.
-        kind: of its bars.
-        wanted: instrument and timeframe of the bars, and the pinned vendor if there is one.
+        services: Routing and the store.
+        vendor: Canonical name of the vendor.
+        kind: Kind of the stream's bars.
+        wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
 
     Raises:
-        DataError: no vendor serves such bars.
+        DataError: No vendor serves such bars.
     """
     instrument, step, pinned = wanted
     selector, store = services.selector, services.cache.store
@@ -447,7 +458,7 @@ def strangeness(
     )
     if own is None:
         return unlike(selector, store, query, vendor, kind)
-    # Extended hours are cut out of the series, and left out of the stream.
+    # Extended hours are removed from the series and left out of the stream.
     as_stored = replace(own, session=kind.session, anchor=kind.anchor)
     other = as_stored.differences(kind_of_series(selector, store, query))
     kinds = ", ".join(
@@ -456,7 +467,7 @@ def strangeness(
     return f"its bars are {kinds}" if kinds else ""
 
 
-# --- may bars be built of a stream's minutes? Where these are the minutes that the cache has -----
+# --- may bars be built from a stream's minutes? If these are the minutes in the cache -----
 
 MINUTE = Timeframe(1, "m")
 
@@ -464,20 +475,20 @@ MINUTE = Timeframe(1, "m")
 def hindrance(
     services: Services, vendor: str, kind: Kind, wanted: tuple[Instrument, Timeframe, str | None]
 ) -> str:
-    """Return why no bars are built of the minutes that a vendor streams; empty where they are.
+    """Return why no bars are built from the minutes that a vendor streams; empty if they are.
 
-    Bars are built where the vendor serves them as well, so that history has the same ones, and of
-    one kind with those: counted from the same, and their volume off the same tape. Days are not:
-    the auctions are no part of the minutes.
+    Bars are built if the vendor also serves them, so that history has the same ones, and if both
+    are of one kind: with the same anchor, and with volume from the same tape. Daily bars are not
+    built, because the minutes do not include the auctions.
 
     Args:
-        services: routing and the store.
-        vendor: canonical name.
-        kind: of its minutes, in the hours that are given.
-        wanted: instrument and timeframe of the bars, and the pinned vendor if there is one.
+        services: Routing and the store.
+        vendor: Canonical name of the vendor.
+        kind: Kind of the vendor's minutes, in the hours that are delivered.
+        wanted: Instrument and timeframe of the bars, and the pinned vendor, if any.
 
     Raises:
-        DataError: no vendor serves such bars.
+        DataError: No vendor serves such bars.
     """
     instrument, step, pinned = wanted
     if why := obstacle(MINUTE, step, calendar_for(instrument), anchor=kind.anchor or "session"):
@@ -489,7 +500,7 @@ def hindrance(
         instrument.symbol, step.label, bars=1, wishes=Wishes(provider=pinned)
     )
     series = kind_of_series(services.selector, services.cache.store, query)
-    # Hours and their anchor are brought to those of the series wherever that is exact.
+    # Hours and their anchor are converted to those of the series if the conversion is exact.
     as_stored = replace(own, session=kind.session, anchor=kind.anchor)
     for other, owner in ((as_stored, "its"), (series, "the series has")):
         if differing := differences(kind, other):

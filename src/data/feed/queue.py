@@ -1,9 +1,9 @@
 """The bounded queue of one listener.
 
-Closed bars are never dropped and never reordered. Of unread running bars only the newest
-is kept, and none once its bar has closed. A listener that falls ``capacity`` items behind is cut
-off: it gets all that was waiting, in order, and then a :class:`~.errors.FeedLagError`; so no bar is
-missing without an error, memory stays bounded, and no other listener waits for it.
+Closed bars are never dropped and never reordered. Of the unread forming bars only the newest is
+kept, and none once its bar has closed. A listener that falls ``capacity`` items behind is cut off:
+it gets all waiting items, in order, and then a :class:`~.errors.FeedLagError`. So no bar is
+missing without an error, memory stays bounded, and no other listener has to wait.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ CAPACITY = 100_000
 
 
 class Mailbox:
-    """What waits for one listener: bars and statuses in their order. Thread-safe.
+    """Bars and statuses that wait for one listener, in order. Thread-safe.
 
     Args:
-        owner: of the mailbox, for messages.
-        capacity: items that may wait.
-        forming, revisions: whether running bars, and corrections of given ones, are wanted.
-        wake: called after every put, in the putting thread; it must not block or raise.
+        owner: Name of the owner, for messages.
+        capacity: Number of items that may wait.
+        forming, revisions: Whether to accept forming bars, and corrections of delivered bars.
+        wake: Called after every put, in the thread that puts; it must not block or raise.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class Mailbox:
         self._items: deque[Item] = deque()
         self._is_over = self._is_told = False
         self._error: DataError | None = None
-        # Guards all of the above; taken by itself while no thread waits, as for every bar.
+        # Guards all of the above. It is taken directly, as for every bar; the condition only waits
+        # and wakes.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        # Whether a thread waits that was not woken yet: it is woken once, however much comes then.
+        # Whether a thread waits that has not been woken yet: it is woken once for any number of
+        # items.
         self._is_awaited = False
 
     def put(self, item: Item) -> None:
@@ -70,7 +72,7 @@ class Mailbox:
             self._wake()
 
     def preload(self, items: Iterable[Item]) -> None:
-        """Let ``items`` wait in front of what comes; they do not count against the capacity."""
+        """Put ``items`` in front of later ones; they do not count against the capacity."""
         with self._lock:
             wanted = [i for i in items if self._revisions or not isinstance(i, Revision)]
             self._items.extendleft(reversed(wanted))
@@ -80,12 +82,12 @@ class Mailbox:
             self._wake()
 
     def waiting(self) -> tuple[Item, ...]:
-        """Return what waits, in its order; it goes on waiting."""
+        """Return the queued items in order, without removing them."""
         with self._lock:
             return tuple(self._items)
 
     def close(self, error: DataError | None = None) -> None:
-        """Let nothing in any more; what waits can still be read."""
+        """Accept no further items; waiting ones can still be read."""
         with self._lock:
             if not self._is_over:
                 self._is_over, self._error = True, error
@@ -94,17 +96,18 @@ class Mailbox:
             self._wake()
 
     def after_fork(self) -> None:
-        """Be over in a forked child, with a free lock."""
+        """Mark the box as over in a forked child, with a new lock."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._is_over = True
 
     def get(self, timeout: float | None = 0.0) -> Item | None:
-        """Return the next item; None when none came within ``timeout`` seconds, or it is over.
+        """Return the next item, or None if none arrives in ``timeout`` seconds or the box is over.
 
         Raises:
-            FeedLagError: this listener fell behind and was cut off; all before was given.
-            DataError: what ended the feed, once all before was given.
+            FeedLagError: This listener fell behind and was cut off; all earlier items were
+                delivered.
+            DataError: The feed ended with this error; all earlier items were delivered.
         """
         with self._lock:
             self._await(timeout)
@@ -114,9 +117,9 @@ class Mailbox:
             return None
 
     def take(self, most: int, timeout: float | None = 0.0) -> list[Item]:
-        """Return what waits, in order, ``most`` items at most; empty where :meth:`get` gives None.
+        """Return up to ``most`` waiting items, in order; empty if :meth:`get` would return None.
 
-        Raises as :meth:`get` does.
+        It raises the same errors as :meth:`get`.
         """
         with self._lock:
             self._await(timeout)
@@ -126,7 +129,7 @@ class Mailbox:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing waits, nothing will come, and what ended it was raised."""
+        """Whether nothing waits, nothing will follow, and the error that ended it was raised."""
         with self._lock:
             return self._is_over and not self._items and (self._is_told or self._error is None)
 
@@ -142,7 +145,7 @@ class Mailbox:
         return not self._is_awaited
 
     def _raise(self) -> None:
-        """Raise what ended the feed, if something did."""
+        """Raise the error that ended the feed, if any."""
         if self._error is not None:
             self._is_told = True
             raise self._error
@@ -162,7 +165,7 @@ class Mailbox:
 
 
 def is_superseded(waiting: Item, item: Item) -> bool:
-    """Tell whether ``item`` makes ``waiting`` needless: a newer running bar or status."""
+    """Return whether ``item``, a newer forming bar or status, makes ``waiting`` obsolete."""
     if isinstance(waiting, LiveBar):
         if waiting.is_closed:
             return False

@@ -1,4 +1,4 @@
-"""A replay of any series, as a feed: for trying strategies on what happened, at any speed."""
+"""A replay of any series as a feed, for testing strategies on past events at any speed."""
 
 from __future__ import annotations
 
@@ -32,23 +32,25 @@ def replay_feed(
     history: int = 0,
     **wishes: Any,
 ) -> LiveFeed:
-    """Return a feed that plays closed past bars as if they closed now.
+    """Return a feed that plays closed past bars as if they were closing now.
 
-    The bars are asked for here, once: held ones cost nothing, missing ones are fetched unless
-    ``offline=True`` is among the wishes.
+    The bars are requested here, once: cached ones cost nothing, and missing ones are fetched
+    unless ``offline=True`` is among the wishes.
 
     Args:
-        manager: the data manager.
-        symbol, timeframe, start_date, end_date: as for its ``get_ohlcv``.
-        speed: 1: as it happened; 60: an hour in a minute; 0: without waiting. Nights and weekends
-            are skipped. None: a bar a second, however long it is.
-        history: how many bars are given at once before the first comes live.
-        **wishes: further keywords of ``get_ohlcv``, such as ``bars``, ``provider``, ``offline``.
+        manager: Data manager.
+        symbol, timeframe, start_date, end_date: Same as for the manager's ``get_ohlcv``.
+        speed: Factor of the speed: 1 is as it happened, 60 is an hour per minute, 0 is without
+            waiting. Nights and weekends are skipped. None plays one bar per second, whatever its
+            length.
+        history: Number of bars delivered at once before the first live one.
+        **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
+            ``offline``.
 
     Raises:
-        QueryError: an argument cannot be understood, or the speed is below 0.
-        NoDataError: there is no bar in the range.
-        AllProvidersFailedError: bars are missing, and no vendor could supply any.
+        QueryError: An argument cannot be understood, or the speed is negative.
+        NoDataError: There is no bar in the range.
+        AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
     step = Timeframe.parse(timeframe)
     closing = Closing(step, market_of(manager, symbol))
@@ -65,28 +67,29 @@ def replay_feed(
         )
     clock = clock_of(manager)
     source = ReplaySource(f"{symbol} {step}", lambda: bars, pace, history=history, clock=clock)
-    # Room for all bars: no listener is cut off for being slower than a replay without waiting.
+    # Room for all bars, so that no listener is cut off for being slower than a replay without
+    # waits.
     return LiveFeed(symbol, step.label, source, capacity=len(bars) + CAPACITY, clock=clock)
 
 
 # --- the source --------------------------------------------------------------------------------
 
-# A longer wait for the next bar is named in the status.
+# A longer wait for the next bar is mentioned in the status.
 _LONG_S = 5.0
 
 Load = Callable[[], Sequence[LiveBar]]
-# Seconds from when one bar is given until the next is, out of their opens.
+# Computes the seconds between the delivery of two bars from their opens.
 Pace = Callable[[int, int], float]
 
 
 def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
-    """Return the pace of bars that come ``speed`` times as fast as they once did.
+    """Return the pace of bars that arrive ``speed`` times as fast as they originally did.
 
-    60: an hour in a minute; 0: without waiting. Nights and weekends are skipped: a wait is that of
-    ``longest_ms``, the step of the bars, at most.
+    60 is an hour per minute, 0 is without waiting. Nights and weekends are skipped: no gap counts
+    for more than ``longest_ms``, the step of the bars.
 
     Raises:
-        QueryError: a speed below 0.
+        QueryError: The speed is negative.
     """
     if not speed >= 0:
         raise QueryError(
@@ -103,19 +106,19 @@ def at_speed(closing: Closing, speed: float, longest_ms: int | None) -> Pace:
 
 
 def every(seconds: float) -> Pace:
-    """Return the pace of one bar every so many seconds."""
+    """Return the pace of one bar per ``seconds``."""
     return lambda before, stamp: seconds
 
 
 class ReplaySource(ThreadedSource):
-    """Pushes bars that are there already, the first of them as history.
+    """Pushes bars that are already available, the first of them as history.
 
     Args:
-        name: of the series.
-        load: gives its bars, ascending; called by the thread at every start.
-        pace: how long to wait between two of them.
-        history: how many are given at once, before the feed is live.
-        clock: waits.
+        name: Name of the series.
+        load: Returns the bars in ascending order; called by the thread at every start.
+        pace: Computes the wait between two bars.
+        history: Number of bars delivered at once, before the feed is live.
+        clock: Clock used for waiting.
     """
 
     def __init__(
@@ -127,13 +130,13 @@ class ReplaySource(ThreadedSource):
         self._history = history
 
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Push all bars; the end of them is the end of the feed."""
+        """Push all bars; the feed ends after the last one."""
         sink.status(self._status(StreamState.BACKFILLING, "reading what is replayed"))
         bars = self._load()
         past, coming = bars[: self._history], bars[self._history :]
         for bar in past:
             sink.bar(bar._replace(origin="history"))
-        # A wait belongs to the bar behind it, the first one included.
+        # A wait belongs to the bar that follows it, including the first one.
         before = past[-1:] or coming[:1]
         sink.status(self._status(StreamState.LIVE, f"replayed{self._pace_of(bars)}"))
         due = self.clock.monotonic()
@@ -144,7 +147,7 @@ class ReplaySource(ThreadedSource):
             sink.bar(bar._replace(origin="live"))
 
     def _pace_of(self, bars: Sequence[LiveBar]) -> str:
-        """Return how long the wait between two bars is, where it is long."""
+        """Return a note on the wait between two bars, or an empty string if the wait is short."""
         wait = self._pace(bars[0].stamp_ms, bars[1].stamp_ms) if len(bars) > 1 else 0.0
         return f", a bar in {duration(wait)}" if wait >= _LONG_S else ""
 

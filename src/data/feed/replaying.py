@@ -1,4 +1,4 @@
-"""Replays by their older path."""
+"""Replays under their older import path."""
 
 from __future__ import annotations
 

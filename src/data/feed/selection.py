@@ -1,4 +1,4 @@
-"""The feed of a symbol: by stream or by polling, for Backtrader where it is installed."""
+"""The feed for a symbol: by stream or by polling, for Backtrader if it is installed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from ..model.kind import AskedAdjustment
     from .backtrader.live import BaseLiveDataFeed
 
-# With Backtrader it is a data of Backtrader that can be iterated too.
+# With Backtrader it is a Backtrader data feed that can also be iterated.
 AnyFeed = Union["BaseLiveDataFeed", LiveFeed]
-# Symbol, timeframe, and how many closed bars come first.
+# Symbol, timeframe, and number of closed bars to deliver first.
 Wanted = tuple[str, str, int]
 
-# Options of any feed; one that its vendor has no use for is no mistake.
+# Options accepted by every feed, even if its vendor has no use for one of them.
 _OPTIONS = (
     "provider",
     "market",
@@ -50,25 +50,24 @@ def live_feed(
 ) -> AnyFeed:
     """Return a feed of a data manager.
 
-    The first vendor routed to that streams such bars is listened to; where there is none, bars are
-    asked for as they close. With Backtrader installed it is a data for Cerebro too.
+    It uses the stream of the first routed vendor that streams such bars; if there is none, bars
+    are requested as they close. With Backtrader installed, the feed is also a Cerebro data feed.
 
     Args:
-        manager: the data manager.
-        symbol, timeframe: of the bars.
-        lookback_bars: closed bars of history that come first.
-        options: ``provider`` (this vendor alone), ``market`` (``"futures"``: Binance's perpetual
-            ones margined in dollars), ``adjustment`` (of the past: ``raw``, ``split``, ``all``),
-            ``timeout`` (seconds that each question for bars has, as for ``get_ohlcv``: for history,
-            for what a stream has lost and, without a stream, for each new bar; it says nothing of
-            how long the next bar is waited for),
-            ``on_new_bar``, ``retry_interval``, ``polling_interval``; then those that the vendor's
-            own class takes, such as ``testnet``.
+        manager: Data manager.
+        symbol, timeframe: Symbol and timeframe of the bars.
+        lookback_bars: Number of closed bars of history to deliver first.
+        options: ``provider`` (the only vendor to use), ``market`` (``"futures"``: Binance's
+            dollar-margined perpetuals), ``adjustment`` (for past prices: ``raw``, ``split``,
+            ``all``), ``timeout`` (seconds for each request for bars, as for ``get_ohlcv``: for
+            history, for bars that a stream lost and, without a stream, for each new bar; it does
+            not limit the wait for the next bar), ``on_new_bar``, ``retry_interval``,
+            ``polling_interval``; and those of the vendor's own class, such as ``testnet``.
 
     Raises:
-        QueryError: symbol, timeframe or timeout cannot be understood.
-        ConfigError: an option is unknown or wrong, or a key or an extra is missing.
-        DataError: there is no history to begin with; as ``get_ohlcv`` raises it.
+        QueryError: The symbol, the timeframe or the timeout cannot be understood.
+        ConfigError: An option is unknown or wrong, or a key or an extra is missing.
+        DataError: There is no history to begin with; raised as by ``get_ohlcv``.
     """
     with running(subject_of(symbol, timeframe)):
         return _feed(manager, (symbol, timeframe, lookback_bars), options)
@@ -77,7 +76,7 @@ def live_feed(
 def live_feed_or_none(
     manager: Manager, symbol: str, timeframe: str, lookback_bars: int = 1000, **options: Any
 ) -> AnyFeed | None:
-    """Return :func:`live_feed`; where it raises, None, with one warning that says why."""
+    """Return :func:`live_feed`; if it raises, warn once with the reason and return None."""
     with running(subject_of(symbol, timeframe)):
         try:
             return _feed(manager, (symbol, timeframe, lookback_bars), options)
@@ -89,7 +88,10 @@ def live_feed_or_none(
 
 
 def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
-    """Return a feed; the reason for none is an event. Raises as :func:`live_feed`."""
+    """Return a feed, or report an event with the reason for the failure.
+
+    It raises the same errors as :func:`live_feed`.
+    """
     symbol, timeframe, lookback = wanted
     try:
         refuse(set(options) - {*_OPTIONS, *_OWN}, _OPTIONS)
@@ -106,8 +108,8 @@ def _feed(manager: Manager, wanted: Wanted, options: dict[str, Any]) -> AnyFeed:
             services.observer.failed(error)
         raise
     except (ValueError, TypeError) as error:
-        # Classes for Backtrader raise what older programs catch. The call for their history has
-        # reported its own failure.
+        # Classes for Backtrader raise errors that older programs catch. The call for their history
+        # has already reported its own failure.
         if isinstance(error.__cause__, DataError):
             raise error.__cause__  # noqa: B904 - it is the cause
         raise ConfigError(str(error)) from error
@@ -170,17 +172,17 @@ def plain_feed(
     """Return a feed without Backtrader, not started yet.
 
     Args:
-        manager: the data manager.
-        wanted: symbol, timeframe, closed bars that come first.
-        provider: this vendor alone.
-        interval_s: how often a vendor without a stream is asked, between closes.
-        forming: whether such a vendor is asked for the running bar too; streams send it anyway.
-        adjustment: what prices of the past are corrected for; those of now are as they are traded.
-        timeout: seconds that each question for bars has; see :func:`live_feed`.
+        manager: Data manager.
+        wanted: Symbol, timeframe, and number of closed bars to deliver first.
+        provider: The only vendor to use.
+        interval_s: Seconds between requests to a vendor without a stream, between closes.
+        forming: Whether to request the forming bar from such a vendor too; streams always send it.
+        adjustment: Adjustment of past prices; current ones are as traded.
+        timeout: Seconds allowed for each request for bars; see :func:`live_feed`.
 
     Raises:
-        QueryError: symbol or timeframe cannot be understood.
-        UnknownProviderError: there is no such vendor.
+        QueryError: The symbol or the timeframe cannot be understood.
+        UnknownProviderError: There is no such vendor.
     """
     symbol, timeframe, lookback = wanted
     feeds = feeds_of(manager)
@@ -210,7 +212,7 @@ def plain_feed(
 
 
 def _calling(symbol: str, on_new_bar: Callable[..., object]) -> Callable[[LiveBar], None]:
-    """Return a listener that calls ``on_new_bar`` with symbol, open and values of new bars."""
+    """Return a listener that calls ``on_new_bar`` with the symbol, open and values of new bars."""
 
     def call(bar: LiveBar) -> None:
         """Call with the symbol, the open as a naive UTC datetime, and prices and volume by name."""

@@ -1,4 +1,4 @@
-"""Bars for feeds without a data manager: the facade's way to them, without the facade."""
+"""Bars for feeds without a data manager: the same access to them, without the facade."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 class FeedBars:
-    """Bars of one installation, as it is configured by files and environment. Thread-safe.
+    """Bars of one installation, as configured by its files and the environment. Thread-safe.
 
     Args:
-        cache_dir, config_path, clock: as for the data manager.
-        observer: counts calls and passes on events; by default one of its own.
+        cache_dir, config_path, clock: Same as for the data manager.
+        observer: Counts calls and passes on events; by default a new one.
 
     Attributes:
-        provider_selector: symbol to vendors.
+        provider_selector: Routes symbols to vendors.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FeedBars:
 
 
 def default_manager() -> Any:
-    """Return the data manager of this process; where none was made, bars as files configure them."""
+    """Return the data manager of this process, or if there is none, a FeedBars from its files."""
     return MANAGER.look() or _default_bars()
 
 
@@ -77,21 +77,22 @@ def _default_bars() -> FeedBars:
 
 @lru_cache(1)
 def bars_of_testnets() -> FeedBars:
-    """Return bars of test networks, with a cache of its own: their prices are not real."""
+    """Return bars from test networks, with a separate cache: their prices are not real."""
     usual = load_settings().cache_dir
     return FeedBars(usual.with_name(f"{usual.name}-testnet"), rules_of_testnets())
 
 
 _gateways: WeakKeyDictionary[Any, dict[Gateway, Any]] = WeakKeyDictionary()
-# Guards the table above against threads that make feeds of one gateway at once.
+# Guards the table above against threads that make feeds for one gateway at the same time.
 _gateways_lock = threading.Lock()
 
 
 def manager_for_gateway(manager: Any, wanted: Gateway) -> Any:
-    """Return what asks a gateway of Interactive Brokers: ``manager`` where that is its own gateway.
+    """Return a source of bars for an IBKR gateway: ``manager`` itself if the gateway is its own.
 
-    Another gateway shares cache, rules and clock with the manager; always the same for one gateway.
-    A stand-in of the user's own for a manager decides by itself what it asks.
+    For another gateway it shares cache, rules and clock with the manager, and is always the same
+    object for one gateway. A user's stand-in for a manager decides by itself which gateway to
+    query.
     """
     services = services_of(manager)
     if services is None:
@@ -111,7 +112,7 @@ def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
     from ..vendors.ibkr.bars import IBKRDataDownloader
 
     settings = services.settings
-    # Events at the gateway go to the listeners of the manager.
+    # Events from the gateway go to the manager's listeners.
     manager = FeedBars(settings.cache_dir, settings.rules_path, services.clock, services.observer)
     sender = manager._services.networks.sender("ibkr")
     downloader = IBKRDataDownloader(**wanted._asdict(), sender=sender)
@@ -121,13 +122,13 @@ def _gateway_bars(services: Services, wanted: Gateway) -> FeedBars:
 
 
 def services_of(manager: Any) -> Services | None:
-    """Return the services of a data manager of the library's; None of a stand-in."""
+    """Return the services of one of the library's data managers; None for a stand-in."""
     services = getattr(manager, "_services", None)
     return services if isinstance(services, Services) else None
 
 
 def feeds_of(manager: Any) -> LiveFeeds:
-    """Return what makes the streams of a data manager; of a stand-in, the process' own."""
+    """Return the factory of a data manager's streams; for a stand-in, that of this process."""
     feeds = getattr(manager, "_feeds", None)
     if not isinstance(feeds, LiveFeeds):
         feeds = default_manager()._feeds
@@ -136,18 +137,18 @@ def feeds_of(manager: Any) -> LiveFeeds:
 
 
 def clock_of(manager: Any) -> Clock:
-    """Return the clock that a data manager goes by."""
+    """Return the clock that a data manager uses."""
     services = services_of(manager)
     return SystemClock() if services is None else services.clock
 
 
 def is_manager(manager: Any) -> bool:
-    """Tell whether this is a data manager of ours, and no stand-in with its method."""
+    """Return whether this is one of our data managers, not a stand-in with the same method."""
     return isinstance(getattr(manager, "provider_selector", None), ProviderSelector)
 
 
 def market_of(manager: Any, symbol: str) -> MarketCalendar | None:
-    """Return the calendar of ``symbol`` as a data manager understands it; None where it does not."""
+    """Return the calendar that a data manager uses for ``symbol``; None if it knows none."""
     if not is_manager(manager):
         return None
     try:

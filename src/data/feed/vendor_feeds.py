@@ -1,4 +1,4 @@
-"""Which class a vendor's live bars come by for Backtrader: one of its own, else a general one."""
+"""The class for a vendor's live bars in Backtrader: the vendor's own, or else a general one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class VendorFeed(NamedTuple):
 
     Attributes:
         path: ``module:class`` in this package.
-        is_stream: whether its bars come by a stream; else they are asked for as they close.
-        options: keys that only this class reads.
+        is_stream: Whether its bars come from a stream; otherwise they are requested as they close.
+        options: Options that only this class reads.
     """
 
     path: str
@@ -22,12 +22,12 @@ class VendorFeed(NamedTuple):
     options: tuple[str, ...] = ()
 
     def load(self) -> Any:
-        """Return the class; only its own module is loaded."""
+        """Return the class; only its own module is imported."""
         module, _, name = self.path.partition(":")
         return getattr(import_module(f".{module}", __package__), name)
 
 
-# Binance's futures margined in dollars: a vendor of their own, as their bars are another market's.
+# Binance's dollar-margined futures are a separate vendor, as their bars are from another market.
 FUTURES = "ccxt:binanceusdm"
 
 VENDOR_FEEDS: dict[str, VendorFeed] = {
@@ -45,16 +45,19 @@ POLLED = VendorFeed("backtrader.live:PolledLiveDataFeed", False)
 
 
 def own_feed(vendor: str, *, is_stream: bool) -> VendorFeed | None:
-    """Return the class that a vendor has of its own for bars that come so; it asks no other vendor."""
+    """Return the vendor's own class for streamed or polled bars, if it has one.
+
+    Such a class queries no other vendor.
+    """
     own = VENDOR_FEEDS.get(vendor)
     return own if own is not None and own.is_stream == is_stream else None
 
 
 def with_market(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with the vendor of a market in place of its name.
+    """Return the options with ``market`` replaced by that market's vendor.
 
     Raises:
-        ConfigError: there is no such market, or not of this vendor.
+        ConfigError: There is no such market, or this vendor does not have it.
     """
     market, others = options.get("market"), {k: v for k, v in options.items() if k != "market"}
     if market in (None, "spot"):

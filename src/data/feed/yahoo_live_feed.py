@@ -1,4 +1,4 @@
-"""Yahoo's live feed by its documented path."""
+"""Yahoo's live feed under its documented import path."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Fundamentals: what each vendor has of a company, merged into one record with the vendor of each value."""
+"""Fundamentals: all vendors' data on a company, merged into one record with each value's source."""

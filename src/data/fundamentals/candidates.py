@@ -1,4 +1,4 @@
-"""Which vendors can be asked: decided without loading a single downloader."""
+"""The vendors that can be queried, determined without loading a single downloader."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..model.instrument import Instrument
 from ..vendors.fundamentals_table import VendorTable, table_of
 from ..vendors.registry import key_names, row_of
 
-# Why a vendor without its key is not asked, behind the name of the variable.
+# The reason why a vendor without its key is not queried; follows the name of the variable.
 NO_KEY = "is not set"
 
 
 @dataclass(frozen=True)
 class CompanyQuery:
-    """The company and the type of data that a call asks for.
+    """The company and the type of data that a call requests.
 
     Attributes:
-        listing: market, exchange, country and currency of the instrument's listing.
+        listing: Market, exchange, country and currency of the instrument's listing.
     """
 
     instrument: Instrument
@@ -32,29 +32,32 @@ class CompanyQuery:
 
     @property
     def market(self) -> str:
-        """Such as ``US``; ``unknown`` for coins."""
+        """The market, such as ``US``; ``unknown`` for coins."""
         return str(self.listing["market"])
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Decides which vendors can be asked.
+    """Decides which vendors can be queried.
 
     Args:
-        selector: holds the rules and the downloaders; duck-typed, users patch its ``downloaders``.
-        rules: the order of vendors.
+        selector: Contains the rules and the downloaders; duck-typed, as users patch its
+            ``downloaders``.
+        rules: Order of the vendors.
     """
 
     selector: Any
     rules: FundamentalsRules
 
     def usual(self, about: CompanyQuery) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Return the vendors of the rules that can be asked, and others' downloaders, in order.
+        """Return the vendors that can be queried, in order, and why the others cannot.
 
-        The second part has the reason for each vendor of the rules that cannot.
+        The vendors are those of the rules and other packages' downloaders; the second part has the
+        reason for each vendor of the rules that cannot be queried.
         """
         ours = self.rules.order(about.data_type)
-        # A vendor of ours that the rules do not name is none, whether bars have made it or not.
+        # One of our vendors that the rules do not name is not a candidate, even if bars have
+        # created it.
         others = [n for n, one in self.selector.downloaders.items() if _is_foreign(one)]
         names = dict.fromkeys(known_vendor(n) or n for n in (*ours, *others))
         objections = {name: self.objection(name, about) for name in names}
@@ -63,7 +66,7 @@ class Candidates:
         return (able if self.rules.asks_others else able[:1]), unable
 
     def objection(self, vendor: str, about: CompanyQuery) -> str:
-        """Return why a vendor cannot be asked, or an empty text."""
+        """Return why a vendor cannot be queried, or an empty text."""
         downloader = self.selector.downloaders.get(vendor)
         if downloader is not None and _is_foreign(downloader):
             return ""
@@ -103,7 +106,7 @@ class Candidates:
 
 
 def _is_foreign(downloader: Any) -> bool:
-    """Tell whether a downloader answers by its own ``get_fundamentals``."""
+    """Return whether a downloader has its own ``get_fundamentals``."""
     from .fetch import is_asked_by_table
 
     return not is_asked_by_table(downloader)

@@ -1,4 +1,4 @@
-"""Combine the answers of several vendors, by the fundamentals file."""
+"""Combines the answers of several vendors according to the fundamentals file."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ log = logging.getLogger(__name__)
 
 
 class FundamentalsCombiner:
-    """Makes one record of several vendors' answers. Thread-safe: it keeps no state.
+    """Makes one record from several vendors' answers. Thread-safe: it keeps no state.
 
     Args:
-        config_path: a fundamentals file laid over the packaged one; it must exist. Default:
-            ``./config/data/fundamentals.json`` where it exists.
-        rules: rules instead of a file.
-        clock: another clock than the machine's.
+        config_path: Fundamentals file that overrides the packaged one and must exist; by default
+            ``./config/data/fundamentals.json`` if it exists.
+        rules: Rules to use instead of a file.
+        clock: Clock to use instead of the machine's.
 
     Raises:
-        RulesError: the file has mistakes; all of them are listed.
-        ConfigError: the file cannot be read.
+        RulesError: The file has mistakes; all of them are listed.
+        ConfigError: The file cannot be read.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class FundamentalsCombiner:
         strategy: str = "priority_based",
         data_type: str = "general",
     ) -> dict[str, Any]:
-        """Return one record out of vendor to payload; empty where there is nothing.
+        """Return one record from a mapping of vendors to payloads; empty if there is no data.
 
         Payloads are mappings (or dataclasses) of fields, as the cache keeps them or as any program
-        writes them; of values without a unit nothing is guessed. ``_metadata`` has the vendor of each
-        field, what conflicts, and which values were dropped.
+        writes them; nothing is guessed for values without a unit. ``_metadata`` contains the
+        vendor of each field, the conflicts, and the dropped values.
         """
         now_ms = self._clock.now_ms()
         payloads = {name: _mapping(payload) for name, payload in provider_data.items()}
@@ -75,7 +75,7 @@ class FundamentalsCombiner:
             str(next(symbols, "")), kind, now_ms, required=self.rules.required_fields
         )
         record = self.record(snapshots, strategy, context)
-        # Under the names that the payloads have for them, too.
+        # Also under the names that the payloads use for them.
         names = {name for payload in payloads.values() for name in payload}
         return record | {
             alias: record[name]
@@ -90,11 +90,13 @@ class FundamentalsCombiner:
         context: RecordContext,
         order: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """Return one record out of snapshots; an unknown strategy is the usual one, with a warning.
+        """Return one record from snapshots; an unknown strategy is replaced by the usual one.
+
+        This logs a warning.
 
         Args:
-            snapshots, strategy, order: see :func:`.merge.merge`.
-            context: what ``_metadata`` reports beside the fields.
+            snapshots, strategy, order: See :func:`.merge.merge`.
+            context: Information that ``_metadata`` reports in addition to the fields.
         """
         if strategy not in STRATEGIES:
             log.warning("unknown strategy %r: priority_based is used", strategy)
@@ -104,15 +106,15 @@ class FundamentalsCombiner:
         return record_of(merged, whole, context)
 
     def get_provider_sequence(self, data_type: str) -> list[str]:
-        """Return the vendors of a data type, the most trusted first."""
+        """Return the vendors for a data type, most trusted first."""
         return list(self.rules.order(canonical_type(data_type) or data_type))
 
     def get_field_provider_priority(self, field_path: str) -> list[str]:
-        """Return the vendors of a field (``pe_ratio`` or ``ttm_metrics.pe_ratio``), in order."""
+        """Return the vendors for a field (``pe_ratio`` or ``ttm_metrics.pe_ratio``), in order."""
         return list(self.rules.order("profile", field_path.rpartition(".")[2]))
 
     def get_ttl_for_data_type(self, data_type: str) -> float:
-        """Return for how many days an answer of a type is fresh."""
+        """Return the number of days for which an answer of a type is fresh."""
         return self.rules.ttl_of(canonical_type(data_type) or data_type) / DAY_MS
 
 
@@ -123,23 +125,23 @@ def _mapping(payload: Any) -> Mapping[str, Any]:
 
 
 class _Combiners:
-    """The combiners of this process, one a file."""
+    """The combiners of this process, one per file."""
 
     def __init__(self) -> None:
-        # Guards the table against threads that ask for the same file first.
+        # Guards the table against threads that request the same file first.
         self._lock = threading.Lock()
         self._made: dict[str, FundamentalsCombiner] = {}
         renew_after_fork(self)
 
     def of(self, path: str) -> FundamentalsCombiner:
-        """Return the combiner of a file, made by the first caller; empty: of the configured file."""
+        """Return the combiner for a file (empty: the configured one), made by the first caller."""
         with self._lock:
             if path not in self._made:
                 self._made[path] = FundamentalsCombiner(path or None)
             return self._made[path]
 
     def after_fork(self) -> None:
-        """Start with a lock of our own."""
+        """Start with a new lock."""
         self._lock = threading.Lock()
 
 
@@ -149,5 +151,5 @@ _combiners = _Combiners()
 def get_fundamentals_combiner(
     config_path: str | os.PathLike[str] | None = None,
 ) -> FundamentalsCombiner:
-    """Return the one combiner of this process for a file; raises as the class does."""
+    """Return this process' only combiner for a file; raises the same errors as the class."""
     return _combiners.of(os.path.abspath(config_path) if config_path else "")

@@ -1,4 +1,4 @@
-"""Ask vendors for fundamentals, all at once; loaded when the cache lacks some."""
+"""Queries vendors for fundamentals, all at once; loaded only if the cache lacks some."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class FundamentalsSupply:
     """The vendors of one installation.
 
     Args:
-        selector: makes downloaders; duck-typed, users patch its ``downloaders``.
-        cache: keeps their answers, late ones too.
-        rules: how long a lookup may take, and how many copies are kept.
-        clock: measures what is left of the call's time.
+        selector: Makes downloaders; duck-typed, as users patch its ``downloaders``.
+        cache: Stores their answers, including late ones.
+        rules: Time limit of a lookup, and number of copies to keep.
+        clock: Measures the call's remaining time.
     """
 
     selector: Any
@@ -52,9 +52,9 @@ class FundamentalsSupply:
     def ask(
         self, vendors: Iterable[str], question: TableQuestion, *, must_keep: bool = False
     ) -> Mapping[str, Outcome]:
-        """Ask ``vendors`` at once; return each one's answer, or the error in its place.
+        """Query ``vendors`` at once; return each one's answer, or the error in its place.
 
-        ``must_keep``: an answer that cannot be stored is an error, too.
+        With ``must_keep``, an answer that cannot be stored is also an error.
         """
         jobs = {
             vendor: partial(self._asked_and_kept, vendor, question, must_keep) for vendor in vendors
@@ -62,7 +62,7 @@ class FundamentalsSupply:
         return ask_all(jobs, self.clock, self.rules.budget_s)
 
     def cost(self, vendor: str, question: TableQuestion) -> tuple[int, int]:
-        """Return the requests that a question takes at most, and their units of the vendor's limits."""
+        """Return the largest number of requests for a question, and their units of the limits."""
         table = table_of(vendor)
         if table is None or not is_asked_by_table(downloader_for(self.selector, vendor)):
             return 1, 1
@@ -70,7 +70,7 @@ class FundamentalsSupply:
         return len(asks), sum(ask.cost for ask in asks)
 
     def quotas(self, vendor: str, question: TableQuestion) -> tuple[Quota, ...]:
-        """Return what is left of a vendor's limits; nothing where it has none of ours."""
+        """Return the state of a vendor's limits; empty if it has none of ours."""
         downloader = downloader_for(self.selector, vendor)
         if not isinstance(downloader, BaseDataDownloader):
             return ()
@@ -90,10 +90,10 @@ class FundamentalsSupply:
         return snapshot
 
     def _job(self, vendor: str, question: TableQuestion) -> Job:
-        """Return what asks a vendor; downloaders are made when first needed.
+        """Return a function that queries a vendor; downloaders are created when first needed.
 
         Raises:
-            MissingCredentialsError: there is none, and none can be made.
+            MissingCredentialsError: There is no downloader, and none can be created.
         """
         downloader = downloader_for(self.selector, vendor)
         if downloader is None:
@@ -109,16 +109,16 @@ class FundamentalsSupply:
 
 Job = Callable[[], Snapshot]
 Outcome = Snapshot | DataError
-# Threads are waited for in real time, whatever clock the lookup is kept by.
+# Waits for threads use real time, whatever clock the lookup uses.
 _CLOCK = SystemClock()
 
 
 def ask_all(jobs: Mapping[str, Job], clock: Clock, budget_s: float) -> dict[str, Outcome]:
     """Return the outcome of each job; together they take no longer than the call may.
 
-    That is the ``timeout`` of the caller, and ``budget_s`` seconds where it gave none. A vendor
-    that takes longer counts as failed. Its thread goes on, so that a late answer can be kept, and
-    keeps no process from ending.
+    The limit is the caller's ``timeout``, or ``budget_s`` seconds if there is none. A vendor that
+    takes longer counts as failed. Its thread continues, so that a late answer can be stored, but
+    does not keep the process from exiting.
     """
     deadline = current_deadline(clock)
     if deadline.is_over:
@@ -166,7 +166,7 @@ def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
 
 
 def is_asked_by_table(downloader: Any) -> bool:
-    """Tell whether a downloader is the library's, its ``get_fundamentals`` not replaced."""
+    """Return whether a downloader is the library's, with its ``get_fundamentals`` not replaced."""
     method = getattr(type(downloader), "get_fundamentals", None)
     own = getattr(downloader, "__dict__", {})
     return method is BaseDataDownloader.get_fundamentals and "get_fundamentals" not in own
@@ -178,10 +178,10 @@ def ask_foreign(
     """Return the answer of ``downloader.get_fundamentals(symbol)``, a mapping or a dataclass.
 
     Raises:
-        NoDataError: it has nothing.
-        ResponseFormatError: it returned something else.
-        ForeignError: it raised something of its own.
-        DataError: it raised this, or failed lately and was not asked.
+        NoDataError: The downloader has no data.
+        ResponseFormatError: The downloader returned something else.
+        ForeignError: The downloader raised an error of its own.
+        DataError: The downloader raised this error, or failed recently and was not called.
     """
     spelled = question.instrument.spelling(vendor)
     payload = call_own(
@@ -196,15 +196,15 @@ def ask_foreign(
 
 
 def _endpoint(question: TableQuestion) -> str:
-    """Return the endpoint by which circuits and limits know a question."""
+    """Return the endpoint under which circuits and limits track a question."""
     return f"fundamentals/{question.data_type}"
 
 
 def _read(payload: Any, vendor: str, symbol: str) -> Mapping[str, Any]:
-    """Return the payload of a user's downloader as a mapping; None is an empty one.
+    """Return the payload of a user's downloader as a mapping; None becomes an empty one.
 
     Raises:
-        ResponseFormatError: it is neither a mapping nor a dataclass.
+        ResponseFormatError: The payload is neither a mapping nor a dataclass.
     """
     if is_dataclass(payload) and not isinstance(payload, type):
         payload = asdict(payload)

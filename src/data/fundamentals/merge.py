@@ -19,7 +19,7 @@ from ..model.fundamentals import (
     quality,
 )
 
-# Factors by which values differ that mean the same in other units.
+# Factors between values that mean the same in different units.
 _SCALES = {
     100.0: "percent against a fraction, or hundredths of a currency?",
     1e3: "thousands against units?",
@@ -30,7 +30,7 @@ _BY_WORTH = "quality_based"
 
 @dataclass(frozen=True)
 class Chosen:
-    """The value of one field: the fact, and the vendors it is from (several where averaged)."""
+    """The chosen value of one field: the fact and its vendors (several if averaged)."""
 
     fact: Fact
     vendors: tuple[str, ...]
@@ -41,15 +41,15 @@ class Merged:
     """One record.
 
     Attributes:
-        fields: field to what was chosen.
-        statements: of the most trusted vendor that has any.
-        statements_from: that vendor.
-        blocks: the vendors' own blocks, by their names; of two of one name the more trusted one's.
-        conflicts: what differs from what was chosen; plain rows.
-        dropped: field, vendor and reason of values that cannot be true; plain rows.
-        refused: vendor to why nothing of it was taken.
-        used: vendors of which something was, the most trusted first.
-        strategy: how values were chosen.
+        fields: Maps each field to the chosen value.
+        statements: Statements of the most trusted vendor that has any.
+        statements_from: That vendor.
+        blocks: Vendors' own blocks by name; of two with the same name, the more trusted vendor's.
+        conflicts: Differences from the chosen values, as plain rows.
+        dropped: Field, vendor and reason of values that cannot be true, as plain rows.
+        refused: Maps each vendor to the reason why nothing from it was used.
+        used: Vendors of which something was used, most trusted first.
+        strategy: Strategy by which values were chosen.
     """
 
     fields: Mapping[str, Chosen] = field(default_factory=dict)
@@ -70,17 +70,17 @@ def merge(
     strategy: str,
     order: Sequence[str] = (),
 ) -> Merged:
-    """Return one record out of several answers; the order of ``snapshots`` does not matter.
+    """Return one record from several answers; the order of ``snapshots`` does not matter.
 
     Args:
-        snapshots: one a vendor.
-        rules: the vendors by trust, and how far values may differ.
-        data_type: decides the order of vendors.
-        strategy: ``priority_based`` takes the first vendor that has a field, ``quality_based``
-            the one that has most of the fields that matter, ``consensus`` averages what is near together
-            and comparable.
-        order: the vendors as the caller named them, the most trusted first; it goes before every
-            order of the rules.
+        snapshots: One snapshot per vendor.
+        rules: Vendors by trust, and how far values may differ.
+        data_type: Data type, which determines the order of vendors.
+        strategy: ``priority_based`` takes the first vendor that has a field, ``quality_based`` the
+            one that has most of the fields that matter, ``consensus`` averages values that are
+            close together and comparable.
+        order: Vendors as named by the caller, most trusted first; overrides every order in the
+            rules.
     """
     ranks = _ranks(snapshots, order or rules.order(data_type))
     ranked = sorted(snapshots, key=lambda s: (s.is_stale, ranks[s.vendor], s.vendor))
@@ -109,7 +109,7 @@ def merge(
 
 
 def with_reported(snapshot: Snapshot) -> Snapshot:
-    """Return ``snapshot`` with what stands in its newest statements alone among its facts."""
+    """Return ``snapshot`` with values found only in its newest statements added to its facts."""
     from_reports: dict[str, Fact] = {}
     newest = sorted(snapshot.statements, key=lambda s: s.period_end, reverse=True)
     for report in sorted(newest, key=lambda s: s.period != "FY"):
@@ -133,7 +133,7 @@ def _ranks(snapshots: Iterable[Snapshot], order: Sequence[str]) -> dict[str, int
 
 
 def _believed(snapshots: Iterable[Snapshot]) -> tuple[list[Snapshot], list[dict[str, str]]]:
-    """Return the answers without what cannot be true, and what that was."""
+    """Return the answers without values that cannot be true, and those values."""
     kept: list[Snapshot] = []
     dropped: list[dict[str, str]] = []
     for one in snapshots:
@@ -151,14 +151,14 @@ def _in_order(
     order: Sequence[str],
     how: str,
 ) -> list[tuple[Snapshot, Fact]]:
-    """Return the values of a field with their snapshots, the most trusted first, stale ones last."""
+    """Return a field's values with their snapshots, most trusted first, stale ones last."""
     facts = [(s, s.facts[name]) for s in snapshots if name in s.facts]
     if len(facts) < 2:
         return facts
     ranks = _ranks((s for s, _ in facts), order)
 
     def rank(entry: tuple[Snapshot, Fact]) -> tuple[bool, float, int]:
-        """Put fresh values first, then those of more worth where ``how`` asks for it, then by vendor."""
+        """Put fresh values first, then (depending on ``how``) valuable ones, then by vendor."""
         one = entry[0]
         worth = quality(one.facts) * rules.grades.get(one.vendor, 3.0) if how == _BY_WORTH else 0.0
         return one.is_stale, -worth, ranks[one.vendor]
@@ -172,7 +172,7 @@ def _first(facts: Sequence[tuple[Snapshot, Fact]]) -> Chosen:
 
 
 def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) -> Chosen:
-    """Return the mean of what may be compared with the first, where all of it is near together."""
+    """Return the mean of the values comparable with the first, if all are close together."""
     first = facts[0][1]
     peers = [
         (s, f) for s, f in facts if _is_comparable(first, f) and s.is_stale == facts[0][0].is_stale
@@ -187,7 +187,7 @@ def _chosen(facts: Sequence[tuple[Snapshot, Fact]], rules: FundamentalsRules) ->
 
 
 def _is_comparable(one: Fact, other: Fact) -> bool:
-    """Tell whether two numbers mean the same thing in the same unit, currency and period."""
+    """Return whether two numbers have the same meaning, unit, currency and period."""
     if isinstance(one.value, str) or isinstance(other.value, str):
         return False
     mine = (one.unit, one.currency, one.period)
@@ -197,7 +197,7 @@ def _is_comparable(one: Fact, other: Fact) -> bool:
 def _conflicts(
     name: str, facts: Sequence[tuple[Snapshot, Fact]], chosen: Chosen, tolerance: float
 ) -> Iterable[dict[str, Any]]:
-    """Yield the values of others that differ; one of another period is no conflict."""
+    """Yield the differing values of other vendors; one for another period is not a conflict."""
     base = chosen.fact
     for snapshot, fact in facts:
         if snapshot.vendor in chosen.vendors and len(chosen.vendors) == 1:
@@ -245,9 +245,9 @@ def _blocks(snapshots: Sequence[Snapshot]) -> dict[str, Any]:
     return merged
 
 
-# --- are answers about one and the same company? -----------------------------------------------
+# --- are the answers about the same company? ------------------------------------------------------
 
-# Legal forms and words that half of all names contain.
+# Legal forms, and words that half of all names contain.
 _COMMON = frozenset(
     "inc incorporated corp corporation co company ltd limited plc ag sa se nv spa ab asa oyj kgaa "
     "the group holding holdings international class common stock ordinary shares adr etf fund "
@@ -256,10 +256,10 @@ _COMMON = frozenset(
 
 
 def strangers(snapshots: Sequence[Snapshot]) -> dict[str, str]:
-    """Return vendor to reason for answers that are about another company than the others'.
+    """Return a reason for each vendor whose answer is about another company than the others'.
 
-    An answer that names the symbol asked for is about it, whatever it calls the company. Where
-    none does, the first one is the reference.
+    An answer that contains the requested symbol is about it, whatever name it gives the company.
+    If none does, the first one is the reference.
     """
     named = [s for s in snapshots if _name(s)]
     reference = [s for s in named if s.names_symbol] or named[:1]
@@ -279,6 +279,6 @@ def _name(snapshot: Snapshot) -> str:
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return the words that distinguish a company's name; all of them where none does."""
+    """Return the words that distinguish a company's name, or all of them if none does."""
     words = frozenset(re.findall(r"\w+", name.lower()))
     return (words - _COMMON) or words

@@ -1,4 +1,4 @@
-"""What was public on a day, and from when on answers are old by the company's own calendar."""
+"""The data that was public on a day, and when answers become old by the company's own calendar."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _NO_DATE = "{} does not report when it was filed"
 
 
 def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, str]]:
-    """Return what of ``snapshot`` was public by the end of ``last_day``, and why the rest was not.
+    """Return the part of ``snapshot`` public by the end of ``last_day``, and why the rest was not.
 
-    A report was public from its filing date on; a value without a period holds for the time of asking. Of
-    a filing only the day is known: to look from within a day, give the day before.
+    A report is public from its filing date on; a value without a period applies to the time of the
+    request. Only the day of a filing is known: for a time within a day, pass the day before.
     """
     then = last_day.isoformat()
     was_fetched = date_of(snapshot.fetched_at_ms) <= last_day
     withheld: dict[str, str] = {}
     for name, fact in snapshot.facts.items():
-        # Names and sectors hardly change; the date of the next report does.
+        # Names and sectors hardly ever change, but the date of the next report does.
         if was_fetched or (fact.unit == "text" and name != NEXT_REPORT):
             continue
         if not fact.period:
@@ -40,7 +40,7 @@ def as_known(snapshot: Snapshot, last_day: date) -> tuple[Snapshot, dict[str, st
 
 
 def last_day_of(moment: date | int) -> date:
-    """Return the last day that was over, or is meant whole: of an instant, the day before it."""
+    """Return the last complete day: the date itself, or for a point in time the day before."""
     return date_of(moment) - timedelta(days=1) if isinstance(moment, int) else moment
 
 
@@ -57,17 +57,17 @@ def _why(snapshot: Snapshot, then: str) -> str:
 
 # --- when answers are old -----------------------------------------------------------------------
 
-# A report is public on its day, and vendors take days to file it away: asked again the day after, and
-# once more when it should have arrived.
+# A report is public on its day, and vendors take days to process it: they are queried again the day
+# after, and once more when it should have arrived.
 _AFTER_DAYS = (1, 4)
 
 
 def last_turn_ms(days: Iterable[str], now_ms: int) -> int:
-    """Return the latest instant by now before which answers are old; 0 where there is none.
+    """Return the latest time by now before which answers are old; 0 if there is none.
 
     Args:
-        days: ISO dates of reports, announced or past; texts that are no date are passed over.
-        now_ms: UTC milliseconds.
+        days: ISO dates of reports, announced or past; texts that are not dates are ignored.
+        now_ms: Current time, UTC milliseconds.
     """
     turns = (start + after * DAY_MS for start in _starts(days) for after in _AFTER_DAYS)
     return max((turn for turn in turns if turn <= now_ms), default=0)

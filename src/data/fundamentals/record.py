@@ -1,4 +1,4 @@
-"""The record that users get: values flat, the vendors' blocks, and the vendor of each value."""
+"""The record that users get: flat values, the vendors' blocks, and the vendor of each value."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .merge import Merged
 
 @dataclass(frozen=True)
 class RecordContext:
-    """How a record came about, beside what is in it.
+    """How a record was made, in addition to its content.
 
     Attributes:
-        symbol, data_type: what was asked for, in canonical spelling.
-        now_ms: when it was put together.
-        vendors: those that were to answer, in order.
-        failed: vendor to why it did not.
-        not_asked: vendors of the rules to why they cannot be asked about it here.
-        listing: market, exchange, country and currency of the listing, by its symbol.
-        from_cache: vendors whose answers were read from the cache.
-        as_of: the day by which it had to be public, ISO; empty for today.
-        withheld: field to why it was not public then, by vendor.
-        required: fields that are reported where they are missing.
+        symbol, data_type: The request, in canonical spelling.
+        now_ms: Time when the record was made.
+        vendors: Vendors that should have answered, in order.
+        failed: Maps each vendor that did not answer to the reason.
+        not_asked: Maps each vendor of the rules that cannot be queried here to the reason.
+        listing: Market, exchange, country and currency of the listing, by its symbol.
+        from_cache: Vendors whose answers were read from the cache.
+        as_of: Date by which data had to be public, ISO; empty for today.
+        withheld: Maps each vendor's fields that were not public then to the reason.
+        required: Fields that are reported if missing.
     """
 
     symbol: str
@@ -52,7 +52,7 @@ class RecordContext:
 def record_of(
     merged: Merged, snapshots: Iterable[Snapshot], context: RecordContext
 ) -> dict[str, Any]:
-    """Return the record; empty where no vendor has anything. It is the caller's own."""
+    """Return the record, which belongs to the caller; empty if no vendor has any data."""
     if not merged.used:
         return {}
     by_vendor = {snapshot.vendor: snapshot for snapshot in snapshots}

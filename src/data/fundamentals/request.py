@@ -18,7 +18,7 @@ from .point_in_time import last_day_of
 log = logging.getLogger(__name__)
 
 _SYMBOL = re.compile(r"[A-Z0-9.-]+")
-# Share classes A and B; other letters behind a dot are venues.
+# Share classes A and B; other letters after a dot are venues.
 _CLASS = re.compile(r"\.([AB])$")
 _OLDEST_DAYS = 100_000.0
 
@@ -27,7 +27,7 @@ When = datetime | date | str | None
 
 @dataclass(frozen=True)
 class Wish:
-    """How fundamentals are wanted; the arguments of the facade, unchecked."""
+    """Options of a request for fundamentals: the facade's arguments, unchecked."""
 
     providers: Any = None
     force_refresh: bool = False
@@ -39,9 +39,9 @@ class Wish:
 
 
 def normalized(symbol: Any) -> str:
-    """Return a symbol upper case, its share class behind a dash; empty where it cannot be one.
+    """Return a symbol in uppercase with a dash before its share class; empty if it is invalid.
 
-    Whether there is such a symbol is not checked.
+    Whether the symbol exists is not checked.
     """
     text = symbol.strip().upper() if isinstance(symbol, str) else ""
     return _CLASS.sub(r"-\1", text) if _SYMBOL.fullmatch(text) else ""
@@ -51,7 +51,7 @@ def data_type_of(data_type: Any) -> str:
     """Return the canonical data type.
 
     Raises:
-        QueryError: there is no such type.
+        QueryError: There is no such type.
     """
     canonical = canonical_type(data_type) if isinstance(data_type, str) else None
     if canonical is None:
@@ -63,10 +63,10 @@ def data_type_of(data_type: Any) -> str:
 
 
 def vendors_of(providers: Any) -> tuple[str, ...] | None:
-    """Return the vendors that the caller names; None where it names none.
+    """Return the vendors named by the caller, or None if there are none.
 
     Raises:
-        QueryError: it is no list of names.
+        QueryError: The value is not a list of names.
     """
     if providers is None:
         return None
@@ -77,10 +77,10 @@ def vendors_of(providers: Any) -> tuple[str, ...] | None:
 
 
 def age_of(max_age_days: Any) -> float | None:
-    """Return the greatest age in days, None where it is as usual.
+    """Return the maximum age in days, or None for the default.
 
     Raises:
-        QueryError: it is no number of days.
+        QueryError: The value is not a number of days.
     """
     if max_age_days is None:
         return None
@@ -96,10 +96,10 @@ def age_of(max_age_days: Any) -> float | None:
 
 
 def day_of(as_of: When) -> date | None:
-    """Return the last day by which things had to be public; of an instant, the day before.
+    """Return the last day by which data had to be public; for a point in time, the day before.
 
     Raises:
-        QueryError: it is no time.
+        QueryError: The value is not a time.
     """
     if as_of is None:
         return None

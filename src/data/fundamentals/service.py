@@ -1,4 +1,4 @@
-"""One answer about a company: from the cache where it is fresh, else from all vendors at once."""
+"""One answer about a company: from the cache if it is fresh, otherwise from all vendors at once."""
 
 from __future__ import annotations
 
@@ -42,26 +42,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# So long a vendor that failed is not asked again about the same symbol, while others answer.
+# Time for which a failed vendor is not queried again for the same symbol while others answer.
 _FAILURE_MS = 10 * MINUTE_MS
 _MOST_FAILURES = 10_000
 _MOST_COMBINED = 1_000
 _SUPPORTED = ("stock", "crypto")
 _LISTING = ("symbol_type", "market", "exchange", "country", "currency", "international")
-# Screeners need these: any copy of any vendor and type may supply them.
+# Screeners need these: any copy from any vendor and of any type may supply them.
 _FILLED = ("market_cap", "avg_volume")
 
 
 @dataclass(frozen=True)
 class FundamentalsPlan:
-    """What a lookup takes: what is fresh, and which vendors would be asked for the rest.
+    """What a lookup would need: the fresh copies, and the vendors to query for the rest.
 
     Attributes:
-        question: what they would be asked.
-        fresh: the copies that are fresh.
-        vendors: that would be asked, in order.
-        has_copies: whether there are copies at all, fresh or not.
-        error: why there is nothing: no copy is fresh, and no vendor can be asked; else None.
+        question: Question for the vendors.
+        fresh: Copies that are fresh.
+        vendors: Vendors that would be queried, in order.
+        has_copies: Whether there are any copies, fresh or not.
+        error: Reason why there is nothing: no copy is fresh, and no vendor can be queried;
+            otherwise None.
     """
 
     question: TableQuestion
@@ -73,7 +74,7 @@ class FundamentalsPlan:
 
 @dataclass
 class _Lookup:
-    """The state of one call, for its thread alone."""
+    """The state of one call, only for its thread."""
 
     about: CompanyQuery
     wish: Wish
@@ -102,7 +103,7 @@ class _Lookup:
 
     @property
     def question(self) -> TableQuestion:
-        """What a vendor is asked; its module is imported only where one is."""
+        """The question for the vendors; its module is imported only if one is queried."""
         from ..vendors.fundamentals_request import TableQuestion
 
         return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms)
@@ -112,10 +113,10 @@ class FundamentalsService:
     """Answers about companies and coins. Thread-safe and fork-aware.
 
     Args:
-        settings: where the cache and the rules lie.
-        selector: understands symbols and makes downloaders; duck-typed.
-        clock: the time, for the age of answers.
-        on_failure: called with the reason where a call gives nothing; it must not raise.
+        settings: Locations of the cache and the rules.
+        selector: Interprets symbols and makes downloaders; duck-typed.
+        clock: Source of the time, for the age of answers.
+        on_failure: Called with the error if a call has no result; it must not raise.
     """
 
     def __init__(
@@ -130,16 +131,17 @@ class FundamentalsService:
         self._clock = clock
         self._on_failure = on_failure
         self._locks = SeriesLocks()
-        # Vendor, symbol and type to when it failed last, and how; entries are replaced whole.
+        # Maps vendor, symbol and type to the time and reason of the last failure; entries are
+        # replaced whole.
         self._failures: dict[tuple[str, str, str], tuple[int, str]] = {}
-        # Symbol, type and strategy to what was merged last, and out of what.
+        # Maps symbol, type and strategy to the last merged record and its sources.
         self._combinations: dict[
             Any, tuple[RecordContext, tuple[Snapshot, ...], dict[str, Any]]
         ] = {}
 
     @cached_property
     def combiner(self) -> FundamentalsCombiner:
-        """What merges; the rules are read when it is first needed."""
+        """The combiner that merges answers; the rules are read when it is first needed."""
         rules = load_fundamentals_rules(find_file(self._settings.rules_path))
         return FundamentalsCombiner(rules=rules, clock=self._clock)
 
@@ -159,13 +161,13 @@ class FundamentalsService:
 
     @cached_property
     def supply(self) -> FundamentalsSupply:
-        """The vendors, for a job that asks each by itself."""
+        """The vendors, for a job that queries each one separately."""
         from .fetch import FundamentalsSupply
 
         return FundamentalsSupply(self._selector, self.cache, self.combiner.rules, self._clock)
 
     def get(self, symbol: Any, wish: Wish) -> dict[str, Any]:
-        """Return :meth:`find`; where it raises, an empty record, with one warning that says why."""
+        """Return the result of :meth:`find`; if it raises, warn once and return an empty record."""
         try:
             return self.find(symbol, wish)
         except DataError as exc:
@@ -173,12 +175,12 @@ class FundamentalsService:
             return {}
 
     def find(self, symbol: Any, wish: Wish) -> dict[str, Any]:
-        """Return one record about ``symbol``; why there is none is logged, and an event.
+        """Return one record about ``symbol``; a failure is logged and reported as an event.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            ConfigError: the fundamentals file is wrong.
-            AllProvidersFailedError: no vendor has anything.
+            QueryError: An argument cannot be understood (a ``ValueError``).
+            ConfigError: The fundamentals file is wrong.
+            AllProvidersFailedError: No vendor has any data.
         """
         with running(LogSubject(symbol if isinstance(symbol, str) else "")):
             try:
@@ -191,11 +193,11 @@ class FundamentalsService:
                 raise
 
     def plan(self, symbol: Any, wish: Wish) -> FundamentalsPlan:
-        """Return what :meth:`find` would take; no vendor is asked.
+        """Return what :meth:`find` would need; no vendor is queried.
 
         Raises:
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            ConfigError: the fundamentals file is wrong.
+            QueryError: An argument cannot be understood (a ``ValueError``).
+            ConfigError: The fundamentals file is wrong.
         """
         lookup = self._lookup(symbol, wish)
         self._read_cache(lookup)
@@ -203,14 +205,14 @@ class FundamentalsService:
         error = None if fresh or vendors else _nothing(lookup)
         return FundamentalsPlan(lookup.question, fresh, vendors, bool(lookup.cached), error)
 
-    # --- inside ----------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------
 
     def _lookup(self, symbol: Any, wish: Wish) -> _Lookup:
         """Return a checked question.
 
         Raises:
-            QueryError: an argument cannot be understood.
-            ConfigError: the fundamentals file is wrong.
+            QueryError: An argument cannot be understood.
+            ConfigError: The fundamentals file is wrong.
         """
         rules, now_ms = self.combiner.rules, self._clock.now_ms()
         text = symbol.strip().upper() if isinstance(symbol, str) else ""
@@ -239,10 +241,10 @@ class FundamentalsService:
         return self._record(lookup)
 
     def _read_cache(self, lookup: _Lookup) -> None:
-        """Take what is cached and fresh enough; choose the vendors for the rest."""
+        """Take the cached copies that are fresh enough; choose the vendors for the rest."""
         lookup.cached = self.cache.latest(lookup.symbol, lookup.about.data_type)
         lookup.fresh_from_ms = lookup.oldest_ms
-        # A caller that names an age takes answers of that age, whatever was reported since.
+        # A caller that specifies an age accepts answers of that age, whatever was reported since.
         if lookup.cached and lookup.wish.max_age_days is None:
             turn_ms = last_turn_ms(self.cache.announced(lookup.symbol), lookup.now_ms)
             lookup.fresh_from_ms = max(lookup.oldest_ms, turn_ms)
@@ -251,11 +253,11 @@ class FundamentalsService:
         self._choose_vendors(lookup)
 
     def _choose_vendors(self, lookup: _Lookup) -> None:
-        """Choose the vendors that are to answer, and those that cannot; no other copies are used."""
+        """Choose the vendors to query, and those that cannot be; no other copies are used."""
         about = lookup.about
         if lookup.named is None:
             usual, lookup.not_asked = self._candidates.usual(about)
-            # What is cached of a vendor counts, though it cannot be asked any more.
+            # A vendor's cached copy counts, even if the vendor can no longer be queried.
             lookup.vendors = tuple(dict.fromkeys((*usual, *lookup.answers)))
         else:
             lookup.vendors = tuple(dict.fromkeys(known_vendor(n) or n for n in lookup.named))
@@ -279,7 +281,7 @@ class FundamentalsService:
     def _failed(self, vendor: str, error: DataError, lookup: _Lookup) -> None:
         kind = type(error).__name__
         log.warning("%s has no data on %s: %s: %s", vendor, lookup.symbol, kind, error)
-        # Records are shown to end users: the vendor's own text is in the log and in the error only.
+        # Records are shown to end users: the vendor's own text is only in the log and in the error.
         lookup.failed[vendor] = why = f"{kind}: {error.brief}"
         seconds = (self._clock.now_ms() - lookup.now_ms) / 1000
         lookup.attempts.append(Attempt(vendor, kind, str(error), seconds, error=error))
@@ -291,17 +293,17 @@ class FundamentalsService:
         self._failures[key] = (self._clock.now_ms(), why)
 
     def _recent_failure(self, vendor: str, lookup: _Lookup) -> str:
-        """Return why a vendor is not asked again so soon, or an empty text."""
+        """Return why a vendor is not queried again so soon, or an empty text."""
         key = (vendor, lookup.symbol, lookup.about.data_type)
         failed_ms, why = self._failures.get(key, (0, ""))
-        # While this call waited for its turn; or lately, and others have answered.
+        # While this call waited for its turn; or recently, and others have answered.
         is_new = failed_ms > lookup.now_ms
         is_lately = lookup.now_ms - failed_ms < _FAILURE_MS
         can_wait = bool(lookup.answers) and not lookup.wish.force_refresh
         return why if is_new or (is_lately and can_wait) else ""
 
     def _add_stale(self, lookup: _Lookup) -> None:
-        """Let old copies stand in, marked, for vendors that failed."""
+        """Use old copies, marked as stale, in place of vendors that failed."""
         rules = self.combiner.rules
         if not rules.serves_stale:
             return
@@ -348,7 +350,7 @@ class FundamentalsService:
         context: RecordContext,
         order: tuple[str, ...],
     ) -> dict[str, Any]:
-        """Return the record; the very same answers are merged once."""
+        """Return the record; the same answers are merged only once."""
         snapshots = tuple(answers.values())
         key = (context.symbol, context.data_type, str(strategy), order)
         combination = self._combinations.get(key)
@@ -364,7 +366,7 @@ class FundamentalsService:
         return {name: copied(value) for name, value in combination[2].items()}
 
     def _fill(self, answers: dict[str, Snapshot], lookup: _Lookup) -> None:
-        """Take from copies for other types what screeners need and no answer has."""
+        """Take values that screeners need and no answer has from copies of other types."""
         lacking = [n for n in _FILLED if not any(n in one.facts for one in answers.values())]
         if not lacking or not answers:
             return
@@ -376,7 +378,7 @@ class FundamentalsService:
 
 
 def _nothing(lookup: _Lookup) -> AllProvidersFailedError:
-    """Return the error of a lookup that no vendor has answered."""
+    """Return the error for a lookup that no vendor has answered."""
     about = f"{lookup.about.data_type} of {lookup.symbol}"
     keys = {v: why.split()[0] for v, why in lookup.not_asked.items() if NO_KEY in why}
     without_key = ", ".join(f"{vendor} ({key})" for vendor, key in keys.items())
@@ -400,5 +402,5 @@ def _without_key(vendor: str, why: str) -> Attempt:
 
 
 def _are_same(ones: tuple[Snapshot, ...], others: tuple[Snapshot, ...]) -> bool:
-    """Tell whether these are the very same values; files that have not changed are read once."""
+    """Return whether these are the same objects, as files that have not changed are read once."""
     return len(ones) == len(others) and all(a is b for a, b in zip(ones, others, strict=True))

@@ -1,4 +1,4 @@
-"""Closed bars for alerts, out of the client: one read for each series, with what is wrong with it."""
+"""Closed bars for alerts, from the client: one read per series, with the problems of its data."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = ["ClientBars"]
 
 _NS_IN_MS = 1_000_000
 _MOST_OTHERS = 256
-# A vendor that is a bar or two late is usual.
+# It is normal for a vendor to be a bar or two late.
 _LATE_BARS = 2
 _HARMLESS = {BEFORE_FIRST, CLOSED, UNASKED}
 _REFUSALS = {"AuthenticationError", "EntitlementError", "RegionError"}
-# Reasons of errors that the next run would meet again.
+# Reasons of errors that would recur in the next run.
 _LASTING = {
     "question", "unknown_symbol", "no_vendor", "configuration", "no_key", "plan", "region",
     "unsupported",
@@ -43,13 +43,13 @@ _LASTING = {
 
 
 class ClientBars:
-    """Reads closed bars of a client, adjusted for splits; missing ones are fetched. One thread reads.
+    """Reads closed bars from a client, adjusted for splits; fetches missing ones. One thread reads.
 
     Args:
-        client: of the installation.
-        perishing: gives the stored series whose next bars their vendors drop soon; None: these are not
-            looked for.
-        timeout_s: seconds that a run waits for vendors; None: as long as pages come.
+        client: Client of the installation.
+        perishing: Returns the stored series whose next bars their vendors will soon drop; None:
+            these are not looked for.
+        timeout_s: Seconds that a run waits for vendors; None: as long as pages arrive.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class ClientBars:
     ) -> None:
         self._client, self._perishing = client, perishing
         self._wishes = Wishes(timeout=timeout_s)
-        # Filled by whichever thread an event happens in, emptied by the one that reads: each step is atomic.
+        # Filled by whichever thread an event happens in, emptied by the reading thread; each step
+        # is atomic.
         self._others: dict[str, str] = {}
 
     def hear(self, event: Event) -> None:
-        """Note an event of the installation that is a problem of its data; for ``on_event``."""
+        """Record an event that is a problem with the installation's data; for ``on_event``."""
         day = date_of(event.at_ms).isoformat()
         series = f"{event.symbol} {event.timeframe}".strip()
         if isinstance(event, QualityLow):
@@ -82,7 +83,7 @@ class ClientBars:
             self._others[key] = text
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return what was heard since the last call, and history that perishes."""
+        """Return the problems recorded since the last call, and history that will soon be lost."""
         others, self._others = self._others, {}
         if self._perishing is None:
             return others
@@ -94,7 +95,7 @@ class ClientBars:
         return {**others, **soon}
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return the closed bars of each series; what is not stored is fetched, several at a time."""
+        """Return the closed bars of each series; missing ones are fetched for several at a time."""
         queries: dict[int, BarsQuery] = {}
         answers: dict[int, ClosedBars | NoBars] = {}
         now_ms = self._client.clock.now_ms()
@@ -107,7 +108,7 @@ class ClientBars:
             except DataError as error:
                 answers[place] = _failure(str(error), error.reason)
         with warnings.catch_warnings():
-            # What an answer lacks is a problem of the data, and told as such.
+            # The gaps in an answer are problems of the data, and are reported as such.
             warnings.simplefilter("ignore", IncompleteDataWarning)
             frames = self._client.get_batch(list(queries.values()))
         for (place, query), frame in zip(queries.items(), frames, strict=True):
@@ -125,7 +126,7 @@ class ClientBars:
         calendar = calendar_for(query.instrument)
         anchor = (facts["kind"] or {}).get("anchor") or "session"
         closes = calendar.closes(query.timeframe, stamps, anchor)
-        # All at once: one by one takes ten times as long.
+        # All at once: column by column takes ten times as long.
         columns = dict(zip(map(str, frame.columns), frame.to_numpy().T, strict=True))
         grave = dict(self._grave(query, facts, stamps))
         series, problems = f"{one.symbol} {one.timeframe}", dict[str, str]()
@@ -146,7 +147,7 @@ class ClientBars:
     def _grave(
         self, query: BarsQuery, facts: Mapping[str, Any], stamps: Stamps
     ) -> Iterator[tuple[int, str]]:
-        """Yield the bars that are wrong nearly for certain, with the reason."""
+        """Yield the bars that are almost certainly wrong, with the reason."""
         spans = [
             (entry["start"], entry["end"], entry.get("reason", "")) for entry in facts["spans"]
         ]
@@ -174,7 +175,7 @@ class ClientBars:
 
 
 def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]:
-    """Return every bar with the reason, where the answer is a substitute: other prices are one."""
+    """Map every bar to the reason if the answer is a substitute, since its prices may differ."""
     what = facts["substitute"]
     return dict.fromkeys(stamps.tolist(), f"substitute: {what}") if what else {}
 
@@ -182,7 +183,7 @@ def _of_another_kind(facts: Mapping[str, Any], stamps: Stamps) -> dict[int, str]
 def _problems(
     series: str, facts: Mapping[str, Any], grave: Mapping[int, str], last: int, behind: int
 ) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the bars of an answer; gaps at its end are bars that are late."""
+    """Yield the problems with the bars of an answer; gaps at its end are late bars."""
     if behind > _LATE_BARS:
         newest = iso(last)
         text = f"{series} is stale: {behind} bars of its market are missing since {newest}"

@@ -1,8 +1,9 @@
-"""Decides which alerts fire: an alert, its state and closed bars in, its next state and events out. Pure.
+"""Decides which alerts fire: alert, state and closed bars in; next state and events out. Pure.
 
-An alert is a *crossing* on closed bars. Each bar is looked at once, in order, also those of an outage.
-A bar is not used where it is wrong nearly for certain, a substitute, or in prices of another basis than the
-threshold; the recipient is told so. A split moves the threshold with the prices.
+An alert is a *crossing* on closed bars. Each bar is looked at once, in order, including those from
+an outage. A bar is not used if it is almost certainly wrong, is a substitute, or has prices in
+another basis than the threshold; the recipient is informed. A split moves the threshold with the
+prices.
 """
 
 from __future__ import annotations
@@ -35,19 +36,20 @@ __all__ = [
 ]
 
 _MARKS = 3
-# Digits of a threshold in messages: as many as a float keeps of those that were typed.
+# Digits of a threshold in messages: as many typed digits as a float preserves.
 _TYPED = 15
-# Closes of the same bar that differ by less than this (a natural logarithm) are corrections or roundings.
+# Closes of the same bar that differ by less than this (natural logarithm) are corrections or
+# rounding.
 _SAME = 0.005
-# Of several bars that were re-based together each differs by nearly the same factor.
+# If several bars were rebased together, all of them differ by nearly the same factor.
 _ALIKE = 0.25
 _REBASED, _FAILED = "re-based", "failed"
 _MOST_BARS = 50_000
-# Problems that are over and stay told; of those that go on all are remembered.
+# Most past problems remembered as reported; ongoing ones are all remembered.
 _MOST_PAST = 512
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 _NEVER_MS = 1 << 62
-# These problems end; the others happened, and are told once.
+# These problems can end; the others are single incidents and are reported once.
 _LASTING = ("stale", "perishes")
 
 
@@ -56,13 +58,14 @@ class ClosedBars:
     """Closed bars of one series, in one basis.
 
     Attributes:
-        stamps: open stamps, ascending, UTC milliseconds.
-        closes_ms: when each bar closed, UTC milliseconds.
+        stamps: Open stamps, ascending, UTC milliseconds.
+        closes_ms: Time when each bar closed, UTC milliseconds.
         columns: ``open high low close volume``, float64.
-        withheld: stamp to the reason why that bar must not fire anything.
-        splits: ex-date (00:00 UTC) and ratio (new shares for an old one) of each split that the prices are
-            adjusted for.
-        problems: of the data: a key such as ``gap:AAPL 1h:2024-06-12T14:00:00Z``, to one sentence.
+        withheld: Maps the stamp of each bar that must not fire an alert to the reason.
+        splits: Ex-date (00:00 UTC) and ratio (new shares per old one) of each split that the
+            prices are adjusted for.
+        problems: Problems with the data: maps a key such as ``gap:AAPL 1h:2024-06-12T14:00:00Z`` to
+            one sentence.
     """
 
     stamps: Stamps
@@ -74,29 +77,29 @@ class ClosedBars:
 
 
 class BarsNeeded(NamedTuple):
-    """So many bars before ``since_ms`` (UTC milliseconds), and all since."""
+    """A number of bars before ``since_ms`` (UTC milliseconds), and all bars since."""
 
     before: int
     since_ms: int
 
     def bars_at(self, timeframe: str, now_ms: int) -> int:
-        """Return how many of the last closed bars these are at most; after a very long outage 50,000."""
+        """Return an upper limit on the number of these bars, never more than 50,000."""
         length_ms = Timeframe.parse(timeframe).step_ms or _SHORTEST_MONTH_MS
         return min(self.before + max(0, now_ms - self.since_ms) // length_ms + 2, _MOST_BARS)
 
 
 class Evaluation(NamedTuple):
-    """The next state of an alert, and what its recipient is told, in order."""
+    """The next state of an alert, and the events for its recipient, in order."""
 
     state: AlertState
     events: tuple[AlertEvent, ...] = ()
 
 
 def check_alert(alert: Alert) -> IndicatorUse:
-    """Return the indicator that an alert on prices names.
+    """Return the indicator that a price alert names.
 
     Raises:
-        QueryError: it is not registered here, or the alert is one about data.
+        QueryError: The indicator is not registered here, or the alert is about data.
     """
     if alert.kind == "data":
         raise QueryError(f"{alert} compares no bars")
@@ -104,7 +107,7 @@ def check_alert(alert: Alert) -> IndicatorUse:
 
 
 def bars_needed(stored: StoredAlert) -> BarsNeeded:
-    """Return which bars its evaluation takes: the window, and all that it has not seen."""
+    """Return the bars that an evaluation needs: the window, and all bars not seen yet."""
     alert, state = stored
     if alert.kind == "data":
         return BarsNeeded(_MARKS, _NEVER_MS)
@@ -113,25 +116,26 @@ def bars_needed(stored: StoredAlert) -> BarsNeeded:
 
 
 def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: int) -> Evaluation:
-    """Look at the closed bars that the alert has not seen.
+    """Evaluate the closed bars that the alert has not seen.
 
-    1. ``_begun``: without a state the last bar that had closed when the alert was made is the first one:
-       beyond the threshold there it does not fire, and says so.
-    2. ``_moved``: splits that are new, and prices that changed without one.
-    3. Each new bar in order: ``_withheld`` or ``_stepped``.
+    1. ``_begun``: without a state, the last bar that had closed when the alert was created is the
+       first one. If that bar is beyond the threshold, the alert reports this and does not fire.
+    2. ``_moved``: applies new splits, and detects prices that changed without one.
+    3. Each new bar, in order: ``_withheld`` or ``_stepped``.
     4. ``_expired``.
 
     Args:
-        alert, state: as they are stored; no state: it was never evaluated, or was changed.
-        bars: at least :func:`bars_needed` of them, or all there are.
-        now_ms: the time, for events that concern no bar. Expiry is judged by the newest closed bar: a clock
-            that is ahead for a while ends no alert.
+        alert, state: Alert and state as stored; no state: the alert was changed or never evaluated.
+        bars: At least the bars in :func:`bars_needed`, or all there are.
+        now_ms: Current time, for events that concern no bar. Expiry is judged by the newest closed
+            bar, so a clock that is temporarily ahead ends no alert.
 
     Returns:
-        The next state, with a ``serial`` one higher, and the events. Of no bars: the same state.
+        The next state, with ``serial`` increased by one, and the events. Without bars: the same
+        state.
 
     Raises:
-        QueryError: its indicator is not registered here.
+        QueryError: The alert's indicator is not registered here.
     """
     use, before = check_alert(alert), state or AlertState()
     if before.phase == "done":
@@ -167,7 +171,7 @@ def evaluate(alert: Alert, state: AlertState | None, bars: ClosedBars, now_ms: i
 
 
 def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent]) -> Evaluation:
-    """Return what came of an evaluation: one that changed nothing need not be stored."""
+    """Return the result of an evaluation; one that changed nothing need not be stored."""
     if after == before and not events:
         return Evaluation(before)
     return Evaluation(replace(after, serial=before.serial + 1), tuple(events))
@@ -176,10 +180,10 @@ def _evaluation(before: AlertState, after: AlertState, events: list[AlertEvent])
 def evaluate_failure(
     alert: Alert, state: AlertState | None, reason: str, now_ms: int, newest_ms: int
 ) -> Evaluation:
-    """Return what comes of bars that cannot be had, as a question about them can never be answered.
+    """Return the evaluation for an alert whose bars can never be fetched.
 
-    The first of several failures in a row is told. Expiry is judged by ``newest_ms``, when the newest bar of
-    all series closed.
+    Only the first of several failures in a row is reported. Expiry is judged by ``newest_ms``, the
+    time when the newest bar of all series closed.
     """
     before, events = state or AlertState(), list[AlertEvent]()
     if before.phase == "done":
@@ -194,7 +198,7 @@ def evaluate_failure(
 
 
 def apart(at_ms: int) -> int:
-    """Return the time of an event that concerns no bar as part of a claim: no stamp of a bar."""
+    """Return the time that identifies an event without a bar, shifted off any bar's stamp."""
     return at_ms + 1 if at_ms % SECOND_MS == 0 else at_ms
 
 
@@ -204,10 +208,10 @@ def threshold_of(alert: Alert, use: IndicatorUse, state: AlertState) -> float:
 
 
 def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
-    """Return the state before the first bar: the last usable one that had closed by then comes first."""
+    """Return the initial state, just before the last usable bar closed by the alert's creation."""
     closed = np.flatnonzero(bars.closes_ms <= alert.since_ms)
     usable = [int(n) for n in closed[-_MARKS:] if int(bars.stamps[n]) not in bars.withheld]
-    # Before the bar that comes first; where none had closed by then, before all.
+    # Just before the first bar to use; before all bars if none had closed by then.
     first = usable[-1] if usable else int(closed[-1]) + 1 if len(closed) else 0
     seen_ms = int(bars.stamps[first]) - 1 if first < len(bars.stamps) else None
     if seen_ms is None and len(closed):
@@ -216,7 +220,7 @@ def _begun(alert: Alert, state: AlertState, bars: ClosedBars) -> AlertState:
     return replace(state, phase="new", seen_ms=seen_ms, splits=before)
 
 
-# --- splits, and prices that are of another basis ------------------------------------------
+# --- splits, and prices in another basis --------------------------------------------------
 
 
 def _moved(
@@ -229,9 +233,9 @@ def _moved(
 ) -> AlertState:
     """Return the state in the basis of the bars.
 
-    A split that became known moves the threshold where the closes of bars that were seen moved with it, or
-    where none of these is at hand and its ex-date is new. Closes that moved otherwise, all alike, are of a
-    basis that is not known.
+    A newly known split moves the threshold if the closes of bars already seen moved with it, or if
+    none of those bars is available and its ex-date is new. If all closes changed alike for another
+    reason, their basis is unknown.
     """
     known, now = set(state.splits), set(bars.splits)
     added, removed = now - known, known - now
@@ -261,9 +265,9 @@ def _moved(
 
 
 def _common_factor(state: AlertState, bars: ClosedBars, least: int) -> float | None:
-    """Return by which factor the bars that were seen have changed; 1 where single ones were corrected.
+    """Return the factor by which the seen bars have changed; 1 if only single ones were corrected.
 
-    ``least``: how many bars prove it. None: none of them is at hand.
+    ``least``: Number of bars that prove it. None: none of the bars is available.
     """
     ratios = []
     for stamp, close in state.marks:
@@ -317,7 +321,7 @@ def _withheld(
     reason: str,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after a bar that is not used; the first of several such bars is told."""
+    """Return the state after an unused bar; only the first of several in a row is reported."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
         text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {reason}"
@@ -333,7 +337,7 @@ def _stepped(
     value: float,
     events: list[AlertEvent],
 ) -> AlertState:
-    """Return the state after the value of one bar; an event where it fires."""
+    """Return the state after the value of one bar; add an event if the alert fires."""
     threshold = threshold_of(alert, use, state)
     sign = 1 if alert.condition == "above" else -1
     distance = sign * (value - threshold)
@@ -361,7 +365,7 @@ def _stepped(
 
 
 def _hysteresis(alert: Alert, use: IndicatorUse, state: AlertState, threshold: float) -> float:
-    """Return how far behind the threshold the value must be to arm the alert; only after it fired."""
+    """Return how far behind the threshold the value must be to re-arm an alert that has fired."""
     if alert.rearm is None or state.fired_ms is None:
         return 0.0
     if alert.rearm.hysteresis_type == "percentage":
@@ -394,19 +398,19 @@ def evaluate_data(
     now_ms: int,
     newest_ms: int,
 ) -> Evaluation:
-    """Compare the problems of the data with those that were told; new ones are events.
+    """Compare the problems of the data with those already reported; new ones become events.
 
-    A series that is stale, and history that perishes, are told again once they ended and come back; what
-    happened at a time is told once.
+    A stale series and expiring history are reported again if they end and come back; single
+    incidents are reported once.
 
     Args:
-        alert, state: as for :func:`evaluate`; the alert is one of ``data``.
-        problems: those of all series read now, as :attr:`ClosedBars.problems` has them.
-        now_ms: the time.
-        newest_ms: when the newest bar of all series closed, by which it expires.
+        alert, state: As for :func:`evaluate`; the alert is a ``data`` alert.
+        problems: Problems of all series read now, in the form of :attr:`ClosedBars.problems`.
+        now_ms: Current time.
+        newest_ms: Time when the newest bar of all series closed, by which the alert expires.
 
     Returns:
-        As :func:`evaluate`; the same state where nothing changed.
+        As for :func:`evaluate`; the same state if nothing changed.
     """
     before = state or AlertState()
     if before.phase == "done":
@@ -439,7 +443,7 @@ def _event(
 
 
 def _named(alert: Alert, stamp: int) -> str:
-    """Return a bar by its open stamp (UTC), or by its session date."""
+    """Return the name of a bar: its open stamp (UTC), or its session date."""
     if Timeframe.parse(alert.timeframe).is_intraday:
         return iso(stamp)
     return date_of(stamp).isoformat()
@@ -458,6 +462,6 @@ def _kept(
 
 
 def events_by_bar(events: tuple[AlertEvent, ...]) -> Iterator[tuple[int, tuple[AlertEvent, ...]]]:
-    """Yield each bar with its events: what is claimed together."""
+    """Yield each bar with its events, which are claimed together."""
     for bar_ms in dict.fromkeys(event.bar_ms for event in events):
         yield bar_ms, tuple(event for event in events if event.bar_ms == bar_ms)

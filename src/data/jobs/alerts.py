@@ -1,9 +1,11 @@
-"""The job of alerts: reads closed bars, evaluates every alert on them, and delivers what happened.
+"""The alert job: reads closed bars, evaluates every alert on them, and delivers the events.
 
-One run is: the silence since the last run, reports of schedules that are due, one read for each series,
-evaluations, deliveries, the beat.
-Several processes may run at once: an evaluation is stored by one of them (``AlertRecords.store``), a message
-is tried by one at a time. What is killed anywhere is taken up by the next run.
+One run consists of a check for silence since the last run, reports whose schedules are due, one
+read for each series, evaluations, deliveries and the heartbeat.
+
+Several processes may run at once: an evaluation is stored by only one of them
+(``AlertRecords.store``), and a message is tried by one at a time. Work that is killed at any point
+is resumed by the next run.
 """
 
 from __future__ import annotations
@@ -61,21 +63,22 @@ log = logging.getLogger("onetape.alerts")
 
 Deliver = Callable[[Delivery], Outcome]
 
-# An attempt that takes longer than that is one of a dead process.
+# An attempt that takes longer than this counts as that of a dead process.
 LEASE_MS = 5 * MINUTE_MS
-# A run is late after so many intervals, and at least this long; one without an interval after a day.
+# A run is late after this many intervals, but not before the minimum; without an interval, after a
+# day.
 _LATE_RUNS, _LEAST_LATE_MS = 3, 10 * MINUTE_MS
 _LATE_ONCE_MS = DAY_MS + HOUR_MS
 _TOPIC = "alert job"
-# Evaluations in one transaction: others wait for it no longer than a fraction of a second.
+# Evaluations in one transaction: others wait for it only a fraction of a second.
 _STORED_AT_ONCE = 500
 _LONG_UNDELIVERED_S = 3600.0
 
 
 class WantedBars(NamedTuple):
-    """Closed bars of a series; with the problems of its data, if these are watched.
+    """Closed bars to read for a series, and whether to include the problems of its data.
 
-    How many they are is counted when they are read: a run may have waited until then.
+    Their number is counted when they are read, because a run may have to wait until then.
     """
 
     symbol: str
@@ -85,34 +88,34 @@ class WantedBars(NamedTuple):
 
 
 class NoBars(NamedTuple):
-    """Why there are no bars of a series; ``is_lasting``: the same question will never have an answer."""
+    """Why a series has no bars; ``is_lasting``: the same query will never have an answer."""
 
     reason: str
     is_lasting: bool = False
 
 
 class BarSource(Protocol):
-    """Where closed bars come from."""
+    """The source of closed bars."""
 
     def read(self, wanted: Sequence[WantedBars]) -> Sequence[ClosedBars | NoBars]:
-        """Return the bars of each series, or why there are none, in the order given."""
+        """Return the bars of each series, or why there are none, in the given order."""
 
     def other_problems(self) -> Mapping[str, str]:
-        """Return the problems that concern no bars read now, as :attr:`ClosedBars.problems` has them."""
+        """Return problems that concern no bars read now, in the form of ``ClosedBars.problems``."""
 
 
 @dataclass
 class RunReport:
-    """What one run did.
+    """The results of one run.
 
     Attributes:
-        at_ms: when it began, UTC milliseconds.
-        alerts, series: how many were evaluated, on how many series.
-        events: name to how many were stored by this process.
-        elsewhere: how many evaluations another process had stored before.
-        skipped: alerts whose indicator is registered in another program only.
-        failed: series to why their bars could not be had.
-        deliveries: outcome to how many attempts ended so.
+        at_ms: Start of the run, UTC milliseconds.
+        alerts, series: Number of alerts evaluated, and of series they use.
+        events: Maps each event name to the number of events stored by this process.
+        elsewhere: Number of evaluations that another process had already stored.
+        skipped: Number of alerts whose indicator is registered only in another program.
+        failed: Maps each series without bars to the reason.
+        deliveries: Maps each outcome to the number of attempts that ended with it.
     """
 
     at_ms: int
@@ -126,11 +129,11 @@ class RunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether all bars were had and no delivery was refused or is in doubt."""
+        """Whether all bars were available and no delivery was refused, postponed or in doubt."""
         return not self.failed and not {"refused", "unknown", "later"} & self.deliveries.keys()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the report as a plain mapping."""
         counts = {"events": dict(self.events), "deliveries": dict(self.deliveries)}
         named = {"at": iso(self.at_ms // SECOND_MS * SECOND_MS), "ok": self.ok}
         numbers = {
@@ -140,16 +143,16 @@ class RunReport:
 
 
 class AlertJob:
-    """Runs alerts, once or again and again. Used by one thread; any number of processes.
+    """Runs alerts, once or repeatedly. Used by one thread; any number of processes may run it.
 
     Args:
-        records: where alerts are kept.
-        source: gives closed bars.
-        deliver: channel to what delivers by it. It is called outside of every transaction, and returns how
-            that ended; what it raises ends as unknown. Messages of other channels are left to other
-            processes.
-        clock: the time.
-        every_s: seconds from run to run; None: it runs once.
+        records: Store of the alerts.
+        source: Source of closed bars.
+        deliver: Maps each channel to the function that delivers its messages. It is called outside
+            every transaction and returns the outcome; an exception counts as unknown. Messages for
+            other channels are left to other processes.
+        clock: Source of the current time.
+        every_s: Seconds between runs; None: it runs once.
     """
 
     def __init__(
@@ -172,8 +175,8 @@ class AlertJob:
         """Run once.
 
         Raises:
-            DataError: the records cannot be read or written; what was stored before stays, and the rest is
-                done by the next run.
+            DataError: The records cannot be read or written. What was already stored is kept, and
+                the next run does the rest.
         """
         report = RunReport(self._clock.now_ms())
         stored = self._tell_silence(self._records.active_alerts(), report)
@@ -227,7 +230,7 @@ class AlertJob:
         *,
         with_problems: bool,
     ) -> WantedBars:
-        """Return the read that all alerts on a series share."""
+        """Return the read shared by all alerts on a series."""
         before, since_ms = 1, report.at_ms
         for one in own:
             try:
@@ -240,10 +243,11 @@ class AlertJob:
     def _evaluate(
         self, one: StoredAlert, bars: ClosedBars | NoBars, report: RunReport, newest_ms: int
     ) -> Iterator[EvaluatedAlert]:
-        """Yield what is to store of an alert; the newest bar of all series closed at ``newest_ms``."""
+        """Yield the evaluation to store; the newest bar of all series closed at ``newest_ms``."""
         alert, state, now_ms = one.alert, one.state, report.at_ms
         if isinstance(bars, NoBars):
-            # What may work in the next run is not told; that the series is stale is an alert of its own.
+            # Errors that may be gone in the next run are not reported; a stale series has its own
+            # alert.
             if bars.is_lasting:
                 failure = evaluate_failure(alert, state, bars.reason, now_ms, newest_ms)
                 yield from _changed(one, failure)
@@ -266,7 +270,7 @@ class AlertJob:
     ) -> Iterator[EvaluatedAlert]:
         state = one.state
         lasting = () if state is None else state.problems
-        # Of a series that could not be read nothing ended.
+        # No problem counts as ended if its series could not be read.
         unread = {
             key: ""
             for key in lasting
@@ -279,9 +283,9 @@ class AlertJob:
         yield from _changed(one, evaluation)
 
     def _store(self, evaluated: Sequence[EvaluatedAlert], report: RunReport) -> list[bool]:
-        """Store evaluations, many in a transaction; return which other processes had not stored before.
+        """Store evaluations in batches; return which of them no other process had stored before.
 
-        A transaction of each would take longer than all else.
+        One transaction for each would take longer than everything else.
         """
         are_stored: list[bool] = []
         for start in range(0, len(evaluated), _STORED_AT_ONCE):
@@ -292,12 +296,12 @@ class AlertJob:
                 report.events.update(event.name for run in one.runs for event in run.events)
         return are_stored
 
-    # --- the silence of the job ------------------------------------------------------------
+    # --- silence of the job --------------------------------------------------------------------
 
     def _tell_silence(
         self, stored: Sequence[StoredAlert], report: RunReport
     ) -> Sequence[StoredAlert]:
-        """Tell each recipient once that the job did not run for a while; return the alerts as they are."""
+        """Notify each recipient once that the job did not run for a while; return the alerts."""
         last = self._records.last_beat()
         if last is None or report.at_ms <= last.due_ms:
             return stored
@@ -311,7 +315,7 @@ class AlertJob:
             first.setdefault((one.alert.channel, one.alert.recipient), one)
         silences = [_silence(one, text, last.at_ms, report.at_ms) for one in first.values()]
         stored_now = self._store(silences, report)
-        # What follows for one that another process stored is stored there, too.
+        # If another process stored one, it stores what follows as well.
         after = {
             one.alert.id: StoredAlert(one.alert, one.after)
             for one, is_stored in zip(silences, stored_now, strict=True)
@@ -322,7 +326,7 @@ class AlertJob:
     # --- deliveries ------------------------------------------------------------------------
 
     def _deliver_all(self, report: RunReport) -> None:
-        """Try every message that is due; a channel that takes none now is left until the next run."""
+        """Try every message that is due; skip a channel that accepts none until the next run."""
         channels = set(self._deliver)
         while channels:
             delivery = self._records.take_delivery(channels, self._clock.now_ms(), LEASE_MS)
@@ -341,14 +345,14 @@ class AlertJob:
         try:
             return call_foreign(lambda: deliver(delivery), f"delivery by {delivery.channel}")
         except DataError as error:
-            # Its text may quote what the program that delivers has, a token for instance.
+            # The error's text may quote secrets of the delivering program, such as a token.
             cause = type(error.__cause__ or error).__name__
             log.warning("delivery by %s raised %s", delivery.channel, cause)
             return Outcome("unknown", f"the delivery raised {cause}")
 
 
 def _changed(one: StoredAlert, evaluation: Evaluation) -> Iterator[EvaluatedAlert]:
-    """Yield an evaluation if it changed something."""
+    """Yield an evaluation if it changed anything."""
     if one.state is None or evaluation.state != one.state:
         bars = events_by_bar(evaluation.events)
         runs = [_run(one.alert, one.alert.series, bar_ms, events) for bar_ms, events in bars]
@@ -371,35 +375,38 @@ def _minute(at_ms: int) -> str:
 
 
 class WithAlertJob:
-    """Counts as a data manager does, with how the job of alerts stands, for ``start_exporter``. Thread-safe.
+    """A data manager's metrics plus the alert job's state, for ``start_exporter``. Thread-safe.
 
-    Any process that reads the records may serve it: the job itself cannot say that it does not run.
+    Any process that reads the records may serve it, as the job itself cannot report that it is not
+    running.
 
     Args:
-        manager: whose other figures are served.
-        records, clock: where alerts are kept, and the time.
+        manager: Data manager whose other metrics are served.
+        records: Store of the alerts.
+        clock: Source of the current time.
     """
 
     def __init__(self, manager: HasMetrics, records: AlertRecords, clock: Clock) -> None:
         self._manager, self._records, self._clock = manager, records, clock
 
     def metrics(self) -> dict[str, Any]:
-        """Return the figures of the manager with ``alert_job``, as :func:`job_health` has it."""
+        """Return the manager's metrics with ``alert_job``, the result of :func:`job_health`."""
         health = job_health(self._records, self._clock.now_ms())
         return {**self._manager.metrics(), "alert_job": health}
 
 
 def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
-    """Return how the job of alerts stands, for another process: plain values.
+    """Return the state of the alert job for another process, as plain values.
 
     Returns:
-        ``alerts``: how many are active; ``ran_s``: seconds since the last run, None: never, below 0: its
-        clock was ahead, so that its time is not known; ``late_s``: by how many seconds the next run is
-        late, 0: it is not; ``deliveries``: how many runs are to deliver, by
-        ``pending`` and ``running``; ``oldest_s``: seconds since the oldest of them closed, 0: there is none.
+        ``alerts``: number of active alerts. ``ran_s``: seconds since the last run; None: never;
+        below 0: the job's clock was ahead, so the time is not known. ``late_s``: seconds by which
+        the next run is late; 0: it is not. ``deliveries``: number of runs to deliver, by
+        ``pending`` and ``running``. ``oldest_s``: seconds since the oldest of them closed; 0: there
+        is none.
 
     Raises:
-        DataError: the records cannot be read.
+        DataError: The records cannot be read.
     """
     alerts, beat, runs = records.active_alerts(), records.last_beat(), records.open_runs()
     late_ms = 0 if beat is None or not alerts else max(0, now_ms - beat.due_ms)
@@ -419,10 +426,10 @@ def job_health(records: AlertRecords, now_ms: int) -> dict[str, Any]:
 
 
 def job_health_in_words(health: Mapping[str, Any]) -> tuple[bool | None, str, str]:
-    """Return whether the job of alerts runs as it should (None: there is nothing to run), how, and advice.
+    """Return whether the alert job runs properly (None: nothing to run), its state, and advice.
 
     Args:
-        health: as :func:`job_health` has it.
+        health: Result of :func:`job_health`.
     """
     alerts, deliveries = health["alerts"], sum(health["deliveries"].values())
     ran_s = health["ran_s"]

@@ -1,4 +1,4 @@
-"""Plans and explanations of several symbols: one entry for each, one table in a notebook."""
+"""Plans and explanations for several symbols: one entry for each, one table in a notebook."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class Plans(InLines, dict[str, Plan]):
 
     @property
     def requests(self) -> int:
-        """Number of requests that all of them would send."""
+        """Number of requests that all plans together would send."""
         return sum(plan.requests for plan in self.values())
 
     @property
     def is_possible(self) -> bool:
-        """Whether nothing would be lacking."""
+        """Whether nothing would be missing."""
         return all(plan.is_possible for plan in self.values())
 
     @property
     def title(self) -> str:
-        """How many symbols there are, and what they take."""
+        """Number of symbols, and what they take."""
         takes = counted(self.requests, "request")
         lacking = sum(not plan.is_possible for plan in self.values())
         without = f"; {lacking:,} would lack bars" if lacking else ""
@@ -39,7 +39,7 @@ class Plans(InLines, dict[str, Plan]):
             yield name, plan.verdict
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: ``plans`` in order, ``requests`` in all."""
+        """Return plain values: ``plans`` in order, and ``requests`` in total."""
         return {"plans": [plan.to_json() for plan in self.values()], "requests": self.requests}
 
 
@@ -48,7 +48,7 @@ class Explanations(InLines, dict[str, Explanation]):
 
     @property
     def title(self) -> str:
-        """How many symbols there are, and how many no vendor serves."""
+        """Number of symbols, and how many have no vendor."""
         unserved = sum(not one.is_served for one in self.values())
         without = f"; {unserved:,} without a vendor" if unserved else ""
         return f"{counted(len(self), 'symbol')}{without}"

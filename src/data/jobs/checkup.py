@@ -1,4 +1,4 @@
-"""What works on this machine and what does not, as plain values: one look, with files read besides."""
+"""What works on this machine and what does not, as plain values: checked once, files included."""
 
 from __future__ import annotations
 
@@ -61,28 +61,28 @@ from .vendors import describe_vendors, lack
 
 __all__ = ["Check", "checkup"]
 
-# Of files that others can read no more are counted.
+# Files that others can read are counted only up to this number.
 _FILES_NAMED = 10_000
-# Dates of HTTP are full seconds, and answers take their time.
+# HTTP dates are in whole seconds, and responses take time to arrive.
 _CLOCK_OFF_MS = MINUTE_MS
-# Holidays are wanted ahead: the next bar that is due stands behind them.
+# Holidays must be known in advance: the time of the next bar depends on them.
 _SOON_MS = 30 * DAY_MS
-# How long files are read for digests, unless all of them are to be read.
+# How long files are read to check their digests, unless all of them must be read.
 GLANCE_S = 1.0
 _SOURCES = {"argument": "the argument", "user cache folder": "the user's cache folder"}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing checked.
+    """The result of one check.
 
     Attributes:
         section: ``installation``, ``places``, ``health``, ``configuration``, ``keys`` or
             ``vendors``.
-        topic: what was checked.
-        ok: True, False, or None where it is neither good nor bad.
-        said: the finding.
-        advice: what to do about it, empty when there is nothing to do.
+        topic: Name of the thing checked.
+        ok: True, False, or None if it is neither good nor bad.
+        said: Finding.
+        advice: Recommended action; empty if there is nothing to do.
     """
 
     section: str
@@ -92,7 +92,7 @@ class Check:
     advice: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the check as a plain mapping."""
         return asdict(self)
 
 
@@ -105,13 +105,13 @@ def checkup(
 ) -> list[Check]:
     """Check versions, extras, places, rules, keys and vendors; nothing is changed.
 
-    It looks once as ``doctor --watch`` does again and again (:class:`~.status.Watch`), and reads
-    files besides. A configuration that cannot be used is a finding: the rest is checked without it.
+    This checks once what ``doctor --watch`` checks repeatedly (:class:`~.status.Watch`), and also
+    reads files. A configuration that cannot be used is a finding: the rest is checked without it.
 
     Args:
-        cache_dir, config_path: as for the data manager.
-        network: whether to try to reach the vendors (one small request each).
-        full: whether to read every data file, however long that takes.
+        cache_dir, config_path: As for the data manager.
+        network: Whether to try to reach the vendors (one small request each).
+        full: Whether to read every data file, however long that takes.
     """
     clock = SystemClock()
     try:
@@ -190,7 +190,7 @@ def _odd_name(folder: Path) -> Iterator[Check]:
 
 
 def _privacy(settings: Settings, *, is_wanted: bool) -> Iterator[Check]:
-    """Report what other users of this machine can read; a fault where ``cache.private`` is set."""
+    """Report what other users of this machine can read; a fault if ``cache.private`` is set."""
     folders = (settings.cache_dir, settings.state_dir)
     files = (path for folder in folders for path in readable_by_others(folder))
     readable = list(islice(files, _FILES_NAMED + 1 if is_wanted else 1))
@@ -237,7 +237,7 @@ def _size(settings: Settings, selector: ProviderSelector, size: int) -> Iterator
 
 
 def _freshness(series: SeriesHealth) -> Check:
-    """Report how many series are behind. That is no fault: they may not be wanted any more."""
+    """Report how many series are behind. That is not a fault: they may no longer be needed."""
     text = f"{series.total:,} series: {series.fresh:,} fresh, {series.stale:,} behind"
     text += f", {series.at_rest:,} at rest" if series.at_rest else ""
     text += f", {series.unread:,} not looked at" if series.unread else ""
@@ -258,7 +258,7 @@ def _perishable(
     clock: Clock,
     cache_dir: Path,
 ) -> Iterator[Check]:
-    """Report the series that lose bars or figures soon: those can be had from no vendor later."""
+    """Report the series about to lose bars or figures that no vendor will have later."""
     lanes, parser = LaneFinder(selector, catalogue.store), RequestParser(selector, clock)
     query = partial(parser.query, bounds=(None, None, None), wishes=Wishes())
     answering = partial(lanes.answering, ask=query)
@@ -276,14 +276,14 @@ def _perishable(
 
 
 def _vendor_days(network: Network) -> Iterator[Check]:
-    """Report the sessions that vendors lack for most of their symbols, as jobs have found them."""
+    """Report the sessions that vendors lack for most of their symbols, as found by jobs."""
     for incident in incidents_of(network.vendor_days()):
         advice = f"{incident.remedy}; `onetape gaps --all` looks again"
         yield Check("health", "vendor day", None, str(incident), advice)
 
 
 def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterator[Check]:
-    """Report the calendars of stored series that have no holidays of a time that these hold, or soon."""
+    """Report calendars that lack holidays for a period with stored bars, or for the near future."""
     reach: dict[MarketCalendar, Span] = {}
     for key, entry in catalogue.listing(holdings):
         if entry is None or entry.first is None:
@@ -304,7 +304,7 @@ def _calendars(catalogue: Catalogue, holdings: Holdings, now_ms: int) -> Iterato
 def _files(
     catalogue: Catalogue, holdings: Holdings, clock: Clock, *, full: bool
 ) -> Iterator[Check]:
-    """Report damage and lost commits. Files are read for ``GLANCE_S``, with ``full`` all of them."""
+    """Report damage and lost commits. Files are read for ``GLANCE_S``; with ``full``, all are."""
     parts = catalogue.store.parts
     upkeep = Maintenance(parts, catalogue, configured_instrument, clock)
     yield _integrity(holdings.size, upkeep.inspect(None if full else GLANCE_S, holdings))
@@ -312,7 +312,7 @@ def _files(
 
 
 def _integrity(size: Size, inspection: Inspection) -> Check:
-    """Report what reading the files found; without damage it is good only if all were read."""
+    """Report the result of reading the files; without damage it is good only if all were read."""
     bars = inspection.total - inspection.others
     text = f"{bars:,} file{'' if bars == 1 else 's'} of bars"
     text += f" and {inspection.others:,} of tables and fundamentals" if inspection.others else ""
@@ -337,7 +337,7 @@ def _integrity(size: Size, inspection: Inspection) -> Check:
 
 
 def _commits(years: list[tuple[SeriesKey, int]]) -> Iterator[Check]:
-    """Report years whose bars a power loss parted from their metadata; a repair takes them in."""
+    """Report years whose bars and metadata a power loss separated; a repair rejoins them."""
     if years:
         (key, year), more = years[0], f" and {len(years) - 1:,} more" if len(years) > 1 else ""
         text = f"{key} {year}{more}: bars that were committed are not in the metadata"
@@ -362,7 +362,7 @@ def _proof(holdings: Holdings) -> Iterator[Check]:
 def _upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[Check]:
-    """Report what this version does not take over from earlier ones."""
+    """Report what this version does not adopt from earlier ones."""
     text, advice = upgrade(catalogue, holdings, selector, now_ms)
     if text:
         yield Check("health", "upgrade", None, text, advice)
@@ -380,7 +380,7 @@ def _memory(state: Memory) -> Check:
 
 
 def _is_under_keys(vendor: Mapping[str, Any]) -> bool:
-    """Tell whether a vendor only lacks what the section of the keys names: that is said once."""
+    """Return whether a vendor lacks only its keys, which the keys section reports already."""
     return bool(vendor["lacks_key"] and vendor["keys"])
 
 
@@ -412,7 +412,7 @@ def _configuration(
 
 
 def _mistakes(error: ConfigError) -> Iterator[Check]:
-    """Yield one finding for each mistake; the packaged rules stand alone meanwhile."""
+    """Yield one finding for each mistake; meanwhile only the packaged rules apply."""
     if not isinstance(error, RulesError):
         yield Check("configuration", "settings", False, *_words(error))
         return
@@ -423,7 +423,7 @@ def _mistakes(error: ConfigError) -> Iterator[Check]:
 
 
 def _routed(selector: ProviderSelector) -> frozenset[str]:
-    """Return the vendors that the rules name."""
+    """Return the vendors named in the rules."""
     return frozenset(v for rule in selector.parsed_rules.rules.values() for v in rule.vendors)
 
 
@@ -441,7 +441,7 @@ def _keys(vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector) -> I
 def _keys_to_this_machine(
     survey: Survey, vendors: Sequence[Mapping[str, Any]], selector: ProviderSelector
 ) -> Iterator[Check]:
-    """Report keys that a rules file which was only found has sent to a port of this machine."""
+    """Report keys sent to a port of this machine by a rules file that nobody named explicitly."""
     for vendor in vendors if survey.is_found else ():
         name, rules = vendor["name"], selector.parsed_rules.provider(vendor["name"])
         addresses = [a for a in (rules.base_url, rules.ws_url) if a and host_of(a) in LOOPBACK]
@@ -486,7 +486,7 @@ def _vendors(
 
 
 def _clock(reached: Mapping[str, Reached]) -> Check:
-    """Compare our clock with the vendors' dates; the one that it is nearest to counts."""
+    """Compare our clock with the vendors' dates; the closest date counts."""
     offsets = [one.ahead_ms for one in reached.values() if one.ahead_ms is not None]
     if not offsets:
         text = "no vendor was contacted, so this machine's clock is unconfirmed"
@@ -503,12 +503,12 @@ def _clock(reached: Mapping[str, Reached]) -> Check:
 def check_of_vendor(
     vendor: Mapping[str, Any], reached: Reached | None, *, is_routed: bool
 ) -> Check:
-    """Return what a check says of one vendor.
+    """Return the check for one vendor.
 
     Args:
-        vendor: as :func:`~.vendors.describe_vendors` describes it.
-        reached: how its address answered; None where the network was not tried.
-        is_routed: whether a series is asked of it by the rules.
+        vendor: Description of the vendor from :func:`~.vendors.describe_vendors`.
+        reached: Result of contacting its address; None if the network was not tried.
+        is_routed: Whether the rules send any series to the vendor.
     """
     name = vendor["name"]
     if not vendor["ready"]:
@@ -517,7 +517,7 @@ def check_of_vendor(
         text = "usable; the network was not tried" if _is_remote(vendor) else "usable"
         return Check("vendors", name, True, text)
     if not reached.ok and vendor["gateway"]:
-        # Its package comes with others: without a rule that names it, no gateway need run.
+        # Its package comes with others; unless a rule names it, no gateway needs to be running.
         return Check(
             "vendors",
             name,
@@ -537,7 +537,7 @@ def _is_remote(vendor: Mapping[str, Any]) -> bool:
 
 
 def _paused(network: Network, clock: Clock) -> Iterator[Check]:
-    """Report what is not asked just now: limits and bans hold for all processes, over restarts."""
+    """Report paused vendors: limits and bans apply to all processes and survive restarts."""
     for vendor, count in network.unknown_symbols().items():
         symbols = "a symbol" if count == 1 else f"{count} symbols"
         yield Check(
@@ -558,18 +558,18 @@ def _paused(network: Network, clock: Clock) -> Iterator[Check]:
         )
 
 
-# --- what of a cache above its limit could go, in words
+# --- what could be deleted from a cache above its limit, in words
 
 _MOST_REASONS = 3
 
 
 def _freeable(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeable:
-    """Return what of a cache folder could go, and why the rest must stay; nothing is changed.
+    """Return what could be deleted from a cache folder, and why the rest must stay; change nothing.
 
     Args:
-        folder: the cache.
-        selector: tells which vendor could supply what again.
-        clock: the time.
+        folder: Folder of the cache.
+        selector: Reports which vendor could supply which data again.
+        clock: Source of the current time.
     """
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
     store = BarStore(folder, disk, clock)
@@ -578,7 +578,7 @@ def _freeable(folder: Path, selector: ProviderSelector, clock: Clock) -> Freeabl
 
 
 def _freeable_in_words(freeable: Freeable) -> str:
-    """Return the same in one sentence."""
+    """Return a summary of ``freeable`` in one sentence."""
     again = freeable.derived + freeable.bars
     text = f"{again / BYTES_IN_GB:,.3f} GB could be fetched again"
     kept = [f"{why} ({size / BYTES_IN_GB:,.3f} GB)" for why, size in freeable.kept.items()]

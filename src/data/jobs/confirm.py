@@ -1,8 +1,8 @@
-"""Compare a sample of the stored bars with second vendors, night after night, and keep what came of it.
+"""Compare a sample of the stored bars with second vendors, night after night, and keep the results.
 
-Oldest first, one stretch of a series after one of another, within a number of requests for each
-vendor. What was compared is kept beside the bars (:mod:`..cache.confirmations`): the next run goes on
-from there. Bars of the second vendor are never stored.
+The oldest bars come first. Series take turns, one stretch at a time, within a number of requests
+for each vendor. The results are kept next to the bars (:mod:`..cache.confirmations`), and the next
+run continues from there. Bars from the second vendor are never stored.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm_sample"]
 
-# A stretch has so many bars: with fewer it does not show whether two sources agree on the whole.
+# Least and most bars in a stretch. Fewer do not show whether two sources agree overall.
 _LEAST, _MOST = 100, 5_000
-# What was not confirmed is compared again after so long.
+# Time after which unconfirmed bars are compared again.
 _AGAIN_MS = 30 * DAY_MS
-# Why a vendor is no second one.
+# The reason why a vendor cannot be the second one.
 _OWN = "it supplied these bars"
-# Of the vendor, and not of the series: it is asked no more in this run.
+# Errors of the vendor rather than the series: it is not queried again in this run.
 _OF_VENDOR = (TransientError, RefusedError, CircuitOpenError, ResponseFormatError, ConfigError)
 
 
@@ -84,34 +84,34 @@ def confirm_sample(
     progress: Listener | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> dict[str, Any]:
-    """Compare a share of the stored bars with second vendors, and keep what came of it.
+    """Compare a share of the stored bars with second vendors, and keep the results.
 
-    The vendor is one of the rules that serves the same kind, and not the one that the bars are from.
-    A request that fails is not repeated, and its vendor is asked no more in this run. Several
-    vendors are asked at once, each for a few stretches; what is under way counts as sent.
+    The second vendor is one from the rules that serves the same kind, and not the one that supplied
+    the bars. A failed request is not repeated, and its vendor is not queried again in this run.
+    Several vendors are queried at once, each for a few stretches; requests under way count as sent.
 
     Args:
-        sample: share of all stored bars but samples, recorded and made-up ones, such as ``1%``. A
+        sample: Share of all stored bars except sample, recorded and made-up ones, such as ``1%``. A
             stretch has a hundred bars or more.
-        requests: how many are sent to each vendor at most.
-        cache_dir, config_path: as for the data manager.
-        dry_run: ask no vendor and write nothing; return what would be compared.
-        progress: called with each stretch that was compared, and before longer waits; it counts bars
-            of the sample. By default a bar on a terminal and in a notebook, nothing elsewhere.
-        on_event: called with every event, as ``DataManager.on_event`` has it.
+        requests: Most requests to send to each vendor.
+        cache_dir, config_path: As for the data manager.
+        dry_run: Query no vendor and write nothing; return what would be compared.
+        progress: Called with each compared stretch and before longer waits; it counts the bars of
+            the sample. By default, a progress bar in a terminal or notebook, and nothing elsewhere.
+        on_event: Called with every event, like the argument of ``DataManager.on_event``.
 
     Returns:
-        ``bars`` (stored), ``confirmed``, ``contradicted`` and ``proof`` (the same in words) of the whole
-        cache afterwards; ``compared``, ``found`` and ``unproven`` (bars of this run; those contradicted, and
-        those that are equal while the splits and dividends since are not confirmed);
-        ``results`` by stretch, ``vendors`` (to requests, bars, and why one was asked no more), ``quotas``
-        (what is left of their limits),
-        ``reasons`` (why series were passed over), ``interrupted``, ``dry_run``.
+        For the whole cache afterwards: ``bars`` (stored), ``confirmed``, ``contradicted`` and
+        ``proof`` (the same in words). For the bars of this run: ``compared``, ``found``
+        (contradicted) and ``unproven`` (equal, but with later splits and dividends that are not
+        confirmed). Also ``results`` (one for each stretch), ``vendors`` (requests, bars, and why a
+        vendor is no longer queried), ``quotas`` (what is left of their limits), ``reasons`` (why
+        series were skipped), ``interrupted`` and ``dry_run``.
 
     Raises:
-        QueryError: ``sample`` or ``requests`` is wrong, or no bar is stored; nothing was asked.
-        ConfigError: the configuration is wrong.
-        CacheError: another run is at work on the folder, or it cannot be written.
+        QueryError: ``sample`` or ``requests`` is wrong, or no bar is stored; nothing was requested.
+        ConfigError: The configuration is wrong.
+        CacheError: Another run is using the folder, or the folder cannot be written.
     """
     share = _share(sample)
     if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
@@ -127,7 +127,7 @@ def confirm_sample(
 
 
 def _share(text: str) -> float:
-    """Return a percentage as a share; raises ``QueryError``."""
+    """Return a percentage as a fraction; raises ``QueryError``."""
     number, sign, rest = str(text).strip().partition("%")
     try:
         percent = float(number)
@@ -143,7 +143,7 @@ def _share(text: str) -> float:
 
 @dataclass
 class _Vendor:
-    """What was asked of one vendor in this run, and why it is asked no more."""
+    """The requests sent to one vendor in this run, and why it is no longer queried."""
 
     requests: int = 0
     bars: int = 0
@@ -152,7 +152,7 @@ class _Vendor:
 
 @dataclass(frozen=True)
 class _Turn:
-    """A series of which a stretch may be due, and the vendors that its bars are from."""
+    """A series in which a stretch may be due, and the vendors that supplied its bars."""
 
     key: SeriesKey
     own: list[str]
@@ -160,7 +160,7 @@ class _Turn:
 
 @dataclass(frozen=True, eq=False)
 class _Step(VendorTask):
-    """One stretch to be compared with a second vendor, bar by bar, and the requests that it takes."""
+    """One stretch to compare bar by bar with a second vendor, and the number of requests needed."""
 
     turn: _Turn
     query: BarsQuery
@@ -177,19 +177,20 @@ class _Step(VendorTask):
 
     @property
     def bars(self) -> int:
-        """The expected bars of the stretch."""
+        """Number of bars expected in the stretch."""
         return self.parts
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of a step.
+    """The result of a step.
 
     Attributes:
-        sent: the requests that it took.
-        bars: the bars that were to be compared, None where they are no longer stored; the same ones
-            are stored afterwards, else ``is_same`` is false.
-        error: why there is no comparison.
+        sent: Number of requests sent.
+        bars: Bars to compare, or None if they are no longer stored.
+        comparison: Comparison with the second vendor, if there is one.
+        error: Reason why there is no comparison.
+        is_same: Whether the same bars are still stored afterwards.
     """
 
     sent: int = 0
@@ -200,7 +201,7 @@ class _Outcome:
 
 
 class _Run:
-    """One run over the cache. Everything but :meth:`_compare` happens in the thread of the caller."""
+    """One run over the cache. Everything except :meth:`_compare` happens in the caller's thread."""
 
     def __init__(
         self,
@@ -213,24 +214,25 @@ class _Run:
     ) -> None:
         self.services, self.share, self.most, self.is_dry = services, share, most, is_dry
         self.vendors: dict[str, _Vendor] = {}
-        # What was begun, in this order; of what has not ended yet there is no result.
+        # Steps in the order they were started; the result is None until a step has finished.
         self.results: dict[_Step, dict[str, Any] | None] = {}
         self.passed_over: list[SeriesResult] = []
         self.compared = 0
         self.done: dict[SeriesKey, list[Span]] = {}
         self.refusals: dict[tuple[str, SeriesKey], str] = {}
-        # What vendors told of splits and dividends, and since which day: once for all stretches of a share.
+        # Splits and dividends that vendors reported, with their first day, shared by all stretches
+        # of a stock.
         self.actions: dict[tuple[str, str], tuple[int, tuple[Action, ...]]] = {}
-        # Requests and bars of the steps that have not ended: they count as sent and compared.
+        # Requests and bars of unfinished steps; they count as sent and compared.
         self.reserved: Counter[str] = Counter()
         self.begun = 0
-        # Series that wait until what is reserved is free again, or used.
+        # Series waiting until reserved requests are released or used.
         self.parked: list[_Turn] = []
         self.may_wait = False
         self.listener = listener
 
     def report(self) -> dict[str, Any]:
-        """Compare until the sample is full, the requests are used or nothing is left."""
+        """Compare until the sample is complete, the requests are used up or nothing is left."""
         services = self.services
         listing = services.cache.maintenance.listing()
         lanes = [
@@ -241,7 +243,7 @@ class _Run:
             raise QueryError(
                 "no bar is stored", hint="`onetape populate --symbols A,B,C` fills the cache"
             )
-        # Those first that were compared longest ago, or never; of these the oldest.
+        # Series never compared, or compared longest ago, come first; among these, the oldest.
         self.queue = deque(
             _Turn(key, entry.vendors)
             for key, entry in sorted(lanes, key=lambda one: (one[1].compared_ms, one[1].first or 0))
@@ -279,7 +281,7 @@ class _Run:
         }
 
     def _imagine(self) -> None:
-        """Count each step as if it had been done."""
+        """Count each step as if it had been done, for a dry run."""
         try:
             for step in self._steps():
                 self._free(step)
@@ -298,7 +300,7 @@ class _Run:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other runs from asking the same; raises ``CacheError``."""
+        """Keep other runs from making the same requests; raises ``CacheError``."""
         parts = self.services.cache.store.parts
         folder = parts.layout.ohlcv / FOLDER
         parts.disk.make_folders(folder)
@@ -311,10 +313,10 @@ class _Run:
                 hint="wait until it has ended",
             ) from exc
 
-    # --- what comes next of a series -------------------------------------------------------
+    # --- the next stretch of a series ----------------------------------------------------------
 
     def _steps(self) -> Iterator[_Step]:
-        """Yield what is to be compared next, as far as sample and requests go."""
+        """Yield the next stretches to compare, within the limits on sample size and requests."""
         while self.queue and self.compared + self.begun < self.target and not self.runner.stopped:
             turn = self.queue.popleft()
             step = self._step(turn, self.target - self.compared - self.begun)
@@ -326,7 +328,7 @@ class _Run:
                 yield step
 
     def _step(self, turn: _Turn, left: int) -> _Step | None:
-        """Return the next stretch of a series; None where there is none, or none now."""
+        """Return the next stretch of a series, or None if there is none, or none right now."""
         key, most, self.may_wait = turn.key, min(self.each, max(_LEAST, left)), False
         try:
             step = run_job(self.services.clock, self._quiet_s(), self._next, turn, most)
@@ -354,12 +356,12 @@ class _Run:
         return self.vendors.setdefault(candidate.name, _Vendor())
 
     def _next(self, turn: _Turn, most: int) -> _Step | str:
-        """Return the oldest stretch that is to be compared, or why there is none; empty: all is."""
+        """Return the oldest stretch to compare, or why there is none; empty if all is compared."""
         key, own = turn.key, turn.own
         services, label = self.services, key.timeframe.label
         store, client = services.cache.store, services.client
         names = services.selector.get_provider_with_failover(key.symbol, label)
-        # Without a document read: of ten thousand series most are passed over here.
+        # No document has been read yet: out of ten thousand series, most are skipped here.
         seconds = [name for name in names if [name] != own]
         if names and all(map(self._why, seconds)):
             refusals = "; ".join(f"{name}: {self._why(name)}" for name in seconds)
@@ -409,7 +411,7 @@ class _Run:
         left: Sequence[Span],
         most: int,
     ) -> _Step | str:
-        """Return the oldest of what is left that a vendor can be asked for, or why there is none."""
+        """Return the oldest remaining stretch a vendor can be queried for, or why there is none."""
         if not left:
             return ""
         whole, key = Span(left[0].start, left[-1].end), turn.key
@@ -433,14 +435,14 @@ class _Run:
         )
 
     def _left(self, name: str, needed: int = 1) -> int:
-        """Return how many requests a vendor may still be sent; those under way count as sent."""
+        """Return how many more requests a vendor may be sent; those under way count as sent."""
         sent = self.vendors[name].requests
         left = self.most - sent - self.reserved[name]
         self.may_wait = self.may_wait or left < needed <= self.most - sent
         return left
 
     def _unfit(self, candidate: Candidate, key: SeriesKey) -> str:
-        """Return why a vendor is not asked for a series; empty where it is."""
+        """Return why a vendor is not queried for a series; empty if it is."""
         if candidate.conversion is not None:
             return "its bars are of another kind, and would have to be converted"
         return self._why(candidate.name) or self.refusals.get((candidate.name, key), "")
@@ -448,7 +450,7 @@ class _Run:
     def _planned(
         self, turn: _Turn, query: BarsQuery, candidate: Candidate, span: Span, grid: BarGrid
     ) -> _Step | str:
-        """Return what comparing a stretch takes, or why its vendor is not asked for it."""
+        """Return the step for comparing a stretch, or why the vendor is not queried for it."""
         key, caps, now, instrument = (
             turn.key,
             candidate.capabilities,
@@ -484,14 +486,17 @@ class _Run:
     def _actions_of(
         self, candidate: Candidate, key: SeriesKey, span: Span
     ) -> tuple[Action, ...] | None:
-        """Return what a vendor told in this run of a share's splits and dividends since a day, if it did."""
+        """Return the splits and dividends a vendor has already reported in this run, if any.
+
+        They count only if they reach back to the start of ``span``.
+        """
         since, actions = self.actions.get((candidate.name, key.symbol), (0, None))
         return actions if actions is not None and since <= span.start else None
 
     def _taken(self, key: SeriesKey, now_ms: int) -> list[Span]:
         """Return the stretches that need not be compared now.
 
-        Entries of a file that was rewritten since are taken over where their bars are the same.
+        Entries for a file that has been rewritten since are kept if their bars are unchanged.
         """
         store, taken, same = self.services.cache.store, list[Span](), list[Confirmation]()
         for one, stands in store.confirmations(key):
@@ -511,7 +516,10 @@ class _Run:
     # --- one comparison --------------------------------------------------------------------
 
     def _compare(self, step: _Step, _: Callable[[TaskState], None]) -> _Outcome | None:
-        """Ask the vendor and compare; None where it is asked no more. Runs in a thread of the job."""
+        """Query the vendor and compare; None if the vendor is no longer queried.
+
+        Runs in one of the job's threads.
+        """
         services, store, key = self.services, self.services.cache.store, step.key
         if self.runner.stopped or self.vendors[step.vendor].why:
             return None
@@ -531,7 +539,7 @@ class _Run:
             return _Outcome(call.requests, bars, comparison, failure, is_same)
 
     def _on_done(self, step: _Step, outcome: _Outcome | None) -> None:
-        """Keep what came of a step, and begin with what comes next."""
+        """Record the result of a step, and start the next steps."""
         self._free(step)
         sent = 0 if outcome is None else outcome.sent
         self._vendor(step.candidate).requests += sent
@@ -554,15 +562,16 @@ class _Run:
             self.runner.add(more)
 
     def _free(self, step: _Step) -> None:
-        """Count a step no more as under way."""
+        """Stop counting a step as under way."""
         self.reserved[step.vendor] -= step.requests
         self.begun -= step.bars
 
     def _take(self, step: _Step, outcome: _Outcome) -> None:
-        """Keep what came of a step.
+        """Record the result of a step.
 
         Raises:
-            DataError: what is stored cannot be compared, and no request was sent; or kept.
+            DataError: The stored bars cannot be compared and no request was sent, or the result
+                cannot be stored.
         """
         error, comparison, bars = outcome.error, outcome.comparison, outcome.bars
         vendor, key, is_of_vendor = self._vendor(step.candidate), step.key, False
@@ -607,7 +616,7 @@ class _Run:
                 )
 
     def _joined(self, step: _Step, one: Confirmation) -> Confirmation:
-        """Return an entry with the one before it, where the same vendor confirmed all of both."""
+        """Return an entry merged with the previous one if the same vendor confirmed all of both."""
         store = self.services.cache.store
         for before, stands in store.confirmations(step.key) if one.is_whole else ():
             is_near = before.end <= one.start <= step.grid.next_open(before.end)
@@ -645,7 +654,7 @@ def _grave(comparison: Comparison | None) -> Sequence[Difference]:
 
 
 def _candidates(way: Route, turn: _Turn, query: BarsQuery, kind: Kind) -> list[Candidate]:
-    """Return the vendors that may be second ones of a series: of its lane, or of its kind if it is pinned."""
+    """Return the possible second vendors of a series: those of its lane or, if pinned, its kind."""
     key = turn.key
     if [*key.lane[:1]] != turn.own:
         return [c for lane in way.lanes if lane.lane_name == key.lane for c in lane.candidates]
@@ -670,7 +679,10 @@ def _page(candidate: Candidate) -> int:
 
 
 def _first_stretch(grid: BarGrid, spans: Sequence[Span], most: int) -> Span | None:
-    """Return where the first expected bars in ascending spans are, of one year, and at most so many."""
+    """Return the first stretch of at most ``most`` expected bars, within one year.
+
+    The spans must be in ascending order.
+    """
     for span in spans:
         start, reach = grid.next_open(span.start), most * grid.timeframe.longest_ms
         end = min(span.end, year_start(year_of(start) + 1))

@@ -1,4 +1,4 @@
-"""The pages of the documentation that come with the package: their list, and the text of each."""
+"""The documentation pages that come with the package: their list, and the text of each."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ..model.suggestion import did_you_mean
 _LIST = "llms.txt"
 _ROW = re.compile(r"- \[(?P<title>.+?)\]\((?P<file>[\w./-]+)\): (?P<line>.+)")
 _MARKUP = re.compile(r"[*`]|\]\([^)]*\)|\[")
-# Groups of pages that explain how to use it; all others are searched after them.
+# Groups of pages that explain how to use the package; all others are ranked after them.
 _FOR_USE = ("Begin", "Use", "Run", "Vendors")
 # Files of the program that a page is about.
 EXAMPLES = {
     "telegram-bot": ("bot.py", "market.py", "members.py", "senders.py", "sending.py", "watching.py")
 }
-# What the site's builder puts docstrings in place of.
+# Directives that the site builder replaces with docstrings.
 _DIRECTIVE = re.compile(r"^::: .*\n\n?", re.MULTILINE)
 
 
 class Page(NamedTuple):
-    """A page.
+    """A documentation page.
 
     Attributes:
-        name: by which it is asked for: that of its file, without folder and ending.
-        title: its title in the list.
-        line: what it is about, in one line.
-        group: the heading that it is listed under.
-        file: its file, relative to the folder of the pages.
+        name: Name by which it is requested: that of its file, without folder and extension.
+        title: Title in the list.
+        line: Summary in one line.
+        group: Heading that it is listed under.
+        file: Path of its file, relative to the folder of the pages.
     """
 
     name: str
@@ -44,16 +44,16 @@ class Page(NamedTuple):
     file: str
 
 
-# The list for readers, which lists all pages but itself.
+# The list for readers, which contains every page except itself.
 _CONTENTS = Page("contents", "Contents", "every page in one line", "", "contents.md")
 
 
 @cache
 def all_pages() -> tuple[Page, ...]:
-    """Return the packaged pages: the contents, then all others in their order.
+    """Return the packaged pages: the contents, then all others in order.
 
     Raises:
-        StorageError: the installation lacks them.
+        StorageError: The installation lacks the pages.
     """
     pages, group = [_CONTENTS], ""
     for text in _text(_LIST).splitlines():
@@ -66,9 +66,9 @@ def all_pages() -> tuple[Page, ...]:
 
 
 def find_page(name: str) -> Page | None:
-    """Return the page of a name, which may end in ``.md``; None if there is none.
+    """Return the page with a name, which may end in ``.md``; None if there is none.
 
-    The name is compared with those of the list and never becomes a path.
+    The name is only compared with those on the list and never becomes a path.
 
     Raises:
         StorageError: The installation lacks the pages.
@@ -96,10 +96,10 @@ class PageHit(NamedTuple):
 def search_pages(text: str) -> list[PageHit]:
     """Return the pages that contain all words of a text, those with the words in a title first.
 
-    Upper and lower case are alike; a word may be a part of a longer one.
+    Case is ignored; a word may be part of a longer one.
 
     Raises:
-        QueryError: No page contains them; the nearest name of a page is offered.
+        QueryError: No page contains them; the nearest name of a page is suggested.
         StorageError: The installation lacks the pages.
     """
     words = text.lower().split()
@@ -132,7 +132,7 @@ def _found(page: Page, words: Sequence[str]) -> PageHit | None:
 
 
 def _rank(found: PageHit, words: Sequence[str]) -> tuple[bool, bool, bool, int]:
-    """Return what sorts findings: words in the title, in one line of a page of use, in many lines."""
+    """Return the sort key of a hit: words in the title, in one line, page for users, many lines."""
     page = found.page
     in_title = all(word in f"{page.name} {page.title} {page.line}".lower() for word in words)
     return (not in_title, not found.line, page.group not in _FOR_USE, -found.lines)
@@ -142,13 +142,13 @@ def text_of(page: Page) -> str:
     """Return the Markdown of a page.
 
     Raises:
-        StorageError: the installation lacks it.
+        StorageError: The installation lacks the page.
     """
     return _DIRECTIVE.sub("", _text(page.file))
 
 
 def bytes_of(name: str) -> bytes | None:
-    """Return a packaged picture of the pages by its file; None where there is none of that name."""
+    """Return a packaged picture by its file name; None if there is none with that name."""
     path = page_path(name)
     return path.read_bytes() if re.fullmatch(r"img/[\w-]+\.\w+", name) and path.is_file() else None
 
@@ -157,7 +157,7 @@ def example_of(page: Page | None) -> dict[str, bytes]:
     """Return the files of a page's example, by name.
 
     Raises:
-        QueryError: No page is named, or it has no example.
+        QueryError: No page is named, or the page has no example.
         StorageError: The installation lacks the files.
     """
     names = EXAMPLES.get(page.name if page else "", ())

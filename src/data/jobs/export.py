@@ -1,4 +1,4 @@
-"""Write what the cache holds to files for other programs; no vendor is asked."""
+"""Write cached data to files for other programs; no vendor is queried."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ Format = Literal["csv", "parquet"]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is written.
+    """The options of an export.
 
     Attributes:
-        start, end: as for the data manager; by default all that is stored.
-        adjustment: ``raw``, ``split`` or ``all``; None: the prices as they are stored, whatever
-            they were adjusted for.
-        format: of the files.
+        start, end: Range, as for the data manager; by default everything that is stored.
+        adjustment: ``raw``, ``split`` or ``all``; None: the prices as stored, whatever their
+            adjustment.
+        format: Format of the files.
     """
 
     start: Any = None
@@ -61,14 +61,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Exported:
-    """One file.
+    """One exported file.
 
     Attributes:
-        key: the series.
-        path: the file; empty where none was written.
-        rows: bars in it.
-        first, last: their outermost stamps, as ISO texts.
-        problem: why there is no file.
+        key: Series in the file.
+        path: Path of the file; empty if none was written.
+        rows: Number of bars in it.
+        first, last: First and last stamp, in ISO format.
+        problem: Reason why there is no file.
     """
 
     key: SeriesKey
@@ -79,7 +79,7 @@ class Exported:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the export as a plain mapping."""
         names = ("path", "rows", "first", "last", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         plain |= {"lane": self.key.lane_label}
@@ -95,19 +95,19 @@ def export_series(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Exported:
-    """Write one series to ``path``, whole or not at all: the stored lane that answers by the rules.
+    """Write one series to ``path`` atomically: the stored lane that answers by the rules.
 
     Args:
-        symbol, timeframe: which series.
-        path: the file; one of that name is replaced at one stroke.
-        wanted: what of it, and how; by default all of it as CSV, adjusted for splits.
-        cache_dir, config_path: as for the data manager.
+        symbol, timeframe: Series to write.
+        path: Path of the file; an existing file is replaced atomically.
+        wanted: Options; by default the whole series as CSV, adjusted for splits.
+        cache_dir, config_path: As for the data manager.
 
     Raises:
-        QueryError: an argument is wrong, or nothing of it is stored.
-        KindMismatchError: the bars cannot be brought to that adjustment.
-        MissingExtraError: Parquet was asked for, and no engine for it is installed.
-        StorageError: the file cannot be written.
+        QueryError: An argument is wrong, or nothing is stored for it.
+        KindMismatchError: The bars cannot be converted to that adjustment.
+        MissingExtraError: Parquet was requested, but no engine for it is installed.
+        StorageError: The file cannot be written.
     """
     services = build(cache_dir, config_path)
     exporter = Exporter.of(services)
@@ -118,12 +118,12 @@ def export_series(
 
 
 class Exporter:
-    """Writes series of one cache. Thread-safe; takes no lock.
+    """Writes series from one cache. Thread-safe; takes no lock.
 
     Args:
-        store: where the bars are.
-        selector: understands symbols.
-        clock: the time.
+        store: Store of the bars.
+        selector: Resolver of symbols.
+        clock: Source of the current time.
     """
 
     def __init__(self, store: BarStore, selector: ProviderSelector, clock: Clock) -> None:
@@ -134,17 +134,17 @@ class Exporter:
 
     @classmethod
     def of(cls, services: Services) -> Exporter:
-        """Return one that works with these services."""
+        """Return an exporter that works with these services."""
         return cls(services.cache.store, services.selector, services.clock)
 
     def write_all(self, keys: Iterable[SeriesKey], folder: Path, wanted: Wanted) -> list[Exported]:
-        """Write each series to a file of its own in ``folder``, which is made if need be.
+        """Write each series to a separate file in ``folder``, which is created if needed.
 
-        A series that cannot be written is reported with its reason, and the others go on.
+        A series that cannot be written is reported with its reason, and the others continue.
 
         Raises:
-            MissingExtraError: as :meth:`write`.
-            StorageError: the folder cannot be made.
+            MissingExtraError: As for :meth:`write`.
+            StorageError: The folder cannot be created.
         """
         self._check_outside(folder)
         Disk().make_folders(folder)
@@ -161,7 +161,7 @@ class Exporter:
         return done
 
     def write(self, key: SeriesKey, path: Path, wanted: Wanted) -> Exported:
-        """Write one series; raises as :func:`export_series`."""
+        """Write one series; raises the same exceptions as :func:`export_series`."""
         self._check_outside(path)
         answer = self._answer(key, wanted)
         if not len(answer.table):
@@ -186,7 +186,7 @@ class Exporter:
             span,
             now,
             offline=True,
-            # What a recording tells of splits counts for its own bars alone.
+            # Splits in a recording apply only to its own bars.
             provider=key.teller if is_sample(key.teller) else None,
             folder_lane=key.of_folder if is_sample(key.teller) else "",
             adjustment=wanted.adjustment or "split",
@@ -217,11 +217,11 @@ class Exporter:
         except QueryError:
             if wanted.adjustment is not None:
                 raise
-            # Bars of a symbol that is not understood can be written as they are stored.
+            # Bars of an unknown symbol can be written as they are stored.
             return Instrument(key.symbol, "crypto")
 
     def _check_outside(self, path: Path) -> None:
-        """Refuse what would lie among the stored series."""
+        """Reject a path inside the cache folder."""
         root = self._store.root.resolve()
         place = path.expanduser().resolve()
         if root == place or root in place.parents:

@@ -1,4 +1,4 @@
-"""What each extra does on this machine, and under which transport of the rules."""
+"""What each extra does on this machine, and under which transport in the rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Extra(NamedTuple):
     """An extra of this package.
 
     Attributes:
-        module: that comes with it.
-        distribution: its package, by the name of package indexes.
-        use: what it does, for people.
+        module: Module that comes with it.
+        distribution: Name of its package on package indexes.
+        use: What it does, in words for people.
     """
 
     module: str
@@ -30,12 +30,12 @@ class Extra(NamedTuple):
 
 
 class ExtraState(NamedTuple):
-    """What an extra does here.
+    """The state of an extra here.
 
     Attributes:
-        ok: True where it works, False where it is wanted and does not, None where it is not used.
-        said: the same for people, with the version of its package.
-        advice: what to do about it, empty when there is nothing to do.
+        ok: True if it works, False if it is wanted and does not, None if it is not used.
+        said: State in words, with the version of its package.
+        advice: Recommended action; empty if there is nothing to do.
     """
 
     ok: bool | None
@@ -71,7 +71,7 @@ EXTRAS = {
 
 
 def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
-    """Return what an extra does by the rules of ``selector``; its package is not imported."""
+    """Return the state of an extra under the rules of ``selector``; its package is not imported."""
     extra, advice = EXTRAS[name], install_line(name)
     cls = (usable_class(name) if name in VENDORS else None) or BaseDataDownloader
     mode = selector.parsed_rules.provider(name).transport if cls.sdk_carrier else ""
@@ -83,7 +83,7 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
         return ExtraState(None, f"{there}: {cls.display_name} is asked by plain HTTP{under}")
     if hidden_by:
         text = f"{hidden_by} is imported in place of {package}"
-        # Bundles of programs have packages without their metadata: these may be the right ones.
+        # Bundled programs contain packages without metadata, so these may be the right ones.
         ok = False if version or mode == "sdk" else None
         return ExtraState(ok, text, "remove or rename it, or start in another folder")
     if version:
@@ -96,9 +96,9 @@ def extra_state(selector: ProviderSelector, name: str) -> ExtraState:
 
 
 def installed(extra: Extra) -> tuple[str, str]:
-    """Return the version of an extra's package, empty without it, and the file that hides it.
+    """Return the version of an extra's package (empty if absent), and the file that shadows it.
 
-    A file of the user's with the name of a module is imported in place of the package.
+    A user's file with the name of a module is imported instead of the package.
     """
     spec = find_spec(extra.module)
     origin = spec.origin if spec and spec.origin else ""
@@ -113,6 +113,6 @@ def installed(extra: Extra) -> tuple[str, str]:
 
 
 def without_effect(selector: ProviderSelector) -> list[str]:
-    """Return the vendors for which the rules name a package as transport, and which have none."""
+    """Return the vendors that have no package although the rules set one as transport."""
     named = [n for n, one in selector.parsed_rules.providers.items() if one.transport == "sdk"]
     return [n for n in named if not (usable_class(n) or BaseDataDownloader).sdk_carrier]

@@ -1,4 +1,4 @@
-"""What filling the cache would take: the plans of all its series, summed up by vendor."""
+"""The cost of filling the cache: the plans of all series, totalled by vendor."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _DAY_S = DAY_MS // SECOND_MS
 
 @dataclass
 class VendorCost:
-    """What one vendor would be asked for.
+    """The requests that one vendor would be sent.
 
     Attributes:
-        requests: how many would be sent.
-        units: what they take of its limits.
-        series: for how many series.
-        quotas: of each of its limits, as they are now.
+        requests: Number of requests.
+        units: Units of its limits that they use.
+        series: Number of series.
+        quotas: Current state of each of its limits.
     """
 
     requests: int = 0
@@ -39,14 +39,14 @@ class VendorCost:
     quotas: tuple[Quota, ...] = ()
 
     def add(self, requests: int, units: int) -> None:
-        """Add what one more series takes."""
+        """Add the cost of one more series."""
         self.requests += requests
         self.units += units
         self.series += 1
 
     @property
     def takes_s(self) -> float:
-        """Seconds that its requests take: as many as its tightest limit makes them last."""
+        """Seconds that the requests take, as determined by the vendor's tightest limit."""
         waits = [
             q.length_s * math.ceil((self.units - q.left) / q.limit)
             for q in self.quotas
@@ -56,11 +56,11 @@ class VendorCost:
 
     @property
     def days(self) -> int:
-        """On how many days it would be asked."""
+        """Number of days on which the vendor would be queried."""
         return 1 + math.floor(self.takes_s / _DAY_S)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the cost as plain values."""
         return {
             "requests": self.requests,
             "units": self.units,
@@ -73,14 +73,14 @@ class VendorCost:
 
 @dataclass(frozen=True)
 class FillCost:
-    """What a job would take.
+    """The cost of a job.
 
     Attributes:
-        series: how many there are.
-        held: how many of them the store answers.
-        vendors: what each would be asked for.
-        results: of the series of which something would be lacking, why.
-        incidents: sessions that a vendor of these series lacks, among those that are missing.
+        series: Number of series.
+        held: Number of series that the store can answer.
+        vendors: Maps each vendor to its cost.
+        results: Results of the series that would be incomplete, with the reason.
+        incidents: Missing sessions that a vendor of these series lacks.
     """
 
     series: int
@@ -90,7 +90,7 @@ class FillCost:
     incidents: Sequence[VendorDay] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the cost as plain values."""
         return {
             "dry_run": True,
             "series": self.series,
@@ -103,14 +103,14 @@ class FillCost:
 
 
 def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> FillCost:
-    """Return what ``fill`` would do; no vendor is asked and nothing is written.
+    """Return what ``fill`` would do; no vendor is queried and nothing is written.
 
-    Each series is planned by itself: that they share limits counts in the sums.
+    Each series is planned by itself; the totals take into account that series share limits.
 
     Args:
-        client: bars.
-        job: what would be filled.
-        days: sessions that vendors lack for most of their symbols.
+        client: Client that plans the queries.
+        job: Job that would be run.
+        days: Sessions that vendors lack for most of their symbols.
     """
     hits, vendors, lacking = 0, dict[str, VendorCost](), list[SeriesResult]()
     incidents: dict[VendorDay, None] = {}
@@ -141,7 +141,7 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
 
 
 def takes_s(plans: Sequence[Plan], times: float) -> float:
-    """Return the seconds that so many times these plans take; vendors are asked beside each other."""
+    """Return the seconds that these plans take ``times`` over; vendors are queried in parallel."""
     vendors: dict[str, VendorCost] = {}
     for plan in plans:
         _add(vendors, plan)
@@ -151,7 +151,7 @@ def takes_s(plans: Sequence[Plan], times: float) -> float:
 
 
 def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:
-    """Return the cost of a vendor so far, with its limits as a plan knows them."""
+    """Return the cost of a vendor so far, with its limits as recorded in a plan."""
     if name not in vendors:
         quotas = {health.vendor: health.quotas for health in plan.health}
         vendors[name] = VendorCost(quotas=quotas.get(name, ()))

@@ -1,4 +1,4 @@
-"""What a job fills: the series of its list, checked, and the requests that each takes."""
+"""The work of a job: the series on its list, checked, and the requests that each takes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..model.timeframe import Timeframe
 from .work_list import NO_PRIORITY, WorkItem
 
 When = date | datetime | str
-# A series of more bars than that is asked for in parts: progress can be reported, and no frame holds
-# ten years of minutes.
+# A series with more bars than this is requested in parts, so that progress can be reported and no
+# frame holds ten years of minutes.
 _BARS_A_PART = 100_000
-# Where a part ends in UTC, the venue's own day may end up to a day earlier or later.
+# When a part ends in UTC, the venue's own day may end up to a day earlier or later.
 _LEEWAY_MS = 2 * DAY_MS
-# Stands for every symbol while the range of a job is checked.
+# Represents every symbol while the range of a job is checked.
 _JOB = Instrument("every symbol", "crypto")
 
 
@@ -31,11 +31,11 @@ class SeriesToFill(NamedTuple):
     """One series of a job.
 
     Attributes:
-        symbol, timeframe: which; where there is a problem, as the row has them.
-        start: its first session date or instant; None for that of the job.
-        priority: smaller numbers come first.
-        problem: why it cannot be filled; empty where it can.
-        session: the hours of its bars.
+        symbol, timeframe: Symbol and timeframe; if there is a problem, as the row has them.
+        start: First session date or instant; None for that of the job.
+        priority: Smaller numbers come first.
+        problem: Reason why the series cannot be filled; empty if it can.
+        session: Hours of its bars.
     """
 
     symbol: str
@@ -47,21 +47,21 @@ class SeriesToFill(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its timeframe as reports name it; that of extended hours as its folder is named."""
+        """The timeframe as reports name it; with extended hours, as its folder is named."""
         return self.timeframe if self.session == "regular" else f"{self.timeframe}@{self.session}"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to fill, checked.
+    """The work to do, checked.
 
     Attributes:
-        series: in the order of the list, each once.
-        start, end: session dates or instants, both included.
-        now_ms: the time of asking in UTC milliseconds.
-        timeout_s: seconds that one request goes on without a page of any vendor, waits for their
-            limits included.
-        refresh: whether what is stored is fetched again, too.
+        series: Series in the order of the list, each once.
+        start, end: Session dates or instants, both included.
+        now_ms: Time of the call, UTC milliseconds.
+        timeout_s: Seconds after which a request ends if no vendor returns a page, including waits
+            for their limits.
+        refresh: Whether stored bars are fetched again as well.
     """
 
     series: tuple[SeriesToFill, ...]
@@ -82,13 +82,13 @@ class Job:
     ) -> Job:
         """Return the job for every symbol in every timeframe, or in that of its row.
 
-        ``session`` is the hours of bars where a row does not say it. Of two rows for one series the
-        earlier start and the smaller priority count.
+        ``session`` is the hours of bars if a row does not specify them. If two rows are for one
+        series, the earlier start and the smaller priority count.
 
         Raises:
-            BadTimeframeError: some of the timeframes are none; all of those are named. In a row it
-                is a problem of that row alone, and so is a start.
-            BadRangeError: the bounds cannot be understood, or are reversed.
+            BadTimeframeError: Some timeframes are invalid; all of those are named. In a row, an
+                invalid timeframe or start is a problem of that row only.
+            BadRangeError: The bounds cannot be understood, or are reversed.
         """
         steps = _parsed(timeframes)
         for step in steps:
@@ -98,7 +98,7 @@ class Job:
         for row in symbols:
             item = row if isinstance(row, WorkItem) else WorkItem(row)
             for one in _of_item(item, labels, bounds, now_ms, item.session or session):
-                # A row with a mistake stands for itself: it hides behind no good one.
+                # A row with a mistake is kept separate, so that no good row hides it.
                 key = one.symbol, one.timeframe, one.session, one.problem
                 is_twin = key in series and not one.problem
                 series[key] = _both(series[key], one, now_ms) if is_twin else one
@@ -124,7 +124,7 @@ def _of_item(
     now_ms: int,
     session: AskedSession,
 ) -> Iterator[SeriesToFill]:
-    """Yield the series of one row; of a row with a mistake one, of the timeframe that it names."""
+    """Yield the series of one row; a row with a mistake gives one, in the timeframe it names."""
     wanted, problem = list(labels), item.problem
     try:
         if item.timeframe:
@@ -138,7 +138,7 @@ def _of_item(
 
 
 def _both(one: SeriesToFill, other: SeriesToFill, now_ms: int) -> SeriesToFill:
-    """Return what two rows for one series ask for together."""
+    """Return the union of two rows for one series."""
     starts = [row.start for row in (one, other)]
     start = None if None in starts else min(starts, key=partial(_first_ms, one.timeframe, now_ms))
     return one._replace(start=start, priority=min(one.priority, other.priority))

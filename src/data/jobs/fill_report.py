@@ -1,4 +1,4 @@
-"""What came of filling the cache: series by series, by vendor, failures alike together."""
+"""The results of filling the cache: by series, by vendor, and similar failures grouped together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..model.coverage import UNASKED
 if TYPE_CHECKING:
     from ..errors import DataError
 
-# So many series are named of those that failed alike.
+# Most series named in a group of similar failures.
 _NAMED = 5
-# What differs between failures that are alike: numbers, dates, and texts in quotes.
-# What to do about a failure by its reason, better than the hint of whichever series failed first.
+# What may differ between similar failures: numbers, dates and quoted text.
+# Advice for each reason of failure, better than the hint of whichever series failed first.
 _ADVICE = {
     "unknown_symbol": "correct the symbols in the list: `onetape search NAME`",
     "no_vendor": "name a vendor for them in the rules: `onetape providers --matrix`",
@@ -37,19 +37,19 @@ class SeriesResult:
     """The result of one series.
 
     Attributes:
-        rows: bars now stored in the range.
-        fetched: bars that were fetched for it now.
-        complete: whether nothing is lacking.
-        vendors: the vendors of these bars.
-        gaps: stretches without bars.
-        lacking: why the first of them is one.
-        unanswered: why vendors did not answer for a part of it, also where a substitute did; empty
-            where all were answered.
-        score: worst quality score of what was fetched now; None when nothing was.
-        error: why the series is not all there, empty where it was answered to its end.
-        reason: one word for the error, of ``onetape.REASONS``.
-        failed_at: the vendor that failed first; empty where none was asked.
-        next_step: what to do about it, where that is known.
+        rows: Bars now stored in the range.
+        fetched: Bars fetched for it in this run.
+        complete: Whether nothing is missing.
+        vendors: Vendors of these bars.
+        gaps: Number of spans without bars.
+        lacking: Reason for the first of these gaps.
+        unanswered: Reason why vendors did not answer for a part of the series, even if a substitute
+            did; empty if all parts were answered.
+        score: Worst quality score of the bars fetched now; None if there were none.
+        error: Reason why the series is not complete; empty if it was answered to its end.
+        reason: One word for the error, from ``onetape.REASONS``.
+        failed_at: Vendor that failed first; empty if none was queried.
+        next_step: Recommended action, if known.
     """
 
     symbol: str
@@ -69,32 +69,32 @@ class SeriesResult:
 
     @property
     def ok(self) -> bool:
-        """Whether every request for it was answered; bars that no vendor has are no failure."""
+        """Whether every request for it was answered; bars that no vendor has are not a failure."""
         return not self.error
 
     @property
     def name(self) -> str:
-        """The series as older callers write it, such as ``AAPL_1d``."""
+        """The name of the series as older callers write it, such as ``AAPL_1d``."""
         return f"{self.symbol}_{self.timeframe}"
 
     @property
     def why(self) -> str:
-        """Why it is not complete; empty where it is."""
+        """Why the series is not complete; empty if it is."""
         return self.error or ("" if self.complete else self.lacking)
 
     def failed(self, error: str, reason: str = "", next_step: str = "") -> SeriesResult:
-        """Return the result so far with the reason why there is no more."""
+        """Return the result so far, with the reason why there is no more."""
         return replace(self, complete=False, error=error, reason=reason, next_step=next_step)
 
     def failed_by(self, error: DataError) -> SeriesResult:
-        """Return the result so far with the error that ended it."""
+        """Return the result so far, with the error that ended it."""
         attempts = error.attempts if isinstance(error, AllProvidersFailedError) else ()
         vendor = attempts[0].provider if attempts else error.provider or ""
         failed = self.failed(str(error), error.reason, error.hint or "")
         return replace(failed, failed_at=vendor)
 
     def plus(self, provenance: Mapping[str, Any]) -> SeriesResult:
-        """Return the result with what is told about the answer to one more part."""
+        """Return the result with the provenance of one more part added."""
         rows = provenance["rows"]
         score = provenance.get("quality", {}).get("score")
         unasked = sum(gap["reason"] == UNASKED for gap in provenance.get("gaps", ()))
@@ -112,7 +112,7 @@ class SeriesResult:
 
 
 def _lacking(provenance: Mapping[str, Any]) -> str:
-    """Return why an answer is not complete: its first gap, or that other bars stand in."""
+    """Return why an answer is incomplete: its first gap, or that a substitute answered."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
         return f"no bars {first['start']}..{first['end']}: {first['reason']}"
@@ -123,11 +123,12 @@ def _lacking(provenance: Mapping[str, Any]) -> str:
 
 @dataclass
 class BackfillReport:
-    """The results of a job, one for every series, in the order of the work.
+    """The results of a job, one for each series, in the order of the work.
 
     Attributes:
-        requests: vendor to the requests sent to it during the job, and how many were answered.
-        symbols: those that vendors were asked for, as the store has them.
+        requests: Maps each vendor to the number of requests sent during the job, and of those
+            answered.
+        symbols: Symbols that vendors were queried for, as stored.
     """
 
     results: list[SeriesResult] = field(default_factory=list)
@@ -136,7 +137,7 @@ class BackfillReport:
     symbols: frozenset[str] = frozenset()
 
     def statistics(self, cache_stats: dict[str, Any]) -> dict[str, Any]:
-        """Return the report as plain values; the first four keys are those of older callers."""
+        """Return the report as plain values; the first four keys are for older callers."""
         good = [r for r in self.results if r.ok]
         failed = [r for r in self.results if not r.ok]
         return {
@@ -157,14 +158,14 @@ class BackfillReport:
 
 @dataclass(frozen=True)
 class ReasonGroup:
-    """Series that are not complete for the same reason.
+    """Series that are incomplete for the same reason.
 
     Attributes:
-        why: the reason of the first of them.
-        series: their names, in the order of the work.
-        next_step: what to do about it.
-        is_failure: whether they failed; else they lack bars that no vendor has.
-        noun: what they are, if not series.
+        why: Reason given for the first of them.
+        series: Names of the series, in the order of the work.
+        next_step: Recommended action.
+        is_failure: Whether they failed; otherwise they lack bars that no vendor has.
+        noun: What the members are, if not series.
     """
 
     why: str
@@ -182,7 +183,7 @@ class ReasonGroup:
         return f"{len(self.series):,} {self.noun} ({named}): {self.why}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the group as plain values."""
         return {
             "why": self.why,
             "count": len(self.series),
@@ -193,10 +194,10 @@ class ReasonGroup:
 
 
 def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
-    """Return the series that are not complete, together where the reason is the same, most first.
+    """Return the incomplete series grouped by reason, largest group first.
 
-    It is of errors of the same reason at the same vendor, else of texts that differ in symbols,
-    timeframes, numbers and dates alone.
+    Errors belong together if they have the same reason at the same vendor; other texts, if they
+    differ only in symbols, timeframes, numbers and dates.
     """
     by_reason: dict[tuple[bool, str], tuple[SeriesResult, list[str]]] = {}
     for result in results:
@@ -217,7 +218,7 @@ def reason_groups(results: Iterable[SeriesResult]) -> list[ReasonGroup]:
 def _without_pauses(
     groups: list[tuple[SeriesResult, list[str]]],
 ) -> Iterator[tuple[SeriesResult, list[str]]]:
-    """Yield the groups; series of a vendor paused by another failure are in the group of that failure."""
+    """Yield the groups, merging series of a paused vendor into the failure that paused it."""
     causes = {
         first.failed_at: names
         for first, names in reversed(groups)
@@ -244,7 +245,7 @@ def _step(first: SeriesResult) -> str:
 def requests_between(
     before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]]
 ) -> dict[str, dict[str, int]]:
-    """Return vendor to what was sent to it and answered between two counts."""
+    """Return, for each vendor, the requests sent and answered between two counts."""
     counted: dict[str, dict[str, int]] = {}
     for vendor, (sent, good) in after.items():
         sent_before, good_before = before.get(vendor, (0, 0))

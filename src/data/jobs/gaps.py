@@ -1,4 +1,4 @@
-"""The gaps of what is stored, with reasons, series by series; and what vendors may have of them."""
+"""The gaps in stored series, with their reasons, and what vendors may have to fill them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ __all__ = ["GapReport", "SeriesGaps", "find_vendor_days", "gap_report", "gaps_of
 
 log = logging.getLogger("onetape.gaps")
 
-# So many gaps of a series are listed; all are counted.
+# Most gaps listed for a series; all are counted.
 MOST_LISTED = 64
-# Behind every stamp: a range without an end goes up to what has closed.
+# Later than every stamp: a range without an end extends to the last closed bar.
 _EVER = 1 << 62
 
 
@@ -43,11 +43,12 @@ class SeriesGaps:
     """The gaps of one series.
 
     Attributes:
-        series: which.
-        listed: the gaps, ascending; of more than 64 those that vendors may fill come first.
-        counts: class to how many stretches it has, over all of them.
-        bars: class to how many bars are expected in these.
-        problem: why the series could not be read; empty where it could.
+        series: Series that has the gaps.
+        listed: Gaps, ascending; if there are more than 64, those that vendors may fill are
+            preferred.
+        counts: Maps each class to the number of its gaps, listed or not.
+        bars: Maps each class to the number of bars expected in its gaps.
+        problem: Reason why the series could not be read; empty if it could.
     """
 
     series: SeriesKey
@@ -57,7 +58,7 @@ class SeriesGaps:
     problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the gaps as a plain mapping."""
         return {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.label,
@@ -71,12 +72,12 @@ class SeriesGaps:
 
 @dataclass(frozen=True, repr=False)
 class GapReport(InLines):
-    """The gaps of some series, and the sessions that vendors lack across theirs.
+    """The gaps of some series, and the sessions that vendors lack across their series.
 
     Attributes:
-        incidents: sessions that a vendor lacks for most of its symbols.
-        series: one entry for each series, those without gaps among them.
-        absent: of several symbols those of which nothing is stored.
+        incidents: Sessions that a vendor lacks for most of its symbols.
+        series: One entry for each series, including those without gaps.
+        absent: If several symbols were requested, those with nothing stored.
     """
 
     incidents: tuple[VendorDay, ...]
@@ -90,7 +91,7 @@ class GapReport(InLines):
 
     @property
     def title(self) -> str:
-        """How many series there are, and how many gaps of each class they have."""
+        """Number of series, and number of their gaps by class."""
         counts = Counter[str]()
         for one in self.series:
             counts.update(one.counts)
@@ -102,11 +103,11 @@ class GapReport(InLines):
 
     @property
     def unlisted(self) -> int:
-        """How many gaps are counted and not listed."""
+        """Number of gaps that are counted but not listed."""
         return sum(sum(one.counts.values()) - len(one.listed) for one in self.series)
 
     def lines(self) -> Iterator[Line]:
-        """Yield the incidents, the gaps that are worth a look, and the series that cannot be read."""
+        """Yield the incidents, the gaps worth a look, and the series that cannot be read."""
         for incident in incidents_of(self.incidents):
             yield "incident", str(incident)
         for gap in self.gaps:
@@ -123,7 +124,7 @@ class GapReport(InLines):
             yield "", f"{counted(self.unlisted, 'gap')} more are not listed"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain mapping, as ``onetape gaps --json`` prints it."""
+        """Return the report as a plain mapping, as ``onetape gaps --json`` prints it."""
         incidents = [day.to_json() for day in self.incidents]
         absent = {"absent": list(self.absent)} if self.absent else {}
         return {"incidents": incidents, "series": [one.as_dict() for one in self.series]} | absent
@@ -131,7 +132,7 @@ class GapReport(InLines):
     def to_frame(self) -> pd.DataFrame:
         """Return one row for each listed gap.
 
-        Columns ``symbol``, ``timeframe``, ``lane``, ``start``, ``end`` (naive UTC, half-open),
+        Columns: ``symbol``, ``timeframe``, ``lane``, ``start``, ``end`` (naive UTC, half-open),
         ``class``, ``bars`` (int), ``vendors`` (joined by commas), ``evidence``, ``next_step``.
         """
         import pandas as pd
@@ -154,20 +155,20 @@ def gap_report(
     start: Any = None,
     end: Any = None,
 ) -> GapReport:
-    """Return the gaps of a series, of symbols, or of everything that is stored; no vendor is asked.
+    """Return the gaps of a series, of some symbols, or of everything stored; no vendor is queried.
 
-    The lanes that answer by the rules come first. Of everything, what vendors lack across their symbols
-    is found out and noted; else what is noted counts.
+    Lanes that answer by the rules come first. A report on everything finds and records the sessions
+    that vendors lack across their symbols; other reports use what was recorded before.
 
     Args:
-        services: of the installation.
-        symbol, timeframe: as for ``get_ohlcv``; None: all but those of samples, recordings and made-up
-            bars.
-        start, end: as for ``get_ohlcv``; by default from what was first asked for up to now.
+        services: Services of the installation.
+        symbol, timeframe: Series, as for ``get_ohlcv``; None: all except samples, recordings and
+            made-up bars.
+        start, end: Range, as for ``get_ohlcv``; by default from the first request up to now.
 
     Raises:
-        QueryError: an argument cannot be understood, or there is an end without a start.
-        CacheError: nothing is stored of it; of several symbols the report names those.
+        QueryError: An argument cannot be understood, or there is an end without a start.
+        CacheError: Nothing is stored for the symbol; if there are several, the report names those.
     """
     absent: list[str] = []
     if symbol is None or isinstance(symbol, str):
@@ -197,16 +198,16 @@ def _chosen(services: Services, symbol: str | None, timeframe: Any) -> list[Seri
             symbol=name,
             hint="`onetape cache list` shows what there is",
         )
-    # A vendor of samples is asked by name alone: of everything its series are no part.
+    # A vendor of samples is queried only by name: its series are not part of everything.
     return keys if name is not None else [key for key in keys if not key.is_sample]
 
 
 def gaps_of_all(
     services: Services, keys: Sequence[SeriesKey], most: int | None = MOST_LISTED
 ) -> tuple[list[VendorDay], list[SeriesGaps]]:
-    """Return what vendors lack across these series, as :func:`find_vendor_days`, and all their gaps.
+    """Return the sessions vendors lack, like :func:`find_vendor_days`, and the gaps of all series.
 
-    Each series is read once; again only where a vendor lacks a session of its market.
+    Each series is read once, and again only if a vendor lacks a session of its market.
     """
     counted, markets = VendorDays(services.clock.now_ms()), dict[SeriesKey, tuple[str, str]]()
     answering = set(services.client.answering(keys))
@@ -233,14 +234,14 @@ def gaps_of(
     most: int | None = MOST_LISTED,
     look: Callable[[SeriesKey, SeriesOutline], None] | None = None,
 ) -> Iterator[SeriesGaps]:
-    """Yield the gaps of one series after another; one that cannot be read has its reason.
+    """Yield the gaps of one series after another; an unreadable series has the reason instead.
 
     Args:
-        services, keys: which series of which installation.
-        days: what vendors lack across their symbols.
-        bounds: start and end, as for :func:`gap_report`.
-        most: so many gaps of a series are listed; None: all.
-        look: is given each series and its outline.
+        services, keys: Services of the installation, and the series.
+        days: Sessions that vendors lack across their symbols.
+        bounds: Start and end, as for :func:`gap_report`.
+        most: Most gaps listed for a series; None: all.
+        look: Called with each series and its outline.
     """
     start, end = bounds
     if end is not None and start is None:
@@ -296,7 +297,7 @@ def _classified(
 
 
 def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
-    """Return the command that fetches a range into a series, or what answers in its place."""
+    """Return the command that fetches a range into a series, or which series answers instead."""
     question = client.question_for(key, start, end)
     if question is None:
         by_rules = client.series_of(client.query(key.symbol, key.timeframe, start, end))
@@ -307,16 +308,16 @@ def _fetch(client: BarsClient, key: SeriesKey, start: str, end: str) -> str:
 
 
 def find_vendor_days(services: Services, keys: Iterable[SeriesKey]) -> list[VendorDay]:
-    """Find the sessions that vendors lack for most of their symbols, by these series.
+    """Find the sessions that vendors lack for most of their symbols, judging by these series.
 
-    What is found is noted for all processes: from then on such a day is asked of the other vendors
-    first, and its holes are asked again within hours. A new one is an event (``VendorDayLacking``) and
-    a warning in the log, a pending one not before it is a day old. A day that these series show to
-    be there is forgotten, and so is one that was not found again for a week. One series is looked at
-    after another, and none of them is kept.
+    The findings are recorded for all processes: from then on, the other vendors are queried first
+    for such a day, and its gaps are requested again within hours. A new finding is an event
+    (``VendorDayLacking``) and a warning in the log; a pending one only once it is a day old. A day
+    that these series prove to be available is removed, and so is one that was not found again for a
+    week. Series are examined one after another, and none is kept in memory.
 
     Returns:
-        What is known of all days then.
+        All days known afterwards.
     """
     counted = VendorDays(services.clock.now_ms())
     for key in services.client.answering(keys):
@@ -335,7 +336,7 @@ def _count(services: Services, counted: VendorDays, key: SeriesKey, outline: Ser
 
 
 def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
-    """Note what was counted, and tell what is new; return what is known then."""
+    """Record the counted sessions and report new ones; return all that are known then."""
     before = {_key(day): day for day in services.network.vendor_days()}
     new = [
         day
@@ -356,7 +357,7 @@ def _noted(services: Services, counted: VendorDays) -> list[VendorDay]:
         log.warning("%s%s", "; ".join(map(str, incidents[-_MOST_LOGGED:])), older)
     if not (counted.days or before):
         return []
-    # What many symbols showed is not told anew by a few of them.
+    # Evidence from many symbols is not replaced by evidence from a few of them.
     fresh = [
         day if 2 * day.symbols >= (noted := before.get(_key(day), day)).symbols else noted
         for day in counted.days

@@ -1,4 +1,4 @@
-"""What a job hands back: plain values by name that a notebook shows as a table."""
+"""The result of a job: plain values by name that a notebook shows as a table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .vendors import quotas_of
 
 
 class JobReport(InLines, dict[str, Any]):
-    """The report of a job: a dict, as each job describes it. As text it is that dict."""
+    """The report of a job: a dict, as documented by each job, which is also its text form."""
 
     @property
     def title(self) -> str:
-        """How it ended, in one line."""
+        """The outcome in one line."""
         ended = "interrupted: " if self.get("interrupted") else ""
         return f"{ended}{self._verdict()}"
 
@@ -36,7 +36,7 @@ class JobReport(InLines, dict[str, Any]):
         return f"{text}, {counted(new, 'new bar')}" if "success" in self else text
 
     def lines(self) -> Iterator[Line]:
-        """Yield failures by cause, requests by vendor, incidents, and what perishes."""
+        """Yield failures by cause, requests by vendor, incidents, and data soon to be lost."""
         for reason in self.get("reasons", ()):
             group = ReasonGroup(reason["why"], reason["series"], reason["next_step"])
             step = f" → {group.next_step}" if group.next_step else ""
@@ -56,7 +56,7 @@ class JobReport(InLines, dict[str, Any]):
 
 
 def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
-    """Return the report of a job with ``quotas``: what is left of the limits of the vendors it asked.
+    """Return the report of a job with ``quotas``: the remaining limits of the vendors it queried.
 
     Each vendor has a list of limits: ``seconds`` (length of the window), ``limit``, ``left``.
     """
@@ -69,7 +69,7 @@ def with_quotas(services: Services, report: Mapping[str, Any]) -> JobReport:
 
 
 def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return vendor to what was sent to it, or would be, by the names of the report."""
+    """Map each vendor to the counts of its requests, sent or planned, as named in the report."""
     requests = report.get("requests")
     by_vendor = requests if isinstance(requests, Mapping) else report.get("vendors", {})
     return {
@@ -79,18 +79,18 @@ def requests_by_vendor(report: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def quota_text(quotas: Iterable[Mapping[str, float]]) -> str:
-    """Return what is left of a vendor's limits in one line; empty where it has none."""
+    """Return a vendor's remaining limits in one line; empty if it has none."""
     each = [Quota(q["seconds"], q["limit"], q["limit"] - q["left"]) for q in quotas]
     return ", ".join(str(quota) for quota in each if quota.length_s > 1)
 
 
 def incident_texts(report: Mapping[str, Any]) -> list[str]:
-    """Return the sessions that vendors lack, one text for each run of them."""
+    """Return the sessions that vendors lack, one text for each run of consecutive ones."""
     return [one.text for one in incidents_of(map(VendorDay.from_json, report.get("incidents", ())))]
 
 
 def perishable_text(one: Mapping[str, Any]) -> str:
-    """Return what a vendor soon drops in one line."""
+    """Return in one line what a vendor will soon drop."""
     name, last, lost = (
         f"{one['symbol']} {one['timeframe']}",
         moment(one["last"]),

@@ -1,7 +1,7 @@
-"""What the keys of this machine may do: one cheap question for each thing that a vendor serves.
+"""What the keys of this machine may do: one cheap query for each thing that a vendor serves.
 
-The outcome is remembered where every request looks: a refusal by the plan stops requests for that
-class and timeframe of this account, and no other; an answer allows them again.
+The result is remembered where every request looks: a refusal because of the plan stops requests for
+that class and timeframe on this account, and no others; an answer allows them again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .vendors import lack
 
 Where = str | Path | None
 Verdict = Literal["yes", "no", "unclear"]
-# Every vendor of the class has the first; the second is asked for where it is unknown.
+# Vendors of the class have the first; the second is requested from a vendor that does not know it.
 _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "stock": ("AAPL",),
     "crypto": ("BTC-USD", "BTCUSDT"),
@@ -50,11 +50,11 @@ _EXAMPLES: dict[AssetClass, tuple[str, ...]] = {
     "index": ("^GSPC",),
     "future": ("ES=F",),
 }
-# Free plans hold back what is newer, and it has settled by then.
+# Free plans withhold newer bars, and bars this old have settled.
 _AGE_MS = 2 * DAY_MS
 _ACTIONS_MS = 366 * DAY_MS
 _ACTIONS = "splits and dividends"
-# After these nothing else is asked of the vendor.
+# After one of these, nothing else is requested from the vendor.
 _FINAL = (AuthenticationError, RateLimitedError)
 
 
@@ -63,10 +63,10 @@ class ProbeResult:
     """Whether a key may do one thing.
 
     Attributes:
-        vendor: canonical name.
-        what: such as ``stock 1d``.
-        verdict: ``unclear`` where the answer is neither yes nor no.
-        why: its refusal, in words.
+        vendor: Canonical name.
+        what: Thing that was requested, such as ``stock 1d``.
+        verdict: Answer; ``unclear`` if it is neither yes nor no.
+        why: Refusal, in words.
     """
 
     vendor: str
@@ -75,7 +75,7 @@ class ProbeResult:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the result as plain values."""
         return asdict(self)
 
 
@@ -83,7 +83,7 @@ def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, C
     """Return a selector whose vendors remember refusals, and its clock; no cache is opened.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: The configuration is wrong.
     """
     settings, clock = load_settings(cache_dir, config_path), SystemClock()
     network = network_of(settings, load_rules(settings.rules_path), clock)
@@ -91,10 +91,10 @@ def prober_of(cache_dir: Where, config_path: Where) -> tuple[ProviderSelector, C
 
 
 def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
-    """Return the named vendor, else all that have a key here.
+    """Return the named vendor, or all that have a key here.
 
     Raises:
-        UnknownProviderError: there is no such vendor, or it cannot be asked.
+        UnknownProviderError: The vendor does not exist or cannot be queried.
     """
     if vendor is None:
         return [name for name in selector.provider_names() if _has_key(selector, name)]
@@ -114,13 +114,13 @@ def probed_vendors(selector: ProviderSelector, vendor: str | None) -> list[str]:
 def probe(
     selector: ProviderSelector, name: str, clock: Clock, timeout: float | None = None
 ) -> Iterator[ProbeResult]:
-    """Ask a vendor one thing after the other; yield each as it is known.
+    """Query a vendor for one thing after another; yield each result as it is known.
 
-    Where its key is refused, or it counts too many requests, the rest is not asked. ``timeout``:
-    seconds that each question has; None: 30 s without an answer.
+    If the vendor refuses the key or counts too many requests, the rest is skipped. ``timeout``:
+    Seconds for each query; None: 30 s without an answer.
 
     Raises:
-        QueryError: ``timeout`` is no time.
+        QueryError: ``timeout`` is not a valid time.
     """
     seconds, now_ms = seconds_of(timeout, name), clock.now_ms()
     downloader = selector._initialize_downloader(name)
@@ -132,7 +132,7 @@ def probe(
         if isinstance(error, _FINAL):
             return
     caps = downloader.capabilities
-    # Actions that come with the bars are part of their questions.
+    # Splits and dividends that come with the bars are covered by the queries for bars.
     if caps.actions_apart and not caps.actions and "stock" in caps.asset_classes:
         error = run_call(clock, seconds, _ask_actions, selector, downloader, now_ms)
         yield _finding(name, _ACTIONS, error)
@@ -146,7 +146,7 @@ def _has_key(selector: ProviderSelector, name: str) -> bool:
 def _questions(
     selector: ProviderSelector, downloader: BaseDataDownloader
 ) -> Iterator[tuple[list[Instrument], Timeframe]]:
-    """Yield of each class the days and the shortest bars that are served."""
+    """Yield daily bars and the shortest bars served for each asset class."""
     caps = downloader.capabilities
     for asset_class in sorted(caps.asset_classes):
         frames = [Timeframe.parse(label) for label in caps.labels(asset_class)]
@@ -162,7 +162,7 @@ def _ask(
     timeframe: Timeframe,
     now_ms: int,
 ) -> DataError | None:
-    """Ask for one bar; return the vendor's refusal, if any."""
+    """Query for one bar; return the vendor's refusal, if any."""
     error: DataError | None = None
     for one in instruments:
         endpoint = endpoint_of(downloader.capabilities, one.asset_class, timeframe)

@@ -1,6 +1,7 @@
-"""What each vendor serves, timeframe by timeframe: for commands, ``docs/providers.md``, ``docs/vendors``.
+"""What each vendor serves, by timeframe: for commands, ``docs/providers.md`` and ``docs/vendors``.
 
-``python -m src.data.jobs.matrix > docs/providers.md`` writes that page anew; ``make docs`` writes all.
+``python -m src.data.jobs.matrix > docs/providers.md`` rewrites that page; ``make docs`` writes all
+of them.
 """
 
 from __future__ import annotations
@@ -36,25 +37,25 @@ A page is the most that one request returns. Depth is how far back the bars reac
 still change is *provisional* until it has settled; it is then fetched again. The running bar is
 never cached, whether the vendor sends it or not. Extended hours: `session="extended"`.
 """
-# Any share, in the hours before the open and behind the close, too.
+# Any stock, with the hours before the open and after the close.
 _IN_EXTENDED_HOURS = Instrument("ANY", "stock").extended()
 
 
 @dataclass(frozen=True)
 class ServedRow:
-    """What one vendor serves of one timeframe.
+    """What one vendor serves for one timeframe.
 
     Attributes:
-        vendor: canonical name.
-        timeframe: in our spelling.
-        page_bars, page_days: the most of one answer; 0 means no such limit.
-        depth_days: how far back it goes; None as far as the listing.
-        settles: asset class to the minutes after its close for which a bar may change; None until
-            the next session opens.
-        kinds: asset class to the kind of its bars.
-        adjustment: what prices are adjusted for.
-        has_forming: whether the running bar is in the answer.
-        extended: whether it serves them of extended hours.
+        vendor: Canonical name.
+        timeframe: Timeframe in our spelling.
+        page_bars, page_days: Most bars and days in one answer; 0 means no such limit.
+        depth_days: History in days; None if it reaches back to the listing.
+        settles: Maps each asset class to the minutes after its close during which a bar may change;
+            None: until the next session opens.
+        kinds: Maps each asset class to the kind of its bars.
+        adjustment: Adjustment of the prices.
+        has_forming: Whether the running bar is in the answer.
+        extended: Whether the vendor serves bars of extended hours.
     """
 
     vendor: str
@@ -72,7 +73,7 @@ class ServedRow:
 def matrix(selector: ProviderSelector) -> list[ServedRow]:
     """Return what every vendor serves here, by the rules and keys of ``selector``.
 
-    A vendor that cannot be asked here stands with what it declares.
+    A vendor that cannot be queried here is listed with what it declares.
     """
     rows: list[ServedRow] = []
     for name in names():
@@ -86,7 +87,7 @@ def matrix(selector: ProviderSelector) -> list[ServedRow]:
 
 
 def served(vendor: str, caps: Capabilities) -> list[ServedRow]:
-    """Return one entry for each timeframe, in the order declared."""
+    """Return one row for each timeframe, in the order declared."""
     return [_served(vendor, caps, Timeframe.parse(label)) for label in caps.timeframes]
 
 
@@ -108,14 +109,14 @@ def _served(vendor: str, caps: Capabilities, timeframe: Timeframe) -> ServedRow:
 
 
 def plain(entries: Iterable[ServedRow]) -> list[dict[str, Any]]:
-    """Return the entries as plain values, for machines."""
+    """Return the rows as plain values for machines."""
     return [asdict(entry) for entry in entries]
 
 
 def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return vendor, timeframes, page, depth, settling, prices, running bar, extended hours, in words.
+    """Return the limits of the rows in words, with columns as in ``BOUNDS``.
 
-    Timeframes with equal columns share a line.
+    Timeframes whose columns are equal share a line.
     """
     lines: dict[tuple[str, ...], list[str]] = {}
     for entry in entries:
@@ -133,17 +134,17 @@ def bounds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
 
 
 def kinds_table(entries: Sequence[ServedRow]) -> list[list[str]]:
-    """Return vendor, asset class, session, where hours begin, venue and volume, in words."""
+    """Return the kinds of the rows in words, with columns as in ``KINDS``."""
     lines: dict[tuple[str, str], Kind] = {}
     for entry in entries:
         for asset_class, kind in entry.kinds.items():
-            # Days are counted by sessions wherever hours begin: a shorter bar shows more.
+            # Daily bars follow the session wherever hourly bars begin, so a shorter bar shows more.
             lines.setdefault((entry.vendor, asset_class), kind)
     return [[*key, *_kind(kind)] for key, kind in lines.items()]
 
 
 def markdown() -> str:
-    """Return the page on the vendors of this package, as they declare themselves."""
+    """Return the page about this package's vendors, generated from their declarations."""
     classes = [downloader_class(name) for name in SERVED]
     entries = [entry for cls in classes for entry in served(cls.name, cls.capabilities)]
     vendors = [
@@ -164,10 +165,10 @@ def markdown() -> str:
 
 
 def vendor_page(name: str) -> str:
-    """Return the page on one vendor of this package, as it declares itself.
+    """Return the page about one vendor of this package, generated from its declarations.
 
     Args:
-        name: one of :data:`~src.data.vendors.registry.SERVED`.
+        name: One of :data:`~src.data.vendors.registry.SERVED`.
     """
     cls = downloader_class(name)
     entries = served(name, cls.capabilities)
@@ -193,7 +194,7 @@ def vendor_page(name: str) -> str:
     return "\n".join(parts)
 
 
-# Asset class to a symbol that such vendors serve.
+# An example symbol for each asset class.
 _SYMBOLS = {"stock": "AAPL", "crypto": "BTCUSDT", "forex": "EURUSD=X", "index": "^VIX"}
 
 
@@ -234,7 +235,7 @@ def _facts(name: str, cls: Any) -> list[list[str]]:
 
 
 def _paragraphs(docstring: str | None) -> list[str]:
-    """Return the paragraphs of a docstring above its sections, as Markdown."""
+    """Return the paragraphs of a docstring that precede its sections, as Markdown."""
     text = re.split(r"^(?:Args|Attributes|Raises|Returns):$", inspect.cleandoc(docstring or ""),
                     maxsplit=1, flags=re.MULTILINE)[0]  # fmt: skip
     text = re.sub(r":\w+:`~?([\w.]+)`", lambda role: f"`{role[1].rpartition('.')[2]}`", text)
@@ -248,7 +249,7 @@ _ANCHORS = {"session": "with the open", "clock": "on the clock"}
 
 
 def _order() -> str:
-    """Return the vendors of the packaged rules, beside the call that gives them."""
+    """Return the section on the vendors in the packaged rules and the call that lists them."""
     rules = packaged_rules().rules
     rows = [[name, ", ".join(rule.vendors)] for name, rule in rules.items()]
     share, coin = (rules[name].vendors for name in ("stock_intraday", "crypto"))

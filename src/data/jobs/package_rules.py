@@ -1,4 +1,4 @@
-"""The packaged rules as they read, for those in a hurry; ``make docs`` writes them beside the code.
+"""The packaged rules in parsed form, for fast reading; ``make docs`` writes them next to the code.
 
 ``python -m src.data.jobs.package_rules > src/data/config/packaged_rules.json``
 """
@@ -11,10 +11,10 @@ from ..config.rules_file import packaged_bytes, written_as_read
 
 
 def main() -> None:
-    """Print them.
+    """Print the parsed rules.
 
     Raises:
-        RulesError: the packaged rules have mistakes.
+        RulesError: The packaged rules have mistakes.
     """
     sys.stdout.write(written_as_read(packaged_bytes()))
 

@@ -1,8 +1,8 @@
-"""Stored series whose next bars or figures their vendors will soon have no more.
+"""Stored series whose next bars or figures their vendors will soon drop.
 
-A vendor that goes back sixty days drops a bar sixty days after it opened; open interest and ratios
-of perpetual futures are kept for thirty. What was not fetched by then cannot be had from any vendor
-of the rules.
+A vendor with sixty days of history drops a bar sixty days after it opened; open interest and ratios
+for perpetual futures are kept for thirty. Data not fetched by then is not available from any vendor
+in the rules.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from ..model.series import SeriesKey
 from ..provider_selector import ProviderSelector
 from ..vendors.figures import suppliers
 
-# It is told when of the time that a vendor keeps its bars this share is left, or so many days.
+# A warning is issued when this fraction of a vendor's history is left, or this time if it is
+# shorter.
 _SHARE, _MOST_MS = 1 / 3, 14 * DAY_MS
 _BARS = "bars"
-# What `onetape futures --what` calls them.
+# Their names in `onetape futures --what`.
 _OPTIONS = {OPEN_INTEREST.title: "open-interest", LONG_SHORT.title: "long-short"}
 
 
 @dataclass(frozen=True)
 class Perishable:
-    """One such series.
+    """A stored series that will soon lose data.
 
     Attributes:
-        key: the series.
-        vendor: which is asked first.
-        depth_days: how far back its vendors go.
-        last_ms: the stamp of its newest bar or figure, UTC milliseconds.
-        lost_ms: when the one after that can be had no more; it may be over.
-        what: it is a series of: ``bars``, ``open interest``, ``long/short ratios``.
+        key: Series that is stored.
+        vendor: Vendor that is queried first.
+        depth_days: History that its vendors have, in days.
+        last_ms: Stamp of its newest bar or figure, UTC milliseconds.
+        lost_ms: Time when the next one becomes unavailable; it may be past.
+        what: Content of the series: ``bars``, ``open interest``, ``long/short ratios``.
     """
 
     key: SeriesKey
@@ -54,14 +55,14 @@ class Perishable:
 
     @property
     def command(self) -> str:
-        """The command that fetches what is missing."""
+        """Command that fetches the missing data."""
         if self.what == _BARS:
             return "onetape sync"
         symbol, label = self.key.symbol, self.key.timeframe.label
         return f"onetape futures {symbol} {label} --what {_OPTIONS[self.what]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the series as plain values."""
         return {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -80,17 +81,17 @@ def perishable(
     now_ms: int,
     cache_dir: Path,
 ) -> list[Perishable]:
-    """Return the series that lose bars soon, those first that lose them first; no vendor is asked.
+    """Return the series that will soon lose data, the most urgent first; no vendor is queried.
 
-    Lanes that no question by the rules is answered out of are left out, so those of vendors that
-    were named (``provider=``).
+    Lanes that answer no query by the rules are left out, such as those of vendors that were named
+    (``provider=``).
 
     Args:
-        listing: the stored series with what the index knows of them.
-        answering: gives those of some series that answer by the rules.
-        selector: which vendors are asked, and how far back they go.
-        now_ms: the time, UTC milliseconds.
-        cache_dir: where figures of perpetual futures are stored.
+        listing: Stored series with their entries in the index.
+        answering: Returns those of some series that answer by the rules.
+        selector: Selector of the vendors, with the length of their history.
+        now_ms: Current time, UTC milliseconds.
+        cache_dir: Folder with the figures for perpetual futures.
     """
     entries = dict(listing)
     bars = (one for key in answering(entries) for one in _bars_of(key, entries[key], selector))

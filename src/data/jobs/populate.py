@@ -1,7 +1,8 @@
 """Fill the cache for many symbols and timeframes.
 
-Every series is committed as it arrives: the cache is all the state that a job has. One that was
-interrupted or killed goes on where it was, for the next run asks only for what is still missing.
+Every series is committed as it arrives: a job has no state other than the cache. A job that was
+interrupted or killed continues where it stopped, because the next run requests only what is
+missing.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ log = logging.getLogger("onetape.populate")
 
 DEFAULT_TIMEFRAMES = ("5m", "15m", "30m", "1h", "4h", "1d")
 DEFAULT_START = date(2020, 1, 1)
-# What a job may keep in memory of series that it has looked at.
+# Most memory that a job may use for series it has looked up.
 _MOST_BYTES = 16 << 20
 
 
@@ -75,41 +76,45 @@ def populate_cache(
     """Fill the cache and return a statistics dict.
 
     Args:
-        symbols: what to fetch; by default every symbol that is cached already.
-        symbols_file: a list of them, beside or in place of ``symbols``: a text with one symbol a
-            line, or CSV or YAML with ``symbol, timeframe, from, priority``; ``-``: standard input.
-        intervals: timeframes; by default ``5m 15m 30m 1h 4h 1d``.
-        start_date, end_date: session dates, both included; by default 2020-01-01 and today
+        symbols: Symbols to fetch; by default every symbol that is already cached.
+        symbols_file: List of symbols, in addition to or instead of ``symbols``: a text file with
+            one symbol a line, or CSV or YAML with ``symbol, timeframe, from, priority``; ``-``:
+            standard input.
+        intervals: Timeframes; by default ``5m 15m 30m 1h 4h 1d``.
+        start_date, end_date: Session dates, both included; by default 2020-01-01 and today
             (UTC). ``start`` and ``end`` are the same under shorter names.
-        cache_dir: folder of the cache, as for the data manager.
-        config_path: rules file, as for the data manager.
-        force_refresh: fetch again what is stored, too.
-        dry_run: ask no vendor; return what would be asked of which, and how long that takes.
-        progress: called with each part of a series that has arrived, and before longer waits, in the
-            calling thread; by default a bar on a terminal and in a notebook, nothing elsewhere.
-        on_event: called with every event of the job, as ``DataManager.on_event`` has it, in the
-            thread where it happens.
-        timeout: seconds that a request goes on without a page of any vendor, waits for limits
-            included; by default ``jobs.timeout_s`` of the rules (600).
-        session: ``extended``: bars of 04:00 to 20:00 New York time, of shares of the USA, as for
-            ``DataManager.get_ohlcv``; the usual timeframes are those below a day then, and reports
-            name the series as their folders are named (``AAPL_1m@extended``).
+        cache_dir: Folder of the cache, as for the data manager.
+        config_path: Rules file, as for the data manager.
+        force_refresh: Whether to fetch stored bars again as well.
+        dry_run: Whether to query no vendor and return which requests would be sent to which vendor,
+            and how long that takes.
+        progress: Called in the calling thread with each part of a series that has arrived and
+            before longer waits. By default, a progress bar in a terminal or notebook, and nothing
+            elsewhere.
+        on_event: Called with every event of the job, like the argument of ``DataManager.on_event``,
+            in the thread where it happens.
+        timeout: Seconds after which a request ends if no vendor returns a page, including waits for
+            limits; by default ``jobs.timeout_s`` in the rules (600).
+        session: ``extended``: bars from 04:00 to 20:00 New York time, for US stocks, as for
+            ``DataManager.get_ohlcv``. The default timeframes are then those below a day, and
+            reports name the series by folder (``AAPL_1m@extended``).
 
     Returns:
-        ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``, ``data_quality``
-        (series to score, gaps, rows and whether it is complete), ``errors`` (series to reason),
-        ``interrupted``, ``results`` with all of it by series, ``reasons`` (failures that are alike,
-        together), ``requests`` by vendor, ``quotas`` (what is left of their limits), ``perishable``
-        (stored series whose next bars or figures vendors drop soon) and ``marked`` (series to the bars
-        that were marked as wrong for certain). Of a dry run ``series``, ``held``
-        (how many of them need no vendor), ``requests``, ``vendors`` (to requests, units of their
-        limits, days), ``reasons`` (what would be lacking) and ``incidents`` (sessions in what is
-        missing that a vendor lacks for most of its symbols: others are asked first for these).
+        ``success`` and ``failed`` (lists of ``SYMBOL_timeframe``), ``cache_stats``,
+        ``data_quality`` (score, gaps, rows and completeness of each series), ``errors`` (reason for
+        each failed series), ``interrupted``, ``results`` with all of this by series, ``reasons``
+        (failures grouped if alike), ``requests`` by vendor, ``quotas`` (what is left of their
+        limits), ``perishable`` (stored series whose next bars or figures vendors will drop soon)
+        and ``marked`` (for each series, the bars marked as certainly wrong). For a dry run:
+        ``series``, ``held`` (how many of them need no vendor), ``requests``, ``vendors`` (requests,
+        units of their limits, days), ``reasons`` (what would be missing) and ``incidents`` (missing
+        sessions that a vendor lacks for most of its symbols; other vendors are queried first for
+        these).
 
     Raises:
-        QueryError: a timeframe, the range, the list or ``timeout`` is wrong; nothing was asked. A
-            symbol or a row that is wrong only fails its own series.
-        ConfigError: the configuration is wrong.
+        QueryError: A timeframe, the range, the list or ``timeout`` is wrong; nothing was requested.
+            A wrong symbol or row only fails its own series.
+        ConfigError: The configuration is wrong.
     """
     services = job_services(cache_dir, config_path)
     listed: list[str | WorkItem] | None = None if symbols is None else list(symbols)
@@ -134,21 +139,23 @@ def sync_cache(
     timeout: float | None = None,
     symbols: Iterable[str] | None = None,
 ) -> dict[str, Any]:
-    """Bring what is stored up to date: every series in its own timeframe, from its first bar to now.
+    """Bring stored series up to date, each in its own timeframe, from its first bar to now.
 
-    Series of vendors that were named (``provider=``) are left out: no rule says whom to ask.
+    Series fetched from a named vendor (``provider=``) are left out: no rule names a vendor for
+    them.
 
     Args:
-        pattern: of symbols (``BTC*``), or of symbol and timeframe (``* 1d``), a shell pattern.
-        cache_dir, config_path, dry_run, progress, on_event, timeout: as for :func:`populate_cache`.
-        symbols: of these alone, such as the members of a universe; one without a series fails.
+        pattern: Shell pattern for symbols (``BTC*``), or for symbol and timeframe (``* 1d``).
+        cache_dir, config_path, dry_run, progress, on_event, timeout: As for :func:`populate_cache`.
+        symbols: Only these symbols, such as the members of a universe; a symbol without a stored
+            series fails.
 
     Returns:
-        What :func:`populate_cache` does.
+        The same as :func:`populate_cache`.
 
     Raises:
         QueryError: ``timeout`` is wrong.
-        ConfigError: the configuration is wrong.
+        ConfigError: The configuration is wrong.
     """
     services = job_services(cache_dir, config_path)
     is_whole = " " in pattern
@@ -181,7 +188,7 @@ def sync_cache(
 def job_services(
     cache_dir: str | Path | None = None, config_path: str | Path | None = None
 ) -> Services:
-    """Return an installation of its own for a job, which comes by each series once."""
+    """Return separate services for a job, which reads each series only once."""
     services = build(cache_dir, config_path)
     memory = services.cache.store.memory
     memory.most_bytes = min(memory.most_bytes, _MOST_BYTES)
@@ -189,12 +196,12 @@ def job_services(
 
 
 def _date_text(timeframe: Timeframe, stamp: int) -> str:
-    """Return a stamp as the start of a question: days are named by their date."""
+    """Format a stamp as the start of a query: daily bars are named by date."""
     return iso(stamp) if timeframe.is_intraday else str(date_of(stamp))
 
 
 def _done(services: Services, job: Job, progress: Listener | None, *, dry_run: bool) -> JobReport:
-    """Return what comes of a job, or what it would take."""
+    """Run a job and return its report, or for a dry run what the job would take."""
     if dry_run:
         return JobReport(cost_of(services.client, job, services.network.vendor_days()).to_json())
     with job_signals() as signals:
@@ -244,8 +251,8 @@ def checked_job(
 ) -> Job:
     """Return the checked job.
 
-    What is left out means every cached symbol, the usual timeframes, 2020-01-01, today, and the
-    time that the rules give to jobs.
+    Defaults are every cached symbol, the usual timeframes, 2020-01-01, today, and the timeout for
+    jobs in the rules.
     """
     seconds = seconds_of(timeout, "a job")
     now_ms = services.clock.now_ms()
@@ -269,14 +276,14 @@ def checked_job(
 def fill(
     client: BarsClient, job: Job, listener: Listener | None = None, at_work: int | None = None
 ) -> BackfillReport:
-    """Fetch what is missing of every series of ``job``; what arrives is committed as it comes.
+    """Fetch what is missing from every series of ``job``; bars are committed as they arrive.
 
-    What is stored is looked up first. Then series that are asked of one vendor first share
-    ``at_work`` threads (None: as many as usual): another vendor's do not wait for them. Among these come
-    first those with the smallest priority, then those whose missing bars their vendors will drop soonest.
+    Stored bars are looked up first. Then the series that go to the same vendor first share
+    ``at_work`` threads (None: the usual number), so no vendor's series wait for another's. Among
+    them, the smallest priority comes first, then those whose missing bars will be dropped soonest.
 
-    A series that fails does not keep the others from being asked. Ctrl-C and a disk that takes
-    nothing more end the job: what is left then is in the report, with the reason.
+    A series that fails does not stop the others. Ctrl-C or a full disk ends the job: the series
+    left then are in the report, with the reason.
     """
     with rare_collections(), job_signals():
         return _Run(client, job, listener, at_work).report()
@@ -284,13 +291,13 @@ def fill(
 
 @dataclass(frozen=True, eq=False)
 class _SeriesTask(VendorTask):
-    """A series that vendors must be asked for; its result is of the parts that the store answered.
+    """A series that vendors must be queried for; its result covers the parts found in the store.
 
     Attributes:
-        place: in the job.
-        bounds: of the other parts.
-        lost_ms: when the first missing bars cannot be had any more, UTC milliseconds.
-        stored_as: its symbol in the store.
+        place: Position in the job.
+        bounds: Bounds of the other parts.
+        lost_ms: Time when the first missing bars become unavailable, UTC milliseconds.
+        stored_as: Symbol of the series in the store.
     """
 
     place: int
@@ -300,7 +307,7 @@ class _SeriesTask(VendorTask):
 
 
 class _Run:
-    """One job at work. Everything but :meth:`_fetch` happens in the thread of the caller."""
+    """One running job. Everything except :meth:`_fetch` happens in the caller's thread."""
 
     def __init__(
         self, client: BarsClient, job: Job, listener: Listener | None, at_work: int | None
@@ -316,12 +323,12 @@ class _Run:
         self._runner = Runner(self._progress, self._fetch, self._on_done, most=at_work, log=log)
 
     def report(self) -> BackfillReport:
-        """Do it."""
+        """Execute the job and return its report."""
         before = self._client.requests()
         runner, missing = self._runner, list[_SeriesTask]()
 
         def tasks() -> Iterator[_SeriesTask]:
-            """Look every series up, and yield those that vendors must be asked for."""
+            """Look up every series, and yield those that vendors must be queried for."""
             for place, one in enumerate(self._job.series):
                 with running(subject_of(one.symbol, one.timeframe)):
                     missing.extend(self._looked_up(place, one))
@@ -340,7 +347,7 @@ class _Run:
         return BackfillReport(results, runner.is_interrupted, requests, symbols)
 
     def _plan(self, missing: Sequence[_SeriesTask]) -> None:
-        """Estimate how long each vendor takes, by the plan of one of its series for each timeframe."""
+        """Estimate each vendor's time from the plan for one of its series per timeframe."""
         if not self._progress.is_heard:
             return
         groups: dict[str, dict[str, list[_SeriesTask]]] = {}
@@ -361,7 +368,7 @@ class _Run:
                 self._progress.plan(vendor, seconds)
 
     def _unasked(self, one: SeriesToFill, begun: TaskState | None) -> SeriesResult:
-        """Return the result of a series that the end of the job left behind."""
+        """Return the result of a series that was not finished when the job ended."""
         result = SeriesResult(one.symbol, one.label) if begun is None else begun.result
         is_cut = begun is not None and self._runner.is_interrupted
         why = INTERRUPTED if is_cut else self._runner.unasked
@@ -371,10 +378,10 @@ class _Run:
         wishes = replace(self._wishes, session=one.session)
         return self._client.query(one.symbol, one.timeframe, *bounds, wishes=wishes)
 
-    # --- what is stored --------------------------------------------------------------------
+    # --- stored bars ---------------------------------------------------------------------------
 
     def _looked_up(self, place: int, one: SeriesToFill) -> Iterator[_SeriesTask]:
-        """Look a series up in the store; yield it where vendors must be asked for more."""
+        """Look up a series in the store; yield it if vendors must be queried for more."""
         result, parts, client = (
             SeriesResult(one.symbol, one.label),
             self._parts[place],
@@ -403,10 +410,10 @@ class _Run:
         else:
             self._end(place, _judged(result))
 
-    # --- what is asked for -----------------------------------------------------------------
+    # --- requests to vendors -------------------------------------------------------------------
 
     def _fetch(self, task: _SeriesTask, tell: Callable[[TaskState], None]) -> SeriesResult:
-        """Return what came of a series; runs in a thread of the job."""
+        """Fetch a series and return its result; runs in one of the job's threads."""
         result, one, clock = task.result, self._job.series[task.place], self._client.clock
         with running(subject_of(result.symbol, result.timeframe)):
             tell(TaskState(result))
@@ -435,7 +442,7 @@ class _Run:
 
 
 def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
-    """Return what the store has; where it cannot be read, all is asked for, which mends what can be."""
+    """Return the stored part; if unreadable, request everything, which repairs what it can."""
     try:
         stored = client.lookup(query)
     except CacheError:
@@ -444,7 +451,7 @@ def _lookup(client: BarsClient, query: BarsQuery) -> Lookup:
 
 
 def _judged(result: SeriesResult) -> SeriesResult:
-    """Return the result of a series that was answered to its end."""
+    """Return the final result of a series whose parts were all answered."""
     if result.unanswered:
         return result.failed(result.unanswered)
     if not result.rows and not result.complete:

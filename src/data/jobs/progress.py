@@ -1,4 +1,4 @@
-"""How far a job or a batch is, how long it will still take, and what it waits for."""
+"""The progress of a job or batch, the time it still needs, and what it is waiting for."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# So long a rest is worth telling.
+# A remaining time this long is worth reporting.
 _LONG_S = 60
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
-        result: of the series at work, so far.
-        done, total: what the report counts: series, symbols, or bars to compare.
-        share: how much of the work is done, from 0 to 1; a long series is counted in parts.
-        is_over: whether the series is at its end.
-        waiting: what is waited for, how long and why; empty while bars come.
-        left_s: seconds until the job will be done at the pace so far, and as planned before anything
-            has come; None while that is unknown.
+        result: Result so far of the series at work.
+        done, total: Counts of the report's items: series, symbols, or bars to compare.
+        share: Fraction of the work that is done, from 0 to 1; a long series is counted in parts.
+        is_over: Whether the series is finished.
+        waiting: What is being waited for, how long and why; empty while bars arrive.
+        left_s: Seconds until the job will be done at the present pace, or as planned before
+            anything has arrived; None while unknown.
     """
 
     result: SeriesResult
@@ -49,7 +49,7 @@ class Progress:
     left_s: float | None = None
 
     def text(self) -> str:
-        """Return what a series is at, and how long the job will still take."""
+        """Return the state of a series, and how long the job will still take."""
         text = f"{self.result.symbol} {self.result.timeframe}"
         if self.waiting or self.result.rows:
             text += f" {self.waiting or counted(self.result.rows, 'bar')}"
@@ -64,9 +64,9 @@ Listener = Callable[[Progress], object]
 
 @dataclass
 class _Pace:
-    """How fast the parts of one vendor come: since when, how many came, how many are left.
+    """The pace of one vendor: when it started, and how many parts have arrived and are left.
 
-    ``planned_s``: seconds that all of them were to take; None where that is not known.
+    ``planned_s``: Seconds planned for all of them; None if not known.
     """
 
     since_s: float
@@ -75,7 +75,7 @@ class _Pace:
     planned_s: float | None = None
 
     def left_s(self, now_s: float) -> float | None:
-        """Return the seconds until all have come; as planned where none has, None without a plan."""
+        """Return the seconds until all have arrived: planned if none has, None without a plan."""
         if not self.left:
             return 0.0
         passed_s = now_s - self.since_s
@@ -86,24 +86,24 @@ class _Pace:
 
 @dataclass(frozen=True)
 class Running(Generic[T]):
-    """What is at work, and for how many seconds."""
+    """An item at work, and for how many seconds."""
 
     item: T
     seconds: float
 
 
 class JobProgress:
-    """Counts what a job has done, and tells a listener. Used by one thread.
+    """Counts what a job has done, and informs a listener. Used by one thread.
 
     Args:
-        clock: measures.
-        listener: is told; None: no one is.
-        total: what the report will count: series, symbols or bars.
-        parts: that all of these take.
+        clock: Clock that measures the pace.
+        listener: Listener to inform; None: no one.
+        total: Number of items in the report: series, symbols or bars.
+        parts: Number of parts that all of these take.
 
     Attributes:
-        done: how many of ``total`` are over.
-        parts_done: how many of ``parts`` are.
+        done: Number of ``total`` that are finished.
+        parts_done: Number of ``parts`` that are finished.
     """
 
     def __init__(self, clock: Clock, listener: Listener | None, total: int, parts: int) -> None:
@@ -113,16 +113,16 @@ class JobProgress:
         self._paces: dict[str, _Pace] = {}
 
     def expect(self, vendor: str, parts: int) -> None:
-        """Count parts that a vendor is asked for."""
+        """Count parts that a vendor is queried for."""
         self._pace(vendor).left += parts
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody listens, so that a plan is worth its time."""
+        """Whether anybody is listening, so that planning is worth its time."""
         return self._listener is not None
 
     def plan(self, vendor: str, seconds: float) -> None:
-        """Take note of how long all that a vendor is asked for will take."""
+        """Record how long everything requested from a vendor will take."""
         self._pace(vendor).planned_s = seconds
 
     def _pace(self, vendor: str) -> _Pace:
@@ -130,36 +130,36 @@ class JobProgress:
         return self._paces.setdefault(vendor, _Pace(self._clock.monotonic()))
 
     def advance(self, vendor: str, parts: int) -> None:
-        """Count parts that a vendor was asked for, and that are done."""
+        """Count finished parts of a vendor."""
         pace = self._paces[vendor]
         pace.done, pace.left = pace.done + parts, pace.left - parts
 
     def end_one(self, vendor: str) -> None:
-        """Count one of ``total`` that is over, which was one part of a vendor."""
+        """Count one of ``total`` as finished, which was one part of a vendor."""
         self.done += 1
         self.parts_done += 1
         self.advance(vendor, 1)
 
     def text_of(self, wait: Wait | None) -> str:
-        """Return what is left of a wait as one sentence; empty without one, and once it is over."""
+        """Describe the rest of a wait in one sentence; empty if there is none or it is over."""
         return "" if wait is None else wait.text(self._clock.monotonic())
 
     def tell(
         self, result: SeriesResult, *, is_over: bool = False, wait: Wait | None = None
     ) -> None:
-        """Tell how far it is, at one series."""
+        """Report the progress at one series."""
         self._tell(result, is_over, self.text_of(wait))
 
     def tell_quiet(
         self, result: SeriesResult, running: Sequence[Running[Any]], vendor: str, wait: Wait | None
     ) -> None:
-        """Tell what has been waited for longest, and how many others wait.
+        """Report the longest wait, and how many others are waiting.
 
         Args:
-            result: of the series that waits longest.
-            running: the tasks at work, the longest first.
-            vendor: that the first of them is asked of; may be empty.
-            wait: the last that it waited for; None for nothing.
+            result: Result of the series that has waited longest.
+            running: Tasks at work, the longest first.
+            vendor: Vendor queried by the first of them; may be empty.
+            wait: Last wait of that task; None if there was none.
         """
         others = f", as {len(running) - 1} more do" if len(running) > 1 else ""
         waits = f"has waited {duration(running[0].seconds)} for {vendor or 'an answer'}"
@@ -175,20 +175,21 @@ class JobProgress:
         self._listener(Progress(result, self.done, self._total, share, is_over, waiting, left_s))
 
 
-# --- a batch of one call, told as a job tells it -------------------------------------------------
+# --- a batch of one call, reported like a job ----------------------------------------------------
 
-# Of more symbols so many are planned, which tells enough of the others.
+# At most this many symbols are planned, which is enough to estimate the others.
 _PLANNED = 10
-# All of them share the threads of the batch.
+# All symbols share the threads of the batch.
 _ALL = ""
 
 
 class BatchProgress:
-    """Follows a batch for a listener. Used by the thread of its caller.
+    """Follows a batch for a listener. Used by the caller's thread.
 
     Args:
-        client: plans what is asked for.
-        listener: is told of each symbol that vendors are asked for; one that the store answers is counted.
+        client: Client that plans the queries.
+        listener: Informed of each symbol that vendors are queried for; those found in the store are
+            only counted.
     """
 
     def __init__(self, client: BarsClient, listener: Listener) -> None:
@@ -196,7 +197,7 @@ class BatchProgress:
         self._progress: JobProgress | None = None
 
     def begin(self, total: int, missing: Sequence[BarsQuery]) -> None:
-        """Take note of how many queries there are, and of those that vendors are asked for."""
+        """Record the number of queries, and which of them vendors must answer."""
         progress = JobProgress(self._client.clock, self._listener, total, total)
         progress.done = progress.parts_done = total - len(missing)
         progress.expect(_ALL, len(missing))
@@ -206,7 +207,7 @@ class BatchProgress:
         progress.tell(_result(missing[0], None))
 
     def ended(self, query: BarsQuery, frame: pd.DataFrame) -> None:
-        """Tell that a query was answered, or failed."""
+        """Report that a query was answered or failed."""
         assert self._progress is not None
         self._progress.end_one(_ALL)
         self._progress.tell(_result(query, frame), is_over=True)
@@ -225,7 +226,7 @@ def _result(query: BarsQuery, frame: pd.DataFrame | None) -> SeriesResult:
 
 
 def result_of(symbol: str, timeframe: str, frame: pd.DataFrame) -> SeriesResult:
-    """Return the result of one symbol of a batch by its frame."""
+    """Return the result of one symbol in a batch, from its frame."""
     facts = frame.attrs[ATTRS_KEY]
     error = facts.get("error", {})
     message, reason = error.get("message", ""), error.get("reason", "")
@@ -234,12 +235,12 @@ def result_of(symbol: str, timeframe: str, frame: pd.DataFrame) -> SeriesResult:
 
 
 class SymbolsProgress:
-    """Follows a batch whose symbols are asked for one by one. Used by one thread.
+    """Follows a batch whose symbols are requested one by one. Used by one thread.
 
     Args:
-        clock: measures.
-        listener: is told of each symbol that the store alone did not answer.
-        total: symbols of the batch.
+        clock: Clock that measures the pace.
+        listener: Informed of each symbol that was not answered from the store only.
+        total: Number of symbols in the batch.
     """
 
     def __init__(self, clock: Clock, listener: Listener | None, total: int) -> None:

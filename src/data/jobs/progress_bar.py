@@ -1,4 +1,4 @@
-"""Progress where people look: a bar on a terminal and in a notebook, by default nothing elsewhere."""
+"""Progress where people look: a bar in a terminal or notebook, and by default nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listening(listener: Listener | None) -> Iterator[Listener | None]:
-    """Yield what a caller passes as ``progress=``; where that is None a bar, if anybody can see one."""
+    """Yield the caller's ``progress=``; if None, a progress bar, provided anybody can see it."""
     if listener is not None or not _is_seen():
         yield listener
         return
@@ -33,15 +33,15 @@ def listening(listener: Listener | None) -> Iterator[Listener | None]:
 
 
 def _is_seen() -> bool:
-    """Tell cheaply whether there may be a terminal or a notebook."""
+    """Check cheaply whether there may be a terminal or a notebook."""
     return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
 @contextmanager
 def bar_in_notebook() -> Iterator[Listener]:
-    """Yield a listener that shows a bar below the cell, from its first call to the end of the block.
+    """Yield a listener that shows a bar below the cell, from its first call until the block ends.
 
-    It needs no widgets: one display is updated, about 200 times at most for each wait.
+    It needs no widgets: one display is updated, at most about 200 times for each wait.
     """
     display = import_module("IPython.display")
     handle: Any = None
@@ -73,7 +73,7 @@ def bar_in_notebook() -> Iterator[Listener]:
 def bar_on(screen: Console) -> Iterator[Listener]:
     """Yield a listener that shows a bar on ``screen``, from its first call to the end of the block.
 
-    Where the program shows something else there that changes, there is none.
+    If the program already has a live display there, no bar is shown.
     """
     from rich import progress as rich
     from rich.errors import LiveError

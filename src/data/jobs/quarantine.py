@@ -1,4 +1,4 @@
-"""What is kept aside of a series: looked at, put back where it can be a bar, and deleted for good."""
+"""Quarantined rows and files of a series: inspected, restored if valid, and deleted for good."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _UNKNOWN = Basis("unknown")
 
 @dataclass(frozen=True)
 class QuarantineReport:
-    """What is kept aside of one series.
+    """The quarantined rows and files of one series.
 
     Attributes:
-        key: which series.
-        rows: bars as received, each with its defect, in the order they came.
-        files: names of damaged files in the folder ``_quarantine``, each with the reason.
+        key: Series that they belong to.
+        rows: Bars as received, each with its defect, in order of arrival.
+        files: Names of damaged files in the folder ``_quarantine``, each with the reason.
     """
 
     key: SeriesKey
@@ -44,11 +44,11 @@ class QuarantineReport:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many rows are there for which reason, the most frequent first."""
+        """Number of rows for each reason, most frequent first."""
         return dict(Counter(reason.partition(":")[0] for _, reason in self.rows).most_common())
 
     def to_json(self, *, details: bool = False) -> dict[str, Any]:
-        """Return plain values; with ``details`` every row and file."""
+        """Return plain values; with ``details``, every row and file."""
         plain: dict[str, Any] = {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -73,27 +73,28 @@ class QuarantineReport:
 
 
 def quarantine_report(client: BarsClient, key: SeriesKey) -> QuarantineReport:
-    """Return what is kept aside of a series; nothing is repaired for it.
+    """Return the quarantined rows and files of a series, without repairing anything.
 
     Raises:
-        StorageError: the store cannot be read.
+        StorageError: The store cannot be read.
     """
     kept = client.quarantined(key)
     return QuarantineReport(key, kept.rows, kept.files)
 
 
 def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[Bar, str]]]:
-    """Put back withdrawn bars where no bar is stored; return them, and what stays aside.
+    """Restore withdrawn bars where no bar is stored; return them, and the rows still quarantined.
 
-    These are bars that their vendor did not send any more: they were right once. Other rows never
-    were, even if they look like bars, such as the prices of a stored bar times ten. Each counts as
-    final, in the adjustment of the bars around it: a bar of a share from before a split is converted
-    by the splits and dividends that are stored, and stays aside where these do not tell all. It is asked
-    for again by a refresh alone. What stays is given with the reason. Nothing leaves the quarantine by it.
+    Withdrawn bars are those that their vendor stopped sending: they were right once. Other rows
+    never were, even if they look like bars, such as a stored bar with prices times ten. A restored
+    bar counts as final, in the adjustment of the bars around it: a stock's bar from before a split
+    is converted by the stored splits and dividends, and stays quarantined if these are incomplete.
+    Only a refresh requests it again. The rows that stay are returned with the reason. Nothing is
+    removed from the quarantine.
 
     Raises:
-        CacheError: the store cannot be read or written.
-        QueryError: the symbol means nothing by the rules.
+        CacheError: The store cannot be read or written.
+        QueryError: The symbol means nothing under the rules.
     """
     store = services.cache.store
     rows = {b.stamp_ms: (b, reason) for b, reason in services.client.quarantined(key).rows}
@@ -113,7 +114,7 @@ def restore(services: Services, key: SeriesKey) -> tuple[list[Bar], list[tuple[B
             left.append((bar, "a bar is stored there" if has else reason))
             continue
         vendor = reason.removeprefix(WITHDRAWN)
-        # A stretch without bars has no adjustment, and the vendors that have none there.
+        # A span without bars has no adjustment; its vendors are those that have no bars there.
         around = (one for one in coverage if one.state != "empty" and bar.stamp_ms in one.span)
         part = next(around, None)
         adjuster = adjuster or _Adjuster(services, key, span)
@@ -146,9 +147,10 @@ def _bars(table: BarTable) -> list[Bar]:
 
 
 class _Adjuster:
-    """Brings bars that were taken out of a series to the adjustment of those in it.
+    """Converts bars that were removed from a series to the adjustment of those in it.
 
-    A row in quarantine does not say its own: the generations that still hold the bar do.
+    A quarantined row does not record its own adjustment; the generations that still contain the bar
+    do.
     """
 
     def __init__(self, services: Services, key: SeriesKey, span: Span) -> None:
@@ -160,15 +162,15 @@ class _Adjuster:
 
     @cached_property
     def _past(self) -> list[tuple[BarTable, Coverage]]:
-        """What was stored, the newest first, as far as it is kept."""
+        """Earlier generations, newest first, as far as they are kept."""
         kept = [one["generation"] for one in self._store.commits(self._key) if one["kept"]]
         return [self._store.read_version(self._key, self._span, n) for n in reversed(kept)]
 
     def adjusted(self, bar: Bar, vendor: str, wanted: Basis | None) -> tuple[BarTable, Basis]:
-        """Return a bar in the basis of those around it, or where there are none in the newest one.
+        """Return a bar in the basis of the bars around it or, if there are none, in the newest one.
 
         Raises:
-            KindMismatchError: what is stored does not tell how to convert it.
+            KindMismatchError: The stored data does not tell how to convert the bar.
         """
         goal, table = wanted or self._newest, BarTable.from_bars([bar])
         if not self._is_share:
@@ -195,7 +197,7 @@ class _Adjuster:
         return brought, goal
 
     def _own(self, bar: Bar) -> Basis:
-        """Return the basis of the bar when it was stored last; ``unknown`` where that is not kept."""
+        """Return the basis of the bar when last stored; ``unknown`` if no generation has it."""
         for table, coverage in self._past:
             for row in _bars(table.within(Span(bar.stamp_ms, bar.stamp_ms + 1))):
                 part = next((part for part in coverage if bar.stamp_ms in part.span), None)

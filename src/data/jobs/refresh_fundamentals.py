@@ -1,7 +1,8 @@
-"""Ask again for fundamentals that have grown old: several vendors at once, the oldest symbols first.
+"""Fetch old fundamentals again: several vendors at once, the oldest symbols first.
 
-What is still fresh is not asked for, unless it is forced or older than the run allows. Each answer is kept
-as it arrives: a run that is interrupted loses nothing, and the next one begins with what is oldest then.
+Fresh fundamentals are not requested unless they are forced or older than the run allows. Each
+answer is stored as it arrives: an interrupted run loses nothing, and the next one starts with the
+data that is oldest by then.
 """
 
 from __future__ import annotations
@@ -49,30 +50,30 @@ _OLD = "older copies stand in"
 
 
 class Fundamentals(Protocol):
-    """The part of a data manager that a refresh of one symbol needs."""
+    """The part of a data manager needed to refresh one symbol."""
 
     def get_fundamentals(
         self, symbol: str, *, force_refresh: bool = False, data_type: str = "general", **more: Any
     ) -> dict[str, Any]:
-        """Return a record, empty where no vendor has one; ``timeout=`` comes only if it was set."""
+        """Return a record, empty if no vendor has one; ``timeout=`` is passed only if set."""
 
 
 @dataclass(frozen=True)
 class Refresh:
-    """What a run does.
+    """The options of a run.
 
     Attributes:
-        symbols: companies and coins, or rows of a list, of which symbol and priority count;
-            None: all that are cached.
-        data_types: of which types, by any of their names.
-        choice: which of them, and in which order.
-        force: ask though it is fresh.
-        delay_s: seconds between two symbols for which one vendor is asked, which then come one by
-            one; 0: several at once, as fast as its limits allow.
-        dry_run: report what would be done, and what it takes; no vendor is asked.
+        symbols: Companies and coins, or rows of a list, of which symbol and priority are used;
+            None: all cached symbols.
+        data_types: Types to refresh, by any of their names.
+        choice: Selection and order of the symbols.
+        force: Whether to fetch fresh data as well.
+        delay_s: Seconds between two symbols requested from one vendor, which are then fetched one
+            by one; 0: several at once, as fast as its limits allow.
+        dry_run: Whether to report what would be done and what it takes, without querying a vendor.
 
     Raises:
-        QueryError: the delay is not a number of seconds.
+        QueryError: The delay is not a number of seconds.
     """
 
     symbols: Sequence[str | WorkItem] | None = None
@@ -95,28 +96,28 @@ def refresh_fundamentals(
     progress: Listener | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Renew fundamentals and return what came of it.
+    """Renew fundamentals and return the results.
 
     Args:
-        wanted: what to do; left out, all that is cached, where it is stale.
-        cache_dir, config_path: as for the data manager.
-        progress: called with each type of a symbol that is done, and before longer waits; by default a
-            bar on a terminal and in a notebook, nothing elsewhere.
-        timeout: seconds that a vendor has for one type of one symbol, waits for its limits
-            included; by default ``jobs.timeout_s`` of the rules (600).
+        wanted: What to refresh; by default, all cached data that is stale.
+        cache_dir, config_path: As for the data manager.
+        progress: Called with each finished type of a symbol and before longer waits. By default, a
+            progress bar in a terminal or notebook, and nothing elsewhere.
+        timeout: Seconds a vendor has for one type of one symbol, including waits for its limits; by
+            default ``jobs.timeout_s`` in the rules (600).
 
     Returns:
-        ``selected`` (symbols in the order of the work), ``results`` (of each ``symbol``,
-        ``age_days`` before, ``success``, ``data_types``, ``errors``), ``successful``, ``failed``
-        (symbols of which no type is fresh), ``reasons`` (failures that are alike, together; also of
-        vendors whose place others took), ``requests`` by vendor, ``quotas`` (what is left of their
-        limits), ``dry_run`` and ``interrupted``.
-        Of a dry run no results, but ``requests`` in all and ``vendors`` (to requests, units of their
-        limits, days).
+        ``selected`` (symbols in the order of the work), ``results`` (for each ``symbol``:
+        ``age_days`` before the run, ``success``, ``data_types``, ``errors``), ``successful``,
+        ``failed`` (symbols without any fresh type), ``reasons`` (failures grouped if alike,
+        including vendors that others replaced), ``requests`` by vendor, ``quotas`` (what is left of
+        their limits), ``dry_run`` and ``interrupted``. A dry run has no results; instead,
+        ``requests`` is the total, and ``vendors`` maps each vendor to its requests, units of its
+        limits and days.
 
     Raises:
-        QueryError: a data type, a number or ``timeout`` is wrong; nothing was asked.
-        ConfigError: the configuration is wrong.
+        QueryError: A data type, a number or ``timeout`` is wrong; nothing was requested.
+        ConfigError: The configuration is wrong.
     """
     seconds = seconds_of(timeout, "a job")
     services = build(cache_dir, config_path)
@@ -133,9 +134,9 @@ def periodic_refresh(
     config_path: str | Path | None = None,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Renew ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
+    """Renew the ratios and profiles of the 50 symbols that have waited longest; for a scheduler.
 
-    Takes ``timeout``, returns and raises as :func:`refresh_fundamentals`.
+    ``timeout``, the result and the exceptions are those of :func:`refresh_fundamentals`.
     """
     choice = Choice(max_symbols=PERIODIC_SYMBOLS)
     wanted = Refresh(symbols, PERIODIC_TYPES, choice)
@@ -150,12 +151,12 @@ def refresh_symbol_fundamentals(
     *,
     timeout: float | None = None,
 ) -> dict[str, Any]:
-    """Ask a data manager for each type of one symbol; ``success`` where a vendor has any of it.
+    """Query a data manager for each type of one symbol; ``success`` if a vendor has any of them.
 
-    ``timeout``: seconds that each type has; None: as the data manager has it.
+    ``timeout``: Seconds for each type; None: the data manager's default.
 
     Raises:
-        QueryError: ``timeout`` is no time.
+        QueryError: ``timeout`` is not a valid time.
     """
     seconds, types = seconds_of(timeout, symbol), dict[str, dict[str, Any]]()
     more = {} if seconds is None else {"timeout": seconds}
@@ -170,10 +171,10 @@ def refresh_symbol_fundamentals(
 
 
 def load_symbols_from_file(file_path: str | Path) -> list[str]:
-    """Return the symbols of a list, upper case; see :func:`.work_list.read_work_list`.
+    """Return the symbols on a list, in uppercase; see :func:`.work_list.read_work_list`.
 
     Raises:
-        QueryError: the file cannot be read as text, or names no symbol.
+        QueryError: The file cannot be read as text, or names no symbol.
     """
     return [item.symbol.upper() for item in read_work_list(file_path) if not item.problem]
 
@@ -181,7 +182,7 @@ def load_symbols_from_file(file_path: str | Path) -> list[str]:
 def get_cached_symbols(
     cache_dir: str | Path | None = None, *, config_path: str | Path | None = None
 ) -> list[str]:
-    """Return the symbols of which fundamentals are cached."""
+    """Return the symbols whose fundamentals are cached."""
     return build(cache_dir, config_path).fundamentals.cache.symbols()
 
 
@@ -191,10 +192,10 @@ def cleanup_fundamentals(
     config_path: str | Path | None = None,
     dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Delete copies that newer and good ones have replaced, of all symbols.
+    """Delete copies of all symbols that newer, good ones have replaced.
 
-    Of each vendor and type the newest good copy stays, however old it is: it stands in when the
-    vendor fails.
+    For each vendor and type the newest good copy is kept, however old: it is used if the vendor
+    fails.
 
     Returns:
         ``removed`` (paths), ``total_removed_files``, ``dry_run``.
@@ -228,15 +229,15 @@ def _symbol_result(symbol: str, types: Mapping[str, dict[str, Any]]) -> dict[str
 
 @dataclass(eq=False)
 class _Part:
-    """One type of one symbol, and what came of it so far.
+    """One type of one symbol, with its results so far.
 
     Attributes:
-        place: of the symbol among those of the run.
-        plan: what is fresh, and which vendors are asked for the rest; None where that is not known.
-        fields: that fresh answers have.
-        left: the vendors that have not answered yet.
-        errors: vendor to why it did not answer.
-        problem: why no vendor is asked.
+        place: Position of the symbol among those in the run.
+        plan: The fresh answers, and the vendors to query for the rest; None if not known.
+        fields: Fields contained in fresh answers.
+        left: Vendors that have not answered yet.
+        errors: Maps each vendor that failed to its error.
+        problem: Reason why no vendor is queried.
     """
 
     place: int
@@ -250,12 +251,12 @@ class _Part:
     is_fresh: bool = False
 
     def take(self, snapshot: Snapshot) -> None:
-        """Take an answer."""
+        """Add an answer."""
         self.is_fresh = True
         self.fields |= with_reported(snapshot).facts.keys()
 
     def error(self) -> DataError | None:
-        """Return why there is nothing fresh; None where there is."""
+        """Return why there is nothing fresh, or None if there is."""
         if self.is_fresh or self.problem is not None or not self.errors:
             return None if self.is_fresh else self.problem
         attempts = [
@@ -269,11 +270,11 @@ class _Part:
 
     @property
     def plain(self) -> SeriesResult:
-        """Its name as a result, for progress."""
+        """The symbol and type as an empty result, for progress."""
         return SeriesResult(self.symbol, self.kind)
 
     def results(self) -> Iterator[SeriesResult]:
-        """Yield why it is not fresh, and which vendors failed though others answered."""
+        """Yield why nothing is fresh, or which vendors failed although others answered."""
         plain = self.plain
         failures = {v: e for v, e in self.errors.items() if not isinstance(e, _HAS_NOTHING)}
         error = self.error()
@@ -288,32 +289,32 @@ class _Part:
             yield plain.failed_by(error)
 
 
-# What vendors say of which nothing is wrong: they do not have it.
+# Errors that are not failures: the vendor does not have the data.
 _HAS_NOTHING = (NoDataError, UnsupportedError)
 
 
 def _lacks_a_key(error: AllProvidersFailedError) -> bool:
-    """Tell whether vendors that could be asked have no key here."""
+    """Return whether a vendor was not queried for lack of a key."""
     return any(isinstance(attempt.error, MissingCredentialsError) for attempt in error.attempts)
 
 
 @dataclass(frozen=True, eq=False)
 class _SymbolTask(VendorTask):
-    """What one vendor is asked about one symbol: the types of it that it may have."""
+    """The types of one symbol that one vendor is queried for."""
 
     types: Sequence[_Part]
 
 
 @dataclass(frozen=True)
 class _Answered(TaskState):
-    """One type of the symbol is done, with this outcome."""
+    """A task state: one type of the symbol is done, with this outcome."""
 
     part: _Part = field(kw_only=True)
     outcome: Snapshot | DataError = field(kw_only=True)
 
 
 class _Run:
-    """One run. Everything but :meth:`_fetch` happens in the thread of the caller."""
+    """One run. Everything except :meth:`_fetch` happens in the caller's thread."""
 
     def __init__(
         self,
@@ -334,7 +335,7 @@ class _Run:
         self._begun: set[str] = set()
 
     def report(self) -> dict[str, Any]:
-        """Do it."""
+        """Execute the run and return its report."""
         priorities, mistaken = self._items()
         ages = {symbol: self._age(symbol, self._kinds) for symbol in priorities}
         chosen = self._wanted.choice.of(ages, self._now_ms // DAY_MS)
@@ -380,10 +381,10 @@ class _Run:
             "requests": requests_between(before, self._services.client.requests()),
         }
 
-    # --- what is stored --------------------------------------------------------------------
+    # --- stored data ---------------------------------------------------------------------------
 
     def _items(self) -> tuple[dict[str, int], list[WorkItem]]:
-        """Return symbol to its priority, of two rows the smaller one; and the rows with a mistake."""
+        """Return each symbol's priority (the smallest if listed twice) and the invalid rows."""
         if self._wanted.symbols is None:
             return dict.fromkeys(self._cache.symbols(), NO_PRIORITY), []
         priorities, mistaken = dict[str, int](), list[WorkItem]()
@@ -397,7 +398,7 @@ class _Run:
         return priorities, mistaken
 
     def _plan(self, part: _Part) -> None:
-        """Find out what is fresh, and which vendors are to be asked."""
+        """Find out what is fresh, and which vendors must be queried."""
         wish = Wish(force_refresh=self._is_forced(part), data_type=part.kind)
         with running(Subject(part.symbol)):
             try:
@@ -412,7 +413,7 @@ class _Run:
             self._end(part)
 
     def _is_forced(self, part: _Part) -> bool:
-        """Tell whether a type is asked for though it may be fresh: where it is older than the run allows."""
+        """Return whether to request a type even if fresh: forced, or older than the run allows."""
         wanted, choice = self._wanted, self._wanted.choice
         is_limited = choice.threshold_days is not None
         return wanted.force or (is_limited and choice.is_due(self._age(part.symbol, (part.kind,))))
@@ -424,7 +425,7 @@ class _Run:
             return symbol
 
     def _age(self, symbol: str, kinds: Iterable[str]) -> float | None:
-        """Return how many days ago the newest answer of these types was fetched."""
+        """Return the age in days of the newest answer for these types."""
         with running(Subject(symbol)):
             try:
                 snapshots = [s for kind in kinds for s in self._cache.latest(symbol, kind).values()]
@@ -435,7 +436,7 @@ class _Run:
         return None if newest is None else round((self._now_ms - newest) / DAY_MS, 4)
 
     def _cost(self, parts: Iterable[_Part]) -> dict[str, Any]:
-        """Return what a dry run reports: requests by vendor, and what would be lacking."""
+        """Return the report of a dry run: requests by vendor, and what would be missing."""
         supply, costs = self._service.supply, dict[str, VendorCost]()
         for part in parts:
             if part.plan is None:
@@ -455,10 +456,10 @@ class _Run:
             "vendors": {vendor: cost.to_json() for vendor, cost in costs.items()},
         }
 
-    # --- what is asked for -----------------------------------------------------------------
+    # --- requests to vendors -------------------------------------------------------------------
 
     def _tasks(self, parts: Sequence[Sequence[_Part]]) -> Iterator[_SymbolTask]:
-        """Find out what is fresh; then yield what vendors are to be asked, symbol by symbol."""
+        """Find out what is fresh; then yield the requests to vendors, symbol by symbol."""
         for part in (part for several in parts for part in several):
             self._plan(part)
         for several in parts:
@@ -467,7 +468,7 @@ class _Run:
                 yield _SymbolTask(vendor, its[0].plain, len(its), its)
 
     def _fetch(self, task: _SymbolTask, tell: Callable[[TaskState], None]) -> None:
-        """Ask a vendor about one symbol; runs in a thread of the job."""
+        """Query a vendor for one symbol; runs in one of the job's threads."""
         clock, vendor = self._services.clock, task.vendor
         if self._wanted.delay_s and vendor in self._begun:  # then it has one thread
             clock.sleep(self._wanted.delay_s)
@@ -508,7 +509,7 @@ class _Run:
         self._progress.parts_done += 1
         self._progress.tell(part.plain, is_over=True)
 
-    # --- what came of it -------------------------------------------------------------------
+    # --- results -------------------------------------------------------------------------------
 
     def _result(self, parts: Sequence[_Part], ages: Mapping[str, float | None]) -> dict[str, Any]:
         symbol, types = parts[0].symbol, {}

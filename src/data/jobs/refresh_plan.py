@@ -1,4 +1,4 @@
-"""Which fundamentals a run renews: the oldest first, a part at a time. Pure."""
+"""Which fundamentals a run renews: the oldest first, some at a time. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import QueryError
 
 DEFAULT_TTL_DAYS = 14.0
-# The types that a run renews by default; the periodic one renews fewer, of fewer symbols.
+# The types that a run renews by default; the periodic run renews fewer, for fewer symbols.
 REFRESHED_TYPES = ("ratios", "profile", "statements")
 PERIODIC_TYPES = ("ratios", "profile")
 PERIODIC_SYMBOLS = 50
@@ -18,19 +18,20 @@ PERIODIC_SYMBOLS = 50
 
 @dataclass(frozen=True)
 class Choice:
-    """Which symbols, and in which order; runs that follow each other get round to all of them.
+    """The selection and order of symbols; successive runs eventually cover all of them.
 
     Attributes:
-        stale_min_days: only what is at least that old.
-        stale_fraction: the same as a part of ``stale_ttl_days``, where the days are not given.
-        stale_ttl_days: how long an answer is reckoned to be fresh for that.
-        chunk_fraction: only the oldest part of these, above 0 and at most 1.
-        max_symbols: at most so many; 0: all.
-        shuffle: in no order, for vendors that would otherwise see the same one each day.
-        seed: makes that order repeatable; left out, each day has its own.
+        stale_min_days: Least age in days of the data to renew.
+        stale_fraction: Least age as a fraction of ``stale_ttl_days``, if the days are not given.
+        stale_ttl_days: Time for which an answer counts as fresh in that calculation.
+        chunk_fraction: Fraction of these symbols to renew, oldest first; above 0 and at most 1.
+        max_symbols: Most symbols to renew; 0: all.
+        shuffle: Whether to use random order, for vendors that would otherwise see the same one
+            daily.
+        seed: Makes that order repeatable; if left out, each day has its own.
 
     Raises:
-        QueryError: a number is out of its bounds (a ``ValueError``).
+        QueryError: A number is out of its bounds (a ``ValueError``).
     """
 
     stale_min_days: float | None = None
@@ -52,22 +53,22 @@ class Choice:
 
     @property
     def threshold_days(self) -> float | None:
-        """The age from which something is renewed; None where every age counts."""
+        """Age from which data is renewed; None if age does not matter."""
         if self.stale_min_days is None and self.stale_fraction is not None:
             return self.stale_fraction * self.stale_ttl_days
         return self.stale_min_days
 
     def is_due(self, age_days: float | None) -> bool:
-        """Tell whether something of that age is renewed; what is missing always is."""
+        """Return whether data of this age is renewed; missing data always is."""
         threshold = self.threshold_days
         return threshold is None or age_days is None or age_days >= threshold
 
     def of(self, ages: Mapping[str, float | None], today: int) -> list[str]:
-        """Return the symbols to renew, the oldest first and the missing before them.
+        """Return the symbols to renew, missing ones first, then the oldest.
 
         Args:
-            ages: symbol to age in days; None where nothing is held.
-            today: a number of the day, from which an order without ``seed`` is made.
+            ages: Maps each symbol to its age in days; None if nothing is stored.
+            today: Number of the day, which determines the order if there is no ``seed``.
         """
         due = [symbol for symbol, age in ages.items() if self.is_due(age)]
         due.sort(key=lambda symbol: math.inf if (a := ages[symbol]) is None else a, reverse=True)

@@ -1,4 +1,4 @@
-"""Which run of a schedule's report is due: pure."""
+"""Decides which run of a scheduled report is due. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["next_report"]
 def next_report(due: DueReport, now_ms: int) -> tuple[AlertRun, int | None]:
     """Return the run of a report that is due, and when the next one is, in UTC milliseconds.
 
-    Of several that are due, because nothing ran or nothing could be delivered meanwhile, the newest is the
-    run, and its text says from when on there were none. A schedule that cannot be read any more, or whose
-    times are over, ends with a run that says so, and None.
+    If several are due because nothing ran or nothing could be delivered, the newest is run, and its
+    text says since when reports were not sent. A schedule that is unreadable or has no more times
+    ends with a run that says so, and None.
     """
     try:
         cron, now = Cron.parse(due.cron), from_ms(now_ms).replace(tzinfo=UTC)

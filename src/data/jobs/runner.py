@@ -1,8 +1,8 @@
-"""The tasks of a job in threads, a few for each vendor, so that a slow one holds up its own alone.
+"""Runs a job's tasks in threads, a few for each vendor, so that a slow one holds up only its own.
 
-A vendor answers fewer at once than are at work: the others prepare a request, or store an answer.
-
-Everything but the work itself happens in the thread of the caller: progress, results, Ctrl-C.
+A vendor answers fewer requests at once than it has tasks at work: the others prepare a request or
+store an answer. Everything except the work itself happens in the caller's thread: progress,
+results, Ctrl-C.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 INTERRUPTED = "interrupted"
-# So many tasks of a vendor are at work: what they do besides their calls, a fifth of the time, takes
-# no place of these.
+# Number of a vendor's tasks at work at once. The extra two make up for the fifth of their time that
+# tasks spend on things other than calls.
 AT_WORK = MOST_AT_ONCE + 2
-# So long without an event, and what is waited for is told.
+# After this long without an event, the current wait is reported.
 QUIET_S = 5.0
-# After Ctrl-C work has so many seconds to come to an end of its own; what is committed is kept anyway.
+# Seconds that running work has to finish after Ctrl-C; whatever is committed is kept anyway.
 GRACE_S = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class VendorTask:
-    """What one vendor is asked for in one of its threads.
+    """The work for one vendor in one of its threads.
 
     Attributes:
-        vendor: which is asked first; empty where that is not known.
-        result: of the series before it is asked, for progress.
-        parts: what the task counts for the pace of its vendor.
+        vendor: Vendor that is queried first; empty if not known.
+        result: Result of the series before the vendor is queried, for progress.
+        parts: Weight of the task for the pace of its vendor.
     """
 
     vendor: str
@@ -58,12 +58,12 @@ class VendorTask:
 
 @dataclass(frozen=True)
 class TaskState:
-    """How far the work on a task is.
+    """The progress of work on a task.
 
     Attributes:
-        result: of the series so far.
-        parts: of the task that are done since the state before.
-        wait: what it waits for, as the runner hears of it; None for an answer.
+        result: Result of the series so far.
+        parts: Number of the task's parts finished since the previous state.
+        wait: Current wait, as reported to the runner; None if the task waits for an answer.
     """
 
     result: SeriesResult
@@ -75,20 +75,20 @@ K = TypeVar("K", bound=VendorTask)
 
 
 class Runner(Generic[K, R]):
-    """Runs the tasks of one job, vendors beside each other, and tells its progress. For one run.
+    """Runs the tasks of one job, vendors in parallel, and reports its progress. Good for one run.
 
     Args:
-        progress: of the job, which itself counts what is ``done``.
-        work: is given a task and what passes its state on; it runs in one of several threads.
-        on_done: is given a task and the result of its work; None: nothing is done with it.
-        on_state: is given a task and its state, also before each longer wait, and counts ``parts_done``;
-            None: progress is told, and all parts of tasks are counted.
-        most: threads of a vendor; None: as many as usual.
-        log: where longer waits are logged; None: nowhere.
+        progress: Progress of the job, which itself counts what is ``done``.
+        work: Called with a task and a function that passes on its state, in one of several threads.
+        on_done: Called with a task and the result of its work; None: nothing is done with it.
+        on_state: Called with a task and its state, even before each longer wait, and counts
+            ``parts_done``; None: progress is reported, and all parts of tasks are counted.
+        most: Threads for each vendor; None: the usual number.
+        log: Logger for longer waits; None: they are not logged.
 
     Attributes:
-        stopped: why no more tasks are begun; empty while they are.
-        states: what was passed on last of tasks that have not ended.
+        stopped: Reason why no more tasks are started; empty while they are.
+        states: Last state passed on by each unfinished task.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class Runner(Generic[K, R]):
         self._progress, self._work, self._most = progress, work, most or AT_WORK
         self._on_done, self._on_state, self._log = on_done, on_state, log
         self._vendor_calls = JobCalls()
-        # What the thread of the caller shall do; None where a thread has ended.
+        # Calls for the caller's thread to make; None means that a thread has ended.
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        # Parts of the tasks that have not ended.
+        # Remaining parts of each unfinished task.
         self._left: dict[K, int] = {}
-        # Guards the next three against the threads; only the thread of the caller adds vendors.
+        # Guards the next three against the threads; only the caller's thread adds vendors.
         self._guard = threading.Lock()
         self._waiting: dict[str, deque[K]] = {}
         self._alive: Counter[str] = Counter()
@@ -118,31 +118,31 @@ class Runner(Generic[K, R]):
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether Ctrl-C was the end."""
+        """Whether the run was ended by Ctrl-C."""
         return self.stopped == INTERRUPTED
 
     @property
     def unasked(self) -> str:
-        """Why what is left was not asked for, after a stop."""
+        """Why the rest was not requested, after a stop."""
         return f"not asked: {self.stopped}"
 
     def stop(self, why: str) -> None:
-        """Begin no more tasks; the first reason stands. From any thread."""
+        """Start no more tasks; the first reason is kept. May be called from any thread."""
         self.stopped = self.stopped or why
 
     def stop_if_full(self, error: DataError) -> None:
-        """Stop where an error says that the disk takes nothing more. From any thread."""
+        """Stop if an error means that the disk is full. May be called from any thread."""
         if is_disk_done(error):
             self.stop(str(error))
 
     def running(self) -> list[Running[K]]:
-        """Return the tasks at work, the longest first; after the run those left behind."""
+        """Return the tasks at work, longest-running first; after the run, those left behind."""
         now = time.monotonic()
         with self._guard:
             return [Running(task, now - since) for task, since in self._since.items()]
 
     def add(self, task: K) -> None:
-        """Add a task behind those of its vendor; from the thread that runs, also while it runs."""
+        """Queue a task after its vendor's others; call from the running thread, even mid-run."""
         self._left[task] = task.parts
         self._progress.expect(task.vendor, task.parts)
         with self._guard:
@@ -155,14 +155,14 @@ class Runner(Generic[K, R]):
         self._threads += 1
 
     def run(self, tasks: Iterable[K]) -> None:
-        """Run tasks in the order of each vendor, and those that they add.
+        """Run the tasks in each vendor's order, and those that they add.
 
-        Returns when all are done, or after a stop when those at work are; after Ctrl-C (which is a
-        stop, also while tasks are looked for) two seconds later at the latest, at once after the
-        second. From then on signals wait for the report, see :mod:`.signals`.
+        Returns when all tasks are done or, after a stop, when the running ones are. Ctrl-C is a
+        stop, even while tasks are being collected; after it this returns within two seconds, and at
+        once after the second one. From then on signals wait for the report, see :mod:`.signals`.
 
         Raises:
-            Exception: what work or callbacks raised; no more tasks are begun then.
+            Exception: The work or a callback raised it; no more tasks are started then.
         """
         waiting, until = iter(tasks), None
         while True:
@@ -185,7 +185,7 @@ class Runner(Generic[K, R]):
                 raise
 
     def _step(self, until: float | None) -> bool:
-        """Do what comes next; tell whether a thread has ended."""
+        """Process the next call; return whether a thread has ended."""
         try:
             call = self._calls.get(
                 timeout=QUIET_S if until is None else max(0.0, until - time.monotonic())
@@ -223,12 +223,12 @@ class Runner(Generic[K, R]):
         self._keep_state(task, replace(self._state(task), wait=wait))
 
     def _state(self, task: K) -> TaskState:
-        """Return what was passed on last, with no parts of its own."""
+        """Return the last state passed on, without counting its parts again."""
         last = self.states.get(task)
         return TaskState(task.result) if last is None else TaskState(last.result, wait=last.wait)
 
     def _tell_quiet(self) -> None:
-        """Tell what has been waited for longest."""
+        """Report the task that has been waiting longest."""
         if running := self.running():
             task = running[0].item
             state = self._state(task)
@@ -237,17 +237,17 @@ class Runner(Generic[K, R]):
     # --- in threads ------------------------------------------------------------------------
 
     def _take(self, vendor: str) -> None:
-        """Work in a thread until nothing is left of the vendor."""
+        """Work in a thread until no tasks are left for the vendor."""
         with self._vendor_calls.shared():
             self._take_all(vendor)
         self._calls.put(None)
 
     def _post(self, function: Callable[..., object], *arguments: object) -> None:
-        """Have a function called in the thread of the caller."""
+        """Have the caller's thread call a function."""
         self._calls.put(partial(function, *arguments))
 
     def _note_wait(self, task: K, wait: Wait) -> None:
-        """Log what is waited for, and pass it on."""
+        """Log a wait, and pass it on."""
         if self._log is not None:
             series, text = task.result, self._progress.text_of(wait)
             self._log.info("%s %s %s", series.symbol, series.timeframe, text)

@@ -1,4 +1,4 @@
-"""The main job, done twice and measured: what a demonstration shows, as plain values."""
+"""The main job, done twice and timed: what a demonstration shows, as plain values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .vendors import VendorRole, vendor_roles
 if TYPE_CHECKING:
     import pandas as pd
 
-# A user is watching: one more try, and soon.
+# A user is watching: one retry, and soon.
 _RETRY = RetryPolicy(attempts=2, first_s=0.3)
 _DAYS = 30
 LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
@@ -29,11 +29,11 @@ LIVE = (("BTCUSDT", "1h"), ("AAPL", "1d"))
 
 @dataclass(frozen=True)
 class DemoQuestion:
-    """What is asked for.
+    """A query for the demonstration.
 
     Attributes:
-        start, end: session dates, both included.
-        provider, adjustment: as for the data manager.
+        start, end: Session dates, both included.
+        provider, adjustment: As for the data manager.
     """
 
     symbol: str
@@ -44,20 +44,20 @@ class DemoQuestion:
     adjustment: str = "split"
 
 
-# A year of the sample bars, by their vendor's name: without it they never answer.
+# A year of the sample bars, requested from their vendor by name, as they never answer otherwise.
 SAMPLE_QUESTION = DemoQuestion("AAPL", "1d", "2012-01-01", "2012-12-31", "demo")
 
 
 @dataclass(frozen=True)
 class DemoAnswer:
-    """One question, asked twice.
+    """The result of one query, sent twice.
 
     Attributes:
-        question: what was asked.
-        roles: the vendors in the order they are asked, and why the others are not.
-        frame: the bars, or None where there are none.
-        seconds: of the first call and of the second.
-        error: why there are no bars.
+        question: Query that was sent.
+        roles: Vendors in the order they are queried, and why the others are not.
+        frame: Bars, or None if there are none.
+        seconds: Duration of the first call and of the second.
+        error: Reason why there are no bars.
     """
 
     question: DemoQuestion
@@ -68,23 +68,23 @@ class DemoAnswer:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """The vendors that were asked in vain, where there are no bars."""
+        """Failed attempts at the vendors, if there are no bars."""
         return tuple(getattr(self.error, "attempts", ()))
 
 
 class Showcase:
-    """One installation for a demonstration.
+    """An installation for a demonstration.
 
     Args:
-        cache_dir, config_path: as for the data manager.
-        timeout: seconds that each call has, as for ``get_ohlcv``.
+        cache_dir, config_path: As for the data manager.
+        timeout: Seconds for each call, as for ``get_ohlcv``.
 
     Attributes:
-        cache_dir: the cache folder.
+        cache_dir: Folder of the cache.
 
     Raises:
-        ConfigError: the configuration is wrong.
-        StorageError: the cache folder cannot be used.
+        ConfigError: The configuration is wrong.
+        StorageError: The cache folder cannot be used.
     """
 
     def __init__(
@@ -98,20 +98,20 @@ class Showcase:
         self.cache_dir = self._services.settings.cache_dir
 
     def reached(self) -> dict[str, Reached]:
-        """Return which vendors of the network can be reached, of those that can be asked here."""
+        """Return which of the usable vendors on the network can be reached."""
         selector = self._services.selector
         made = {name: selector._initialize_downloader(name) for name in selector.provider_names()}
         urls = {name: str(d.base_url) for name, d in made.items() if d is not None}
         return reach_all({name: url for name, url in urls.items() if url.startswith("http")})
 
     def live_questions(self) -> list[DemoQuestion]:
-        """Return the questions to the vendors of the network: the last 30 days."""
+        """Return the queries to vendors on the network: the last 30 days."""
         now = self._services.clock.now_ms()
         start, end = (date_of(ms).isoformat() for ms in (now - _DAYS * DAY_MS, now))
         return [DemoQuestion(symbol, timeframe, start, end) for symbol, timeframe in LIVE]
 
     def ask(self, question: DemoQuestion) -> DemoAnswer:
-        """Ask twice and measure; an answer that cannot be had is part of what is shown."""
+        """Send a query twice and time it; a failure is also a result worth showing."""
         query = self._query(question)
         roles = tuple(vendor_roles(self._services.selector, query))
         try:

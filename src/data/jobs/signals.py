@@ -11,13 +11,13 @@ from typing import Any
 
 
 class JobSignals:
-    """What Ctrl-C and SIGTERM do to a job: end its work, and never its report.
+    """The effect of Ctrl-C and SIGTERM on a job: they end its work, but not its report.
 
-    While it works each raises ``KeyboardInterrupt``. Afterwards the first is noted, so that the
-    report is made, printed and written; the second raises.
+    While the job works, each raises ``KeyboardInterrupt``. After that the first is only noted, so
+    that the report is made, printed and written; the second raises.
 
     Attributes:
-        is_noted: whether one came after the work.
+        is_noted: Whether a signal came after the work.
     """
 
     def __init__(self) -> None:
@@ -25,18 +25,18 @@ class JobSignals:
         self._is_held = False
 
     def begin(self) -> None:
-        """Let signals interrupt: work begins, such as that of a command's next step."""
+        """Let signals interrupt: work begins, such as a command's next step."""
         self._is_held = False
 
     def hold(self) -> None:
-        """Let the next signal be noted: the work is over."""
+        """Let the next signal only be noted: the work is over."""
         self._is_held = True
 
     def take(self, number: int, frame: Any) -> None:
-        """Take a signal, as its handler.
+        """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: work goes on, or it is the second one.
+            KeyboardInterrupt: Work is under way, or this is the second signal.
         """
         if not self._is_held or self.is_noted:
             signal.default_int_handler(number, frame)
@@ -47,17 +47,18 @@ _current: ContextVar[JobSignals | None] = ContextVar("job_signals", default=None
 
 
 def hold_signals() -> None:
-    """Let the next signal be noted where :func:`job_signals` takes them: the work is over."""
+    """Let the next signal only be noted, inside :func:`job_signals`: the work is over."""
     if (signals := _current.get()) is not None:
         signals.hold()
 
 
 @contextmanager
 def job_signals() -> Iterator[JobSignals]:
-    """Take the signals that would raise ``KeyboardInterrupt`` until the block ends.
+    """Handle the signals that would raise ``KeyboardInterrupt`` until the block ends.
 
-    A block inside another shares them, as a job those of its command, and begins its work. A thread
-    that is not the main one gets no signals, and a program's own handlers stay.
+    A nested block shares the outer one's signals, as a job does those of its command, and begins
+    its work. A thread other than the main one gets no signals, and a program's own handlers are
+    kept.
     """
     if threading.current_thread() is not threading.main_thread():
         yield JobSignals()

@@ -1,4 +1,4 @@
-"""How an installation stands at one moment, and again a moment later, as plain values."""
+"""The state of an installation at one moment, and again a moment later, as plain values."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from .vendors import describe_vendors, quotas_of
 
 Reach = Callable[[Mapping[str, str]], dict[str, Reached]]
 
-# Below these, in bytes, free space and memory are little.
+# Free space and memory below these limits, in bytes, count as low.
 _LITTLE_SPACE = 1e9
 _LITTLE_MEMORY = 200e6
-# Vendors are not tried more often than that, in seconds.
+# Least time between two attempts to reach the vendors, in seconds.
 _REACH_EVERY_S = 300.0
 
 
 @dataclass(frozen=True)
 class VendorState:
-    """How one vendor stands.
+    """The state of one vendor.
 
     Attributes:
-        name: canonical name.
-        lack: why it cannot be asked here at all; empty when it can be.
-        pauses: what it is not asked for just now, and until when.
-        quotas: what is left of its limits.
-        reached: how the last try to reach it ended; None where it was not tried.
+        name: Canonical name.
+        lack: Reason why the vendor cannot be queried here at all; empty if it can.
+        pauses: What it is not queried for at the moment, and until when.
+        quotas: Remaining quotas of its limits.
+        reached: Result of the last attempt to reach it; None if there was none.
     """
 
     name: str
@@ -63,11 +63,11 @@ class VendorState:
 
     @property
     def is_well(self) -> bool:
-        """Whether it may be asked now and, where it was tried, can be reached."""
+        """Whether the vendor may be queried now and, if tried, can be reached."""
         return not self.lack and not self.pauses and (self.reached is None or self.reached.ok)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the state as a plain mapping."""
         return {
             "name": self.name,
             "ready": not self.lack,
@@ -84,12 +84,13 @@ class VendorState:
 
 @dataclass(frozen=True)
 class Places:
-    """Where things lie and what is left there.
+    """The locations of the cache and the state file, with their sizes and free space.
 
     Attributes:
-        cache_dir, fill, limit_gb: the cache, what it holds, how much it may (0: anything).
-        free: bytes left on its disk; None where the system does not report it.
-        state_file, state_bytes: what processes remember together; None bytes: nothing yet.
+        cache_dir, fill, limit_gb: Folder of the cache, its content, and its size limit (0: none).
+        free: Bytes left on its disk; None if the system does not report it.
+        state_file, state_bytes: File with the state that processes share, and its size; None: no
+            file yet.
     """
 
     cache_dir: Path
@@ -100,7 +101,7 @@ class Places:
     state_bytes: int | None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the places as a plain mapping."""
         limit = round(self.limit_gb * BYTES_IN_GB) or None
         return {
             "cache": {
@@ -115,10 +116,10 @@ class Places:
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """Everything at one moment.
+    """The whole state at one moment.
 
     Attributes:
-        vendor_days: sessions that vendors lack for most of their symbols.
+        vendor_days: Sessions that vendors lack for most of their symbols.
     """
 
     at_ms: int
@@ -146,7 +147,7 @@ class StatusSnapshot:
             yield f"this machine has only {self.memory.free / 1e6:,.0f} MB of memory left"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the snapshot as a plain mapping."""
         return {
             "at": iso(self.at_ms),
             "vendors": [vendor.to_json() for vendor in self.vendors],
@@ -158,46 +159,46 @@ class StatusSnapshot:
         }
 
 
-# --- what is wrong, for `doctor` and for its watch, which each have their own words
+# --- what is wrong, for `doctor` and for its watch, which word it differently
 
 
 def is_little_space(free: int) -> bool:
-    """Tell whether the bytes left on a disk are too few."""
+    """Return whether too few bytes are left on a disk."""
     return free < _LITTLE_SPACE
 
 
 def is_little_memory(state: Memory) -> bool:
-    """Tell whether the bytes left of this machine's memory are too few; not where none reports them."""
+    """Return whether this machine has too little memory left; False if that is not reported."""
     return state.free is not None and state.free < _LITTLE_MEMORY
 
 
 def is_above_limit(size: int, limit_gb: float) -> bool:
-    """Tell whether a cache of ``size`` bytes is larger than it may be; a limit of 0 is none."""
+    """Return whether a cache of ``size`` bytes is above its limit; a limit of 0 means none."""
     return bool(limit_gb) and size > limit_gb * BYTES_IN_GB
 
 
 def next_request(pause: VendorPause, now_ms: int) -> str:
-    """Return in words when a paused vendor may be asked again."""
+    """Return in words when a paused vendor may be queried again."""
     left_s = max(0.0, (pause.until_ms - now_ms) / SECOND_MS)
     return f"next request possible in {time_until(left_s, now_ms)}"
 
 
 class Watch:
-    """Looks at an installation, once or again and again; nothing is made or changed by it.
+    """Checks an installation, once or repeatedly, without creating or changing anything.
 
     Used by one thread.
 
     Args:
-        cache_dir, config_path: as for the data manager.
-        clock: another clock than the machine's.
-        reach: finds out which vendors can be reached; None: none is tried.
+        cache_dir, config_path: As for the data manager.
+        clock: Clock to use instead of the machine's.
+        reach: Finds out which vendors can be reached; None: none is tried.
 
     Attributes:
-        survey: settings, and what is wrong with the configuration.
-        selector, network: vendors and limits by the rules in force.
+        survey: Settings, and the mistakes in the configuration.
+        selector, network: Vendors and limits according to the rules in force.
 
     Raises:
-        ConfigError: there is no home folder, so that nothing has a place at all.
+        ConfigError: There is no home folder, so nothing has a place.
     """
 
     def __init__(
@@ -220,7 +221,7 @@ class Watch:
         self._reached_s: float | None = None
 
     def look(self) -> StatusSnapshot:
-        """Return the state of everything now. Vendors are tried every five minutes only."""
+        """Return the current state of everything. Vendors are tried only every five minutes."""
         return StatusSnapshot(
             self.clock.now_ms(),
             tuple(self._vendors()),
@@ -235,10 +236,10 @@ class Watch:
         return self._series.look()
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
-        """Return which vendors can be reached, as of the last five minutes.
+        """Return which vendors can be reached; the answer may be five minutes old.
 
         Args:
-            urls: vendor to its address.
+            urls: Maps each vendor to its address.
         """
         now = self.clock.monotonic()
         is_early = self._reached_s is not None and now - self._reached_s < _REACH_EVERY_S
@@ -280,9 +281,9 @@ def _state_file(folder: Path) -> tuple[Path, int | None]:
         return path, None
 
 
-# --- how fresh the stored series are: those that are followed, one by one
+# --- how fresh the stored series are: active ones, one by one
 
-# A series whose newest bar is older than this is not followed any more.
+# A series whose newest bar is older than this is no longer active.
 REST_DAYS = 30
 _MOST_LOOKED_AT = 3000
 _MOST_TOLD = 20
@@ -291,13 +292,13 @@ _USUAL_SETTLE_MS = 2 * MINUTE_MS
 
 @dataclass(frozen=True)
 class StaleSeries:
-    """A series that lacks bars which should be final by now."""
+    """A series that lacks bars that should be final by now."""
 
     key: SeriesKey
     freshness: Freshness
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; ``age_s`` is time during which the market was open."""
+        """Return a plain mapping; ``age_s`` counts only time during which the market was open."""
         freshness = self.freshness
         return {
             "symbol": self.key.symbol,
@@ -311,14 +312,14 @@ class StaleSeries:
 
 @dataclass(frozen=True)
 class SeriesHealth:
-    """How many series are how fresh.
+    """Counts of series by freshness.
 
     Attributes:
-        fresh: hold every bar that should be final.
-        stale: lack some.
-        at_rest: ended so long ago that they seem to be followed no more.
-        unread: there were too many to look at them all, or they could not be read.
-        stalest: the first of the stale ones, the most bars behind first.
+        fresh: Series that contain every bar that should be final.
+        stale: Series that lack some of these bars.
+        at_rest: Series that ended so long ago that they no longer seem to be active.
+        unread: Series that were too many to check, or could not be read.
+        stalest: The stale series with the most bars missing, most first.
     """
 
     fresh: int = 0
@@ -329,31 +330,31 @@ class SeriesHealth:
 
     @property
     def total(self) -> int:
-        """How many series there are."""
+        """Number of series."""
         return self.fresh + self.stale + self.at_rest + self.unread
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the counts as a plain mapping."""
         counts = {name: getattr(self, name) for name in ("fresh", "stale", "at_rest", "unread")}
         return {"total": self.total, **counts, "stalest": [s.to_json() for s in self.stalest]}
 
 
 def catalogue_of(folder: Path, selector: ProviderSelector) -> Catalogue:
-    """Return what lists a cache folder; nothing is changed by it."""
+    """Return the catalogue of a cache folder; nothing is changed."""
     disk = Disk(root=folder, private=selector.parsed_rules.cache.private)
     return Catalogue(folder, BarStore(folder, disk), disk)
 
 
 class SeriesWatch:
-    """Looks at the series of one cache folder, again and again. Used by one thread.
+    """Checks the series of one cache folder repeatedly. Used by one thread.
 
-    What was read of a series is read again only where its folder has changed.
+    A series is read again only if its folder has changed.
 
     Args:
-        root: the cache folder; it need not exist.
-        selector: understands the symbols.
-        clock: the time.
-        most: how many series are looked at, those changed last before all others.
+        root: Folder of the cache; it need not exist.
+        selector: Resolver of symbols.
+        clock: Source of the current time.
+        most: Most series to check; the most recently changed come first.
     """
 
     def __init__(
@@ -367,7 +368,7 @@ class SeriesWatch:
         self._most = most
 
     def look(self) -> SeriesHealth:
-        """Return how fresh they are now; what cannot be read is counted, not raised."""
+        """Return how fresh the series are now; unreadable ones are counted and raise nothing."""
         now = self._clock.now_ms()
         changed = sorted(
             ((self._changed_ms(key), str(key), key) for key in self._store.keys()), reverse=True
@@ -378,7 +379,7 @@ class SeriesWatch:
         return _summed(looked_at, now, len(changed) - len(followed), len(followed) - len(looked_at))
 
     def _changed_ms(self, key: SeriesKey) -> int:
-        """Return when anything of the series was last written: no bar of it is newer."""
+        """Return when any part of the series was last written; none of its bars is newer."""
         try:
             return self._layout.lane(key).folder.stat().st_mtime_ns // 1_000_000
         except (OSError, DataError):
@@ -402,7 +403,7 @@ class SeriesWatch:
 
 
 def _settle_ms(coverage: Coverage) -> int:
-    """Return after what time the vendor that was asked last does not change its bars any more."""
+    """Return the time after which the last queried vendor no longer changes its bars."""
     last = coverage[-1].vendor.partition(",")[0] if coverage else ""
     vendor = usable_class(last) if last else None
     return vendor.capabilities.settle_ms if vendor else _USUAL_SETTLE_MS

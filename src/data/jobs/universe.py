@@ -1,4 +1,4 @@
-"""A universe in a question: its members, and the days for which these have no bars."""
+"""A universe in a query: its members, and the days for which they have no bars."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NOTHING_STORED = "nothing is cached of it (`onetape populate` fetches it)"
 _SHOWN = 10
-# A session lies within two days of the UTC date that it is named by.
+# A session is within two days of the UTC date that it is named after.
 _NEAR = timedelta(days=2)
 
 
@@ -44,23 +44,23 @@ def members_asked(
     bounds: tuple[Any, Any] | None = None,
     strict: bool = False,
 ) -> Members:
-    """Return the members of a universe that a question means; one at least.
+    """Return the members of a universe that a query refers to; at least one.
 
     Args:
-        universes: are asked.
-        name: of the universe.
-        as_of: the day, as ``get_ohlcv`` takes an end; None: today, or any day of ``bounds``.
-        now_ms: UTC milliseconds.
-        bounds: with them and without ``as_of`` each symbol is meant that was a member on any day from
-            the first to the second, both inclusive (None: since ever, until today).
-        strict: raise where the answer is not point-in-time.
+        universes: Store of the universes.
+        name: Name of the universe.
+        as_of: Day, in the form of an end for ``get_ohlcv``; None: today, or any day of ``bounds``.
+        now_ms: Current time, UTC milliseconds.
+        bounds: If given without ``as_of``, every symbol that was a member on any day from the first
+            to the second is included, both inclusive (None: the beginning, and today).
+        strict: Whether to raise if the answer is not point-in-time.
 
     Raises:
-        QueryError: a day cannot be understood, or the end lies before the start.
-        UniverseError: there is no such universe, it has no member then, or ``strict``.
+        QueryError: A day cannot be understood, or the end is before the start.
+        UniverseError: The universe does not exist or has no member then, or ``strict`` applies.
 
     Warns:
-        SurvivorshipWarning: the answer is not point-in-time.
+        SurvivorshipWarning: The answer is not point-in-time.
     """
     subject, since = f"universe {name!s:.80}", None
     day, today = resolve_day(subject, "as_of", as_of, now_ms), date_of(now_ms)
@@ -76,10 +76,11 @@ def members_asked(
 
 
 def check_choice(symbols: Any, universe: Any, as_of: Any) -> str:
-    """Return the universe of a question that names one and no symbols.
+    """Return the universe of a query that names a universe and no symbols.
 
     Raises:
-        QueryError: it names symbols and a universe, neither, a day without a universe, or one by no text.
+        QueryError: The query names both symbols and a universe, or neither, or a day without a
+            universe, or a universe that is not a string.
     """
     if universe is None and as_of is not None:
         raise QueryError(f"as_of {as_of!s:.40} is a day of a universe, and no universe is named")
@@ -100,16 +101,16 @@ def member_frames(
     members: Members,
     question: tuple[str, tuple[Any, Any, Any], Wishes],
 ) -> MemberFrames:
-    """Return the answer of a batch together with its members, and the days that lack bars.
+    """Return the answer to a batch together with its members, and the days without bars.
 
     Args:
-        client: has answered.
-        frames: the answer, by member.
-        members: of the universe.
-        question: timeframe, bounds and wishes of the batch.
+        client: Client that has answered.
+        frames: Answer, by member.
+        members: Members of the universe.
+        question: Timeframe, bounds and wishes of the batch.
 
     Warns:
-        SurvivorshipWarning: members have no bar at all; once, with their names.
+        SurvivorshipWarning: Some members have no bar at all; issued once, with their names.
     """
     sessions: dict[tuple[str, int, int], tuple[Stamps, Stamps, Stamps]] = {}
     without: dict[str, list[DaysWithoutBars]] = {}
@@ -136,10 +137,10 @@ def member_frames(
 
 
 def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.DataFrame]) -> None:
-    """Compare today's members with those of the first bar's day, where no day was named.
+    """Compare today's members with those on the day of the first bar, if no day was named.
 
     Warns:
-        SurvivorshipWarning: they differ, or those of then are not point-in-time.
+        SurvivorshipWarning: The members differ, or the earlier ones are not point-in-time.
     """
     starts = [frame.index[0] for frame in frames.values() if len(frame)]
     first = min(starts).date() if starts else today.as_of
@@ -157,9 +158,9 @@ def warn_of_past(universes: Universes, today: Members, frames: Mapping[str, pd.D
 
 
 def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
-    """Return the sessions of a question that have ended: dates, and where the stamps of their bars lie.
+    """Return the dates of the completed sessions in a query, and the bounds of their bars' stamps.
 
-    The second and third array are the half-open bounds of these stamps; all are UTC milliseconds.
+    The second and third arrays are the half-open bounds of these stamps; all are UTC milliseconds.
     """
     grid, span = BarGrid(calendar_for(query.instrument), query.timeframe), query.span
     step = query.timeframe
@@ -170,7 +171,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
     ]
     days, opens, closes = np.array(rows, dtype=np.int64).reshape(-1, 3).T
     if step.is_intraday and step.step_ms is not None:
-        # Counted by the clock a bar may begin before its session.
+        # A bar aligned to the clock may begin before its session.
         within = np.minimum(closes, span.end) - np.maximum(opens, span.start)
         asked = within >= np.minimum(step.step_ms, closes - opens)
         low, high = opens - step.step_ms + 1, closes
@@ -186,7 +187,7 @@ def _sessions(query: BarsQuery) -> tuple[Stamps, Stamps, Stamps]:
 def _runs(
     frame: pd.DataFrame, days: Stamps, low: Stamps, high: Stamps
 ) -> Iterator[DaysWithoutBars]:
-    """Yield the sessions without bars, those in a row together."""
+    """Yield the sessions without bars, grouping consecutive ones."""
     stamps = frame.index.to_numpy().astype("datetime64[ms]").astype(np.int64)
     lacking = np.searchsorted(stamps, low) == np.searchsorted(stamps, high)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], lacking, [False]]).astype(np.int8)))
@@ -197,23 +198,23 @@ def _runs(
 
 
 def _reason(facts: Mapping[str, Any], low: int, high: int) -> str:
-    """Return why there is no bar in ``[low, high)``, as the provenance of an answer says it."""
+    """Return why there is no bar in ``[low, high)``, from the provenance of an answer."""
     if "error" in facts:
         return str(facts["error"]["message"])
     gaps = (g for g in facts["gaps"] if parse_iso(g["start"]) < high and low < parse_iso(g["end"]))
     return next((str(gap["reason"]) for gap in gaps), str(facts.get("empty", "")))
 
 
-# --- what is stored of members ---------------------------------------------------------------------
+# --- stored series of members -------------------------------------------------------------------
 
 
 def series_of_symbols(
     services: Services, symbols: Iterable[str], keys: Iterable[SeriesKey]
 ) -> tuple[list[SeriesKey], list[str]]:
-    """Return the series of ``keys`` that are of these symbols, and the symbols without any.
+    """Return the series in ``keys`` that belong to these symbols, and the symbols without any.
 
     Raises:
-        QueryError: the symbols are no list of texts.
+        QueryError: The symbols are not a list of strings.
     """
     names = {}
     for symbol in distinct_symbols(symbols):

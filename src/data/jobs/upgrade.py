@@ -1,4 +1,4 @@
-"""What this version does not take over from a cache of an earlier one: as one paragraph."""
+"""What this version does not adopt from a cache of an earlier one, as one paragraph."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _MOST_NAMED = 3
 def upgrade(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> tuple[str, str]:
-    """Return what is not read, asked for again or was never checked, and what to do about it.
+    """Return what is not read, requested again or was never checked, and what to do about it.
 
-    Both texts are empty where this version takes over all that is stored. No vendor is asked, and no
-    bar is read.
+    Both texts are empty if this version adopts everything that is stored. No vendor is queried, and
+    no bar is read.
 
     Args:
-        catalogue, holdings: what is stored.
-        selector: the rules.
-        now_ms: the time, in UTC milliseconds.
+        catalogue, holdings: Stored series.
+        selector: Rules to apply.
+        now_ms: Current time, UTC milliseconds.
     """
     sentences, advice = list[str](), list[str]()
     outdated = [lane for lane in holdings.lanes if lane.is_outdated]
@@ -72,7 +72,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_read(lane: StoredLane) -> bool:
-    """Tell whether there are bars of vendors in it that answer questions."""
+    """Return whether a lane contains bars from vendors that can answer queries."""
     if lane.key.is_outdated or lane.key.made_of:
         return False
     return bool(lane.key.of_folder) or not all(map(is_of_files, lane.entry.vendors))
@@ -81,9 +81,9 @@ def _is_read(lane: StoredLane) -> bool:
 def _of_another_kind(
     catalogue: Catalogue, holdings: Holdings, selector: ProviderSelector, now_ms: int
 ) -> Iterator[StoredLane]:
-    """Yield the default lanes that do not answer by the rules; in earlier versions they did.
+    """Yield the default lanes that no longer answer by the rules, but did in earlier versions.
 
-    By the documents as they were read: a look at the store may repair it.
+    This uses the documents as already read, because reading the store may repair it.
     """
     lanes = LaneFinder(selector, catalogue.store)
     for lane in holdings.lanes:
@@ -105,7 +105,7 @@ def _of_another_kind(
 
 
 def _untold(catalogue: Catalogue, holdings: Holdings) -> list[str]:
-    """Return the symbols of which it was written down that vendors have no splits and dividends."""
+    """Return the symbols whose record of no splits and dividends was never queried for."""
     symbols = dict.fromkeys(lane.key.symbol for lane in holdings.lanes if lane.entry.vendors)
     found = []
     for symbol in symbols:

@@ -1,4 +1,4 @@
-"""Checks, repairs and compaction of stored series, here or by workers; no vendor is asked."""
+"""Checks, repairs and compaction of stored series, here or by workers; no vendor is queried."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..wiring import Services
 from .workers import described, run_on, services_of, workers
 
 Work = Literal["check", "compact"]
-# What came of it, and the series with which nothing could be done.
+# The results, and the series that could not be processed.
 _Outcome = tuple[list[Any], list[tuple[SeriesKey, str]]]
 
 
 class UpkeepTask(NamedTuple):
-    """What is to be done with the series of one symbol.
+    """The work on the series of one symbol.
 
     Attributes:
-        folder, rules: the cache, and the rules file.
-        work: the method of ``UnifiedCache.maintenance``.
-        keys: the series.
-        options: of that method.
+        folder, rules: Folder of the cache, and rules file.
+        work: Method of ``UnifiedCache.maintenance`` to call.
+        keys: Series to process.
+        options: Options of that method.
     """
 
     folder: Path
@@ -41,17 +41,17 @@ def run_upkeep(
     executor: str | None = None,
     **options: Any,
 ) -> _Outcome:
-    """Return what was found or done, and the series of which nothing could be.
+    """Return the results, and the series that could not be processed.
 
     Args:
-        services: of the installation; workers get the paths of its folder and of its rules.
-        work: what to do.
-        keys: with which series, those of a symbol together.
-        executor: which workers do it, as :func:`~.workers.workers` has it; None: this process.
-        options: of the work.
+        services: Services of the installation; workers get the paths of its folder and its rules.
+        work: Work to do.
+        keys: Series to process, grouped by symbol.
+        executor: Workers to use, as for :func:`~.workers.workers`; None: this process.
+        options: Options of the work.
 
     Raises:
-        QueryError, MissingExtraError, UnavailableError: there are no such workers.
+        QueryError, MissingExtraError, UnavailableError: Such workers are not available.
     """
     if executor is None:
         return _run(services, work, keys, options)
@@ -70,7 +70,7 @@ def run_upkeep(
 
 
 def run_upkeep_task(task: UpkeepTask) -> _Outcome:
-    """Do one task; runs in any process that sees the folder."""
+    """Do one task; runs in any process that can access the folder."""
     return _run(services_of(task.folder, task.rules), task.work, task.keys, task.options)
 
 

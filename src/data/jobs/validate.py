@@ -1,8 +1,8 @@
-"""Validate what is stored: one series or all of them, by itself or beside a second vendor.
+"""Validate what is stored: one series or all of them, by itself or against a second vendor.
 
-By itself no vendor is asked, and nothing is written except the marks that the caller wants, so that
-any process may do it: see :func:`validate_series`. Beside a vendor bars are compared as
-``onetape verify`` compares them.
+Validating stored bars by themselves queries no vendor and writes nothing except the marks that the
+caller wants, so any process may do it: see :func:`validate_series`. Against a vendor, bars are
+compared as ``onetape verify`` compares them.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ __all__ = [
 log = logging.getLogger("onetape.quality")
 T = TypeVar("T")
 
-# Vendors that are the exchange whose bars they send.
+# Vendors that are themselves the exchange whose bars they send.
 _EXCHANGES = ("binance", "ccxt")
 _SLIGHT = ("revision", "small difference", "missing there")
 
 
 @dataclass(frozen=True)
 class ValidateQuestion:
-    """What is to be validated; see ``DataManager.validate``."""
+    """The arguments of a validation; see ``DataManager.validate``."""
 
     symbol: str
     timeframe: str
@@ -82,11 +82,11 @@ class ValidateQuestion:
 
 
 def validate_with(services: Services, question: ValidateQuestion) -> QualityReport:
-    """Return the report of one stored series; see ``DataManager.validate``.
+    """Return the report on one stored series; see ``DataManager.validate``.
 
     Raises:
-        QueryError: an argument is wrong, or nothing of the series is stored.
-        CacheError: the store cannot be read.
+        QueryError: An argument is wrong, or the series is not stored.
+        CacheError: The store cannot be read.
     """
     return _recorded(services, _report(services, question))
 
@@ -110,10 +110,10 @@ def _is_whole(question: ValidateQuestion) -> bool:
 
 
 def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, SeriesKey]:
-    """Return the checked question, and the stored series that it is about.
+    """Return the checked query, and the stored series it refers to.
 
     Raises:
-        QueryError: an argument is wrong, or nothing of the series is stored.
+        QueryError: An argument is wrong, or the series is not stored.
     """
     if question.mark and not _is_whole(question):
         raise QueryError(
@@ -151,14 +151,14 @@ def validate_series(
     end: Any = None,
     config_path: str | None = None,
 ) -> dict[str, Any]:
-    """Return the report of one stored series as plain values; no vendor is asked.
+    """Return the report on one stored series as plain values; no vendor is queried.
 
-    For work that other processes or machines do on a folder that all of them see: arguments and
-    report can be pickled and hold no secret. A process keeps what it needs for the folder.
+    For use by other processes or machines on a folder that they share: arguments and report can be
+    pickled and contain no secrets. A process keeps the services for the folder.
 
     Raises:
-        QueryError: nothing of the series is stored.
-        CacheError: the store cannot be read.
+        QueryError: The series is not stored.
+        CacheError: The store cannot be read.
     """
     question = ValidateQuestion(symbol, timeframe, start, end, "intrinsic", lane)
     rules = None if config_path is None else Path(config_path)
@@ -173,20 +173,20 @@ def validate_all(
     *,
     mark: bool = False,
 ) -> Iterator[QualityReport | Exception]:
-    """Yield the report of every stored series that matches, in their order; no vendor is asked.
+    """Yield the report on every stored series that matches, in order; no vendor is queried.
 
-    One series of a worker is held in memory at a time. In place of a report stands the error of one
-    that cannot be read, or that ended its worker; at the end come errors of symbols without a series.
+    Each worker holds one series in memory at a time. If a series cannot be read or ended its
+    worker, the error is yielded instead of a report; errors for symbols without a series come last.
 
     Args:
-        services: the installation.
-        pattern: as for ``BarsClient.series``.
-        executor: which workers do it, as :func:`~.workers.workers` has it; None: this process.
-        symbols: of these alone; None: of all.
-        mark: Whether bars that are wrong for certain are marked.
+        services: Services of the installation.
+        pattern: Pattern, as for ``BarsClient.series``.
+        executor: Workers to use, as for :func:`~.workers.workers`; None: this process.
+        symbols: Only these symbols; None: all.
+        mark: Whether bars that are certainly wrong are marked.
 
     Raises:
-        QueryError, MissingExtraError, UnavailableError: there are no such workers.
+        QueryError, MissingExtraError, UnavailableError: Such workers are not available.
     """
     keys, absent = list(services.client.series(pattern)), list[str]()
     if symbols is not None:
@@ -213,7 +213,7 @@ def validate_all(
 
 
 def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
-    """Do one task; runs in any process that sees the folder, and counts nothing there."""
+    """Do one task; runs in any process that can access the folder, and counts nothing there."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
 
@@ -221,17 +221,17 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
 def mark_series(
     services: Services, keys: Iterable[SeriesKey], stop: Callable[[], bool] = lambda: False
 ) -> dict[str, int]:
-    """Mark the bars of stored series that are wrong for certain, each series by one commit.
+    """Mark the bars of stored series that are certainly wrong, with one commit for each series.
 
-    A series that cannot be read or written is left as it is and logged: a later look marks it.
+    A series that cannot be read or written is left as it is and logged; a later run marks it.
 
     Args:
-        services: The installation.
-        keys: The series, one after another.
-        stop: Returns whether the rest is left for the next time.
+        services: Services of the installation.
+        keys: Series to mark, one after another.
+        stop: Returns whether to leave the rest for next time.
 
     Returns:
-        How many bars were marked now in each series that had any, by its name in reports.
+        The number of newly marked bars for each series that has any, by its name in reports.
     """
     counts: dict[str, int] = {}
     client = services.client
@@ -257,13 +257,13 @@ def refreshed(
     timeframe: str,
     wishes: Wishes,
 ) -> T:
-    """Return an answer whose bars were fetched again, with those marked that their series prove wrong.
+    """Return an answer with freshly fetched bars, marking those that their series proves wrong.
 
     Args:
-        services: The installation.
-        ask: Returns the answer to these wishes.
-        symbols, timeframe: The series that are asked for.
-        wishes: As the caller has them, ``refresh`` among them.
+        services: Services of the installation.
+        ask: Returns the answer for the given wishes.
+        symbols, timeframe: Requested series.
+        wishes: The caller's wishes, including ``refresh``.
     """
     keys: dict[SeriesKey, None] = {}
     try:
@@ -274,22 +274,22 @@ def refreshed(
                 query = services.client.query(symbol, timeframe, wishes=wishes)
                 keys[services.client.series_of(query)] = None
         is_marked = bool(mark_series(services, keys))
-    # It was read before its bars were marked.
+    # The answer was read before its bars were marked.
     return ask(replace(wishes, refresh=False)) if is_marked else answer
 
 
 def add_cost(
     services: Services, question: ValidateQuestion, costs: dict[str, VendorCost]
 ) -> dict[str, str]:
-    """Add to ``costs`` what vendors would be asked for; none is asked.
+    """Add to ``costs`` the requests that vendors would be sent; none is queried.
 
-    It is planned as any request for these bars, from the vendors that they are compared with.
+    The requests are planned like any request for these bars, to the vendors they are compared with.
 
     Returns:
-        checks of the level that no vendor would be asked for, and why.
+        Maps each check of the level that needs no vendor to the reason.
 
     Raises:
-        QueryError, CacheError: as for :func:`validate_with`.
+        QueryError, CacheError: As for :func:`validate_with`.
     """
     client, (query, key) = services.client, _stored(services, question)
     if question.level == "intrinsic":
@@ -316,7 +316,7 @@ def add_cost(
 def _add_vendor(
     services: Services, query: BarsQuery, vendor: str, costs: dict[str, VendorCost]
 ) -> None:
-    """Add what asking one vendor anew takes; its splits and dividends are asked for each time."""
+    """Add the cost of querying one vendor again; splits and dividends are requested each time."""
     plan = services.client.plan(query)
     bars = [step for step in plan.steps if step.vendor == vendor and step.what == "bars"]
     requests = sum(step.requests for step in bars)
@@ -330,9 +330,9 @@ def _add_vendor(
 
 
 def _recorded(services: Services, report: QualityReport) -> QualityReport:
-    """Count a report and return it; one below the minimum of the rules is an event and is logged.
+    """Count a report and return it; a score below the rules' minimum is an event and is logged.
 
-    Once for each state of a series in a process, answers of it included.
+    This happens once per process for each state of a series, including answers from it.
     """
     least = services.selector.parsed_rules.validation.min_quality_score
     is_low = report.rows > 0 and report.score < least
@@ -351,13 +351,13 @@ def _recorded(services: Services, report: QualityReport) -> QualityReport:
     return report
 
 
-# --- beside vendors --------------------------------------------------------------------------
+# --- comparison with vendors -------------------------------------------------------------------
 
 
 def _beside_vendors(
     services: Services, question: ValidateQuestion, key: SeriesKey, report: QualityReport
 ) -> QualityReport:
-    """Add what vendors say to the findings of the series alone."""
+    """Add the findings from vendors to those from the series itself."""
     if report.first_ms is None or report.last_ms is None:
         return report
     findings, ran, skipped = list(report.findings), list(report.checked), dict(report.not_checked)
@@ -392,9 +392,9 @@ def _beside_vendors(
 def _comparisons(
     services: Services, question: ValidateQuestion, key: SeriesKey, first_ms: int, last_ms: int
 ) -> Iterator[tuple[QualityCheck, VerifyQuestion | str]]:
-    """Yield the checks of the level beside vendors: what is compared, or why nothing is."""
+    """Yield the checks at this level that use vendors: the comparison, or why there is none."""
     client = services.client
-    # The last 500 bars of what was looked at, as `onetape verify` takes them.
+    # The last 500 of the validated bars, like `onetape verify`.
     texts = [iso(first_ms)[:-1], iso(last_ms)[:-1]]
     first, last = texts if key.timeframe.is_intraday else (text[:10] for text in texts)
     query = client.query(question.symbol, question.timeframe, None, last, USUAL_BARS)
@@ -416,7 +416,7 @@ def _comparisons(
 
 
 def _hindrance(key: SeriesKey, own: list[str], second: str | None, is_exchange: bool) -> str:
-    """Return why a comparison cannot be made; empty where it can."""
+    """Return why a comparison cannot be made; empty if it can."""
     if key.is_extended:
         return "bars of extended hours are compared by `onetape verify --sample` alone"
     if not own or not own[-1]:

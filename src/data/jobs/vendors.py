@@ -1,4 +1,4 @@
-"""What the vendors serve, what each lacks on this machine, and which are asked for a series."""
+"""What the vendors serve, what each lacks on this machine, and which are queried for a series."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ from .matrix import served
 
 T = TypeVar("T")
 _ANY_DAYS = Timeframe.parse("1d")
-# What a package may bring beside a vendor's bars.
+# Parts other than bars that a vendor's package may contain.
 _PARTS: tuple[Callable[[str], object], ...] = (table_of, stream_of)
 
 
 class Lack(NamedTuple):
-    """Why a vendor cannot be asked here, and what to do about it; both empty when it can be.
+    """Why a vendor cannot be queried here, and what to do about it; both empty if it can.
 
     Attributes:
-        reason, advice: in words.
-        is_key: whether only a key is missing.
+        reason, advice: Reason and advice, in words.
+        is_key: Whether only a key is missing.
     """
 
     reason: str = ""
@@ -60,13 +60,13 @@ class Lack(NamedTuple):
 
 
 class VendorRole(NamedTuple):
-    """One vendor on the way to a series.
+    """The role of one vendor for a series.
 
     Attributes:
-        vendor: canonical name.
-        role: ``asked``, ``substitute`` (in whole, marked, if those before have nothing, or are down
-            and bars are missing) or ``not asked``.
-        why: why it is a substitute or not asked.
+        vendor: Canonical name.
+        role: ``asked``, ``substitute`` (for the whole range, marked, if those before have nothing,
+            or are down and bars are missing) or ``not asked``.
+        why: Reason why it is a substitute or not queried.
     """
 
     vendor: str
@@ -75,10 +75,10 @@ class VendorRole(NamedTuple):
 
 
 def selector_of(settings: Settings) -> ProviderSelector:
-    """Return a selector with senders as the rules want them; no cache is opened or made.
+    """Return a selector with the senders set in the rules; no cache is opened or created.
 
     Raises:
-        RulesError: the rules file has mistakes.
+        RulesError: The rules file has mistakes.
     """
     providers = load_rules(settings.rules_path).providers.items()
     modes = {name: vendor.transport for name, vendor in providers}
@@ -87,7 +87,7 @@ def selector_of(settings: Settings) -> ProviderSelector:
 
 
 def lack(selector: ProviderSelector, name: str) -> Lack:
-    """Return why a vendor cannot be asked by the rules of ``selector``."""
+    """Return why a vendor cannot be queried under the rules of ``selector``."""
     error = creation_error(selector, name)
     if error is None:
         return Lack()
@@ -97,18 +97,18 @@ def lack(selector: ProviderSelector, name: str) -> Lack:
 
 
 def describe_vendors(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor that exists: what it serves, whether it is usable."""
+    """Return one plain entry for each vendor: what it serves and whether it is usable."""
     return [describe_vendor(selector, name) for name in selector.provider_names()]
 
 
 def describe_family(name: str) -> list[dict[str, Any]]:
-    """Return one plain entry for each vendor of a family, as far as it is known without asking it.
+    """Return one plain entry for each vendor of a family, as far as known without querying it.
 
     Each has ``name``, ``title`` and ``timeframes``.
 
     Raises:
-        QueryError: it is not a family of vendors.
-        MissingExtraError: the package that knows its vendors is not installed.
+        QueryError: The name is not that of a family of vendors.
+        MissingExtraError: The package that knows its vendors is not installed.
     """
     family = name.strip().lower()
     if family not in FAMILIES:
@@ -158,11 +158,11 @@ def describe_vendor(selector: ProviderSelector, name: str) -> dict[str, Any]:
 
 
 def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None, str]:
-    """Return what a vendor has beside its bars, and why that cannot be used.
+    """Return a part of a vendor other than its bars, and why the part cannot be used.
 
     Args:
         find: ``table_of`` or ``stream_of``.
-        vendor: canonical name.
+        vendor: Canonical name.
     """
     try:
         return find(vendor), ""
@@ -171,31 +171,31 @@ def vendor_part(find: Callable[[str], T | None], vendor: str) -> tuple[T | None,
 
 
 def has_stream(vendor: str) -> bool:
-    """Tell whether a vendor, by its canonical name, has a stream that can be used."""
+    """Return whether a vendor, given by canonical name, has a usable stream."""
     return vendor_part(stream_of, vendor)[0] is not None
 
 
 def vendor_of(name: str) -> str | None:
-    """Return the canonical name of a vendor that is served here, by name or alias; None for any other."""
+    """Return the canonical name of a vendor supported here, by name or alias; None otherwise."""
     return canonical_name(name)
 
 
 def keys_of(vendor: str | None) -> tuple[str, ...]:
-    """Return the usual names of the keys that a vendor takes, by any name; none of an unknown one."""
+    """Return the usual names of a vendor's keys, by any of its names; none if it is unknown."""
     return keys_declared(canonical_name(vendor) or vendor) if vendor else ()
 
 
 def use_keys(selector: ProviderSelector, vendor: str, keys: Sequence[str]) -> None:
-    """Have a selector ask a vendor with these keys, whatever the environment has.
+    """Make a selector query a vendor with these keys, whatever the environment contains.
 
     Args:
-        selector: of one program's own.
-        vendor: by any name.
-        keys: as :func:`keys_of` names them.
+        selector: Selector that the program does not share.
+        vendor: Any name of the vendor.
+        keys: Values of the keys, in the order of :func:`keys_of`.
 
     Raises:
-        UnknownProviderError: there is no such vendor.
-        MissingCredentialsError: it needs more of them.
+        UnknownProviderError: The vendor does not exist.
+        MissingCredentialsError: The vendor needs more keys.
     """
     cls = downloader_class(vendor)
     given = dict(zip(keys_of(vendor), keys, strict=False))
@@ -212,7 +212,7 @@ def gateway_in(address: str) -> str:
 
 
 def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
-    """Return the variable of each key a vendor takes, to ``set``, ``placeholder`` or ``not set``."""
+    """Map each of a vendor's key variables to ``set``, ``placeholder`` or ``not set``."""
     names = keys_declared(name)
     if not names:
         return {}
@@ -230,23 +230,24 @@ def _keys(selector: ProviderSelector, name: str) -> dict[str, str]:
     return states
 
 
-# --- all about one vendor ----------------------------------------------------------------------
+# --- everything about one vendor ---------------------------------------------------------------
 
 
 def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
-    """Return all about a vendor; it is not asked.
+    """Return everything about a vendor, without querying it.
 
-    Beside the entries of :func:`describe_vendors`: ``aliases``, ``stream``, ``search``
+    In addition to the entries of :func:`describe_vendors`: ``aliases``, ``stream``, ``search``
     (whether it has them), ``fundamentals`` (its types of data), ``no_fundamentals``, ``no_stream``
-    (why it has none), ``package`` (what its extra does for it here), ``limits`` (a second, minute,
-    day and month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a ``ServedRow`` for each
-    timeframe) and ``rules`` (those that name it, with its ``place`` from 1 on and ``of`` how many).
+    (why it has none), ``package`` (what its extra does for it here), ``limits`` (per second,
+    minute, day and month, 0 for none), ``health`` (limits left, pauses), ``serves`` (a
+    ``ServedRow`` for each timeframe) and ``rules`` (those that name it, with its ``place``, from 1,
+    and ``of`` how many).
 
     Raises:
-        UnknownProviderError: there is no such vendor, and the nearest name is offered; or it cannot
-            be used.
-        MissingExtraError: it is a member of a family whose package is not installed.
-        RulesError: the rules file has mistakes.
+        UnknownProviderError: The vendor does not exist (the error suggests the nearest name), or it
+            cannot be used.
+        MissingExtraError: The vendor belongs to a family whose package is not installed.
+        RulesError: The rules file has mistakes.
     """
     clock, rules = SystemClock(), load_rules(settings.rules_path)
     network = network_of(settings, rules, clock)
@@ -292,7 +293,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
 
 def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
-    """Return how it stands for the first bars that it serves, in words; empty where it cannot be asked."""
+    """Return the state of the first bars a vendor serves, in words; empty if it is unusable."""
     if downloader is None or not downloader.capabilities.timeframes:
         return ""
     capabilities = downloader.capabilities
@@ -302,7 +303,7 @@ def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
 
 
 def quotas_of(selector: ProviderSelector, name: str, now_ms: int) -> tuple[Quota, ...]:
-    """Return what is left of a vendor's limits for the first bars that it serves; no request is sent."""
+    """Return the remaining limits for the first bars a vendor serves; no request is sent."""
     made = selector.downloaders.get(name)
     if made is None or not is_ours(made):
         return ()
@@ -322,11 +323,11 @@ def _unknown(vendor: str, selector: ProviderSelector) -> UnknownProviderError:
     )
 
 
-# --- which are asked for a series ----------------------------------------------------------------
+# --- which vendors are queried for a series -----------------------------------------------------
 
 
 def routes(selector: ProviderSelector) -> list[dict[str, Any]]:
-    """Return the rules: name, timeframes, vendors in order, and those of them that are usable."""
+    """Return the rules: name, timeframes, vendors in order, and which of them are usable."""
     return [_route(selector, rule) for rule in selector.parsed_rules.rules.values()]
 
 
@@ -342,9 +343,9 @@ def _route(selector: ProviderSelector, rule: Rule) -> dict[str, Any]:
 
 
 def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRole]:
-    """Return the vendors of ``query`` in the order they are asked, then all others with the reason.
+    """Return the vendors for ``query`` in the order they are queried, then all others with reasons.
 
-    No vendor is asked.
+    No vendor is queried.
     """
     candidates, rejected = _candidates(selector, query)
     named = named_for(selector, query)
@@ -358,7 +359,7 @@ def vendor_roles(selector: ProviderSelector, query: BarsQuery) -> list[VendorRol
 
 
 def _why_not(selector: ProviderSelector, name: str) -> str:
-    """Return why a vendor that the rules name is not asked, as an explanation has it."""
+    """Return why a vendor named in the rules is not queried, in the words of an explanation."""
     lacking = lack(selector, name)
     return f"{NO_KEY}{lacking.advice}" if lacking.is_key else lacking.reason or SWITCHED_OFF
 

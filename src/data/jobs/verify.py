@@ -1,6 +1,6 @@
 """Compare the cache with the vendors that it came from, or two vendors with each other.
 
-Vendors are asked anew, and nothing that they send is stored.
+Vendors are queried again, and nothing that they send is stored.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _KEPT = "nothing: the cache keeps bars that the vendor no longer has"
 
 @dataclass(frozen=True)
 class VerifiedSeries:
-    """Which series a verification is about."""
+    """The series that a verification is about."""
 
     instrument: Instrument
     timeframe: Timeframe
@@ -84,29 +84,30 @@ class VerifiedSeries:
         return f"{self.instrument.symbol} {self.timeframe}"
 
     def moment(self, ms: int) -> str:
-        """Return a stamp as a bound is written on the command line."""
+        """Format a stamp as a bound on the command line."""
         return iso(ms)[:-1] if self.timeframe.is_intraday else str(date_of(ms))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One side compared with the other.
+    """The result of comparing one side with the other.
 
     Attributes:
-        ours, theirs: ``cache`` or a vendor, and the vendor that was asked.
-        lane: the folder of the series in the cache; empty between two vendors.
-        span: the stamps from the first to behind the last one compared.
-        compared: how much was compared and what differs; None where it could not be.
-        basis: of the prices of both sides; without a date for what has no splits and dividends.
-        error: why nothing could be compared.
-        remarks: what limits the comparison, in sentences.
-        requests: how many requests it took.
-        provider: whom a question has to name that is answered out of this lane; empty: nobody; None:
-            by the rules at hand there is no such question.
-        confirmed: of a comparison with a second vendor, how many bars both have alike, and the splits and
-            dividends of all days since, too, so far as there can be any.
-        actions: the splits and dividends that it told of all days from the first bar on; None where it
-            told none.
+        ours, theirs: ``cache`` or a vendor, and the vendor that was queried.
+        lane: Folder of the series in the cache; empty for a comparison of two vendors.
+        span: Range of the compared stamps, from the first to just after the last.
+        compared: Number of bars compared and their differences; None if nothing could be compared.
+        basis: Basis of the prices on both sides; has no date if the instrument cannot have splits
+            and dividends.
+        error: Reason why nothing could be compared.
+        remarks: Limits of the comparison, in sentences.
+        requests: Number of requests sent.
+        provider: Vendor that a query must name to be answered from this lane. Empty if it need not
+            name one; None if, by the rules at hand, no query is answered from this lane.
+        confirmed: In a comparison with a second vendor, number of bars that both sides have alike
+            and whose later splits and dividends, if there can be any, agree as well.
+        actions: Splits and dividends that the vendor reported for all days from the first bar on;
+            None if it does not report any.
     """
 
     ours: str
@@ -124,17 +125,17 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether both sides are the same, as far as they were compared."""
+        """Whether both sides are equal, as far as they were compared."""
         return self.compared is not None and not self.compared.differences
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """What differs, the gravest first."""
+        """The differences, most serious first."""
         return self.compared.differences if self.compared else ()
 
     @property
     def equal_share(self) -> float:
-        """Of the bars that either side has, the share that both have alike; 1 without any."""
+        """Fraction of the bars on either side that both have alike; 1 if there are no bars."""
         if self.compared is None:
             return 0.0
         return self.compared.equal / self.compared.rows if self.compared.rows else 1.0
@@ -142,7 +143,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verification:
-    """Everything that was compared for one series."""
+    """All comparisons for one series."""
 
     subject: VerifiedSeries
     comparisons: tuple[Comparison, ...]
@@ -153,7 +154,7 @@ class Verification:
         return all(c.ok for c in self.comparisons)
 
     def advice(self, comparison: Comparison, difference: Difference) -> str:
-        """Return what to do about a difference: a command, or a sentence."""
+        """Return the remedy for a difference: a command or a sentence."""
         if comparison.ours != CACHE:
             return _BETWEEN_VENDORS.get(difference.cause, _A_THIRD)
         if difference.cause == "missing there":
@@ -171,7 +172,7 @@ class Verification:
         return f"{series} {start} --end {self.subject.moment(last)} --refresh"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the verification as a plain mapping."""
         return {
             "symbol": self.subject.instrument.symbol,
             "timeframe": self.subject.timeframe.label,
@@ -200,17 +201,17 @@ class Verification:
 
 
 def kind_remarks(ours: Kind, theirs: Kind, one: str, other: str) -> Iterator[str]:
-    """Yield in what the bars of two sides can never be the same."""
+    """Yield the differences in kind that keep the bars of two sides from ever being equal."""
     for name, (mine, yours) in ours.differences(theirs).items():
         yield f"the bars are of different kinds: {name} {mine} ({one}), {yours} ({other})"
 
 
-# --- what is to be verified -------------------------------------------------------------------------
+# --- the request ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class VerifyQuestion:
-    """What is to be verified; see :func:`verify`."""
+    """The arguments of a verification; see :func:`verify`."""
 
     symbol: str
     timeframe: str
@@ -234,21 +235,21 @@ def verify(
     cache_dir: str | Path | None = None,
     config_path: str | Path | None = None,
 ) -> Verification:
-    """Compare what is cached with what its vendors send today, or two vendors; store nothing.
+    """Compare cached bars with what their vendors send today, or two vendors; store nothing.
 
     Args:
-        symbol, timeframe: which series; all of its lanes in the cache are compared.
-        start, end: as for the data manager. Without a start: the last 500 bars.
-        provider: of the cache only what this vendor supplied; with ``against`` the first vendor.
-        against: the second vendor; the cache is left out.
-        whole: without a start, everything that is cached.
-        timeout: seconds after which no vendor is waited for any more; what was not compared by then
-            says so in its ``error``. None: 30 s for each request, its repeats included.
-        cache_dir, config_path: as for the data manager.
+        symbol, timeframe: Series to verify; all of its lanes in the cache are compared.
+        start, end: Range, as for the data manager. Without a start: the last 500 bars.
+        provider: Vendor whose share of the cache is compared; with ``against``, the first vendor.
+        against: Second vendor; the cache is left out.
+        whole: Without a start, whether to compare everything that is cached.
+        timeout: Seconds after which the call stops waiting for vendors; a comparison that was not
+            done by then says so in its ``error``. None: 30 s for each request, including retries.
+        cache_dir, config_path: As for the data manager.
 
     Raises:
-        QueryError: an argument is wrong, or nothing of it is cached.
-        ConfigError: the configuration is wrong, or there is no such vendor.
+        QueryError: An argument is wrong, or nothing is cached for it.
+        ConfigError: The configuration is wrong, or the vendor does not exist.
     """
     seconds = seconds_of(timeout, symbol)
     question = VerifyQuestion(symbol, timeframe, start, end, provider, against, whole)
@@ -259,7 +260,7 @@ def verify(
 
 
 def verify_with(services: Services, question: VerifyQuestion) -> Verification:
-    """Compare as :func:`verify` does, with services that are there already; raises the same."""
+    """Compare as :func:`verify` does, using existing services; raises the same exceptions."""
     if question.against is not None:
         return _two_vendors(services, question)
     start = question.start if question.start is not None else FIRST_DAY
@@ -331,23 +332,23 @@ def _between(
     )
 
 
-# --- one stretch asked of a vendor anew, and brought to a basis -------------------------------------
+# --- one span fetched again from a vendor, and converted to a basis ----------------------------
 
 _NEAR = timedelta(days=14)
 
 
 @dataclass(frozen=True)
 class VendorAnswer:
-    """What one vendor sends now for one stretch.
+    """The bars that one vendor sends now for one span.
 
     Attributes:
-        span: the stretch it was asked for: what of the wanted one lies within its depth.
-        table: its closed bars, in the basis asked for.
-        kind: of its bars.
-        actions: the splits and dividends that it sent.
-        tells_actions: whether it was asked for these, and serves them.
-        requests: how many requests it took.
-        remarks: what was left out, in sentences.
+        span: Requested span: the part of the wanted one that is within the vendor's history.
+        table: Closed bars, in the requested basis.
+        kind: Kind of the bars.
+        actions: Splits and dividends that the vendor sent.
+        tells_actions: Whether the vendor was queried for splits and dividends and supports them.
+        requests: Number of requests sent.
+        remarks: What was left out, in sentences.
     """
 
     span: Span
@@ -360,13 +361,13 @@ class VendorAnswer:
 
 
 class Refetcher:
-    """Asks vendors for one series anew. Thread-safe: it keeps no state.
+    """Queries vendors for one series again. Thread-safe: it keeps no state.
 
     Args:
-        selector: gives the vendors.
-        clock: the time.
-        query: which series.
-        grid: where its bars stand.
+        selector: Source of the vendors.
+        clock: Source of the current time.
+        query: Series to fetch.
+        grid: Positions of the bars in time.
     """
 
     def __init__(self, selector: Selector, clock: Clock, query: BarsQuery, grid: BarGrid) -> None:
@@ -376,7 +377,7 @@ class Refetcher:
         self._grid = grid
 
     def today(self) -> date | None:
-        """Return the date of the last session that has opened; None for what has no actions."""
+        """Return the date of the last session that has opened, or None if not a stock."""
         opened = self._opened(self._clock.now_ms())
         return None if opened is None else date_of(opened)
 
@@ -389,16 +390,17 @@ class Refetcher:
         *,
         with_actions: bool = True,
     ) -> VendorAnswer:
-        """Ask ``vendor`` for ``span`` and bring its closed bars to the basis ``goal``.
+        """Query ``vendor`` for ``span`` and convert its closed bars to the basis ``goal``.
 
-        ``others`` are splits and dividends of other vendors; the vendor's own count first. Without
-        ``with_actions`` it is not asked for any, and those that come with its bars count.
+        ``others`` are splits and dividends from other vendors; the vendor's own take precedence.
+        Without ``with_actions`` no splits and dividends are requested; those that come with the
+        bars are used.
 
         Raises:
-            UnknownProviderError: there is no such vendor, or it cannot be used.
-            CapabilityError: it serves no such series, or nothing of it so long ago.
-            ProviderError, ConfigError: it did not answer bars.
-            KindMismatchError: its prices cannot be brought to that basis exactly.
+            UnknownProviderError: The vendor does not exist or cannot be used.
+            CapabilityError: The vendor does not serve this series, or has no bars of it that old.
+            ProviderError, ConfigError: The vendor returned no bars.
+            KindMismatchError: The prices cannot be converted to that basis exactly.
         """
         candidate = self._candidate(vendor)
         now, frame = self._clock.now_ms(), self._query.timeframe
@@ -430,13 +432,13 @@ class Refetcher:
         )
 
     def actions(self, vendor: str, start: int) -> tuple[Action, ...] | None:
-        """Return the splits and dividends that ``vendor`` tells of the days from ``start`` to now.
+        """Return the splits and dividends that ``vendor`` reports for the days since ``start``.
 
-        None where it tells none at all, or refuses to.
+        None if the vendor does not report any at all, or refuses to.
 
         Raises:
-            UnknownProviderError, CapabilityError: as :meth:`ask`.
-            ProviderError, ConfigError: it did not answer.
+            UnknownProviderError, CapabilityError: As for :meth:`ask`.
+            ProviderError, ConfigError: The vendor did not answer.
         """
         candidate, now = self._candidate(vendor), self._clock.now_ms()
         if not candidate.tells_actions or self.today() is None:
@@ -449,10 +451,10 @@ class Refetcher:
         return tuple({replace(a, fetched_at=a.fetched_at or now): None for a in actions})
 
     def action_requests(self, vendor: str) -> int:
-        """Return how many requests a vendor's splits and dividends take; 0 where it has none.
+        """Return how many requests a vendor's splits and dividends take; 0 if it has none.
 
         Raises:
-            UnknownProviderError, CapabilityError: as :meth:`ask`.
+            UnknownProviderError, CapabilityError: As for :meth:`ask`.
         """
         caps = self._candidate(vendor).capabilities
         has_some = caps is not None and caps.tells_actions and self.today() is not None
@@ -468,7 +470,7 @@ class Refetcher:
         return candidate
 
     def _fetch(self, candidate: Candidate, span: Span, now: int) -> Fetched:
-        """Return its answer; an empty table where it has nothing."""
+        """Return the vendor's answer, or an empty table if it has no data."""
         instrument, frame = self._query.instrument, self._query.timeframe
         try:
             return candidate.fetch(FetchQuery(instrument, frame, span, now, insist=True))
@@ -479,7 +481,7 @@ class Refetcher:
     def _actions(
         self, candidate: Candidate, fetched: Fetched, span: Span, goal: Basis
     ) -> tuple[Action, ...]:
-        """Return its splits and dividends, up to now where that matters."""
+        """Return the vendor's splits and dividends, up to now if they affect the basis."""
         stamp = fetched.server_now_ms
         actions = list(fetched.actions or ())
         caps, instrument = candidate.capabilities, self._query.instrument
@@ -496,7 +498,7 @@ class Refetcher:
     def _rebased(
         self, table: BarTable, fetched: Fetched, goal: Basis, actions: Sequence[Action]
     ) -> BarTable:
-        """Bring the rows of a share to the goal; other things have one basis only."""
+        """Convert a stock's rows to the goal; other instruments have only one basis."""
         if goal.as_of is None or not len(table) or fetched.basis.adjustment == "unknown":
             return table
         stamps, opened = table.stamps, self._opened(fetched.adjusted_at_ms)
@@ -521,14 +523,14 @@ class Refetcher:
         return max((day_ms(s.day) for s in around if s.open_ms <= at), default=None)
 
 
-# Two vendors round each in their own way.
+# Tolerance between two vendors, which may round differently.
 _TWO_VENDORS = 2e-4
 
 
 def terms_between(
     ours: Kind, theirs: Kind, actions: Sequence[Action], *, adj_close: bool
 ) -> ComparisonTerms:
-    """Return how bars of two vendors are compared; volumes only where both count the same trades."""
+    """Return the terms for comparing two vendors; volumes only if both count the same trades."""
     counted = [(k.volume, k.feed, k.venue) for k in (ours, theirs)]
     is_mixed = "aggregate" in (ours.venue, theirs.venue)
     return ComparisonTerms(
@@ -540,21 +542,21 @@ def terms_between(
     )
 
 
-# Rebased to another date, prices may be rounded differently; what has no actions is the same to
-# the last bit.
+# Prices that are rebased to another date may be rounded differently. Without splits and dividends
+# they are equal to the last bit.
 _REBASED = 1e-6
 _UNSETTLED = ("provisional", "suspect")
-# A series that is kept up to date is compared so many bars beyond its end.
+# A series that is kept up to date is compared up to this many bars beyond its end.
 _MOST_NEWER = 500
 
 
 class StoredBars:
-    """Compares what is stored of one series, lane by lane and vendor by vendor.
+    """Compares the stored bars of one series with vendors, lane by lane and vendor by vendor.
 
     Args:
-        services: the installation.
-        query: which series and range; with a provider only what that one supplied.
-        most: the last so many bars are looked at; None for all of them.
+        services: Services of the installation.
+        query: Series and range; if it names a provider, only that vendor's bars are compared.
+        most: Number of bars to compare, counted from the end; None for all of them.
     """
 
     def __init__(self, services: Services, query: BarsQuery, most: int | None) -> None:
@@ -573,7 +575,7 @@ class StoredBars:
                 yield from self._in_hours_of(key)._of_lane(key)
 
     def _in_hours_of(self, key: SeriesKey) -> StoredBars:
-        """Return what compares a lane of the series with vendors in the hours that its bars are of."""
+        """Return an object that compares a lane in the session hours of its bars."""
         if not key.is_extended:
             return self
         query = replace(self._query, instrument=self._query.instrument.extended())
@@ -586,15 +588,17 @@ class StoredBars:
         span: Span,
         vendor_actions: tuple[Action, ...] | None = None,
     ) -> Comparison:
-        """Compare the stored bars of a stretch with those of a vendor that they are not from.
+        """Compare the stored bars of a span with those of a vendor that did not supply them.
 
-        Volumes are left out where the two count other trades, adjusted closes always. Splits and dividends
-        of the days since are compared, too: ``vendor_actions`` are those that it sent before; it is asked
-        for them where that is None.
+        Volumes are left out if the two vendors count different trades; adjusted closes are always
+        left out. Splits and dividends on the days since are compared as well. ``vendor_actions``
+        are those that the vendor sent before; if None, the vendor is queried for them.
 
         Raises:
-            KindMismatchError: its bars are of another kind, or cannot be brought to that basis.
-            DataError: it did not answer, or the store cannot be read; as :meth:`Refetcher.ask`.
+            KindMismatchError: The vendor's bars are of another kind, or cannot be converted to that
+                basis.
+            DataError: The vendor did not answer, or the store cannot be read; as for
+                :meth:`Refetcher.ask`.
         """
         view = self._store.view(key)
         parts = view.coverage.within(span).opened()
@@ -605,11 +609,11 @@ class StoredBars:
         actions = book.for_bars_of(key.teller).actions
         refetcher = Refetcher(self._services.selector, self._services.clock, query, grid)
         today = refetcher.today()
-        # An action of the first day concerns none of these bars; what is of today may be told later.
+        # An action on the first day affects none of these bars; today's may be reported later.
         end = 0 if today is None else day_ms(today)
         days = Span(min(day_ms(date_of(span.start)) + DAY_MS, end), end)
         lacking = book.lacking(days)
-        # Where they are not known here, its prices cannot be brought to the basis without them.
+        # If they are not stored here, the vendor's prices cannot be rebased without its own.
         with_actions = vendor_actions is None and bool(lacking)
         others = [*actions, *(vendor_actions or ())]
         answer = refetcher.ask(vendor, span, goal, others, with_actions=with_actions)
@@ -654,15 +658,15 @@ class StoredBars:
         )  # fmt: skip
 
     def grid_of(self, view: SeriesView) -> BarGrid:
-        """Return where the bars of a lane stand."""
+        """Return the grid on which a lane's bars are placed."""
         anchor = (view.kind or Kind()).anchor or "session"
         return BarGrid(calendar_for(self._query.instrument), view.key.timeframe, anchor)
 
     def _is_asked(self, key: SeriesKey) -> bool:
-        """Tell whether a vendor can be asked for a lane.
+        """Return whether a vendor can be queried for a lane.
 
-        Of samples it must be named, made-up bars are no vendor's, and files are compared with the
-        folder that the lane is named after.
+        Vendors of sample data must be named. Made-up bars have no vendor, and files are compared
+        with the folder that the lane is named after.
         """
         if key.lane == SAMPLE_LANE or (key.is_sample and self._query.provider is None):
             return False
@@ -686,7 +690,7 @@ class StoredBars:
             yield self._of_vendor(key, view, grid, (vendor, reach))
 
     def _start(self, span: Span, grid: BarGrid) -> int:
-        """Return from where on the stored bars of ``span`` are compared."""
+        """Return the stamp from which the stored bars of ``span`` are compared."""
         if self._most is None:
             return span.start
         try:
@@ -697,7 +701,7 @@ class StoredBars:
     def _of_vendor(
         self, key: SeriesKey, view: SeriesView, grid: BarGrid, whose: tuple[str, Span]
     ) -> Comparison:
-        """Compare what one vendor supplied to one lane with what it sends now."""
+        """Compare the bars that one vendor supplied to one lane with what it sends now."""
         vendor, reach = whose
         mine = _parts_of(view.coverage.within(reach), vendor)
         newer = self._newer(view, vendor)
@@ -708,9 +712,9 @@ class StoredBars:
             return Comparison(CACHE, vendor, key.folder, span, error=str(error))
 
     def _newer(self, view: SeriesView, vendor: str) -> Span:
-        """Return where the vendor may have bars that are not stored yet; empty for the past.
+        """Return the span in which the vendor may have bars not stored yet; empty for past ranges.
 
-        A series that once was asked for up to its time is taken to be kept up to date.
+        A series that has ever been requested up to the present is assumed to be kept up to date.
         """
         last = [c for c in view.coverage if c.state != "empty"][-1]
         end = last.span.end
@@ -764,7 +768,7 @@ class StoredBars:
         )
 
     def _provider(self, key: SeriesKey, span: Span) -> str | None:
-        """Return whom a question has to name that is answered out of a lane; see ``Comparison``."""
+        """Return the vendor a query must name to be answered from a lane; see ``Comparison``."""
         bounds = from_ms(span.start), from_ms(span.end - 1)
         question = self._services.client.question_for(key, *bounds)
         return None if question is None else question.provider or ""
@@ -772,8 +776,8 @@ class StoredBars:
     def _differing_actions(
         self, ours: Sequence[Action], theirs: Sequence[Action], vendor: str, spans: Sequence[Span]
     ) -> Difference | None:
-        """Return splits and dividends that differ from those that count here, where asked for."""
-        # An action of the first day concerns none of these bars, and need not be stored.
+        """Return the differing splits and dividends, if those of the whole range are stored."""
+        # An action on the first day affects none of these bars, and need not be stored.
         first, last = date_of(spans[0].start), date_of(spans[-1].end - 1)
         days = Span(day_ms(first) + DAY_MS, day_ms(last) + DAY_MS)
         if days.is_empty or not self._store.actions(self._query.instrument.symbol).covers(days):
@@ -781,7 +785,7 @@ class StoredBars:
         return differing_actions(ours, theirs, (CACHE, vendor), days)
 
     def _book(self) -> ActionBook:
-        """Return what is stored of splits and dividends; nothing where it is damaged."""
+        """Return the stored splits and dividends; none if their file is damaged."""
         if self._query.instrument.asset_class != "stock":
             return ActionBook()
         try:
@@ -791,14 +795,14 @@ class StoredBars:
 
 
 def _common(key: SeriesKey, parts: Iterable[Covered]) -> Adjustment:
-    """Return the adjustment to compare in; raw prices need no splits and dividends as they are."""
+    """Return the adjustment to compare in; raw prices need no splits and dividends."""
     if all(part.basis.adjustment == "raw" for part in parts if part.state != "empty"):
         return "raw"
     return next((a for a in ADJUSTMENTS if a in key.lane), "split")
 
 
 def _parts_of(coverage: Coverage, vendor: str) -> list[Covered]:
-    """Return the coverage that a vendor answered for, with bars or without."""
+    """Return the coverage that came from a vendor, with bars or without."""
     return [
         c
         for c in coverage

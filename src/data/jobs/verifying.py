@@ -1,4 +1,4 @@
-"""Verification by its older path."""
+"""Verification under its older import path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of series that a job works on, as a file says it: text, CSV or YAML."""
+"""The list of series that a job works on, read from a file: text, CSV or YAML."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..config.yaml_text import read_yaml
 from ..errors import QueryError
 from ..model.kind import AskedSession
 
-# A list of ten thousand series takes some hundred kilobytes; of a device there is no end.
+# A list of ten thousand series takes a few hundred kilobytes; a device may never end.
 _MOST_BYTES = 10_000_000
 COLUMNS = ("symbol", "timeframe", "from", "priority")
 _SYMBOL_HEADERS = ("symbol", "symbols", "ticker", "tickers")
 _HINT = "one symbol a line, or CSV or YAML with " + ", ".join(COLUMNS)
-# What has no priority comes after all that has one.
+# Rows without a priority come after all that have one.
 NO_PRIORITY = sys.maxsize
 
 
@@ -27,12 +27,12 @@ class WorkItem:
     """One row of a list.
 
     Attributes:
-        symbol: as it is written there; the place of a row that names none.
-        timeframe: empty for the timeframes of the job.
-        start: from when on; empty for the start of the job.
-        priority: smaller numbers come first.
-        problem: why the row cannot be worked on; empty where it can.
-        session: the hours of its bars; None for those of the job. No list says it.
+        symbol: Symbol as written in the list; the position of a row that names none.
+        timeframe: Timeframe; empty for the timeframes of the job.
+        start: Start; empty for that of the job.
+        priority: Smaller numbers come first.
+        problem: Reason why the row cannot be processed; empty if it can.
+        session: Hours of its bars; None for those of the job. A list cannot specify them.
     """
 
     symbol: str
@@ -44,14 +44,15 @@ class WorkItem:
 
 
 def read_work_list(source: str | Path) -> list[WorkItem]:
-    """Return the rows of a list, in their order; ``-`` is standard input.
+    """Return the rows of a list, in order; ``-`` is standard input.
 
-    A text has one symbol a line; CSV the columns ``symbol, timeframe, from, priority`` in this order, or in
-    that of its header; YAML a list of symbols, or of mappings with these keys, at the top or under
-    ``series``. Behind ``#`` stands a comment. A row with a mistake is returned with its ``problem``.
+    A text file has one symbol a line; CSV has the columns ``symbol, timeframe, from, priority`` in
+    this order, or in that of its header; YAML has a list of symbols, or of mappings with these
+    keys, at the top level or under ``series``. Comments start with ``#``. A row with a mistake is
+    returned with its ``problem``.
 
     Raises:
-        QueryError: it cannot be read, is no text, has columns that are none, or names no series.
+        QueryError: The list cannot be read, is not text, has unknown columns, or names no series.
     """
     title = "the list of standard input" if source == "-" else f"the list {source}"
     try:
@@ -75,7 +76,7 @@ def read_work_list(source: str | Path) -> list[WorkItem]:
     ]
     first = lines[0][1] if lines else ""
     if first == "-" or first.startswith(("- ", "series:", "symbols:")):
-        # A list may stand at the top, where a file of rules has keys.
+        # A list may be at the top level, where a rules file has keys.
         body = text.removeprefix("---")
         rows = _of_yaml(f"series:\n{body}" if first[0] == "-" else body, title)
     else:
@@ -132,7 +133,7 @@ def _check_names(names: tuple[str, ...], title: str) -> None:
 
 
 def _item(row: Mapping[str, Any], where: str) -> WorkItem:
-    """Return a row; numbers of YAML are texts again."""
+    """Return a row; numbers from YAML become strings again."""
     plain = {name: "" if value is None else str(value).strip() for name, value in row.items()}
     symbol, priority = plain.get("symbol", ""), plain.get("priority", "")
     problem, number = "", NO_PRIORITY

@@ -1,8 +1,9 @@
-"""Work that asks no vendor, done by processes of this machine or by a cluster.
+"""Work that queries no vendor, done by processes on this machine or by a cluster.
 
-Tasks are plain values without secrets (a folder, a symbol, a timeframe), results are reports and never
-bars: all workers read and write the same cache folder, whose locks hold across processes. What asks
-vendors stays in one process, because their quotas bound it and not its processors.
+Tasks are plain values without secrets (a folder, a symbol, a timeframe); results are reports and
+never bars. All workers read and write the same cache folder, whose locks hold across processes.
+Work that queries vendors stays in one process, because it is limited by their quotas, not by
+processors.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from ..wiring import Services, build
 T = TypeVar("T")
 R = TypeVar("R")
 
-# So many tasks are handed over ahead: workers do not wait, and a list of any length stays here.
+# Tasks submitted in advance per processor: workers do not wait, and the rest of a long list stays
+# here.
 _AHEAD = 4
-# Seconds that a scheduler has to answer.
+# Seconds for a scheduler to answer.
 CONNECT_S = 10.0
-# What comes of reading the words of a port that is no scheduler's as if they were those of one.
+# Errors that can result from treating whatever answers at a port as a scheduler.
 _NO_SCHEDULER = (
     AssertionError,
     AttributeError,
@@ -48,15 +50,15 @@ Make = Callable[[], Executor]
 
 @contextmanager
 def workers(wanted: str) -> Iterator[Make]:
-    """Yield what makes the executor that is meant; all are shut down behind the block.
+    """Yield a function that makes the requested executor; all are shut down after the block.
 
     Args:
         wanted: ``processes``, ``processes:4``, or the address of a scheduler, ``dask://host:port``.
 
     Raises:
-        QueryError: it is none of these.
-        MissingExtraError: the extra ``dask`` is not installed.
-        UnavailableError: no scheduler answers there.
+        QueryError: ``wanted`` is none of these.
+        MissingExtraError: The extra ``dask`` is not installed.
+        UnavailableError: No scheduler answers there.
     """
     kind, _, detail = wanted.partition(":")
     made: list[Executor] = []
@@ -73,7 +75,7 @@ def workers(wanted: str) -> Iterator[Make]:
         )
 
     def keep() -> Executor:
-        """Make an executor, to be shut down behind the block."""
+        """Make an executor, to be shut down after the block."""
         made.append(make())
         return made[-1]
 
@@ -92,7 +94,7 @@ def _processes(count: int) -> Make:
 
     if not count:
         raise QueryError("0 processes do nothing", hint="processes, or a number from 1 on")
-    # A forked child has the locks and sockets of the threads of this process.
+    # A forked child would inherit locks and sockets from this process's threads.
     return lambda: ProcessPoolExecutor(count, mp_context=get_context("spawn"))
 
 
@@ -115,7 +117,7 @@ def _client(address: str) -> Any:
 
 
 async def _greet(address: str) -> None:
-    """Shake hands with a scheduler, within a time: a client waits for its greeting for ever."""
+    """Shake hands with a scheduler within a time limit: a client would wait for this forever."""
     from distributed.comm import connect
 
     greeting: Any = connect
@@ -126,16 +128,16 @@ async def _greet(address: str) -> None:
 def run_on(
     make: Make, function: Callable[[T], R], tasks: Iterable[T]
 ) -> Iterator[tuple[T, R | Exception]]:
-    """Have tasks done elsewhere; yield each with its result, in their order.
+    """Run tasks in an executor; yield each with its result, in order.
 
-    What a worker was doing when it died, and what its pool had besides, is done again, one task
-    after another: the one that then ends its worker once more has that error as its result. So has one
-    whose function raises.
+    If a worker dies, its task and the others in its pool are run again, one at a time: a task that
+    then kills its worker once more has that error as its result. So does a task whose function
+    raises.
 
     Args:
-        make: makes an executor; called again where all workers of one have died.
-        function: can be pickled: it stands at the top of a module.
-        tasks: can be pickled; they are taken as workers become free.
+        make: Makes an executor; called again if all workers of one have died.
+        function: Function that can be pickled: it is at the top level of a module.
+        tasks: Tasks that can be pickled; they are taken as workers become free.
     """
     executor, left, under_way = make(), iter(tasks), deque[tuple[T, Future[R] | None]]()
     room = _AHEAD * (os.cpu_count() or 1)
@@ -171,17 +173,17 @@ def described(error: Exception) -> str:
 
 @lru_cache(1)
 def services_of(folder: Path, rules: Path | None) -> Services:
-    """Return the services of an installation, which a worker keeps from task to task.
+    """Return the services of an installation, which a worker keeps between tasks.
 
     Raises:
-        ConfigError: the configuration is wrong.
-        StorageError: the cache folder cannot be used.
+        ConfigError: The configuration is wrong.
+        StorageError: The cache folder cannot be used.
     """
     return build(folder, rules)
 
 
 def _begun(executor: Executor, function: Callable[[T], R], task: T) -> Future[R] | None:
-    """Hand a task over; None where the workers of the executor have died."""
+    """Submit a task; None if the workers of the executor have died."""
     try:
         return executor.submit(function, task)
     except BrokenExecutor:

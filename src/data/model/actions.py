@@ -15,15 +15,15 @@ ActionType = Literal["split", "dividend"]
 
 
 class ActionList(list["Action"]):
-    """Splits and dividends of a span of ex-dates, as a vendor answered.
+    """Splits and dividends in a span of ex-dates, as returned by a vendor.
 
     Attributes:
-        since: the first ex-date (stamp, UTC milliseconds) that has a row in an answer whose rows are
-            days; None where the vendor tells actions by themselves.
-        until: the first ex-date (stamp, UTC milliseconds) that the vendor cannot answer for yet;
-            None where the answer covers the whole span.
-        unapplied: what else the vendor tells of the span, in words: it changes the worth of a share,
-            and is neither a split nor a dividend.
+        since: First ex-date (stamp, UTC milliseconds) with a row in an answer that has one row per
+            day; None if the vendor reports actions separately from bars.
+        until: First ex-date (stamp, UTC milliseconds) that the vendor cannot answer for yet; None
+            if the answer covers the whole span.
+        unapplied: Other events that the vendor reports in the span, in words: events that change
+            the value of a share but are neither a split nor a dividend.
     """
 
     since: int | None = None
@@ -36,20 +36,21 @@ class Action:
     """A split or a cash dividend.
 
     Attributes:
-        ex_date: first session date that trades without it.
+        ex_date: First session date on which the share trades without it.
         type: ``split`` or ``dividend``.
-        ex_at: UTC start of that session in milliseconds; intraday bars compare with it.
-        numerator, denominator: of a split; 4-for-1 is 4 and 1, so older prices are quartered.
-        amount: cash per share, in the unit and on the share basis that the source uses.
-        source: the vendor that reported it.
-        fetched_at: UTC milliseconds.
-        as_paid: whether ``amount`` is per share as of its own ex-date; else it is per share as of
-            ``fetched_at``, the splits since then applied.
-        pay_date: of a dividend the ISO date on which it is paid; empty where the source tells none.
-        currency: of ``amount``, as the source tells it; empty where it tells none.
-        parts: the amounts of several dividends of one day that ``amount`` is the sum of; empty of one.
-            None of these three makes a difference: two reports that differ in them alone are one
-            dividend.
+        ex_at: UTC start of that session in milliseconds; intraday bars are compared with it.
+        numerator, denominator: Terms of a split; 4-for-1 is 4 and 1, so older prices are divided by
+            four.
+        amount: Cash per share, in the unit and on the share basis that the source uses.
+        source: Vendor that reported the action.
+        fetched_at: Time of the request, UTC milliseconds.
+        as_paid: Whether ``amount`` is per share as of its own ex-date; otherwise it is per share as
+            of ``fetched_at``, with the splits since then applied.
+        pay_date: ISO date on which a dividend is paid; empty if the source gives none.
+        currency: Currency of ``amount``, as given by the source; empty if it gives none.
+        parts: Amounts of the dividends on one day that ``amount`` is the sum of; empty for a single
+            dividend. ``pay_date``, ``currency`` and ``parts`` are ignored in comparisons: two
+            reports that differ only in them are the same dividend.
     """
 
     ex_date: date
@@ -74,13 +75,16 @@ class Action:
 
     @property
     def is_sound(self) -> bool:
-        """Whether the values are possible: a finite ratio above zero, a finite amount of zero or more."""
+        """Whether the values are possible.
+
+        A ratio must be above zero, an amount at least zero, and both must be finite.
+        """
         if self.type != "split":
             return math.isfinite(self.amount) and self.amount >= 0
         return all(math.isfinite(part) and part > 0 for part in (self.numerator, self.denominator))
 
     def is_in(self, adjustment: str, as_of: date | None) -> bool:
-        """Tell whether older prices of the basis ``adjustment`` as of ``as_of`` are adjusted for it."""
+        """Return whether older prices of this adjustment as of ``as_of`` reflect the action."""
         concerns = adjustment == "all" or (adjustment == "split" and self.type == "split")
         return concerns and as_of is not None and self.ex_date <= as_of
 
@@ -110,7 +114,10 @@ class Action:
 
 
 def told_date(value: Any) -> str:
-    """Return the ISO date that a source tells, empty where it tells none (``None``, ``0000-00-00``)."""
+    """Return the ISO date that a source gives.
+
+    The result is empty for ``None``, ``0000-00-00`` and the like.
+    """
     try:
         return date.fromisoformat(value[:10]).isoformat()
     except (TypeError, ValueError):
@@ -118,16 +125,16 @@ def told_date(value: Any) -> str:
 
 
 def told_currency(value: Any) -> str:
-    """Return the currency that a source tells, empty where it tells none that can be one."""
+    """Return the currency code that a source gives; empty if it is missing or invalid."""
     text = value.strip() if isinstance(value, str) else ""
     return text.upper() if len(text) == 3 and text.isascii() and text.isalpha() else ""
 
 
 def current(actions: Iterable[Action]) -> list[Action]:
-    """Return the actions that count, ascending: one for each ex-date and type.
+    """Return the actions that count, in ascending order: one for each ex-date and type.
 
-    Of several reports the latest fetch counts; different dividends of one fetch (a regular and a
-    special one) are added up.
+    Of several reports the one fetched last counts; different dividends from one fetch (a regular
+    and a special one) are added up.
     """
     events: dict[tuple[date, str], list[Action]] = {}
     for action in sorted(set(actions), key=lambda a: (a.fetched_at, a.source, a)):
@@ -140,18 +147,19 @@ def current(actions: Iterable[Action]) -> list[Action]:
 
 
 def _summed(group: list[Action]) -> Action:
-    """Return several dividends of one day as one that names them."""
+    """Merge several dividends on one day into one that lists them as parts."""
     parts = tuple(part for action in group for part in action.parts or (action.amount,))
     return replace(group[-1], amount=sum(action.amount for action in group), parts=parts)
 
 
 def amount_on(dividend: Action, splits: Iterable[Action], day: date | None) -> Fraction:
-    """Return what a dividend pays for one share as shares are on ``day``.
+    """Return the amount that a dividend pays per share, in terms of the shares on ``day``.
 
     Args:
-        dividend: as reported; see ``as_paid``.
-        splits: sound ones, in any order; those up to its own ex-date are in its amount already.
-        day: None for shares as of its own ex-date.
+        dividend: Dividend as reported; see ``as_paid``.
+        splits: Sound splits, in any order; those up to the dividend's ex-date are already in its
+            amount.
+        day: Day whose shares the amount refers to; None for the dividend's ex-date.
     """
     told_on = date_of(0 if dividend.as_paid else dividend.fetched_at)
     amount = Fraction(str(dividend.amount))

@@ -1,12 +1,12 @@
 """Alerts as values: the condition, its state, the events, and how a delivery ends. Pure.
 
-Everything here is made of plain JSON values and goes to them and back (``to_json``, ``parse``), so that
-any records can keep it. Instants are UTC milliseconds.
+Everything here consists of plain JSON values and converts to and from them (``to_json``,
+``parse``), so any record store can keep it. Instants are UTC milliseconds.
 
-The way of an alert::
+From an alert to its delivery::
 
     Alert + AlertState + closed bars  ->  AlertState + AlertEvents     (jobs/alert_evaluator.py)
-    the events of one alert on one bar = AlertRun                      (one row; its key is the claim)
+    the events of one alert on one bar = AlertRun                    (one row; its key is the claim)
     open runs of one recipient on one bar = Delivery                   (one message; next_delivery)
     a schedule's report that is due        = AlertRun                   (jobs/reports.py)
     Delivery + Outcome  ->  DeliveryState                              (stored in each run)
@@ -55,9 +55,9 @@ DataProblem = Literal["stale", "gap", "grave", "quality", "key", "perishes", "sh
 KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 DATA_PROBLEMS: tuple[DataProblem, ...] = get_args(DataProblem)
-# The channel that the command delivers by, and its only recipient.
+# Channel through which the command delivers, and the name of its only recipient.
 LOCAL = "local"
-# An alert without a time of its own ends after so long.
+# Time after which an alert without an expiry of its own expires.
 LIFETIME_MS = 90 * DAY_MS
 _USUAL_TIMEFRAME = "15m"
 _MOST_MINUTES = 366 * 24 * 60
@@ -71,14 +71,13 @@ _EVERYTHING = "*"
 
 @dataclass(frozen=True)
 class Rearm:
-    """When an alert that has fired may fire again, and how long it must last to fire.
+    """When an alert may fire again, and how long its condition must hold before it fires.
 
     Attributes:
-        hysteresis: how far the value must have come back behind the threshold; 0: to the threshold.
+        hysteresis: How far the value must come back past the threshold; 0 means to the threshold.
         hysteresis_type: ``fixed``: in the units of the value; ``percentage``: of the threshold.
-        cooldown_minutes: it does not fire on bars that close earlier than so long after the bar that
-            it fired on last.
-        persistence_bars: it fires on the so-manieth closed bar in a row beyond the threshold.
+        cooldown_minutes: Minimum time between the closes of two bars that the alert fires on.
+        persistence_bars: Number of consecutive closed bars beyond the threshold needed to fire.
     """
 
     hysteresis: float = 0.0
@@ -88,10 +87,11 @@ class Rearm:
 
     @classmethod
     def parse(cls, config: Any) -> Rearm:
-        """Read a ``re_arm_config``; what it does not name has the usual value.
+        """Parse a ``re_arm_config``; missing keys get their default values.
 
         Raises:
-            QueryError: it is no object, has an unknown key, or a value that there is not.
+            QueryError: The value is not an object, has an unknown key, or contains an invalid
+                value.
         """
         _check_keys(config, cls.__dataclass_fields__, "re_arm_config")
         kind = config.get("hysteresis_type", "fixed")
@@ -108,28 +108,30 @@ class Rearm:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, as :meth:`parse` reads it."""
+        """Return the plain mapping that :meth:`parse` reads."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What is watched, for whom, and since when. Prices are adjusted for splits, as of the bars.
+    """What is watched, for whom, and since when. Prices are adjusted for splits, like the bars.
 
     Attributes:
-        id: number of its record.
-        recipient: whom it is delivered to, as the channel names them.
-        channel: how it is delivered; ``local`` by the command, ``telegram`` by a bot.
-        kind: ``price``; ``indicator``; ``custom`` (an indicator that a program registered); ``data``
-            (about the bars themselves).
-        symbol, timeframe: the series; of ``data`` also ``*``: all series with alerts of the recipient.
-        quantity: ``close``, an indicator such as ``rsi(14)``, or of ``data`` one of
+        id: Number of the alert's record.
+        recipient: Person or account to deliver to, as the channel names them.
+        channel: How the alert is delivered; ``local`` by the command, ``telegram`` by a bot.
+        kind: ``price``; ``indicator``; ``custom`` (an indicator that a program registered);
+            ``data`` (about the bars themselves).
+        symbol, timeframe: Series to watch; for ``data`` also ``*``: all series on which the
+            recipient has alerts.
+        quantity: ``close``, an indicator such as ``rsi(14)``, or for ``data`` one of
             :data:`DATA_PROBLEMS`.
-        condition, value: it fires when the quantity of a closed bar crosses ``value``: to ``above``, or to
-            ``below`` it. Of ``data`` they are not used.
-        rearm: when it may fire again; None: it fires once and ends.
-        since_ms: when it was made, or changed last: bars that had closed by then never fire it.
-        expires_ms: bars that close later do not fire it.
+        condition, value: The alert fires when the quantity of a closed bar crosses ``value``
+            upwards (``above``) or downwards (``below``). Unused for ``data``.
+        rearm: When the alert may fire again; None means that it fires once and ends.
+        since_ms: Time at which the alert was created or last changed; bars that had closed by then
+            never fire it.
+        expires_ms: Bars that close after this time do not fire the alert.
     """
 
     id: int
@@ -149,19 +151,20 @@ class Alert:
     def parse(
         cls, config: Any, *, id: int, recipient: str, since_ms: int, rearm: Any = None
     ) -> Alert:
-        """Read an alert from what is stored of it, or typed by a user.
+        """Parse an alert from its stored form or from a user's input.
 
         Args:
-            config: ``ticker``, ``timeframe`` (``15m``), ``alert_type`` (else by the other keys); of prices
-                ``price`` and ``condition``; of indicators ``indicator``, ``value``, ``condition``; of data
-                ``problem``; for all ``alert_action`` (the channel: ``local``), ``email`` (for the program
-                that delivers), ``expires`` (ISO, UTC; 90 days after ``since_ms``).
-            id, recipient, since_ms: as the attributes.
-            rearm: the ``re_arm_config``, or None.
+            config: ``ticker``, ``timeframe`` (default ``15m``), ``alert_type`` (default: inferred
+                from the other keys); for prices ``price`` and ``condition``; for indicators
+                ``indicator``, ``value``, ``condition``; for data ``problem``; for all
+                ``alert_action`` (the channel, default ``local``), ``email`` (for the program that
+                delivers), ``expires`` (ISO, UTC; default 90 days after ``since_ms``).
+            id, recipient, since_ms: See the attributes.
+            rearm: The ``re_arm_config``, or None.
 
         Raises:
-            QueryError: it is no object, has an unknown key, or a value that there is not: a condition
-                such as ``abvoe``, a price that is no number or not above 0.
+            QueryError: The alert is not an object, has an unknown key, or contains an invalid
+                value, such as the condition ``abvoe`` or a price that is not a number above 0.
         """
         _check_keys(config, _ALERT_KEYS, "an alert")
         kind = config.get("alert_type") or _kind_of(config)
@@ -199,12 +202,15 @@ class Alert:
 
     @property
     def is_of_all(self) -> bool:
-        """Whether it is about the data of every series that the recipient has alerts on."""
+        """Whether the alert covers the data of every series on which the recipient has alerts."""
         return self.symbol == _EVERYTHING
 
     @property
     def series(self) -> str:
-        """Symbol and timeframe in words; those of one bar and recipient are one message."""
+        """Symbol and timeframe in words.
+
+        A recipient's alerts with the same text and bar share a message.
+        """
         return self.symbol if self.is_of_all else f"{self.symbol} {self.timeframe}"
 
     def __str__(self) -> str:
@@ -220,14 +226,14 @@ _ALERT_KEYS = (
 
 
 def _kind_of(config: Mapping[str, Any]) -> AlertKind:
-    """Return the type of an alert that names none."""
+    """Infer the type of an alert that names none."""
     if "problem" in config:
         return "data"
     return "indicator" if "indicator" in config else "price"
 
 
 def _crossing_parts(config: Mapping[str, Any], kind: AlertKind) -> dict[str, Any]:
-    """Return what is compared with what."""
+    """Return the quantity, condition and value to compare."""
     condition = config.get("condition")
     if condition not in CONDITIONS:
         raise _wrong("condition", condition, _choices(str(condition), CONDITIONS))
@@ -239,7 +245,7 @@ def _crossing_parts(config: Mapping[str, Any], kind: AlertKind) -> dict[str, Any
 
 
 def _data_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which problem of the data is watched."""
+    """Return the data problem to watch for, as the alert's quantity."""
     problem = config.get("problem")
     if problem not in DATA_PROBLEMS:
         raise _wrong("problem", problem, _choices(str(problem), DATA_PROBLEMS))
@@ -278,7 +284,7 @@ def _text(config: Mapping[str, Any], name: str, usual: str | None = None) -> str
 def _number(
     config: Mapping[str, Any], name: str, usual: float | None, least: float, most: float
 ) -> float:
-    """Return a finite number of a configuration."""
+    """Return a finite number from a configuration."""
     value = config.get(name, usual)
     is_number = not isinstance(value, bool) and isinstance(value, int | float | str)
     try:
@@ -312,20 +318,21 @@ class AlertState:
     """What an alert remembers from bar to bar. Plain JSON.
 
     Attributes:
-        serial: how many evaluations were stored; two processes cannot both store the same one.
-        phase: ``new``: has seen no value yet; ``armed``: fires at the next crossing; ``waiting``: is
-            beyond the threshold, or fired, and must come back first; ``done``: fires no more.
-        seen_ms: open stamp of the last closed bar that was seen; None before the first.
-        beyond: how many bars in a row are beyond the threshold.
-        fired_ms: when the bar that it fired on last closed; None before that.
-        scale: new shares for an old one by all splits since the threshold was named: prices are
-            compared with the threshold divided by it.
-        rebased: by how much prices differ from those that were seen, without a split that says so; 1:
-            not at all.
-        marks: stamp and close of the last bars that were seen, which tell whether prices were re-based.
-        splits: ex-dates (00:00 UTC) and ratios that are in ``scale`` already, or were before it.
-        withheld: why the last bar was not used; empty where it was.
-        problems: those of the data that were told and go on.
+        serial: Number of evaluations stored; two processes cannot both store the same one.
+        phase: ``new``: has seen no value yet; ``armed``: fires at the next crossing; ``waiting``:
+            is beyond the threshold, or has fired, and must come back first; ``done``: never fires
+            again.
+        seen_ms: Open stamp of the last closed bar seen; None before the first.
+        beyond: Number of consecutive bars beyond the threshold.
+        fired_ms: Close time of the bar that the alert last fired on; None if it has not fired.
+        scale: New shares per old share over all splits since the threshold was set: prices are
+            compared with the threshold divided by this.
+        rebased: Factor by which prices differ from those seen before, without a reported split; 1
+            if they do not.
+        marks: Stamps and closes of the last bars seen, used to detect re-based prices.
+        splits: Ex-dates (00:00 UTC) and ratios that are already in ``scale``, or predate it.
+        withheld: Why the last bar was not used; empty if it was.
+        problems: Data problems that have been reported and persist.
     """
 
     serial: int = 0
@@ -347,10 +354,10 @@ class AlertState:
 
     @classmethod
     def parse(cls, stored: Any) -> AlertState:
-        """Read a state back.
+        """Parse a stored state.
 
         Raises:
-            QueryError: it is none, or one of another version.
+            QueryError: The value is not a state, or is one from another version.
         """
         _check_keys(stored, cls.__dataclass_fields__, "the state of an alert")
         values = dict(stored)
@@ -375,19 +382,20 @@ EventName = Literal[
 
 @dataclass(frozen=True)
 class AlertEvent:
-    """Something that the recipient of an alert is told. Plain JSON.
+    """Something to report to the recipient of an alert. Plain JSON.
 
     Attributes:
-        alert_id: of which alert.
-        name: ``fired``; ``beyond``: at its creation the value is beyond the threshold already, which does
-            not fire; ``withheld``: a bar was not used; ``moved``: a split moved the threshold; ``rebased``:
-            prices changed without a split that says so; ``expired``; ``data``: a problem of the data;
-            ``silent``: the job did not run for a while; ``failed``: the alert could not be evaluated;
-            ``due``: a schedule's report is to be made, and the topic of its run says of what.
-        bar_ms: open stamp of the bar; of what concerns no bar the time of the event.
-        at_ms: when the bar closed, or the time of the event.
-        text: one sentence, with the bar's time (UTC).
-        value, threshold: what was compared, in the basis of the bars; None where nothing was.
+        alert_id: Number of the alert.
+        name: ``fired``; ``beyond``: the value is already beyond the threshold when the alert is
+            created, which does not fire it; ``withheld``: a bar was not used; ``moved``: a split
+            moved the threshold; ``rebased``: prices changed without a reported split; ``expired``;
+            ``data``: a data problem; ``silent``: the job did not run for a while; ``failed``: the
+            alert could not be evaluated; ``due``: a schedule's report is due, and the topic of its
+            run gives its subject.
+        bar_ms: Open stamp of the bar; for events that concern no bar, the time of the event.
+        at_ms: Close time of the bar, or the time of the event.
+        text: One sentence, with the bar's time (UTC).
+        value, threshold: The two numbers compared, on the basis of the bars; None if none were.
     """
 
     alert_id: int
@@ -404,17 +412,17 @@ class AlertEvent:
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertEvent:
-        """Read an event back; raises ``TypeError`` for what is none."""
+        """Parse a stored event; raises ``TypeError`` if the value is not one."""
         return cls(**stored)
 
 
 # --- deliveries ----------------------------------------------------------------------------
 
 Status = Literal["pending", "running", "sent", "refused", "unknown"]
-# An attempt that was not accepted is repeated after so long, and twice as long each time.
+# An attempt that was not accepted is repeated after the first wait, which then doubles each time.
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 30 * SECOND_MS, 15 * MINUTE_MS
 _LONGEST_ASKED_MS = 60 * MINUTE_MS
-# Twice the lease that the job takes: clocks of several machines differ.
+# Twice the lease that the job takes, because the clocks of several machines differ.
 _LONGEST_LEASE_MS = 10 * MINUTE_MS
 _MOST_REASON = 200
 
@@ -424,11 +432,13 @@ class Outcome:
     """How one attempt at a delivery ended.
 
     Attributes:
-        status: ``sent``: it was accepted; ``refused``: it will never be, as it is; ``unknown``: the answer
-            was lost, so it may have been accepted; ``later``: it was surely not accepted now.
-        reason: why, in words without secrets.
-        wait_s: seconds that the other side wants us to wait.
-        is_blocked: the recipient takes nothing more from us: their alerts are paused.
+        status: ``sent``: accepted; ``refused``: will never be accepted as it is; ``unknown``: the
+            answer was lost, so the message may have been accepted; ``later``: certainly not
+            accepted this time.
+        reason: Explanation in words, without secrets.
+        wait_s: Seconds that the other side wants us to wait.
+        is_blocked: Whether the recipient accepts nothing more from us, so that their alerts are
+            paused.
     """
 
     status: Literal["sent", "refused", "unknown", "later"]
@@ -439,17 +449,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """How far the delivery of a run is. Plain JSON.
+    """Progress of the delivery of a run. Plain JSON.
 
     Attributes:
-        status: ``pending``: to do; ``running``: an attempt goes on; ``sent``, ``refused``, ``unknown``: how
-            it ended.
-        id: of the message; the same for its copy. Empty before the first attempt.
-        attempts: how many there were.
-        is_copy: whether an attempt ended as unknown: the next is its only copy, and says so.
-        due_ms: of a pending one, the time before which it is not tried; of a running one, the time from
-            which its process counts as dead.
-        reason: why it ended, or was not accepted, as it did.
+        status: ``pending``: to do; ``running``: an attempt is in progress; ``sent``, ``refused``,
+            ``unknown``: how the delivery ended.
+        id: Identifier of the message, shared by its copy. Empty before the first attempt.
+        attempts: Number of attempts so far.
+        is_copy: Whether an attempt ended as unknown; the next one is then the only copy, and is
+            marked as such.
+        due_ms: For a pending run, the time before which it is not tried; for a running one, the
+            time from which its process counts as dead.
+        reason: Why the delivery ended as it did, or was not accepted.
     """
 
     status: Status = "pending"
@@ -461,19 +472,19 @@ class DeliveryState:
 
     @property
     def is_open(self) -> bool:
-        """Whether something is still to do for it."""
+        """Whether the delivery has not ended yet."""
         return self.status in ("pending", "running")
 
     def started(self, id: str, now_ms: int, lease_ms: int) -> DeliveryState:
-        """Return it with one more attempt, which is over at the end of its lease."""
+        """Return the state with one more attempt, which counts as failed once its lease ends."""
         due_ms, attempts = now_ms + lease_ms, self.attempts + 1
         return replace(self, status="running", id=id, attempts=attempts, due_ms=due_ms)
 
     def settled(self, outcome: Outcome, now_ms: int) -> DeliveryState:
-        """Return it after an attempt.
+        """Return the state after an attempt.
 
-        Not accepted: it is repeated, however often. Unknown: one copy; where the outcome of that is
-        unknown too, it ends so.
+        A message that was not accepted is retried without limit. If the outcome is unknown, one
+        copy is sent; if the outcome of the copy is unknown too, the delivery ends as unknown.
         """
         reason = outcome.reason[:_MOST_REASON]
         if outcome.status == "sent" or outcome.status == "refused":
@@ -481,16 +492,19 @@ class DeliveryState:
         if outcome.status == "unknown" and self.is_copy:
             return replace(self, status="unknown", reason=reason)
         wait_ms = min(_FIRST_WAIT_MS << min(self.attempts - 1, 16), _LONGEST_WAIT_MS)
-        # A server that wants a year would lose the message.
+        # Capped, because a server that asks for a wait of a year would lose the message.
         wait_ms = max(wait_ms, min(round(outcome.wait_s * SECOND_MS), _LONGEST_ASKED_MS))
         due_ms = now_ms + wait_ms
         is_copy = self.is_copy or outcome.status == "unknown"
         return replace(self, status="pending", is_copy=is_copy, due_ms=due_ms, reason=reason)
 
     def after_lease(self, now_ms: int) -> DeliveryState:
-        """Return it as it is to be tried: an attempt whose process died ended as unknown.
+        """Return the state with an expired lease resolved.
 
-        A lease that ends later than any lease does was taken by a clock that was ahead: it is over.
+        An attempt whose process died ended as unknown.
+
+        A lease that ends later than any lease can was taken by a clock that was ahead, so it counts
+        as expired.
         """
         if self.status != "running" or 0 < self.due_ms - now_ms <= _LONGEST_LEASE_MS:
             return self
@@ -503,23 +517,25 @@ class DeliveryState:
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> DeliveryState:
-        """Read it back; raises ``TypeError`` for what is none."""
+        """Parse a stored state; raises ``TypeError`` if the value is not one."""
         return cls(**stored)
 
 
 @dataclass(frozen=True)
 class AlertRun:
-    """The events of one alert on one bar, and how far their delivery is: one row.
+    """The events of one alert on one bar, and the progress of their delivery: one row.
 
-    ``(alert_id, bar_ms)`` is its key: the process that inserts it has claimed the bar for the alert. Of a
-    schedule's report it is the number of the schedule, which no alert has, and the time that it is due.
+    ``(alert_id, bar_ms)`` is its key: the process that inserts it has claimed the bar for the
+    alert. For a schedule's report the key is the number of the schedule, which no alert has, and
+    the time at which the report is due.
 
     Attributes:
-        alert_id, bar_ms: which alert and bar.
-        recipient, channel: whom it is delivered to, and how.
-        topic: the series, or what else it is about; runs of one topic, bar and recipient are one message.
-        events: what happened, in order.
-        delivery: how far it is.
+        alert_id, bar_ms: Alert and bar of the run.
+        recipient, channel: Whom the run is delivered to, and how.
+        topic: Series or other subject; runs with the same topic, bar and recipient form one
+            message.
+        events: What happened, in order.
+        delivery: Progress of the delivery.
     """
 
     alert_id: int
@@ -536,15 +552,18 @@ class AlertRun:
         return f"{self.alert_id}-{self.bar_ms}"
 
     def is_due(self, now_ms: int) -> bool:
-        """Return whether its message is to be tried now."""
+        """Return whether the run's message should be tried now."""
         state = self.delivery.after_lease(now_ms)
-        # A longer wait was begun by a clock that was ahead.
+        # A wait longer than this was started by a clock that was ahead.
         is_over = not 0 < state.due_ms - now_ms <= _LONGEST_ASKED_MS
         return state.status == "pending" and is_over
 
     @property
     def message(self) -> tuple[object, ...]:
-        """What runs of one message share: its number, or before the first attempt what makes them one."""
+        """Key shared by the runs in one message.
+
+        It is the message's id or, before the first attempt, channel, recipient, topic and bar.
+        """
         if self.delivery.id:
             return (self.delivery.id,)
         return (self.channel, self.recipient, self.topic, self.bar_ms)
@@ -556,7 +575,7 @@ class AlertRun:
 
     @classmethod
     def parse(cls, stored: Mapping[str, Any]) -> AlertRun:
-        """Read it back; raises ``KeyError`` or ``TypeError`` for what is none."""
+        """Parse a stored run; raises ``KeyError`` or ``TypeError`` if the value is not one."""
         events = tuple(AlertEvent.parse(one) for one in stored["events"])
         delivery = DeliveryState.parse(stored["delivery"])
         return cls(**{**stored, "events": events, "delivery": delivery})
@@ -567,13 +586,13 @@ class Delivery:
     """One message to one recipient.
 
     Attributes:
-        id: the same for a copy.
-        recipient, channel: to whom, and how.
-        topic, bar_ms: of which series and bar it is.
-        events: of all alerts on it, in the order of their numbers.
-        is_copy: an earlier attempt may have arrived.
-        attempt: its number, from 1.
-        runs: the rows that it is made of.
+        id: Identifier of the message; a copy has the same one.
+        recipient, channel: Whom the message goes to, and how.
+        topic, bar_ms: Series and bar of the message.
+        events: Events of all alerts on that bar, in the order of the alert numbers.
+        is_copy: Whether an earlier attempt may have arrived.
+        attempt: Number of the attempt, from 1.
+        runs: Rows that make up the message.
     """
 
     id: str
@@ -588,17 +607,17 @@ class Delivery:
 
     @property
     def until_ms(self) -> int:
-        """The time from which on the process of the attempt counts as dead."""
+        """The time from which the process making this attempt counts as dead."""
         return min(run.delivery.due_ms for run in self.runs)
 
     @property
     def text(self) -> str:
-        """The message: one line for each event; a copy begins with ``perhaps repeated``."""
+        """The message: one line per event; a copy begins with ``perhaps repeated``."""
         lines = [event.text for event in self.events]
         return "\n".join([*([f"(perhaps repeated: {self.id})"] if self.is_copy else ()), *lines])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, as a webhook gets it."""
+        """Return the plain mapping that a webhook receives."""
         return {
             "id": self.id,
             "recipient": self.recipient,
@@ -610,16 +629,17 @@ class Delivery:
 
 
 def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Delivery | None:
-    """Return the message to try now, the oldest bar first; None where none is due.
+    """Return the message to send now, the one with the oldest bar first, or None if none is due.
 
-    ``runs`` of the result have their new state, which must be stored before it is tried. A message keeps
-    its runs from its first attempt on; one that is claimed later is another message. Runs that ended as
-    unknown by the death of their process are in the result of :func:`overdue`.
+    The result's ``runs`` carry their new state, which must be stored before the message is tried. A
+    message keeps its runs from its first attempt on; a run claimed later belongs to another
+    message. Runs that ended as unknown because their process died are in the result of
+    :func:`overdue`.
 
     Args:
-        runs: the open ones, of the channels that the caller delivers by.
-        now_ms: the time.
-        lease_ms: an attempt that is not settled after so long counts as one of a dead process.
+        runs: Open runs, for the channels that the caller delivers through.
+        now_ms: Current time.
+        lease_ms: Time after which an unsettled attempt counts as that of a dead process.
     """
     messages: dict[tuple[object, ...], list[AlertRun]] = {}
     for run in runs:
@@ -650,44 +670,47 @@ def next_delivery(runs: Iterable[AlertRun], now_ms: int, lease_ms: int) -> Deliv
 
 
 def overdue(runs: Iterable[AlertRun], now_ms: int) -> list[AlertRun]:
-    """Return the runs whose last attempt's process died, and which end so, with their new state."""
+    """Return the runs that end as unknown because their last process died, with their new state."""
     after = [replace(run, delivery=run.delivery.after_lease(now_ms)) for run in runs]
     return [run for run in after if run.delivery.status == "unknown"]
 
 
-# --- the records that a job of alerts needs ------------------------------------------------
+# --- the records that the alert job needs ---------------------------------------------------
 
 
 class StoredAlert(NamedTuple):
-    """An alert with its state; None before its first evaluation, and after it was changed."""
+    """An alert with its state.
+
+    The state is None before the first evaluation, and after the alert was changed.
+    """
 
     alert: Alert
     state: AlertState | None
 
 
 class Beat(NamedTuple):
-    """The last run of the job of alerts: when it ended, and by when the next one is due."""
+    """The last run of the alert job: when it ended, and by when the next one is due."""
 
     at_ms: int
     due_ms: int
 
     def is_ahead(self, now_ms: int) -> bool:
-        """Return whether it is further ahead than its own interval.
+        """Return whether the run ended further in the future than the job's own interval.
 
-        The clock that stored it was wrong, so it counts as past.
+        Such a time was stored by a wrong clock, so it counts as past.
         """
         return self.at_ms - now_ms > self.due_ms - self.at_ms
 
 
 class DueReport(NamedTuple):
-    """A report of a schedule that is due.
+    """A scheduled report that is due.
 
     Attributes:
-        id: number of the schedule's record.
-        recipient, channel: whom it is delivered to, and how.
-        cron: its times, as ``Cron.parse`` of ``model.cron`` reads them.
-        report: what is reported, as the channel's program understands it.
-        due_ms: the first time that nothing was sent for.
+        id: Number of the schedule's record.
+        recipient, channel: Whom the report is delivered to, and how.
+        cron: Times of the schedule, in the form read by ``Cron.parse`` in ``model.cron``.
+        report: Content of the report, as understood by the channel's program.
+        due_ms: First time for which nothing has been sent.
     """
 
     id: int
@@ -698,12 +721,12 @@ class DueReport(NamedTuple):
     due_ms: int
 
 
-# Of a report that is due, and the time: its run, and when the next is due (None: never).
+# Maps a due report and the current time to its run and the time the next one is due (None: never).
 NextReport = Callable[[DueReport, int], tuple[AlertRun, int | None]]
 
 
 class EvaluatedAlert(NamedTuple):
-    """An evaluation to store: the state that it began with, the state it came to, the runs it claims."""
+    """An evaluation to store: the states before and after it, and the runs that it claims."""
 
     alert: Alert
     before: AlertState | None
@@ -712,31 +735,33 @@ class EvaluatedAlert(NamedTuple):
 
 
 class AlertRecords(Protocol):
-    """Where alerts are kept. Every method is one transaction; thread-safe; no request inside.
+    """Storage for alerts. Every method is one transaction without network requests; thread-safe.
 
-    Rows: alerts in ``job_schedules`` (``job_type`` ``alert``; the state in ``state_json``), runs in
-    ``job_schedule_runs`` (``job_type`` ``alert``, ``job_id`` the alert's, ``scheduled_for`` the bar's
-    stamp), whose unique key is the claim.
+    Rows: alerts are in ``job_schedules`` (``job_type`` ``alert``; the state in ``state_json``),
+    runs in ``job_schedule_runs`` (``job_type`` ``alert``, ``job_id`` that of the alert,
+    ``scheduled_for`` the bar's stamp), whose unique key is the claim.
     """
 
     def active_alerts(self) -> Sequence[StoredAlert]:
-        """Return the alerts that are enabled, by number."""
+        """Return the enabled alerts, ordered by number."""
 
     def store(self, evaluated: Sequence[EvaluatedAlert]) -> Sequence[bool]:
-        """Store evaluations, each with state and claimed runs together; return which were still due.
+        """Store evaluations, each with its state and claimed runs; return which were still due.
 
-        One is not where the stored state is no longer ``before`` (compare ``serial``; None: none is stored),
-        or the alert is no longer enabled or was changed since (``since_ms``): nothing of it is stored. A run
-        whose key exists is left as it is. An ``after`` that is ``done`` disables the alert.
+        An evaluation is not due if the stored state is no longer ``before`` (compare ``serial``;
+        None: none is stored), or if the alert has been disabled or changed since (``since_ms``):
+        then nothing of it is stored. A run whose key exists is left unchanged. An ``after`` that is
+        ``done`` disables the alert.
         """
 
     def claim_reports(
         self, channels: Collection[str], now_ms: int, decide: NextReport
     ) -> Sequence[AlertRun]:
-        """Claim the runs of schedules of these channels whose reports are due; return those claimed.
+        """Claim the runs of due reports scheduled on these channels; return the claimed runs.
 
-        For each, run and next time are stored together, once over all processes. A run before it that is
-        still to deliver, and surely did not arrive, ends: the newer one takes its place.
+        For each report the run and the next time are stored together, once across all processes. An
+        earlier run that is still to be delivered, and certainly did not arrive, ends: the newer one
+        takes its place.
         """
 
     def take_delivery(
@@ -744,30 +769,36 @@ class AlertRecords(Protocol):
     ) -> Delivery | None:
         """Return the message to try now; see :func:`next_delivery`.
 
-        In one transaction the open runs of the channels are locked, those of :func:`overdue` and of the
-        result are stored as they have become.
+        One transaction locks the open runs of the channels and stores the new state of the runs in
+        :func:`overdue` and in the result.
         """
 
     def settle_delivery(self, delivery: Delivery, outcome: Outcome, now_ms: int) -> None:
-        """Store how an attempt ended (:meth:`DeliveryState.settled`), in each of its runs.
+        """Store how an attempt ended (:meth:`DeliveryState.settled`) in each of its runs.
 
-        Runs that have another attempt by now (``attempts``), or ended, stay as they are. Where
-        ``is_blocked``, every alert of that recipient and channel is disabled with the reason, and their
-        other open runs are refused with it.
+        Runs that have ended, or have had another attempt since (``attempts``), stay as they are. If
+        ``is_blocked``, every alert of that recipient on that channel is disabled with the reason,
+        and their other open runs are refused with it.
         """
 
     def open_runs(self) -> Sequence[AlertRun]:
-        """Return the runs whose delivery has not ended, by bar."""
+        """Return the runs whose delivery has not ended, ordered by bar."""
 
     def beat(self, beat: Beat) -> None:
-        """Store that the job ran; an older beat replaces a newer one only if that :meth:`Beat.is_ahead`."""
+        """Store that the job ran.
+
+        An older beat replaces a newer one only if the newer one :meth:`Beat.is_ahead`.
+        """
 
     def last_beat(self) -> Beat | None:
-        """Return when the job ran last; None: never."""
+        """Return the last run of the job, or None if it has never run."""
 
 
 class ListedAlert(NamedTuple):
-    """An alert with its state, active or not; ``reason``: why it is not, where that is stored."""
+    """An alert with its state, active or not.
+
+    ``reason`` is why the alert is inactive, if that is stored.
+    """
 
     alert: Alert
     state: AlertState | None
@@ -776,19 +807,23 @@ class ListedAlert(NamedTuple):
 
 
 class AlertBook(AlertRecords, Protocol):
-    """The same, for programs that make, list and remove alerts."""
+    """Alert records for programs that create, list and remove alerts."""
 
     def add_alert(
         self, recipient: str, config: Mapping[str, Any], rearm: Any, since_ms: int
     ) -> Alert:
-        """Store a new alert; ``config`` and ``rearm`` as :meth:`Alert.parse` reads them.
+        """Store a new alert; see :meth:`Alert.parse` for the form of ``config`` and ``rearm``.
 
         Raises:
-            QueryError: they are wrong, or the recipient has as many as are allowed; nothing is stored.
+            QueryError: The arguments are invalid, or the recipient already has the maximum number
+                of alerts; nothing is stored.
         """
 
     def list_alerts(self, recipient: str) -> Sequence[ListedAlert]:
-        """Return all alerts of a recipient, by number."""
+        """Return all alerts of a recipient, ordered by number."""
 
     def remove_alert(self, recipient: str, id: int) -> bool:
-        """Remove an alert of a recipient; False: there is none. What has fired is still delivered."""
+        """Remove an alert; return False if there is none.
+
+        Events that have fired are still delivered.
+        """

@@ -20,7 +20,8 @@ PRICES = ("open", "high", "low", "close")
 NAN = float("nan")
 # Below this many values a Python loop is faster than numpy.
 _FEW = 32
-# What a fingerprint begins with. The first version is that of frames whose ``adj_close`` counted, too.
+# First line of a fingerprint's input. The first version is for frames whose ``adj_close`` counted
+# too.
 FIRST_FRAME, FRAME = b"onetape-frame-1\n", b"onetape-frame-2\n"
 
 
@@ -42,14 +43,14 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class BarTable:
-    """Bars as columns of equal length; the arrays are not to be written to.
+    """Bars as columns of equal length; the arrays must not be written to.
 
     Attributes:
         stamps: int64, shape (n,), UTC milliseconds; see :class:`Bar`.
         open, high, low, close, volume: float64, shape (n,); a missing value is NaN.
-        adj_close: float64, or None where the vendor has none.
-        index: the stamps in nanoseconds, where this table alone owns its arrays, so that a frame
-            may take them without a copy.
+        adj_close: float64, or None if the vendor has none.
+        index: The stamps in nanoseconds, set only if this table is the sole owner of its arrays, so
+            that a frame may take them without a copy.
     """
 
     stamps: Stamps
@@ -78,7 +79,7 @@ class BarTable:
 
     @classmethod
     def from_bars(cls, bars: Sequence[Bar]) -> BarTable:
-        """Build columns from bars in the order given; nothing is sorted, dropped or checked."""
+        """Build a table from bars in the given order; nothing is sorted, dropped or checked."""
         if not bars:
             return cls.empty()
         stamps = np.fromiter((b.stamp_ms for b in bars), dtype=np.int64, count=len(bars))
@@ -91,7 +92,7 @@ class BarTable:
     def of_columns(
         cls, stamps: Stamps, columns: Sequence[Floats], adj_close: Floats | None = None
     ) -> BarTable:
-        """Join stamps with the columns open, high, low, close and volume."""
+        """Build a table from stamps and the columns open, high, low, close and volume."""
         opens, highs, lows, closes, volumes = columns
         return cls(stamps, opens, highs, lows, closes, volumes, adj_close)
 
@@ -100,7 +101,7 @@ class BarTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the value columns, in canonical order."""
+        """Names of the value columns, in canonical order."""
         base = (*PRICES, "volume")
         return base if self.adj_close is None else (*base, "adj_close")
 
@@ -110,13 +111,13 @@ class BarTable:
         return values if self.adj_close is None else [*values, self.adj_close]
 
     def has_infinity(self) -> bool:
-        """Tell whether a value is infinite; a missing one is not."""
+        """Return whether any value is infinite; missing values do not count."""
         if len(self) < _FEW:
             return any(map(isinf, chain.from_iterable(column.tolist() for column in self.values())))
         return any(bool(np.isinf(column).any()) for column in self.values())
 
     def take(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> BarTable:
-        """Return the rows that a mask, an array of positions or a slice selects."""
+        """Return the rows selected by a mask, an array of positions or a slice."""
         adj = None if self.adj_close is None else self.adj_close[rows]
         index = None if self.index is None else self.index[rows]
         return BarTable(
@@ -131,14 +132,14 @@ class BarTable:
         )
 
     def within(self, span: Span) -> BarTable:
-        """Return the rows whose stamps lie in ``span``; the table must be ascending."""
+        """Return the rows whose stamps are in ``span``; the table must be in ascending order."""
         if not len(self) or (self.stamps[0] >= span.start and self.stamps[-1] < span.end):
             return self
         first, last = np.searchsorted(self.stamps, [span.start, span.end])
         return self.take(slice(int(first), int(last)))
 
     def counts(self, spans: Iterable[Span]) -> list[int]:
-        """Return how many rows are in each of ``spans``; the table must be ascending."""
+        """Return the number of rows in each of ``spans``; the table must be in ascending order."""
         edges = self.stamps.searchsorted([edge for span in spans for edge in span])
         counts: list[int] = (edges[1::2] - edges[::2]).tolist()
         return counts
@@ -149,7 +150,7 @@ class BarTable:
 
 
 def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
-    """Tell which of ``stamps``, in any order, are also among the ``ascending`` ones."""
+    """Return a mask of which ``stamps``, in any order, are also in ``ascending``."""
     if not len(ascending):
         return np.zeros(len(stamps), dtype=bool)
     if np.array_equal(stamps, ascending):  # nearly always: an answer with every expected bar
@@ -160,9 +161,9 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
 
 
 def distinct(stamps: Stamps) -> Stamps:
-    """Return stamps of any order ascending, each once.
+    """Return the distinct stamps in ascending order; the input may be in any order.
 
-    ``np.unique`` hashes whole numbers, which takes many times as long where they are sorted.
+    ``np.unique`` hashes integers, which takes many times as long if they are sorted.
     """
     if (stamps[1:] > stamps[:-1]).all():
         return stamps
@@ -172,16 +173,16 @@ def distinct(stamps: Stamps) -> Stamps:
 
 
 def union(one: Stamps, other: Stamps) -> Stamps:
-    """Return the stamps of two arrays that are ascending, each stamp once, in one of that kind.
+    """Merge two ascending arrays of stamps into one, each stamp once.
 
-    What adds nothing to ``one`` costs a search for each stamp of ``other``.
+    If ``other`` adds nothing to ``one``, the cost is one search per stamp of ``other``.
     """
     new = other[~among(other, one)]
     return np.insert(one, np.searchsorted(one, new), new) if len(new) else one
 
 
 def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:
-    """Tell which of ``stamps``, in any order, lie in one of ``spans``."""
+    """Return a mask of which ``stamps``, in any order, are in one of ``spans``."""
     edges = np.array([span for span in spans if not span.is_empty], dtype=np.int64).reshape(-1, 2)
     starts, ends = np.sort(edges, axis=0).T
     # A stamp is inside if more spans have begun than ended there.
@@ -192,7 +193,7 @@ def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:
 
 
 def concat(tables: Iterable[BarTable]) -> BarTable:
-    """Put tables one behind the other; ``adj_close`` is NaN where a part has none."""
+    """Concatenate tables; ``adj_close`` is NaN in the parts that have none."""
     parts = [t for t in tables if len(t)]
     if not parts:
         return BarTable.empty()
@@ -208,7 +209,7 @@ def concat(tables: Iterable[BarTable]) -> BarTable:
 
 
 def merge(old: BarTable, new: BarTable) -> BarTable:
-    """Return both, ascending and unique; where both have a stamp the new row wins."""
+    """Merge two tables, ascending and unique; if both have a stamp, the new row wins."""
     both = concat([old, new])
     if (both.stamps[1:] > both.stamps[:-1]).all():  # nearly always: bars behind those before
         return both
@@ -224,9 +225,9 @@ def fingerprint_of(
     """Return the digest of bars that :func:`~.proof.fingerprint` describes.
 
     Args:
-        stamps: UTC milliseconds.
-        columns: of values, each with its name, in order.
-        line: which version of the digest.
+        stamps: Stamps in UTC milliseconds.
+        columns: Value columns, each with its name, in order.
+        line: Version line of the digest.
     """
     digest = hashlib.sha256(line)
     digest.update(b"timestamp\n" + stamps.astype("<i8").tobytes())

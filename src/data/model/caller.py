@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 from ..errors import short_words
 from .printable import printable
 
-# Ours: what calls between these is no caller.
+# Our own packages: frames inside them are not the caller.
 _PACKAGES = (__name__.rsplit(".", 2)[0], "onetape")
 
 
 class Place(NamedTuple):
-    """A line of a program.
+    """A line in a program.
 
     Attributes:
-        filename, line, module: where it is.
-        registry: what Python remembers of the warnings that were given there.
+        filename, line, module: Location of the line.
+        registry: Python's record of the warnings already issued there.
     """
 
     filename: str
@@ -30,12 +30,12 @@ class Place(NamedTuple):
     registry: dict[Any, Any]
 
 
-# Where the call came from that a thread of ours works for; None in the caller's own thread.
+# The origin of the call that one of our threads works for; None in the caller's own thread.
 _called_from: ContextVar[Place | None] = ContextVar("onetape_called_from", default=None)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the caller's line, whatever the depth of ours and in whatever thread of ours."""
+    """Issue a warning at the caller's line, at any call depth and from any of our threads."""
     filename, line, module, registry = called_from()
     warnings.warn_explicit(
         printable(short_words(message)), category, filename, line, module, registry
@@ -43,7 +43,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def called_from() -> Place:
-    """Return the line outside this library at which the call began that this thread works for."""
+    """Return the line outside this library that started the call this thread works for."""
     place = _called_from.get()
     if place is not None:
         return place
@@ -57,7 +57,7 @@ def called_from() -> Place:
 
 @contextmanager
 def working_for(place: Place) -> Iterator[None]:
-    """Let warnings of the block point at ``place``: for threads that work for a call."""
+    """Make warnings in the block point at ``place``, for threads that work on behalf of a call."""
     token = _called_from.set(place)
     try:
         yield

@@ -13,8 +13,8 @@ def canonical(value: Any) -> str:
     """Return the canonical text of plain values.
 
     Raises:
-        TypeError: a value is no JSON type.
-        ValueError: a number is NaN or infinite.
+        TypeError: A value is not a JSON type.
+        ValueError: A number is NaN or infinite.
     """
     return _text(value)
 
@@ -22,7 +22,7 @@ def canonical(value: Any) -> str:
 def canonical_with(value: Mapping[str, Any], key: str, text: str) -> str:
     """Return the canonical text of ``value`` with ``key`` added, whose value is the JSON ``text``.
 
-    The text of a long part that hardly ever changes is thus made once.
+    A long part that hardly ever changes thus has to be encoded only once.
     """
     before = {k: v for k, v in value.items() if k < key}
     after = {k: v for k, v in value.items() if k > key}

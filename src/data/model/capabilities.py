@@ -17,22 +17,23 @@ from .span import Span
 from .timeframe import Timeframe
 
 _UNDECLARED = Kind()
-# No job makes more calls to a vendor at once, nor fewer than two: one that hangs holds up no other.
+# Bounds on a job's simultaneous calls to one vendor. With at least two, one that hangs does not
+# hold up the others.
 MOST_AT_ONCE = 10
 _LEAST_AT_ONCE = 2
-# To a vendor that declares no limit, which need not mean that it stands any number.
+# For a vendor that declares no limit, which need not mean that it tolerates any number of calls.
 _UNDECLARED_AT_ONCE = 4
-# What limits let pass while a slow answer comes: more calls would only wait for each other.
+# Calls allowed by the limits while a slow answer arrives: more would only wait for each other.
 _SLOW_ANSWER_S = 6.0
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How often a vendor may be asked; 0 means no such limit.
+    """How often a vendor may be queried; 0 means that there is no such limit.
 
     Attributes:
-        per_minute, per_second, per_day, per_month: units of cost allowed in that time.
-        burst: units that may go out at once.
+        per_minute, per_second, per_day, per_month: Units of cost allowed in that time.
+        burst: Units that may be sent at once.
     """
 
     per_minute: int = 0
@@ -43,7 +44,7 @@ class Limits:
 
     @property
     def at_once(self) -> int:
-        """How many calls a job makes at once: 2 to 10, as a second, a burst and a minute allow."""
+        """Number of simultaneous calls in a job: 2 to 10, as the limits allow."""
         if not self.per_second and not self.per_minute:
             return _UNDECLARED_AT_ONCE
         allowed: list[float] = [MOST_AT_ONCE]
@@ -56,36 +57,36 @@ class Limits:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a vendor can serve; a vendor is never asked for more than it declares.
+    """The data that a vendor can serve; a vendor is never queried for more than it declares.
 
     Attributes:
-        asset_classes: classes it knows.
-        timeframes: our label to its own spelling.
-        page_bars: most bars in one answer; 0 when one answer holds any range.
-        page_days: most calendar days in one answer, by label; absent means no limit.
-        depth_days: how far back it goes, by label; absent means as far as the listing.
-        kinds: asset class to the kind of its bars; an empty ``unit`` is taken from the answer or
-            the instrument.
-        intraday_kinds: the same for bars shorter than a day, for classes where those are of another
-            kind than its days: minutes of extended hours beside days of the official session.
-        adjustment: what its prices are adjusted for: ``raw``, ``split``, ``all`` or ``unknown``.
-        intraday_adjustment: the same for bars shorter than a day, where those are of another.
-        settle_ms: how long after its close an intraday bar may still change.
-        dense: whether a bar without trades is sent all the same, so that a missing one is a hole.
-        actions: whether its bars come with the splits and dividends of their days.
-        actions_only: the labels of the bars that they come with, where not all of them do.
-        has_forming: whether the running bar is in the answer.
-        actions_apart: whether it has requests of its own for splits and dividends.
-        action_requests: how many of these it takes, where each answer is one page.
-        actions_by_bar: whether they stand on the bar of their ex-date, so that nothing is known of
-            a session before its bar is published.
-        archive_days: days after its end until a month of bars, where every bar of it exists, lies as
-            a file in its archive; 0 where it has none.
-        only: the labels it serves of an asset class, where it does not serve all of them.
-        made_up: whether its bars are no market's, and so never stand beside real ones.
-        extended: the labels of the bars of shares that it also serves with the hours before the open
-            and behind the close, where these are requested. Those that ``intraday_kinds`` declares
-            to be of extended hours are of such anyway.
+        asset_classes: Asset classes that the vendor serves.
+        timeframes: Maps each of our labels to the vendor's spelling.
+        page_bars: Maximum number of bars in one answer; 0 if one answer holds any range.
+        page_days: Maximum number of calendar days in one answer, by label; absent means no limit.
+        depth_days: How far back the history goes, by label; absent means as far as the listing.
+        kinds: Maps each asset class to the kind of its bars; an empty ``unit`` is taken from the
+            answer or the instrument.
+        intraday_kinds: The same for intraday bars, for classes in which they are of another kind
+            than daily bars, such as minutes of extended hours and days of the official session.
+        adjustment: What prices are adjusted for: ``raw``, ``split``, ``all`` or ``unknown``.
+        intraday_adjustment: The same for intraday bars, if their adjustment differs.
+        settle_ms: How long after its close an intraday bar may still change.
+        dense: Whether bars without trades are sent as well, so that a missing bar is a gap.
+        actions: Whether bars come with the splits and dividends on their days.
+        actions_only: Labels of the bars that they come with, if not all of them do.
+        has_forming: Whether answers include the running bar.
+        actions_apart: Whether there are separate requests for splits and dividends.
+        action_requests: Number of those requests needed, if each answer is one page.
+        actions_by_bar: Whether actions are attached to the bar of their ex-date, so that nothing is
+            known about a session before its bar is published.
+        archive_days: Days from the end of a month until its bars, all of them final, are available
+            as a file in the vendor's archive; 0 if there is no archive.
+        only: Labels served for an asset class, if not all of them are.
+        made_up: Whether the bars are invented, and so never appear next to real ones.
+        extended: Labels of the stock bars that are also served with pre-market and after-hours
+            trading on request. Bars that ``intraday_kinds`` declares to be of extended hours
+            include it anyway.
     """
 
     asset_classes: frozenset[AssetClass]
@@ -112,11 +113,14 @@ class Capabilities:
 
     @property
     def tells_actions(self) -> bool:
-        """Whether the vendor serves splits and dividends, with its bars or by a request of their own."""
+        """Whether the vendor serves splits and dividends, with its bars or separately."""
         return self.actions or self.actions_apart
 
     def at(self, timeframe: Timeframe) -> Capabilities:
-        """Return what holds of bars of ``timeframe``: their adjustment, what comes with them."""
+        """Return the capabilities for bars of ``timeframe``.
+
+        Their adjustment, and whether actions come with them, may differ.
+        """
         own = self.intraday_adjustment if timeframe.is_intraday else None
         sent = self.actions and (not self.actions_only or timeframe.label in self.actions_only)
         if sent == self.actions and own is None:
@@ -124,9 +128,9 @@ class Capabilities:
         return replace(self, adjustment=own or self.adjustment, actions=sent)
 
     def serving(self, instrument: Instrument) -> Capabilities:
-        """Return what holds of an instrument in the hours that it is meant with.
+        """Return the capabilities for an instrument in the trading hours that it specifies.
 
-        Of extended hours that is the declared lengths of bars of shares, counted from the clock.
+        For extended hours these are the declared timeframes of stock bars, aligned to the clock.
         """
         if not instrument.is_extended:
             return self
@@ -141,21 +145,24 @@ class Capabilities:
         return replace(self, asset_classes=classes, only={"stock": labels})
 
     def sends_forming(self, asset_class: AssetClass, timeframe: Timeframe) -> bool:
-        """Return whether the running bar is in the answer; where splits stand on it, it is not."""
+        """Return whether answers include the running bar.
+
+        They do not if splits are attached to it.
+        """
         is_late = self.actions_by_bar and asset_class == "stock" and not timeframe.is_intraday
         return self.has_forming and not is_late
 
     def labels(self, asset_class: AssetClass) -> list[str]:
-        """Return our labels of the bars it serves of ``asset_class``."""
+        """Return our labels for the bars served for ``asset_class``."""
         if asset_class not in self.asset_classes:
             return []
         only = self.only.get(asset_class, self.timeframes)
         return [label for label in self.timeframes if label in only]
 
     def kind(self, instrument: Instrument, timeframe: Timeframe | None = None) -> Kind:
-        """Return the kind of bars it serves for ``instrument``, of the hours that it is meant with.
+        """Return the kind of the bars served for ``instrument`` in its trading hours.
 
-        Daily and longer bars are counted by sessions, whatever the anchor of shorter ones.
+        Daily and longer bars are aligned to sessions, whatever the anchor of shorter ones.
         """
         declared = self.kinds.get(instrument.asset_class, _UNDECLARED)
         by_session = timeframe is not None and not timeframe.is_intraday
@@ -173,18 +180,18 @@ def _kind_of(declared: Kind, quote: str, by_session: bool) -> Kind:
 
 
 class Supply(NamedTuple):
-    """Where bars that are missing come from.
+    """Where missing bars can be fetched from.
 
     Attributes:
-        vendor: which is asked first; empty where none is configured.
-        depth_days: how far back those go that are asked at all; None where one has all history.
+        vendor: Vendor that is queried first; empty if none is configured.
+        depth_days: How far back the available vendors go; None if one has the whole history.
     """
 
     vendor: str
     depth_days: int | None
 
     def lost_ms(self, missing_ms: int) -> float:
-        """Return when a bar of ``missing_ms`` can be had no more, both UTC milliseconds."""
+        """Return when a bar of ``missing_ms`` ceases to be available, both in UTC milliseconds."""
         return math.inf if self.depth_days is None else missing_ms + self.depth_days * DAY_MS
 
 
@@ -193,13 +200,12 @@ class FetchQuery:
     """What to fetch from one vendor: stamps ``[start, end)`` of one instrument.
 
     Attributes:
-        instrument, timeframe: which bars.
-        span: stamps in UTC milliseconds.
-        now_ms: the time of the request, UTC milliseconds; vendors that want a range "up to now"
-            use it.
-        insist: ask even for a symbol that the vendor lately did not know.
-        adjustment: set by direct callers of a vendor that has a choice; None means what it
-            declares.
+        instrument, timeframe: Bars to fetch.
+        span: Stamps in UTC milliseconds.
+        now_ms: Time of the request, UTC milliseconds, for vendors that need a range "up to now".
+        insist: Query even for a symbol that the vendor recently did not know.
+        adjustment: Set by direct callers of a vendor that offers a choice; None means the
+            adjustment that it declares.
     """
 
     instrument: Instrument
@@ -211,11 +217,11 @@ class FetchQuery:
 
 
 class Derivative(NamedTuple):
-    """What a vendor lists under a symbol beside its spot market.
+    """A contract other than spot that a vendor lists under a symbol.
 
     Attributes:
-        hint: what it is, and how to ask for it, for people; empty where there is nothing.
-        requests: HTTP requests that it took to learn this.
+        hint: Description for users, with how to request it; empty if there is none.
+        requests: HTTP requests needed to find out.
     """
 
     hint: str = ""
@@ -224,16 +230,16 @@ class Derivative(NamedTuple):
 
 @dataclass(frozen=True)
 class BarPage:
-    """One answer, read.
+    """One answer, parsed.
 
     Attributes:
-        bars: in any order, exactly as sent, stamps in our terms; nothing dropped.
-        actions: splits and dividends of the days of this page; None where the page does not cover
+        bars: Bars in any order, exactly as sent, with stamps in our terms; nothing is dropped.
+        actions: Splits and dividends on the days of this page; None if the page does not cover
             them, which is not the same as none.
-        cursor: where the next page starts, in the vendor's own terms; None when this is the last.
-        unit: currency or unit of prices where the answer says so.
-        next_ms: stamp from which to ask on when the vendor pages by time; None when done.
-        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor gives it.
+        cursor: Start of the next page, in the vendor's own terms; None if this is the last.
+        unit: Currency or unit of prices, if the answer gives it.
+        next_ms: Stamp from which to continue if the vendor pages by time; None when done.
+        listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
     """
 
     bars: Sequence[Bar]
@@ -246,24 +252,23 @@ class BarPage:
 
 @dataclass(frozen=True)
 class Fetched:
-    """All that one vendor answered for one query, over all its pages.
+    """Everything that one vendor returned for one query, over all its pages.
 
     Attributes:
-        table: the rows as received, in the order received; unchecked.
-        vendor: canonical name of the vendor.
-        kind, basis: of the rows.
-        actions: splits and dividends of the days of the query; None where not every page covers
-            them.
-        server_now_ms: time of the request, by our clock or the vendor's, whichever is earlier; that
-            of the vendor is its ``Date`` header less the time that the answer took.
-        requests: HTTP requests it took.
-        settle_ms, dense: as declared by the vendor.
-        way: how the bars were fetched where not page by page, or why the archive did not serve.
-        listed_ms: instant of the first trade, in UTC milliseconds, where the vendor gives it.
-        seams: what lies between the last bar of one page and the first of the next.
-        dated: whether every answer carried the vendor's time. Without it our own clock alone
-            decides which bars have closed.
-        vendor_now_ms: time of the request by the vendor's clock alone; None where it gave none.
+        table: Rows as received, in the order received; unchecked.
+        vendor: Canonical name of the vendor.
+        kind, basis: Kind and basis of the rows.
+        actions: Splits and dividends on the days of the query; None if not every page covers them.
+        server_now_ms: Time of the request, by our clock or the vendor's, whichever is earlier; the
+            vendor's is its ``Date`` header less the time that the answer took.
+        requests: Number of HTTP requests sent.
+        settle_ms, dense: As declared by the vendor.
+        way: How the bars were fetched if not page by page, or why the archive was not used.
+        listed_ms: Time of the first trade, in UTC milliseconds, if the vendor gives it.
+        seams: Spans between the last bar of one page and the first of the next.
+        dated: Whether every answer carried the vendor's time. Without it only our own clock decides
+            which bars have closed.
+        vendor_now_ms: Time of the request by the vendor's clock; None if the vendor gave none.
     """
 
     table: BarTable
@@ -285,7 +290,7 @@ class Fetched:
     def adjusted_at_ms(self) -> int:
         """The instant as of which prices are adjusted, in UTC milliseconds.
 
-        By the vendor's clock, for it is the vendor that adjusts: ours may be behind, and a split that
-        lies between the two would be applied twice.
+        The vendor's clock is used because the vendor adjusts the prices: ours may be behind, and a
+        split between the two times would be applied twice.
         """
         return self.server_now_ms if self.vendor_now_ms is None else self.vendor_now_ms

@@ -11,13 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Exchange:
-    """A venue of stocks, by its suffix.
+    """A stock exchange, identified by its suffix.
 
     Attributes:
-        suffix: the canonical one, such as ``.L``; ``code`` is the short name, such as ``LSE``.
-        quote: unit of prices, None where it varies from share to share.
+        suffix: Canonical suffix, such as ``.L``; ``code`` is the short name, such as ``LSE``.
+        quote: Unit of prices; None if it varies from share to share.
         market: UK, EU, ASIA and so on, for fundamentals.
-        bare: whether the canonical spelling of its symbols has no suffix.
+        bare: Whether the canonical spelling of its symbols has no suffix.
     """
 
     suffix: str
@@ -34,10 +34,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Classification:
-    """The tables by which symbols are classified; texts are upper case.
+    """The tables for classifying symbols; all texts are uppercase.
 
-    ``suffixes`` are what a pair may end with besides dollar coins; ``venues`` are the suffixes of
-    the exchanges of indices.
+    ``suffixes`` are possible endings of a pair other than stablecoins; ``venues`` are the suffixes
+    of the exchanges of indices.
     """
 
     symbols: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
@@ -55,16 +55,16 @@ class Classification:
 
     @cached_property
     def quotes(self) -> tuple[str, ...]:
-        """What a pair of coins may end with, the longest first."""
+        """Possible endings of a crypto pair, the longest first."""
         return tuple(sorted(self.suffixes | self.stablecoins, key=lambda text: (-len(text), text)))
 
     @cached_property
     def indices(self) -> dict[str, Exchange]:
-        """The exchanges of indices."""
+        """Maps each index to its exchange."""
         venues = self.venues.items()
         return {name: self.exchanges[v] for name, v in venues if v in self.exchanges}
 
     @cached_property
     def all_quotes(self) -> frozenset[str]:
-        """What a pair may end with: the quotes of coins, and currencies."""
+        """Possible endings of a pair: the quotes of crypto pairs, and currencies."""
         return self.currencies.union(self.quotes)

@@ -17,53 +17,58 @@ from .span import Span, coalesce
 State = Literal["final", "provisional", "empty", "suspect"]
 Condition = Literal["available", "degraded", "pending", "missing"]
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
-# Begins the reason of what was sent under a stamp at which no bar of its timeframe can open: of the
-# rows in the quarantine, and of the stretch that lacks a bar for it.
+# Prefix of the reason for data sent under a stamp at which no bar of its timeframe can open: for
+# the rows in the quarantine, and for the stretch that lacks a bar because of it.
 OFF_GRID = "off_grid"
-# Begins the reason, in the quarantine, of a bar that its vendor does not send any more.
+# Prefix of the reason, in the quarantine, for a bar that its vendor no longer sends.
 WITHDRAWN = "withdrawn by "
-# The reason of a stretch in which no bar is expected, and of the harmless gap where none was asked for.
+# Reason for a stretch in which no bar is expected, and for the harmless gap if none was requested.
 CLOSED = "market closed"
 UNASKED = f"{CLOSED}, not asked"
-# Begins the reason of a stretch that vendors have no bar for; the reason of one before a listing.
+# Prefix of the reason for a stretch without bars at any vendor; reason for one before a listing.
 NO_BAR, BEFORE_FIRST = "the vendor has no bar", "before the first bar"
-# The same where the calendar has no holidays on record: the market may have been closed.
+# The same if the calendar has no holidays on record: the market may have been closed.
 HOLIDAYS_UNKNOWN = f"{NO_BAR}; holidays of that time are unknown, it may have been one"
-# Reasons of stretches for which vendors have no bar, and sent none that did not fit.
+# Reasons for stretches for which vendors have no bar and sent none that had to be rejected.
 PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
-# Begins the reason of a stretch whose bars the user is warned of.
+# Prefix of the reason for a stretch about whose bars the user is warned.
 DOUBTFUL = "doubtful: "
-# Begins the reason of bars that are possible and wrong nearly for certain; of such that are final after all.
+# Prefix of the reason for bars that are possible but almost certainly wrong, and for such bars that
+# turned out to be final.
 GRAVE, SETTLED = "grave: ", "settled: "
-# The same of bars that only their whole series proves wrong: judged beside a few neighbours they pass.
+# The same for bars that only the whole series proves wrong: next to a few neighbours they pass.
 IN_WHOLE = f"{GRAVE}in the whole series: "
-# Grave bars take at least this from a score.
+# Minimum fraction of a score that grave bars cost.
 _LEAST_GRAVE = 0.1
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
-# Of a stretch that is folded, for readers that do not open it.
+# Reason of a folded stretch, for readers that do not unfold it.
 FOLDED = "doubtful: bars are lacking or not to be trusted here and there"
-# More small stretches than this among those of one source are folded, so many at most into one.
+# Folding starts above this number of small stretches within one source, and folds up to this many
+# into one.
 _FEW, _MOST_FOLDED = 8, 256
 _SMALL_MS = 6 * HOUR_MS
 
 
 def less_grave(score: float, grave: int, rows: int) -> float:
-    """Return the score of ``rows`` bars of which so many are grave: their share less, a tenth at least."""
+    """Return the score of ``rows`` bars, reduced for the grave ones among them.
+
+    It is reduced by the share of grave bars, but by at least a tenth.
+    """
     return score * (1 - max(_LEAST_GRAVE, grave / rows)) if grave else score
 
 
 @dataclass(frozen=True)
 class Splice:
-    """Result of comparing bars with those of another vendor where the two meet.
+    """Result of comparing one vendor's bars with another's at the point where the two meet.
 
     Attributes:
-        at: stamp of the border, in milliseconds.
-        other: the vendor on its other side.
-        verdict: ``equal``; ``constant`` (an adjustment was missed, and made good before the bars
-            were stored); ``unchecked`` (there was too little to compare).
-        ratio: median of the closes as fetched over those of the other vendor; 1 when unchecked.
-        common: how many bars were compared.
-        because: what was made good and how, or why nothing was compared.
+        at: Stamp of the border, in milliseconds.
+        other: Vendor on the other side.
+        verdict: ``equal``; ``constant`` (an adjustment had been missed, and was corrected before
+            the bars were stored); ``unchecked`` (there was too little to compare).
+        ratio: Median ratio of the closes as fetched to those of the other vendor; 1 when unchecked.
+        common: Number of bars compared.
+        because: What was corrected and how, or why nothing was compared.
     """
 
     at: int
@@ -87,23 +92,23 @@ class Splice:
 
 @dataclass(frozen=True)
 class Covered:
-    """One stretch of a series that was asked and answered.
+    """One stretch of a series that was requested and answered.
 
     Attributes:
-        span: the stamps ``[start, end)`` answered for.
-        state: ``final``; ``provisional`` (closed, not settled); ``empty`` (nothing there, with
-            ``reason``, until ``expires``); ``suspect`` (asked, but not to be trusted; not asked
-            again before ``expires``).
-        vendor, kind, basis, fetched_at: where the answer came from.
-        reason: why a stretch is empty or suspect.
-        expires: UTC milliseconds from when a stretch is asked again: an empty or a suspect one, or
-            one that is provisional because nothing vouched for the clock; None never.
-        splices: where these bars were fitted to those of other vendors; a part of a stretch keeps
+        span: Stamps ``[start, end)`` that the answer covers.
+        state: ``final``; ``provisional`` (closed, not settled); ``empty`` (no bars, with
+            ``reason``, until ``expires``); ``suspect`` (fetched, but not to be trusted; not
+            requested again before ``expires``).
+        vendor, kind, basis, fetched_at: Where the answer came from.
+        reason: Why the stretch is empty or suspect.
+        expires: Time (UTC milliseconds) from which an empty or suspect stretch is requested again,
+            or one that is provisional because nothing confirmed the clock; None for never.
+        splices: Where these bars were matched to those of other vendors; a part of a stretch keeps
             those of the whole.
-        parts: of a stretch that is folded what it is made of: a source, which is a stretch without
-            span, kind and basis, with start and length of each stretch of it, flat, counted from
-            the start of the whole; first the source that fills all that no other one does. Empty
-            otherwise.
+        parts: Components of a folded stretch, empty for any other. Each is a source, which is a
+            stretch without span, kind and basis, with a flat list of the start and length of each
+            of its stretches, counted from the start of the whole. The first source fills everything
+            that the others do not.
     """
 
     span: Span
@@ -119,7 +124,7 @@ class Covered:
 
     @cached_property
     def opened(self) -> tuple[Covered, ...]:
-        """The stretches that a folded one is made of, ascending; else itself alone."""
+        """The stretches that were folded into this one, ascending; otherwise only itself."""
         if not self.parts:
             return (self,)
         (common, _), *others = self.parts
@@ -141,19 +146,19 @@ class Covered:
 
     @property
     def is_rescaled(self) -> bool:
-        """Whether these are not the vendor's own prices: an adjustment it had missed was applied."""
+        """Whether prices are not the vendor's own: an adjustment that it had missed was applied."""
         return any(splice.verdict == "constant" for splice in self.splices)
 
     def stands(self, now_ms: int) -> bool:
-        """Tell whether this still answers for its span at ``now_ms`` (an expired one does not)."""
+        """Return whether the stretch is still valid at ``now_ms``, that is, has not expired."""
         return self.expires is None or now_ms < self.expires
 
     def at(self, span: Span) -> Covered:
-        """Return the same for another span; what a folded one is made of is left out."""
+        """Return the same stretch with another span; the parts of a folded one are left out."""
         return self if span == self.span else self.having(span=span, parts=())
 
     def having(self, **changes: Any) -> Covered:
-        """Return the same with other values in these fields, as `replace` does, several times as fast."""
+        """Return a copy with these fields changed, like `replace` but several times as fast."""
         values = {**self.__dict__, **changes}
         values.pop("opened", None)
         values.pop("text", None)
@@ -171,7 +176,7 @@ class Covered:
         return None if part.is_empty else self.at(part)
 
     def same_source(self, other: Covered) -> bool:
-        """Tell whether the two may be one entry (all alike but span and fetch time)."""
+        """Return whether the two can be one entry: all but span and fetch time are equal."""
         return (
             self.reason == other.reason
             and self.state == other.state
@@ -189,7 +194,7 @@ class Covered:
         return plain | self._source_json()
 
     def _source_json(self) -> dict[str, Any]:
-        """Return what is stored of a source: all but the span, the kind and the basis."""
+        """Return the stored form of a source: everything but the span, the kind and the basis."""
         values = ((field.name, getattr(self, field.name), field.default) for field in SOURCE)
         plain = {name: value for name, value, default in values if value != default}
         if self.splices:
@@ -198,11 +203,14 @@ class Covered:
 
     @cached_property
     def text(self) -> str:
-        """Canonical JSON of :meth:`to_json`; cached, for each commit writes all stretches again."""
+        """Canonical JSON of :meth:`to_json`.
+
+        Cached because each commit writes all stretches again.
+        """
         return canonical(self.to_json())
 
 
-# The fields of a source: of stretches that are folded, and as a document lists them.
+# The fields of a source, in folded stretches and in the lists of a document.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
 _told = attrgetter(*(f.name for f in SOURCE))
 _source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
@@ -212,23 +220,26 @@ _SPAN, _FIRST = attrgetter("span"), itemgetter(0)
 
 
 class Coverage(tuple[Covered, ...]):
-    """Ascending, disjoint stretches; what no stretch holds is missing.
+    """Ascending, disjoint stretches; anything outside them is missing.
 
-    Where many small ones stand among those of one source, as of an answer with bad rows, they may
-    be folded (:meth:`folded`): iterating gives such a stretch as one that is suspect as a whole.
-    Methods that take a span (:meth:`within`, :meth:`held`, ...) return what it is made of.
+    Many small stretches within one source, such as those of an answer with bad rows, may be folded
+    (:meth:`folded`): iteration yields the folded stretch as one that is suspect as a whole. Methods
+    that take a span (:meth:`within`, :meth:`held`, ...) return its parts.
     """
 
     __slots__ = ()
 
     @classmethod
     def joined(cls, ascending: Iterable[Covered]) -> Coverage:
-        """Return ascending, disjoint stretches with adjoining ones of one source made one."""
+        """Build a coverage from ascending, disjoint stretches.
+
+        Adjoining ones of one source are joined.
+        """
         return cls(_joined(ascending))
 
     @classmethod
     def chained(cls, parts: Iterable[Coverage]) -> Coverage:
-        """Return coverages that follow one another as one, joined where they meet."""
+        """Concatenate consecutive coverages, joining stretches where they meet."""
         chain: list[Covered] = []
         for part in parts:
             seam = len(chain)
@@ -242,10 +253,10 @@ class Coverage(tuple[Covered, ...]):
         return "[" + ",".join([part.text for part in self]) + "]"
 
     def standing(self, now_ms: int, span: Span | None = None) -> list[Span]:
-        """Return the stamps that need not be asked for at ``now_ms``, coalesced.
+        """Return the stamps that need not be requested at ``now_ms``, coalesced.
 
-        Provisional stretches are among them: whether they are due is decided by the fetch plan.
-        Outside of ``span`` a folded stretch counts whole, whatever has expired of it.
+        Provisional stretches are included: the fetch plan decides whether they are due. Outside
+        ``span`` a folded stretch counts as a whole, even if parts of it have expired.
         """
         spans: list[Span] = []
         for whole in self:
@@ -266,7 +277,7 @@ class Coverage(tuple[Covered, ...]):
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
 
     def within_each(self, ascending: Iterable[Span]) -> Iterator[Coverage]:
-        """Yield what `within` returns for each of ascending, disjoint spans, in one pass."""
+        """Yield the result of `within` for each of ascending, disjoint spans, in one pass."""
         opened, place = self.opened(), 0
         for span in ascending:
             place = _behind(opened, place, span.start)
@@ -280,7 +291,7 @@ class Coverage(tuple[Covered, ...]):
             yield Coverage(inside)
 
     def touching(self, span: Span) -> Coverage:
-        """Return the stretches that share a stamp with ``span``, whole; none of them is folded."""
+        """Return the stretches that share a stamp with ``span``, unclipped and unfolded."""
         if span.is_empty or not self:
             return Coverage()
         first, last = _touched(self, span)
@@ -291,7 +302,7 @@ class Coverage(tuple[Covered, ...]):
         return self if len(parts) == len(self) else Coverage(parts)
 
     def opened(self, span: Span | None = None) -> Coverage:
-        """Return the coverage with nothing folded that shares a stamp with ``span``, or at all."""
+        """Return the coverage with the stretches that overlap ``span``, or all, unfolded."""
         if not any(part.parts for part in self):
             return self
         return Coverage(
@@ -301,10 +312,10 @@ class Coverage(tuple[Covered, ...]):
         )
 
     def folded(self) -> Coverage:
-        """Return the coverage with many small stretches among those of one source folded into one.
+        """Return the coverage with many small stretches within one source folded into one.
 
-        So the size of a document does not grow with the number of bad rows or holes of an answer,
-        nor does the work of a read of other days. No information is lost.
+        This keeps the size of a document, and the cost of reading other days, independent of the
+        number of bad rows or gaps in an answer. No information is lost.
         """
         joined: list[Covered] = []
         place = 0
@@ -315,13 +326,13 @@ class Coverage(tuple[Covered, ...]):
         return self if len(joined) == len(self) else Coverage(joined)
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
-        """Return the coverage after ``newer`` answers, which replace older ones where they overlap."""
+        """Return the coverage after ``newer`` answers, which replace older ones they overlap."""
         draft = CoverageDraft(self)
         draft.overlay(newer)
         return draft.coverage
 
     def without(self, spans: Iterable[Span]) -> Coverage:
-        """Return the coverage without ``spans``, which count as never answered for."""
+        """Return the coverage without ``spans``, which then count as never answered."""
         draft = CoverageDraft(self)
         for span in spans:
             draft.put(span)
@@ -329,10 +340,10 @@ class Coverage(tuple[Covered, ...]):
 
 
 class CoverageDraft:
-    """A coverage while it is changed step by step: a step costs what it touches, not the whole.
+    """A coverage that is changed step by step; each step costs only what it touches.
 
     Args:
-        coverage: The coverage before.
+        coverage: Initial coverage.
     """
 
     def __init__(self, coverage: Coverage) -> None:
@@ -351,7 +362,7 @@ class CoverageDraft:
         return Coverage(self._parts[first:last]).within(span)
 
     def overlay(self, newer: Iterable[Covered]) -> None:
-        """Replace what ``newer`` answers overlap; see `Coverage.overlaid`."""
+        """Replace everything that ``newer`` answers overlap; see `Coverage.overlaid`."""
         parts, spoken = self._parts, [fresh for fresh in newer if not fresh.span.is_empty]
         if not spoken:
             return
@@ -359,7 +370,7 @@ class CoverageDraft:
             first, last = _touched(parts, fresh.span)
             beside = _beside(parts[first:last], fresh.span)
             parts[first:last] = sorted([*beside, fresh], key=_SPAN)
-        # What lies further off has no new neighbours.
+        # Stretches further away have no new neighbours.
         start, end = min(c.span.start for c in spoken), max(c.span.end for c in spoken)
         first, last = _touched(parts, Span(start - 1, end + 1))
         parts[first:last] = _joined(parts[first:last])
@@ -367,12 +378,12 @@ class CoverageDraft:
     def revise(
         self, marks: Sequence[Covered], after: Callable[[Sequence[Covered], Covered], list[Covered]]
     ) -> None:
-        """Overlay what ``after`` returns for each mark and the stretches inside it, in one pass.
+        """Overlay the results of ``after`` for each mark and the stretches inside it, in one pass.
 
         Args:
             marks: Ascending, disjoint marks.
-            after: Called with the stretches that share a stamp with a mark, whole, and the mark.
-                Returns stretches inside the mark, ascending and disjoint.
+            after: Called with the stretches that share a stamp with a mark, unclipped, and the
+                mark. Returns stretches inside the mark, ascending and disjoint.
         """
         marks = [mark for mark in marks if not mark.span.is_empty]
         if not marks:
@@ -400,19 +411,20 @@ class CoverageDraft:
     def _taken(
         self, span: Span, place: int, left: list[Covered], cut: int, done: list[Covered]
     ) -> tuple[int, list[Covered]]:
-        """Take the stretches up to the end of ``span`` out of ``left``, then from ``place`` on.
+        """Take the stretches up to the end of ``span`` from ``left``, then from ``place`` on.
 
-        One that reaches beyond the span remains.
+        A stretch that extends beyond the span stays in ``left``.
 
         Args:
-            span: The span of a mark.
-            place: Where stretches that were not taken yet begin.
-            left: Stretches before that place, the last first.
-            cut: The end of the mark before.
+            span: Span of a mark.
+            place: Index of the first stretch that has not been taken yet.
+            left: Untaken stretches before that index, the last first.
+            cut: End of the previous mark.
             done: Receives the parts after ``cut`` of stretches that end before the span.
 
         Returns:
-            The new place, and the stretches that share a stamp with the span, whole, none of them folded.
+            The new index, and the stretches that share a stamp with the span, unclipped and
+                unfolded.
         """
         parts, touched = self._parts, list[Covered]()
         start, end = span
@@ -441,7 +453,7 @@ class CoverageDraft:
         return place, touched
 
     def put(self, span: Span, newer: Iterable[Covered] = ()) -> None:
-        """Count ``span`` as never answered for, but for ``newer`` answers inside it."""
+        """Count ``span`` as never answered, except for ``newer`` answers inside it."""
         if span.is_empty:
             return
         first, last = _touched(self._parts, span)
@@ -452,13 +464,13 @@ class CoverageDraft:
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
-    """Return from where to where stretches share a stamp with ``span``, which is not empty."""
+    """Return the index range of the stretches that share a stamp with the non-empty ``span``."""
     first = bisect_right(ascending, span.start, key=_end)
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
 
 def _behind(ascending: Sequence[Covered], place: int, stamp: int) -> int:
-    """Return the place of the first stretch that ends after ``stamp``, from ``place`` on."""
+    """Return the index of the first stretch, from ``place`` on, that ends after ``stamp``."""
     for _ in range(2):  # it is nearly always one of the next
         if place == len(ascending) or ascending[place].span.end > stamp:
             return place
@@ -481,12 +493,12 @@ def _from(part: Covered, stamp: int) -> Covered:
 
 
 def _overlaid(before: Sequence[Covered], newer: Sequence[Covered], span: Span) -> Sequence[Covered]:
-    """Return the stretches of ``span`` after ``newer`` answers inside it.
+    """Return the stretches in ``span`` after ``newer`` answers inside it.
 
     Args:
-        before: Those that share a stamp with the span, whole, ascending.
-        newer: Ascending, disjoint stretches in the span.
-        span: The span.
+        before: Stretches that share a stamp with the span, unclipped, ascending.
+        newer: Ascending, disjoint stretches inside the span.
+        span: Span to return stretches for.
     """
     if not before or (len(newer) == 1 and newer[0].span == span):
         return newer
@@ -505,20 +517,20 @@ def _overlaid(before: Sequence[Covered], newer: Sequence[Covered], span: Span) -
 
 
 def _append(ascending: list[Covered], part: Covered) -> None:
-    """Add a stretch, which is joined to the one before it if that adjoins and is of its source."""
+    """Append a stretch, joined to the one before it if the two adjoin and share a source."""
     if ascending and ascending[-1].span.end == part.span.start and ascending[-1].same_source(part):
         part = _as_one([ascending.pop(), part])
     ascending.append(part)
 
 
 def _beside(touched: Iterable[Covered], span: Span) -> list[Covered]:
-    """Return what is left beside ``span`` of stretches that share a stamp with it."""
+    """Return the parts outside ``span`` of stretches that share a stamp with it."""
     outer = (old for old in touched if old.span.start < span.start or span.end < old.span.end)
     return [left for old in outer for part in old.opened for left in _outside(part, span)]
 
 
 def _outside(old: Covered, span: Span) -> list[Covered]:
-    """Return what is left of ``old`` beside ``span``."""
+    """Return the parts of ``old`` outside ``span``."""
     if not old.span.overlaps(span):
         return [old]
     parts = Span(old.span.start, span.start), Span(span.end, old.span.end)
@@ -527,16 +539,18 @@ def _outside(old: Covered, span: Span) -> list[Covered]:
 
 @dataclass(frozen=True)
 class VendorDay:
-    """A session that a vendor lacks for most of its symbols, however many gaps: a part of an incident.
+    """A session that a vendor lacks for most of its symbols.
+
+    It is part of an incident, and is one entry however many gaps it causes.
 
     Attributes:
-        vendor, calendar, timeframe: whose, of which market, bars of which length.
-        day: session date, ISO.
-        span: the stamps of its bars, half-open, up to the next session.
-        condition: ``pending`` (it closed less than a day ago), ``missing`` (whole for most symbols) or
-            ``degraded`` (for most in part). Of every other day it is ``available``.
-        symbols: of how many symbols it is known whether the vendor has it.
-        lacking: of how many of them it has no bar of the session, or not all.
+        vendor, calendar, timeframe: Vendor, market calendar and bar length concerned.
+        day: Session date, ISO.
+        span: Stamps of the session's bars, half-open, up to the next session.
+        condition: ``pending`` (it closed less than a day ago), ``missing`` (entirely, for most
+            symbols) or ``degraded`` (partly, for most symbols). Every other day is ``available``.
+        symbols: Number of symbols for which it is known whether the vendor has the session.
+        lacking: Number of those with no bar or only some bars of the session.
     """
 
     vendor: str
@@ -559,7 +573,7 @@ class VendorDay:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> VendorDay:
-        """Return what :meth:`to_json` made plain values of."""
+        """Parse the plain values written by :meth:`to_json`."""
         facts = {name: value for name, value in plain.items() if name not in ("start", "end")}
         return cls(**facts, span=Span(parse_iso(plain["start"]), parse_iso(plain["end"])))
 
@@ -568,10 +582,10 @@ class VendorDay:
 
 
 def _fold_end(parts: Sequence[Covered], first: int) -> int:
-    """Return behind which of ``parts`` the stretch ends that begins with ``first`` when folded.
+    """Return the index after the last of ``parts`` to fold into the stretch starting at ``first``.
 
-    It begins and ends with parts of one source. That is the next one where there is nothing to
-    fold.
+    A folded stretch begins and ends with parts of one source. If there is nothing to fold, the
+    result is the index after ``first``.
     """
     base, end, small, seen = parts[first], first + 1, 0, 0
     if base.state == "empty" or not _may_fold(base, base):
@@ -594,10 +608,10 @@ def _fold_end(parts: Sequence[Covered], first: int) -> int:
 
 
 def _may_fold(part: Covered, base: Covered) -> bool:
-    """Tell whether a stretch may be told among those of ``base``.
+    """Return whether a stretch may be folded into those of ``base``.
 
-    One that is asked again as soon as it has settled stays as it is, and so do bars of another kind
-    or basis and those of older tools.
+    A stretch that is requested again as soon as it has settled stays as it is, as do bars of
+    another kind or basis, and bars of unknown adjustment from older tools.
     """
     if part.parts or (part.state == "provisional" and part.expires is None):
         return False
@@ -608,7 +622,7 @@ def _may_fold(part: Covered, base: Covered) -> bool:
 
 
 def _fold(run: Sequence[Covered]) -> Covered:
-    """Return stretches that adjoin, the first and the last of one source, as one."""
+    """Fold adjoining stretches, of which the first and the last share a source, into one."""
     base = run[0]
     if len(run) == 1:
         return base
@@ -636,19 +650,19 @@ def _fold(run: Sequence[Covered]) -> Covered:
 
 
 def _source_of(part: Covered) -> Covered:
-    """Return all of a stretch but its span, its kind and its basis."""
+    """Return a stretch without its span, kind and basis."""
     return part.having(span=_NO_SPAN, kind=_NO_KIND, basis=_NO_BASIS)
 
 
 def _sourced(whole: Covered, source: Covered) -> Covered:
-    """Return a stretch of a folded one that is of this source."""
+    """Return the stretch of this source that belongs to a folded one, with its kind and basis."""
     if source.state == "empty":
         return source
     return source.having(kind=whole.kind, basis=whole.basis)
 
 
 def _joined(ascending: Iterable[Covered]) -> Iterable[Covered]:
-    """Join neighbours that adjoin and come from the same source; the later fetch time stays."""
+    """Join adjoining stretches from the same source; the latest fetch time is kept."""
     run: list[Covered] = []
     for item in ascending:
         if run and not (run[-1].span.end == item.span.start and run[-1].same_source(item)):

@@ -16,9 +16,9 @@ _NAMES = {
     "month": "jan feb mar apr may jun jul aug sep oct nov dec".split(),
     "weekday": "sun mon tue wed thu fri sat".split(),
 }
-# A 29 February lies at most eight years away.
+# The next 29 February is at most eight years away.
 _MOST_DAYS = 8 * 366 + 1
-# How other programs that read cron lines name a zone, too.
+# The zone prefix that other cron programs use, too.
 _ZONE = "CRON_TZ="
 _HINT = (
     "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; then a zone if not UTC, such as Europe/Paris"
@@ -27,13 +27,14 @@ _HINT = (
 
 @dataclass(frozen=True)
 class Cron:
-    """When a job is due.
+    """The times at which a job is due.
 
     Attributes:
-        minute, hour, day, month, weekday: the values of each field; Sunday is 0.
-        is_either: both days are restricted: one of them is enough, as cron has it.
-        zone: in which they are. A time that a day of it has twice is the first of both; one that a day
-            lacks, because clocks go forward, is as much later.
+        minute, hour, day, month, weekday: Values of each field; Sunday is 0.
+        is_either: Whether day and weekday are both restricted, so that matching one of them is
+            enough, as in cron.
+        zone: Time zone of the fields. A time that occurs twice on a day means the first one; a time
+            that a day lacks because clocks go forward is shifted by the same amount.
     """
 
     minute: frozenset[int]
@@ -46,12 +47,14 @@ class Cron:
 
     @classmethod
     def parse(cls, line: str) -> Cron:
-        """Read a line such as ``30 9 * * 1-5``: ``*``, numbers, ranges, lists, steps, names; in UTC.
+        """Parse a line such as ``30 9 * * 1-5``.
 
-        With ``CRON_TZ=Europe/Paris`` before them the fields are in that zone.
+        Fields are ``*``, numbers, ranges, lists, steps and names, in UTC. With
+        ``CRON_TZ=Europe/Paris`` in front, the fields are in that zone.
 
         Raises:
-            QueryError: it is none, its zone is unknown, or its days never come, such as 31 February.
+            QueryError: The line is not a cron line, its zone is unknown, or its days never occur,
+                such as 31 February.
         """
         parts = line.split() if isinstance(line, str) else []
         has_zone = bool(parts) and parts[0].startswith(_ZONE)
@@ -68,10 +71,10 @@ class Cron:
         return cron
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first time after ``moment`` (aware) that the line names, in UTC.
+        """Return the first matching time after ``moment`` (aware), in UTC.
 
         Raises:
-            QueryError: there is none within eight years.
+            QueryError: There is no such time within eight years.
         """
         begin = moment.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
         first = begin.astimezone(self.zone).date()
@@ -82,10 +85,10 @@ class Cron:
         raise QueryError("the days of this cron line never come")
 
     def last(self, moment: datetime) -> datetime:
-        """Return the last time up to ``moment`` (aware, included) that the line names, in UTC.
+        """Return the last matching time up to and including ``moment`` (aware), in UTC.
 
         Raises:
-            QueryError: there is none within eight years.
+            QueryError: There is no such time within eight years.
         """
         last = moment.astimezone(self.zone).date()
         for days in range(_MOST_DAYS):
@@ -95,7 +98,7 @@ class Cron:
         raise QueryError("the days of this cron line have not come")
 
     def _times(self, day: date) -> Iterator[datetime]:
-        """Yield the times of a day of the zone, in UTC."""
+        """Yield the matching times on a day in the zone, in UTC."""
         in_month, in_week = day.day in self.day, day.isoweekday() % 7 in self.weekday
         is_own = in_month or in_week if self.is_either else in_month and in_week
         if day.month not in self.month or not is_own:
@@ -142,13 +145,14 @@ def _number(text: str, name: str, least: int, most: int) -> int:
 
 
 def cron_line(times: str) -> str:
-    """Return the cron line of times as a user writes them.
+    """Return the cron line for a schedule as written by a user.
 
     Args:
-        times: ``09:30`` (each day), ``mon-fri 09:30``, or a cron line; behind it a zone, if not UTC.
+        times: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; followed by a zone if not
+            UTC.
 
     Raises:
-        QueryError: it is none, such as ``25:00``, or the zone is unknown.
+        QueryError: The text is not a schedule, such as ``25:00``, or the zone is unknown.
     """
     words = times.split() if isinstance(times, str) else []
     if words and words[0].startswith(_ZONE):
@@ -171,7 +175,7 @@ def cron_line(times: str) -> str:
 
 
 def _of_day(text: str) -> str:
-    """Return minute and hour of ``HH:MM``."""
+    """Return the minute and hour fields for ``HH:MM``."""
     hour, colon, minute = text.partition(":")
     is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()
     is_time = is_time and hour.isdigit() and minute.isdigit() and len(hour) <= 2

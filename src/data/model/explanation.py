@@ -30,13 +30,14 @@ class Way:
     """A vendor on the route of a series.
 
     Attributes:
-        vendor: as the rules spell it.
-        health: how it stands for these bars.
-        spelling: how it writes the symbol.
-        adjustment: what its prices are adjusted for.
-        depth_days: how far back it goes; None as far as the listing.
-        substitute: why it is asked only where those before it have nothing, or are down and bars
-            are missing, and then for all of it; empty for those that complete each other.
+        vendor: Name of the vendor, as spelled in the rules.
+        health: Health of the vendor for these bars.
+        spelling: The vendor's spelling of the symbol.
+        adjustment: What the vendor's prices are adjusted for.
+        depth_days: How far back the vendor's history goes; None for as far as the listing.
+        substitute: Why the vendor is queried only if those before it have nothing, or are down and
+            bars are missing, and then for the whole range; empty for vendors that complete each
+            other.
     """
 
     vendor: str
@@ -48,7 +49,7 @@ class Way:
 
     @property
     def serves(self) -> str:
-        """What it has, in words."""
+        """The vendor's prices and depth of history, in words."""
         depth = (
             "its whole history"
             if self.depth_days is None
@@ -70,17 +71,17 @@ class Way:
 
 @dataclass(frozen=True)
 class StoredSeries:
-    """What the store has of a series in one lane.
+    """The stored bars of a series in one lane.
 
     Attributes:
-        lane: its folder, such as ``1d`` or ``1d@yahoo``.
-        rows, first, last: its bars and the outermost of them.
-        states: state to the number of stretches in it.
-        vendors: the vendors that supplied the bars.
-        generation: grows with every commit.
-        next_due: from when a request could bring more, in UTC milliseconds; None where that is
-            unknown, so that every request that reaches further asks the vendor.
-        lifetime: from when to when there can be bars, as far as it is known.
+        lane: Folder of the lane, such as ``1d`` or ``1d@yahoo``.
+        rows, first, last: Number of bars, and the stamps of the first and last.
+        states: Maps each state to the number of stretches in it.
+        vendors: Vendors that supplied the bars.
+        generation: Number that grows with every commit.
+        next_due: Time from which a request could bring more bars, in UTC milliseconds; None if
+            unknown, so that every request that reaches further queries the vendor.
+        lifetime: First and last time at which bars can exist, as far as it is known.
     """
 
     lane: str
@@ -94,7 +95,7 @@ class StoredSeries:
     lifetime: Lifetime = Lifetime()
 
     def text(self, timeframe: Timeframe, now_ms: int) -> str:
-        """Return it in words."""
+        """Describe the stored bars in words."""
         if self.first is None or self.last is None:
             bars = "no bars"
         else:
@@ -129,22 +130,22 @@ class StoredSeries:
 
 @dataclass(frozen=True, repr=False)
 class Explanation(InLines):
-    """Vendors asked for a series and why, those that are not, their state, and what is stored.
+    """The vendors for a series, queried or not, with reasons and state, and the stored bars.
 
     Attributes:
-        instrument: what the symbol means.
-        timeframe: of the series.
-        now_ms: time of the explanation, UTC milliseconds.
-        rule: the name of the rule that serves it, or an empty text.
-        rule_from: the file of that rule.
-        named: the vendors it names.
-        ways: the vendors that are asked, in order.
-        unasked: vendor to why it is not.
-        stored: what the store has, by lane.
-        source: shorter bars that these are made of, or would be, or an empty text.
-        why_not: why no vendor can be asked, or an empty text.
-        lacking: sessions that one of these vendors lacks for most of its symbols.
-        span: Stamps that are asked about, half-open; None for the series as a whole.
+        instrument: Meaning of the symbol.
+        timeframe: Timeframe of the series.
+        now_ms: Time of the explanation, UTC milliseconds.
+        rule: Name of the rule that applies, or an empty text.
+        rule_from: File that contains the rule.
+        named: Vendors that the rule names.
+        ways: Vendors that are queried, in order.
+        unasked: Maps each vendor that is not queried to the reason.
+        stored: Stored bars, by lane.
+        source: Shorter bars from which these are or would be built, or an empty text.
+        why_not: Why no vendor can be queried, or an empty text.
+        lacking: Sessions that one of these vendors lacks for most of its symbols.
+        span: Stamps that the explanation is about, half-open; None for the series as a whole.
     """
 
     instrument: Instrument
@@ -162,7 +163,7 @@ class Explanation(InLines):
     span: Span | None = None
 
     def with_days(self, days: Iterable[VendorDay]) -> Explanation:
-        """Return it with those of ``days`` that are of its market and one of its vendors."""
+        """Return the explanation with the ``days`` that concern its market and vendors."""
         market = self.instrument.calendar, self.timeframe.label
         vendors = {way.vendor for way in self.ways}
         own = [day for day in days if (day.calendar, day.timeframe) == market]
@@ -170,12 +171,12 @@ class Explanation(InLines):
 
     @property
     def is_served(self) -> bool:
-        """Whether a vendor can be asked for these bars, or for those that they are made of."""
+        """Whether a vendor can be queried for these bars, or for those they are built from."""
         return bool(self.ways or self.source)
 
     @property
     def title(self) -> str:
-        """The series and the vendor that is asked first, in one line."""
+        """The series and the vendor that is queried first, in one line."""
         first = f"{self.ways[0].vendor} first" if self.ways else "no usable vendor"
         made = f"built from {self.source} bars" if self.source else first
         return f"{self.instrument.symbol} {self.timeframe}: {made}"
@@ -206,7 +207,7 @@ class Explanation(InLines):
             yield "cached", "nothing yet"
 
     def _reach(self, way: Way) -> str:
-        """Return how far a vendor's history is too short for the span; empty if it is not."""
+        """Describe which part of the span a vendor's history does not reach; empty if none."""
         if self.span is None or way.depth_days is None:
             return ""
         since = self.now_ms - way.depth_days * DAY_MS

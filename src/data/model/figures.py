@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured.
+    """A measured quantity.
 
     Attributes:
-        name: its folder in the cache.
-        columns: of the frame, as the exchange names them.
-        title: for people.
+        name: Name of its folder in the cache.
+        columns: Columns of the frame, named as the exchange does.
+        title: Name for display.
     """
 
     name: str
@@ -42,7 +42,7 @@ LONG_SHORT = Measure(
     "long_short_ratio", ("longShortRatio", "longAccount", "shortAccount"), "long/short ratios"
 )
 MEASURES = {measure.name: measure for measure in (FUNDING, OPEN_INTEREST, LONG_SHORT)}
-# Funding rates have no fixed period, mostly 8 hours; this label names their folder.
+# Funding rates have no fixed period (mostly 8 hours); this label names their folder.
 FUNDING_PERIOD = "8h"
 
 
@@ -58,12 +58,12 @@ class FigureQuery:
     """What to fetch from one vendor: stamps ``[start, end)`` of one perpetual future.
 
     Attributes:
-        measure: what.
-        instrument: the pair; quoted in ``USD`` it is the future that is settled in the coin.
-        period: time between two rows; of funding rates only a name.
-        span: stamps in UTC milliseconds.
-        now_ms: the time of asking.
-        insist: ask even for what the vendor said lately it does not know.
+        measure: Quantity to fetch.
+        instrument: Pair; one quoted in ``USD`` means the future that is settled in the coin.
+        period: Time between two rows; for funding rates only a name.
+        span: Stamps in UTC milliseconds.
+        now_ms: Time of the request.
+        insist: Query even for a symbol that the vendor recently did not know.
     """
 
     measure: Measure
@@ -82,10 +82,11 @@ class Served:
     """A vendor's declaration of how it serves one measure.
 
     Attributes:
-        page_rows: most rows in one answer.
-        periods: labels of the periods served; empty where rows have no fixed period.
-        depth_days: how far back it goes; 0 means to the listing.
-        settle_ms: how long a stamp must be past until its row is surely there, a period apart.
+        page_rows: Maximum number of rows in one answer.
+        periods: Labels of the periods served; empty if rows have no fixed period.
+        depth_days: How far back the history goes; 0 means to the listing.
+        settle_ms: Time after a stamp, in addition to one period, by which its row is certain to be
+            available.
     """
 
     page_rows: int
@@ -96,12 +97,12 @@ class Served:
 
 @dataclass(frozen=True)
 class FetchedFigures:
-    """All that one vendor answered for one query, over all its pages.
+    """Everything that one vendor returned for one query, over all its pages.
 
     Attributes:
-        rows: ascending and unique, within the span asked for.
-        server_now_ms: the earlier of our clock and the vendor's.
-        requests: HTTP requests it took.
+        rows: Rows within the requested span, ascending and unique.
+        server_now_ms: Our time or the vendor's, whichever is earlier.
+        requests: Number of HTTP requests sent.
     """
 
     rows: Sequence[Figure]

@@ -17,17 +17,18 @@ from .provenance import FrozenList
 from .query import ACTION_COLUMNS
 from .span import Span
 
-# The column that is true in rows which a program filled, and where ``attrs`` note their stamps.
+# The column that is true in rows filled by a program, and the key in ``attrs`` that lists their
+# stamps.
 FILLED, _FILLED_STAMPS = "filled", "onetape_filled"
 REQUIRED_COLUMNS = ("open", "high", "low", "close", "volume")
 _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 
 
-# Stands for the stretch of a row that no stretch holds.
+# Used for rows that are in no stretch.
 _UNCOVERED = Covered(Span(0, 0), "suspect")
 _FORMING = "forming"
 NS_IN_MS = 1_000_000
-# From here on copying columns takes longer than making a frame of many.
+# From this number of rows on, copying columns takes longer than building a frame from many.
 _LONG = 10_000
 
 
@@ -36,21 +37,20 @@ def build_frame(
 ) -> pd.DataFrame:
     """Build the canonical frame: float64 columns on a naive UTC ``timestamp`` index in ns.
 
-    The columns are ``open high low close volume``, then ``adj_close`` where the table has it, then
-    those of ``extra``, in that order, taken from ``coverage``: ``source`` (text, the vendor),
+    The columns are ``open high low close volume``, then ``adj_close`` if the table has it, then
+    those in ``extra``, in that order, taken from ``coverage``: ``source`` (text, the vendor),
     ``state`` (text: ``final``, ``provisional``, ``suspect`` or ``forming``), ``is_final`` (bool),
-    ``fetched_at`` (naive UTC in ns; NaT where it is unknown); ``dividend`` and ``split`` (float64) are
-    zeros, for whoever knows them. The frame owns its memory: the caller
-    may write into it.
+    ``fetched_at`` (naive UTC in ns; NaT if unknown). ``dividend`` and ``split`` (float64) are
+    zeros, to be filled in by the caller. The frame owns its memory: the caller may write to it.
 
     Args:
-        table: the bars; rows keep their order.
-        coverage: ascending, disjoint stretches; needed for ``extra`` alone.
-        extra: names of extra columns.
+        table: Bars; rows keep their order.
+        coverage: Ascending, disjoint stretches; needed only for ``extra``.
+        extra: Names of extra columns.
     """
     stamps = table.index if table.index is not None else table.stamps * NS_IN_MS
     if table.index is not None and len(table) > _LONG:
-        # The table alone owns these arrays: the frame takes them without a copy.
+        # The table is the sole owner of these arrays: the frame takes them without a copy.
         columns = dict(zip(table.columns, table.values(), strict=True))
         frame = pd.DataFrame(columns, index=_index(stamps), copy=False)
     else:
@@ -64,24 +64,27 @@ def build_frame(
 
 
 def frame_on(values: NDArray[np.float64], stamps: Stamps, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return the frame that lies in ``values``, a row for each of ``columns``, and ``stamps`` (ns)."""
+    """Return a frame that uses the memory of ``values`` and ``stamps``.
+
+    ``values`` has one row for each of ``columns``; ``stamps`` are in nanoseconds.
+    """
     names = _names(columns).view()
     return pd.DataFrame(values.T, index=_index(stamps), columns=names, copy=False)
 
 
 def _index(stamps: Stamps) -> pd.DatetimeIndex:
-    # It would be copied without a word.
+    # Without ``copy=False`` it would be copied silently.
     return pd.DatetimeIndex(stamps.view("M8[ns]"), name="timestamp", copy=False)
 
 
-# Callers take views: a name given to the axis of one frame must not show in another.
+# Callers take views, so that renaming the axis of one frame does not affect another.
 @lru_cache
 def _names(columns: tuple[str, ...]) -> pd.Index[str]:
     return pd.Index(columns)
 
 
 def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
-    """Return for each row the place of its stretch in ``coverage``, -1 where it has none."""
+    """Return the index in ``coverage`` of each row's stretch, or -1 if it has none."""
     if not coverage:
         return np.full(len(table), -1)
     starts, ends = np.array([part.span for part in coverage], dtype=np.int64).T
@@ -105,20 +108,20 @@ def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
 
 
 def empty_frame(extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the canonical frame without rows; all dtypes are those of a full one."""
+    """Return the canonical frame without rows; its dtypes are those of a full one."""
     return build_frame(BarTable.empty(), (), extra)
 
 
 def table_of(frame: pd.DataFrame) -> BarTable:
-    """Read a frame of bars that another program made; rows keep their order, nothing is checked.
+    """Read a frame of bars made by another program; rows keep their order, nothing is checked.
 
-    The stamps are the index when it is a ``DatetimeIndex``, else a column named ``timestamp``
-    or one of its usual other names. Aware stamps are converted to UTC, naive ones mean UTC.
-    Column names are compared without case; ``Adj Close`` counts as ``adj_close``.
+    The stamps are the index if it is a ``DatetimeIndex``, otherwise a column named ``timestamp`` or
+    one of its other common names. Aware stamps are converted to UTC, naive ones mean UTC. Column
+    names are case-insensitive; ``Adj Close`` counts as ``adj_close``.
 
     Raises:
-        ResponseFormatError: a price column or the stamps are missing or cannot be read, a column is
-            there twice or is of another type than numbers, or rows were filled by a program.
+        ResponseFormatError: A price column or the stamps are missing or cannot be read, a column
+            occurs twice or is not numeric, or rows were filled by a program.
     """
     if filled := filled_rows(frame):
         raise ResponseFormatError(f"{filled} rows are filled and no bars", hint=WITHOUT_FILLED)
@@ -129,7 +132,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     stamps = _stamps_of(frame, named)
 
     def column(name: str) -> Any:
-        """Return a column as float64; NaN in every row where the frame has none."""
+        """Return a column as float64; NaN in every row if the frame has none."""
         if name not in named:
             return np.full(len(frame), NAN)
         values = frame[named[name]]
@@ -147,17 +150,17 @@ def table_of(frame: pd.DataFrame) -> BarTable:
     return BarTable.of_columns(stamps, [column(n) for n in (*PRICES, "volume")], adj)
 
 
-# Kinds of NumPy's types: truth values, times, differences of times, complex numbers.
+# NumPy type kinds: booleans, time differences, times, complex numbers.
 _NO_NUMBERS = "bMmc"
-# What is to be done about filled rows.
+# Hint for users about filled rows.
 WITHOUT_FILLED = 'frame[~frame["filled"]] has the bars alone'
 
 
 def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
-    """Return a new frame with the column ``filled``, true at ``times`` of its naive UTC index.
+    """Return a new frame with the column ``filled``, true at ``times`` in its naive UTC index.
 
-    The stamps are noted in its ``attrs`` too: a frame from which the column was dropped is known
-    as well.
+    The stamps are also noted in ``attrs``, so that the rows are recognised even after the column
+    has been dropped.
     """
     made = frame.assign(**{FILLED: frame.index.isin(times)})
     stamps = pd.DatetimeIndex(times).as_unit("ms").asi8.tolist() if len(times) else []
@@ -166,9 +169,9 @@ def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
 
 
 def filled_rows(frame: pd.DataFrame) -> int:
-    """Return how many rows of a frame a program has filled, by the flag or by what is noted of it.
+    """Return the number of rows that a program has filled, by the column or the note in ``attrs``.
 
-    Of what is no frame, none.
+    The result is 0 if the argument is not a frame.
     """
     if not isinstance(frame, pd.DataFrame):
         return 0
@@ -204,8 +207,8 @@ def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
 def coerce_ohlcv_timestamp_column(frame: pd.DataFrame | None) -> pd.DataFrame | None:
     """Return ``frame`` with a ``timestamp`` column taken from its index.
 
-    None and empty frames come back unchanged, and so does a frame that has the column. The
-    input is never changed.
+    None, empty frames and frames that already have the column are returned unchanged. The input is
+    never modified.
     """
     if frame is None or frame.empty or "timestamp" in frame.columns:
         return frame
@@ -215,11 +218,11 @@ def coerce_ohlcv_timestamp_column(frame: pd.DataFrame | None) -> pd.DataFrame | 
 
 
 def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
-    """Check that ``frame`` is of the canonical form; an empty canonical frame passes.
+    """Check that ``frame`` is in canonical form; an empty canonical frame passes.
 
     Raises:
-        ValueError: None, no ``DatetimeIndex``, an aware index, missing columns, or a
-            ``timestamp`` column.
+        ValueError: The frame is None, has no ``DatetimeIndex``, an aware index, missing columns, or
+            a ``timestamp`` column.
     """
     if frame is None:
         raise ValueError("no frame at all (None)")

@@ -1,7 +1,7 @@
-"""Fundamentals of a company or coin: facts with unit, currency and period, statements, and their vendor.
+"""Fundamentals of a company or coin: facts with unit, currency and period, and statements.
 
-A :class:`Snapshot` is one vendor's answer, read. Money is in whole units of a major currency (GBP,
-never GBp; dollars, never millions), yields, margins and growth are fractions (0.05 for 5 %).
+A :class:`Snapshot` is one vendor's answer, parsed. Money is in whole units of a major currency
+(GBP, never GBp; dollars, never millions); yields, margins and growth are fractions (0.05 for 5 %).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _UNITS: dict[Unit, str] = {
     "max_supply",
     "days": "short_ratio",
 }
-# The fields of a record and their units; a field has the same unit at every vendor.
+# The fields of a record and their units; a field has the same unit for every vendor.
 FIELDS: Mapping[str, Unit] = MappingProxyType(
     {name: unit for unit, names in _UNITS.items() for name in names.split()}
 )
-# Other names of the same fields in programs and files of old.
+# Other names for the same fields in programs and older files.
 FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
     {
         "pb_ratio": "price_to_book",
@@ -53,7 +53,7 @@ FIELD_ALIASES: Mapping[str, str] = MappingProxyType(
         "price": "current_price",
     }
 )
-# The ISO date of the next report as of the answer; once it has passed, the answer is out of date.
+# The ISO date of the next report, as of the answer; once it has passed, the answer is outdated.
 NEXT_REPORT = "next_earnings"
 WITH_CURRENCY: frozenset[Unit] = frozenset({"money", "price"})
 
@@ -86,7 +86,7 @@ _TYPE_ALIASES = {
 
 
 def canonical_type(data_type: str) -> str | None:
-    """Return the data type that a name or alias means, or None where it means none."""
+    """Return the data type for a name or alias, or None if there is none."""
     name = data_type.strip().lower()
     if name in DATA_TYPES:
         return name
@@ -98,20 +98,20 @@ def canonical_type(data_type: str) -> str | None:
 
 
 def canonical_field(name: str) -> str:
-    """Return the record's name of a field; names that are none of ours stay as they are."""
+    """Return the record's name for a field; unknown names are returned unchanged."""
     return FIELD_ALIASES.get(name, name)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One value and what it means.
+    """One value and its meaning.
 
     Attributes:
-        value: a finite number, or a text where the unit is ``text``.
-        unit: empty where it is unknown.
-        currency: major ISO code of money and prices; empty where it is unknown.
-        period: ``TTM``, ``FY``, ``Q1`` and so on; empty for what holds at the time of asking.
-        period_end, filed_at: ISO dates, empty where they are unknown.
+        value: Finite number, or a text if the unit is ``text``.
+        unit: Unit of the value; empty if unknown.
+        currency: Major ISO code for money and prices; empty if unknown.
+        period: ``TTM``, ``FY``, ``Q1`` and so on; empty for values as of the time of the request.
+        period_end, filed_at: ISO dates; empty if unknown.
     """
 
     value: Value
@@ -124,15 +124,15 @@ class Fact:
 
 @dataclass(frozen=True)
 class Statement:
-    """One report of one period.
+    """One report for one period.
 
     Attributes:
         kind: ``income``, ``balance`` or ``cash_flow``.
-        period: ``FY`` or a quarter, ``Q1`` to ``Q4``, or ``Q`` where the vendor does not number it.
-        period_end: ISO date of its last day.
-        filed_at: ISO date from which it was public; empty where the vendor does not give it.
-        currency: of all its values.
-        values: field to number.
+        period: ``FY`` or a quarter, ``Q1`` to ``Q4``, or ``Q`` if the vendor does not number it.
+        period_end: ISO date of the last day of the period.
+        filed_at: ISO date on which the report became public; empty if the vendor does not give it.
+        currency: Currency of all values.
+        values: Maps each field to its number.
     """
 
     kind: str
@@ -148,16 +148,17 @@ class Snapshot:
     """One vendor's answer about one symbol.
 
     Attributes:
-        vendor: canonical name.
-        symbol: canonical spelling.
-        fetched_at_ms: time of the request, UTC milliseconds.
-        facts: field to fact.
-        statements: newest first.
-        blocks: parts of its answers under their own names, as sent.
-        dropped: field to why its value was rejected.
-        data_types: the types requested; empty for files that do not record it.
-        names_symbol: whether the answers themselves named the symbol.
-        is_stale: whether it is older than its type may be, and stands in for a failed vendor.
+        vendor: Canonical name of the vendor.
+        symbol: Canonical spelling of the symbol.
+        fetched_at_ms: Time of the request, UTC milliseconds.
+        facts: Maps each field to its fact.
+        statements: Reports, newest first.
+        blocks: Parts of the answers under the vendor's own names, as sent.
+        dropped: Maps each rejected field to the reason.
+        data_types: Data types requested; empty for files that do not record them.
+        names_symbol: Whether the answers themselves named the symbol.
+        is_stale: Whether the snapshot is older than its type allows, and stands in for a failed
+            vendor.
     """
 
     vendor: str
@@ -177,7 +178,7 @@ class Snapshot:
 _POSITIVE = frozenset(
     {"market_cap", "price_to_book", "revenue", "shares_outstanding", "book_value"}
 )
-# A company may well have no debt, and none of these can be less than nothing.
+# These may be zero (a company may well have no debt) but not negative.
 _NOT_NEGATIVE = frozenset(
     {
         "total_debt",
@@ -195,7 +196,7 @@ _NOT_NEGATIVE = frozenset(
     }
 )
 _BETWEEN = {"pe_ratio": (-1000.0, 1000.0), "forward_pe": (-1000.0, 1000.0)}
-# Paying out more than the price in a year is no dividend; other programs keep percent here.
+# A yield above 100 % a year is not a dividend; other programs use percent here.
 _MOST_YIELD = {"fraction": 1.0, "": 100.0}
 _WEIGHTS = {
     "market_cap": 0.15,
@@ -238,21 +239,21 @@ def _is_number(text: str) -> bool:
 
 
 def quality(facts: Mapping[str, Fact]) -> float:
-    """Return the weighted share of the main fields that have a possible value, 0 to 1."""
+    """Return the weighted share of the main fields that have a plausible value, 0 to 1."""
     fields = {canonical_field(name) for name, fact in facts.items() if not objection(name, fact)}
     return round(sum(weight for name, weight in _WEIGHTS.items() if name in fields), 4)
 
 
-# --- as plain JSON values and back; also read from files of other programs -------------------
+# --- to and from plain JSON values; also reads files from other programs ---------------------
 #
-# Facts stand flat, so that any program reads them; what they mean stands beside them under
-# ``_metadata``. Without it units and periods are unknown, and none is guessed.
+# Facts are at the top level, so that any program can read them; their meaning is stored next to
+# them under ``_metadata``. Without it units and periods are unknown, and none is guessed.
 
 METADATA = "_metadata"
 _STATEMENTS = "statements"
 _MEANING = ("unit", "currency", "period", "period_end", "filed_at")
 _HEADS = ("kind", "period", "period_end", "filed_at", "currency")
-# Fields that older payloads hold only inside their blocks, by the names they have there.
+# Fields that older payloads contain only inside their blocks, with their names there.
 _NESTED = {
     "company_name": ("companyName",),
     "current_price": ("price",),
@@ -304,14 +305,14 @@ def plain_of(snapshot: Snapshot) -> dict[str, Any]:
 def snapshot_of(
     vendor: str, symbol: str, data: Mapping[str, Any], fetched_at_ms: int = 0
 ) -> Snapshot:
-    """Read a payload: one of :func:`plain_of`, or any mapping of fields.
+    """Read a payload: one from :func:`plain_of`, or any mapping of fields.
 
     Values that are neither finite numbers nor texts are not facts; mappings and lists are blocks.
 
     Args:
-        vendor, symbol: canonical names.
-        data: the payload.
-        fetched_at_ms: time of the request, UTC milliseconds; 0 where it is unknown.
+        vendor, symbol: Canonical names.
+        data: Payload to read.
+        fetched_at_ms: Time of the request, UTC milliseconds; 0 if unknown.
     """
     stored = data.get(METADATA)
     metadata: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
@@ -342,7 +343,7 @@ def snapshot_of(
 
 
 def meaning_of(fact: Fact) -> dict[str, str]:
-    """Return unit, currency, period and dates of a fact; unknown ones are left out."""
+    """Return the unit, currency, period and dates of a fact, without unknown ones."""
     texts = (fact.unit, fact.currency, fact.period, fact.period_end, fact.filed_at)
     return {name: text for name, text in zip(_MEANING, texts, strict=True) if text}
 
@@ -354,14 +355,14 @@ def plain_statement(statement: Statement) -> dict[str, Any]:
 
 
 def copied(value: Any) -> Any:
-    """Return a copy of JSON values that shares nothing that can be changed."""
+    """Return a deep copy of JSON values."""
     if isinstance(value, dict):
         return {name: copied(one) for name, one in value.items()}
     return [copied(one) for one in value] if isinstance(value, list) else value
 
 
 def statement_of(row: Any) -> Statement | None:
-    """Return the statement that a row of :func:`plain_statement` holds; None for anything else."""
+    """Parse a row written by :func:`plain_statement`; return None for anything else."""
     if not isinstance(row, Mapping) or not row.get("kind") or not row.get("period_end"):
         return None
     kind, period, period_end, filed_at, currency = (str(row.get(name) or "") for name in _HEADS)
@@ -390,7 +391,7 @@ def _meant(value: Any, meaning: Mapping[str, Any]) -> Fact:
 
 
 def _bare(name: str, value: Any, currency: str) -> Fact:
-    """Return a fact of unknown unit; money is taken to be in the payload's currency."""
+    """Return a fact of unknown unit; money is assumed to be in the payload's currency."""
     usual = FIELDS.get(canonical_field(name), "")
     if isinstance(value, str):
         return Fact(value, "text")
@@ -403,7 +404,7 @@ def _nested(blocks: Mapping[str, Any]) -> dict[str, Fact]:
     for name, vendor_names in _NESTED.items():
         values = (block.get(key) for block in inner for key in vendor_names)
         value = next((v for v in values if isinstance(v, str) or _is_finite(v)), None)
-        # A text where a number belongs ("None", "N/A") is nothing.
+        # A text in place of a number ("None", "N/A") is ignored.
         if value is not None and (isinstance(value, str) == (FIELDS[name] == "text")):
             facts[name] = _bare(name, value, "")
     return facts

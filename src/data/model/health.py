@@ -8,19 +8,19 @@ from typing import Any
 from .instant import SECOND_MS, iso
 from .texts import duration, time_until
 
-# Duration of a healthy request. With none, estimates would run into limits that are never reached.
+# Duration of a healthy request. Without it, estimates would run into limits that are never reached.
 REQUEST_S = 0.2
 _PER = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 
 @dataclass(frozen=True)
 class Quota:
-    """Use of one limit.
+    """Usage of one limit.
 
     Attributes:
-        length_s: length of the window in seconds.
-        limit: units allowed in it.
-        used: units that count now.
+        length_s: Length of the window in seconds.
+        limit: Units allowed in the window.
+        used: Units that count against it now.
     """
 
     length_s: float
@@ -29,7 +29,7 @@ class Quota:
 
     @property
     def left(self) -> float:
-        """The units that may be spent at once."""
+        """The units that can be spent right now."""
         return max(0.0, self.limit - self.used)
 
     def __str__(self) -> str:
@@ -46,12 +46,13 @@ class Health:
     """State of a vendor for one account and one endpoint.
 
     Attributes:
-        vendor: canonical name.
-        until_ms: when it may be asked again (UTC milliseconds); 0 where it may be asked now.
-        reason: why not before; where it may be asked, its last failure.
-        failures: in a row.
-        quotas: of each of its limits, the shortest window first.
-        wait_s: seconds from the moment of all this to ``until_ms``.
+        vendor: Canonical name of the vendor.
+        until_ms: Time from which it may be queried again (UTC milliseconds); 0 if it may be queried
+            now.
+        reason: Why it is paused; if it is not, its last failure.
+        failures: Number of failures in a row.
+        quotas: Usage of each of its limits, the shortest window first.
+        wait_s: Seconds from the time of this report to ``until_ms``.
     """
 
     vendor: str
@@ -66,7 +67,7 @@ class Health:
 
     @property
     def state(self) -> str:
-        """Whether it may be asked, in words."""
+        """Whether the vendor may be queried, in words."""
         if self.until_ms:
             until = time_until(self.wait_s, self.until_ms - round(self.wait_s * SECOND_MS))
             return f"paused after {self.reason}; next request possible in {until}"
@@ -75,7 +76,7 @@ class Health:
 
     @property
     def left(self) -> str:
-        """What is left of its limits, in words."""
+        """The remaining units of the vendor's limits, in words."""
         texts = [str(q) for q in self.quotas if q.length_s > 1]
         return f"{', '.join(texts or map(str, self.quotas))} left" if self.quotas else "no limit"
 
@@ -92,5 +93,5 @@ class Health:
 
 
 def waiting(seconds: float) -> str:
-    """Return a wait in words: ``no wait``, ``about 3 minutes of waiting``."""
+    """Return a waiting time in words: ``no wait``, ``about 3 minutes of waiting``."""
     return f"about {duration(seconds)} of waiting" if seconds >= 0.5 else "no wait"

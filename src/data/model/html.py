@@ -12,15 +12,15 @@ _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
 
 
 class Html(str):
-    """Text that is HTML already and stands in a page as it is. All other texts are escaped."""
+    """Text that is already HTML and goes into a page as it is. Any other text is escaped."""
 
     __slots__ = ()
 
 
 def escaped(value: object) -> Html:
-    """Return a value as HTML: an :class:`Html` as it is, any other one as escaped text.
+    """Return a value as HTML: an :class:`Html` unchanged, anything else as escaped text.
 
-    Control characters are written out, as :func:`~src.data.model.printable.printable` does.
+    Control characters are spelled out; see :func:`~src.data.model.printable.printable`.
     """
     if isinstance(value, Html):
         return value
@@ -28,7 +28,7 @@ def escaped(value: object) -> Html:
 
 
 def joined(children: Iterable[object], separator: str = "") -> Html:
-    """Return values one behind the other, each as :func:`escaped` makes it."""
+    """Concatenate values, each converted by :func:`escaped`."""
     return Html(separator.join(escaped(child) for child in children))
 
 
@@ -36,10 +36,10 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
     """Return an element.
 
     Args:
-        tag: its name, by the caller; never a value from outside.
-        children: what stands in it; what is not :class:`Html` is escaped.
-        attributes: by name; ``class_`` is ``class``, ``data_x`` is ``data-x``. One that is None or
-            False is left out, one that is True has no value.
+        tag: Name of the element, from the caller; never external input.
+        children: Content of the element; anything other than :class:`Html` is escaped.
+        attributes: Attributes by name; ``class_`` is ``class``, ``data_x`` is ``data-x``. One that
+            is None or False is omitted, one that is True has no value.
     """
     written = "".join(_attribute(name, value) for name, value in attributes.items())
     if tag in _VOID:
@@ -60,9 +60,9 @@ def table(
     """Return a table.
 
     Args:
-        rows: cells, left to right. Without ``columns`` the first cell of a row is its heading.
-        columns: headings; () for none.
-        caption: stands above; "" for none.
+        rows: Cells, left to right. Without ``columns`` the first cell in a row is its heading.
+        columns: Column headings; () for none.
+        caption: Text above the table; "" for none.
     """
     head = [element("caption", caption)] if caption else []
     if columns:

@@ -11,27 +11,27 @@ from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from ..errors import ResponseFormatError
 
-# What a parsed answer may take of the memory. The largest real ones, the lists of an exchange's
-# pairs, take about a third of it.
+# Maximum memory for a parsed answer. The largest real ones, lists of an exchange's pairs, take
+# about a third of it.
 MOST_PARSED_BYTES: Final = 256 * 1024 * 1024
-# By so much at most a body grows when it is parsed, and no counting is needed.
+# Upper bound on how much a body grows when it is parsed; below the limit, nothing is counted.
 _GROWTH: Final = 64
-# What CPython takes at most for a list, a dict, the next value of either, and a key.
+# Upper bounds on CPython's memory for a list, a dict, the next value in either, and a key.
 _PARSED_BYTES: Final = ((b"[", 96), (b"{", 192), (b",", 72), (b":", 128))
 _FOUR_BYTE_LEADS: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request. Secrets stand apart, and no text form of the request shows them.
+    """A request. Secrets are kept separately, and no text form of the request shows them.
 
     Attributes:
-        url: scheme, host and path; no query.
-        params: query parameters that may be logged.
-        headers: headers that may be logged.
-        secret_params, secret_headers: sent, never shown.
-        method, body: HTTP method and bytes; the body is sent, never shown.
-        cost: how many units of the vendor's limit it takes.
+        url: Scheme, host and path; no query.
+        params: Query parameters that may be logged.
+        headers: Headers that may be logged.
+        secret_params, secret_headers: Parameters and headers that are sent but never shown.
+        method, body: HTTP method and bytes; the body is sent but never shown.
+        cost: Units of the vendor's limit that the request uses.
     """
 
     url: str
@@ -50,11 +50,11 @@ class HttpResponse:
 
     Attributes:
         status: HTTP status.
-        headers: with lower-case names.
-        body: the decoded bytes (content encoding undone).
-        url: of the request, without its query.
-        requests: how many HTTP requests it took, retries and an SDK's hidden ones included.
-        took_ms: milliseconds from sending until the whole response had arrived.
+        headers: Headers with lowercase names.
+        body: Decoded bytes (content encoding undone).
+        url: URL of the request, without its query.
+        requests: Number of HTTP requests sent, including retries and an SDK's hidden ones.
+        took_ms: Milliseconds from sending until the whole response had arrived.
     """
 
     status: int
@@ -70,11 +70,11 @@ class HttpResponse:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """Parse the body; called again, it returns the same values, which nothing may change.
+        """Parse the body; further calls return the same values, which must not be modified.
 
         Raises:
-            ResponseFormatError: it is not JSON (the message shows its size and first characters),
-                or its values would take more memory than :data:`MOST_PARSED_BYTES`.
+            ResponseFormatError: The body is not JSON (the message shows its size and first
+                characters), or its values would take more memory than :data:`MOST_PARSED_BYTES`.
         """
         return self._parsed
 
@@ -91,10 +91,10 @@ class HttpResponse:
 
 
 def check_parsed_size(body: bytes) -> None:
-    """Refuse JSON that would take too much memory, before it is parsed.
+    """Reject JSON that would take too much memory, before it is parsed.
 
     Raises:
-        ResponseFormatError: it would.
+        ResponseFormatError: The JSON would take too much memory.
     """
     if len(body) * _GROWTH <= MOST_PARSED_BYTES:
         return
@@ -107,9 +107,9 @@ def check_parsed_size(body: bytes) -> None:
 
 
 def _text_growth(body: bytes) -> int:
-    """Return how many bytes a text and a copy of it take for one of UTF-8.
+    """Return the number of bytes that a text and a copy of it take per byte of UTF-8.
 
-    The widest letter of a text says how many bytes each of them takes: one, two or four.
+    The widest character in a text determines the width of all of them: one, two or four bytes.
     """
     if body.isascii():
         return 2
@@ -117,26 +117,26 @@ def _text_growth(body: bytes) -> int:
 
 
 def path_and_query(address: str, base: str = "") -> str:
-    """Return path and query of an address that an answer names, for a request to our own host.
+    """Return the path and query of an address in an answer, for a request to our own host.
 
     Requests carry keys, so scheme and host are never taken from an answer.
 
     Args:
-        address: as in the answer; a relative one is resolved against ``base``.
-        base: address of the request.
+        address: Address as in the answer; a relative one is resolved against ``base``.
+        base: Address of the request.
 
     Raises:
-        ResponseFormatError: it is no address.
+        ResponseFormatError: The text is not an address.
     """
     parts = _joined(base, address)
     return urlunsplit(("", "", f"/{parts.path.lstrip('/')}", parts.query, ""))
 
 
 def address_on(base: str, address: str) -> str:
-    """Return the address that an answer to ``base`` names, where it is of the same scheme and host.
+    """Return the address in an answer to ``base``, if it has the same scheme and host.
 
     Raises:
-        ResponseFormatError: it is of another one, or no address.
+        ResponseFormatError: The address has another scheme or host, or is not an address.
     """
     here, there = urlsplit(base), _joined(base, address)
     if _origin(there) != _origin(here):
@@ -148,8 +148,9 @@ def address_on(base: str, address: str) -> str:
 
 
 def _joined(base: str, address: str) -> SplitResult:
-    """Split an address that every reader of addresses splits alike; ``base`` completes it."""
-    # A backslash, a blank or a user's name lead some of them to another host than others.
+    """Split an address, resolved against ``base``, that all URL parsers split in the same way."""
+    # A backslash, a space or a user name makes some URL parsers choose a different host than
+    # others.
     is_plain = address.isascii() and address.isprintable() and not set(address) & {" ", "\\"}
     try:
         parts = urlsplit(urljoin(base, address))

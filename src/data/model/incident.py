@@ -10,10 +10,10 @@ from .coverage import VendorDay
 
 @dataclass(frozen=True)
 class Incident:
-    """Sessions on end that one vendor lacks in one way, of one market and timeframe.
+    """Consecutive sessions that one vendor lacks in the same way, in one market and timeframe.
 
     Attributes:
-        days: the sessions, ascending; at least one.
+        days: Sessions, ascending; at least one.
     """
 
     days: tuple[VendorDay, ...]
@@ -30,19 +30,19 @@ class Incident:
 
     @property
     def text(self) -> str:
-        """The same, and what follows from it."""
+        """The incident and its consequences, in words."""
         if self.days[0].condition == "pending":
             return f"{self}; not published yet, perhaps"
         return f"{self}; {self.remedy}"
 
     @property
     def remedy(self) -> str:
-        """What is done about it."""
+        """The action taken about the incident."""
         return f"other vendors are asked first for {'it' if len(self.days) == 1 else 'them'}"
 
 
 def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:
-    """Return the incidents that vendors' days make up, by their last days, vendors and timeframes."""
+    """Group vendors' days into incidents, ordered by last day, vendor and timeframe."""
     runs: list[list[VendorDay]] = []
     grouped = sorted(days, key=lambda d: (d.vendor, d.calendar, d.timeframe, d.span))
     for day in grouped:

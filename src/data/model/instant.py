@@ -1,7 +1,7 @@
 """Instants as integers: milliseconds since 1970-01-01 UTC, and their text forms.
 
-Inside the library a time is always such an integer (``*_ms``). Naive datetimes mean UTC, aware
-ones are converted.
+Inside the library a time is always such an integer (``*_ms``). Naive datetimes mean UTC; aware ones
+are converted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _EPOCH = datetime(1970, 1, 1)
 _EPOCH_DATE = date(1970, 1, 1)
 
 
-# What comes of asking a zone that is a program's own class, and does not work.
+# Errors raised by a broken time zone class of a user's program.
 _OF_ZONES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def to_ms(moment: datetime) -> int:
-    """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are cut off.
+    """Return ``moment`` in UTC milliseconds; naive means UTC; microseconds are truncated.
 
     Raises:
-        ValueError: its time zone is none of Python's, and does not answer as one.
-        OverflowError: it lies outside the years 1 to 9999 in UTC.
+        ValueError: The time zone is not a standard one and does not work.
+        OverflowError: The time is outside the years 1 to 9999 in UTC.
     """
     if moment.tzinfo is not None:
         moment = moment.replace(tzinfo=None) - _offset_of(moment)
@@ -36,7 +36,7 @@ def to_ms(moment: datetime) -> int:
 
 
 def _offset_of(moment: datetime) -> timedelta:
-    """Return how far its zone is ahead of UTC; raises ``ValueError`` as :func:`to_ms`."""
+    """Return the zone's offset from UTC; raises ``ValueError`` as :func:`to_ms` does."""
     try:
         return moment.utcoffset() or timedelta(0)
     except _OF_ZONES as exc:
@@ -54,12 +54,12 @@ def day_ms(day: date) -> int:
 
 
 def date_of(ms: int) -> date:
-    """Return the UTC date in which ``ms`` lies."""
+    """Return the UTC date of ``ms``."""
     return _EPOCH_DATE + timedelta(days=ms // DAY_MS)
 
 
 def year_of(ms: int) -> int:
-    """Return the UTC year in which ``ms`` lies."""
+    """Return the UTC year of ``ms``."""
     return date_of(ms).year
 
 
@@ -68,15 +68,15 @@ def year_start(year: int) -> int:
     return day_ms(date(year, 1, 1))
 
 
-# The same bounds are told with every answer.
+# The same bounds are reported with every answer.
 @lru_cache(4096)
 def iso(ms: int) -> str:
-    """Return ``ms`` as ``YYYY-MM-DDTHH:MM:SSZ`` (with ``.mmm`` only where it has milliseconds)."""
+    """Return ``ms`` as ``YYYY-MM-DDTHH:MM:SSZ`` (with ``.mmm`` only if it has milliseconds)."""
     seconds, rest = divmod(ms, SECOND_MS)
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     return f"{text}.{rest:03d}Z" if rest else f"{text}Z"
 
 
 def parse_iso(text: str) -> int:
-    """Read an ISO 8601 text back into milliseconds; a text without zone means UTC."""
+    """Parse an ISO 8601 text into milliseconds; a text without a zone means UTC."""
     return to_ms(datetime.fromisoformat(text))

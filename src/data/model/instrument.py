@@ -11,24 +11,24 @@ from .kind import AskedSession
 
 AssetClass = Literal["crypto", "stock", "forex", "index", "future"]
 
-# Behind the code of an exchange's calendar: with its trading before the open and behind the close.
+# Suffix of an exchange's calendar code for its pre-market and after-hours trading.
 EXTENDED = "@extended"
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """What a symbol stands for, as the classification rules understand it.
+    """The meaning of a symbol according to the classification rules.
 
     Attributes:
-        symbol: our canonical spelling, upper case, such as ``BRK-B`` or ``BTCUSDT``.
-        asset_class: one of :data:`AssetClass`.
+        symbol: Our canonical spelling, uppercase, such as ``BRK-B`` or ``BTCUSDT``.
+        asset_class: One of :data:`AssetClass`.
         calendar: ``24/7``, ``FX``, or the code of an exchange calendar such as ``XNYS``;
             ``XNYS@extended`` with its extended hours.
-        timezone: IANA name of the venue's local time; the day of a session is counted in it.
-        exchange: the venue's usual name where known (``NASDAQ``, ``LSE``).
-        base, quote: of a pair; ``quote`` is the currency of prices where it is known.
-        spellings: vendor name to the vendor's own spelling, where it is not the canonical one.
-        own_spellings: the vendors whose spelling the user's rules give.
+        timezone: IANA name of the venue's local time; session dates are in this zone.
+        exchange: Usual name of the venue, if known (``NASDAQ``, ``LSE``).
+        base, quote: Parts of a pair; ``quote`` is the currency of prices, if known.
+        spellings: Maps each vendor to its own spelling, if that is not the canonical one.
+        own_spellings: Vendors whose spelling comes from the user's rules.
     """
 
     symbol: str
@@ -43,28 +43,28 @@ class Instrument:
 
     @property
     def is_extended(self) -> bool:
-        """Whether it is meant with the trading before its market's open and behind its close."""
+        """Whether pre-market and after-hours trading is included."""
         return self.calendar.endswith(EXTENDED)
 
     @property
     def session(self) -> AskedSession:
-        """The hours in which it is meant, as a question names them."""
+        """The trading hours included, as named in a query."""
         return "extended" if self.is_extended else "regular"
 
     def in_session(self, session: AskedSession) -> Instrument:
-        """Return the same in the hours that a question or a stored series names."""
+        """Return the same instrument in the trading hours that a query or stored series names."""
         return self.extended() if session == "extended" else self
 
     def extended(self) -> Instrument:
-        """Return the same with the trading before its market's open and behind its close."""
+        """Return the same instrument with pre-market and after-hours trading included."""
         return self if self.is_extended else _extended(self)
 
     def spelling(self, vendor: str) -> str:
-        """Return how ``vendor`` writes this instrument."""
+        """Return the vendor's spelling of this instrument."""
         return self.spellings.get(vendor, self.symbol)
 
 
-# One object for each: kept answers are found by the very object that was asked about.
+# One object for each: cached answers are looked up by the identity of the requested object.
 @lru_cache(4096)
 def _extended(instrument: Instrument) -> Instrument:
     return replace(instrument, calendar=f"{instrument.calendar}{EXTENDED}")

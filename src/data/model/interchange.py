@@ -1,8 +1,8 @@
 """Frames of bars as tables of other libraries: the one module that converts.
 
-A column of numbers or of times is handed over where it lies, without a copy, where pandas copies
-before it writes (pandas 3): what the caller later writes into the frame does not show in the table.
-Older pandas writes in place, so there it is copied.
+With pandas 3, which copies before it writes, a numeric or time column is handed over without a
+copy: later writes to the frame do not show in the table. Older pandas writes in place, so there the
+column is copied.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _COPIES_ON_WRITE = int(pd.__version__.split(".")[0]) >= 3
 _SYMBOL, _TIME = "symbol", "timestamp"
-# Texts, and values of one type each; neither Polars nor Arrow has a type for anything else.
+# Inferred types: texts, and mixed values, for which neither Polars nor Arrow has a type.
 _TEXTS = ("string", "empty")
 _MIXED = ("mixed", "mixed-integer", "unknown-array")
 _NUMBERS = "biufm"
@@ -34,24 +34,24 @@ _NUMBERS = "biufm"
 def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame:
     """Return a frame, or a batch as one long table, as a Polars frame.
 
-    The index becomes the first column, ``timestamp`` (``Datetime("ns")``, naive UTC, the bar's open);
-    the other columns keep names and order: ``Float64``, ``String`` (``source``, ``state``),
-    ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a text or time that is not there is null. Of a
-    batch the symbol stands first (``symbol``, ``String``); rows are in the order of the symbols,
-    then of the frame, and a column that a symbol lacks is null there. A symbol that failed has no
-    rows. Provenance is left behind, for Polars keeps none: ``describe(frame)`` and
-    :func:`to_arrow` have it.
+    The index becomes the first column, ``timestamp`` (``Datetime("ns")``, naive UTC, the bar's
+    open); the other columns keep their names and order: ``Float64``, ``String`` (``source``,
+    ``state``), ``Boolean``, ``Datetime("ns")``. NaN stays NaN; a missing text or time is null. For
+    a batch the symbol is the first column (``symbol``, ``String``); rows are ordered by symbol as
+    in the batch, then as in the frame, and a column that a symbol lacks is null there. A symbol
+    that failed has no rows. Provenance is dropped because Polars cannot store it; use
+    ``describe(frame)`` or :func:`to_arrow`.
 
     Numbers and times are not copied with pandas 3; the table never changes with the frame.
 
     Args:
-        frames: of ``get_ohlcv``, or any frame with one row of column names; or the dict of
-            ``get_ohlcv_batch``.
+        frames: Frame from ``get_ohlcv``, or any frame with one level of column names; or the dict
+            from ``get_ohlcv_batch``.
 
     Raises:
         MissingExtraError: Polars is not installed (extra ``polars``).
-        QueryError: it is no such frame, two columns have one name, or a column holds values of
-            several types.
+        QueryError: The argument is not such a frame, two columns have the same name, or a column
+            has values of several types.
     """
     try:
         import polars as pl
@@ -59,7 +59,7 @@ def to_polars(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pl.DataFrame
         raise MissingExtraError("to_polars needs Polars", hint=install_line("polars")) from missing
 
     def table(frame: pd.DataFrame, symbol: str | None) -> pl.DataFrame:
-        """Return one frame in Polars; ``symbol`` is the value of its first column."""
+        """Return one frame as a Polars frame; ``symbol`` is the value of its first column."""
         series = [_polars_series(pl, column) for column in _columns(frame, symbol)]
         return pl.DataFrame(series)
 
@@ -77,19 +77,19 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
     """Return a frame, or a batch as one long table, as an Arrow table that carries its provenance.
 
     Columns and rows are those of :func:`to_polars`, with the types ``timestamp[ns]`` (naive UTC),
-    ``double``, ``string`` and ``bool``. The schema's metadata has ``attrs["onetape"]`` as JSON
-    under ``b"onetape"``; of a batch ``{"symbols": {symbol: attrs}}``, failed symbols with their
-    error. It stays with the table in Parquet, Feather and Flight.
+    ``double``, ``string`` and ``bool``. The schema's metadata contains ``attrs["onetape"]`` as JSON
+    under ``b"onetape"``; for a batch it is ``{"symbols": {symbol: attrs}}``, with the error of each
+    failed symbol. It is kept in Parquet, Feather and Flight.
 
     Numbers and times are not copied with pandas 3; the table never changes with the frame. A batch
-    has a chunk for each symbol.
+    has one chunk per symbol.
 
     Args:
-        frames: as for :func:`to_polars`.
+        frames: See :func:`to_polars`.
 
     Raises:
         MissingExtraError: pyarrow is not installed (extra ``parquet``).
-        QueryError: as :func:`to_polars`.
+        QueryError: The same errors as in :func:`to_polars`.
     """
     try:
         import pyarrow as pa
@@ -113,7 +113,7 @@ def to_arrow(frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> pa.Table:
 
 
 def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFrame]]:
-    """Return symbols and frames; of no symbols an empty frame, which has the columns of bars."""
+    """Return symbols and frames; for an empty batch one empty frame with the columns of bars."""
     return list(frames.items()) or [("", empty_frame())]
 
 
@@ -130,11 +130,11 @@ def _with_metadata(table: pa.Table, provenance: Any) -> pa.Table:
     return table.replace_schema_metadata({ATTRS_KEY: json.dumps(provenance)})
 
 
-# --- columns, before any library is asked ------------------------------------------------------
+# --- columns, independent of the target library ------------------------------------------------
 
 
 class _Column(NamedTuple):
-    """A column to convert: an array of numbers or times, or a list with None where there is none."""
+    """A column to convert: an array of numbers or times, or a list with None for missing values."""
 
     name: str
     values: NDArray[Any] | list[Any]
@@ -142,7 +142,7 @@ class _Column(NamedTuple):
 
 
 class _Symbol(NamedTuple):
-    """The column of a batch's symbol: one text in every row."""
+    """The symbol column of a batch: the same text in every row."""
 
     text: str
     rows: int
@@ -150,7 +150,11 @@ class _Symbol(NamedTuple):
 
 
 class _Lent:
-    """Memory of a frame. While it lives a second frame stands on it: pandas copies before a write."""
+    """Memory borrowed from a frame.
+
+    While this object lives, a second frame refers to the memory, so that pandas copies before it
+    writes.
+    """
 
     def __init__(self, values: NDArray[Any], holder: pd.DataFrame) -> None:
         self.__array_interface__ = values.__array_interface__
@@ -158,10 +162,10 @@ class _Lent:
 
 
 def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]:
-    """Return the columns of the table that a frame becomes.
+    """Return the columns of the table for a frame.
 
     Raises:
-        QueryError: it is no frame, or a column has no type or no name of its own.
+        QueryError: The argument is not a frame, or a column lacks a single type or a unique name.
     """
     if not isinstance(frame, pd.DataFrame):
         raise QueryError(
@@ -211,7 +215,7 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
 
 
 def _lent(values: NDArray[Any], holder: pd.DataFrame) -> NDArray[Any]:
-    """Return the values where they lie, if they can stay there; else a copy."""
+    """Return the values without a copy if their memory can be shared, otherwise a copy."""
     if not (_COPIES_ON_WRITE and values.flags.c_contiguous and values.dtype.isnative):
         return np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
     return np.asarray(_Lent(values, holder))
@@ -224,10 +228,10 @@ def _polars_series(pl: Any, column: _Column | _Symbol) -> pl.Series:
     name, values = column.name, column.values
     if isinstance(values, list):
         return pl.Series(name, values, dtype=pl.String if column.is_text else None)
-    # A time that is not there is the least number: to look for that is faster than to look at each.
+    # NaT is the smallest integer: finding the minimum is faster than checking each value.
     if values.dtype.kind != "M" or values.view(np.int64).min(initial=0) == pd.NaT.value:
         return pl.Series(name, values)
-    # Polars would copy times; numbers it takes as they lie, and a cast back moves nothing.
+    # Polars would copy times; it takes numbers without a copy, and the cast back moves nothing.
     return pl.Series(name, values.view(np.int64)).cast(pl.Datetime("ns"))
 
 

@@ -12,34 +12,34 @@ from ..vendors.registry import row_of
 from .instant import date_of
 
 Adjustment = Literal["raw", "split", "all", "unknown"]
-# What callers may ask for.
+# Adjustments that callers may request.
 AskedAdjustment = Literal["raw", "split", "all"]
 ADJUSTMENTS: tuple[Adjustment, ...] = ("raw", "split", "all")
-# The hours that callers may ask for bars of.
+# Trading hours that callers may request bars for.
 AskedSession = Literal["regular", "extended"]
 SESSIONS: tuple[AskedSession, ...] = ("regular", "extended")
 
-# Classes of which nothing is traded in one place: currencies, and indices, which are computed.
+# Asset classes without a central venue: currencies, and indices, which are computed.
 NO_VOLUME = ("forex", "index")
 _HARD = ("session", "anchor", "venue", "unit")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The kind of a series' bars. Price adjustment is not here: it is the :class:`Basis`.
+    """The kind of a series' bars. Price adjustment is not part of it: see :class:`Basis`.
 
-    An empty text means "unknown": it agrees with anything and takes the value of the first bars
-    stored.
+    An empty text means "unknown": it agrees with anything and takes the value of the first stored
+    bars.
 
     Attributes:
         session: ``regular``, ``extended`` or ``24h``.
         anchor: ``session`` (intraday bars counted from the session's open) or ``clock`` (on the
             full minute or hour, whatever the open); daily and longer bars are ``session``.
-        venue: the exchange a price belongs to, ``aggregate`` for averages over venues,
+        venue: Exchange that a price belongs to, ``aggregate`` for averages over venues,
             ``consolidated`` for a national tape.
-        unit: the currency or unit of prices; ``GBp`` is not ``GBP``.
-        volume: unit of the volume, ``shares``, ``base``, ``quote``, ``ticks`` or ``none`` (soft).
-        feed: which tape the volume comes from, such as ``sip`` or ``iex`` (soft).
+        unit: Currency or unit of prices; ``GBp`` is not ``GBP``.
+        volume: Unit of the volume: ``shares``, ``base``, ``quote``, ``ticks`` or ``none`` (soft).
+        feed: Tape that the volume comes from, such as ``sip`` or ``iex`` (soft).
     """
 
     session: str = "regular"
@@ -50,24 +50,26 @@ class Kind:
     feed: str = ""
 
     def needs_volume(self, asset_class: str, vendor: str) -> bool:
-        """Tell whether bars without a volume lack something: all but those declared to have none.
+        """Return whether bars without a volume are incomplete.
 
-        Where it is not declared (a program's own downloader, files, imported frames) the asset
-        class decides, and what the vendor of that name declares.
+        They are unless they are declared to have none.
+
+        If nothing is declared (a program's own downloader, files, imported frames), the asset class
+        and the declaration of the vendor with that name decide.
         """
         if self.volume:
             return self.volume != "none"
         return asset_class not in (*NO_VOLUME, *row_of(vendor).no_volume)
 
     def differences(self, other: Kind) -> dict[str, tuple[str, str]]:
-        """Return the hard attributes in which the two differ, as ``name: (mine, theirs)``."""
+        """Return the hard attributes that differ between the two, as ``name: (mine, theirs)``."""
         if self == other:
             return {}
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in _HARD}
         return {name: pair for name, pair in pairs.items() if all(pair) and pair[0] != pair[1]}
 
     def agrees(self, other: Kind) -> bool:
-        """Tell whether bars of the two may stand in one series (no hard difference)."""
+        """Return whether bars of both kinds may share a series (no hard difference)."""
         return not self.differences(other)
 
     def filled_from(self, other: Kind) -> Kind:
@@ -79,19 +81,19 @@ class Kind:
 
     def to_json(self) -> dict[str, str]:
         """Return the plain mapping that is stored with bars."""
-        # By hand: `asdict` copies deeply, and every answer carries its kind.
+        # Written out because `asdict` makes deep copies, and every answer carries its kind.
         return {name: getattr(self, name) for name in _NAMES}
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Kind:
-        """Read a stored mapping; keys this version does not know are ignored."""
+        """Parse a stored mapping; keys unknown to this version are ignored."""
         return _kind_of(tuple(map(mapping.get, _NAMES)))
 
 
 _NAMES = tuple(f.name for f in fields(Kind))
 
 
-# The years of all series share a few kinds and bases, which are parsed over and over.
+# All years of all series share a few kinds and bases, which are parsed again and again.
 @lru_cache
 def _kind_of(values: tuple[Any, ...]) -> Kind:
     pairs = zip(_NAMES, values, strict=True)
@@ -100,23 +102,22 @@ def _kind_of(values: tuple[Any, ...]) -> Kind:
 
 @dataclass(frozen=True)
 class Basis:
-    """How prices are adjusted, and up to which day's knowledge.
+    """How prices are adjusted, and as of which day.
 
     Attributes:
         adjustment: ``raw`` as traded, ``split`` adjusted for splits, ``all`` for dividends too.
-        as_of: the last session opened before the fetch; None where it is not after the first
-            bar's date, which lets daily appends share one basis.
+        as_of: Last session that opened before the fetch; None if it is not after the first bar's
+            date, so that daily appends can share one basis.
     """
 
     adjustment: Adjustment = "raw"
     as_of: date | None = None
 
     def of_bars(self, first_ms: int, session: str, *, intraday: bool) -> Basis:
-        """Return the basis of the bars from the stamp ``first_ms`` on, without a redundant date.
+        """Return the basis for the bars from the stamp ``first_ms`` on, without a redundant date.
 
-        A date that is not after the session of the first of them adds nothing to what each bar
-        knows by itself. Outside of regular hours (``session``) a bar before the open is traded as
-        on the day before.
+        A date that is not after the first bar's session adds no information. Outside regular hours
+        (``session``) a bar before the open trades on the share basis of the previous day.
         """
         if self.as_of is None:
             return self
@@ -133,10 +134,10 @@ class Basis:
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Basis:
-        """Read a stored mapping; the adjustment must be known.
+        """Parse a stored mapping; the adjustment must be known.
 
         Raises:
-            ValueError: an adjustment this version does not know.
+            ValueError: This version does not know the adjustment.
         """
         return _basis_of(mapping.get("adjustment", "unknown"), mapping.get("as_of"))
 

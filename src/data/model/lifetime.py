@@ -10,7 +10,7 @@ from .instant import MINUTE_MS, iso
 from .span import Span
 from .timeframe import Timeframe
 
-# Beyond all stamps.
+# Later than any stamp.
 _EVER = 1 << 62
 FIELD, PAGES = "field", "pages"
 
@@ -19,12 +19,12 @@ class Bound(NamedTuple):
     """One end of a lifetime.
 
     Attributes:
-        at: stamp in UTC milliseconds: of the first bar that can be, or of the first that cannot.
-        source: the vendors that reported it, or whose answers prove it; joined by commas.
-        learned_at: UTC milliseconds.
-        expires: UTC milliseconds from which vendors are asked again.
-        proof: of a listing, what proves it: ``field``, a date in a vendor's answer, or ``pages``,
-            the empty pages of two vendors.
+        at: Stamp in UTC milliseconds: of the first possible bar, or the first impossible one.
+        source: Vendors that reported the bound, or whose answers prove it; joined by commas.
+        learned_at: Time at which the bound was learned, UTC milliseconds.
+        expires: UTC milliseconds from which vendors are queried again.
+        proof: Proof of a listing: ``field``, a date in a vendor's answer, or ``pages``, empty pages
+            from two vendors.
     """
 
     at: int
@@ -34,24 +34,27 @@ class Bound(NamedTuple):
     proof: str = ""
 
     def stands(self, now_ms: int) -> bool:
-        """Tell whether it still holds at ``now_ms``; one learned in the future is of a wrong clock."""
+        """Return whether the bound is still valid at ``now_ms``.
+
+        One learned in the future is not.
+        """
         return self.learned_at - MINUTE_MS <= now_ms < self.expires
 
 
 @dataclass(frozen=True)
 class Lifetime:
-    """When a series begins and ends.
+    """The beginning and end of a series.
 
     Attributes:
-        listed: nothing traded before; None where that is unknown.
-        delisted: nothing traded from here on; None where that is unknown.
+        listed: Nothing traded before this bound; None if unknown.
+        delisted: Nothing traded from this bound on; None if unknown.
     """
 
     listed: Bound | None = None
     delisted: Bound | None = None
 
     def traded(self, now_ms: int) -> Span:
-        """Return the stamps in which there may be bars, by what has not expired."""
+        """Return the stamps at which bars are possible, by the unexpired bounds."""
         first, last = self.listed, self.delisted
         return Span(
             first.at if first is not None and first.stands(now_ms) else -_EVER,
@@ -59,24 +62,24 @@ class Lifetime:
         )
 
     def for_gaps(self, now_ms: int) -> Span:
-        """Return the same span for explaining gaps: there a listing counts although it has expired."""
+        """Return the same span for explaining gaps, for which an expired listing still counts."""
         listed = self.listed.at if self.listed is not None else -_EVER
         return Span(listed, self.traded(now_ms).end)
 
     def beyond(self, now_ms: int) -> list[Span]:
-        """Return the stamps for which no vendor need be asked."""
+        """Return the stamps for which no vendor needs to be queried."""
         traded = self.traded(now_ms)
         around = (Span(-_EVER, traded.start), Span(traded.end, _EVER))
         return [span for span in around if not span.is_empty]
 
     def updated(self, learned: Lifetime | None) -> Lifetime:
-        """Return the lifetime with the bounds of ``learned``, where it has any."""
+        """Return the lifetime with any bounds from ``learned`` replacing its own."""
         if learned is None:
             return self
         return Lifetime(learned.listed or self.listed, learned.delisted or self.delisted)
 
     def without_disproved(self, first: int | None, last: int | None) -> Lifetime:
-        """Return the lifetime without bounds that bars at the stamps ``first`` and ``last`` disprove."""
+        """Return the lifetime without bounds disproved by bars at ``first`` and ``last``."""
         kept = self
         if first is not None and self.listed is not None and first < self.listed.at:
             kept = replace(kept, listed=None)
@@ -85,12 +88,12 @@ class Lifetime:
         return kept
 
     def dates(self) -> dict[str, str]:
-        """Return ``listed`` and ``delisted`` as ISO 8601 in UTC, each only where it is known."""
+        """Return the known ``listed`` and ``delisted`` dates as ISO 8601 in UTC."""
         bounds = {"listed": self.listed, "delisted": self.delisted}
         return {name: iso(bound.at) for name, bound in bounds.items() if bound is not None}
 
     def ends(self, timeframe: Timeframe) -> Iterator[str]:
-        """Yield each end that is known, in words."""
+        """Yield each known end in words."""
         from .texts import stamp  # an answer that is whole needs no words
 
         for label, bound in (("listed", self.listed), ("no bars since", self.delisted)):
@@ -99,7 +102,7 @@ class Lifetime:
                 yield f"{label} {stamp(bound.at, timeframe)}{source}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values: ``listing`` and ``delisting``, each only where it is known."""
+        """Return plain values: ``listing`` and ``delisting``, if known."""
         bounds = {"listing": self.listed, "delisting": self.delisted}
         return {name: _plain(bound) for name, bound in bounds.items() if bound is not None}
 

@@ -10,21 +10,22 @@ __all__ = ["LISTING_TYPES", "Listing", "ListingType"]
 ListingType = Literal["stock", "fund", "crypto", "forex", "index", "future", "other"]
 LISTING_TYPES: tuple[ListingType, ...] = get_args(ListingType)
 
-# What a vendor writes into a field stays within this.
+# Maximum length of a vendor's text in a field.
 _LONGEST = 200
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One symbol of a vendor's list.
+    """One symbol on a vendor's list.
 
     Attributes:
-        symbol: as ``get_ohlcv`` takes it, canonical, such as ``BRK-B``, ``VOD.L``, ``BTCUSDT``.
-        name: of the company, fund, coin or pair; empty where unknown.
-        venue: where it is listed, in the vendor's words; empty where unknown.
-        type: one of :data:`ListingType`.
-        currency: of its prices; empty where unknown.
-        vendor: whose list it is from.
+        symbol: Canonical symbol, accepted by ``get_ohlcv``, such as ``BRK-B``, ``VOD.L``,
+            ``BTCUSDT``.
+        name: Name of the company, fund, coin or pair; empty if unknown.
+        venue: Place of listing, in the vendor's words; empty if unknown.
+        type: One of :data:`ListingType`.
+        currency: Currency of prices; empty if unknown.
+        vendor: Vendor whose list it is on.
     """
 
     symbol: str
@@ -35,7 +36,7 @@ class Listing:
     vendor: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values under the names of the attributes."""
+        """Return plain JSON values, keyed by attribute name."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -43,9 +44,10 @@ class Listing:
 
 
 def plain_text(value: Any) -> str:
-    """Return a vendor's text on one line: no control characters, no runs of blanks, of bounded length.
+    """Return a vendor's text on one line, of limited length.
 
-    What is no text is empty.
+    Control characters and runs of spaces are removed. The result is empty if the value is not a
+    text.
     """
     if not isinstance(value, str):
         return ""

@@ -1,4 +1,4 @@
-"""The answer of a batch: a frame for each symbol, and for a universe the days without bars."""
+"""The answer to a batch: a frame for each symbol and, for a universe, the days without bars."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["DaysWithoutBars", "Frames", "MemberFrames"]
 
 
 class DaysWithoutBars(NamedTuple):
-    """Sessions in a row for which a member has no bar.
+    """Consecutive sessions for which a member has no bar.
 
     Attributes:
-        first, last: session dates at the venue, both inclusive.
-        sessions: how many sessions of the market these are.
-        reason: why the first of them has no bar, as far as the answer says it; else empty.
+        first, last: Session dates at the venue, both inclusive.
+        sessions: Number of market sessions in the range.
+        reason: Why the first session has no bar, if the answer gives a reason; otherwise empty.
     """
 
     first: date
@@ -32,21 +32,21 @@ class DaysWithoutBars(NamedTuple):
 
 
 class Frames(InLines, dict[str, "pd.DataFrame"]):
-    """Maps each symbol to its frame: the dict that a batch is, shown as one table."""
+    """Maps each symbol to its frame: the result of a batch, displayed as one table."""
 
     def __repr__(self) -> str:
         return str(self)
 
     @property
     def title(self) -> str:
-        """How many symbols there are, and of how many bars are missing."""
+        """The number of symbols, and how many of them are incomplete."""
         lacking = sum(not facts.get("complete", False) for facts in map(_facts, self.values()))
         return f"bars of {counted(len(self), 'symbol')}: " + (
             f"{lacking} incomplete" if lacking else "complete"
         )
 
     def lines(self) -> Iterator[Line]:
-        """Yield each symbol with its bars, its vendors and what it lacks."""
+        """Yield each symbol with its bars, its vendors and its gaps."""
         from .proof import extent_of
 
         for name, frame in self.items():
@@ -67,13 +67,13 @@ def _facts(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 
 class MemberFrames(Frames):
-    """Member to frame, in the order of the members: the dict that a batch is, with two attributes.
+    """Maps each member to its frame, in the order of the members; a batch with two more attributes.
 
     Attributes:
-        members: the members, with day and proof.
-        without_bars: member to the sessions of the range that have no bar of it, those before its listing
-            and behind its delisting included; a member without such sessions is not in it. Sessions that
-            have not ended are not counted.
+        members: Members, with day and proof.
+        without_bars: Maps each member to the sessions in the range for which it has no bar,
+            including those before its listing and after its delisting; a member without such
+            sessions is omitted. Sessions that have not ended are not counted.
     """
 
     def __init__(
@@ -90,7 +90,10 @@ class MemberFrames(Frames):
         return type(self), (dict(self), self.members, self.without_bars)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return members and days without bars as plain JSON values; the frames are no part of it."""
+        """Return members and days without bars as plain JSON values.
+
+        The frames are not included.
+        """
         runs = {
             symbol: [
                 run._asdict() | {"first": str(run.first), "last": str(run.last)} for run in each

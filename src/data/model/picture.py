@@ -7,35 +7,41 @@ from typing import Protocol
 
 
 class Picture(Protocol):
-    """A chart of bars. It does not change; drawing it is thread-safe.
+    """A chart of bars. It is immutable; drawing it is thread-safe.
 
     A notebook shows it as an SVG.
     """
 
     def png(self, width: int = 800, height: int = 500) -> bytes:
-        """Return it as a PNG, on light paper.
+        """Return the chart as a PNG, on a light background.
 
         Args:
-            width, height: in pixels, from 200 to 8,000.
+            width, height: Size in pixels, from 200 to 8,000.
 
         Raises:
             MissingExtraError: matplotlib is not installed (extra ``plot``).
-            QueryError: the size is none.
+            QueryError: The size is invalid.
         """
 
     def svg(self, width: int = 800, height: int = 500) -> str:
-        """Return it as an SVG element or file, light and dark; arguments and errors as :meth:`png`."""
+        """Return the chart as an SVG element or file, for light and dark backgrounds.
+
+        Arguments and errors are those of :meth:`png`.
+        """
 
     def html(self) -> str:
-        """Return it as a page that opens from disk and loads nothing, with the values under the pointer."""
+        """Return the chart as a page that opens from disk and loads nothing.
+
+        It shows the values under the pointer.
+        """
 
     def save(self, path: str | Path) -> Path:
-        """Write it to a file, by its ending ``.png``, ``.svg`` or ``.html``, and return the path.
+        """Write the chart to a ``.png``, ``.svg`` or ``.html`` file and return the path.
 
-        A file of that name is replaced at one stroke.
+        An existing file with that name is replaced atomically.
 
         Raises:
-            MissingExtraError: a PNG is wanted, and matplotlib is not installed.
-            QueryError: the name ends otherwise.
-            StorageError: the file cannot be written; nothing half-written is left.
+            MissingExtraError: A PNG is requested, and matplotlib is not installed.
+            QueryError: The name has another ending.
+            StorageError: The file cannot be written; no partial file is left.
         """

@@ -15,12 +15,12 @@ from .timeframe import Timeframe
 
 @dataclass(frozen=True)
 class PlanStretch:
-    """Bars that belong together.
+    """A contiguous group of bars.
 
     Attributes:
-        span: their stamps, half-open.
-        bars: how many are there, or expected there.
-        first, last: the outermost of them; None where there is none.
+        span: Stamps of the bars, half-open.
+        bars: Number of bars stored or expected in the span.
+        first, last: Stamps of the first and last bar; None if there is none.
     """
 
     span: Span
@@ -29,7 +29,7 @@ class PlanStretch:
     last: int | None = None
 
     def range_text(self, timeframe: Timeframe) -> str:
-        """Return from which bar to which, both inclusive."""
+        """Return the first and last bar as text, both inclusive."""
         if self.first is None or self.last is None:
             return f"{stamp(self.span.start, timeframe)} .. {stamp(self.span.end, timeframe)}"
         if self.first == self.last:
@@ -43,17 +43,17 @@ class PlanStretch:
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One question to a vendor.
+    """One query to a vendor.
 
     Attributes:
-        vendor: the vendor that would be asked.
-        timeframe, span: of the bars requested; stamps half-open, UTC milliseconds.
-        requests: how many would be sent.
-        cost: units of the vendor's limits that each of them takes.
-        wait_s: seconds that they would wait for these limits.
-        trouble: why it would end without an answer; empty where the vendor may be asked.
+        vendor: Vendor that would be queried.
+        timeframe, span: Bars requested; stamps are half-open, in UTC milliseconds.
+        requests: Number of requests that would be sent.
+        cost: Units of the vendor's limits that each request uses.
+        wait_s: Seconds that the requests would wait for these limits.
+        trouble: Why the query would end without an answer; empty if the vendor may be queried.
         what: ``bars``, or ``splits and dividends``.
-        is_archive: whether the vendor's archive is asked, which has limits of its own.
+        is_archive: Whether the vendor's archive is queried, which has its own limits.
     """
 
     vendor: str
@@ -84,13 +84,13 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class VendorOffer:
-    """What one candidate could do about a segment, as its vendor stands now.
+    """The contribution that one candidate could make to a segment, given its current state.
 
     Attributes:
-        vendor: canonical name.
-        span: the part that lies within its history; it may be empty.
-        requests, cost, wait_s: as those of a :class:`PlanStep`.
-        trouble: why it would not be asked, or not for all of it.
+        vendor: Canonical name of the vendor.
+        span: Part of the segment within the vendor's history; may be empty.
+        requests, cost, wait_s: See :class:`PlanStep`.
+        trouble: Why the vendor would not be queried, or not for the whole span.
     """
 
     vendor: str
@@ -123,9 +123,9 @@ class PlanSegment(PlanStretch):
     """A stretch to fetch.
 
     Attributes:
-        reasons: why, such as ``after the cached bars``.
-        offers: the candidates in the order of the rules.
-        steps: the likely course: which vendor is asked for which part.
+        reasons: Why it is fetched, such as ``after the cached bars``.
+        offers: Candidates, in the order of the rules.
+        steps: Likely course: which vendor is queried for which part.
     """
 
     reasons: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ class PlanSegment(PlanStretch):
 
     @property
     def path(self) -> str:
-        """The vendors that are asked, in words; then those that could be."""
+        """The vendors that would be queried, in words, followed by the alternatives."""
         requests: dict[str, int] = {}
         for step in self.steps:
             requests[step.vendor] = requests.get(step.vendor, 0) + step.requests
@@ -156,7 +156,7 @@ class PlanSegment(PlanStretch):
 
 @dataclass(frozen=True)
 class Lacking(PlanStretch):
-    """A stretch that the answer would be without, and why."""
+    """A stretch that would be missing from the answer, and the reason."""
 
     reason: str = ""
 
@@ -166,33 +166,33 @@ class Lacking(PlanStretch):
 
 
 _MOST_SHOWN = 12
-# A plan that takes less is simply carried out.
+# The total time is shown only for plans that take at least this long.
 _LONG_S = 60.0
 
 
 @dataclass(frozen=True, repr=False)
 class Plan(InLines):
-    """What a request would do: what is stored, which vendors get the rest, what that takes.
+    """The plan for a request: the stored bars, the vendors for the rest, and the cost.
 
-    It holds for healthy vendors that have every bar and no news. Bars that they turn out not to
-    have, an unknown split, and failures take more requests.
+    It assumes healthy vendors that have every bar and no news. Bars that they turn out not to have,
+    an unknown split, and failures take more requests.
 
     Attributes:
-        symbol, timeframe, adjustment: what is asked for.
-        span: the stamps wanted that have closed.
-        now_ms: when the plan was made, in UTC milliseconds.
-        held: the stored stretches.
-        segments: the stretches to fetch.
-        besides: further questions, such as for splits and dividends.
-        lacking: what the answer would be without.
-        rejected: vendor of the rule to why it is no candidate.
-        substitutes: vendor that would be asked for all of it, if the others have nothing or are
-            down and bars are missing, to the difference in kind.
-        health: state of each vendor on the way.
-        source: the timeframe of the bars that these are made of, or None.
-        is_hit: whether the store answers, so that no vendor is asked.
-        share: part of the bars that is stored already, from 0 to 1.
-        error: the class of what would be raised in place of an answer, or an empty text.
+        symbol, timeframe, adjustment: Requested series.
+        span: Requested stamps that have closed.
+        now_ms: Time at which the plan was made, UTC milliseconds.
+        held: Stored stretches.
+        segments: Stretches to fetch.
+        besides: Additional queries, such as for splits and dividends.
+        lacking: Stretches that would be missing from the answer.
+        rejected: Maps each vendor of the rule that is not a candidate to the reason.
+        substitutes: Maps each vendor that would be queried for the whole range, if the others have
+            nothing or are down and bars are missing, to the difference in kind.
+        health: State of each vendor involved.
+        source: Timeframe of the bars that these are built from, or None.
+        is_hit: Whether the store answers, so that no vendor is queried.
+        share: Fraction of the bars that is already stored, from 0 to 1.
+        error: Class of the error that would be raised instead of an answer, or an empty text.
     """
 
     symbol: str
@@ -214,22 +214,22 @@ class Plan(InLines):
 
     @property
     def steps(self) -> tuple[PlanStep, ...]:
-        """Every question to a vendor."""
+        """All queries to vendors."""
         return (*(s for segment in self.segments for s in segment.steps), *self.besides)
 
     @property
     def is_possible(self) -> bool:
-        """Whether nothing would be lacking."""
+        """Whether the answer would be complete."""
         return not self.lacking and not self.error
 
     @property
     def requests(self) -> int:
-        """How many requests would be sent."""
+        """The number of requests that would be sent."""
         return sum(step.requests for step in self.steps)
 
     @property
     def units(self) -> dict[str, int]:
-        """Vendor to the units of its limits that would be used up."""
+        """Maps each vendor to the units of its limits that would be used."""
         units: dict[str, int] = {}
         for step in self.steps:
             if step.requests:
@@ -238,25 +238,25 @@ class Plan(InLines):
 
     @property
     def wait_s(self) -> float:
-        """Seconds of waiting for limits, all together; what the vendors take comes on top."""
+        """Total seconds of waiting for limits; the vendors' response times come on top."""
         return sum(step.wait_s for step in self.steps)
 
     @property
     def takes_s(self) -> float:
-        """Seconds that it would take in all, if vendors answer as fast as they usually do."""
+        """Total seconds that the request would take if vendors respond as fast as usual."""
         return self.wait_s + self.requests * REQUEST_S
 
     # --- words -----------------------------------------------------------------------------
 
     @property
     def title(self) -> str:
-        """The request and what it takes, in one line."""
+        """The request and its cost, in one line."""
         made = f", built from {self.source} bars" if self.source else ""
         return f"{self.symbol} {self.timeframe}{made}: {self.verdict}"
 
     @property
     def verdict(self) -> str:
-        """What the request takes, in a few words."""
+        """The cost of the request, in a few words."""
         if self.error and not self.requests:
             return "not available"
         count = len(self.lacking)
@@ -299,7 +299,7 @@ class Plan(InLines):
             yield "outcome", f"get_ohlcv would raise {self.error}"
 
     def _subject(self, step: PlanStep) -> str:
-        """Return what a further request is for."""
+        """Return the subject of an additional query, in words."""
         if step.what != "bars":
             return step.what
         is_same = step.timeframe == (self.source or self.timeframe)
@@ -335,7 +335,7 @@ class Plan(InLines):
 
 
 def _some(texts: Sequence[str]) -> str:
-    """Return a few texts of many."""
+    """Join the first few of many texts."""
     most = 4
     if len(texts) <= most:
         return listed(texts)

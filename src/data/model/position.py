@@ -15,7 +15,7 @@ Direction = Literal["long", "short"]
 Action = Literal["buy", "sell"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 ACTIONS: tuple[Action, ...] = get_args(Action)
-# Of what is answered, such as a third; a quantity after a split has as many.
+# Decimal places in results, such as a third; a quantity after a split has as many.
 PLACES = 18
 _WIDE = Context(prec=2_100)
 _NOTHING = Decimal(0)
@@ -23,13 +23,13 @@ _NOTHING = Decimal(0)
 
 @dataclass(frozen=True)
 class PositionState:
-    """What is open, and what it has brought in.
+    """The open position and the cash that it has brought in.
 
     Attributes:
         direction: ``long`` or ``short``.
-        quantity: what is open, never below 0.
-        price: the mean price of what is open, exact; None: nothing is.
-        cash: what all fills have brought in, less what they cost and their commissions.
+        quantity: Open quantity, never below 0.
+        price: Exact mean price of the open quantity; None if nothing is open.
+        cash: Proceeds of all fills, less their cost and commissions.
     """
 
     direction: Direction
@@ -39,7 +39,7 @@ class PositionState:
 
     @property
     def realized(self) -> Fraction:
-        """What was earned by what is no longer open."""
+        """The profit or loss on the part that is no longer open."""
         if self.price is None:
             return Fraction(self.cash)
         cost = self.price * Fraction(self.quantity)
@@ -51,7 +51,7 @@ class PositionState:
         """Return the state after a fill, whose commission counts as realized.
 
         Raises:
-            QueryError: it would reduce by more than is open.
+            QueryError: The fill would reduce the position by more than is open.
         """
         value = _WIDE.multiply(quantity, price)
         cash = _WIDE.subtract(self.cash, value) if action == "buy" else _WIDE.add(self.cash, value)
@@ -70,7 +70,10 @@ class PositionState:
         return replace(self, quantity=left, price=self.price if left else None, cash=cash)
 
     def split(self, ratio: Fraction) -> PositionState:
-        """Return it after a split into ``ratio`` shares for one; what it has cost stays the same."""
+        """Return the state after a split into ``ratio`` shares for one.
+
+        The total cost is unchanged.
+        """
         if self.price is None:
             return self
         quantity = rounded(Fraction(self.quantity) * ratio)
@@ -82,13 +85,13 @@ class PositionState:
     def paid(
         self, quantity: Decimal, amount: Decimal, left: Fraction = Fraction(1)
     ) -> PositionState:
-        """Return it after a dividend on shares that it held before; a short position pays it.
+        """Return the state after a dividend on shares held before; a short position pays it.
 
         Args:
-            quantity: Shares that it held.
-            amount: Dividend a share.
-            left: Share of what they cost that is still in the mean price; the dividend lowers that, and on
-                the rest it was earned.
+            quantity: Number of shares held.
+            amount: Dividend per share.
+            left: Fraction of the shares' cost that is still in the mean price. The dividend lowers
+                the mean price by this fraction and counts as earned for the rest.
         """
         value, price = _WIDE.multiply(quantity, amount), self.price
         if price is not None:
@@ -98,6 +101,6 @@ class PositionState:
 
 
 def rounded(value: Fraction) -> Decimal:
-    """Return it as a decimal, rounded half to even at 18 places where it has more."""
+    """Return the value as a decimal, rounded half to even at 18 decimal places."""
     text = format(Decimal(round(value * 10**PLACES)).scaleb(-PLACES, _WIDE), "f")
     return Decimal(text.rstrip("0").rstrip(".") or "0")

@@ -1,16 +1,16 @@
-"""Text for people: control characters are written out, folders of recordings are not. Pure."""
+"""Text for display: control characters are escaped, folders of recordings are unescaped. Pure."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import unquote
 
-# What a terminal may obey or a reader would not see: the control characters but line feed and tab,
-# line separators, the marks that turn the direction of writing, halves of surrogate pairs.
+# Characters that a terminal may obey or a reader would not see: control characters except line feed
+# and tab, line separators, marks that change the writing direction, lone surrogates.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-# The name of a recording, whose folder is escaped because names of vendors are names of files, too.
+# The name of a recording, whose folder is escaped because vendor names are also file names.
 _RECORDING = re.compile(r"\breplay:[\w.~-]*%[\w.~%-]*")
 
 

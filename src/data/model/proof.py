@@ -23,18 +23,19 @@ _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
 def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
     """Return a digest of the bars themselves: stamps, column names and every bit of every value.
 
-    The digest of a batch covers the name and the digest of each of its frames, whatever their order.
+    The digest of a batch covers the name and the digest of each of its frames, whatever their
+    order. Two frames have the same digest exactly if they contain the same bars. Where and when
+    these were fetched does not count, and neither do the columns about it (``source``, ``state``,
+    ``is_final``, ``fetched_at``). ``adj_close`` does not count either: it is computed from the
+    closes and all dividends since, and its last digits depend on the days on which these were
+    fetched. ``-0.0`` is not ``0.0``; all NaN are the same.
 
-    Two frames have the same one exactly when they hold the same bars; where these came from, and
-    when, does not count, and neither do the columns about it (``source``, ``state``,
-    ``is_final``, ``fetched_at``), nor ``adj_close``: it is worked out of the closes and all dividends since,
-    and its last digits depend on the days on which these were fetched. ``-0.0`` is not ``0.0``; all NaN are
-    one. The text is ``sha256:`` and 64 hex digits: of the version line ``onetape-frame-2``, then of each
-    column its name, a line feed, and its values as little-endian 64-bit numbers, the stamps (milliseconds
-    UTC) first.
+    The text is ``sha256:`` and 64 hex digits: the hash of the version line ``onetape-frame-2``,
+    then for each column its name, a line feed, and its values as little-endian 64-bit numbers, with
+    the stamps (milliseconds UTC) first.
 
     Raises:
-        ValueError: the frame has no ``DatetimeIndex``, or a column that does not hold numbers.
+        ValueError: The frame has no ``DatetimeIndex``, or has a column that is not numeric.
     """
     if isinstance(df, Mapping):
         digest = hashlib.sha256(b"onetape-batch-1\n")
@@ -50,7 +51,7 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
 
 
 def _field(column: Any) -> Any:
-    """Return the name of a column; of a wide frame's (field, symbol) the field."""
+    """Return the name of a column; for a wide frame's (field, symbol) the field."""
     return column[0] if isinstance(column, tuple) else column
 
 
@@ -59,9 +60,9 @@ class Description(InLines):
     """Origin of a frame, for people and for machines.
 
     Attributes:
-        told: the provenance as plain values; empty when the frame carries none.
-        changed: how the frame differs from the answer it was; empty when it is that answer.
-        fingerprint: of the frame as it is now.
+        told: Provenance as plain values; empty if the frame carries none.
+        changed: How the frame differs from the original answer; empty if it does not.
+        fingerprint: Fingerprint of the frame as it is now.
     """
 
     told: dict[str, Any]
@@ -77,11 +78,11 @@ class Description(InLines):
 
     @property
     def title(self) -> str:
-        """Nothing: the first line names the series."""
+        """Empty: the first line names the series."""
         return ""
 
     def __str__(self) -> str:
-        # Not broken at any width: a fingerprint is copied whole.
+        # Not wrapped at any width, so that a fingerprint can be copied whole.
         return printable("\n".join(f"{name:12} {value}" for name, value in bounded(self.lines())))
 
     def lines(self) -> Iterator[Line]:
@@ -118,15 +119,15 @@ class Description(InLines):
 
 
 def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
-    """Return where ``df`` came from, and whether it still is the answer that was given.
+    """Return the origin of ``df``, and whether it is still the original answer.
 
-    A batch is described by symbol.
+    A batch is described symbol by symbol.
 
-    pandas copies provenance to frames made out of others, or drops it; so it describes the answer,
-    and ``changed`` says how this frame differs from that.
+    pandas copies provenance to derived frames or drops it, so the result describes the original
+    answer, and ``changed`` states how this frame differs from it.
 
     Raises:
-        ValueError: the frame is no frame of bars.
+        ValueError: The argument is not a frame of bars.
     """
     if isinstance(df, Mapping):
         each = {name: describe(frame) for name, frame in df.items()}
@@ -147,7 +148,7 @@ def _extent(facts: Mapping[str, Any]) -> str:
 
 
 def extent_of(facts: Mapping[str, Any]) -> str:
-    """Return the bars that an answer has of one symbol, or its error, as text."""
+    """Return the bars in an answer for one symbol, or its error, as text."""
     error = facts.get("error")
     return f"{error['type']}: {error['message']}" if error else _extent(facts)
 
@@ -159,7 +160,7 @@ def _span(span: dict[str, Any]) -> str:
 
 
 def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
-    """Describe how a frame differs from the answer of its provenance; empty where it does not."""
+    """Describe how a frame differs from the answer in its provenance; empty if it does not."""
     if not provenance:
         return ""
     if "symbols" in provenance:
@@ -173,7 +174,7 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
-    """Describe how a wide frame differs from the answer; by symbols, and by closes of each."""
+    """Describe how a wide frame differs from the answer, by symbols and counts of closes."""
     if df.columns.nlevels == 1 or "close" not in df:
         return "this frame is a part of the wide one"
     closes: Any = df["close"]

@@ -1,7 +1,7 @@
 """The provenance of an answer, as a frozen value that travels in ``df.attrs["onetape"]``.
 
-pandas deep-copies ``attrs`` on nearly every operation, so the value answers a deep copy with
-itself; that is safe because nothing in it can change.
+pandas deep-copies ``attrs`` on nearly every operation, so the value returns itself as its deep
+copy; that is safe because nothing in it can change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class FrozenList(list[Any]):
-    """A list that cannot change; it prints, compares and serialises like one."""
+    """A list that cannot change; it prints, compares and serialises like a list."""
 
     append = extend = insert = remove = clear = sort = reverse = _refuse
     pop = __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
@@ -38,7 +38,7 @@ class FrozenList(list[Any]):
 
 
 class Provenance(dict[str, Any]):
-    """A dict that cannot change, nested ones included; ``copy()`` thaws it.
+    """A dict that cannot change, including nested ones; ``copy()`` thaws it.
 
     Thread-safe. Values are plain JSON values.
     """
@@ -70,7 +70,7 @@ _FROZEN = frozenset({str, int, float, bool, type(None), FrozenList, Provenance})
 
 def freeze(value: Any) -> Any:
     """Return ``value`` with every dict and list in it frozen."""
-    # Every answer is frozen: what comes by most is looked at first.
+    # Every answer is frozen, so the most common types are checked first.
     kind = type(value)
     if kind in _FROZEN:
         return value

@@ -12,20 +12,20 @@ from .series import EXTENDED_LANE, SeriesKey
 from .span import Span
 from .timeframe import Timeframe
 
-# Extra columns that a caller may ask for; no part of the bars themselves.
+# Extra columns that a caller may request; they are not part of the bars themselves.
 ExtraColumn = Literal["source", "state", "is_final", "fetched_at", "dividend", "split"]
 EXTRA_COLUMNS: tuple[ExtraColumn, ...] = get_args(ExtraColumn)
-# Those that tell what happened to a share, and not where a bar is from.
+# Columns about corporate actions rather than the origin of a bar.
 ACTION_COLUMNS = frozenset({"dividend", "split"})
 
 _DAY = Timeframe(1, "d")
 
 
 def distinct_symbols(symbols: Any) -> list[Any]:
-    """Return the symbols of a batch as they were typed, each once, in their order.
+    """Return the symbols of a batch as typed, without duplicates, in their original order.
 
     Raises:
-        QueryError: it is a text, or no list of texts.
+        QueryError: The argument is a text, or not a list of texts.
     """
     if isinstance(symbols, str):
         raise QueryError(f"symbols must be a list, not the text {symbols!r}")
@@ -36,10 +36,10 @@ def distinct_symbols(symbols: Any) -> list[Any]:
 
 
 def check_session(session: Any, symbol: str) -> None:
-    """Refuse what is no session that bars may be wanted of.
+    """Reject an unknown trading session.
 
     Raises:
-        QueryError: it is none; it tells which there are.
+        QueryError: The session is unknown; the message lists the valid ones.
     """
     if session not in SESSIONS:
         raise QueryError(
@@ -54,27 +54,28 @@ class BarsQuery:
     """One request for bars, after normalisation.
 
     Attributes:
-        instrument: what the symbol means.
-        timeframe: length of the bars.
-        span: stamps wanted, half-open; its end is one millisecond behind an inclusive bound.
-            With ``bars`` only the end counts until the calendar has given the start.
-        now_ms: the time of the request, UTC milliseconds.
-        bars: the number of bars wanted up to the end, or None where the span rules.
-        provider: the pinned vendor, canonical, or None.
-        folder_lane: of a pinned vendor that answers from files the part of a lane that names their
-            folder; else empty.
+        instrument: Meaning of the symbol.
+        timeframe: Length of the bars.
+        span: Requested stamps, half-open; the end is one millisecond after an inclusive bound. With
+            ``bars`` only the end counts until the calendar has supplied the start.
+        now_ms: Time of the request, UTC milliseconds.
+        bars: Number of bars requested up to the end, or None if the span decides.
+        provider: Canonical name of the pinned vendor, or None.
+        folder_lane: For a pinned vendor that answers from files, the part of a lane that names
+            their folder; otherwise empty.
         adjustment: ``raw``, ``split`` or ``all``.
-        include_forming: whether the running bar is wanted too.
-        offline: answer from the cache alone.
-        strict: holes are an error.
-        refresh: fetch everything again.
-        must_store: what comes and cannot be stored is an error; else it is part of the answer.
-        closed_by_ms: leave out bars that close later, ``span`` is cut by it already; UTC
-            milliseconds. None: no such cut.
-        columns: extra columns, of ``EXTRA_COLUMNS``, in the order requested.
-        version: answer as the series stood right after this commit to it; None: as it is.
-        timeout_s: seconds after which the call ends; None: as long as pages come. No part of the
-            identity of a query.
+        include_forming: Whether the running bar is requested too.
+        offline: Whether to answer only from the cache.
+        strict: Whether gaps are an error.
+        refresh: Whether to fetch everything again.
+        must_store: Whether fetched bars that cannot be stored are an error; otherwise they are
+            still returned.
+        closed_by_ms: UTC milliseconds; bars that close later are left out, and ``span`` already
+            reflects this. None for no such limit.
+        columns: Extra columns from ``EXTRA_COLUMNS``, in the order requested.
+        version: Commit whose state of the series is to be read; None for the current state.
+        timeout_s: Seconds after which the call ends; None for as long as pages arrive. Not part of
+            the identity of a query.
     """
 
     instrument: Instrument
@@ -97,19 +98,19 @@ class BarsQuery:
 
     @property
     def is_of_whole_weeks(self) -> bool:
-        """Whether these are bars of shares longer than a day."""
+        """Whether the bars are stock bars longer than a day."""
         step = self.timeframe
         return self.instrument.asset_class == "stock" and not step.is_intraday and step != _DAY
 
     @property
     def wants_actions(self) -> bool:
-        """Whether splits or dividends of a share are wanted on the rows."""
+        """Whether splits or dividends are requested as columns, for a stock."""
         is_share = self.instrument.asset_class == "stock"
         return is_share and not ACTION_COLUMNS.isdisjoint(self.columns)
 
     @property
     def home(self) -> tuple[str, ...]:
-        """The lane of the first vendor's bars: the default one (empty), or that of extended hours."""
+        """The lane of bars when no vendor is pinned: the default (empty) or extended hours."""
         return EXTENDED_LANE if self.instrument.is_extended else ()
 
     @property
@@ -119,7 +120,7 @@ class BarsQuery:
 
     @property
     def pinned(self) -> tuple[str, ...]:
-        """The lane of the pinned vendor, for its hours; empty where none is pinned."""
+        """The lane of the pinned vendor in the requested hours; empty if none is pinned."""
         return (self.folder_lane or self.provider, *self.home) if self.provider else ()
 
     @property
@@ -129,7 +130,7 @@ class BarsQuery:
 
     @property
     def teller(self) -> str | None:
-        """Under whose name the splits and dividends stand that count for a pinned vendor's bars."""
+        """The name under which the splits and dividends for a pinned vendor's bars are stored."""
         return self.key.teller
 
     def __str__(self) -> str:

@@ -22,23 +22,25 @@ class Quote(InLines):
     """The last price of a symbol.
 
     Attributes:
-        symbol: canonical, such as ``BRK-B``.
-        price: the last price up to ``time``, adjusted for splits as of today.
-        time: aware UTC. Of a stream when the price came; of a running minute when its vendor was
-            asked; of a closed bar the end of that bar. The trade itself is not later.
-        state: ``live``: of a running stream of this process. ``forming``: the market is open, and
-            it is the close of the running minute, or of a minute that closed less than two minutes
-            before ``asked_at``. ``closed``: the market is closed, and it is the last close.
-            ``stale``: anything older; ``note`` says why.
-        vendor: the vendor of the price.
-        currency: of the price as its vendor has it (``USD``, ``USDT``, ``GBp``); None where unknown.
-        change: ``price`` less ``previous_close``; None where that is unknown.
-        change_percent: the same in percent of ``previous_close``.
-        previous_close: the close of the session before that of ``time``, of the UTC day before where
-            the market never closes; None where it is unknown.
-        asked_at: aware UTC: as of when all this is so. A quote that was asked for before, and is
-            given again within ``max_age``, has the time at which it was asked for.
-        note: one sentence on what the state does not say; empty for nothing.
+        symbol: Canonical symbol, such as ``BRK-B``.
+        price: Last price up to ``time``, adjusted for splits as of today.
+        time: Aware UTC time. For a stream, when the price arrived; for a running minute, when its
+            vendor was queried; for a closed bar, the end of that bar. The trade itself is not
+            later.
+        state: ``live``: from a running stream in this process. ``forming``: the market is open, and
+            the price is the close of the running minute, or of a minute that closed less than two
+            minutes before ``asked_at``. ``closed``: the market is closed, and the price is the last
+            close. ``stale``: anything older; ``note`` explains why.
+        vendor: Vendor of the price.
+        currency: Currency of the price as the vendor has it (``USD``, ``USDT``, ``GBp``); None if
+            unknown.
+        change: ``price`` less ``previous_close``; None if that is unknown.
+        change_percent: The same as a percentage of ``previous_close``.
+        previous_close: Close of the session before that of ``time``, or of the previous UTC day if
+            the market never closes; None if unknown.
+        asked_at: Aware UTC time as of which the quote is valid. A quote that is reused within
+            ``max_age`` keeps the time of its original request.
+        note: One sentence of further explanation of the state; may be empty.
     """
 
     symbol: str
@@ -54,7 +56,7 @@ class Quote(InLines):
     note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values under the names of the attributes; times as ISO texts with Z."""
+        """Return plain JSON values, keyed by attribute name; times are ISO texts with Z."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {name: iso(to_ms(values[name])) for name in ("time", "asked_at")}
 
@@ -64,7 +66,7 @@ class Quote(InLines):
         return str(self)
 
     def lines(self) -> Iterator[Line]:
-        """Yield each attribute that is known, with its name."""
+        """Yield each known attribute with its name."""
         for name, value in self.as_dict().items():
             if value not in (None, ""):
                 yield name, str(value)
@@ -78,10 +80,10 @@ class Quote(InLines):
 
 
 class Quotes(InLines, dict[str, Quote]):
-    """Quotes by symbol, as it was typed; reading one that could not be had raises its error.
+    """Quotes by symbol as typed; reading one that failed raises its error.
 
     Attributes:
-        errors: symbol to the error of each that could not be had.
+        errors: Maps each symbol without a quote to its error.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Quotes(InLines, dict[str, Quote]):
 
     @property
     def title(self) -> str:
-        """How many there are, and how many could not be had."""
+        """The number of quotes, and of symbols without one."""
         failed = f", {len(self.errors):,} could not be had" if self.errors else ""
         return f"{counted(len(self), 'quote')}{failed}"
 
@@ -112,7 +114,7 @@ class Quotes(InLines, dict[str, Quote]):
 
 
 class LivePrice(NamedTuple):
-    """The newest price of a stream: its time in UTC milliseconds, and the vendor that sent it."""
+    """The latest price from a stream, with its time in UTC milliseconds and its vendor."""
 
     price: float
     time_ms: int

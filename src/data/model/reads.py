@@ -25,13 +25,14 @@ _ROWS = b"onetape-rows-1\n"
 
 @dataclass(frozen=True)
 class AppliedActions:
-    """The splits and dividends that bars were brought to an adjustment by.
+    """The splits and dividends that were used to adjust bars.
 
     Attributes:
-        as_of: the date of the basis; None for what has no actions.
-        rows: those that count.
-        own: vendor to those that count for its bars, where vendors are divided.
-        closes: ex-date to the close before it that was taken; None where the bars stayed as they are stored.
+        as_of: Date of the basis; None for an instrument without actions.
+        rows: Actions that count.
+        own: Maps each vendor to the actions that count for its bars, if vendors disagree.
+        closes: Maps each ex-date to the close before it that was used; None if the bars were left
+            as stored.
     """
 
     as_of: date | None = None
@@ -43,10 +44,11 @@ class AppliedActions:
     def of_book(
         cls, book: Any, as_of: date | None, closes: Mapping[date, float | None] | None
     ) -> AppliedActions:
-        """Return what counts of a book with ``actions``, ``disputed`` and ``of(vendor)``; None: of no book.
+        """Return the actions that count in a book; without a book there are none.
 
-        Where vendors are divided, each that said something of it has its own: for bars of any other one
-        the common rows count.
+        A book has ``actions``, ``disputed`` and ``of(vendor)``. If vendors disagree, each one that
+        reported on the disputed actions has its own rows; for bars of any other vendor the common
+        rows count.
         """
         if book is None:
             return cls(as_of)
@@ -55,7 +57,7 @@ class AppliedActions:
         return cls(as_of, tuple(book.actions), own, closes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; ``digest`` is of the rest of it."""
+        """Return the plain mapping; ``digest`` is the digest of the rest of it."""
         plain: dict[str, Any] = {
             "as_of": self.as_of.isoformat() if self.as_of else None,
             "rows": [action.to_json() for action in self.rows],
@@ -69,7 +71,10 @@ class AppliedActions:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> AppliedActions:
-        """Return what :meth:`to_json` wrote; raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+        """Parse the output of :meth:`to_json`.
+
+        Invalid input raises ``KeyError``, ``TypeError`` or ``ValueError``.
+        """
         closes = plain.get("closes")
         return cls(
             date.fromisoformat(plain["as_of"]) if plain["as_of"] else None,
@@ -86,24 +91,25 @@ def _action(plain: Mapping[str, Any]) -> Action:
 
 
 class BarsRead(NamedTuple):
-    """An answer of bars as it was handed on.
+    """An answer of bars as it was returned.
 
     Attributes:
-        root: the cache folder.
-        series: whose stored bars they are, or are made of.
-        generation: of that series; None where some of the bars could not be stored.
-        query: the question.
-        table: the bars; their arrays are those of the caller's frame.
-        coverage: where each stretch came from.
-        lacking: stretches in which a bar is expected, or may be, and none is.
-        unexpected: stretches of bars that stand where none is expected.
-        unstored: stamp and reason of rows that no generation holds: running bars, and what cannot be one.
-        as_of: the date of the basis.
-        book: the splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
-        closes: as of :class:`AppliedActions`.
-        span: the stamps that were read of the series.
-        is_made: whether the bars were made of those of the series, which are shorter.
-        substitute: what of another kind stands in; empty where nothing does.
+        root: Cache folder.
+        series: Series whose stored bars these are, or are built from.
+        generation: Generation of that series; None if some of the bars could not be stored.
+        query: Query that was answered.
+        table: Bars; the arrays are those of the caller's frame.
+        coverage: Origin of each stretch.
+        lacking: Stretches without a bar although one is expected or possible.
+        unexpected: Stretches of bars where none is expected.
+        unstored: Stamp and reason for rows that no generation contains: running bars, and rows that
+            cannot be bars.
+        as_of: Date of the basis.
+        book: Splits and dividends known then, with ``actions``, ``disputed`` and ``of(vendor)``.
+        closes: See :class:`AppliedActions`.
+        span: Stamps that were read from the series.
+        is_made: Whether the bars were built from those of the series, which are shorter.
+        substitute: Description of the other kind that substitutes; empty if none does.
     """
 
     root: Path
@@ -123,23 +129,23 @@ class BarsRead(NamedTuple):
     substitute: str
 
     def applied(self) -> AppliedActions:
-        """Return the splits and dividends known then, by ex-date, as they count for the bars."""
+        """Return the splits and dividends known then, by ex-date, as they apply to the bars."""
         return AppliedActions.of_book(self.book, self.as_of, self.closes)
 
 
 @dataclass(frozen=True)
 class StoredRead:
-    """What is to be read again.
+    """A description of bars to read again.
 
     Attributes:
-        series: whose stored bars.
-        spans: of their stamps, ascending and disjoint.
-        adjustment: which they are brought to.
-        provider: the vendor that was pinned.
-        generation: of the series; None: the newest.
-        applied: the splits and dividends to apply; None: those of today.
-        as_stored: whether bars stand in as they are stored where the actions of today cannot bring them
-            there, as they did when they were read.
+        series: Series whose stored bars are read.
+        spans: Stamps to read, ascending and disjoint.
+        adjustment: Adjustment to apply.
+        provider: Vendor that was pinned.
+        generation: Generation of the series; None for the newest.
+        applied: Splits and dividends to apply; None for today's.
+        as_stored: Whether bars are returned as stored if today's actions cannot adjust them, as
+            they were when first read.
     """
 
     series: SeriesKey
@@ -155,10 +161,10 @@ class ReadAgain(NamedTuple):
     """Bars that were read again.
 
     Attributes:
-        generation: of the series.
-        table: the bars in the asked adjustment, ascending.
-        coverage: vendor, state and basis of each stretch.
-        applied: what was applied.
+        generation: Generation of the series.
+        table: Bars in the requested adjustment, ascending.
+        coverage: Vendor, state and basis of each stretch.
+        applied: Actions that were applied.
     """
 
     generation: int
@@ -168,18 +174,18 @@ class ReadAgain(NamedTuple):
 
 
 class RowsDigest:
-    """A digest of ascending bars that may grow at their end; a copy costs nothing.
+    """A digest of ascending bars to which later bars can be added.
 
-    The text is ``sha256:`` and 64 hex digits: of the line ``onetape-rows-1``, then of each bar its stamp
-    (UTC milliseconds), open, high, low, close and volume as little-endian 64-bit numbers. ``-0.0`` is not
-    ``0.0``; all NaN are one.
+    The text is ``sha256:`` and 64 hex digits: the hash of the line ``onetape-rows-1``, then for
+    each bar its stamp (UTC milliseconds), open, high, low, close and volume as little-endian 64-bit
+    numbers. ``-0.0`` is not ``0.0``; all NaN are the same.
     """
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256(_ROWS)
 
     def add(self, table: BarTable) -> RowsDigest:
-        """Add later bars, and return this digest."""
+        """Add later bars and return this digest."""
         rows = np.empty((len(table), 6), dtype="<f8")
         rows.view("<i8")[:, 0] = table.stamps
         for place, column in enumerate(table.values()[:5], 1):
@@ -196,7 +202,7 @@ class RowsDigest:
 
 
 def digest_of(tables: Sequence[BarTable]) -> str:
-    """Return the :class:`RowsDigest` of several ascending tables, one behind the other."""
+    """Return the :class:`RowsDigest` of several consecutive, ascending tables."""
     digest = RowsDigest()
     for table in tables:
         digest.add(table)

@@ -1,4 +1,4 @@
-"""What is kept and for how long: replaced year files, and ages such as ``90d``, ``2w``, ``18mo``, ``5y``."""
+"""Retention: how long replaced year files are kept, and ages such as ``90d``, ``18mo``, ``5y``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .length import UNIT_MONTHS, UNIT_MS, months_before, split_length
 
 @dataclass(frozen=True)
 class Retention:
-    """How many year files that a rewrite replaced stay readable by ``version=``, and how long.
+    """How many replaced year files stay readable by ``version=``, and for how long.
 
     Attributes:
-        versions: how many files of each year; 0 keeps none.
-        days: for how many days after they were replaced; None sets no such bound.
+        versions: Number of replaced files kept for each year; 0 keeps none.
+        days: Number of days for which they are kept; None for no such limit.
     """
 
     versions: int = 8
@@ -29,10 +29,10 @@ _WANTED = f"an age is a whole number of d, w, mo or y from 1d to {_MOST_YEARS}y,
 
 @dataclass(frozen=True)
 class Age:
-    """A length of time that ends now, in days and weeks or in months and years of the calendar.
+    """A length of time up to now, in days or weeks, or in calendar months or years.
 
     Attributes:
-        count: how many, at least one.
+        count: Number of units, at least one.
         unit: ``d``, ``w``, ``mo`` or ``y``.
     """
 
@@ -41,10 +41,10 @@ class Age:
 
     @classmethod
     def parse(cls, text: object) -> Age:
-        """Read an age.
+        """Parse an age.
 
         Raises:
-            QueryError: it is none, is shorter than a day or longer than 200 years.
+            QueryError: The text is not an age, or the age is below a day or above 200 years.
         """
         count, unit = split_length(text) or (0, "")
         age = cls(count, unit) if unit in _ABOUT_DAYS else None
@@ -60,9 +60,9 @@ class Age:
         return self.count * _ABOUT_DAYS[self.unit]
 
     def before(self, now_ms: int) -> int:
-        """Return the instant that lies so long before ``now_ms``, in UTC milliseconds.
+        """Return the instant this long before ``now_ms``, in UTC milliseconds.
 
-        Five years before 29 February it is 28 February.
+        Five years before 29 February is 28 February.
         """
         if self.unit in UNIT_MS:
             return now_ms - self.count * UNIT_MS[self.unit]

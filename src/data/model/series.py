@@ -12,11 +12,11 @@ from .timeframe import Timeframe
 
 _MADE_OF = "from-"
 _DAY = Timeframe(1, "d")
-# The parts of a lane that are sessions and anchors of intraday bars.
+# Parts of a lane that denote sessions and anchors of intraday bars.
 _OF_HOURS = ("regular", "extended", "24h", "session", "clock")
-# The lane of bars of extended hours that a question names; others of them lie beside it.
+# The lane of extended-hours bars that a query names; other lanes of such bars exist next to it.
 EXTENDED_LANE = ("extended",)
-# Beside a pinned vendor's lane in which an earlier version stored extended hours.
+# Used when a pinned vendor's lane holds extended hours stored by an earlier version.
 REGULAR_LANE = ("regular",)
 _MADE_UP = "mock"
 _FAMILIES = "|".join(name for name in VENDORS if is_of_files(name))
@@ -25,12 +25,12 @@ _OF_FOLDER = re.compile(rf"({_FAMILIES})\.[0-9a-f]{{8}}")
 
 @dataclass(frozen=True)
 class SeriesKey:
-    """Identity of a series; also its place in the store.
+    """Identity of a series; also its location in the store.
 
     Attributes:
-        symbol: canonical symbol.
-        timeframe: length of its bars.
-        lane: what differs from the default kind, such as ``("raw",)`` or ``("yahoo",)``.
+        symbol: Canonical symbol.
+        timeframe: Length of the bars.
+        lane: Difference from the default kind, such as ``("raw",)`` or ``("yahoo",)``.
     """
 
     symbol: str
@@ -39,42 +39,43 @@ class SeriesKey:
 
     @property
     def lane_label(self) -> str:
-        """The lane as one text, empty for the default one."""
+        """The lane as one text; empty for the default lane."""
         return "@".join(self.lane)
 
     @property
     def is_extended(self) -> bool:
-        """Whether it holds minutes or hours of extended hours, which have a calendar of their own."""
+        """Whether the series has intraday bars of extended hours, which have their own calendar."""
         return EXTENDED_LANE[0] in self.lane and self.timeframe.is_intraday
 
     @property
     def session(self) -> AskedSession:
-        """The hours that a question for its bars names."""
+        """The trading hours to name in a query for its bars."""
         return "extended" if self.is_extended else "regular"
 
     @property
     def made_of(self) -> str:
-        """The timeframe out of whose bars a job calculated these; empty for bars of vendors."""
+        """The timeframe from which a job calculated these bars; empty for bars from vendors."""
         last = self.lane[-1] if self.lane else ""
         return last.removeprefix(_MADE_OF) if last.startswith(_MADE_OF) else ""
 
     @property
     def days(self) -> SeriesKey:
-        """The daily series beside it: hours, and what bars are counted from, name no lane of days."""
+        """The daily series next to this one; session and anchor are not part of a daily lane."""
         lane = self.lane if self.made_of else tuple(p for p in self.lane if p not in _OF_HOURS)
         return SeriesKey(self.symbol, _DAY, lane)
 
     @property
     def of_folder(self) -> str:
-        """The part of the lane that names a folder of files on this machine; empty for others."""
+        """The part of the lane that names a folder of local files; empty for other lanes."""
         first = self.lane[0] if self.lane else ""
         return first if is_of_folder(first) else ""
 
     @property
     def teller(self) -> str | None:
-        """Under whose name the splits and dividends stand that a pinned vendor's bars are given by.
+        """The name under which the actions for a pinned vendor's bars are stored.
 
-        Those of a recording stand under its folder, as its bars do. None: those of all vendors count.
+        None means that all vendors' actions count. Actions from a recording are stored under its
+        folder, as its bars are.
         """
         if not self.lane or self.lane[0] in _OF_HOURS:
             return None
@@ -83,13 +84,16 @@ class SeriesKey:
 
     @property
     def is_sample(self) -> bool:
-        """Whether its bars are samples, recorded or made up: they answer only where a call names them."""
+        """Whether the bars are samples, recorded or invented.
+
+        Samples are used only if a call names them.
+        """
         family = self.lane[0].partition(".")[0] if self.lane else ""
         return family == _MADE_UP or is_sample(family)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether it holds bars of a folder that nothing names: those of earlier versions."""
+        """Whether the bars come from local files but no folder is named, as in earlier versions."""
         return bool(self.lane) and is_of_files(self.lane[0])
 
     @property
@@ -102,20 +106,23 @@ class SeriesKey:
 
 
 def lane_of(kind: Kind, default: Kind) -> tuple[str, ...]:
-    """Name a lane after the hard attributes in which ``kind`` differs from ``default``."""
+    """Name a lane after the hard attributes that differ between ``kind`` and ``default``."""
     return tuple(mine for mine, _ in kind.differences(default).values())
 
 
 def lane_beside(kind: Kind, stored: Kind | None) -> tuple[str, ...]:
-    """Return the lane of bars of a kind, where the default lane holds bars of the kind ``stored``.
+    """Return the lane for bars of a kind if the default lane holds bars of the kind ``stored``.
 
-    That is the default one (empty) where it holds none, or bars of that kind.
+    The result is the default lane (empty) if it holds no bars, or bars of the same kind.
     """
     return () if stored is None else lane_of(kind, stored)
 
 
 def calculated_lane(source: Timeframe, *, is_extended: bool) -> tuple[str, ...]:
-    """Name the lane of bars that a job calculates out of ``source`` bars: no vendor's stand there."""
+    """Name the lane for bars that a job calculates from ``source`` bars.
+
+    Vendors' bars are never in it.
+    """
     return (*(EXTENDED_LANE if is_extended else ()), f"{_MADE_OF}{source.folder}")
 
 
@@ -123,12 +130,12 @@ def folder_lane(family: str, path: str) -> str:
     """Return the part of a lane that names a folder of files.
 
     Args:
-        family: the vendor that reads them, ``local`` or ``replay``.
-        path: the real path of the folder: one folder has one name, however it is spelled.
+        family: Vendor that reads the files, ``local`` or ``replay``.
+        path: Real path of the folder, so that a folder has one name, however it is spelled.
     """
     return f"{family}.{sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def is_of_folder(part: str) -> bool:
-    """Tell whether a part of a lane names a folder of files."""
+    """Return whether a part of a lane names a folder of files."""
     return _OF_FOLDER.fullmatch(part) is not None

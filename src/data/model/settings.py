@@ -12,15 +12,15 @@ class Settings:
     """Folders, size limit and keys.
 
     Attributes:
-        cache_dir: root of the cache.
-        cache_dir_from: its origin, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
+        cache_dir: Root of the cache.
+        cache_dir_from: Origin of ``cache_dir``, for ``doctor``: ``argument``, ``DATA_CACHE_DIR``,
             ``./data-cache`` or ``user cache folder``.
-        state_dir: where limits and leases shared by processes lie.
-        record_dir: where each answer of a vendor is written, or None.
-        rules_path: the user's rules file, or None for the packaged one alone.
-        max_size_gb: limit of the cache; 0 means none.
-        credentials: environment name to key; never shown.
-        rate_limits: vendor to limits from ``PROVIDER_RATE_LIMITS``.
+        state_dir: Folder of the limits and leases shared by processes.
+        record_dir: Folder in which each answer from a vendor is recorded, or None.
+        rules_path: The user's rules file, or None for only the packaged one.
+        max_size_gb: Size limit of the cache; 0 means none.
+        credentials: Maps each environment variable to its key; never shown.
+        rate_limits: Maps each vendor to its limits from ``PROVIDER_RATE_LIMITS``.
     """
 
     cache_dir: Path

@@ -2,15 +2,16 @@
 
 A shape is plain data, in the form of the answer itself:
 
-- a text names the type of a value: ``number``, ``text`` or ``flag`` (true, false), several parted by
-  a bar; ``any`` is not looked at;
-- a mapping is an object: its keys, several parted by a bar; one that ends in ``?`` may be missing,
-  one with ``*`` stands for all keys that match it;
-- a list of one shape is a list of any length: its first and its last element are looked at;
-- a tuple is a list of just these elements, a row without names.
+- a text names the type of a value: ``number``, ``text`` or ``flag`` (true, false), alternatives
+  separated by a bar; ``any`` is not checked;
+- a mapping is an object: its keys, alternatives separated by a bar; one that ends in ``?`` may be
+  missing, one with ``*`` stands for all keys that match it;
+- a list with one shape is a list of any length, of which the first and the last element are
+  checked;
+- a tuple is a list of exactly these elements, a row without names.
 
-``null`` fits everything: that a value is missing is seen by the checks of bars. Of CSV only the names
-of the columns are compared, as a list of one object.
+``null`` fits everything: missing values are caught by the checks on bars. For CSV only the column
+names are compared, as a list with one object.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from .http import HttpResponse
 from .printable import printable
 
 Change = Literal["new", "missing", "retyped"]
-# Ends of addresses, in which ``*`` stands for any text, with the shape of their answers. All shapes of
-# an address are ways in which it may answer.
+# Address endings, in which ``*`` stands for any text, with the shape of their answers. All shapes
+# for an address are alternatives.
 Shapes = Sequence[tuple[str, Any]]
 
 CHANGES: tuple[Change, ...] = ("new", "missing", "retyped")
 _NOTHING = "nothing"
-# An answer may hold any number of keys of any length: so many are looked at, told, shown.
+# An answer may have any number of keys of any length: limits on how many are checked, reported and
+# shown.
 _MOST_KEYS = 1000
 _MOST_FOUND = 100
 _MOST_TOLD = 8
@@ -43,7 +45,7 @@ _LONGEST_HEADER = 4096
 
 
 class _Column(str):
-    """What stands in a column of CSV: a text, which may be anything."""
+    """Placeholder for the values in a CSV column: text that may be anything."""
 
 
 _COLUMN = _Column()
@@ -51,12 +53,12 @@ _COLUMN = _Column()
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """One key of an answer that is otherwise than its parser knows; it holds no value.
+    """One key in an answer that differs from the parser's expectation; no value is included.
 
     Attributes:
         change: ``new``, ``missing`` or ``retyped``.
-        key: its path, such as ``bars.*[].o``; printable and of bounded length.
-        expected, came: types, ``nothing`` for a key that is new or missing.
+        key: Path of the key, such as ``bars.*[].o``; printable and of limited length.
+        expected, came: Expected and actual type; ``nothing`` for a key that is new or missing.
     """
 
     change: Change
@@ -73,11 +75,11 @@ class KeyDifference:
 
 @dataclass(frozen=True)
 class ShapeChange:
-    """How an answer differs from the shape that is nearest.
+    """How an answer differs from the nearest shape.
 
     Attributes:
-        endpoint: the declared end of the address.
-        differences: at least one, the first eight.
+        endpoint: Declared end of the address.
+        differences: The first eight differences, at least one.
     """
 
     endpoint: str
@@ -88,16 +90,15 @@ class ShapeChange:
 
 
 def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChange | None:
-    """Return how an answer differs from all shapes of its address; None where it does not.
+    """Return how an answer differs from all shapes for its address, or None if it matches one.
 
-    An answer whose outermost object lacks more than half of its keys, or that has something else in
-    its place, is another document, such as an error, and is not compared; nor is one that cannot be
-    read.
+    An answer whose outermost object lacks more than half of its keys, or is of another type, is
+    another document, such as an error, and is not compared; nor is one that cannot be read.
 
     Args:
-        shapes: as declared.
-        url: of the request, without its query.
-        response: an answer that is no error.
+        shapes: Declared shapes.
+        url: URL of the request, without its query.
+        response: Successful response.
     """
     candidates = [(end, shape) for end, shape in shapes if fnmatchcase(url, f"*/{end}")]
     if not candidates:
@@ -119,12 +120,15 @@ def shape_change(shapes: Shapes, url: str, response: HttpResponse) -> ShapeChang
 
 
 def _distance(change: ShapeChange) -> int:
-    """Return how far an answer is from a shape: what is new there is known to a richer one."""
+    """Return how far an answer is from a shape.
+
+    A new key counts double because a richer shape may know it.
+    """
     return sum(1 + (one.change == "new") for one in change.differences)
 
 
 def _body(response: HttpResponse) -> Any:
-    """Return what JSON holds, or the names of a table's columns as a list of one object."""
+    """Return the parsed JSON, or a table's column names as a list with one object."""
     if response.body[:_LONGEST_KEY].lstrip()[:1] in (b"{", b"["):
         return response.json()
     line = response.body[:_LONGEST_HEADER].partition(b"\n")[0].decode("utf-8", "replace")
@@ -132,7 +136,7 @@ def _body(response: HttpResponse) -> Any:
 
 
 def _is_of(shape: Any, value: Any) -> bool:
-    """Tell whether an answer is a document of this shape, with differences or without."""
+    """Return whether an answer is a document of this shape, possibly with differences."""
     while isinstance(shape, list):
         if not isinstance(value, list) or not value:
             return isinstance(value, list)
@@ -145,13 +149,13 @@ def _is_of(shape: Any, value: Any) -> bool:
 
 
 def _differences(shape: Any, value: Any) -> tuple[KeyDifference, ...]:
-    # First and last elements mostly differ alike.
+    # First and last elements usually differ in the same way.
     unique = dict.fromkeys(islice(_compared(shape, value, ""), _MOST_FOUND))
     return tuple(islice(unique, _MOST_TOLD))
 
 
 def _compared(shape: Any, value: Any, at: str) -> Iterator[KeyDifference]:
-    """Yield the differences of a value; goes as deep as the shape, not as the answer."""
+    """Yield the differences in a value; goes as deep as the shape, not as the answer."""
     actual = _type(value)
     if value is None or value is _COLUMN or shape == "any":
         return
@@ -194,7 +198,7 @@ def _compared_row(shape: tuple[Any, ...], value: list[Any], at: str) -> Iterator
 
 
 def _keys(shape: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield each key of an object with its shape, and whether it must be there."""
+    """Yield each key of an object with its shape, and whether it is required."""
     for keys, inner in shape.items():
         for key, is_needed in _parted(keys):
             yield key, inner, is_needed
@@ -206,7 +210,7 @@ def _parted(keys: str) -> tuple[tuple[str, bool], ...]:
 
 
 def _under(value: Mapping[str, Any], key: str) -> Sequence[Any]:
-    """Return what stands under a key; under a pattern the first and the last that match."""
+    """Return the values under a key; for a pattern those of the first and the last match."""
     if "*" not in key:
         return [value[key]] if key in value else []
     if key == "*":
@@ -240,5 +244,5 @@ def _joined(at: str, key: str) -> str:
 
 
 def _shown(key: str) -> str:
-    """Return a vendor's key for people: cut, on one line, without control characters."""
+    """Return a vendor's key for display: shortened, on one line, without control characters."""
     return " ".join(printable(key[:_LONGEST_KEY]).split()) + "…" * (len(key) > _LONGEST_KEY)

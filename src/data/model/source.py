@@ -6,21 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Two changes within the grain of a file system's times (2 s on FAT) leave the same time behind.
+# Two changes within the resolution of a file system's times (2 s on FAT) leave the same time.
 _GRAIN_MS = 2000
 
 
 @dataclass(frozen=True)
 class SourceState:
-    """What files were when they were looked at, before anything was read from them.
+    """The state of files before anything was read from them.
 
     Attributes:
-        reading: what the bars depend on beside the files: how they are laid out, whose they are.
-        stamps: digest of names, sizes and times of last change; empty where there is no file.
-        size: bytes of all of them.
-        changed_ms: the latest time of last change, UTC milliseconds.
-        seen_ms: when they were looked at.
-        content: digest of names and bytes; empty while it is not known.
+        reading: Everything other than the files that the bars depend on: their layout and symbol.
+        stamps: Digest of names, sizes and modification times; empty if there is no file.
+        size: Total size of the files in bytes.
+        changed_ms: Latest modification time, UTC milliseconds.
+        seen_ms: Time at which the files were examined.
+        content: Digest of names and bytes; empty until it is known.
     """
 
     reading: str
@@ -32,16 +32,16 @@ class SourceState:
 
     @property
     def has_rested(self) -> bool:
-        """Whether a later change would show by the times of the files."""
+        """Whether a later change would be visible in the modification times of the files."""
         return self.seen_ms - self.changed_ms >= _GRAIN_MS
 
     def is_of(self, now: SourceState, content: Callable[[], str]) -> bool:
-        """Tell whether the files are now what they were.
+        """Return whether the files are unchanged.
 
         Args:
-            now: how they look now.
-            content: reads them and returns the digest of what they hold; called where size and
-                time leave that open.
+            now: Current state of the files.
+            content: Reads the files and returns the digest of their content; called if size and
+                times do not decide.
         """
         if (self.reading, self.size) != (now.reading, now.size):
             return False

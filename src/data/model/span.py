@@ -18,7 +18,7 @@ class Span(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether no stamp lies inside."""
+        """Whether the span contains no stamp."""
         return self.end <= self.start
 
     def clip(self, other: Span) -> Span:
@@ -28,14 +28,14 @@ class Span(NamedTuple):
         return Span(start if start > first else first, end if end < last else last)
 
     def overlaps(self, other: Span) -> bool:
-        """Tell whether the two share a stamp."""
+        """Return whether the two share a stamp."""
         start, end = self
         first, last = other
         return start < last and first < end and start < end and first < last
 
 
 def coalesce(spans: Iterable[Span]) -> list[Span]:
-    """Return the same set of stamps as few ascending, disjoint spans."""
+    """Return the same set of stamps as a minimal list of ascending, disjoint spans."""
     merged: list[Span] = []
     reach: int | None = None
     for span in sorted(spans):
@@ -52,7 +52,7 @@ def coalesce(spans: Iterable[Span]) -> list[Span]:
 
 
 def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
-    """Return those of ascending, disjoint spans that share a stamp with ``span``, whole."""
+    """Return the ascending, disjoint spans that share a stamp with ``span``, unclipped."""
     if span.is_empty:
         return ()
     first = bisect_left(ascending, (span.start + 1,))
@@ -62,12 +62,12 @@ def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
 
 
 def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
-    """Return the parts of ascending, disjoint spans inside ``span``."""
+    """Return ascending, disjoint spans clipped to ``span``."""
     return [one.clip(span) for one in touching(ascending, span)]
 
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
-    """Return the parts of ``wanted`` that no span in ``covered`` holds, in order."""
+    """Return the parts of ``wanted`` that are not in ``covered``, in order."""
     first, last = wanted
     spans: list[Span] = []
     for span in covered:
@@ -80,7 +80,7 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
-    """Return the stamps of ``spans`` that are in none of ``removed``, coalesced."""
+    """Return the stamps in ``spans`` that are not in ``removed``, coalesced."""
     wholes = coalesce(spans)
     holes = coalesce(removed) if wholes else []
     if not holes:
@@ -104,7 +104,7 @@ def subtract(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
 
 
 def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
-    """Return the stamps that both sets hold, coalesced."""
+    """Return the stamps that are in both sets, coalesced."""
     lefts = coalesce(ones)
     rights = coalesce(others) if lefts else []
     common: list[Span] = []

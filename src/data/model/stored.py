@@ -1,7 +1,7 @@
 """Coverage, actions, sessions, commits and quarantine as values, and as frames.
 
-Times are UTC milliseconds here and naive UTC ``datetime64[ns]`` in frames. Frames are new with each
-call: the caller may write into them.
+Times are UTC milliseconds here and naive UTC ``datetime64[ns]`` in frames. Each call returns new
+frames, which the caller may write to.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Calculated:
-    """What came of bars that were calculated out of stored ones.
+    """Result of calculating bars from stored ones.
 
     Attributes:
-        key: their series, whose lane names what they are made of.
-        rows: how many there are now.
-        written: how many of them were stored just now.
-        gaps: stretches for which none could be made.
-        lacking: why, of the first of these.
+        key: Series of the calculated bars, whose lane names the source bars.
+        rows: Number of bars now stored.
+        written: Number of bars stored by this calculation.
+        gaps: Number of stretches for which no bars could be built.
+        lacking: Reason for the first of these gaps.
     """
 
     key: SeriesKey
@@ -60,7 +60,7 @@ class Calculated:
     lacking: str = ""
 
     def plus(self, rows: int, written: int, reasons: Sequence[str]) -> Calculated:
-        """Return the same with one more stretch; ``reasons``: of its gaps."""
+        """Return the total with one more stretch; ``reasons`` are those of its gaps."""
         return Calculated(
             self.key,
             self.rows + rows,
@@ -72,20 +72,21 @@ class Calculated:
 
 @dataclass(frozen=True)
 class KnownAction:
-    """A split or a dividend, with the reports of all vendors.
+    """A split or a dividend, with every vendor's report of it.
 
     Attributes:
-        action: the report that counts; where none does, the one that would.
-        counts: whether it is applied to prices; not so where more vendors that should know it omit
-            it than report it.
-        is_settled: whether what counts has more vendors behind it than anything else.
-        amount: of a dividend, cash per share as shares are today; NaN of a split.
-        paid: of a dividend, cash per share as shares were on its ex-date; NaN of a split.
-        currency: of a dividend's amounts: as its vendor tells it, else that of the share's prices;
-            empty where neither is known, and of a split.
-        pay_date: of a dividend, ISO; empty where no vendor that reports it tells one.
-        others: vendor to its differing report, ``no split then`` where it should know it and
-            reports none; empty where vendors agree.
+        action: The report that counts or, if none does, the one that would.
+        counts: Whether the action is applied to prices. It is not if, of the vendors that should
+            know it, more omit it than report it.
+        is_settled: Whether the report that counts has more vendors behind it than any alternative.
+        amount: Cash per share of a dividend, in terms of today's shares; NaN for a split.
+        paid: Cash per share of a dividend, in terms of the shares on its ex-date; NaN for a split.
+        currency: Currency of a dividend's amounts: the one its vendor reports, else that of the
+            share's prices. Empty if neither is known, and for a split.
+        pay_date: Pay date of a dividend (ISO); empty if no vendor that reports the dividend gives
+            one.
+        others: Maps each disagreeing vendor to its report, or to ``no split then`` if it should
+            know the action and reports none. Empty if the vendors agree.
     """
 
     action: Action
@@ -99,11 +100,11 @@ class KnownAction:
 
     @property
     def dispute(self) -> str:
-        """The differing reports in one sentence; empty where vendors agree."""
+        """The differing reports in one sentence; empty if the vendors agree."""
         return "; ".join(f"{vendor}: {text}" for vendor, text in sorted(self.others.items()))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; numbers that there are none of are null."""
+        """Return the plain mapping; numbers that do not apply are null."""
         is_split = self.action.type == "split"
         return {
             "ex_date": self.action.ex_date.isoformat(),
@@ -121,19 +122,19 @@ class KnownAction:
 
 @dataclass(frozen=True)
 class CoverageSpan:
-    """One stretch of a series that was answered for.
+    """One stretch of a series that was answered.
 
     Attributes:
-        span: open stamps ``[start, end)``; of daily and longer bars session dates at 00:00.
-        state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored and doubted);
+        span: Open stamps ``[start, end)``; for daily and longer bars session dates at 00:00.
+        state: ``final``; ``provisional`` (closed, may change); ``suspect`` (stored but doubtful);
             ``empty`` (fetched, and the vendor had no bar).
-        vendor: the vendor that supplied the bars, or had none; several are joined by commas.
-        reason: of ``empty`` and ``suspect`` spans, why they are.
-        basis: what the stored prices were adjusted for, as they were fetched.
-        fetched_at: time of the request, UTC milliseconds; 0 where it is unknown.
-        expires: from when the span no longer counts as answered for; None: never.
-        next_due: from when a new request can change the span: when it expires, or when its bars
-            have settled; None: never, as of now.
+        vendor: Vendor that supplied the bars, or had none; several are joined by commas.
+        reason: Why an ``empty`` or ``suspect`` span is so.
+        basis: Adjustment of the stored prices as fetched.
+        fetched_at: Time of the request, UTC milliseconds; 0 if unknown.
+        expires: Time from which the span no longer counts as answered; None for never.
+        next_due: Time from which a new request can change the span: when it expires, or when its
+            bars have settled; None for never, as of now.
     """
 
     span: Span
@@ -162,13 +163,13 @@ class SessionHours:
     """One trading day of a market.
 
     Attributes:
-        day: the session date, by which daily bars are named.
-        open_ms, close_ms: ``[open, close)``; futures and currencies open the evening before.
-        breaks: the pauses in between, such as lunch.
-        is_early_close: whether it closes before the usual hour of that day.
-        next_due: from when its daily bar does not change any more: the open of the next session of
-            an exchange; two minutes behind the close of a market that goes on.
-        holidays_known: False where the calendar has no holidays on record: then every weekday counts
+        day: Session date, which identifies daily bars.
+        open_ms, close_ms: ``[open, close)``; futures and currencies open on the evening before.
+        breaks: Pauses within the session, such as lunch.
+        is_early_close: Whether the session closes earlier than usual for that day.
+        next_due: Time from which its daily bar no longer changes: the open of an exchange's next
+            session, or two minutes after the close for a market that continues.
+        holidays_known: False if the calendar has no holidays on record: every weekday then counts
             as a session, and this one may be a holiday.
     """
 
@@ -183,13 +184,13 @@ class SessionHours:
 
 @dataclass(frozen=True)
 class StoredColumns:
-    """Bars of one series as they are stored, of one generation.
+    """Stored bars of one series, from one generation.
 
     Attributes:
-        series: identity of the series.
-        generation: number of the last commit to the series.
-        table: the columns, ascending by stamp; their arrays cannot be written to.
-        coverage: vendor and basis of every part of the stretch.
+        series: Identity of the series.
+        generation: Number of the last commit to the series.
+        table: Columns, ascending by stamp; their arrays are read-only.
+        coverage: Vendor and basis of every part of the stretch.
     """
 
     series: SeriesKey
@@ -200,19 +201,20 @@ class StoredColumns:
 
 @dataclass(frozen=True)
 class LoggedCommit:
-    """One commit to a series, out of its log.
+    """One commit to a series, from its log.
 
     Attributes:
-        generation: its number, by which ``version=`` asks for the series as it stood after it.
-        at_ms: its time, UTC milliseconds; None where the log does not have it.
-        vendor: source of the bars; several are joined by commas, empty of a deletion.
-        span: the stretch that it changed; None where there is none.
-        added, changed, removed: bars.
-        years: the years of stamps that it touched.
-        deleted: the call that deleted bars; empty where none did.
-        is_recovered: whether recovery after a crash restored it.
-        is_kept: whether the series can still be read as it was then.
-        is_pinned: whether that is kept until it is unpinned.
+        generation: Number of the commit, which ``version=`` takes to read the series as of this
+            commit.
+        at_ms: Time of the commit, UTC milliseconds; None if the log does not have it.
+        vendor: Source of the bars; several are joined by commas; empty for a deletion.
+        span: Stretch that the commit changed; None if there is none.
+        added, changed, removed: Numbers of bars.
+        years: Years of the stamps concerned.
+        deleted: Call that deleted bars; empty if none did.
+        is_recovered: Whether the commit was restored by recovery after a crash.
+        is_kept: Whether the series can still be read as of this commit.
+        is_pinned: Whether this state is kept until it is unpinned.
     """
 
     generation: int
@@ -248,17 +250,17 @@ class LoggedCommit:
 
 @dataclass(frozen=True)
 class ComparedBars:
-    """A stretch of stored bars, and how it compared with what another vendor had.
+    """A stretch of stored bars, and how it compared with another vendor's bars.
 
     Attributes:
-        span: stamps, half-open.
-        vendor: which was asked.
-        at_ms: when, UTC milliseconds.
-        bars: how many there are.
-        confirmed, contradicted: how many of them it has alike, and otherwise. It lacks the rest, or has
-            them otherwise for a known or a slight reason.
-        first: stamp of the first contradicted one.
-        said: the differences, or why nothing was compared.
+        span: Stamps, half-open.
+        vendor: Vendor that was queried.
+        at_ms: Time of the comparison, UTC milliseconds.
+        bars: Number of stored bars in the stretch.
+        confirmed, contradicted: Number of bars for which the vendor agrees, and disagrees. The rest
+            are missing there, or differ for a known or minor reason.
+        first: Stamp of the first contradicted bar.
+        said: Description of the differences, or why nothing was compared.
     """
 
     span: Span
@@ -290,12 +292,12 @@ class CommitNotice:
     """A commit that has just been made durable.
 
     Attributes:
-        series: the series that it changed.
-        generation: its number.
-        at_ms: its time, UTC milliseconds.
-        vendor: source of the bars; several are joined by commas, empty where it is unknown.
-        span: the stretch answered for; None where only metadata of the series changed.
-        bars: how many were handed to the store, unchanged ones among them.
+        series: Series that was changed.
+        generation: Number of the commit.
+        at_ms: Time of the commit, UTC milliseconds.
+        vendor: Source of the bars; several are joined by commas; empty if unknown.
+        span: Stretch answered; None if only metadata of the series changed.
+        bars: Number of bars handed to the store, including unchanged ones.
     """
 
     name: ClassVar[str] = "a commit"
@@ -310,13 +312,13 @@ class CommitNotice:
 
 @dataclass(frozen=True)
 class Quarantined:
-    """Rejected bars and damaged files of a series, which are kept aside.
+    """Rejected bars and damaged files of a series, which are set aside.
 
     Attributes:
-        rows: bars as received, each with its defect; also bars that their vendor
-            withdrew (``withdrawn by ...``). Of those sent for one stamp the last is the newest.
-        files: names of damaged files and tails in the folder ``_quarantine`` of the series, each
-            with the reason.
+        rows: Bars as received, each with its defect; also bars that their vendor withdrew
+            (``withdrawn by ...``). Of several for one stamp the last is the newest.
+        files: Names of damaged files and tails in the series' folder ``_quarantine``, each with the
+            reason.
     """
 
     rows: tuple[tuple[Bar, str], ...] = ()
@@ -326,9 +328,9 @@ class Quarantined:
 def actions_frame(actions: Iterable[KnownAction]) -> pd.DataFrame:
     """Return one row for each action that counts, by ex-date.
 
-    Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares for an old
-    one; NaN of a dividend), ``amount`` and ``paid`` (NaN of a split), ``currency`` (empty of a split),
-    ``pay_date`` (NaT where it is not told), ``source``, ``dispute``.
+    Index ``ex_date`` (session dates at 00:00); columns ``type``, ``ratio`` (new shares per old
+    share; NaN for a dividend), ``amount`` and ``paid`` (NaN for a split), ``currency`` (empty for a
+    split), ``pay_date`` (NaT if unknown), ``source``, ``dispute``.
     """
     import pandas as pd
 
@@ -356,7 +358,7 @@ def coverage_frame(parts: Iterable[tuple[SeriesKey, CoverageSpan]]) -> pd.DataFr
     """Return one row for each stretch, series by series.
 
     Columns ``lane`` (empty for the default one), ``start``, ``end``, ``state``, ``vendor``,
-    ``reason``, ``next_due`` (NaT: never).
+    ``reason``, ``next_due`` (NaT for never).
     """
     import pandas as pd
 
@@ -406,7 +408,7 @@ def _date_ms(text: str) -> int | None:
 
 
 def _texts(values: list[str]) -> Any:
-    """Return texts as the extra columns of bars have them, also where there is none."""
+    """Return texts in the dtype of the bars' extra columns, even if there are none."""
     import pandas as pd
 
     return pd.Series(values, dtype="str").array

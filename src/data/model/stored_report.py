@@ -10,13 +10,13 @@ from .texts import Line
 
 
 class BarsReport(Protocol):
-    """What is known of stored series at one moment. It does not change.
+    """The facts known about stored series at one moment. Immutable.
 
     It prints well, in notebooks too.
 
     Attributes:
-        title: what it is about, in one line.
-        is_whole: whether all of it could be read; each series names what could not.
+        title: Subject of the report, in one line.
+        is_whole: Whether everything could be read; each series names what could not.
     """
 
     @property
@@ -25,23 +25,26 @@ class BarsReport(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Return whether all of it could be read."""
+        """Return whether everything could be read."""
 
     def lines(self) -> Iterable[Line]:
         """Yield a name and a text for each fact."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, as ``onetape report --json`` prints them; without NaN."""
+        """Return plain values, as printed by ``onetape report --json``; without NaN."""
 
     def html(self) -> str:
-        """Return it as a page that opens from disk, loads nothing, and has the plain values in it."""
+        """Return the report as a page that opens from disk and loads nothing.
+
+        The plain values are in it.
+        """
 
     def save(self, path: str | Path) -> Path:
-        """Write the page (``.html``), or the plain values (``.json``), to a file; return the path.
+        """Write the page (``.html``) or the plain values (``.json``) to a file; return the path.
 
-        A file of that name is replaced at one stroke.
+        An existing file with that name is replaced atomically.
 
         Raises:
-            QueryError: the name ends otherwise.
-            StorageError: the file cannot be written; nothing half-written is left.
+            QueryError: The name has another ending.
+            StorageError: The file cannot be written; no partial file is left.
         """

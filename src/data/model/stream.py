@@ -15,14 +15,16 @@ Origin = Literal["history", "backfill", "live"]
 
 
 class LiveBar(NamedTuple):
-    """One bar of a feed; stamps and values as those of :class:`~.model.bars.Bar`.
+    """One bar from a feed; stamps and values are those of :class:`~.model.bars.Bar`.
 
     Attributes:
-        stamp_ms: the bar's open in UTC milliseconds; days and longer: 00:00 of the session date.
-        is_closed: False for the running bar, which only listeners that want it receive.
-        origin: ``history`` was there before the feed started; ``backfill`` was fetched because the
+        stamp_ms: Open of the bar in UTC milliseconds; for days and longer 00:00 of the session
+            date.
+        is_closed: False for the running bar, which only listeners that request it receive.
+        origin: ``history`` existed before the feed started; ``backfill`` was fetched because the
             stream had a gap there; ``live`` was sent by the stream.
-        symbol: of the feed that gave it; empty where no feed has. No field of the tuple.
+        symbol: Symbol of the feed that emitted the bar; empty if none did. Not a field of the
+            tuple.
     """
 
     stamp_ms: int
@@ -36,36 +38,36 @@ class LiveBar(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """The symbol of the feed that gave it; empty where no feed has."""
+        """The symbol of the feed that emitted the bar; empty if none did."""
         return ""
 
     @property
     def time(self) -> datetime:
-        """The bar's open as an aware UTC time; days and longer: 00:00 of the session date."""
+        """The bar's open as an aware UTC time; for days and longer 00:00 of the session date."""
         return from_ms(self.stamp_ms).replace(tzinfo=UTC)
 
     def of(self, symbol: str) -> LiveBar:
-        """Return it as a bar of ``symbol``; it equals this one."""
+        """Return the bar as a bar of ``symbol``; it is equal to this one."""
         return tuple.__new__(_class_of(symbol), self)
 
     @property
     def bar(self) -> Bar:
-        """The bar alone, as the store keeps it."""
+        """Only the bar itself, in the form used by the store."""
         return Bar(self.stamp_ms, self.open, self.high, self.low, self.close, self.volume)
 
 
-# A field would change the tuples that programs unpack and compare, and an attribute of each bar
-# would take 180 bytes beside the 270 of a bar: bars of one symbol are of one class instead.
+# A field would change the tuples that programs unpack and compare, and an attribute on each bar
+# would take 180 bytes in addition to its 270: instead, bars of one symbol share a class.
 @lru_cache(4096)
 def _class_of(symbol: str) -> type[LiveBar]:
-    """Return the class of the bars of a symbol; they pickle, copy and replace as bars of it."""
+    """Return the class for the bars of a symbol; pickling, copying and replacing preserve it."""
 
     def reduce(bar: LiveBar) -> tuple[Any, ...]:
-        """Return what makes a bar anew, for pickle: a function, and the symbol and values for it."""
+        """Return the function that recreates a bar, for pickle, and its arguments."""
         return _bar_of, (symbol, tuple(bar))
 
     def show(bar: LiveBar) -> str:
-        """Return the text of a bar, its symbol last."""
+        """Return the text form of a bar, its symbol last."""
         return f"{LiveBar.__repr__(bar)[:-1]}, symbol={symbol!r})"
 
     own = {"__slots__": (), "symbol": symbol, "__reduce__": reduce, "__repr__": show}
@@ -85,20 +87,20 @@ class Trade(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A closed bar that was emitted before, as the vendor has it now: late trades were counted."""
+    """A new version of a closed bar that was emitted before: late trades were counted."""
 
     bar: LiveBar
 
 
 class StreamState(StrEnum):
-    """State of a feed; a strategy trades on ``LIVE`` alone.
+    """State of a feed; a strategy trades only on ``LIVE``.
 
-    ``CONNECTING``: not connected yet, or not again. ``BACKFILLING``: connected, and what was missed
-    is being fetched. ``LIVE``: every bar since the first one and up to now was emitted, the next
-    comes when it closes. ``INCOMPLETE``: bars of the history that it began with are missing; later
-    ones are held back until they come, or until a vendor says that there are none.
-    ``DELAYED``: bars are missing that no vendor could supply yet; later ones are held back.
-    ``STALE``: the market is open and nothing was received for too long. ``CLOSED``: ended for good.
+    ``CONNECTING``: not connected yet, or reconnecting. ``BACKFILLING``: connected, and missed bars
+    are being fetched. ``LIVE``: every bar from the first one up to now was emitted; the next
+    follows when it closes. ``INCOMPLETE``: bars are missing from the initial history; later ones
+    are held back until they arrive, or until a vendor reports that there are none. ``DELAYED``:
+    bars are missing that no vendor could supply yet; later ones are held back. ``STALE``: the
+    market is open and nothing was received for too long. ``CLOSED``: ended for good.
     """
 
     CONNECTING = "CONNECTING"
@@ -111,7 +113,7 @@ class StreamState(StrEnum):
 
 
 class StreamStatus(NamedTuple):
-    """A state, why it is so, and since when (UTC milliseconds)."""
+    """A state, its reason, and when it began (UTC milliseconds)."""
 
     state: StreamState
     reason: str = ""
@@ -125,11 +127,11 @@ class Topic(NamedTuple):
     timeframe: str
 
 
-# --- what a vendor's protocol reads out of a frame ---------------------------------------------
+# --- events that a vendor's protocol parses from a frame ---------------------------------------
 
 
 class BarSeen(NamedTuple):
-    """A bar of a topic, running or closed.
+    """A running or closed bar for a topic.
 
     Attributes:
         topic, bar: Bar and its topic.
@@ -143,7 +145,7 @@ class BarSeen(NamedTuple):
 
 
 class BarRevised(NamedTuple):
-    """A closed bar that the vendor corrects: late trades were counted."""
+    """A closed bar corrected by the vendor: late trades were counted."""
 
     topic: Topic
     bar: LiveBar
@@ -157,15 +159,15 @@ class TradeSeen(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """The vendor lets us in: topics may be subscribed to."""
+    """The vendor has accepted the connection: topics may be subscribed to."""
 
 
 class Subscribed(NamedTuple):
-    """The vendor says yes to the oldest text that subscribed and was not answered yet."""
+    """The vendor has accepted the oldest subscription request that was not answered yet."""
 
 
 class StreamReply(NamedTuple):
-    """A frame that must be sent back. It may hold a key: never log it."""
+    """A frame that must be sent in reply. It may contain a key: never log it."""
 
     frame: str
 
@@ -174,25 +176,25 @@ class StreamReply(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A frame that was understood and holds no market data: an answer, a beat, another stream."""
+    """A frame that was understood but has no market data, such as a heartbeat."""
 
     what: str
 
 
 class Leaving(NamedTuple):
-    """The vendor will close this connection soon: a new one is opened before that."""
+    """The vendor will close this connection soon; a new one is opened before that."""
 
     reason: str
 
 
 class StreamRefusal(NamedTuple):
-    """The vendor refuses.
+    """The vendor has refused a connection or a subscription.
 
     Attributes:
-        reason: in its own words, without a key.
-        is_final: whether asking again cannot help (a wrong key, no such plan).
-        wait_s: how long to leave it alone before the next connection; 0: as usual.
-        topic: the one refused; None when the whole connection is.
+        reason: The vendor's own words, without a key.
+        is_final: Whether a retry cannot help (a wrong key, no such plan).
+        wait_s: Seconds to wait before the next connection; 0 for the usual wait.
+        topic: Topic that was refused; None if the whole connection was.
     """
 
     reason: str
@@ -223,7 +225,7 @@ StreamEvent = (
 
 @dataclass(frozen=True)
 class StreamAddress:
-    """Where to connect to. ``url`` may hold a key: only ``shown`` goes into texts."""
+    """The address to connect to. ``url`` may contain a key: only ``shown`` may be displayed."""
 
     url: str
     shown: str

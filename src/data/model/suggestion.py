@@ -1,4 +1,4 @@
-"""The word that was probably meant by an unknown one. Pure."""
+"""Suggests the known word that an unknown one was probably meant to be. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterable
 
 from ..errors import QueryError
 
-# Words that are much longer than any known one are like none, which would take seconds to find out.
+# Words much longer than any known one match none, which would take seconds to establish.
 _LONGEST = 200
 
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return the one of ``words`` most like ``word``; empty where none is near.
+    """Return the one of ``words`` most similar to ``word``; empty if none is close.
 
     Args:
-        word: as it was written.
-        words: those that are known.
-        cutoff: how like it must be, from 0 (anything) to 1 (equal).
+        word: Word as written.
+        words: Known words.
+        cutoff: Required similarity, from 0 (anything) to 1 (equal).
     """
     if len(word) > _LONGEST:
         return ""
@@ -27,21 +27,24 @@ def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return the question whether the nearest word was meant, with a blank behind it, or nothing."""
+    """Return a "did you mean" question with the nearest word, or an empty text.
+
+    The question ends with a space.
+    """
     near = nearest(word, words, cutoff=cutoff)
     return f"did you mean {near!r}? " if near else ""
 
 
 def check_names(names: Iterable[object], known: Collection[str], what: str) -> None:
-    """Refuse names that are not known.
+    """Reject unknown names.
 
     Args:
-        names: as they were written.
-        known: those that there are, in the order in which they are told.
-        what: what has these names, such as ``an alert``.
+        names: Names as written.
+        known: Known names, in the order in which they are listed.
+        what: Owner of the names, such as ``an alert``.
 
     Raises:
-        QueryError: one is not known; it tells the nearest one, and all.
+        QueryError: A name is unknown; the message gives the nearest one, and all of them.
     """
     for name in names:
         if name not in known:

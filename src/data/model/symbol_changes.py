@@ -16,19 +16,18 @@ CHANGE_TYPES: tuple[ChangeType, ...] = get_args(ChangeType)
 
 @dataclass(frozen=True, order=True)
 class SymbolChange:
-    """From a session date on a symbol names another instrument, or none.
+    """From a session date on, a symbol names another instrument, or none.
 
     Attributes:
-        ex_date: first session date on which it holds.
-        type: one of :data:`CHANGE_TYPES`; one that is not known is stored and says nothing.
-        symbol: the former name; of a spin-off the parent.
-        successor: the new name; of a merger the company that remains, of a spin-off the new one;
-            empty of a delisting.
-        source: where it stands.
-        before: of a rename, what the successor named until then, in words; empty where that is not
-            recorded.
-        ex_at: UTC start of that session in milliseconds; intraday bars compare with it.
-        fetched_at: UTC milliseconds of its recording. It makes no difference.
+        ex_date: First session date on which the change applies.
+        type: One of :data:`CHANGE_TYPES`; an unknown type is stored and has no effect.
+        symbol: Former name; for a spin-off the parent.
+        successor: New name; for a merger the company that remains, for a spin-off the new one;
+            empty for a delisting.
+        source: Where the change is documented.
+        before: For a rename, what the successor named until then, in words; empty if not recorded.
+        ex_at: UTC start of that session in milliseconds; intraday bars are compared with it.
+        fetched_at: Time at which the change was recorded, UTC milliseconds. It has no effect.
     """
 
     ex_date: date
@@ -41,23 +40,23 @@ class SymbolChange:
     fetched_at: int = 0
 
     def ends(self, symbol: str) -> bool:
-        """Tell whether ``symbol`` no longer names its instrument from then on."""
+        """Return whether ``symbol`` no longer names its instrument from that date on."""
         return self.symbol == symbol and self.type in ("rename", "merger", "delisting")
 
     def begins(self, symbol: str) -> bool:
-        """Tell whether ``symbol`` names its instrument only from then on."""
+        """Return whether ``symbol`` names its instrument only from that date on."""
         return self.successor == symbol and self.type in ("rename", "spinoff")
 
     def concerns(self, symbol: str) -> bool:
-        """Tell whether it changes what ``symbol`` names."""
+        """Return whether the change affects the meaning of ``symbol``."""
         return self.ends(symbol) or self.begins(symbol)
 
     def at_ms(self, *, intraday: bool) -> int:
-        """Return the open stamp of the first bar behind it."""
+        """Return the open stamp of the first bar after the change."""
         return self.ex_at if intraday else day_ms(self.ex_date)
 
     def sentence(self, symbol: str) -> str:
-        """Return what it means for bars of ``symbol``, and which symbol has them."""
+        """Describe the effect on bars for ``symbol``, and which symbol to use."""
         day, source = self.ex_date, f" ({self.source})" if self.source else ""
         if self.begins(symbol):
             if self.type == "spinoff":
@@ -88,16 +87,16 @@ class SymbolChange:
 def concerning(
     changes: Iterable[SymbolChange], symbol: str, span: Span, *, intraday: bool
 ) -> list[SymbolChange]:
-    """Return the changes that a question for bars of ``symbol`` in ``span`` must know of, by date.
+    """Return the changes that affect a query for bars of ``symbol`` in ``span``, by date.
 
-    The end of a name concerns each question, earlier ones too: vendors keep an instrument's bars under
-    its newest name. It does not where the name has begun anew before ``span``. The begin of a name
-    concerns what lies before it.
+    The end of a name affects every query, earlier ones too, because vendors keep an instrument's
+    bars under its newest name. It does not if the name has been taken up again before ``span``. The
+    beginning of a name affects only earlier stamps.
 
     Args:
-        changes: all that are recorded, in any order.
-        symbol, span: of the question; open stamps, UTC milliseconds.
-        intraday: whether stamps are instants, to be compared with ``ex_at``.
+        changes: All recorded changes, in any order.
+        symbol, span: Symbol and open stamps (UTC milliseconds) of the query.
+        intraday: Whether stamps are instants, to be compared with ``ex_at``.
     """
     mine = sorted(one for one in changes if one.concerns(symbol))
     begun = [

@@ -1,4 +1,4 @@
-"""Values as text for people: durations, timestamps, aligned lines, and the same as HTML tables."""
+"""Values as text for display: durations, timestamps, aligned lines, and the same as HTML tables."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from .printable import printable
 from .timeframe import Timeframe
 
 WIDTH = 100
-# Up to this many names with the same reason have a line each.
+# Up to this many names with the same reason get a line each.
 _APART = 2
-# How the reason begins of a vendor that is left out for want of a key alone.
+# Prefix of the reason for a vendor that is left out only for lack of a key.
 NO_KEY = "no key: "
-# A notebook keeps what is shown in its file: in bytes of HTML, and of one text in characters.
+# A notebook stores its output in its file, so it is limited: total bytes of HTML, and characters
+# per text and per name.
 _MOST_SHOWN, _LONGEST, _LONGEST_NAME = 16_000, 600, 60
-# What the elements of a row take.
+# Bytes taken by the elements of a row.
 _ROW = 80
-# Shorter waits need no clock.
+# Shorter waits are shown without a time of day.
 _NEAR_S = 120.0
 _UNITS = ((86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 Line = tuple[str, str]
@@ -40,10 +41,10 @@ def duration(seconds: float) -> str:
 
 
 def time_until(seconds: float, now_ms: int) -> str:
-    """Return a wait with the time at which it ends, where that is minutes away and more.
+    """Return a wait and, if it lasts for minutes or more, the time at which it ends.
 
-    ``30 seconds``, ``10 minutes (15:40 UTC)``, ``24 hours (tomorrow 07:00 UTC)``,
-    ``5 days (2024-06-16 07:00 UTC)``: the next full minute after it.
+    ``30 seconds``, ``10 minutes (15:40 UTC)``, ``24 hours (tomorrow 07:00 UTC)``, ``5 days
+    (2024-06-16 07:00 UTC)``: the time is rounded up to a full minute.
     """
     if seconds < _NEAR_S:
         return duration(seconds)
@@ -56,7 +57,7 @@ def time_until(seconds: float, now_ms: int) -> str:
 
 
 def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
-    """Return an instant (UTC) as ``YYYY-MM-DD HH:MM``; stamps of daily and longer bars as dates."""
+    """Return an instant (UTC) as ``YYYY-MM-DD HH:MM``, or a date for daily and longer bars."""
     day, _, time = iso(ms - ms % SECOND_MS).removesuffix("Z").partition("T")
     if timeframe is not None and not timeframe.is_intraday:
         return day
@@ -64,7 +65,7 @@ def stamp(ms: int, timeframe: Timeframe | None = None) -> str:
 
 
 def moment(iso_stamp: str | None) -> str:
-    """Return an ISO stamp as people write it; midnight is the day alone."""
+    """Return an ISO stamp in a readable form; midnight is shown as the date only."""
     if not iso_stamp:
         return "-"
     day, _, time = iso_stamp.removesuffix("Z").partition("T")
@@ -80,20 +81,20 @@ def counted(count: float, noun: str) -> str:
 
 
 def plain_number(value: float) -> str:
-    """Return a number with all its digits and no exponent: ``70000``, ``0.00001``."""
+    """Return a number with all its digits and without an exponent: ``70000``, ``0.00001``."""
     return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
 def telling(reasons: Mapping[str, str], *, is_lacking: bool) -> dict[str, str]:
-    """Return why vendors are left out, as far as it concerns what is told.
+    """Return the reasons for omitted vendors that are relevant to the user.
 
-    A missing key does only where something is lacking: most users have no key for most vendors.
+    A missing key is relevant only if something is lacking: most users have no key for most vendors.
     """
     return {n: why for n, why in reasons.items() if is_lacking or not why.startswith(NO_KEY)}
 
 
 def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
-    """Yield ``name: reason`` for each name; of more than two with one reason, one text for all."""
+    """Yield ``name: reason`` for each name; more than two names with one reason share a text."""
     alike: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         alike.setdefault(reason, []).append(name)
@@ -103,9 +104,9 @@ def by_reason(reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def as_text(title: str, lines: Iterable[Line]) -> str:
-    """Return a title and lines of a name and a text, aligned and broken at :data:`WIDTH`.
+    """Return a title and name-text lines, aligned and wrapped at :data:`WIDTH`.
 
-    A name that is the one of the line before is not repeated.
+    A name equal to the one on the line before is not repeated.
     """
     lines = [(printable(name), text) for name, text in lines]
     room = max((len(name) for name, _ in lines), default=0) + 2
@@ -129,9 +130,9 @@ def _wrapped(text: str, name: str) -> list[str]:
 
 
 def as_html(title: str, lines: Iterable[Line]) -> str:
-    """Return the same as a table for notebooks; everything in it is escaped.
+    """Return a title and lines as a table for notebooks; everything in it is escaped.
 
-    It has no colours of its own, so that it reads in light and dark.
+    It sets no colours, so that it is readable on light and dark backgrounds.
     """
     rows = [
         element("tr", element("th", name), element("td", text, style="text-align:left"))
@@ -141,12 +142,15 @@ def as_html(title: str, lines: Iterable[Line]) -> str:
 
 
 class InLines(ABC):
-    """What prints as a title and lines, and is the same as a table in a notebook, within 20 kB."""
+    """Base for values that print as a title and lines, or as a table in a notebook.
+
+    The output is limited to 20 kB.
+    """
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """What it is, in one line."""
+        """The subject, in one line."""
 
     @abstractmethod
     def lines(self) -> Iterable[Line]:
@@ -163,7 +167,10 @@ class InLines(ABC):
 
 
 def bounded(lines: Iterable[Line]) -> Iterator[Line]:
-    """Yield lines as far as a notebook takes them, long texts cut, and how many there are besides."""
+    """Yield lines up to the size limit for notebooks, then the number of omitted lines.
+
+    Long texts are cut.
+    """
     left, more = _MOST_SHOWN, 0
     for name, text in lines:
         name, text = _within(name, _LONGEST_NAME), _within(text)
@@ -182,7 +189,7 @@ def _within(text: str, most: int = _LONGEST) -> str:
 
 
 def written(value: object) -> str:
-    """Return ``repr(value)``, or the size of an integer that is longer than Python writes."""
+    """Return ``repr(value)``, or the size of an integer that is too long for Python to print."""
     try:
         return repr(value)
     except ValueError:
@@ -196,7 +203,10 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
 
 
 def proof_in_words(bars: int, confirmed: int, contradicted: int) -> str:
-    """Return the numbers as reports and statistics have them; a share is rounded down."""
+    """Return the counts in the wording of reports and statistics.
+
+    The percentage is rounded down.
+    """
     tenths = 1000 * confirmed // bars if bars else 0
     share = "less than 0.1" if confirmed and not tenths else f"{tenths / 10:.1f}"
     return f"{share} % of bars confirmed by two sources, {contradicted:,} contradicted"

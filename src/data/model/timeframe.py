@@ -14,7 +14,7 @@ from .suggestion import did_you_mean
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})([mhdwM])")
 _LONGEST_MONTH_MS = 31 * DAY_MS
 _UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
-# Spellings of other tools. The case of `m` and `M` is never folded; alone they may mean either.
+# Spellings used by other tools. `m` and `M` are never case-folded; on their own they are ambiguous.
 _WORD = re.compile(r"([0-9]{0,4})([A-Za-z]+)")
 _NAMES = {"hourly": "h", "daily": "d", "weekly": "w", "monthly": "M"}
 _UNITS = {
@@ -30,9 +30,9 @@ _USUAL = "1m 5m 15m 30m 1h 4h 1d 1w 1M"
 
 @dataclass(frozen=True)
 class Timeframe:
-    """A count of minutes ``m``, hours ``h``, days ``d``, weeks ``w`` or months ``M``.
+    """A number of minutes ``m``, hours ``h``, days ``d``, weeks ``w`` or months ``M``.
 
-    Case matters. Thread-safe, as every value here.
+    Case matters. Thread-safe, like every value here.
     """
 
     count: int
@@ -40,13 +40,13 @@ class Timeframe:
 
     @classmethod
     def parse(cls, text: Any) -> Timeframe:
-        """Read ``"1m"``, ``"4h"``, ``"1d"``, ``"1w"``, ``"1M"`` and their likes.
+        """Parse a timeframe such as ``"1m"``, ``"4h"``, ``"1d"``, ``"1w"`` or ``"1M"``.
 
-        Spellings of other tools that mean one thing are read, too: ``D``, ``daily``, ``1day``,
-        ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` alone are refused.
+        Unambiguous spellings from other tools are accepted too: ``D``, ``daily``, ``1day``,
+        ``60m``, ``1Hour``, ``5min``, ``1mo``. ``M`` and ``60`` on their own are rejected.
 
         Raises:
-            BadTimeframeError: anything else, naming the nearest valid one.
+            BadTimeframeError: The text is anything else; the message names the nearest valid one.
         """
         if isinstance(text, Timeframe):
             return text
@@ -63,7 +63,7 @@ class Timeframe:
 
     @property
     def folder(self) -> str:
-        """The text form used on disk: months are ``mo``, safe where case is folded."""
+        """The text form used on disk: months are ``mo``, for file systems that ignore case."""
         return f"{self.count}mo" if self.unit == "M" else self.label
 
     @cached_property
@@ -74,12 +74,12 @@ class Timeframe:
 
     @property
     def longest_ms(self) -> int:
-        """Longest time in milliseconds that one bar can take: months count as 31 days."""
+        """Maximum length of one bar in milliseconds: months count as 31 days."""
         return self.step_ms or self.count * _LONGEST_MONTH_MS
 
     @cached_property
     def is_intraday(self) -> bool:
-        """Tell whether bars are stamped by instants rather than by session dates."""
+        """Whether bars are stamped with instants rather than session dates."""
         return self.unit in "mh"
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ _NORMAL = {
 }
 
 
-# The same few are asked for with every question.
+# Every query uses one of the same few timeframes.
 @lru_cache
 def _read(text: str) -> Timeframe | None:
     match = _SHAPE.fullmatch(text) or _SHAPE.fullmatch(_usual(text))
@@ -106,7 +106,7 @@ def _read(text: str) -> Timeframe | None:
 
 
 def _usual(text: str) -> str:
-    """Return the usual spelling of another tool's; empty where there is none."""
+    """Return our spelling for another tool's; empty if there is none."""
     match = _WORD.fullmatch(text)
     if match is None:
         return ""
@@ -116,7 +116,7 @@ def _usual(text: str) -> str:
 
 
 def _meant(text: str) -> str:
-    """Return the question whether another spelling was meant; empty where none is near."""
+    """Return a question suggesting another spelling; empty if none is close."""
     if text in ("m", "M"):
         return "did you mean '1m' (a minute) or '1M' (a month)? "
     if text.isdigit() and text.isascii() and 0 < len(text) < 5:

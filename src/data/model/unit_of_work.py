@@ -8,16 +8,17 @@ from contextvars import ContextVar
 
 from ..errors import DatabaseError
 
-# Of each unit around this call: its database, and whether it writes.
+# For each unit around this call: its database, and whether it writes.
 _units: ContextVar[tuple[tuple[str, bool], ...]] = ContextVar("onetape_units", default=())
 
 
 @contextmanager
 def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
-    """Let the block, and threads that work for it, run in a unit of ``database``.
+    """Run the block, and threads that work for it, in a unit of ``database``.
 
     Raises:
-        DatabaseError: on entering, where both this unit and one around it write: it would wait for itself.
+        DatabaseError: On entry, if both this unit and an enclosing one write: it would wait for
+            itself.
     """
     around = _units.get()
     if writes and (database, True) in around:
@@ -33,10 +34,10 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
 
 
 def refuse_inside_unit(what: str) -> None:
-    """Refuse what waits for another machine: a unit that waits makes all other writers wait.
+    """Reject a call that waits for another machine: a waiting unit blocks all other writers.
 
     Raises:
-        DatabaseError: this call runs in a unit.
+        DatabaseError: This call runs in a unit.
     """
     if units := _units.get():
         raise DatabaseError(

@@ -14,13 +14,13 @@ __all__ = ["Members", "Universes", "Unresolved"]
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A membership about which the sources are impossible or contradict each other.
+    """A membership for which the sources are impossible or contradictory.
 
     Attributes:
-        symbol: whose membership.
-        day: the session date that it concerns.
-        reason: what is impossible, or what contradicts.
-        evidence: where each statement stands: source, digest and line, or a filing's number.
+        symbol: Symbol whose membership is unresolved.
+        day: Session date concerned.
+        reason: Description of the impossibility or contradiction.
+        evidence: Location of each statement: source, digest and line, or a filing's number.
     """
 
     symbol: str
@@ -35,23 +35,24 @@ class Unresolved:
 
 @dataclass(frozen=True, repr=False)
 class Members(Sequence[str]):
-    """The symbols of a universe on one session date, or on any of several: a sequence of texts.
+    """The symbols of a universe on a session date, or on any date in a range: a sequence of texts.
 
     Attributes:
-        name: of the universe.
-        symbols: as their source writes them, sorted, each once, delisted ones included; without those
-            about whose membership on that day the sources disagree (``unresolved``).
-        as_of: the session date.
-        known_at: aware UTC; records made later are not used. With this value the same question has
-            the same symbols at any time.
-        is_pit: whether the answer is point-in-time: each membership was dated by its source or recorded
-            by us no later than ``as_of``, which is not in the future, and nothing is unresolved.
-        known_from: the first session date with point-in-time answers; None if there is none.
-        unresolved: why it is not point-in-time, as far as sources are impossible or contradict each other.
-        reason: in one sentence what is to be known of the answer: why it is not point-in-time, a
-            correction that came later, a list that is older than usual; empty for nothing.
-        since: None; of symbols that were members on any day of a range its first session date, and
-            ``as_of`` is its last one.
+        name: Name of the universe.
+        symbols: Symbols as written by their source, sorted and unique, delisted ones included;
+            without those about whose membership on that day the sources disagree (``unresolved``).
+        as_of: Session date.
+        known_at: Aware UTC time; records made later are not used. With this value the same query
+            returns the same symbols at any time.
+        is_pit: Whether the answer is point-in-time: each membership was dated by its source or
+            recorded by us no later than ``as_of``, which is not in the future, and nothing is
+            unresolved.
+        known_from: First session date with point-in-time answers; None if there is none.
+        unresolved: Impossible or contradictory memberships that prevent a point-in-time answer.
+        reason: One sentence about the answer: why it is not point-in-time, a later correction, or a
+            list that is older than usual; may be empty.
+        since: First session date of a range whose last one is ``as_of``, for symbols that were
+            members on any of its days; None for a single date.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Members(Sequence[str]):
         return symbol in self.symbols
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values under the names of the attributes; days and times as ISO texts."""
+        """Return plain JSON values, keyed by attribute name; dates and times are ISO texts."""
         return asdict(self) | {
             "symbols": list(self.symbols),
             "as_of": self.as_of.isoformat(),
@@ -107,7 +108,7 @@ class Members(Sequence[str]):
 
 
 class Universes(Protocol):
-    """What answers who was a member of a universe on a day. Thread-safe."""
+    """Looks up the members of a universe on a day. Thread-safe."""
 
     def members(
         self,
@@ -120,22 +121,23 @@ class Universes(Protocol):
         """Return the members of a universe on a session date, or on any day of a range.
 
         Args:
-            name: of the universe.
-            as_of: the session date, as a date or ``YYYY-MM-DD``; None is the UTC date of ``known_at``, or
-                of now.
-            known_at: only what was recorded until this instant counts: an aware or naive (UTC) datetime,
-                a date (its end, UTC) or an ISO text; None is all that is recorded.
-            strict: raise where the answer is not point-in-time.
-            since: with it each symbol is meant that was a member on any session date from this one to
-                ``as_of``, both inclusive; the answer is point-in-time where that of each such day is.
+            name: Name of the universe.
+            as_of: Session date, as a date or ``YYYY-MM-DD``; None is the UTC date of ``known_at``,
+                or of now.
+            known_at: Only records made until this instant count: an aware or naive (UTC) datetime,
+                a date (its end, UTC) or an ISO text; None for all records.
+            strict: Whether to raise if the answer is not point-in-time.
+            since: Start of a range up to ``as_of``, both inclusive; the result has each symbol that
+                was a member on any session date in it, and is point-in-time if it is for each of
+                them.
 
         Warns:
-            SurvivorshipWarning: the answer is not point-in-time, and ``strict`` is not set.
+            SurvivorshipWarning: The answer is not point-in-time, and ``strict`` is not set.
 
         Raises:
-            UniverseError: there is no such universe, an argument is none of these, ``since`` lies behind
-                ``as_of``, nothing was recorded until ``known_at``, or ``strict`` and the answer is not
-                point-in-time.
-            DatabaseError: the database cannot be used.
+            UniverseError: There is no such universe, an argument is invalid, ``since`` is after
+                ``as_of``, nothing was recorded until ``known_at``, or ``strict`` is set and the
+                answer is not point-in-time.
+            DatabaseError: The database cannot be used.
         """
         ...

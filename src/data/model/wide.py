@@ -17,14 +17,14 @@ from .member_frames import MemberFrames
 from .provenance import ATTRS_KEY, freeze
 from .query import EXTRA_COLUMNS, ExtraColumn
 
-# How a batch is answered: a dict of frames, or one frame.
+# Form of a batch's answer: a dict of frames, or one frame.
 Layout = Literal["dict", "wide"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 LEVELS = ("field", "symbol")
 
 
 class BatchWishes(TypedDict, total=False):
-    """Keywords of ``get_ohlcv_batch`` beside its layout, for type checkers."""
+    """Keywords of ``get_ohlcv_batch`` other than its layout, for type checkers."""
 
     bars: int | None
     period: str | timedelta | None
@@ -43,30 +43,31 @@ class BatchWishes(TypedDict, total=False):
 
 
 def check_layout(layout: object) -> None:
-    """Refuse what is no layout.
+    """Reject an unknown layout.
 
     Raises:
-        QueryError: it is none.
+        QueryError: The layout is unknown.
     """
     if layout not in LAYOUTS:
         raise QueryError(f"layout {layout!r} is not one of {', '.join(LAYOUTS)}")
 
 
 def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the frames of a batch as one: columns (field, symbol), a row for every stamp of any.
+    """Return the frames of a batch as one: columns (field, symbol), a row for every stamp.
 
-    Fields are in the order of a frame's columns, ``adj_close`` where any symbol has it, and symbols in
-    the order of ``frames``; each symbol has every field. Where a symbol has no bar numbers are NaN, texts
-    missing, times NaT, and ``is_final`` (then of dtype ``boolean``) is NA. ``attrs["onetape"]``:
-    ``symbols`` (symbol to the provenance of its frame), ``failed`` (symbols whose entry has an
-    ``error``), ``complete`` (whether each frame is), and ``universe`` where they are its members.
+    Fields are in the order of a frame's columns, with ``adj_close`` if any symbol has it; symbols
+    are in the order of ``frames``, and each one has every field. If a symbol has no bar, numbers
+    are NaN, texts are missing, times are NaT, and ``is_final`` (then of dtype ``boolean``) is NA.
+    ``attrs["onetape"]`` has ``symbols`` (maps each symbol to the provenance of its frame),
+    ``failed`` (symbols whose entry has an ``error``), ``complete`` (whether each frame is), and
+    ``universe`` if the symbols are its members.
 
     Warns:
-        IncompleteDataWarning: symbols failed; once, with their names.
+        IncompleteDataWarning: Symbols failed; issued once, with their names.
     """
     symbols = [str(symbol) for symbol in frames]
     parts = list(frames.values())
-    # Most symbols of a batch have the same stamps: these are joined once.
+    # Most symbols in a batch have the same stamps, which are then merged only once.
     indexes = [part.index.to_numpy() for part in parts or [empty_frame()]]
     each = {stamps.tobytes(): stamps for stamps in indexes}
     stamps = np.unique(np.concatenate([*each.values()]))
@@ -82,7 +83,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     columns = pd.MultiIndex.from_product([numbers, symbols], names=LEVELS)
     rows_first = values.reshape(len(columns), len(stamps)).T
     wide = pd.DataFrame(rows_first, index=index, columns=columns, copy=False)
-    # In the order asked for, which is that of every frame.
+    # In the order requested, which is that of every frame.
     for name in (str(name) for name in (parts[0] if parts else ()) if name in EXTRA_COLUMNS):
         wide = pd.concat([wide, _extra(name, symbols, parts, index)], axis=1)
     of_universe = {"universe": frames.as_dict()} if isinstance(frames, MemberFrames) else {}
@@ -93,7 +94,7 @@ def wide_frame(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _extra(
     name: str, symbols: list[str], parts: list[pd.DataFrame], index: pd.DatetimeIndex
 ) -> pd.DataFrame:
-    """Return an extra column of each symbol; of truth values there is a missing one, too."""
+    """Return an extra column for each symbol; booleans can be missing, too."""
     is_truth = name == "is_final"
     columns = (part[name].astype("boolean") if is_truth else part[name] for part in parts)
     beside = {place: column.reindex(index) for place, column in enumerate(columns)}

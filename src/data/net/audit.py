@@ -12,18 +12,18 @@ from .redact import where
 if TYPE_CHECKING:
     from .send_records import SendRecord
 
-# Off like any logger at INFO, until the program turns it on; `docs/keys.md` shows how.
+# Off, like any logger at INFO, until the program turns it on; `docs/keys.md` shows how.
 _log = logging.getLogger("onetape.audit")
 _SHOWN = 8
 
 
 def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str]) -> None:
-    """Log that ``request`` was sent with a key: when, to whom, for which account, how it ended.
+    """Log that ``request`` was sent with a key: when, to whom, for which account, and the outcome.
 
     Args:
-        request: what was sent; one without a key is not noted.
-        record: how it ended.
-        account: returns the account's name in the state; not called while the logger is off.
+        request: Request that was sent; one without a key is not logged.
+        record: Record of the outcome.
+        account: Returns the account's name in the state; not called while the logger is off.
     """
     has_key = bool(request.secret_params or request.secret_headers)
     if not has_key or not _log.isEnabledFor(logging.INFO):
@@ -48,14 +48,14 @@ def note_use(request: HttpRequest, record: SendRecord, account: Callable[[], str
 def note_login(
     vendor: str, shown: str, attempt: int, outcome: str, account: Callable[[], str]
 ) -> None:
-    """Log that a stream was logged in to with a key.
+    """Log a login to a stream with a key.
 
     Args:
-        vendor: whose stream.
-        shown: its address without the key.
-        attempt: 1 for the first since bars came.
+        vendor: Vendor of the stream.
+        shown: Address of the stream, without the key.
+        attempt: Number of the attempt, 1 for the first since bars arrived.
         outcome: ``ok``, the name of an error class, or ``unanswered``.
-        account: returns the account's name; not called while the logger is off.
+        account: Returns the account's name; not called while the logger is off.
     """
     if not _log.isEnabledFor(logging.INFO):
         return
@@ -76,5 +76,5 @@ def note_login(
 
 
 def fingerprint(name: str) -> str:
-    """Return the beginning of the digest in an account's name: enough to tell accounts apart."""
+    """Return the beginning of the digest in an account's name, enough to distinguish accounts."""
     return name.rpartition(":")[2][:_SHOWN]

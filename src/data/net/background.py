@@ -1,8 +1,8 @@
 """Runs work that cannot be interrupted in threads that can be abandoned.
 
-Looking up a host's name, vendors' packages and users' downloaders may take as long as they like,
-and nothing ends them. Each such call runs in a daemon thread; the caller goes on when
-its time is over. The thread holds nothing that others wait for, and keeps no process from ending.
+Host name lookups, vendors' packages and users' downloaders may take arbitrarily long, and nothing
+can end them. Each such call runs in a daemon thread; the caller goes on when its time is over. The
+thread holds nothing that others wait for, and does not keep the process from exiting.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .deadline import Deadline
 
 T = TypeVar("T")
 
-# So many calls to one vendor may be left behind and not have ended; then it is not called.
+# Number of abandoned, unfinished calls to one vendor from which it is no longer called.
 MOST_LEFT = 4
-# There Ctrl-C does not end a wait: it is looked for between short ones.
+# On Windows, Ctrl-C does not end a wait, so it is checked between short waits.
 _LONGEST_WAIT_S = 0.25 if sys.platform == "win32" else threading.TIMEOUT_MAX
 
 
 class LeftBehind:
-    """How many calls were left behind and go on, by vendor. Thread-safe and fork-aware."""
+    """Counts the abandoned calls that are still running, by vendor. Thread-safe and fork-aware."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -36,25 +36,25 @@ class LeftBehind:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with a lock of our own and no threads: a child has none of its parent's."""
+        """Start with a new lock and no threads: a child has none of its parent's."""
         self.lock = threading.Lock()
         self.counts = Counter()
 
 
-# Of this process.
+# The counts of this process.
 left_behind = LeftBehind()
 
 
 class BackgroundCall(Generic[T]):
-    """One call in a daemon thread, in the context of the caller. It begins at once.
+    """One call in a daemon thread, in the caller's context. It begins at once.
 
     Args:
-        vendor: the one that is called.
-        function: what is called.
-        name: of the thread.
+        vendor: Vendor that is called.
+        function: Function to call.
+        name: Name of the thread.
 
     Raises:
-        CircuitOpenError: four calls to this vendor were left behind and have not ended.
+        CircuitOpenError: Four calls to this vendor were abandoned and have not ended.
     """
 
     def __init__(self, vendor: str, function: Callable[[], T], name: str = "onetape") -> None:
@@ -78,10 +78,10 @@ class BackgroundCall(Generic[T]):
         ).start()
 
     def result(self, seconds: float, late: DataError | None = None) -> T:
-        """Return what the call returns, raise what it raises; leave it behind after ``seconds``.
+        """Return the call's result or raise its error; abandon the call after ``seconds``.
 
         Raises:
-            ProviderTimeoutError: it took longer; or ``late``.
+            ProviderTimeoutError: The call took longer; or ``late`` if that is given.
         """
         try:
             if self._has_ended(seconds):
@@ -93,12 +93,13 @@ class BackgroundCall(Generic[T]):
         )
 
     def result_within(self, deadline: Deadline) -> T:
-        """Return what the call returns, raise what it raises; leave it behind when its time is over.
+        """Return the call's result or raise its error; abandon the call when its time is over.
 
-        Pages that it takes prolong that time. Left behind, also by Ctrl-C, it can send nothing more.
+        Pages that it takes extend its time. Once abandoned, even by Ctrl-C, it can send nothing
+        more.
 
         Raises:
-            ProviderTimeoutError: the deadline came first.
+            ProviderTimeoutError: The deadline came first.
         """
         late = ProviderTimeoutError(
             f"{self._vendor} did not come back in time; its code cannot be interrupted",
@@ -109,7 +110,7 @@ class BackgroundCall(Generic[T]):
             while not self._has_ended(left_s):
                 waited_s, seen = left_s, pages
                 left_s, pages = deadline.left_s(), deadline.pages
-                # A clock that does not move by itself would leave as much again and again.
+                # With a clock that does not advance by itself, the time left would never shrink.
                 if left_s <= 0 or (left_s >= waited_s and pages == seen):
                     raise late
             return self._outcome()
@@ -136,7 +137,7 @@ class BackgroundCall(Generic[T]):
         return self._result  # type: ignore[return-value]
 
     def _leave(self) -> None:
-        """Count the call where it goes on."""
+        """Count the call as abandoned if it is still running."""
         with self._left_behind.lock:
             if not self._ended.is_set():
                 self._is_left = True

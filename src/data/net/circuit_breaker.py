@@ -1,8 +1,8 @@
 """Decides whether an endpoint may be tried: a circuit breaker without a clock of its own.
 
-An endpoint is one thing that a vendor serves, such as ``bars/1d``. It is *closed* while it answers,
-as a circuit is; *open* for a while after it failed: no caller asks; then *half-open*: exactly one
-caller tries, and its outcome decides for all.
+An endpoint is one thing that a vendor serves, such as ``bars/1d``. It is *closed*, like an
+electric circuit, while it answers; *open* for a while after it failed, when no caller sends
+requests; then *half-open*: exactly one caller tries, and its outcome decides for all.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ..errors import (
 )
 from .own_network import NO_CONNECTION
 
-# A healthy endpoint is written down this often: an answer an hour costs nothing.
+# How often a healthy endpoint is recorded: once an hour costs nothing.
 _NOTED_S = 3600.0
 
 Outcome = Literal["answered", "says nothing", "failing", "unreadable", "refused", "locked out"]
 
-# The first class that fits decides; whatever fits none says nothing about the vendor.
+# The first matching class decides; an error that matches none says nothing about the vendor.
 _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
     (RateLimitedError, "says nothing"),  # the limiter remembers it
     (TransientError, "failing"),
@@ -45,7 +45,7 @@ _OUTCOMES: tuple[tuple[type[BaseException], Outcome], ...] = (
 
 
 def outcome_of(error: BaseException | None) -> Outcome:
-    """Return what the end of a call says about the vendor's health."""
+    """Return what the end of a call reveals about the vendor's health."""
     if error is None:
         return "answered"
     if getattr(error, "is_no_fault", False):
@@ -55,12 +55,12 @@ def outcome_of(error: BaseException | None) -> Outcome:
 
 @dataclass(frozen=True)
 class BreakerTimings:
-    """How much of one kind of failure is borne, and how long the endpoint then stays shut.
+    """The tolerance for one kind of failure, and how long the circuit then stays open.
 
     Attributes:
-        threshold: failures in a row that open the circuit.
-        first_s: seconds until the first try; they double with every one that fails.
-        cap_s: longest of them.
+        threshold: Failures in a row that open the circuit.
+        first_s: Seconds until the first trial; they double with every failed trial.
+        cap_s: Longest wait.
     """
 
     threshold: int
@@ -68,22 +68,22 @@ class BreakerTimings:
     cap_s: float
 
     def cool_down(self, times: int) -> float:
-        """Return the seconds to stay away after opening for the ``times``-th time in a row."""
+        """Return the seconds to wait after opening for the ``times``-th time in a row."""
         # The exponent is bounded: the cap is reached long before.
         return min(self.cap_s, self.first_s * 2.0 ** min(times - 1, 60))
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """What is known of one endpoint; times are seconds of one and the same clock.
+    """The state of one endpoint; all times are seconds of the same clock.
 
     Attributes:
-        failures: in a row.
-        times: how often it was opened in a row.
-        until_s: no caller asks before; 0 while closed.
-        trial_until_s: one caller is trying and will have finished by then.
-        answered_s: when it last answered, to the hour; 0 when never.
-        reason: what the last failure was.
+        failures: Number of failures in a row.
+        times: Number of times the circuit was opened in a row.
+        until_s: Time before which no caller sends requests; 0 while closed.
+        trial_until_s: Time by which the caller now trying will have finished.
+        answered_s: Time of the last answer, to the hour; 0 if there was none.
+        reason: Description of the last failure.
     """
 
     failures: int = 0
@@ -95,7 +95,7 @@ class Circuit:
 
     @property
     def is_closed(self) -> bool:
-        """Whether all callers may ask."""
+        """Whether all callers may send requests."""
         return self.until_s == 0
 
     @property
@@ -104,22 +104,25 @@ class Circuit:
         return NO_CONNECTION in self.reason
 
     def shut_for(self, now_s: float) -> float:
-        """Return the seconds until one caller may try, 0 when it may be asked now."""
+        """Return the seconds until one caller may try, or 0 if requests are allowed now."""
         return 0.0 if self.is_closed else max(0.0, max(self.until_s, self.trial_until_s) - now_s)
 
 
 @dataclass(frozen=True)
 class CircuitPolicy:
-    """When a circuit opens and how it closes again; decisions only.
+    """Decides when a circuit opens and how it closes again; decisions only.
 
     Attributes:
-        failing: timeouts, broken connections, server errors.
-        unreadable: answers that cannot be read, rows that cannot be bars.
-        refused: not for this plan or region. An endpoint that answered within ``proof_s`` may have
-            refused one symbol only: it takes ``refusals_in_doubt`` in a row.
-        locked_out: the key itself is no good. Another key is another account, and another circuit.
-        trial_s: how long one trial may take before the next one.
-        proof_s: how long an answer proves that the endpoint is open to this account.
+        failing: Tolerance for timeouts, broken connections and server errors.
+        unreadable: Tolerance for responses that cannot be read, and rows that cannot be bars.
+        refused: Tolerance for refusals because of the plan or region. An endpoint that answered
+            within ``proof_s`` may have refused only one symbol: it takes ``refusals_in_doubt`` in
+            a row.
+        locked_out: Tolerance for an invalid key. Another key is another account, with its own
+            circuit.
+        refusals_in_doubt: Number of refusals in a row if the endpoint answered recently.
+        trial_s: Time that one trial may take before the next one.
+        proof_s: Time for which an answer proves that the endpoint is open to this account.
     """
 
     failing: BreakerTimings = BreakerTimings(5, 30.0, 300.0)
@@ -131,7 +134,7 @@ class CircuitPolicy:
     proof_s: float = 86_400.0
 
     def enter(self, circuit: Circuit, now_s: float) -> Circuit:
-        """Return the circuit with a trial under way; only where ``shut_for`` is 0."""
+        """Return the circuit with a trial in progress; call this only if ``shut_for`` is 0."""
         return (
             circuit if circuit.is_closed else replace(circuit, trial_until_s=now_s + self.trial_s)
         )
@@ -139,14 +142,14 @@ class CircuitPolicy:
     def leave(
         self, circuit: Circuit, outcome: Outcome, now_s: float, *, trial: bool, reason: str = ""
     ) -> Circuit:
-        """Return the circuit after a call has ended; the very same where nothing changes.
+        """Return the circuit after a call has ended; the same object if nothing changes.
 
         Args:
-            circuit: as it is now, not as it was when the call began.
-            outcome: of the call.
-            now_s: when it ended.
-            trial: whether it was the one that tried a half-open endpoint.
-            reason: of a failure, in words.
+            circuit: Circuit as it is now, not as it was when the call began.
+            outcome: Outcome of the call.
+            now_s: Time when the call ended.
+            trial: Whether this call was the trial of a half-open endpoint.
+            reason: Description of a failure.
         """
         if not circuit.is_closed and not trial:
             return circuit  # began before it was opened: the trial decides
@@ -159,16 +162,16 @@ class CircuitPolicy:
     def blame(
         self, circuit: Circuit, before: Circuit, outcome: Outcome, now_s: float, reason: str = ""
     ) -> Circuit:
-        """Return the circuit after an answer that was taken for good has turned out to be bad.
+        """Return the circuit after an answer first taken as good has turned out to be bad.
 
-        What the answer had wiped out counts again: failures before it, and the trial it ended.
+        What the answer had erased counts again: failures before it, and the trial that it ended.
 
         Args:
-            circuit: as it is now, the answer counted.
-            before: as it was when the call began that brought the answer.
-            outcome: what the answer was after all.
-            now_s: when that was found.
-            reason: in words.
+            circuit: Circuit as it is now, with the answer counted.
+            before: Circuit as it was when the call that returned the answer began.
+            outcome: Actual outcome of the answer.
+            now_s: Time when this was found out.
+            reason: Description of the failure.
         """
         if not circuit.is_closed or outcome in ("answered", "says nothing"):
             return circuit  # opened since: the next trial decides

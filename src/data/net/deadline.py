@@ -1,8 +1,8 @@
-"""The time that is left, for a whole call of a user and for one request made on its behalf.
+"""The time left, for a whole call by a user and for one request made on its behalf.
 
-Both are kept in the context that a call runs in, so that what waits below needs no argument for
-them, and so that nothing of them is left when Ctrl-C strikes anywhere: what is set in a context
-that is run ends with it, whatever happens.
+Both are stored in the context in which a call runs, so that code which waits further down needs no
+argument for them, and so that nothing of them remains after Ctrl-C at any point: values set in a
+context end with it, whatever happens.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from ..model.texts import duration, written
 
 R = TypeVar("R")
 
-# A call without a time of its own ends so long after its last page.
+# Seconds after its last page when a call without its own time limit ends.
 QUIET_S = 30.0
-# Of what is left, one vendor may use this share while another one can still be asked.
+# Share of the remaining time that one vendor may use while another one can still be queried.
 _SHARE = 2 / 3
 _OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more"
-# Shorter waits are not told.
+# Shorter waits are not reported.
 _LONG_WAIT_S = 5.0
-# Sockets wait in real time, whatever clock the limits are kept by.
+# Sockets wait in real time, whatever clock the limits use.
 _CLOCK = SystemClock()
 
 
 class Wait(NamedTuple):
-    """What a call waits for.
+    """A wait of a call.
 
     Attributes:
-        vendor: that it waits for.
-        why: the reason, as a clause.
-        until_s: when it ends, on the monotonic clock of the call.
+        vendor: Vendor that the call waits for.
+        why: Reason for the wait, as a clause.
+        until_s: End of the wait on the call's monotonic clock.
     """
 
     vendor: str
@@ -46,35 +46,35 @@ class Wait(NamedTuple):
     until_s: float
 
     def text(self, now_s: float) -> str:
-        """Return what is left of it as one sentence; empty once it is over."""
+        """Return the rest of the wait as one sentence, or an empty text once it is over."""
         left_s = self.until_s - now_s
         return f"waits {duration(left_s)} for {self.vendor}: {self.why}" if left_s > 0 else ""
 
 
 class MustWait(BaseException):
-    """A call that may not wait has come to where it would; see :attr:`Deadline.may_wait`.
+    """Raised when a call that may not wait would have to; see :attr:`Deadline.may_wait`.
 
-    No error: what catches errors lets it pass, and it is neither counted nor told.
+    This is not an error: error handlers do not catch it, and it is neither counted nor reported.
     """
 
 
 class Deadline:
-    """When a call ends. Thread-safe; the threads that work for one call share it.
+    """The end of a call. Thread-safe; the threads that work for one call share it.
 
     Args:
-        clock: measures; requests, retries, limits and leases wait on the same one.
-        timeout_s: seconds from now at which the call ends, whatever comes; None: it ends
-            ``quiet_s`` seconds after its last page.
-        quiet_s: seconds without a page.
-        outer: the deadline of the call inside of which this one runs; it ends no later.
-        hint: what gives more time, for errors.
-        may_wait: whether a vendor or another caller may be waited for at all. If not, the call ends
-            with :class:`MustWait` where it would; until then it reads what is stored, and nothing
-            else.
+        clock: Clock for measuring; requests, retries, limits and leases wait on the same one.
+        timeout_s: Seconds from now when the call ends in any case; None if it ends ``quiet_s``
+            seconds after its last page.
+        quiet_s: Seconds without a page.
+        outer: Deadline of the enclosing call, which this one cannot exceed.
+        hint: Advice on how to get more time, for errors.
+        may_wait: Whether waiting for a vendor or another caller is allowed at all. If not, the
+            call ends with :class:`MustWait` where it would wait; until then it reads only stored
+            data.
 
     Attributes:
-        pages: answers of vendors taken so far.
-        waited_for: what the call waited for last in vain, for its errors; empty for nothing.
+        pages: Number of vendors' responses taken so far.
+        waited_for: What the call last waited for in vain, for its errors; empty for nothing.
     """
 
     def __init__(
@@ -99,34 +99,34 @@ class Deadline:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the caller said when it ends; else a page prolongs it."""
+        """Whether the caller set the end of the call; otherwise a page extends it."""
         return self._timeout_s is not None
 
     def left_s(self) -> float:
-        """Return the seconds left, 0 when the call is over."""
+        """Return the seconds left, or 0 if the call is over."""
         left = max(0.0, self._end - self._clock.monotonic())
         return left if self._outer is None else min(left, self._outer.left_s())
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing may be waited for any more."""
+        """Whether no further waiting is allowed."""
         return self.left_s() <= 0
 
     @property
     def has_expired(self) -> bool:
-        """Whether the time that the caller set is over; a call without one never expires."""
+        """Whether the time set by the caller is over; a call without one never expires."""
         is_own = self.is_fixed and self._clock.monotonic() >= self._end
         return is_own or (self._outer is not None and self._outer.has_expired)
 
     @property
     def what(self) -> str:
-        """The time that the call has, for its errors."""
+        """A description of the call's time limit, for its errors."""
         if self._timeout_s is not None:
             return f"the time of this call ({duration(self._timeout_s)})"
         return f"the time without a page from a vendor ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
-        """Note that a page was taken: by this call, or by the call that fetches what it waits for."""
+        """Record a page taken by this call, or by the call whose result it waits for."""
         self.pages += 1
         if self._outer is not None:
             self._outer.progress()
@@ -137,7 +137,7 @@ class Deadline:
 
     @contextmanager
     def telling(self, listener: Callable[[], object]) -> Iterator[None]:
-        """Have ``listener`` called at every page while the block runs."""
+        """Call ``listener`` at every page while the block runs."""
         self._listeners += (listener,)
         try:
             yield
@@ -146,7 +146,7 @@ class Deadline:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Do not count the time that the block takes."""
+        """Exclude the time that the block takes from the call's time."""
         began = self._clock.monotonic()
         try:
             yield
@@ -159,25 +159,27 @@ class Deadline:
             self._outer._prolong(seconds)
 
     def part(self) -> Deadline:
-        """Return the deadline of one vendor where another can still be asked after it.
+        """Return the deadline for one vendor if another can still be queried after it.
 
-        It has two thirds of what is left, and of what is left after each page that it brings.
+        It has two thirds of the time left, and again of the time left after each page that it
+        takes.
         """
         return _Part(self._clock, self)
 
     def without_waiting(self) -> Deadline:
-        """Return the deadline of a first part of the call, in which it may not wait.
+        """Return the deadline for the first part of the call, which is not allowed to wait.
 
-        Without a time of its own a call ends by its waits alone: what came before them is not cut.
+        If the call has no time limit of its own, only its waits are limited; the work done before
+        them is not interrupted.
         """
         return Deadline(self._clock, outer=self if self.is_fixed else None, may_wait=False)
 
     def end(self, waited_for: str) -> None:
-        """End the call now, after it waited in vain."""
+        """End the call now, after waiting in vain."""
         self.waited_for, self._end = waited_for, self._clock.monotonic()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error for a vendor that is not asked because the time is over."""
+        """Return the error for a vendor that is not queried because the time is over."""
         why = self.waited_for or (self._outer.waited_for if self._outer else "")
         waited = f"; {why}" if why else ""
         error = ProviderTimeoutError(
@@ -190,19 +192,19 @@ class Deadline:
 
 
 class _Part(Deadline):
-    """The time of one vendor: a share of what the call has left."""
+    """The time for one vendor: a share of the call's remaining time."""
 
     def __init__(self, clock: Clock, call: Deadline) -> None:
         super().__init__(clock, quiet_s=_SHARE * call.left_s(), outer=call)
         self._whole = call
 
     def progress(self) -> None:
-        """Prolong the call as a page does, and this share by what the call has left then."""
+        """Extend the call as any page does, and this share by the call's remaining time."""
         super().progress()
         self._end = self._clock.monotonic() + _SHARE * self._whole.left_s()
 
     def over(self, vendor: str) -> ProviderTimeoutError:
-        """Return the error of the whole call: the caller's time is what it has set."""
+        """Return the error for the whole call, whose time is the one set by the caller."""
         return self._whole.over(vendor)
 
 
@@ -212,15 +214,15 @@ _due: ContextVar[float] = ContextVar("due", default=math.inf)
 
 
 def current_deadline(clock: Clock) -> Deadline:
-    """Return the deadline of the call that this is part of; outside of one, a new one."""
+    """Return the deadline of the current call, or a new one outside of a call."""
     return _call.get() or Deadline(clock)
 
 
 def check_time(vendor: str) -> None:
-    """Check that the time which the caller set is not over, in work that queries no vendor.
+    """Check that the caller's time limit has not expired, during work that queries no vendor.
 
     Args:
-        vendor: Vendor whose answer is being worked on, for the error.
+        vendor: Vendor whose answer is being processed, for the error.
 
     Raises:
         ProviderTimeoutError: The time is over.
@@ -231,7 +233,7 @@ def check_time(vendor: str) -> None:
 
 
 def call_left_s() -> float:
-    """Return the seconds left of the call that this is part of; outside of one there is no end."""
+    """Return the seconds left in the current call, or infinity outside of a call."""
     call = _call.get()
     return math.inf if call is None else call.left_s()
 
@@ -239,13 +241,13 @@ def call_left_s() -> float:
 def run_call(
     clock: Clock, timeout_s: float | None, function: Callable[..., R], *arguments: object
 ) -> R:
-    """Return what ``function`` does as one call, or as part of the one that is running.
+    """Return the result of ``function``, run as one call or as part of the current one.
 
     Args:
-        clock: measures.
-        timeout_s: seconds that it has at most; None: it ends by the time without a page. Inside
-            of another call it has no more than is left of that one.
-        function, arguments: what is called.
+        clock: Clock for measuring.
+        timeout_s: Time limit in seconds; None if the call ends after a time without a page. Inside
+            another call, the limit is at most what is left of that one.
+        function, arguments: Function to call, and its arguments.
     """
     outer = _call.get()
     if outer is not None and timeout_s is None:
@@ -255,16 +257,16 @@ def run_call(
 
 
 def run_job(clock: Clock, quiet_s: float, function: Callable[..., R], *arguments: object) -> R:
-    """Return what ``function`` does as a part of a job: it ends ``quiet_s`` after its last page."""
+    """Return the result of ``function``, run in a job that ends ``quiet_s`` after its last page."""
     deadline = Deadline(clock, quiet_s=quiet_s, hint=_OF_JOBS)
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
 
 def run_within(deadline: Deadline, function: Callable[..., R], *arguments: object) -> R:
-    """Return what ``function`` does as part of the call that ``deadline`` is of.
+    """Return the result of ``function``, run as part of the call with this deadline.
 
     Raises:
-        MustWait: it would wait, and may not.
+        MustWait: The function would have to wait, which is not allowed.
     """
     return copy_context().run(_with_deadline, deadline, function, arguments)
 
@@ -272,24 +274,25 @@ def run_within(deadline: Deadline, function: Callable[..., R], *arguments: objec
 def run_heard(
     listener: Callable[[Wait], object], function: Callable[..., R], *arguments: object
 ) -> R:
-    """Return what ``function`` does, with ``listener`` called before each longer wait in it."""
+    """Return the result of ``function``, calling ``listener`` before each longer wait in it."""
     return copy_context().run(_with_listener, listener, function, arguments)
 
 
 def note_wait(clock: Clock, vendor: str, seconds: float, why: str) -> None:
-    """Call the listener, if there is one, with a wait for a vendor that takes a while."""
+    """Call the listener, if there is one, for a longer wait for a vendor."""
     listener = _listener.get()
     if listener is not None and seconds >= _LONG_WAIT_S:
         listener(Wait(vendor, why, clock.monotonic() + seconds))
 
 
 def run_part(clock: Clock, has_others: bool, function: Callable[..., R], *arguments: object) -> R:
-    """Return what ``function`` does, which asks one vendor.
+    """Return the result of ``function``, which queries one vendor.
 
     Args:
-        clock: measures.
-        has_others: whether another vendor can be asked after it: some time is left for that.
-        function, arguments: what is called.
+        clock: Clock for measuring.
+        has_others: Whether another vendor can be queried afterwards, so that some time is left for
+            it.
+        function, arguments: Function to call, and its arguments.
     """
     if not has_others:
         return function(*arguments)
@@ -305,10 +308,10 @@ def _with_deadline(
 
 
 def seconds_of(timeout: object, symbol: object) -> float | None:
-    """Return what a caller passes as ``timeout=``, checked: seconds, or None for none.
+    """Return a caller's ``timeout=`` argument after checking it: seconds, or None for none.
 
     Raises:
-        QueryError: it is no number, or not a finite one above 0.
+        QueryError: The value is not a number, or not a finite one above 0.
     """
     if timeout is None:
         return None
@@ -333,17 +336,18 @@ def _with_listener(
     return function(*arguments)
 
 
-# --- what a call has sent -----------------------------------------------------------------------
+# --- the requests sent by a call -----------------------------------------------------------------
 
 
 @dataclass
 class OneCall:
-    """The state of one call; it stays in the thread of its caller.
+    """The state of one call; it stays in the caller's thread.
 
     Attributes:
-        requests: HTTP requests sent so far.
-        answered_ms: the vendor's time at the last answer, in UTC milliseconds; None where it told none.
-        late: vendors that did not answer in time, each with the host that was asked.
+        requests: Number of HTTP requests sent so far.
+        answered_ms: The vendor's time at the last response, in UTC milliseconds; None if it sent
+            none.
+        late: Vendors that did not answer in time, each with the host that was queried.
     """
 
     requests: int = 0
@@ -356,7 +360,7 @@ _one_call: ContextVar[OneCall | None] = ContextVar("one_call", default=None)
 
 @contextmanager
 def one_call() -> Iterator[OneCall]:
-    """Let the block be one call, or go on with the one that it is part of."""
+    """Make the block one call, or continue the one that it is part of."""
     if (running := _one_call.get()) is not None:
         yield running
         return
@@ -369,7 +373,7 @@ def one_call() -> Iterator[OneCall]:
 
 
 def current_call() -> OneCall:
-    """Return the call that this is part of; outside of one, a call of its own."""
+    """Return the current call, or a new one outside of a call."""
     return _one_call.get() or OneCall()
 
 
@@ -378,7 +382,7 @@ _down: ContextVar[dict[str, dict[str, Attempt]] | None] = ContextVar("down", def
 
 @contextmanager
 def querying_once() -> Iterator[None]:
-    """Let several calls in the block query no vendor again that was down for the same symbol."""
+    """Let calls in the block skip vendors that were down for the same symbol earlier in it."""
     outer = _down.get()
     token = _down.set({} if outer is None else outer)
     try:
@@ -388,7 +392,7 @@ def querying_once() -> Iterator[None]:
 
 
 def down_for(symbol: str) -> dict[str, Attempt]:
-    """Return the vendors that were down for a symbol in :func:`querying_once`, each as it failed."""
+    """Return the failed attempts of vendors down for a symbol within :func:`querying_once`."""
     known = _down.get()
     return {} if known is None else known.setdefault(symbol, {})
 
@@ -397,7 +401,7 @@ def down_for(symbol: str) -> dict[str, Attempt]:
 
 
 def within(seconds: float, function: Callable[..., R], *arguments: object) -> R:
-    """Return what ``function`` does, which has ``seconds`` at most; less inside of another's time."""
+    """Return the result of ``function``, limited to ``seconds`` or to an enclosing limit."""
     due = min(_due.get(), _CLOCK.monotonic() + seconds)
     return copy_context().run(_limited, due, function, arguments)
 
@@ -408,15 +412,15 @@ def _limited(due: float, function: Callable[..., R], arguments: tuple[object, ..
 
 
 def allowed_s(seconds: float) -> float:
-    """Return the seconds that ``within(seconds, ...)`` would have now."""
+    """Return the seconds that ``within(seconds, ...)`` would allow now."""
     return max(0.0, min(seconds, _due.get() - _CLOCK.monotonic()))
 
 
 def left_s() -> float:
-    """Return the seconds left of a request.
+    """Return the seconds left for a request.
 
     Raises:
-        TimeoutError: there are none.
+        TimeoutError: No time is left.
     """
     left = _due.get() - _CLOCK.monotonic()
     if left <= 0:

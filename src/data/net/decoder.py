@@ -9,22 +9,22 @@ from typing import Final
 ACCEPTED: Final = "gzip, deflate"
 _GZIP, _ZLIB, _BARE = 31, 15, -15
 _WINDOW: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
-# The first bytes of a deflated body say whether it is wrapped as the standard wants it.
+# Number of first bytes that show whether a deflated body has the wrapper required by the standard.
 _HEAD_BYTES = 2
 
 
-# So much is inflated at once: of a bomb no more is made than its reader takes.
+# Number of bytes inflated at once: a decompression bomb yields no more than its reader takes.
 STEP: Final = 1 << 18
 
 
 def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
-    """Return what decodes the pieces of a body; None for a coding that was not asked for.
+    """Return a decoder for the pieces of a body, or None for a coding that was not requested.
 
-    It takes a piece and yields what that holds, :data:`STEP` bytes at most at a time; an empty piece
-    is the end. It raises ``zlib.error`` where the body is damaged or ends early.
+    The decoder takes a piece and yields its content, at most :data:`STEP` bytes at a time; an
+    empty piece is the end. It raises ``zlib.error`` if the body is damaged or ends early.
 
     Args:
-        coding: the header ``Content-Encoding``, empty where there is none.
+        coding: Header ``Content-Encoding``; empty if there is none.
     """
     name = coding.strip().lower()
     if name in ("", "identity"):
@@ -34,7 +34,7 @@ def decoder_of(coding: str) -> Callable[[bytes], Iterator[bytes]] | None:
 
 
 class _Inflater:
-    """Inflates one body: members one after the other, each to its end."""
+    """Inflates one body: each of its members in turn, up to its end."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -55,7 +55,7 @@ class _Inflater:
             yield decoded
 
     def _inflated(self, piece: bytes) -> tuple[bytes, bytes]:
-        """Return the next step of what ``piece`` holds of this member, and what stands behind that."""
+        """Return the next decoded part of this member, and the rest of ``piece``."""
         stream = self._stream or zlib.decompressobj(self._window_of(piece))
         try:
             decoded = stream.decompress(piece, STEP)
@@ -69,7 +69,7 @@ class _Inflater:
         return decoded, stream.unused_data if stream.eof else stream.unconsumed_tail
 
     def _window_of(self, piece: bytes) -> int:
-        """Tell apart the two forms that servers call deflate."""
+        """Distinguish the two formats that servers call deflate."""
         is_wrapped = piece[0] & 0x0F == 8 and int.from_bytes(piece[:2], "big") % 31 == 0
         return _BARE if self._window == _ZLIB and not is_wrapped else self._window
 

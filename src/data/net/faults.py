@@ -1,7 +1,7 @@
 """Translates failures below the transport into our own errors.
 
-The HTTP library's errors hold the whole URL, key included, in their text, arguments and
-attributes. Nothing of them is used here but their class.
+The text, arguments and attributes of the HTTP library's errors contain the whole URL, key
+included. Only their class is used here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ..errors import (
 from .own_network import NO_CONNECTION, OWN, is_loopback
 from .redact import where
 
-# What the library and the socket below it raise for a request that did not work out.
-# ValueError: a header that is not Latin-1, a port out of range; OSError: the socket itself.
+# Errors that the library and the socket below it raise for a failed request. ValueError: a header
+# that is not Latin-1, a port out of range; OSError: the socket itself.
 LIBRARY_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError)
 _TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 _BEFORE_SENDING = (
@@ -36,16 +36,16 @@ _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
     ssl.SSLCertVerificationError,
 )
-# The network of this machine is down, or it has no way to any name or host.
+# This machine's network is down, or has no route to any name or host.
 _OWN_NUMBERS = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 _MOST_CAUSES = 30
 
 
 def check_address(url: str) -> None:
-    """Refuse plain HTTP to any machine but this one, and addresses with a user before the host.
+    """Reject plain HTTP to any other machine, and addresses with a user before the host.
 
     Raises:
-        ConfigError: the address is neither ``https://`` nor on this machine, or names a user.
+        ConfigError: The address is neither ``https://`` nor on this machine, or contains a user.
     """
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
     if "@" in authority or "\\" in authority:
@@ -62,11 +62,11 @@ def check_address(url: str) -> None:
 
 
 def worded(exc: Exception, url: str) -> DataError:
-    """Return our error for what the library raised about ``url``; its text is never used."""
+    """Return our error for one that the library raised for ``url``; its text is never used."""
     error = _worded(exc, url)
     if isinstance(error, TransientError):
         causes = list(_causes(exc))
-        # There was no connection yet over which anything of the request could go.
+        # There was no connection yet over which any part of the request could be sent.
         error.was_sent = not any(isinstance(cause, _BEFORE_SENDING) for cause in causes)
         if not is_loopback(url):
             error.is_own = any(map(_is_own, causes))
@@ -77,7 +77,7 @@ def worded(exc: Exception, url: str) -> DataError:
 
 
 def _causes(exc: BaseException) -> Iterator[object]:
-    """Yield an error and what it wraps, which is in arguments, in `reason` and behind it."""
+    """Yield an error and those it wraps, in its arguments, in `reason` and in its context."""
     causes: list[object] = [exc]
     for cause in causes:  # it grows
         yield cause
@@ -87,9 +87,10 @@ def _causes(exc: BaseException) -> Iterator[object]:
 
 
 def _is_own(cause: object) -> bool:
-    """Return whether an error of the system means that this machine has no network.
+    """Return whether a system error means that this machine has no network.
 
-    A name is not found if there is no way to ask for it; one that does not exist is as quickly refused.
+    A name lookup fails if there is no way to perform it; a name that does not exist is refused
+    just as quickly.
     """
     if isinstance(cause, socket.gaierror):
         return True
@@ -97,7 +98,7 @@ def _is_own(cause: object) -> bool:
 
 
 def _is_silence(cause: object) -> bool:
-    """Return whether nothing at all came back from a host; up to 1.26 a refusal is of the same class."""
+    """Return whether nothing came back from a host; up to 1.26 a refusal has the same class."""
     late = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
     return isinstance(cause, late) and not isinstance(cause, urllib3.exceptions.NewConnectionError)
 
@@ -106,7 +107,7 @@ def _worded(exc: Exception, url: str) -> DataError:
     place = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
         return ConfigError(f"{place} is not an address", hint="check providers.<name>.base_url")
-    # Up to 2.33 requests lets a trailing line break pass, and the standard library stops it.
+    # Up to 2.33, requests accepts a trailing line break, which the standard library rejects.
     unsendable = type(exc) is ValueError and str(exc).startswith("Invalid header")
     if unsendable or isinstance(exc, InvalidHeader | UnicodeError):
         return AuthenticationError(
@@ -125,7 +126,7 @@ def _worded(exc: Exception, url: str) -> DataError:
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:
-    """Return our error for what another HTTP library raised; only its class name is used."""
+    """Return our error for one from another HTTP library; only its class name is used."""
     place, name = where(url), type(exc).__name__
     if "Timeout" in name:
         return ProviderTimeoutError(f"{place} did not answer in time")

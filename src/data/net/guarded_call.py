@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CircuitChange:
-    """A circuit that a call of this process has opened, opened again or closed.
+    """A circuit that a call of this process has opened, reopened or closed.
 
     Attributes:
-        vendor, endpoint: whose, and what is not asked for.
-        is_open: whether the vendor is not asked now.
-        seconds: until one caller may try; 0 when it was closed.
-        reason: what the last failure was, empty when it was closed.
+        vendor, endpoint: Vendor, and the endpoint concerned.
+        is_open: Whether requests to the vendor are blocked now.
+        seconds: Time until one caller may try; 0 if it was closed.
+        reason: Description of the last failure; empty if it was closed.
     """
 
     vendor: str
@@ -56,9 +56,10 @@ CircuitHook = Callable[[CircuitChange], None]
 
 
 class JobCalls:
-    """The calls of one job: a few of each vendor at once, whichever tasks make them. Thread-safe.
+    """The calls of one job, limited per vendor across all of its tasks. Thread-safe.
 
-    It knows which open circuits the job has logged, for each would refuse hundreds of its calls.
+    It also keeps the open circuits that the job has logged, since each would refuse hundreds of
+    its calls.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class JobCalls:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Count what the block calls among the calls of the job."""
+        """Count the block's calls among those of the job."""
         token = _job.set(self)
         try:
             yield
@@ -75,11 +76,11 @@ class JobCalls:
             _job.reset(token)
 
     def place(self, vendor: str, most: int) -> threading.Semaphore:
-        """Return what a call to ``vendor`` holds, which ``most`` calls can at once."""
+        """Return the semaphore for calls to ``vendor``, which ``most`` calls can hold at once."""
         return self._places.setdefault(vendor, threading.Semaphore(most))
 
     def is_news(self, vendor: str, endpoint: str, until_s: float) -> bool:
-        """Tell whether the job meets a circuit that is open until then for the first time."""
+        """Return whether the job meets a circuit, open until ``until_s``, for the first time."""
         first = object()
         return self._logged.setdefault((vendor, endpoint, until_s), first) is first
 
@@ -90,12 +91,11 @@ _has_place: ContextVar[bool] = ContextVar("has_place", default=False)
 
 @contextmanager
 def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
-    """Let the block run as one of the few calls to ``vendor`` that its job makes at once.
+    """Run the block as one of the few calls to ``vendor`` that its job makes at once.
 
-    How many these are follows from its ``limits``; those are kept whatever it is.
-
-    What other calls of the job take is no time of this one. What the block calls in turn, such as
-    another downloader that a program's own one asks, waits for no second place.
+    Their number follows from ``limits``, which are observed in any case. The time that other calls
+    of the job take does not count for this one. Calls made by the block itself, such as to another
+    downloader that a program's own one uses, do not wait for a second place.
     """
     if (job := _job.get()) is None or _has_place.get():
         yield
@@ -112,7 +112,7 @@ def place_of_job(vendor: str, limits: Limits, clock: Clock) -> Iterator[None]:
 
 
 class EndedRequest(NamedTuple):
-    """A request that was answered: its ticket, what the answer says of quotas, and when it came."""
+    """A request that was answered: its ticket, the quotas in the response, and its arrival time."""
 
     ticket: str
     reports: list[QuotaReport]
@@ -120,19 +120,19 @@ class EndedRequest(NamedTuple):
 
 
 class GuardedCall:
-    """One call to something that a vendor serves, from its entry to its end and what follows.
+    """One call to something that a vendor serves, from its start to its end and the consequences.
 
-    Used by the thread that makes the call; each step is part of a transaction of the limiter's.
+    Used by the thread that makes the call; each step is part of a transaction of the limiter.
 
     Attributes:
-        endpoint: what is asked for, such as ``bars/1d``.
-        before: the circuit when the call began.
-        is_entered: whether the vendor may be asked; False after a refusal.
-        is_over: whether the call has ended.
-        first_cost: units of its first request; None before it.
-        reserved: the ticket of units that are set aside for its first request, and their number.
-        ended: its requests that are over and not settled yet.
-        is_answered: Whether a host that is not this machine has answered one of them.
+        endpoint: Endpoint that is called, such as ``bars/1d``.
+        before: Circuit when the call began.
+        is_entered: Whether the vendor may be queried; False after a refusal.
+        is_over: Whether the call has ended.
+        first_cost: Units of its first request; None before it.
+        reserved: Ticket and number of the units set aside for its first request.
+        ended: Requests that are finished but not settled yet.
+        is_answered: Whether a host other than this machine has answered one of its requests.
     """
 
     def __init__(
@@ -162,10 +162,10 @@ class GuardedCall:
     # --- inside one transaction ------------------------------------------------------------
 
     def enter(self, tables: StateTables, *, write: bool) -> DataError | None:
-        """Begin the call, or return the error of a vendor that is not asked.
+        """Begin the call, or return the error for a vendor that is not queried.
 
-        A circuit that is half-open needs a transaction that writes; without one the call is
-        neither entered nor refused.
+        A half-open circuit needs a transaction that writes; without one the call is neither
+        entered nor refused.
         """
         self.is_entered = False
         name, symbol = self._account.named(tables.salt), self._symbol
@@ -191,11 +191,11 @@ class GuardedCall:
     def leave(
         self, tables: StateTables, error: BaseException | None, *, write: bool
     ) -> tuple[bool, list[CircuitChange]]:
-        """End the call with what ``error`` says of the vendor and of the symbol.
+        """End the call and record what ``error`` reveals about the vendor and the symbol.
 
         Returns:
-            Whether all of it is written (False where there is something to write and ``write`` is
-            False), and the circuits that it opened or closed.
+            Whether everything is written (False if there is something to write and ``write`` is
+            False), and the circuits that were opened or closed.
         """
         name, symbol = self._account.named(tables.salt), self._symbol
         contacts, vendor = tables.contacts(), self._account.vendor
@@ -234,13 +234,13 @@ class GuardedCall:
             changes += [CircuitChange(*circuit, is_open=False) for circuit in lifted]
         return True, changes
 
-    # --- afterwards ------------------------------------------------------------------------
+    # --- after the call --------------------------------------------------------------------
 
     def blame(self, error: BaseException) -> None:
-        """Count ``error`` against the circuit of a call that had ended well, as if it had ended so."""
+        """Count ``error`` against the circuit of a call that seemed to have ended well."""
 
         def keep(tables: StateTables) -> list[CircuitChange]:
-            """Count the error in the circuit as it is now; return the change, if there is one."""
+            """Count the error in the circuit as it is now; return the change, if any."""
             name = self._account.named(tables.salt)
             circuit = tables.circuit(name, self.endpoint)
             after = _POLICY.blame(

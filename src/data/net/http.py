@@ -1,8 +1,8 @@
 """The plain HTTP transport: one request value in, one response value out.
 
-The HTTP library's own errors hold the whole URL, key included, in their text, arguments and
-attributes. They are turned into ours here, worded from the request value, and raised outside the
-``except`` block, so that not even the new error's context leads back to them.
+The text, arguments and attributes of the HTTP library's own errors contain the whole URL, key
+included. Here they are converted to our errors, worded from the request value and raised outside
+the ``except`` block, so that not even the new error's context leads back to them.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Transport(Protocol):
     """Anything that carries a request: plain HTTP, an SDK's session, a folder of files."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer, whatever its status.
+        """Return the response, whatever its status.
 
         Raises:
-            DataError: there was no answer.
+            DataError: There was no response.
         """
 
 
 def certificates(url: str) -> str | None:
-    """Return the file or folder of certificates that the environment names; None: the usual ones.
+    """Return the certificate file or folder from the environment; None for the default ones.
 
     Raises:
-        UnavailableError: there is none of that name, and ``url`` is one of TLS.
+        UnavailableError: There is no such file or folder, and ``url`` uses TLS.
     """
     bundle = certificate_bundle()
     if bundle is None or not url.startswith(("https:", "wss:")):
@@ -68,16 +68,16 @@ def certificates(url: str) -> str | None:
 
 
 class HttpTransport:
-    """Send requests over kept-alive connections. Thread-safe and fork-aware.
+    """Sends requests over kept-alive connections. Thread-safe and fork-aware.
 
-    TLS is always verified; plain ``http://`` goes to this machine only; a redirect is followed
-    on the same host only, and not with a body; cookies are not kept. Proxies and certificates
-    (:func:`certificates`) of the environment are honoured, its ``.netrc`` is not.
+    TLS is always verified; plain ``http://`` is allowed only to this machine; redirects are
+    followed only on the same host and not with a body; cookies are not kept. Proxies and
+    certificates (:func:`certificates`) from the environment are used, its ``.netrc`` is not.
 
     Args:
-        timeout: seconds to connect and between two reads.
-        max_bytes: largest body accepted, as sent and as decoded.
-        total_s: seconds for one answer as a whole, redirects included, whatever the server does.
+        timeout: Seconds to connect, and between two reads.
+        max_bytes: Largest accepted body, both as sent and decoded.
+        total_s: Seconds for one complete answer, redirects included, whatever the server does.
     """
 
     def __init__(
@@ -90,23 +90,23 @@ class HttpTransport:
         self._total_s = total_s
         self._max_bytes = max_bytes
         # Guards the idle sessions against the threads that send. A session is never used by two
-        # threads at once: it is taken out while it works, so there are as many as ever sent
-        # at the same moment, and the next request finds its connection still open.
+        # threads at once: it is removed while in use, so there are as many as threads ever sent at
+        # the same time, and the next request finds its connection still open.
         self._lock = threading.Lock()
         self._idle: list[requests.Session] = []
         guard_library_logs()
         renew_after_fork(self)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer, whatever its status.
+        """Return the response, whatever its status.
 
         Raises:
-            ProviderTimeoutError: no answer in time.
-            UnavailableError: no connection, or it broke off.
-            ResponseFormatError: the body is too large or encoded as was not asked for, or the
-                answer names another host.
-            AuthenticationError: a key cannot be part of a request.
-            ConfigError: the address itself is unusable, or plain HTTP to another machine.
+            ProviderTimeoutError: There was no response in time.
+            UnavailableError: There was no connection, or it broke.
+            ResponseFormatError: The body is too large or has an encoding that was not requested,
+                or the response leads to another host.
+            AuthenticationError: A key cannot be part of a request.
+            ConfigError: The address is unusable, or is plain HTTP to another machine.
         """
         check_address(request.url)
         outcome = self._try(request)
@@ -122,12 +122,12 @@ class HttpTransport:
             session.close()
 
     def after_fork(self) -> None:
-        """Forget the parent's connections; closing them would not be ours to do."""
+        """Drop the parent's connections without closing them, which is the parent's job."""
         self._lock = threading.Lock()
         self._idle = []
 
     def _try(self, request: HttpRequest) -> HttpResponse | DataError:
-        """Return the answer or our error; nothing of the library's errors survives this frame."""
+        """Return the response or our error; the library's errors do not survive this frame."""
         session = self._take()
         started, allowed = _CLOCK.monotonic(), allowed_s(self._total_s)
         try:
@@ -143,7 +143,7 @@ class HttpTransport:
         return response
 
     def _unheard(self, session: Any, request: HttpRequest) -> HttpResponse:
-        """Exchange with what the library logs kept back; runs in a context of its own."""
+        """Exchange with the library's log records filtered; runs in its own context."""
         sending.set(True)
         return self._exchange(session, request)
 
@@ -167,7 +167,7 @@ class HttpTransport:
         for _ in range(MAX_REDIRECTS + 1):
             answer = session.send(prepared, **self._options(session, prepared))
             try:
-                # Read to its end in any case, so that the connection can be used again.
+                # Always read to its end, so that the connection can be reused.
                 body = self._body(answer)
                 is_redirect = answer.status_code in REDIRECTS and "location" in answer.headers
                 if not is_redirect or request.body:  # what was sent once is not sent elsewhere
@@ -181,7 +181,7 @@ class HttpTransport:
     def _options(self, session: requests.Session, prepared: requests.PreparedRequest) -> Any:
         """Return the library's options for one exchange."""
         url = str(prepared.url)
-        # A proxy must not see what is meant for this machine.
+        # A proxy must not see requests that are meant for this machine.
         proxies = {"http": "", "https": ""} if is_loopback(url) else {}
         options = session.merge_environment_settings(url, proxies, True, certificates(url), None)
         left = left_s()
@@ -189,7 +189,7 @@ class HttpTransport:
         return options | {"stream": True, "timeout": timeout, "allow_redirects": False}
 
     def _body(self, answer: requests.Response) -> bytes:
-        """Read the decoded body, not beyond the cap."""
+        """Read the decoded body, up to the size limit."""
         place, coding = where(str(answer.url)), answer.headers.get("content-encoding", "")
         decode = decoder_of(coding)
         if decode is None:
@@ -198,7 +198,7 @@ class HttpTransport:
             )
         parts: list[bytes] = []
         size = received = 0
-        # `read1` returns what has arrived; `read` would wait for a whole chunk.
+        # `read1` returns the bytes that have arrived; `read` would wait for a whole chunk.
         while piece := answer.raw.read1(_CHUNK, decode_content=False):
             left_s()  # of a server that is faster than we are, no read has to wait
             received += len(piece)
@@ -212,17 +212,18 @@ class HttpTransport:
 
 
 def too_large(place: str, max_bytes: int) -> ResponseFormatError:
-    """Return the error for a body beyond the cap."""
+    """Return the error for a body above the size limit."""
     is_whole = max_bytes >= MEBIBYTE
     cap = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
     return ResponseFormatError(f"the answer of {place} is larger than {cap}")
 
 
 class _TimedReader(io.RawIOBase):
-    """The bytes of a socket; each read has what is left of the request's time, and no more.
+    """The bytes from a socket; each read is limited to what is left of the request's time.
 
-    The library's own timeout is one of each read: a byte now and then would prolong it for ever,
-    inside a status line, headers or the end of a chunked body, where only the library reads.
+    The library's own timeout applies to each single read: an occasional byte would extend it
+    forever, inside a status line, headers or the end of a chunked body, where only the library
+    reads.
     """
 
     def __init__(self, raw: Any, sock: Any) -> None:
@@ -244,7 +245,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedResponse(PlainResponse):
-    """An answer that is read through :class:`_TimedReader`, that of a proxy included."""
+    """A response, possibly from a proxy, that is read through :class:`_TimedReader`."""
 
     def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
@@ -257,13 +258,13 @@ def _timed(connection: type) -> type:
 
 
 class _TimedAdapter(HTTPAdapter):
-    """Gives every connection a deadline, those through proxies included."""
+    """Gives every connection a deadline, including those through proxies."""
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         return self._with_deadline(super().get_connection_with_tls_context(*args, **options))
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        """Return a pool of connections; up to 2.31 the library asks for it by this name."""
+        """Return a connection pool; up to 2.31 the library calls this method."""
         return self._with_deadline(super().get_connection(*args, **options))
 
     def _with_deadline(self, pool: Any) -> Any:
@@ -284,7 +285,7 @@ def new_session() -> requests.Session:
 
 
 class _Session(requests.Session):
-    """Leaves redirects to us: to look at one the library would read its body, without any cap."""
+    """Leaves redirects to us: to check for one, the library would read its body without a limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
@@ -295,7 +296,7 @@ def _no_auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _prepare(session: requests.Session, request: HttpRequest) -> requests.PreparedRequest:
-    """Return the library's form of ``request``; the merged secrets live in this frame alone."""
+    """Return the library's form of ``request``; the merged secrets exist only in this frame."""
     return session.prepare_request(
         requests.Request(
             request.method,
@@ -308,9 +309,9 @@ def _prepare(session: requests.Session, request: HttpRequest) -> requests.Prepar
 
 
 def _redirected(prepared: requests.PreparedRequest, location: str) -> requests.PreparedRequest:
-    """Return the request for where the answer sends us, on the same host only.
+    """Return the request for a redirect's target, on the same host only.
 
-    Key headers of vendors would travel along to any other host.
+    Headers with vendors' keys would be sent along to any other host.
     """
     following = prepared.copy()
     following.url = address_on(str(prepared.url), location)

@@ -19,21 +19,21 @@ from .state_tables import LeaseRow, StateTables
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.5
 _GROWTH = 1.5
-# The leases of blocks that run in this process. An interrupt may come before the state is told that
-# a block is over: what stands there in the name of this process and not here is over.
+# The leases of blocks running in this process. An interrupt may come before the end of a block is
+# recorded in the state: a lease recorded there for this process but missing here is over.
 _running: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Lease:
-    """How :meth:`Leases.hold` came out.
+    """The result of :meth:`Leases.hold`.
 
     Attributes:
-        name: what it is about.
-        is_held: whether it is ours; False when the call's time was over before the holder's was.
-        has_waited: whether another call had it first: what was missing may be there now.
-        holder: our name in the state.
-        vendor_days: the sessions that vendors lack for most of their symbols, as of then.
+        name: Name of the lease.
+        is_held: Whether we hold it; False if the call's time ended before the holder's.
+        has_waited: Whether another call held it first, so that missing data may be available now.
+        holder: Our name in the state.
+        vendor_days: Sessions that vendors lacked for most of their symbols at that time.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Lease:
 
 
 class Leases:
-    """Leases in the state of all processes. Thread-safe and fork-aware.
+    """Leases in the state shared by all processes. Thread-safe and fork-aware.
 
-    A lease is advice, not a lock: a caller that was overtaken because it took longer than it said
-    goes on all the same, and at worst something is fetched twice. One that waits does so within the
-    time of its call, and a page that the holder takes is progress of that call.
+    A lease is advice, not a lock: a caller that was overtaken because it took longer than it
+    announced goes on all the same, and at worst something is fetched twice. A waiting caller stays
+    within the time of its call, and a page that the holder takes counts as progress of that call.
 
     Args:
-        state: where they are stored; waiting is done on its clock.
+        state: State that stores the leases; waits use its clock.
     """
 
     def __init__(self, state: State) -> None:
@@ -61,17 +61,17 @@ class Leases:
     def hold(
         self, name: str, ttl_s: float = QUIET_S, deadline: Deadline | None = None
     ) -> Iterator[Lease]:
-        """Hold ``name`` while the block runs, after waiting for its holder.
+        """Hold ``name`` while the block runs, after waiting for its current holder.
 
-        A holder whose process is gone is overtaken at once where that can be seen, else when its
-        time is over. The same thread must not hold one name twice.
+        A holder whose process is gone is overtaken at once if that can be detected, otherwise when
+        its time is over. A thread must not hold the same name twice.
 
         Args:
-            name: of what is about to be fetched.
-            ttl_s: seconds after which others may overtake us, unless we :meth:`renew`; by default
-                what a call goes on without a page.
-            deadline: of the wait, the call's by default; when it is over the block runs without
-                the lease.
+            name: Name of what is about to be fetched.
+            ttl_s: Seconds after which others may overtake us unless we :meth:`renew`; by default
+                the time that a call continues without a page.
+            deadline: Deadline of the wait, by default the call's; when it is over, the block runs
+                without the lease.
         """
         deadline = deadline or current_deadline(self._state.clock)
         holder, pid = os.urandom(8).hex(), os.getpid()
@@ -87,18 +87,18 @@ class Leases:
                 raise
 
     def _give_back(self, name: str, holder: str, pid: int) -> None:
-        """End the lease, whether it was taken or only about to be."""
+        """End the lease, whether it was taken or was only about to be."""
         if os.getpid() == pid:  # a forked child has not got it
             end = partial(self._state.run, lambda tables: tables.give_back(name, holder))
             self._state.finish(end)
 
     def renew(self, lease: Lease, ttl_s: float = QUIET_S, pages: int = 0) -> bool:
-        """Prolong ``lease`` to ``ttl_s`` seconds from now; False when another call has overtaken us.
+        """Extend ``lease`` to ``ttl_s`` seconds from now; False if another call has overtaken us.
 
         Args:
-            lease: ours.
-            ttl_s: see :meth:`hold`.
-            pages: how many pages we have taken: callers that wait see whether there are more.
+            lease: Our lease.
+            ttl_s: See :meth:`hold`.
+            pages: Number of pages we have taken, so that waiting callers notice new ones.
         """
         try:
             return self._state.run(partial(self._renew, lease=lease, ttl_s=ttl_s, pages=pages))
@@ -117,7 +117,7 @@ class Leases:
                 return Lease(name, False, True, holder)
             if isinstance(other, list):
                 return Lease(name, True, seen is not None, holder, other)
-            # A new holder has made no progress yet that we have waited for.
+            # A new holder has not made any progress yet during our wait.
             if seen is not None and seen[0] == other[0] and seen[1] < other[1]:
                 deadline.progress()
             seen = other
@@ -130,7 +130,7 @@ class Leases:
     def _take(
         self, tables: StateTables, name: str, holder: str, ttl_s: float
     ) -> tuple[str, int] | list[VendorDay]:
-        """Take the lease and return what vendors lack, or return its holder and the pages of that one."""
+        """Take the lease and return the vendor days, or return its holder and that one's pages."""
         row = tables.lease(name)
         if row is not None and not _is_dead(row):
             return row.holder, tables.pages(name, row.holder)
@@ -149,14 +149,14 @@ class Leases:
 
 
 def _is_dead(lease: LeaseRow) -> bool:
-    """Tell whether the holder is known to be gone: its process, or its block in this one."""
+    """Return whether the holder is known to be gone: its process, or its block in this one."""
     if lease.machine != process_space():
         return False
     return lease.holder not in _running if lease.pid == os.getpid() else is_gone(lease.pid)
 
 
 def process_space() -> str:
-    """Name the place in which process numbers mean the same: the host, or a container in it."""
+    """Return a name for the space of process ids: the host, or a container on it."""
     try:
         return f"{platform.node()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
@@ -164,7 +164,7 @@ def process_space() -> str:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether a process here is known to be dead; a number in use again looks alive."""
+    """Return whether a local process is known to be dead; a reused process id looks alive."""
     if sys.platform == "win32":  # there, asking would kill it
         return False
     try:

@@ -1,4 +1,4 @@
-"""Limits how often a vendor is queried for an account, across all processes of a user or in this one."""
+"""Limits how often a vendor is queried for an account, across a user's processes or in this one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ UNKNOWN_VENDOR_LIMITS = Limits(per_minute=10)
 # No request takes longer; one that has not ended by then belonged to a process that died.
 _LONGEST_FLIGHT_S = 150.0
 _NO_TICKET = ""
-# A refusal is settled at once: it may be long until the next request.
+# A refusal is settled at once, since the next request may be a long time away.
 _FIRST_REFUSAL = 400
 _SPANS = {1.0: "a second", 60.0: "a minute", 86_400.0: "a day", 2_678_400.0: "a month"}
 
 
 class _Wait(NamedTuple):
-    """How long to wait and for what, and the setting of the limit that demands it, if one does."""
+    """The length of a wait and its reason, with the setting of the limit that causes it, if any."""
 
     seconds: float
     why: str
@@ -41,7 +41,7 @@ class _Wait(NamedTuple):
 
 
 class _Running(threading.local):
-    """The guarded call that this thread is in."""
+    """The guarded call that this thread is making."""
 
     call: GuardedCall | None = None
 
@@ -49,26 +49,25 @@ class _Running(threading.local):
 class Limiter:
     """The rate limiter of one vendor for one account. Thread-safe and fork-aware.
 
-    What was spent stands in the state: in its file it counts for all processes, in memory for this
-    one.
+    The spent units are recorded in the state: in its file they count for all processes, in memory
+    for this one.
 
-    Units count from the moment at which they are asked for until one window after the answer has
-    come: only then is it certain that the vendor has counted them. So no window of the vendor's
-    ever holds more than its limit, however long requests are on their way.
+    Units count from the moment they are requested until one window after the response has arrived:
+    only then is it certain that the vendor has counted them. So no window of the vendor ever
+    contains more than its limit, however long requests take.
 
-    A guarded call costs one transaction to enter and one to leave, however its first and last
-    request are limited: on entering, the units of the first request are set aside, and a request
-    that was answered is settled with the next one or with the end of the call.
+    A guarded call costs one transaction to enter and one to leave, even if its first and last
+    requests are limited: on entry, the units of the first request are set aside, and an answered
+    request is settled with the next one or at the end of the call.
 
     Args:
-        vendor: whose pace it is.
-        limits: how often it may be asked.
-        state: where spent units, pauses, circuits and unknown symbols stand; waiting is done on
-            its clock.
-        account: whose limits count; without keys when left out.
-        on_circuit: called with every circuit that a call opens or closes.
-        is_local: what is asked is on this machine: no circuit and no unknown symbol is remembered,
-            so that a file which is put there is read at once.
+        vendor: Vendor whose pace is limited.
+        limits: Request limits.
+        state: Store of spent units, pauses, circuits and unknown symbols; waits use its clock.
+        account: Account whose limits count; by default one without keys.
+        on_circuit: Called with every circuit that a call opens or closes.
+        is_local: Whether the source is on this machine: no circuit and no unknown symbol is
+            remembered, so that a newly added file is read at once.
     """
 
     def __init__(
@@ -89,32 +88,32 @@ class Limiter:
         self._is_local = is_local
         self._is_limited = bool(windows_of(limits))
         self._running = _Running()
-        # Units of the first request of a call, by endpoint, as this process has seen them last.
+        # Units of the first request of a call, by endpoint, as last seen by this process.
         self._first_costs: dict[str, int] = {}
 
     @property
     def vendor(self) -> str:
-        """Whose pace it is."""
+        """The vendor whose pace is limited."""
         return self._vendor
 
     @property
     def limits(self) -> Limits:
-        """How often it may be asked."""
+        """The request limits."""
         return self._limits
 
     @property
     def is_local(self) -> bool:
-        """Whether what is asked is on this machine."""
+        """Whether the source is on this machine."""
         return self._is_local
 
     def acquire(self, cost: int, budget_s: float) -> str:
         """Wait until ``cost`` units may be spent, and spend them.
 
         Returns:
-            A ticket to hand to :meth:`settle` when the request is over.
+            A ticket to pass to :meth:`settle` when the request is over.
 
         Raises:
-            RateLimitedError: that would take longer than ``budget_s`` seconds; nothing is spent.
+            RateLimitedError: The wait would exceed ``budget_s`` seconds; nothing is spent.
         """
         clock, call = self._state.clock, self._call()
         if call is not None and (ticket := self._reserved(call, cost)):
@@ -141,7 +140,7 @@ class Limiter:
             clock.sleep(wait)
 
     def _reserved(self, call: GuardedCall, cost: int) -> str:
-        """Return the ticket that was set aside for the first request of a call, if it is as dear."""
+        """Return the ticket set aside for a call's first request, if the cost is the same."""
         if call.first_cost is None:
             call.first_cost = self._first_costs[call.endpoint] = cost
         ticket, units = call.reserved or (_NO_TICKET, 0)
@@ -151,9 +150,9 @@ class Limiter:
         return ticket
 
     def settle(self, ticket: str, response: HttpResponse | None) -> None:
-        """Note that the request of ``ticket`` is over, and its answer, if any.
+        """Record that the request of ``ticket`` is over, with its response, if any.
 
-        Where the vendor counts more than we do, its count holds.
+        If the vendor counts more than we do, its count applies.
         """
         call = self._call()
         if call is not None and response is not None and not is_loopback(response.url):
@@ -169,20 +168,20 @@ class Limiter:
             self._state.finish(partial(self._state.run, settle))
 
     def charge(self, cost: int) -> None:
-        """Count units that were spent without asking, such as an SDK's hidden requests."""
+        """Count units that were spent without asking first, such as an SDK's hidden requests."""
         if self._is_limited:
             charge = partial(self._charge, cost=cost)
             self._state.finish(partial(self._state.run, charge))
 
     def pause(self, seconds: float | None) -> float:
-        """Let nothing pass for ``seconds``, a week at most; a longer pause already running stays.
+        """Block everything for ``seconds``, a week at most; a longer running pause stays.
 
         Returns:
-            The seconds that the pause lasts; without ``seconds`` it is for us to say.
+            The length of the pause in seconds; without ``seconds`` we choose it.
         """
 
         def keep(tables: StateTables) -> float:
-            """Store the longer of both pauses; return its seconds."""
+            """Store the longer of the two pauses; return its seconds."""
             name = self._name(tables)
             after = tables.pause(name).after(seconds, tables.now_s)
             tables.keep_pause(name, after)
@@ -198,17 +197,18 @@ class Limiter:
     def guard(
         self, endpoint: str, symbol: SymbolCheck | None = None
     ) -> Iterator[GuardedCall | None]:
-        """Let the block call one thing that the vendor serves; how it ends is remembered.
+        """Let the block call one thing that the vendor serves; its outcome is remembered.
 
-        It yields the call, or None for what is on this machine.
+        It yields the call, or None for a source on this machine.
 
         Args:
-            endpoint: what is asked for.
-            symbol: of which instrument; None where that does not matter.
+            endpoint: Endpoint that is called.
+            symbol: Symbol that is requested; None if it does not matter.
 
         Raises:
-            SymbolNotFoundError: on entering, where the vendor said so lately.
-            CircuitOpenError: on entering, where it failed lately, or another caller is trying it.
+            SymbolNotFoundError: The vendor recently did not know the symbol; raised on entry.
+            CircuitOpenError: The vendor failed recently, or another caller is trying it; raised on
+                entry.
         """
         if self._is_local:
             yield None
@@ -221,7 +221,8 @@ class Limiter:
                 self._enter(call)
                 yield call
             except BaseException as exc:
-                # Also an interrupted trial must end, else the circuit stays open until it runs out.
+                # Even an interrupted trial must end; otherwise the circuit stays open until the
+                # trial expires.
                 self._leave(call, exc)
                 raise
             else:
@@ -267,10 +268,10 @@ class Limiter:
         call.report(changes)
 
     def reopen(self, endpoint: str) -> None:
-        """Let the next call try what an open circuit keeps away; its end decides."""
+        """Let the next call try an endpoint with an open circuit; its outcome decides."""
 
         def half_open(tables: StateTables) -> None:
-            """End the cool-down of an open circuit, and the trial that another caller may hold."""
+            """End the cool-down of an open circuit, and a trial that another caller may hold."""
             name = self._name(tables)
             circuit = tables.circuit(name, endpoint)
             if not circuit.is_closed:
@@ -280,15 +281,15 @@ class Limiter:
         self._state.finish(partial(self._state.run, half_open))
 
     def unknown_symbol(self, symbol: SymbolCheck) -> SymbolNotFoundError | None:
-        """Return the error of a call for ``symbol``, where the vendor said lately not to know it.
+        """Return the error for ``symbol`` if the vendor recently did not know it, or None.
 
-        Nothing is made or changed.
+        Nothing is created or changed.
         """
         if self._is_local or symbol.insist or not self._state.exists:
             return None
 
         def look(tables: StateTables) -> SymbolNotFoundError | None:
-            """Return the remembered error while it holds."""
+            """Return the remembered error while it is valid."""
             unknown = tables.unknown(self._name(tables), symbol.address, symbol.symbol)
             if unknown is None or not unknown.holds(tables.now_s):
                 return None
@@ -300,33 +301,33 @@ class Limiter:
         return None
 
     def account(self) -> str:
-        """Return the name under which the account is remembered; no key can be had from it."""
+        """Return the name under which the account is remembered; it does not reveal any key."""
         return self._state.run(self._name, write=False)
 
     def acting_for(self, secrets: Iterable[str]) -> Limiter:
-        """Return the limiter of the account that has these keys."""
+        """Return the limiter for the account with these keys."""
         return self._like(self._vendor, self._limits, Account(self._vendor, tuple(secrets)))
 
     def aside(self, name: str, limits: Limits) -> Limiter:
-        """Return the limiter of another host of the vendor's, which counts for itself."""
+        """Return the limiter for another host of the vendor, which counts separately."""
         return self._like(f"{self._vendor}-{name}", limits, None)
 
     def look(self, endpoint: str) -> VendorStatus:
-        """Return how the vendor stands for one thing that it serves; nothing is spent or made."""
+        """Return the vendor's status for an endpoint; nothing is spent or created."""
         if self._state.exists:
             with suppress(ProviderTimeoutError):  # a call without time asks no vendor anyway
                 return self._state.run(partial(self._look, endpoint=endpoint), write=False)
         return VendorStatus(self._vendor, windows_of(self._limits), 0.0)
 
     def wait_s(self, cost: int = 1) -> float:
-        """Return the seconds until ``cost`` units could pass; nothing is spent."""
+        """Return the seconds until ``cost`` units could be spent; nothing is spent."""
         return self._state.run(partial(self._wait, cost=cost), write=False)[0]
 
     def used(self) -> dict[str, float]:
         """Return the units that count now, by window length such as ``60s``."""
 
         def count(tables: StateTables) -> dict[str, float]:
-            """Sum up what was spent and what is on its way."""
+            """Sum up the spent units and those of requests in flight."""
             name = self._name(tables)
             windows, flying = tables.windows(name, self._limits), tables.on_their_way(name)
             return {f"{w.length_s:g}s": w.used(tables.now_s) + flying for w in windows}
@@ -334,7 +335,7 @@ class Limiter:
         return self._state.run(count, write=False)
 
     def reset(self) -> None:
-        """Forget what was spent and every pause, for all processes."""
+        """Forget all spent units and every pause, for all processes."""
         self._state.run(lambda tables: tables.forget_spent(self._name(tables)))
 
     def _like(self, vendor: str, limits: Limits, account: Account | None) -> Limiter:
@@ -358,7 +359,7 @@ class Limiter:
         )
 
     def _hint(self, setting: str) -> str | None:
-        """Return the line of the rules that raises a limit; None for the vendor's own word."""
+        """Return the line of the rules that raises a limit, or None for the vendor's own pause."""
         if not setting:
             return None
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
@@ -367,7 +368,7 @@ class Limiter:
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool
     ) -> DataError | None:
-        """Enter ``call``, and set the units of its first request aside where they fit now."""
+        """Enter ``call``, and set aside the units of its first request if they fit now."""
         call.reserved, refusal = None, call.enter(tables, write=write)
         if call.is_entered and self._is_limited:
             ticket, cost = first
@@ -382,7 +383,7 @@ class Limiter:
         return call.leave(tables, error, write=write)
 
     def _catch_up(self, tables: StateTables, call: GuardedCall) -> None:
-        """Settle the requests of ``call`` that are over, and free what was set aside."""
+        """Settle the finished requests of ``call``, and free the units that were set aside."""
         if call.reserved is not None:
             tables.land(call.reserved[0])
         if call.ended:
@@ -391,7 +392,7 @@ class Limiter:
     def _try(
         self, tables: StateTables, cost: int, ticket: str, call: GuardedCall | None = None
     ) -> _Wait:
-        """Spend and return 0, or return the seconds to wait and for what."""
+        """Spend and return 0, or return the seconds to wait with the reason."""
         if call is not None:
             self._catch_up(tables, call)
         self._count_crashed(tables)
@@ -401,7 +402,7 @@ class Limiter:
         return wait
 
     def _wait(self, tables: StateTables, cost: int) -> _Wait:
-        """Return the longest of all waits, 0 for none, and what it is for."""
+        """Return the longest of all waits, with its reason; 0 for none."""
         name = self._name(tables)
         windows = tables.windows(name, self._limits)
         flying = tables.on_their_way(name)
@@ -413,7 +414,7 @@ class Limiter:
         return max(waits)
 
     def _count_crashed(self, tables: StateTables) -> None:
-        """Count requests as spent whose process died before it could say how they ended."""
+        """Count the units of requests whose process died before it could report their outcome."""
         name = self._name(tables)
         if self._is_limited and (units := tables.crashed(name)):
             tables.spend(name, tables.windows(name, self._limits), units)

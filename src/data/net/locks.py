@@ -10,12 +10,12 @@ from ..clock import Clock
 from ..forks import renew_after_fork
 from .deadline import Deadline, MustWait, current_deadline
 
-# Once in so many seconds a thread that waits looks whether the holder has taken a page.
+# Seconds between a waiting thread's checks whether the holder has taken a page.
 POLL_S = 0.5
 
 
 class SeriesLock:
-    """Which call of this process fetches a series."""
+    """The lock for one series, held by the call of this process that fetches it."""
 
     def __init__(self) -> None:
         self.freed = threading.Condition()
@@ -26,7 +26,7 @@ class SeriesLock:
     def take(self, token: object, deadline: Deadline) -> None:
         """Take the lock, or return without it when the call's time is over.
 
-        A page that the holder takes is progress of the call that waits for it.
+        A page that the holder takes counts as progress of the waiting call.
         """
         with self.freed:
             while self.token is not None:
@@ -40,7 +40,7 @@ class SeriesLock:
             self.token, self.thread, self.deadline = token, threading.get_ident(), deadline
 
     def leave(self, token: object) -> None:
-        """Free the lock, where ``token`` has it."""
+        """Free the lock if ``token`` holds it."""
         with self.freed:
             if self.token is token:
                 self.token, self.thread, self.deadline = None, 0, None
@@ -55,11 +55,11 @@ class SeriesLocks:
     """One call at a time for each series, among the threads of a process. Thread- and fork-safe.
 
     Attributes:
-        locks: the lock of each series that was asked for; none goes, for a call may wait for it.
+        locks: Lock of each requested series; none is removed, as a call may be waiting for it.
     """
 
     def __init__(self) -> None:
-        # Guards the table: two threads must not make two locks for one series.
+        # Guards the table: two threads must not create two locks for one series.
         self._guard = threading.Lock()
         self.locks: dict[Hashable, SeriesLock] = {}
         renew_after_fork(self)
@@ -68,11 +68,13 @@ class SeriesLocks:
     def hold(self, key: Hashable, clock: Clock) -> Iterator[None]:
         """Hold the lock of ``key`` while the block runs, after waiting as long as the call may.
 
-        When its time is over the block runs without the lock: nothing is asked any more then, and
-        what is stored can be read. The thread that holds it already goes on at once.
+        When the call's time is over, the block runs without the lock: no vendor is queried any
+        more then, and stored data can be read. A thread that already holds the lock continues at
+        once.
 
         Raises:
-            MustWait: the call may not wait. What needs the lock is what asks vendors.
+            MustWait: The call is not allowed to wait. Only code that queries vendors needs the
+                lock.
         """
         deadline = current_deadline(clock)
         if not deadline.may_wait:
@@ -94,6 +96,6 @@ class SeriesLocks:
                 raise
 
     def after_fork(self) -> None:
-        """Forget the parent's locks: threads that the child does not have may hold them."""
+        """Drop the parent's locks, which threads that the child does not have may hold."""
         self._guard = threading.Lock()
         self.locks = {}

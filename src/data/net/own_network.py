@@ -1,7 +1,8 @@
 """Decides whether a failed connection is the vendor's fault or that of this machine's network.
 
-A network that drops packets looks like a vendor that does not answer, and a name that has gone looks
-like a network without a resolver. What happened to other vendors decides between them.
+A network that drops packets looks like a vendor that does not answer, and a name that no longer
+exists looks like a network without a resolver. The experience with other vendors decides between
+them.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from urllib.parse import urlsplit
 
 from ..errors import TransientError
 
-# Errors of such a failure begin with it.
+# The beginning of the errors for such a failure.
 NO_CONNECTION = "no connection to "
-# How they end if the network of this machine is down, and if it was taken to be down by mistake.
+# Their endings: if this machine's network is down, and if it was taken to be down by mistake.
 OWN, _OTHERS = ": this machine has no network", ": other vendors can be reached"
-# Failures this far apart can have one cause.
+# Failures up to this far apart may have the same cause.
 _SOON_S = 120.0
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """When vendors could not be connected to, and when one answered; seconds of one and the same clock.
+    """The times when vendors could not be connected to and when one answered, on one clock.
 
     Attributes:
         failed_s: Maps each vendor that has not answered since to the time of its last failure.
@@ -35,22 +36,22 @@ class Contacts:
     answered_s: float = 0.0
 
     def is_own(self, vendor: str, now_s: float, *, is_unresolved: bool) -> bool:
-        """Return whether a failed connection to ``vendor`` says nothing of it.
+        """Return whether a failed connection to ``vendor`` is not the vendor's fault.
 
         Args:
             vendor: Vendor that could not be connected to.
             now_s: Time of the failure.
-            is_unresolved: Whether the system reported no network, or did not find the name. Otherwise
-                nothing at all came back, and another vendor has to have failed as well.
+            is_unresolved: Whether the system reported no network, or did not find the name.
+                Otherwise nothing at all came back, and another vendor must have failed as well.
         """
         if is_unresolved:
             return vendor not in self.failed_s or self.failed_s[vendor] > self.answered_s
         return any(now_s - self.failed_s[other] <= _SOON_S for other in self._others(vendor))
 
     def lifted_by(self, vendor: str) -> list[str]:
-        """Return the vendors whose failures an answer from ``vendor`` shows not to be theirs.
+        """Return the vendors whose failures turn out not to be theirs after ``vendor`` answered.
 
-        Those are its own; and others' if it had failed as they did.
+        These are the vendor itself and, if it failed as they did, the others.
         """
         if self.failed_s.get(vendor, 0.0) <= self.answered_s:
             return [vendor] if vendor in self.failed_s else []
@@ -62,18 +63,18 @@ class Contacts:
         return all(at <= self.answered_s for at in self.failed_s.values())
 
     def _others(self, vendor: str) -> Iterator[str]:
-        """Yield the other vendors that failed since the last answer; other hosts of it are not others."""
+        """Yield the other vendors that failed since the last answer, not the vendor's own hosts."""
         for other, at in self.failed_s.items():
             if at > self.answered_s and other.partition("-")[0] != vendor.partition("-")[0]:
                 yield other
 
 
 def attribute(error: TransientError, *, is_own: bool) -> None:
-    """Let an error of a connection state whether this machine's network or the vendor failed.
+    """Make a connection error state whether this machine's network or the vendor failed.
 
     Args:
         error: Error for a connection that was not made.
-        is_own: Whether the network of this machine is down, by what happened to other vendors.
+        is_own: Whether this machine's network is down, judging by other vendors.
     """
     if error.is_own != is_own:
         error.is_own = is_own
@@ -82,7 +83,7 @@ def attribute(error: TransientError, *, is_own: bool) -> None:
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether ``url`` names this machine."""
+    """Return whether ``url`` points to this machine."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -20,10 +20,10 @@ from .redact import where
 
 
 class PackageCarrier:
-    """What carriers have in common whose packages send by :class:`CarrierSession`. Thread-safe.
+    """Common base of carriers whose packages send with :class:`CarrierSession`. Thread-safe.
 
     Args:
-        transport: carries what the package sends.
+        transport: Carries the package's requests.
     """
 
     def __init__(self, transport: Transport | None = None) -> None:
@@ -31,19 +31,19 @@ class PackageCarrier:
 
     @classmethod
     def light(cls) -> Transport | None:
-        """Return None: ``auto`` means plain HTTP, which is the same request without the weight."""
+        """Return None: ``auto`` means plain HTTP, which sends the same request at less cost."""
         return None
 
 
 class CarrierSession(requests.Session):
-    """Looks like the HTTP library's session and sends everything by ``transport``.
+    """Looks like the HTTP library's session, but sends everything with ``transport``.
 
-    What a package asks is then capped, timed, verified and worded as our own requests are, and
-    its own ideas of timeouts, redirects and retries come to nothing. For one thread only.
+    The package's requests are then limited, timed, verified and worded like our own, and its own
+    timeouts, redirects and retries have no effect. For one thread only.
 
     Attributes:
-        last: the newest answer, None before the first.
-        requests: how many answers there were.
+        last: Newest response; None before the first.
+        requests: Number of responses.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -52,22 +52,22 @@ class CarrierSession(requests.Session):
         self.begin()
 
     def begin(self) -> None:
-        """Forget what was answered to the request before."""
+        """Forget the responses to the previous request."""
         self.last: HttpResponse | None = None
         self.requests = 0
         self._secret_headers: frozenset[str] = frozenset()
 
     def carry(self, vendor: str, request: HttpRequest, ask: Callable[[], object]) -> HttpResponse:
-        """Return what the vendor answered, whatever its status and whatever its package makes of it.
+        """Return the vendor's response, whatever its status and whatever its package makes of it.
 
         Args:
-            vendor: whose package asks, by its canonical name.
-            request: what is to be asked.
-            ask: has the package ask it by this session.
+            vendor: Canonical name of the vendor whose package sends.
+            request: Request to send.
+            ask: Makes the package send it through this session.
 
         Raises:
-            MissingExtraError: the package cannot be imported.
-            DataError: there was no answer.
+            MissingExtraError: The package cannot be imported.
+            DataError: There was no response.
         """
         self.begin()
         self._secret_headers = frozenset(name.lower() for name in request.secret_headers)
@@ -79,7 +79,8 @@ class CarrierSession(requests.Session):
         except ImportError as exc:
             raise not_importable(vendor, exc) from exc
         except Exception as exc:  # noqa: BLE001 - packages raise any class for answers they cannot read
-            # The answer is what counts, and it is kept in ``last``. The error's text may hold a key.
+            # Only the response counts, which is kept in ``last``. The error's text may contain a
+            # key.
             failure = f" ({type(exc).__name__})"
         if self.last is None:
             raise UnavailableError(f"{package} did not ask {where(request.url)}{failure}")
@@ -88,10 +89,10 @@ class CarrierSession(requests.Session):
     def request(
         self, method: str | bytes, url: str | bytes, *args: Any, **options: Any
     ) -> requests.Response:
-        """Send one request; options but what is asked are ours to decide.
+        """Send one request; we decide all options other than its content.
 
         Raises:
-            DataError: there was no answer.
+            DataError: There was no response.
         """
         prepared = _prepared(str(method).upper(), str(url), options)
         if isinstance(prepared, DataError):
@@ -115,7 +116,7 @@ class CarrierSession(requests.Session):
 
 
 def not_importable(vendor: str, error: ImportError) -> MissingExtraError:
-    """Return our error for a vendor's package that is there and cannot be imported."""
+    """Return our error for a vendor's package that is installed but cannot be imported."""
     return MissingExtraError(
         f"{row_of(vendor).distribution} cannot be imported: {error}",
         hint=f"{install_line(vendor)}, or set transport: http",

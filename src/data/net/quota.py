@@ -1,7 +1,7 @@
 """Computes how long to wait before the next request, from the quota already used.
 
-Limits are kept as sliding windows, not as buckets that refill: no window of that length ever holds
-more than its limit, whatever the moment at which the vendor's own window begins.
+Limits are kept as sliding windows, not as refilling buckets: no window of that length ever
+contains more than its limit, whenever the vendor's own window begins.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from dataclasses import dataclass, field, replace
 from ..model.capabilities import Limits
 from ..model.http import HttpResponse
 
-# Three days are the longest ban on record (2019); a vendor that says more is asked again after a week.
+# The longest known ban is three days (2019); after a longer one the vendor is retried after a week.
 LONGEST_PAUSE_S = 7 * 86_400.0
-# The pause after a 429 without `Retry-After`, by how many came in a row. The first fits into a usual
+# The pause after a 429 without `Retry-After`, by the number in a row. The first fits into a usual
 # call of 30 s, whose caller waits for it; with the later ones such a call fails over at once.
 COOL_DOWNS_S = (15.0, 40.0, 60.0)
 _FORGIVEN_S = 600.0
 
 _MINUTE_S = 60.0
 _DAY_S = 86_400.0
-# No calendar month is longer, so none ever holds more than its limit.
+# No calendar month is longer, so none ever contains more than its limit.
 _MONTH_S = 31 * _DAY_S
-# Spendings within this share of a window are kept as one entry that expires with its last one:
-# late, never early. A window then holds some hundred entries instead of thousands.
+# Units spent within this share of a window form one entry that expires with its last one: late,
+# never early. A window then has some hundred entries instead of thousands.
 _GRAIN = 0.01
-# How much of a window counts as spent when the record of it is lost.
+# Share of a window that counts as spent if its record is lost.
 _UNKNOWN_SHARE = 0.5
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # `x-mbx-used-weight-1m`: units used in a window of the length that the name ends with.
 _USED = re.compile(r"x-mbx-used-weight-(\d{1,4})([smhd])")
-# Widespread, though no standard; none says of which window it speaks.
+# Widespread but not standardized; none specifies the window it applies to.
 _LEFT = ("x-ratelimit-remaining", "ratelimit-remaining", "x-rate-limit-remaining")
 
 
 @dataclass
 class Spent:
-    """Units spent between two instants, in seconds; they expire together."""
+    """Units spent between two points in time, in seconds; they expire together."""
 
     first_s: float
     last_s: float
@@ -53,9 +53,9 @@ class Window:
     """At most ``capacity`` units in any ``length_s`` seconds. Not thread-safe.
 
     Attributes:
-        length_s: length of the window in seconds.
-        capacity: units allowed in it.
-        entries: what was spent, oldest first; those that follow each other closely are one.
+        length_s: Length of the window in seconds.
+        capacity: Units allowed in the window.
+        entries: Units spent, oldest first; those in quick succession form one entry.
     """
 
     length_s: float
@@ -64,13 +64,13 @@ class Window:
     _used: float = field(default=0.0, repr=False)
 
     def load(self, entries: Iterable[Spent]) -> None:
-        """Take over what was spent, oldest first, in place of what is known so far."""
+        """Replace what is known so far with ``entries``, oldest first."""
         self.entries = deque(entries)
         self._used = sum(entry.units for entry in self.entries)
 
     @property
     def newest(self) -> Spent | None:
-        """The entry that :meth:`spend` has touched last."""
+        """The entry that :meth:`spend` changed last."""
         return self.entries[-1] if self.entries else None
 
     def used(self, now_s: float) -> float:
@@ -80,14 +80,15 @@ class Window:
         return self._used
 
     def wait(self, cost: float, now_s: float, flying: float = 0.0) -> float:
-        """Return the seconds until ``cost`` units fit, 0 when they fit now.
+        """Return the seconds until ``cost`` units fit, or 0 if they fit now.
 
-        A cost above the whole capacity is taken as the capacity, so that it can be sent at all.
+        A cost above the whole capacity is reduced to the capacity, so that it can be sent at all.
 
         Args:
-            cost: units wanted.
-            now_s: the time of asking, in seconds.
-            flying: units that count too and whose end is not known, such as requests on their way.
+            cost: Units wanted.
+            now_s: Time of the request, in seconds.
+            flying: Further units that count but have no known end, such as those of requests in
+                flight.
         """
         excess = self.used(now_s) + flying + min(cost, self.capacity) - self.capacity
         if excess <= 0:
@@ -110,16 +111,16 @@ class Window:
             self.entries.append(Spent(now_s, now_s, cost))
 
     def unknown(self, lost_s: float | None, now_s: float) -> float:
-        """Return the units to hold back because what was spent until ``lost_s`` is lost."""
+        """Return the units to hold back because the record of spending until ``lost_s`` is lost."""
         forgotten = lost_s is not None and now_s < lost_s + self.length_s
         return self.capacity * _UNKNOWN_SHARE if forgotten else 0.0
 
 
 def windows_of(limits: Limits) -> list[Window]:
-    """Return the windows that ``limits`` stand for; no limit gives no window.
+    """Return the windows for ``limits``; without a limit there is no window.
 
-    A rate per second with a burst of ``b`` is ``b`` units in the time that ``b`` units take, so
-    that a burst may go out at once and the rate still holds.
+    A rate per second with a burst of ``b`` becomes ``b`` units in the time that ``b`` units take,
+    so that a burst may be sent at once and the rate still holds.
     """
     windows = []
     if limits.per_second > 0:
@@ -135,25 +136,25 @@ def windows_of(limits: Limits) -> list[Window]:
 
 @dataclass(frozen=True)
 class Pause:
-    """A time in which nothing is asked, because the vendor said so; times in seconds.
+    """A time in which a vendor is not queried at its own request; times in seconds.
 
     Attributes:
-        until_s: when it ends.
-        strikes: how often in a row the vendor did not say for how long.
+        until_s: End of the pause.
+        strikes: Number of times in a row that the vendor gave no duration.
     """
 
     until_s: float = -math.inf
     strikes: int = 0
 
     def left_s(self, now_s: float) -> float:
-        """Return the seconds that are left of it, 0 when it is over."""
+        """Return the seconds left, or 0 if the pause is over."""
         return max(0.0, self.until_s - now_s)
 
     def after(self, seconds: float | None, now_s: float) -> Pause:
-        """Return the pause after the vendor said "for so many seconds", or nothing (None).
+        """Return the pause after a vendor asked for ``seconds``, or gave no duration (None).
 
-        A longer pause already running stays; what requests on their way then bring of it is no
-        strike of its own.
+        A longer running pause stays; responses to requests still in flight do not count as strikes
+        of their own.
         """
         if seconds is not None:
             until_s = now_s + min(seconds, LONGEST_PAUSE_S)
@@ -166,12 +167,12 @@ class Pause:
 
 @dataclass(frozen=True)
 class QuotaReport:
-    """What an answer told about the vendor's own count.
+    """Information from a response about the vendor's own count.
 
     Attributes:
-        units: how many are used, or left where ``is_left``.
-        is_left: whether ``units`` is what may still be spent.
-        length_s: length of the window meant, None where the vendor does not say.
+        units: Units used, or units left if ``is_left``.
+        is_left: Whether ``units`` may still be spent.
+        length_s: Length of the window meant; None if the vendor does not specify it.
     """
 
     units: float
@@ -179,14 +180,14 @@ class QuotaReport:
     length_s: float | None = None
 
     def lacking(self, windows: Iterable[Window], now_s: float, flying: float) -> float:
-        """Return the units that the vendor has counted and we have not.
+        """Return the units that the vendor has counted but we have not.
 
-        Others may ask by the same account or address: what they spent counts for us too.
+        Others may use the same account or address: the units they spent count for us too.
 
         Args:
-            windows: ours, all of them.
-            now_s: the time of the answer, in seconds.
-            flying: units of ours that are on their way.
+            windows: All of our windows.
+            now_s: Time of the response, in seconds.
+            flying: Units of our requests in flight.
         """
         window = self.meant(windows)
         if window is None:
@@ -195,13 +196,13 @@ class QuotaReport:
         return max(0.0, counted - window.used(now_s) - flying)
 
     def meant(self, windows: Iterable[Window]) -> Window | None:
-        """Return the window that this is about: of its length, else the one of a minute."""
+        """Return the window of the report's length, or else the one-minute window."""
         length = self.length_s or _MINUTE_S
         return next((window for window in windows if window.length_s == length), None)
 
 
 def reports_of(response: HttpResponse) -> list[QuotaReport]:
-    """Return what the headers of ``response`` say about units used or left; often nothing."""
+    """Return what the headers of ``response`` report about units used or left; often nothing."""
     reports = []
     for name, value in response.headers.items():
         if used := _USED.fullmatch(name):
@@ -213,14 +214,14 @@ def reports_of(response: HttpResponse) -> list[QuotaReport]:
 
 
 def _number(text: str) -> float:
-    """Return a count, or NaN: digits alone are counts, some vendors send lists of them."""
+    """Return a count, or NaN: only digits are counts, as some vendors send lists of them."""
     return float(text) if text.isascii() and text.isdigit() else math.nan
 
 
 def limits_of(declared: Limits | None, *layers: Mapping[str, float]) -> Limits | None:
-    """Lay limits as they are configured over what a vendor declares, key by key.
+    """Override a vendor's declared limits with the configured ones, key by key.
 
-    None when nothing is declared and nothing said.
+    It is None if nothing is declared and nothing configured.
     """
     names = {
         "requests_per_minute": "per_minute",

@@ -16,18 +16,18 @@ from ..model.texts import duration
 from .http import MEBIBYTE, HttpTransport
 from .status import server_time_ms
 
-# The status that says "not for your region" and nothing else.
+# The status that means only "not for your region".
 _UNAVAILABLE_FOR_LEGAL_REASONS = 451
 
 
 @dataclass(frozen=True)
 class Reached:
-    """How one such request ended.
+    """The result of one such request.
 
     Attributes:
-        seconds: until the answer, or until the request was given up.
-        refusal: why the vendor cannot be asked from here; empty when it answered.
-        ahead_ms: how far our clock is ahead of the vendor's ``Date``; None where it sent none.
+        seconds: Time until the response, or until the request was given up.
+        refusal: Reason why the vendor cannot be queried from here; empty if it answered.
+        ahead_ms: How far our clock is ahead of the vendor's ``Date``; None if it sent none.
     """
 
     seconds: float
@@ -36,15 +36,15 @@ class Reached:
 
     @property
     def ok(self) -> bool:
-        """Whether the vendor can be asked from here."""
+        """Whether the vendor can be queried from here."""
         return not self.refusal
 
 
 def reach(url: str, timeout_s: float = 3.0) -> Reached:
-    """Send one small request to the host of ``url``, by the same way as all others.
+    """Send one small request to the host of ``url``, in the same way as all others.
 
-    Proxies and certificates count as they do later; whatever the status, it was reached. Where the
-    address is no web address, as that of a gateway, a connection is opened and closed again.
+    Proxies and certificates apply as they do later; with any status, the host was reached. If the
+    address is not a web address, such as that of a gateway, a connection is opened and closed.
     """
     if not url.startswith("http"):
         return _connected(url, timeout_s)
@@ -80,9 +80,9 @@ def _connected(url: str, timeout_s: float) -> Reached:
 
 
 def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reached]:
-    """Return name to :func:`reach` of its address, all at once.
+    """Return the result of :func:`reach` for each name's address, all queried at once.
 
-    A resolver without a network may hold a thread for minutes: what has not answered after
+    A resolver without a network may block a thread for minutes: whatever has not answered after
     ``within_s`` seconds is not waited for.
     """
     results: dict[str, Reached] = {}
@@ -90,7 +90,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
     def _ask(name: str, url: str) -> None:
         results[name] = reach(url)
 
-    # Daemons, so that one that hangs in the system's resolver does not hold up the exit.
+    # Daemons, so that one that hangs in the system's resolver does not delay the exit.
     threads = [threading.Thread(target=_ask, args=item, daemon=True) for item in urls.items()]
     for thread in threads:
         thread.start()
@@ -102,7 +102,7 @@ def reach_all(urls: Mapping[str, str], within_s: float = 8.0) -> dict[str, Reach
 
 
 def _named(url: str) -> str:
-    """Return that the host's name leads nowhere, where that is the reason; else an empty text."""
+    """Return a message if the host's name cannot be resolved, or else an empty text."""
     host = urlsplit(url).hostname or ""
     try:
         socket.getaddrinfo(host, None)

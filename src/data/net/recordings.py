@@ -1,13 +1,14 @@
 """Vendors' responses, recorded in a folder as they arrive and replayed from it.
 
-Each exchange is a file of its own, ``<folder>/<vendor>/<question>-<time>.json``::
+Each exchange is a separate file, ``<folder>/<vendor>/<question>-<time>.json``::
 
     {"recording": 1, "vendor": "tiingo", "asked_at": "2024-06-12T15:00:30Z",
-     "request": {"method": "GET", "path": "/tiingo/daily/aapl/prices", "params": {"format": "json"}},
+     "request": {"method": "GET", "path": "/tiingo/daily/aapl/prices",
+                 "params": {"format": "json"}},
      "response": {"status": 200, "headers": {"content-type": "application/json"}, "text": "[]"}}
 
-``base64`` stands in place of ``text`` where a body is no UTF-8. Keys are in none of it: they stand
-apart in a request and are not written, and each one that this process knows is masked in the rest.
+If a body is not UTF-8, ``base64`` takes the place of ``text``. No part contains keys: they are
+separate in a request and are not written, and any key known to this process is masked in the rest.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ from .redact import body_without_keys, without_keys
 
 FORMAT = 1
 _SUFFIX = ".json"
-# Cookies and tokens let others act as who was answered; their names vary.
+# Cookies and tokens let others impersonate the recipient; their names vary.
 _PRIVATE = re.compile(r"cookie|auth|token|secret|session|key|csrf", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes each answer of a vendor into a folder. Thread-safe; processes may share the folder.
+    """Writes each response of a vendor into a folder. Thread-safe; processes may share the folder.
 
-    What cannot be written is logged once and hurts no call.
+    A failure to write is logged once and does not affect any call.
 
     Args:
-        folder: where; made with the first answer.
+        folder: Folder to write to; created with the first response.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,9 +59,9 @@ class Recorder:
         """Write one exchange.
 
         Args:
-            vendor: canonical name of the vendor that was asked.
-            request, response: the exchange; the keys of the request are masked in the response.
-            now_ms: when it was asked, UTC milliseconds.
+            vendor: Canonical name of the vendor that was queried.
+            request, response: The exchange; the keys of the request are masked in the response.
+            now_ms: Time of the request, UTC milliseconds.
         """
         question, keys = _question(request), list(known_keys().values())
         entry = {
@@ -79,7 +80,7 @@ class Recorder:
         name = f"{_digest(question)}-{time.time_ns():020d}"
         try:
             self._disk.make_folders(folder, durable=False)
-            # Half a surrogate pair, which no UTF-8 has, stays the escape that JSON knows.
+            # Half a surrogate pair, which UTF-8 cannot represent, remains a JSON escape.
             data = text.encode("utf-8", "backslashreplace")
             write_atomically(self._disk, folder / f"{name}{_SUFFIX}", data, durable=False)
         except StorageError as exc:
@@ -89,28 +90,28 @@ class Recorder:
 
 
 class Recording:
-    """Answers requests from the recorded exchanges of one vendor: a transport. Thread-safe.
+    """A transport that answers requests from the recorded exchanges of one vendor. Thread-safe.
 
-    A request that was answered several times is given its answers in the order of their times, the
-    last one again and again. Scheme and host of a request do not matter, nor does what a mirror has
+    A request that was answered several times gets its answers in chronological order, and then the
+    last one repeatedly. Scheme and host of a request do not matter, nor does a mirror's prefix
     before its path.
 
     Args:
-        folder: of the vendor's exchanges.
+        folder: Folder of the vendor's exchanges.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Guards the counts against threads that ask for the same.
+        # Guards the counts against threads that send the same request.
         self._lock = threading.Lock()
         self._given: dict[str, int] = {}
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the recorded answer, whatever its status.
+        """Return the recorded response, whatever its status.
 
         Raises:
-            CapabilityError: the request was not recorded.
-            ResponseFormatError: the file is damaged, or of another version.
+            CapabilityError: The request was not recorded.
+            ResponseFormatError: The file is damaged, or has another version.
         """
         question = _question(request)
         paths = sorted(self._folder.glob(f"{_digest(question)}-*{_SUFFIX}"))
@@ -125,7 +126,7 @@ class Recording:
                 f"{json.dumps(question['params'])}",
                 hint="ONETAPE_RECORD=<folder> records it while the vendor is asked",
             )
-        # Of a folder that was recorded anew the first one comes first again.
+        # If a folder is recorded again, its first answer comes first again.
         key = json.dumps([question, [path.name for path in paths]])
         with self._lock:
             place = self._given.get(key, 0)
@@ -134,9 +135,9 @@ class Recording:
 
 
 def recorded_vendors(folder: Path) -> dict[str, Path]:
-    """Return vendor to the folder of its recorded exchanges; the folder of one vendor has that alone.
+    """Return the folders of recorded exchanges by vendor; a vendor's own folder has only that one.
 
-    The folders are named by their real paths, and their vendors by the names they were recorded under.
+    The folders have their real paths; vendors are named as they were when recorded.
     """
     if not folder.is_dir():
         return {}
@@ -145,7 +146,7 @@ def recorded_vendors(folder: Path) -> dict[str, Path]:
 
 
 def recorded_files(folder: Path) -> list[Path]:
-    """Return the files of recorded exchanges in the folder of one vendor, by name."""
+    """Return the files of recorded exchanges in one vendor's folder, sorted by name."""
     return sorted(_exchanges(folder))
 
 
@@ -154,14 +155,14 @@ def _exchanges(folder: Path) -> Iterator[Path]:
 
 
 def _question(request: HttpRequest) -> dict[str, Any]:
-    """Return what tells one request from another; keys do not."""
+    """Return the parts that distinguish one request from another; keys are not among them."""
     body = {"body_sha256": sha256(request.body).hexdigest()} if request.body else {}
     params = {name: str(value) for name, value in sorted(request.params.items())}
     return {"method": request.method, "path": urlsplit(request.url).path, "params": params, **body}
 
 
 def _digest(question: Mapping[str, Any]) -> str:
-    """Return what names the files of a question; a mirror may have it under a longer path."""
+    """Return the name of a question's files; a mirror may have a longer path for it."""
     named = {name: value for name, value in question.items() if name != "path"}
     return sha256(json.dumps(named).encode()).hexdigest()[:24]
 
@@ -178,10 +179,10 @@ def _body(body: bytes) -> dict[str, str]:
 
 
 def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
-    """Read the answer in a file; None where another path was asked for.
+    """Read the response in a file, or return None if it is for another path.
 
     Raises:
-        ResponseFormatError: the file is damaged, or of another version.
+        ResponseFormatError: The file is damaged, or has another version.
     """
     try:
         entry = json.loads(path.read_text("utf-8"))
@@ -196,7 +197,7 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         text = answer.get("text")
         body = base64.b64decode(answer["base64"]) if text is None else text.encode()
         headers = {str(name): str(value) for name, value in answer["headers"].items()}
-        # As of when prices are adjusted hangs on it; some vendors send none.
+        # The date as of which prices are adjusted depends on it; some vendors send none.
         asked_at = datetime.fromtimestamp(parse_iso(entry["asked_at"]) / SECOND_MS, UTC)
         headers.setdefault("date", format_datetime(asked_at, usegmt=True))
         status = answer["status"]

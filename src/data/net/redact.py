@@ -1,4 +1,4 @@
-"""Removes keys from answers and log records."""
+"""Removes keys from responses and log records."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..model.http import HttpRequest, HttpResponse
 from .decoder import decoder_of
 
 MASK = "***"
-# Shorter ones are no keys ("demo"), and cutting them out could change data.
+# Shorter values are not keys ("demo"), and removing them could change data.
 _SHORTEST_SECRET = 6
 _BASE64 = (base64.b64encode, base64.urlsafe_b64encode)
-# What may be left of a letter's escape where a text was cut, and how long an escape may be.
+# What may remain of a letter's escape if a text was cut, and how long an escape may be.
 _BEGINNINGS = (b"", b"%", b"\\", b"&")
 _LONGEST_ESCAPE = 8
 _GZIP = b"\x1f\x8b"
-# As many bytes as a transport takes of an answer; what is longer is not looked into and not shown.
+# The size limit that transports have for a response; a longer text is neither searched nor shown.
 MOST_UNPACKED = 64 << 20
 
 sending: ContextVar[bool] = ContextVar("sending", default=False)
-# Whether the path of the address is a secret, too: that of a webhook is.
+# Whether the path of the address is also a secret, as for a webhook.
 hiding_path: ContextVar[bool] = ContextVar("hiding_path", default=False)
 
 
 def where(url: str) -> str:
-    """Return host and path of ``url``: what a message may show of it."""
+    """Return host and path of ``url``: the part that a message may show."""
     try:
         parts = urlsplit(url)
     except ValueError:  # half an IPv6 address
@@ -43,7 +43,7 @@ def where(url: str) -> str:
 
 
 def address(url: str) -> str:
-    """Return host, port and path of ``url``: another of them is another place to ask at."""
+    """Return host, port and path of ``url``, which together identify a place to query."""
     try:
         return f"{place(url)}{urlsplit(url).path}"
     except ValueError:  # half an IPv6 address
@@ -51,7 +51,7 @@ def address(url: str) -> str:
 
 
 def place(url: str) -> str:
-    """Return host and port of ``url``, without the user that may stand before them."""
+    """Return host and port of ``url``, without a user in front of them."""
     try:
         return urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:  # half an IPv6 address
@@ -61,7 +61,7 @@ def place(url: str) -> str:
 def redacted(response: HttpResponse, request: HttpRequest) -> HttpResponse:
     """Return ``response`` without the request's secrets.
 
-    Some vendors quote the caller's key in their error texts, and those end up in messages.
+    Some vendors quote the caller's key in their error texts, which end up in messages.
     """
     words = _words([*request.secret_params.values(), *request.secret_headers.values()])
     headers = {
@@ -79,12 +79,12 @@ def without_keys(text: str, secrets: Iterable[str]) -> str:
 
 
 def body_without_keys(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Return ``body`` with every one of ``secrets`` masked, also in UTF-16 and inside gzip."""
+    """Return ``body`` with every one of ``secrets`` masked, even in UTF-16 and inside gzip."""
     return _masked(body, _words(secrets))
 
 
 def _words(secrets: Iterable[str]) -> list[str]:
-    """Return what must not come back, longest first; `Bearer x` stands for `x` too."""
+    """Return the words to mask, longest first; `Bearer x` also yields `x`."""
     words = {word for secret in secrets for word in (secret, *secret.split())}
     long = [word for word in words if len(word) >= _SHORTEST_SECRET]
     raw = [word.encode("utf-8", "replace") for word in long]
@@ -93,7 +93,7 @@ def _words(secrets: Iterable[str]) -> list[str]:
 
 
 def _masked(body: bytes, words: Sequence[str]) -> bytes:
-    """Return ``body`` with every word masked, also inside gzip, which is then packed anew."""
+    """Return ``body`` with every word masked, even inside gzip, which is then recompressed."""
     if not words:
         return body
     if not body.startswith(_GZIP):
@@ -104,7 +104,10 @@ def _masked(body: bytes, words: Sequence[str]) -> bytes:
 
 
 def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
-    """Return ``text`` with every word masked; one of UTF-16 or UTF-32 that holds any loses its nulls."""
+    """Return ``text`` with every word masked.
+
+    A text in UTF-16 or UTF-32 that contains any of them loses its null bytes.
+    """
     text = _masked_letters(text, words)
     if b"\0" not in text:
         return text
@@ -114,7 +117,7 @@ def _masked_text(text: bytes, words: Sequence[str]) -> bytes:
 
 
 def _unpacked(body: bytes) -> bytes | None:
-    """Return what can be read of a gzip file; None where that is more than any answer may hold."""
+    """Return the readable content of a gzip file, or None if it exceeds the size limit."""
     parts, left, decode = list[bytes](), MOST_UNPACKED, decoder_of("gzip")
     assert decode is not None
     try:
@@ -129,7 +132,7 @@ def _unpacked(body: bytes) -> bytes | None:
 
 
 def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
-    """Return ``text`` with every word masked, also an escaped one, or one cut off at its end."""
+    """Return ``text`` with every word masked, even if escaped or cut off at its end."""
     for word in words:
         if _may_hold(text, word):
             text = _without_cut(_pattern(word).sub(MASK.encode(), text), word)
@@ -137,8 +140,8 @@ def _masked_letters(text: bytes, words: Iterable[str]) -> bytes:
 
 
 def _may_hold(text: bytes, word: str) -> bool:
-    """Tell cheaply, for whole pages of bars, whether it is worth looking for ``word``."""
-    # Escaping leaves letters and digits alone, or it leaves none of them alone.
+    """Check cheaply, for whole pages of bars, whether it is worth searching for ``word``."""
+    # Escaping changes either no letters and digits, or all of them.
     start = max(re.findall(r"[a-zA-Z0-9]*", word[:_SHORTEST_SECRET]), key=len)
     if start.encode() in text or b"\\u00" in text or b"&#" in text:
         return True
@@ -148,7 +151,7 @@ def _may_hold(text: bytes, word: str) -> bool:
 
 
 def _without_cut(text: bytes, word: str) -> bytes:
-    """Return ``text`` with its end masked, should that be the beginning of ``word``."""
+    """Return ``text`` with its end masked if that is the beginning of ``word``."""
     letters = _letters(word)
     start = re.compile(b"".join(letters[:_SHORTEST_SECRET]))
     for beginning in start.finditer(text, max(0, len(text) - len(word) * _LONGEST_ESCAPE)):
@@ -165,12 +168,12 @@ def _without_cut(text: bytes, word: str) -> bytes:
 
 @lru_cache(maxsize=64)
 def _pattern(word: str) -> re.Pattern[bytes]:
-    """Return what finds ``word`` however each of its letters is written."""
+    """Return a pattern that finds ``word`` however each of its letters is written."""
     return re.compile(b"".join(_letters(word)))
 
 
 def _letters(word: str) -> list[bytes]:
-    """Return an expression for each letter: as it is, or as URLs, JSON and HTML write it."""
+    """Return a pattern for each letter: plain, or as written in URLs, JSON and HTML."""
     return [b"(?:" + b"|".join(dict.fromkeys(_written(letter))) + b")" for letter in word]
 
 
@@ -190,10 +193,10 @@ def _written(letter: str) -> Iterator[bytes]:
 
 
 class QueryFilter(logging.Filter):
-    """Cut queries off the URLs that the HTTP library logs while we are sending.
+    """Removes queries from the URLs that the HTTP library logs while we are sending.
 
-    Its debug records hold the whole path with the query, keys included. Records of other users
-    of that library are left alone.
+    Its debug records contain the whole path with the query, keys included. Records of that
+    library's other users are left unchanged.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

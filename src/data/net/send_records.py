@@ -1,7 +1,7 @@
-"""Records of requests, held back from the hooks until their answers have been judged.
+"""Records of requests, held back from the hooks until their responses have been judged.
 
-A sender sees a status and headers. That a body cannot be read, or that its rows cannot be bars, is
-found later: by the parser, or by the checks of the whole answer.
+A sender sees only a status and headers. That a body cannot be read, or that its rows cannot be
+bars, is found later: by the parser, or by the checks of the whole answer.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from ..errors import (
 )
 from ..model.shape import ShapeChange
 
-# "Nothing there" is an answer; in a conflict of two vendors it is open which of them is wrong; and
-# behind an open circuit nothing was asked.
+# "No data" is an answer; in a conflict between two vendors either may be wrong; and with an open
+# circuit no request was sent.
 _NO_FAULT = (NoDataError, SpliceConflictError, CircuitOpenError)
-# Found in all rows together, whatever the page that they stood on.
+# Errors found in all rows together, whatever page they came from.
 _OF_ALL_PAGES = (QualityError, KindMismatchError)
 
 
 @dataclass(frozen=True)
 class SendRecord:
-    """One attempt at one request, for hooks; it holds no secret.
+    """One attempt at one request, for hooks; it contains no secrets.
 
     Attributes:
-        vendor: the one that was asked.
-        address: host and path.
-        attempt: 1 for the first.
+        vendor: Vendor that was queried.
+        address: Host and path.
+        attempt: Number of the attempt, 1 for the first.
         outcome: ``ok`` or the name of the error class.
-        seconds: time the attempt took, waiting for the limit included.
-        status: HTTP status, 0 without an answer.
-        size: decoded bytes received.
-        wait_s: seconds until the next attempt; None when there is none.
-        waited_s: the part of ``seconds`` that was spent waiting for the limit.
-        pause_s: for how long this vendor is not asked now because it asked us to slow down.
-        is_sent: False where our own limiter let nothing pass: the vendor was not asked.
-        shape: how the answer differs from what its parser knows; None where it does not.
+        seconds: Time that the attempt took, including the wait for the limit.
+        status: HTTP status; 0 without a response.
+        size: Decoded bytes received.
+        wait_s: Seconds until the next attempt; None if there is none.
+        waited_s: Part of ``seconds`` spent waiting for the limit.
+        pause_s: Time for which this vendor is not queried now because it demanded a slower pace.
+        is_sent: False if our own limiter blocked the request, so that the vendor was not queried.
+        shape: How the response differs from what its parser knows; None if it does not.
     """
 
     vendor: str
@@ -67,10 +67,10 @@ Hook = Callable[[SendRecord], None]
 
 @dataclass
 class PendingRecords:
-    """The answers to one question, in the thread that asked it.
+    """The responses to one question, in the thread that asked it.
 
     Attributes:
-        vendor: canonical name of the vendor asked.
+        vendor: Canonical name of the vendor that was queried.
     """
 
     vendor: str
@@ -87,16 +87,16 @@ class PendingRecords:
             hook(record)
 
     def note_shape(self, change: ShapeChange) -> None:
-        """Note that the last answer has another shape than its parser knows."""
+        """Record that the last response has a different shape than its parser knows."""
         if self._is_last_answered and self._pending:
             hook, record = self._pending[-1]
             self._pending[-1] = hook, replace(record, shape=change)
 
     def blame(self, error: BaseException) -> None:
-        """Give ``error`` as the outcome of the answers that it is about.
+        """Set ``error`` as the outcome of the responses that it concerns.
 
-        Those are all answers where rows were refused, else the last one. An error that an attempt
-        ended with has been reported already.
+        These are all responses if rows were rejected, otherwise the last one. An error that ended
+        an attempt has already been reported.
         """
         if error is self._counted or not isinstance(error, ProviderError):
             return
@@ -112,7 +112,7 @@ class PendingRecords:
                 self._pending[place] = hook, replace(record, outcome=outcome)
 
     def report(self) -> None:
-        """Hand all records to their hooks."""
+        """Pass all records to their hooks."""
         pending, self._pending = self._pending, []
         for hook, record in pending:
             hook(record)
@@ -123,9 +123,9 @@ _current: ContextVar[PendingRecords | None] = ContextVar("answers", default=None
 
 @contextmanager
 def reporting(vendor: str) -> Iterator[PendingRecords]:
-    """Report the answers that come in the block when it ends; an error in it is their outcome.
+    """Report the responses received in the block when it ends; an error in it is their outcome.
 
-    A block inside a block for the same vendor belongs to the outer one.
+    A block nested in another one for the same vendor belongs to the outer one.
     """
     outer = _current.get()
     if outer is not None and outer.vendor == vendor:
@@ -143,7 +143,7 @@ def reporting(vendor: str) -> Iterator[PendingRecords]:
 
 
 def report(hook: Hook, record: SendRecord) -> None:
-    """Hand ``record`` to ``hook``: now, or with the question that it belongs to."""
+    """Pass ``record`` to ``hook``, now or together with the question that it belongs to."""
     answers = _current.get()
     if answers is None or answers.vendor != record.vendor:
         hook(record)
@@ -152,7 +152,7 @@ def report(hook: Hook, record: SendRecord) -> None:
 
 
 def note_shape(vendor: str, change: ShapeChange) -> None:
-    """Note the shape of the last answer of ``vendor`` to the question of this moment, if there is one."""
+    """Record the shape of the vendor's last response to the current question, if there is one."""
     answers = _current.get()
     if answers is not None and answers.vendor == vendor:
         answers.note_shape(change)

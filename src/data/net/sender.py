@@ -44,23 +44,23 @@ if TYPE_CHECKING:
     from .recordings import Recorder
 
 Classify = Callable[[HttpResponse], DataError | None]
-# A transport may be so late with its own end before it is left behind.
+# Extra seconds for a transport to time out by itself before it is abandoned.
 _GRACE_S = 0.2
-# A vendor that did not answer in less than this has not failed.
+# A vendor that does not answer in less time than this has not failed.
 _USUAL_S = 10.0
 _log = logging.getLogger(__name__)
 
 
 class Sender:
-    """Carry requests to a vendor: limit, send, classify, try again. Thread-safe.
+    """Carries requests to a vendor: limit, send, classify, retry. Thread-safe.
 
     Args:
-        transport: carries one request.
-        limiter: the vendor's pace; shared by all senders to it.
-        clock: measures, waits and rolls the dice.
-        retry: how often and how long.
-        on_attempt: told of every attempt; it observes and must not raise.
-        recorder: writes every answer; None: nothing is written.
+        transport: Carries one request.
+        limiter: Rate limiter of the vendor, shared by all senders to it.
+        clock: Measures, waits and supplies the jitter.
+        retry: Number and timing of retries.
+        on_attempt: Called for every attempt; it observes and must not raise.
+        recorder: Writes every response; None to write nothing.
     """
 
     def __init__(
@@ -85,19 +85,20 @@ class Sender:
 
     @property
     def requests(self) -> int:
-        """HTTP requests sent so far, retries and hidden ones included."""
+        """The number of HTTP requests sent so far, including retries and hidden ones."""
         return self._requests
 
     def now_ms(self) -> int:
-        """Return the wall time by this sender's clock in UTC milliseconds."""
+        """Return the wall time of this sender's clock in UTC milliseconds."""
         return self._clock.now_ms()
 
     def over(self, transport: Transport | None, keys: Mapping[str, str] | None = None) -> Sender:
-        """Return a sender with the same policy that carries by another transport.
+        """Return a sender with the same policy that uses another transport.
 
         Args:
-            transport: what carries; None is as before.
-            keys: those of the account whose limits and circuits count; without any as before.
+            transport: Transport to use; None keeps the current one.
+            keys: Keys of the account whose limits and circuits count; without any, nothing
+                changes.
         """
         limiter = self._limiter.acting_for(keys.values()) if keys else self._limiter
         carrier = transport or self._transport
@@ -107,8 +108,8 @@ class Sender:
         """Return a sender with the same policy to another host of the vendor, at its own pace.
 
         Args:
-            name: of that host, beside the vendor's.
-            limits: how often it may be asked.
+            name: Name of that host, in addition to the vendor's.
+            limits: Request limits of that host.
         """
         return self._like(self._transport, self._limiter.aside(name, limits))
 
@@ -124,51 +125,52 @@ class Sender:
         insist: bool = False,
         is_trusted: bool = False,
     ) -> AbstractContextManager[GuardedCall | None]:
-        """Return a context for calls to one thing that a vendor serves; how it ends is remembered.
+        """Return a context for calls to one thing that a vendor serves; its outcome is remembered.
 
-        It yields the call, to be blamed later, or None where nothing is remembered.
+        It yields the call, to be blamed later, or None if nothing is remembered.
 
         Args:
-            endpoint: what is asked for, such as ``bars/1d``.
-            url: where; a mirror may answer where the vendor's own host does not.
-            symbol: of which instrument, in the vendor's spelling; None where it does not matter.
-            insist, is_trusted: as :class:`~.unknown_symbols.SymbolCheck` has them.
+            endpoint: Endpoint that is called, such as ``bars/1d``.
+            url: Address that is queried; a mirror may answer even if the vendor's own host does
+                not.
+            symbol: Requested symbol in the vendor's spelling; None if it does not matter.
+            insist, is_trusted: See :class:`~.unknown_symbols.SymbolCheck`.
 
         Raises:
-            SymbolNotFoundError: on entering, where the vendor said so lately.
-            CircuitOpenError: on entering, where it failed lately; nothing may be asked.
+            SymbolNotFoundError: The vendor recently did not know the symbol; raised on entry.
+            CircuitOpenError: The vendor failed recently and may not be queried; raised on entry.
         """
         check = None if symbol is None else SymbolCheck(symbol, address(url), insist, is_trusted)
         return self._limiter.guard(f"{endpoint} at {place(url)}", check)
 
     def reopen(self, endpoint: str, url: str) -> None:
-        """Let the next call try what :meth:`guard` keeps shut; its end decides."""
+        """Let the next call try an endpoint that :meth:`guard` blocks; its outcome decides."""
         self._limiter.reopen(f"{endpoint} at {place(url)}")
 
     def look(self, endpoint: str, url: str) -> VendorStatus:
-        """Return how the vendor stands for what :meth:`guard` would guard; nothing is made."""
+        """Return the vendor's status for what :meth:`guard` would guard; nothing is created."""
         status = self._limiter.look(f"{endpoint} at {place(url)}")
         status.budget_s = current_deadline(self._clock).left_s()
         return status
 
     def unknown_symbol(self, symbol: str, url: str) -> SymbolNotFoundError | None:
-        """Return the error of a call for ``symbol`` where the vendor said lately not to know it."""
+        """Return the error for ``symbol`` if the vendor recently did not know it, or None."""
         return self._limiter.unknown_symbol(SymbolCheck(symbol, address(url)))
 
     def send(
         self, request: HttpRequest, *, vendor: str, classify: Classify = error_of
     ) -> HttpResponse:
-        """Return the first answer that is not an error; its ``requests`` counts all that it took.
+        """Return the first response that is not an error; its ``requests`` counts all requests.
 
         Args:
-            request: what to ask.
-            vendor: the one that is asked, for errors and records.
-            classify: says what error an answer stands for, if any.
+            request: Request to send.
+            vendor: Vendor that is queried, for errors and records.
+            classify: Returns the error that a response represents, if any.
 
         Raises:
-            CircuitOpenError: the vendor did not answer in time before, in this call of the user.
-            DatabaseError: the call runs in a unit of work of a database.
-            DataError: the last attempt's error, its ``provider`` set.
+            CircuitOpenError: The vendor did not answer in time earlier in this call of the user.
+            DatabaseError: The call runs in a database's unit of work.
+            DataError: The error of the last attempt, with its ``provider`` set.
         """
         refuse_inside_unit(f"{vendor} would be sent a request")
         whole, host = current_call(), (vendor, place(request.url))
@@ -200,11 +202,11 @@ class Sender:
         return replace(response, requests=call.requests)
 
     def after_fork(self) -> None:
-        """Start with a lock of our own."""
+        """Start with a new lock."""
         self._lock = threading.Lock()
 
     def _attempt(self, call: _Call) -> HttpResponse:
-        """Make one attempt; tell the hook how it ended."""
+        """Make one attempt, and report its outcome to the hook."""
         if call.deadline.is_over:
             call.wait_s = None
             raise call.deadline.over(call.vendor)
@@ -227,7 +229,7 @@ class Sender:
         return response
 
     def _carried(self, call: _Call) -> HttpResponse:
-        """Send once, when the vendor's limit lets us, and count what it took."""
+        """Send once, when the vendor's limit allows it, and count the requests."""
         ticket = self._limiter.acquire(call.request.cost, call.deadline.left_s())
         call.waited_s = self._clock.monotonic() - call.begun
         response = None
@@ -246,9 +248,9 @@ class Sender:
         return response
 
     def _transported(self, call: _Call) -> HttpResponse:
-        """Let the transport carry the request, within what is left of the call's time.
+        """Let the transport carry the request, within the call's remaining time.
 
-        What is on this machine is read here: that takes as long as it takes.
+        A source on this machine is read directly, however long that takes.
         """
         if self._limiter.is_local:
             return self._transport.send(call.request)
@@ -256,14 +258,15 @@ class Sender:
         carry = partial(within, seconds, self._transport.send, call.request)
         late = ProviderTimeoutError(f"{call.vendor} did not answer within {duration(seconds)}")
         try:
-            # A transport that can be ended by its time words its error better: it may be first.
+            # A transport that can time out by itself has a better error message, so it may be
+            # first.
             return BackgroundCall(call.vendor, carry).result(seconds + _GRACE_S, late)
         except ProviderTimeoutError as exc:
             exc.by_caller = seconds < _USUAL_S
             raise
 
     def _slow_down(self, error: RateLimitedError, response: HttpResponse) -> float:
-        """Pause all requests to this vendor, not this one alone; return for how long."""
+        """Pause all requests to this vendor, not only this one; return the length of the pause."""
         seconds = error.retry_after
         now_ms = self._clock.now_ms()
         if seconds is None:
@@ -280,7 +283,7 @@ class Sender:
         return paused_s
 
     def _blame(self, error: DataError, call: _Call) -> None:
-        """Name the vendor in ``error`` and decide whether there is a next attempt."""
+        """Set the vendor of ``error``, and decide whether there is a next attempt."""
         error.provider = error.provider or call.vendor
         if call.is_sent and error.hidden_requests:
             self._count(call, error.hidden_requests)

@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from .sender import Sender
 
 
-# Downloaders of a program's own whose circuits are remembered; a program has few.
+# Number of a program's own downloaders whose circuits are remembered; a program has only a few.
 _MOST_OWN = 64
 
 
 class Declared(Protocol):
-    """The part of a vendor's class that sending to it needs.
+    """The part of a vendor's class that is needed to send requests to it.
 
     Attributes:
-        limits: how often the vendor may be asked.
-        default_base_url: scheme and host; empty for files on this machine.
-        sdk_carrier, prefers_sdk: see :class:`.BaseDataDownloader`.
+        limits: Request limits of the vendor.
+        default_base_url: Scheme and host; empty for files on this machine.
+        sdk_carrier, prefers_sdk: See :class:`.BaseDataDownloader`.
     """
 
     limits: ClassVar[Limits]
@@ -58,15 +58,16 @@ class Senders:
     """Makes senders that share connections, limits and state. Thread-safe and fork-aware.
 
     Args:
-        clock: waits and measures for all senders.
-        configured: limits by vendor and key; a later layer overrides an earlier one.
-        retry: how often and how long a vendor is asked again.
-        modes: vendor to ``http``, ``sdk`` or ``auto``: what carries its requests.
-        on_attempt: told of every HTTP attempt.
-        on_circuit: told of every circuit that a call of this process opens or closes.
-        state_dir: where limits, circuits and leases lie that hold for all processes; made by the
-            first request. Without it they are those of this process.
-        record_dir: where every answer of a vendor is written; None: nowhere.
+        clock: Waits and measures for all senders.
+        configured: Limits by vendor and key; a later layer overrides an earlier one.
+        retry: Number and timing of retries.
+        modes: Maps each vendor to ``http``, ``sdk`` or ``auto``, which select the carrier of its
+            requests.
+        on_attempt: Called for every HTTP attempt.
+        on_circuit: Called for every circuit that a call of this process opens or closes.
+        state_dir: Folder of the limits, circuits and leases shared by all processes; created by
+            the first request. Without it they apply only to this process.
+        record_dir: Folder to which every vendor's response is written; None for nowhere.
     """
 
     def __init__(
@@ -87,20 +88,20 @@ class Senders:
         self._modes = modes or {}
         self._on_attempt = on_attempt
         self._on_circuit = on_circuit
-        # Made with the first sender: an answer from the cache needs no HTTP library.
+        # Created with the first sender: an answer from the cache needs no HTTP library.
         self._transport: HttpTransport | None = None
         self._configured = tuple(configured)
         self.state = State(state_dir, clock) if state_dir else None
         self._memory = State(None, clock)
-        # Name and identity of a program's own downloader to it and its limiter. It is kept, so that
-        # no other object gets its identity.
+        # Maps the name and identity of a program's own downloader to it and its limiter. It is
+        # kept, so that no other object gets its identity.
         self._own: dict[tuple[str, int], tuple[object, Limiter]] = {}
 
     def sender(self, vendor: str, declared: type[Declared]) -> Sender:
-        """Return a sender at the pace of ``vendor``; all senders share the connections.
+        """Return a sender that obeys the limits of ``vendor``; senders share the connections.
 
         Raises:
-            MissingExtraError: the rules want the vendor's own package, which is not installed.
+            MissingExtraError: The rules require the vendor's own package, which is not installed.
         """
         from .http import HttpTransport
         from .sender import Sender
@@ -114,7 +115,7 @@ class Senders:
 
     @cached_property
     def _recorder(self) -> Recorder | None:
-        """What writes the answers of all vendors, where they are recorded."""
+        """The recorder of all vendors' responses, or None if they are not recorded."""
         if self._record_dir is None:
             return None
         from .recordings import Recorder  # most programs record nothing
@@ -129,21 +130,21 @@ class Senders:
         declared: Limits | None = None,
         keys: Iterable[str] = (),
     ) -> Sender:
-        """Return a sender for a downloader that the program brings along.
+        """Return a sender for a downloader supplied by the program.
 
-        Where its limits are known they hold, with its circuits, for its name in all processes. Else
-        it is not limited, and circuits are those of this very object.
+        If its limits are known, they and its circuits apply to its name in all processes.
+        Otherwise it is not limited, and its circuits apply only to this object.
 
         Args:
-            name: under which it stands among the downloaders.
-            downloader: what is asked.
-            carrier: asks it.
-            declared: limits of its own; over them lie the configured ones.
-            keys: of the account that it asks for; none where that is not known.
+            name: Name under which the downloader is registered.
+            downloader: Downloader that is called.
+            carrier: Calls the downloader.
+            declared: Its own limits, which configured ones override.
+            keys: Keys of the account that it uses; none if that is not known.
         """
         from .sender import Sender
 
-        # The packaged rules are about the vendor of that name, which a stranger need not be.
+        # The packaged rules are about the vendor of that name, which a foreign one may not be.
         layers = self._configured if declared else self._configured[-1:]
         limits = limits_of(declared, *(layer[name] for layer in layers if name in layer))
         if limits is None:
@@ -167,30 +168,30 @@ class Senders:
     def limiter(
         self, vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
     ) -> Limiter:
-        """Return the limiter that all senders to ``vendor`` share.
+        """Return the limiter shared by all senders to ``vendor``.
 
         Args:
-            vendor: canonical name.
-            declared: the vendor's class; None for a vendor without one.
-            own_limits: limits in place of the vendor's and the configured ones; requests are
-                counted together with those of all other limiters of the account.
+            vendor: Canonical name.
+            declared: Class of the vendor; None for a vendor without one.
+            own_limits: Limits to use instead of the vendor's and the configured ones; requests are
+                counted together with those of the account's other limiters.
         """
         is_remote = declared is None or bool(declared.default_base_url)
         if own_limits is not None:
             return self._new_limiter(vendor, own_limits, is_remote)
-        # The entry of a family counts for its members; the member's own overrides it.
+        # A family's entry applies to its members; a member's own entry overrides it.
         both = dict.fromkeys((family_of(vendor), vendor))
         layers = [layer[name] for layer in self._configured for name in both if name in layer]
         limits = limits_of(declared.limits if declared else None, *layers) or UNKNOWN_VENDOR_LIMITS
         return self._new_limiter(vendor, limits, is_remote)
 
     def stream_limiter(self, vendor: str, limits: Limits) -> Limiter:
-        """Return what paces the connecting to a vendor's stream within this process."""
+        """Return this process' limiter of connections to a vendor's stream."""
         return Limiter(f"{vendor} stream", limits, self._memory)
 
     @property
     def leases(self) -> Leases | None:
-        """Leases that hold for all processes, or None where there is no folder for them."""
+        """Leases shared by all processes, or None if there is no folder for them."""
         return Leases(self.state) if self.state else None
 
     def _new_limiter(self, vendor: str, limits: Limits, is_remote: bool) -> Limiter:
@@ -200,22 +201,22 @@ class Senders:
 
 
 def wants_package(mode: str, declared: type[Declared]) -> bool:
-    """Tell whether the vendor's own package carries its requests under ``mode``, where installed."""
+    """Return whether ``mode`` selects the vendor's own package, if installed, as the carrier."""
     prefers = mode == "sdk" or (mode == "auto" and declared.prefers_sdk)
     return prefers and bool(declared.sdk_carrier)
 
 
 def choose_transport(mode: str, declared: type[Declared], *, plain: Transport) -> Transport:
-    """Return what carries a vendor's requests.
+    """Return the transport for a vendor's requests.
 
     Args:
-        mode: ``http``; ``sdk``, the vendor's own package; or ``auto``, the package where it is
-            installed and preferred, else plain HTTP.
-        declared: the vendor's class; what it names as carrier is imported here.
-        plain: the HTTP transport.
+        mode: ``http``; ``sdk``, the vendor's own package; or ``auto``, the package if it is
+            installed and preferred, otherwise plain HTTP.
+        declared: Class of the vendor; the carrier that it names is imported here.
+        plain: The HTTP transport.
 
     Raises:
-        MissingExtraError: ``sdk`` is asked for and not installed; the hint names the extra.
+        MissingExtraError: ``sdk`` is required but not installed; the hint names the extra.
     """
     if not wants_package(mode, declared):
         return plain
@@ -242,7 +243,7 @@ def senders_of(
     on_attempt: Hook | None = None,
     on_circuit: CircuitHook | None = None,
 ) -> Senders:
-    """Return the senders of an installation, by its settings and rules; nothing is made on disk."""
+    """Return the senders of an installation, by settings and rules; the disk is not touched."""
     limits = {name: entry.rate_limits for name, entry in rules.providers.items()}
     return Senders(
         clock,
@@ -257,16 +258,16 @@ def senders_of(
 
 
 class ProcessSenders:
-    """The senders of downloaders that a program builds by hand. Thread-safe and fork-aware."""
+    """The senders of downloaders that a program creates directly. Thread-safe and fork-aware."""
 
     def __init__(self) -> None:
-        # Guards the senders against threads that ask for them first at once.
+        # Guards the senders against threads that request them first at the same time.
         self._lock = threading.Lock()
         self._senders: Senders | None = None
         renew_after_fork(self)
 
     def get(self) -> Senders:
-        """Return the senders, always the same, by the settings at the first call."""
+        """Return the senders, always the same ones, created from the settings at the first call."""
         with self._lock:
             if self._senders is None:
                 settings = load_settings()
@@ -275,21 +276,21 @@ class ProcessSenders:
             return self._senders
 
     def after_fork(self) -> None:
-        """Start with a lock of our own."""
+        """Start with a new lock."""
         self._lock = threading.Lock()
 
 
-# Of this process; made with the first downloader that is built by hand.
+# The senders of this process, created with the first downloader that a program creates directly.
 process_senders = ProcessSenders()
 
 
 def process_limiter(
     vendor: str, declared: type[Declared] | None, own_limits: Limits | None = None
 ) -> Limiter:
-    """Return the process's limiter of ``vendor``; see :meth:`Senders.limiter`."""
+    """Return the process' limiter for ``vendor``; see :meth:`Senders.limiter`."""
     return process_senders.get().limiter(vendor, declared, own_limits)
 
 
 def process_sender(vendor: str, declared: type[Declared]) -> Sender:
-    """Return a sender of the process's own to ``vendor``; see :meth:`Senders.sender`."""
+    """Return the process' own sender to ``vendor``; see :meth:`Senders.sender`."""
     return process_senders.get().sender(vendor, declared)

@@ -17,11 +17,11 @@ _BLOCK, _NS_IN_MS = 1 << 20, 10**6
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The files of a series as they look now.
+    """The current state of a series' files.
 
     Attributes:
-        state: of the files; its content is not known.
-        paths: where they lie.
+        state: State of the files, without their content.
+        paths: Paths of the files.
     """
 
     state: SourceState
@@ -29,7 +29,7 @@ class SourceFiles:
 
     @cached_property
     def content(self) -> str:
-        """The digest of what they hold; empty where one cannot be read."""
+        """The digest of the files' content; empty if one cannot be read."""
         whole = sha256()
         try:
             for path in self.paths:
@@ -43,19 +43,19 @@ class SourceFiles:
         return whole.hexdigest() if self.paths else ""
 
     def read_state(self) -> SourceState:
-        """Return the state with the digest of what the files hold, which is read now."""
+        """Return the state with the digest of the files' content, which is read now."""
         return replace(self.state, content=self.content)
 
 
 def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> SourceFiles:
-    """Return how files look now: one ``stat`` each; what is not there is left out.
+    """Return the current state of files, with one ``stat`` each; missing files are left out.
 
     Args:
-        paths: in a fixed order.
-        reading: what the bars depend on beside them.
-        clock: tells when they are looked at; None: the machine's, which stamps files.
+        paths: Paths in a fixed order.
+        reading: Other inputs that the bars depend on.
+        clock: Source of the time of the check; None for the machine's clock, which stamps files.
     """
-    # Before the look: what changes meanwhile must not seem to have rested.
+    # Taken before the check: a file that changes meanwhile must not seem unchanged for long.
     seen_ms = (clock or SystemClock()).now_ms()
     there, stamps, size, changed_ns = [], sha256(), 0, 0
     for path in paths:
@@ -65,7 +65,7 @@ def look_at(paths: Sequence[Path], reading: str, clock: Clock | None = None) -> 
             continue
         there.append(path)
         size, changed_ns = size + stat.st_size, max(changed_ns, stat.st_mtime_ns, stat.st_ctime_ns)
-        # The second time cannot be set: what was edited and given its old time shows by it.
+        # The second time cannot be set: it reveals a file that was edited and given its old time.
         entry = f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|"
         stamps.update(entry.encode("utf-8", "surrogateescape"))
     digest = stamps.hexdigest()[:32] if there else ""

@@ -1,10 +1,10 @@
 """The state of limits, circuits and leases: one SQLite file shared by all processes of a user.
 
-Nothing of it is opened, and no folder made, before the first request. It can be lost, damaged or
-impossible to write at any time, and no request fails for it: the process then goes on by a state of
-its own, carefully, and says so once.
+Nothing is opened, and no folder created, before the first request. The state can be lost, damaged
+or unwritable at any time without any request failing: the process then continues, carefully, with
+its own state, and warns once.
 
-Nothing but SQLite may open the file: closing a second descriptor would drop SQLite's locks.
+Only SQLite may open the file: closing a second descriptor would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ T = TypeVar("T")
 FILE: Final = "state.sqlite"
 SALT: Final = "salt"
 _SALT_BYTES = 32
-# Seconds: a process that was stopped in the middle of writing holds up no other for longer.
+# Seconds: a process that was stopped while writing delays others no longer than this.
 BUSY_S = 5.0
 _LEAST_WAIT_S = 0.05  # what ends a call is written after its time, too
 _RETRY_S = 60.0
@@ -64,9 +64,9 @@ class State:
     """The state of all processes, one transaction at a time. Thread-safe and fork-aware.
 
     Args:
-        folder: where the file lies; made when first needed, for its owner alone. None: there is no
-            file, and the state is that of this process.
-        clock: says the time.
+        folder: Folder of the file, created when first needed, for its owner only. If None, there
+            is no file, and the state is that of this process.
+        clock: Source of the current time.
     """
 
     _db: sqlite3.Connection | None = None
@@ -77,52 +77,53 @@ class State:
         self._path = (folder or Path()) / FILE
         self._disk = Disk(private=True)
         self._owner = os.urandom(8).hex()
-        # Only the machine's own seconds have one zero in all processes.
+        # Only the machine's own seconds have the same zero in all processes.
         self._boot = boot() if isinstance(clock, SystemClock) else ""
         self._salt = b""
         self._unsaid = ""
         self._has_warned = False
-        # Guards the connection against the threads of this process; no thread sleeps holding it but
-        # in SQLite itself, while another process writes. No other lock is taken inside: a thread
-        # that forks may hold that one and wait for this.
+        # Guards the connection against the threads of this process; no thread sleeps while holding
+        # it, except in SQLite itself while another process writes. No other lock is taken inside: a
+        # thread that forks may hold that lock and wait for this one.
         self._lock = threading.Lock()
         self._parents: sqlite3.Connection | None = None
         self._is_forking = False
         self._inode: int | None = None
-        # The longest that the transaction under way waits for other processes, and since when all
-        # have waited in vain.
+        # The longest time that the current transaction waits for other processes, and since when
+        # all have waited in vain.
         self._wait_s = BUSY_S
         self._busy_since: float | None = None
         self._timeout_s = BUSY_S  # as the connection has it
-        # When the file is tried again after it could not be used; None while it can be.
+        # Time of the next attempt to use the file after a failure; None while it can be used.
         self._alone_until = self._never
         close_before_fork(self)
 
     def __del__(self) -> None:
-        # From 3.13 on Python warns of a connection that is collected while it is open.
+        # Since 3.13, Python warns about a connection that is garbage-collected while open.
         if self._db is not None:
             self._db.close()
 
     @property
     def exists(self) -> bool:
-        """Whether anything has been remembered yet; nothing is made by asking."""
+        """Whether anything has been stored yet; the check creates nothing."""
         return self._path.exists() if self._has_file else self._db is not None
 
     def run(self, work: Callable[[StateTables], T], *, write: bool = True) -> T:
-        """Return what ``work`` returns, run as one transaction against all other processes.
+        """Return the result of ``work``, run as one transaction isolated from all other processes.
 
         Args:
-            work: may be run again from the start, so it only computes and uses the tables.
-            write: whether it changes anything; readers wait for no writer of another process.
+            work: Function that may be rerun from the start, so it only computes and uses the
+                tables.
+            write: Whether it changes anything; readers do not wait for another process' writer.
 
         Raises:
-            ProviderTimeoutError: another process or thread is at the state for longer than the
-                call has time; nothing was changed.
+            ProviderTimeoutError: Another process or thread uses the state for longer than the
+                call's time; nothing was changed.
         """
         wait_s = max(_LEAST_WAIT_S, call_left_s())
         lock, taken = self._lock, list[bool]()
         try:
-            # In one step: an interrupt finds in the list whether the lock was taken.
+            # In one step: after an interrupt, the list shows whether the lock was taken.
             taken.extend(map(lock.acquire, (True,), (wait_s if wait_s < BUSY_S else -1,)))
             if not taken[0]:
                 raise _busy()
@@ -134,14 +135,14 @@ class State:
             self._say()
 
     def finish(self, step: Callable[[], object]) -> None:
-        """Run a step that ends a call, such as a transaction that gives back what the call held.
+        """Run a step that ends a call, such as a transaction that returns what the call held.
 
-        Where the call has not the time that this takes, it is run in a thread that is left behind.
+        If the call does not have enough time left, the step runs in an abandoned thread.
         """
         try:
             step()
         except ProviderTimeoutError:
-            # A new thread is part of no call: it waits as long as any other.
+            # A new thread is not part of a call: it waits as long as any other.
             threading.Thread(target=step, name="onetape-state", daemon=True).start()
 
     # --- forks -----------------------------------------------------------------------------
@@ -156,12 +157,12 @@ class State:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Go on; the file is opened again when needed."""
+        """Resume; the file is reopened when needed."""
         self._is_forking = False
         self._lock.release()
 
     def after_fork(self) -> None:
-        """Start with a lock and a connection of our own, and in memory with what the parent knew."""
+        """Start with a new lock and connection, or in memory with the parent's knowledge."""
         self._lock = threading.Lock()
         is_whole, self._is_forking = self._is_forking, False
         if is_whole and not self._has_file:
@@ -188,7 +189,7 @@ class State:
         return self._transact(self._ready(), work, write)
 
     def _is_stuck(self) -> bool:
-        """Tell whether the file has been busy for as long as a call with time enough waits."""
+        """Return whether the file has been busy for as long as any call would wait."""
         now = self.clock.monotonic()
         self._busy_since = now if self._busy_since is None else self._busy_since
         return now - self._busy_since >= BUSY_S
@@ -210,7 +211,7 @@ class State:
         return result
 
     def _times(self, db: sqlite3.Connection, write: bool) -> tuple[float, float]:
-        """Return the remembered time, and what the monotonic clock shows; keep the former going."""
+        """Return the remembered time and the monotonic time, and keep the former running."""
         wall_s = self.clock.now_ms() / 1000
         reading = Reading(wall_s, self.clock.monotonic(), self._owner, self._boot)
         anchor = read_anchor(db)
@@ -233,7 +234,7 @@ class State:
         return self._db
 
     def _is_there(self) -> bool:
-        """Tell whether the file that is open still has its name: folders get cleaned up."""
+        """Return whether the open file still has its name: folders get cleaned up."""
         return self._inode is not None and self._inode_now() == self._inode
 
     def _inode_now(self) -> int | None:
@@ -241,10 +242,10 @@ class State:
         return file.inode if file else None
 
     def _open(self) -> None:
-        """Open the file, and set it up where no process has.
+        """Open the file, and set it up if no process has.
 
         Raises:
-            sqlite3.Error, DataError: it cannot be used.
+            sqlite3.Error, DataError: The file cannot be used.
         """
         if not self._has_file:
             self._open_in_memory()
@@ -274,7 +275,7 @@ class State:
         return file is not None and file.size == _SALT_BYTES
 
     def _set_up(self, db: sqlite3.Connection) -> None:
-        """Make tables and salt, whichever is missing; one without the other means a loss."""
+        """Create tables and salt if missing; if only one of them is missing, data was lost."""
         if self._is_set_up(db):
             return
         db.execute("BEGIN IMMEDIATE")
@@ -291,12 +292,12 @@ class State:
         _use_write_ahead(db)
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
-        """Count part of every limit as spent, for the record of it is lost."""
+        """Count part of every limit as spent, because its record is lost."""
         keep_fact(db, "lost_s", self._times(db, write=True)[0])
         self._unsaid = self._unsaid or f"{reason}; starting carefully"
 
     def _say(self) -> None:
-        """Warn of the first trouble there was."""
+        """Log a warning about the first problem."""
         if self._unsaid and not self._has_warned:
             self._has_warned = True
             _log.warning("shared limits in %s: %s", self._path.parent, self._unsaid)
@@ -308,7 +309,7 @@ class State:
 
     @property
     def _never(self) -> float | None:
-        """When the file is tried again as long as nothing is wrong with it."""
+        """The time of the next attempt to use the file while nothing is wrong with it."""
         return None if self._has_file else math.inf
 
     def _open_in_memory(self) -> sqlite3.Connection:
@@ -318,16 +319,16 @@ class State:
         make_tables(self._db, (*TABLES, *LATER), VERSION)
         return self._db
 
-    # --- when it cannot be used ------------------------------------------------------------
+    # --- when the file cannot be used -----------------------------------------------------
 
     def _repair(self, exc: Exception) -> None:
-        """Set a damaged file aside; where that is not it, or does not help, do without."""
+        """Set a damaged file aside; for other errors, or if that fails, continue without it."""
         is_damaged = is_damage(exc) or isinstance(exc, CorruptEntryError)
         if not (is_damaged and self._has_set_aside()):
             self._go_alone(exc)
 
     def _go_alone(self, exc: Exception) -> None:
-        """Go on with tables in memory for a while."""
+        """Continue with tables in memory for a while."""
         self._close_quietly()
         db = self._open_in_memory()
         self._alone_until = self.clock.monotonic() + _RETRY_S
@@ -335,7 +336,10 @@ class State:
         self._start_carefully(db, f"{words}; this process keeps its own limits")
 
     def _has_set_aside(self) -> bool:
-        """Rename the damaged file, unless another process already has; the next one is made anew."""
+        """Rename the damaged file, unless another process already has; return whether that worked.
+
+        A new file is created next time.
+        """
         self._close_quietly()
         try:
             if self._is_there():  # else another process was faster
@@ -356,10 +360,10 @@ class State:
 
 
 def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
-    """Return what ``work`` returns.
+    """Return the result of ``work``.
 
     Raises:
-        CorruptEntryError: the file holds something else than it should, such as text for a number.
+        CorruptEntryError: The file contains something unexpected, such as text for a number.
     """
     try:
         return work(tables)
@@ -370,7 +374,7 @@ def _worked(work: Callable[[StateTables], T], tables: StateTables) -> T:
 
 
 def _use_write_ahead(db: sqlite3.Connection) -> None:
-    """Let writers hold up no readers from now on; the file remembers it."""
+    """Enable write-ahead logging, so that writers do not block readers; the file remembers it."""
     import sqlite3
 
     try:
@@ -391,7 +395,7 @@ def _busy() -> ProviderTimeoutError:
 
 @cache
 def boot() -> str:
-    """Name this start of the machine; empty where it does not tell its starts apart."""
+    """Return an identifier of this start of the machine, or an empty text if it has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except (OSError, ValueError):

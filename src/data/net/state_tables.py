@@ -1,6 +1,6 @@
 """Tables of the state shared between processes: units, pauses, circuits, leases, symbols, days.
 
-Nothing here decides. Times are seconds of the remembered time (see ``net.steady``).
+Nothing is decided here. Times are seconds of the remembered time (see ``net.steady``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TABLES = (
     "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT, machine TEXT, pid INT,"
     " until_s REAL) WITHOUT ROWID",
 )
-# Newer than the others: made where it is lacking, and older processes know nothing of it.
+# Newer than the others: created if missing, and unknown to older processes.
 LATER = (
     "CREATE TABLE IF NOT EXISTS unknown (who TEXT, place TEXT, symbol TEXT, said_s REAL,"
     " until_s REAL, times INT, PRIMARY KEY (who, place, symbol)) WITHOUT ROWID",
@@ -44,14 +44,14 @@ LATER = (
     " PRIMARY KEY (vendor, calendar, timeframe, day)) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS unconnected (vendor TEXT PRIMARY KEY, failed_s REAL) WITHOUT ROWID",
 )
-# A day that a vendor lacks is known for so long after it was last found lacking.
+# Time for which a vendor's missing day is remembered after it was last found missing.
 _DAY_STANDS_S = 7 * 86_400.0
-# So many symbols of all vendors are remembered as unknown; what is believed for the shortest time is
-# forgotten where there are more.
+# Number of symbols remembered as unknown, for all vendors; beyond that, those that expire first are
+# forgotten.
 MOST_UNKNOWN = 10_000
 
 
-# No time that is remembered lies behind the year 5138, nor is any count as large.
+# No remembered time is after the year 5138, and no count is this large.
 _LARGEST, _LARGEST_MS = 1e11, 1e14
 _NUMBERS = {
     "spent": ("length_s", "first_s", "last_s", "units"),
@@ -74,17 +74,17 @@ _CIRCUIT = "failures, times, until_s, trial_until_s, answered_s, reason"
 
 
 class Rows(Protocol):
-    """A connection to the tables, as far as it is needed here."""
+    """A connection to the tables, limited to the methods needed here."""
 
     def execute(self, sql: str, parameters: Any = ..., /) -> Any:
         """Run one statement and return its rows."""
 
 
 def check_numbers(rows: Rows) -> None:
-    """Refuse tables with a number that nothing of ours has written.
+    """Reject tables with a number that our code cannot have written.
 
     Raises:
-        CorruptEntryError: there is one.
+        CorruptEntryError: There is such a number.
     """
     wrong = {"facts": f"typeof(value) <> 'text' AND abs(value) > {_LARGEST}"} | {
         table: " OR ".join(f"abs({name}) > {_bound(name)}" for name in names)
@@ -102,18 +102,18 @@ def _bound(column: str) -> float:
 
 @dataclass(frozen=True)
 class Account:
-    """A customer of a vendor: known by its keys, else by this machine's address.
+    """A customer of a vendor: identified by its keys, or else by this machine's address.
 
     Attributes:
-        vendor: canonical name.
-        secrets: its keys; empty where the vendor is asked without any.
+        vendor: Canonical name.
+        secrets: Keys of the account; empty if the vendor is queried without any.
     """
 
     vendor: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def named(self, salt: bytes) -> str:
-        """Return the name under which this account is remembered; no key can be had from it."""
+        """Return the name under which this account is remembered; it does not reveal any key."""
         if not self.secrets:
             return f"{self.vendor}:{_NOBODY}"
         text = "\0".join(sorted(self.secrets)).encode("utf-8", "surrogatepass")
@@ -122,7 +122,7 @@ class Account:
 
 @dataclass(frozen=True)
 class LeaseRow:
-    """The holder of a lease, and when it ends."""
+    """The holder of a lease, and its end."""
 
     holder: str
     machine: str
@@ -131,14 +131,14 @@ class LeaseRow:
 
 
 class StateTables:
-    """The tables within one transaction; it is of no use afterwards.
+    """The tables within one transaction; not usable afterwards.
 
     Args:
-        rows: the connection.
-        salt: makes the accounts' names unreadable.
-        now_s: the remembered time of this transaction.
-        monotonic_s: what the monotonic clock showed then.
-        lost_s: until when the record of what was spent is lost; None when it is whole.
+        rows: The connection.
+        salt: Makes the accounts' names unreadable.
+        now_s: Remembered time of this transaction.
+        monotonic_s: Monotonic time at that moment.
+        lost_s: Time until which the record of spent units is lost; None if it is complete.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class StateTables:
     # --- spent units -----------------------------------------------------------------------
 
     def windows(self, account: str, limits: Limits) -> list[Window]:
-        """Return the windows of ``limits`` with what ``account`` has spent in them."""
+        """Return the windows of ``limits`` with the units that ``account`` has spent in them."""
         windows = windows_of(limits)
         for window in windows:
             rows = self._rows.execute(
@@ -167,7 +167,7 @@ class StateTables:
     def spend(
         self, account: str, windows: Iterable[Window], units: float, *, ago_s: float = 0.0
     ) -> None:
-        """Count ``units`` of ``ago_s`` seconds ago in all of ``windows``; forget what counts no more."""
+        """Count units spent ``ago_s`` seconds ago in all windows; delete expired entries."""
         for window in windows:
             window.spend(units, self.now_s - ago_s)
             newest = window.newest
@@ -181,30 +181,30 @@ class StateTables:
         )
 
     def forget_spent(self, account: str) -> None:
-        """Forget all that ``account`` has spent, what is on its way, and its pause."""
+        """Forget all that ``account`` has spent, its requests in flight, and its pause."""
         for table in ("spent", "flights", "pauses"):
             self._rows.execute(f"DELETE FROM {table} WHERE who = ?", (account,))  # noqa: S608 - our own names
 
-    # --- requests on their way -------------------------------------------------------------
+    # --- requests in flight ----------------------------------------------------------------
 
     def take_off(self, ticket: str, account: str, units: float, until_s: float) -> None:
-        """Note that a request of ``units`` is on its way, ``until_s`` at most."""
+        """Record a request of ``units`` in flight, until ``until_s`` at most."""
         self._rows.execute(
             "INSERT INTO flights VALUES (?, ?, ?, ?)", (ticket, account, units, until_s)
         )
 
     def land(self, ticket: str) -> float:
-        """Remove a request that is over and return its units, 0 where none is known."""
+        """Remove a finished request and return its units, or 0 if it is not known."""
         row = self._rows.execute("SELECT units FROM flights WHERE ticket = ?", (ticket,)).fetchone()
         self._rows.execute("DELETE FROM flights WHERE ticket = ?", (ticket,))
         return float(row[0]) if row else 0.0
 
     def on_their_way(self, account: str) -> float:
-        """Return the units of all requests that are on their way."""
+        """Return the units of all requests in flight."""
         return self._flying(account, "until_s > ?")
 
     def crashed(self, account: str) -> float:
-        """Remove requests that were not ended in time and return their units."""
+        """Remove requests that did not end in time, and return their units."""
         units = self._flying(account, "until_s <= ?")
         if units:
             self._rows.execute(
@@ -219,27 +219,27 @@ class StateTables:
     # --- pauses ----------------------------------------------------------------------------
 
     def pause(self, account: str) -> Pause:
-        """Return the pause that ``account`` makes or has made last."""
+        """Return the current or last pause of ``account``."""
         sql = "SELECT until_s, strikes FROM pauses WHERE who = ?"
         row = self._rows.execute(sql, (account,)).fetchone()
         return Pause(*row) if row else Pause()
 
     def pauses(self) -> list[tuple[str, Pause]]:
-        """Return the pauses that are running, each with its account."""
+        """Return the running pauses, each with its account."""
         sql = "SELECT who, until_s, strikes FROM pauses WHERE until_s > ? ORDER BY who"
         return [
             (account, Pause(*rest)) for account, *rest in self._rows.execute(sql, (self.now_s,))
         ]
 
     def keep_pause(self, account: str, pause: Pause) -> None:
-        """Remember a pause."""
+        """Store a pause."""
         values = (account, *astuple(pause))
         self._rows.execute("INSERT OR REPLACE INTO pauses VALUES (?, ?, ?)", values)
 
     # --- circuits --------------------------------------------------------------------------
 
     def circuit(self, account: str, endpoint: str) -> Circuit:
-        """Return the circuit of an endpoint; a closed one where none is stored."""
+        """Return the circuit of an endpoint; a closed one if none is stored."""
         sql = f"SELECT {_CIRCUIT} FROM circuits WHERE who = ? AND door = ?"  # noqa: S608 - our own names
         row = self._rows.execute(sql, (account, endpoint)).fetchone()
         return Circuit(*row) if row else Circuit()
@@ -259,25 +259,25 @@ class StateTables:
             "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
         )
 
-    # --- vendors that cannot be connected to -----------------------------------------------
+    # --- vendors that could not be connected to ---------------------------------------------
 
     def contacts(self) -> Contacts:
-        """Return the vendors that could not be connected to, and when one answered since."""
+        """Return the vendors that could not be connected to, and when one has answered since."""
         failed = dict(self._rows.execute("SELECT vendor, failed_s FROM unconnected"))
         return (
             Contacts(failed, float(read_fact(self._rows, "answered_s") or 0)) if failed else _NONE
         )
 
     def keep_unconnected(self, vendor: str) -> None:
-        """Remember that no connection to a vendor could be made."""
+        """Record that no connection to a vendor could be made."""
         self._rows.execute("INSERT OR REPLACE INTO unconnected VALUES (?, ?)", (vendor, self.now_s))
 
     def keep_answer(self, vendor: str, lifted: Iterable[str]) -> list[tuple[str, str]]:
-        """Remember that a vendor answered, and close what was opened for failures that were not theirs.
+        """Record that a vendor answered, and close circuits opened for failures not their own.
 
         Args:
             vendor: Vendor that answered.
-            lifted: Vendors whose failures to connect are forgotten.
+            lifted: Vendors whose connection failures are forgotten.
 
         Returns:
             Vendor and endpoint of each circuit that was open.
@@ -302,7 +302,7 @@ class StateTables:
     # --- leases ----------------------------------------------------------------------------
 
     def lease(self, name: str) -> LeaseRow | None:
-        """Return the lease of ``name``; None where it has run out."""
+        """Return the lease of ``name``, or None if it has expired."""
         row = self._rows.execute(
             "SELECT holder, machine, pid, until_s FROM leases WHERE name = ? AND until_s > ?",
             (name, self.now_s),
@@ -310,7 +310,7 @@ class StateTables:
         return LeaseRow(*row) if row else None
 
     def grant(self, name: str, lease: LeaseRow) -> None:
-        """Store the lease of ``name``, and remove leases that have run out."""
+        """Store the lease of ``name``, and remove expired leases."""
         self._rows.execute("DELETE FROM leases WHERE until_s <= ?", (self.now_s,))
         values = (name, *astuple(lease))
         self._rows.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?, ?, ?)", values)
@@ -319,7 +319,7 @@ class StateTables:
         )
 
     def give_back(self, name: str, holder: str) -> None:
-        """End the lease of ``holder``, where it still has it."""
+        """End the lease of ``holder`` if it still holds it."""
         for table in ("leases", "progress"):
             self._rows.execute(
                 f"DELETE FROM {table} WHERE name = ? AND holder = ?",  # noqa: S608 - our own names
@@ -327,12 +327,12 @@ class StateTables:
             )
 
     def keep_pages(self, name: str, holder: str, pages: int) -> None:
-        """Remember how many pages the holder of ``name`` has taken."""
+        """Store the number of pages that the holder of ``name`` has taken."""
         values = (name, holder, pages)
         self._rows.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", values)
 
     def pages(self, name: str, holder: str) -> int:
-        """Return how many pages the holder of ``name`` has taken."""
+        """Return the number of pages that the holder of ``name`` has taken."""
         row = self._rows.execute(
             "SELECT pages FROM progress WHERE name = ? AND holder = ?", (name, holder)
         ).fetchone()
@@ -341,7 +341,7 @@ class StateTables:
     # --- unknown symbols -------------------------------------------------------------------
 
     def unknown(self, account: str, place: str, symbol: str) -> Unknown | None:
-        """Return the word of a vendor that it does not know a symbol; None where it gave none."""
+        """Return a vendor's report that it does not know a symbol, or None."""
         row = self._rows.execute(
             "SELECT said_s, until_s, times FROM unknown WHERE who = ? AND place = ? AND symbol = ?",
             (account, place, symbol),
@@ -349,7 +349,7 @@ class StateTables:
         return Unknown(*row) if row else None
 
     def keep_unknown(self, account: str, place: str, symbol: str, word: Unknown) -> None:
-        """Remember that a symbol is unknown, and forget what has run out long ago."""
+        """Record that a symbol is unknown, and delete reports that expired long ago."""
         self._rows.execute("DELETE FROM unknown WHERE until_s < ?", (forgotten_s(self.now_s),))
         values = (account, place, symbol, *astuple(word))
         self._rows.execute("INSERT OR REPLACE INTO unknown VALUES (?, ?, ?, ?, ?, ?)", values)
@@ -367,11 +367,11 @@ class StateTables:
         )
 
     def count_unknown(self) -> list[tuple[str, int]]:
-        """Return for how many symbols no vendor is asked now, with whom."""
+        """Return the number of symbols for which each account does not query its vendor now."""
         sql = "SELECT who, count(*) FROM unknown WHERE until_s > ? GROUP BY who ORDER BY who"
         return [(account, int(count)) for account, count in self._rows.execute(sql, (self.now_s,))]
 
-    # --- days that vendors lack ------------------------------------------------------------
+    # --- days missing at vendors -----------------------------------------------------------
 
     def vendor_days(self) -> list[VendorDay]:
         """Return the sessions that vendors lack for most of their symbols, by vendor and day."""
@@ -388,7 +388,7 @@ class StateTables:
     def keep_vendor_days(
         self, fresh: Iterable[VendorDay], is_over: Callable[[VendorDay], bool]
     ) -> list[VendorDay]:
-        """Remember the days found just now, forget those that are over, and return what is known."""
+        """Store newly found vendor days, delete those that are over, and return all of them."""
         self._rows.execute("DELETE FROM lacking_days WHERE until_s <= ?", (self.now_s,))
         for day in filter(is_over, self.vendor_days()):
             self._rows.execute(
@@ -408,10 +408,10 @@ class StateTables:
 
 
 def read_anchor(rows: Rows) -> Anchor | None:
-    """Return the moment from which the remembered time is counted.
+    """Return the point from which the remembered time is counted, or None.
 
     Raises:
-        CorruptEntryError: part of it is missing or is not a number: the file is damaged.
+        CorruptEntryError: Part of it is missing or not a number, so the file is damaged.
     """
     facts = dict(rows.execute("SELECT name, value FROM facts WHERE name LIKE 'anchor_%'"))
     if not facts:
@@ -429,7 +429,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:
-    """Remember the moment from which the remembered time is counted."""
+    """Store the point from which the remembered time is counted."""
     reading = anchor.reading
     keep_fact(rows, "anchor_wall_s", reading.wall_s)
     keep_fact(rows, "anchor_mono_s", reading.monotonic_s)
@@ -445,5 +445,5 @@ def read_fact(rows: Rows, name: str) -> Any:
 
 
 def keep_fact(rows: Rows, name: str, value: float | str) -> None:
-    """Remember one fact."""
+    """Store one fact."""
     rows.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

@@ -37,14 +37,14 @@ _HINTS: dict[int, str] = {
     403: "the plan of this key, or its region, does not include it",
     451: "it does not serve this region; providers.<name>.base_url may name another host",
 }
-# How servers say that an address is not theirs, in place of the vendor's own words.
+# Text that servers send for an unknown address, instead of the vendor's own message.
 _PAGE = re.compile(rb"\s*(?:404 page not found|<html|<!doctype html)", re.IGNORECASE)
 
 
 def error_of(response: HttpResponse) -> DataError | None:
-    """Return the error that the status stands for, or None for a success.
+    """Return the error that the status represents, or None for a success.
 
-    The body is never quoted: what a vendor's own words mean is for its ``classify`` to say.
+    The body is never quoted: the vendor's ``classify`` interprets its own messages.
     """
     status = response.status
     if 200 <= status < 300:
@@ -53,7 +53,7 @@ def error_of(response: HttpResponse) -> DataError | None:
     if status in (418, 429):
         return RateLimitedError(f"{message}: too many requests", retry_after_s(response))
     if status == 404 and _PAGE.match(response.body[:200]):
-        # A gateway or a server knows no such address: that is no word about a symbol.
+        # A gateway or a server does not know the address, which reveals nothing about a symbol.
         return ResponseFormatError(f"{message}: a page that is not there")
     if kind := _BY_STATUS.get(status):
         return kind(message, hint=_HINTS.get(status))
@@ -63,13 +63,13 @@ def error_of(response: HttpResponse) -> DataError | None:
 
 
 def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, or None where it says nothing usable.
+    """Return the seconds given by ``Retry-After``, or None if it is missing or unusable.
 
-    A date counts from the vendor's own ``Date`` header, so that no two clocks are compared; from
-    ``now_ms`` where the vendor sends none.
+    A date counts from the vendor's own ``Date`` header, so that no two clocks are compared, or
+    from ``now_ms`` if the vendor sends none.
     """
     text = response.headers.get("retry-after", "").strip()
-    # Digits alone: `float` would read "nan", "inf" and "1_000" too.
+    # Digits only: `float` would also accept "nan", "inf" and "1_000".
     if text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdigit():
         return float(text)
     until, now = _http_date_ms(text), server_time_ms(response) or now_ms
@@ -79,7 +79,7 @@ def retry_after_s(response: HttpResponse, now_ms: int | None = None) -> float | 
 
 
 def server_time_ms(response: HttpResponse) -> int | None:
-    """Return the vendor's clock by its ``Date`` header in UTC milliseconds, or None."""
+    """Return the vendor's time from its ``Date`` header in UTC milliseconds, or None."""
     return _http_date_ms(response.headers.get("date", ""))
 
 

@@ -1,18 +1,18 @@
 """Time for facts shared across processes: it follows the clock but not its jumps.
 
-A ban must not end because the clock is set forward, nor last for years because it is set
-back. So what is remembered is stamped with a time of its own: it starts at the wall time,
-goes on with the seconds that never jump, and bridges a restart of the machine by the wall time,
-which is all there is then.
+A ban must not end because the clock is set forward, nor last for years because it is set back. So
+remembered facts are stamped with a separate time: it starts at the wall time, advances with the
+monotonic clock, and bridges a restart of the machine with the wall time, which is all that is
+available then.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Wall time and steady seconds may drift apart by this much without a jump of either.
+# Difference up to which wall time and monotonic time may drift apart without a jump.
 _TOLERANCE_S = 2.0
-# So often the two are compared afresh, for the next restart.
+# Seconds after which the two are compared again, to prepare for the next restart.
 REFRESH_S = 60.0
 
 
@@ -21,10 +21,11 @@ class Reading:
     """Both clocks at one moment.
 
     Attributes:
-        wall_s: wall time, UTC seconds.
-        monotonic_s: seconds that never jump; their zero may be any moment.
-        owner: the process that read them: its readings have one zero.
-        boot: what their zero is the start of; readings with one known start have one zero too.
+        wall_s: Wall time, UTC seconds.
+        monotonic_s: Seconds that never jump; their zero may be any moment.
+        owner: Process that read the clocks; its readings have the same zero.
+        boot: Identifier of the machine's start that defines the zero; readings with the same known
+            one have the same zero too.
     """
 
     wall_s: float
@@ -41,18 +42,18 @@ class Anchor:
     steady_s: float
 
     def now(self, reading: Reading) -> float:
-        """Return the remembered time at ``reading``; never before this anchor's own."""
+        """Return the remembered time at ``reading``, never before this anchor's own time."""
         wall, steady = self._passed(reading)
         return self.steady_s + max(0.0, steady if self._is_comparable(reading) else wall)
 
     def is_stale(self, reading: Reading) -> bool:
-        """Tell whether ``reading`` should become the next anchor."""
+        """Return whether ``reading`` should become the next anchor."""
         wall, steady = self._passed(reading)
         agree = self._is_comparable(reading) and abs(wall - steady) <= _TOLERANCE_S
         return not agree or steady > REFRESH_S
 
     def _is_comparable(self, reading: Reading) -> bool:
-        """Tell whether the steady seconds of both have one zero."""
+        """Return whether the monotonic seconds of both readings have the same zero."""
         before = self.reading
         return reading.owner == before.owner or (reading.boot == before.boot != "")
 

@@ -1,8 +1,8 @@
 """How long a symbol counts as unknown to a vendor after the vendor has rejected it.
 
-Misspelt and delisted symbols are asked for again and again, and each time the vendor says the same.
-A symbol that will be listed tomorrow is unknown today, so the first word does not count for long;
-it counts for longer each time it is said again.
+Misspelled and delisted symbols are requested again and again, with the same result each time. A
+symbol that will be listed tomorrow is unknown today, so the first rejection does not count for
+long; each further one counts for longer.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..model.texts import time_until
 
 _FIRST_S = 900.0
 _LONGEST_S = 6 * 3600.0
-# A vendor that is not asked for a symbol for so long after its word has run out starts anew.
+# Time after a rejection has expired when it is forgotten and the count starts again.
 _FORGOTTEN_S = 7 * 86_400.0
 
 
 class SymbolCheck(NamedTuple):
-    """The symbol that a vendor is asked for, and whether it is asked at all.
+    """The symbol requested from a vendor, and whether to query the vendor at all.
 
     Attributes:
-        symbol: as the vendor spells it.
-        address: host and path: a mirror may know what the vendor's own host does not.
-        insist: ask also where the vendor said lately that it does not know the symbol.
-        is_trusted: the vendor has served the symbol lately: that it does not know it now is not
-            remembered.
+        symbol: Symbol in the vendor's spelling.
+        address: Host and path: a mirror may know a symbol that the vendor's own host does not.
+        insist: Whether to query even if the vendor recently did not know the symbol.
+        is_trusted: Whether the vendor has served the symbol recently, so that a rejection now is
+            not remembered.
     """
 
     symbol: str
@@ -39,12 +39,12 @@ class SymbolCheck(NamedTuple):
 
 @dataclass(frozen=True)
 class Unknown:
-    """What a vendor said of one symbol; times are seconds of one and the same clock.
+    """A vendor's rejection of one symbol; all times are seconds of the same clock.
 
     Attributes:
-        said_s: when it said last that it does not know it.
-        until_s: how long that is believed: until then it is not asked.
-        times: how often in a row it has said so.
+        said_s: Time of the last rejection.
+        until_s: Time until which the rejection is trusted and the vendor is not queried.
+        times: Number of rejections in a row.
     """
 
     said_s: float
@@ -52,11 +52,11 @@ class Unknown:
     times: int = 1
 
     def holds(self, now_s: float) -> bool:
-        """Tell whether the vendor is not asked for the symbol yet."""
+        """Return whether the vendor is still not queried for the symbol."""
         return now_s < self.until_s
 
     def error(self, vendor: str, symbol: str, now_s: float, now_ms: int) -> SymbolNotFoundError:
-        """Return the error of a call that is not made; ``now_ms`` is the wall time of ``now_s``."""
+        """Return the error for a call that is not made; ``now_ms`` is ``now_s`` in wall time."""
         said_ms = now_ms + round((self.said_s - now_s) * SECOND_MS)
         return SymbolNotFoundError(
             f"{vendor} reported at {iso(said_ms - said_ms % SECOND_MS)} that it does not know "
@@ -67,11 +67,11 @@ class Unknown:
 
 
 def said_again(before: Unknown | None, now_s: float) -> Unknown:
-    """Return what is believed after a vendor has said at ``now_s`` that a symbol is unknown.
+    """Return the record after a vendor has rejected a symbol at ``now_s``.
 
     Args:
-        before: what it had said before, where that is remembered.
-        now_s: the time of its answer.
+        before: Previous record, if it is remembered.
+        now_s: Time of the rejection.
     """
     times = 1 if before is None or before.until_s < forgotten_s(now_s) else before.times + 1
     # The exponent is bounded: the longest term is reached long before.
@@ -80,5 +80,5 @@ def said_again(before: Unknown | None, now_s: float) -> Unknown:
 
 
 def forgotten_s(now_s: float) -> float:
-    """Return the instant before which a word must have run out to be forgotten at ``now_s``."""
+    """Return the time before which a rejection must have expired to be forgotten at ``now_s``."""
     return now_s - _FORGOTTEN_S

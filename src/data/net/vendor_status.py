@@ -17,12 +17,12 @@ _TO_PAUSE = "it asked us to pause"
 
 
 class Passing(NamedTuple):
-    """What would come of requests sent one after another.
+    """The result of requests sent one after another.
 
     Attributes:
-        passed: how many would be sent.
-        wait_s: seconds that they would wait, all together.
-        stuck_s: the wait before the next one where it is longer than a request may wait; else 0.
+        passed: Number of requests that would be sent.
+        wait_s: Total seconds that they would wait.
+        stuck_s: Wait before the next one if it is longer than a request may wait; otherwise 0.
     """
 
     passed: int
@@ -32,17 +32,17 @@ class Passing(NamedTuple):
 
 @dataclass
 class VendorStatus:
-    """What was known of one vendor's endpoint at one moment. Not thread-safe: it is its caller's own.
+    """The known status of one vendor's endpoint at one moment. Not thread-safe; one per caller.
 
     Attributes:
-        vendor: canonical name.
-        windows: of its limits, with what was spent; requests on their way count as spent.
-        now_s: the moment, by the clock of the limits.
-        pause: that it asked for.
-        circuit: of the endpoint.
-        lost_s: until when the record of what was spent is lost; None where it is whole.
-        budget_s: the longest that one request waits.
-        spent_s: seconds that requests have taken since then, waits included.
+        vendor: Canonical name.
+        windows: Windows of its limits, with spent units; requests in flight count as spent.
+        now_s: The moment, by the clock of the limits.
+        pause: Pause that the vendor demanded.
+        circuit: Circuit of the endpoint.
+        lost_s: Time until which the record of spent units is lost; None if it is complete.
+        budget_s: Longest wait of one request.
+        spent_s: Seconds that requests have taken since then, waits included.
     """
 
     vendor: str
@@ -59,11 +59,11 @@ class VendorStatus:
 
     @property
     def shut_s(self) -> float:
-        """Seconds until the endpoint may be tried, 0 where it may be asked now."""
+        """Seconds until the endpoint may be tried, or 0 if requests are allowed now."""
         return self.circuit.shut_for(self.now_s)
 
     def send(self, requests: int, cost: int) -> Passing:
-        """Let so many requests of ``cost`` units pass as far as the limits let them, and count them."""
+        """Simulate requests of ``cost`` units as far as the limits allow, and count them."""
         waited_s = 0.0
         for sent in range(requests):
             wait = self._wait(cost)
@@ -82,7 +82,7 @@ class VendorStatus:
         return max([self.pause.left_s(at), *waits])
 
     def health(self, now_ms: int) -> Health:
-        """Return the same for people; ``now_ms`` is the wall time of the moment."""
+        """Return the status in a form for people; ``now_ms`` is the wall time of the moment."""
         quotas = tuple(
             Quota(w.length_s, w.capacity, w.used(self.now_s) + w.unknown(self.lost_s, self.now_s))
             for w in self.windows
@@ -96,13 +96,13 @@ class VendorStatus:
 
 @dataclass(frozen=True)
 class VendorPause:
-    """Something that is not asked for a while.
+    """An endpoint or a vendor that is not queried for a while.
 
     Attributes:
-        vendor: the one that is not asked.
-        door: what is not asked for, such as ``bars/1d at <host>``; empty for everything.
-        until_ms: when it may be asked again (UTC milliseconds).
-        reason: why.
+        vendor: Vendor that is not queried.
+        door: Endpoint that is not queried, such as ``bars/1d at <host>``; empty for all of them.
+        until_ms: Time when queries are allowed again (UTC milliseconds).
+        reason: Reason for the pause.
     """
 
     vendor: str
@@ -112,7 +112,7 @@ class VendorPause:
 
 
 def vendor_pauses(state: State) -> list[VendorPause]:
-    """Return all pauses and shut doors; nothing is made or changed."""
+    """Return all pauses and blocked endpoints; nothing is created or changed."""
     if not state.exists:
         return []
     paused = state.run(_paused_now, write=False)
@@ -124,7 +124,7 @@ def vendor_pauses(state: State) -> list[VendorPause]:
 
 
 def unknown_symbols(state: State) -> dict[str, int]:
-    """Return vendor to the number of symbols that it said lately it does not know."""
+    """Return for each vendor the number of symbols that it recently did not know."""
     counts: dict[str, int] = {}
     if state.exists:
         for account, count in state.run(lambda tables: tables.count_unknown(), write=False):

@@ -22,27 +22,27 @@ __all__ = ["Webhook"]
 _TOTAL_S = 30.0
 _MOST_BYTES = 1 << 20
 _GATEWAY_TIMEOUT = 504
-# Statuses that say: not now.
+# Statuses that mean: not now.
 _LATER = frozenset({408, 425, 429})
 
 
 class Webhook:
     """Posts JSON to one address. Thread-safe.
 
-    The whole address counts as a secret: those of chat programs have their token in the path. It is in no
-    message, log record or ``repr``.
+    The whole address counts as a secret, as chat programs have their token in the path. It never
+    appears in a message, log record or ``repr``.
 
     Args:
-        url: ``https://``, or ``http://`` to this machine.
-        clock: the time, for a ``Retry-After`` that is a date.
-        transport: another one than plain HTTP.
+        url: Address with ``https://``, or ``http://`` on this machine.
+        clock: Source of the time, for a ``Retry-After`` that is a date.
+        transport: Transport to use instead of plain HTTP.
 
     Raises:
-        QueryError: the address is none of these.
+        QueryError: The address is neither of these.
     """
 
     def __init__(self, url: str, clock: Clock, transport: Transport | None = None) -> None:
-        # Outside of the ``except`` block: its error names the path.
+        # Outside the ``except`` block, whose error contains the path.
         if not _is_usable(url):
             raise QueryError(
                 "the address of the webhook cannot be used",
@@ -56,11 +56,11 @@ class Webhook:
         return f"Webhook({self._host})"
 
     def post(self, message: Mapping[str, Any]) -> Outcome:
-        """Post a message, and return how that ended; nothing is raised.
+        """Post a message, and return the outcome; nothing is raised.
 
-        2xx: sent. 429, 408, 425 and 5xx, or no connection: later. Other statuses, redirects
-        among them: refused. 504, or an answer
-        that did not come or broke off: unknown.
+        2xx: ``sent``. 429, 408, 425 and 5xx, or no connection: ``later``. Other statuses,
+        including redirects: ``refused``. 504, or a response that did not arrive or broke off:
+        ``unknown``.
         """
         body = json.dumps(message).encode()
         headers = {"Content-Type": "application/json"}

@@ -1,7 +1,7 @@
 """A low-level websocket: the only module that imports websocket-client.
 
-One thread reads; any may send or abort. The library's errors may hold the address, key included:
-they are worded anew here, outside the ``except`` block, so that nothing leads back to them.
+One thread reads; any may send or abort. The library's errors may contain the address, key
+included: they are reworded here, outside the ``except`` block, so that nothing leads back to them.
 """
 
 from __future__ import annotations
@@ -41,41 +41,41 @@ log = logging.getLogger("onetape.net")
 
 MAX_MESSAGE = 4 * 1024 * 1024
 _CONNECT_S = 10.0
-# Of the machine itself, whatever a test says the time is: it bounds reads of a real socket.
+# The machine's own clock, even in tests with a fake time: it limits reads from a real socket.
 _CLOCK = SystemClock()
 _TEXT, _BINARY, _CLOSE = 1, 2, 8
 
 
 class Wire(Protocol):
-    """A connection that carries texts. One thread receives; the rest is thread-safe."""
+    """A connection that carries messages. One thread receives; the rest is thread-safe."""
 
     def send(self, text: str) -> None:
-        """Send a text; raises :class:`~.errors.UnavailableError` when the connection is gone."""
+        """Send a message; raises :class:`~.errors.UnavailableError` if the connection is gone."""
 
     def receive(self, timeout: float) -> str | bytes | None:
-        """Return the next message, ``""`` for a beat, None when none came in ``timeout`` seconds.
+        """Return the next message, ``""`` for a heartbeat, or None if none arrived in ``timeout``.
 
         Raises:
-            UnavailableError: the connection is gone; the text says how.
-            ResponseFormatError: the other side does not keep to the protocol.
+            UnavailableError: The connection is gone; the message says how.
+            ResponseFormatError: The other side violates the protocol.
         """
 
     def ping(self) -> None:
-        """Ask for a sign of life; it comes as a beat."""
+        """Request a sign of life, which arrives as a heartbeat."""
 
     def abort(self) -> None:
-        """Cut it at once, also under a thread that receives. May be called twice."""
+        """Close the connection at once, even while another thread receives; may be repeated."""
 
 
 class Dialer:
     """Opens connections to one vendor; one thread calls, any may abort.
 
-    TLS is verified, by the certificates that requests over HTTP are verified by (or those of
-    ``WEBSOCKET_CLIENT_CA_BUNDLE``); no redirect is followed.
+    TLS is verified with the certificates used for HTTP requests (or those of
+    ``WEBSOCKET_CLIENT_CA_BUNDLE``); redirects are not followed.
 
     Args:
-        address: tells where to, at each call: ``wss://``, or ``ws://`` on this machine.
-        timeout: seconds that opening may take.
+        address: Returns the address at each call: ``wss://``, or ``ws://`` on this machine.
+        timeout: Seconds allowed for opening.
     """
 
     def __init__(self, address: Callable[[], StreamAddress], timeout: float = _CONNECT_S) -> None:
@@ -87,10 +87,11 @@ class Dialer:
         """Open a connection.
 
         Raises:
-            ConfigError: the address is neither ``wss://`` nor on this machine.
-            MissingExtraError: the socket library is not installed.
-            UnavailableError: the certificates that the environment names are not there.
-            DataError: it was refused, throttled (with ``retry_after``), or did not answer in time.
+            ConfigError: The address is neither ``wss://`` nor on this machine.
+            MissingExtraError: The socket library is not installed.
+            UnavailableError: The certificates named in the environment do not exist.
+            DataError: The connection was refused, throttled (with ``retry_after``), or not
+                answered in time.
         """
         address = self._address()
         url = address.url
@@ -106,20 +107,20 @@ class Dialer:
         return _Socket(opened, package, address.shown)
 
     def abort(self) -> None:
-        """Give up what is being opened."""
+        """Give up the connection being opened."""
         opening = self._opening
         if opening is not None:
             with contextlib.suppress(OSError, AttributeError):
-                # The library's own way does nothing before the handshake is over.
+                # The library's own method does nothing before the handshake is over.
                 opening.sock.shutdown(socket.SHUT_RDWR)
 
     def _opened(self, package: Any, url: str) -> websocket.WebSocket | DataError:
-        """Return the library's socket, or our error; its own does not survive this frame."""
+        """Return the library's socket, or our error; its own error does not survive this frame."""
         options = {"cert_reqs": ssl.CERT_REQUIRED, **_bundle(url)}
         opened = _capped(package)(enable_multithread=True, sslopt=options)
         opened.due = _CLOCK.monotonic() + self._timeout
         self._opening = opened
-        # Each read of the handshake has its own time limit; a server that drips needs one for all.
+        # Each read of the handshake has its own time limit; a slow-drip server needs one for all.
         cut = threading.Timer(2 * self._timeout, self.abort)
         cut.daemon = True
         cut.start()
@@ -139,7 +140,7 @@ def library() -> Any:
     """Return the socket library.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: The library is not installed.
     """
     try:
         import websocket
@@ -148,14 +149,14 @@ def library() -> Any:
             "live streams need the package websocket-client",
             hint=install_line("live"),
         ) from None
-    # Its own records hold frames, keys included.
+    # Its own log records contain frames, keys included.
     logging.getLogger("websocket").setLevel(logging.CRITICAL)
     return websocket
 
 
 def _bundle(url: str) -> dict[str, str]:
-    """Return the options for the certificates that requests over HTTP are verified by, too."""
-    # The library's own variable goes before; it reads that by itself.
+    """Return the options for the certificates that are also used for HTTP requests."""
+    # The library's own variable takes precedence; the library reads it by itself.
     path = None if is_set("WEBSOCKET_CLIENT_CA_BUNDLE", None) else certificates(url)
     if path is None:
         return {}
@@ -163,14 +164,14 @@ def _bundle(url: str) -> dict[str, str]:
 
 
 def _refused(status: int, headers: Mapping[str, str], url: str) -> DataError:
-    """Return the error that a refused handshake stands for."""
+    """Return the error for a refused handshake."""
     lower = {str(name).lower(): str(value) for name, value in headers.items()}
     error = error_of(HttpResponse(status, lower, url=url.partition("?")[0]))
     return error or ResponseFormatError(f"{where(url)} did not accept a websocket (HTTP {status})")
 
 
 def _worded(error: Exception, library: Any, what: str) -> DataError:
-    """Return our error for one of the library's or the machine's, whose text is never used."""
+    """Return our error for one of the library or the machine, whose text is never used."""
     if isinstance(error, library.WebSocketTimeoutException | TimeoutError):
         return ProviderTimeoutError(f"{what}: no answer in time")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -182,7 +183,7 @@ def _worded(error: Exception, library: Any, what: str) -> DataError:
 
 
 def _how(error: Exception, library: Any) -> str:
-    """Return what happened, in our words or in the system's for its number."""
+    """Return a description of the error, in our words or the system's for its number."""
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
     if isinstance(error, library.WebSocketProxyException):
@@ -199,10 +200,11 @@ def _how(error: Exception, library: Any) -> str:
 
 
 def _capped(library: Any) -> Any:
-    """Return the library's socket class, with limits: of a message's size, of a read's time.
+    """Return the library's socket class with limits on message size and reading time.
 
-    The library itself takes messages of any size, and a server that sends a byte a second keeps it
-    in one read for ever. A read that runs out of time can be resumed: what came is kept.
+    The library itself accepts messages of any size, and a server that sends a byte per second
+    keeps it in one read forever. A read that runs out of time can be resumed: the received data is
+    kept.
     """
 
     class Buffer(library._abnf.frame_buffer):  # type: ignore[misc]
@@ -236,7 +238,7 @@ def _capped(library: Any) -> Any:
 
 
 class _Socket:
-    """The library's socket behind our words; see :class:`Wire`."""
+    """A wrapper of the library's socket; see :class:`Wire`."""
 
     def __init__(self, raw: Any, library: Any, shown: str) -> None:
         self._raw = raw
@@ -280,7 +282,7 @@ class _Socket:
             return _worded(error, self._library, f"the connection to {self._shown} was lost")
 
     def _closed(self, data: bytes) -> DataError:
-        """Return what a close frame means; its text is the vendor's and is not quoted."""
+        """Return the error for a close frame; its text is the vendor's and is not quoted."""
         code = int.from_bytes(data[:2], "big") if len(data) >= 2 else 1005
         return UnavailableError(f"{self._shown} closed the connection with code {code}")
 

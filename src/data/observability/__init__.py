@@ -1,1 +1,1 @@
-"""What the library tells of its work: logs, counters, events, and counters for Prometheus."""
+"""Reports on the library's work: logs, counters, events, and counters for Prometheus."""

@@ -1,6 +1,6 @@
-"""What happens on the way to an answer, as values for hooks; none of them holds a secret.
+"""Events on the way to an answer, as values for hooks; none of them contains a secret.
 
-Hooks tell them apart by ``isinstance``, or by ``name`` where they are written down.
+Hooks distinguish them by ``isinstance``, or by ``name`` in written records.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ..model.shape import KeyDifference
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened while a request was on its way.
+    """Something that happened while a request was in progress.
 
     Attributes:
-        at_ms: when, in UTC milliseconds.
-        request: the call it belongs to, as in log records; empty outside of any.
-        symbol, timeframe: what the call is for; empty where it has none of its own.
+        at_ms: Time of the event, UTC milliseconds.
+        request: Call that it belongs to, as in log records; empty outside of any.
+        symbol, timeframe: Subject of the call; empty if it has none of its own.
     """
 
     at_ms: int
@@ -28,11 +28,11 @@ class Event:
 
     @property
     def name(self) -> str:
-        """The name of its class."""
+        """The class name of the event."""
         return type(self).__name__
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with ``event`` for the name."""
+        """Return the plain mapping, with the name under ``event``."""
         return {"event": self.name, **asdict(self)}
 
 
@@ -41,12 +41,12 @@ class AttemptFailed(Event):
     """One HTTP attempt failed.
 
     Attributes:
-        vendor, address: the vendor that was asked, host and path.
-        attempt: 1 for the first.
-        outcome: name of the error class.
-        status: of HTTP, 0 without an answer.
-        seconds: how long it took, waiting for the limit included.
-        wait_s: seconds until the same vendor is asked again; None: it is not asked again.
+        vendor, address: Vendor that was queried, host and path.
+        attempt: Number of the attempt, from 1.
+        outcome: Name of the error class.
+        status: HTTP status, 0 without an answer.
+        seconds: Duration, including the wait for the limit.
+        wait_s: Seconds until the same vendor is queried again; None if it is not.
     """
 
     vendor: str
@@ -60,7 +60,7 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class VendorPaused(Event):
-    """A vendor asked us to slow down: no process asks it for ``seconds``."""
+    """A vendor asked us to slow down: no process queries it for ``seconds``."""
 
     vendor: str
     seconds: float
@@ -68,12 +68,12 @@ class VendorPaused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeChanged(Event):
-    """An answer is otherwise than its parser knows; told once a vendor and day (UTC).
+    """An answer differs from its parser's expectation; reported once per vendor and day (UTC).
 
     Attributes:
-        vendor: the vendor that was asked.
-        endpoint: the end of the address, as the vendor's class declares it.
-        differences: keys that are new, missing or of another type, eight at most; no values.
+        vendor: Vendor that was queried.
+        endpoint: End of the address, as declared by the vendor's class.
+        differences: Keys that are new, missing or of another type, eight at most; no values.
     """
 
     vendor: str
@@ -83,9 +83,9 @@ class ShapeChanged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitOpened(Event):
-    """A vendor failed too often: no process asks it for ``door`` (what it serves) for a while.
+    """A vendor failed too often: for a while no process queries it for ``door`` (a service).
 
-    ``seconds`` until one caller may try; ``reason`` is the last failure.
+    ``seconds`` is the time until one caller may try; ``reason`` is the last failure.
     """
 
     vendor: str
@@ -96,7 +96,7 @@ class CircuitOpened(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitClosed(Event):
-    """A vendor that was left alone answers for ``door`` again."""
+    """A vendor that was paused answers for ``door`` again."""
 
     vendor: str
     door: str
@@ -104,7 +104,7 @@ class CircuitClosed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class FellBack(Event):
-    """``rows`` bars came from ``vendor`` because ``others``, asked before, did not supply them."""
+    """``rows`` bars came from ``vendor`` because ``others``, queried first, lacked them."""
 
     vendor: str
     others: tuple[str, ...]
@@ -113,7 +113,7 @@ class FellBack(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerIncomplete(Event):
-    """An answer lacks something; ``trouble`` says what, one sentence each."""
+    """An answer is incomplete; ``trouble`` lists the deficiencies, one sentence each."""
 
     trouble: tuple[str, ...]
 
@@ -122,9 +122,8 @@ class AnswerIncomplete(Event):
 class HistoryPerishes(Event):
     """A stored series lacks bars that ``vendor`` and all others drop at ``lost`` (ISO, UTC).
 
-    ``what``: ``bars``, or the figures of a perpetual future (``open interest``).
-
-    They go back ``depth_days`` days; a job that fetches or checks the series tells it.
+    ``what`` is ``bars``, or the figures for a perpetual future (``open interest``). The vendors go
+    back ``depth_days`` days; the event comes from a job that fetches or checks the series.
     """
 
     vendor: str
@@ -135,7 +134,7 @@ class HistoryPerishes(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallFailed(Event):
-    """A call ended with an error: the name of its class, and what it says."""
+    """A call ended with an error: the name of its class, and its message."""
 
     error: str
     message: str
@@ -143,9 +142,9 @@ class CallFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFound(Event):
-    """A split became known of a symbol that was asked for before; its bars are adjusted anew.
+    """A split became known for a symbol queried before; its bars are adjusted again.
 
-    ``day`` is the ex-date (ISO), ``ratio`` new shares for an old one.
+    ``day`` is the ex-date (ISO), ``ratio`` new shares per old share.
     """
 
     day: str
@@ -154,13 +153,13 @@ class SplitFound(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class VendorDayLacking(Event):
-    """A session turned out to be lacking for most symbols of a vendor.
+    """A session was found to be missing for most symbols of a vendor.
 
     Attributes:
-        vendor, bars, day: which vendor, bars of which length, session date (ISO).
+        vendor, bars, day: Vendor, length of the bars, session date (ISO).
         condition: ``missing``, ``degraded`` or ``pending``.
-        symbols: of how many it is known whether the vendor has it.
-        lacking: of how many of them it has not all bars.
+        symbols: Number of symbols for which it is known whether the vendor has the session.
+        lacking: Number of those for which bars are missing.
     """
 
     vendor: str
@@ -173,17 +172,17 @@ class VendorDayLacking(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BarRefused(Event):
-    """A stream sent a bar, a trade or a message that was not taken as it came.
+    """A bar, trade or message from a stream was not accepted as it was.
 
-    It was dropped, and history fills its place; a bar that was called closed before its close counts
-    as the running one. Sent once per bar, and once per minute for trades and unreadable messages.
+    It was dropped, and history fills the gap; a bar reported as closed before its close counts as
+    the running one. Sent once per bar, and once per minute for trades and unreadable messages.
 
     Attributes:
-        vendor: whose stream.
-        spelled: the symbol as the vendor writes it; empty for a message that cannot be read.
-        bars: the timeframe of what was sent; empty for trades and unreadable messages.
-        opens_ms: the stamp that it came with (UTC milliseconds); for the others the minute.
-        reason: why it is refused.
+        vendor: Vendor of the stream.
+        spelled: The vendor's spelling of the symbol; empty for an unreadable message.
+        bars: Timeframe of the data; empty for trades and unreadable messages.
+        opens_ms: Stamp of the bar (UTC milliseconds); for the others the minute.
+        reason: Why it was rejected.
     """
 
     vendor: str
@@ -195,13 +194,13 @@ class BarRefused(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class BarCorrected(Event):
-    """A stream corrected a closed bar that a feed had given before.
+    """A stream corrected a closed bar that a feed had emitted before.
 
     Attributes:
         vendor: Vendor of the stream.
-        opens_ms: The bar's open in UTC milliseconds.
-        is_stored: Whether it replaced the cached bar; if not, that one is final, of another vendor, or
-            not there.
+        opens_ms: Open of the bar in UTC milliseconds.
+        is_stored: Whether it replaced the cached bar; if not, that one is final, from another
+            vendor, or missing.
     """
 
     vendor: str
@@ -211,15 +210,15 @@ class BarCorrected(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class QualityLow(Event):
-    """An answer, or the validation of a stored series, scored less than ``validation.min_quality_score``.
+    """An answer or a validated stored series scored below ``validation.min_quality_score``.
 
-    Of answers one is told for each series and state of it (generation) in a process.
+    For answers it is reported once per process for each series and state of it (generation).
 
     Attributes:
-        lane: which kind of the series; empty for the default one.
-        score, minimum: from 0 to 1.
-        findings: what was found, one sentence each; unusual things that are no defects are left out.
-            Of an answer what it lacks and what is wrong with it.
+        lane: Kind of the series; empty for the default one.
+        score, minimum: Values from 0 to 1.
+        findings: Findings, one sentence each; unusual facts that are not defects are left out. For
+            an answer, its gaps and defects.
     """
 
     lane: str
@@ -233,11 +232,11 @@ class BarsContradicted(Event):
     """Stored bars differ gravely from those of a second vendor; one of the two is wrong.
 
     Attributes:
-        vendor: the second vendor.
-        lane: which kind of the series; empty for the default one.
-        start, end: the stretch that was compared (ISO, UTC); the end is not in it.
-        bars: how many bars differ.
-        said: how, in words.
+        vendor: Second vendor.
+        lane: Kind of the series; empty for the default one.
+        start, end: Stretch that was compared (ISO, UTC); the end is exclusive.
+        bars: Number of bars that differ.
+        said: Description of the differences.
     """
 
     vendor: str

@@ -1,8 +1,8 @@
-"""What is logged, and for which request: context, two formats, one call that sets them up.
+"""Logging: the request a record belongs to, two formats, and one call for the setup.
 
-The library attaches no handler that writes unless the program or the environment says so. Levels:
-DEBUG for every HTTP attempt, INFO for a vendor's pause, WARNING for what an answer suffers from: a
-vendor that failed, a fallback, holes, an open circuit.
+The library attaches no handler that writes unless the program or the environment requests it.
+Levels: DEBUG for every HTTP attempt, INFO for a vendor's pause, WARNING for anything that affects
+an answer: a failed vendor, a fallback, gaps, an open circuit breaker.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "subject_of",
 ]
 
-# What of ours logs; other libraries are not made to talk.
+# Our own loggers; those of other libraries are left alone.
 LOGGERS = ("onetape", __name__.rsplit(".", 2)[0])
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
@@ -53,20 +53,20 @@ A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
 _MASK = "***"
-# Shorter values are no keys, and cutting them out could change what is said.
+# Shorter values are not keys, and masking them could distort a message.
 _SHORTEST_SECRET = 6
-# What every record has; anything else was given by the line that logged it.
+# Attributes of every record; any others were added by the logging call.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 for _name in LOGGERS:
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
-# --- whose record it is ------------------------------------------------------------------------
+# --- the request a record belongs to -------------------------------------------------------
 
 
 class Named(Protocol):
-    """A request on its way: a number of this process, and what it is for."""
+    """A request in progress: its number in this process, and its subject."""
 
     @property
     def number(self) -> int:
@@ -74,18 +74,18 @@ class Named(Protocol):
 
     @property
     def symbol(self) -> str:
-        """The symbol, empty for many."""
+        """The symbol; empty for several."""
 
     @property
     def timeframe(self) -> str:
-        """The timeframe, empty where it is not known."""
+        """The timeframe; empty if unknown."""
 
 
 class Subject:
-    """A call for other things than the bars of one series: a batch, fundamentals, a live feed.
+    """A call for something other than the bars of one series: a batch, fundamentals, a live feed.
 
     Args:
-        symbol, timeframe: what it is for; empty where it has none of its own.
+        symbol, timeframe: Subject of the call; empty if it has none of its own.
     """
 
     symbol = timeframe = ""
@@ -98,32 +98,32 @@ class Subject:
 
 
 def subject_of(symbol: Any, timeframe: Any) -> Subject:
-    """Return the subject of what a caller asked for; what is no text is left out."""
+    """Return the subject of a caller's request; values that are not texts are ignored."""
     texts = [value if isinstance(value, str) else "" for value in (symbol, timeframe)]
     return Subject(*texts)
 
 
-# The request that this thread works on, and the vendor that is asked just now.
+# The request that this thread works on, and the vendor that is being queried.
 current: ContextVar[Named | None] = ContextVar("onetape_request", default=None)
 _vendor: ContextVar[str] = ContextVar("onetape_vendor", default="")
-# One number a call; a short word of this process before it keeps those of several apart.
+# One number per call; a short process prefix distinguishes those of several processes.
 next_number = itertools.count(1).__next__
 _process = os.urandom(3).hex()
 
 
 def request_id(number: int) -> str:
-    """Return the name of a call that stands in records: unique in one log of many processes."""
+    """Return the name of a call in records: unique in one log of many processes."""
     return f"{_process}-{number:x}"
 
 
 def level_of(error: DataError) -> int:
-    """Return the level at which an error is logged: lower where its cause is in the log already."""
+    """Return the log level for an error: lower if its cause has already been logged."""
     return logging.INFO if error.is_logged else logging.WARNING
 
 
 @contextmanager
 def running(subject: Named) -> Iterator[None]:
-    """Let all records of the block belong to ``subject``."""
+    """Assign all records in the block to ``subject``."""
     token = current.set(subject)
     try:
         yield
@@ -133,7 +133,7 @@ def running(subject: Named) -> Iterator[None]:
 
 @contextmanager
 def asking(vendor: str) -> Iterator[None]:
-    """Let all records of the block name ``vendor`` as the one that is asked."""
+    """Name ``vendor`` as the vendor being queried in all records in the block."""
     token = _vendor.set(vendor)
     try:
         yield
@@ -142,9 +142,9 @@ def asking(vendor: str) -> Iterator[None]:
 
 
 def carried(function: Callable[[A], R]) -> Callable[[A], R]:
-    """Return ``function`` as one that runs with the context of this moment in any thread.
+    """Return a function that runs ``function`` in the current context, in any thread.
 
-    Its warnings point at the line that is called from now.
+    Its warnings point at the line that is calling now.
     """
     with working_for(called_from()):
         context = contextvars.copy_context()
@@ -152,15 +152,15 @@ def carried(function: Callable[[A], R]) -> Callable[[A], R]:
 
 
 def following(function: Callable[P, R]) -> Callable[P, R]:
-    """Return ``function`` as one whose records belong to the request of this moment, in any thread.
+    """Return a function whose records belong to the current request, in any thread.
 
-    Their warnings point at the line that is called from now. For threads that outlive the call which
-    starts them: nothing else of the call goes along.
+    Their warnings point at the line that is calling now. This is for threads that outlive the call
+    that starts them: nothing else from the call is carried over.
     """
     subject, place = current.get(), called_from()
 
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function as a part of the call that began it."""
+        """Run the function as part of the call that started it."""
         token = current.set(subject)
         try:
             with working_for(place):
@@ -172,7 +172,7 @@ def following(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def context() -> dict[str, str]:
-    """Return the request that is running: ``request``, ``symbol``, ``timeframe``, ``provider``."""
+    """Return the running request: ``request``, ``symbol``, ``timeframe``, ``provider``."""
     subject = current.get()
     names = (
         (request_id(subject.number), subject.symbol, subject.timeframe) if subject else ("", "", "")
@@ -181,9 +181,9 @@ def context() -> dict[str, str]:
 
 
 class ContextFilter(logging.Filter):
-    """Puts the running request into each record; what the record says itself stays.
+    """Adds the running request to each record; attributes set by the record itself stay.
 
-    Belongs on a handler: filters of a logger do not see the records of the loggers below it.
+    It belongs on a handler: a logger's filters do not see the records of its child loggers.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -194,16 +194,16 @@ class ContextFilter(logging.Filter):
         return True
 
 
-# --- how it is written -------------------------------------------------------------------------
+# --- formats -----------------------------------------------------------------------------------
 
 
 class _Masking(logging.Formatter):
-    """Cuts keys out of the finished text: a third line, should the first two have failed.
+    """Masks keys in the finished text: a third line of defence, should the first two have failed.
 
-    Control characters, as a vendor's text or a symbol may hold them, are written out.
+    Control characters, which a vendor's text or a symbol may contain, are escaped.
 
     Args:
-        secrets: tells the keys that must not be shown.
+        secrets: Returns the keys that must not be shown.
     """
 
     def __init__(self, secrets: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -220,7 +220,7 @@ class _Masking(logging.Formatter):
 
 @lru_cache(512)
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return a key as it stands in texts and in addresses."""
+    """Return a key in the forms in which it occurs in texts and addresses."""
     return secret, quote(secret, safe=""), quote(secret), quote_plus(secret)
 
 
@@ -228,21 +228,21 @@ class TextFormatter(_Masking):
     """One line for people: level, logger, message, then the request in brackets."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback follows it."""
+        """Return the line, followed by a traceback if there is one."""
         line, _, rest = super().format(record).partition("\n")
         where = " ".join(filter(None, (str(getattr(record, name, "")) for name in CONTEXT)))
         first = f"{line} [{where}]" if where else line
         return printable(self._masked(f"{first}\n{rest}" if rest else first))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's
-        """Return the message; its further lines are indented, so that none passes for a record."""
+        """Return the message; further lines are indented so that they do not look like records."""
         return super().formatMessage(record).replace("\n", "\n    ")
 
 
 class JsonFormatter(_Masking):
-    """One JSON object a line: ``ts`` (UTC), ``level``, ``logger``, ``message``, the request, extras.
+    """One JSON object per line: ``ts`` (UTC), ``level``, ``logger``, ``message``, request, extras.
 
-    Whatever a record was given with ``extra=`` stands in it under its own name.
+    Anything passed to a record with ``extra=`` is included under its own name.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -265,7 +265,7 @@ class JsonFormatter(_Masking):
         return json.dumps(self._clean(plain), ensure_ascii=False, default=str)
 
     def _clean(self, value: Any) -> Any:
-        """Mask texts before they are escaped, wherever they stand."""
+        """Mask texts before they are escaped, wherever they occur."""
         if isinstance(value, Mapping):
             return {self._clean(str(k)): self._clean(v) for k, v in value.items()}
         if isinstance(value, list | tuple):
@@ -277,29 +277,32 @@ class JsonFormatter(_Masking):
         return printable(self._masked(str(value)))
 
 
-# --- setting it up -----------------------------------------------------------------------------
+# --- setup -------------------------------------------------------------------------------------
 
 
 class WritingHandler(logging.StreamHandler[Any]):
-    """What writes for this library; :func:`configure_logging` replaces the one before."""
+    """The handler that writes for this library.
+
+    :func:`configure_logging` replaces an earlier one.
+    """
 
 
 def configure_logging(
     format: str | None = None, level: str | None = None, stream: IO[str] | None = None
 ) -> None:
-    """Write what this library logs to a stream; for programs that have no logging of their own.
+    """Write this library's logs to a stream, for programs without logging of their own.
 
-    Others attach :class:`ContextFilter` and a formatter from here to a handler of theirs. Called
-    again, it replaces what it attached before.
+    Other programs attach :class:`ContextFilter` and a formatter from here to a handler of theirs.
+    Another call replaces the previously attached handler.
 
     Args:
         format: ``text`` or ``json``. Default: ``ONETAPE_LOG``, else text.
         level: ``debug``, ``info``, ``warning`` or ``error``. Default: ``ONETAPE_LOG_LEVEL``, else
             warning.
-        stream: where to. Default: standard error.
+        stream: Stream to write to. Default: standard error.
 
     Raises:
-        ConfigError: no such format or level.
+        ConfigError: There is no such format or level.
     """
     how, until = wanted(format, level) or ("text", "warning")
     for name in LOGGERS:
@@ -310,12 +313,12 @@ def configure_logging(
 
 
 def write_as_environment_says() -> None:
-    """Write to standard error as ``ONETAPE_LOG`` and ``ONETAPE_LOG_LEVEL`` say, where one is set.
+    """Write to standard error if ``ONETAPE_LOG`` or ``ONETAPE_LOG_LEVEL`` is set.
 
-    What the command or :func:`configure_logging` attached before stays.
+    A handler attached earlier by the command or :func:`configure_logging` stays.
 
     Raises:
-        ConfigError: there is no such format or level.
+        ConfigError: There is no such format or level.
     """
     choice = wanted(None, None)
     handlers = logging.getLogger(LOGGERS[0]).handlers
@@ -324,10 +327,10 @@ def write_as_environment_says() -> None:
 
 
 def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
-    """Return format and level as said, else as the environment says; None where neither does.
+    """Return format and level from the arguments, else the environment; None if neither has any.
 
     Raises:
-        ConfigError: no such format or level.
+        ConfigError: There is no such format or level.
     """
     from ..config.settings import log_settings
 
@@ -341,7 +344,7 @@ def wanted(format: str | None, level: str | None) -> tuple[str, str] | None:
 
 
 def attach(handler: logging.Handler, format: str, level: str) -> None:
-    """Give ``handler`` our format and context, and our loggers ``handler`` from ``level`` on."""
+    """Add our format and context to ``handler``, and attach it to our loggers at ``level``."""
     from ..config.credentials import known_keys
 
     handler.setFormatter((JsonFormatter if format == "json" else TextFormatter)(known_keys))
@@ -359,7 +362,7 @@ def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def _after_fork() -> None:
-    """Let a forked child's requests have names of their own."""
+    """Give a forked child's requests names of their own."""
     global _process
     _process = os.urandom(3).hex()
 

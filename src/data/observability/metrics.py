@@ -1,4 +1,4 @@
-"""Counts of what was asked and answered: plain numbers, bounded memory, no clock of their own."""
+"""Counts of queries and answers: plain numbers, bounded memory, no clock of their own."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..model.shape import CHANGES
 
 __all__ = ["EDGES", "Metrics", "Timings"]
 
-# Upper edges of the classes of durations, four in an octave: 8 us to 17 minutes, each 19 % wider
-# than the one before. So a quantile is never off by more than that.
+# Upper bounds of the duration buckets, four per octave: 8 us to 17 minutes, each 19 % wider than
+# the one before, so that a quantile is never off by more than that.
 _QUARTERS = 4
 EDGES = tuple(2.0 ** (quarter / _QUARTERS) for quarter in range(-68, 41))
 _MOST_UNCOUNTED = 1024
 _OF_QUALITY = ("incomplete", "gaps", "flagged", "validated", "below_minimum")
-# It answered, though with "nothing": that is no failure of the vendor.
+# The vendor answered, even if with "nothing": that is not a failure.
 _ANSWERED = frozenset({"ok", "NoDataError", "SymbolNotFoundError", "CapabilityError"})
 
 
 class Timings:
-    """Durations in fixed classes. Not thread-safe: its owner has a lock."""
+    """Durations in fixed buckets. Not thread-safe: its owner has a lock."""
 
     __slots__ = ("_classes", "_longest", "_total")
 
@@ -41,7 +41,7 @@ class Timings:
             self._longest = seconds
 
     def plus(self, other: Timings) -> Timings:
-        """Return the durations of both."""
+        """Return the sum of both."""
         both = Timings()
         both._classes = [a + b for a, b in zip(self._classes, other._classes, strict=True)]
         both._total = self._total + other._total
@@ -50,11 +50,11 @@ class Timings:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of durations."""
         return sum(self._classes)
 
     def quantile(self, share: float) -> float | None:
-        """Return the duration that ``share`` of all do not exceed; None when there is none."""
+        """Return the duration that a fraction ``share`` of all do not exceed; None without any."""
         count = self.count
         if not count:
             return None
@@ -65,8 +65,8 @@ class Timings:
     def to_json(self) -> dict[str, Any]:
         """Return ``count``, ``total``, ``p50``, ``p95``, ``max`` (seconds) and ``buckets``.
 
-        ``buckets``: pairs of an upper edge in seconds and how many durations do not exceed it, one
-        an octave, always the same edges.
+        ``buckets`` are pairs of an upper bound in seconds and the number of durations up to it, one
+        per octave, always with the same bounds.
         """
         below = list(accumulate(self._classes))
         octaves = range(0, len(EDGES), _QUARTERS)
@@ -81,7 +81,7 @@ class Timings:
 
 
 class _Vendor:
-    """What is counted of one vendor."""
+    """The counters of one vendor."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -95,7 +95,7 @@ class _Vendor:
         self.shape_day: int | None = None
 
     def wait(self, why: str, seconds: float | None) -> None:
-        """Count a wait; none, or one of no length, is not counted."""
+        """Count a wait; one without a duration is not counted."""
         if seconds:
             self.waits[why][0] += 1
             self.waits[why][1] += seconds
@@ -123,17 +123,17 @@ class Metrics:
     """The counters of one data manager. Thread-safe; a forked child counts from zero."""
 
     def __init__(self) -> None:
-        # Guards all counters against the threads that ask and answer at the same time.
+        # Guards all counters against threads that query and answer at the same time.
         self._lock = threading.Lock()
         self._clear()
 
     def reset(self) -> None:
-        """Count from zero."""
+        """Reset all counters to zero."""
         with self._lock:
             self._clear()
 
     def after_fork(self) -> None:
-        """Count from zero, with a lock of our own."""
+        """Reset all counters to zero, with a new lock."""
         self._lock = threading.Lock()
         self._clear()
 
@@ -160,11 +160,12 @@ class Metrics:
         """Count one attempt at one request.
 
         Args:
-            vendor, outcome: the vendor that was asked; ``ok`` or the name of the error class.
-            seconds: until it ended, waiting for the limit not included.
-            size: decoded bytes received.
-            limit_wait_s, retry_wait_s: seconds waited before it for the limit, and after it.
-            is_pause: whether the vendor asked us to slow down.
+            vendor, outcome: Vendor that was queried; ``ok`` or the name of the error class.
+            seconds: Duration, without the wait for the limit.
+            size: Decoded bytes received.
+            limit_wait_s, retry_wait_s: Seconds waited before the attempt for the limit, and after
+                it.
+            is_pause: Whether the vendor asked us to slow down.
         """
         with self._lock:
             counts = self._vendors.get(vendor) or self._vendors.setdefault(vendor, _Vendor())
@@ -176,19 +177,19 @@ class Metrics:
             counts.pauses += is_pause
 
     def held_back(self, vendor: str, waited_s: float) -> None:
-        """Count one request that was not sent, because our own limiter let it not pass."""
+        """Count one request that our own limiter did not let through."""
         with self._lock:
             counts = self._vendors.setdefault(vendor, _Vendor())
             counts.held_back += 1
             counts.wait("limit", waited_s)
 
     def reshaped(self, vendor: str, changes: Iterable[str], day: int) -> bool:
-        """Count one answer that is otherwise than its parser knows; True for the first of a day.
+        """Count one answer that its parser did not expect; return True for the first on a day.
 
         Args:
-            vendor: the vendor that was asked.
-            changes: ``new``, ``missing``, ``retyped``: what it has.
-            day: number of the day.
+            vendor: Vendor that was queried.
+            changes: Kinds of differences: ``new``, ``missing``, ``retyped``.
+            day: Number of the day.
         """
         with self._lock:
             counts = self._vendors.setdefault(vendor, _Vendor())
@@ -197,8 +198,9 @@ class Metrics:
             return is_first
 
     def answered(self, rows: int, seconds: float, is_hit: bool) -> None:
-        """Count one answered call; ``is_hit`` says that no vendor had to be asked."""
-        # An answer from the cache waits for no lock: it is added up later, a thousand at once.
+        """Count one answered call; ``is_hit`` means that no vendor had to be queried."""
+        # An answer from the cache does not wait for a lock: it is added up later, a thousand at
+        # once.
         self._answers.append((rows, seconds, is_hit))
         if len(self._answers) >= _MOST_UNCOUNTED:
             with self._lock:
@@ -216,17 +218,17 @@ class Metrics:
             self._failed[error] += 1
 
     def scored(self, vendor: str, score: float) -> None:
-        """Note the quality of a vendor's last answer, 0 to 1."""
+        """Record the quality of a vendor's last answer, 0 to 1."""
         with self._lock:
             self._vendors.setdefault(vendor, _Vendor()).score = score
 
     def troubled(self, gaps: int, flagged: int) -> None:
-        """Count one incomplete answer, its gaps and its rows that cannot be bars."""
+        """Count one incomplete answer, its gaps, and its rows that cannot be bars."""
         with self._lock:
             self._troubles.update(incomplete=1, gaps=gaps, flagged=flagged)
 
     def validated(self, is_low: bool) -> None:
-        """Count one validated series, and whether its quality is below the minimum of the rules."""
+        """Count one validated series, and whether its quality is below the rules' minimum."""
         with self._lock:
             self._troubles.update(validated=1, below_minimum=int(is_low))
 

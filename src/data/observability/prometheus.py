@@ -23,26 +23,26 @@ __all__ = ["HasMetrics", "MetricsCollector", "start_exporter"]
 
 _PREFIX = "onetape"
 _LAST_PORT = 65_535
-# What is a counter among the values of ``cache`` and ``process``.
+# Counters, rather than gauges, among the values of ``cache`` and ``process``.
 _ONLY_GROW = frozenset({"cpu_seconds"})
 
 
 class HasMetrics(Protocol):
-    """Whatever counts as a data manager does."""
+    """Anything that counts like a data manager."""
 
     def metrics(self) -> Mapping[str, Any]:
-        """Return what was counted, as plain values."""
+        """Return the counters as plain values."""
 
 
 class MetricsCollector:
     """Reads the counters of one manager each time it is scraped. Thread-safe.
 
     Args:
-        manager: whose.
-        registry: where it is registered; None: the caller does that.
+        manager: Manager whose counters are read.
+        registry: Registry to register with; None if the caller does that.
 
     Raises:
-        MissingExtraError: the package ``prometheus_client`` is not installed.
+        MissingExtraError: The package ``prometheus_client`` is not installed.
     """
 
     def __init__(self, manager: HasMetrics, registry: CollectorRegistry | None = None) -> None:
@@ -52,11 +52,11 @@ class MetricsCollector:
             registry.register(self)
 
     def describe(self) -> list[Metric]:
-        """Return nothing: registering must not walk through the cache."""
+        """Return nothing, because registering must not scan the cache."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric with the values of this moment."""
+        """Yield every metric with its current values."""
         figures = self._manager.metrics()
         yield from self._of_vendors(figures["vendors"])
         yield from self._of_calls(figures["calls"])
@@ -74,7 +74,7 @@ class MetricsCollector:
         yield from self._of_alert_job(figures.get("alert_job"))
 
     def _of_alert_job(self, health: Mapping[str, Any] | None) -> Iterator[Metric]:
-        """Yield how the job of alerts stands, where the figures have it (``jobs.alerts.WithAlertJob``)."""
+        """Yield the state of the alert job, if it is available (``jobs.alerts.WithAlertJob``)."""
         if health is None:
             return
         gauge = self._core.GaugeMetricFamily
@@ -175,14 +175,15 @@ class MetricsCollector:
 def start_exporter(manager: HasMetrics, port: int, host: str = "127.0.0.1") -> Callable[[], None]:
     """Serve the counters of ``manager`` at ``http://host:port/metrics`` from a thread.
 
-    Every program that can reach the address can read them: vendors' names and numbers, no symbol, no key.
+    Every program that can reach the address can read them: vendor names and numbers, but no symbols
+    or keys.
 
     Returns:
-        A function that ends it.
+        A function that stops the server.
 
     Raises:
-        MissingExtraError: the package ``prometheus_client`` is not installed.
-        ConfigError: the address cannot be used.
+        MissingExtraError: The package ``prometheus_client`` is not installed.
+        ConfigError: The address cannot be used.
     """
     _core()
     from prometheus_client import start_http_server

@@ -1,1 +1,1 @@
-"""The pipeline of older programs: minutes from vendors, then longer bars made of them."""
+"""The pipeline of older programs: minute bars from vendors, then longer bars made from them."""

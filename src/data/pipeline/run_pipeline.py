@@ -1,4 +1,4 @@
-"""The documented path of both steps of the pipeline, a command too."""
+"""The documented path of the whole pipeline, also a command."""
 
 from ..compat.pipeline import DataPipelineRunner, main
 

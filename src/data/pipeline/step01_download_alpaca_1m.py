@@ -1,4 +1,4 @@
-"""The documented path of the pipeline's step 1, a command too."""
+"""The documented path of the pipeline's step 1, also a command."""
 
 from ..compat.pipeline_minutes import AlpacaPipelineDownloader, main
 

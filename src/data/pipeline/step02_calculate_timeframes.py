@@ -1,4 +1,4 @@
-"""The documented path of the pipeline's step 2, a command too."""
+"""The documented path of the pipeline's step 2, also a command."""
 
 from ..compat.pipeline_timeframes import TimeframeCalculator, main
 

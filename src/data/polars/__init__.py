@@ -1,7 +1,7 @@
 """Bars in Polars: Decimal columns, the portal, and the Parquet files of bundles (extra ``polars``).
 
-``DataPortal`` is :class:`PolarsDataPortal`, or :class:`PandasDataPortal` where ``RUSTYBT_USE_POLARS`` is 0;
-then Polars need not be installed.
+``DataPortal`` is :class:`PolarsDataPortal`, or :class:`PandasDataPortal` if
+``RUSTYBT_USE_POLARS`` is 0; Polars then need not be installed.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .data_portal import PolarsDataPortal as DataPortal
     from .pandas_portal import PandasDataPortal
 
-# Where each name lives; what it needs is imported with the first of them.
+# Module of each name; its dependencies are imported on first use.
 _HOMES = {"PandasDataPortal": "pandas_portal", "PolarsDataPortal": "data_portal"}
 
 __all__ = ("DataPortal", "PandasDataPortal", "PolarsDataPortal", "pl")
 
 
 def _library() -> Any:
-    """Return Polars; the one place that tells which extra is missing."""
+    """Return Polars; the only place that reports the missing extra."""
     if not find_spec("polars"):
         raise MissingExtraError("src.data.polars needs Polars", hint=install_line("polars"))
     return import_module("polars")
@@ -38,7 +38,7 @@ if uses_polars():
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name at its home."""
+    """Import a name from its module on first use."""
     if name == "pl":
         return _library()
     if name == "DataPortal":

@@ -1,7 +1,8 @@
-"""Longer bars out of shorter ones, in Polars: first open, extremes, last close, sum of the volume.
+"""Longer bars from shorter ones, in Polars: first open, extremes, last close, sum of volume.
 
-Groups are made by the sid (or symbol) where there is one, and by the UTC day, week or month of the stamp.
-For bars of a market's sessions, checked against its calendar, ask ``get_ohlcv`` for the longer timeframe.
+Bars are grouped by sid (or symbol) if there is one, and by the UTC day, week or month of the
+stamp. For bars of a market's sessions, checked against its calendar, request the longer timeframe
+from ``get_ohlcv``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _INTERVAL = re.compile(r"[1-9]\d{0,4}(m|h|d|w|mo)")
 
 
 def bars_of_groups() -> list[pl.Expr]:
-    """Return what a group of ascending bars becomes one bar by: a null counts nowhere.
+    """Return the expressions that combine a group of ascending bars into one bar.
 
-    The volume is null where each one is; a sum of Decimals is as wide as a sum needs to be.
+    Nulls are ignored. The volume is null if every volume is; a sum of Decimals is as wide as
+    necessary.
     """
     volume = pl.col("volume")
     return [
@@ -40,42 +42,51 @@ def bars_of_groups() -> list[pl.Expr]:
 
 
 def resample_minute_to_daily(df: Frame) -> Frame:
-    """Return one bar for each UTC day (``date``) and series of minutes (``timestamp``).
+    """Return one bar for each UTC day (``date``) and series, from minutes (``timestamp``).
 
     Args:
-        df: ``timestamp``, ``sid`` or ``symbol`` or neither, and the five fields, floats or Decimals; in any
-            order. A lazy frame stays lazy.
+        df: Frame with ``timestamp``, ``sid`` or ``symbol`` or neither, and the five fields as
+            floats or Decimals; in any order. A lazy frame stays lazy.
 
     Returns:
-        ``date``, the series and the fields, with the types that they had; sorted by series and date. A
-        null counts nowhere; the volume of a day without any is null.
+        ``date``, the series and the fields, with their original types; sorted by series and date.
+        Nulls are ignored; the volume of a day without any is null.
 
     Raises:
-        QueryError: a column is missing, or the stamps are no times.
+        QueryError: A column is missing, or the stamps are not times.
     """
     return _resampled(df, "timestamp", "1d", "date")
 
 
 def resample_daily_to_weekly(df: Frame) -> Frame:
-    """Return one bar for each week, by the date of its Monday; as :func:`resample_minute_to_daily`."""
+    """Return one bar for each week, with the date of its Monday.
+
+    See :func:`resample_minute_to_daily`.
+    """
     return _resampled(df, "date", "1w", "date")
 
 
 def resample_daily_to_monthly(df: Frame) -> Frame:
-    """Return one bar for each month, by the date of its first day; as :func:`resample_minute_to_daily`."""
+    """Return one bar for each month, with the date of its first day.
+
+    See :func:`resample_minute_to_daily`.
+    """
     return _resampled(df, "date", "1mo", "date")
 
 
 def resample_custom_interval(df: Frame, interval: str, time_col: str = "timestamp") -> Frame:
-    """Return one bar for each interval, by its open; as :func:`resample_minute_to_daily`.
+    """Return one bar for each interval, with the time of its open.
+
+    See :func:`resample_minute_to_daily`.
 
     Args:
-        df: the bars.
-        interval: such as ``5m``, ``4h``, ``1d``, ``1w``, ``3mo``; counted from 1970, weeks from Monday.
-        time_col: the column of times.
+        df: Frame of bars.
+        interval: Interval such as ``5m``, ``4h``, ``1d``, ``1w``, ``3mo``; counted from 1970,
+            weeks from Monday.
+        time_col: Column of times.
 
     Raises:
-        QueryError: no such interval, or as there.
+        QueryError: The interval is invalid; or see :func:`resample_minute_to_daily`.
     """
     if not isinstance(interval, str) or not _INTERVAL.fullmatch(interval):
         raise QueryError(f"no interval: {interval!r}", hint="such as 5m, 4h, 1d, 1w or 1mo")
@@ -95,7 +106,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
     start = pl.col(time).dt.truncate(interval)
     start = start.cast(pl.Date) if name == "date" else start
     ordered = partial(_ordered, time=time, series=series)
-    # Bars of a bundle come in order: sorting them again would take longer than all the rest.
+    # Bars from a bundle are in order: sorting them again would take longer than everything else.
     df = df.map_batches(ordered) if isinstance(df, pl.LazyFrame) else ordered(df)
     made = (
         df.group_by(*series, start.alias(name), maintain_order=False)
@@ -107,7 +118,7 @@ def _resampled(df: Frame, time: str, interval: str, name: str) -> Frame:
 
 
 def _ordered(frame: pl.DataFrame, time: str, series: list[str]) -> pl.DataFrame:
-    """Return rows whose stamps ascend within each stretch of a series; sorted where they do not."""
+    """Return rows whose stamps ascend within each run of a series; sorted if they do not."""
     falls = pl.col(time) < pl.col(time).shift()
     other = [pl.col(name) != pl.col(name).shift() for name in series]
     starts = frame.select(*(o.alias("other") for o in other), falls.alias("falls"))

@@ -1,6 +1,6 @@
-"""What a portal reads bars from: the data manager, a source of the user's, readers of a bundle.
+"""The sources of a portal's bars: the data manager, a user's source, or readers of a bundle.
 
-Each gives the bars of some assets as float64, checked; none of them decides what may be seen.
+Each returns checked bars for some assets as float64; none of them decides what may be seen.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ if TYPE_CHECKING:
     from ..calendars.calendar import MarketCalendar
     from ..model.query import BarsQuery
 
-# As long as a call of ours waits for a vendor that sends nothing.
+# As long as our own calls wait for a vendor that sends nothing.
 PATIENCE_S = 30.0
-# So far behind a bar that is made of shorter ones is looked whether more of them come: over a long weekend.
+# How far after a derived bar to look for further source bars: across a long weekend.
 _BEHIND_MS = 5 * DAY_MS
 _NAMED = 5
 _NO_ENDS: Mapping[str, int] = MappingProxyType({})
-# A vendor that answered that there is nothing is no failure: the asset was not listed yet.
+# A vendor that reports no data has not failed: the asset was not listed yet.
 _NOTHING = "no_data"
 
 
 class Read(NamedTuple):
-    """What was read.
+    """The result of a read.
 
     Attributes:
-        bars: of each asset, in their order; None where there are none.
-        is_hit: whether no vendor and no source was asked for it.
-        is_complete: whether nothing lacks that may come.
-        series: symbol and timeframe of the stored series that it was made of.
+        bars: Bars for each asset, in order; None if there are none.
+        is_hit: Whether no vendor and no source was queried.
+        is_complete: Whether nothing is missing that may still arrive.
+        series: Symbol and timeframe of each stored series that the bars were made from.
     """
 
     bars: list[AssetBars | None]
@@ -70,9 +70,10 @@ class Reach(NamedTuple):
     """How far bars can be read together with those of a question.
 
     Attributes:
-        until_ms: Instant by which they have closed.
-        ends: Maps an asset to the stamp before which its bars end, if that is earlier than for others.
-        is_hit: Whether no vendor was queried to get so far.
+        until_ms: Instant by which the bars have closed.
+        ends: Maps an asset to the stamp before which its bars end, if that is earlier than for
+            the others.
+        is_hit: Whether no vendor was queried to get this far.
     """
 
     until_ms: int
@@ -81,11 +82,11 @@ class Reach(NamedTuple):
 
 
 class Assets(NamedTuple):
-    """Assets in their order.
+    """Assets in order.
 
     Attributes:
-        names: their symbols.
-        sids: the numbers that a bundle has for them; empty where no bundle is read.
+        names: Symbols of the assets.
+        sids: Numbers of the assets in a bundle; empty if no bundle is read.
     """
 
     names: tuple[str, ...]
@@ -93,31 +94,32 @@ class Assets(NamedTuple):
 
 
 class PortalSource(ABC):
-    """Bars of assets. Thread-safe.
+    """A source of bars for assets. Thread-safe.
 
     Args:
-        validator: whose ``validate`` is called with each frame of Polars that is read; None: none is.
+        validator: Object whose ``validate`` is called with each Polars frame that is read, or
+            None.
     """
 
     def __init__(self, validator: Any = None) -> None:
         self._validator = validator
 
     def now_ms(self) -> int:
-        """Return the time: what closes later is not there yet."""
+        """Return the current time; bars that close later do not exist yet."""
         return SystemClock().now_ms()
 
     @abstractmethod
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
-        """Return the assets by where they trade."""
+        """Return the assets grouped by market."""
 
     def reach(
         self, assets: Assets, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
     ) -> Reach:
-        """Return how far the bars of a span are to be read, which is behind a question's horizon.
+        """Return how far to read the bars of a span that extends past a question's horizon.
 
         Args:
-            assets, timeframe: Bars that are wanted.
-            span: Stamps of the question and of what may be read ahead.
+            assets, timeframe: Assets and timeframe of the bars.
+            span: Stamps of the question and of the bars that may be read ahead.
             horizon_ms: Instant by which the bars of the question have closed.
             until_ms: Instant up to which bars may be read ahead.
         """
@@ -127,21 +129,21 @@ class PortalSource(ABC):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars whose stamps are in a span, and before the end of their own in ``ends``.
+        """Return the bars with stamps in a span, and before their asset's end in ``ends``.
 
         Raises:
-            DataPortalError: they cannot be had, or cannot be bars.
+            DataPortalError: The bars cannot be obtained, or the data cannot be bars.
         """
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a block in which no vendor that was down is queried again for the same asset."""
+        """Return a context in which a failed vendor is not queried again for the same asset."""
         return nullcontext()
 
     def check(self, frame: pl.DataFrame) -> None:
-        """Have the validator look at a frame.
+        """Have the validator check a frame.
 
         Raises:
-            DataPortalError: it refuses it.
+            DataPortalError: The validator rejects the frame.
         """
         if self._validator is None:
             return
@@ -152,12 +154,13 @@ class PortalSource(ABC):
 
 
 class ManagerBars(PortalSource):
-    """Bars out of the one store, through the client that the facade uses.
+    """Bars from the store, through the client that the facade uses.
 
     Args:
-        client: of the data manager.
-        wishes: which vendor alone answers, and whether vendors are asked for everything again.
-        validator: as of :class:`PortalSource`.
+        client: Client of the data manager.
+        wishes: The only vendor to query, if any, and whether to query vendors for everything
+            again.
+        validator: See :class:`PortalSource`.
     """
 
     def __init__(self, client: BarsClient, wishes: Wishes, validator: Any = None) -> None:
@@ -165,11 +168,11 @@ class ManagerBars(PortalSource):
         self.client, self._wishes = client, wishes
 
     def now_ms(self) -> int:
-        """Return the time of the data manager."""
+        """Return the data manager's time."""
         return self.client.clock.now_ms()
 
     def as_one_call(self) -> AbstractContextManager[None]:
-        """Return a block in which no vendor that was down is queried again for the same asset."""
+        """Return a context in which a failed vendor is not queried again for the same asset."""
         return self.client.as_one_call()
 
     def _instruments(self, assets: Assets, timeframe: Timeframe) -> list[Instrument]:
@@ -177,7 +180,7 @@ class ManagerBars(PortalSource):
         return [self.client.query(name, timeframe, *day).instrument for name in assets.names]
 
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
-        """Return the assets by the calendar of each."""
+        """Return the assets grouped by calendar."""
         places: dict[MarketCalendar, list[int]] = {}
         for place, instrument in enumerate(self._instruments(assets, timeframe)):
             places.setdefault(calendar_for(instrument), []).append(place)
@@ -186,9 +189,10 @@ class ManagerBars(PortalSource):
     def reach(
         self, assets: Assets, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
     ) -> Reach:
-        """Return how far bars are stored; if the end of the question is missing, more is fetched first.
+        """Return how far bars are stored; if the end of the question is missing, fetch more.
 
-        So a walk over stored bars costs no request, and one over others a request for each series.
+        A walk over stored bars thus costs no request, and a walk over others one request for each
+        series.
         """
         known = {n: self._known(n, timeframe, span, horizon_ms, until_ms) for n in assets.names}
         lacking = [name for name, one in known.items() if one.until_ms < horizon_ms]
@@ -206,7 +210,7 @@ class ManagerBars(PortalSource):
     def _known(
         self, name: str, timeframe: Timeframe, span: Span, horizon_ms: int, until_ms: int
     ) -> _Known:
-        """Return how far the bars of an asset are stored without a gap behind the question."""
+        """Return how far the bars for an asset are stored without a gap after the question."""
         query = self._query(name, timeframe, span)
         found = self.client.lookup(query)
         source = found.source
@@ -217,7 +221,8 @@ class ManagerBars(PortalSource):
         grid = BarGrid(calendar, query.timeframe)
         for missing in found.missing:
             stamps = grid.opens(missing)
-            # A hole within the question is its own affair: a walk meets what is missing at the end.
+            # A gap within the question does not matter here; only bars missing at the end stop a
+            # walk.
             if len(stamps) and (closes := grid.closes(stamps[[0, -1]]))[1] > horizon_ms:
                 known_ms = min(until_ms, int(closes[0]) - 1)
                 end = missing.start
@@ -233,7 +238,7 @@ class ManagerBars(PortalSource):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars as ``get_ohlcv_batch`` answers them; what is stored costs no request."""
+        """Return the bars as ``get_ohlcv_batch`` returns them; stored bars cost no request."""
         names = list(dict.fromkeys(assets.names))
         spans = [Span(span.start, min(span.end, ends.get(name, span.end))) for name in names]
         queries = [self._query(*one) for one in zip(names, repeat(timeframe), spans, strict=False)]
@@ -252,12 +257,12 @@ class ManagerBars(PortalSource):
 
 
 class _Known(NamedTuple):
-    """How far the bars of an asset are stored.
+    """How far the bars for an asset are stored.
 
     Attributes:
-        query: Question for them, up to the end of what is read ahead.
-        until_ms: Instant by which no bar closes that is not stored.
-        end: Stamp before which they end; None: where the span ends.
+        query: Query for the bars, up to the end of the bars that are read ahead.
+        until_ms: Instant by which every bar that closes is stored.
+        end: Stamp before which the bars end, or None for the end of the span.
     """
 
     query: BarsQuery
@@ -266,7 +271,7 @@ class _Known(NamedTuple):
 
 
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse an answer in which an asset failed, but for one of which nothing is there."""
+    """Reject an answer in which an asset failed, unless there just is no data for it."""
     errors = {name: facts["error"] for name, facts in attrs.items() if "error" in facts}
     failed = {name: error for name, error in errors.items() if error["reason"] != _NOTHING}
     if not failed:
@@ -281,7 +286,7 @@ def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _series_of(attrs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield symbol and timeframe of the series of some answers, and of those that they are made of."""
+    """Yield symbol and timeframe of the series in answers, and of those they are made from."""
     for facts in attrs:
         yield facts["symbol"], facts["timeframe"]
         if made_of := facts.get("derived_from"):
@@ -297,13 +302,13 @@ def _of_pandas(frame: pd.DataFrame) -> AssetBars | None:
 
 
 class PolarsBars(PortalSource):
-    """Bars that come as frames of Polars: what the two kinds of them share.
+    """Bars that come as Polars frames: the common part of both such sources.
 
     Args:
-        calendar: of all assets; None: which bars are to be expected is not known.
-        cache: an object with ``get`` and ``put``, asked before the source is; None: there is none.
-        clock: the time; None is the system's.
-        validator: as of :class:`PortalSource`.
+        calendar: Calendar of all assets; None: the expected bars are unknown.
+        cache: Object with ``get`` and ``put``, queried before the source; None: no cache.
+        clock: Source of the current time; None is the system clock.
+        validator: See :class:`PortalSource`.
     """
 
     def __init__(
@@ -319,17 +324,17 @@ class PolarsBars(PortalSource):
         self._cache, self._clock = cache, clock or SystemClock()
 
     def now_ms(self) -> int:
-        """Return the time."""
+        """Return the current time."""
         return self._clock.now_ms()
 
     def markets(self, assets: Assets, timeframe: Timeframe) -> tuple[Market, ...]:
-        """Return all assets as those of one market."""
+        """Return one market with all assets."""
         return (Market(self._calendar, tuple(range(len(assets.names))), self._is_known),)
 
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars of a frame that the cache has or the source gives."""
+        """Return the bars in a frame from the cache or, failing that, from the source."""
         import pandas as pd
 
         keys = self._keys(assets)
@@ -355,11 +360,11 @@ class PolarsBars(PortalSource):
     @property
     @abstractmethod
     def _about(self) -> str:
-        """Return what the frames come from, for messages."""
+        """Return the name of the frames' origin, for messages."""
 
     @abstractmethod
     def _keys(self, assets: Assets) -> list[Any]:
-        """Return what stands in the column that tells assets apart."""
+        """Return the assets' values in the column that identifies them."""
 
     @abstractmethod
     def _fetch(
@@ -368,19 +373,19 @@ class PolarsBars(PortalSource):
         """Return a frame of the bars from ``start`` to ``end``, both included."""
 
     def _from(self, method: Any, where: dict[str, Any]) -> Any:
-        """Return what a method of the cache manager returns."""
+        """Return the result of a cache manager's method."""
         with others_code("the cache manager failed"):
             return method(**where)
 
 
 class ForeignBars(PolarsBars):
-    """Bars of a source of the user's: an object with ``async fetch(symbols, start, end, frequency)``.
+    """Bars from a user's source: an object with ``async fetch(symbols, start, end, frequency)``.
 
-    It runs in a loop of its own. What it gives is never mixed into the store.
+    The source runs in an event loop of its own. Its bars are never mixed into the store.
 
     Args:
-        source: which.
-        calendar, cache, clock, validator: as of :class:`PolarsBars`.
+        source: User's source.
+        calendar, cache, clock, validator: See :class:`PolarsBars`.
     """
 
     def __init__(self, source: Any, *options: Any) -> None:
@@ -414,16 +419,16 @@ class ForeignBars(PolarsBars):
 
 
 class ReaderBars(PolarsBars):
-    """Bars of a bundle's readers, by the number of each asset.
+    """Bars from a bundle's readers, by the number of each asset.
 
     Args:
-        daily, minute: with ``load_raw_arrays(sids, fields, start, end)``, or with ``load_daily_bars``
-            and ``load_minute_bars``; None where there is none.
-        calendar, cache, clock, validator: as of :class:`PolarsBars`.
+        daily, minute: Readers with ``load_raw_arrays(sids, fields, start, end)``, or with
+            ``load_daily_bars`` and ``load_minute_bars``; None if there is none.
+        calendar, cache, clock, validator: See :class:`PolarsBars`.
 
-    Other timeframes are made of days where they are longer and a reader has these, else of minutes. A bar is
-    complete where one of the assets has a bar in, or behind, the last minute (day) of it; else there is
-    none: whether the bundle ends within it cannot be told.
+    Other timeframes are made from days if they are longer than a day and a reader has days, and
+    from minutes otherwise. A bar is complete if one of the assets has a bar in or after its last
+    minute (or day). Otherwise there is no bar, because the bundle might end within it.
     """
 
     def __init__(self, daily: Any, minute: Any, *options: Any) -> None:
@@ -433,7 +438,7 @@ class ReaderBars(PolarsBars):
     def read(
         self, assets: Assets, timeframe: Timeframe, span: Span, ends: Mapping[str, int] = _NO_ENDS
     ) -> Read:
-        """Return the bars of the reader of this timeframe, or made of those of another one."""
+        """Return the bars from the reader for this timeframe, or made from another timeframe."""
         source = self._made_of(timeframe)
         return (
             super().read(assets, timeframe, span)
@@ -442,7 +447,10 @@ class ReaderBars(PolarsBars):
         )
 
     def _made_of(self, timeframe: Timeframe) -> Timeframe | None:
-        """Return what bars are made of; None where there is a reader of them, or of none that serves."""
+        """Return the timeframe that bars are made from.
+
+        It is None if there is a reader for the bars, or no reader that can serve.
+        """
         there = [label for label, (reader, _) in self._readers.items() if reader is not None]
         if timeframe.label in there:
             return None
@@ -450,7 +458,7 @@ class ReaderBars(PolarsBars):
         return Timeframe.parse(shorter[0]) if shorter else None
 
     def _made(self, assets: Assets, timeframe: Timeframe, span: Span, source: Timeframe) -> Read:
-        """Return bars made of shorter ones by the sessions of the calendar."""
+        """Return bars made from shorter ones according to the calendar's sessions."""
         calendar, now = self._calendar, self.now_ms()
         needed = source_span(span, timeframe, calendar, source=source)
         if needed.is_empty:
@@ -505,14 +513,14 @@ class ReaderBars(PolarsBars):
 
 @contextmanager
 def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[None]:
-    """Let what a program's own code raises end as an error of ours; our own pass.
+    """Turn errors raised by a program's own code into an error of ours; our own pass through.
 
     Args:
-        what: what failed, for the message.
-        kind: class of the error.
+        what: Description of the failure, for the message.
+        kind: Class of the error.
 
     Raises:
-        DataError: of that class.
+        DataError: The program's code failed; the error has the class ``kind``.
     """
     try:
         yield
@@ -522,14 +530,14 @@ def others_code(what: str, kind: type[DataError] = DataPortalError) -> Iterator[
         raise kind(f"{what}: {str(error) or type(error).__name__}") from error
 
 
-# --- frames of others -----------------------------------------------------------------------------
+# --- foreign frames -------------------------------------------------------------------------------
 
 
 def _collected(frame: Any, about: str) -> pl.DataFrame:
-    """Return a frame of Polars that was handed over.
+    """Return a Polars frame, collected if it is lazy.
 
     Raises:
-        DataPortalError: it is none.
+        DataPortalError: The value is not a Polars frame.
         MissingExtraError: Polars is not installed.
     """
     try:
@@ -553,22 +561,23 @@ def _collected(frame: Any, about: str) -> pl.DataFrame:
 def bars_of(
     frame: pl.DataFrame, keys: Sequence[Any], timeframe: Timeframe, span: Span, about: str
 ) -> list[AssetBars | None]:
-    """Return the bars of each key out of a long frame, as the portal takes them.
+    """Return the bars for each key in a long frame, in the form that the portal uses.
 
-    Rows may come in any order. Those of other assets and outside the span are left out; a row that comes
-    twice counts once.
+    Rows may come in any order. Rows for other assets and outside the span are left out; a
+    duplicate row counts once.
 
     Args:
-        frame: with ``timestamp`` or ``date``, ``symbol`` or ``sid`` where there are several keys, and
-            ``open high low close``; ``volume`` is NaN where it lacks.
-        keys: the values of its column ``symbol`` or ``sid``.
-        timeframe: length of the bars: the stamps of days are the dates, in the zone of the column.
-        span: stamps that were asked for.
-        about: what gave it, for messages.
+        frame: Frame with ``timestamp`` or ``date``, ``symbol`` or ``sid`` if there are several
+            keys, and ``open high low close``; a missing ``volume`` becomes NaN.
+        keys: Values in its column ``symbol`` or ``sid``.
+        timeframe: Timeframe of the bars; the stamps of days are the dates in the column's time
+            zone.
+        span: Requested stamps.
+        about: Name of the frame's origin, for messages.
 
     Raises:
-        DataPortalError: it lacks a column, holds what is no number or no time, an infinity, or two
-            different bars of one stamp.
+        DataPortalError: The frame lacks a column; contains a non-number, a non-time or an
+            infinity; or has two different bars with the same stamp.
     """
     import polars as pl
 
@@ -611,7 +620,7 @@ def _is_number(dtype: pl.DataType) -> bool:
 
 
 def _stamps(name: str, dtype: pl.DataType, timeframe: Timeframe) -> pl.Expr:
-    """Return the stamps of bars in UTC milliseconds: of days 00:00 of the date as if it were UTC."""
+    """Return the stamps of bars in UTC milliseconds; for days, 00:00 of the date as if UTC."""
     import polars as pl
 
     column = pl.col(name)
@@ -623,10 +632,10 @@ def _stamps(name: str, dtype: pl.DataType, timeframe: Timeframe) -> pl.Expr:
 
 
 def _checked(rows: pl.DataFrame | None, key: str, about: str) -> AssetBars | None:
-    """Return the bars of one asset, ascending, each once.
+    """Return the bars for one asset, ascending and without duplicates.
 
     Raises:
-        DataPortalError: two of them differ and have one stamp, or one holds an infinity.
+        DataPortalError: Two different bars have the same stamp, or a bar contains an infinity.
     """
     if rows is None or not rows.height:
         return None

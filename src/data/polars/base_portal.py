@@ -1,6 +1,6 @@
-"""The portal without its edge: values of bars at a time of a simulation, for Polars and for pandas.
+"""The common part of both portals: bar values at a simulation time, for Polars and pandas.
 
-Numbers are float64 up to the edge, which makes Series and frames of them.
+Numbers are float64 until a subclass turns them into Series and frames.
 """
 
 from __future__ import annotations
@@ -50,32 +50,33 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 F = TypeVar("F")
 
-# What the panels of one portal take at most, and one of them by what is read ahead.
+# Maximum memory for all panels of a portal, and for one panel that is read ahead.
 MOST_BYTES = 64 << 20
 _AHEAD_BYTES = 16 << 20
 _AHEAD_ROWS = 16384
 _AHEAD_MS = 366 * 24 * HOUR_MS
-# Rows before those that were asked for: a bar that has not closed, a vendor's other anchor.
+# Extra rows before the requested ones, for a bar that has not closed or a vendor with another
+# anchor.
 _SPARE_ROWS = 4
-# An answer that lacks something is read again after so long.
+# An incomplete answer is read again after this time.
 _RETRY_MS = 60_000
-# Where the calendar is not known, so many looks further back.
+# Number of attempts, each looking further back, if the calendar is unknown.
 _LOOKS_BACK = 4
-# A session begins before the UTC day that it is named after, in the east by so much.
+# In the east, a session begins up to this long before the UTC day that it is named after.
 _EAST_MS = 14 * HOUR_MS
 _FREQUENCIES = {"daily": "1d", "minute": "1m"}
 _NOTHING_GIVEN = "a portal needs data_source, or daily_reader or minute_reader"
 
 
 class PortalQuestion(NamedTuple):
-    """What is asked for.
+    """The arguments of a query.
 
     Attributes:
-        assets, timeframe: of the bars.
-        field: one of :data:`FIELDS`.
-        moment: what may be known.
-        is_daily: whether the program goes by days.
-        rows: so many are wanted.
+        assets, timeframe: Assets and timeframe of the bars.
+        field: One of :data:`FIELDS`.
+        moment: Time up to which bars may be known.
+        is_daily: Whether the program runs by days.
+        rows: Number of rows wanted.
     """
 
     assets: Assets
@@ -87,19 +88,19 @@ class PortalQuestion(NamedTuple):
 
     @property
     def is_intraday(self) -> bool:
-        """Whether its bars are shorter than a day."""
+        """Whether the bars are shorter than a day."""
         return self.timeframe.is_intraday
 
 
 class VisiblePanel(NamedTuple):
-    """A panel, and what may be seen of each of its groups."""
+    """A panel, and the instant up to which each of its groups may be seen."""
 
     panel: Panel
     horizons: tuple[int, ...]
 
 
 class _Built(NamedTuple):
-    """A panel that was just read, of how many commits was heard before, and whether no vendor was asked."""
+    """A panel just read, the commit count before that, and whether no vendor was queried."""
 
     found: VisiblePanel
     mark: int
@@ -107,43 +108,47 @@ class _Built(NamedTuple):
 
 
 class BasePortal(ABC, Generic[S, F]):
-    """Values of bars as a program at some time could know them. Thread-safe.
+    """Values of bars as a program could have known them at some time. Thread-safe.
 
-    A date means its session: bars that have closed with it. An instant (naive means UTC) sees only
-    bars that have closed by it. Where ``data_frequency`` is daily a naive midnight is a date, as pandas
-    writes dates. After :meth:`set_simulation_time` nothing later can be asked for, whatever the source.
+    A date means its session: it sees the bars that have closed by the end of the session. An
+    instant (naive means UTC) sees only bars that have closed by it. If ``data_frequency`` is
+    daily, a naive midnight is a date, because pandas writes dates that way. After
+    :meth:`set_simulation_time`, nothing later can be requested, whatever the source.
 
     Args:
-        daily_reader, minute_reader: readers of a bundle; ``daily_bar_reader`` and ``minute_bar_reader``
-            are the same. Older programs have them.
-        current_simulation_time: as :meth:`set_simulation_time` takes it; None: now is the limit.
-        data_source: a :class:`~src.data.DataManager`, a source of :mod:`src.data.sources` (its vendor
-            alone answers), or an object with
-            ``async fetch(symbols, start, end, frequency)`` that returns a frame of Polars with
-            ``timestamp`` (or ``date``), ``symbol`` and ``open high low close volume``. It is given naive
-            UTC stamps, both inclusive, and ``frequency`` such as ``1d``.
-        use_cache: keep what was read in memory; False: the source is asked by every call, and a
-            data manager asks its vendors again.
-        asset_finder: looks up numbers (``retrieve_asset``) and symbols (``lookup_symbol``), where
-            assets are given so and the source needs the other.
-        calendar: the name of an exchange's calendar, or an object with ``name``, for readers and
-            sources: which bars are expected, and when they close. None: rows are those of the source, a
-            day closes with its UTC day. ``trading_calendar`` is the same. A data manager knows the
-            calendar of each asset.
-        validator: its ``validate(frame)`` is called with each frame of Polars that is read; what it
-            returns is refused where it, or its ``valid``, is false.
-        cache_manager: an object with ``get(symbols, start_date, end_date, resolution, source)`` and
-            ``put(..., data)``, asked before a source or reader is. A data manager has its own store.
-        data_catalog: kept as an attribute for the program; nothing is looked up in it.
+        daily_reader, minute_reader: Readers of a bundle, as used by older programs;
+            ``daily_bar_reader`` and ``minute_bar_reader`` are the same.
+        current_simulation_time: Time as for :meth:`set_simulation_time`; None: the limit is now.
+        data_source: A :class:`~src.data.DataManager`, a source from :mod:`src.data.sources` (only
+            its vendor answers), or an object with ``async fetch(symbols, start, end, frequency)``
+            that returns a Polars frame with ``timestamp`` (or ``date``), ``symbol`` and ``open
+            high low close volume``. It receives naive UTC stamps, both inclusive, and a
+            ``frequency`` such as ``1d``.
+        use_cache: Whether to keep bars in memory. If False, every call queries the source, and a
+            data manager queries its vendors again.
+        asset_finder: Object that looks up numbers (``retrieve_asset``) and symbols
+            (``lookup_symbol``) if assets are given as one of these and the source needs the
+            other.
+        calendar: Name of an exchange's calendar, or an object with ``name``, for readers and
+            sources: which bars are expected, and when they close. None: the rows are those of the
+            source, and a day closes with its UTC day. ``trading_calendar`` is the same. A data
+            manager knows the calendar of each asset.
+        validator: Object whose ``validate(frame)`` is called with each Polars frame that is read;
+            the frame is rejected if the result, or its ``valid``, is false.
+        cache_manager: Object with ``get(symbols, start_date, end_date, resolution, source)`` and
+            ``put(..., data)``, queried before a source or reader. A data manager has its own
+            store.
+        data_catalog: Kept as an attribute for the program; nothing is looked up in it.
 
     Attributes:
-        asset_finder, calendar, data_catalog: as passed.
+        asset_finder, calendar, data_catalog: Arguments as passed.
 
     Raises:
-        QueryError: no source or reader, several, or one that cannot be used (a ``ValueError``).
+        QueryError: No source or reader is given, or several, or one that cannot be used (a
+            ``ValueError``).
 
     Warns:
-        DeprecationWarning: readers were given.
+        DeprecationWarning: Readers are given.
     """
 
     def __init__(
@@ -183,7 +188,7 @@ class BasePortal(ABC, Generic[S, F]):
             _warn_of_variables(names)
 
     def after_fork(self) -> None:
-        """Have locks of its own in a forked child."""
+        """Create new locks in a forked child."""
         self._guard = threading.Lock()
         self._turns: dict[Any, threading.Lock] = {}
         self._shown: dict[Any, ShownTo] = {}
@@ -206,7 +211,7 @@ class BasePortal(ABC, Generic[S, F]):
             raise QueryError("data_source and readers exclude each other", hint="give one of them")
         if cache is not None and not all(callable(getattr(cache, n, None)) for n in ("get", "put")):
             raise QueryError(f"cache_manager {cache!r:.80} has no get and put")
-        # A source of ours is a data manager with one vendor pinned.
+        # Our own sources are data managers with one vendor pinned.
         is_pinned = hasattr(source, "provider") and not isinstance(source, DataManager)
         manager = getattr(source, "manager", None) if is_pinned else source
         if isinstance(manager, DataManager):
@@ -238,17 +243,17 @@ class BasePortal(ABC, Generic[S, F]):
 
     @property
     def current_simulation_time(self) -> date | datetime | None:
-        """What :meth:`set_simulation_time` has set; None: now is the limit."""
+        """The time set by :meth:`set_simulation_time`, or None if the limit is now."""
         return self._time
 
     def set_simulation_time(self, dt: Any) -> None:
-        """Let nothing be asked for that closes after a time.
+        """Forbid requests for anything that closes after a given time.
 
         Args:
-            dt: a date, with which its session may be known, or an instant; as for the other methods.
+            dt: A date, whose session may be known, or an instant; as for the other methods.
 
         Raises:
-            QueryError: it is no time.
+            QueryError: ``dt`` is not a time.
         """
         moment = _time_of("the simulation time", dt)
         _moment("the simulation time", moment, is_daily=False)
@@ -257,28 +262,28 @@ class BasePortal(ABC, Generic[S, F]):
     # --- answers --------------------------------------------------------------------------------
 
     def get_spot_value(self, assets: Any, field: str, dt: Any, data_frequency: str) -> S:
-        """Return the values of the last bars that had closed, one for each asset, in their order.
+        """Return the values of the last closed bars, one for each asset, in their order.
 
-        On a day without a session that is the bar of the last session. A value is null where the asset
-        has no bar in that slot of its calendar.
+        On a day without a session this is the bar of the last session. A value is null if the
+        asset has no bar in that slot of its calendar.
 
         Args:
-            assets: a list of symbols, or of objects with ``symbol``.
+            assets: List of symbols, or of objects with ``symbol``.
             field: ``open``, ``high``, ``low``, ``close`` or ``volume``.
-            dt: a date or an instant.
+            dt: A date or an instant.
             data_frequency: ``daily`` (``1d``), ``minute`` (``1m``), or another timeframe.
 
         Returns:
-            A Series named after the field, which may be awaited, too.
+            A Series named after the field, which can also be awaited.
 
         Raises:
-            LookaheadError: ``dt`` lies after the simulation time.
-            NoDataAvailableError: no asset has a bar by then.
-            DataPortalError: the source failed, or gave what cannot be bars.
-            QueryError: an argument cannot be understood (a ``ValueError``).
+            LookaheadError: ``dt`` is after the simulation time.
+            NoDataAvailableError: No asset has a bar by then.
+            DataPortalError: The source failed, or returned data that cannot be bars.
+            QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: the data manager warns so when bars are read.
+            IncompleteDataWarning: The data manager issues it when bars are read.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, self._read(question))
@@ -292,29 +297,31 @@ class BasePortal(ABC, Generic[S, F]):
         field: str,
         data_frequency: str,
     ) -> F:
-        """Return the last ``bar_count`` bars that had closed, a row each, with a column for each asset.
+        """Return the last ``bar_count`` closed bars: a row for each, a column for each asset.
 
-        Rows are the slots of the assets' calendars, ascending; a value is null where an asset has no bar,
-        before its listing, too. Where no calendar is known they are the stamps of the source, fewer
-        where it has fewer.
+        Rows are the slots of the assets' calendars, ascending; a value is null if an asset has no
+        bar, including before its listing. If no calendar is known, the rows are the stamps of the
+        source, and there may be fewer.
 
         Args:
-            assets: a list of symbols, or of objects with ``symbol``, each once.
-            end_dt: a date or an instant.
-            bar_count: so many rows, from 1.
-            frequency: the timeframe of the bars, such as ``1d``, ``1h``, ``1m``.
-            field: as of :meth:`get_spot_value`.
-            data_frequency: ``daily`` or ``minute``: how the program goes; a timeframe says the same.
+            assets: List of symbols, or of objects with ``symbol``, each once.
+            end_dt: A date or an instant.
+            bar_count: Number of rows, at least 1.
+            frequency: Timeframe of the bars, such as ``1d``, ``1h``, ``1m``.
+            field: See :meth:`get_spot_value`.
+            data_frequency: ``daily`` or ``minute``: whether the program runs by days or minutes;
+                a timeframe means the same.
 
         Returns:
-            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the assets in
-            their order. It may be awaited, too.
+            A frame: ``date`` (days and longer) or ``timestamp`` (UTC, the bar's open), then the
+                assets in their order. It can also be awaited.
 
         Raises:
-            LookaheadError, NoDataAvailableError, DataPortalError, QueryError: as :meth:`get_spot_value`.
+            LookaheadError, NoDataAvailableError, DataPortalError, QueryError: See
+                :meth:`get_spot_value`.
 
         Warns:
-            IncompleteDataWarning: the data manager warns so when bars are read.
+            IncompleteDataWarning: The data manager issues it when bars are read.
         """
         question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
         return self._window(question, self._read(question))
@@ -322,9 +329,9 @@ class BasePortal(ABC, Generic[S, F]):
     async def async_get_spot_value(
         self, assets: Any, field: str, dt: Any, data_frequency: str
     ) -> S:
-        """Await :meth:`get_spot_value`: bars are read in another thread, the loop goes on.
+        """Run :meth:`get_spot_value` in another thread while the event loop continues.
 
-        A cancelled call ends at once; what it reads is kept when it comes.
+        A cancelled call ends at once; the bars that it reads are kept when they arrive.
         """
         question = self._question(assets, field, dt, (data_frequency, data_frequency), 1)
         return self._spot(question, await self._await(question))
@@ -338,18 +345,21 @@ class BasePortal(ABC, Generic[S, F]):
         field: str,
         data_frequency: str,
     ) -> F:
-        """Await :meth:`get_history_window`, as :meth:`async_get_spot_value` does."""
+        """Run :meth:`get_history_window` as :meth:`async_get_spot_value` does."""
         question = self._question(assets, field, end_dt, (frequency, data_frequency), bar_count)
         return self._window(question, await self._await(question))
 
     @property
     def cache_hit_rate(self) -> float:
-        """How many of 100 calls were answered without asking a source or a vendor; 0.0 before the first."""
+        """Percentage of calls answered without querying a source or vendor.
+
+        It is 0.0 before the first call.
+        """
         with self._guard:
             total = self._hits + self._misses
             return 100.0 * self._hits / total if total else 0.0
 
-    # --- the edge -------------------------------------------------------------------------------
+    # --- output ---------------------------------------------------------------------------------
 
     @abstractmethod
     def _series(self, question: PortalQuestion, found: VisiblePanel) -> S:
@@ -403,7 +413,7 @@ class BasePortal(ABC, Generic[S, F]):
             raise QueryError(
                 f"assets are a list of symbols or of objects with .symbol, not {assets!r:.80}"
             )
-        # Most assets are texts, hundreds of them in each call.
+        # Most assets are strings, hundreds of them in each call.
         is_plain = set(map(type, every)) == {str} and "" not in every
         names = every if is_plain else tuple([self._name(one) for one in every])
         if not isinstance(self._source, ReaderBars):
@@ -411,10 +421,10 @@ class BasePortal(ABC, Generic[S, F]):
         return Assets(names, tuple(map(self._number, every)))
 
     def _name(self, asset: Any) -> str:
-        """Return the symbol of an asset; readers need none of a number.
+        """Return the symbol of an asset; readers do not need one for a number.
 
         Raises:
-            QueryError: it has none.
+            QueryError: The asset has no symbol.
         """
         if isinstance(asset, int | np.integer) and not isinstance(asset, bool):
             if self.asset_finder is not None:
@@ -430,10 +440,10 @@ class BasePortal(ABC, Generic[S, F]):
         return symbol
 
     def _number(self, asset: Any) -> int:
-        """Return the number of an asset, which readers know it by.
+        """Return the number by which readers know an asset.
 
         Raises:
-            QueryError: it has none.
+            QueryError: The asset has no number.
         """
         sid = asset if isinstance(asset, int | np.integer) else getattr(asset, "sid", None)
         if sid is None and self.asset_finder is not None:
@@ -447,10 +457,10 @@ class BasePortal(ABC, Generic[S, F]):
         return int(sid)
 
     def _find(self, method: str, asset: Any, **options: Any) -> Any:
-        """Return what the asset finder finds.
+        """Return an asset from the asset finder.
 
         Raises:
-            QueryError: it does not.
+            QueryError: The asset finder does not know the asset.
         """
         with others_code(f"the asset finder does not know {asset!r:.80}", QueryError):
             return getattr(self.asset_finder, method)(asset, **options)
@@ -458,30 +468,30 @@ class BasePortal(ABC, Generic[S, F]):
     # --- panels ---------------------------------------------------------------------------------
 
     def _read(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel that answers, out of memory or read now.
+        """Return a panel that answers the question, from memory or read now.
 
         Raises:
-            LookaheadError: what was asked for lies after the simulation time, or after now.
+            LookaheadError: The requested time is after the simulation time, or after now.
         """
         found = self._remembered(question)
         return self._loaded(question) if found is None else found
 
     async def _await(self, question: PortalQuestion) -> VisiblePanel:
-        """Return the same; another thread reads."""
+        """Return a panel as :meth:`_read` does, but read it in another thread."""
         found = self._remembered(question)
         if found is not None:
             return found
         place = called_from()
 
         def load() -> VisiblePanel:
-            """Read; warnings name the line that awaits it."""
+            """Read the panel; warnings name the line that awaits it."""
             with working_for(place):
                 return self._loaded(question)
 
         return await awaited(load)
 
     def _remembered(self, question: PortalQuestion) -> VisiblePanel | None:
-        """Return a kept panel that answers."""
+        """Return a kept panel that answers the question, or None."""
         panel = None if self._panels is None else self._panels.get(_key(question))
         if panel is None:
             return None
@@ -497,7 +507,7 @@ class BasePortal(ABC, Generic[S, F]):
         return VisiblePanel(panel, horizons)
 
     def _loaded(self, question: PortalQuestion) -> VisiblePanel:
-        """Return a panel that is read now, or that another caller has read meanwhile."""
+        """Return a panel that is read now, or that another caller has just read."""
         key = _key(question)
         with self._guard:
             turn = self._turns.setdefault(key, threading.Lock())
@@ -523,8 +533,8 @@ class BasePortal(ABC, Generic[S, F]):
     def _recorded(self, question: PortalQuestion, record: Any) -> _Built:
         """Return a panel for a program whose reads are recorded.
 
-        The record gets the rows that are shown, and not those that are read ahead. If the answers cannot
-        be cut to these rows, only the rows of the question are read.
+        The record gets only the rows that are shown, not those that are read ahead. If the
+        answers cannot be cut to these rows, only the rows of the question are read.
         """
         with self._guard:
             shown_to = self._shown.get(record)
@@ -551,14 +561,14 @@ class BasePortal(ABC, Generic[S, F]):
         return built._replace(is_hit=is_hit and built.is_hit)
 
     def _forget(self, record: Any) -> None:
-        """Drop what was read for a record that has ended."""
+        """Drop everything that was read for a record that has ended."""
         with self._guard:
             self._shown.pop(record, None)
         if self._panels is not None:
             self._panels.drop_of(record)
 
     def _kept(self, question: PortalQuestion, built: _Built) -> VisiblePanel:
-        """Count a panel that was read, and keep it."""
+        """Count a panel that was read as a hit or a miss, and keep it."""
         with self._guard:
             self._hits += built.is_hit
             self._misses += not built.is_hit
@@ -567,7 +577,7 @@ class BasePortal(ABC, Generic[S, F]):
         return built.found
 
     def _built(self, question: PortalQuestion, ahead_ms: int) -> _Built:
-        """Return a panel that is read now, up to so far behind what was asked for."""
+        """Return a panel that is read now, up to ``ahead_ms`` after the requested time."""
         source, timeframe, now = self._source, question.timeframe, self._source.now_ms()
         mark = 0 if self._panels is None else self._panels.commits
         markets = source.markets(question.assets, timeframe)
@@ -610,7 +620,7 @@ class BasePortal(ABC, Generic[S, F]):
         return _Built(VisiblePanel(panel, horizons), mark, is_hit=is_hit)
 
     def _ahead_ms(self, question: PortalQuestion) -> int:
-        """Return how far behind what was asked for is read with it: programs go forward in time."""
+        """Return how far to read ahead, because programs move forward in time."""
         if self._panels is None:
             return 0
         rows = min(_AHEAD_ROWS, most_rows(len(question.assets.names), _AHEAD_BYTES))
@@ -619,10 +629,10 @@ class BasePortal(ABC, Generic[S, F]):
     def _horizons(
         self, question: PortalQuestion, calendars: Sequence[MarketCalendar], now: int
     ) -> tuple[int, ...]:
-        """Return by when bars must have closed, in each market.
+        """Return the instant by which bars must have closed, for each market.
 
         Raises:
-            LookaheadError: the time that was asked for lies after that of the simulation, or after now.
+            LookaheadError: The requested time is after the simulation time, or after now.
         """
         moment, time = question.moment, self._time
         if moment.ms - (0 if moment.day is None else _EAST_MS) > now:
@@ -633,7 +643,7 @@ class BasePortal(ABC, Generic[S, F]):
         horizons = []
         for calendar in calendars:
             horizon, known = moment.horizon(calendar), limit.horizon(calendar)
-            # On the evening of a date nothing closes that had not closed with its session.
+            # On the date of a session, nothing closes after the session has ended.
             if horizon > known and (limit.day is None or horizon > max(known, limit.last_ms)):
                 raise LookaheadError(
                     f"{_shown(moment)} lies after the simulation time {_shown(limit)}: bars of "
@@ -645,26 +655,26 @@ class BasePortal(ABC, Generic[S, F]):
 
 
 class _Panels:
-    """The panels of a portal, the least used of them dropped first. Thread-safe.
+    """The panels of a portal; the least recently used is dropped first. Thread-safe.
 
     Attributes:
-        commits: how many commits were heard of.
+        commits: Number of commits reported so far.
     """
 
     def __init__(self) -> None:
         self.guard = threading.Lock()
         self.commits = 0
         self._panels = LruCache(MOST_BYTES)
-        # When each series was committed to last, counted in commits.
+        # Number of the latest commit to each series.
         self._changed: dict[tuple[str, str], int] = {}
 
     def get(self, key: Any) -> Panel | None:
-        """Return a panel, which is the last to be dropped then."""
+        """Return a panel, which becomes the most recently used one."""
         panel: Panel | None = self._panels.get(key)
         return panel
 
     def keep(self, key: Any, panel: Panel, mark: int) -> None:
-        """Keep a panel, unless it is too large or one of its series has changed since ``mark``."""
+        """Keep a panel, unless it is too large or one of its series changed after ``mark``."""
         with self.guard:
             if any(self._changed.get(s, 0) > mark for s in panel.series):
                 self._panels.drop(key)
@@ -672,11 +682,11 @@ class _Panels:
                 self._panels.put(key, panel, panel.nbytes)
 
     def drop_of(self, record: Any) -> None:
-        """Drop the panels of a record of reads."""
+        """Drop the panels that were read for a record of reads."""
         self._panels.drop_where(lambda key, _: key[-1] is record)
 
     def note(self, notice: CommitNotice) -> None:
-        """Drop the panels of which a series has changed."""
+        """Drop the panels made from a series that has changed."""
         series = notice.series.symbol, notice.series.timeframe.label
         with self.guard:
             self.commits += 1
@@ -688,11 +698,11 @@ class _Panels:
         subscribe: Callable[[Callable[[CommitNotice], object]], Callable[[], None]],
         owner: Any,
     ) -> None:
-        """Hear of commits as long as the owner of the panels lives."""
+        """Subscribe to commits for as long as the owner of the panels lives."""
         here = weakref.ref(self)
 
         def hear(notice: CommitNotice) -> None:
-            """Pass a notice on, where there is anything left to drop."""
+            """Pass a notice on if the panels still exist."""
             panels = here()
             if panels is not None:
                 panels.note(notice)
@@ -701,15 +711,15 @@ class _Panels:
 
 
 def _key(question: PortalQuestion) -> Any:
-    """Return what a panel is found by: a record of reads gets none that another one was told of."""
+    """Return the key of a panel; each record of reads has panels of its own."""
     return question.assets, question.timeframe, reads.get()
 
 
 def _one_of(name: str, value: Any, other: str, alias: Any) -> Any:
-    """Return the one that was given of an argument's two names.
+    """Return the value that was passed under one of an argument's two names.
 
     Raises:
-        QueryError: both were.
+        QueryError: Values were passed under both names.
     """
     if value is not None and alias is not None:
         raise QueryError(f"{name} and {other} are the same", hint="give one of them")
@@ -725,7 +735,7 @@ def _timeframe(frequency: Any) -> Timeframe:
     """Return the timeframe of a frequency.
 
     Raises:
-        BadTimeframeError: it is none.
+        BadTimeframeError: The frequency is not a timeframe.
     """
     return _parsed(frequency) if isinstance(frequency, str) else Timeframe.parse(frequency)
 
@@ -734,7 +744,7 @@ def _time_of(name: str, value: Any) -> date | datetime:
     """Return a time as a date or a datetime.
 
     Raises:
-        QueryError: it is none.
+        QueryError: The value is not a time.
     """
     moment = moment_of(value)
     if moment is None:
@@ -746,10 +756,10 @@ def _time_of(name: str, value: Any) -> date | datetime:
 
 
 def _moment(name: str, value: date | datetime, *, is_daily: bool) -> Moment:
-    """Return a time as it is meant.
+    """Return the moment that a time stands for.
 
     Raises:
-        QueryError: its time zone does not work, or its year is none of ours.
+        QueryError: The time zone does not work, or the year is out of range.
     """
     try:
         moment = Moment.of(value, is_daily=is_daily)

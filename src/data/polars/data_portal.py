@@ -1,4 +1,4 @@
-"""The portal that answers in Polars: Decimal Series and frames, which may be awaited, too."""
+"""The portal that answers in Polars: Decimal Series and frames, which can also be awaited."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["PolarsDataPortal", "PortalFrame", "PortalSeries"]
 
 
 class PortalSeries(pl.Series):  # type: ignore[misc]
-    """A Series that may be awaited; that gives itself."""
+    """A Series that can be awaited, which returns the Series itself."""
 
     def __await__(self) -> Generator[Any, None, PortalSeries]:
         return _given(self).__await__()
 
 
 class PortalFrame(pl.DataFrame):  # type: ignore[misc]
-    """A frame that may be awaited; that gives itself."""
+    """A frame that can be awaited, which returns the frame itself."""
 
     def __await__(self) -> Generator[Any, None, PortalFrame]:
         return _given(self).__await__()
@@ -36,10 +36,10 @@ async def _given(value: Any) -> Any:
 
 
 class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
-    """Values of bars as a program at some time could know them, in Polars.
+    """Values of bars as a program could have known them at some time, in Polars.
 
-    Prices are ``Decimal(18, 8)``, volume too, or ``Decimal(38, 8)`` from the first one on that needs it.
-    They are a view: the float64 of the store is what is computed with. Frames have ``date``
+    Prices are ``Decimal(18, 8)``; so is volume, until the first value that needs ``Decimal(38,
+    8)``. Decimals are only a view: computations use the store's float64. Frames have ``date``
     (``Date``) or ``timestamp`` (``Datetime("us", "UTC")``) and a column for each asset.
     """
 
@@ -71,7 +71,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         return whole.slice(rows.start, rows.stop - rows.start)  # type: ignore[no-any-return]
 
     def _rows(self, found: VisiblePanel, name: str) -> PortalSeries:
-        """Return all values of a panel's field, row by row, as Decimals; they are made once."""
+        """Return all values of a panel's field, row by row, as Decimals; converted only once."""
         key = name, "rows"
         values = found.panel.prepared.get(key)
         if values is None:
@@ -84,7 +84,7 @@ class PolarsDataPortal(BasePortal[PortalSeries, PortalFrame]):
         """Return floats as Decimals.
 
         Raises:
-            DecimalRangeError: one of them does not fit.
+            DecimalRangeError: A value does not fit.
         """
         frame = pl.DataFrame({name: np.ascontiguousarray(values)})
         column = decimal_frame(frame, wide_volume=self._has_wide_volume).frame[name]
@@ -99,10 +99,10 @@ def _whole(found: VisiblePanel, name: str) -> PanelWindow:
 
 
 def _wide(names: tuple[str, ...], stamps: Any, values: pl.Series, *, is_daily: bool) -> PortalFrame:
-    """Return values that stand row by row as a column for each name.
+    """Return values that are ordered row by row as a frame with a column for each name.
 
     Raises:
-        QueryError: two columns would have one name.
+        QueryError: Two columns would have the same name.
     """
     first = "date" if is_daily else "timestamp"
     if len({first, *names}) <= len(names):

@@ -1,7 +1,8 @@
-"""Decimal columns as a view of float64: converted at the edge, and back without a change.
+"""Decimal columns as a view of float64: converted for output, and back without a change.
 
-The store's float64 is the truth. A float whose shortest text has eight decimals or fewer becomes
-just that Decimal, and the same float again; one with more is rounded, and counted.
+The store's float64 is the truth. A float whose shortest text has at most eight decimals becomes
+exactly that Decimal, which converts back to the same float; one with more decimals is rounded and
+counted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from .schemas import FIELDS, PRICE, WIDE_VOLUME
 __all__ = ["DecimalFrame", "decimal_frame", "float_frame"]
 
 _UNITS = 1e8
-# From here on a float times the units may be no whole float any more: such values go by their text.
+# From here on, a float times the units may not be a whole float: such values are converted by
+# text.
 _FAR = 1e7
 _BLOCK = 1 << 14
 _LIMITS = {PRICE: 1e10, WIDE_VOLUME: 1e30}
@@ -29,8 +31,8 @@ class DecimalFrame(NamedTuple):
     """A frame with Decimal columns.
 
     Attributes:
-        frame: of the same rows and columns.
-        rounded: how many values had more than eight decimals.
+        frame: Frame with the same rows and columns.
+        rounded: Number of values with more than eight decimals.
     """
 
     frame: pl.DataFrame
@@ -38,20 +40,20 @@ class DecimalFrame(NamedTuple):
 
 
 def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalFrame:
-    """Return a frame with its prices and volume as Decimal, and how many values were rounded.
+    """Return a frame with its prices and volume as Decimal, and the number of rounded values.
 
-    ``open high low close`` become ``Decimal(18, 8)``, ``volume`` too, or ``Decimal(38, 8)`` where one
-    does not fit; NaN becomes null. Those that are Decimal already, and other columns, stay as they
-    are. Pure.
+    ``open high low close`` become ``Decimal(18, 8)``. So does ``volume``, or ``Decimal(38, 8)``
+    if a value does not fit; NaN becomes null. Decimal columns and all other columns are left as
+    they are. Pure.
 
     Args:
-        frame: with any of these columns, as floats, integers or Decimals.
-        wide_volume: ``Decimal(38, 8)`` for the volume in any case, as a bundle has it whose other
-            volumes do not fit.
+        frame: Frame with any of these columns, as floats, integers or Decimals.
+        wide_volume: Whether the volume is always ``Decimal(38, 8)``, as in a bundle in which
+            other volumes do not fit.
 
     Raises:
-        DecimalRangeError: a price of 10,000,000,000 or more, a volume of 1e30 or more, an infinity, or a
-            column that holds no numbers.
+        DecimalRangeError: A price is 10,000,000,000 or more, a volume is 1e30 or more, a value is
+            infinite, or a column does not hold numbers.
     """
     names = [name for name in FIELDS if name in frame.columns]
     dtypes: dict[str, pl.DataType] = dict.fromkeys(names, PRICE)
@@ -67,7 +69,7 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
                 hint="prices lie below 10,000,000,000, volumes below 1e30",
             )
     near = [n for n in names if frame[n].dtype != dtypes[n] and sizes[n] < _FAR]
-    # Where nothing is far, the units are whole floats: so it is counted without casting back.
+    # Below `_FAR`, the units are whole floats, so rounding is counted without casting back.
     rounded = sum(_rounded(frame[n]) for n in near if frame[n].dtype.is_float())
     columns = [pl.col(n).cast(dtypes[n], strict=False) for n in near]
     far: list[pl.Series] = []
@@ -81,9 +83,10 @@ def decimal_frame(frame: pl.DataFrame, *, wide_volume: bool = False) -> DecimalF
 
 
 def float_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """Return a frame with its Decimal columns as ``Float64``, null as NaN: what it was made of.
+    """Return a frame with its Decimal columns as the original ``Float64``, null as NaN.
 
-    A value that was not rounded is the same float again, bit for bit but for the sign of a zero. Pure.
+    A value that was not rounded is the same float again, bit for bit except for the sign of a
+    zero. Pure.
     """
     whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
     names = [name for name, dtype in whole.schema.items() if isinstance(dtype, pl.Decimal)]
@@ -91,22 +94,23 @@ def float_frame(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
 
 
 def _sizes(frame: pl.DataFrame, names: list[str]) -> dict[str, float]:
-    """Return the largest absolute value of each column; of none 0."""
+    """Return the largest absolute value in each column, or 0 if it has none."""
     for name in names:
         if not frame[name].dtype.is_numeric() and frame[name].dtype != pl.Null:
             raise DecimalRangeError(f"the column {name} is {frame[name].dtype}, which is no number")
-    # Of each column by itself: a Series tells both ends faster than an expression.
+    # One column at a time: a Series returns its minimum and maximum faster than an expression.
     ends = {name: (frame[name].min(), frame[name].max()) for name in names}
     sizes = {n: max(abs(float(end)) for end in e) for n, e in ends.items() if None not in e}
-    # The largest of nothing but NaN is NaN: no value stands against a limit.
+    # The maximum of a column with only NaN is NaN: there is no value to compare with a limit.
     return {n: 0.0 if (size := sizes.get(n, 0.0)) != size else size for n in names}
 
 
 def _rounded(column: pl.Series) -> int:
-    """Return how many values of a column without large ones have more than eight decimals."""
+    """Return how many values have more than eight decimals, in a column without large ones."""
     values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
     count, units = 0, np.empty(_BLOCK)
-    # In numpy, for Polars divides by a number as by its reciprocal; in blocks, which stay in the cache.
+    # In numpy, because Polars divides by multiplying with the reciprocal; in blocks that stay in
+    # the cache.
     for first in range(0, len(values), _BLOCK):
         block = values[first : first + _BLOCK]
         units = units[: len(block)]
@@ -119,7 +123,7 @@ def _rounded(column: pl.Series) -> int:
 
 
 def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Return a column with large values as Decimal: the digits of their shortest text, all of them."""
+    """Return a column with large values as Decimals, with all digits of their shortest text."""
     if not column.dtype.is_float():
         return column.cast(dtype)
     values = column.cast(pl.Float64).fill_nan(None)
@@ -139,7 +143,7 @@ def _of_far(column: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _float(column: pl.Series) -> pl.Series:
-    """Return a Decimal column as ``Float64``: the float nearest to each, nulls as they are."""
+    """Return a Decimal column as ``Float64``: the nearest float of each value; nulls stay."""
     plain = column.cast(pl.Float64)
     far = plain.abs() >= _FAR
     if not far.any():

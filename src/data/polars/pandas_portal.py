@@ -1,4 +1,4 @@
-"""The portal that answers in pandas, for programs that go on without Polars."""
+"""The portal that answers in pandas, for programs that do without Polars."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["PandasDataPortal"]
 
 
 class _Series(pd.Series):
-    """A Series that may be awaited; that gives itself."""
+    """A Series that can be awaited, which returns the Series itself."""
 
     def __await__(self) -> Generator[Any, None, pd.Series[Any]]:
         return _given(self).__await__()
 
 
 class _Frame(pd.DataFrame):
-    """A frame that may be awaited; that gives itself."""
+    """A frame that can be awaited, which returns the frame itself."""
 
     def __await__(self) -> Generator[Any, None, pd.DataFrame]:
         return _given(self).__await__()
@@ -31,10 +31,10 @@ async def _given(value: Any) -> Any:
 
 
 class PandasDataPortal(BasePortal[_Series, _Frame]):
-    """Values of bars as a program at some time could know them, in pandas.
+    """Values of bars as a program could have known them at some time, in pandas.
 
-    Values are float64, NaN where there is none. A Series has the assets as its index; a frame has a naive
-    UTC index (``date`` or ``timestamp``, ns) and a column for each asset.
+    Values are float64, NaN if there is none. A Series has the assets as its index; a frame has a
+    naive UTC index (``date`` or ``timestamp``, ns) and a column for each asset.
     """
 
     __doc__ = f"{__doc__}\n\n{BasePortal.__doc__}"

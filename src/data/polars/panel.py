@@ -1,4 +1,4 @@
-"""Bars of several assets side by side: what had closed by an instant is a search and a row.
+"""Aligned bars for several assets: a search finds the last row that had closed by an instant.
 
 Numbers are float64. Stamps and closes are UTC milliseconds; stamps of daily and longer bars are
 00:00 of the session date as if it were UTC.
@@ -24,18 +24,19 @@ from ..model.timeframe import Timeframe
 
 Floats = NDArray[np.float64]
 FIELDS = ("open", "high", "low", "close", "volume")
-# What a cell takes: its float, and its Decimal in the column and the frame that answers are cut out of.
+# Size of a cell: its float, and its Decimal in the column and in the frame that answers are cut
+# from.
 _CELL_BYTES = len(FIELDS) * (8 + 16 + 16)
 _ANCHORS = ("session", "clock")
 _DATES = 4096
 
 
 class Moment(NamedTuple):
-    """A time that was asked for.
+    """A requested time.
 
     Attributes:
-        ms: the instant; of a date 00:00 as if it were UTC.
-        day: the session date, where it is one.
+        ms: Instant; for a date, 00:00 as if it were UTC.
+        day: Session date, if the time is one.
     """
 
     ms: int
@@ -43,13 +44,14 @@ class Moment(NamedTuple):
 
     @classmethod
     def of(cls, moment: date | datetime, *, is_daily: bool) -> Moment:
-        """Return a time as it is meant.
+        """Return the moment that a time stands for.
 
-        A naive midnight is a session date where the program goes by days: pandas writes dates so.
+        A naive midnight is a session date if the program runs by days, because pandas writes
+        dates that way.
 
         Raises:
-            ValueError: its time zone is none of Python's.
-            OverflowError: it lies outside the years 1 to 9999 in UTC.
+            ValueError: The time zone is not a valid one in Python.
+            OverflowError: The time is outside the years 1 to 9999 in UTC.
         """
         if not isinstance(moment, datetime):
             return cls(day_ms(moment), moment)
@@ -60,24 +62,27 @@ class Moment(NamedTuple):
         return cls(ms)
 
     def horizon(self, calendar: MarketCalendar) -> int:
-        """Return the instant by which bars must have closed: of a date the close of its session."""
+        """Return the instant by which bars must have closed; for a date, its session's close."""
         return self.ms if self.day is None else _session_end(cast("Any", calendar), self.day)
 
     @property
     def last_ms(self) -> int:
-        """The last instant that belongs to it, where no market says so."""
+        """The last instant of the moment, regardless of any market."""
         return self.ms if self.day is None else self.ms + DAY_MS
 
 
 @lru_cache(_DATES)
 def _session_end(calendar: MarketCalendar, day: date) -> int:
-    """Return when the session of a date closes; of a date without one its begin, as if it were UTC."""
+    """Return the close of a date's session; without a session, 00:00 as if it were UTC."""
     sessions = calendar.sessions(day, day)
     return sessions[-1].close_ms if sessions else day_ms(day)
 
 
 class AssetBars(NamedTuple):
-    """Bars of one asset: ascending, unique stamps; ``values`` has a row for each of :data:`FIELDS`."""
+    """The bars for one asset, with ascending, unique stamps.
+
+    ``values`` has a row for each of :data:`FIELDS`.
+    """
 
     stamps: Stamps
     values: Floats
@@ -85,12 +90,13 @@ class AssetBars(NamedTuple):
 
 @dataclass(frozen=True)
 class Market:
-    """Where the assets of a panel trade that share a calendar.
+    """The market of those assets in a panel that share a calendar.
 
     Attributes:
-        calendar: when their bars close.
-        places: the columns of these assets.
-        is_known: whether it tells which bars are to be expected; else the rows are those of the bars.
+        calendar: Calendar by which their bars close.
+        places: Columns of these assets.
+        is_known: Whether the calendar determines the expected bars; if not, the rows are those of
+            the bars.
     """
 
     calendar: MarketCalendar
@@ -100,13 +106,13 @@ class Market:
 
 @dataclass(frozen=True)
 class PanelGroup:
-    """The bars of a market's assets: a row for each slot of the calendar and each bar beside it.
+    """The bars for a market's assets, with a row for each calendar slot and off-calendar bar.
 
     Attributes:
-        market: which.
-        stamps: the rows, ascending.
-        closes: when each has closed, ascending.
-        values: of shape (fields, rows, assets); NaN where there is none.
+        market: Market of the assets.
+        stamps: Stamps of the rows, ascending.
+        closes: Time at which each row has closed, ascending.
+        values: Array of shape (fields, rows, assets); NaN if there is no value.
     """
 
     market: Market
@@ -128,17 +134,17 @@ class PanelWindow(NamedTuple):
 
 @dataclass
 class Panel:
-    """Aligned bars of some assets, complete for whatever is asked for between two instants.
+    """Aligned bars for some assets, complete for every request between two instants.
 
     Attributes:
-        names: the assets, in their order.
-        series: symbol and timeframe of the stored series that they are made of.
-        groups: by market.
-        until_ms: the last instant that it can answer for.
-        expires_ms: when it is to be read again because something lacks; None where nothing does.
-        whole_for: for so many rows nothing more was there; 0 where it was not looked for.
-        prepared: what the edge has made of a field.
-        shown: what of it was shown to a record of reads; None without one.
+        names: Assets, in order.
+        series: Symbol and timeframe of each stored series that the panel is made from.
+        groups: Bars by market.
+        until_ms: Last instant for which the panel can answer.
+        expires_ms: Time to read it again because something is missing; None if nothing is.
+        whole_for: Number of rows for which no more bars exist; 0 if that was not checked.
+        prepared: Output that was prepared for a field.
+        shown: Part that was shown to a record of reads; None without a record.
     """
 
     names: tuple[str, ...]
@@ -152,13 +158,13 @@ class Panel:
 
     @property
     def nbytes(self) -> int:
-        """How much memory it takes, with all that is ever made of it."""
+        """Memory that the panel takes, including everything that is ever derived from it."""
         cells = sum(len(group.stamps) * len(group.market.places) for group in self.groups)
         answers = 0 if self.shown is None else self.shown.nbytes
         return cells * _CELL_BYTES + sum(16 * len(group.stamps) for group in self.groups) + answers
 
     def covers(self, horizons: Sequence[int], count: int) -> bool:
-        """Tell whether it has the last ``count`` rows of each market before its horizon."""
+        """Return whether the panel has the last ``count`` rows of each market at its horizon."""
         if max(horizons) > self.until_ms:
             return False
         if count <= self.whole_for:
@@ -167,7 +173,7 @@ class Panel:
         return all(group.closed_by(horizon) >= count for group, horizon in pairs)
 
     def row(self, name: str, horizons: Sequence[int]) -> Floats:
-        """Return the values of the last row that had closed, one for each asset."""
+        """Return the values of the last closed row, one for each asset."""
         place = FIELDS.index(name)
         if len(self.groups) == 1:
             (group,) = self.groups
@@ -181,7 +187,7 @@ class Panel:
         return row
 
     def rows(self, horizon: int, count: int) -> slice:
-        """Return where the last ``count`` closed rows of the one market stand."""
+        """Return the slice with the last ``count`` closed rows of the only market."""
         last = self.groups[0].closed_by(horizon)
         return slice(max(0, last - count), last)
 
@@ -207,7 +213,7 @@ class Panel:
 
 
 def grid_of(market: Market, timeframe: Timeframe, stamps: Stamps) -> BarGrid:
-    """Return the grid that the stamps of a market's bars stand on: vendors differ in their anchor."""
+    """Return the grid that a market's stamps are on, because vendors use different anchors."""
     grids = [BarGrid(market.calendar, timeframe, anchor) for anchor in _ANCHORS]
     if timeframe.is_intraday and len(stamps) and not grids[0].aligned(stamps).all():
         return max(grids, key=lambda grid: int(grid.aligned(stamps).sum()))
@@ -221,19 +227,19 @@ def group_of(
     bars: Sequence[AssetBars | None],
     until_ms: int,
 ) -> PanelGroup:
-    """Return the bars of a market's assets that had closed by ``until_ms``, row by row.
+    """Return the bars for a market's assets that had closed by ``until_ms``, row by row.
 
     Args:
-        market, timeframe: of the bars.
-        span: stamps of the rows that the calendar expects.
-        bars: of each asset; None where there are none.
-        until_ms: what closes later is left out.
+        market, timeframe: Market and timeframe of the bars.
+        span: Stamps of the rows that the calendar expects.
+        bars: Bars for each asset; None if there are none.
+        until_ms: Instant; bars that close later are left out.
     """
     there = [one.stamps for one in bars if one is not None]
     present = np.unique(np.concatenate(there)) if there else np.empty(0, dtype=np.int64)
     grid = grid_of(market, timeframe, present)
     stamps = np.union1d(grid.opens(span), present) if market.is_known else present
-    # A bar beside the calendar may close after the next one: it is not seen before that.
+    # An off-calendar bar may close after the next one, which is not visible until then.
     closes = np.maximum.accumulate(grid.closes(stamps)) if len(stamps) else stamps
     rows = int(closes.searchsorted(until_ms, side="right"))
     stamps, closes = stamps[:rows], closes[:rows]
@@ -246,7 +252,7 @@ def group_of(
 
 
 def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the last instant by which no expected bar closes that had not by ``until_ms``."""
+    """Return the last instant before the next expected bar after ``until_ms`` closes."""
     if not market.is_known:
         return until_ms
     grid = grid_of(market, timeframe, group.stamps)
@@ -256,12 +262,13 @@ def known_until(market: Market, group: PanelGroup, timeframe: Timeframe, until_m
 
 
 def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) -> int:
-    """Return the stamp of the ``count``-th row before an instant, or of one before that.
+    """Return the stamp of the ``count``-th row before an instant, or an earlier one.
 
-    Where the calendar is not known it is a guess: markets close at nights and on five days in fourteen.
+    If the calendar is unknown this is a guess: markets close at night and on five days in
+    fourteen.
 
     Raises:
-        BadRangeError: it would lie before 1900.
+        BadRangeError: The stamp would be before 1900.
     """
     if market.is_known:
         return BarGrid(market.calendar, timeframe).back(horizon_ms, count)
@@ -270,12 +277,12 @@ def start_of(market: Market, timeframe: Timeframe, horizon_ms: int, count: int) 
 
 
 def end_of(market: Market, timeframe: Timeframe, until_ms: int) -> int:
-    """Return the stamp behind the last bar that can have closed by an instant."""
+    """Return the stamp after the last bar that can have closed by an instant."""
     if market.is_known:
         return first_unclosed(market.calendar, timeframe, until_ms)
     return until_ms + 1
 
 
 def most_rows(assets: int, most_bytes: int) -> int:
-    """Return how many rows of so many assets fit into some memory."""
+    """Return how many rows for a number of assets fit into an amount of memory."""
     return most_bytes // (_CELL_BYTES * max(1, assets))

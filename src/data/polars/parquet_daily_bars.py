@@ -17,10 +17,10 @@ class PolarsParquetDailyReader(ParquetReader):
     """Reads ``daily_bars`` of a bundle: ``date``, ``sid`` and Decimal columns. Thread-safe.
 
     Args:
-        parquet_dir: the folder ``daily_bars``, or the bundle.
-        enable_cache: whether the rows of series that single values were read from are kept, for as long as
-            their files do not change.
-        disk: reads; None: the file system.
+        parquet_dir: Folder ``daily_bars``, or the bundle.
+        enable_cache: Whether to keep the rows of series that single values were read from, until
+            their files change.
+        disk: File access; None is the file system.
     """
 
     frequency = "daily"
@@ -32,13 +32,13 @@ class PolarsParquetDailyReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return what :meth:`load_raw_arrays` gives, collected; None: all five fields."""
+        """Return the bars of :meth:`load_raw_arrays`, collected; fields None: all five."""
         return self._load(sids, start_date, end_date, fields)
 
     def get_first_available_date(self, sid: int) -> pd.Timestamp | None:
-        """Return the day of the first bar of a series; None where it has none."""
+        """Return the day of the first bar of a series, or None if it has none."""
         return self._nearest(sid, None, pl.lit(True), is_first=True)
 
     def get_last_available_date(self, sid: int) -> pd.Timestamp | None:
-        """Return the day of the last bar of a series; None where it has none."""
+        """Return the day of the last bar of a series, or None if it has none."""
         return self._nearest(sid, None, pl.lit(True))

@@ -17,12 +17,14 @@ __all__ = ["PolarsParquetMinuteReader"]
 
 
 class PolarsParquetMinuteReader(ParquetReader):
-    """Reads ``minute_bars`` of a bundle: ``timestamp`` (UTC), ``sid`` and Decimal columns. Thread-safe.
+    """Reads ``minute_bars`` of a bundle: ``timestamp`` (UTC), ``sid`` and Decimal columns.
+
+    Thread-safe.
 
     Args:
-        parquet_dir: the folder ``minute_bars``, or the bundle.
-        enable_cache: as of the daily reader.
-        disk: reads; None: the file system.
+        parquet_dir: Folder ``minute_bars``, or the bundle.
+        enable_cache: See the daily reader.
+        disk: File access; None is the file system.
     """
 
     frequency = "minute"
@@ -34,7 +36,7 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_dt: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return what :meth:`load_raw_arrays` gives, collected; None: all five fields."""
+        """Return the bars of :meth:`load_raw_arrays`, collected; fields None: all five."""
         return self._load(sids, start_dt, end_dt, fields)
 
     def load_trading_day(
@@ -51,22 +53,24 @@ class PolarsParquetMinuteReader(ParquetReader):
         end_date: Any,
         fields: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Return a bar for each UTC day and series, made of its minutes; a day without one has none.
+        """Return a bar for each UTC day and series, made from its minute bars.
 
-        The open is that of the first minute that has one, the close that of the last; the volume is the
-        sum. Days of sessions that go over midnight in UTC are those of the portal, which has a calendar.
+        A day without minute bars has no bar. The open is that of the first minute that has one,
+        the close that of the last; the volume is the sum. For sessions that cross midnight UTC,
+        use the portal, which has a calendar.
 
         Args:
-            sids: numbers of the series.
-            start_date, end_date: days, inclusive; of an instant its UTC day. None: no bound.
-            fields: some of ``open high low close volume``; None: all.
+            sids: Numbers of the series.
+            start_date, end_date: Days, inclusive; an instant means its UTC day. None: no bound.
+            fields: Some of ``open high low close volume``; None: all.
 
         Returns:
-            ``date``, ``sid`` and the fields, sorted by sid and date; the volume is ``Decimal(38, 8)``
-            where one does not fit into 18 digits.
+            ``date``, ``sid`` and the fields, sorted by sid and date; the volume is ``Decimal(38,
+            8)`` if a value does not fit into 18 digits.
 
         Raises:
-            QueryError, BundleNotFoundError, BundleError, FormatVersionError: as :meth:`load_raw_arrays`.
+            QueryError, BundleNotFoundError, BundleError, FormatVersionError: See
+                :meth:`load_raw_arrays`.
         """
         names = FIELDS if fields is None else tuple(dict.fromkeys(fields))
         if wrong := [name for name in names if name not in FIELDS]:
@@ -76,9 +80,9 @@ class PolarsParquetMinuteReader(ParquetReader):
         return self._daily(sids, start_date, end_date).select("date", "sid", *names)
 
     def get_first_available_datetime(self, sid: int) -> pd.Timestamp | None:
-        """Return the open of the first bar of a series; None where it has none."""
+        """Return the open of the first bar of a series, or None if it has none."""
         return self._nearest(sid, None, pl.lit(True), is_first=True)
 
     def get_last_available_datetime(self, sid: int) -> pd.Timestamp | None:
-        """Return the open of the last bar of a series; None where it has none."""
+        """Return the open of the last bar of a series, or None if it has none."""
         return self._nearest(sid, None, pl.lit(True))

@@ -1,4 +1,4 @@
-"""What the readers of daily and of minute bars share: files by the range, rows at one moment."""
+"""The common part of the daily and minute readers: files by range, rows at one moment."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ __all__ = ["ParquetReader"]
 T = TypeVar("T")
 
 _KEPT = 256
-# Volumes from here on do not fit into 18 digits.
+# Volumes of this size or more do not fit into 18 digits.
 _NARROW = 10**10
 _Pending = dict[str, str | None]
 _PathOf = Callable[[str], Path]
 
 
 class _Question(NamedTuple):
-    """What is read: checked numbers, fields and bounds, and the columns of the answer."""
+    """A checked query: numbers, fields and bounds, and the columns of the answer."""
 
     sids: list[int]
     fields: list[str]
@@ -55,10 +55,11 @@ class _Question(NamedTuple):
 
 
 class ParquetReader:
-    """Reads the bars of one frequency of a bundle. Thread-safe; writes nothing.
+    """Reads the bars of one frequency in a bundle. Thread-safe; writes nothing.
 
-    Which files are opened is told by the range alone: those of other months (days, of minutes) are not
-    looked at, whatever they hold. A change by another process is seen whole or not at all.
+    Only the range determines which files are opened: files of other months (or days, for minute
+    bars) are ignored, whatever they contain. A change by another process is seen as a whole or
+    not at all.
     """
 
     frequency: Frequency
@@ -89,27 +90,28 @@ class ParquetReader:
     ) -> pl.LazyFrame:
         """Return bars as a lazy frame: time, ``sid`` and the fields, sorted by sid and time.
 
-        The files are read when it is collected, with the columns and the filter of the query alone. A
-        field that older files lack is null there; a sid without bars has no rows.
+        The files are read when the frame is collected, with only the columns and the filter of
+        the query. A field that older files lack is null there; a sid without bars has no rows.
 
         Args:
-            sids: numbers of the series; empty: none.
+            sids: Numbers of the series; empty: none.
             fields: ``open high low close volume`` (Decimal), or further columns of the files.
-            start_date, end_date: inclusive; a date, or what pandas takes as one; of minutes an instant,
-                naive meaning UTC, a date the whole UTC day. None: no bound.
+            start_date, end_date: Bounds, inclusive: a date, or anything pandas accepts as one.
+                For minute bars, an instant (naive means UTC), or a date for the whole UTC day.
+                None: no bound.
 
         Raises:
-            QueryError: a sid that is no number, an unknown field, a range that is none.
-            BundleNotFoundError: the bundle has no files of this frequency.
-            BundleError: at collection: a file is damaged.
-            FormatVersionError: a newer version of this library wrote a file.
+            QueryError: A sid is not a number, a field is unknown, or the range is invalid.
+            BundleNotFoundError: The bundle has no files of this frequency.
+            BundleError: At collection: a file is damaged.
+            FormatVersionError: A newer version of this library wrote a file.
         """
         question = self._question(sids, fields, start_date, end_date)
 
         def rows(
             columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
         ) -> Iterator[pl.DataFrame]:
-            """Yield the rows at the moment of the collection."""
+            """Yield the rows as they are when the frame is collected."""
             yield self._rows(question, columns, predicate, n_rows)
 
         return register_io_source(rows, schema=question.schema)
@@ -117,7 +119,7 @@ class ParquetReader:
     def _load(
         self, sids: Sequence[int], start: Any, end: Any, fields: Sequence[str] | None
     ) -> pl.DataFrame:
-        # Not by the lazy frame: some versions of Polars make errors of their own of ours.
+        # Not through the lazy frame: some versions of Polars replace our errors with their own.
         return self._rows(self._question(sids, FIELDS if fields is None else fields, start, end))
 
     def _question(
@@ -154,14 +156,14 @@ class ParquetReader:
             return (frame if n_rows is None else frame.head(n_rows)).collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the rows; damage is an error that names the file."""
+            """Return the rows; damage raises an error that names the file."""
             places = self._places(low and _day(low), high and _day(high), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
         return self._files.read_whole(checked)
 
     def _daily(self, sids: Sequence[int], start: Any, end: Any) -> pl.DataFrame:
-        """Return a bar for each series and file: of minutes each file is a day."""
+        """Return a bar for each series and file; a file of minute bars is one day."""
         low, high = self._bound(start), self._bound(end)
         days = low and _day(low), high and _day(high)
         numbers, _, first, last, schema = self._question(sids, FIELDS, *days)
@@ -172,14 +174,15 @@ class ParquetReader:
             for place in places:
                 scan = self._scan(path_of, [place], FIELDS)
                 if scan is not None:
-                    # Each file is sorted. Other series are left out behind, where there are fewer rows.
+                    # Each file is sorted. Other series are filtered out later, when there are
+                    # fewer rows.
                     bars = scan.group_by("sid").agg(bars_of_groups())
                     made.append(bars.with_columns(pl.lit(last_day(place)).alias("date")))
             whole = pl.concat(made, how="diagonal_relaxed")
             return whole.filter(pl.col("sid").is_in(numbers)).sort("sid", "date").collect()
 
         def checked(path_of: _PathOf, pending: _Pending) -> pl.DataFrame:
-            """Return the bars; damage is an error that names the file."""
+            """Return the bars; damage raises an error that names the file."""
             places = self._places(first and _day(first), last and _day(last), pending)
             return self._checked(lambda: read(path_of, places), path_of, places)
 
@@ -190,15 +193,15 @@ class ParquetReader:
     # --- single values ---------------------------------------------------------------------
 
     def get_value(self, sid: int, dt: Any, field: str) -> Decimal | None:
-        """Return one value; None where there is no bar, or none of that field.
+        """Return one value, or None if there is no bar or the bar has no value in the field.
 
         Args:
-            sid: number of the series.
-            dt: the day, or the open of the bar of minutes; naive means UTC.
-            field: as for :meth:`load_raw_arrays`.
+            sid: Number of the series.
+            dt: Day, or the open of the minute bar; naive means UTC.
+            field: See :meth:`load_raw_arrays`.
 
         Raises:
-            QueryError, BundleError: as there.
+            QueryError, BundleError: See :meth:`load_raw_arrays`.
         """
         (number,) = _sids([sid])
         at = self._bound(dt)
@@ -212,18 +215,18 @@ class ParquetReader:
     def load_spot_value(
         self, sids: Sequence[int], target_date: Any, field: str = "close"
     ) -> pl.DataFrame:
-        """Return ``sid`` and the field at one time; sids without a bar then are not in it."""
+        """Return ``sid`` and the field at one time, omitting sids without a bar at that time."""
         at = self._bound(target_date)
         return self._rows(self._question(sids, [field], at, at)).select("sid", field)
 
     def get_last_traded_dt(self, asset_sid: int, dt: Any) -> pd.Timestamp | None:
-        """Return the newest bar at or before ``dt`` in which the series traded; None where there is none.
+        """Return the newest bar at or before ``dt`` in which the series traded, or None.
 
-        A bar without a close, or whose volume is 0, is no trade.
+        A bar without a close, or with a volume of 0, is not a trade.
 
         Args:
-            asset_sid: number of the series.
-            dt: a day or an instant, included.
+            asset_sid: Number of the series.
+            dt: A day or an instant, included.
 
         Returns:
             Naive UTC: midnight of the day, or the bar's open.
@@ -235,7 +238,7 @@ class ParquetReader:
     def _nearest(
         self, sid: int, high: date | datetime | None, traded: pl.Expr, *, is_first: bool = False
     ) -> pd.Timestamp | None:
-        """Return the last bar up to a bound, or the first, looking at one file after the other."""
+        """Return the last bar up to a bound, or the first one, checking file by file."""
         last = None if high is None else _day(high)
         places = self._files.read_whole(lambda _, pending: self._places(None, last, pending))
         for place in places if is_first else reversed(places):
@@ -247,7 +250,7 @@ class ParquetReader:
         return None
 
     def clear_cache(self) -> None:
-        """Forget the rows that single values are read from; nothing but time is lost."""
+        """Forget the rows that single values are read from; this costs only time."""
         if self._cache is not None:
             self._cache = LruCache(_KEPT)
 
@@ -269,7 +272,8 @@ class ParquetReader:
             self._check_version(path)
         columns = [self._time, "sid", *fields]
         if set(fields) <= {*FIELDS}:
-            # All files of a bundle have one schema for these; others may have more columns.
+            # All files of a bundle have the same schema for these fields; some may have more
+            # columns.
             schema = pl.read_parquet_schema(paths[0])
             known = {name: dtype for name, dtype in schema.items() if name in columns}
             return pl.scan_parquet(
@@ -287,7 +291,7 @@ class ParquetReader:
         low: date | datetime | None,
         high: date | datetime | None,
     ) -> dict[str, pl.DataType]:
-        """Return the columns of an answer, by the files of the range alone."""
+        """Return the columns of an answer, using only the files in the range."""
         wanted = get_schema_for_frequency(self.frequency)
         places = self._places(low and _day(low), high and _day(high), pending)
         if not places and not self._places(None, None, pending):
@@ -310,7 +314,7 @@ class ParquetReader:
         return {name: schema[name] for name in (self._time, "sid", *fields)}
 
     def _checked(self, read: Callable[[], T], path_of: _PathOf, places: Sequence[str]) -> T:
-        """Return what ``read`` gives; damage is a typed error that names the file."""
+        """Return the result of ``read``; damage raises a typed error that names the file."""
         try:
             return read()
         except DataError:
@@ -325,11 +329,13 @@ class ParquetReader:
             raise damaged(f"{self._files.path.name}/{FOLDERS[self.frequency]}", exc) from exc
 
     def _check_rows(self, path: Path) -> None:
-        """Refuse a file that declares more than its bytes can be; each state of a file is looked at once.
+        """Refuse to read a file that declares more than its size allows.
+
+        Each state of a file is checked only once.
 
         Raises:
-            BundleError: It declares more.
-            ValueError: It is not a Parquet file.
+            BundleError: The file declares more.
+            ValueError: The file is not a Parquet file.
         """
         disk = self._files.disk
         state: FileState | None = disk.stat(path)
@@ -362,10 +368,10 @@ class ParquetReader:
         )
 
     def _of_place(self, place: str, sid: int) -> pl.DataFrame:
-        """Return all rows of a series in one file; kept for as long as the file stays what it is."""
+        """Return all rows of a series in one file, which are kept until the file changes."""
 
         def read(path_of: _PathOf, _: _Pending) -> pl.DataFrame:
-            """Return the rows of the series, from memory if the file is the same."""
+            """Return the rows of the series, from memory if the file is unchanged."""
             path = path_of(place)
             state: FileState | None = self._files.disk.stat(path)
             key = place, state, sid
@@ -432,7 +438,7 @@ def _day(value: date | datetime) -> date:
 
 
 def _sids(sids: Sequence[int]) -> list[int]:
-    """Return numbers of series as plain ints."""
+    """Return series numbers as plain integers."""
     numbers = list(sids)
     for sid in numbers:
         if isinstance(sid, bool) or not hasattr(sid, "__index__"):

@@ -1,4 +1,4 @@
-"""The writer of a bundle's Parquet files: rows go to the partition of their own stamp, and are merged."""
+"""The writer of a bundle's Parquet files: it merges each row into the partition of its stamp."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from .schemas import FIELDS, WIDE_VOLUME, Frequency, get_schema_for_frequency, t
 
 __all__ = ["ParquetWriter", "Written"]
 
-# Partitions with fewer rows are one file.
+# Partitions with fewer rows than this are a single file.
 _FEW_ROWS = 512
 _DAILY = frozenset({"daily", "1d", "1w", "1mo", "1M"})
 
 
 class Written(NamedTuple):
-    """What one change did.
+    """The result of one change.
 
     Attributes:
-        places: of the partitions that were written, relative to the bundle.
-        rounded: values with more than eight decimals.
-        widened: whether volumes became ``Decimal(38, 8)`` by it.
+        places: Places of the partitions that were written, relative to the bundle.
+        rounded: Number of values with more than eight decimals.
+        widened: Whether the change turned volumes into ``Decimal(38, 8)``.
     """
 
     places: tuple[str, ...]
@@ -59,13 +59,13 @@ class Written(NamedTuple):
 
 
 class ParquetWriter:
-    """Writes bars into a bundle. Thread-safe, and several processes may write the same bundle.
+    """Writes bars to a bundle. Thread-safe; several processes may write the same bundle.
 
     Args:
-        bundle_path: the folder of the bundle; it is made by the first write.
-        enable_metadata_catalog: whether ``metadata.db`` is written beside ``metadata.parquet``.
-        disk: writes; None: permissions by the umask.
-        clock: dates the changes; None is the system's.
+        bundle_path: Folder of the bundle; the first write creates it.
+        enable_metadata_catalog: Whether to write ``metadata.db`` next to ``metadata.parquet``.
+        disk: File access; None sets permissions according to the umask.
+        clock: Source of the times of changes; None is the system clock.
     """
 
     def __init__(
@@ -86,21 +86,24 @@ class ParquetWriter:
         resolution: str,
         source_metadata: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Write bars and return the folder that they went to.
+        """Write bars and return the folder that they were written to.
 
         Args:
-            df: ``date`` (daily) or ``timestamp`` (naive UTC or aware), ``sid`` or ``symbol``, and
-                ``open high low close volume`` as numbers or Decimals; further columns are kept. Rows in
-                any order; those with a stamp and sid that stand already replace them.
-            resolution: ``daily`` or ``minute``, or a timeframe such as ``1d``, ``1m``, ``5m``. A bundle
-                holds one timeframe of each.
-            source_metadata: as of :meth:`write_daily_bars`.
+            df: Frame with ``date`` (daily) or ``timestamp`` (naive UTC or aware), ``sid`` or
+                ``symbol``, and ``open high low close volume`` as numbers or Decimals; further
+                columns are kept. Rows may be in any order; they replace existing rows with the
+                same stamp and sid.
+            resolution: ``daily`` or ``minute``, or a timeframe such as ``1d``, ``1m``, ``5m``. A
+                bundle holds one timeframe of each.
+            source_metadata: See :meth:`write_daily_bars`.
 
         Raises:
-            QueryError: no rows, a missing column, a stamp or sid that is null, two different rows of one
-                stamp and sid, or bars of another timeframe than those in the bundle.
-            DecimalRangeError: a value does not fit.
-            BundleError, StorageError, LockTimeoutError: the bundle is as it was.
+            QueryError: There are no rows, a column is missing, a stamp or sid is null, two
+                different rows have the same stamp and sid, or the bundle has bars of another
+                timeframe.
+            DecimalRangeError: A value does not fit.
+            BundleError, StorageError, LockTimeoutError: The write failed; the bundle is
+                unchanged.
         """
         frequency, timeframe = _frequency_of(resolution)
         self._write([df], frequency, timeframe, source=source_metadata)
@@ -114,14 +117,15 @@ class ParquetWriter:
         source_metadata: Mapping[str, Any] | None = None,
         bundle_name: str | None = None,
     ) -> Path:
-        """Write bars of days as :meth:`write` does; errors as there.
+        """Write daily bars as :meth:`write` does; raises the same errors.
 
         Args:
-            df: the bars.
-            compression: ``zstd``, the one that bundles are written with.
-            dataset_id: of ``metadata.db``; None: one made from the path of the bundle.
-            source_metadata: what else is known of the source; ``source_type`` names it.
-            bundle_name: the name in the files; None: that of the folder.
+            df: Bars to write.
+            compression: ``zstd``, the only compression for bundles.
+            dataset_id: Id of the dataset in ``metadata.db``; None: an id made from the bundle's
+                path.
+            source_metadata: Further facts about the source; ``source_type`` names it.
+            bundle_name: Name to write into the files; None: the name of the folder.
         """
         self._check_compression(compression)
         self._write([df], "daily", "1d", dataset_id, source_metadata, bundle_name)
@@ -135,7 +139,7 @@ class ParquetWriter:
         source_metadata: Mapping[str, Any] | None = None,
         bundle_name: str | None = None,
     ) -> Path:
-        """Write bars of minutes; arguments and errors as of :meth:`write_daily_bars`."""
+        """Write minute bars; arguments and errors are those of :meth:`write_daily_bars`."""
         self._check_compression(compression)
         self._write([df], "minute", "1m", dataset_id, source_metadata, bundle_name)
         return self.bundle_path / "minute_bars"
@@ -143,10 +147,10 @@ class ParquetWriter:
     def write_batch(
         self, frames: Iterable[pl.DataFrame | pl.LazyFrame], resolution: str = "daily"
     ) -> Path:
-        """Write several frames as one change; of two rows of one stamp and sid the later frame's stands.
+        """Write several frames as one change.
 
-        Raises:
-            as :meth:`write`; then none of them is written.
+        If two rows have the same stamp and sid, the one in the later frame counts. Raises the
+        errors of :meth:`write`; in that case none of the frames is written.
         """
         frequency, timeframe = _frequency_of(resolution)
         self._write(list(frames), frequency, timeframe)
@@ -155,8 +159,8 @@ class ParquetWriter:
     def get_compression_stats(self) -> dict[str, Any]:
         """Return ``file_count``, ``row_count``, ``size_bytes``, ``uncompressed_bytes`` and a ratio.
 
-        ``compression_ratio`` is the bytes of the files through the uncompressed ones: 16 a value of
-        Decimal and 8 of the others, as Polars keeps them in memory.
+        ``compression_ratio`` is the size of the files divided by the uncompressed size: 16 bytes
+        for each Decimal and 8 for each other value, as Polars keeps them in memory.
         """
         records = self._records()
         rows = sum(r.row_count for r in records.files.values())
@@ -219,15 +223,18 @@ class ParquetWriter:
         anew: Collection[str] = (),
         drop: Collection[int] = (),
     ) -> Written:
-        """Merge checked rows into their partitions as part of a change; partitions that stay equal stay.
+        """Merge checked rows into their partitions as part of a change.
+
+        Partitions that stay equal are not written.
 
         Args:
-            commit: the change.
-            records: of the bundle before, with the origin that it has afterwards.
-            frequency: of the rows.
-            rows: time, sid, fields and what else there is.
-            anew: places that are written without a look at what they hold.
-            drop: sids whose earlier rows go, in all partitions.
+            commit: Change to add to.
+            records: Records of the bundle before the change, with the origin that it has
+                afterwards.
+            frequency: Frequency of the rows.
+            rows: Time, sid, fields and any further columns.
+            anew: Places to write without reading their present content.
+            drop: Sids whose earlier rows are removed from all partitions.
         """
         was_wide, now = records.origin.wide_volume, self._clock.now_ms()
         converted, rounded = decimal_frame(rows, wide_volume=was_wide)
@@ -277,16 +284,16 @@ class ParquetWriter:
         return partitions(self._files.disk, str(self.bundle_path), frequency)
 
     def _records(self, commit: FileChanges | None = None) -> Records:
-        """Return the records of the bundle; they are made from its files if they are gone."""
+        """Return the records of the bundle; lost records are rebuilt from its files."""
         found = Records.read(self._files, self._files.disk, self.bundle_path / METADATA)
         return found or rebuilt(self._files, commit)
 
     def _kept(self, anew: Collection[str], place: str) -> pl.DataFrame | None:
-        """Return the rows of a partition that are to be merged; None if there are none."""
+        """Return the rows of a partition to merge with, or None if there are none."""
         return None if place in anew else self._read(place)
 
     def _read(self, place: str) -> pl.DataFrame | None:
-        """Return the rows of a partition; None where there is none."""
+        """Return the rows of a partition, or None if it does not exist."""
         data = self._files.disk.read_if_exists(self.bundle_path / place)
         return None if data is None else parsed(data, f"{self.bundle_path.name}/{place}")
 
@@ -297,15 +304,18 @@ class ParquetWriter:
 
 
 def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
-    """Return the records of a bundle from its partitions alone: the newest origin, each file measured.
+    """Return the records of a bundle, rebuilt only from its partitions.
+
+    The newest origin counts, and each file is measured.
 
     Args:
         files: Files of the bundle.
-        commit: Change that is about to replace ``metadata.parquet``; what cannot be read there is set aside.
+        commit: Change that is about to replace ``metadata.parquet``; an unreadable one is set
+            aside.
 
     Raises:
         BundleError: A partition is damaged.
-        FormatVersionError: A newer version of this library wrote one.
+        FormatVersionError: A newer version of this library wrote a partition.
     """
     if (
         commit is not None
@@ -336,11 +346,11 @@ def rebuilt(files: BundleFiles, commit: FileChanges | None = None) -> Records:
 
 
 def parsed(data: bytes, name: str) -> pl.DataFrame:
-    """Return the rows of a partition's bytes.
+    """Return the rows in a partition's bytes.
 
     Raises:
-        BundleError: they are no Parquet file, or one of other columns.
-        FormatVersionError: a newer version of this library wrote them.
+        BundleError: The bytes are not a Parquet file, or it has other columns.
+        FormatVersionError: A newer version of this library wrote the bytes.
     """
     try:
         origin_of(pl.read_parquet_metadata(io.BytesIO(data)), name)
@@ -365,7 +375,7 @@ def parsed(data: bytes, name: str) -> pl.DataFrame:
 
 
 def damaged(name: str, exc: BaseException) -> BundleError:
-    """Return the error of a file that cannot be read."""
+    """Return the error for a file that cannot be read."""
     return BundleError(
         f"{name} is damaged: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}",
         hint=f"`onetape bundle validate {name.split('/')[0]}` finds all such files, and `refresh` "
@@ -383,7 +393,7 @@ def _parquet(frame: pl.DataFrame, metadata: dict[str, str]) -> bytes:
 
 
 def _frequency_of(resolution: str) -> tuple[Frequency, str]:
-    """Return the kind of files and the timeframe of a resolution."""
+    """Return the frequency of the files and the timeframe for a resolution."""
     if resolution in ("minute", "daily"):
         return ("daily", "1d") if resolution == "daily" else ("minute", "1m")
     from ..model.timeframe import Timeframe
@@ -393,7 +403,7 @@ def _frequency_of(resolution: str) -> tuple[Frequency, str]:
 
 
 def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataFrame:
-    """Return checked rows: the time column, ``sid`` or ``symbol``, the fields, what else there is."""
+    """Return checked rows: the time column, ``sid`` or ``symbol``, the fields, and the rest."""
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, pl.DataFrame):
@@ -421,7 +431,7 @@ def _taken(frame: pl.DataFrame | pl.LazyFrame, frequency: Frequency) -> pl.DataF
 
 
 def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
-    """Return the column of stamps with the type that it has in files; aware ones in UTC."""
+    """Return the column of stamps with its type in the files; aware stamps become UTC."""
     name = time_column(frequency)
     if name not in frame.columns:
         raise _lacking(frequency, [name])
@@ -434,7 +444,7 @@ def _time(frame: pl.DataFrame, frequency: Frequency) -> pl.Expr:
 
 
 def _number(frame: pl.DataFrame, key: str) -> pl.Expr:
-    """Return the column that tells the series apart: numbers, or texts that get numbers."""
+    """Return the column that identifies the series: numbers, or strings that get numbers."""
     if key not in frame.columns:
         raise _lacking("daily", ["sid (or symbol)"])
     dtype = frame.schema[key]
@@ -455,7 +465,10 @@ def _lacking(frequency: Frequency, names: Sequence[str]) -> QueryError:
 def _numbered(
     origin: BundleOrigin, frames: Sequence[pl.DataFrame]
 ) -> tuple[BundleOrigin, pl.DataFrame]:
-    """Return the rows with numbers for their symbols, the later frame's where several have one."""
+    """Return the origin and all rows, with numbers in place of symbols.
+
+    If several frames have a row for the same stamp and sid, the later frame's counts.
+    """
     symbols = dict(origin.symbols)
     numbered = []
     for frame in frames:
@@ -476,7 +489,7 @@ def _numbered(
 
 
 def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
-    """Return the origin of a bundle in which a program has written rows of some series itself."""
+    """Return the origin after a program has itself written rows for some series."""
     symbols = {
         symbol: replace(source, fingerprint=REWRITTEN)
         if source.sid in sids and source.fingerprint is not None
@@ -487,7 +500,7 @@ def _rewritten(origin: BundleOrigin, sids: set[int]) -> BundleOrigin:
 
 
 def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFrame]:
-    """Return the rows of each partition: that of their own stamp."""
+    """Return the rows by partition, according to their stamps."""
     if rows.is_empty():
         return {}
     time = rows.columns[0]
@@ -502,13 +515,14 @@ def _by_place(rows: pl.DataFrame, frequency: Frequency) -> dict[str, pl.DataFram
 class _PartitionChange:
     """The parts of one partition while rows are merged into it.
 
-    Series that are new go into a part of their own, which takes in all smaller ones: so the parts of a
-    partition differ in size by half at least, and adding one series after the other writes each row as often
-    as the number of its rows can be halved. Small parts are always merged, so most partitions are one file.
+    New series go into a part of their own, which absorbs all smaller parts. The parts of a
+    partition thus differ in size by at least a factor of two, and if series are added one after
+    another, each row is written only as often as the number of rows can be halved. Small parts
+    are always merged, so most partitions are a single file.
 
     Args:
         main: Place of the first part.
-        parts: Maps each place to its record; None: it is not recorded.
+        parts: Maps each place to its record, or to None if it is not recorded.
 
     Attributes:
         frames: Maps each place that changes to its rows before and after.
@@ -528,10 +542,10 @@ class _PartitionChange:
         """Merge rows into the parts.
 
         Args:
-            new: The rows; None: there are none.
-            drop: Numbers of the series whose earlier rows go.
+            new: Rows to merge, or None.
+            drop: Numbers of the series whose earlier rows are removed.
             read: Returns the rows of a part.
-            rewritten: Parts that are written whatever they have.
+            rewritten: Parts to write whatever they contain.
         """
         left, gone, rows = new, list(drop), dict[str, int]()
         for place, record in self._parts.items():
@@ -556,7 +570,7 @@ class _PartitionChange:
         rows: Mapping[str, int],
         read: Callable[[str], pl.DataFrame | None],
     ) -> None:
-        """Add the rows of series that no part has, and join the parts that are smaller."""
+        """Add the rows of series that are in no part, and join the parts that are smaller."""
         count, joined = 0 if new is None else len(new), list[str]()
         left = {place: held for place, held in rows.items() if held}
         for place, held in sorted(left.items(), key=lambda item: item[1]):
@@ -595,7 +609,7 @@ def _split(
 
 
 def _merged(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Return both, sorted by sid and time; where both have a row the new one stands."""
+    """Return both, sorted by sid and time; if both have a row, the new one counts."""
     parts = [part for part in (old, new) if part is not None]
     if not parts:
         return None

@@ -1,7 +1,8 @@
 """Where the bars of a day are in a bundle, and which files a range needs.
 
-A partition is ``data.parquet`` in the folder of its month or day. What was added to a large one is in further
-parts beside it, ``1/data.parquet`` and so on; a series has its rows of a partition in one of them.
+A partition is ``data.parquet`` in the folder of its month or day. Additions to a large partition
+are in further parts next to it, ``1/data.parquet`` and so on; all rows of a series in a partition
+are in the same part.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def partition_of(frequency: str, day: date) -> str:
 
 
 def main_of(place: str) -> str:
-    """Return the first file of the partition that a place is a part of; of other places the same."""
+    """Return the first file of the partition that a place is part of; other places as given."""
     match = _PLACE.fullmatch(place)
     if match is None or match["part"] is None:
         return place
@@ -43,14 +44,14 @@ def main_of(place: str) -> str:
 
 
 def new_part(main: str, places: Iterable[str]) -> str:
-    """Return the place of a further part of a partition whose parts have these places."""
+    """Return the place for a further part of a partition with parts in these places."""
     matches = [_PLACE.fullmatch(place) for place in places]
     number = 1 + max((int(m["part"] or 0) for m in matches if m), default=0)
     return f"{main.removesuffix(_DATA)}{number}/{_DATA}"
 
 
 def frequency_of(place: str) -> Frequency | None:
-    """Return whether a place is one of daily or of minute bars; None where it is no partition."""
+    """Return the frequency of the partition at a place, or None if it is not a partition."""
     match = _PLACE.fullmatch(place)
     if match is None or (match["folder"] == "minute_bars") != (match["day"] is not None):
         return None
@@ -58,7 +59,7 @@ def frequency_of(place: str) -> Frequency | None:
 
 
 def last_day(place: str) -> date:
-    """Return the last day of a partition, by its place; of what is none the first day there is."""
+    """Return the last day of the partition at a place; for other places, the first date."""
     key = partition_key(place)
     if not key:
         return date.min
@@ -79,10 +80,10 @@ def partitions(
     """Return the places of the partitions that a range needs, ascending; no file is opened.
 
     Args:
-        disk, root: the folder of the bundle.
+        disk, root: File access, and folder of the bundle.
         frequency: ``daily`` or ``minute``.
-        first, last: days, both included; None: no bound.
-        pending: places of a change that is decided and not finished, and their staged names.
+        first, last: Days, both included; None: no bound.
+        pending: Places of a change that is decided but not finished, and their staged names.
     """
     get_schema_for_frequency(frequency)
     depth = 3 if frequency == "minute" else 2
@@ -99,7 +100,7 @@ def partitions(
 
 
 def partition_key(place: str) -> _Key:
-    """Return year, month and, of minutes, day of a partition's place."""
+    """Return the year, month and (for minute bars) day in a partition's place."""
     match = _PLACE.fullmatch(place)
     if match is None:
         return ()
@@ -113,7 +114,7 @@ def _key(day: date, depth: int) -> _Key:
 def _walk(
     disk: Disk, root: str, within: str, key: _Key, depth: int, low: _Key, high: _Key
 ) -> Iterator[str]:
-    """Yield the partitions whose days are in the range, by the names of folders alone."""
+    """Yield the partitions whose days are in the range, judged only by folder names."""
     names = disk.list(f"{root}/{within}")
     if len(key) == depth:
         if _DATA in names:

@@ -18,7 +18,8 @@ Frequency = Literal["daily", "minute"]
 
 SCHEMA_VERSION = 1
 PRICE = pl.Decimal(18, 8)
-# The volumes of a day of some coins do not fit into 18 digits; then a whole bundle has these.
+# Some coins have daily volumes that do not fit into 18 digits; the whole bundle then uses this
+# type.
 WIDE_VOLUME = pl.Decimal(38, 8)
 PRICES = ("open", "high", "low", "close")
 FIELDS = (*PRICES, "volume")
@@ -44,12 +45,12 @@ _SCHEMAS = {"daily": DAILY_BARS_SCHEMA, "minute": MINUTE_BARS_SCHEMA}
 
 
 def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
-    """Return column to type of ``"daily"`` or ``"minute"`` bars, in their order.
+    """Return the types of the columns of ``"daily"`` or ``"minute"`` bars, in their order.
 
     ``date`` is the session's date, ``timestamp`` the bar's open in UTC, without a zone.
 
     Raises:
-        QueryError: another frequency.
+        QueryError: The frequency is neither of these.
     """
     if frequency not in _SCHEMAS:
         raise QueryError(f"no such frequency of a bundle: {frequency!r}", hint="daily or minute")
@@ -57,17 +58,17 @@ def get_schema_for_frequency(frequency: str) -> dict[str, pl.DataType]:
 
 
 def time_column(frequency: str) -> str:
-    """Return ``"date"`` or ``"timestamp"``; raises as :func:`get_schema_for_frequency`."""
+    """Return ``"date"`` or ``"timestamp"``; errors as in :func:`get_schema_for_frequency`."""
     return next(iter(get_schema_for_frequency(frequency)))
 
 
 def validate_schema(frame: pl.DataFrame | pl.LazyFrame, frequency: str) -> bool:
-    """Return True where a frame has all columns of a frequency with their types.
+    """Return True if a frame has all columns of a frequency with their types.
 
-    Further columns are allowed, and a volume of ``Decimal(38, 8)``.
+    Further columns are allowed, and so is a volume of ``Decimal(38, 8)``.
 
     Raises:
-        QueryError: a column is missing or has another type; the message lists each.
+        QueryError: A column is missing or has another type; the message lists each.
     """
     wanted = get_schema_for_frequency(frequency)
     problems = list(_problems(frame.collect_schema(), wanted))

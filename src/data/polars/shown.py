@@ -1,4 +1,4 @@
-"""What a portal has shown of bars that it read ahead: a record of reads gets that, and nothing else."""
+"""The part of bars read ahead that a portal has shown: a record of reads gets only this part."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
     from ..errors import DataError
     from ..model.query import BarsQuery
 
-# More looks than this are handed over together: a long backtest by minutes makes as many as it has minutes.
+# Number of looks to hand over together: a backtest by minutes takes as many as it has minutes.
 _MOST_LOOKS = 4096
-# How many rows, and by when they must have closed, in each market.
+# Number of rows, and the time by which they must have closed in each market.
 Look = tuple[int, tuple[int, ...]]
 
 
 class ReadAhead:
-    """Stands in for a record while a panel is read; errors go to the record at once. Thread-safe.
+    """Stands in for a record while a panel is read; errors go to the record at once.
+
+    Thread-safe.
 
     Attributes:
-        answers: each with what makes a `HandedOn` of it.
+        answers: Answers, each with the function that makes a `HandedOn` from it.
     """
 
     def __init__(self, record: Any) -> None:
@@ -41,26 +43,26 @@ class ReadAhead:
         self.answers.append((answer, handed_on))
 
     def failed(self, query: BarsQuery, error: DataError) -> None:
-        """Pass an error on: the program sees it."""
+        """Pass on an error, because the program sees it."""
         self.record.failed(query, error)
 
     def can_be_cut(self) -> bool:
-        """Tell whether a part of each answer is what a question for that part is answered with."""
+        """Return whether any part of each answer is the answer to a query for that part."""
         return all(handed_on(answer).can_be_cut() for answer, handed_on in self.answers)
 
     @property
     def nbytes(self) -> int:
-        """How much memory the answers take."""
+        """Memory that the answers take, in bytes."""
         return sum(8 * len(a.table) * (len(a.table.columns) + 1) for a, _ in self.answers)
 
 
 class Shown:
-    """The answers of one panel, and the looks that the program had at it. Thread-safe; without a lock.
+    """The answers of one panel, and the program's looks at it. Thread-safe without a lock.
 
     Args:
-        read: what was read.
-        panel: made of it.
-        timeframe: of the bars.
+        read: Answers that were read.
+        panel: Panel made from them.
+        timeframe: Timeframe of the bars.
     """
 
     def __init__(self, read: ReadAhead, panel: Panel, timeframe: Timeframe) -> None:
@@ -69,17 +71,17 @@ class Shown:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the answers take."""
+        """Memory that the answers take, in bytes."""
         return self._read.nbytes
 
     def add(self, horizons: tuple[int, ...], rows: int) -> None:
-        """Note a look; it is handed over with others, at once where the record is at its end."""
+        """Note a look, to be handed over with others, or at once if the record has ended."""
         self._looks.add((rows, horizons))
         if len(self._looks) > _MOST_LOOKS or not self._read.record.is_open:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Give the record what was shown since the last time."""
+        """Give the record everything that was shown since the last time."""
         looks: list[Look] = []
         while self._looks:
             try:
@@ -97,7 +99,10 @@ class Shown:
                 self._read.record.answered(handed_on(answer).within(span), handed_on)
 
     def _spans(self, group: PanelGroup, looks: Sequence[tuple[int, int]]) -> list[Span]:
-        """Return the stamps of the rows of a market that were shown, up to the next one of its calendar."""
+        """Return the spans of a market's rows that were shown.
+
+        Each extends to the next stamp in the market's calendar.
+        """
         rows, horizons = np.array(sorted(looks)).T
         behind = group.closes.searchsorted(horizons, side="right")
         first = np.maximum(0, behind - rows)
@@ -116,25 +121,26 @@ class Shown:
 
 
 class ShownTo:
-    """All that a portal has shown to one record. Thread-safe.
+    """Everything that a portal has shown to one record. Thread-safe.
 
     Args:
-        record: hears of it when a panel is dropped, and before it writes.
-        over: called when the record has ended.
+        record: Record that is notified when a panel is dropped, and before it writes.
+        over: Called when the record has ended.
 
     Attributes:
-        uncut: keys of questions whose answers cannot be cut: they are read as they are shown.
+        uncut: Keys of questions whose answers cannot be cut; only the rows to show are read for
+            them.
     """
 
     def __init__(self, record: Any, over: Callable[[], object]) -> None:
         self._over, self._lock = over, threading.Lock()
         self.uncut: set[Any] = set()
-        # A panel that nothing refers to any more is looked at no more.
+        # A panel that nothing refers to can no longer be looked at.
         self._panels: list[tuple[weakref.ref[Panel], Shown]] = []
         record.before_writing(self._hand_over)
 
     def add(self, panel: Panel, shown: Shown) -> None:
-        """Take a panel, and hand over what was shown of those that were dropped."""
+        """Add a panel, and hand over what was shown of panels that were dropped."""
         with self._lock:
             gone = [part for panel_of, part in self._panels if panel_of() is None]
             self._panels = [(p, part) for p, part in self._panels if p() is not None]

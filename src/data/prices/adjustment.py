@@ -1,11 +1,11 @@
 """Converts prices from the stored basis to the requested one, exactly.
 
-A split is applied to a bar when ``max(bar's session date, as_of) < ex_date <= target as_of`` (bars
-in the ``raw`` basis: their date alone). All that applies to a bar is one rational factor, and a
-price is multiplied by it and rounded once; volume takes the splits the other way. A dividend
-multiplies older prices by ``1 - amount / close before its ex-date``, volume untouched; prices that
-hold it are divided by the same (:class:`ClosesBefore` gives the closes). What cannot be converted exactly is
-refused, never guessed.
+A split is applied to a bar if ``max(bar's session date, as_of) < ex_date <= target as_of`` (for
+bars in the ``raw`` basis: only their date). Everything that applies to a bar is one rational
+factor, and each price is multiplied by it and rounded once; volume is divided by the splits. A
+dividend multiplies older prices by ``1 - amount / close before its ex-date``, leaving volume
+unchanged; prices that already include it are divided by the same factor (:class:`ClosesBefore`
+provides the closes). A conversion that cannot be exact is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _UNKNOWN = Basis("unknown")
 _ONE = Fraction(1)
 _NO_DAYS = Span(0, 0)
 
-# The actions that count for the bars of a vendor, where that is not the same for all.
+# The actions that apply to a vendor's bars, if they are not the same for all vendors.
 OwnActions = Callable[[str], Sequence[Action]]
-# The session date of a bar, by its stamp.
+# Returns the session date of a bar from its stamp.
 SessionOf = Callable[[int], date]
 
 
 class DividendError(KindMismatchError):
-    """Prices cannot be adjusted for a dividend; bars from its ex-date on need none of it.
+    """Prices cannot be adjusted for a dividend; bars from its ex-date on do not need it.
 
     Attributes:
         ex_date: Ex-date of the dividend.
@@ -57,7 +57,7 @@ class DividendError(KindMismatchError):
 
 @dataclass(frozen=True)
 class BasisPart:
-    """The stamps ``[start, end)`` of bars that share one basis."""
+    """A span ``[start, end)`` of bars that share one basis."""
 
     span: Span
     basis: Basis
@@ -65,7 +65,7 @@ class BasisPart:
 
 
 def basis_parts(coverage: Coverage) -> list[BasisPart]:
-    """Return the bases of all stretches that can hold bars."""
+    """Return the bases of all spans that can have bars."""
     return [BasisPart(c.span, c.basis, c.vendor) for c in coverage if c.state != "empty"]
 
 
@@ -82,34 +82,35 @@ def rebase(
     timeframe: Timeframe | None = None,
     own: OwnActions | None = None,
 ) -> BarTable:
-    """Bring every row to the basis ``target`` at ``as_of``; the input is returned when it is there.
+    """Convert every row to the basis ``target`` at ``as_of``; return the input if it is there.
 
-    ``adj_close`` is brought to ``all`` at ``as_of`` where actions bridge it, kept where one basis
-    covers all rows, and NaN elsewhere; it never makes the call fail. Rows of basis ``unknown``, and
-    rows in no part, pass unchanged where no action lies behind them: there all bases are equal.
+    ``adj_close`` is converted to ``all`` at ``as_of`` if the actions allow it, kept if one basis
+    covers all rows, and NaN otherwise; it never makes the call fail. Rows of basis ``unknown``,
+    and rows in no part, pass unchanged if no action comes after them: there all bases are equal.
 
     Args:
-        table: ascending bars.
-        parts: which rows are of which basis; where two overlap the later one counts.
-        actions: all known actions, in any order. Of those of one type and ex-date the latest
-            fetched count; several dividends of one day and fetch are added up.
+        table: Ascending bars.
+        parts: Basis of each span of rows; where two overlap, the later one counts.
+        actions: All known actions, in any order. Of those with the same type and ex-date, the
+            latest fetched count; several dividends of one day and fetch are added up.
         target: ``raw``, ``split`` or ``all``.
-        as_of: the target's date; None takes :func:`common_as_of`. It is raised to the last bar, so
-            that an answer never jumps inside.
-        intraday: whether stamps are instants, to be compared with ``ex_at``.
-        close_before: gives the close of the last session before a dividend's ex-date, None when it
-            is not known; it is ``split`` adjusted to the target's ``as_of``. The amount, which is
-            per share as of its fetch or its ex-date (:class:`Action`), is brought there too.
-        fetched_dates: stamps of ex-dates for which actions were fetched; those that the conversion needs
-            must lie inside. None: the caller vouches that ``actions`` are complete.
-        timeframe: when given, bars of several days with an ex-date inside are refused.
-        own: the actions that count for the bars of a part's vendor, in place of ``actions``, where
-            vendors are divided.
+        as_of: Date of the target; None takes :func:`common_as_of`. It is raised to the last bar,
+            so that an answer never has a jump inside.
+        intraday: Whether stamps are instants, to be compared with ``ex_at``.
+        close_before: Returns the close of the last session before a dividend's ex-date, or None if
+            it is not known; it is ``split`` adjusted to the target's ``as_of``. The amount, which
+            is per share as of its fetch or its ex-date (:class:`Action`), is converted to that
+            date, too.
+        fetched_dates: Stamps of ex-dates for which actions were fetched; those that the conversion
+            needs must be inside. None: the caller guarantees that ``actions`` are complete.
+        timeframe: If given, bars of several days with an ex-date inside are rejected.
+        own: Actions that apply to the bars of a part's vendor, instead of ``actions``, if vendors
+            disagree.
 
     Raises:
-        KindMismatchError: a basis is unknown where it matters, actions were not fetched, a close
+        KindMismatchError: A basis is unknown where it matters, actions were not fetched, a close
             is unknown, one split has two dates, or a bar straddles an ex-date.
-        ValueError: ``target`` is none of the three.
+        ValueError: ``target`` is not one of the three.
     """
     if target not in ("raw", "split", "all"):
         raise ValueError(f"cannot adjust to {target!r}; there is raw, split and all")
@@ -134,9 +135,9 @@ def rebase(
 
 
 def common_as_of(parts: Iterable[BasisPart]) -> date | None:
-    """Return the newest date in any part, which is the basis to answer in; None without parts.
+    """Return the latest date in any part, which is the basis to answer in; None without parts.
 
-    A part without ``as_of`` counts with the last day of its span.
+    A part without ``as_of`` counts as the last day of its span.
     """
     return max((p.basis.as_of or date_of(p.span.end - 1) for p in parts), default=None)
 
@@ -152,9 +153,9 @@ def needed_actions(
 ) -> list[Span]:
     """Return the ex-dates, as stamps, whose actions must have been fetched; empty: none needed.
 
-    They are those of every bar of ``table_span`` that a part holds. ``session_of`` returns the
-    session date of an intraday bar of regular hours: those of one day need nothing then. Bars
-    before the open do, for they are traded as the day before.
+    They are those for every bar in ``table_span`` that is in a part. ``session_of`` returns the
+    session date of an intraday bar in regular hours: bars of one day then need nothing. Bars
+    before the open do, because they are traded like the previous day.
     """
     goal = Basis(target, as_of or common_as_of(parts))
     inside = [part for part in parts if part.span.overlaps(table_span)]
@@ -186,7 +187,7 @@ def _groups(table: BarTable, parts: Sequence[BasisPart], *, by_vendor: bool) -> 
 
 
 def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
-    """Bring a column that is ``all`` as of each group's fetch to ``all`` at the target's date."""
+    """Convert a column that is ``all`` as of each group's fetch to ``all`` at the target's date."""
     with_values = [job for job in jobs if not np.isnan(adj[job.group.rows]).all()]
     only = with_values[0].group if len(with_values) == 1 else None
     alone = only is not None and (only.basis.as_of is not None or len(adj[only.rows]) == 1)
@@ -201,21 +202,21 @@ def _adj_close(adj: Floats, jobs: Sequence[_Job]) -> Floats:
         except KindMismatchError:
             factors.append((group.rows, _ONE if alone else None))
             continue
-        # Rows of one basis stay comparable with each other: there the splits alone will do.
+        # Rows of one basis stay comparable with each other, so the splits are enough.
         factors += [(p.rows, p.splits if p.price is None and alone else p.price) for p in pieces]
     return scaled(adj, factors)
 
 
 # --- from one basis to another: which actions apply to which rows, and their factors ----------
 
-# Two vendors may date one split a session or two apart; a second one so soon is the first.
+# Two vendors may date one split a session or two apart; a second one this soon is the same.
 _SAME_SPLIT_DAYS = 7
 
 CloseBefore = Callable[[date], float | None]
 
 
 class Group(NamedTuple):
-    """Neighbouring rows of one basis, and of one vendor where that matters."""
+    """Adjacent rows of one basis, and of one vendor if that matters."""
 
     rows: slice
     basis: Basis
@@ -223,7 +224,7 @@ class Group(NamedTuple):
 
 
 class BasisPiece(NamedTuple):
-    """Rows that share their factors; no ``price`` where a dividend's close is not known."""
+    """Rows that share their factors; no ``price`` if a dividend's close is not known."""
 
     rows: slice
     price: Fraction | None
@@ -231,15 +232,15 @@ class BasisPiece(NamedTuple):
 
 
 def earliest_session(stamp_ms: int, intraday: bool) -> date:
-    """Return the earliest date that the session of a bar can have; needs no calendar."""
-    # The session of an intraday bar may be that of the day before in UTC.
+    """Return the earliest possible session date of a bar; needs no calendar."""
+    # The session of an intraday bar may be dated the day before in UTC.
     return date_of(stamp_ms) - timedelta(days=int(intraday))
 
 
 def needed(first: date, source: Basis, goal: Basis) -> Span:
-    """Return the ex-dates that decide how bars of session ``first`` on get from basis to basis.
+    """Return the ex-dates that decide the conversion of bars from session ``first`` on.
 
-    A split of the first bar's own session is in that bar.
+    A split on the first bar's own session date is already in that bar.
     """
     had = (source.as_of or first) if source.adjustment != "raw" else first
     # Prices of unknown basis must not have been adjusted at all.
@@ -251,7 +252,7 @@ def needed(first: date, source: Basis, goal: Basis) -> Span:
 
 @dataclass(frozen=True)
 class BasisConversion:
-    """Conversion of the rows at ``stamps`` to the basis ``goal``."""
+    """Converts the rows at ``stamps`` to the basis ``goal``."""
 
     stamps: Stamps
     actions: tuple[Action, ...]
@@ -293,9 +294,9 @@ class BasisConversion:
             )
 
     def _before(self, action: Action) -> int:
-        """Return the stamp before which bars do not know of ``action``.
+        """Return the stamp before which bars do not reflect ``action``.
 
-        A bar of hours that holds the opening of that session may begin before it.
+        An hourly bar that contains the opening of that session may begin before it.
         """
         if not self.intraday:
             return day_ms(action.ex_date)
@@ -303,7 +304,7 @@ class BasisConversion:
         return action.ex_at if step is None else action.ex_at - step + 1
 
     def _moves(self, first_ms: int, source: Basis) -> list[tuple[Action, int]]:
-        """Return what to apply (1) or to undo (-1) for bars from ``first_ms`` on, latest first."""
+        """Return the actions to apply (1) or undo (-1) for bars from ``first_ms``, latest first."""
         last_ms = int(self.stamps[-1])
         moves = []
         for action in (a for a in self.actions if self._before(a) > first_ms):
@@ -313,7 +314,7 @@ class BasisConversion:
                     f"{action}",
                     hint="fetch them again",
                 )
-            # A bar behind the ex-date has it in its price, whatever date the target names.
+            # A bar after the ex-date reflects it in its price, whatever the target's date.
             until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
             wanted = action.is_in(self.goal.adjustment, until)
             if wanted != action.is_in(source.adjustment, source.as_of):
@@ -327,7 +328,7 @@ class BasisConversion:
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
-        """Return what older prices are multiplied by; None when not known and ``lenient``."""
+        """Return the factor for older prices; None if it is not known and ``lenient``."""
         if action.type == "split":
             return 1 / self._ratio(action)
         close = self.close_before(action.ex_date) if self.close_before else None
@@ -348,14 +349,14 @@ class BasisConversion:
         return split.ratio
 
     def _amount(self, dividend: Action) -> Fraction:
-        """Return the amount for a share as it is at the target's date."""
+        """Return the amount in terms of shares at the target's date."""
         later = [a for a in self.actions if a.type == "split" and a.ex_date > dividend.ex_date]
         for action in (dividend, *later):
             _check_sound(action)
         return amount_on(dividend, later, self.goal.as_of)
 
     def _check_straddle(self, action: Action, stamp: int) -> None:
-        """Refuse where the last bar before ``action`` runs on behind its ex-date."""
+        """Raise if the last bar before ``action`` extends past its ex-date."""
         if self.timeframe is None or self.intraday:
             return
         step, day = self.timeframe.step_ms, date_of(stamp)
@@ -375,16 +376,16 @@ def _check_sound(action: Action) -> None:
         )
 
 
-# --- columns times rational numbers, each result rounded once --------------------------------
+# --- columns multiplied by rational numbers, each result rounded once ------------------------
 
-# Whole numbers up to here are exact as floats.
+# Integers up to this are exact as floats.
 _EXACT = 2**53
 
 
 def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> Floats:
     """Return ``values`` with some rows multiplied, and NaN where the factor is None.
 
-    The input is never changed; it is returned itself when nothing is multiplied.
+    The input is never modified; it is returned itself if nothing is multiplied.
     """
     todo = [(rows, factor) for rows, factor in factors if factor != 1]
     if not todo:
@@ -398,10 +399,10 @@ def scaled(values: Floats, factors: Sequence[tuple[slice, Fraction | None]]) -> 
 def times(values: Floats, factor: Fraction) -> Floats:
     """Return ``values`` times ``factor``, correctly rounded.
 
-    Multiplying or dividing by a power of two is exact, so where one side of the fraction is such a
-    power the two machine operations round only once; that is nearly every split. With any other
-    factor (dividends, 3 for 7) they would round twice: there the distinct values go through whole
-    numbers, whose quotient Python rounds once.
+    Multiplying or dividing by a power of two is exact, so if one side of the fraction is a power
+    of two, the two machine operations round only once; that covers nearly every split. With any
+    other factor (dividends, 3 for 7) they would round twice, so the distinct values are computed
+    as integers, whose quotient Python rounds once.
     """
     top, bottom = factor.numerator, factor.denominator
     small = max(abs(top), bottom) <= _EXACT
@@ -425,17 +426,17 @@ def _product(value: float, top: int, bottom: int) -> float:
 
 # --- closes before ex-dates -----------------------------------------------------------------
 #
-# A dividend ``D`` multiplies older prices by ``1 - D / C``, with ``C`` the close before its ex-date,
-# split-adjusted. Where a vendor serves fully adjusted prices alone, ``C`` follows from them: with
-# ``F`` the product of the factors of all later dividends, the adjusted close of that day is
-# ``A = F (C - D)``. So ``C = A / F + D``, from the newest dividend backwards, and with all ``C``
-# every price is brought to ``split`` and ``raw``.
+# A dividend ``D`` multiplies older prices by ``1 - D / C``, with ``C`` the close before its
+# ex-date, split-adjusted. If a vendor serves only fully adjusted prices, ``C`` can be derived from
+# them: with ``F`` the product of the factors of all later dividends, the adjusted close of that day
+# is ``A = F (C - D)``. So ``C = A / F + D``, from the latest dividend backwards, and with all ``C``
+# every price can be converted to ``split`` and ``raw``.
 #
-# That is exact but for the vendor's rounding. Let ``r`` be the most that rounding moves an adjusted
-# close, relatively (half a cent in 50 dollars: 1e-4). A factor computed this way is off by at most
-# ``r (1 - F)``, since every close adds only the ``D / C`` of its own error and the later ones shrink
-# by the rest; hence a price is off by at most ``r (2 - F)``, to first order: less than twice what
-# the vendor itself rounded away, however many dividends lie behind.
+# That is exact except for the vendor's rounding. Let ``r`` be the largest relative change of an
+# adjusted close by rounding (half a cent in 50 dollars: 1e-4). A factor computed this way is off by
+# at most ``r (1 - F)``, since every close adds only the ``D / C`` of its own error and the later
+# ones shrink by the rest; hence a price is off by at most ``r (2 - F)``, to first order: less than
+# twice what the vendor itself rounded away, however many dividends follow.
 
 
 class LastSession(NamedTuple):
@@ -449,15 +450,15 @@ class LastSession(NamedTuple):
 class ClosesBefore:
     """Split-adjusted closes before ex-dates; the ``close_before`` of :func:`.adjust.rebase`.
 
-    Each is worked out once, so one object serves one conversion. For one thread.
+    Each is computed once, so one object serves one conversion. Not thread-safe.
 
     Attributes:
-        actions: what counts.
-        as_of: up to when splits are applied to the closes.
-        last_session: reads the bars before an ex-date; None where they are not known. What it
-            raises is raised.
-        own: see :func:`.adjust.rebase`.
-        closes: those worked out so far, by ex-date.
+        actions: Actions that count.
+        as_of: Date up to which splits are applied to the closes.
+        last_session: Reads the bars before an ex-date; None if they are not known. Its exceptions
+            propagate.
+        own: See :func:`.adjust.rebase`.
+        closes: Closes computed so far, by ex-date.
     """
 
     actions: Sequence[Action]
@@ -467,10 +468,10 @@ class ClosesBefore:
     closes: dict[date, float | None] = field(default_factory=dict, init=False)
 
     def __call__(self, ex_date: date) -> float | None:
-        """Return the close of the session before ``ex_date``, or None where it is not known.
+        """Return the close of the session before ``ex_date``, or None if it is not known.
 
         Raises:
-            KindMismatchError: the bar cannot be brought to split-adjusted prices.
+            KindMismatchError: The bar cannot be converted to split-adjusted prices.
         """
         if ex_date not in self.closes:
             self.closes[ex_date] = self._close(ex_date)
@@ -481,14 +482,14 @@ class ClosesBefore:
         if session is None:
             return None
         last = session.table.take(slice(len(session.table) - 1, None))
-        # Without its adjusted close, which would need what is being looked for.
+        # Without its adjusted close, which would need the very close being computed.
         row = last.with_adj_close(None)
         part = _part_of(row, session.parts)
         actions = current(self.actions if self.own is None else self.own(part.vendor))
         paid = [a for a in actions if a.type == "dividend" and a.ex_date == ex_date]
         if not any(a.is_in(part.basis.adjustment, part.basis.as_of) for a in paid):
             return self._split(row, part, actions)
-        # The newest first: each needs those behind it, and none is to begin a long recursion.
+        # Latest first: each needs the later ones, and none should start a long recursion.
         for later in reversed([a for a in actions if a.type == "dividend"]):
             if later.ex_date > ex_date and later.is_in("all", part.basis.as_of):
                 self(later.ex_date)
@@ -504,7 +505,7 @@ class ClosesBefore:
 
 
 def _part_of(row: BarTable, parts: Sequence[BasisPart]) -> BasisPart:
-    """Return the part of the only row; of several the later one counts."""
+    """Return the part of the only row; of several, the later one counts."""
     stamp = int(row.stamps[-1])
     unknown = BasisPart(Span(stamp, stamp + 1), _UNKNOWN)
     return next((part for part in reversed(parts) if stamp in part.span), unknown)

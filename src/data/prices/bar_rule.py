@@ -1,13 +1,13 @@
 """The one rule for all incoming data: what a bar, a price and a volume may be.
 
-Vendors' answers, streams, recordings, files, packages and programs are judged by it: rows of columns
-at once (:func:`are_bars`), a bar, a trade or a price by itself (:func:`is_bar`, :func:`is_trade`,
-:func:`is_price`). A test holds the two forms together. Nothing is repaired here, and spikes are none
-of its business.
+It applies to vendors' answers, streams, recordings, files, packages and programs: to rows of
+columns at once (:func:`are_bars`), or to a single bar, trade or price (:func:`is_bar`,
+:func:`is_trade`, :func:`is_price`). A test keeps the two forms consistent. Nothing is repaired
+here, and spikes are not its concern.
 
-When a bar may open depends on who says so. A fetched row may open one step after now at most, for
-vendors send the bar that is forming (:func:`latest_stamp`); what a stream sends may open no later
-than now (:func:`latest_live`). Now is by the wall clock of this machine, and passed in.
+When a bar may open depends on the source. A fetched row may open at most one step after now,
+because vendors send the bar that is forming (:func:`latest_stamp`); a streamed bar may not open
+after now (:func:`latest_live`). Now is the wall clock of this machine, passed in.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from ..model.instant import DAY_MS
 from ..model.stream import LiveBar, Trade
 from ..model.timeframe import Timeframe
 
-# No market has a price beyond these. The highest known are those of shares that were joined again and
-# again, in today's shares: 3e14 dollars for one of 2004 (nine splits, 1.5e13 to one); as quoted it is
-# a bitcoin in rials, 1e11. The lowest are of coins: 1e-12 dollars are 1e-17 bitcoins. Beyond them lie
-# the numbers that stand for "none" or come of a fault: 2**63, 3.4e38, 1.8e308, 5e-324.
+# No market has a price beyond these. The highest known are those of shares after repeated reverse
+# splits, in terms of today's shares: 3e14 dollars for one in 2004 (nine splits, 1.5e13 to one); the
+# highest quoted is a bitcoin in rials, 1e11. The lowest are those of coins: 1e-12 dollars are 1e-17
+# bitcoins. Beyond them are numbers that stand for "none" or result from a fault: 2**63, 3.4e38,
+# 1.8e308, 5e-324.
 LOWEST_PRICE, HIGHEST_PRICE = 1e-30, 1e18
-# Of coins of which there are 1e15, a day's turnover counted in 1e-9 of them stays far below it.
+# Even a day's turnover in a coin with a supply of 1e15, in units of 1e-9, is far below this.
 HIGHEST_VOLUME = 1e30
 
-# How far a high may lie below, or a low above, the open or close and still be rounding noise,
-# relative to that price. In forty real series (203,309 rows) no row breaks the order by less than
-# 6e-5, and single precision is good to 6e-8: 1e-6 stands clear of both. The two odd rows of SPY
+# How far a high may be below, or a low above, the open or close and still be rounding noise,
+# relative to that price. In forty real series (203,309 rows), no row breaks the order by less than
+# 6e-5, and single precision is good to 6e-8: 1e-6 is well clear of both. The two odd rows of SPY
 # 2008-2017 are off by 0.2 and 0.6 percent, 176 of BTCUSDT 2019 by 0.01 to 16: defects, not noise.
 PRICE_TOLERANCE = 1e-6
 _BELOW, _ABOVE = 1 - PRICE_TOLERANCE, 1 + PRICE_TOLERANCE
 
-# So far a vendor's clock may be ahead of ours. Machines that keep their time are right to a second,
-# and the shortest streamed bars last a minute: a clock that is off by more than this is worth a word.
+# How far a vendor's clock may be ahead of ours. Synchronized machines are accurate to a second, and
+# the shortest streamed bars last a minute: a clock that is off by more is worth reporting.
 AHEAD_MS = 10_000
-# A stream's newest event may be so old. Vendors are behind by seconds when markets are busy; a price
-# that is older was not traded now.
+# Maximum age of a stream's latest event. Vendors lag by seconds when markets are busy; a price that
+# is older was not traded just now.
 LATE_MS = 30_000
-# By the clock of its vendor a bar may be called closed so long before its close: two of a vendor's
-# machines can differ by that.
+# How long before its close, by its vendor's clock, a bar may be called closed: two of a vendor's
+# machines can differ by that much.
 VENDOR_CLOCKS_MS = 1_000
 # A session may open up to two days before the date it is named after (futures before a holiday).
 _EARLY_SESSION_MS = 2 * DAY_MS
 
-# The reasons of a stamp that lies too late, or before anything that is streamed.
+# Reasons for rejecting a stamp that is too late, or before anything that is streamed.
 AHEAD, BEFORE_1970 = "stamp in the future", "stamp before 1970"
-# The reasons of a bar that is called closed too early, and of a running one that is no longer news.
+# Reasons for rejecting a bar called closed too early, and a running one that is outdated.
 EARLY, LATE = "called closed before its close", "sent too late"
 Mask = NDArray[np.bool_]
 
@@ -60,19 +61,19 @@ Mask = NDArray[np.bool_]
 
 
 def is_price(value: float) -> bool:
-    """Tell whether a number can be a price; NaN cannot."""
+    """Return whether a number can be a price; NaN cannot."""
     return LOWEST_PRICE <= value <= HIGHEST_PRICE
 
 
 def is_trade(trade: Trade) -> bool:
-    """Tell whether the values of a trade can be those of one: it has a size, be it 0."""
+    """Return whether the values can be those of a trade: it must have a size, which may be 0."""
     return is_price(trade[1]) and 0 <= trade[2] <= HIGHEST_VOLUME
 
 
 def is_bar(bar: Bar | LiveBar) -> bool:
-    """Tell whether the values of a bar can be those of one: :func:`are_bars` of a single row."""
+    """Return whether the values can be those of a bar: :func:`are_bars` for a single row."""
     first, high, low, last, volume = bar[1:6]
-    # A comparison with NaN is false, so each of these refuses it; a volume alone may be NaN. Hardly
+    # A comparison with NaN is false, so each of these rejects it; only a volume may be NaN. Hardly
     # any bar needs the tolerance.
     return (
         low >= LOWEST_PRICE
@@ -86,7 +87,7 @@ def is_bar(bar: Bar | LiveBar) -> bool:
 
 
 def fault_of(bar: Bar | LiveBar) -> str:
-    """Return why a bar is none, in the words of :func:`faults_of`."""
+    """Return why the values are not a bar, in the words of :func:`faults_of`."""
     return faults_of(BarTable.from_bars([Bar(*bar[:6])]))[0]
 
 
@@ -94,15 +95,15 @@ def fault_of(bar: Bar | LiveBar) -> str:
 
 
 def are_prices(values: Floats) -> Mask:
-    """Tell value by value whether it can be a price; NaN cannot."""
+    """Return, value by value, whether it can be a price; NaN cannot."""
     return (values >= LOWEST_PRICE) & (values <= HIGHEST_PRICE)
 
 
 def ordered(table: BarTable) -> Mask:
-    """Tell row by row whether all prices can be some, and are in order.
+    """Return, row by row, whether all prices are possible and in order.
 
-    In order: ``high`` is not below, ``low`` not above ``open`` and ``close``, give or take
-    ``PRICE_TOLERANCE``. Any missing price makes a row False.
+    In order: ``high`` is not below, and ``low`` not above, ``open`` and ``close``, within
+    ``PRICE_TOLERANCE``. A missing price makes a row False.
     """
     with np.errstate(over="ignore"):  # what overflows is refused by its bound
         ok = table.low >= LOWEST_PRICE
@@ -113,9 +114,9 @@ def ordered(table: BarTable) -> Mask:
 
 
 def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
-    """Tell row by row whether it can be a bar.
+    """Return, row by row, whether it can be a bar.
 
-    Its prices are :func:`ordered`, its volume is neither negative nor beyond any market's (NaN where
+    Its prices are :func:`ordered`, its volume is neither negative nor beyond any market's (NaN if
     there is none), and its stamp is not after ``latest_ms`` (see :func:`latest_stamp`).
     """
     ok = ordered(table)
@@ -125,7 +126,7 @@ def are_bars(table: BarTable, latest_ms: float = np.inf) -> Mask:
 
 
 def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
-    """Return what is wrong with each row; the first of several reasons counts."""
+    """Return the fault of each row; if there are several, the first one counts."""
     prices = np.stack(table.values()[:4])
     with np.errstate(over="ignore"):
         top = np.maximum(table.open, table.close) * _BELOW
@@ -149,12 +150,12 @@ def faults_of(table: BarTable, latest_ms: float = np.inf) -> Sequence[str]:
 
 
 def latest_stamp(timeframe: Timeframe, now_ms: int) -> int:
-    """Return the last stamp that a fetched row may have: a step ahead, more for named sessions."""
+    """Return the latest stamp a fetched row may have: a step ahead, more for named sessions."""
     return now_ms + timeframe.longest_ms + _early_ms(timeframe)
 
 
 def latest_live(timeframe: Timeframe, now_ms: int) -> int:
-    """Return the last stamp that a bar may have which is told as it happens: now, give or take."""
+    """Return the latest stamp that a live bar may have: now, plus a tolerance."""
     return now_ms + AHEAD_MS + _early_ms(timeframe)
 
 

@@ -1,15 +1,16 @@
 """Which bars can be made from which, exactly; and regular hours cut out of extended ones.
 
-* Days and longer bars of a market with sessions are not made of intraday bars. The official close
-  and its volume are the closing auction's, which is printed after the last minute or not at all,
-  and vendors of currencies cut their days at hours of their own. Days of a 24/7 market are exact.
-* Weeks and months of a market with sessions are made of ``1d`` bars alone: a longer one can hold
-  an ex-date, and then its parts are of two bases. ``1w`` never fits into a month, ``2d`` not into
-  a week.
-* Intraday bars are made of those whose step divides theirs. From one anchor to the other only bars
-  of at most 30 minutes will do, where the market opens on their grid.
+* Daily and longer bars of a market with sessions are not made from intraday bars. The official
+  close and its volume are those of the closing auction, which is printed after the last minute or
+  not at all, and currency vendors cut their days at hours of their own. Daily bars of a 24/7
+  market are exact.
+* Weekly and monthly bars of a market with sessions are made only from ``1d`` bars: a longer one
+  can contain an ex-date, and then its parts have two bases. ``1w`` never fits into a month,
+  ``2d`` not into a week.
+* Intraday bars are made from those whose step divides theirs. Only bars of at most 30 minutes can
+  be moved from one anchor to the other, if the market opens on their grid.
 * Regular hours are cut out of bars of at most 30 minutes. No other session, venue or unit is ever
-  made of another.
+  converted to another.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ def sources_for(
     source_anchor: str = "session",
     span: Span | None = None,
 ) -> list[Timeframe]:
-    """Return those of ``available`` that ``target`` is built from exactly, coarsest first.
+    """Return those of ``available`` from which ``target`` can be built exactly, coarsest first.
 
     Args:
-        target: length of the bars wanted.
-        available: lengths that vendors serve, in any order.
-        calendar: of the market; None asks for what holds in every market.
-        anchor, source_anchor: of the bars wanted, and of those available.
-        span: stamps wanted. Its last two months show whether the market opens on the grid of a
-            source of the other anchor; without it (or the calendar) no such source is returned.
+        target: Length of the requested bars.
+        available: Lengths that vendors serve, in any order.
+        calendar: Calendar of the market; None means whatever holds in every market.
+        anchor, source_anchor: Anchors of the requested bars and of those available.
+        span: Requested stamps. The last two months show whether the market opens on the grid of a
+            source with the other anchor; without a span or a calendar, no such source is returned.
     """
     fit = [
         source
@@ -74,19 +75,19 @@ def sources_of_kind(
     wanted: Kind,
     span: Span,
 ) -> list[Timeframe]:
-    """Return those of ``available`` out of which ``target`` becomes another kind, coarsest first.
+    """Return those of ``available`` that can become ``target`` of another kind, coarsest first.
 
-    Nothing is returned where the kinds agree, or differ in more than session and anchor.
+    Empty if the kinds agree, or differ in more than session and anchor.
 
     Args:
-        target: length of the bars wanted; it may be among the sources itself.
-        available: lengths that vendors serve, in any order.
-        calendar: of the market.
-        own, wanted: kind of the bars available, and of those wanted.
-        span: stamps wanted; see :func:`sources_for`.
+        target: Length of the requested bars; it may be among the sources itself.
+        available: Lengths that vendors serve, in any order.
+        calendar: Calendar of the market.
+        own, wanted: Kind of the available bars, and of the requested ones.
+        span: Requested stamps; see :func:`sources_for`.
     """
     differing = own.differences(wanted)
-    # The calendars know regular hours alone: nothing else can be put together anew.
+    # The calendars know only regular hours; nothing else can be reassembled.
     sessions = (own.session, wanted.session) in (_CUT, ("regular", "regular"))
     if not differing or differing.keys() - {"session", "anchor"}:
         return []
@@ -110,10 +111,10 @@ def obstacle(
     anchor: str = "session",
     source_anchor: str = "session",
 ) -> str:
-    """Return why ``target`` bars are never made of ``source`` bars, or an empty text.
+    """Return why ``target`` bars are never made from ``source`` bars; empty if they can be.
 
-    It goes by the lengths and the market alone. Arguments as of :func:`sources_for`; ``source`` is
-    the length of the bars available.
+    Only the lengths and the market are considered. Arguments as for :func:`sources_for`;
+    ``source`` is the length of the available bars.
     """
     if source.longest_ms >= target.longest_ms:
         return "they are not shorter"
@@ -128,25 +129,25 @@ def obstacle(
 
 
 def has_known_hours(timeframe: Timeframe, session: str, calendar: MarketCalendar) -> bool:
-    """Tell whether intraday bars stand in hours that the calendar knows, or can be cut to them."""
+    """Return whether intraday bars are in hours that the calendar knows, or can be cut to them."""
     if session in ("", "regular") or calendar.name in (ALWAYS_OPEN, FOREX):
         return True
     return session == "extended" and timeframe.longest_ms <= _FINE_MS
 
 
 def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalendar) -> BarTable:
-    """Return the rows that lie wholly in regular trading hours.
+    """Return the rows that are entirely within regular trading hours.
 
-    Half days, breaks and clock changes are the calendar's. A row across an open or a close is left
-    out, since it cannot be divided: it is missing then.
+    Half days, breaks and clock changes follow the calendar. A row across an open or a close is
+    left out, since it cannot be divided; it then counts as missing.
 
     Args:
-        table: ascending intraday bars of extended hours.
-        timeframe: their length.
-        calendar: of the market.
+        table: Ascending intraday bars of extended hours.
+        timeframe: Length of the bars.
+        calendar: Calendar of the market.
 
     Raises:
-        KindMismatchError: the bars are longer than 30 minutes.
+        KindMismatchError: The bars are longer than 30 minutes.
     """
     step = timeframe.longest_ms
     if step > _FINE_MS:
@@ -190,7 +191,7 @@ def _place(timeframe: Timeframe, anchor: str, calendar: MarketCalendar | None) -
 
 
 def _coincide(source: Timeframe, calendar: MarketCalendar | None, span: Span | None) -> bool:
-    """Tell whether most bars stand in the same places on the clock and from the open."""
+    """Return whether most bars have the same positions on the clock and from the open."""
     if calendar is None or span is None:
         return False
     seen = Span(max(span.start, span.end - _HOURS_SEEN_MS), span.end)

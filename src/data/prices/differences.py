@@ -1,7 +1,7 @@
 """The kind of difference between two tables of bars that should be equal.
 
-Pure: the caller brings both to one basis first. A difference is named after what most probably
-made it, since that decides what to do about it; what fits no name is a *conflict*.
+Pure: the caller converts both to one basis first. A difference is named after its most probable
+cause, because that determines the remedy; anything without a known cause is a *conflict*.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..model.span import Span
 from .disputes import events_of
 from .splice import Tolerance, judge
 
-# A bar whose prices moved by no more than this was corrected; and only so many are "a few".
+# A bar whose prices changed by no more than this was corrected; and this many are "a few".
 _LITTLE, _FEW, _FEW_SHARE = 0.02, 5, 0.05
-# How far the four prices of one bar may differ in their ratio and still be one factor; prices of a
-# penny share printed with two decimals are off by this much.
+# How far the ratios of a bar's four prices may differ and still be one factor; prices of a penny
+# share printed with two decimals are off by this much.
 _EVEN = 5e-3
-# How far a ratio may lie from the one that a split or a dividend makes.
+# How far a ratio may be from that of a split or a dividend.
 _NEAR_SPLIT, _NEAR_DIVIDEND = 5e-3, 1e-3
-# A split that no vendor reported is no smaller than this, and shorter runs of one ratio prove none.
+# An unreported split is at least this large, and shorter runs of one ratio prove nothing.
 _LEAST_SPLIT, _LEAST_RUN = 0.1, 5
-# The terms of splits that are no whole number for one: 3:2, 5:4.
+# Largest terms of splits, the second for those that are not n:1, such as 3:2 and 5:4.
 _LARGEST_TERM, _LARGEST_OF_TWO = 50, 5
 _HUNDRED = 100.0
 _ADJUSTED = 1e-4
@@ -39,7 +39,7 @@ _ADJUSTED = 1e-4
 Mask = NDArray[np.bool_]
 
 
-# What may have made bars differ, the gravest first.
+# Possible causes of a difference, the most serious first.
 Cause = Literal[
     "conflict",
     "unit x100",
@@ -54,7 +54,7 @@ Cause = Literal[
     "stale",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-# Then one of the two sides is wrong.
+# Causes that mean one of the two sides is wrong.
 GRAVE: tuple[Cause, ...] = ("conflict", "unit x100", "split")
 
 
@@ -63,18 +63,17 @@ class Difference:
     """Bars that differ for one probable cause.
 
     Attributes:
-        cause: ``revision``: a few bars were corrected a little. ``unit x100``: pounds and pence.
+        cause: ``revision``: a few bars were corrected slightly. ``unit x100``: pounds and pence.
             ``split``, ``dividend adjustment``: one side is adjusted for it, the other is not.
-            ``actions``: the sides report other splits or dividends. ``adjusted close``: nothing but
-            that column differs. ``small difference``: two sources of one market, whose bars agree on
-            the whole, count other trades at their edges.
-            ``stale``: the first side has not settled, or is behind. ``missing
-            here``, ``missing there``: the first, the second side has no such bars. ``conflict``:
-            anything else.
-        rows: how many bars; of ``actions`` how many splits and dividends.
-        first_ms, last_ms: stamps of the first and the last of them.
-        ours, theirs: the first of them on both sides; None where a side has none.
-        said: the difference in words; may be empty.
+            ``actions``: the sides report different splits or dividends. ``adjusted close``: only
+            that column differs. ``small difference``: two sources for one market, whose bars agree
+            overall, count different trades at their edges. ``stale``: the first side has not
+            settled, or is behind. ``missing here``, ``missing there``: the first or the second
+            side has no such bars. ``conflict``: anything else.
+        rows: Number of bars; for ``actions``, of splits and dividends.
+        first_ms, last_ms: Stamps of the first and the last of them.
+        ours, theirs: First of them on both sides; None if a side has none.
+        said: The difference in words; may be empty.
     """
 
     cause: Cause
@@ -86,7 +85,7 @@ class Difference:
     said: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the difference as a plain mapping."""
         plain = asdict(self) | {"ours": _plain(self.ours), "theirs": _plain(self.theirs)}
         first, last = plain.pop("first_ms"), plain.pop("last_ms")
         return plain | {"first": iso(first), "last": iso(last)}
@@ -96,9 +95,9 @@ class Compared(NamedTuple):
     """How much was compared, and what differs.
 
     Attributes:
-        rows: stamps that at least one side has.
-        equal: those of them at which both have the same bar.
-        differences: in the order of ``CAUSES``, then of time.
+        rows: Number of stamps that at least one side has.
+        equal: Number of those at which both have the same bar.
+        differences: Differences in the order of ``CAUSES``, then by time.
     """
 
     rows: int
@@ -106,9 +105,9 @@ class Compared(NamedTuple):
     differences: tuple[Difference, ...]
 
     def with_actions(self, difference: Difference | None) -> Compared:
-        """Return the result with a difference about splits and dividends, if there is one.
+        """Return the result with a difference about splits and dividends added, if there is one.
 
-        Not where bars differ by a split: amounts are of other shares then, too.
+        Not if bars differ by a split: then amounts refer to different shares, too.
         """
         if difference is None or any(other.cause == "split" for other in self.differences):
             return self
@@ -121,13 +120,13 @@ class ComparisonTerms:
     """How two tables are compared.
 
     Attributes:
-        tolerance: how far values may differ, relatively, and still be the same; 0: not at all.
-        volume: whether both count the same trades.
-        unsettled: stretches of the first table that are known to be provisional or doubtful.
-        actions: splits and dividends that either side knows of.
-        adj_close: whether both adjusted closes are of one date.
-        agreement: how far closes of two sources of one market lie apart; None for one source, where
-            only a few bars may differ a little.
+        tolerance: Relative difference up to which values count as the same; 0: none.
+        volume: Whether both count the same trades.
+        unsettled: Spans of the first table that are known to be provisional or doubtful.
+        actions: Splits and dividends that either side knows.
+        adj_close: Whether both adjusted closes refer to the same date.
+        agreement: How far closes from two sources for one market may differ; None for one source,
+            for which only a few bars may differ slightly.
     """
 
     tolerance: float = 0.0
@@ -141,12 +140,12 @@ class ComparisonTerms:
 def compare(
     ours: BarTable, theirs: BarTable, terms: ComparisonTerms = ComparisonTerms()
 ) -> Compared:
-    """Compare two ascending tables over the same stretch and name what differs.
+    """Compare two ascending tables over the same span and name the differences.
 
     Args:
-        ours: what is held, or the first of two vendors.
-        theirs: what it is compared with, in the same basis.
-        terms: what counts as the same, and what is known beside.
+        ours: Stored bars, or those of the first of two vendors.
+        theirs: Bars to compare with, in the same basis.
+        terms: What counts as the same, and other known facts.
     """
     common, mine, yours = np.intersect1d(
         ours.stamps, theirs.stamps, assume_unique=True, return_indices=True
@@ -164,39 +163,39 @@ def compare(
     return Compared(rows, int(len(common) - differs.sum()), tuple(ranked))
 
 
-# --- what is the same ------------------------------------------------------------------------
+# --- equality --------------------------------------------------------------------------------
 
 
 def _same(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
-    """Tell for each common bar whether both sides say the same."""
+    """Return, for each common bar, whether both sides agree."""
     same = np.ones(len(left), dtype=bool)
     for name in PRICES:
         same &= _close(getattr(left, name), getattr(right, name), terms.tolerance)
     if terms.volume:
-        # A split divides volumes too, and vendors round them to whole shares.
+        # A split divides volumes, too, and vendors round them to whole shares.
         whole = 1.0 if terms.tolerance else 0.0
         same &= _close(left.volume, right.volume, terms.tolerance, whole)
     return same
 
 
 def _readjusted(left: BarTable, right: BarTable, terms: ComparisonTerms) -> Mask:
-    """Tell for each common bar whether both have an adjusted close and another one."""
+    """Return, for each common bar, whether both have an adjusted close and these differ."""
     if not terms.adj_close or left.adj_close is None or right.adj_close is None:
         return np.zeros(len(left), dtype=bool)
     has_both = ~np.isnan(left.adj_close) & ~np.isnan(right.adj_close)
-    # Sides take dividends off by amounts and closes that are rounded in different places.
+    # The sides adjust for dividends with amounts and closes that are rounded differently.
     return has_both & ~_close(left.adj_close, right.adj_close, max(terms.tolerance, _ADJUSTED))
 
 
 def differing_actions(
     ours: Sequence[Action], theirs: Sequence[Action], names: tuple[str, str], span: Span
 ) -> Difference | None:
-    """Return what two sides say otherwise about the splits and dividends in ``span``.
+    """Return where two sides disagree about the splits and dividends in ``span``.
 
     Args:
-        ours, theirs: all that each side tells of ``span`` and of the days around it.
-        names: of the sides, for the words.
-        span: stamps of session dates.
+        ours, theirs: Everything that each side reports for ``span`` and the days around it.
+        names: Names of the sides, for the text.
+        span: Stamps of session dates.
     """
     sides = zip(names, (ours, theirs), strict=True)
     words = [replace(a, source=name) for name, actions in sides for a in current(actions)]
@@ -219,7 +218,7 @@ def _close(one: Floats, other: Floats, tolerance: float, slack: float = 0.0) -> 
     return equal
 
 
-# --- what made it different ------------------------------------------------------------------
+# --- causes ----------------------------------------------------------------------------------
 
 
 def _name(
@@ -229,13 +228,13 @@ def _name(
     right: BarTable,
     terms: ComparisonTerms,
 ) -> None:
-    """Write the cause of each differing bar; the more specific cause is tried first."""
+    """Write the cause of each differing bar; more specific causes are tried first."""
     ratio, even = _ratios(left, right)
     moved = np.abs(ratio - 1) > max(terms.tolerance, _NEAR_DIVIDEND / 10)
     open_ = differs.copy()
 
     def settle(rows: Mask, cause: Cause) -> None:
-        """Give the rows that have no cause yet this one."""
+        """Give this cause to the rows that have none yet."""
         causes[rows & open_] = cause
         open_[rows] = False
 
@@ -251,14 +250,14 @@ def _name(
 
 
 def _agree(left: BarTable, right: BarTable, terms: ComparisonTerms) -> bool:
-    """Tell whether two sources of one market agree on the whole, as they must to be spliced."""
+    """Return whether two sources for one market agree overall, as required for splicing them."""
     if terms.agreement is None:
         return False
     return judge(left, right, None, terms.agreement).kind == "equal"
 
 
 def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
-    """Return theirs over ours for each bar, and whether all four prices have that one factor."""
+    """Return theirs over ours for each bar, and whether all four prices share that factor."""
     if not len(left):
         return np.empty(0), np.empty(0, dtype=bool)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -269,7 +268,7 @@ def _ratios(left: BarTable, right: BarTable) -> tuple[Floats, Mask]:
 
 
 def _change(left: BarTable, right: BarTable) -> Floats:
-    """Return by how much the prices of each bar differ, the largest of the four."""
+    """Return by how much the prices of each bar differ: the largest of the four."""
     if not len(left):
         return np.empty(0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -283,7 +282,7 @@ def _near(ratio: Floats, factor: float | Floats, tolerance: float = _NEAR_SPLIT)
 
 
 def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerms) -> Mask:
-    """Tell which bars differ by the constant ratio of a split, up to the day before it."""
+    """Return which bars differ by the constant ratio of a split, up to the day before it."""
     split_rows = np.zeros(len(stamps), dtype=bool)
     for run in _runs(ratio, rows):
         factor = float(np.median(ratio[run]))
@@ -296,7 +295,7 @@ def _split_like(stamps: Stamps, ratio: Floats, rows: Mask, terms: ComparisonTerm
 
 
 def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
-    """Yield the stretches of neighbouring ``rows`` that share one ratio."""
+    """Yield the runs of adjacent ``rows`` that share one ratio."""
     step = np.ones(len(ratio), dtype=bool)
     step[1:] = ~rows[1:] | ~rows[:-1] | ~(np.abs(ratio[1:] / ratio[:-1] - 1) <= 2 * _NEAR_SPLIT)
     begins = [*np.flatnonzero(step).tolist(), len(ratio)]
@@ -304,7 +303,7 @@ def _runs(ratio: Floats, rows: Mask) -> Iterator[slice]:
 
 
 def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
-    """Return the split that multiplies prices by ``factor``: the known one, or a usual one."""
+    """Return the split that multiplies prices by ``factor``: the known one, or a common one."""
     if split is not None:
         return split.ratio if abs(factor / split.ratio - 1) <= _NEAR_SPLIT else 1 / split.ratio
     small = Fraction(min(factor, 1 / factor)).limit_denominator(_LARGEST_TERM)
@@ -315,7 +314,7 @@ def _ratio_of(factor: float, split: Action | None) -> Fraction | None:
 
 
 def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Action | None:
-    """Return the first known split behind a stamp that one side may have and the other not."""
+    """Return the first known split after a stamp that only one side may have applied."""
     for action in sorted(a for a in actions if a.type == "split" and a.ratio > 0):
         is_later = max(day_ms(action.ex_date), action.ex_at) > last_ms
         fits = any(abs(factor / x - 1) <= _NEAR_SPLIT for x in (action.ratio, 1 / action.ratio))
@@ -325,7 +324,7 @@ def _split_after(last_ms: int, factor: float, actions: Sequence[Action]) -> Acti
 
 
 def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mask:
-    """Tell which bars differ as if one side, and not the other, were adjusted for dividends."""
+    """Return which bars differ as if only one side were adjusted for dividends."""
     factor = np.ones(len(left))
     for action in (a for a in terms.actions if a.type == "dividend"):
         later = int(np.searchsorted(left.stamps, day_ms(action.ex_date)))
@@ -336,7 +335,7 @@ def _dividend_like(left: BarTable, ratio: Floats, terms: ComparisonTerms) -> Mas
     return (factor < 1) & either
 
 
-# --- what is told ----------------------------------------------------------------------------
+# --- results ---------------------------------------------------------------------------------
 
 
 def _grouped(
@@ -356,7 +355,7 @@ def _grouped(
 def _missing(
     ours: BarTable, theirs: BarTable, common: Stamps, terms: ComparisonTerms
 ) -> Iterator[Difference]:
-    """Yield what only one side has."""
+    """Yield the bars that only one side has."""
     here = theirs.take(~among(theirs.stamps, common))
     there = ours.take(~among(ours.stamps, common))
     for alone, cause in ((here, "missing here"), (there, "missing there")):
@@ -394,7 +393,7 @@ def _words(cause: Cause, stamps: Stamps, ratio: Floats, terms: ComparisonTerms) 
 
 
 def _plain(bar: Bar | None) -> dict[str, float] | None:
-    """Return the bar without its stamp and without what is no number."""
+    """Return the bar without its stamp and without NaNs."""
     if bar is None:
         return None
     return {n: v for n, v in bar._asdict().items() if n != "stamp_ms" and v == v}

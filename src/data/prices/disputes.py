@@ -1,18 +1,19 @@
 """Decides which split or dividend counts if vendors report different ones.
 
-Reports of several vendors are of one event where they are of one type and one ex-date, or of one
-value and at most four days apart: some vendors date by UTC, some put an ex-date on a weekend.
-Ratios are one value to one part in ten thousand. Amounts are compared for one share as of their
-ex-date, and are one value where they differ by what the coarser of the two rounds away.
+Reports from several vendors are of one event if they have the same type and ex-date, or the same
+value and are at most four days apart: some vendors use UTC dates, some put an ex-date on a
+weekend. Ratios are the same value to one part in ten thousand. Amounts are compared per share as
+of their ex-date, and are the same value if they differ by no more than the rounding of the coarser
+one.
 
-Of the reports of one event that value counts which most vendors report, and of its dates the one
-that most vendors report. Where votes are equal, the vendor whose bars are adjusted decides for its
-own bars, and else the vendor that reported first. Of reports of one value the most precise counts.
+Of the reports of one event, the value that most vendors report counts, with the date that most
+vendors report. In a tie, the vendor of the adjusted bars decides for its own bars, and otherwise
+the vendor that reported first. Of reports of one value, the most precise counts.
 
-A vendor is *silent* about an event if it was asked for it a week later or more and did not report
-it, and if it reports actions of that type at all (which for splits is assumed: most shares have
-none). An event that more vendors are silent about than report it does not count. Where as many
-report it, it counts: vendors omit actions more often than they invent them.
+A vendor is *silent* about an event if it was queried for it a week later or more and did not
+report it, although it reports actions of that type at all (which is assumed for splits: most
+shares have none). An event that more vendors are silent about than report does not count. In a tie
+it counts: vendors omit actions more often than they invent them.
 """
 
 from __future__ import annotations
@@ -29,36 +30,36 @@ from ..model.actions import Action, ActionType, amount_on
 
 _APART = timedelta(days=4)
 _SAME_RATIO = Fraction(1, 10_000)
-# Digits behind this are noise of binary numbers; amounts with fewer than two are cents all the same.
+# Digits beyond this are binary noise; amounts with fewer than two are still in cents.
 _MOST_DIGITS, _LEAST_DIGITS = 6, 2
 _SATURDAY = 5
-# Reports are sorted by ex-date; no more events of one type lie within days of each other.
+# Reports are sorted by ex-date; at most this many events of one type are within days.
 _MOST_NEAR = 8
 
 _TOLD_ORDER = attrgetter("ex_date", "fetched_at", "source")
-# Vendors that were asked for an ex-date, a week later or more, and answered.
+# Vendors that were queried for an ex-date, a week later or more, and answered.
 AskedFor = Callable[[date], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class _Word:
-    """One vendor's report of an event; of a dividend with the ``splits`` that count."""
+    """One vendor's report of an event; for a dividend, with the ``splits`` that count."""
 
     action: Action
     splits: tuple[Action, ...] = ()
 
     @cached_property
     def measure(self) -> tuple[Fraction, Fraction]:
-        """Its comparable value, and how far that may be off by rounding alone.
+        """Its comparable value, and how far that may be off because of rounding.
 
-        Most events have one report, which is compared with no other.
+        Computed on demand: most events have one report, which is compared with no other.
         """
         if self.action.type == "split":
             return _ratio(self.action)
         return _amount(self.action, self.splits)
 
     def is_value(self, other: _Word) -> bool:
-        """Tell whether the two are one ratio or one amount."""
+        """Return whether the two are the same ratio or amount."""
         if self is other:
             return True
         if not (self.action.is_sound and other.action.is_sound):
@@ -67,7 +68,7 @@ class _Word:
         return abs(value - theirs) <= max(slack, their_slack)
 
     def is_date(self, other: _Word) -> bool:
-        """Tell whether no weekday lies between the two dates."""
+        """Return whether the two dates are the same up to a weekend."""
         return _weekday(self.action.ex_date) == _weekday(other.action.ex_date)
 
 
@@ -76,8 +77,8 @@ class ActionEvent:
     """One split or dividend, and all reports of it.
 
     Attributes:
-        words: one report for each vendor, the earliest first.
-        silent: vendors that should have reported it and did not.
+        words: One report for each vendor, the earliest first.
+        silent: Vendors that should have reported it and did not.
     """
 
     words: tuple[_Word, ...]
@@ -100,12 +101,12 @@ class ActionEvent:
 
     @property
     def is_disputed(self) -> bool:
-        """Whether a vendor reports something else, or nothing."""
+        """Whether a vendor reports something different, or nothing."""
         return bool(self.silent) or bool(self.dissent(self.action()))
 
     @property
     def is_settled(self) -> bool:
-        """Whether more vendors report what counts than anything else."""
+        """Whether the report that counts has more vendors than any alternative."""
         mine = self._word("")
         votes = self._votes(mine)
         rivals = [word for word in self.words if not (word.is_value(mine) and word.is_date(mine))]
@@ -113,7 +114,7 @@ class ActionEvent:
         return len(self.silent) != tellers and all(self._votes(r) < votes for r in rivals)
 
     def action(self, vendor: str = "") -> Action:
-        """Return the action that counts; for bars of ``vendor`` where votes are equal."""
+        """Return the action that counts; in a tie, for bars of ``vendor``."""
         return self._word(vendor).action
 
     def dissent(self, used: Action) -> list[Action]:
@@ -126,7 +127,7 @@ class ActionEvent:
             return self.words[0]
 
         def rank(place: int) -> tuple[tuple[int, int], bool, int]:
-            """Order by votes, then by the vendor of the bars, then by place."""
+            """Rank by votes, then by the vendor of the bars, then by position."""
             word = self.words[place]
             return self._votes(word), word.action.source == vendor, -place
 
@@ -150,8 +151,8 @@ def events_of(actions: Collection[Action], asked_for: AskedFor) -> tuple[ActionE
     """Group reports into events, by ex-date.
 
     Args:
-        actions: the latest reports of every vendor.
-        asked_for: see :data:`AskedFor`; these vendors need not have reported anything.
+        actions: Latest reports of every vendor.
+        asked_for: See :data:`AskedFor`; these vendors need not have reported anything.
     """
     words, events = sorted(actions, key=_TOLD_ORDER), split_events(actions, asked_for)
     applied = tuple(a for e in events if e.counts and (a := e.action()).is_sound)
@@ -162,10 +163,10 @@ def events_of(actions: Collection[Action], asked_for: AskedFor) -> tuple[ActionE
 
 
 def is_correction(old: Action, new: Action) -> bool:
-    """Tell whether ``new`` replaces an earlier report of the same vendor.
+    """Return whether ``new`` replaces an earlier report from the same vendor.
 
-    It does where both have one ex-date. A split may also be dated anew: there are no two of one ratio within
-    days, while a fund may well pay the same amount twice.
+    It does if both have the same ex-date. A split may also get a new date: there are never two
+    with the same ratio within days, while a fund may well pay the same amount twice.
     """
     if (old.source, old.type) != (new.source, new.type):
         return False
@@ -175,7 +176,7 @@ def is_correction(old: Action, new: Action) -> bool:
 
 
 def is_repeated(old: Action, new: Action) -> bool:
-    """Tell whether the two reports are equal, to the last digit that counts."""
+    """Return whether the two reports are equal, to the last digit that counts."""
     if (old.ex_date, old.type, old.as_paid) != (new.ex_date, new.type, new.as_paid):
         return False
     if old.type == "split":
@@ -204,7 +205,7 @@ def _is_one(one: _Word, other: _Word) -> bool:
 
 
 def _event(words: Sequence[_Word], asked_for: AskedFor, tellers: set[str] | None) -> ActionEvent:
-    """Make an event; vendors that are not among ``tellers`` are not expected to know it."""
+    """Build an event; vendors that are not among ``tellers`` are not expected to know it."""
     first_told = sorted(words, key=lambda w: (w.action.fetched_at, w.action.source))
     vendors = set(asked_for(ActionEvent(tuple(first_told)).action().ex_date))
     silent = vendors - {word.action.source for word in words}
@@ -220,7 +221,7 @@ def _ratio(split: Action) -> tuple[Fraction, Fraction]:
 
 
 def _amount(dividend: Action, splits: Sequence[Action]) -> tuple[Fraction, Fraction]:
-    """Return the amount for a share as of its ex-date, and half a unit of its last digit."""
+    """Return the amount per share as of its ex-date, and half a unit of its last digit."""
     if not dividend.is_sound:
         return Fraction(0), Fraction(0)
     value = amount_on(dividend, splits, None)
@@ -235,7 +236,7 @@ def _rounded(amount: float) -> Decimal:
 
 
 def _coarseness(word: _Word) -> tuple[bool, Fraction]:
-    """Rank the finer word lower: whole shares before decimals, more digits before fewer."""
+    """Rank the finer report lower: whole shares before decimals, more digits before fewer."""
     whole = all(float(n).is_integer() for n in (word.action.numerator, word.action.denominator))
     return not whole, word.measure[1] if word.action.type == "dividend" else Fraction(0)
 

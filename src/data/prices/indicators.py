@@ -1,10 +1,11 @@
 """Indicators: one number for each closed bar, from that bar and those before it. Pure.
 
-A value is that of the last bar of a window, and depends on the bars of the window alone: the same bar has
-the same value however many bars were read around it. A smoothed average would reach back for ever; its
-window is so long that what lies before it weighs less than a hundred millionth.
+A value is that of the last bar in a window, and depends only on the bars in the window: the same
+bar has the same value no matter how many bars were read around it. A smoothed average would reach
+back forever; its window is so long that the weight of everything before it is less than one
+hundred-millionth.
 
-A program registers functions of its own with :func:`register`.
+Programs can register functions of their own with :func:`register`.
 """
 
 from __future__ import annotations
@@ -36,27 +37,27 @@ __all__ = [
     "volume",
 ]
 
-# ``open high low close volume`` of one window: float64, ascending, of equal length.
+# Columns ``open high low close volume`` of one window: float64, ascending, of equal length.
 Columns = Mapping[str, NDArray[np.float64]]
 Function = Callable[[Columns, int], float]
 
 MOST_BARS = 1_000
 _SHAPE = re.compile(r"([a-z][a-z0-9_]{0,31})(?:\(([0-9]{1,4})\))?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-# In so many periods the weight of what lies before falls below 1e-8: (1 - 2/(n+1)) ** 10n, (1 - 1/n) ** 20n.
+# Periods after which earlier bars weigh less than 1e-8: (1 - 2/(n+1)) ** 10n, (1 - 1/n) ** 20n.
 _EMA_PERIODS, _RSI_PERIODS = 10, 20
 
 
 def close(bars: Columns, period: int) -> float:
-    """Return the close of the last bar; NaN where there is no bar."""
+    """Return the close of the last bar; NaN if there is no bar."""
     return float(bars["close"][-1]) if len(bars["close"]) else math.nan
 
 
 def change(bars: Columns, period: int) -> float:
-    """Return by how many percent the close differs from that of ``period`` bars before.
+    """Return the change of the close from ``period`` bars before, in percent.
 
-    ``100 * (close[0] / close[-period] - 1)``, the *rate of change* (J. J. Murphy, Technical Analysis of the
-    Financial Markets, 1999, chapter 10). NaN where there are not so many bars.
+    ``100 * (close[0] / close[-period] - 1)``, the *rate of change* (J. J. Murphy, Technical
+    Analysis of the Financial Markets, 1999, chapter 10). NaN if there are too few bars.
     """
     closes = bars["close"]
     if len(closes) <= period:
@@ -68,7 +69,7 @@ def change(bars: Columns, period: int) -> float:
 def sma(bars: Columns, period: int) -> float:
     """Return the simple moving average of the last ``period`` closes: their sum over their number.
 
-    (J. J. Murphy, as above, chapter 9.) NaN where there are not so many bars.
+    (J. J. Murphy, as above, chapter 9.) NaN if there are too few bars.
     """
     return _mean(bars["close"], period)
 
@@ -76,8 +77,9 @@ def sma(bars: Columns, period: int) -> float:
 def ema(bars: Columns, period: int) -> float:
     """Return the exponential moving average of the closes.
 
-    ``e += 2 / (period + 1) * (close - e)``, begun with the simple average of the first ``period`` closes
-    of the window (as TA-Lib's EMA in its default mode). NaN where there are fewer bars than ``period``.
+    ``e += 2 / (period + 1) * (close - e)``, starting with the simple average of the first
+    ``period`` closes in the window (like TA-Lib's EMA in its default mode). NaN if there are fewer
+    bars than ``period``.
     """
     return _smoothed(bars["close"].tolist(), period, 2 / (period + 1))
 
@@ -85,10 +87,11 @@ def ema(bars: Columns, period: int) -> float:
 def rsi(bars: Columns, period: int) -> float:
     """Return the relative strength index, 0 to 100.
 
-    ``100 - 100 / (1 + gains / losses)`` of the average rises and falls from close to close, smoothed by
-    ``a += (x - a) / period`` and begun with the simple averages of the first ``period`` changes of the window
-    (J. W. Wilder, New Concepts in Technical Trading Systems, 1978, section VI). Without falls it is 100,
-    without any change 50. NaN where there are not ``period + 1`` bars.
+    ``100 - 100 / (1 + gains / losses)`` of the average rises and falls from close to close,
+    smoothed by ``a += (x - a) / period``, starting with the simple averages of the first
+    ``period`` changes in the window (J. W. Wilder, New Concepts in Technical Trading Systems,
+    1978, section VI). 100 without falls, 50 without any change. NaN if there are fewer than
+    ``period + 1`` bars.
     """
     steps = np.diff(bars["close"])
     gains = _smoothed(np.maximum(steps, 0.0).tolist(), period, 1 / period)
@@ -100,12 +103,12 @@ def rsi(bars: Columns, period: int) -> float:
 
 
 def volume(bars: Columns, period: int) -> float:
-    """Return the simple average of the last ``period`` volumes; of 1 the volume of the bar."""
+    """Return the simple average of the last ``period`` volumes; for 1, the volume of the bar."""
     return _mean(bars["volume"], period)
 
 
 def _mean(values: NDArray[np.float64], period: int) -> float:
-    """Return the mean of the last values; exactly the value where all are the same."""
+    """Return the mean of the last values; exactly the value if all are the same."""
     if len(values) < period:
         return math.nan
     first = float(values[-period])
@@ -113,7 +116,7 @@ def _mean(values: NDArray[np.float64], period: int) -> float:
 
 
 def _smoothed(values: list[float], period: int, weight: float) -> float:
-    """Return an average that each value moves by ``weight`` of its distance; begun with the mean."""
+    """Return an average moved by ``weight`` of each value's distance; it starts with the mean."""
     if len(values) < period:
         return math.nan
     average = values[0] + sum(value - values[0] for value in values[:period]) / period
@@ -124,16 +127,18 @@ def _smoothed(values: list[float], period: int, weight: float) -> float:
 
 @dataclass(frozen=True)
 class Indicator:
-    """A function that is registered.
+    """A registered indicator function.
 
     Attributes:
-        function: gives the value of the last bar of a window, NaN where there is none. It is passed the
-            columns of at most ``window(period)`` bars, which it must not write to, and the period.
-        period: the usual period; 0: it takes none.
-        window: how many bars a period takes at most.
+        function: Returns the value for the last bar of a window, NaN if there is none. It receives
+            the columns of at most ``window(period)`` bars, which it must not modify, and the
+            period.
+        period: Default period; 0: it takes none.
+        window: Returns the maximum number of bars for a period.
         least, most: Bounds of its values; no value is outside.
-        split_power: what a split of ``ratio`` new shares for an old one makes of its values: times ``ratio **
-            split_power``. -1 of prices, 1 of volumes, 0 of shares and percentages.
+        split_power: Effect of a split on its values: a split of ``ratio`` new shares per old share
+            multiplies them by ``ratio ** split_power``. -1 for prices, 1 for volumes, 0 for
+            fractions and percentages.
     """
 
     function: Function
@@ -153,17 +158,17 @@ class IndicatorUse(NamedTuple):
 
     @property
     def window(self) -> int:
-        """How many bars a value takes at most."""
+        """The maximum number of bars that a value needs."""
         return self.indicator.window(self.period)
 
     def value(self, bars: Columns) -> float:
-        """Return the value of the last bar; NaN where it has none.
+        """Return the value for the last bar; NaN if it has none.
 
         Args:
-            bars: ascending; what lies before the window is not looked at.
+            bars: Ascending bars; those before the window are ignored.
 
         Raises:
-            Exception: what a program's own function raises.
+            Exception: A program's own function raised it.
         """
         wanted = self.window
         return float(
@@ -173,7 +178,7 @@ class IndicatorUse(NamedTuple):
         )
 
     def check_crossing(self, condition: str, value: float) -> None:
-        """Check that values can cross a threshold to the side that an alert is about.
+        """Check that values can cross a threshold in the direction that an alert is about.
 
         Raises:
             QueryError: No value is on one of the sides, such as for ``rsi above 170``.
@@ -190,7 +195,7 @@ class IndicatorUse(NamedTuple):
         return f"{self.name}({self.period})" if self.period else self.name
 
 
-# Replaced whole, never changed: threads read it without a lock.
+# Replaced, never modified, because threads read it without a lock.
 _registered: dict[str, Indicator] = {
     "close": Indicator(close, 0, lambda period: 1, -1, least=0),
     "change": Indicator(change, 1, lambda period: period + 1, least=-100),
@@ -210,15 +215,15 @@ def register(
     window: Callable[[int], int] | None = None,
     split_power: int = 0,
 ) -> None:
-    """Register a function, so that alerts of this process can name it; a former one of that name goes.
+    """Register a function for use in this process's alerts, replacing any with that name.
 
     Args:
-        name: small letters, digits and underscores, beginning with a letter.
-        function, period, window, split_power: as :class:`Indicator` has them; the usual window has as many
-            bars as the period, at least one.
+        name: Lowercase letters, digits and underscores, starting with a letter.
+        function, period, window, split_power: As in :class:`Indicator`; the default window has as
+            many bars as the period, at least one.
 
     Raises:
-        QueryError: the name is no name, or one of the built-in indicators.
+        QueryError: The name is invalid, or that of a built-in indicator.
     """
     if not _NAME.fullmatch(name) or name in _OURS:
         hint = f"small letters, digits and _, and none of {', '.join(sorted(_OURS))}"
@@ -229,15 +234,15 @@ def register(
 
 
 def indicator_names() -> list[str]:
-    """Return the names that can be used, sorted."""
+    """Return the available names, sorted."""
     return sorted(_registered)
 
 
 def parse_indicator(text: str) -> IndicatorUse:
-    """Read ``rsi``, ``RSI`` or ``sma(50)``.
+    """Parse ``rsi``, ``RSI`` or ``sma(50)``.
 
     Raises:
-        QueryError: it is no indicator that is registered here, or its period is not one from 1 to 1000.
+        QueryError: The text is not a registered indicator, or its period is not from 1 to 1000.
     """
     match = _SHAPE.fullmatch(text.strip().lower())
     name = match[1] if match else text.partition("(")[0]

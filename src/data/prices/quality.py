@@ -1,9 +1,9 @@
 """The first validation, before anything is written: which rows of an answer are bars.
 
-Nothing is repaired and nothing vanishes: a row is good, bad with its reason, or counted. What a bar
-may be stands in :mod:`.bar_rule`. There is no exception for futures: the negative prices of April
-2020 are reported as bad rows, and what is done with bad rows is the caller's decision. Spikes and
-other merely suspicious values are not judged here.
+Nothing is repaired and nothing disappears: a row is good, bad with its reason, or counted.
+:mod:`.bar_rule` defines what a bar may be. There is no exception for futures: the negative prices
+of April 2020 are reported as bad rows, and it is up to the caller what to do with bad rows. Spikes
+and other merely suspicious values are not judged here.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .bar_rule import Mask, are_bars, are_prices, faults_of, latest_stamp
 
 MAX_PROBLEMS = 20
 
-# Seconds read as milliseconds end up in the first 26 days of 1970 (until the year 2041).
+# Seconds read as milliseconds fall in the first 26 days of 1970 (until the year 2041).
 _SECONDS_AS_MS = Span(0, 26 * DAY_MS)
 _SCALES = ((1_000.0, "seconds"), (1e-3, "microseconds"), (1e-6, "nanoseconds"))
-# The years 1 to 9999, beyond which there is no text for a time.
+# The years 1 to 9999; times beyond them cannot be formatted.
 _CALENDAR = Span(-62_135_596_800_000, 253_402_300_800_000)
-# Fewer rows say nothing about their usual distance: one forming bar off the grid would decide.
+# Fewer rows do not show their usual distance: one off-grid forming bar would decide.
 _ROWS_FOR_SPACING = 5
 
 
 def no_stamps() -> Stamps:
-    """Return no stamp."""
+    """Return an empty array of stamps."""
     return np.empty(0, dtype=np.int64)
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be a bar, as received, and a short stable text that says why."""
+    """A row that cannot be a bar, as received, and a short stable text with the reason."""
 
     bar: Bar
     reason: str
@@ -47,29 +47,29 @@ class BadRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Checked:
-    """An answer, judged.
+    """An answer with the verdict on its rows.
 
     Attributes:
-        good: the bars: ascending, unique, inside the span.
-        bad: rows inside the span that cannot be bars, ascending, one for each stamp that has no
+        good: The bars: ascending, unique, inside the span.
+        bad: Rows inside the span that cannot be bars, ascending, one for each stamp that has no
             good row.
-        off_grid: rows inside the span whose stamp no bar of this timeframe can open at, ascending,
-            with that stamp as text in the reason; they are neither good nor bad.
-        unexpected: stamps of good rows at which the calendar expects none: on the grid, but at a
+        off_grid: Rows inside the span with a stamp at which no bar of this timeframe can open,
+            ascending, with that stamp as text in the reason; they are neither good nor bad.
+        unexpected: Stamps of good rows at which the calendar expects none: on the grid, but at a
             time when the market is closed.
-        without_volume: stamps of good rows that lack the volume that the vendor declares.
-        contradicted: stamps that had rows which differ; one of these is good or bad.
-        nulls: rows inside the span without any price: neither bars nor bad.
-        duplicates: rows inside the span beyond the first of their stamp, identical or not. The
-            last good one is kept.
-        outside: rows cut off because they lie outside the span.
-        unsorted: whether the rows came in another order than ascending.
-        problems: sentences for people, at most ``MAX_PROBLEMS``.
-        score: 0 to 1, the product of four shares: good rows among good, bad and off-grid ones;
-            expected bars that were received, good or bad (1 when none was expected); stamps without
-            contradicting duplicates; good rows that do not lack a declared volume. Rows outside,
-            nulls, exact duplicates and the order cost nothing. Without a good row it is 0, but 1
-            where nothing was received and nothing was expected.
+        without_volume: Stamps of good rows that lack the volume that the vendor declares.
+        contradicted: Stamps with rows that differ; one of these is good or bad.
+        nulls: Number of rows inside the span without any price: neither bars nor bad.
+        duplicates: Number of rows inside the span beyond the first for their stamp, identical or
+            not. The last good one is kept.
+        outside: Number of rows dropped because they are outside the span.
+        unsorted: Whether the rows were not in ascending order.
+        problems: Sentences for people, at most ``MAX_PROBLEMS``.
+        score: 0 to 1, the product of four fractions: good rows among good, bad and off-grid ones;
+            expected bars that were received, good or bad (1 if none was expected); stamps without
+            contradicting duplicates; good rows that do not lack a declared volume. Rows outside
+            the span, nulls, exact duplicates and the order do not reduce it. Without a good row it
+            is 0, but 1 if nothing was received and nothing was expected.
     """
 
     good: BarTable
@@ -96,24 +96,24 @@ def check(
     grid: BarGrid | None = None,
     volume: bool = False,
 ) -> Checked:
-    """Judge the rows that one vendor answered for ``span``.
+    """Judge the rows that one vendor returned for ``span``.
 
-    Where every row breaks the order of its prices all are returned as bad: the caller may have no
+    If every row breaks the order of its prices, all are returned as bad: the caller may have no
     better ones.
 
     Args:
-        table: the rows as received, in any order.
-        span: the stamps ``[start, end)`` asked for, UTC milliseconds.
-        timeframe: the length of the bars asked for.
-        now_ms: the time of the answer.
-        expected: ascending stamps at which the calendar expects bars; None where it does not know
-            (sparse series), or where ``grid`` gives them.
-        grid: where bars can stand; without it no row is off the grid, and none unexpected.
-        volume: whether the vendor declares volume, so that a bar without it is a problem.
+        table: Rows as received, in any order.
+        span: Requested stamps ``[start, end)``, UTC milliseconds.
+        timeframe: Length of the requested bars.
+        now_ms: Time of the answer.
+        expected: Ascending stamps at which the calendar expects bars; None if it does not know
+            (sparse series), or if ``grid`` provides them.
+        grid: Possible positions of bars; without it, no row is off-grid or unexpected.
+        volume: Whether the vendor declares volume, so that a bar without it is a problem.
 
     Raises:
-        QualityError: there are rows and none can be used: all lie outside the span or in the future,
-            their distance does not fit the timeframe, or not one of them has a usable price.
+        QualityError: There are rows and none can be used: all are outside the span or in the
+            future, their distance does not fit the timeframe, or none has a usable price.
     """
     inside = (table.stamps >= span.start) & (table.stamps < span.end)
     rows = table if inside.all() else table.take(inside)
@@ -139,7 +139,7 @@ def check(
     _refuse_worthless(good, bad)
     good, odd_adj = _without_odd_adj_close(good)
     off_grid = off_grid_rows(stray, timeframe)
-    # The slot of a bad row is not missing besides.
+    # The slot of a bad row does not also count as missing.
     sent = union(good.stamps, np.array([r.bar.stamp_ms for r in bad], dtype=np.int64))
     problems = _of_stamps(good, sent, expected, timeframe)
     problems += _of_rows(outside, odd_adj, bad, contradicting)
@@ -167,12 +167,12 @@ def check(
 
 
 def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
-    """Return one row for each stamp, ascending: the last good one, else the last one.
+    """Return one row for each stamp, ascending: the last good one, or else the last one.
 
-    The third value holds the stamps whose rows contradict each other.
+    The third value has the stamps whose rows contradict each other.
     """
     none = no_stamps()
-    # Most answers are sorted one way or the other.
+    # Most answers are sorted in one direction or the other.
     for order in (slice(None), slice(None, None, -1)):
         if (np.diff(rows.stamps[order]) > 0).all():
             return rows.take(order), ok[order], none
@@ -188,7 +188,7 @@ def _unique(rows: BarTable, ok: Mask) -> tuple[BarTable, Mask, Stamps]:
 
 
 def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
-    """Tell which stamps are none that a bar can open at."""
+    """Return, for each stamp, whether no bar can open at it."""
     off = ~among(stamps, expected)
     if off.any():
         off[off] = ~grid.aligned(stamps[off])
@@ -196,7 +196,7 @@ def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
 
 
 def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
-    """Return rows that stand where no bar opens, with their stamp as it came in the reason."""
+    """Return rows at stamps where no bar opens, with the received stamp in the reason."""
     columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
     reason = f"{OFF_GRID}: no {timeframe} bar opens at"
     return tuple(
@@ -208,7 +208,7 @@ def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
-    """Name what is wrong with each row; the first of several reasons counts."""
+    """Return each row with its fault; if there are several, the first one counts."""
     if not len(rows):
         return ()
     columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
@@ -217,7 +217,7 @@ def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
 
 
 def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
-    """Make impossible values of ``adj_close`` NaN and count them; the prices still are a bar's."""
+    """Replace impossible values of ``adj_close`` by NaN and count them; the rows remain bars."""
     adj = good.adj_close
     odd = np.zeros(0, dtype=bool) if adj is None else ~(are_prices(adj) | np.isnan(adj))
     if adj is None or not odd.any():
@@ -226,7 +226,7 @@ def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:
 
 
 def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
-    """Raise where there are only bad rows and none of them has a usable price."""
+    """Raise if there are only bad rows and none of them has a usable price."""
     if len(good) or not bad:
         return
     if not are_prices(np.array([row.bar[1:5] for row in bad])).any():
@@ -237,7 +237,7 @@ def _refuse_worthless(good: BarTable, bad: tuple[BadRow, ...]) -> None:
 def _refuse_misplaced(
     table: BarTable, rows: BarTable, span: Span, timeframe: Timeframe, now_ms: int
 ) -> None:
-    """Raise where the stamps as a whole cannot be those of the bars asked for."""
+    """Raise if the stamps as a whole cannot be those of the requested bars."""
     if not len(table):
         return
     bounds = f"from {_when(table.stamps.min())} to {_when(table.stamps.max())}"
@@ -273,12 +273,12 @@ def _unit_that_fits(stamps: Stamps, span: Span) -> str | None:
 
 
 def _when(ms: int) -> str:
-    """Return ``ms`` as text, also where no calendar reaches."""
+    """Return ``ms`` as text, even beyond the range of calendars."""
     return iso(int(ms)) if int(ms) in _CALENDAR else f"{ms} ms"
 
 
 def _times(stamps: Stamps) -> list[str]:
-    """Return the text of each stamp as :func:`_when` does, in one pass."""
+    """Return the text for each stamp as :func:`_when` does, in one pass."""
     is_far = (stamps < _CALENDAR.start) | (stamps >= _CALENDAR.end) | (stamps % SECOND_MS != 0)
     if is_far.any():
         return [_when(stamp) for stamp in stamps.tolist()]
@@ -289,14 +289,14 @@ def _times(stamps: Stamps) -> list[str]:
 
 
 def _absent(wanted: Stamps, there: Stamps) -> int:
-    """Return how many of ``wanted`` are not in the ascending ``there``."""
+    """Return how many of ``wanted`` are missing from the ascending ``there``."""
     return int(np.count_nonzero(~among(wanted, there)))
 
 
 def _score(
     good: int, stray: int, sent: Stamps, odd: Stamps, expected: Stamps | None, rows: int
 ) -> float:
-    """Return the score that :class:`Checked` documents; ``sent`` are the good and bad stamps."""
+    """Return the score defined in :class:`Checked`; ``sent`` are the good and bad stamps."""
     if not good:
         return 0.0 if rows or (expected is not None and len(expected)) else 1.0
     stamps = len(sent) + stray

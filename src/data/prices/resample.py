@@ -1,11 +1,11 @@
 """Builds longer bars from shorter ones, by the market's calendar.
 
 A source bar belongs to the first target bar that closes with it or after it; that holds for both
-anchors, for breaks, half days and clock changes alike. A target bar is complete when it has closed,
+anchors, and for breaks, half days and clock changes. A target bar is complete if it has closed,
 all its parts are known, and none of them is shared with a neighbour.
 
-All rows must be of one basis, and ``source`` one of :func:`.conversions.sources_for`: the caller
-ensures both.
+All rows must have one basis, and ``source`` must be one of :func:`.conversions.sources_for`: the
+caller ensures both.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Incomplete(NamedTuple):
     """A target bar that could not be built completely.
 
     Attributes:
-        span: from its stamp to where its time is over.
+        span: Span from its stamp to the end of its time.
         reason: ``forming`` (it has not closed), ``missing`` (parts are not known), ``straddled``
-            (a source bar lies half in it).
-        lacking: how many of its parts are not known.
-        expected: how many it has.
+            (a source bar is only half in it).
+        lacking: Number of its parts that are not known.
+        expected: Number of parts it should have.
     """
 
     span: Span
@@ -47,19 +47,19 @@ class Incomplete(NamedTuple):
 
 @dataclass(frozen=True)
 class Resampled:
-    """Bars built, and those that could not be.
+    """The bars that were built, and those that could not be.
 
     Attributes:
-        table: the complete bars.
-        ends: where the time of each of them is over; the parts are stamped before it.
-        incomplete: the other bars with an expected part in the span, ascending. A bar that is
-            neither here nor in the table had no trade (only where the source is not dense).
-        partial: what there is of the incomplete ones; not final, and not to be stored. Straddled
+        table: The complete bars.
+        ends: End of each of them; the parts are stamped before it.
+        incomplete: The other bars with an expected part in the span, ascending. A bar that is
+            neither here nor in the table had no trades (only if the source is not dense).
+        partial: What exists of the incomplete ones; not final, and not to be stored. Straddled
             ones are left out.
-        part_volume: stamps of complete bars whose volume is that of some of their parts, since
+        part_volume: Stamps of complete bars whose volume covers only some of their parts, because
             the others' is not known.
-        strays: rows where the calendar expects none, which went into no bar. Intraday they make
-            the parts that they overlap unknown: their trades cannot be divided.
+        strays: Number of off-calendar rows, which went into no bar. Intraday, they make the parts
+            that they overlap unknown, because their trades cannot be divided.
     """
 
     table: BarTable
@@ -70,7 +70,7 @@ class Resampled:
     strays: int = 0
 
     def with_whole_volumes(self) -> BarTable:
-        """Return the complete bars; a volume that is but a part of it is not known, so NaN."""
+        """Return the complete bars, with volumes that cover only some parts replaced by NaN."""
         in_part = among(self.table.stamps, np.array(self.part_volume, dtype=np.int64))
         return replace(self.table, volume=np.where(in_part, NAN, self.table.volume))
 
@@ -90,20 +90,22 @@ def resample(
 ) -> Resampled:
     """Build the ``target`` bars that have an expected ``source`` bar in ``span``.
 
-    Open of the first part, highest high, lowest low, close and ``adj_close`` of the last; volume
-    is the sum of what is known, NaN where nothing is. With two anchors the same gives hours on the
-    clock out of half hours from the open, and back.
+    Each has the open of its first part, the highest high, the lowest low, and the close and
+    ``adj_close`` of its last part; volume is the sum of the known ones, NaN if none is known. With
+    two different anchors, this turns half hours from the open into hours on the clock, and vice
+    versa.
 
     Args:
-        table: ascending, unique, of one basis; rows outside ``span`` are not looked at.
-        source, target: length of the rows, and of the bars wanted.
-        calendar: when the market trades.
-        anchor, source_anchor: of the bars wanted, and of the rows.
-        span: the source stamps ``[start, end)`` the rows answer for; :func:`source_span` says
-            which are needed. A bar that reaches beyond is incomplete.
-        now_ms: UTC milliseconds; what closes later is forming.
-        dense: whether an expected source bar that did not come is lacking; else it had no trade.
-        unanswered: stretches of ``span`` in which nothing is known, or nothing to be trusted.
+        table: Ascending, unique rows of one basis; those outside ``span`` are ignored.
+        source, target: Length of the rows, and of the requested bars.
+        calendar: Calendar of the market.
+        anchor, source_anchor: Anchors of the requested bars, and of the rows.
+        span: Source stamps ``[start, end)`` that the rows cover; :func:`source_span` returns the
+            ones needed. A bar that extends beyond is incomplete.
+        now_ms: Current time in UTC milliseconds; bars that close later are forming.
+        dense: Whether an expected source bar that was not received is missing; otherwise it had no
+            trades.
+        unanswered: Parts of ``span`` in which nothing is known, or nothing trusted.
     """
     (made,) = resample_many(
         [table],
@@ -133,15 +135,15 @@ def resample_many(
     dense: bool = True,
     unanswered: Sequence[Sequence[Span]] = (),
 ) -> list[Resampled]:
-    """Build the bars of many symbols of one market in one pass: what :func:`resample` gives for each.
+    """Build the bars for many symbols of one market in one pass, as :func:`resample` does for each.
 
     Args:
-        tables: one of each symbol, as for :func:`resample`.
-        unanswered: of each table its stretches; empty where all is known of all of them.
-        source, target, calendar, anchor, source_anchor, span, now_ms, dense: as there.
+        tables: One table for each symbol, as for :func:`resample`.
+        unanswered: Unanswered spans of each table; empty if everything is known for all of them.
+        source, target, calendar, anchor, source_anchor, span, now_ms, dense: As there.
 
     Returns:
-        The bars of each table, in their order.
+        The bars for each table, in the same order.
     """
     tables = [table.within(span) for table in tables]
     if not tables:
@@ -177,9 +179,10 @@ def source_span(
     anchor: str = "session",
     source: Timeframe | None = None,
 ) -> Span:
-    """Return the source stamps that the ``target`` bars stamped in ``wanted`` are made of.
+    """Return the source stamps that the ``target`` bars stamped in ``wanted`` are made from.
 
-    It is empty where no bar is expected. Those of days are dates, unless ``source`` is intraday.
+    Empty if no bar is expected. For daily and longer bars the stamps are dates, unless ``source``
+    is intraday.
     """
     stamps = calendar.opens(target, wanted, anchor)
     if not len(stamps):
@@ -193,7 +196,7 @@ def source_span(
     return Span(sessions[0].open_ms, int(closes[0]))
 
 
-# --- which part belongs to which bar -------------------------------------------------------
+# --- assigning parts to bars ---------------------------------------------------------------
 
 
 class _Sides(NamedTuple):
@@ -209,11 +212,12 @@ class _Bins:
     """Bars to be built, and their parts as the calendar expects them, all ascending.
 
     Attributes:
-        stamps, closes, ends: of the bars; an end is where the time of a bar is over.
-        straddled: bars that share a source bar with a neighbour.
-        parts, part_closes: of all source bars of them; days have only their stamps.
-        owners: the position of the bar that each part belongs to.
-        by_date: whether rows are stamped with session dates.
+        stamps, closes, ends: Stamp, close and end of each bar; the end is when its time is over.
+        straddled: Bars that share a source bar with a neighbour.
+        parts, part_closes: Stamps and closes of all their source bars; daily ones have only
+            stamps.
+        owners: Position of the bar that each part belongs to.
+        by_date: Whether rows are stamped with session dates.
     """
 
     stamps: Stamps
@@ -230,16 +234,16 @@ class _Bins:
         return slice(*np.searchsorted(self.parts, span))
 
     def places(self, rows: Stamps) -> Positions:
-        """Return the position of each row among the parts, -1 where none is expected."""
+        """Return the position of each row among the parts, -1 if none is expected."""
         at = np.searchsorted(self.parts, rows)
         return np.where(self.parts[np.minimum(at, len(self.parts) - 1)] == rows, at, -1)
 
     def known_parts(
         self, rows: Stamps, places: Positions, answered: slice | None, step_ms: int
     ) -> Mask:
-        """Tell of each part whether it is known: those that came, or all that are ``answered``.
+        """Return, for each part, whether it is known: those received, or all in ``answered``.
 
-        A row that stands beside the grid makes the parts that it lies across unknown.
+        An off-grid row makes the parts that it overlaps unknown.
         """
         is_known = np.zeros(len(self.parts), dtype=bool)
         is_known[places[places >= 0] if answered is None else answered] = True
@@ -250,9 +254,9 @@ class _Bins:
         return is_known
 
     def owners_of(self, rows: Stamps, places: Positions) -> Positions:
-        """Return the bar of each row, -1 where there is none.
+        """Return the bar that each row belongs to, -1 if there is none.
 
-        A day on which no session is expected belongs to its week all the same.
+        A day on which no session is expected still belongs to its week.
         """
         if not self.by_date:
             return np.where(places < 0, -1, self.owners[places])
@@ -261,9 +265,9 @@ class _Bins:
 
 
 def _bins(sides: _Sides, span: Span) -> _Bins | None:
-    """Lay out, whole, the bars with a part in ``span``; None where no part is expected."""
+    """Lay out all bars with a part in ``span``, in full; None if no part is expected."""
     source, target, calendar, source_anchor, anchor = sides
-    # Further than a bar is long, so that the bars at the edges are whole and have neighbours.
+    # More than the length of a bar, so that the bars at the edges are whole and have neighbours.
     reach = target.longest_ms + source.longest_ms
     parts = calendar.opens(source, Span(span.start - reach, span.end + reach), source_anchor)
     stamps = calendar.opens(target, Span(span.start - 2 * reach, span.end + reach), anchor)
@@ -300,7 +304,7 @@ def _bins(sides: _Sides, span: Span) -> _Bins | None:
 
 
 def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return where the time of each bar is over: at its close, or with its last date."""
+    """Return when the time of each bar is over: at its close, or after its last date."""
     if target.is_intraday:
         return closes
     if target.step_ms is not None:
@@ -315,7 +319,7 @@ def _ends(target: Timeframe, stamps: Stamps, closes: Stamps) -> Stamps:
 
 
 class _Ranges(NamedTuple):
-    """Which bars have rows, ascending, and the first and the last row of each of them."""
+    """The bars that have rows, ascending, and the first and the last row of each."""
 
     bars: Positions
     firsts: Positions
@@ -323,7 +327,7 @@ class _Ranges(NamedTuple):
 
 
 def _ranges(owners: Positions, count: int) -> _Ranges:
-    """Return the rows of each of ``count`` bars; ``owners`` are the bars of the rows, ascending."""
+    """Return the rows of each of ``count`` bars; ``owners`` are the rows' bars, ascending."""
     edges = np.searchsorted(owners, np.arange(count + 1))
     bars = np.flatnonzero(np.diff(edges))
     return _Ranges(bars, edges[bars], edges[bars + 1] - 1)
@@ -332,7 +336,7 @@ def _ranges(owners: Positions, count: int) -> _Ranges:
 def _built(
     rows: BarTable, ranges: _Ranges, bins: _Bins, is_known: Mask, now_ms: int, strays: int
 ) -> Resampled:
-    """Fold the rows of a symbol into their bars and sort these by whether they are complete."""
+    """Fold the rows of a symbol into bars and separate complete bars from incomplete ones."""
     bars, in_part = _folded(rows, ranges, bins.stamps)
     lacking = np.bincount(bins.owners[~is_known], minlength=len(bins.stamps))
     whole = (bins.closes <= now_ms) & ~bins.straddled & (lacking == 0)
@@ -362,7 +366,7 @@ def _incomplete_bars(
 ) -> Iterator[Incomplete]:
     """Yield the chosen bars with the reason why they are incomplete."""
     facts = (bins.stamps, bins.ends, bins.closes, bins.straddled, lacking, expected)
-    # Plain lists: there can be very many of them.
+    # Plain lists, because there can be very many of them.
     for start, end, close, straddled, without, parts in zip(
         *(fact[chosen].tolist() for fact in facts), strict=True
     ):
@@ -371,7 +375,7 @@ def _incomplete_bars(
 
 
 def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, Mask]:
-    """Return a bar for each range of rows, and whose volume is that of some of its rows."""
+    """Return a bar for each range of rows, and which bars' volume covers only some rows."""
     bars, firsts, lasts = ranges
     if not len(bars):
         return BarTable.empty(), np.zeros(0, dtype=bool)
@@ -389,7 +393,7 @@ def _folded(rows: BarTable, ranges: _Ranges, stamps: Stamps) -> tuple[BarTable, 
 
 
 def _summed(volume: Floats, firsts: Positions, lasts: Positions) -> tuple[Floats, Mask]:
-    """Sum the known volumes of each bar, and tell which sums lack some of them."""
+    """Sum the known volumes of each bar, and return which sums lack some of them."""
     sums = np.add.reduceat(volume, firsts)
     if not np.isnan(sums).any():
         return sums, np.zeros(len(firsts), dtype=bool)

@@ -1,11 +1,11 @@
 """Decides whether bars from two vendors fit together, and which adjustment one of them has missed.
 
-Closes of common bars are compared, both sides in one basis. *Equal* ones may stand side by side. A
-*constant* factor is a split or dividend that one side lacks, or has twice. It is made good, exactly,
-where the bars on both sides of the new ones prove it; on one side alone it may as well be the held
-bars that are wrong. Everything else is a *conflict*: both cannot be right. With fewer than
-``COMMON`` common bars nothing is concluded, but for three or four that are wide of each other:
-accident does not do that.
+Closes of common bars are compared, with both sides in one basis. *Equal* ones may be placed next
+to each other. A *constant* factor is a split or dividend that one side lacks, or has twice. It is
+corrected, exactly, if the bars on both sides of the new ones prove it; with one side alone, the
+stored bars may just as well be wrong. Everything else is a *conflict*: both cannot be right. With
+fewer than ``COMMON`` common bars nothing is concluded, except if three or four are far apart,
+which does not happen by accident.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from .adjustment import scaled
 
 Outcome = Literal["equal", "constant", "unchecked", "conflict"]
 
-# Fewer common bars prove nothing. More are asked for: of two sources of one share's daily closes
-# (AAPL 2004-2018, SPY 2008-2017, where the auction's price and the last trade differ by some bp)
-# 90 and 79 percent of all windows of five bars are equal, 93 and 84 of eight, 98 and 89 of twenty.
+# Fewer common bars prove nothing. More are requested: between two sources of one share's daily
+# closes (AAPL 2004-2018, SPY 2008-2017, where the auction's price and the last trade differ by some
+# bp), 90 and 79 percent of all windows of five bars are equal, 93 and 84 of eight, 98 and 89 of
+# twenty.
 COMMON, COMPARED = 5, 20
 _WIDE_COMMON = 3
 
 
 class Tolerance(NamedTuple):
-    """How far ratios of closes may lie from 1 in the median, and be spread around it, to be equal.
+    """Maximum distance of the median ratio of closes from 1, and maximum spread, to count as equal.
 
-    The spread is the median of the absolute deviations, so that fewer than half of the bars may be
-    odd: single bars off by 100 or by 10,000 (London's pence, splits applied to one row) change
-    nothing.
+    The spread is the median of the absolute deviations, so fewer than half of the bars may be odd:
+    single bars off by 100 or by 10,000 (London's pence, splits applied to one row) change nothing.
     """
 
     median: float
     spread: float
 
 
-# Two files of EURUSD hours, or of one venue's days, differ by less than 0.5 and 1.5 bp. Two venues
-# of one coin (BTCUSDT and BTCUSD 2019) are never taken for one another: of 20 bars none is equal.
+# Two files of EURUSD hourly bars, or of one venue's daily bars, differ by less than 0.5 and 1.5 bp.
+# Two venues for one coin (BTCUSDT and BTCUSD 2019) are never confused: of 20 bars none is equal.
 ONE_MARKET = Tolerance(2e-4, 5e-4)
-# Averages over venues are taken at slightly different times over slightly different venues.
+# Averages over venues are computed at slightly different times and over different venues.
 AGGREGATES = Tolerance(25e-4, 25e-4)
 
-# A factor further from 1 than the first, and as steady as the second, is one and not noise: with a
-# 7:1 and a 2:1 split left out of AAPL the spread is below 8 bp in 99 of 100 windows. Between these
-# two and equal lies what has no explanation. A factor is a known one when it is as close as the
+# A factor further from 1 than the first, and as steady as the second, is real and not noise: with a
+# 7:1 and a 2:1 split left out of AAPL, the spread is below 8 bp in 99 of 100 windows. Anything
+# between that and equality has no explanation. A factor is a known one if it is as close as the
 # third. The dividends that matter here are larger than the first.
 _CONSTANT, _STEADY, _NEAR = 50e-4, 10e-4, 10e-4
 
@@ -69,7 +69,7 @@ _EVER = 2**62
 
 
 class SpliceStep(NamedTuple):
-    """Bars stamped before ``before_ms`` are multiplied; of a split the volume is divided."""
+    """Multiplies bars stamped before ``before_ms``; for a split, their volume is divided."""
 
     before_ms: int
     factor: Fraction
@@ -78,20 +78,20 @@ class SpliceStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Fix:
-    """An adjustment to be made good.
+    """A correction for a missed adjustment.
 
     Attributes:
-        steps: what is done to which bars.
-        because: the missed adjustment, in words.
+        steps: Changes to apply, each to the bars before its stamp.
+        because: The missed adjustment, in words.
     """
 
     steps: tuple[SpliceStep, ...]
     because: str
 
     def applied(self, table: BarTable) -> BarTable:
-        """Return ascending bars with prices and volume made good, each value rounded once.
+        """Return ascending bars with prices and volume corrected, each value rounded once.
 
-        Their ``adj_close`` may or may not hold the adjustment: it becomes NaN.
+        Their ``adj_close`` may or may not include the adjustment, so it becomes NaN.
         """
         places = [int(np.searchsorted(table.stamps, step.before_ms)) for step in self.steps]
         prices: list[tuple[slice, Fraction | None]] = []
@@ -113,12 +113,12 @@ class Verdict:
     """Result of a comparison.
 
     Attributes:
-        kind: equal, constant, unchecked or conflict.
-        ratio: median of new over held closes; NaN without a common bar.
-        spread: median absolute deviation from it, relative to it.
-        common: bars compared.
-        summary: the same for people.
-        fix: of a constant: what would explain it.
+        kind: One of equal, constant, unchecked or conflict.
+        ratio: Median of new over stored closes; NaN without a common bar.
+        spread: Median absolute deviation from it, relative to it.
+        common: Number of bars compared.
+        summary: The result as text for people.
+        fix: For a constant factor: the correction that would explain it.
     """
 
     kind: Outcome
@@ -130,9 +130,9 @@ class Verdict:
 
 
 class Overlap(NamedTuple):
-    """One side of a stretch of new bars: the stored bars there, and the new vendor's bars of them.
+    """One side of a span of new bars: the stored bars there, and the new vendor's bars for them.
 
-    ``is_later``: the stored bars lie behind the new stretch, not before it.
+    ``is_later``: The stored bars are after the new span, not before it.
     """
 
     stored: BarTable
@@ -143,19 +143,18 @@ class Overlap(NamedTuple):
 def settle(
     overlaps: Sequence[Overlap], fixes: Sequence[Fix] | None, tolerance: Tolerance = ONE_MARKET
 ) -> tuple[list[Verdict], Fix | None]:
-    """Compare all sides of one stretch together.
+    """Compare all sides of one span together.
 
-    Something is made good where it is proven on both sides: new bars beside one neighbour, or
+    A correction is made only if it is proven on both sides: new bars next to one neighbour, or
     between one that they fit and one that they do not, may be right.
 
     Args:
-        overlaps: the sides, both tables in one basis.
-        fixes: known adjustments that one of the two may have missed; None where none may be
-            applied.
-        tolerance: for closes of the market in question.
+        overlaps: The sides, both tables in one basis.
+        fixes: Known adjustments that one of the two may have missed; None if none may be applied.
+        tolerance: Tolerance for closes in the market in question.
 
     Returns:
-        A verdict for each side, and what has to be made good. Nothing is where one of them is a
+        A verdict for each side, and the correction to apply. There is none if a side is a
         conflict.
     """
     first = [judge(m.stored, m.fetched, fixes, tolerance) for m in overlaps]
@@ -170,10 +169,10 @@ def settle(
 
 
 def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
-    """Tell whether the held bars of one side prove that the new ones need ``fix``.
+    """Return whether the stored bars on one side prove that the new ones need ``fix``.
 
-    With it they are equal, some bars fit better than without it and none fits worse, and the held
-    bars have no jump of their own where they would have one without that split.
+    With it they are equal, some bars fit better than without it and none fits worse, and the
+    stored bars have no jump of their own, which they would have without that split.
     """
     stored, fixed = overlap.stored, fix.applied(overlap.fetched)
     if judge(stored, fixed, None, tolerance).kind != "equal":
@@ -188,7 +187,7 @@ def _proves(overlap: Overlap, fix: Fix, tolerance: Tolerance) -> bool:
 
 
 def _jumps(stored: BarTable, step: SpliceStep) -> bool:
-    """Tell whether closes jump by a split's ratio, one way or the other, on its day."""
+    """Return whether closes jump by a split's ratio, in either direction, on its day."""
     place = int(np.searchsorted(stored.stamps, step.before_ms))
     if not step.is_split or not 0 < place < len(stored):
         return False
@@ -202,13 +201,13 @@ def judge(
     fixes: Sequence[Fix] | None = (),
     tolerance: Tolerance = ONE_MARKET,
 ) -> Verdict:
-    """Compare the closes of the stamps that two ascending tables have in common.
+    """Compare the closes at the stamps that two ascending tables have in common.
 
     Args:
-        stored: stored bars, which stay as they are.
-        fetched: another vendor's, in the same basis.
-        fixes: known adjustments that may be missing; None where a constant factor is a conflict.
-        tolerance: for closes of the market in question.
+        stored: Stored bars, which stay as they are.
+        fetched: Another vendor's bars, in the same basis.
+        fixes: Known adjustments that may be missing; None if a constant factor is a conflict.
+        tolerance: Tolerance for closes in the market in question.
     """
     ratios = _ratios(stored, fetched)
     common = len(ratios)
@@ -230,7 +229,7 @@ def judge(
 
 
 def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
-    """Return new over held closes, where both are prices."""
+    """Return new over stored closes, where both are valid prices."""
     _, mine, theirs = np.intersect1d(stored.stamps, fetched.stamps, return_indices=True)
     old, new = stored.close[mine], fetched.close[theirs]
     usable = (old > 0) & (new > 0) & np.isfinite(old) & np.isfinite(new)
@@ -238,7 +237,7 @@ def _ratios(stored: BarTable, fetched: BarTable) -> Floats:
 
 
 def _explained(verdict: Verdict, first_ms: int, fixes: Sequence[Fix] | None) -> Verdict:
-    """Find what a constant factor comes from; ``first_ms`` is the first bar that has it."""
+    """Find the cause of a constant factor; ``first_ms`` is the first bar that has it."""
     for fix in fixes or ():
         factor = _product(s.factor for s in fix.steps if s.before_ms > first_ms)
         if abs(verdict.ratio * float(factor) - 1) <= _NEAR:
@@ -262,7 +261,7 @@ def _unproven(verdict: Verdict) -> Verdict:
     return replace(verdict, kind="conflict", summary=text, fix=None)
 
 
-# --- what may have been missed -------------------------------------------------------------
+# --- adjustments that may have been missed ------------------------------------------------
 
 
 def known_fixes(
@@ -273,16 +272,16 @@ def known_fixes(
     *,
     intraday: bool,
 ) -> list[Fix]:
-    """Return the adjustments that vendors may have missed, or applied twice, of known actions.
+    """Return the corrections for known actions that vendors may have missed or applied twice.
 
-    That is each of them alone, and all splits together. Dividends count where the close before them
-    is among ``closes``.
+    That is each action alone, and all splits together. A dividend is included only if the close
+    before it is among ``closes``.
 
     Args:
-        actions: what counts, in any order.
-        closes: held bars in the basis of the comparison.
-        adjustment, as_of: of that basis.
-        intraday: whether stamps are instants.
+        actions: Actions that count, in any order.
+        closes: Stored bars in the basis of the comparison.
+        adjustment, as_of: Those of that basis.
+        intraday: Whether stamps are instants.
     """
     ascending = sorted(action for action in actions if action.is_sound)
     splits = [a for a in ascending if a.type == "split"]

@@ -1,1 +1,1 @@
-"""Validation of stored bars by the checks of ``prices.judgement``, repairs, gaps, days that vendors lack."""
+"""Validation of stored bars with ``prices.judgement``; repairs, gaps, days that vendors lack."""

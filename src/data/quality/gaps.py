@@ -1,7 +1,8 @@
-"""Why a stored series lacks bars: a class, with evidence, for every stretch without them.
+"""Why a stored series lacks bars: a class, with evidence, for every span without them.
 
-Decided by what vendors answered (the coverage), the market's calendar, the listing, and the days that
-vendors lack across their symbols. What was seen once proves nothing; no class is a guess.
+The class is decided by the vendors' answers (the coverage), the market's calendar, the listing,
+and the days that vendors lack across their symbols. What was seen once proves nothing; no class is
+a guess.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ GapClass = Literal[
     "common_hole", "not_published", "never_asked",
 ]  # fmt: skip
 GAP_CLASSES: tuple[GapClass, ...] = get_args(GapClass)
-# In these no bar can be had: the market was closed, or two vendors and more agree, asked twice.
+# For these, there are no bars: the market was closed, or two or more vendors agree, queried twice.
 FINAL_CLASSES = frozenset({"closed", "before_listing", "after_delisting", "halt"})
-# A hole that was seen once is asked again sooner than that.
+# A gap that was seen only once is fetched again sooner than this.
 _BELIEVED_MS = 6 * HOUR_MS
 _SETTLE_MS = 2 * MINUTE_MS
 _NO_SESSION = "no session by the market's calendar"
@@ -38,20 +39,21 @@ _NO_SESSION = "no session by the market's calendar"
 
 @dataclass(frozen=True)
 class ClassifiedGap:
-    """A stretch of a series without bars.
+    """A span of a series without bars.
 
     Attributes:
-        series: which.
-        span: its stamps, half-open, UTC milliseconds.
-        gap_class: ``closed`` (no bar is expected); ``before_listing``, ``after_delisting``; ``halt``
-            (two vendors and more agree, asked twice, and bars stand around it); ``vendor_outage``
-            (its vendor lacks that session for most of its symbols); ``vendor_hole`` (one vendor has
-            none, no other one has answered); ``common_hole`` (all vendors asked have none, not yet
-            proved); ``not_published`` (closed a short time ago); ``never_asked``.
-        bars: how many bars are expected in it.
-        vendors: those that have none.
-        evidence: what the class is based on.
-        next_step: what can be done; empty where nothing can.
+        series: The series.
+        span: Stamps of the gap, half-open, UTC milliseconds.
+        gap_class: ``closed`` (no bar is expected); ``before_listing``, ``after_delisting``;
+            ``halt`` (two or more vendors agree, queried twice, and there are bars around it);
+            ``vendor_outage`` (its vendor lacks that session for most of its symbols);
+            ``vendor_hole`` (one vendor has none, and no other one has answered); ``common_hole``
+            (all vendors queried have none, not yet proved); ``not_published`` (closed a short time
+            ago); ``never_asked``.
+        bars: Number of bars expected in it.
+        vendors: Vendors that have none.
+        evidence: What the class is based on.
+        next_step: What can be done; empty if nothing can.
     """
 
     series: SeriesKey
@@ -64,12 +66,12 @@ class ClassifiedGap:
 
     @property
     def is_notable(self) -> bool:
-        """Whether it is listed for people: no closed market, and no gap that an incident explains."""
+        """Whether to list it for people: neither a closed market nor explained by an incident."""
         return self.gap_class not in ("closed", "vendor_outage")
 
     @property
     def text(self) -> str:
-        """Its span, bars and class, in one line."""
+        """The span, number of bars and class, in one line."""
         span = f"{moment(iso(self.span.start))} to {moment(iso(self.span.end))}"
         return f"{span}  {counted(self.bars, 'bar')}  {self.gap_class.replace('_', ' ')}"
 
@@ -79,7 +81,7 @@ class ClassifiedGap:
         return self.gap_class not in FINAL_CLASSES
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the gap as a plain mapping."""
         return {
             "symbol": self.series.symbol,
             "timeframe": self.series.timeframe.label,
@@ -103,16 +105,16 @@ def classify_gaps(
     days: Sequence[VendorDay] = (),
     fetch: Callable[[str, str], str] = lambda *_: "",
 ) -> list[ClassifiedGap]:
-    """Return every gap of a series, ascending.
+    """Return every gap in a series, ascending.
 
     Args:
-        series, outline: what is known of it.
-        now_ms: UTC milliseconds; what has not closed by then is no gap.
-        within: the stamps looked at; None: from the first that was ever asked for up to now.
-        present: gives the stamps of stored bars, for stretches that are doubted as a whole.
-        days: what vendors lack across their symbols.
-        fetch: gives what fetches the bars from a first one to a last one, which it is given as the
-            bounds of a question.
+        series, outline: The series, and what is known about it.
+        now_ms: Current time in UTC milliseconds; bars that have not closed by then are not gaps.
+        within: Stamps to look at; None: from the first ever requested up to now.
+        present: Returns the stamps of stored bars, for spans that are doubted as a whole.
+        days: Days that vendors lack across their symbols.
+        fetch: Returns the command that fetches the bars between two bounds, which are passed as
+            the bounds of a query.
     """
     parts, grid = outline.coverage, outline.grid
     cap = first_unclosed(grid.calendar, grid.timeframe, now_ms, grid.anchor)
@@ -125,7 +127,7 @@ def classify_gaps(
 
 
 class _Classifier:
-    """Classifies the gaps of one series in ``within``; for one use."""
+    """Classifies the gaps of one series in ``within``; for a single use."""
 
     def __init__(
         self,
@@ -142,13 +144,13 @@ class _Classifier:
         self._all = outline.coverage
         self._traded = outline.lifetime.for_gaps(now_ms)
         with_bars = [part.span for part in outline.coverage if part.state != "empty"]
-        # From the first stamp of stored bars to behind the last one.
+        # From the first stamp of the stored bars to the end of the last one.
         self._reach = Span(with_bars[0].start, with_bars[-1].end) if with_bars else Span(0, 0)
 
     def gaps(
         self, present: Callable[[Span], Stamps] | None, days: Sequence[VendorDay]
     ) -> list[ClassifiedGap]:
-        """Return all gaps, oldest first; ``present``: the stamps of the bars stored in a span."""
+        """Return all gaps, oldest first; ``present`` returns the stamps stored in a span."""
         classified: list[ClassifiedGap] = []
         for part in self._parts:
             span = part.span.clip(self._within)
@@ -168,7 +170,7 @@ class _Classifier:
         self, span: Span, gap_class: GapClass, vendors: str = "", evidence: str = "", then: str = ""
     ) -> ClassifiedGap:
         names = tuple(name for name in vendors.split(",") if name)
-        # What was never asked for may be there, whether every vendor has it or not.
+        # Bars that were never requested may exist, whether or not every vendor must have them.
         is_unknown = gap_class == "never_asked"
         bars = len(self._grid.opens(span)) if is_unknown else self._bars(span)
         return ClassifiedGap(self._series, span, gap_class, bars, names, evidence, then)
@@ -177,7 +179,7 @@ class _Classifier:
         return len(self._grid.required(span))
 
     def _empty(self, part: Covered, span: Span) -> ClassifiedGap:
-        """Return the gap that vendors answered "nothing" for."""
+        """Return the gap for a span that vendors reported as empty."""
         if part.reason == CLOSED:
             return self._gap(span, "closed", part.vendor, _NO_SESSION)
         if part.reason == BEFORE_FIRST or span.end <= self._traded.start:
@@ -199,14 +201,14 @@ class _Classifier:
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
-        """Tell whether bars stand around, and no vendor sent any that did not fit."""
+        """Return whether there are bars around, and no vendor sent any that did not fit."""
         return self._reach.start < span.start < self._reach.end and part.reason in PLAINLY_NONE
 
     def _ended(self) -> str:
         return f"no bar since {stamp(self._traded.end, self._grid.timeframe)}"
 
     def _unanswered(self, span: Span) -> Iterator[ClassifiedGap]:
-        """Yield the gaps in a stretch that no vendor has answered for."""
+        """Yield the gaps in a span that no vendor has answered for."""
         traded = span.clip(self._traded)
         for part in gaps(span, [traded]):
             if part.start < self._traded.start:
@@ -248,7 +250,7 @@ class _Classifier:
         return self._command(start, end)
 
     def _by_days(self, gap: ClassifiedGap, days: Sequence[VendorDay]) -> Iterator[ClassifiedGap]:
-        """Yield the parts of a hole that belong to a day which its vendor lacks, and the rest."""
+        """Yield the parts of a gap that belong to a day which its vendor lacks, and the rest."""
         own = [day for day in days if day.vendor in gap.vendors] if gap.may_be_filled else []
         outages = [(span, day) for day in own for span in intersect([gap.span], [day.span])]
         if not outages:
@@ -287,7 +289,7 @@ def _minute(at_ms: int) -> str:
 
 
 def _joined(ascending: Iterable[ClassifiedGap]) -> list[ClassifiedGap]:
-    """Return adjoining gaps that differ in their span alone as one."""
+    """Merge adjacent gaps that differ only in their span."""
     joined: list[ClassifiedGap] = []
     for gap in ascending:
         if joined and joined[-1].span.end == gap.span.start:

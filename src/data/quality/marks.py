@@ -1,4 +1,4 @@
-"""Turns what only a whole series proves into marks on its bars, which every later answer carries."""
+"""Turns faults that only a whole series proves into marks on its bars, kept in later answers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from .service import EVER, validate
 
 __all__ = ["marked"]
 
-# So often it is begun anew where the series changes meanwhile.
+# Number of attempts if the series changes meanwhile.
 _MOST_TRIES = 5
 
 
 class Marks(NamedTuple):
-    """Marks that a report asks for, and those that it ends.
+    """Marks that a report calls for, and those that it ends.
 
     Attributes:
-        doubts: Stretches of final bars that are wrong for certain, each with the reason.
-        ended: Marked stretches that the report finds nothing in.
+        doubts: Spans of final bars that are certainly wrong, each with the reason.
+        ended: Marked spans in which the report finds nothing.
     """
 
     doubts: Sequence[tuple[Span, str]] = ()
@@ -39,10 +39,10 @@ class Marks(NamedTuple):
 
 
 def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> QualityReport:
-    """Validate a whole series and mark its bars that are wrong for certain.
+    """Validate a whole series and mark its bars that are certainly wrong.
 
-    What is marked already, settled, or not final is left as it is; marks of earlier looks that nothing
-    proves any more are taken off. A second call commits nothing.
+    Bars already marked, settled, or not final are left as they are; earlier marks that are no
+    longer proven are removed. A second call commits nothing.
 
     Returns:
         The report; ``marked`` and ``unmarked`` count the bars that this call has changed.
@@ -70,9 +70,9 @@ def marked(client: BarsClient, instrument: Instrument, key: SeriesKey) -> Qualit
 
 
 def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
-    """Return the marks that a report on a whole series asks for; pure.
+    """Return the marks that a report on a whole series calls for; pure.
 
-    Nothing is marked where the prices could not be brought to one adjustment.
+    Nothing is marked if the prices could not be converted to one adjustment.
     """
     if "adjustment" in report.not_checked:
         return Marks()
@@ -97,12 +97,12 @@ def marks_of(report: QualityReport, stored: StoredColumns) -> Marks:
 
 
 def _check_of(part: CoverageSpan) -> str:
-    """Return the check that a marked stretch was found by."""
+    """Return the check that found a marked span."""
     return part.reason.removeprefix(IN_WHOLE).partition(":")[0]
 
 
 def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
-    """Return the rows that a finding is about; for dividends the first row that trades without them."""
+    """Return the rows a finding is about; for dividends, the first row that trades without them."""
     if not finding.repairs:
         return among(stamps, grave_of(stamps, finding).stamps)
     rows = np.zeros(len(stamps), dtype=bool)
@@ -116,7 +116,7 @@ def _rows(finding: QualityFinding, stamps: Stamps) -> Mask:
 
 
 def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Span]:
-    """Return the stretches of rows, neighbours as one, each up to the next stored bar."""
+    """Return the spans of rows, merging neighbours, each up to the next stored bar."""
     if not rows.any():
         return []
     ends = np.append(stamps, max(parts[-1].span.end, int(stamps[-1]) + 1))

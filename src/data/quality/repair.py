@@ -17,9 +17,9 @@ class RepairedSeries(NamedTuple):
     """A series with its certain defects repaired.
 
     Attributes:
-        table: the bars; unchanged columns are those of the series.
-        dividends: with amounts repaired; None where they are not known.
-        rows: which rows differ from the series in any column.
+        table: The bars; unchanged columns are those of the series.
+        dividends: Dividends with repaired amounts; None if they are not known.
+        rows: Which rows differ from the series in any column.
     """
 
     table: BarTable
@@ -28,7 +28,7 @@ class RepairedSeries(NamedTuple):
 
 
 def repaired(series: CheckedSeries, findings: Iterable[QualityFinding]) -> RepairedSeries:
-    """Return the series as the findings of certain cause say that it should be; the input stays."""
+    """Return the series with the repairs of the findings applied; the input is not modified."""
     repairs = [repair for finding in findings for repair in finding.repairs]
     table = repaired_prices(series.table, [r for r in repairs if r.what == "prices"])
     if table.adj_close is not None:

@@ -47,22 +47,22 @@ EVER = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
 def validate(
     client: BarsClient, instrument: Instrument, key: SeriesKey, span: Span = EVER
 ) -> QualityReport:
-    """Return what the intrinsic checks find in the stored bars of one series.
+    """Return the findings of the intrinsic checks in the stored bars of one series.
 
     Args:
-        client: where the bars are; no vendor is asked.
-        instrument: what its symbol means.
-        key: which series, lane included.
-        span: of open stamps; by default all of it.
+        client: Client that reads the bars; no vendor is queried.
+        instrument: Instrument that its symbol means.
+        key: The series, including its lane.
+        span: Span of open stamps; by default everything.
 
     Raises:
-        CacheError: the store cannot be read.
+        CacheError: The store cannot be read.
     """
     actions = _stored_actions(client, instrument, key)
     series, unasked, problem = _checked_series(client, instrument, key, span, actions)
     bad_rows = _quarantined(client, key, span, series.table.stamps)
     if series.expected is not None and bad_rows:
-        # The place of a row that is no bar is not missing besides.
+        # The slot of an invalid row does not also count as missing.
         is_bad = among(series.expected, np.array(list(bad_rows), dtype=np.int64))
         series = replace(series, expected=series.expected[~is_bad])
     findings, ran, skipped = run_checks(series)
@@ -94,11 +94,11 @@ def _checked_series(
     span: Span,
     stored_actions: Iterable[KnownAction],
 ) -> tuple[CheckedSeries, Stamps, str]:
-    """Return stored bars as the checks see them, adjusted for splits as of today.
+    """Return stored bars in the form that checks use, adjusted for splits as of today.
 
-    The second value has the stamps of bars that the calendar expects and that were never asked for,
-    between stored stretches. The third one says why bars could not be adjusted, and are as they are
-    stored; else it is empty.
+    The second value has the stamps of expected bars that were never requested, between stored
+    spans. The third one says why bars could not be adjusted and are as stored; otherwise it is
+    empty.
     """
     stored = client.columns(key, span, is_use=False)
     actions = [one for one in stored_actions if one.counts and one.action.is_sound]
@@ -106,7 +106,7 @@ def _checked_series(
     expected, unasked = _expected(instrument, key.timeframe, table, stored.coverage)
     days = None
     if not key.timeframe.is_intraday and key.timeframe != _DAY:
-        # A week may begin before the range, a month end behind it.
+        # A week may begin before the range, and a month may end after it.
         days, _ = _adjusted(client, client.columns(key.days, EVER, is_use=False), actions)
     sessions = None if problem else _sessions(client, instrument, stored, actions)
     series = CheckedSeries(
@@ -129,9 +129,9 @@ def _sessions(
     stored: StoredColumns,
     actions: Iterable[KnownAction],
 ) -> DailySessions | None:
-    """Return the stored days of hours or minutes, adjusted as they are; None if they cannot be compared.
+    """Return the stored daily bars for hours or minutes, adjusted alike; None if incomparable.
 
-    Regular days prove nothing for extended hours.
+    Regular daily bars prove nothing about extended hours.
     """
     key, stamps = stored.series, stored.table.stamps
     if not key.timeframe.is_intraday or key.is_extended or not len(stamps):
@@ -152,7 +152,7 @@ def _sessions(
 def _may_differ(
     client: BarsClient, instrument: Instrument, stored: StoredColumns, beside: StoredColumns
 ) -> bool:
-    """Return True if a split that was never asked about may lie between the bases of two series."""
+    """Return True if an unrequested split may come between the bases of two series."""
     if instrument.asset_class != "stock":
         return False
     both = [_parts(one) for one in (stored, beside)]
@@ -179,7 +179,7 @@ def _parts(stored: StoredColumns) -> list[BasisPart]:
 def _stored_actions(
     client: BarsClient, instrument: Instrument, key: SeriesKey
 ) -> Sequence[KnownAction]:
-    """Return the stored splits and dividends of these bars; none where they are damaged."""
+    """Return the stored splits and dividends for these bars; none if they are damaged."""
     try:
         return client.actions(instrument.symbol, key.teller)
     except CorruptEntryError:
@@ -187,7 +187,7 @@ def _stored_actions(
 
 
 def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[QualityFinding]:
-    """Yield the splits and dividends of the stretch that vendors contradict each other about."""
+    """Yield the splits and dividends in the span about which vendors contradict each other."""
     check = next(check for check in CHECKS if check.name == "disputed action")
     for one in actions:
         at = day_ms(one.action.ex_date)
@@ -199,7 +199,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
 
 
 def _quarantined(client: BarsClient, key: SeriesKey, span: Span, stored: Stamps) -> dict[int, str]:
-    """Return stamp to reason of rows that were no bars when they came, and no bar has replaced since."""
+    """Return stamps and reasons of rows that were invalid when received and were never replaced."""
     rows = {
         bar.stamp_ms: reason
         for bar, reason in client.quarantined(key).rows
@@ -219,7 +219,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
 
 
 def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
-    """Return a finding as information where all its rows were confirmed, or repeated long enough."""
+    """Return a finding as ``info`` if all its rows were confirmed, or repeated long enough."""
     stamps = finding.stamps
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding
@@ -229,10 +229,10 @@ def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFind
 def _doubted(
     coverage: Iterable[CoverageSpan], stamps: Stamps, findings: Sequence[QualityFinding]
 ) -> Iterator[QualityFinding]:
-    """Yield an error for bars that answers doubt since they were fetched and that no finding has.
+    """Yield an error for bars that have been doubted since their fetch and that no finding covers.
 
-    What proved them wrong may be damaged or evicted by now. Marks of :func:`~.marks.marked` are not
-    reported: the next one removes those that nothing proves.
+    The data that proved them wrong may be damaged or evicted by now. Marks made by
+    :func:`~.marks.marked` are not reported: its next call removes those that are no longer proven.
     """
     found = [grave_of(stamps, one).stamps for one in findings if one.is_grave]
     rest = stamps[~among(stamps, distinct(np.concatenate([no_rows(), *found])))]
@@ -244,12 +244,12 @@ def _doubted(
     for reason, spans in by_reason.items():
         rows = rest[inside(rest, spans)]
         if len(rows):
-            # It was proven by a check that may call bars wrong.
+            # A check that may call bars wrong has proven it.
             yield replace(finding_of(check, Defect(rows, reason)), severity="error")
 
 
 def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
-    """Yield the bars between stored stretches that no vendor was asked for: no defect of the others."""
+    """Yield the never-requested bars between stored spans, which are not a defect of the others."""
     if len(stamps):
         text = (
             f"never asked for: {counted(len(stamps), 'expected bar')} between the stored stretches"
@@ -261,7 +261,7 @@ def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
 def _adjusted(
     client: BarsClient, stored: StoredColumns, actions: Iterable[KnownAction]
 ) -> tuple[BarTable, str]:
-    """Bring bars of several fetches to one adjustment, so that a split is no jump."""
+    """Convert bars from several fetches to one adjustment, so that a split is not a jump."""
     splits = [one.action for one in actions if one.action.type == "split"]
     if not splits or not len(stored.table):
         return stored.table, ""
@@ -285,7 +285,7 @@ def _adjusted(
 def _events(
     actions: Iterable[KnownAction], kind: str, timeframe: Timeframe
 ) -> tuple[ShareEvent, ...] | None:
-    """Return the actions of a kind as the bars have them; None where none are stored at all."""
+    """Return the actions of a kind in the form that bars need; None if none are stored at all."""
     actions = list(actions)
     if not actions:
         return None
@@ -305,10 +305,10 @@ def _expected(
     table: BarTable,
     coverage: Iterable[CoverageSpan],
 ) -> tuple[Stamps | None, Stamps]:
-    """Return the stamps that the calendar expects where a vendor was asked, and where none was.
+    """Return the expected stamps that vendors were queried for, and those they were not.
 
-    Without a calendar the first is None. Bars of hours stand on the hour or count from the open:
-    which of the two shows in the bars.
+    Without a calendar, the first is None. Hourly bars are on the hour or counted from the open;
+    the bars show which.
     """
     if not len(table):
         return None, no_rows()

@@ -1,4 +1,4 @@
-"""The condition of a vendor and day, derived across series: a session lacking for most is one incident."""
+"""The condition of a vendor and day, across series: a session missing for most is one incident."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from ..model.timeframe import Timeframe
 
 Mask = NDArray[np.bool_]
-# Fewer symbols than these prove nothing of a vendor.
+# Fewer symbols than this prove nothing about a vendor.
 _FEWEST = 3
-# A part of a session that is shorter than this share of it is a hole of the series.
+# A missing part shorter than this fraction of a session is only a gap of the series.
 _SHARE = 0.25
 _FIRST_DAY = date(2000, 1, 1)
 _MOST, _LOGGED_MS = 1_000, 30 * DAY_MS
 
 
 class _Sessions:
-    """The sessions of a market up to now: of daily bars their stamps, of shorter ones their hours."""
+    """The sessions of a market up to now: stamps for daily bars, hours for shorter ones."""
 
     def __init__(self, calendar: MarketCalendar, timeframe: Timeframe, now_ms: int) -> None:
         sessions = [
@@ -47,18 +47,18 @@ class _Sessions:
             self.ends = self.starts + DAY_MS
 
     def span(self, place: int) -> Span:
-        """Return a session with the hours up to the next one, as holes have them."""
+        """Return a session including the hours up to the next one, as gaps have them."""
         is_last = place + 1 == len(self.days)
         end = self.ends[place] if is_last else self.starts[place + 1]
         return Span(int(self.starts[place]), int(end))
 
     def touched(self, span: Span) -> slice:
-        """Return the sessions that share an instant with a span."""
+        """Return the sessions that overlap a span."""
         first = int(np.searchsorted(self.ends, span.start, side="right"))
         return slice(first, max(first, int(np.searchsorted(self.starts, span.end))))
 
     def shares(self, span: Span, touched: slice) -> NDArray[np.float64]:
-        """Return of each touched session the share that lies in a span."""
+        """Return, for each touched session, the fraction of it that is in a span."""
         starts, ends = self.starts[touched], self.ends[touched]
         inside = np.minimum(ends, span.end) - np.maximum(starts, span.start)
         shares: NDArray[np.float64] = inside / (ends - starts)
@@ -66,7 +66,7 @@ class _Sessions:
 
 
 class _Tally:
-    """How many symbols of a vendor have bars, lack all, and lack a part, by session."""
+    """How many of a vendor's symbols have bars, lack all, and lack a part, by session."""
 
     def __init__(self, sessions: _Sessions) -> None:
         self.sessions = sessions
@@ -74,10 +74,10 @@ class _Tally:
 
 
 class VendorDays:
-    """Counts by vendor and session over many series, of which none is kept. Used by one thread.
+    """Counts by vendor and session over many series, none of which is kept. Used by one thread.
 
     Args:
-        now_ms: UTC milliseconds.
+        now_ms: Current time in UTC milliseconds.
     """
 
     def __init__(self, now_ms: int) -> None:
@@ -91,14 +91,14 @@ class VendorDays:
         outline: SeriesOutline,
         commits: Callable[[], Sequence[LoggedCommit]] = tuple,
     ) -> None:
-        """Count a series; those of files and of bars longer than a day are passed over.
+        """Count a series, except one from files or of bars longer than a day.
 
-        A symbol counts once: of its lanes that one is given which answers.
+        A symbol counts once: of its lanes, only the one that answers is passed.
 
         Args:
-            series, outline: what is known of it.
-            commits: gives its log, oldest first; asked where bars of the last month came from another
-                vendor than those before.
+            series, outline: The series, and what is known about it.
+            commits: Returns its log, oldest first; called if bars in the last month came from a
+                different vendor than those before.
         """
         step, calendar = series.timeframe, outline.grid.calendar
         if series.of_folder or step.step_ms is None or step.step_ms > DAY_MS:
@@ -126,7 +126,7 @@ class VendorDays:
     def _masks(
         self, sessions: _Sessions, outline: SeriesOutline
     ) -> tuple[dict[str, Mask], dict[str, Mask], dict[str, Mask]]:
-        """Return vendor to the sessions of which it has bars, none, and not all."""
+        """Return, for each vendor, the sessions for which it has bars, none, or only a part."""
         present: dict[str, Mask] = {}
         whole: dict[str, Mask] = {}
         part: dict[str, Mask] = {}
@@ -144,9 +144,9 @@ class VendorDays:
 
     @cached_property
     def days(self) -> list[VendorDay]:
-        """The sessions that a vendor lacks for most of its symbols, and for three at least.
+        """The sessions that a vendor lacks for most of its symbols, and for at least three.
 
-        The newest thousand of them, oldest first.
+        The latest thousand of them, oldest first.
         """
         days = [
             self._day(key, tally, place)
@@ -156,9 +156,9 @@ class VendorDays:
         return sorted(days, key=lambda day: day.day)[-_MOST:]
 
     def is_available(self, day: VendorDay) -> bool:
-        """Tell whether what was counted shows that the vendor has a day now.
+        """Return whether the counts show that the vendor has a day now.
 
-        That takes half as many symbols at least as those by which it was found lacking.
+        That takes at least half as many symbols as those for which it was found lacking.
         """
         tally = self._tallies.get((day.vendor, day.calendar, day.timeframe))
         if tally is None:
@@ -181,9 +181,9 @@ class VendorDays:
 def _has_lacked(
     vendor: str, sessions: _Sessions, place: int, commits: Sequence[LoggedCommit]
 ) -> bool:
-    """Tell whether a vendor answered for a session a day after it, and another one then added to it.
+    """Return whether a vendor answered a day after a session, and another then added bars to it.
 
-    Bars of another vendor alone tell nothing: this one may have found them equal since.
+    Another vendor's bars alone prove nothing: this vendor may have found them equal since.
     """
     first, end = int(sessions.starts[place]), int(sessions.ends[place])
     has_answered = False

@@ -1,4 +1,4 @@
-"""Sources of bars in the words of a backtest: each vendor, the router, and a program's own."""
+"""Sources of bars for backtests: each vendor, the router, and a program's own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         YFinanceDataSource,
     )
 
-# Where each name lives; what it needs is imported with the first of them.
+# Module of each name; its dependencies are imported on first use.
 _HOMES = {
     "AlpacaDataSource": "vendors",
     "AlphaVantageDataSource": "vendors",
@@ -81,7 +81,7 @@ __all__ = (
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name at its home."""
+    """Import a name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

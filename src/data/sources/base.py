@@ -1,4 +1,4 @@
-"""What a source of bars is: four methods, which a program's own class implements, too."""
+"""The interface of a source of bars: four methods that a program's own class can implement."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["DataSource", "DataSourceConfig", "DataSourceMetadata"]
 
 @dataclass(frozen=True)
 class DataSourceMetadata:
-    """What a source says of itself.
+    """A source's description of itself.
 
     Attributes:
-        source_type: its name, such as ``yfinance``, ``ccxt:binance``.
-        source_url: where its bars come from.
-        api_version: of that interface.
-        supports_live: whether it also streams.
-        rate_limit: requests a minute; None: not limited, or not known.
-        auth_required: whether it needs a key.
-        data_delay: minutes by which its bars lag; None: not known.
-        supported_frequencies: timeframes that can be fetched.
-        additional_info: what else there is.
+        source_type: Name of the source, such as ``yfinance``, ``ccxt:binance``.
+        source_url: Origin of its bars.
+        api_version: Version of that interface.
+        supports_live: Whether it also streams.
+        rate_limit: Requests per minute; None if unlimited or unknown.
+        auth_required: Whether it needs a key.
+        data_delay: Minutes by which its bars lag; None if unknown.
+        supported_frequencies: Timeframes that can be fetched.
+        additional_info: Further information.
     """
 
     source_type: str
@@ -45,15 +45,15 @@ class DataSourceMetadata:
 
 @dataclass(frozen=True)
 class DataSourceConfig:
-    """What a source is built with, as a program keeps it.
+    """The settings with which a program creates a source.
 
     Attributes:
-        source_name: as ``DataSourceRegistry.get_source`` takes it.
-        api_key, api_secret: None: those of the environment.
-        exchange, base_url: of the source, where it has them.
-        rate_limit_per_second: requests.
-        enable_caching: whether answers are kept.
-        additional_params: further arguments of the source's class.
+        source_name: Name for ``DataSourceRegistry.get_source``.
+        api_key, api_secret: Keys; None: those in the environment.
+        exchange, base_url: Exchange and base URL, if the source has them.
+        rate_limit_per_second: Requests per second.
+        enable_caching: Whether answers are kept.
+        additional_params: Further arguments of the source's class.
     """
 
     source_name: str
@@ -70,7 +70,7 @@ class DataSource(ABC):
     """A source of bars."""
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Return a source that remembers its arguments: they tell its cached frames from others."""
+        """Return a source that remembers its arguments, which identify its cached frames."""
         source = super().__new__(cls)
         vars(source)["_arguments"] = args, options
         return source
@@ -82,12 +82,12 @@ class DataSource(ABC):
         """Return bars from ``start`` to ``end``, both inclusive.
 
         Args:
-            symbols: as the source knows them.
-            start, end: naive ones are UTC.
-            frequency: a timeframe, such as ``1d``, ``1h``, ``1m``.
+            symbols: Symbols as the source knows them.
+            start, end: Bounds; naive ones are UTC.
+            frequency: Timeframe, such as ``1d``, ``1h``, ``1m``.
 
         Returns:
-            ``timestamp`` (``Datetime("us")``, naive UTC, the bar's open; of days 00:00 of the
+            ``timestamp`` (``Datetime("us")``, naive UTC, the bar's open; for days, 00:00 of the
             session's date), ``symbol``, and ``open high low close volume`` as ``Decimal(18, 8)``.
         """
 
@@ -100,13 +100,14 @@ class DataSource(ABC):
         end: pd.Timestamp,
         frequency: str,
     ) -> Path:
-        """Write the bars that :meth:`fetch` returns into a bundle, and return the bundle's folder.
+        """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
-        A class of a program may ``return await super().ingest_to_bundle(...)`` with these arguments: what
-        its ``fetch`` answers is checked and written, with further columns, into a bundle of its own.
+        A program's class may ``return await super().ingest_to_bundle(...)`` with these arguments.
+        The frame from its ``fetch`` is then checked and written, with further columns, to a
+        bundle of its own.
 
         Raises:
-            BundleError: the bundle is of another source.
+            BundleError: The bundle belongs to another source.
             DataError: ``fetch`` failed, or its frame cannot be bars; nothing is written.
         """
         from .ingest import SourceQuestion, ingested
@@ -116,8 +117,8 @@ class DataSource(ABC):
 
     @abstractmethod
     def get_metadata(self) -> DataSourceMetadata:
-        """Return what the source says of itself."""
+        """Return the source's description of itself."""
 
     @abstractmethod
     def supports_live(self) -> bool:
-        """Tell whether it also streams."""
+        """Return whether the source also streams."""

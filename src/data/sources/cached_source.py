@@ -1,4 +1,4 @@
-"""Sources whose bars are kept: ours by the one store, a program's own as the frames that it gave."""
+"""Sources that cache bars: our own in the store, a program's own as the frames it returned."""
 
 from __future__ import annotations
 
@@ -53,42 +53,47 @@ _PROCESS, _numbers = secrets.token_hex(8), count()
 
 
 class CachedDataSource(DataSource):
-    """A source whose bars are kept, so that what is final is asked for once. Thread-safe.
+    """A source whose bars are kept, so that final bars are requested only once. Thread-safe.
 
-    Over a source of ours it is the data manager behind four methods: bars lie in its store, and no files
-    are made here. The freshness policy decides whether bars that are not final yet may be asked for
-    again: those before them are fetched where they lack, and never again, whatever it says. Without a
-    policy, and where the configuration names none, the data manager's own rule stands: a bar is asked for
-    when it is due.
+    If the source is one of our own, this is the data manager behind four methods: bars are in its
+    store, and no files are created here. The freshness policy decides whether bars that are not
+    final yet may be requested again. Bars before these are fetched if they are missing, and never
+    again, whatever the policy says. Without a policy, and if the configuration names none, the
+    data manager's own rule applies: a bar is requested when it is due.
 
-    Over a program's own source it keeps the frames, a file each, in a folder. One caller asks for a frame,
-    the others wait, in all threads and processes. Where the calendar is known (``<source>.calendar`` of
-    the configuration, or the policy's) a frame whose bars were all final when it came stands, and of others
-    only the bars from the first one that was not final, or that lacks, are asked for again; else the policy
-    decides about the whole frame. Without one :class:`.FreshnessPolicyFactory` chooses.
+    If the source is a program's own, its frames are kept in a folder, one file each. One caller
+    requests a frame while the others wait, across all threads and processes. If the calendar is
+    known (``<source>.calendar`` in the configuration, or the policy's), a frame whose bars were
+    all final when it arrived is kept for good. For other frames, only the bars from the first one
+    that was not final, or that is missing, are requested again. If the calendar is unknown, the
+    policy decides about the whole frame. Without a policy, :class:`.FreshnessPolicyFactory`
+    chooses one.
 
     Args:
-        adapter: the source: one of ours, or an object with ``fetch(symbols, start, end, frequency)``.
-        cache_dir: the folder of frames; None: beside the cache of bars, in the user's cache folder.
-        config: over ``./config/cache_freshness.yaml``: keys as of :meth:`.FreshnessPolicyFactory.create`,
-            and ``cache.max_size_bytes``, 10 GiB: beyond it the least used frames are dropped.
-        freshness_policy: an object with ``is_fresh``.
-        clock: the time of a program's own source; None is the system's.
-        disk: writes the frames; None: permissions by the umask.
+        adapter: Source: one of our own, or an object with ``fetch(symbols, start, end,
+            frequency)``.
+        cache_dir: Folder of frames; None: next to the cache of bars, in the user's cache folder.
+        config: Settings that override ``./config/cache_freshness.yaml``: keys as in
+            :meth:`.FreshnessPolicyFactory.create`, and ``cache.max_size_bytes``, 10 GiB by
+            default: above this the least recently used frames are dropped.
+        freshness_policy: Object with ``is_fresh``.
+        clock: Clock for a program's own source; None is the system clock.
+        disk: File access for frames; None sets permissions according to the umask.
 
     Attributes:
-        adapter, freshness_policy: as passed.
-        name: of the source.
-        cache_dir: the folder of frames; None over a source of ours.
-        config: what holds.
+        adapter, freshness_policy: Arguments as passed.
+        name: Name of the source.
+        cache_dir: Folder of frames; None for our own sources.
+        config: Settings in effect.
 
     Raises:
-        QueryError: the source has no ``fetch``, is cached already, or the policy has no ``is_fresh``.
-        ConfigError: a setting is none, or the folder lies in the cache of bars, which drops what it can
-            fetch again.
+        QueryError: The source has no ``fetch`` or is cached already, or the policy has no
+            ``is_fresh``.
+        ConfigError: A setting is invalid, or the folder is in the cache of bars, which drops
+            whatever it can fetch again.
 
     Warns:
-        UserWarning: a folder or size was given, and the source is one of ours.
+        UserWarning: A folder or size is given, and the source is one of our own.
     """
 
     def __init__(
@@ -133,7 +138,7 @@ class CachedDataSource(DataSource):
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Have a lock of its own in a forked child, where nothing is under way."""
+        """Create a new lock in a forked child, where no request is in progress."""
         self._guard = threading.Lock()
         self._flights = dict[str, Future[Any]]()
         self._tasks = set[asyncio.Task[Any]]()
@@ -143,17 +148,17 @@ class CachedDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager | None:
-        """The data manager of a source of ours, which a portal reads by its own rule; else None."""
+        """The data manager of our own source, which a portal reads by its own rule; else None."""
         return self._ours.manager if self._ours is not None else None
 
     @property
     def provider(self) -> str | None:
-        """The vendor of a source of ours; else None."""
+        """The vendor of our own source; else None."""
         return self._ours.provider if self._ours is not None else None
 
     @property
     def adjustment(self) -> str | None:
-        """Of the prices of a source of ours; else None."""
+        """The price adjustment of our own source; else None."""
         return self._ours.adjustment if self._ours is not None else None
 
     # --- bars ------------------------------------------------------------------------------
@@ -161,26 +166,28 @@ class CachedDataSource(DataSource):
     async def fetch(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
     ) -> pl.DataFrame:
-        """Return bars from ``start`` to ``end``, both inclusive: kept ones, others asked for now.
+        """Return bars from ``start`` to ``end``, both inclusive: kept ones or newly requested.
 
-        The loop goes on meanwhile. What comes after the call was cancelled is kept.
+        The event loop continues meanwhile. Bars that arrive after the call was cancelled are
+        kept.
 
         Args:
-            symbols, start, end, frequency: as of :meth:`.DataSource.fetch`.
+            symbols, start, end, frequency: See :meth:`.DataSource.fetch`.
 
         Returns:
-            A frame as :meth:`.DataSource.fetch` returns it; of a program's own source with its values and
-            further columns as they came, rows by symbol in the order in which they were asked for first.
+            A frame as returned by :meth:`.DataSource.fetch`. A frame from a program's own source
+            has its original values and further columns, with rows by symbol in the order in which
+            the symbols were first requested.
 
         Raises:
-            NoDataAvailableError: there is no bar of any symbol.
-            DataError: the source failed, or gave what cannot be bars.
-            QueryError: an argument cannot be understood (a ``ValueError``).
-            LockTimeoutError: another process asks for the same, and takes longer than a minute.
+            NoDataAvailableError: No symbol has a bar.
+            DataError: The source failed, or returned data that cannot be bars.
+            QueryError: An argument is invalid (a ``ValueError``).
+            LockTimeoutError: Another process has been requesting the same for more than a minute.
 
         Warns:
-            IncompleteDataWarning: bars of ours lack.
-            UserWarning: a frame cannot be kept, or has rows that were not asked for.
+            IncompleteDataWarning: Bars from our own source are missing.
+            UserWarning: A frame cannot be kept, or has rows that were not requested.
         """
         if self._ours is not None:
             work = partial(self._answer, self._ours, symbols, start, end, frequency)
@@ -195,7 +202,7 @@ class CachedDataSource(DataSource):
     async def warm_cache(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
     ) -> None:
-        """Fetch what lacks, for later calls; arguments, errors and warnings as of :meth:`fetch`."""
+        """Fetch missing bars for later calls; see :meth:`fetch`."""
         await self.fetch(symbols, start, end, frequency)
 
     def ingest_to_bundle(  # type: ignore[override] # may be awaited, and need not
@@ -207,18 +214,19 @@ class CachedDataSource(DataSource):
         frequency: str,
         **options: Any,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write the bars that :meth:`fetch` returns into a bundle, and return the bundle's folder.
+        """Write the bars that :meth:`fetch` returns to a bundle, and return the bundle's folder.
 
-        Where a loop runs in this thread it is a task, which begins at once; both may be awaited.
+        If a loop is running in this thread, the result is a task, which begins at once; both may
+        be awaited.
 
         Args:
-            bundle_name: of the bundle; one that this source has written is widened.
-            symbols, start, end, frequency: as of :meth:`fetch`.
-            **options: ``folder``: of bundles; None: the configured one.
+            bundle_name: Name of the bundle; a bundle that this source has written is widened.
+            symbols, start, end, frequency: See :meth:`fetch`.
+            **options: ``folder``: folder of bundles; None: the configured one.
 
         Raises:
-            BundleError: the bundle is of another source.
-            DataError: as of :meth:`fetch`; nothing is written.
+            BundleError: The bundle belongs to another source.
+            DataError: See :meth:`fetch`; nothing is written.
         """
         if self._ours is not None:
             return self._ours.ingest_to_bundle(
@@ -235,17 +243,20 @@ class CachedDataSource(DataSource):
         return task
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return what the source says of itself."""
+        """Return the source's description of itself."""
         metadata: DataSourceMetadata | None = self.adapter.get_metadata()
         return metadata or DataSourceMetadata(self.name)
 
     def supports_live(self) -> bool:
-        """Tell whether the source also streams."""
+        """Return whether the source also streams."""
         return bool(self.adapter.supports_live())
 
     @property
     def statistics(self) -> dict[str, float]:
-        """``hit_count`` and ``miss_count`` of this object, ``hit_rate`` of 100: a hit asks nothing."""
+        """The ``hit_count``, ``miss_count`` and ``hit_rate`` (in percent) of this object.
+
+        A hit is a call that queries nothing.
+        """
         with self._guard:
             total = self._hits + self._misses
             rate = 100.0 * self._hits / total if total else 0.0
@@ -260,17 +271,21 @@ class CachedDataSource(DataSource):
     def generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the first 16 digits of the key of a question, which name its folder.
+        """Return the first 16 digits of a question's key, which name its folder.
 
         Raises:
-            QueryError: an argument cannot be understood.
+            QueryError: An argument is invalid.
         """
         return self._generate_cache_key(symbols, start, end, frequency)[:_SHORT]
 
     def _generate_cache_key(
         self, symbols: Sequence[str], start: Any, end: Any, frequency: str
     ) -> str:
-        """Return the SHA256 of source, its arguments, symbols in any order, full times, and timeframe."""
+        """Return the key of a question.
+
+        It is the SHA256 of the source, its arguments, the symbols in any order, the full times
+        and the timeframe.
+        """
         return self._key(SourceQuestion.of(symbols, start, end, frequency))
 
     def _key(self, question: SourceQuestion) -> str:
@@ -278,23 +293,23 @@ class CachedDataSource(DataSource):
         return request_key(self._identity, question.symbols, *bounds, question.timeframe.label)
 
     def find_cached_bundle(self, cache_key: str) -> dict[str, Any] | None:
-        """Return what is recorded of a frame by its key, of 64 digits or the first 16; None without one.
+        """Return the metadata of a frame by its key (64 digits or the first 16), or None.
 
         Returns:
-            ``cache_key``, ``bundle_name``, ``bundle_path``, ``source``, ``symbols``, ``start``, ``end``,
-            ``frequency``, ``fetch_timestamp`` and ``last_accessed`` (UTC seconds), ``size_bytes``,
-            ``row_count`` and others.
+            ``cache_key``, ``bundle_name``, ``bundle_path``, ``source``, ``symbols``, ``start``,
+            ``end``, ``frequency``, ``fetch_timestamp`` and ``last_accessed`` (UTC seconds),
+            ``size_bytes``, ``row_count`` and others.
 
         Raises:
-            QueryError: it is no key.
-            StorageError: the folder cannot be read.
+            QueryError: The text is not a key.
+            StorageError: The folder cannot be read.
         """
         return None if self._ours is not None else self._frames.metadata(cache_key)
 
-    # --- sources of ours ---------------------------------------------------------------------
+    # --- our own sources ---------------------------------------------------------------------
 
     def _policy(self, timeframe: Timeframe) -> Any:
-        """Return the policy for a timeframe; None: the data manager's own rule."""
+        """Return the policy for a timeframe; None means the data manager's own rule."""
         if self.freshness_policy is not None:
             return self.freshness_policy
         if self._ours is not None and not self._is_configured(self._ours.name):
@@ -311,7 +326,7 @@ class CachedDataSource(DataSource):
     def _answer(
         self, source: VendorDataSource, symbols: Sequence[str], *question: Any
     ) -> SourceAnswer:
-        """Return what a source of ours answers; bars that a policy keeps back are not asked for."""
+        """Return the answer of our own source, omitting requests that a policy does not allow."""
         timeframe = Timeframe.parse(question[-1])
         policy = self._policy(timeframe)
         kept = {} if policy is None else kept_back(source, policy, symbols, *question)
@@ -319,10 +334,10 @@ class CachedDataSource(DataSource):
             return source.answer(symbols, *question, refresh=False)
         return answered_apart(source, symbols, kept, *question)
 
-    # --- sources of programs -----------------------------------------------------------------
+    # --- programs' own sources ---------------------------------------------------------------
 
     async def _shared(self, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether nothing was asked for it: by one caller for all that want it."""
+        """Return a frame, and whether nothing was requested; one caller requests it for all."""
         key = self._key(question)
         while True:
             with self._guard:
@@ -349,7 +364,7 @@ class CachedDataSource(DataSource):
         return frame, is_hit
 
     async def _alone(self, key: str, question: SourceQuestion) -> tuple[pl.DataFrame, bool]:
-        """Return a frame, and whether nothing was asked for it; other processes wait."""
+        """Return a frame, and whether nothing was requested; other processes wait."""
         turn = KeyTurn(partial(self._frames.lock, key))
         try:
             try:
@@ -375,7 +390,7 @@ class CachedDataSource(DataSource):
     def _look(
         self, key: str, question: SourceQuestion
     ) -> tuple[CachedFrame | None, pd.Timestamp | None]:
-        """Return the frame that is kept, and from when on bars are to be asked for."""
+        """Return the kept frame, and the time from which bars must be requested."""
         entry = self._frames.get(key)
         if entry is None:
             return None, None
@@ -385,7 +400,7 @@ class CachedDataSource(DataSource):
     async def _asked(
         self, question: SourceQuestion, entry: CachedFrame | None, due: pd.Timestamp | None
     ) -> pl.DataFrame:
-        """Return what the source gives, from a time on where the frame before it is kept."""
+        """Return the source's frame, requesting only the part after the one that is kept."""
         if entry is None or due is None or due == question.start:
             return await self._fetched(question)
         try:
@@ -396,13 +411,13 @@ class CachedDataSource(DataSource):
         return await self._fetched(question) if whole is None else whole
 
     async def _fetched(self, question: SourceQuestion) -> pl.DataFrame:
-        """Return what the source gives, checked."""
+        """Return the source's frame, checked."""
         return await fetched(self.adapter, question, PATIENCE_S)
 
     def _keep(
         self, key: str, question: SourceQuestion, frame: pl.DataFrame, now: int
     ) -> StorageError | None:
-        """Keep a frame that was asked for at a time; return the error where that cannot be."""
+        """Keep a frame that was requested at a given time; return the error if that fails."""
         calendar = self._calendar(question.timeframe)
         metadata = {
             "source": self.name,
@@ -419,13 +434,13 @@ class CachedDataSource(DataSource):
         return None
 
     def _calendar(self, timeframe: Timeframe) -> Any:
-        """Return the calendar of a program's own source, as it was named; None: it is not known."""
+        """Return the calendar of a program's own source, as named; None if it is unknown."""
         own = getattr(self._policy(timeframe), "calendar", None)
         return self.config.get(f"{self.name}.calendar") if own is None else own
 
 
 def _identity(adapter: Any, name: str) -> str:
-    """Return what tells the frames of a source from those of others: its class and its arguments."""
+    """Return a text that identifies the frames of a source, from its class and its arguments."""
     if isinstance(adapter, VendorDataSource):
         return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
@@ -453,7 +468,7 @@ def _arguments(adapter: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value of a source's argument as JSON has it, two that differ never alike."""
+    """Return the JSON form of an argument's value; different values never look the same."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
@@ -474,22 +489,22 @@ def _named(kind: Any) -> str:
 
 
 def _alone(value: Any) -> str:
-    """Return what no other object has: what cannot be described shares its frames with none."""
+    """Return a unique text, so that an object that cannot be described shares no frames."""
     return f"{_named(type(value))} {next(_numbers)} {_PROCESS}"
 
 
 def _instant(moment: pd.Timestamp) -> str:
-    """Return a time in UTC, in full; naive ones are UTC."""
+    """Return a time in UTC, in full; naive times are UTC."""
     plain = moment if moment.tzinfo is None else moment.tz_convert(UTC).tz_localize(None)
     return str(plain.isoformat())
 
 
 def _for_caller(work: Callable[[], T]) -> Callable[[], T]:
-    """Return work for a thread, whose warnings name the line that awaits it."""
+    """Return work for a thread whose warnings name the line that awaits it."""
     place = called_from()
 
     def run() -> T:
-        """Work."""
+        """Do the work."""
         with working_for(place):
             return work()
 

@@ -1,4 +1,4 @@
-"""Own files as a source: the vendor ``local`` with the layout that is given here."""
+"""The user's own files as a source: the vendor ``local`` with the layout given here."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SchemaMapping:
     """The columns of a file.
 
     Attributes:
-        date_column: the stamps; opens of bars, or dates.
-        open_column, high_column, low_column, close_column, volume_column: the bars.
-        symbol_column: names the symbol of each row; None: the file is of one symbol.
+        date_column: Column of the stamps, which are opens of bars or dates.
+        open_column, high_column, low_column, close_column, volume_column: Columns of the bars.
+        symbol_column: Column with the symbol of each row; None: the file has only one symbol.
     """
 
     date_column: str = "date"
@@ -39,17 +39,17 @@ class SchemaMapping:
 
 @dataclass(frozen=True)
 class CSVConfig:
-    """The layout of own files: CSV, gzip CSV or Parquet with a header line.
+    """The layout of the user's own files: CSV, gzip CSV or Parquet with a header line.
 
     Attributes:
-        file_path: a file, or a folder with a file of each symbol (``AAPL.csv``).
-        schema_mapping: its columns, also as a mapping.
+        file_path: A file, or a folder with a file for each symbol (``AAPL.csv``).
+        schema_mapping: Columns of the file; may be a plain mapping.
         delimiter: ``,``, ``;``, ``|`` or a tab; None: a comma.
-        has_header: True: columns are found by their names.
-        date_format: of ``strptime``; None: ISO 8601, or seconds since 1970.
-        timezone: of stamps without one.
-        missing_data_strategy: ``fail``: a row without a price is an error; ``skip``: frames are without it;
-            in a bundle it stands without that price, as in any answer of the data manager.
+        has_header: Must be True, because columns are found by their names.
+        date_format: Format for ``strptime``; None: ISO 8601, or seconds since 1970.
+        timezone: Time zone of stamps without one.
+        missing_data_strategy: ``fail``: a row without a price is an error; ``skip``: frames omit
+            the row; a bundle keeps it without that price, as in any answer from the data manager.
     """
 
     file_path: str | PathLike[str]
@@ -62,18 +62,23 @@ class CSVConfig:
 
 
 class CSVDataSource(VendorDataSource):
-    """Bars of own files, as the vendor ``local`` reads them: stored, and read again where a file changes.
+    """Bars from the user's own files, as the vendor ``local`` reads them.
+
+    They are stored, and read again if a file changes.
 
     Args:
-        config: the layout, or the path of a file or folder; None: as ``providers.local`` of the rules says.
-        manager: as of :class:`VendorDataSource`.
-        symbol: of a file without a column of symbols; None: its name up to the first ``_`` or ``.``.
-        **more: fields of :class:`CSVConfig`, ``csv_dir`` for its ``file_path``, and arguments of
-            :class:`VendorDataSource`. Where no :class:`CSVConfig` is given, fields that are not given are
-            those of ``config/data_adapters.yaml``.
+        config: Layout, or the path of a file or folder; None: the layout in ``providers.local``
+            of the rules.
+        manager: See :class:`VendorDataSource`.
+        symbol: Symbol of a file without a symbol column; None: the file's name up to the first
+            ``_`` or ``.``.
+        **more: Fields of :class:`CSVConfig`, ``csv_dir`` for its ``file_path``, and arguments of
+            :class:`VendorDataSource`. Without a :class:`CSVConfig`, fields that are not given
+            come from ``config/data_adapters.yaml``.
 
     Raises:
-        QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
+        QueryError: An argument is unknown, or requests something that is not served (a
+            ``ValueError``).
     """
 
     name, provider = "csv", "local"
@@ -107,10 +112,10 @@ class CSVDataSource(VendorDataSource):
         super().__init__(manager, **more)
 
     def answer(self, *question: Any, refresh: bool, **options: Any) -> SourceAnswer:
-        """Return bars as :meth:`VendorDataSource.answer` does, by the strategy of missing data.
+        """Return bars as :meth:`VendorDataSource.answer` does; handle rows without a price.
 
         Raises:
-            QualityError: a row has no price, and that is not to be skipped.
+            QualityError: A row has no price, and such rows are not to be skipped.
         """
         answer = super().answer(*question, refresh=refresh, **options)
         lacks = pl.any_horizontal(pl.col("open", "high", "low", "close").is_null())
@@ -129,7 +134,10 @@ class CSVDataSource(VendorDataSource):
     def _written(
         self, bundle: Bundle, symbols: Sequence[str], timeframe: str, bounds: tuple[Any, Any]
     ) -> BundleChange:
-        """Write bars into a bundle; where a price lacks, nothing is written, or the row without it."""
+        """Write bars to a bundle.
+
+        If a price is missing, either nothing is written, or the row is written without it.
+        """
         if self._config.missing_data_strategy == "fail":
             self.answer(symbols, *bounds, timeframe, refresh=False)
         return super()._written(bundle, symbols, timeframe, bounds)
@@ -139,14 +147,14 @@ class CSVDataSource(VendorDataSource):
         return self._mapping is not None
 
     def _apart(self, base: DataManager) -> DataManager:
-        """Return a manager on the same cache whose rules have this layout."""
+        """Return a manager with the same cache, and with rules that have this layout."""
         rules = dict(base.provider_selector.rules)
         providers = dict(rules.get("providers") or {})
         providers["local"] = {**(providers.get("local") or {}), **self._layout()}
         return manager_like(base, {**rules, "providers": providers})
 
     def _layout(self) -> dict[str, Any]:
-        """Return what ``providers.local`` of the rules is to say."""
+        """Return the value for ``providers.local`` in the rules."""
         config, mapping = self._config, self._mapping
         assert mapping is not None
         plain = asdict(mapping)
@@ -171,15 +179,15 @@ class CSVDataSource(VendorDataSource):
 
 
 def _escaped(name: str) -> str:
-    """Return the name of a file as a pattern that means it alone."""
+    """Return a file's name as a pattern that matches only this file."""
     return name.replace("{", "{{").replace("}", "}}")
 
 
 def _mapping(given: SchemaMapping | Mapping[str, str]) -> SchemaMapping:
-    """Return columns; a mapping may name some of them.
+    """Return the columns; a mapping may name only some of them.
 
     Raises:
-        QueryError: it names what is none of them.
+        QueryError: The mapping names an unknown column.
     """
     if isinstance(given, SchemaMapping):
         return given

@@ -1,7 +1,7 @@
-"""A folder of frames that programs' own sources gave, each by its key: kept whole, or not at all.
+"""A folder of frames from programs' own sources, by key; each is kept whole or not at all.
 
-``cache_<key>/data.parquet`` is a frame, ``metadata.json`` beside it says which, with the SHA256 of the
-frame: what does not fit together counts as not there.
+``cache_<key>/data.parquet`` is a frame. ``metadata.json`` next to it describes the frame and has
+its SHA256; if they do not match, the frame counts as missing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KEY = re.compile(rf"[0-9a-f]{{{_SHORT}}}(?:[0-9a-f]{{48}})?")
 _FOLDER = re.compile(rf"cache_[0-9a-f]{{{_SHORT}}}")
 _DATA, _METADATA, _ACCESSED, _LOCKS = "data.parquet", "metadata.json", "last_accessed", ".locks"
 _VERSION, _CHECKSUM = 1, "checksum"
-# Another process that holds a key asks its source: as long as that may take, and to write.
+# Another process that holds a key is querying its source: the time for that, and for writing.
 _LOCK_TIMEOUT_S = 60.0
 _NEARLY_FULL = 0.9
 _MOST_DIGITS = 19  # of nanoseconds since 1970
@@ -40,11 +40,12 @@ _log = logging.getLogger(__name__)
 
 
 class CachedFrame(NamedTuple):
-    """A frame of the cache.
+    """A frame from the cache.
 
     Attributes:
-        frame: as it was put.
-        metadata: as it was put, with ``bundle_name``, ``bundle_path``, ``size_bytes``, ``row_count``.
+        frame: Frame as it was put.
+        metadata: Metadata as put, with ``bundle_name``, ``bundle_path``, ``size_bytes``,
+            ``row_count``.
     """
 
     frame: pl.DataFrame
@@ -54,12 +55,13 @@ class CachedFrame(NamedTuple):
 class FrameCache:
     """Frames in a folder. Thread-safe, and shared by processes.
 
-    ``get`` and ``put`` of a key are for those that hold its :meth:`lock`.
+    Only holders of a key's :meth:`lock` may call ``get`` and ``put`` for it.
 
     Args:
-        folder: where; made by the first ``put``.
-        max_bytes: what all frames may take: the least used are dropped. The newest one stays.
-        disk: reads and writes; None: permissions by the umask.
+        folder: Folder of the frames; the first ``put`` creates it.
+        max_bytes: Maximum size of all frames; the least recently used are dropped. The newest one
+            stays.
+        disk: File access; None sets permissions according to the umask.
     """
 
     def __init__(self, folder: Path, max_bytes: int, disk: Disk | None = None) -> None:
@@ -68,22 +70,22 @@ class FrameCache:
         self._is_alerted = False
 
     def lock(self, key: str) -> AbstractContextManager[None]:
-        """Hold a key against all threads and processes.
+        """Lock a key against all other threads and processes.
 
         Raises:
-            LockTimeoutError: another one holds it for a minute.
-            StorageError: the folder cannot be written.
+            LockTimeoutError: Another thread or process held the key for a minute.
+            StorageError: The folder cannot be written.
         """
         locks = self.folder / _LOCKS
         self._disk.make_folders(locks, durable=False)
         return self._disk.lock(locks / key[:_SHORT], _LOCK_TIMEOUT_S)
 
     def metadata(self, key: str) -> dict[str, Any] | None:
-        """Return what is recorded of a key, or of its first 16 digits; None where nothing is.
+        """Return the metadata for a key, or for its first 16 digits; None if there is none.
 
         Raises:
-            QueryError: it is no key.
-            StorageError: it cannot be read.
+            QueryError: The text is not a key.
+            StorageError: The metadata cannot be read.
         """
         if not _KEY.fullmatch(key):
             raise QueryError(
@@ -100,12 +102,12 @@ class FrameCache:
         return metadata | facts | {"last_accessed": self._accessed_ns(path) // 1_000_000_000}
 
     def get(self, key: str) -> CachedFrame | None:
-        """Return the frame of a key, which is the last to be dropped then; None where there is none.
+        """Return the frame for a key, which becomes the most recently used, or None.
 
-        A damaged one is named in the log, and counts as none.
+        A damaged frame is reported in the log and counts as missing.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: The frame cannot be read.
         """
         metadata = self.metadata(key)
         if metadata is None or metadata["cache_key"] != key:
@@ -126,15 +128,15 @@ class FrameCache:
         return CachedFrame(frame, metadata)
 
     def put(self, key: str, frame: pl.DataFrame, metadata: Mapping[str, Any]) -> None:
-        """Keep a frame in place of the one before; then the least used are dropped, if need be.
+        """Store a frame, replacing any earlier one; then drop the least recently used if needed.
 
         Args:
             key: 64 digits; the first 16 name its folder.
-            frame: any that Parquet can hold.
-            metadata: what else is recorded; JSON.
+            frame: Any frame that Parquet can hold.
+            metadata: Further metadata to record, as JSON.
 
         Raises:
-            StorageError: it cannot be kept; nothing is there, or the frame before.
+            StorageError: The frame cannot be stored; there is none then, or the earlier one.
         """
         path = self._path(key)
         buffer = io.BytesIO()
@@ -155,7 +157,7 @@ class FrameCache:
         self._disk.make_folders(path, durable=False)
         sweep(self._disk, path)
         self._touch(path)  # marks it as one of ours
-        # Not synced: it can be fetched again, and what a power loss leaves fits no checksum.
+        # Not synced: it can be fetched again, and files torn by a power loss match no checksum.
         write_atomically(self._disk, path / _DATA, data, durable=False)
         write_atomically(self._disk, path / _METADATA, text, durable=False)
         self._evict()
@@ -163,10 +165,10 @@ class FrameCache:
     def _path(self, key: str) -> Path:
         return self.folder / f"cache_{key[:_SHORT]}"
 
-    # --- the least used --------------------------------------------------------------------
+    # --- least recently used ---------------------------------------------------------------
 
     def _touch(self, path: Path) -> None:
-        """Note that a frame is used now; a folder that cannot be written has no order then."""
+        """Record that a frame is used now; in a read-only folder, frames have no order."""
         try:
             stamp = str(self._disk.now_ns()).encode()
             write_atomically(self._disk, path / _ACCESSED, stamp, durable=False)
@@ -174,20 +176,20 @@ class FrameCache:
             _log.debug("%s: its use is not noted: %s", path.name, error)
 
     def _accessed_ns(self, path: Path) -> int:
-        """Return when a frame was used last; 0 where that is not known."""
+        """Return when a frame was last used, or 0 if that is unknown."""
         data = self._disk.read_if_exists(path / _ACCESSED) or b""
         return int(data) if data.isdigit() and len(data) <= _MOST_DIGITS else 0
 
     def size_bytes(self) -> int:
-        """Return what all frames take.
+        """Return the total size of all frames.
 
         Raises:
-            StorageError: the folder cannot be read.
+            StorageError: The folder cannot be read.
         """
         return sum(self._sizes().values())
 
     def _sizes(self) -> dict[str, int]:
-        """Return what each frame takes; folders of other programs are none."""
+        """Return the size of each frame, ignoring folders of other programs."""
         names = [name for name in self._disk.list(self.folder) if _FOLDER.fullmatch(name)]
         paths = {name: self.folder / name for name in names}
         return {
@@ -201,7 +203,10 @@ class FrameCache:
         return sum(state.size for state in states if state is not None)
 
     def _evict(self) -> None:
-        """Drop the least used frames until the others fit; none whose key is held, as the newest one's is."""
+        """Drop the least recently used frames until the others fit.
+
+        A frame whose key is locked is not dropped; the newest frame's key is.
+        """
         sizes = self._sizes()
         total = sum(sizes.values())
         if total > self._max_bytes:
@@ -221,7 +226,7 @@ class FrameCache:
         self._is_alerted = is_much
 
     def _drop(self, name: str) -> bool:
-        """Remove a frame that is not in use, and tell whether it is gone."""
+        """Remove a frame that is not in use; return whether it is gone."""
         lock = self.folder / _LOCKS / name.removeprefix("cache_")
         try:
             with self._disk.lock(lock, 0.0):
@@ -235,7 +240,7 @@ class FrameCache:
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
-    """Return the metadata of a frame; None where it is damaged, or of another version."""
+    """Return the metadata of a frame, or None if it is damaged or from another version."""
     try:
         metadata = dict(json.loads(data))
         checksum = metadata.pop(_CHECKSUM)
@@ -251,12 +256,13 @@ def _checksum(metadata: Mapping[str, Any]) -> str:
 
 
 class KeyTurn:
-    """The lock of a key, taken in one thread and given back from any, at the end of what runs under it.
+    """The lock for a key, taken in one thread and released from any thread.
 
-    A caller that is cancelled gives it back while a thread may still be waiting for it, or writing.
+    A cancelled caller releases it while another thread may still be waiting for it or writing;
+    the lock is then held until that work is done.
 
     Args:
-        lock: which is made when it is first needed.
+        lock: Creates the lock when it is first needed.
     """
 
     def __init__(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
@@ -265,11 +271,11 @@ class KeyTurn:
         self._is_over = self._is_busy = False
 
     def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` does under the lock.
+        """Call ``work`` while holding the lock, and return its result.
 
         Raises:
-            CancelledError: the turn was over before.
-            LockTimeoutError, StorageError: as of the lock.
+            CancelledError: The turn had already ended.
+            LockTimeoutError, StorageError: The lock could not be taken.
         """
         with self._guard:
             if self._is_over:
@@ -289,7 +295,7 @@ class KeyTurn:
                 self._give_back()
 
     def end(self) -> None:
-        """Give the lock back, at once or when what runs under it is done."""
+        """Release the lock, at once or when the work that runs under it is done."""
         with self._guard:
             self._is_over = True
             is_busy = self._is_busy

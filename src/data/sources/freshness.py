@@ -1,7 +1,7 @@
-"""When the newest bars of a source may be asked for again: by a market's close, by their age, or both.
+"""When the newest bars of a source may be requested again: at a market's close, by age, or both.
 
-A policy decides about bars that are not final alone. It makes no bar final, lets no hole pass, and has
-no final history fetched again: see :class:`.cached_source.CachedDataSource`.
+A policy decides only about bars that are not final. It cannot make bars final, ignore gaps or
+cause final history to be fetched again; see :class:`.cached_source.CachedDataSource`.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ __all__ = [
     "is_fresh_by",
 ]
 
-# What :func:`is_fresh_by` tells policies: when bars were fetched, and the time, both in UTC seconds.
+# Keys that :func:`is_fresh_by` passes to policies: the fetch time and the current time, in UTC
+# seconds.
 FETCHED, NOW = "fetch_timestamp", "current_timestamp"
 _HOUR_S = 3600
-# By timeframe, where nothing else is said.
+# Defaults by timeframe.
 _TTLS_S = {"1d": 86400, "1h": _HOUR_S, "5m": 300, "1m": 300}
 _NEVER_MS = parse_iso("2099-12-31T00:00:00")
-# No market is closed for so long.
+# No market is closed for this long.
 _NEAR = timedelta(days=16)
 
 
 class _Look(NamedTuple):
-    """What a policy decides by: times in UTC milliseconds."""
+    """The facts that a policy decides by; times are UTC milliseconds."""
 
     fetched_ms: int
     now_ms: int
@@ -59,7 +60,7 @@ class _Look(NamedTuple):
     calendar: MarketCalendar | None
 
     def is_younger(self, seconds: float) -> bool:
-        """Tell whether the bars are younger than that."""
+        """Return whether the bars are younger than this number of seconds."""
         return self.now_ms - self.fetched_ms < seconds * 1000
 
     def sessions(self, calendar: MarketCalendar) -> list[Session]:
@@ -69,13 +70,14 @@ class _Look(NamedTuple):
 
 
 class CacheFreshnessPolicy(ABC):
-    """Whether the newest bars that are held may stand, or may be asked for again.
+    """Decides whether the newest bars in the cache are still fresh or may be requested again.
 
-    A program's own policy has one method, ``is_fresh``, with either of its two lists of arguments.
+    A program's own policy has one method, ``is_fresh``, with either of its two argument lists.
 
     Attributes:
-        calendar: of the market: a name such as ``NYSE``, ``24/7``, or an object with ``name``, such as
-            one of exchange_calendars. None: that of the call, or of the symbol where it is known.
+        calendar: Calendar of the market: a name such as ``NYSE`` or ``24/7``, or an object with
+            ``name``, such as one from exchange_calendars. None: the calendar of the call, or of
+            the symbol if it is known.
     """
 
     calendar: Any = None
@@ -90,32 +92,34 @@ class CacheFreshnessPolicy(ABC):
         cache_time: Any = None,
         current_time: Any = None,
     ) -> bool:
-        """Tell whether bars may stand: ``is_fresh(bundle_metadata, frequency)`` or of two times.
+        """Return whether bars are fresh: ``is_fresh(bundle_metadata, frequency)`` or two times.
 
         Args:
-            bundle_metadata: with ``fetch_timestamp``, when they were fetched: UTC seconds, or a time;
-                without one they are not fresh. ``current_timestamp`` stands for now where it is there.
-            frequency: their timeframe.
-            calendar: as of the class, for this call.
-            cache_time, current_time: when they were fetched, and now, in place of the first two; by
-                position, too. Naive times are UTC.
+            bundle_metadata: Mapping with ``fetch_timestamp``, the time at which the bars were
+                fetched, in UTC seconds or as a time; without it the bars are not fresh.
+                ``current_timestamp``, if present, replaces the current time.
+            frequency: Timeframe of the bars.
+            calendar: Calendar for this call; see the class.
+            cache_time, current_time: Fetch time and current time, in place of the first two
+                arguments; also by position. Naive times are UTC.
 
         Raises:
-            QueryError: an argument is no time.
+            QueryError: An argument is not a time.
         """
 
     def get_next_refresh_time(
         self, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any = None
     ) -> pd.Timestamp:
-        """Return from when on bars may be asked for again, in UTC; now, where a policy does not tell.
+        """Return the time in UTC from which bars may be requested again.
 
-        Arguments and errors as of :meth:`is_fresh`.
+        If a policy does not provide it, this is the current time. For arguments and errors see
+        :meth:`is_fresh`.
         """
         return _timestamp(_look(self, bundle_metadata, frequency, calendar).now_ms)
 
 
 class _Rule(CacheFreshnessPolicy):
-    """A policy of ours: it decides by one look, whichever arguments it came from."""
+    """One of our own policies: it decides by a single look, whatever the arguments were."""
 
     def is_fresh(
         self,
@@ -126,7 +130,7 @@ class _Rule(CacheFreshnessPolicy):
         cache_time: Any = None,
         current_time: Any = None,
     ) -> bool:
-        """Tell whether bars may stand; arguments and errors as of :class:`CacheFreshnessPolicy`."""
+        """Return whether bars are fresh; see :class:`CacheFreshnessPolicy`."""
         if not isinstance(bundle_metadata, Mapping):
             fetched = bundle_metadata if cache_time is None else cache_time
             now = frequency if current_time is None else current_time
@@ -136,29 +140,29 @@ class _Rule(CacheFreshnessPolicy):
     def get_next_refresh_time(
         self, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any = None
     ) -> pd.Timestamp:
-        """Return from when on bars may be asked for again, in UTC; arguments as of :meth:`is_fresh`."""
+        """Return the time in UTC from which bars may be requested again; see :meth:`is_fresh`."""
         return _timestamp(self._next_ms(_look(self, bundle_metadata, frequency, calendar)))
 
     @abstractmethod
     def _is_fresh(self, look: _Look) -> bool:
-        """Decide."""
+        """Return whether the bars are fresh."""
 
     @abstractmethod
     def _next_ms(self, look: _Look) -> int:
-        """Return when that may change, in UTC milliseconds."""
+        """Return the time at which the decision may change, in UTC milliseconds."""
 
 
 class MarketCloseFreshnessPolicy(_Rule):
-    """Bars stand until the market closes again: those of days. Without a calendar they stand an hour.
+    """Bars are fresh until the market closes again; meant for daily bars.
 
-    Half days count as they are.
+    Without a calendar, they are fresh for an hour. Early closes on half days are respected.
 
     Args:
-        calendar: as of :class:`CacheFreshnessPolicy`.
+        calendar: See :class:`CacheFreshnessPolicy`.
 
     Raises:
-        ConfigError: there is no such calendar.
-        QueryError: it has no name.
+        ConfigError: The calendar does not exist.
+        QueryError: The calendar has no name.
     """
 
     def __init__(self, calendar: Any = None) -> None:
@@ -179,14 +183,14 @@ class MarketCloseFreshnessPolicy(_Rule):
 
 
 class TTLFreshnessPolicy(_Rule):
-    """Bars stand for so long: those of markets that never close.
+    """Bars are fresh for a fixed time; meant for markets that never close.
 
     Args:
-        ttl_seconds: how long; None: a day for ``1d``, an hour for ``1h``, five minutes for ``5m`` and
-            ``1m``, else an hour.
+        ttl_seconds: Time to live; None: a day for ``1d``, an hour for ``1h``, five minutes for
+            ``5m`` and ``1m``, and an hour otherwise.
 
     Raises:
-        QueryError: it is no number from 0.
+        QueryError: ``ttl_seconds`` is not a number of at least 0.
     """
 
     def __init__(self, ttl_seconds: float | None = None) -> None:
@@ -203,15 +207,15 @@ class TTLFreshnessPolicy(_Rule):
 
 
 class HybridFreshnessPolicy(_Rule):
-    """Bars stand for so long while the market is open, and while it is closed: those within a day.
+    """Bars are fresh for a fixed time, and while the market is closed; meant for intraday bars.
 
     Args:
-        ttl_seconds: how long while it is open, and always without a calendar.
-        calendar: as of :class:`CacheFreshnessPolicy`.
+        ttl_seconds: Time to live while the market is open, and always if there is no calendar.
+        calendar: See :class:`CacheFreshnessPolicy`.
 
     Raises:
-        QueryError: ``ttl_seconds`` is no number from 0.
-        ConfigError: there is no such calendar.
+        QueryError: ``ttl_seconds`` is not a number of at least 0.
+        ConfigError: The calendar does not exist.
     """
 
     def __init__(self, ttl_seconds: float = _HOUR_S, calendar: Any = None) -> None:
@@ -225,7 +229,7 @@ class HybridFreshnessPolicy(_Rule):
         due = look.fetched_ms + int(self.ttl_seconds * 1000)
         if look.calendar is None:
             return due
-        # While it is closed nothing comes: what is due then is due when it opens.
+        # No bars arrive while the market is closed: bars due then become due when it opens.
         at = max(due, look.now_ms)
         around = _Look(due, at, look.frequency, None).sessions(look.calendar)
         session = next(session for session in around if session.close_ms > at)
@@ -235,7 +239,7 @@ class HybridFreshnessPolicy(_Rule):
 
 
 class NeverStaleFreshnessPolicy(_Rule):
-    """Bars stand: those of files."""
+    """Bars are always fresh; meant for files."""
 
     def _is_fresh(self, look: _Look) -> bool:
         return True
@@ -257,13 +261,13 @@ class AlwaysStaleFreshnessPolicy(_Rule):
 def is_fresh_by(
     policy: Any, bundle_metadata: Mapping[str, Any], frequency: str, calendar: Any
 ) -> bool:
-    """Return what a policy decides, also one of a program with two times as its arguments.
+    """Return the decision of a policy, including a program's policy that takes two times.
 
     Args:
-        policy: with ``is_fresh``.
-        bundle_metadata: with ``fetch_timestamp`` and ``current_timestamp``, UTC seconds.
-        frequency: the timeframe.
-        calendar: of the symbol, where it is known; that of the policy stands before it.
+        policy: Policy with ``is_fresh``.
+        bundle_metadata: Mapping with ``fetch_timestamp`` and ``current_timestamp``, UTC seconds.
+        frequency: Timeframe of the bars.
+        calendar: Calendar of the symbol, if known; the policy's own calendar takes precedence.
     """
     if _takes_times(type(policy).is_fresh):
         fetched, now = (_timestamp(int(bundle_metadata[name] * 1000)) for name in (FETCHED, NOW))
@@ -274,14 +278,14 @@ def is_fresh_by(
 
 @lru_cache(64)
 def _takes_times(is_fresh: Any) -> bool:
-    """Tell whether a method takes two times, and not metadata and a frequency."""
+    """Return whether a method takes two times rather than metadata and a frequency."""
     names = list(inspect.signature(is_fresh).parameters)[1:]
     return len(names) == 2 and names[1] != "frequency"
 
 
 # --- the factory ------------------------------------------------------------------------------------
 
-# Sources of shares by their documented names, and their calendar unless another is named.
+# Stock sources by their documented names, and their calendar unless another is named.
 _OF_SHARES = frozenset(map(canonical_vendor, ("yfinance", "polygon", "alpaca", "alphavantage")))
 _USUAL_CALENDAR = "XNYS"
 _FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
@@ -293,28 +297,28 @@ _FIXED: Mapping[str, type[CacheFreshnessPolicy]] = {
 class FreshnessPolicyFactory:
     """Chooses a policy by the source and the timeframe, unless the configuration names one.
 
-    Files never get stale; days of shares stand until the market closes, shorter bars of shares for
-    their time while it is open; others stand for their time. Whether a source also streams makes no
-    difference.
+    Files never become stale. Daily bars of stocks are fresh until the market closes; shorter bars
+    of stocks for their time to live while it is open; all others for their time to live. Whether
+    a source also streams makes no difference.
     """
 
     @classmethod
     def create(
         cls, adapter: Any, frequency: str, config: Mapping[str, Any] | None = None
     ) -> CacheFreshnessPolicy:
-        """Return the policy of a source.
+        """Return the policy for a source.
 
         Args:
-            adapter: the source, or its name.
-            frequency: timeframe of the bars.
-            config: ``<source>.daily`` (``market_close``, ``ttl``, ``hybrid``, ``never_stale``,
-                ``always_stale``), ``<source>.daily_ttl``, ``.hourly_ttl``, ``.minute_ttl``, or of one
-                timeframe such as ``<source>.15m_ttl`` (seconds), ``<source>.calendar``; None: those
-                of ``./config/cache_freshness.yaml``.
+            adapter: Source, or its name.
+            frequency: Timeframe of the bars.
+            config: Settings: ``<source>.daily`` (``market_close``, ``ttl``, ``hybrid``,
+                ``never_stale``, ``always_stale``), ``<source>.daily_ttl``, ``.hourly_ttl``,
+                ``.minute_ttl``, or for one timeframe such as ``<source>.15m_ttl`` (seconds),
+                ``<source>.calendar``; None: those in ``./config/cache_freshness.yaml``.
 
         Raises:
-            ConfigError: a key or value is none of those, or there is no such calendar.
-            BadTimeframeError: the frequency is none.
+            ConfigError: A key or value is invalid, or the calendar does not exist.
+            BadTimeframeError: The frequency is not a timeframe.
         """
         return cls._chosen(adapter, frequency, config, None)
 
@@ -322,29 +326,30 @@ class FreshnessPolicyFactory:
     def create_policy(
         cls, data_source: Any, frequency: str, calendar: Any = None
     ) -> CacheFreshnessPolicy:
-        """Return the policy of a source by the file, for the market of a calendar.
+        """Return the policy for a source according to the file, for the market of a calendar.
 
         Args:
-            data_source: the source, or its name.
-            frequency: timeframe of the bars.
-            calendar: as of :class:`CacheFreshnessPolicy`; None: that of the file, else ``XNYS`` for
-                shares.
+            data_source: Source, or its name.
+            frequency: Timeframe of the bars.
+            calendar: See :class:`CacheFreshnessPolicy`; None: the one in the file, or else
+                ``XNYS`` for stocks.
 
         Raises:
-            ConfigError, BadTimeframeError: as :meth:`create`.
+            ConfigError, BadTimeframeError: See :meth:`create`.
         """
         return cls._chosen(data_source, frequency, None, calendar)
 
     @staticmethod
     def load_config(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Return what a file says, with keys as :meth:`create` takes them, and ``cache.max_size_bytes``.
+        """Return a file's settings, with the keys of :meth:`create` and ``cache.max_size_bytes``.
 
         Args:
-            path: the file; None: ``./config/cache_freshness.yaml``; empty where there is none.
+            path: File; None: ``./config/cache_freshness.yaml``, or no settings if it does not
+                exist.
 
         Raises:
-            ConfigError: a file that was named does not exist; a :class:`RulesError` lists every
-                mistake of it with its line.
+            ConfigError: The file was named and does not exist; a :class:`RulesError` lists every
+                mistake in the file with its line.
         """
         return freshness_settings(path)
 
@@ -357,7 +362,7 @@ class FreshnessPolicyFactory:
         family = name.partition(":")[0]
 
         def setting(*keys: str) -> Any:
-            """Return the first of some settings that is there."""
+            """Return the first of several settings that is present, or None."""
             full = (f"{own}.{key}" for key in keys for own in (name, family))
             return next((settings[key] for key in full if key in settings), None)
 
@@ -386,7 +391,7 @@ class FreshnessPolicyFactory:
 
 
 def _usual_rule(family: str, timeframe: Timeframe) -> str:
-    """Return the rule of a source that the configuration does not mention."""
+    """Return the rule for a source that the configuration does not mention."""
     if family == "csv" or is_of_files(family):
         return "never_stale"
     if canonical_vendor(family) in _OF_SHARES:
@@ -395,7 +400,7 @@ def _usual_rule(family: str, timeframe: Timeframe) -> str:
 
 
 def source_name(source: Any) -> str:
-    """Return the name of a source, as it says it itself; a class without one is its own name."""
+    """Return the name that a source gives itself, or the name of its class if it gives none."""
     if isinstance(source, str):
         return source
     if isinstance(source, VendorDataSource):
@@ -408,10 +413,10 @@ def source_name(source: Any) -> str:
 
 
 def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar: Any) -> _Look:
-    """Return what a policy decides by.
+    """Return the facts that a policy decides by.
 
     Raises:
-        QueryError: a time is none.
+        QueryError: A time is invalid.
     """
     fetched, now = metadata.get(FETCHED), metadata.get(NOW)
     market = _market(policy.calendar if calendar is None else calendar)
@@ -420,10 +425,10 @@ def _look(policy: CacheFreshnessPolicy, metadata: Any, frequency: Any, calendar:
 
 
 def _ms(value: Any) -> int:
-    """Return a time in UTC milliseconds: of seconds, or of a datetime.
+    """Return a time in UTC milliseconds, given seconds or a datetime.
 
     Raises:
-        QueryError: it is none.
+        QueryError: The value is not a time.
     """
     try:
         if isinstance(value, Real) and not isinstance(value, bool):
@@ -438,10 +443,10 @@ def _ms(value: Any) -> int:
 
 
 def _seconds(value: Any) -> float:
-    """Return a time to live.
+    """Return a time to live in seconds.
 
     Raises:
-        QueryError: it is none.
+        QueryError: The value is not a number of seconds.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value < float("inf"):

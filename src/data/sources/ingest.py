@@ -1,4 +1,4 @@
-"""How bars of a source come into a bundle; what a program's own source answers is checked first."""
+"""Writing a source's bars to a bundle; frames from a program's own source are checked first."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ __all__ = [
 
 # As long as a portal waits for a source.
 PATIENCE_S = 30.0
-# For a bundle a source may send thousands of requests; one that hangs ends all the same.
+# For a bundle, a source may send thousands of requests; a source that hangs is still stopped.
 INGESTION_S = 3600.0
 _MOST_NAMED = 5
 
 
 class BundlePath(type(Path())):  # type: ignore[misc] # PosixPath or WindowsPath
-    """The folder of a bundle, which may be awaited; that gives itself."""
+    """The folder of a bundle, which can be awaited and then returns itself."""
 
     def __await__(self) -> Generator[Any, None, BundlePath]:
         return _given(self).__await__()
@@ -54,19 +54,19 @@ async def _given(path: BundlePath) -> BundlePath:
     return path
 
 
-# An event loop keeps no reference to a task, so what nothing awaits could vanish.
+# An event loop keeps no reference to a task, so a task that nothing awaits could vanish.
 _tasks: set[asyncio.Task[Any]] = set()
 
 
 def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
-    """Return the path that ``work`` returns; where a loop runs in this thread, a task of it.
+    """Return the path that ``work`` returns or, if a loop runs in this thread, a task for it.
 
     The task begins at once, without being awaited; a thread of ours does the work.
     """
     place = called_from()
 
     def done() -> BundlePath:
-        """Work; warnings name the line that has begun it."""
+        """Do the work; warnings name the line that began it."""
         with working_for(place):
             return BundlePath(work())
 
@@ -80,16 +80,16 @@ def begun(work: Callable[[], Path]) -> BundlePath | asyncio.Task[BundlePath]:
     return task
 
 
-# --- sources of programs ------------------------------------------------------------------------
+# --- programs' own sources ----------------------------------------------------------------------
 
 
 class SourceQuestion(NamedTuple):
-    """What a source is asked for.
+    """A request to a source.
 
     Attributes:
-        symbols: as the source knows them.
-        start, end: both inclusive; naive ones are UTC.
-        timeframe: of the bars.
+        symbols: Symbols as the source knows them.
+        start, end: Bounds, both inclusive; naive ones are UTC.
+        timeframe: Timeframe of the bars.
     """
 
     symbols: tuple[str, ...]
@@ -102,7 +102,7 @@ class SourceQuestion(NamedTuple):
         """Return a checked question.
 
         Raises:
-            QueryError: an argument cannot be understood.
+            QueryError: An argument is invalid.
         """
         if isinstance(symbols, str) or not symbols:
             raise QueryError(f"symbols are a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]")
@@ -123,18 +123,19 @@ class SourceQuestion(NamedTuple):
 async def fetched(
     source: Any, question: SourceQuestion, patience_s: float = PATIENCE_S
 ) -> pl.DataFrame:
-    """Return what ``fetch`` of a program's own source answers, as :func:`checked_frame` returns it.
+    """Call ``fetch`` of a program's own source, and return its frame, checked.
 
     Args:
-        source: its ``fetch(symbols, start, end, frequency)`` may be a coroutine, or not.
-        question: what is asked for.
-        patience_s: so long is its answer waited for.
+        source: Source whose ``fetch(symbols, start, end, frequency)`` may or may not be a
+            coroutine.
+        question: Bars to request.
+        patience_s: Seconds to wait for its answer.
 
     Raises:
-        ForeignError: it raised, or was cancelled.
-        ProviderTimeoutError: it did not answer.
-        ResponseFormatError, NoDataAvailableError: as :func:`checked_frame`.
-        DataError: it raised one itself.
+        ForeignError: ``fetch`` raised an error of its own, or was cancelled.
+        ProviderTimeoutError: ``fetch`` did not answer in time.
+        ResponseFormatError, NoDataAvailableError: See :func:`checked_frame`.
+        DataError: ``fetch`` raised this error itself.
     """
     about = type(source).__name__
     frame = await answered(source.fetch, about, question, patience_s)
@@ -144,16 +145,16 @@ async def fetched(
 async def answered(
     fetch: Callable[..., Any], about: str, question: SourceQuestion, patience_s: float | None
 ) -> Any:
-    """Return what a program's own ``fetch`` gives, unchecked.
+    """Return the unchecked result of a program's own ``fetch``.
 
     Args:
-        fetch: as of a source; a coroutine, or not.
-        about: what it is of, for messages.
-        question: what is asked for.
-        patience_s: so long is it waited for; None: as long as it takes.
+        fetch: Method of a source; a coroutine function or not.
+        about: Name of the source, for messages.
+        question: Bars to request.
+        patience_s: Seconds to wait; None: as long as it takes.
 
     Raises:
-        ForeignError, ProviderTimeoutError, DataError: as of :func:`fetched`.
+        ForeignError, ProviderTimeoutError, DataError: See :func:`fetched`.
     """
     arguments = list(question.symbols), question.start, question.end, question.timeframe.label
     task = asyncio.ensure_future(_called(partial(fetch, *arguments)))
@@ -181,26 +182,27 @@ async def _called(fetch: Callable[[], Any]) -> Any:
 
 
 def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFrame:
-    """Return the rows of a program's frame that were asked for; values, and further columns, as they are.
+    """Return the requested rows of a program's frame, with values and further columns unchanged.
 
     Args:
-        frame: with ``timestamp`` (or ``date``), ``symbol`` where several were asked for, and ``open high
-            low close`` as numbers; ``volume`` is null where it lacks.
-        about: what gave it, for messages.
-        question: what was asked for.
+        frame: Frame with ``timestamp`` (or ``date``), ``symbol`` if several were requested, and
+            ``open high low close`` as numbers; a missing ``volume`` becomes null.
+        about: Name of the source, for messages.
+        question: Bars that were requested.
 
     Returns:
-        ``timestamp`` (``Datetime("us")``, naive UTC; of days and longer bars 00:00 of the date, in the zone
-        of the column), ``symbol``, prices and volume, then further columns; by symbol in the order of the
-        question, then ascending.
+        ``timestamp`` (``Datetime("us")``, naive UTC; for days and longer bars 00:00 of the date,
+        in the zone of the column), ``symbol``, prices and volume, then further columns; by symbol
+        in the order of the question, then ascending.
 
     Raises:
-        ResponseFormatError: it is no frame, or lacks a column, holds what is no number or no time, a null
-            in place of a time or symbol, an infinity, or two different rows of one time and symbol.
-        NoDataAvailableError: it has no row that was asked for.
+        ResponseFormatError: The value is not a frame; lacks a column; contains a non-number, a
+            non-time, a null time or symbol, or an infinity; or has two different rows for one
+            time and symbol.
+        NoDataAvailableError: The frame has no requested row.
 
     Warns:
-        UserWarning: rows were left out, or cannot be bars.
+        UserWarning: Rows were left out, or cannot be bars.
     """
     try:
         whole = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
@@ -271,7 +273,7 @@ def _columns(whole: pl.DataFrame, about: str, question: SourceQuestion) -> pl.Da
 
 
 def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
-    """Return each row once; of a time and symbol there must be one alone."""
+    """Return the rows without duplicates; there must be only one for each time and symbol."""
     twice = rows.select("timestamp", "symbol").is_duplicated()
     if not twice.any():
         return rows
@@ -309,24 +311,25 @@ async def ingested(
     question: SourceQuestion,
     folder: str | PathLike[str] | None = None,
 ) -> BundlePath:
-    """Write what a program's own source answers into a bundle, and return its folder.
+    """Write the bars from a program's own source to a bundle, and return its folder.
 
-    A bundle that this source has written is widened: rows of the same time and symbol are replaced.
-    Bars are never stored beside those of vendors.
+    A bundle that this source has written is widened: rows with the same time and symbol are
+    replaced. The bars are never stored with those of vendors.
 
     Args:
-        source: as of :func:`fetched`, with ``get_metadata``.
-        bundle_name: of the bundle.
-        question: what is asked for.
-        folder: of bundles; None: the configured one.
+        source: Source as for :func:`fetched`, with ``get_metadata``.
+        bundle_name: Name of the bundle.
+        question: Bars to request.
+        folder: Folder of bundles; None: the configured one.
 
     Raises:
-        BundleError: the bundle is of another source, or is made of the store.
-        DecimalRangeError: a value does not fit; nothing is written.
-        DataError: as of :func:`fetched`; nothing is written.
+        BundleError: The bundle belongs to another source, or was made from the store.
+        DecimalRangeError: A value does not fit; nothing is written.
+        DataError: See :func:`fetched`; nothing is written.
 
     Warns:
-        UserWarning: as of :func:`checked_frame`, or values with more than eight decimals were rounded.
+        UserWarning: See :func:`checked_frame`; or values with more than eight decimals were
+            rounded.
     """
     place = called_from()
     bundle, metadata = Bundle(bundle_name, folder), source.get_metadata()
@@ -338,7 +341,7 @@ async def ingested(
     frame = await fetched(source, question, INGESTION_S)
 
     def write() -> BundlePath:
-        """Write; warnings name the line that awaits it."""
+        """Write the bundle; warnings name the line that awaits it."""
         with working_for(place):
             converted, rounded = decimal_frame(frame)
             rounded += sum(
@@ -353,15 +356,15 @@ async def ingested(
 
 
 def _is_fine(column: pl.Series) -> bool:
-    """Tell whether a column is of Decimals with more decimals than bundles have."""
+    """Return whether a column has Decimals with more decimals than bundles have."""
     return isinstance(column.dtype, pl.Decimal) and column.dtype.scale > 8
 
 
 def refuse_other(bundle: Bundle, source_type: str) -> None:
-    """Refuse to write into a bundle of another source, or of the store.
+    """Refuse to write to a bundle that belongs to another source or to the store.
 
     Raises:
-        BundleError: it is one.
+        BundleError: The bundle belongs to one of these.
     """
     if not bundle.exists():
         return

@@ -1,7 +1,8 @@
-"""Which of the bars that are kept may still change, and which are asked for again.
+"""Which kept bars may still change, and which are requested again.
 
-Final is what has settled by the market's calendar: no freshness policy decides about that. What came
-before it was final, what lacks, and what has become final since is asked for whatever a policy says.
+A bar is final once it has settled by the market's calendar; no freshness policy decides that.
+Bars that arrived before they were final, that are missing, or that have become final since are
+requested whatever a policy says.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 
     from .ingest import SourceQuestion
 
-# So long after its close a bar within a day may change.
+# An intraday bar may change for this long after its close.
 _SETTLE_MS = 2 * MINUTE_MS
 
 
 def _first_unsettled(grid: BarGrid, now_ms: int) -> int | None:
-    """Return the stamp of the first bar that is not final; None where that cannot be told."""
+    """Return the stamp of the first bar that is not final, or None if that is unknown."""
     newest = newest_settled(grid, _SETTLE_MS, now_ms)
     return None if newest is None else grid.next_open(newest + 1)
 
@@ -48,15 +49,16 @@ def frame_state(
     """Return how far a frame is final, for :func:`first_due`.
 
     Args:
-        frame: as :func:`.ingest.checked_frame` returns it.
-        question: which it answers.
-        calendar: its name or object; None where it is not known.
-        now_ms: when it was asked for, UTC milliseconds.
+        frame: Frame as returned by :func:`.ingest.checked_frame`.
+        question: Question that the frame answers.
+        calendar: Calendar, as a name or object; None if it is unknown.
+        now_ms: Time at which the frame was requested, UTC milliseconds.
 
     Returns:
-        ``final_before``: stamp of the first bar that was not final, or None without a calendar;
-        ``lacks_from``: that of the first bar between the first one of a symbol and there that lacks, or
-        of the question where a symbol has none; None where none does. UTC milliseconds.
+        ``final_before``: the stamp of the first bar that was not final, or None without a
+            calendar; ``lacks_from``: the stamp of the first missing bar between a symbol's first
+            bar and there, or the start of the question if a symbol has no bars; None if no bar is
+            missing. Both are in UTC milliseconds.
     """
     market = named_calendar(calendar)
     if market is None:
@@ -73,7 +75,10 @@ def frame_state(
 def _first_lacking(
     frame: pl.DataFrame, question: SourceQuestion, grid: BarGrid, final: Span
 ) -> int | None:
-    """Return the stamp of the first bar that lacks; bars beside the calendar's places tell nothing."""
+    """Return the stamp of the first missing bar, or None.
+
+    Off-calendar bars do not count as evidence: if there are any, the result is None.
+    """
     column = pl.col("timestamp").dt.epoch("ms")
     stamps = frame.select(column).to_series().to_numpy()
     if not grid.aligned(stamps).all():
@@ -97,14 +102,15 @@ def first_due(
     calendar: Any,
     now_ms: int,
 ) -> pd.Timestamp | None:
-    """Return from when on bars are to be asked for in addition to a frame that is kept; None: none are.
+    """Return the time from which bars must be requested to update a kept frame, or None.
 
     Args:
-        metadata: of the frame, with what :func:`frame_state` told and ``fetch_timestamp``.
-        question: which it answers.
-        policy: decides about what is not final.
-        calendar: as of :func:`frame_state`.
-        now_ms: UTC milliseconds.
+        metadata: Metadata of the frame, with the result of :func:`frame_state` and with
+            ``fetch_timestamp``.
+        question: Question that the frame answers.
+        policy: Policy for bars that are not final.
+        calendar: See :func:`frame_state`.
+        now_ms: Current time, UTC milliseconds.
     """
     if metadata[FETCHED] * 1000 > now_ms:
         return question.start  # the clock was wrong then, or is now
@@ -127,9 +133,9 @@ def first_due(
 
 
 def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl.DataFrame | None:
-    """Return a frame with newer rows in place of its own from a time on; None: their columns differ.
+    """Return a frame in which rows from a given time on are replaced by newer ones.
 
-    What a symbol has stays where no newer row of it came.
+    The rows of a symbol without newer rows stay. Return None if the columns differ.
     """
     if frame.schema != newer.schema:
         return None
@@ -143,7 +149,7 @@ def continued(frame: pl.DataFrame, newer: pl.DataFrame, due: pd.Timestamp) -> pl
 
 
 def _span(question: SourceQuestion) -> Span:
-    """Return the stamps of a question, in UTC milliseconds; days by their dates."""
+    """Return the stamps of a question in UTC milliseconds; for days, by their dates."""
     bounds = [to_ms(bound.to_pydatetime()) for bound in (question.start, question.end)]
     if not question.timeframe.is_intraday:
         bounds[0] -= bounds[0] % DAY_MS
@@ -151,7 +157,7 @@ def _span(question: SourceQuestion) -> Span:
 
 
 def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
-    """Return a stamp as the question's own times are written; of days the date in their zone."""
+    """Return a stamp in the form of the question's times; for days, the date in their zone."""
     import pandas as pd
 
     zone, moment = question.start.tzinfo, pd.Timestamp(from_ms(stamp_ms))
@@ -166,11 +172,11 @@ def _time(stamp_ms: int, question: SourceQuestion) -> pd.Timestamp:
 
 
 class KeptBack(NamedTuple):
-    """A symbol whose newest bars are not asked for again.
+    """A symbol whose newest bars are not requested again.
 
     Attributes:
-        place: stamp of the first bar that is not final, UTC milliseconds.
-        is_whole: whether nothing lacks before it.
+        place: Stamp of the first bar that is not final, UTC milliseconds.
+        is_whole: Whether no bar is missing before it.
     """
 
     place: int
@@ -185,10 +191,11 @@ def kept_back(
     end: Any,
     frequency: str,
 ) -> dict[str, KeptBack]:
-    """Return the symbols whose newest bars a policy does not let be asked for again; no vendor is asked.
+    """Return the symbols whose newest bars a policy does not allow to be requested again.
 
-    Those of which a bar has become final since are none of them: it is fetched, with all that is behind
-    it. Arguments as of :meth:`.VendorDataSource.answer`.
+    No vendor is queried. A symbol with a bar that has become final since is not one of them: this
+    bar is fetched, with everything after it. For the arguments see
+    :meth:`.VendorDataSource.answer`.
     """
     client, timeframe = source.manager.client, Timeframe.parse(frequency)
     first, last = _bound(start, timeframe), _bound(end, timeframe)
@@ -228,14 +235,14 @@ def answered_apart(
     end: Any,
     frequency: str,
 ) -> SourceAnswer:
-    """Return an answer in which the newest bars of some symbols come from the store alone.
+    """Return an answer in which the newest bars for some symbols come only from the store.
 
     Args:
-        source, symbols, start, end, frequency: as of :meth:`.VendorDataSource.answer`.
-        kept: those symbols: what lacks of their history is asked for.
+        source, symbols, start, end, frequency: See :meth:`.VendorDataSource.answer`.
+        kept: Symbols whose newest bars are kept; missing bars in their history are requested.
 
     Raises:
-        DataError: as there.
+        DataError: See :meth:`.VendorDataSource.answer`.
     """
     lacking = [symbol for symbol, one in kept.items() if not one.is_whole]
     others = [symbol for symbol in distinct_symbols(symbols) if symbol not in kept]

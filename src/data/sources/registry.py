@@ -13,7 +13,7 @@ from .base import DataSource
 
 __all__ = ["DataSourceRegistry"]
 
-# Name to the home of its class, which is imported when it is first asked for.
+# Maps each name to the module of its class, which is imported on first use.
 _HOMES = {
     "alpaca": "vendors:AlpacaDataSource",
     "alphavantage": "vendors:AlphaVantageDataSource",
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.-]{0,39}")
 
 
 class DataSourceRegistry:
-    """Sources by name, for the whole process. Thread-safe; case of names does not matter."""
+    """Sources by name, for the whole process. Thread-safe; the case of names does not matter."""
 
     _registered: ClassVar[dict[str, type[Any]]] = {}
 
@@ -39,12 +39,14 @@ class DataSourceRegistry:
         """Return a new source.
 
         Args:
-            name: as :meth:`list_sources` has it; ``ccxt:kraken``; or any vendor of the rules (``tiingo``).
-            **config: arguments of its class.
+            name: Name from :meth:`list_sources`, ``ccxt:kraken``, or any vendor in the rules
+                (``tiingo``).
+            **config: Arguments of its class.
 
         Raises:
-            UnknownProviderError: there is none of this name (a ``ValueError``).
-            QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
+            UnknownProviderError: There is no source with this name (a ``ValueError``).
+            QueryError: An argument is unknown, or requests something that is not served (a
+                ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""
         registered = cls._registered.get(key)
@@ -66,14 +68,17 @@ class DataSourceRegistry:
 
     @classmethod
     def register(cls, name: str, source_class: type[Any]) -> None:
-        """Make a source of a program's own class, until the process ends; a later one replaces it.
+        """Register a program's own class as a source, until the process ends.
+
+        A class registered later under the same name replaces it.
 
         Args:
-            name: letters, digits, ``_``, ``.`` and ``-``; none that a vendor or source of ours has.
-            source_class: with the four methods of :class:`.DataSource`.
+            name: Letters, digits, ``_``, ``.`` and ``-``; not the name of a vendor or of our own
+                source.
+            source_class: Class with the four methods of :class:`.DataSource`.
 
         Raises:
-            QueryError: the name is none, or is taken; or methods are missing (a ``ValueError``).
+            QueryError: The name is invalid or taken, or methods are missing (a ``ValueError``).
         """
         key = name.strip().lower() if isinstance(name, str) else ""
         if not _NAME.fullmatch(key) or key in _HOMES or vendor_of(key):
@@ -90,17 +95,19 @@ class DataSourceRegistry:
 
     @classmethod
     def is_registered(cls, name: str) -> bool:
-        """Tell whether a program has registered a class of its own by this name."""
+        """Return whether a program has registered its own class under this name."""
         return name.strip().lower() in cls._registered
 
     @classmethod
     def list_sources(cls) -> list[str]:
-        """Return the names, sorted; any other vendor of the rules is a source, too."""
+        """Return the sorted names; any other vendor in the rules is a source, too."""
         return sorted({*_HOMES, *cls._registered})
 
     @classmethod
     def get_source_info(cls, name: str) -> dict[str, Any]:
-        """Return what a source says of itself; it is made without arguments, and not asked.
+        """Return a source's description of itself; the source is created but not queried.
+
+        It is created without arguments.
 
         Returns:
             ``name``, ``class_name``, ``source_type``, ``supports_live``, ``auth_required``,
@@ -108,7 +115,7 @@ class DataSourceRegistry:
             :class:`.DataSourceMetadata`).
 
         Raises:
-            UnknownProviderError, QueryError: as :meth:`get_source`.
+            UnknownProviderError, QueryError: See :meth:`get_source`.
         """
         source = cls.get_source(name)
         told = source.get_metadata()
@@ -126,11 +133,11 @@ class DataSourceRegistry:
 
     @classmethod
     def reset(cls) -> None:
-        """Forget what programs have registered."""
+        """Forget the classes that programs have registered."""
         cls._registered.clear()
 
 
 def _class_of(name: str) -> Any:
-    """Return the class of a source; that of vendors without one of their own for an empty name."""
+    """Return the class of a source; an empty name is a vendor without a class of its own."""
     module, _, attribute = _HOMES.get(name, "vendor_source:VendorDataSource").partition(":")
     return getattr(import_module(f".{module}", __package__), attribute)

@@ -1,4 +1,4 @@
-"""Sources over the data manager: a vendor, or the router, which asks the vendors of the rules."""
+"""Sources based on the data manager: one vendor, or the router with the vendors in the rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ _MOST_NAMED = 5
 _LIMITS = "requests keep to the vendor's limits, `rate_limits` of the rules"
 _RETRIES = "failed requests are repeated by `failover` of the rules"
 _ACTIONS = "splits and dividends of shares are fetched with their bars, and stored"
-# Arguments of documented constructors about what the rules decide for all programs, and what holds.
+# Arguments of documented constructors that the rules decide for all programs, and what applies
+# instead.
 _INSTEAD: Mapping[str, str] = {
     "request_delay": _LIMITS,
     "rate_limit_per_second": _LIMITS,
@@ -59,7 +60,7 @@ _INSTEAD: Mapping[str, str] = {
     "asset_type": "a symbol says itself what it is: AAPL, BTCUSDT, EURUSD=X",
 }
 _HOLDS: Mapping[str, object] = {"fetch_dividends": True, "fetch_splits": True}
-# Those of which one value alone has the bars that a vendor serves here.
+# Arguments for which only one value stands for the bars that a vendor serves here.
 _ONLY: Mapping[str, tuple[object, str]] = {
     "testnet": (False, "bars of a test network are no market's"),
     "is_paper": (True, "bars are the same for accounts of both kinds"),
@@ -67,12 +68,12 @@ _ONLY: Mapping[str, tuple[object, str]] = {
 
 
 class SourceAnswer(NamedTuple):
-    """Bars of some symbols, with the provenance of each.
+    """Bars for some symbols, with the provenance of each.
 
     Attributes:
-        frame: as :meth:`.DataSource.fetch` returns it.
-        attrs: symbol to what ``attrs["onetape"]`` of ``get_ohlcv`` says.
-        is_hit: whether no vendor was asked.
+        frame: Frame as returned by :meth:`.DataSource.fetch`.
+        attrs: Maps each symbol to ``attrs["onetape"]`` of its answer from ``get_ohlcv``.
+        is_hit: Whether no vendor was queried.
     """
 
     frame: pl.DataFrame
@@ -81,26 +82,30 @@ class SourceAnswer(NamedTuple):
 
 
 class VendorDataSource(DataSource):
-    """Bars of one vendor, or of all by the rules: the data manager behind four methods. Thread-safe.
+    """Bars from one vendor, or from all by the rules: the data manager behind four methods.
+
+    Thread-safe.
 
     Args:
-        manager: answers; None: :func:`~src.data.get_data_manager`, from the first use on.
-        provider: name of the vendor, where the class does not say it.
-        **config: ``timeout``: seconds after which vendors are waited for no more; ``adjustment``: ``raw``,
-            ``split`` (default) or ``all``, as for ``get_ohlcv``; ``api_key`` and ``api_secret``: in place of
-            those of the environment. Further arguments of documented constructors
-            are about what the rules decide (``request_delay``, ``tier``, ``max_retries`` …): one
-            warning says what holds. Those that are not given are taken from
-            ``config/data_adapters.yaml`` in the working directory, where it has them.
+        manager: Data manager that answers; None: :func:`~src.data.get_data_manager`, on first
+            use.
+        provider: Name of the vendor, if the class does not determine it.
+        **config: ``timeout``: seconds to wait for vendors; ``adjustment``: ``raw``, ``split``
+            (default) or ``all``, as for ``get_ohlcv``; ``api_key`` and ``api_secret``: keys in
+            place of those in the environment. Further arguments of documented constructors
+            concern settings in the rules (``request_delay``, ``tier``, ``max_retries`` …); a
+            single warning states what applies. Arguments that are not given come from
+            ``config/data_adapters.yaml`` in the working directory, if it has them.
 
     Attributes:
-        name: of the source.
-        provider: name of the vendor; None: those of the rules.
-        adjustment: of the prices.
+        name: Name of the source.
+        provider: Name of the vendor; None: those in the rules.
+        adjustment: Adjustment of the prices.
 
     Raises:
-        QueryError: an argument is not known, or asks for what is not served (a ``ValueError``).
-        UnknownProviderError: there is no such vendor.
+        QueryError: An argument is unknown, or requests something that is not served (a
+            ``ValueError``).
+        UnknownProviderError: The vendor does not exist.
     """
 
     name: str = ""
@@ -118,12 +123,12 @@ class VendorDataSource(DataSource):
                 )
             self.name = self.provider = provider
         if manager is not None and not isinstance(manager, DataManager):
-            # Of a key that stands in its place nothing is shown.
+            # The value is not shown, because it may be a key passed by position.
             raise QueryError(
                 f"{type(self).__name__}: manager is a {type(manager).__name__}, no data manager",
                 hint="name the other arguments",
             )
-        # Of ccxt also the exchange, which its class takes.
+        # For ccxt, the settings also have the exchange, which its class uses.
         for argument, value in adapter_settings(self.name).items():
             if argument in ("timeout", "adjustment"):
                 config.setdefault(argument, value)
@@ -136,8 +141,8 @@ class VendorDataSource(DataSource):
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Have a lock of its own in a forked child."""
-        # Guards the manager against threads that need it first at once.
+        """Create a new lock in a forked child."""
+        # Prevents several threads from creating the manager at once.
         self._guard = threading.Lock()
 
     def __repr__(self) -> str:
@@ -145,7 +150,10 @@ class VendorDataSource(DataSource):
 
     @property
     def manager(self) -> DataManager:
-        """The data manager that answers; made at the first use where this source has keys of its own."""
+        """The data manager that answers.
+
+        If this source has keys of its own, a manager is created on first use.
+        """
         base = self._given or get_data_manager()
         if not self._is_apart:
             return base
@@ -156,23 +164,23 @@ class VendorDataSource(DataSource):
 
     @property
     def _is_apart(self) -> bool:
-        """Whether it needs a manager of its own."""
+        """Whether the source needs a manager of its own."""
         return bool(self._keys)
 
     def _apart(self, base: DataManager) -> DataManager:
-        """Return a manager on the same cache and rules that has the keys of this source."""
+        """Return a manager with the same cache and rules, and the keys of this source."""
         own = manager_like(base, base.provider_selector.rules)
         use_keys(own.provider_selector, str(self.provider), self._keys)
         return own
 
     def _keys_of(self, *keys: Any) -> tuple[str, ...]:
-        """Return the keys that are given, checked.
+        """Return the given keys, checked.
 
         Raises:
-            QueryError: one is no text, or the first is missing.
+            QueryError: A key is not a string, or the first one is missing.
 
         Warns:
-            UserWarning: the vendor needs no such key.
+            UserWarning: The vendor does not need such a key.
         """
         given = tuple(key for key in keys if key is not None)
         if not all(isinstance(key, str) and key.strip() for key in given):
@@ -188,10 +196,10 @@ class VendorDataSource(DataSource):
         return tuple(key.strip() for key in given[: len(names)])
 
     def _check(self, config: Mapping[str, Any]) -> None:
-        """Warn of what the rules decide.
+        """Warn about arguments that the rules decide.
 
         Raises:
-            QueryError: an argument is not known, or asks for what is not served.
+            QueryError: An argument is unknown, or requests something that is not served.
         """
         every = (*_INSTEAD, *_ONLY, "adjustment", "timeout", "api_key", "api_secret")
         for name, value in config.items():
@@ -223,19 +231,22 @@ class VendorDataSource(DataSource):
         """Return bars from ``start`` to ``end``, both inclusive, with their provenance.
 
         Args:
-            symbols, frequency: as for ``get_ohlcv_batch``; rows are in this order.
-            start, end: as there; of days and longer bars a midnight in UTC is a session's date.
-            refresh: ask the vendor for all of it again; False: only for what is not stored.
-            offline: return what is stored alone.
-            timeout: as of the constructor, for this call.
+            symbols, frequency: As for ``get_ohlcv_batch``; rows are in the order of the symbols.
+            start, end: As for ``get_ohlcv_batch``; for days and longer bars, midnight in UTC is a
+                session's date.
+            refresh: Whether to request everything from the vendor again; if False, only bars that
+                are not stored are requested.
+            offline: Whether to return only stored bars.
+            timeout: Timeout for this call; see the constructor.
 
         Raises:
-            NoDataAvailableError: there is no bar of any symbol.
-            DataError: a symbol failed, by its own error; its message counts the others.
-            QueryError: an argument cannot be understood (a ``ValueError``).
+            NoDataAvailableError: No symbol has a bar.
+            DataError: A symbol failed; the error is that of the symbol, and its message counts
+                the others.
+            QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: something lacks; ``attrs`` says what.
+            IncompleteDataWarning: Something is missing; see ``attrs``.
         """
         if isinstance(symbols, str):
             raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
@@ -264,10 +275,10 @@ class VendorDataSource(DataSource):
     async def fetch(
         self, symbols: list[str], start: pd.Timestamp, end: pd.Timestamp, frequency: str
     ) -> pl.DataFrame:
-        """Return bars that the vendor was asked for now; what it sends is stored.
+        """Return bars that are now requested from the vendor, and store them.
 
-        The loop goes on meanwhile. Arguments, columns, errors and warnings as of :meth:`answer`, which gives
-        stored bars, too.
+        The event loop continues meanwhile. For arguments, columns, errors and warnings see
+        :meth:`answer`, which also returns stored bars.
         """
         return (await self._awaited(symbols, start, end, frequency)).frame
 
@@ -275,7 +286,7 @@ class VendorDataSource(DataSource):
         place = called_from()
 
         def ask() -> SourceAnswer:
-            """Ask; warnings name the line that awaits it."""
+            """Query the vendor; warnings name the line that awaits it."""
             with working_for(place):
                 return self.answer(*question, refresh=True)
 
@@ -291,30 +302,31 @@ class VendorDataSource(DataSource):
         *,
         folder: str | PathLike[str] | None = None,
     ) -> BundlePath | asyncio.Task[BundlePath]:
-        """Write bars into a bundle, or widen one that has bars of this source; return its folder.
+        """Write bars to a bundle, or widen one that has bars from this source; return its folder.
 
-        In a thread whose event loop runs it is a task, which begins at once; elsewhere it is done on
-        return. Both may be awaited. Bars that are stored ask no vendor.
+        If an event loop is running in this thread, the result is a task, which begins at once;
+        otherwise the bars are written on return. Both may be awaited. No vendor is queried for
+        stored bars.
 
         Args:
-            bundle_name: its name.
-            symbols, start, end, frequency: as of :meth:`answer`.
-            folder: of bundles; None: the configured one.
+            bundle_name: Name of the bundle.
+            symbols, start, end, frequency: See :meth:`answer`.
+            folder: Folder of bundles; None: the configured one.
 
         Raises:
-            BundleError: the bundle has bars of another vendor, timeframe or adjustment, or no symbol
-                could be answered; it is as it was.
-            QueryError: an argument cannot be understood (a ``ValueError``).
+            BundleError: The bundle has bars of another vendor, timeframe or adjustment, or no
+                symbol could be answered; it is unchanged.
+            QueryError: An argument is invalid (a ``ValueError``).
 
         Warns:
-            IncompleteDataWarning: symbols failed; the bundle has the others.
+            IncompleteDataWarning: Some symbols failed; the bundle has the others.
         """
         timeframe = Timeframe.parse(frequency)
         bounds = _bound(start, timeframe), _bound(end, timeframe)
         bundle = Bundle(bundle_name, folder)
 
         def write() -> Path:
-            """Write, and warn of what the bundle lacks."""
+            """Write the bundle, and warn about symbols that it lacks."""
             change = self._written(bundle, symbols, str(timeframe), bounds)
             if change.failed:
                 texts = "; ".join(f"{symbol}: {why}" for symbol, why in change.failed.items())
@@ -340,10 +352,11 @@ class VendorDataSource(DataSource):
     # --- what it is -------------------------------------------------------------------------
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return what is known of the vendor by its class and the rules; it is not asked.
+        """Return the facts about the vendor from its class and the rules, without querying it.
 
-        ``additional_info`` has ``provider``, ``asset_classes``, ``adjustment``, ``keys`` (variable of the
-        environment to ``set`` or not), and ``why_not`` where it cannot be asked here.
+        ``additional_info`` has ``provider``, ``asset_classes``, ``adjustment``, ``keys`` (each
+        environment variable, as ``set`` or not), and ``why_not`` if the vendor cannot be queried
+        here.
         """
         selector = self.manager.provider_selector
         provider = selector.canonical(self.provider) or str(self.provider)
@@ -360,20 +373,20 @@ class VendorDataSource(DataSource):
         )
 
     def supports_live(self) -> bool:
-        """Tell whether there is a stream, which ``live_feed`` of the data manager opens."""
+        """Return whether there is a stream, which ``live_feed`` of the data manager opens."""
         return self.get_metadata().supports_live
 
 
 class OnetapeDataSource(VendorDataSource):
-    """Bars of the vendors that the rules name, unpinned: what ``get_ohlcv`` answers. Thread-safe.
+    """Bars from the vendors in the rules, unpinned, as ``get_ohlcv`` returns them. Thread-safe.
 
-    Arguments as of :class:`VendorDataSource`, without keys.
+    For the arguments see :class:`VendorDataSource`; there are no keys.
     """
 
     name = "onetape"
 
     def get_metadata(self) -> DataSourceMetadata:
-        """Return what the rules serve: their timeframes, and in ``additional_info`` their ``vendors``."""
+        """Return the timeframes in the rules, with their ``vendors`` in ``additional_info``."""
         rules = self.manager.provider_selector.parsed_rules.rules.values()
         labels = {label for rule in rules for label in rule.timeframes}
         vendors = sorted({vendor for rule in rules for vendor in rule.vendors})
@@ -388,7 +401,7 @@ class OnetapeDataSource(VendorDataSource):
 
 
 def manager_like(base: DataManager, rules: dict[str, Any]) -> DataManager:
-    """Return a manager on the cache and with the clock of another, by other rules."""
+    """Return a manager with the cache and clock of another, but with different rules."""
     selector = base.provider_selector
     made = DataManager(selector.cache_dir, selector.config_path, clock=base.client.clock)
     made.provider_selector.rules = rules
@@ -396,10 +409,10 @@ def manager_like(base: DataManager, rules: dict[str, Any]) -> DataManager:
 
 
 def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
-    """Return the frames of a batch as one, in the columns of :meth:`.DataSource.fetch`.
+    """Return the frames of a batch as one, with the columns of :meth:`.DataSource.fetch`.
 
     Raises:
-        DecimalRangeError: a value does not fit.
+        DecimalRangeError: A value does not fit.
     """
     own = {s: f[[name for name in FIELDS if name in f.columns]] for s, f in frames.items()}
     rows = to_polars(own)
@@ -409,7 +422,7 @@ def _standard(frames: Mapping[str, pd.DataFrame]) -> pl.DataFrame:
 
 
 def _bound(value: Any, timeframe: Timeframe) -> Any:
-    """Return a bound as ``get_ohlcv`` takes it: of days a midnight in UTC is a session's date."""
+    """Return a bound for ``get_ohlcv``; for days, midnight in UTC is a session's date."""
     if timeframe.is_intraday or not isinstance(value, datetime) or value != value:  # not a time
         return value
     moment = value if value.tzinfo is None else value.astimezone(UTC)
@@ -417,7 +430,7 @@ def _bound(value: Any, timeframe: Timeframe) -> Any:
 
 
 def _refuse_failed(attrs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise the error of the first symbol that failed, but for one of which nothing is there."""
+    """Raise the error of the first failed symbol, ignoring symbols without data."""
     every = {symbol: facts["error"] for symbol, facts in attrs.items() if "error" in facts}
     failed = {symbol: error for symbol, error in every.items() if error["reason"] != "no_data"}
     if not failed:

@@ -18,44 +18,47 @@ __all__ = [
 
 
 class YFinanceDataSource(VendorDataSource):
-    """Bars of Yahoo Finance; arguments as of :class:`VendorDataSource`."""
+    """Bars from Yahoo Finance; see :class:`VendorDataSource` for the arguments."""
 
     name, provider = "yfinance", "yahoo"
 
 
 class PolygonDataSource(VendorDataSource):
-    """Bars of Polygon (``POLYGON_API_KEY``); arguments as of :class:`VendorDataSource`."""
+    """Bars from Polygon (``POLYGON_API_KEY``); arguments as in :class:`VendorDataSource`."""
 
     name, provider = "polygon", "polygon"
 
 
 class AlpacaDataSource(VendorDataSource):
-    """Bars of Alpaca (``ALPACA_API_KEY`` and ``ALPACA_API_SECRET``).
+    """Bars from Alpaca (``ALPACA_API_KEY`` and ``ALPACA_API_SECRET``).
 
-    Arguments as of :class:`VendorDataSource`.
+    See :class:`VendorDataSource` for the arguments.
     """
 
     name, provider = "alpaca", "alpaca"
 
 
 class AlphaVantageDataSource(VendorDataSource):
-    """Bars of Alpha Vantage (``ALPHAVANTAGE_API_KEY``); arguments as of :class:`VendorDataSource`."""
+    """Bars from Alpha Vantage (``ALPHAVANTAGE_API_KEY``).
+
+    See :class:`VendorDataSource` for the arguments.
+    """
 
     name, provider = "alphavantage", "alpha_vantage"
 
 
 class CCXTDataSource(VendorDataSource):
-    """Spot bars of an exchange by ccxt, named ``ccxt:binance`` and so on.
+    """Spot bars from an exchange through ccxt, named ``ccxt:binance`` and so on.
 
     Args:
-        exchange_id: ccxt's name of the exchange; ``exchange`` is the same. None: that of
-            ``config/data_adapters.yaml``, else ``binance``.
-        testnet: False: bars of a test network are no market's.
-        api_key, api_secret: bars need none.
-        manager, **config: as of :class:`VendorDataSource`.
+        exchange_id: Name of the exchange in ccxt; ``exchange`` is the same. None: the one in
+            ``config/data_adapters.yaml``, or else ``binance``.
+        testnet: Must be False: bars from a test network are not market data.
+        api_key, api_secret: Not needed for bars.
+        manager, **config: See :class:`VendorDataSource`.
 
     Raises:
-        QueryError: as of :class:`VendorDataSource`.
+        QueryError: See :class:`VendorDataSource`.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What a symbol means: classification, and what two vendors call by the same letters. Pure."""
+"""What a symbol means: classification, and whether two vendors mean the same by one name. Pure."""

@@ -1,18 +1,19 @@
 """The meaning of a symbol: one instrument, or the reason why there is none. Never a guess.
 
-A listing exchange in front (``NASDAQ:AAPL``, ``LSE:VOD``) settles class and market, a dollar sign
-(``$AAPL``) settles nothing. Of what is left, in this order, the first that fits decides:
+A listing exchange in front (``NASDAQ:AAPL``, ``LSE:VOD``) determines class and market; a dollar
+sign (``$AAPL``) determines nothing. For the rest, the first match in this order decides:
 
 1. the user's own ``symbols``;
 2. a caret: an index (``^VIX``); ``=X``: currencies (``EURUSD=X``); ``=F``: a future (``GC=F``);
 3. a known exchange suffix: a stock (``VOD.L``, ``UNI.MI``, ``AAPL.NASDAQ``);
 4. a separator: a pair (``BTC/USDT``, ``BTC-USD``, ``EUR/USD``) or a share class (``BRK.B``);
-5. a pair without one: dollar coins behind anything, other quotes behind known assets;
+5. a pair without one: stablecoins after anything, other quotes after known assets;
 6. the name of a coin, or two currencies in a row: ambiguous;
 7. one to five letters: a stock listed in the USA;
 8. the user's patterns.
 
-Canonical spellings classify to themselves, so that what is read back from the cache can be asked.
+Canonical spellings classify to themselves, so that symbols read back from the cache can be
+requested.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ _JOINED = re.compile(r"[A-Z0-9]{5,25}")
 _SHARE_CLASS = re.compile(r"([A-Z]{1,5})[./-]([A-Z]|P[A-Z]|W[IST]|UN|RT)")
 _PLAIN = re.compile(r"[A-Z]{1,5}")
 _FUTURE = re.compile(r"[A-Z0-9]{1,10}=F")
-# Futures of equity indices at CME and CBOT: they have a calendar with the pause of their sessions.
+# Equity index futures at CME and CBOT, which have a calendar with the pause in their sessions.
 _EQUITY_FUTURES = frozenset("ES MES NQ MNQ YM MYM RTY M2K EMD".split())
 _TICKER = re.compile(r"[A-Z0-9]{1,12}(?:[.\-/&][A-Z0-9]{1,4})?")
 _VENUE = re.compile(r"[A-Z][A-Z0-9_]*(?::.+)?")
-# Other names of listing exchanges, as charting sites write them, to suffixes of ours.
+# Maps other names of listing exchanges, as charting sites write them, to our suffixes.
 _LISTED_AT = {
     "XNAS": (".NASDAQ",),
     "XNYS": (".NYSE",),
@@ -54,20 +55,20 @@ _LISTED_AT = {
     "OMX": (".ST", ".CO", ".HE", ".IC"),
     "TSE": (".T", ".TO"),  # Tokyo at one site, Toronto at another
 }
-# Indices of the USA that are asked for by a dollar sign as well as by a caret.
+# US indices that people write with a dollar sign as well as with a caret.
 _DOLLAR_INDICES = frozenset("^VIX ^SPX ^GSPC ^DJI ^NDX ^IXIC ^RUT".split())
 
 
 @dataclass(frozen=True)
 class SymbolRefusal:
-    """Why a text is no instrument.
+    """Why a string is not an instrument.
 
     Attributes:
-        reason: ``malformed`` (never a symbol), ``ambiguous`` (several meanings) or ``unknown``
-            (no rule fits).
-        message: what is wrong, naming the symbol and the bound.
-        candidates: spellings that would be understood.
-        hint: what to do.
+        reason: ``malformed`` (never a symbol), ``ambiguous`` (several meanings) or ``unknown`` (no
+            rule matches).
+        message: What is wrong, naming the symbol and the limit.
+        candidates: Spellings that would be recognized.
+        hint: What to do.
     """
 
     reason: Literal["malformed", "ambiguous", "unknown"]
@@ -82,7 +83,7 @@ Verdict = Instrument | SymbolRefusal | None
 def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
     """Return the instrument that ``symbol`` means under ``tables``, or why there is none.
 
-    Case does not matter; blanks around the symbol are dropped.
+    Case does not matter; surrounding spaces are ignored.
     """
     if isinstance(symbol, str) and len(symbol) <= MAX_LENGTH:
         head, colon, body = symbol.strip(" ").rpartition(":")
@@ -100,7 +101,7 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
 
 
 def malformed(symbol: Any) -> SymbolRefusal | None:
-    """Return why ``symbol`` can never be one, or None."""
+    """Return why ``symbol`` can never be a symbol, or None."""
     if not isinstance(symbol, str):
         return SymbolRefusal("malformed", f"a symbol is a text, not {type(symbol).__name__}")
     text = symbol.strip(" ").upper()
@@ -120,7 +121,7 @@ def malformed(symbol: Any) -> SymbolRefusal | None:
 
 
 def _at_venue(head: str, body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Read a symbol behind a listing exchange; of anything else in front, say what is left."""
+    """Parse a symbol after a listing exchange; for any other prefix, suggest the rest."""
     written = f"{head}:{body}"
     venues = _venues(head, tables)
     meant = [_stock(body, v, tables) for v in venues] if _is_ticker(body, venues, tables) else []
@@ -146,7 +147,7 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
 
 
 def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> bool:
-    """Tell whether listing exchanges may list this: no pair, and no suffix of another exchange."""
+    """Return whether listing exchanges may list this: not a pair, nor with another's suffix."""
     if "." in body and f".{body.rpartition('.')[2]}" in tables.exchanges:
         return False
     if any(venue.bare for venue in venues):
@@ -155,7 +156,7 @@ def _is_ticker(body: str, venues: list[Exchange], tables: Classification) -> boo
 
 
 def _venues(name: str, tables: Classification) -> list[Exchange]:
-    """Return the listing exchanges of a name: their short name, suffix, or one of other sites."""
+    """Return the listing exchanges with a name: our short name, a suffix, or another site's."""
     suffixes = _LISTED_AT.get(name)
     if suffixes is None:
         named = [e for e in tables.exchanges.values() if name == e.code and name != "US"]
@@ -163,12 +164,12 @@ def _venues(name: str, tables: Classification) -> list[Exchange]:
         venues = named or ([suffix] if suffix else [])
     else:
         venues = [tables.exchanges[one] for one in suffixes if one in tables.exchanges]
-    # An exchange has several suffixes; the first is the usual one.
+    # An exchange may have several suffixes; the first is the usual one.
     return list({(v.code, v.calendar): v for v in reversed(venues)}.values())[::-1]
 
 
 def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Read what is written with a dollar sign in front, as in chats; an index is, too."""
+    """Parse a symbol with a dollar sign in front, as in chats; indices can have one, too."""
     refusal = malformed(body)
     if refusal is not None:
         return SymbolRefusal("malformed", f"the symbol {'$' + body!r} is malformed")
@@ -182,7 +183,7 @@ def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRef
 
 
 def _decided(text: str, tables: Classification) -> Instrument | SymbolRefusal:
-    """Return what the user's ``symbols`` say about ``text``."""
+    """Return the meaning that the user's ``symbols`` give to ``text``."""
     meaning = tables.symbols[text]
     if isinstance(meaning, str):
         return malformed(meaning) or _understood(meaning.strip(" ").upper(), tables)
@@ -209,7 +210,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
 
 
 def _marked(text: str, tables: Classification) -> Verdict:
-    """Read the marks ``^``, ``=X`` and ``=F``."""
+    """Parse the marks ``^``, ``=X`` and ``=F``."""
     if text.startswith("^"):
         venue = tables.indices.get(text, _usa(tables))
         names = index_names(text)
@@ -218,14 +219,14 @@ def _marked(text: str, tables: Classification) -> Verdict:
         pair = text.removesuffix("=X")
         return _currencies(f"USD{pair}" if len(pair) == 3 else pair, tables)
     if _FUTURE.fullmatch(text):
-        # Sessions of these markets are dated by New York's day, wherever the exchange is.
+        # Sessions in these markets are dated by New York's day, wherever the exchange is.
         calendar = "CMES@equity" if text.removesuffix("=F") in _EQUITY_FUTURES else "CMES"
         return Instrument(text, "future", calendar, NEW_YORK, "CME")
     return None
 
 
 def _suffixed(text: str, tables: Classification) -> Verdict:
-    """Read an exchange suffix; it wins over every coin of the same name."""
+    """Parse an exchange suffix; it takes precedence over any coin with the same name."""
     body, dot, tail = text.rpartition(".")
     if not dot:
         return None
@@ -242,7 +243,7 @@ def _suffixed(text: str, tables: Classification) -> Verdict:
 
 
 def _separated(text: str, tables: Classification) -> Verdict:
-    """Read a pair or a share class written with a separator."""
+    """Parse a pair or a share class written with a separator."""
     pair = _PAIR.fullmatch(text)
     if pair is not None:
         base, quote = pair.groups()
@@ -257,7 +258,7 @@ def _separated(text: str, tables: Classification) -> Verdict:
 
 
 def _joined(text: str, tables: Classification) -> Verdict:
-    """Read a pair without separator; a base that is not known needs a dollar coin behind it."""
+    """Parse a pair without a separator; an unknown base needs a stablecoin after it."""
     if _are_currencies(text, tables):
         tether = (f"{text}T",) if text.endswith("USD") else ()
         return _ambiguous(text, (f"{text[:3]}/{text[3:]}", f"{text}=X", *tether))
@@ -273,7 +274,7 @@ def _joined(text: str, tables: Classification) -> Verdict:
 def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
     """Return every way to read ``text`` as base and quote.
 
-    Five letters are a ticker of the USA unless a dollar coin ends them: FBTC is a fund.
+    Five letters are a US ticker unless they end with a stablecoin: FBTC is a fund.
     """
     if not _JOINED.fullmatch(text):
         return []
@@ -283,9 +284,9 @@ def _splits(text: str, tables: Classification) -> list[tuple[str, str]]:
 
 
 def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[str, str] | None:
-    """Return the one reading that needs no guess: a known base, else the only one and a dollar coin.
+    """Return the one unambiguous reading: a known base, or else the only one with a stablecoin.
 
-    BNBUSD is BNB in USD although BUSD is a dollar coin too.
+    BNBUSD is BNB in USD, although BUSD is a stablecoin, too.
     """
     listed = [pair for pair in splits if pair[0] in tables.assets]
     if len(listed) == 1:
@@ -295,7 +296,7 @@ def _clear_pair(splits: list[tuple[str, str]], tables: Classification) -> tuple[
 
 
 def _bare(text: str, tables: Classification) -> Verdict:
-    """Read a plain ticker; the name of a coin is ambiguous."""
+    """Parse a plain ticker; the name of a coin is ambiguous."""
     if text in tables.assets:
         pair = f"{text}USDC" if text == "USDT" else f"{text}USDT"
         return _ambiguous(text, (pair, f"{text}-USD", f"{text}.US"))
@@ -303,7 +304,7 @@ def _bare(text: str, tables: Classification) -> Verdict:
 
 
 def _patterned(text: str, tables: Classification) -> Verdict:
-    """Read what only the user's patterns recognise."""
+    """Parse a symbol that only the user's patterns recognize."""
     is_crypto = any(p.fullmatch(text) for p in tables.crypto_patterns)
     is_stock = any(p.fullmatch(text) for p in tables.stock_patterns)
     if is_crypto and is_stock:
@@ -341,7 +342,7 @@ def _usa(tables: Classification) -> Exchange:
 def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
     """Build a stock; share classes are written with a dash."""
     plain = body.replace(".", "-").replace("/", "-")
-    # A canonical spelling must mean the same when read again: SOL alone would not.
+    # A canonical spelling must mean the same when parsed again: SOL by itself would not.
     is_ticker = _PLAIN.fullmatch(plain) or _SHARE_CLASS.fullmatch(plain)
     is_clear = is_ticker and plain not in tables.assets and plain not in tables.symbols
     suffix = venue.suffix if not venue.bare else "" if is_clear else ".US"
@@ -357,7 +358,7 @@ def _stock(body: str, venue: Exchange, tables: Classification) -> Instrument:
 
 
 def _crypto(base: str, quote: str, tables: Classification) -> Instrument:
-    """Build a crypto pair; the joined spelling is canonical where it means the same alone."""
+    """Build a crypto pair; the joined spelling is canonical if it is unambiguous."""
     joined = base + quote
     meaning = None if joined in tables.symbols else _clear_pair(_splits(joined, tables), tables)
     return Instrument(
@@ -389,7 +390,7 @@ def _are_currencies(text: str, tables: Classification) -> bool:
 
 
 def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
-    """Refuse to choose, and say how to."""
+    """Return a refusal to choose, with a hint on how to decide."""
     clear = tuple(candidates)
     message = (
         f"it may mean {', '.join(clear)}" if clear else "a pattern for pairs and one for stocks fit"
@@ -401,9 +402,10 @@ def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
 
 # --- vendors' spellings: share classes, venues, pairs, indices -------------------------------
 #
-# Only what differs from the canonical spelling is listed; a user's own ``spellings`` replace it.
+# Only spellings that differ from the canonical one are listed; a user's own ``spellings`` replace
+# them.
 
-# Our suffix to theirs, where it is another. EODHD names every venue, the USA too.
+# Maps our suffix to theirs if it differs. EODHD names every venue, including the USA.
 _ALPHA_VANTAGE = {
     ".L": ".LON",
     ".TO": ".TRT",
@@ -432,12 +434,12 @@ _EODHD = {
 
 
 def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
-    """Return how vendors write a share.
+    """Return the vendors' spellings of a share.
 
     Args:
-        plain: without the venue, its class behind a dash.
-        suffix: of the venue; empty for the USA.
-        ours: the suffix of our own spelling: ``.US`` where the plain name would mean a coin.
+        plain: Symbol without the venue, with its class after a dash.
+        suffix: Suffix of the venue; empty for the USA.
+        ours: Suffix of our own spelling: ``.US`` if the plain name would mean a coin.
     """
     others = {} if suffix == ours else dict.fromkeys(VENDORS, plain)
     theirs = others | {
@@ -449,9 +451,9 @@ def stock_names(plain: str, suffix: str, ours: str) -> Mapping[str, str]:
 
 
 def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:
-    """Return how vendors write a crypto pair; ``is_dollar`` says that its quote is a dollar coin.
+    """Return the vendors' spellings of a crypto pair; ``is_dollar``: its quote is a stablecoin.
 
-    Vendors that average over venues take dollar coins for dollars.
+    Vendors that average over venues treat stablecoins as dollars.
     """
     dollars = "USD" if is_dollar else quote
     return {
@@ -464,7 +466,7 @@ def pair_names(base: str, quote: str, *, is_dollar: bool) -> Mapping[str, str]:
 
 
 def currency_names(pair: str) -> Mapping[str, str]:
-    """Return how vendors write two currencies; ``pair`` has six letters."""
+    """Return the vendors' spellings of two currencies; ``pair`` has six letters."""
     return {
         "yahoo": f"{pair}=X",
         "alpha_vantage": f"{pair[:3]}-{pair[3:]}",
@@ -473,5 +475,5 @@ def currency_names(pair: str) -> Mapping[str, str]:
 
 
 def index_names(symbol: str) -> Mapping[str, str]:
-    """Return how vendors write an index; ``symbol`` begins with a caret."""
+    """Return the vendors' spellings of an index; ``symbol`` begins with a caret."""
     return {"eodhd": f"{symbol[1:]}.INDX"}

@@ -1,4 +1,4 @@
-"""Listings that a text may mean, the likeliest first, and those nearest to an unknown symbol."""
+"""Listings that a search text may mean, best first, and those nearest to an unknown symbol."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ..errors import DataError
 from ..model.listings import Listing
 
 _WORD = re.compile(r"\w+")
-# Below this likeness two symbols are no misspelling of each other.
+# Below this similarity, two symbols are not misspellings of each other.
 _ALIKE = 0.75
-# Of the ranks below, the last at which a name has the words that were typed.
+# The last of the ranks below at which a name contains the typed words.
 _HAS_WORDS = 4
 _SHORTEST = 3
 # The last rank at which the text is the symbol or the name itself.
 _IS_NAME = 1
-# For each letter that one text has more than the other, so much less alike they are.
+# Reduction of the similarity for each letter by which the lengths differ.
 _LONGER = 0.15
-# A name of fewer letters is like too many others.
+# A name with fewer letters resembles too many others.
 _SHORTEST_NAME = 6
 
 
 def normalized(text: str) -> str:
-    """Return what a search compares: words in one case, single blanks between them."""
+    """Return a text in the form used for searching: case-folded, with single spaces."""
     return " ".join(text.casefold().split())
 
 
 def rank_of(text: str, listing: Listing) -> int | None:
-    """Return how well a listing fits a normalised text, 0 best; None: not at all.
+    """Return how well a listing matches a normalized text, 0 being best; None: not at all.
 
-    0 its symbol, 1 its name, 2 the beginning of its symbol, 3 the first words of its name, 4 words
-    of its name, 5 beginnings of words of its name, 6 a part of symbol or name.
+    0 its symbol, 1 its name, 2 a prefix of its symbol, 3 the first words of its name, 4 words of
+    its name, 5 prefixes of words of its name, 6 a substring of symbol or name.
     """
     symbol, name = listing.symbol.casefold(), normalized(listing.name)
     plain = symbol.partition(".")[0]
@@ -56,14 +56,14 @@ def rank_of(text: str, listing: Listing) -> int | None:
 
 
 def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) -> list[Listing]:
-    """Return the listings that fit a normalised text, or were answered for it, the best first.
+    """Return the listings that match a normalized text, or were returned for it, best first.
 
-    Those that fit equally well stand in the order of the answers, then by length and letters.
+    Those that match equally well keep the order of the answers, then by length and alphabetically.
 
     Args:
-        text: normalised.
-        listings: each symbol once.
-        places: symbol to its place in a vendor's answer to this text.
+        text: Normalized text.
+        listings: Listings, each symbol once.
+        places: Maps each symbol to its position in a vendor's answer to this text.
     """
     beyond = len(places)
     keyed = []
@@ -81,16 +81,16 @@ def ranked(text: str, listings: Iterable[Listing], places: Mapping[str, int]) ->
 
 
 def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Listing]:
-    """Return the listings nearest to an unknown symbol: alike in letters, or with it in their name.
+    """Return the listings nearest to an unknown symbol: similarly spelled, or with it in the name.
 
-    A name is alike if the whole of it or its first word is. Where the text is the name of some, these
-    alone are returned.
+    A name is similar if all of it or its first word is. If the text is the name of some listings,
+    only these are returned.
     """
     text, matches = symbol.casefold(), []
     matcher = SequenceMatcher(b=text, autojunk=False)
 
     def likeness_to(theirs: str) -> float:
-        """Return how alike two texts are, those of one length more so; 0 where that is too little."""
+        """Return the similarity of a text, higher for equal lengths; 0 if it is too low."""
         distance = abs(len(theirs) - len(text))
         if distance > 2:
             return 0.0
@@ -113,7 +113,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
                 first = next(iter(_WORD.findall(name)), "")
                 place = -likeness_to(name) or -likeness_to(first) / 2
         if place:
-            # Of the two pairs of a coin the one that is written without a dash comes first.
+            # If a coin has two pairs, the one written without a dash comes first.
             matches.append(((place, len(theirs), theirs.replace("-", "~")), listing))
     matches.sort(key=lambda match: match[0])
     named = [listing for (place, *_), listing in matches if place <= _IS_NAME - 10.0]
@@ -121,7 +121,7 @@ def nearest(symbol: str, listings: Iterable[Listing], count: int = 3) -> list[Li
 
 
 def propose(error: DataError, listings: Iterable[Listing]) -> None:
-    """Let an error name the listings that may have been meant, as candidates and in its hint."""
+    """Add the listings that may have been meant to an error, as candidates and in its hint."""
     near = list(listings)
     if near:
         error.candidates = tuple(one.symbol for one in near)
@@ -129,7 +129,7 @@ def propose(error: DataError, listings: Iterable[Listing]) -> None:
 
 
 def merged(lists: Iterable[Iterable[Listing]]) -> dict[str, Listing]:
-    """Return symbol to its listing; an earlier list counts, a later one fills in what it lacks."""
+    """Return the listing for each symbol; earlier lists win, later ones fill in what they lack."""
     by_symbol: dict[str, Listing] = {}
     for listing in chain.from_iterable(lists):
         earlier = by_symbol.get(listing.symbol)

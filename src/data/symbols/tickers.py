@@ -10,12 +10,12 @@ from ..model.instrument import Instrument
 _MAX_TICKER = 15
 _US_MARKETS = "US Markets (NASDAQ/NYSE)"
 _EXTRAS: dict[str, dict[str, Any]] = {"binance": {"limit": 1000}, "yahoo": {"period": "1y"}}
-# An index always went with the stocks; currencies and futures never had a place of their own.
+# Indices have always counted as stocks; currencies and futures never had a type of their own.
 _TYPES = {"crypto": "crypto", "stock": "stock", "index": "stock"}
 
 
 def _entry(key: str, what: str) -> property:
-    """Make an attribute of a dict's entry."""
+    """Return a property that reads a dict entry."""
     return property(lambda self: self.get(key), doc=what)
 
 
@@ -23,12 +23,12 @@ class TickerInfo(dict[str, Any]):
     """Type, venue and assets of a ticker.
 
     Args:
-        symbol: our spelling; the entry is called ``formatted_ticker``.
-        symbol_type: ``crypto``, ``stock`` or ``unknown``.
-        exchange: the venue's usual name.
-        base_asset, quote_asset: of a pair.
-        original_provider: the vendor that the rules name first for its days.
-        original_ticker: the text that was asked about.
+        symbol: Our spelling; the entry is called ``formatted_ticker``.
+        symbol_type: One of ``crypto``, ``stock`` or ``unknown``.
+        exchange: Usual name of the venue.
+        base_asset, quote_asset: Assets of a pair.
+        original_provider: Vendor that the rules name first for its daily bars.
+        original_ticker: The ticker as it was passed in.
     """
 
     def __init__(
@@ -60,17 +60,17 @@ class TickerInfo(dict[str, Any]):
 
 
 class ProviderConfig(dict[str, Any]):
-    """Which vendor is asked for a ticker, and with which arguments.
+    """The vendor to query for a ticker, and the arguments to use.
 
     Args:
-        symbol: the text that was asked about; the entry is called ``ticker``.
-        interval: the timeframe.
-        original_provider: the vendor that the rules name first.
-        best_provider: the first vendor that can be asked, or None.
-        reason: why it is this vendor.
-        exchange, base_asset, quote_asset: the venue's usual name; the assets of a pair.
-        **entries: further entries, such as ``formatted_ticker`` (the vendor's spelling),
-            ``provider``, ``symbol_type``, and what one vendor needs beside them.
+        symbol: The ticker as it was passed in; the entry is called ``ticker``.
+        interval: The timeframe.
+        original_provider: Vendor that the rules name first.
+        best_provider: First vendor that can be queried, or None.
+        reason: Why it is this vendor.
+        exchange, base_asset, quote_asset: Usual name of the venue; assets of a pair.
+        **entries: Further entries, such as ``formatted_ticker`` (the vendor's spelling),
+            ``provider``, ``symbol_type``, and anything else that a vendor needs.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class ProviderConfig(dict[str, Any]):
 
 
 def symbol_type(instrument: Instrument | None) -> str:
-    """Return ``crypto``, ``stock`` (indices too) or ``unknown`` (currencies and futures too)."""
+    """Return ``crypto``, ``stock`` (or an index) or ``unknown`` (or a currency or future)."""
     return _TYPES.get(instrument.asset_class, "unknown") if instrument else "unknown"
 
 
@@ -121,7 +121,7 @@ def venue_of(instrument: Instrument, tables: Classification) -> Exchange | None:
 
 
 def exchange_name(instrument: Instrument | None, tables: Classification) -> str | None:
-    """Return the long name of a stock's venue; a bare symbol is on some US market."""
+    """Return the long name of a stock's venue; a symbol without suffix is on some US market."""
     venue = venue_of(instrument, tables) if instrument else None
     if instrument is None or venue is None:
         return None
@@ -133,7 +133,7 @@ def exchange_name(instrument: Instrument | None, tables: Classification) -> str 
 def ticker_info(
     symbol: Any, instrument: Instrument | None, tables: Classification, named_first: str
 ) -> TickerInfo:
-    """Return what a ticker is; ``named_first`` is the vendor that the rules name first."""
+    """Return the description of a ticker; ``named_first``: vendor that the rules name first."""
     is_pair = instrument is not None and instrument.base is not None
     return TickerInfo(
         instrument.symbol if instrument else str(symbol).strip().upper(),
@@ -149,7 +149,7 @@ def ticker_info(
 def provider_config(
     info: TickerInfo, instrument: Instrument | None, timeframe: str, best: str | None
 ) -> ProviderConfig:
-    """Return which vendor is asked for a ticker; ``best`` is the first that can be."""
+    """Return the vendor to query for a ticker; ``best`` is the first that can be queried."""
     shared = ("symbol_type", "exchange", "base_asset", "quote_asset", "original_provider")
     return ProviderConfig(
         info["original_ticker"],
@@ -172,7 +172,7 @@ def _reason(first: str, best: str | None) -> str:
 def ticker_verdict(
     symbol: Any, instrument: Instrument | None, tables: Classification, candidates: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return whether a ticker can be used: ``valid``, then what it is, or ``error``."""
+    """Return whether a ticker can be used: ``valid`` with its description, or with ``error``."""
     length = len(symbol.strip()) if isinstance(symbol, str) else 0
     if not 1 <= length <= _MAX_TICKER:
         error = f"a ticker has 1 to {_MAX_TICKER} characters, this one has {length}"
@@ -194,7 +194,7 @@ def ticker_verdict(
 def fundamentals_profile(
     symbol: Any, instrument: Instrument | None, tables: Classification
 ) -> dict[str, Any]:
-    """Return where a company is listed and how much is to be had about it; it never raises."""
+    """Return where a company is listed and how well fundamentals cover it; never raises."""
     text = symbol.strip().upper() if isinstance(symbol, str) else ""
     if text.endswith(("REIT", "ETF")):
         return _profile(symbol, text, "reit" if text.endswith("REIT") else "etf", _us(tables), "")

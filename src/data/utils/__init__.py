@@ -1,1 +1,1 @@
-"""Older import paths; everything here lives elsewhere and is only named again."""
+"""Older import paths; everything here lives elsewhere and is only re-exported."""

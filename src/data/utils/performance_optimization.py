@@ -1,4 +1,4 @@
-"""Deliberately not served; the error names the successor."""
+"""Deliberately not supported; the error names the successor."""
 
 from ..removed import refuse_module
 

@@ -1,4 +1,4 @@
-"""The documented path of limiters for the caller's own loops."""
+"""The documented path of the rate limiters for the caller's own loops."""
 
 from ..compat.limiters import (
     AdaptiveRateLimiter,

@@ -1,4 +1,4 @@
-"""The documented path of retries of the caller's own functions."""
+"""The documented path of the retries for the caller's own functions."""
 
 from ..compat.retry import (
     TRANSIENT_EXCEPTIONS,

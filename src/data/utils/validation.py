@@ -1,4 +1,4 @@
-"""The documented path of checks of a frame of bars."""
+"""The documented path of the checks for a frame of bars."""
 
 from ..compat.validation import (
     REQUIRED_COLUMNS,

@@ -1,6 +1,6 @@
 """The names of the second data layer.
 
-Those that need the extra ``db`` are loaded when they are first used; ``import *`` leaves them out.
+Names that need the extra ``db`` are loaded on first use; ``import *`` leaves them out.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..db.universe.definition import UniverseDefinition as UniverseDefinition
     from ..db.universe.manager import UniverseManager as UniverseManager
 
-# Where each name of the database lives.
+# The module in which each database name lives.
 _HOMES = {
     "CorporateActionsProcessor": "db.symbols.processor",
     "UniverseDefinition": "db.universe.definition",
@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name of the database at its home."""
+    """Resolve a database name in its module."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"..{_HOMES[name]}", __name__), name)

@@ -1,1 +1,1 @@
-"""Vendors: one folder each, what they share beside them, and one row each in the registry."""
+"""Vendors: one folder each, shared code next to the folders, and one row each in the registry."""

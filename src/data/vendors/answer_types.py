@@ -17,31 +17,31 @@ from ..model.instant import DAY_MS
 from ..model.kind import ADJUSTMENTS, SESSIONS, Basis, Kind
 from ..model.span import Span
 
-# UTC milliseconds of the years 2 to 9998: a day more and a day less can be written as dates, too.
+# UTC milliseconds of the years 2 to 9998: one day more or less is still a valid date.
 _DATES = range(-62_104_060_800_000, 253_370_764_800_000)
-# Units and venues are words, remarks are sentences; anything longer is another text in their place.
+# Units and venues are words and remarks are sentences; a longer text is something else.
 _LONGEST_WORD = 40
 _LONGEST_REMARK = 1000
-# Ratios and amounts beyond these are not money or shares, and not all arithmetic on them has a result.
+# Ratios and amounts beyond these are neither money nor shares, and arithmetic on them may fail.
 _SMALLEST, _LARGEST = 1e-9, 1e12
 _LONGEST_SETTLING_MS = 366 * DAY_MS
 _MOST_REQUESTS = 10**6
-# A vendor's time is the earlier of ours and its own; a fetch may have waited since the query.
+# A vendor's time is the earlier of ours and its own, and a fetch may have waited since the query.
 _LATEST_MS = DAY_MS
 _Checks = Mapping[str, Callable[[Any], bool]]
 
 
 def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
-    """Return which field of an answer of bars is not of its declared type, or an empty text.
+    """Return which field of an answer has the wrong type, or an empty text if all are right.
 
-    Types are compared exactly: a subclass may do anything wherever it is used later.
+    Types are compared exactly, because a subclass could behave arbitrarily when it is used later.
 
     Args:
         fetched: Answer of a downloader.
         names: Names that the vendor may go by; an answer in another vendor's name is wrong.
         now_ms: Time of the query, UTC milliseconds; the answer's own time is not much later.
     """
-    # An object that was made without its constructor lacks fields.
+    # An object created without its constructor lacks fields.
     table = getattr(fetched, "table", None) if type(fetched) is Fetched else fetched
     if type(fetched) is not Fetched or type(table) is not BarTable:
         return f"a {type(table).__name__:.40}, not bars"
@@ -55,7 +55,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
 
 
 def wrong_actions(actions: object, names: Collection[str]) -> str:
-    """Return what is wrong with the types of splits and dividends, as :func:`wrong_answer` does."""
+    """Return the type error in splits and dividends, in the same form as :func:`wrong_answer`."""
     if type(actions) not in (list, tuple, ActionList):
         return f"splits and dividends of another type: {_cut(actions)}"
     assert isinstance(actions, Sequence)
@@ -74,7 +74,7 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
 
 
 def wrong_capabilities(declared: object) -> str:
-    """Return which part of a vendor's capabilities is not of its declared type, or an empty text."""
+    """Return which part of a vendor's capabilities has the wrong type, or an empty text."""
     if type(declared) is not Capabilities:
         return f"are a {type(declared).__name__:.40}, not Capabilities"
     wrong = _wrong_field(declared, _OF_CAPABILITIES)
@@ -126,7 +126,7 @@ def _is_count(most: int) -> Callable[[Any], bool]:
 
 
 def _is_day(value: Any) -> bool:
-    # A day before and a day after can be written, too.
+    # The day before and the day after are also valid dates.
     return type(value) is date and 1 < value.year < date.max.year
 
 

@@ -1,4 +1,4 @@
-"""Whole months of bars from a vendor's archive of files: which months are worth it, and their download."""
+"""Monthly files of bars in a vendor's archive: which months are worth it, and their download."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
-# The file, and the one that says what is in it to the last bit.
+# The file, and its checksum file.
 REQUESTS_A_MONTH = 2
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
 class ArchivePiece(NamedTuple):
-    """A stretch to fetch, and whether it is one whole month of the archive."""
+    """A span to fetch, and whether it is one whole month of the archive."""
 
     span: Span
     is_archived: bool
 
 
 def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) -> list[ArchivePiece]:
-    """Cut ``span`` into ascending, adjoining pieces: months of the archive, and what lies between.
+    """Cut ``span`` into ascending, adjoining pieces: archived months, and the spans between them.
 
-    Months are taken from the archive where that saves requests: pages of them take more.
+    Months are taken from the archive if that saves requests compared with paging.
 
     Args:
-        span: stamps ``[start, end)`` in UTC milliseconds; an empty one gives no piece.
-        timeframe: length of the bars.
-        caps: says how long after its end a month is in the archive, and what a page holds.
-        now_ms: the time of the request; later months are not there yet.
+        span: Stamps ``[start, end)`` in UTC milliseconds; an empty span yields no pieces.
+        timeframe: Timeframe of the bars.
+        caps: Capabilities with the time after its end when a month is archived, and the size of a
+            page.
+        now_ms: Time of the request; later months are not available yet.
     """
     parts: list[ArchivePiece] = []
     cursor = span.start
@@ -58,10 +59,10 @@ def pieces(span: Span, timeframe: Timeframe, caps: Capabilities, now_ms: int) ->
 def chunk_end(
     span: Span, most_ms: int, timeframe: Timeframe, caps: Capabilities, now_ms: int
 ) -> int:
-    """Return where the first chunk of ``span`` ends, so that no month of the archive is cut.
+    """Return the end of the first chunk of ``span``, such that no archived month is cut.
 
-    It is ``most_ms`` long at most, but for one whole month at its begin. Other arguments as of
-    :func:`pieces`.
+    The chunk is at most ``most_ms`` long, unless it begins with one whole month. For the other
+    arguments see :func:`pieces`.
     """
     usual = min(span.start + most_ms, span.end)
     reach = Span(
@@ -76,7 +77,7 @@ def chunk_end(
 
 
 def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
-    """Tell whether there is an archive, and a month takes more pages than files."""
+    """Return whether there is an archive, and a month takes more pages than files."""
     if not (caps.archive_days and caps.page_bars and timeframe.is_intraday and timeframe.step_ms):
         return False
     bars = _SHORTEST_MONTH_MS // timeframe.step_ms
@@ -84,7 +85,7 @@ def _pays(caps: Capabilities, timeframe: Timeframe) -> bool:
 
 
 def _months(span: Span, until_ms: int) -> list[Span]:
-    """Return the UTC months that lie wholly within ``span`` and before ``until_ms``."""
+    """Return the UTC months that are entirely within ``span`` and before ``until_ms``."""
     months = []
     first = date_of(span.start - 1)
     start = _following(first.replace(day=1)) if span.start > day_ms(first.replace(day=1)) else first
@@ -99,34 +100,34 @@ def _following(first: date) -> date:
     return date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
-# --- bars of whole months from a vendor's archive of files, each checked against its checksum
+# --- monthly files from a vendor's archive, each verified against its checksum
 
-# A month of minutes takes five MiB; a file that says it has more bytes is not opened.
+# A month of minute bars takes five MiB; a file with a larger declared size is not opened.
 LARGEST = 64 * 1024 * 1024
 
 
 class Archive(Protocol):
-    """The part of a vendor that its archive needs."""
+    """The vendor methods that its archive needs."""
 
     name: str
 
     def month_url(self, query: FetchQuery) -> str:
-        """Return where the zip file of a month lies; ``.CHECKSUM`` behind it is its SHA-256."""
+        """Return the address of a month's zip file; adding ``.CHECKSUM`` gives its SHA-256."""
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
-        """Read the lines of the file."""
+        """Parse the lines of the file."""
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Send requests to the archive, within its own limits."""
+        """Send requests to the archive, within its separate limits."""
 
 
 def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
-    """Return all bars of the month that ``query`` spans, and the requests that it took.
+    """Return all bars in the month that ``query`` spans, and the number of requests it took.
 
     Raises:
-        ResponseFormatError: the file is not what its checksum says, or does not hold every bar of
-            the month: then it is unknown whether the vendor has more of them.
-        DataError: the archive did not answer, or has no such file.
+        ResponseFormatError: The file does not match its checksum, or lacks bars of the month, so
+            that it is unknown whether the vendor has more of them.
+        DataError: The archive did not answer, or has no such file.
     """
     url = vendor.month_url(query)
     checksum, packed = vendor.send_aside(
@@ -141,11 +142,11 @@ def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
 
 
 def _lines(packed: bytes, url: str) -> list[str]:
-    """Return the lines of the one file in a zip file.
+    """Return the lines of the only file in a zip file.
 
     Raises:
-        ResponseFormatError: it is no zip file, or holds something else than one file of usual size
-            and of its own name.
+        ResponseFormatError: The data is not a zip file, or contains anything other than one file
+            of normal size with the expected name.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:

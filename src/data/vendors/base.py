@@ -1,4 +1,4 @@
-"""Base class of all vendors: their declarations, and the machinery that fetches accordingly."""
+"""The base class of all vendors: their declarations, and the machinery that fetches accordingly."""
 
 from __future__ import annotations
 
@@ -52,32 +52,36 @@ _PERIOD_DAYS = {"1d": 1, "7d": 7, "1mo": 31, "3mo": 92, "6mo": 183, "1y": 366, "
 class BaseDataDownloader:
     """A vendor of bars.
 
-    A subclass declares the attributes below, builds requests and parses answers:
-    :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` where its errors need it. It
+    A subclass declares the attributes below, builds requests and parses responses:
+    :meth:`bars_request`, :meth:`parse_bars`, and :meth:`classify` if its errors require it. It
     never sends, waits, counts, caches or builds frames; this class does.
 
-    A subclass that overrides :meth:`get_ohlcv` needs none of it: it is called by that method.
+    A subclass that overrides :meth:`get_ohlcv` needs none of this: it is called through that
+    method.
 
-    Thread-safe: an object has no state that requests change. Keys are looked up for each request.
+    Thread-safe: requests do not change an object's state. Keys are looked up for each request.
 
     Args:
-        credentials: environment name to key; the environment's when left out.
-        base_url: another host with the same interface, such as a mirror or a proxy.
-        sender: carries requests; the process's own when left out.
-        carrier: the transport in place of the sender's.
+        credentials: Maps environment names to keys; by default those in the environment.
+        base_url: Another host with the same interface, such as a mirror or a proxy.
+        sender: Sender of the requests; by default that of the process.
+        carrier: Transport to use instead of the sender's.
 
     Attributes:
-        name, display_name, aliases: canonical name, name for people, other spellings.
-        secrets: environment names of its keys; a tuple lists spellings of one and the same key.
-        requires_api_key: whether every request needs them.
-        limits: its rate limits.
-        capabilities: what it serves.
-        default_base_url: scheme and host.
-        shapes: what its parsers know of its answers, by the end of the address; an answer that has
-            more, less or other types is counted and told, and is otherwise as any other.
-        raw_shape, raw_options: where :meth:`get_ohlcv` puts stamps; the options that it takes.
-        sdk_carrier: ``module:Class``, by its full path, that carries by the vendor's SDK; empty for none.
-        prefers_sdk: whether that is better than plain HTTP wherever it is installed.
+        name, display_name, aliases: Canonical name, name for people, and other spellings.
+        secrets: Environment names of the keys; a tuple lists several names of the same key.
+        requires_api_key: Whether every request needs the keys.
+        limits: Rate limits.
+        capabilities: Data that the vendor serves.
+        default_base_url: Scheme and host.
+        shapes: Response shapes known to the parsers, by the end of the address; a response with
+            more, less or other types is counted and reported, but otherwise treated like any
+            other.
+        raw_shape, raw_options: Where :meth:`get_ohlcv` puts stamps, and the options that it
+            accepts.
+        sdk_carrier: Full path ``module:Class`` of a carrier that uses the vendor's SDK; empty for
+            none.
+        prefers_sdk: Whether the SDK, if installed, is better than plain HTTP.
     """
 
     name: str = ""
@@ -114,107 +118,108 @@ class BaseDataDownloader:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.get_provider_name()}>"
 
-    # --- what a vendor of files has ---------------------------------------------------------
+    # --- for vendors that read files ---------------------------------------------------------
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane that names the folder it answers from; empty for all but files."""
+        """The part of a lane that names the folder of its files; empty if the vendor reads none."""
         return ""
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the files of a series as they look now; None for what answers from no files."""
+        """Return the current state of a series' files; None if the vendor reads no files."""
         return None
 
-    # --- what a vendor overrides -----------------------------------------------------------
+    # --- for vendors to override -----------------------------------------------------------
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
         """Build the request for one page of ``query``.
 
         Args:
-            query: stamps ``[start, end)`` in UTC milliseconds, cut to one page where the vendor
-                declares a bound.
-            cursor: :attr:`BarPage.cursor` of the page before; None for the first.
+            query: Query with stamps ``[start, end)`` in UTC milliseconds, cut to one page if the
+                vendor declares a bound.
+            cursor: :attr:`BarPage.cursor` of the previous page; None for the first.
 
         Raises:
-            CapabilityError: the vendor does not serve this.
+            CapabilityError: The vendor does not serve these bars.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Parse one page. Rows stay as sent, stamps in UTC milliseconds; no rows are an empty page.
+        """Parse one page.
 
-        Whatever the reading of an unexpected answer raises becomes a ``ResponseFormatError``.
+        Rows stay as received, with stamps in UTC milliseconds; without rows the page is empty. Any
+        error raised while parsing an unexpected response becomes a ``ResponseFormatError``.
 
         Raises:
-            DataError: the answer says that there is nothing, or is about something else.
+            DataError: The response reports that there is no data, or is about something else.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no bars")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return the error that an answer stands for, if any; by default its status decides."""
+        """Return the error that a response represents, if any; by default its status decides."""
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Request by :meth:`send` splits and dividends with an ex-date in ``span``.
+        """Request splits and dividends with an ex-date in ``span``, using :meth:`send`.
 
         For vendors that declare ``capabilities.actions`` or ``actions_apart``; callers use
         :meth:`fetch_actions`.
 
         Args:
-            instrument: the share.
-            span: stamps ``[start, end)`` of session dates, UTC milliseconds.
-            now_ms: time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
+            instrument: Share concerned.
+            span: Stamps ``[start, end)`` of session dates, UTC milliseconds.
+            now_ms: Time of the request, UTC milliseconds; it becomes ``Action.fetched_at``.
 
         Raises:
-            DataError: the vendor refused, failed or answered something else.
+            DataError: The vendor refused, failed or returned something else.
         """
         return ()
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the vendor's name of an instrument.
+        """Return the vendor's name for an instrument.
 
         Raises:
-            CapabilityError: it is listed where the vendor serves nothing.
+            CapabilityError: The instrument is listed on a market that the vendor does not serve.
         """
         return instrument.spelling(self.name)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Tell whether bars without trades are sent too, so that a missing one is a gap."""
+        """Return whether bars without trades are sent too, so that a missing bar is a gap."""
         return self.capabilities.dense
 
     def secret(self, name: str) -> str:
         """Return the key that :attr:`secrets` declares under ``name``, its first spelling.
 
-        Empty where it is not needed and not set. It stays the same during one :meth:`fetch`,
-        whatever is set meanwhile.
+        It is empty if the key is not needed and not set. It stays the same during one
+        :meth:`fetch`, even if another one is set meanwhile.
         """
         return self.session.keys.get(name, "")
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The spellings of the first key that is needed and not set now; empty when all are."""
+        """The spellings of the first needed key that is not set now; empty if all are set."""
         return self._accounts.lacking
 
     @property
     def session(self) -> VendorSession:
-        """The account of the call that this thread is making, else the current one.
+        """The account of the call that this thread is making, or else the current one.
 
         Raises:
-            MissingCredentialsError: a key is needed and not set any more.
+            MissingCredentialsError: A needed key is no longer set.
         """
         return self._accounts.current()
 
     # --- the machinery ---------------------------------------------------------------------
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return all bars of ``query`` as received, unchecked, over as many pages as it takes.
+        """Return all bars for ``query`` as received, unchecked, over as many pages as needed.
 
         Raises:
-            MissingCredentialsError: its key is not set any more; no request was sent.
-            CapabilityError: this vendor does not serve it; no request was sent.
-            NoDataError: it answered, and there is nothing.
-            DataError: it refused, failed or answered something else; or no request was sent, for
-                it lately failed or did not know the symbol.
+            MissingCredentialsError: A key is no longer set; no request was sent.
+            CapabilityError: The vendor does not serve these bars; no request was sent.
+            NoDataError: The vendor reported that there is no data.
+            DataError: The vendor refused, failed or returned something else; or no request was
+                sent because it failed or did not know the symbol recently.
         """
         symbol, asset_class = query.instrument.spelling(self.name), query.instrument.asset_class
         endpoint = endpoint_of(self.capabilities, asset_class, query.timeframe)
@@ -230,21 +235,21 @@ class BaseDataDownloader:
     def blame(self, asked: FetchQuery, error: DataError) -> None:
         """Count ``error`` against this vendor: its answer to ``asked`` turned out to be bad.
 
-        Call it from the thread that fetched the answer, before that fetches anything else here.
+        Call this from the thread that fetched the answer, before it fetches anything else here.
         """
         self._accounts.blame(asked, error)
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits and dividends with an ex-date in ``span`` (stamps of session dates).
 
-        As for bars, one account sends all requests, and none is sent where the endpoint failed
-        lately. A vendor that does not override :meth:`actions_of` has none. Arguments as of that
-        method.
+        As for bars, one account sends all requests, and none is sent if the endpoint failed
+        recently. A vendor that does not override :meth:`actions_of` has none. For the arguments
+        see that method.
 
         Raises:
-            MissingCredentialsError: its key is not set any more; no request was sent.
-            CircuitOpenError: it failed or refused lately; no request was sent.
-            DataError: it refused, failed or answered something else.
+            MissingCredentialsError: A key is no longer set; no request was sent.
+            CircuitOpenError: The vendor failed or refused recently; no request was sent.
+            DataError: The vendor refused, failed or returned something else.
         """
         if type(self).actions_of is BaseDataDownloader.actions_of:
             return ()
@@ -254,26 +259,26 @@ class BaseDataDownloader:
             return call_foreign(lambda: self.actions_of(instrument, span, now_ms), self.name)
 
     def _actions_call(self, instrument: Instrument) -> AbstractContextManager[object]:
-        """Guard requests for splits and dividends: as those of days, where they stand beside these."""
+        """Guard requests for splits and dividends; those sent with daily bars share their guard."""
         if not self.capabilities.actions_by_bar:
             return self._accounts.call(ACTIONS_ENDPOINT, self.base_url)
         endpoint = endpoint_of(self.capabilities, instrument.asset_class, _DAY)
         return self._accounts.call(endpoint, self.base_url, instrument.spelling(self.name))
 
     def is_circuit_open(self, endpoint: str) -> bool:
-        """Tell whether the circuit of ``endpoint`` is open: the vendor failed or refused there lately.
+        """Return whether the circuit of ``endpoint`` is open after failures or refusals.
 
         Raises:
-            MissingCredentialsError: its key is not set any more.
+            MissingCredentialsError: A key is no longer set.
         """
         status = self.session.status(endpoint)
         return status is not None and status.shut_s > 0
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Send ``request`` to this vendor within its limits; retry where that may help.
+        """Send ``request`` to this vendor within its limits, with retries if they may help.
 
         Raises:
-            DataError: the last attempt's error.
+            DataError: The error of the last attempt.
         """
         sender = self.session.sender
         if sender is None:
@@ -284,21 +289,21 @@ class BaseDataDownloader:
         return response
 
     def _classified(self, response: HttpResponse) -> DataError | None:
-        """Return the error that an answer stands for; one of another shape is none of its errors."""
+        """Return the error that a response represents, if any; a bad shape is a format error."""
         with format_errors(self.name, "an answer of its own"):
             return self.classify(response)
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return a context for requests by :meth:`send` of what :meth:`fetch` does not fetch.
+        """Return a context for requests by :meth:`send` that :meth:`fetch` does not cover.
 
-        Its end counts for the circuit of the endpoint, and for the symbol.
+        Its outcome counts for the circuit of the endpoint, and for the symbol.
         """
         return self._accounts.call(endpoint, f"{self.base_url}/{endpoint}", symbol)
 
     def endpoint_call(self, endpoint: str) -> AbstractContextManager[object]:
-        """Return a context for requests by :meth:`send` that are about no symbol.
+        """Return a context for requests by :meth:`send` that do not concern a symbol.
 
-        Its end counts for the circuit of the endpoint.
+        Its outcome counts for the circuit of the endpoint.
         """
         return self._accounts.call(endpoint, self.base_url)
 
@@ -309,19 +314,19 @@ class BaseDataDownloader:
         return self.name or type(self).__name__.removesuffix("DataDownloader").lower()
 
     def get_supported_intervals(self) -> list[str]:
-        """Return the timeframes served, in our spelling."""
+        """Return the supported timeframes, in our spelling."""
         return list(self.capabilities.timeframes)
 
     def get_intervals(self) -> list[str]:
-        """Return the timeframes served, in our spelling."""
+        """Return the supported timeframes, in our spelling."""
         return self.get_supported_intervals()
 
     def get_periods(self) -> list[str]:
-        """Return the lengths of history that :meth:`is_valid_period_interval` knows."""
+        """Return the lengths of history that :meth:`is_valid_period_interval` accepts."""
         return list(_PERIOD_DAYS)
 
     def is_valid_period_interval(self, period: str, interval: str) -> bool:
-        """Tell whether bars of ``interval`` reach back over ``period``."""
+        """Return whether bars of ``interval`` reach back over ``period``."""
         if period not in self.get_periods() or interval not in self.get_intervals():
             return False
         depth = self.capabilities.depth_days.get(interval)
@@ -333,17 +338,17 @@ class BaseDataDownloader:
         """Return bars straight from the vendor: no cache, no failover, no calendar.
 
         Args:
-            symbol: in the vendor's own spelling.
-            interval: a timeframe such as ``1d``.
-            start_date, end_date: inclusive; naive datetimes mean UTC, dates are whole days.
-            **kwargs: options of this vendor.
+            symbol: Symbol in the vendor's own spelling.
+            interval: Timeframe such as ``1d``.
+            start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
+            **kwargs: Options of this vendor.
 
         Returns:
-            Ascending bars in this vendor's documented shape; empty where there are none.
+            Ascending bars in this vendor's documented shape; empty if there are none.
 
         Raises:
-            QueryError: an argument cannot be understood.
-            ProviderError: the vendor did not supply them.
+            QueryError: An argument cannot be understood.
+            ProviderError: The vendor did not supply the bars.
         """
         options = raw_options(self.get_provider_name(), self.raw_options, kwargs)
         span, timeframe = raw_span(start_date, end_date), Timeframe.parse(interval)
@@ -360,9 +365,10 @@ class BaseDataDownloader:
     def get_ohlcv_batch(
         self, symbols: Sequence[str], interval: str, start_date: Any, end_date: Any
     ) -> dict[str, pd.DataFrame]:
-        """Return frames by symbol, one :meth:`get_ohlcv` after the other.
+        """Return frames by symbol, from one :meth:`get_ohlcv` call after the other.
 
-        Arguments as of that method. Symbols that failed, or gave None, are left out and logged.
+        For the arguments see that method. Symbols that failed or returned None are left out and
+        logged.
         """
         frames = self.download_multiple_symbols(
             symbols, self.get_ohlcv, interval, start_date, end_date
@@ -379,12 +385,12 @@ class BaseDataDownloader:
     ) -> dict[str, Any]:
         """Return ``download_func(symbol, interval, start_date, end_date)`` by symbol.
 
-        Symbols for which it raises are left out and logged.
+        Symbols for which it raises an error are left out and logged.
 
         Args:
-            symbols: in the order of the calls.
-            download_func: called with symbol, ``interval``, ``start_date`` and ``end_date``.
-            interval, start_date, end_date: passed on unchanged.
+            symbols: Symbols in the order of the calls.
+            download_func: Called with symbol, ``interval``, ``start_date`` and ``end_date``.
+            interval, start_date, end_date: Passed on unchanged.
         """
         results: dict[str, Any] = {}
         for symbol in symbols:
@@ -398,10 +404,10 @@ class BaseDataDownloader:
         return results
 
     def get_fundamentals(self, symbol: str) -> Any:
-        """Return the profile of ``symbol`` (the vendor's spelling) as a flat dict; None without one.
+        """Return the profile of ``symbol`` (the vendor's spelling) as a flat dict, or None.
 
         Raises:
-            DataError: it refused or failed.
+            DataError: The vendor refused or failed.
         """
         from .fundamentals_request import profile_by_table
 
@@ -413,21 +419,21 @@ class BaseDataDownloader:
     ) -> str:
         """Write ``df`` as ``<directory>/<symbol>_<interval>.csv`` and return the path.
 
-        The folder is made where it is missing; an existing file is replaced.
+        The folder is created if it is missing; an existing file is replaced.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: The file cannot be written.
         """
         return save_frame(df, f"{symbol}_{interval}", directory)
 
     def load_data(self, path: str | Path) -> pd.DataFrame:
-        """Return what :meth:`save_data` wrote to ``path``."""
+        """Read the frame that :meth:`save_data` wrote to ``path``."""
         return load_frame(path)
 
-    # --- inside ----------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return an instrument for ``symbol`` in the vendor's spelling, of a class that it serves."""
+        """Return an instrument for ``symbol`` in the vendor's spelling, with a class it serves."""
         classes = sorted(self.capabilities.asset_classes)
         if not classes:
             raise CapabilityError(f"{self.get_provider_name()} serves no bars")
@@ -435,16 +441,16 @@ class BaseDataDownloader:
 
 
 def keys_of(downloader: object) -> tuple[str, ...]:
-    """Return the keys that a downloader sends now; none where that is unknown."""
+    """Return the keys that a downloader sends now, or none if that is unknown."""
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return ()
     return () if downloader.lacking else tuple(downloader.session.keys.values())
 
 
 def sends_by_machinery(downloader: object) -> bool:
-    """Tell whether a foreign ``get_ohlcv`` may delegate to the machinery of this class.
+    """Return whether a foreign ``get_ohlcv`` may delegate to the machinery of this class.
 
-    Such requests are limited, retried and counted by its sender.
+    Its requests are then limited, retried and counted by this class's sender.
     """
     if not isinstance(downloader, BaseDataDownloader) or not hasattr(downloader, "_accounts"):
         return False
@@ -453,13 +459,13 @@ def sends_by_machinery(downloader: object) -> bool:
 
 
 def declared_limits(downloader: object) -> Limits | None:
-    """Return the limits that a downloader's class declares; None where it declares none."""
+    """Return the limits that a downloader's class declares, or None if it declares none."""
     limits = downloader.limits if isinstance(downloader, BaseDataDownloader) else None
     return None if limits is UNKNOWN_VENDOR_LIMITS else limits
 
 
 def is_ours(downloader: object) -> bool:
-    """Tell whether ``downloader`` is called by ``fetch``; any other one by its ``get_ohlcv``.
+    """Return whether ``downloader`` is called through ``fetch`` rather than ``get_ohlcv``.
 
     True for an instance of :class:`BaseDataDownloader` whose ``get_ohlcv`` is overridden neither
     in a subclass nor on the object.
@@ -471,10 +477,10 @@ def is_ours(downloader: object) -> bool:
 def status_for(
     downloader: BaseDataDownloader, asset_class: AssetClass, timeframe: Timeframe
 ) -> VendorStatus | None:
-    """Return limits and circuit of the vendor for such bars; None without a sender of ours.
+    """Return the vendor's limits and circuit for such bars, or None without a sender of ours.
 
     Raises:
-        MissingCredentialsError: its key is not set any more.
+        MissingCredentialsError: A key is no longer set.
     """
     return downloader.session.status(endpoint_of(downloader.capabilities, asset_class, timeframe))
 
@@ -482,7 +488,7 @@ def status_for(
 def unknown_symbol_error(
     downloader: BaseDataDownloader, query: FetchQuery
 ) -> SymbolNotFoundError | None:
-    """Return the remembered error by which the vendor did not know the symbol; None without one."""
+    """Return the remembered error if the vendor did not know the symbol, or None."""
     if query.insist:
         return None
     return downloader.session.unknown_symbol(query.instrument.spelling(downloader.name))

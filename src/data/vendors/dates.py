@@ -22,19 +22,19 @@ _NOTHING = frozenset({None, "", "-", "None", "NaN", "NA"})
 
 
 def number(value: Any) -> float:
-    """Return a number, also out of a text; NaN for what vendors write where they have none.
+    """Return a number, possibly from a text; NaN for the markers vendors use for a missing one.
 
     Raises:
-        ValueError, TypeError: it is something else.
+        ValueError, TypeError: The value is something else.
     """
     return NAN if not isinstance(value, bool) and value in _NOTHING else amount(value)
 
 
 def amount(value: Any) -> float:
-    """Return a number, also out of a text, where there must be one.
+    """Return a required number, possibly from a text.
 
     Raises:
-        ValueError, TypeError: it is something else.
+        ValueError, TypeError: The value is something else.
     """
     if isinstance(value, bool):
         raise TypeError("a truth value where a number belongs")
@@ -42,10 +42,10 @@ def amount(value: Any) -> float:
 
 
 def label(value: Any) -> int:
-    """Return the whole number that a bar is labelled with, also out of a text.
+    """Return the integer that a bar is labelled with, possibly from a text.
 
     Raises:
-        ValueError, TypeError: it is something else.
+        ValueError, TypeError: The value is something else.
     """
     if isinstance(value, bool):
         raise TypeError("a truth value where a time belongs")
@@ -56,7 +56,8 @@ def list_of(value: Any) -> list[Any]:
     """Return ``value`` if it is a list.
 
     Raises:
-        TypeError: it is no list; an empty text or mapping is not the same as no rows.
+        TypeError: The value is not a list; an empty text or mapping does not mean that there are
+            no rows.
     """
     if not isinstance(value, list):
         raise TypeError(f"a {type(value).__name__}, not a list of rows")
@@ -64,10 +65,10 @@ def list_of(value: Any) -> list[Any]:
 
 
 def zone_named(name: Any) -> ZoneInfo:
-    """Return the time zone that an answer names.
+    """Return the time zone that a response names.
 
     Raises:
-        ValueError, TypeError: there is none of that name.
+        ValueError, TypeError: There is no time zone of that name.
     """
     try:
         return ZoneInfo(name)
@@ -79,23 +80,24 @@ def day(text: str) -> int:
     """Return the stamp of a date.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The text is not a date.
     """
     return day_ms(date.fromisoformat(text))
 
 
 def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return the stamp of a bar labelled with a wall time at ``zone``, or with a date.
+    """Return the stamp of a bar labelled with a wall time in ``zone``, or with a date.
 
-    Any day of a week or month names it: vendors take the first, the last, or the last that traded.
+    A week or month may be labelled with any of its days: vendors use the first, the last, or the
+    last trading day.
 
     Args:
-        text: ISO 8601; an offset in it is ignored.
-        timeframe: length of the bar.
-        zone: of wall times; daily and longer bars need none.
+        text: ISO 8601 text; an offset in it is ignored.
+        timeframe: Timeframe of the bar.
+        zone: Time zone of wall times; not used for daily and longer bars.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: The text is neither.
     """
     moment = datetime.fromisoformat(text)
     if timeframe.is_intraday:
@@ -107,25 +109,25 @@ def stamp_of(text: str, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
 
 def dates_of(query: FetchQuery) -> dict[str, str]:
-    """Return the first and the last date of a query as they count at the venue: from, to."""
+    """Return the first and last date of a query at the venue, as ``from`` and ``to``."""
     first, last = _dates(query)
     return {"from": first.isoformat(), "to": last.isoformat()}
 
 
 def dates_in(span: Span) -> dict[str, str]:
-    """Return the first and the last date in ``span``, stamps of session dates: from, to."""
+    """Return the first and last date in ``span`` (session dates), as ``from`` and ``to``."""
     return {"from": date_of(span.start).isoformat(), "to": date_of(span.end - 1).isoformat()}
 
 
 def seconds_of(span: Span) -> dict[str, int]:
-    """Return the first and the last second in ``span``: from, to."""
+    """Return the first and the last second in ``span``, as ``from`` and ``to``."""
     return {"from": -(-span.start // SECOND_MS), "to": (span.end - 1) // SECOND_MS}
 
 
 def without_margin(bars: Iterable[Bar], query: FetchQuery) -> list[Bar]:
-    """Drop what came only because whole dates were asked for.
+    """Drop bars that were returned only because whole dates were requested.
 
-    Rows of other dates stay: they show that the answer is not what was requested.
+    Rows with other dates stay: they show that the response is not what was requested.
     """
     first, last = map(day_ms, _dates(query))
     dates = Span(first, last + DAY_MS)
@@ -144,19 +146,19 @@ def _dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """Return the zone of a share's wall times; New York's where its venue is unknown."""
+    """Return the time zone of a share's wall times; New York's if its venue is unknown."""
     return ZoneInfo(NEW_YORK if instrument.calendar == "24/7" else instrument.timezone)
 
 
 @dataclass(frozen=True)
 class ActionReader:
-    """Makes actions out of a vendor's rows about one share.
+    """Makes actions from a vendor's rows about one share.
 
     Attributes:
-        instrument: the share.
-        source: canonical name of the vendor.
-        now_ms: time of the request, UTC milliseconds.
-        as_paid: whether its dividends are per share as of their own ex-date.
+        instrument: Share concerned.
+        source: Canonical name of the vendor.
+        now_ms: Time of the request, UTC milliseconds.
+        as_paid: Whether its dividends are per share as of their own ex-date.
     """
 
     instrument: Instrument
@@ -165,12 +167,12 @@ class ActionReader:
     as_paid: bool = True
 
     def split(self, text: str, new: Any, old: Any) -> Action:
-        """Return a split of ``new`` shares for ``old`` ones; ``text`` is its ex-date."""
+        """Return a split of ``new`` shares for ``old`` ones, with the ex-date ``text``."""
         action = self._action(text, "split")
         return replace(action, numerator=amount(new), denominator=amount(old))
 
     def dividend(self, text: str, paid: Any, pay_date: Any = None, currency: Any = None) -> Action:
-        """Return a dividend; ``text`` is its ex-date, the rest as the vendor tells it, if it does."""
+        """Return a dividend with the ex-date ``text``; pay date and currency may be missing."""
         action = self._action(text, "dividend")
         return replace(
             action,
@@ -182,11 +184,11 @@ class ActionReader:
 
     def _action(self, text: str, kind: ActionType) -> Action:
         ex_date = date.fromisoformat(text)
-        # Midnight at the venue: no session of a share begins before, and none is cut by it.
+        # Midnight at the venue: no session of a share begins before it or spans it.
         begins = local_to_utc(zone_of(self.instrument), day_ms(ex_date))
         return Action(ex_date, kind, begins, source=self.source, fetched_at=self.now_ms)
 
 
 def within(actions: Iterable[Action], span: Span) -> list[Action]:
-    """Return the actions with an ex-date in ``span``, stamps of session dates; oldest first."""
+    """Return the actions with an ex-date in ``span`` (stamps of session dates), oldest first."""
     return sorted(action for action in actions if day_ms(action.ex_date) in span)

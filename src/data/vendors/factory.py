@@ -1,8 +1,7 @@
-"""Classes of vendors by name, the documented factory, and the pool of downloaders made by the rules.
+"""Vendor classes by name, the documented factory, and the pool of downloaders made by the rules.
 
-A class is imported when it is first used.
-
-Vendors of other packages are named by the entry-point group ``onetape.providers``.
+A class is imported on first use. Vendors from other packages are found through the entry-point
+group ``onetape.providers``.
 """
 
 from __future__ import annotations
@@ -54,28 +53,28 @@ DownloaderT = TypeVar("DownloaderT", bound=BaseDataDownloader)
 
 
 def canonical_name(code: str) -> str | None:
-    """Return the canonical name of a vendor that exists here, by name or alias, else None."""
+    """Return the canonical name of an available vendor, given a name or alias, or None."""
     name = known_vendor(code) if isinstance(code, str) else None
     return None if name is not None and name in VENDORS and not VENDORS[name].bars else name
 
 
 def names() -> tuple[str, ...]:
-    """Return the canonical names of all vendors: ours, then those of other packages."""
+    """Return the canonical names of all vendors: ours, then those from other packages."""
     return (*SERVED, *offers())
 
 
 def aliases_of(name: str) -> tuple[str, ...]:
-    """Return the other spellings of a canonical name; vendors of other packages have none."""
+    """Return the other spellings of a canonical name; vendors from other packages have none."""
     return row_of(name).aliases
 
 
 def downloader_class(code: str) -> type[BaseDataDownloader]:
-    """Return the class of a vendor, by name or alias; imports its module.
+    """Return a vendor's class, given a name or alias; imports its module.
 
     Raises:
-        UnknownProviderError: there is no such vendor, or another package brings it and it cannot
+        UnknownProviderError: There is no such vendor, or it comes from another package and cannot
             be used.
-        MissingExtraError: it is a member of a family whose package is not installed.
+        MissingExtraError: The vendor belongs to a family whose package is not installed.
     """
     name = canonical_name(code)
     if name is None:
@@ -88,7 +87,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
 
 
 def usable_class(code: str) -> type[BaseDataDownloader] | None:
-    """Return the class of a vendor, or None where there is none that can be used."""
+    """Return a vendor's class, or None if no such class can be used."""
     try:
         return downloader_class(code)
     except (UnknownProviderError, MissingExtraError):
@@ -96,25 +95,25 @@ def usable_class(code: str) -> type[BaseDataDownloader] | None:
 
 
 def _class_faults(name: object, cls: Any) -> str:
-    """Return why what a package offers as a vendor is none of that name, or an empty text."""
+    """Return why a package's class is not a vendor of that name, or an empty text if it is."""
     if not isinstance(cls, type) or not issubclass(cls, BaseDataDownloader):
         return "it is not a subclass of BaseDataDownloader"
     return _faults(name, cls)
 
 
 def _faults(name: object, cls: Any) -> str:
-    """Return why a class or an object of it is not a vendor of that name, or an empty text."""
+    """Return why a class or one of its objects is not a vendor of that name, or an empty text."""
     if why := wrong_capabilities(cls.capabilities):
         return f"its `capabilities` {why}"
     return "" if cls.name == name else f"its `name` is {cls.name!r}, not {name!r}"
 
 
 def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) -> BaseDataDownloader:
-    """Return a new downloader that is still what its class declares.
+    """Return a new downloader that still matches its class's declarations.
 
     Raises:
         ForeignError: The constructor of another package returned something else.
-        DataError: As :func:`construct`.
+        DataError: Raised as by :func:`construct`.
     """
     made = construct(cls, arguments, cls.name)
     if is_packaged(made):
@@ -128,18 +127,18 @@ def _constructed(cls: type[BaseDataDownloader], arguments: Mapping[str, Any]) ->
 
 
 def register(cls: type[DownloaderT]) -> type[DownloaderT]:
-    """Make a vendor of a class of this program, such as one written in a notebook; return the class.
+    """Make a class of this program, for example from a notebook, a vendor; return the class.
 
-    It is known by its ``name`` until the process ends, as a vendor of an installed package is: in
+    It is known by its ``name`` until the process ends, like a vendor from an installed package: in
     ``provider=``, in rules that are read afterwards, and in `get_provider_selector`. Register it
-    again after a change: every manager takes the new class from its next call on. Thread-safe; it
-    may stand as a decorator.
+    again after a change: every manager uses the new class from its next call on. Thread-safe; it
+    can be used as a decorator.
 
     Args:
-        cls: a subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
+        cls: Subclass of :class:`BaseDataDownloader` with a ``name`` that no other vendor has.
 
     Raises:
-        ConfigError: it is no such class, or its name cannot be had.
+        ConfigError: The value is not such a class, or its name is not available.
     """
     name = getattr(cls, "name", None)
     if why := _class_faults(name, cls):
@@ -152,7 +151,7 @@ def register(cls: type[DownloaderT]) -> type[DownloaderT]:
 
 @dataclass(frozen=True)
 class ProviderSpec:
-    """Declaration of one vendor, as the factory lists it."""
+    """The declaration of one vendor, as listed by the factory."""
 
     canonical: str
     display_name: str
@@ -162,7 +161,7 @@ class ProviderSpec:
 
 
 class _Codes(Mapping[str, str]):
-    """Every name and alias to its canonical name; installed packages are looked up at each access."""
+    """Maps names and aliases to canonical names; installed packages are looked up each time."""
 
     def __getitem__(self, code: str) -> str:
         return self._all()[code]
@@ -178,25 +177,25 @@ class _Codes(Mapping[str, str]):
 
 
 class DataDownloaderFactory:
-    """Downloaders by canonical name or alias; case does not matter. Thread-safe.
+    """Downloaders by canonical name or alias, ignoring case. Thread-safe.
 
     Attributes:
-        PROVIDER_MAP: every name and alias to its canonical name.
+        PROVIDER_MAP: Maps each name and alias to its canonical name.
     """
 
     PROVIDER_MAP: ClassVar[Mapping[str, str]] = _Codes()
 
     @staticmethod
     def create_downloader(provider_code: str, **kwargs: Any) -> BaseDataDownloader | None:
-        """Return a new downloader, or None where there is no such vendor or it cannot be made.
+        """Return a new downloader, or None if there is no such vendor or it cannot be created.
 
-        Why not is logged. ``kwargs`` go to the vendor's constructor.
+        The reason is logged. ``kwargs`` are passed to the vendor's constructor.
         """
         try:
             cls = downloader_class(provider_code)
             return _constructed(cls, kwargs)
         except DataError as exc:
-            # The packaged rules name vendors that most users have no key for.
+            # The packaged rules include vendors for which most users have no key.
             level = logging.INFO if isinstance(exc, MissingCredentialsError) else logging.WARNING
             _log.log(level, "no downloader for %r: %s", provider_code, exc)
             return None
@@ -208,7 +207,7 @@ class DataDownloaderFactory:
 
     @staticmethod
     def get_provider_by_code(provider_code: str) -> str | None:
-        """Return the canonical name, or None where there is no such vendor."""
+        """Return the canonical name, or None if there is no such vendor."""
         return canonical_name(provider_code)
 
     @staticmethod
@@ -218,9 +217,9 @@ class DataDownloaderFactory:
 
     @staticmethod
     def get_provider_info() -> dict[str, dict[str, Any]]:
-        """Return canonical name to ``codes``, ``name`` and ``requires_api_key``.
+        """Return a mapping of canonical names to ``codes``, ``name`` and ``requires_api_key``.
 
-        A vendor of another package that cannot be used is left out.
+        A vendor from another package that cannot be used is left out.
         """
         usable = (name for name in names() if usable_class(name) is not None)
         specs = map(DataDownloaderFactory.get_spec, usable)
@@ -235,10 +234,10 @@ class DataDownloaderFactory:
 
     @staticmethod
     def get_spec(provider_code: str) -> ProviderSpec:
-        """Return what is declared about a vendor.
+        """Return the declaration of a vendor.
 
         Raises:
-            UnknownProviderError: there is no such vendor, or it cannot be used.
+            UnknownProviderError: There is no such vendor, or it cannot be used.
         """
         cls = downloader_class(provider_code)
         return ProviderSpec(
@@ -246,23 +245,24 @@ class DataDownloaderFactory:
         )
 
 
-# --- downloaders made by the rules, and those that cannot be made ------------------------------
+# --- downloaders created from the rules, and those that cannot be created -----------------------
 
-# All pools of the process: a class that is registered again replaces what they made of the last one.
+# All pools of the process: re-registering a class replaces the downloaders made from its last
+# version.
 _POOLS: WeakSet[DownloaderPool] = WeakSet()
 
 
 class DownloaderPool:
-    """Makes downloaders by one set of rules. Not thread-safe by itself: callers hold a lock.
+    """Makes downloaders from one set of rules. Not thread-safe by itself: callers hold a lock.
 
-    A downloader that could not be made is not tried again, nor logged again, until one of its keys
-    is set or removed. One that was made here and lacks a key by now is unavailable until the key is
-    back.
+    A downloader that could not be created is not tried again, nor logged again, until one of its
+    keys is set or removed. One that was created here but now lacks a key is unavailable until the
+    key is back.
 
     Args:
-        rules: settings of each vendor.
-        factory: returns the class that makes downloaders by name.
-        make_sender: returns the sender of a vendor; None: the process's own.
+        rules: Settings of each vendor.
+        factory: Returns the class that makes downloaders by name.
+        make_sender: Returns the sender for a vendor; None for the process's own.
     """
 
     def __init__(
@@ -278,16 +278,16 @@ class DownloaderPool:
         self._variables: dict[str, frozenset[str]] = {}
         self._refused: dict[str, tuple[Any, ...]] = {}
         self._made: list[BaseDataDownloader] = []
-        # The mapping that is filled here: one for each selector, which has one pool.
+        # The mapping that the pool fills: one per selector, which has one pool.
         self._filled: list[dict[str, Any]] = []
         _POOLS.add(self)
 
     def supply(self, name: str, downloaders: dict[str, Any]) -> Any | None:
-        """Return the downloader of a vendor or alias, or None where none can be made now.
+        """Return the downloader of a vendor or alias, or None if none can be created now.
 
         Args:
-            name: of the vendor.
-            downloaders: existing ones by name; a new one is added under both its names.
+            name: Name of the vendor.
+            downloaders: Existing ones by name; a new one is added under both of its names.
         """
         code = canonical_vendor(name) or name
         self._filled[:] = [downloaders]
@@ -318,7 +318,7 @@ class DownloaderPool:
         return self._variables[code]
 
     def forget(self, code: str) -> None:
-        """Drop the downloader of a vendor that was made here, and what was read off its class."""
+        """Drop a vendor's downloader created here, and everything derived from its class."""
         for downloaders in self._filled:
             if any(made is downloaders.get(code) for made in self._made):
                 downloaders.pop(code, None)
@@ -326,17 +326,17 @@ class DownloaderPool:
         self._variables.pop(code, None)
 
     def remove_made(self, downloaders: dict[str, Any]) -> None:
-        """Remove from ``downloaders`` those that were made here; others stay."""
+        """Remove the downloaders that were created here from ``downloaders``; others stay."""
         for name, one in list(downloaders.items()):
             if any(one is made for made in self._made):
                 del downloaders[name]
 
     def is_out(self, downloader: object) -> bool:
-        """Tell whether ``downloader`` was made here and a key that it needs is gone since."""
+        """Return whether ``downloader`` was created here and now lacks a key that it needs."""
         return any(made is downloader and made.lacking for made in self._made)
 
     def _has_moved(self, downloader: Any) -> bool:
-        """Return whether the name of the folder that one made here reads leads elsewhere by now."""
+        """Return whether a downloader's folder name now leads elsewhere, for one created here."""
         return any(made is downloader for made in self._made) and not downloader.is_there
 
     def _make(self, code: str) -> Any | None:
@@ -359,7 +359,7 @@ class DownloaderPool:
     def _new(
         self, code: str, factory: type[DataDownloaderFactory], arguments: dict[str, Any]
     ) -> Any | None:
-        """Return a new downloader, or None where it cannot be made; why not is logged."""
+        """Return a new downloader, or None if it cannot be created; the reason is logged."""
         family = family_of(code)
         is_made_here = row_of(family).of_folders or family in factory.list_providers()
         if self._make_sender is not None and is_made_here:
@@ -390,19 +390,19 @@ def constructor_arguments(rules: ProviderRules) -> dict[str, Any]:
 
 
 def own_secrets(vendor: str) -> tuple[str | tuple[str, ...], ...]:
-    """Return the names by which another package's vendor asks for its keys, as it declares them."""
+    """Return the key names that a vendor from another package declares."""
     cls = None if key_names(vendor) else usable_class(vendor)
     return cls.secrets if cls is not None else ()
 
 
 def keys_declared(vendor: str) -> tuple[str, ...]:
-    """Return the usual names of the keys that a vendor takes, by its canonical name."""
+    """Return the usual names of a vendor's keys, by its canonical name."""
     own = own_secrets(vendor)
     return key_names(vendor) or tuple(key if isinstance(key, str) else key[0] for key in own)
 
 
 def apply_settling(downloader: Any, rules: ProviderRules) -> None:
-    """Give a downloader of ours the settling time of the rules, where they name one."""
+    """Give one of our downloaders the settling time from the rules, if they set one."""
     if rules.settle_minutes is None or not is_ours(downloader):
         return
     assert isinstance(downloader, BaseDataDownloader)
@@ -411,13 +411,13 @@ def apply_settling(downloader: Any, rules: ProviderRules) -> None:
 
 
 def downloader_for(selector: Any, name: str) -> Any | None:
-    """Return the downloader of a selector for a vendor, made if need be; None without one.
+    """Return a selector's downloader for a vendor, creating it if necessary, or None.
 
-    One that reads a folder is made anew if the folder's name leads elsewhere by now.
+    One that reads a folder is recreated if the folder's name now leads elsewhere.
 
     Args:
-        selector: ours, or a user's double of it, which need not be able to make any.
-        name: of the vendor.
+        selector: Our selector, or a user's stand-in for it, which may not be able to create any.
+        name: Name of the vendor.
     """
     downloader = selector.downloaders.get(name)
     make = getattr(selector, "_initialize_downloader", None)
@@ -426,14 +426,14 @@ def downloader_for(selector: Any, name: str) -> Any | None:
 
 
 def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
-    """Return the maker of the sender that limits, retries and counts calls of a foreign downloader.
+    """Return a factory of the sender that limits, retries and counts a foreign downloader's calls.
 
-    None where its requests pass through a sender of ours anyway.
+    It is None if the requests already pass through one of our senders.
 
     Args:
-        selector: ours, or a user's double of it, which need not have any.
-        name: under which the downloader stands.
-        downloader: asked by its own methods.
+        selector: Our selector, or a user's stand-in for it, which may have no senders.
+        name: Name under which the downloader is registered.
+        downloader: Downloader that is called through its own methods.
     """
     make = getattr(selector, "own_sender", None)
     if make is None or sends_by_machinery(downloader):
@@ -442,11 +442,11 @@ def own_sender(selector: Any, name: str, downloader: Any) -> OwnSender | None:
 
 
 def creation_error(selector: Any, name: str) -> DataError | None:
-    """Return why a selector has no downloader of a vendor; None where it has one, or cannot tell.
+    """Return why a selector has no downloader for a vendor; None if it has one or cannot know.
 
     Args:
-        selector: ours, or a user's double of it.
-        name: of the vendor.
+        selector: Our selector, or a user's stand-in for it.
+        name: Name of the vendor.
     """
     try:
         if not hasattr(selector, "make_sender") or downloader_for(selector, name) is not None:
@@ -454,7 +454,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         if canonical_name(name) is None:
             return UnknownProviderError("this version does not serve it", hint=install_hint(name))
         cls: Any = downloader_class(name)
-        # The selector only logs the reason: making it once more raises it.
+        # The selector only logs the reason; creating the downloader again raises it.
         arguments = constructor_arguments(selector.parsed_rules.provider(name))
         if selector.make_sender is not None:
             arguments["sender"] = selector.make_sender(name)
@@ -467,7 +467,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
 def vendor_summary(
     rules: ProviderRules, downloader: Any | None, vendor_class: Any | None = None
 ) -> dict[str, Any]:
-    """Return what the rules and a vendor's own downloader, else its class, declare."""
+    """Return the declarations in the rules and in a vendor's downloader, or else its class."""
     declared = getattr(vendor_class if downloader is None else downloader, "capabilities", None)
     if not isinstance(declared, Capabilities):  # a downloader that is not ours declares nothing
         declared = Capabilities(frozenset(), {})

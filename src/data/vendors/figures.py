@@ -34,20 +34,20 @@ from .raw import raw_span
 if TYPE_CHECKING:
     import pandas as pd
 
-# A period is no length of bars: the vendors of hours are asked.
+# A period is not a timeframe of bars, so the vendors for hourly bars are queried.
 _RULE_OF = "1h"
-# No two funding rates of a future lie closer together.
+# The smallest distance between two funding rates of a future.
 _FUNDING_STEP_MS = HOUR_MS
 
 
 class FiguresDownloader(BaseDataDownloader):
-    """A vendor of bars that serves figures of perpetual futures too.
+    """A vendor of bars that also serves figures for perpetual futures.
 
-    A subclass declares which, builds requests and parses answers; this class does limits, circuits,
-    retries, pages and frames, as for bars. Thread-safe.
+    A subclass declares them, builds requests and parses responses; this class handles limits,
+    circuits, retries, pages and frames, as for bars. Thread-safe.
 
     Attributes:
-        figures: how it serves each measure, by the measure's name.
+        figures: Maps each measure's name to how the vendor serves it.
     """
 
     figures: Mapping[str, Served] = {}
@@ -56,25 +56,25 @@ class FiguresDownloader(BaseDataDownloader):
         """Build the request for one page of ``query``.
 
         Raises:
-            CapabilityError: the vendor does not serve this.
+            CapabilityError: The vendor does not serve these figures.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Parse one page: rows exactly as sent, in any order.
+        """Parse one page: rows exactly as received, in any order.
 
         Raises:
-            DataError: the answer is about something else.
+            DataError: The response is about something else.
         """
         raise CapabilityError(f"{self.get_provider_name()} serves no {query.measure}")
 
     def fetch_figures(self, query: FigureQuery) -> FetchedFigures:
-        """Return all rows of ``query``, over as many pages as it takes; there may be none.
+        """Return all rows for ``query``, over as many pages as needed; there may be none.
 
         Raises:
-            CapabilityError: this vendor does not serve it; no request was sent.
-            DataError: it refused, failed or answered something else; or no request was sent, for
-                it lately failed or did not know the symbol.
+            CapabilityError: The vendor does not serve these figures; no request was sent.
+            DataError: The vendor refused, failed or returned something else; or no request was
+                sent because it failed or did not know the symbol recently.
         """
         try:
             served = self._served(query)
@@ -92,15 +92,15 @@ class FiguresDownloader(BaseDataDownloader):
         """Return the funding rates of a perpetual future straight from the vendor.
 
         Args:
-            symbol: in the vendor's own spelling.
-            start_date, end_date: inclusive; naive datetimes mean UTC, dates are whole days.
+            symbol: Symbol in the vendor's own spelling.
+            start_date, end_date: Inclusive ends; naive datetimes mean UTC, dates are whole days.
 
         Returns:
-            A frame with the column ``fundingRate`` on a naive UTC index; empty where there are none.
+            A frame with the column ``fundingRate`` on a naive UTC index; empty if there are none.
 
         Raises:
-            QueryError: an argument cannot be understood.
-            ProviderError: the vendor did not supply them.
+            QueryError: An argument cannot be understood.
+            ProviderError: The vendor did not supply the rates.
         """
         return self._figures(FUNDING, symbol, FUNDING_PERIOD, start_date, end_date)
 
@@ -109,16 +109,17 @@ class FiguresDownloader(BaseDataDownloader):
     ) -> pd.DataFrame:
         """Return ``sumOpenInterest`` and ``sumOpenInterestValue`` every ``period``, such as ``1h``.
 
-        Other arguments, frame and errors as of :meth:`get_funding_rate`.
+        Other arguments, the frame and errors are those of :meth:`get_funding_rate`.
         """
         return self._figures(OPEN_INTEREST, symbol, period, start_date, end_date)
 
     def get_long_short_ratio(
         self, symbol: str, period: str, start_date: Any, end_date: Any
     ) -> pd.DataFrame:
-        """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` of all accounts.
+        """Return ``longShortRatio``, ``longAccount``, ``shortAccount`` for all accounts.
 
-        Arguments as of :meth:`get_open_interest`, frame and errors of :meth:`get_funding_rate`.
+        Arguments are those of :meth:`get_open_interest`; the frame and errors those of
+        :meth:`get_funding_rate`.
         """
         return self._figures(LONG_SHORT, symbol, period, start_date, end_date)
 
@@ -135,7 +136,8 @@ class FiguresDownloader(BaseDataDownloader):
         """Return how the vendor serves ``query``.
 
         Raises:
-            CapabilityError: it does not, or not for this period, or not so far back.
+            CapabilityError: The vendor does not serve it, or not with this period, or not so far
+                back.
         """
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":
@@ -154,7 +156,7 @@ class FiguresDownloader(BaseDataDownloader):
 
 
 def served_by(downloader: Any, measure: Measure) -> Served | None:
-    """Return how a downloader, ours or not, serves a measure; None where it does not declare it."""
+    """Return how a downloader, ours or not, serves a measure; None if it does not declare it."""
     figures = getattr(downloader, "figures", None)
     served = figures.get(measure.name) if isinstance(figures, Mapping) else None
     return served if isinstance(served, Served) else None
@@ -162,7 +164,7 @@ def served_by(downloader: Any, measure: Measure) -> Served | None:
 
 @dataclass(frozen=True)
 class Supplier:
-    """A vendor, or a downloader of the program's own, that serves a measure."""
+    """A vendor, or the program's own downloader, that serves a measure."""
 
     name: str
     downloader: Any
@@ -170,7 +172,7 @@ class Supplier:
 
 
 def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier]:
-    """Yield the vendors of a selector that serve a measure of a pair, in the order of its rules."""
+    """Yield a selector's vendors that serve a measure for a pair, in the order of its rules."""
     for name in selector.get_provider_with_failover(symbol, _RULE_OF):
         downloader = downloader_for(selector, name)
         if (served := served_by(downloader, measure)) is not None:
@@ -180,19 +182,21 @@ def suppliers(selector: Any, symbol: str, measure: Measure) -> Iterator[Supplier
 def fetch_figures_of(
     downloader: Any, query: FigureQuery, name: str, make_sender: OwnSender | None = None
 ) -> FetchedFigures:
-    """Return all rows of ``query``, of a downloader of ours or of one that the program brings.
+    """Return all rows for ``query``, from a downloader of ours or of the program.
 
     Args:
-        downloader: anything with a ``fetch_figures`` as that of :class:`FiguresDownloader`.
-        query: what is wanted.
-        name: under which it stands among the downloaders.
-        make_sender: limits, repeats and counts calls of one that is not ours.
+        downloader: Any object with a ``fetch_figures`` like that of :class:`FiguresDownloader`.
+        query: Figures to fetch.
+        name: Name under which the downloader is registered.
+        make_sender: Makes the sender that limits, retries and counts the calls of a foreign
+            downloader.
 
     Raises:
-        ResponseFormatError: it returned something else, or values that are no numbers.
-        ForeignError: it raised something of its own.
-        CircuitOpenError: it failed lately; it was not asked.
-        DataError: as :meth:`FiguresDownloader.fetch_figures`.
+        ResponseFormatError: The downloader returned something else, or values that are not
+            numbers.
+        ForeignError: The downloader raised an error of its own.
+        CircuitOpenError: The downloader failed recently and was not called.
+        DataError: Raised as by :meth:`FiguresDownloader.fetch_figures`.
     """
     method = getattr(type(downloader), "fetch_figures", None)
     if method is FiguresDownloader.fetch_figures and "fetch_figures" not in getattr(
@@ -210,7 +214,7 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
     """Return the answer of a foreign downloader: ascending, unique, within the span.
 
     Raises:
-        ResponseFormatError: it cannot be read.
+        ResponseFormatError: The answer cannot be read.
     """
     with format_errors(name, query.measure.title):
         if not isinstance(answer, FetchedFigures):
@@ -225,9 +229,10 @@ def _checked(answer: Any, name: str, query: FigureQuery) -> FetchedFigures:
 
 
 class _Collection:
-    """The pages of one query. A full page may be the oldest rows of what was asked or the newest.
+    """The pages of one query.
 
-    So both what lies before a full page and what lies behind it is requested again.
+    A full page may contain the oldest or the newest of the requested rows, so the spans before and
+    after a full page are both requested again.
     """
 
     def __init__(self, vendor: FiguresDownloader, query: FigureQuery, page_rows: int) -> None:
@@ -239,7 +244,8 @@ class _Collection:
         """Fetch until no page is full.
 
         Raises:
-            DataError: the vendor did not answer, or something else than figures of this span.
+            DataError: The vendor did not answer, or returned something other than figures in this
+                span.
         """
         wanted = [self._query.span]
         while wanted:
@@ -248,7 +254,7 @@ class _Collection:
             self._rows.update((row.stamp_ms, row) for row in rows)
             if is_full:
                 first, last = rows[0].stamp_ms, rows[-1].stamp_ms
-                # Nothing lies less than a step away from a row.
+                # No row is less than a step away from another one.
                 sides = Span(span.start, first), Span(last + 1, span.end)
                 wanted += [s for s in sides if s.end - s.start >= self._step_ms]
         figures = [self._rows[stamp] for stamp in sorted(self._rows)]
@@ -260,7 +266,7 @@ class _Collection:
         return step_ms or _FUNDING_STEP_MS
 
     def _page(self, span: Span) -> tuple[list[Figure], bool]:
-        """Return the rows of one answer in ``span``, ascending, and whether there may be more."""
+        """Return the rows of one response in ``span``, ascending, and whether there may be more."""
         vendor, query = self._vendor, self._query
         part = FigureQuery(query.measure, query.instrument, query.period, span, query.now_ms)
         response = vendor.send(vendor.figures_request(part))
@@ -278,10 +284,10 @@ class _Collection:
 
 
 def _check(rows: Sequence[Figure], vendor: str, measure: Measure) -> None:
-    """Refuse what cannot be figures.
+    """Reject values that cannot be figures.
 
     Raises:
-        ResponseFormatError: a value is missing or no number.
+        ResponseFormatError: A value is missing or not a number.
     """
     for row in rows:
         if len(row.values) != len(measure.columns) or not all(map(math.isfinite, row.values)):

@@ -43,18 +43,19 @@ _log = logging.getLogger(__name__)
 _QUERY = re.compile(r"\?\S+")
 _LONGEST_QUOTE = 200
 _CLOCK = SystemClock()
-# What a program calls does not say how much it stands.
+# The limits of a program's own code are not known.
 _NO_LIMITS = Limits()
-# What the modules of onetape itself begin with.
+# The prefix of onetape's own modules.
 _OURS = f"{__package__.rpartition('.')[0]}."
 
 
 def call_foreign(call: Callable[[], T], name: str) -> T:
-    """Return what ``call`` returns; whatever it raises becomes a ``DataError``.
+    """Return the result of ``call``; any error that it raises becomes a ``DataError``.
 
     Raises:
-        DataError: it raised one of ours; ``provider`` is set to ``name`` where it was not.
-        ForeignError: it raised anything else, which is kept as the cause.
+        DataError: ``call`` raised one of ours; its ``provider`` is set to ``name`` if it was not
+            set.
+        ForeignError: ``call`` raised another error, which is kept as the cause.
     """
     try:
         return call()
@@ -71,7 +72,7 @@ def call_foreign(call: Callable[[], T], name: str) -> T:
 
 
 def _is_fault(exc: BaseException) -> bool:
-    """Tell whether this ends what was called, and not the program, which may go on without it.
+    """Return whether an error ends only the called code, so that the program can go on.
 
     A package that calls ``sys.exit``, or whose own event loop was cancelled, is at fault.
     """
@@ -80,21 +81,21 @@ def _is_fault(exc: BaseException) -> bool:
 
 
 def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
-    """Return what ``call`` returns, as :func:`call_foreign`, within the time of the running call.
+    """Return the result of ``call``, like :func:`call_foreign`, within the running call's time.
 
-    It runs in a thread that is left behind when the time is over: nothing else ends a loop.
+    ``call`` runs in a thread that is abandoned when the time is over: nothing else can end a loop.
 
     Args:
-        call: code of a program or another package.
-        name: of the vendor.
-        share: leave some of the time for other vendors.
+        call: Code of a program or another package.
+        name: Name of the vendor.
+        share: Whether to leave some of the time for other vendors.
 
     Raises:
-        ProviderTimeoutError: it did not come back in time.
-        CircuitOpenError: four calls of that name have not come back.
-        DataError: as :func:`call_foreign`.
+        ProviderTimeoutError: ``call`` did not return in time.
+        CircuitOpenError: Four calls of that name have not returned.
+        DataError: Raised as by :func:`call_foreign`.
     """
-    # Taken here, or what was left behind would keep the place of others of its job.
+    # Taken here; otherwise an abandoned thread would keep a place that its job's other calls need.
     with place_of_job(name, _NO_LIMITS, _CLOCK):
         task = BackgroundCall(name, partial(call_foreign, call, name), name=f"onetape-{name}")
         deadline = current_deadline(_CLOCK)
@@ -102,12 +103,12 @@ def run_foreign(call: Callable[[], T], name: str, *, share: bool = False) -> T:
 
 
 def is_packaged(downloader: object) -> bool:
-    """Tell whether a downloader's class is onetape's own, and not of a program or another package."""
+    """Return whether a downloader's class belongs to onetape, not a program or another package."""
     return type(downloader).__module__.startswith(_OURS)
 
 
 def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
-    """Return a new downloader; a constructor of another package has a share of the call's time.
+    """Return a new downloader; a constructor from another package gets a share of the call's time.
 
     Args:
         cls: Class of the downloader.
@@ -115,8 +116,8 @@ def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
         name: Name of the vendor, for errors.
 
     Raises:
-        ProviderTimeoutError: The constructor did not come back in time.
-        DataError: As :func:`run_foreign`.
+        ProviderTimeoutError: The constructor did not return in time.
+        DataError: Raised as by :func:`run_foreign`.
     """
     if cls.__module__.startswith(_OURS):
         return call_foreign(lambda: cls(**arguments), name)
@@ -124,23 +125,23 @@ def construct(cls: type[T], arguments: Mapping[str, Any], name: str) -> T:
 
 
 def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
-    """Return what a downloader's ``fetch`` answers, checked; whatever it does wrong is its failure.
+    """Return the checked result of a downloader's ``fetch``; any fault in it counts as its failure.
 
     Args:
-        downloader: is called by ``fetch``.
-        query: the bars wanted.
-        name: the vendor's name, for errors.
+        downloader: Downloader that is called through ``fetch``.
+        query: Bars to fetch.
+        name: Name of the vendor, for errors.
 
     Raises:
-        ResponseFormatError: it returned something else than bars.
-        ForeignError: it raised something of its own.
-        ProviderTimeoutError: it did not come back in time.
-        DataError: it refused or failed.
+        ResponseFormatError: The downloader returned something other than bars.
+        ForeignError: The downloader raised an error of its own.
+        ProviderTimeoutError: The downloader did not return in time.
+        DataError: The vendor refused or failed.
     """
     accounts, names = getattr(downloader, "_accounts", None), _names(downloader, name)
 
     def fetch() -> tuple[Any, object]:
-        """Fetch; the call that was made goes with it, for it can be blamed in one thread only."""
+        """Fetch, and return the call with the bars, since only this thread can blame it."""
         return downloader.fetch(query), getattr(accounts, "last", None)
 
     fetched: Fetched
@@ -158,16 +159,16 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
 def fetch_actions(
     downloader: Any, instrument: Instrument, span: Span, now_ms: int, name: str
 ) -> Sequence[Action]:
-    """Return what a downloader's ``fetch_actions`` answers, as :func:`fetch_bars` does with bars.
+    """Return the checked result of a downloader's ``fetch_actions``, like :func:`fetch_bars`.
 
     Raises:
-        ResponseFormatError: it returned something else than splits and dividends.
-        DataError: as :func:`fetch_bars`.
+        ResponseFormatError: The downloader returned something other than splits and dividends.
+        DataError: Raised as by :func:`fetch_bars`.
     """
     names = _names(downloader, name)
 
     def fetch() -> Any:
-        """Fetch them."""
+        """Fetch the splits and dividends."""
         return downloader.fetch_actions(instrument, span, now_ms)
 
     actions: Sequence[Action] = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
@@ -177,31 +178,31 @@ def fetch_actions(
 
 
 def _names(downloader: object, name: str) -> tuple[str, ...]:
-    """Return the names that an answer may have; an offered vendor has one, whatever it calls itself."""
+    """Return the names allowed in an answer; an offered vendor has only its registered one."""
     return (name,) if name in offers() else (name, getattr(downloader, "name", name))
 
 
 def _quote(exc: BaseException) -> str:
-    """Return the error's text, shortened, without the queries of URLs: they may hold keys."""
+    """Return the error's text, shortened and without URL queries, which may contain keys."""
     return _QUERY.sub("?***", masked(str(exc)))[:_LONGEST_QUOTE]
 
 
 def masked(text: str) -> str:
-    """Return ``text`` without any key of this process: errors of other libraries quote them."""
+    """Return ``text`` without any key of this process: other libraries' errors may quote them."""
     return without_keys(text, known_keys().values())
 
 
 class _Tracebacks(logging.Filter):
-    """Masks keys in tracebacks of log records: these end with error texts of other libraries."""
+    """Masks keys in the tracebacks of log records, which end with other libraries' error texts."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Render the masked traceback into the record; every record is kept."""
+        """Store the masked traceback in the record; every record is kept."""
         if record.exc_info and not record.exc_text:
             record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return True
 
 
-# The one logger of ours that is given tracebacks.
+# The only one of our loggers that receives tracebacks.
 logging.getLogger("onetape.feed").addFilter(_Tracebacks())
 
 
@@ -209,20 +210,21 @@ class OwnSender(Protocol):
     """Makes the sender that limits, retries and counts the calls of one foreign downloader."""
 
     def __call__(self, carrier: Transport) -> Sender:
-        """Return a sender that carries by ``carrier``."""
+        """Return a sender that uses ``carrier`` as its transport."""
 
 
 def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSender | None) -> T:
-    """Return what ``call`` returns, under the limit, retries and circuit of a vendor's request.
+    """Return the result of ``call``, with the limit, retries and circuit of a vendor's request.
 
     Args:
-        call: calls the foreign downloader.
-        name: of the downloader.
-        endpoint: what it is asked for.
-        make_sender: None: it is called once, as it is.
+        call: Calls the foreign downloader.
+        name: Name of the downloader.
+        endpoint: Endpoint for which the call counts.
+        make_sender: Makes the sender; None for a single plain call.
 
     Raises:
-        DataError: as :func:`call_foreign`, the last attempt's; or it failed lately.
+        DataError: The last attempt's error, as by :func:`call_foreign`; or the downloader failed
+            recently.
     """
     if make_sender is None:
         return call_foreign(call, name)
@@ -234,7 +236,7 @@ def call_own(call: Callable[[], T], name: str, endpoint: str, make_sender: OwnSe
 
 
 class _Calling(Generic[T]):
-    """Transport that carries a request by a function call, and keeps its results."""
+    """A transport that carries out a request with a function call, and keeps its results."""
 
     def __init__(self, call: Callable[[], T], name: str) -> None:
         self._call, self._name = call, name
@@ -242,7 +244,7 @@ class _Calling(Generic[T]):
         self.results: list[T] = []
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Call; an error becomes that of the response, so that a rate limit is obeyed."""
+        """Call; an error becomes the response's error, so that a rate limit is obeyed."""
         self.error = None
         try:
             self.results.append(call_foreign(self._call, self._name))
@@ -251,26 +253,26 @@ class _Calling(Generic[T]):
         return HttpResponse(0, url=request.url)
 
 
-# --- what another package offers for a vendor: its class, its table of fundamentals, its stream -----
+# --- offers from another package for a vendor: its class, its fundamentals table, its stream -----
 
 
 def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> Any:
-    """Return what another package offers under a group for a vendor; it is imported once.
+    """Return the object that another package offers for a vendor in a group; imported once.
 
     Args:
-        group: of the entry points.
-        vendor: that has such an offer.
-        faults: returns what is wrong with what was loaded for a vendor, or an empty text.
+        group: Group of the entry points.
+        vendor: Vendor that has such an offer.
+        faults: Returns what is wrong with the loaded object, or an empty text.
 
     Raises:
-        UnknownProviderError: it cannot be imported, or is of no use; that is logged once.
+        UnknownProviderError: The offer cannot be imported or used, which is logged once.
     """
     try:
         loaded = import_offer(offers(group)[vendor], faults)
     except DataError as exc:  # it did not come back in time: nothing is known of it yet
         loaded = _unusable(offers(group)[vendor], exc)
     if isinstance(loaded, UnknownProviderError):
-        # A new error each time: a raised one keeps the frames of its caller alive.
+        # A new error each time: a raised error keeps its caller's frames alive.
         raise UnknownProviderError(
             str(loaded.args[0]), provider=vendor, hint=loaded.hint
         ) from loaded.__cause__
@@ -279,14 +281,14 @@ def load_offer(group: str, vendor: str, faults: Callable[[str, Any], str]) -> An
 
 @lru_cache(256)
 def import_offer(offer: Offer, faults: Callable[[str, Any], str]) -> Any:
-    """Import an offer once; the error of one that cannot be used is logged once and remembered.
+    """Import an offer once; if it cannot be used, the error is logged once and remembered.
 
     Raises:
-        DataError: its import does not end, which is not remembered.
+        DataError: The import did not end in time, which is not remembered.
     """
 
     def load() -> Any:
-        """Import the offer and check that it is of the right form."""
+        """Import the offer and check its form."""
         loaded = offer.load()
         if why := faults(offer.name, loaded):
             raise UnknownProviderError(why)
@@ -312,30 +314,31 @@ def _unusable(offer: Offer, exc: DataError) -> UnknownProviderError:
     return error
 
 
-# --- bars of a downloader that is not ours, by the one method it must have, ``get_ohlcv`` --------
+# --- bars from a downloader that is not ours, by its only required method, ``get_ohlcv`` --------
 
 
 def fetch_legacy(
     downloader: Any, query: FetchQuery, name: str, make_sender: OwnSender | None = None
 ) -> Fetched:
-    """Return the bars of ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
+    """Return the bars from ``downloader.get_ohlcv(symbol, timeframe, start, end)``.
 
-    It is called with naive UTC datetimes, both ends inclusive. The kind of its bars is unknown (but
-    for the volume, see :func:`kind_of`), and so are their adjustment and whether a missing bar is a
-    gap.
+    The method is called with naive UTC datetimes, both ends inclusive. The kind of its bars is
+    unknown (except for the volume, see :func:`kind_of`), and so are their adjustment and whether a
+    missing bar is a gap.
 
     Args:
-        downloader: any object with a ``get_ohlcv``; duck-typed.
-        query: the bars wanted.
-        name: the vendor's name, for errors and provenance.
-        make_sender: limits, retries and counts the calls; without it there is one plain call.
+        downloader: Any object with a ``get_ohlcv`` method.
+        query: Bars to fetch.
+        name: Name of the vendor, for errors and provenance.
+        make_sender: Makes the sender that limits, retries and counts the calls; None for one plain
+            call.
 
     Raises:
-        NoDataError: it returned None or an empty frame.
-        ResponseFormatError: it returned something that holds no bars.
-        ForeignError: it raised something of its own.
-        CircuitOpenError: it failed lately; it was not called.
-        DataError: it raised this at every attempt.
+        NoDataError: The downloader returned None or an empty frame.
+        ResponseFormatError: The downloader returned something without bars.
+        ForeignError: The downloader raised an error of its own.
+        CircuitOpenError: The downloader failed recently and was not called.
+        DataError: The downloader raised this at every attempt.
     """
     symbol = query.instrument.spelling(name)
     start, end = from_ms(query.span.start), from_ms(query.span.end - 1)
@@ -362,9 +365,9 @@ def fetch_legacy(
 
 
 def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Kind:
-    """Return the kind of its bars: unknown, but that they may be declared to have no volume.
+    """Return the kind of a downloader's bars: unknown, except that they may be without volume.
 
-    That is the volume ``none`` of a kind in its ``capabilities``, where it has any.
+    They are if a kind in its ``capabilities`` has the volume ``none``.
     """
     capabilities = getattr(downloader, "capabilities", None)
     has_none = (
@@ -375,10 +378,10 @@ def kind_of(downloader: Any, instrument: Instrument, timeframe: Timeframe) -> Ki
 
 
 def _table(answer: Any) -> BarTable:
-    """Read the returned frame; None and an empty frame are no rows.
+    """Parse the returned frame; None and an empty frame mean that there are no rows.
 
     Raises:
-        ResponseFormatError: it is no frame, or a frame without bars in it.
+        ResponseFormatError: The value is not a frame, or the frame contains no bars.
     """
     import pandas as pd  # such a downloader has loaded it
 

@@ -32,7 +32,7 @@ from .paging import format_errors
 
 @dataclass(frozen=True)
 class TableQuestion:
-    """A request for fundamentals: instrument, data type, and its time (UTC milliseconds)."""
+    """A request for fundamentals: instrument, data type, and time (UTC milliseconds)."""
 
     instrument: Instrument
     data_type: str
@@ -45,10 +45,11 @@ class TableQuestion:
 
 
 def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQuestion) -> Snapshot:
-    """Fetch fundamentals of one data type by the vendor's field table.
+    """Fetch fundamentals of one data type using the vendor's field table.
 
     Raises:
-        DataError: it refused, failed, does not know the symbol or answered about another one.
+        DataError: The vendor refused, failed, does not know the symbol, or returned data for
+            another one.
     """
     spelled = table.spelled(question.instrument)
     with downloader.guarded_call(f"fundamentals/{question.data_type}", spelled):
@@ -63,15 +64,15 @@ def ask_by_table(downloader: TableVendor, table: VendorTable, question: TableQue
 
 
 def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[str, Any] | None:
-    """Return the vendor's profile, flat, with unit and period of each value under ``_metadata``.
+    """Return the vendor's flat profile, with unit and period of each value under ``_metadata``.
 
     Args:
-        downloader: of a vendor of ours; any other has no table.
-        symbol: in the vendor's own spelling.
-        now_ms: the time of the request, UTC milliseconds.
+        downloader: Downloader of one of our vendors; any other has no table.
+        symbol: Symbol in the vendor's own spelling.
+        now_ms: Time of the request, UTC milliseconds.
 
     Raises:
-        DataError: it refused or failed.
+        DataError: The vendor refused or failed.
     """
     table = table_of(downloader.name)
     if table is None:
@@ -88,7 +89,7 @@ def profile_by_table(downloader: TableVendor, symbol: str, now_ms: int) -> dict[
 def _bodies(
     downloader: TableVendor, table: VendorTable, question: TableQuestion, spelled: str
 ) -> dict[Ask, Any]:
-    """Return the answers by request; of optional requests those that succeed."""
+    """Return the response bodies by request; of the optional requests only those that succeed."""
     bodies: dict[Ask, Any] = {}
     named = table.naming(question.instrument) if table.naming else {}
     needed = {a.ask for a in table.types[question.data_type] if not a.is_optional}
@@ -104,16 +105,16 @@ def _bodies(
     return bodies
 
 
-# --- from answers to a snapshot --------------------------------------------------------------
+# --- from responses to a snapshot ------------------------------------------------------------
 
-# Texts that vendors write for a missing value.
+# Texts that vendors use for a missing value.
 _NOTHING = frozenset({"", "none", "n/a", "na", "-", "--", "null", "nan", "unknown"})
-# Prices in hundredths: what vendors call them, and the money that a hundred of them make.
+# Maps vendors' codes for hundredths to the currency that a hundred of them make.
 _MINOR = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CODE = re.compile(r"[A-Z]{3}")
-# What is kept of an answer stays on the disk for months: the longest real descriptions of companies
-# have 5,000 characters, the largest blocks some 100,000, and reports go back some 40 years.
+# Parts of a response stay on disk for months: the longest real company descriptions have 5,000
+# characters, the largest blocks some 100,000, and reports go back some 40 years.
 _LONGEST_TEXT = 50_000
 _LONGEST_BLOCK = 2_000_000
 _MOST_STATEMENTS = 2_000
@@ -121,7 +122,7 @@ _LONGEST_PERIOD = 40
 
 
 class VendorAnswers(NamedTuple):
-    """The answers to one question, by request; of optional requests some may lack."""
+    """The responses for one question, by request; those to optional requests may be missing."""
 
     symbol: str
     spelled: str
@@ -131,16 +132,17 @@ class VendorAnswers(NamedTuple):
 
 
 def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
-    """Return what the answers say.
+    """Return the content of the responses as a snapshot.
 
     Args:
-        table: how the vendor's answers are read.
-        answers: whom it was asked about, and its answers; those to optional requests may lack.
+        table: Describes how the vendor's responses are parsed.
+        answers: Question and responses; those to optional requests may be missing.
 
     Raises:
-        SymbolNotFoundError: there is nothing in them.
-        ResponseFormatError: they are about another symbol.
-        KeyError, IndexError, TypeError, ValueError, AttributeError: they are of another shape.
+        SymbolNotFoundError: The responses contain nothing.
+        ResponseFormatError: The responses are about another symbol.
+        KeyError, IndexError, TypeError, ValueError, AttributeError: The responses have another
+            shape.
     """
     sheet = _Sheet(table.vendor)
     for answer in table.types[answers.data_type]:
@@ -166,7 +168,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
 
 
 class _Sheet:
-    """Facts and statements of the answers so far; of one field the first value counts."""
+    """Facts and statements collected so far; for each field the first value counts."""
 
     def __init__(self, vendor: str) -> None:
         self._vendor = vendor
@@ -177,7 +179,7 @@ class _Sheet:
         self.names_symbol = False
 
     def add(self, answer: TableAnswer, body: Any, spelled: str) -> None:
-        """Add one answer."""
+        """Add one response."""
         content = at(body, answer.row)
         if content is not None and answer.shape is not None:
             content = answer.shape(content)
@@ -206,11 +208,11 @@ class _Sheet:
             self.blocks[name] = block
 
     def newest_first(self) -> Sequence[Statement]:
-        """Return the statements, those of later periods first."""
+        """Return the statements, latest periods first."""
         return sorted(self.statements, key=lambda s: s.period_end, reverse=True)
 
     def _check_whose(self, answer: TableAnswer, body: Any, spelled: str) -> None:
-        """Refuse what is about another symbol."""
+        """Reject a response about another symbol."""
         named = at(body, answer.symbol) if answer.symbol else None
         names = [
             s for one in (named if isinstance(named, list) else [named]) if (s := text_of(one))
@@ -272,7 +274,7 @@ class _Sheet:
 
 
 def at(row: Any, path: str) -> Any:
-    """Return what stands under ``path``; None where nothing does."""
+    """Return the value at ``path``, or None if there is none."""
     for way in path.split("|"):
         value = way[1:] if way.startswith("=") else _follow(row, way.split(".") if way else ())
         if value is not None and not (isinstance(value, str) and _is_nothing(value)):
@@ -292,11 +294,11 @@ def _follow(row: Any, keys: Iterable[str]) -> Any:
 
 
 def number_of(value: Any) -> float | None:
-    """Return a finite number, also out of a text; None for anything else."""
+    """Return a finite number, possibly from a text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        # Whole numbers of any length can be sent, and not all of them have a float.
+        # Integers of any length can be sent, and not all of them fit into a float.
         number = float(value)
     except (ValueError, OverflowError):
         return None
@@ -304,7 +306,7 @@ def number_of(value: Any) -> float | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Return a text that says something; numbers are written out."""
+    """Return a text, or a number as text; None if it carries no information."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     text = str(value).strip()
@@ -312,13 +314,13 @@ def text_of(value: Any) -> str | None:
 
 
 def day_of(value: Any) -> str:
-    """Return the ISO date at the beginning of a text; empty where there is none."""
+    """Return the ISO date at the beginning of a text, or an empty text if there is none."""
     match = _DATE.match(value) if isinstance(value, str) else None
     return match[0] if match else ""
 
 
 def major(code: str) -> tuple[str, float]:
-    """Return the major currency of a vendor's code, and how many of the vendor's units make one."""
+    """Return the major currency for a vendor's code, and the number of its units in one."""
     if code in _MINOR:
         return _MINOR[code], 100.0
     upper = code.upper()
@@ -334,7 +336,7 @@ def _is_nothing(text: str) -> bool:
 
 
 def _letters(symbol: str) -> str:
-    """Return a symbol without what only separates: BRK-B, BRK.B and BRK/B are one."""
+    """Return a symbol without separators: BRK-B, BRK.B and BRK/B are the same."""
     return re.sub(r"[-./ ]", "", symbol).upper()
 
 

@@ -1,8 +1,8 @@
 """Types for a vendor's field table: its requests, and the place of each field in the responses.
 
-A table is data. Paths are keys joined by dots, numbers for places in lists (``results.0.name``).
-Several stand with a bar between them, and the first that leads to a value counts. One that begins
-with ``=`` is no path but the value itself (``=TTM``, ``period|=TTM``).
+A table is data. A path consists of keys joined by dots, with numbers for places in lists
+(``results.0.name``). Several paths are separated by bars; the first that leads to a value counts.
+One that begins with ``=`` is not a path but the value itself (``=TTM``, ``period|=TTM``).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ..model.instant import SECOND_MS
 from ..model.instrument import AssetClass, Instrument
 from .registry import load, row_of
 
-# Stands in paths and parameters for the vendor's own spelling of the symbol.
+# Placeholder in paths and parameters for the symbol in the vendor's own spelling.
 SYMBOL = "{symbol}"
-# Stands in parameters for the time of the request, in Unix seconds.
+# Placeholder in parameters for the time of the request, in Unix seconds.
 NOW = "{now}"
 
 
@@ -31,10 +31,10 @@ class Ask:
     """One request.
 
     Attributes:
-        path: behind the vendor's host; may contain :data:`SYMBOL`.
-        params: query parameters that may be logged; values may contain :data:`SYMBOL`
-            and :data:`NOW`.
-        cost: units of the vendor's limit that it takes.
+        path: Path after the vendor's host; may contain :data:`SYMBOL`.
+        params: Query parameters that may be logged; values may contain :data:`SYMBOL` and
+            :data:`NOW`.
+        cost: Units of the vendor's limit that the request takes.
     """
 
     path: str
@@ -44,15 +44,16 @@ class Ask:
 
 @dataclass(frozen=True)
 class Pick:
-    """Where one field stands in a row, when the plain path does not say all.
+    """The place of a field in a row, if a plain path is not enough.
 
     Attributes:
-        at: the path.
-        scale: what the vendor's number is multiplied by to be in our unit: 0.01 for percent where
-            we keep fractions, 1e6 for millions.
-        currency: where it is not the row's; empty: unknown, though the row tells one.
-        period: likewise.
-        zero_is_unknown: whether the vendor writes 0 for what it does not know.
+        at: Path of the field.
+        scale: Factor that converts the vendor's number to our unit: 0.01 for percentages that we
+            keep as fractions, 1e6 for millions.
+        currency: Path of the currency if it is not the row's; empty if it is unknown although the
+            row has one.
+        period: Path of the period, with the same rules.
+        zero_is_unknown: Whether the vendor writes 0 for an unknown value.
     """
 
     at: str
@@ -64,21 +65,22 @@ class Pick:
 
 @dataclass(frozen=True)
 class TableAnswer:
-    """One answer, or a part of one: equal requests are sent once.
+    """One response, or part of one: equal requests are sent once.
 
     Attributes:
-        ask: the request.
-        fields: record field to path or :class:`Pick` in the row.
-        row: path to the row in the body; to the list of rows for statements; empty: the body.
-        shape: turns the row (or list) into plain mappings first, where the vendor's are not.
-        symbol: path in the body to the symbol that the answer names; it is checked. Of a
-            list, such as the classes of a company's shares, one must be the one asked for.
-        is_bare: whether that symbol lacks the exchange's suffix.
-        currency, period, period_end, filed_at: paths in the row.
-        block: name under which the row is kept as sent; empty: it is not.
-        also: names that older programs look for in the block, to the path of the value.
-        statement: ``income``, ``balance`` or ``cash_flow``: the rows are such statements.
-        is_optional: whether the others count where this one is refused or empty.
+        ask: The request.
+        fields: Maps each record field to its path or :class:`Pick` in the row.
+        row: Path to the row in the body, or to the list of rows for statements; empty for the
+            body.
+        shape: Converts the row (or list) to plain mappings first, if the vendor's are not.
+        symbol: Path in the body to the symbol that the response names, which is checked. In a
+            list, such as the classes of a company's shares, one must be the requested symbol.
+        is_bare: Whether that symbol lacks the exchange's suffix.
+        currency, period, period_end, filed_at: Paths in the row.
+        block: Name under which the row is kept as received; empty if it is not kept.
+        also: Maps names that older programs look for in the block to the path of the value.
+        statement: ``income``, ``balance`` or ``cash_flow`` if the rows are such statements.
+        is_optional: Whether the others count even if this one is refused or empty.
     """
 
     ask: Ask
@@ -99,13 +101,13 @@ class TableAnswer:
 
 @dataclass(frozen=True)
 class Key:
-    """How a vendor wants one of its keys.
+    """How a vendor expects one of its keys.
 
     Attributes:
-        secret: its name in the downloader's ``secrets``, first spelling.
-        param, header: the query parameter or the header that carries it.
-        prefix: what stands before it in the header, such as ``Token ``.
-        unless: another of its secrets, in whose place this one goes: not sent where that is set.
+        secret: Name of the key in the downloader's ``secrets``, first spelling.
+        param, header: Query parameter or header that carries the key.
+        prefix: Text before the key in the header, such as ``Token ``.
+        unless: Another of the vendor's secrets, which replaces this key if it is set.
     """
 
     secret: str
@@ -117,16 +119,17 @@ class Key:
 
 @dataclass(frozen=True)
 class VendorTable:
-    """The requests of a vendor's fundamentals, and how its answers are parsed.
+    """The requests for a vendor's fundamentals, and how its responses are parsed.
 
     Attributes:
-        vendor: canonical.
-        asset_classes: classes that it serves.
-        types: data type to the answers that serve it.
-        keys: the keys it takes; those that are set are sent.
-        markets: of shares, the markets that it serves: ``US``, ``UK``, ``EU`` and so on; empty: all.
-        spelling: how it writes an instrument, where not as for bars.
-        naming: parameters of every request that name it, where one word does not.
+        vendor: Canonical name.
+        asset_classes: Asset classes that the vendor serves.
+        types: Maps each data type to the responses that serve it.
+        keys: Keys that the vendor accepts; those that are set are sent.
+        markets: Markets of the shares that the vendor serves: ``US``, ``UK``, ``EU`` and so on;
+            empty for all.
+        spelling: Spells an instrument, if not as for bars.
+        naming: Parameters that name the instrument in every request, if one word is not enough.
     """
 
     vendor: str
@@ -138,7 +141,7 @@ class VendorTable:
     naming: Callable[[Instrument], Mapping[str, str]] | None = None
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return how the vendor writes ``instrument``."""
+        """Return the vendor's spelling of ``instrument``."""
         return self.spelling(instrument) if self.spelling else instrument.spelling(self.vendor)
 
     def objection(self, instrument: Instrument, market: str, data_type: str) -> str:
@@ -155,27 +158,27 @@ class VendorTable:
 
 
 class TableVendor(Protocol):
-    """The part of a downloader that requests by a table need."""
+    """The part of a downloader that table requests need."""
 
     name: str
     base_url: str
 
     def secret(self, name: str) -> str:
-        """Return a key; empty where it is not set."""
+        """Return a key, or an empty text if it is not set."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request within the vendor's limits."""
 
     def guarded_call(self, endpoint: str, symbol: str) -> AbstractContextManager[object]:
-        """Return the context that holds circuit and account for one question."""
+        """Return the context that keeps the circuit and the account for one question."""
 
 
 def american(vendor: str, separator: str, preferred: str) -> Callable[[Instrument], str]:
-    """Return the spelling of a vendor of American shares; see :func:`.us_equities.share`."""
+    """Return a speller for a vendor of American shares; see :func:`.us_equities.share`."""
 
     def spelled(instrument: Instrument) -> str:
-        """Return the vendor's name of a share of the USA."""
-        # Imported with the first request: an answer out of the cache does not need it.
+        """Return the vendor's name for an American share."""
+        # Imported with the first request: an answer from the cache does not need it.
         from .us_equities import share
 
         return share(instrument, vendor, separator, preferred)
@@ -189,11 +192,11 @@ def request_of(
     """Build the request for ``ask`` about one symbol.
 
     Args:
-        table: the vendor's table, with the keys to send.
-        ask: path and parameters.
-        spelled: the symbol in the vendor's spelling.
-        downloader: gives host and keys.
-        now_ms: time of the request, UTC milliseconds.
+        table: The vendor's table, with the keys to send.
+        ask: Path and parameters.
+        spelled: Symbol in the vendor's spelling.
+        downloader: Supplies host and keys.
+        now_ms: Time of the request, UTC milliseconds.
     """
     now = str(now_ms // SECOND_MS)
     params = {
@@ -213,11 +216,11 @@ def request_of(
 def secrets_of(
     keys: Sequence[Key], secret_of: Callable[[str], str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the query parameters and the headers that carry the keys which are set.
+    """Return the query parameters and the headers that carry the keys that are set.
 
     Args:
-        keys: how the vendor wants them.
-        secret_of: gives a key by its name; empty where it is not set.
+        keys: How the vendor expects its keys.
+        secret_of: Returns a key by its name; empty if it is not set.
     """
     pairs = [
         (key, secret_of(key.secret)) for key in keys if not (key.unless and secret_of(key.unless))
@@ -230,10 +233,10 @@ def secrets_of(
 
 @lru_cache(64)
 def table_of(vendor: str) -> VendorTable | None:
-    """Return the table of a vendor by its canonical name, or None where it has none.
+    """Return a vendor's table by its canonical name, or None if it has none.
 
     Raises:
-        UnknownProviderError: another package brings it, and it cannot be used.
+        UnknownProviderError: The table comes from another package and cannot be used.
     """
     path = row_of(vendor).fundamentals
     if path:
@@ -246,7 +249,7 @@ def table_of(vendor: str) -> VendorTable | None:
 
 
 def _faults(vendor: str, table: Any) -> str:
-    """Return why what a package offers as the table of a vendor is none, or an empty text."""
+    """Return why an offered object is not a vendor's table, or an empty text if it is."""
     if not isinstance(table, VendorTable):
         return "it is no VendorTable"
     if table.vendor != vendor:

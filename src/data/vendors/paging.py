@@ -1,4 +1,4 @@
-"""The paging that all vendors share: windows, pages, and the one answer that they make."""
+"""The paging shared by all vendors: windows, pages, and the single answer they form."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from ..net.send_records import reporting
 from ..net.status import server_time_ms
 from .archives import Archive, fetch_month, pieces
 
-# Ends a fetch from a vendor that always has one more page.
+# The page limit, which ends a fetch from a vendor that always has one more page.
 PAGE_CAP = 10_000
-# Pages in a row that may bring no bar that is new; some vendors filter what stands on a page.
+# Number of pages in a row that may contain no new bar; some vendors filter the rows of a page.
 IDLE_PAGES = 3
-# Rows that an answer may have beyond two for each place in the range: some send all they have.
+# Rows that an answer may have beyond two per slot in the range: some vendors send everything.
 ROWS_BEYOND = 100_000
-# Remarks on a good answer are sentences.
+# Remarks on a good answer are no longer than sentences.
 _LONGEST_TROUBLE = 400
 _FIRST_PAGE: str | None = None
-# What reading an answer of another shape than expected can raise.
+# Errors that parsing a response with an unexpected shape can raise.
 UNREADABLE = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -54,21 +54,22 @@ class PagedVendor(Protocol):
         """Build the request for one page."""
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read one page."""
+        """Parse one page."""
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Tell whether a missing bar is a hole."""
+        """Return whether a missing bar is a gap."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Carry a request to the vendor."""
+        """Send a request to the vendor."""
 
 
 @dataclass
 class _Harvest:
-    """Rows of the pages of one query so far, and of the months from the vendor's archive.
+    """Rows collected so far from the pages of one query and from the vendor's monthly archive.
 
-    ``is_out`` says that the archive is not asked again, ``dated`` that every page carried the
-    vendor's time; whole months need none. ``vendor_now_ms`` is the earliest of these times.
+    ``is_out`` means that the archive is not queried again, and ``dated`` that every page carried
+    the vendor's time, which whole months do not need. ``vendor_now_ms`` is the earliest of these
+    times.
     """
 
     server_now_ms: int
@@ -86,19 +87,19 @@ class _Harvest:
 
     @property
     def way(self) -> str:
-        """How the bars were fetched where not page by page, and why the archive served no more."""
+        """How bars were fetched other than page by page, and why the archive served no more."""
         had = f"months from its archive: {self.months}" if self.months else ""
         why = f"not from its archive: {self.trouble}" if self.trouble else ""
         return "; ".join(filter(None, (had, why)))
 
     def _with_actions(self, page: BarPage) -> dict[Action, None] | None:
-        """Return the actions so far; None once a page did not cover them."""
+        """Return the actions so far, or None once a page did not cover them."""
         if self.actions is None or page.actions is None:
             return None
         return self.actions | dict.fromkeys(page.actions)
 
     def add(self, response: HttpResponse, page: BarPage, table: BarTable) -> None:
-        """Add one page."""
+        """Add the rows and facts of one page."""
         self.tables.append(table)
         self.actions = self._with_actions(page)
         self.unit = page.unit or self.unit
@@ -106,7 +107,7 @@ class _Harvest:
         self.requests += response.requests
         server_ms = server_time_ms(response)
         self.dated = self.dated and server_ms is not None
-        # The rows may be as old as the request; only the head of the answer is of that time.
+        # The rows may be as old as the request; the time is that of the response's header.
         if server_ms is not None:
             asked_ms = server_ms - response.took_ms
             self.server_now_ms = min(self.server_now_ms, asked_ms)
@@ -115,13 +116,13 @@ class _Harvest:
 
 
 def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
-    """Fetch all of ``query`` from ``vendor``, page by page; rows stay in the order received.
+    """Fetch all bars for ``query`` from ``vendor``, page by page, in the order received.
 
     Raises:
-        CapabilityError: it does not serve this; no request was sent.
-        NoDataError: it answered, and there is not one row.
-        ResponseFormatError: an answer cannot be read, or its pages do not advance.
-        DataError: it did not answer; ``provider`` and ``symbol`` are set.
+        CapabilityError: The vendor does not serve these bars; no request was sent.
+        NoDataError: The vendor answered, but without a single row.
+        ResponseFormatError: A response cannot be read, or its pages do not advance.
+        DataError: The vendor did not answer; ``provider`` and ``symbol`` are set.
     """
     with error_context(vendor.name, query.instrument.symbol):
         check_capability(vendor, query)
@@ -140,10 +141,11 @@ def fetch_pages(vendor: PagedVendor, query: FetchQuery) -> Fetched:
 
 
 def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
-    """Refuse what the vendor does not declare.
+    """Reject a query that the vendor does not declare.
 
     Raises:
-        CapabilityError: the class, timeframe or depth is not served; says what is.
+        CapabilityError: The asset class, timeframe or depth is not served; the message gives the
+            supported ones.
     """
     instrument, label = query.instrument, query.timeframe.label
     caps = vendor.capabilities.serving(instrument)
@@ -154,20 +156,20 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
         served = " ".join(labels)
         raise CapabilityError(f"{vendor.name} serves the timeframes {served}, not {label}")
     depth = caps.depth_days.get(label)
-    # A day of grace: the caller cut its span by a clock that has moved on since.
+    # A day of grace, because time has passed since the caller cut its span.
     if depth is not None and query.span.start < query.now_ms - (depth + 1) * DAY_MS:
         raise CapabilityError(f"{vendor.name} serves {label} bars of the last {depth} days only")
 
 
 def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
-    """Add a whole month from the vendor's archive; False where it fails, for pages serve it too."""
+    """Add a whole month from the vendor's archive; return False if it must come from pages."""
     try:
         with reporting(vendor.name):  # caught here, and still counted against the archive
             table, requests = fetch_month(cast("Archive", vendor), query)
     except DataError as exc:
         harvest.trouble = " ".join(printable(str(exc.args[0])).split())[:_LONGEST_TROUBLE]
         harvest.troubles += 1
-        # Before a listing there are no files: one more month is tried behind it, and no more.
+        # There are no files before a listing: just one more month is tried after it.
         harvest.is_out = not isinstance(exc, SymbolNotFoundError) or harvest.troubles > 1
         return False
     harvest.tables.append(table)
@@ -179,12 +181,12 @@ def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> boo
 def _follow(
     vendor: PagedVendor, query: FetchQuery, harvest: _Harvest, *, until_rows: bool = False
 ) -> int:
-    """Add the pages of a stretch, or those up to the first rows; return the stamp where they end.
+    """Add a span's pages, or those up to the first rows; return the stamp where they end.
 
     Cursors and stamps are followed to the last page of each window that the vendor allows.
 
     Raises:
-        ResponseFormatError: the pages do not advance, or have no end.
+        ResponseFormatError: The pages do not advance, or have no end.
     """
     days = vendor.capabilities.page_days.get(query.timeframe.label, 0)
     for window in windows(query.span, query.timeframe, days=days):
@@ -213,7 +215,7 @@ def _follow(
 
 
 class _Progress:
-    """Ends a fetch whose pages bring no new bars of the range."""
+    """Ends a fetch whose pages contain no new bars in the range."""
 
     def __init__(self, vendor: str, query: FetchQuery) -> None:
         self._vendor = vendor
@@ -224,11 +226,11 @@ class _Progress:
         self._idle = 0
 
     def check(self, page: BarPage, table: BarTable) -> None:
-        """Refuse a page that has no end.
+        """Reject pages that have no end.
 
         Raises:
-            ResponseFormatError: there are far more rows than places for bars, or the last pages
-                had nothing new while the vendor has always one more.
+            ResponseFormatError: There are far more rows than slots for bars, or the last pages had
+                nothing new while the vendor always has one more.
         """
         self._rows_left -= len(table)
         if self._rows_left < 0:
@@ -246,10 +248,10 @@ class _Progress:
 def read_page(
     vendor: PagedVendor, response: HttpResponse, query: FetchQuery
 ) -> tuple[BarPage, BarTable]:
-    """Parse one answer; whatever its shape, only a ``DataError`` is raised.
+    """Parse one response; whatever its shape, only a ``DataError`` is raised.
 
     Raises:
-        DataError: the answer is an error, or cannot be parsed.
+        DataError: The response is an error, or cannot be parsed.
     """
     with format_errors(vendor.name, "bars"):
         page = vendor.parse_bars(response, query)
@@ -260,7 +262,7 @@ def read_page(
 
 @contextmanager
 def error_context(vendor: str, symbol: str) -> Iterator[None]:
-    """Set ``provider`` and ``symbol`` of a ``DataError`` that the block raises, where they are unset."""
+    """Set ``provider`` and ``symbol`` of a ``DataError`` raised in the block, if they are unset."""
     try:
         yield
     except DataError as exc:
@@ -271,10 +273,10 @@ def error_context(vendor: str, symbol: str) -> Iterator[None]:
 
 @contextmanager
 def format_errors(vendor: str, what: str) -> Iterator[None]:
-    """Turn what parsing an answer of another shape raises into a ``ResponseFormatError``.
+    """Convert errors from parsing an unexpected response to a ``ResponseFormatError``.
 
     Raises:
-        ResponseFormatError: the answer is no ``what``.
+        ResponseFormatError: The response does not contain ``what``.
     """
     try:
         yield
@@ -287,27 +289,28 @@ def format_errors(vendor: str, what: str) -> Iterator[None]:
 
 
 def check_symbol(vendor: str, spelling: str, named: object) -> None:
-    """Refuse an answer about another symbol; one that names none passes. Case does not matter.
+    """Reject a response about another symbol, ignoring case; one that names none is accepted.
 
     Args:
-        vendor: canonical name.
-        spelling: the symbol asked for, as the vendor spells it.
-        named: the symbol that the answer names; None or empty where it names none.
+        vendor: Canonical name.
+        spelling: Requested symbol in the vendor's spelling.
+        named: Symbol that the response names; None or empty if it names none.
 
     Raises:
-        ResponseFormatError: the two differ.
+        ResponseFormatError: The two differ.
     """
     if named and str(named).upper() != spelling.upper():
         raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {spelling!r}")
 
 
 def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
-    """Refuse an answer with bars of another length; one that names none passes.
+    """Reject a response with bars of another timeframe; one that names none is accepted.
 
     Args:
         vendor: Canonical name.
-        timeframe: Length of the bars requested.
-        named: Length that the answer names, in any usual spelling; None or empty if it names none.
+        timeframe: Requested timeframe.
+        named: Timeframe that the response names, in any usual spelling; None or empty if it names
+            none.
 
     Raises:
         ResponseFormatError: The two differ.
@@ -325,10 +328,10 @@ def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
 
 
 def rows_about(vendor: str, spelling: str, rows: Sequence[Any], name: str) -> list[Any]:
-    """Return the rows that name ``spelling`` under ``name``; those of other symbols are left out.
+    """Return the rows that contain ``spelling`` under ``name``, without those for other symbols.
 
     Raises:
-        ResponseFormatError: there are rows, and none of them is of that symbol.
+        ResponseFormatError: There are rows, but none for that symbol.
     """
     matches = [row for row in rows if row[name] == spelling]
     if rows and not matches:
@@ -363,7 +366,7 @@ def _fetched(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> Fetch
 
 
 def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
-    """Return what lies between neighbouring pages, whatever their order."""
+    """Return the spans between neighbouring pages, whatever their order."""
     ends = sorted((int(t.stamps.min()), int(t.stamps.max())) for t in tables if len(t))
     between = (Span(last + 1, first) for (_, last), (first, _) in pairwise(ends))
     return tuple(span for span in between if not span.is_empty)
@@ -371,7 +374,7 @@ def _seams(tables: Sequence[BarTable]) -> tuple[Span, ...]:
 
 # --- pages of a span ---------------------------------------------------------------------
 
-# The shortest month: a page of n months is never cut longer than the vendor allows.
+# The shortest month, so that a window of n months is never longer than the vendor allows.
 _SHORTEST_MONTH_MS = 28 * DAY_MS
 
 
@@ -379,10 +382,10 @@ def windows(span: Span, timeframe: Timeframe, *, bars: int = 0, days: int = 0) -
     """Cut ``span`` into ascending, adjoining windows that cover it exactly.
 
     Args:
-        span: stamps ``[start, end)`` in UTC milliseconds; an empty one gives no window.
-        timeframe: length of the bars.
-        bars: most stamps in one window; 0 means no such limit.
-        days: most calendar days in one window; 0 means no such limit.
+        span: Stamps ``[start, end)`` in UTC milliseconds; an empty span yields no window.
+        timeframe: Timeframe of the bars.
+        bars: Largest number of stamps in one window; 0 means no such limit.
+        days: Largest number of calendar days in one window; 0 means no such limit.
     """
     if span.is_empty:
         return []

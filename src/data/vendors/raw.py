@@ -29,10 +29,11 @@ VALUE_COLUMNS = (*PRICES, "volume", "adj_close")
 def raw_span(start: Any, end: Any) -> Span:
     """Return the stamps (UTC milliseconds) from ``start`` to ``end``, both inclusive.
 
-    Datetimes are instants (naive means UTC); dates, also as ``YYYY-MM-DD``, are whole days.
+    Datetimes are points in time (naive means UTC); dates, or texts such as ``YYYY-MM-DD``, are
+    whole days.
 
     Raises:
-        BadRangeError: a bound is no time, or the start is not before the end.
+        BadRangeError: A bound is not a time, or the start is not before the end.
     """
     span = Span(_bound(start, "start_date")[0], _bound(end, "end_date")[1])
     if span.end - 1 <= span.start:
@@ -41,7 +42,7 @@ def raw_span(start: Any, end: Any) -> Span:
 
 
 def _bound(value: Any, which: str) -> tuple[int, int]:
-    """Return the first stamp of a bound and the one behind its last."""
+    """Return the first stamp of a bound and the one after its last."""
     if isinstance(value, str):
         value = _parsed(value, which)
     if isinstance(value, datetime):
@@ -61,11 +62,11 @@ def _parsed(text: str, which: str) -> date:
 
 @dataclass(frozen=True)
 class RawOptions:
-    """Options of a direct call beside the range.
+    """Options of a direct call other than the range.
 
     Attributes:
-        adjustment: of prices; None means what the vendor declares.
-        limit: most bars, the oldest ones; None means all.
+        adjustment: Adjustment of prices; None means the one that the vendor declares.
+        limit: Largest number of bars, oldest first; None means all.
     """
 
     adjustment: Adjustment | None = None
@@ -73,11 +74,11 @@ class RawOptions:
 
 
 def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -> RawOptions:
-    """Read the options of a direct call; ``names`` are those that ``vendor`` takes.
+    """Read the options of a direct call; ``names`` are those that ``vendor`` accepts.
 
     Raises:
-        TypeError: the vendor knows no such option.
-        QueryError: an option has a value that it cannot have.
+        TypeError: The vendor does not have such an option.
+        QueryError: An option has an invalid value.
     """
     if strange := options.keys() - set(names):
         raise TypeError(f"{vendor} knows no option {', '.join(sorted(strange))}")
@@ -93,8 +94,8 @@ def raw_frame(table: BarTable, span: Span, shape: RawShape) -> pd.DataFrame:
     """Build the vendor's documented frame: ascending, unique, within ``span``, no empty rows.
 
     Args:
-        table: rows as received.
-        span: stamps wanted.
+        table: Rows as received.
+        span: Requested stamps.
         shape: ``column`` puts the stamps into a ``timestamp`` column, ``index`` into the index.
     """
     from ..model.frame import build_frame  # loads pandas: only direct callers need it
@@ -109,7 +110,7 @@ def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
     """Write ``frame`` as ``<directory>/<name>.csv`` and return the path.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: The file cannot be written.
     """
     folder = Path(directory)
     Disk().make_folders(folder)
@@ -117,10 +118,10 @@ def save_frame(frame: pd.DataFrame, name: str, directory: str | Path) -> str:
 
 
 def load_frame(path: str | Path) -> pd.DataFrame:
-    """Read what :func:`save_frame` wrote: stamps as stamps, numbers to their last digit."""
+    """Read a frame written by :func:`save_frame`: stamps as stamps, numbers to their last digit."""
     import pandas as pd
 
-    # As text first: pandas' own reading of numbers differs between releases in the last digit.
+    # As text first: the last digit of numbers parsed by pandas differs between releases.
     frame = pd.read_csv(path, index_col=0, dtype=str)
     for name in frame.columns:
         if name == "timestamp":

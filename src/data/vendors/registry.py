@@ -1,14 +1,14 @@
 """The vendors, one row each, with every fact that is needed before a vendor's folder is loaded.
 
-This module imports nothing of the package, so every floor may read it; :func:`load` imports what a
-row names by a path.
+This module imports nothing from the package, so every layer may import it; :func:`load` imports
+the object at a row's path.
 
-A rule file may name vendors that this version does not serve: it keeps loading, and they are never
-candidates. The names stay reserved: bars are kept under them, so a name must always mean the same
-supplier. Vendors of other packages have names of their own (``config.offered``).
+A rule file may name vendors that this version does not serve: it still loads, and they are never
+candidates. The names stay reserved: bars are stored under them, so a name must always mean the
+same supplier. Vendors from other packages have their own names (``config.offered``).
 
-A family stands for many suppliers that share one interface; each of its members is a
-vendor of its own, named ``family:member``, such as ``ccxt:kraken``.
+A family stands for many suppliers that share one interface; each of its members is a separate
+vendor, named ``family:member``, such as ``ccxt:kraken``.
 """
 
 from __future__ import annotations
@@ -25,26 +25,30 @@ class VendorRow(NamedTuple):
     """One vendor. Paths are ``module:name`` below this package.
 
     Attributes:
-        bars: path of its downloader; empty where the name is reserved and nothing is served.
-        aliases: its other names.
-        keys: environment variables of its keys; a tuple lists spellings of one key, the usual first.
-        needs_keys: whether every request needs them.
-        domains: its hosts, documented mirrors and test networks included; a configuration file that
-            was only found may lead to any host below one of them, and to no other.
-        fundamentals: path of its field table.
-        no_fundamentals: why it has none, where that is known.
-        stream: path of its stream.
-        search: path of its search for names.
-        package: module of its SDK, which the extra of the vendor's name installs.
-        distribution: name of that SDK for people and package indexes.
-        package_use: the use of that package, for people.
-        no_volume: asset classes whose bars come without volume, beside those that have none anywhere.
-        by_id: whether requests name an identifier that means one asset, not a ticker.
-        is_family: whether its members are vendors.
-        of_folders: whether it stands for folders, each named by its path behind a colon; it is none
-            of the vendors that are listed.
-        is_sample: whether it answers only where a call names it, and its bars and actions lie apart.
-        of_files: whether it answers from files on this machine: its bars lie in a lane of each folder.
+        bars: Path of its downloader; empty if the name is reserved and nothing is served.
+        aliases: Other names.
+        keys: Environment variables of its keys; a tuple lists spellings of one key, the usual one
+            first.
+        needs_keys: Whether every request needs the keys.
+        domains: Its hosts, including documented mirrors and test networks; a configuration file
+            that was only found may point to any host below one of them, and to no other.
+        fundamentals: Path of its field table.
+        no_fundamentals: Reason why it has no fundamentals, if known.
+        stream: Path of its stream.
+        search: Path of its search for names.
+        package: Module of its SDK, which is installed by the extra with the vendor's name.
+        distribution: Name of that SDK for people and package indexes.
+        package_use: Use of that package, for people.
+        no_volume: Asset classes whose bars have no volume, in addition to those that never have
+            any.
+        by_id: Whether requests use an identifier that means one asset, not a ticker.
+        is_family: Whether its members are vendors.
+        of_folders: Whether it stands for folders, each named by its path after a colon; it is not
+            one of the listed vendors.
+        is_sample: Whether it answers only if a call names it, with its bars and actions kept
+            apart.
+        of_files: Whether it reads files on this machine; its bars are in a separate lane per
+            folder.
     """
 
     bars: str = ""
@@ -214,7 +218,7 @@ VENDORS: Mapping[str, VendorRow] = MappingProxyType(
         "vix": VendorRow(),
     }
 )
-# Members of families that have more than their family: another market of a vendor above.
+# Family members with additional features: another market of one of the vendors above.
 MEMBERS: Mapping[str, VendorRow] = MappingProxyType(
     {
         "ccxt:binanceusdm": VendorRow(
@@ -226,7 +230,7 @@ SERVED = tuple(name for name, row in VENDORS.items() if row.bars and not row.of_
 FAMILIES = frozenset(name for name, row in VENDORS.items() if row.is_family)
 SAMPLES = frozenset(name for name, row in VENDORS.items() if row.is_sample)
 
-# Of an escaped path: names of files end at 255.
+# Limit for an escaped path: file names are limited to 255.
 _LONGEST_PATH = 200
 _NO_ROW = VendorRow()
 _MEMBER = re.compile(r"[a-z0-9][a-z0-9_]{1,39}")
@@ -236,20 +240,20 @@ _CANONICAL = {name: name for name in VENDORS} | {
 
 
 def row_of(name: str) -> VendorRow:
-    """Return the row of a canonical name; an empty one for a vendor of another package."""
+    """Return the row of a canonical name; an empty one for a vendor from another package."""
     return VENDORS.get(name) or MEMBERS.get(name) or _NO_ROW
 
 
 def key_names(name: str) -> tuple[str, ...]:
-    """Return the usual names of the keys that a vendor takes, by its canonical name."""
+    """Return the usual names of a vendor's keys, by its canonical name."""
     return tuple(key if isinstance(key, str) else key[0] for key in row_of(name).keys)
 
 
 def canonical_vendor(name: str) -> str | None:
-    """Return the canonical name of a vendor or alias (case does not matter), or None.
+    """Return the canonical name of a vendor or alias, ignoring case, or None.
 
     Whether a family has such a member is checked when its class is loaded. The path of a folder is
-    escaped: a name is a part of names of files. Its case matters.
+    escaped, because a name is used in file names; its case matters.
     """
     text = name.strip()
     family, colon, member = text.partition(":")
@@ -265,36 +269,37 @@ def canonical_vendor(name: str) -> str | None:
 
 
 def family_of(name: str) -> str:
-    """Return the family of a canonical name; any other vendor is its own."""
+    """Return the family of a canonical name; any other vendor is its own family."""
     return name.partition(":")[0]
 
 
 def is_sample(name: str | None) -> bool:
-    """Tell whether a vendor, by its canonical name, answers only where a call names it."""
+    """Return whether a vendor, by its canonical name, answers only if a call names it."""
     return name is not None and row_of(family_of(name)).is_sample
 
 
 def is_of_files(name: str) -> bool:
-    """Tell whether a vendor, by its canonical name, answers from files on this machine."""
+    """Return whether a vendor, by its canonical name, reads files on this machine."""
     return row_of(family_of(name)).of_files
 
 
 def lies_apart(name: str) -> bool:
-    """Tell whether bars of a vendor, by any name, never stand among those of others."""
+    """Return whether a vendor's bars, by any of its names, are never mixed with those of others."""
     code = family_of(canonical_vendor(name) or name)
     return code == "mock" or row_of(code).is_sample or row_of(code).of_files
 
 
 def is_free(name: str) -> bool:
-    """Tell whether a vendor, by its canonical name, reads the user's own files: asking costs nothing.
+    """Return whether a vendor, by canonical name, reads the user's own files: queries are free.
 
-    A recording has what was asked when it was made, and nothing else.
+    A recording contains only the answers to the requests made while it was recorded, so it does
+    not count.
     """
     return is_of_files(name) and not is_sample(name)
 
 
 def folder_of(name: str) -> str:
-    """Return the path that a member of a family of folders is named by."""
+    """Return the path in the name of a member of a folder family."""
     return unquote(name.partition(":")[2])
 
 
@@ -304,6 +309,6 @@ def vendor_names() -> tuple[str, ...]:
 
 
 def load(path: str) -> Any:
-    """Return what a path of a row names; imports its module."""
+    """Import and return the object at a row's path."""
     module, _, name = path.partition(":")
     return getattr(import_module(f".{module}", __package__), name)

@@ -1,4 +1,4 @@
-"""Types for searching a vendor by name: its requests, and the place of each field in the responses."""
+"""Types for searching a vendor by name: its requests, and where the fields are in the responses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .fundamentals_table import Ask, Key, secrets_of
 from .paging import format_errors
 from .registry import load, row_of
 
-# Stands in paths and parameters for the text that is searched for.
+# Placeholder in paths and parameters for the search text.
 TEXT = "{text}"
 ENDPOINT = "search"
 
@@ -25,11 +25,11 @@ class SearchTable:
     """The search of one vendor.
 
     Attributes:
-        vendor: canonical.
-        asks: its requests, all of them sent.
-        read: returns the listings of one answer in its order; ``symbol`` as a user may type it.
-        keys: the keys it takes; those that are set are sent.
-        is_list: whether the answer is all that the vendor has, whatever is searched for.
+        vendor: Canonical name.
+        asks: Requests, all of which are sent.
+        read: Returns the listings in one response, in order; ``symbol`` as a user may type it.
+        keys: Keys that the vendor accepts; those that are set are sent.
+        is_list: Whether the response is everything that the vendor has, whatever the search text.
     """
 
     vendor: str
@@ -41,7 +41,7 @@ class SearchTable:
 
 @lru_cache(64)
 def search_of(vendor: str) -> SearchTable | None:
-    """Return how a vendor is searched by its canonical name, or None where it is not."""
+    """Return a vendor's search table by its canonical name, or None if it has none."""
     path = row_of(vendor).search
     if not path:
         return None
@@ -51,11 +51,11 @@ def search_of(vendor: str) -> SearchTable | None:
 
 
 def fetch_listings(downloader: BaseDataDownloader, table: SearchTable, text: str) -> list[Listing]:
-    """Return what a vendor lists for a text, in its order; ``symbol`` is not checked yet.
+    """Return a vendor's listings for a text, in its order; ``symbol`` is not checked yet.
 
     Raises:
-        MissingCredentialsError, CircuitOpenError: no request was sent.
-        DataError: it refused, failed or answered something else.
+        MissingCredentialsError, CircuitOpenError: No request was sent.
+        DataError: The vendor refused, failed or returned something else.
     """
     listings: list[Listing] = []
     with downloader.endpoint_call(ENDPOINT):
@@ -92,13 +92,14 @@ def listing_of(
     kind: ListingType,
     currency: str = "",
 ) -> Listing:
-    """Return a listing out of a vendor's row.
+    """Return a listing from a vendor's row.
 
     Args:
-        symbol: as a user may type it.
-        row: of the answer.
-        name, venue, currency: keys in it; the first of several, parted by a bar, that has a text.
-        kind: its type.
+        symbol: Symbol as a user may type it.
+        row: Row of the response.
+        name, venue, currency: Keys in the row, separated by bars; the first one with a text
+            counts.
+        kind: Type of the listing.
     """
     texts = [_first(row, keys) for keys in (name, venue, currency)]
     return Listing(symbol, texts[0], texts[1], kind, texts[2])

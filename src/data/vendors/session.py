@@ -20,14 +20,14 @@ from ..net.sender import Sender
 from ..net.vendor_status import VendorStatus
 
 Secret = str | tuple[str, ...]
-# Endpoint of splits and dividends, whatever the bars that need them.
+# The endpoint for splits and dividends, whichever bars need them.
 ACTIONS_ENDPOINT = "actions"
-# Symbols that this process has had answers for; dropping them costs nothing.
+# Limit for the symbols that this process has received answers for; dropping them is harmless.
 _MOST_SERVED = 10_000
 
 
 class WiredKeys(TypedDict, total=False):
-    """Constructor arguments that ``wiring`` gives a downloader, all but its host."""
+    """Constructor arguments that ``wiring`` passes to a downloader, except for its host."""
 
     credentials: Mapping[str, str] | None
     sender: Sender | None
@@ -35,13 +35,13 @@ class WiredKeys(TypedDict, total=False):
 
 
 class Wired(WiredKeys, total=False):
-    """Constructor arguments that ``wiring`` gives a downloader; other callers leave them out."""
+    """Constructor arguments that ``wiring`` passes to a downloader; other callers omit them."""
 
     base_url: str | None
 
 
 class Keys(dict[str, str]):
-    """Name to key; no text form shows a key, since tracebacks with locals are logged and shared."""
+    """Maps names to keys; keys are never shown as text, since tracebacks with locals are shared."""
 
     def __repr__(self) -> str:
         return f"Keys({', '.join(self)})"
@@ -51,14 +51,14 @@ class Keys(dict[str, str]):
 
 @dataclass(frozen=True)
 class VendorSession:
-    """One account of a vendor: its keys, the sender that carries them, and how it stands.
+    """One account of a vendor: its keys, the sender that carries them, and its status.
 
-    Senders of users need neither remember nor tell how a vendor stands: then nothing is known of it.
+    Users' senders need not remember or report a vendor's status; it is then unknown.
 
     Attributes:
-        keys: name to key.
-        sender: bound to the account; None where nothing can be sent.
-        url: address of the vendor.
+        keys: Maps each name to its key.
+        sender: Sender bound to the account; None if nothing can be sent.
+        url: Address of the vendor.
     """
 
     keys: Keys = field(repr=False)
@@ -66,16 +66,16 @@ class VendorSession:
     url: str
 
     def status(self, endpoint: str) -> VendorStatus | None:
-        """Return limits and circuit of an endpoint; None where they are not known."""
+        """Return limits and circuit of an endpoint; None if they are not known."""
         status: VendorStatus | None = self._of_sender("look", endpoint, self.url)
         return status
 
     def reopen(self, endpoint: str) -> None:
-        """Let the next call try an endpoint whose circuit is open; its end decides what follows."""
+        """Let the next call try an endpoint whose circuit is open; its outcome then decides."""
         self._of_sender("reopen", endpoint, self.url)
 
     def unknown_symbol(self, symbol: str) -> SymbolNotFoundError | None:
-        """Return the remembered error by which the vendor did not know a symbol; None without one."""
+        """Return the remembered error if the vendor did not know a symbol, or None."""
         error: SymbolNotFoundError | None = self._of_sender("unknown_symbol", symbol, self.url)
         return error
 
@@ -94,16 +94,16 @@ class Vendor(Protocol):
 
 
 class VendorAccounts:
-    """The accounts of one vendor, and the calls that are made with them. Thread-safe.
+    """The accounts of one vendor, and the calls made with them. Thread-safe.
 
-    Keys are looked up for every call: a key that is replaced counts from the next call on, with
-    the limits and circuits of its own account. A running call keeps the key that it began with.
+    Keys are looked up for every call: a replaced key takes effect with the next call, with the
+    limits and circuits of its own account. A running call keeps the key that it began with.
 
     Args:
-        vendor: declares which keys it takes.
-        credentials: name to key, looked up at each access.
-        sender: bound to no account yet; None where nothing can be sent.
-        url: address of the vendor.
+        vendor: Declares the keys that the vendor accepts.
+        credentials: Maps each name to its key; looked up at each access.
+        sender: Sender not bound to an account yet; None if nothing can be sent.
+        url: Address of the vendor.
     """
 
     def __init__(
@@ -114,16 +114,16 @@ class VendorAccounts:
         self._is_required = vendor.requires_api_key
         self._credentials = credentials
         self._sender = sender
-        # Replaced as a whole, so concurrent threads at worst make the same one twice.
+        # Replaced as a whole, so at worst concurrent threads make the same one twice.
         self._newest = VendorSession(Keys(), sender, url)
         self._served: set[tuple[str, str]] = set()
-        # Of this thread: the session of the call that it is making, and its last call for bars, so that
-        # a bad answer can be counted against it afterwards.
+        # Per thread: the session of the current call, and the last call for bars, so that a bad
+        # answer can be counted against it afterwards.
         self._thread = threading.local()
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The first key that is needed and not there, by its spellings; empty when all are."""
+        """The spellings of the first needed key that is not set; empty if all are set."""
         if not self._is_required:
             return ()
         return next((names for names in self._secrets if not self._key(names)), ())
@@ -134,10 +134,10 @@ class VendorAccounts:
         return self._sender is not None
 
     def current(self) -> VendorSession:
-        """Return the session of the call that this thread is making, else that of the keys set now.
+        """Return the session of this thread's current call, or else that of the keys set now.
 
         Raises:
-            MissingCredentialsError: a key is needed and not there.
+            MissingCredentialsError: A needed key is not set.
         """
         session: VendorSession | None = getattr(self._thread, "session", None)
         return session if session is not None else self._now()
@@ -152,15 +152,15 @@ class VendorAccounts:
         endpoint may be known at another.
 
         Args:
-            endpoint: what the vendor serves there, such as ``bars/1d``.
-            url: address that the memory of unknown symbols goes by.
-            symbol: in the vendor's spelling; None for what is about no symbol.
-            insist: send even for a symbol that the vendor lately did not know.
+            endpoint: Data that the vendor serves there, such as ``bars/1d``.
+            url: Address under which unknown symbols are remembered.
+            symbol: Symbol in the vendor's spelling; None if the call is not about a symbol.
+            insist: Whether to send even if the vendor recently did not know the symbol.
 
         Raises:
-            MissingCredentialsError: a key is needed and not there.
-            SymbolNotFoundError: the vendor lately did not know the symbol.
-            CircuitOpenError: the endpoint failed or refused lately. Nothing was sent.
+            MissingCredentialsError: A needed key is not set.
+            SymbolNotFoundError: The vendor recently did not know the symbol.
+            CircuitOpenError: The endpoint failed or refused recently. Nothing was sent.
         """
         outer = getattr(self._thread, "session", None)
         self._thread.session = session = self.current()
@@ -183,7 +183,7 @@ class VendorAccounts:
 
     @property
     def last(self) -> object:
-        """This thread's last call for bars; another thread may take it over, and blame it then."""
+        """This thread's last call for bars; a thread that takes it over can blame it."""
         return getattr(self._thread, "last", None)
 
     @last.setter
@@ -191,7 +191,7 @@ class VendorAccounts:
         self._thread.last = call
 
     def note(self, query: FetchQuery, call: GuardedCall | None) -> None:
-        """Keep a call for bars that has ended, for :meth:`blame`."""
+        """Keep a finished call for bars, for :meth:`blame`."""
         self._thread.last = (query.instrument.asset_class, query.timeframe), call
 
     def blame(self, query: FetchQuery, error: BaseException) -> None:
@@ -216,7 +216,7 @@ class VendorAccounts:
         return newest
 
     def _key(self, names: tuple[str, ...]) -> str:
-        """Return a key under any of its spellings; empty where there is none."""
+        """Return a key under any of its spellings; empty if there is none."""
         values = (self._credentials.get(name) for name in names)
         key = next((key for key in values if key), "")
         if key:
@@ -225,6 +225,6 @@ class VendorAccounts:
 
 
 def endpoint_of(capabilities: Capabilities, asset_class: AssetClass, timeframe: Timeframe) -> str:
-    """Return the endpoint of bars of a class: plans differ by class and by timeframe."""
+    """Return the endpoint for an asset class's bars: plans differ by class and by timeframe."""
     is_one_of_many = len(capabilities.asset_classes) > 1
     return f"bars/{asset_class}/{timeframe}" if is_one_of_many else f"bars/{timeframe}"

@@ -1,7 +1,7 @@
-"""Interface of a vendor's stream: address, texts to send, and the parsing of frames.
+"""Interface of a vendor's stream: address, messages to send, and the parsing of frames.
 
-A protocol is pure: no socket, no clock, no thread. The runner of the connection sends its texts and
-passes it the frames received.
+A protocol is pure: no socket, no clock, no thread. The connection's runner sends its messages and
+passes it the received frames.
 """
 
 from __future__ import annotations
@@ -40,20 +40,21 @@ class StreamTraits:
     """Declared properties of a vendor's stream.
 
     Attributes:
-        timeframes: our label to its own spelling; those it streams bars of. Empty: it streams
-            trades, and any intraday bar is built of them.
-        asset_classes: that it streams.
-        connects: how often a connection may be opened, by all processes together.
-        topics: subscriptions that one connection carries at most.
-        batch: subscriptions that one text may name.
-        spacing_s: seconds between two texts sent.
-        beat_s: a healthy connection is never silent for longer, pings included.
-        quiet_s: a healthy subscription in an open market is never silent for longer, or for longer
-            than three of its bars.
-        lifetime_s: the vendor cuts connections at this age; 0: it does not.
-        dense: whether a bar without trades is sent all the same.
-        answers: whether it answers subscriptions; else they count from when they were sent.
-        key_in_address: whether connecting is logging in.
+        timeframes: Maps our label of each streamed timeframe to the vendor's spelling. If empty,
+            trades are streamed, and any intraday bar is built from them.
+        asset_classes: Asset classes that it streams.
+        connects: Limits for opening connections, shared by all processes.
+        topics: Largest number of subscriptions per connection.
+        batch: Largest number of subscriptions in one message.
+        spacing_s: Seconds between two sent messages.
+        beat_s: Longest silence of a healthy connection, pings included.
+        quiet_s: Longest silence of a healthy subscription in an open market, unless three of its
+            bars take longer.
+        lifetime_s: Age at which the vendor closes connections; 0 if it does not.
+        dense: Whether a bar without trades is sent all the same.
+        answers: Whether it confirms subscriptions; otherwise they count from the time they were
+            sent.
+        key_in_address: Whether connecting logs in.
     """
 
     timeframes: Mapping[str, str]
@@ -78,36 +79,36 @@ class StreamProtocol(Protocol):
     traits: ClassVar[StreamTraits]
 
     def address(self) -> StreamAddress:
-        """Return where to connect to."""
+        """Return the address to connect to."""
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return how the vendor names such bars, or None where it does not stream them."""
+        """Return the vendor's name for such bars, or None if it does not stream them."""
 
     def kind(self, instrument: Instrument) -> Kind:
         """Return the kind of its bars."""
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Return the events of an opened connection: ``Ready``, or a text to send first."""
+        """Return the events of an opened connection: ``Ready``, or a message to send first."""
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
-        """Return the text that subscribes to ``topics``, at most ``traits.batch`` of them."""
+        """Return the message that subscribes to ``topics``, at most ``traits.batch`` of them."""
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return the text that ends subscriptions."""
+        """Return the message that ends subscriptions."""
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Return the events of a frame, at least one, whatever it holds; never raises."""
+        """Return the events of a frame, at least one, whatever its content; never raises."""
 
 
-# Makes the stream of an address and keys; None: the vendor's own address.
+# Makes the stream for an address (None for the vendor's own) and keys.
 MakeStream = Callable[[str | None, Mapping[str, str]], StreamProtocol]
 
 
 def stream_of(vendor: str) -> MakeStream | None:
-    """Return what makes the stream of a vendor by its canonical name, or None where it has none.
+    """Return the factory of a vendor's stream by its canonical name, or None if it has none.
 
     Raises:
-        UnknownProviderError: another package brings it, and it cannot be used.
+        UnknownProviderError: The stream comes from another package and cannot be used.
     """
     path = row_of(vendor).stream
     if path:
@@ -118,7 +119,7 @@ def stream_of(vendor: str) -> MakeStream | None:
 
 
 def _faults(vendor: str, cls: Any) -> str:
-    """Return why what a package offers as the stream of a vendor is none, or an empty text."""
+    """Return why an offered object is not a vendor's stream, or an empty text if it is."""
     if not isinstance(cls, type):
         return "it is no class"
     methods = [name for name, what in vars(StreamProtocol).items() if isfunction(what)]
@@ -139,7 +140,7 @@ def _faults(vendor: str, cls: Any) -> str:
 def understood(
     frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]
 ) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` makes of a frame of JSON; ``Unreadable`` where it fails."""
+    """Return the events that ``read`` makes from a JSON frame; ``Unreadable`` if it fails."""
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
@@ -148,15 +149,15 @@ def understood(
 
 
 def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` makes of each message in a frame that is a list of them.
+    """Return the events that ``read`` makes from each message in a frame with a list of them.
 
-    One that cannot be read is ``Unreadable`` by itself; the others count.
+    A message that cannot be read yields its own ``Unreadable``; the others count.
     """
     return understood(frame, lambda messages: [e for m in messages for e in made_of(m, read)])
 
 
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
-    """Return the events that ``read`` makes of one message; ``Unreadable`` where it fails."""
+    """Return the events that ``read`` makes from one message; ``Unreadable`` if it fails."""
     try:
         return read(message) or [Unreadable("a message of no known type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -164,10 +165,10 @@ def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Seque
 
 
 def _parsed(frame: str | bytes) -> Any:
-    """Return what a frame of JSON holds, read once.
+    """Return the content of a JSON frame, parsed once.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: The frame is not JSON.
     """
     if isinstance(frame, str):
         try:
@@ -176,26 +177,26 @@ def _parsed(frame: str | bytes) -> Any:
             end = -1
         if end == len(frame):
             return message
-    # Blanks around it, bytes, or no JSON at all.
+    # Whitespace around it, bytes, or not JSON at all.
     return json.loads(frame)
 
 
 def spelled(
     vendor: str, traits: StreamTraits, instrument: Instrument, step: Timeframe
 ) -> str | None:
-    """Return how ``vendor`` spells an instrument whose bars it streams, else None."""
+    """Return the vendor's spelling of an instrument whose bars it streams, or None."""
     if instrument.asset_class not in traits.asset_classes:
         return None
     if traits.timeframes and step.label not in traits.timeframes:
         return None
     spelling = instrument.spelling(vendor)
-    # Classes of shares stand behind a dot on every stream; among ourselves behind a dash.
+    # Share classes follow a dot on every stream; in our own symbols they follow a dash.
     return spelling.replace("-", ".") if instrument.asset_class == "stock" else spelling
 
 
 @lru_cache(1024)
 def topic_of(symbol: str, label: str) -> Topic:
-    """Return the one object for a topic: few are subscribed to, and every message names one.
+    """Return the only object for a topic: few are subscribed to, and every message names one.
 
     Raises:
         TypeError: A message has a list or a mapping in place of a name.
@@ -204,12 +205,12 @@ def topic_of(symbol: str, label: str) -> Topic:
 
 
 def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> LiveBar:
-    """Return a bar of ``values``: open, high, low, close and volume, numbers or texts.
+    """Return a bar from ``values``: open, high, low, close and volume, as numbers or texts.
 
-    Whether they can be those of a bar is judged where its connection reads it, whoever made it.
+    Whether they can form a bar is checked by the connection that reads it, whoever made it.
 
     Raises:
-        ValueError, TypeError: a value is no number, or there are not five; or the volume is NaN.
+        ValueError, TypeError: A value is not a number, there are not five, or the volume is NaN.
     """
     numbers = tuple(values)
     if bool in map(type, numbers):
@@ -221,7 +222,7 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
 
 
 def seen(topic: Topic, bar: LiveBar) -> StreamEvent:
-    """Return the event of a bar; its values are judged where the connection reads it."""
+    """Return the event for a bar; its values are checked by the connection that reads it."""
     return BarSeen(topic, bar)
 
 
@@ -229,7 +230,7 @@ def key_of(credentials: Mapping[str, str] | None, name: str, title: str) -> str:
     """Return a key that a stream requires.
 
     Raises:
-        MissingCredentialsError: it is not set.
+        MissingCredentialsError: The key is not set.
     """
     key = (credentials or {}).get(name)
     if not key:

@@ -22,7 +22,7 @@ from .paging import IDLE_PAGES, UNREADABLE, PagedVendor
 NEW_YORK = "America/New_York"
 _ZONE = ZoneInfo(NEW_YORK)
 _CLASS = re.compile(r"([A-Z]+)[-.](P?)([A-Z]{1,2})")
-# More pages of actions than any company has: a vendor that always has one more is stopped.
+# More pages of actions than any company has, to stop at a vendor that always has one more.
 _PAGE_CAP = 100
 _MOST_ACTIONS = 10_000
 
@@ -30,16 +30,16 @@ ActionReader = Callable[[Any], tuple[Iterable[Action], HttpRequest | None]]
 
 
 def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -> str:
-    """Return how ``vendor`` writes a share of the USA.
+    """Return the vendor's spelling of an American share.
 
     Args:
-        instrument: the share; a spelling of its own in this vendor's name is taken as it is.
-        vendor: canonical name.
-        separator: between name and class, as in ``BRK.B``.
-        preferred: between name and letter of a preferred share, as in ``BAC.PRK``.
+        instrument: Share; a spelling given for this vendor is used unchanged.
+        vendor: Canonical name.
+        separator: Text between name and class, as in ``BRK.B``.
+        preferred: Text between name and letter of a preferred share, as in ``BAC.PRK``.
 
     Raises:
-        CapabilityError: it is listed elsewhere; a namesake could be listed in the USA.
+        CapabilityError: The share is listed elsewhere; a namesake could be listed in the USA.
     """
     if instrument.timezone not in ("UTC", NEW_YORK):
         raise CapabilityError(f"{vendor} serves stocks of the USA, not {instrument.symbol}")
@@ -48,25 +48,25 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
     if match is None or spelled != instrument.symbol:
         return spelled
     name, is_preferred, letters = match.groups()
-    # WS, UN and P alone are classes, too.
+    # WS, UN and P on their own are classes too.
     return f"{name}{preferred if is_preferred else separator}{letters}"
 
 
 def session_ms(label_ms: int) -> int:
-    """Return the stamp of the session that a label in UTC, midnight in New York, belongs to."""
+    """Return the stamp of the session for a UTC label at midnight in New York."""
     return day_ms(local_date(_ZONE, label_ms))
 
 
 def midnight_ms(day: int) -> int:
-    """Return the UTC instant of midnight in New York of the date stamped ``day``."""
+    """Return the UTC time of midnight in New York on the date stamped ``day``."""
     return local_to_utc(_ZONE, day)
 
 
 def days_of(span: Span) -> Span:
-    """Return the whole days whose stamps lie in ``span``.
+    """Return the whole days whose stamps are in ``span``.
 
     Raises:
-        NoDataError: there is none; stamps of days are their midnights.
+        NoDataError: There are none; stamps of days are their midnights.
     """
     days = Span(-(-span.start // DAY_MS) * DAY_MS, -(-span.end // DAY_MS) * DAY_MS)
     if days.is_empty:
@@ -75,14 +75,14 @@ def days_of(span: Span) -> Span:
 
 
 def split(day: str, new: Any, old: Any) -> Action:
-    """Return ``new`` shares for ``old`` ones from the ISO date ``day`` on."""
+    """Return a split of ``new`` shares for ``old`` ones, from the ISO date ``day`` on."""
     return Action(date.fromisoformat(day), "split", _ex_at(day), amount(new), amount(old))
 
 
 def dividend(day: str, cash: Any, pay_date: Any = None, currency: Any = None) -> Action:
-    """Return cash per share as shares were on the ex-date, the ISO date ``day``.
+    """Return a dividend in cash per share as of its ex-date, the ISO date ``day``.
 
-    ``pay_date``, ``currency``: as the vendor tells them, if it does.
+    ``pay_date`` and ``currency`` are as given by the vendor, if it does.
     """
     return Action(
         date.fromisoformat(day),
@@ -103,18 +103,18 @@ def stamped(actions: Iterable[Action], vendor: str, now_ms: int) -> list[Action]
 def ask_actions(
     vendor: PagedVendor, first: HttpRequest, read: ActionReader, span: Span, now_ms: int
 ) -> Sequence[Action]:
-    """Return the actions with an ex-date in ``span``, over as many pages as it takes.
+    """Return the actions with an ex-date in ``span``, over as many pages as needed.
 
     Args:
-        vendor: sends the requests.
-        first: the request for the first page.
-        read: parses an answer: its actions, and the request for the next page, if any.
-        span: stamps of session dates.
-        now_ms: the time of the request, UTC milliseconds.
+        vendor: Vendor that sends the requests.
+        first: Request for the first page.
+        read: Parses a response into its actions, and the request for the next page, if any.
+        span: Stamps of session dates.
+        now_ms: Time of the request, UTC milliseconds.
 
     Raises:
-        ResponseFormatError: an answer cannot be read, or there is no end of them.
-        DataError: the vendor refused or failed.
+        ResponseFormatError: A response cannot be read, or there is no end of them.
+        DataError: The vendor refused or failed.
     """
     actions: dict[Action, None] = {}
     request: HttpRequest | None = first
@@ -149,5 +149,5 @@ def _read(
 
 
 def _ex_at(day: str) -> int:
-    """Return midnight in New York: between two days of trading, extended hours included."""
+    """Return midnight in New York, which is between two trading days, including extended hours."""
     return midnight_ms(day_ms(date.fromisoformat(day)))

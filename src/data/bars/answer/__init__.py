@@ -1,1 +1,1 @@
-"""Stored bars to the caller's frame: adjustment, provenance, gaps."""
+"""From stored bars to the caller's frame: adjustment, provenance, gaps."""

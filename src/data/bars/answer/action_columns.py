@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 class KnownActions(NamedTuple):
-    """What is known of the splits and dividends of the rows of an answer.
+    """The known splits and dividends for the rows of an answer.
 
     Attributes:
-        actions: by ex-date; those that do not count are passed over.
-        unknown: ex-dates (stamps of session dates) of which nothing is known.
-        problems: why, where a vendor should have told; empty where they come with later bars.
+        actions: Actions by ex-date; those that do not count are ignored.
+        unknown: Ex-dates (stamps of session dates) for which nothing is known.
+        problems: Reasons, if a vendor should have reported them; empty if they come with later
+            bars.
     """
 
     actions: Sequence[KnownAction] = ()
@@ -33,7 +34,7 @@ class KnownActions(NamedTuple):
 
 
 def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
-    """Return the ex-dates that lie in rows with these open stamps, as stamps of session dates."""
+    """Return the ex-dates in rows with these open stamps, as stamps of session dates."""
     if not len(stamps):
         return Span(0, 0)
     days = _days(query, [int(stamps[0]), int(stamps[-1])])
@@ -44,12 +45,12 @@ def ex_dates(query: BarsQuery, stamps: Stamps) -> Span:
 def action_columns(
     query: BarsQuery, stamps: Stamps, row_actions: KnownActions
 ) -> dict[str, Floats]:
-    """Return the columns ``dividend`` and ``split`` of rows with these open stamps.
+    """Return the columns ``dividend`` and ``split`` for rows with these open stamps.
 
-    Each action stands on the row that its ex-date lies in, of shorter bars on the first one of its
-    session; where that bar is missing, on the next. ``dividend`` is cash per share, added up, as
-    shares are in the prices of the frame; ``split`` is new shares for one old share, multiplied.
-    0.0 where there is none, NaN where that is not known.
+    Each action is on the row that contains its ex-date or, for bars shorter than a day, on the
+    first row of its session; if that bar is missing, on the next one. ``dividend`` is cash per
+    share, added up, in terms of the shares that the frame's prices refer to; ``split`` is new
+    shares per old share, multiplied. 0.0 if there is none, NaN if that is not known.
     """
     dividends, splits = np.zeros(len(stamps)), np.zeros(len(stamps))
     length = query.timeframe.longest_ms
@@ -61,7 +62,8 @@ def action_columns(
         row = int(np.searchsorted(stamps, at, side="right")) - 1
         if row < 0 or at >= int(stamps[row]) + length:
             row += 1
-        # What lies before the first row belongs to none, unless that row is of the range's first days.
+        # An action before the first row is dropped unless its ex-date is inside the requested
+        # range.
         is_before = row == 0 and at < int(stamps[0] if len(stamps) else 0) and at < query.span.start
         if row >= len(stamps) or is_before:
             continue
@@ -76,7 +78,7 @@ def action_columns(
 
 
 def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndarray:
-    """Tell of each row whether a part of it lies in one of the spans of session dates."""
+    """Return, for each row, whether a part of it is in one of the spans of session dates."""
     is_inside = np.zeros(len(stamps), bool)
     spans = list(spans)
     if not spans:
@@ -89,7 +91,7 @@ def _lies_in(query: BarsQuery, stamps: Stamps, spans: Iterable[Span]) -> np.ndar
 
 
 def _days(query: BarsQuery, stamps: Sequence[int]) -> list[int]:
-    """Return the session dates of open stamps, as stamps; shares open and close on one local day."""
+    """Return the session dates of open stamps, as stamps; a share's session is on one local day."""
     if not query.timeframe.is_intraday:
         return list(stamps)
     zone = ZoneInfo(query.instrument.timezone)

@@ -42,7 +42,7 @@ _OWN_LANES = [(adjustment,) for adjustment in ADJUSTMENTS]
 
 
 class ActionsMissingError(KindMismatchError):
-    """A conversion needs splits or dividends of a span that no vendor was asked for yet."""
+    """A conversion needs splits or dividends for a span that no vendor has been queried for."""
 
     def __init__(self, message: str, span: Span, **context: str | None) -> None:
         super().__init__(message, **context)
@@ -51,19 +51,19 @@ class ActionsMissingError(KindMismatchError):
 
 @dataclass(frozen=True)
 class Rebaser:
-    """Brings the rows of one answer to one basis.
+    """Converts the rows of one answer to one basis.
 
     The basis is that of the last session that has opened: whenever the rows were fetched, the
-    actions since then are needed. So two answers about one symbol fit together.
+    actions since then are needed. This makes any two answers for one symbol consistent.
 
     Attributes:
-        store: where actions and daily closes are.
-        query, key, view: what is asked, and of which series.
-        unstored: actions that the disk refused.
-        lenient: take the rows' own basis where actions up to the newest one are not known.
-        read: the stored actions, where they have been read already.
-        today: the day whose basis is asked for; None for the newest one that is known.
-        is_alone: whether the bars are a pinned vendor's that cannot tell any actions.
+        store: Store for actions and daily closes.
+        query, key, view: The query, its series, and the view of that series.
+        unstored: Actions that the disk refused.
+        lenient: Use the rows' own basis if actions up to the latest one are not known.
+        read: Stored actions, if they have been read already.
+        today: Day whose basis is requested; None for the latest one that is known.
+        is_alone: Whether the bars are from a pinned vendor that cannot report actions.
         in_part: Whether rows before a dividend that they cannot be adjusted for may be left out.
     """
 
@@ -79,15 +79,18 @@ class Rebaser:
     in_part: bool = False
 
     def rebased(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return the rows in the asked adjustment, with ``in_part`` as many of the last as can be had.
+        """Return the rows in the requested adjustment; with ``in_part``, as many as possible.
+
+        The rows left out are the earliest ones.
 
         Raises:
-            ActionsMissingError, DividendError, KindMismatchError: As :meth:`_whole`.
+            ActionsMissingError, DividendError, KindMismatchError: As for :meth:`_whole`.
         """
         try:
             return self._whole(table, coverage)
         except DividendError as error:
-            # No later row needs this dividend, but one of a later ex-date may be as bad for them.
+            # Later rows do not need this dividend, but one with a later ex-date may be equally
+            # unusable.
             ex_at = day_ms(error.ex_date)
             rows = table.take(table.stamps >= ex_at)
             if not self.in_part or len(rows) in (0, len(table)):
@@ -96,16 +99,16 @@ class Rebaser:
             return done if done.begins else done._replace(begins=(ex_at, str(error)))
 
     def _whole(self, table: BarTable, coverage: Coverage) -> Rebased:
-        """Return all rows in the asked adjustment; what has no actions needs nothing.
+        """Return all rows in the requested adjustment; instruments without actions need none.
 
-        A lane named after its adjustment holds what cannot be converted, and so may that of a pinned
-        vendor. Where it is read for want of anything better its rows are returned as they are, if
-        they are of one basis.
+        A lane named after its adjustment contains bars that cannot be converted, and so may that
+        of a pinned vendor. If such a lane is read because there is nothing better, its rows are
+        returned as they are, provided they share one basis.
 
         Raises:
-            ActionsMissingError: actions are needed that were never asked for.
+            ActionsMissingError: Actions are needed that were never requested.
             DividendError: The close before a dividend is not stored.
-            KindMismatchError: the rows cannot be converted exactly.
+            KindMismatchError: The rows cannot be converted exactly.
         """
         if self.query.instrument.asset_class != "stock" or not len(table):
             return Rebased(table)
@@ -124,11 +127,11 @@ class Rebaser:
     def _of_pinned(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, books: Sequence[ActionBook]
     ) -> Rebased:
-        """Return the rows by what the pinned vendor tells, else by what others tell, and say so.
+        """Return the rows by the pinned vendor's actions, or else by others', which are then named.
 
         Args:
-            table, parts, own: what was read.
-            books: what the pinned vendor told, and what all did.
+            table, parts, own: Data that was read.
+            books: Actions from the pinned vendor, and from all vendors.
         """
         errors: list[ActionsMissingError] = []
         for rebaser in (replace(self, lenient=False), self):
@@ -145,7 +148,7 @@ class Rebaser:
     def _brought(
         self, table: BarTable, parts: Sequence[BasisPart], own: date, book: ActionBook
     ) -> Rebased:
-        """Return the rows in the asked adjustment, by the actions of ``book``."""
+        """Return the rows in the requested adjustment, using the actions in ``book``."""
         awaited = self._awaited_from(book, table, parts, own)
         if self.today is not None and awaited is not None:
             is_today = awaited == self.today.day
@@ -194,9 +197,9 @@ class Rebaser:
         return Rebased(done, as_of, disputed, unknown_since=since, used=used_for)
 
     def _is_substitute(self, bases: Collection[Basis]) -> bool:
-        """Tell whether rows that cannot be converted stand in as they are, being of one basis.
+        """Return whether rows that cannot be converted may be used as they are, sharing one basis.
 
-        What is as traded is so whenever it was fetched.
+        Prices as traded share one basis whenever they were fetched.
         """
         adjustments = {basis.adjustment for basis in bases}
         is_one = len(bases) == 1 or adjustments == {"raw"}
@@ -206,10 +209,10 @@ class Rebaser:
     def _awaited_from(
         self, book: ActionBook, table: BarTable, parts: Sequence[BasisPart], own: date
     ) -> date | None:
-        """Return from when on what counts today will be published with the bars of those days.
+        """Return the first date whose actions will be published with the bars for those days.
 
-        By a clock that is behind it may be later already where the bars were fetched. Only prices
-        as traded can be brought to an earlier basis than that of their fetch.
+        If this machine's clock is behind, the bars may come from a later date than today. Only
+        prices as traded can be converted to an earlier basis than that of their fetch.
         """
         if self.today is None or self.query.adjustment == "raw" or not book.awaited:
             return None
@@ -218,7 +221,7 @@ class Rebaser:
         awaited = book.awaited_from(max(self.today.day, own), self.today.news_ms)
         if awaited is not None or not self.lenient:
             return awaited
-        # An answer that was cut off leaves a hole behind which others have told.
+        # An answer that was cut off leaves a gap, after which other vendors have reported actions.
         spans = [part.span for part in book.answers]
         for needed in self._needed(table, parts, self._target(book, own)):
             for hole in gaps(needed, spans):
@@ -227,7 +230,7 @@ class Rebaser:
         return None
 
     def _unknown_since(self, book: ActionBook, as_of: date) -> date | None:
-        """Return the first ex-date behind a basis that counts today and was not asked for."""
+        """Return the first ex-date after a basis that counts today and was not requested."""
         if self.today is None or self.query.adjustment == "raw" or self.today.day <= as_of:
             return None
         last_day = book.known_until(as_of)
@@ -236,7 +239,7 @@ class Rebaser:
     def _actions_missing(
         self, lacking: Span | None, since: date | None, bases: Iterable[Basis]
     ) -> ActionsMissingError:
-        """Say which actions are not known, with all ex-dates up to today as the span to ask for."""
+        """Return an error naming the unknown actions; its span has all ex-dates to request."""
         start = lacking.start if lacking is not None else day_ms(since or date.max)
         end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
         return ActionsMissingError(
@@ -255,18 +258,18 @@ class Rebaser:
         except CorruptEntryError as error:
             if self.lenient:
                 raise
-            # Asking for them again begins a new book.
+            # Fetching them again starts a new book.
             needed = Span(int(table.stamps[0]) // DAY_MS * DAY_MS, day_ms(own) + DAY_MS)
             raise ActionsMissingError(str(error), needed, symbol=self.key.symbol) from error
         return with_answers(book, self.unstored)
 
     def _target(self, book: ActionBook, own: date) -> date:
-        """Return the newest date up to which anything is known of this series."""
+        """Return the latest date up to which anything is known about this series."""
         last = self.view.last if self.view.last is not None else day_ms(own)
         return book.newest(max(own, _newest(basis_parts(self.view.coverage), last)))
 
     def _needed(self, table: BarTable, parts: Sequence[BasisPart], as_of: date) -> list[Span]:
-        """Return the ex-dates that the conversion needs actions of."""
+        """Return the ex-dates for which the conversion needs actions."""
         reach = Span(int(table.stamps[0]), int(table.stamps[-1]) + 1)
         return needed_actions(
             reach,
@@ -278,7 +281,7 @@ class Rebaser:
         )
 
     def _session_of(self) -> SessionOf | None:
-        """Return what dates the sessions of these bars; None where hours beside them are held."""
+        """Return a function that dates sessions; None if bars outside sessions are stored."""
         kind = self.view.kind
         if not self._is_intraday or kind is None or kind.session != "regular":
             return None
@@ -304,21 +307,22 @@ class Rebaser:
         return done, Used(book, closes.closes)
 
     def _takes_dividends(self, parts: Sequence[BasisPart]) -> bool:
-        """Tell whether dividends are put into prices or taken out of them."""
+        """Return whether dividends are added to prices or removed from them."""
         return "all" in (self.query.adjustment, *(part.basis.adjustment for part in parts))
 
     def _last_sessions(
         self, first: date, parts: Sequence[BasisPart], book: ActionBook, as_of: date
     ) -> Callable[[date], LastSession | None]:
-        """Return what finds the days before ex-dates behind ``first``, or says which to fetch.
+        """Return a function for the session before an ex-date after ``first``; may raise.
 
-        The column of adjusted closes alone can do without.
+        It raises an error that names the days to fetch, unless only the column of adjusted closes
+        needs the session.
         """
         ex_dates = [a.ex_date for a in book.reports if a.type == "dividend" and a.ex_date >= first]
         prior = PriorSessions(self.store, self.key, self.query.instrument, ex_dates, CLOSED)
 
         def last_session(day: date) -> LastSession | None:
-            """Return the session before ``day``; raise where it is needed and not stored."""
+            """Return the session before ``day``; raise if it is needed and not stored."""
             session = prior.before(day)
             if session is None and self._takes_dividends(parts):
                 raise self._closes_missing(day, as_of, book)
@@ -327,14 +331,14 @@ class Rebaser:
         return last_session
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
-        """Say that a close is not stored, and which days to fetch where that may help."""
+        """Return an error saying that a close is not stored, with the days to fetch for it."""
         why = f"the close of {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:
-        """Return the days that hold the closes before all dividends from the range on.
+        """Return the days that have the closes before all dividends from the range on.
 
-        What a request for days has asked for itself is not asked for again.
+        Days that a request for daily bars has fetched itself are not requested again.
         """
         first = date_of(self.query.span.start)
         later = [day, *(a.ex_date for a in book.dividends if first < a.ex_date <= as_of)]
@@ -351,7 +355,7 @@ class Rebaser:
 def used(
     disputed: Iterable[ActionEvent], needed: Sequence[Span], *, dividends: bool
 ) -> list[ActionEvent]:
-    """Return those of an ex-date that a conversion needs, as any vendor tells it."""
+    """Return the disputed events that a conversion needs, by any vendor's ex-date."""
     return [
         event
         for event in disputed
@@ -361,17 +365,17 @@ def used(
 
 
 def _lacking(book: ActionBook, needed: Iterable[Span]) -> Span | None:
-    """Return the first of these ex-dates that no vendor was asked for."""
+    """Return the first of these spans of ex-dates that no vendor was queried for."""
     return next((span for span in needed if not book.covers(span)), None)
 
 
 def _newest(parts: Iterable[BasisPart], last_stamp: int) -> date:
-    """Return the newest date that the prices of these parts know of."""
+    """Return the latest date that the prices in these parts reflect."""
     return max([date_of(last_stamp), *(p.basis.as_of for p in parts if p.basis.as_of)])
 
 
 def with_answers(book: ActionBook, answers: Sequence[tuple[Sequence[Action], Asked]]) -> ActionBook:
-    """Return the book after answers that could not be stored."""
+    """Return the book with answers added that could not be stored."""
     for actions, answer in answers:
         book = book.with_answer(actions, answer)
     return book

@@ -53,10 +53,10 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True)
 class Gap:
-    """A stretch without bars, and why.
+    """A span without bars, and why.
 
-    ``harmless`` is true where no bar is missed: before a listing, and where none is expected.
-    ``failed`` is true where a vendor that serves such bars did not answer, ``is_outage`` where all of
+    ``harmless`` is true if no bar is missing: before a listing, and where none is expected.
+    ``failed`` is true if a vendor that serves such bars did not answer, ``is_outage`` if all of
     those were down.
     """
 
@@ -71,10 +71,10 @@ class Gap:
 class Unfilled:
     """A segment that no vendor supplied, with the reason.
 
-    ``failed`` is true where a vendor that serves such bars did not answer; ``is_outage`` where none
-    of those that serve them did, and none said anything about the bars themselves. ``is_noted`` is true
-    if stored marks come before it: their reasons contain bars that did not fit, and a failure of the whole
-    call is about no stretch.
+    ``failed`` is true if a vendor that serves such bars did not answer; ``is_outage`` if none of
+    those that serve them did, and none said anything about the bars themselves. ``is_noted`` is
+    true if stored marks take precedence: their reasons name bars that did not fit, whereas a
+    failure of the whole call is not about any span.
     """
 
     span: Span
@@ -85,12 +85,13 @@ class Unfilled:
 
 
 class Used(NamedTuple):
-    """What bars were brought to their adjustment by, beside themselves.
+    """The data that bars were converted to their adjustment with.
 
     Attributes:
-        book: the splits and dividends; None for what has none.
-        closes: ex-date to the close before it that was taken; None where the bars are as they are stored.
-        source: of bars made of shorter ones, the stamps of these that were needed.
+        book: Splits and dividends; None for an instrument without any.
+        closes: Maps each ex-date to the close before it that was used; None if the bars are as
+            stored.
+        source: For bars made from shorter ones, the stamps of those that were needed.
     """
 
     book: ActionBook | None = None
@@ -99,19 +100,21 @@ class Used(NamedTuple):
 
 
 class Rebased(NamedTuple):
-    """Rows in the asked adjustment.
+    """Rows in the requested adjustment.
 
     Attributes:
-        table: the rows.
-        as_of: the date of their basis; None for what has no actions.
-        disputed: the actions used, or left out, about which vendors are divided.
-        instead: the adjustment that the rows have in place of the one asked for, if any.
-        unknown_since: the first ex-date that today's basis takes and that was not asked for; None
-            where all are known.
-        is_awaited: whether those will be told with the bars of their days; asking tells nothing yet.
-        borrowed: the vendors whose splits and dividends were used for want of the pinned one's.
-        used: what they were brought there by.
-        begins: Stamp before which rows are left out, and why; None if there are all.
+        table: The rows.
+        as_of: Date of their basis; None for an instrument without actions.
+        disputed: Actions, used or left out, that vendors disagree about.
+        instead: Adjustment that the rows have instead of the requested one, if any.
+        unknown_since: First ex-date that today's basis needs and that was not requested; None if
+            all are known.
+        is_awaited: Whether these will be reported with the bars for their days, so that fetching
+            them now is useless.
+        borrowed: Vendors whose splits and dividends were used because the pinned one's are
+            missing.
+        used: Data that the rows were converted with.
+        begins: Stamp before which rows are left out, and why; None if all are there.
     """
 
     table: BarTable
@@ -126,15 +129,15 @@ class Rebased(NamedTuple):
 
 
 class Dependency(NamedTuple):
-    """What an answer out of the store alone is made of.
+    """The stored data that an answer from the store alone is based on.
 
-    View and book are one object each for as long as no document of them changes.
+    View and book each remain the same object for as long as none of their documents changes.
 
     Attributes:
-        view: of the series whose bars it is made of, its own or a shorter one's.
-        book: the splits and dividends; None for what has none.
-        span: the stamps that were read of the series.
-        until: UTC milliseconds at which something of it is asked again, or a bar more may close.
+        view: View of the series that the bars are from, its own or a shorter one.
+        book: Splits and dividends; None for an instrument without any.
+        span: Stamps that were read from the series.
+        until: UTC milliseconds at which part of it is fetched again, or another bar may close.
     """
 
     view: SeriesView
@@ -145,20 +148,20 @@ class Dependency(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """Everything an answer is made of, before it becomes a frame.
+    """The complete content of an answer, before it becomes a frame.
 
     Attributes:
-        table: bars in the asked basis, ascending.
-        coverage: where each stretch came from; forming rows included as their own.
-        gaps: what is lacking.
-        flagged: stamp and reason of rows that cannot be bars.
-        doubts: sentences about these bars that the user must know.
-        fetched: the stretches that a vendor answered for just now.
-        scores: of those answers, 0 to 1.
-        facts: further plain entries of the provenance.
-        depends_on: what it was read by, where it is all of the store: while that is the same, so is
-            the answer.
-        used: what its bars were brought to their adjustment by.
+        table: Bars in the requested basis, ascending.
+        coverage: Origin of each span; forming rows have a span of their own.
+        gaps: Missing spans.
+        flagged: Stamps and reasons of rows that cannot be bars.
+        doubts: Sentences about these bars that the user must know.
+        fetched: Spans that a vendor answered just now.
+        scores: Scores of those answers, 0 to 1.
+        facts: Further plain entries for the provenance.
+        depends_on: Stored data that the answer is based on, if it is all from the store; while
+            that stays the same, so does the answer.
+        used: Data that the bars were converted to their adjustment with.
     """
 
     query: BarsQuery
@@ -178,7 +181,7 @@ class Answer:
 
     @property
     def _hint(self) -> str:
-        """How to ask for prices that stand in because no vendor tells splits and dividends."""
+        """A hint at the adjustment that needs no splits and dividends, if it was used instead."""
         instead = self.facts.get("adjustment")
         return (
             f": no vendor has splits and dividends, adjustment={instead!r} needs none"
@@ -188,7 +191,7 @@ class Answer:
 
     @property
     def trouble(self) -> list[str]:
-        """What the user must know, one sentence each; empty when the answer is whole."""
+        """What the user must know, one sentence each; empty if the answer is complete."""
         lacking = [g for g in self.gaps if not g.harmless]
         sentences = []
         if lacking:
@@ -213,12 +216,12 @@ class Answer:
 def lacking_spans(
     wanted: Span, coverage: Coverage, unfilled: Sequence[Unfilled], now_ms: int, traded: Span
 ) -> list[Gap]:
-    """Return the stretches of ``wanted`` that the answer has no bars for, with reasons.
+    """Return the spans of ``wanted`` that the answer has no bars for, with reasons.
 
-    Bars that are to be asked again are there all the same. If one vendor failed and another has no bar,
-    the failure is the reason; any other standing mark of ``coverage`` comes before an ``unfilled``
-    stretch. What lies outside of ``traded`` is known not to exist. Where no bar is expected a vendor
-    that was not asked may have one.
+    Bars that are due to be fetched again count as present. If one vendor failed and another has no
+    bar, the failure is the reason; any other valid mark in ``coverage`` takes precedence over an
+    ``unfilled`` span. Outside ``traded``, bars are known not to exist. Where no bar is expected, a
+    vendor that was not queried may still have one.
     """
     reasons = _apart(unfilled)
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
@@ -240,12 +243,12 @@ def lacking_spans(
 
 
 def not_asked(closed: Span) -> Gap:
-    """Return what to tell of a stretch in which no bar is expected and no vendor was asked for any."""
+    """Return the gap for a span in which no bar is expected and no vendor was queried."""
     return Gap(closed, UNASKED, harmless=True)
 
 
 def joined(gaps: Iterable[Gap]) -> list[Gap]:
-    """Return adjoining gaps of one reason as one: in how many pieces they came is no news."""
+    """Merge adjacent gaps with the same reason into one."""
     whole: list[Gap] = []
     for gap in gaps:
         if (
@@ -260,7 +263,7 @@ def joined(gaps: Iterable[Gap]) -> list[Gap]:
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
-    """Return ascending, disjoint segments; where some overlap the first of them counts."""
+    """Return ascending, disjoint segments; where some overlap, the first of them counts."""
     starts = ((one.span.start, at) for at, one in enumerate(unfilled) if not one.span.is_empty)
     todo = sorted(starts, reverse=True)
     apart: list[Unfilled] = []
@@ -281,7 +284,7 @@ def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
 
 
 def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
-    """Return the gaps in ``span`` that ``unfilled``, ascending and disjoint, gives a reason for."""
+    """Return the gaps in ``span`` for which ``unfilled``, ascending and disjoint, has a reason."""
     first = bisect_right(unfilled, span.start, key=lambda segment: segment.span.end)
     cut: list[Gap] = []
     for segment in islice(unfilled, first, None):
@@ -293,7 +296,7 @@ def _cut(span: Span, unfilled: Sequence[Unfilled]) -> list[Gap]:
 
 
 def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[Gap]:
-    """Cut a stretch by the reasons why no vendor filled it, which are ascending and disjoint."""
+    """Split a span by the reasons why no vendor filled it, which are ascending and disjoint."""
     cut = _cut(span, unfilled)
     for rest in gaps(span, [g.span for g in cut]):
         early = Span(rest.start, min(rest.end, traded.start))
@@ -311,30 +314,31 @@ def _unanswered(span: Span, unfilled: Sequence[Unfilled], traded: Span) -> list[
 
 
 def is_at(table: BarTable, span: Span, basis: Basis, goal: Basis, *, intraday: bool) -> bool:
-    """Tell whether the bars of a stretch are of the basis ``goal`` as they are.
+    """Return whether the bars in a span already have the basis ``goal``.
 
-    What is stored of the newest session names no date (:meth:`Basis.of_bars`): it is of any up to its own.
+    The stored basis of the latest session has no date (:meth:`Basis.of_bars`): it matches any date
+    up to its own.
 
     Args:
-        table: ascending bars.
-        span, basis: the stretch, and the basis of its bars.
-        goal: the basis wanted, dated.
-        intraday: whether stamps are instants.
+        table: Ascending bars.
+        span, basis: The span, and the basis of its bars.
+        goal: Requested basis, with its date.
+        intraday: Whether stamps are instants.
     """
     if basis == goal:
         return True
     first = table.within(span).stamps[:1].tolist()
-    # Without a session bars before the open count as those of the day before.
+    # Without a session, bars before the open count as belonging to the previous day.
     return bool(first) and goal.of_bars(first[0], "", intraday=intraday) == basis
 
 
 def frame_of(answer: Answer) -> pd.DataFrame:
-    """Build the frame with its provenance; say once what it lacks.
+    """Build the frame with its provenance; report once what it lacks.
 
     Raises:
-        IncompleteDataError: ``strict`` was asked and something is lacking.
+        IncompleteDataError: ``strict`` is set and something is missing.
     """
-    # It loads pandas, which a process that builds no frame (`cache list`, `plan`) does without.
+    # Loads pandas, which a process that builds no frame (`cache list`, `plan`) does not need.
     from ...model.frame import build_frame
 
     answer = as_known(answer)
@@ -360,10 +364,10 @@ def frame_of(answer: Answer) -> pd.DataFrame:
 
 
 def note_unknown(frame: pd.DataFrame, query: BarsQuery, problems: Sequence[str]) -> None:
-    """Note in an answer that a column beside its bars is not known of all rows, and warn of it.
+    """Note in a frame that an extra column is unknown for some rows, and warn about it.
 
     Raises:
-        IncompleteDataError: ``strict`` was asked.
+        IncompleteDataError: ``strict`` is set.
     """
     facts = frame.attrs[ATTRS_KEY]
     all_problems = [*facts["problems"], *problems]
@@ -388,7 +392,7 @@ def empty_because(answer: Answer) -> str:
 
 
 def note_nothing(answer: Answer) -> None:
-    """Write one log record where an answer has no bars although nothing is lacking."""
+    """Write one log record if an answer has no bars although nothing is missing."""
     if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
         why = empty_because(answer)
@@ -396,10 +400,10 @@ def note_nothing(answer: Answer) -> None:
 
 
 def as_known(answer: Answer) -> Answer:
-    """Leave out bars that close after what may be known, wherever their vendor puts them.
+    """Leave out bars that close after ``closed_by``, wherever their vendor puts them.
 
-    The query's span ends with the last bar of the calendar's grid that has closed; this is for
-    bars that stand beside that grid.
+    The query's span ends with the last bar on the calendar's grid that has closed; this handles
+    bars that are off that grid.
     """
     query, stamps = answer.query, answer.table.stamps
     if query.closed_by_ms is None:
@@ -409,14 +413,14 @@ def as_known(answer: Answer) -> Answer:
     near = stamps + reach > query.closed_by_ms
     from ...calendars.calendar import calendar_for
 
-    # Without any, an exchange's calendar stays unread.
+    # If there are none, an exchange's calendar is not read.
     calendar, anchor = calendar_for(query.instrument), answer.kind.anchor or "session"
     near[near] = calendar.closes(query.timeframe, stamps[near], anchor) > query.closed_by_ms
     return replace(answer, table=answer.table.take(~near)) if near.any() else answer
 
 
 def provenance(answer: Answer) -> dict[str, Any]:
-    """Return what can be told about an answer, as plain JSON values."""
+    """Return the provenance of an answer, as plain JSON values."""
     table, query = answer.table, answer.query
     spans = _spans(answer)
     vendors = sorted({v for s in spans for v in s["vendor"].split(",") if v})
@@ -452,7 +456,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
 
 
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
-    """Return stamp and reason of rows that cannot be bars, and of bars outside the calendar."""
+    """Return the stamps and reasons of rows that cannot be bars, and of off-calendar bars."""
     unexpected = [
         (stamp, part.reason)
         for part in answer.coverage
@@ -463,7 +467,7 @@ def _flagged(answer: Answer) -> list[tuple[int, str]]:
 
 
 def _from_cache(answer: Answer) -> float:
-    """Return the share of the rows that no vendor sent for this request."""
+    """Return the fraction of the rows that no vendor sent for this request."""
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
@@ -473,7 +477,7 @@ def _from_cache(answer: Answer) -> float:
 
 
 def _quality(answer: Answer) -> dict[str, Any]:
-    """Return the worst score of what was fetched now, less what is grave, and counts."""
+    """Return the score of the answer (see :func:`score_of`), and counts of its faults."""
     score = score_of(answer)
     return {
         "score": None if score is None else round(score, 4),
@@ -483,10 +487,10 @@ def _quality(answer: Answer) -> dict[str, Any]:
 
 
 def score_of(answer: Answer) -> float | None:
-    """Return the score of an answer, 0 to 1; None where nothing was fetched now and nothing is grave.
+    """Return an answer's score, 0 to 1; None if nothing was fetched now and nothing is grave.
 
-    It is the worst of what was fetched; grave bars take away their share of the rows, and a tenth at least,
-    whenever they are read.
+    It is the worst score of what was fetched. Grave bars subtract their share of the rows, and at
+    least a tenth, whenever they are read.
     """
     score = min(answer.scores, default=None)
     if not any(text.startswith(GRAVE) for text in answer.doubts):
@@ -499,14 +503,14 @@ def score_of(answer: Answer) -> float | None:
 
 
 def _nans(values: NDArray[np.float64]) -> int:
-    """Count what is no number; where there is none, as nearly always, without an array for it."""
+    """Count the NaNs; if there are none, as is nearly always so, without allocating an array."""
     if len(values) and not np.isnan(values.min()):  # the minimum of anything and NaN is NaN
         return 0
     return int(np.count_nonzero(np.isnan(values)))
 
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
-    """Describe the sources of the rows returned, stretch by stretch, merged when too many."""
+    """Describe the sources of the returned rows, span by span, merged if there are too many."""
     counts = answer.table.counts([part.span for part in answer.coverage])
     parts = [(part, rows) for part, rows in zip(answer.coverage, counts, strict=True) if rows]
     if len(parts) <= _MOST_SPANS:
@@ -518,9 +522,9 @@ def _spans(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _merged_entry(group: Sequence[tuple[Covered, int]], own: Kind) -> dict[str, Any]:
-    """Describe many stretches from one source as one."""
+    """Describe many spans from one source as one."""
     first, last = group[0][0], group[-1][0]
-    # Splices are those of single stretches.
+    # Splices belong to single spans.
     entry = {**_span_entry(replace(first, splices=()), group[0][1], own), "merged": True}
     entry["rows"] = sum(rows for _, rows in group)
     entry["end"] = iso(last.span.end)
@@ -535,7 +539,7 @@ def _kind_entry(kind: Kind) -> Provenance:
 
 @lru_cache(_REMEMBERED)
 def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
-    # Frozen, and so everybody's: the same stretches are told with every answer from the cache.
+    # Frozen, so it can be shared: every answer from the cache describes the same spans.
     entry: dict[str, Any] = {
         "start": iso(part.span.start),
         "end": iso(part.span.end),
@@ -552,18 +556,18 @@ def _span_entry(part: Covered, rows: int, own: Kind) -> Provenance:
 
 
 def splice_entry(part: Covered) -> dict[str, Any]:
-    """Return the entry ``splice`` of a stretch in the provenance; nothing where it has none."""
+    """Return the provenance entry ``splice`` for a span; empty if it has no splices."""
     entries = [splice.to_json() | {"at": iso(splice.at)} for splice in part.splices]
     return {"splice": entries} if entries else {}
 
 
-# --- volume that counts something else, or other trades, than the rest of a series: it is left out
+# --- volume with a unit or trades that differ from the rest of a series is left out
 
 
 def left_out(part: Covered, own: Kind) -> str:
-    """Return why the volume of a stretch does not stand in a series of kind ``own``.
+    """Return why the volume in a span is left out of a series of kind ``own``.
 
-    An empty text where it does, or where one of the two does not say what it counts.
+    Empty if it is kept, or if one of the two kinds does not say what it counts.
     """
     pairs = ((part.kind.volume, own.volume), (part.kind.feed, own.feed))
     differing = [
@@ -573,9 +577,9 @@ def left_out(part: Covered, own: Kind) -> str:
 
 
 def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
-    """Return ascending rows with the volume of other units and feeds as NaN.
+    """Return ascending rows, with volume of other units and feeds replaced by NaN.
 
-    They are returned themselves where there is none of it, which is nearly always.
+    If there is no such volume, as is nearly always the case, the same table is returned.
     """
     foreign = _foreign(coverage, own)
     if not foreign or not len(table):

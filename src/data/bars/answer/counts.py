@@ -9,22 +9,22 @@ from ...model.span import Span
 from ..validity import BEFORE_FIRST, FORMING
 from .answer import Answer
 
-# Where a span holds fewer bars than `bars=` wants, one that reaches back twice as far is read: this
-# many times in all.
+# If a span has fewer bars than `bars=` requests, a span twice as long is read; this is the total
+# number of tries.
 LOOKBACKS = 4
 
 
 def closed_rows(answer: Answer) -> int:
-    """Return how many bars of an answer have closed; the running one may stand behind them."""
+    """Return how many bars of an answer have closed; the running one may follow them."""
     running = [part.span.start for part in answer.coverage if part.reason == FORMING]
     stamps = answer.table.stamps
     return int((stamps < min(running)).sum()) if running else len(stamps)
 
 
 def last_of(answer: Answer, count: int) -> Answer:
-    """Return the answer cut to its last ``count`` closed bars and the running one, if it is there.
+    """Return the answer cut to its last ``count`` closed bars, plus the running one if it is there.
 
-    Gaps before them do not concern it.
+    Gaps before these bars are dropped.
     """
     count += len(answer.table) - closed_rows(answer)
     if len(answer.table) <= count:
@@ -38,12 +38,12 @@ def last_of(answer: Answer, count: int) -> Answer:
 
 
 def counted(answer: Answer, count: int, since_ms: int) -> Answer:
-    """Return the last ``count`` closed bars of an answer, with the reason where there are fewer.
+    """Return the last ``count`` closed bars of an answer, with the reason if there are fewer.
 
     Args:
-        answer: all that was looked at.
-        count: how many are wanted.
-        since_ms: how far back was looked, UTC milliseconds.
+        answer: Answer for the whole range that was searched.
+        count: Number of bars requested.
+        since_ms: How far back the search went, in UTC milliseconds.
     """
     rows = closed_rows(answer)
     is_told = any(not gap.harmless or gap.reason == BEFORE_FIRST for gap in answer.gaps)

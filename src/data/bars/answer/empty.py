@@ -23,15 +23,15 @@ def reason_of_nothing(
 ) -> str:
     """Return why there are no bars, in a few words.
 
-    It is the first of ``reasons``; ``market closed`` where a vendor said so too; ``market closed, not
-    asked``; ``no bar of this length opens in this range``; ``no bar has closed yet``; or ``no trade``, of
-    a vendor whose bars come only where there is one.
+    It is the first of ``reasons``; ``market closed`` if a vendor confirmed it;
+    ``market closed, not asked``; ``no bar of this length opens in this range``;
+    ``no bar has closed yet``; or ``no trade``, for a vendor that only has bars with trades.
 
     Args:
-        query: what was asked for.
-        kind: of the bars.
-        coverage: what is known of its span.
-        reasons: of the gaps in the answer.
+        query: The query.
+        kind: Kind of the bars.
+        coverage: Coverage of the query's span.
+        reasons: Reasons of the gaps in the answer.
     """
     if reasons:
         return next((reason for reason in reasons if reason != UNASKED), UNASKED)

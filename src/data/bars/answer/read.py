@@ -19,21 +19,21 @@ from .answer import Answer, Used, as_known
 
 
 class HandedOn(NamedTuple):
-    """An answer as it was handed on, for a record of what is read: cheap to recognise, built when it is new.
+    """An answer as it was returned, for a record of reads: cheap to identify, expanded if new.
 
     Attributes:
-        root: the cache folder.
-        answer: what the caller's frame was made of.
+        root: Cache folder.
+        answer: Answer that the caller's frame was made from.
     """
 
     root: Path
     answer: Answer
 
     def place(self) -> Hashable:
-        """Return what tells apart whose bars these are, and what they were brought to.
+        """Return what identifies the source of these bars, and what they were adjusted to.
 
-        None where some of the rows are in no generation, or the answer must be looked at closer: then it is
-        told by :meth:`read` alone. The book of actions counts as the object that it is.
+        None if some of the rows are not in any generation, or the answer needs a closer look; then
+        only :meth:`read` identifies it. The book of actions is identified by object.
         """
         answer = self.answer
         query = answer.query
@@ -48,7 +48,7 @@ class HandedOn(NamedTuple):
         )  # fmt: skip
 
     def span(self) -> Span:
-        """Return the stamps that were read of the series; of bars made of shorter ones, of these."""
+        """Return the stamps read from the series; for derived bars, those of the shorter ones."""
         answer = self.answer
         query = answer.query
         if answer.used.source is not None:
@@ -59,14 +59,14 @@ class HandedOn(NamedTuple):
         return Span(int(stamps[0]) if len(stamps) else end - 1, end)
 
     def can_be_cut(self) -> bool:
-        """Tell whether :meth:`within` gives what a question for a part is answered with.
+        """Return whether :meth:`within` gives the answer that a query for a part would get.
 
-        Not of bars that were made of shorter ones, nor where the answer is looked at closer.
+        False for bars made from shorter ones, and if the answer needs a closer look.
         """
         return self.place() is not None and self.answer.used.source is None
 
     def within(self, span: Span) -> Answer:
-        """Return what of the answer belongs to some stamps, as if these had been asked for."""
+        """Return the part of the answer for a span, as if only that had been requested."""
         answer, used = self.answer, self.answer.used
         span = span.clip(answer.query.span)
         table = answer.table.within(span)
@@ -88,7 +88,7 @@ class HandedOn(NamedTuple):
         )
 
     def read(self) -> BarsRead:
-        """Return all of it."""
+        """Return the full record of the read."""
         answer = as_known(self.answer)
         query, facts = answer.query, answer.facts
         lane = facts.get("derived_from", facts).get("lane")

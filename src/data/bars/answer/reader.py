@@ -51,14 +51,15 @@ _OF_STORED_BARS = (DOUBTFUL, GRAVE, SETTLED, UNEXPECTED, AHEAD, LOST, SPOILT, UN
 
 @dataclass
 class FetchOutcome:
-    """What fetching added to an answer beside what the store holds; nearly empty on a hit.
+    """What fetching added to an answer beyond the stored data; nearly empty on a hit.
 
-    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, where comparing
-    them alone gave the answer, which stands ``until`` then. Bars stamped ``closed_before`` or
-    later were closed by a clock that was wrong, unless they are final. ``is_alone`` says that a
-    vendor was pinned which tells no splits and dividends. ``snapshot`` is that of the phase in which
-    a request is: the read goes on from its view, and puts the one that belongs to it in its place.
-    With ``in_part`` bars before a dividend that they cannot be adjusted for are a gap, not an error.
+    ``book`` is the symbol's splits and dividends, and ``view`` that of the series, if comparing
+    them was enough for the answer, which is then valid ``until`` that time. Bars stamped
+    ``closed_before`` or later were closed according to a clock that was wrong, unless they are
+    final. ``is_alone`` means that a vendor was pinned which reports no splits and dividends.
+    ``snapshot`` is that of the request's current phase: the read continues from its view, and
+    replaces that view with its own. With ``in_part``, bars before a dividend that they cannot be
+    adjusted for are a gap, not an error.
     """
 
     unfilled: Sequence[Unfilled] = ()
@@ -79,14 +80,14 @@ class FetchOutcome:
     snapshot: SeriesSnapshot | None = None
 
     def dependency(self, span: Span) -> Dependency | None:
-        """Return what an answer for ``span`` depends on to which fetching added nothing."""
+        """Return what an answer for ``span`` depends on if fetching added nothing to it."""
         return None if self.view is None else Dependency(self.view, self.book, span, self.until)
 
     @classmethod
     def of(
         cls, request: LaneRequest, series: SeriesStore, journal: Journal, cap: int
     ) -> FetchOutcome:
-        """Take what a walk through a lane left behind; no bar stamped ``cap`` or later has closed."""
+        """Return the outcome of a pass through a lane; bars from ``cap`` on have not closed."""
         return cls(
             journal.unfilled,
             series.unstored,
@@ -104,10 +105,10 @@ class FetchOutcome:
 
 
 class Reader:
-    """Turns what is stored of a series into an answer. Thread-safe; takes no lock.
+    """Turns the stored data of a series into an answer. Thread-safe; takes no lock.
 
     Attributes:
-        days: the trading days whose basis answers are in.
+        days: Trading days that determine the basis of answers.
     """
 
     def __init__(self, store: BarStore, clock: Clock) -> None:
@@ -124,14 +125,14 @@ class Reader:
         *,
         lenient: bool = False,
     ) -> Answer:
-        """Read ``wanted`` from the store, with what could not be stored, in the asked basis.
+        """Read ``wanted`` in the requested basis from the store, including unstored data.
 
-        ``lenient`` takes an older basis where the newest one cannot be reached.
+        ``lenient`` accepts an older basis if the latest one cannot be reached.
 
         Raises:
-            ActionsMissingError: the conversion needs actions that were never asked for.
-            DividendError: It needs daily closes that are not stored.
-            KindMismatchError: the bars cannot be converted exactly.
+            ActionsMissingError: The conversion needs actions that were never requested.
+            DividendError: The conversion needs daily closes that are not stored.
+            KindMismatchError: The bars cannot be converted exactly.
         """
         now = self._clock.now_ms()
         span = Span(wanted.start, min(wanted.end, now + 1))
@@ -150,7 +151,7 @@ class Reader:
         if flagged:
             from ..ingest.commit import suspects_table  # not where all is well
 
-            # Of two rows for one stamp the stored one is a bar.
+            # If there are two rows for a stamp, the stored one is a bar.
             table = merge(suspects_table(flagged), table)
         if outcome.closed_before is not None:
             table = _closed(table, coverage, outcome.closed_before)
@@ -162,7 +163,7 @@ class Reader:
             from .adjust import Rebaser  # what has no splits needs none of it
 
             unstored = outcome.unstored_actions
-            # On a hit no calendar is read.
+            # A hit does not read a calendar.
             days = self.days.latest if outcome.view is not None else self.days.current
             today = days(query.instrument)
             rebaser = Rebaser(
@@ -179,7 +180,7 @@ class Reader:
             )
             done = rebaser.rebased(table, coverage)
         life = lifetime_of(view)
-        # What was wrong with the answers concerns all who read the bars, not the first alone.
+        # Faults in vendors' answers concern everyone who reads the bars, not only the first reader.
         faults = within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
         lacking = lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now))
@@ -217,7 +218,7 @@ class Reader:
 
 
 def with_unadjusted(gaps: list[Gap], coverage: Coverage, first: int, reason: str) -> list[Gap]:
-    """Return gaps with the bars before ``first``, which cannot be adjusted as asked, among them."""
+    """Add to gaps the bars before ``first``, which cannot be adjusted as requested."""
     spans = [Span(c.span.start, min(c.span.end, first)) for c in coverage if c.state != "empty"]
     left_out = (Gap(s, reason) for s in coalesce(s for s in spans if not s.is_empty))
     return sorted([*gaps, *left_out], key=lambda gap: gap.span)
@@ -233,7 +234,7 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "lane": key.folder,
-        # No version holds bars that could not be stored.
+        # No version contains bars that could not be stored.
         "generation": None if any(c.pieces for c in outcome.unstored) else view.generation,
         "problems": [
             *reasons(coverage, GRAVE, SETTLED),
@@ -248,9 +249,9 @@ def _facts(
 
 
 def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
-    """Return the bars before ``cap``, and those behind it that are stored as final.
+    """Return the bars before ``cap``, and later ones that are stored as final.
 
-    By a clock that is behind these have not closed; their vendor had newer ones.
+    By a clock that is behind, the later ones have not closed; but their vendor had newer ones.
     """
     closed = table.stamps < cap
     if not closed.all():
@@ -260,7 +261,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
 
 
 def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -> list[Suspect]:
-    """Return the bad rows in whose place there is no bar and no later answer."""
+    """Return the bad rows that neither a bar nor a later answer has replaced."""
     if not suspects:
         return []
     stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
@@ -283,10 +284,10 @@ def _unread(coverage: Coverage, table: BarTable) -> list[Gap]:
 
 
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
-    """Return why whole answers among these are not to be trusted; each reason once, of many a few.
+    """Return why whole answers are not trusted; each reason once, and at most a few.
 
-    Bars of a share on a day or at an hour without a session are among them. Currencies and futures do
-    trade at hours that their calendars lack.
+    Bars of a share on a day or at an hour without a session are included. Currencies and futures
+    do trade at hours that are missing from their calendars.
     """
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
@@ -301,12 +302,12 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
 
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
-    """Return the reasons of these stretches that begin so, each once."""
+    """Return the reasons of these spans that start with one of the prefixes, each once."""
     return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(beginnings)))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
-    """Say how many bars lack a volume that they must have; foreign volume is left out."""
+    """Report how many bars lack a volume they must have, except left-out foreign volume."""
     if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
         return []
     bare = table.take(np.isnan(table.volume)).stamps
@@ -318,12 +319,12 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
 
 
 def _holds(table: BarTable, day: date | None) -> bool:
-    """Tell whether there are bars of that day or later."""
+    """Return whether there are bars on that day or later."""
     return day is not None and bool(len(table)) and int(table.stamps[-1]) >= day_ms(day)
 
 
 def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
-    """Say that prices are not those of today, where a split since then is not ruled out."""
+    """Report that prices are not as of today if a split since then cannot be ruled out."""
     if done.unknown_since is None:
         return []
     if done.is_awaited:
@@ -345,7 +346,7 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
 def _with_unstored(
     table: BarTable, coverage: Coverage, suspects: Sequence[Suspect], commits: Sequence[Commit]
 ) -> tuple[BarTable, Coverage, Sequence[Suspect]]:
-    """Add what the disk refused."""
+    """Add the data that the disk refused."""
     from ..series import laid_over
 
     for commit in commits:
@@ -361,7 +362,7 @@ def _with_forming(
     wanted: Span,
     now: int,
 ) -> tuple[BarTable, Coverage]:
-    """Add the running bar, marked as such, when it was asked for."""
+    """Add the running bar, marked as such, if it was requested."""
     if not query.include_forming or outcome.forming is None:
         return table, coverage
     rows = outcome.forming.table.within(wanted)
@@ -399,7 +400,7 @@ def attempt_entries(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
 
 
 def attempt_of(plain: Mapping[str, Any]) -> Attempt:
-    """Return the attempt that :func:`attempt_entries` wrote, but for its error."""
+    """Return the attempt that :func:`attempt_entries` wrote, without its error."""
     return Attempt(
         plain["provider"],
         plain["outcome"],
@@ -412,13 +413,13 @@ def attempt_of(plain: Mapping[str, Any]) -> Attempt:
     )
 
 
-# --- where bars of two vendors meet, and what came of comparing them
+# --- where bars from two vendors meet, and the results of comparing them
 
 
 def at_borders(coverage: Coverage) -> Coverage:
-    """Return the coverage with only those splices that lie at a border still, as it is now.
+    """Return the coverage with only those splices that are still at a border.
 
-    What was made good is told of every part of a stretch.
+    A corrected splice is kept on every part of a span.
     """
     if not any(part.splices for part in coverage):
         return coverage
@@ -453,7 +454,7 @@ def _differ(one: Covered, other: Covered) -> bool:
 
 
 def splice_problems(coverage: Coverage) -> list[str]:
-    """Return a sentence for each splice that the user should know of; each is said once."""
+    """Return a sentence for each splice that the user should know about, each once."""
     return list(dict.fromkeys(s for part in coverage for s in _sentences(part)))
 
 
@@ -471,22 +472,22 @@ def _sentences(part: Covered) -> Iterator[str]:
             )
 
 
-# --- splits and dividends about which vendors differ
+# --- splits and dividends that vendors disagree about
 
 
 def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> dict[str, Any]:
-    """Return entries of the provenance with those disputes, and one sentence among ``problems``.
+    """Return provenance entries that include disputes, with one sentence in ``problems``.
 
-    ``actions_disputed`` is only there where there is something to tell. Each entry holds ``action``
-    (what was used), ``type``, ``ex_date``, ``source``, ``used`` (False: left out), ``settled``
-    (False: as many vendors say something else) and ``others``, vendor to what it says. Where
-    the bars of one vendor are adjusted by another action than those of the next there is an entry for
-    each, and ``bars_of`` names the vendors.
+    ``actions_disputed`` exists only if there is something to report. Each entry has ``action``
+    (the one that was used), ``type``, ``ex_date``, ``source``, ``used`` (False: left out),
+    ``settled`` (False: as many vendors disagree) and ``others`` (maps each other vendor to its
+    report). If the bars of one vendor are adjusted by a different action than the next vendor's,
+    there is an entry for each, and ``bars_of`` names the vendors.
 
     Args:
-        facts: of the answer.
-        done: its rows, with what was used for them.
-        coverage: which vendor they are of.
+        facts: Entries of the answer.
+        done: Its rows, with the data used to convert them.
+        coverage: Vendors of the rows.
     """
     notes = []
     if done.borrowed:
@@ -499,7 +500,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
 
 
 def doubts_of(done: Rebased, coverage: Coverage) -> list[str]:
-    """Return what makes the whole answer doubtful: a split that as many deny or tell otherwise."""
+    """Return what makes the whole answer doubtful: a split that as many vendors dispute."""
     open_splits = [e for e in done.disputed if e.type == "split" and not e.is_settled]
     return [
         f"{DOUBTFUL}{_what(event, coverage)}, and neither has more vendors"
@@ -541,7 +542,7 @@ def _entries(event: ActionEvent, coverage: Coverage) -> list[dict[str, Any]]:
 
 
 def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
-    """Return the actions that count for the bars before the event, with the vendors of these bars."""
+    """Return the actions that apply to the bars before the event, each with the bars' vendors."""
     ex_date = day_ms(event.action().ex_date)
     older = [c.vendor for c in coverage if c.state != "empty" and c.span.start < ex_date]
     used: dict[Action, list[str]] = {}
@@ -551,6 +552,6 @@ def _used(event: ActionEvent, coverage: Coverage) -> dict[Action, list[str]]:
 
 
 def dissent_of(event: ActionEvent, action: Action) -> dict[str, str]:
-    """Return vendor to what it says of an event otherwise than ``action``."""
+    """Return, for each vendor that disagrees with ``action``, its report of the event."""
     differing = {a.source: str(a) for a in event.dissent(action)}
     return differing | dict.fromkeys(event.silent, f"no {event.type} then")

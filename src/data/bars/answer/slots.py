@@ -10,12 +10,13 @@ from ...model.span import Span
 
 
 def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
-    """Tell whether a bar could open in ``span``, were the market open then.
+    """Return whether a bar could open in ``span`` if the market were open then.
 
     Args:
-        grid: of the series.
-        span: the stretch.
-        kind: of the series; without an anchor its hours may be counted from either.
+        grid: Grid of the series.
+        span: Span to check.
+        kind: Kind of the series; without an anchor, its hours may be counted from the session or
+            the clock.
     """
     if grid.has_place(span):
         return True
@@ -23,12 +24,12 @@ def may_open(grid: BarGrid, span: Span, kind: Kind | None) -> bool:
 
 
 def back(grid: BarGrid, end_ms: int, count: int, kind: Kind | None) -> int:
-    """Return the stamp from which ``count`` bars before ``end_ms`` are looked for.
+    """Return the stamp from which to look for ``count`` bars before ``end_ms``.
 
-    Where it is not known what hours are counted from, a bar may open before its slot of the grid.
+    If it is not known what the hours are counted from, a bar may open before its slot in the grid.
 
     Raises:
-        BadRangeError: calendars do not reach so far back.
+        BadRangeError: Calendars do not reach back that far.
     """
     return grid.back(end_ms, count if _is_certain(grid, kind) else count + 1)
 

@@ -1,1 +1,1 @@
-"""Longer bars made of an answer for shorter ones."""
+"""Longer bars made from an answer for shorter ones."""

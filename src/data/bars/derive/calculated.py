@@ -1,8 +1,8 @@
 """Longer bars that a job calculates from stored ones and keeps in a lane of their own.
 
-Only a job that was told to does this (decision 9): no request is answered out of such a lane, so
-what it holds never stands where bars of a vendor do. It names what its bars are made of; each
-stretch of it has the vendors, the basis and the state of its parts.
+Only a job that explicitly requests this does it (decision 9). No query is answered from such a
+lane, so its bars never replace a vendor's. The lane's name says what its bars are made from; each
+span in it has the vendors, the basis and the state of its parts.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _FIRST_MS = year_start(1900)
 
 
 class Calculator:
-    """Calculates bars out of what is stored; no vendor is asked. Thread-safe.
+    """Calculates bars from stored ones; no vendor is queried. Thread-safe.
 
     Args:
-        store: where both are kept.
-        lanes: finds the source bars that answer.
-        ask: answers the source bars.
+        store: Store for both.
+        lanes: Finds the source bars that answer.
+        ask: Answers with the source bars.
     """
 
     def __init__(
@@ -49,32 +49,33 @@ class Calculator:
         self._store, self._lanes, self._ask = store, lanes, ask
 
     def calculate(self, query: BarsQuery, source: Timeframe, *, anew: bool = False) -> Calculated:
-        """Store the bars of ``query`` that all stored ``source`` bars make up, year by year.
+        """Store the bars of ``query`` that can be made from all stored ``source`` bars, by year.
 
-        What is stored of them and would be the same again is left alone. Days of a market with
-        sessions lack its auctions.
+        Stored bars that would be the same again are left alone. For a market with sessions, daily
+        bars made this way lack the auctions.
 
         Args:
-            query: symbol and timeframe; its span does not count.
-            source: what they are made of.
-            anew: drop what was calculated before first.
+            query: Symbol and timeframe; its span is ignored.
+            source: Timeframe of the bars that they are made from.
+            anew: Drop previously calculated bars first.
 
         Raises:
-            QueryError: such bars cannot be made of ``source`` bars.
-            NoDataError: no ``source`` bar is stored, or not one whole bar can be made of them.
-            KindMismatchError: days of this market begin on the evening before, or the source bars
-                stand in hours that the calendar does not know.
-            CacheError: the store cannot be read or written.
+            QueryError: Such bars cannot be made from ``source`` bars.
+            NoDataError: No ``source`` bars are stored, or they do not make up a single whole bar.
+            KindMismatchError: This market's days begin the evening before, or the source bars are
+                in hours that the calendar does not know.
+            CacheError: The store cannot be read or written.
         """
         symbol, target = query.instrument.symbol, query.timeframe
         _check(query, source)
         whole = Span(_FIRST_MS, query.now_ms + 1)
         minutes = replace(query, timeframe=source, span=whole, bars=None)
         lane = self._lanes.find(minutes)
-        # Offline, what is stored of another kind stands in: these bars are made of it then.
+        # Offline, stored bars of another kind may answer instead; then these bars are made from
+        # them.
         is_held = lane.view.exists or not lane.is_beside
         stored = lane.view if is_held else self._store.view(SeriesKey(symbol, source))
-        # What an earlier version stored of extended hours makes no bars of regular ones.
+        # Extended-hours bars stored by an earlier version cannot make regular-hours bars.
         kind = stored.kind
         is_unfit = kind is None or is_too_long(kind, minutes)
         if is_unfit or kind is None or stored.first is None or stored.last is None:
@@ -93,7 +94,7 @@ class Calculator:
         if anew:
             self._store.clear_years(key, self._store.years(key), by="calculate")
         total = Calculated(key)
-        # Prices as they were traded stay so: what is learned of splits later concerns reads alone.
+        # Prices as traded stay that way; splits learned later only affect reads.
         bases = {c.basis.adjustment for c in stored.coverage if c.state != "empty"}
         adjustment = "raw" if bases == {"raw"} else query.adjustment
         for year in self._store.years(stored.key):
@@ -110,12 +111,12 @@ class Calculator:
         return total
 
     def _kept(self, key: SeriesKey, answer: Answer, span: Span) -> int:
-        """Store what differs from what is stored of a year; return how many bars that are."""
+        """Store the bars of a year that differ from the stored ones; return how many."""
         before = self._store.stretch(key, span)
         start = _first_difference(answer, before.table, before.coverage)
         if start is None:
             return 0
-        # Commits that adjoin are joined later: there may be one for each night.
+        # Adjacent commits are merged later; there may be one for each night.
         ends = [c.span.end for c in before.coverage if c.state != "empty" and c.span.end <= start]
         changed = Span(max(ends, default=start), span.end)
         parts = answer.coverage.within(changed)
@@ -142,7 +143,7 @@ class Calculator:
         )
 
     def _basis(self, answer: Answer, part: Covered, table: BarTable) -> Basis:
-        """Return what the prices of a part of an answer are adjusted for."""
+        """Return the basis of the prices in a part of an answer."""
         basis, query = part.basis, answer.query
         if query.instrument.asset_class == "stock" and query.adjustment != "raw":
             basis = Basis(answer.facts.get("adjustment", query.adjustment), answer.as_of)
@@ -151,12 +152,12 @@ class Calculator:
 
 
 def _reach(query: BarsQuery, stored: SeriesView) -> Span:
-    """Return the stamps of the bars that may be made of what is stored, now or before."""
+    """Return the stamps of the bars that can be made from the stored bars, now or before."""
     bounds = stored.first or 0, min(stored.last or 0, query.now_ms)
     if not query.timeframe.is_intraday:
         first, last = (day_ms(session_date(query.instrument, bound)) for bound in bounds)
         return Span(first, last + 1)
-    # The first minutes that were asked for may have had no trade.
+    # The first minutes that were requested may have had no trades.
     starts = [c.span.start for c in stored.coverage if c.state != "empty"]
     return Span(min(starts, default=bounds[0]), bounds[1] + 1)
 
@@ -177,7 +178,7 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
 
 
 def _check_days(query: BarsQuery, reach: Span) -> None:
-    """Refuse days that begin on the evening before: where vendors cut them is their own rule."""
+    """Reject days that begin the evening before: each vendor has its own rule for cutting them."""
     if query.timeframe.is_intraday:
         return
     first, last = date_of(reach.start), date_of(reach.end)
@@ -192,7 +193,7 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
 
 
 def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> int | None:
-    """Return the stamp from which on bars differ from those stored; None where none do."""
+    """Return the first stamp at which bars differ from those stored; None if none do."""
     mine, theirs = answer.table, table
     if (mine.adj_close is None) != (theirs.adj_close is None) and len(mine) and len(theirs):
         return int(min(mine.stamps[0], theirs.stamps[0]))
@@ -208,7 +209,7 @@ def _first_difference(answer: Answer, table: BarTable, coverage: Coverage) -> in
 
 
 def _other_sources(mine: Coverage, theirs: Coverage, table: BarTable) -> Iterator[int]:
-    """Yield where stretches with bars begin whose vendor or state is not the stored one."""
+    """Yield the starts of spans with bars whose vendor or state differs from the stored one."""
     for part in mine:
         rows = table.within(part.span).stamps
         if len(rows) and part.state != "empty":

@@ -1,7 +1,7 @@
 """Answers longer bars from an answer for shorter ones, without storing the result.
 
-What is stored are the shorter bars alone. So a split, a revision or a hole that was filled shows in
-the longer ones at once, and none of them is ever made of prices of two bases.
+Only the shorter bars are stored. A split, a revision or a filled gap therefore shows in the longer
+ones at once, and none of them is ever made from prices of two bases.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ NO_ANSWER = (NoProviderError, AllProvidersFailedError)
 
 
 class Deriver:
-    """Answers by bars made of shorter ones. Thread-safe: it keeps no state of its own.
+    """Answers queries with bars made from shorter ones. Thread-safe: it keeps no state of its own.
 
     Args:
-        shorter: says of which shorter bars.
-        ask: answers by bars of the very length asked for; not by vendors that are out.
-        log: where what happens is logged.
+        shorter: Chooses the shorter bars.
+        ask: Answers with bars of exactly the requested length, skipping vendors that are out.
+        log: Logger for this class.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Deriver:
         self._shorter, self._ask, self._log = shorter, ask, log
 
     def of_days(self, query: BarsQuery, days: Timeframe) -> Answer:
-        """Answer out of days; by a vendor's own bars only where those cannot be had at all.
+        """Answer from daily bars; use a vendor's own bars only if there are no daily ones at all.
 
-        Where days are missing the vendor's own weeks lack them too, and do not say so.
+        If daily bars are missing, the vendor's own weekly bars lack them too, without saying so.
 
         Raises:
-            AllProvidersFailedError: no vendor supplied either, nothing is stored.
+            AllProvidersFailedError: No vendor supplied either, and nothing is stored.
         """
         try:
             answer = self._derived(query, self._shorter.of(query, days), {})
@@ -85,15 +85,15 @@ class Deriver:
     def instead(
         self, query: BarsQuery, error: DataError, alone: Callable[[BarsQuery, DataError], Answer]
     ) -> Answer:
-        """Answer bars that no vendor supplied: out of shorter ones, or with what is stored of them.
+        """Answer for bars that no vendor supplied: from shorter ones, or from stored ones.
 
         Args:
-            query: what is wanted.
-            error: why no vendor supplied them.
-            alone: answers with what is stored, or raises the error it is given.
+            query: Requested bars.
+            error: Why no vendor supplied them.
+            alone: Answers with the stored bars, or raises the error it is given.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: nothing of it can be had.
+            NoProviderError, AllProvidersFailedError: There are no such bars at all.
         """
         source, answer = None if _says_nothing(error) else self._shorter.best(query), None
         if source is not None:
@@ -101,7 +101,7 @@ class Deriver:
                 answer = self._derived(query, source, _down(error))
             except (*NO_ANSWER, KindMismatchError) as failure:
                 self._log.info("%s could not be made of %s bars: %s", query, source, failure)
-                # Where no vendor serves the bars themselves, this is what went wrong.
+                # If no vendor serves the bars themselves, this is the actual failure.
                 if isinstance(error, NoProviderError) and isinstance(failure, NO_ANSWER):
                     error = failure
         if answer is not None and is_whole(answer) and len(answer.table):
@@ -116,11 +116,12 @@ class Deriver:
         return stored if answer is None or _lack_ms(stored) < _lack_ms(answer) else answer
 
     def made(self, query: BarsQuery, attempts: Sequence[Attempt]) -> Answer | None:
-        """Return bars made of shorter ones; None where there are none to make them of.
+        """Return bars made from shorter ones; None if there are none to make them from.
 
         Args:
-            query: what is wanted.
-            attempts: at bars of the very length; a vendor that failed is not asked for shorter ones.
+            query: Requested bars.
+            attempts: Queries for bars of exactly this length; a vendor that failed is not queried
+                for shorter ones.
         """
         source = self._shorter.best(query)
         if source is None:
@@ -136,7 +137,7 @@ class Deriver:
         return derived(query, source.timeframe, anchor, lambda below: self._ask(below, out))
 
     def _stored(self, query: BarsQuery) -> Answer | None:
-        """Return what is stored of the very length asked for."""
+        """Return the stored bars of exactly the requested length."""
         try:
             return self._ask(replace(query, offline=True, refresh=False), {})
         except DataError:
@@ -144,7 +145,7 @@ class Deriver:
 
 
 def is_whole(answer: Answer) -> bool:
-    """Tell whether an answer lacks nothing and is of the kind that was asked for."""
+    """Return whether an answer is complete and of the requested kind."""
     lacking = any(not gap.harmless for gap in answer.gaps)
     return not (lacking or answer.flagged or answer.substitute)
 
@@ -154,13 +155,13 @@ def _lack_ms(answer: Answer) -> int:
 
 
 def _says_nothing(error: DataError) -> bool:
-    """Tell whether a vendor positively has nothing: then it has no shorter bars either."""
+    """Return whether a vendor positively has nothing, and thus no shorter bars either."""
     attempts: Sequence[Attempt] = getattr(error, "attempts", ())
     return any(isinstance(attempt.error, NoDataError) for attempt in attempts)
 
 
 def _down(error: DataError) -> dict[str, DataError]:
-    """Return the vendors that need not be asked again now."""
+    """Return the vendors that need not be queried again now."""
     return _down_in(getattr(error, "attempts", ()))
 
 
@@ -178,7 +179,7 @@ def _lacks_files_alone(error: DataError) -> bool:
 
 
 def _is_no_file(attempt: Attempt) -> bool:
-    """Tell whether the user's own files lack bars of one length: each length has a file of its own."""
+    """Return whether the user's files lack bars of this length; each length has its own file."""
     return is_free(attempt.provider) and isinstance(attempt.error, SymbolNotFoundError)
 
 
@@ -189,20 +190,20 @@ def derived(
     ask: Ask,
     hours: MarketCalendar | None = None,
 ) -> Answer:
-    """Answer ``query`` out of ``source`` bars.
+    """Answer ``query`` from ``source`` bars.
 
     Args:
-        query: what is wanted.
-        source: what it is made of; only what may be (``prices.conversions``).
-        anchor: what the source bars are counted from as far as that is known; what is made of them
-            is counted from the same.
-        ask: answers the source bars, from the store and from vendors.
-        hours: in which they are put together; None: the market's regular ones, which are cut out of
-            extended ones.
+        query: Requested bars.
+        source: Length of the bars to make them from; must be allowed by ``prices.conversions``.
+        anchor: What the source bars are counted from, as far as known; the bars made from them are
+            counted from the same.
+        ask: Answers with the source bars, from the store and from vendors.
+        hours: Calendar by which the bars are put together; None: the market's regular hours, which
+            are cut out of extended ones.
 
     Raises:
-        NoProviderError, AllProvidersFailedError: as ``ask`` does.
-        KindMismatchError: they stand in hours that the calendar does not know.
+        NoProviderError, AllProvidersFailedError: Raised by ``ask``.
+        KindMismatchError: The source bars are in hours that the calendar does not know.
     """
     making = _Derivation(query, source, anchor, ask, hours)
     answer = making.answer(1)
@@ -223,10 +224,10 @@ def derived(
 
 @dataclass(frozen=True)
 class _Derivation:
-    """One answer in the making; see :func:`derived`.
+    """One answer in progress; see :func:`derived`.
 
     Attributes:
-        is_sure: whether the anchor is that of an answer, and no guess.
+        is_sure: Whether the anchor comes from an answer rather than a guess.
     """
 
     query: BarsQuery
@@ -237,11 +238,11 @@ class _Derivation:
     is_sure: bool = False
 
     def again(self) -> _Derivation:
-        """Return the same for another try: what has been refreshed once is fresh."""
+        """Return the same derivation for another try, without a second refresh."""
         return replace(self, query=replace(self.query, refresh=False))
 
     def answer(self, factor: int) -> Answer:
-        """Return the answer; a count reaches ``factor`` times as far back."""
+        """Return the answer; a requested number of bars looks ``factor`` times as far back."""
         wanted = self._wanted(factor)
         needed = source_span(
             wanted,
@@ -250,22 +251,22 @@ class _Derivation:
             anchor=self._grid.anchor,
             source=self.source,
         )
-        # Where no bar is expected they are asked for all the same: there may be one.
+        # They are requested even where no bar is expected, because there may be one.
         span = wanted if needed.is_empty else needed
         below = self.ask(replace(self.query, timeframe=self.source, span=span, bars=None))
         anchor = below.kind.anchor
         if anchor not in ("", self.anchor) and not self.is_sure:
-            # Another vendor answered than was expected.
+            # A different vendor answered than expected.
             return replace(self.again(), anchor=anchor, is_sure=True).answer(factor)
         is_open = self.query.include_forming or wanted.end < self.query.span.end
         return self._folded(below, needed, is_open=is_open)
 
     def start(self, factor: int) -> int:
-        """Return how far back such an answer reaches, in UTC milliseconds."""
+        """Return how far back such an answer goes, in UTC milliseconds."""
         return self._wanted(factor).start
 
     def _wanted(self, factor: int) -> Span:
-        """Return the stamps wanted, without those of bars that are not to be returned."""
+        """Return the requested stamps, without those of bars that are not to be returned."""
         query, grid = self.query, self._grid
         cap = first_unclosed(self._calendar, grid.timeframe, query.now_ms, grid.anchor)
         end = min(query.span.end, cap)
@@ -273,9 +274,9 @@ class _Derivation:
         return Span(start, query.span.end if query.include_forming or end <= start else end)
 
     def _folded(self, below: Answer, needed: Span, *, is_open: bool) -> Answer:
-        """Make the bars out of what came; ``is_open``: not all bars of the range have closed."""
+        """Make the bars from the answer; ``is_open``: not all bars in the range have closed."""
         ends = [*(c.span.end for c in below.coverage), *(g.span.end for g in below.gaps)]
-        # Behind what the answer speaks of, silence does not mean that nothing traded.
+        # Beyond the range that the answer covers, missing bars do not mean that nothing traded.
         span = Span(needed.start, min(needed.end, max(ends, default=needed.start)))
         unknown = [*_holes(below), *self._doubted(below, span), *self._beyond_calendar(below, span)]
         holes = sorted(unknown, key=lambda gap: gap.span)
@@ -289,7 +290,7 @@ class _Derivation:
             source_anchor=below.kind.anchor or self.anchor,
             span=span,
             now_ms=self.query.now_ms,
-            # What is a hole is known by the answer: all other absent bars had no trade.
+            # The answer identifies the gaps; all other missing bars had no trade.
             dense=False,
             unanswered=[hole.span for hole in holes],
         )
@@ -310,7 +311,7 @@ class _Derivation:
         )
 
     def _rows(self, below: Answer) -> BarTable:
-        """Return the rows that bars are made of: those in hours that the calendar knows."""
+        """Return the rows to make bars from: those in hours that the calendar knows."""
         session = below.kind.session
         if self.hours is not None or self.query.instrument.is_extended:
             return below.table
@@ -332,13 +333,13 @@ class _Derivation:
         return self.hours is None and self.source.is_intraday and is_longer
 
     def _beyond_calendar(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield what was never asked for, also where the market's own calendar expects no bar."""
+        """Yield the ranges never requested, even where the market's calendar expects no bar."""
         if self.hours is not None:
             for part in gaps(span, [c.span for c in below.coverage]):
                 yield Gap(part, "never asked for")
 
     def _doubted(self, below: Answer, span: Span) -> Iterator[Gap]:
-        """Yield the bars that are absent from an answer which lacks too many to list them."""
+        """Yield the bars missing from an answer that lacks too many to list them."""
         anchor = below.kind.anchor or self.anchor
         for part in below.coverage.within(span):
             if part.reason.startswith(DOUBTFUL):
@@ -352,13 +353,13 @@ class _Derivation:
 
     @cached_property
     def _grid(self) -> BarGrid:
-        """Where the bars wanted stand; days know one anchor alone."""
+        """The positions of the requested bars; daily bars have only one anchor."""
         step = self.query.timeframe
         return BarGrid(self._calendar, step, self.anchor if step.is_intraday else "session")
 
 
 def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
-    """Return what bars depend on that are made of an answer: the next of them may close any time."""
+    """Return what derived bars depend on; if the range is open, another may close any time."""
     depends_on = below.depends_on
     if depends_on is None or not is_open:
         return depends_on
@@ -367,7 +368,7 @@ def _dependency(below: Answer, *, is_open: bool) -> Dependency | None:
 
 
 def _holes(below: Answer) -> Iterator[Gap]:
-    """Yield what of an answer is not known, or not to be trusted."""
+    """Yield the parts of an answer that are unknown or not trusted."""
     yield from (gap for gap in below.gaps if not gap.harmless)
     for stamp, reason in below.flagged:
         yield Gap(Span(stamp, stamp + 1), reason)

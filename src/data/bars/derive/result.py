@@ -25,14 +25,14 @@ _WORSE = ("final", "provisional", "suspect")
 
 @dataclass(frozen=True)
 class DerivedAnswer:
-    """What was made of an answer, with everything that is told about its bars.
+    """Bars made from another answer, with everything that is reported about them.
 
     Attributes:
-        query: for what.
-        source: length of the bars it was made of.
-        below: the answer it was made of.
-        made: the bars.
-        holes: what of the answer is not known, ascending.
+        query: Query that this answers.
+        source: Length of the bars that it was made from.
+        below: Answer that it was made from.
+        made: The bars.
+        holes: Parts of the source answer that are not known, ascending.
     """
 
     query: BarsQuery
@@ -43,11 +43,11 @@ class DerivedAnswer:
 
     @cached_property
     def table(self) -> BarTable:
-        """The whole bars."""
+        """The complete bars."""
         return self.made.with_whole_volumes()
 
     def with_running(self) -> tuple[BarTable, Coverage]:
-        """Return the bars and where they came from; the running one where it was asked for."""
+        """Return the bars and their coverage, including the running bar if it was requested."""
         coverage, bar = self._coverage(), self._running()
         if bar is None:
             return self.table, coverage
@@ -65,7 +65,7 @@ class DerivedAnswer:
         return merge(self.table, rows), coverage.overlaid([mark])
 
     def _running(self) -> Incomplete | None:
-        """Return the bar that has not closed, if all that there has been of it is known."""
+        """Return the bar that has not closed, if everything in it so far is known."""
         if not self.query.include_forming:
             return None
         for bar in self.made.incomplete:
@@ -73,7 +73,7 @@ class DerivedAnswer:
                 return None if any(hole.span.overlaps(bar.span) for hole in self.holes) else bar
         return None
 
-    # --- where they came from --------------------------------------------------------------
+    # --- origin ----------------------------------------------------------------------------
 
     @cached_property
     def _sources(self) -> list[Covered]:
@@ -84,7 +84,7 @@ class DerivedAnswer:
         return [part for part in self._sources if part.span.overlaps(span)]
 
     def _coverage(self) -> Coverage:
-        """Carry source and state over: each bar is as good as the worst of its parts."""
+        """Derive source and state from the parts: each bar is as good as its worst part."""
         stamps, ends = self.table.stamps, self.made.ends
         if not len(stamps):
             return Coverage()
@@ -94,7 +94,7 @@ class DerivedAnswer:
         bounds = np.array([part.span for part in self._sources], dtype=np.int64).reshape(-1, 2)
         first = np.searchsorted(bounds[:, 1], stamps, side="right")
         behind = np.searchsorted(bounds[:, 0], ends)
-        # One entry for neighbours that are made of the same.
+        # One entry for neighbours that are made from the same parts.
         new = (np.diff(first) != 0) | (np.diff(behind) != 0) | (until[:-1] != stamps[1:])
         begins = np.append(0, np.flatnonzero(new) + 1)
         lasts = np.append(begins[1:], len(stamps)) - 1
@@ -118,7 +118,7 @@ class DerivedAnswer:
         )
 
     def fetched(self) -> list[Span]:
-        """Return the stretches of bars that hold anything a vendor sent just now."""
+        """Return the spans of bars that contain anything a vendor sent just now."""
         stamps, ends = self.table.stamps, self.made.ends
         spans = np.array(self.below.fetched, dtype=np.int64).reshape(-1, 2)
         lows = np.searchsorted(ends, spans[:, 0], side="right")
@@ -129,10 +129,10 @@ class DerivedAnswer:
             if low < high
         ]
 
-    # --- what is lacking -------------------------------------------------------------------
+    # --- missing bars ----------------------------------------------------------------------
 
     def gaps(self) -> list[Gap]:
-        """Return the bars that could not be made, neighbours of one reason together."""
+        """Return the bars that could not be made, grouping neighbours with the same reason."""
         harmless = [gap for gap in self.below.gaps if gap.harmless]
         lacking = [bar for bar in self.made.incomplete if bar.reason != FORMING]
         starts = np.array([bar.span.start for bar in lacking], dtype=np.int64)
@@ -172,11 +172,11 @@ class DerivedAnswer:
 
     @cached_property
     def _hole_ends(self) -> list[int]:
-        """Where the holes up to each one have ended."""
+        """For each hole, the latest end of any hole up to it."""
         return list(accumulate((hole.span.end for hole in self.holes), max))
 
     def facts(self) -> dict[str, Any]:
-        """Return the further entries of the provenance."""
+        """Return the additional entries of the provenance."""
         source, facts = self.source, self.below.facts
         problems = list(facts.get("problems", ()))
         if self.made.strays:

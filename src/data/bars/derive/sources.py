@@ -20,24 +20,24 @@ from ..selection.candidates import Candidate, Selector, candidates_of
 from ..selection.lanes import LaneFinder
 
 _DAY = Timeframe(1, "d")
-# Looked for with every vendor; what a vendor says that it serves besides is looked for too.
+# Tried for every vendor, in addition to the lengths that the vendor declares.
 _USUAL = tuple(
     map(Timeframe.parse, "1M 1w 3d 1d 12h 8h 6h 4h 2h 90m 1h 30m 15m 10m 5m 3m 2m 1m".split())
 )
-# More bars than this are not fetched for one: a month is not worth its minutes.
+# Maximum number of bars fetched to make one: a month is not worth fetching its minutes.
 _MOST_PARTS = 1000
 _HOURS_SEEN_MS = 60 * DAY_MS
 
 
 @dataclass(frozen=True)
 class ShorterBars:
-    """Shorter bars that an answer may be made of, as one look at rules, vendors and store shows them.
+    """Shorter bars that an answer may be made from, based on the rules, vendors and store.
 
     Attributes:
-        timeframe: their length.
-        vendors: those that serve them, in the order of their own rule.
-        view: what is stored of them.
-        kind: as far as what is stored and the vendors tell it.
+        timeframe: Their length.
+        vendors: Vendors that serve them, in the order of their own rule.
+        view: View of those stored.
+        kind: Their kind, as far as the store and the vendors report it.
     """
 
     timeframe: Timeframe
@@ -47,7 +47,7 @@ class ShorterBars:
 
     @property
     def anchor(self) -> str:
-        """What they are counted from, as far as it is known beforehand."""
+        """What they are counted from, as far as that is known in advance."""
         return self.kind.anchor or "session"
 
     def __str__(self) -> str:
@@ -55,21 +55,22 @@ class ShorterBars:
 
 
 class SourceTimeframes:
-    """Says what bars can be made of. Thread-safe; no vendor is asked, and no bar is read."""
+    """Determines what bars can be made from. Thread-safe; queries no vendor, reads no bars."""
 
     def __init__(self, selector: Selector, lanes: LaneFinder) -> None:
         self._selector = selector
         self._lanes = lanes
 
     def preferred(self, query: BarsQuery) -> Timeframe | None:
-        """Return days where the weeks or months of a share are better made of them, else None.
+        """Return 1d if a share's weekly or monthly bars are better made from daily ones, else None.
 
-        A vendor's own ones break at every split, and its running one comes under a stamp of its
-        own; its days do neither. Where the rules give weeks to another vendor than days, that one
-        is asked. No calendar is needed to tell.
+        A vendor's own ones have a break at every split, and its running one comes with its own
+        stamp; its daily bars have neither problem. If the rules name different vendors for weekly
+        and daily bars, the vendor for weekly bars is queried. No calendar is needed to decide
+        this.
 
         Raises:
-            UnknownProviderError: the pinned vendor does not exist.
+            UnknownProviderError: The pinned vendor does not exist.
         """
         if not query.is_of_whole_weeks:
             return None
@@ -79,20 +80,20 @@ class SourceTimeframes:
         return _DAY if whole[0].name == days[0].name else None
 
     def best(self, query: BarsQuery) -> ShorterBars | None:
-        """Return what the bars asked for are best made of; None where nothing will do.
+        """Return the best bars to make the requested ones from; None if none will do.
 
-        That is what reaches over most of the range, and of these what takes the fewest bars to
-        fetch: what is stored takes none, and long bars take fewer than short ones.
+        The best ones cover most of the range; of those, the ones that take the fewest bars to
+        fetch: stored bars take none, and long bars take fewer than short ones.
 
         Raises:
-            UnknownProviderError: the pinned vendor does not exist.
+            UnknownProviderError: The pinned vendor does not exist.
         """
         calendar = calendar_for(query.instrument)
         fit = self._fit(query, calendar)
         return min(fit, key=lambda source: _cost(query, source, calendar), default=None)
 
     def of(self, query: BarsQuery, timeframe: Timeframe) -> ShorterBars:
-        """Look at bars of one length; each length of one's own bars has a file of its own."""
+        """Look at bars of one length; in the user's own data, each length has its own file."""
         serving = self._serving(query, timeframe)
         vendors = [c for c in serving if _has_files(c, query.instrument, timeframe)]
         lane = self._lanes.find(replace(query, timeframe=timeframe))
@@ -102,7 +103,7 @@ class SourceTimeframes:
         return ShorterBars(timeframe, tuple(vendors), view, kind)
 
     def _fit(self, query: BarsQuery, calendar: MarketCalendar) -> list[ShorterBars]:
-        """Return what the bars can be made of exactly, longest first."""
+        """Return the bars that the requested ones can be made from exactly, longest first."""
         recent = Span(query.span.end - _HOURS_SEEN_MS, query.span.end)
         fit = []
         for timeframe in self._timeframes(query, calendar):
@@ -125,7 +126,7 @@ class SourceTimeframes:
         return sorted(fit, key=lambda source: source.timeframe.longest_ms, reverse=True)
 
     def _timeframes(self, query: BarsQuery, calendar: MarketCalendar) -> list[Timeframe]:
-        """Return all lengths of bars that add up and that any vendor of the rules may serve."""
+        """Return all bar lengths that add up and that a vendor in the rules may serve."""
         wanted = query.timeframe
         vendors = {
             c.name: c
@@ -152,7 +153,7 @@ class SourceTimeframes:
 
 
 def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timeframe) -> bool:
-    """Tell whether there are files of a series, of a vendor that reads files; of others it is True."""
+    """Return whether a vendor that reads files has some for a series; True for other vendors."""
     if not candidate.folder_lane:
         return True
     files = candidate.downloader.source_files(instrument, timeframe)
@@ -160,7 +161,7 @@ def _has_files(candidate: Candidate, instrument: Instrument, timeframe: Timefram
 
 
 def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tuple[int, int]:
-    """Return how much of the range is out of reach (ms), and how many bars have to be fetched."""
+    """Return how much of the range is out of reach (ms), and how many bars must be fetched."""
     lacking = _lacking(query, source, calendar)
     if query.offline:
         return _total(lacking), 0
@@ -170,7 +171,7 @@ def _cost(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> tu
 
 
 def _lacking(query: BarsQuery, source: ShorterBars, calendar: MarketCalendar) -> list[Span]:
-    """Return the stretches of the shorter bars that are wanted and not stored."""
+    """Return the spans of the shorter bars that are needed and not stored."""
     grid = BarGrid(calendar, source.timeframe, source.anchor)
     needed = source_span(query.span, query.timeframe, calendar, anchor=grid.anchor)
     cap = first_unclosed(calendar, source.timeframe, query.now_ms, grid.anchor)

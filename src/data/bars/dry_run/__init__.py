@@ -1,1 +1,1 @@
-"""What a request would do and cost, without asking a vendor or writing."""
+"""What a request would do and cost, without querying a vendor or writing."""

@@ -35,7 +35,7 @@ from ..series import LaneRequest
 
 @dataclass(frozen=True)
 class _Rows:
-    """Drafted bars, kept as runs of stamps at equal steps; a column with one value is kept as that value.
+    """Drafted bars, stored as runs of equally spaced stamps; constant columns as one value.
 
     Attributes:
         begins, counts: First stamp and length of each run, ascending.
@@ -104,12 +104,12 @@ class _Rows:
 
 @dataclass
 class _Draft:
-    """The commits to one series: the stored view they were made to, the view after them, their bars.
+    """The commits to one series, with their bars and the views before and after them.
 
     Attributes:
         base, view: View of the series before the commits, and after them.
         commits: Commits without their bars, each with the bars of its pieces.
-        rows: All drafted bars in stretches that do not overlap, ascending.
+        rows: All drafted bars, in spans that do not overlap, ascending.
         gone: Spans in which a vendor has no bar.
     """
 
@@ -120,7 +120,7 @@ class _Draft:
     gone: list[Span] = field(default_factory=list)
 
     def near(self, span: Span) -> slice:
-        """Return the places of the rows that may be in ``span``."""
+        """Return the positions of the rows that may be in ``span``."""
         first = bisect_left(self.rows, span.start + 1, key=lambda rows: rows.span.end)
         last = bisect_left(self.rows, max(span), key=lambda rows: rows.span.start)
         return slice(first, max(first, last))
@@ -138,15 +138,15 @@ class _Draft:
 class DraftStore:
     """The store of one dry run: commits stay in memory. Not thread-safe.
 
-    It has those methods of :class:`.BarStore` that a request calls, and none that writes to the disk.
-    What is not drafted it answers with the preview.
+    It has the methods of :class:`.BarStore` that a request calls, and none that writes to disk.
+    For everything that is not drafted, it answers from the preview.
 
     Args:
-        preview: as :meth:`.BarStore.preview` returns it.
+        preview: Preview as returned by :meth:`.BarStore.preview`.
 
     Attributes:
-        root, memory: of the preview.
-        listener: one that does nothing: a plan counts as no use of a series.
+        root, memory: Those of the preview.
+        listener: A listener that does nothing: a plan does not count as a use of a series.
     """
 
     def __init__(self, preview: BarStore) -> None:
@@ -170,7 +170,7 @@ class DraftStore:
         return base if draft is None else draft.view
 
     def read(self, key: SeriesKey, span: Span) -> tuple[BarTable, Coverage]:
-        """Return bars and coverage of ``span``, drafts included."""
+        """Return bars and coverage for ``span``, drafts included."""
         _, table, coverage, _ = self.stretch(key, span)
         return table, coverage
 
@@ -182,7 +182,7 @@ class DraftStore:
         *,
         is_use: bool = True,
     ) -> Stretch:
-        """Return view, bars, coverage and bad rows of ``span``, drafts included."""
+        """Return the view, bars, coverage and bad rows for ``span``, drafts included."""
         return self._stretch(key, span, in_outline=False)
 
     def _stretch(self, key: SeriesKey, span: Span, *, in_outline: bool) -> Stretch:
@@ -197,7 +197,7 @@ class DraftStore:
         """Keep bars and marks in memory."""
 
         def has_bars(span: Span) -> bool:
-            """Tell whether bars are stored or drafted in ``span``."""
+            """Return whether bars are stored or drafted in ``span``."""
             return bool(len(self._with_drafts(key, span, self._preview.read(key, span)[0])))
 
         if key not in self._drafts:
@@ -243,7 +243,7 @@ class DraftStore:
         return with_answers(book, answers)
 
     def forget_actions(self, symbol: str, source: str, wait_s: float = 0.0) -> None:
-        """Leave out what a vendor of samples told."""
+        """Leave out the actions that a sample-data vendor reported."""
         self._forgotten.setdefault(symbol, []).append(source)
 
     def add_actions(
@@ -261,37 +261,37 @@ class DraftStore:
         self._answers.setdefault(symbol, []).append(answer)
         return self.actions(symbol)
 
-    # --- what no draft changes ---------------------------------------------------------------
+    # --- not affected by drafts --------------------------------------------------------------
 
     def check(self, view: SeriesView, span: Span) -> None:
-        """Refuse a stretch of which a year cannot be read; raises as the preview."""
+        """Reject a span if one of its years cannot be read; raises as the preview does."""
         self._preview.check(view, span)
 
     def lanes_beside(self, symbol: str, timeframe: Timeframe) -> list[SeriesKey]:
-        """Return the lanes that have a folder beside the default one."""
+        """Return the lanes that have a folder in addition to the default one."""
         return self._preview.lanes_beside(symbol, timeframe)
 
     def symbols(self) -> list[str]:
-        """Return the symbols that have a folder; raises as the preview."""
+        """Return the symbols that have a folder; raises as the preview does."""
         return self._preview.symbols()
 
     def log(self, key: SeriesKey) -> list[dict[str, Any]]:
-        """Return the commits to a series that were made."""
+        """Return the actual commits to a series."""
         return self._preview.log(key)
 
     def read_version(
         self, key: SeriesKey, span: Span, generation: int
     ) -> tuple[BarTable, Coverage]:
-        """Return bars and coverage right after a commit that was made; raises as the preview."""
+        """Return bars and coverage right after an actual commit; raises as the preview does."""
         return self._preview.read_version(key, span, generation)
 
 
 class OutlineStore:
     """The store from which the answer of one dry run is read.
 
-    It has the methods of a :class:`DraftStore`, and returns some drafted bars in place of all: the
-    answer to years of minutes would take gigabytes. A number of bars, and bars that longer ones
-    are made of, are returned in full.
+    It has the methods of a :class:`DraftStore`, but returns only some of the drafted bars: the
+    answer for years of minute bars would take gigabytes. If a number of bars is requested, or
+    longer bars are made from them, they are returned in full.
     """
 
     def __init__(self, store: DraftStore, query: BarsQuery) -> None:
@@ -310,7 +310,7 @@ class OutlineStore:
         *,
         is_use: bool = True,
     ) -> Stretch:
-        """Return view, bars, coverage and bad rows of ``span``, with drafted bars in outline."""
+        """Return the view, bars, coverage and bad rows for ``span``; drafted bars in outline."""
         return self._store._stretch(key, span, in_outline=self.is_outlined(key))
 
     def left_out(self, key: SeriesKey, span: Span, table: BarTable) -> int:
@@ -327,16 +327,16 @@ class OutlineStore:
 
 @dataclass
 class DryRun:
-    """One request without vendors, and what came of it. Not thread-safe.
+    """One request without vendors, and its result. Not thread-safe.
 
     Attributes:
-        query: the request.
-        store: what it reads from and commits to.
-        steps: the requests to vendors, in order.
-        plans: the plan of every lane, in order.
-        is_routed: whether the rules or a vendor were looked at.
-        answer: stored bars, and made-up ones in place of those to come; None after an error.
-        error: what the request would raise in place of an answer.
+        query: The request.
+        store: Store that it reads from and commits to.
+        steps: Requests to vendors, in order.
+        plans: Plan of every lane, in order.
+        is_routed: Whether the rules or a vendor were consulted.
+        answer: Stored bars, with made-up ones for those to be fetched; None after an error.
+        error: Error that the request would raise instead of an answer.
     """
 
     query: BarsQuery
@@ -349,7 +349,7 @@ class DryRun:
 
     @property
     def is_hit(self) -> bool:
-        """Whether no vendor is needed: no request and no harmful gap, or none that was planned for."""
+        """Whether no vendor is needed: no requests, and no harmful gap except unplanned ones."""
         if self.answer is None or self.steps:
             return False
         if all(gap.harmless for gap in self.answer.gaps):

@@ -1,8 +1,8 @@
 """Plans a request by a dry run: what it would do and what it would cost.
 
-A dry run is the request itself, by the code of :class:`~..service.BarsService`: its store keeps
-commits in memory, and stand-ins answer for the vendors. So a plan follows whatever the way of a
-request becomes.
+A dry run executes the request itself, with the code of :class:`~..service.BarsService`: its store
+keeps commits in memory, and stand-ins answer for the vendors. A plan therefore always follows what
+requests actually do.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ from ..service import BarsService
 from ..validity import Expiry
 from .draft import DraftStore, DryRun, OutlineStore
 
-# Errors name the vendor that they are of.
+# Errors name their vendor.
 _NAMED_TWICE = re.compile(r"\b(\w+): \1 ")
 
-# What is in a dry run has not happened. Not of the tree of loggers: nothing there switches it on.
+# Events of a dry run did not really happen, so they are not logged. Not part of the logger tree, so
+# that nothing there can enable it.
 _NO_LOG = logging.Logger("onetape.dry_run")
 _NO_LOG.disabled = True
 
 
 @dataclass(frozen=True)
 class RequestPlanner:
-    """Plans requests without asking a vendor, writing or logging anything. Not thread-safe.
+    """Plans requests without querying a vendor, writing or logging anything. Not thread-safe.
 
     Attributes:
-        store: the stored bars, as :meth:`.BarStore.preview` shows them.
-        selector: which vendors are asked.
-        clock: the time.
-        expiry, checks: as those of the requests themselves.
+        store: Stored bars, as :meth:`.BarStore.preview` shows them.
+        selector: Selects the vendors.
+        clock: Source of the current time.
+        expiry, checks: The same as those of real requests.
     """
 
     store: BarStore
@@ -64,23 +65,23 @@ class RequestPlanner:
     checks: ValidationRules = ValidationRules()
 
     def plan(self, query: BarsQuery) -> Plan:
-        """Return what ``query`` would do if it were asked now.
+        """Return what ``query`` would do if it were made now.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         return _Composer(self, self._dry_run(query)).plan()
 
     def route(self, query: BarsQuery) -> Route:
-        """Return where the bars of ``query`` may come from.
+        """Return where the bars for ``query`` may come from.
 
         Raises:
-            NoProviderError, UnknownProviderError: from no vendor.
+            NoProviderError, UnknownProviderError: No vendor can supply them.
         """
         return BarsService(self.store, self.selector, self.clock).misses().route_of(query)
 
     def _dry_run(self, query: BarsQuery) -> DryRun:
-        # In a context of its own: what Ctrl-C leaves set in it ends with it.
+        # Run in its own context, so that anything Ctrl-C leaves set disappears with it.
         return copy_context().run(self._answered, DryRun(query, DraftStore(self.store)))
 
     def _answered(self, run: DryRun) -> DryRun:
@@ -101,7 +102,7 @@ class RequestPlanner:
 
 
 class _FakeSelector:
-    """A selector with stand-ins in place of the downloaders; in all else the real one."""
+    """A selector with stand-ins for the downloaders; otherwise the real one."""
 
     def __init__(self, selector: Any, run: DryRun) -> None:
         self._selector, self._run = selector, run
@@ -109,13 +110,13 @@ class _FakeSelector:
         self.own_sender = None  # nothing is sent
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return the names that the real one returns."""
+        """Return the names from the real selector."""
         self._run.is_routed = True
         names: list[str] = self._selector.get_provider_with_failover(symbol, timeframe)
         return names
 
     def _initialize_downloader(self, name: str) -> Any | None:
-        """Return the stand-in of a vendor; None where the vendor cannot be made."""
+        """Return the stand-in for a vendor; None if the vendor cannot be built."""
         # Imported here: an answer from the cache needs no vendor and no HTTP library.
         from ...vendors.factory import downloader_for
         from .vendors import stand_in
@@ -131,7 +132,7 @@ class _FakeSelector:
 
 
 class _Composer:
-    """Makes a plan of a dry run."""
+    """Builds a plan from a dry run."""
 
     def __init__(self, planner: RequestPlanner, run: DryRun) -> None:
         self._planner, self._run = planner, run
@@ -139,7 +140,7 @@ class _Composer:
         self._source = _source(run.answer)
         self._timeframe = self._source or run.query.timeframe
         self._plans = self._plans_of_lane()
-        # Read by comparing documents alone: no calendar and no vendor is needed for its plan either.
+        # Only documents were compared: its plan needs no calendar and no vendor either.
         self._is_stored = run.is_hit and not run.plans
 
     def plan(self) -> Plan:
@@ -180,7 +181,7 @@ class _Composer:
         return len(answer.table) + store.left_out(key, self._span(), answer.table)
 
     def _plans_of_lane(self) -> list[tuple[LaneRequest, FetchPlan]]:
-        """Return the plans of the lane that answers; those of the first one where none does."""
+        """Return the plans of the lane that answers; those of the first lane if none does."""
         plans = [pair for pair in self._run.plans if pair[0].key.timeframe == self._timeframe]
         keys = list(dict.fromkeys(request.key for request, _ in plans))
         if self._answer is None:
@@ -192,13 +193,13 @@ class _Composer:
         return [(request, plan) for request, plan in plans if request.key in keys]
 
     def _asked_spans(self) -> list[Span]:
-        """Return what vendors are asked for that can add to the bars that answer."""
+        """Return the spans requested from vendors that can add to the bars that answer."""
         names = {c.name for request, _ in self._plans for c in request.lane.candidates}
         steps = (step for step in self._run.steps if step.vendor in names or not self._plans)
         return [step.span for step in steps]
 
     def _others(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return vendors of the rules that are no candidates, and substitutes, each with the reason."""
+        """Return the rules' vendors that are not candidates, and substitutes, with reasons."""
         if self._is_stored:
             return {}, {}
         rejected = unasked(self._planner.selector, self._query)
@@ -214,12 +215,12 @@ class _Composer:
         return {**rejected, **way.namesakes}, substitutes
 
     def _span(self) -> Span:
-        """Return the stamps wanted that have closed."""
+        """Return the requested stamps that have closed."""
         plan = self._plans[-1][1] if self._plans else None
         start, end = plan.wanted if plan and not self._source else self._query.span
         return Span(start, max(start, min(end, plan.cap if plan else self._query.now_ms + 1)))
 
-    # --- what is asked ---------------------------------------------------------------------
+    # --- requests --------------------------------------------------------------------------
 
     def _segments(self) -> tuple[tuple[PlanSegment, ...], tuple[PlanStep, ...]]:
         """Return the missing segments with the steps for each, and all other steps."""
@@ -253,7 +254,7 @@ class _Composer:
         )
 
     def _offers(self, request: LaneRequest, span: Span) -> tuple[VendorOffer, ...]:
-        """Return what each candidate could do, each as if it were asked alone."""
+        """Return what each candidate could do if it were the only one queried."""
         if self._query.offline:
             return ()
         return tuple(
@@ -264,14 +265,14 @@ class _Composer:
         )
 
     def _health(self) -> tuple[Health, ...]:
-        """Return how each vendor on the way stands."""
+        """Return the health of each vendor involved."""
         if self._run.is_hit or self._query.offline:
             return ()
         vendors = {c.name: c for request, _ in self._run.plans for c in request.lane.candidates}
         timeframe = self._plans[0][0].grid.timeframe if self._plans else self._query.timeframe
         return tuple(c.downloader.health(timeframe) for c in vendors.values())
 
-    # --- what is lacking -------------------------------------------------------------------
+    # --- missing bars ----------------------------------------------------------------------
 
     def _lacking(self, segments: Sequence[PlanSegment]) -> tuple[Lacking, ...]:
         if self._answer is not None:
@@ -286,22 +287,22 @@ class _Composer:
 
 
 def _source(answer: Answer | None) -> Timeframe | None:
-    """Return the timeframe of the bars that an answer is made of, where it is derived."""
+    """Return the timeframe of the bars that an answer is made from, if it is derived."""
     made_of = answer.facts.get("derived_from") if answer else None
     return Timeframe.parse(made_of["timeframe"]) if made_of else None
 
 
 def _reason(query: BarsQuery, error: DataError | None) -> str:
-    """Return why there is no answer, each vendor's reason once."""
+    """Return why there is no answer, with each vendor's reason once."""
     if isinstance(error, AllProvidersFailedError) and error.attempts:
         reasons = (str(a) for a in error.attempts if a.message)
         return "; ".join(dict.fromkeys(reasons))
-    # Behind the colon stands why.
+    # The reason follows the colon.
     return str(error.args[0]).rpartition(f" for {query}: ")[2] if error is not None else ""
 
 
 def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
-    """Join requests to one vendor of which one begins where the other ends."""
+    """Merge requests to one vendor if one begins where the other ends."""
     joined: list[PlanStep] = []
     for step in steps:
         last = joined[-1] if joined else None
@@ -322,7 +323,7 @@ def _joined(steps: Sequence[PlanStep]) -> tuple[PlanStep, ...]:
 
 
 def _stored(answer: Answer, requested: Sequence[Span]) -> tuple[PlanStretch, ...]:
-    """Return the bars of an answer that no vendor would be asked for."""
+    """Return the bars in an answer that no vendor would be queried for."""
     covered = [c.span for c in answer.coverage if c.state != "empty"]
     parts = [_stretch(s, answer.table.within(s).stamps) for s in subtract(covered, requested)]
     return tuple(part for part in parts if part.bars)
@@ -344,7 +345,7 @@ def _lack(span: Span, grid: BarGrid, reason: str) -> Lacking:
 
 
 def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> Iterator[str]:
-    """Yield why ``span`` is asked for, by its coverage."""
+    """Yield the reasons for requesting ``span``, from its coverage."""
     now, parts = request.query.now_ms, coverage.within(span)
     lacking = gaps(Span(span.start, min(span.end, cap)), [part.span for part in parts])
     reasons = {
@@ -363,7 +364,7 @@ def _reasons(span: Span, cap: int, coverage: Coverage, request: LaneRequest) -> 
 
 
 def _place(gap: Span, coverage: Coverage) -> str:
-    """Return where ``gap`` lies beside the stored bars."""
+    """Return the position of ``gap`` relative to the stored bars."""
     stored = [part.span for part in coverage if part.state != "empty"]
     if not stored:
         return "nothing cached yet"

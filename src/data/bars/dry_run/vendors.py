@@ -1,7 +1,7 @@
 """Stand-ins for vendors that return made-up bars wherever the calendar expects some.
 
-Each stands as its vendor stands just now: while its circuit is open it does not answer, and what its
-limits do not let pass is not sent.
+Each reflects its vendor's current state: while its circuit breaker is open it does not answer, and
+requests beyond its limits are not sent.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ from .draft import DryRun
 if TYPE_CHECKING:
     import pandas as pd
 
-# Far above any dividend; the last stored close is taken in its place.
+# Far above any dividend; the last stored close is used instead, if there is one.
 _PRICE = 1000.0
 _ACTIONS = "splits and dividends"
 
 
 def stand_in(name: str, real: Any, run: DryRun) -> FakeVendor | ForeignStandIn:
-    """Return the stand-in for ``real``: one of ours, or one with a ``get_ohlcv`` alone."""
+    """Return the stand-in for ``real``: one of ours, or one that only has ``get_ohlcv``."""
     return FakeVendor(name, real, run) if is_ours(real) else ForeignStandIn(name, run)
 
 
 class FakeVendor(BaseDataDownloader):
-    """Stands in for a vendor of ours in one dry run. Not thread-safe.
+    """Stands in for one of our vendors in one dry run. Not thread-safe.
 
     Args:
-        name: as the rules spell it.
-        real: the vendor.
-        run: notes the requests.
+        name: Name as the rules spell it.
+        real: The vendor.
+        run: Records the requests.
     """
 
     def __init__(self, name: str, real: BaseDataDownloader, run: DryRun) -> None:
@@ -72,33 +72,33 @@ class FakeVendor(BaseDataDownloader):
 
     @property
     def folder_lane(self) -> str:
-        """Return what the vendor returns."""
+        """The real vendor's value."""
         return self._real.folder_lane
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the vendor's files as they look now."""
+        """Return the vendor's files as they are now."""
         return self._real.source_files(instrument, timeframe)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Return what the vendor returns."""
+        """Return the real vendor's value."""
         return self._real.is_dense(timeframe)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the vendor's name of it; raises as the vendor does."""
+        """Return the vendor's name for the instrument; raises as the vendor does."""
         return self._real.spelled(instrument)
 
     def is_circuit_open(self, endpoint: str) -> bool:
-        """Return what the vendor returns."""
+        """Return the real vendor's value."""
         return self._real.is_circuit_open(endpoint)
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Answer what the vendor would answer if it has every bar.
+        """Return the vendor's answer if it had every bar.
 
         Raises:
-            CapabilityError: it does not serve this.
-            SymbolNotFoundError, CircuitOpenError, RateLimitedError, MissingCredentialsError: it is
-                not asked now.
-            NoDataError: no bar is expected there.
+            CapabilityError: The vendor does not serve this.
+            SymbolNotFoundError, CircuitOpenError, RateLimitedError, MissingCredentialsError: The
+                vendor is not queried now.
+            NoDataError: No bar is expected there.
         """
         check_capability(self, query)
         kind = self.capabilities.kind(query.instrument, query.timeframe)
@@ -127,10 +127,10 @@ class FakeVendor(BaseDataDownloader):
         )
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Answer that there is none; it takes the requests that the vendor declares.
+        """Return no actions, at the cost of the requests that the vendor declares.
 
         Raises:
-            CircuitOpenError: the vendor is not asked for them now.
+            CircuitOpenError: The vendor is not queried for them now.
         """
         if self.is_circuit_open(ACTIONS_ENDPOINT):
             raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
@@ -139,7 +139,7 @@ class FakeVendor(BaseDataDownloader):
         return ()
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return what it could do about ``span``, its part of a segment, if it were asked alone."""
+        """Return what the vendor could do for ``span``, its part of a segment, if queried alone."""
         timeframe, name = request.grid.timeframe, self._as
         if span.is_empty:
             days = self.capabilities.depth_days.get(timeframe.label)
@@ -159,21 +159,21 @@ class FakeVendor(BaseDataDownloader):
         return VendorOffer(name, span, passed, cost, wait_s, trouble)
 
     def health(self, timeframe: Timeframe) -> Health:
-        """Return how the vendor stands."""
+        """Return the vendor's current health."""
         status = self._status(timeframe)
         health = Health(self._as) if status is None else status.health(self._run.query.now_ms)
         return replace(health, vendor=self._as)
 
     def _status(self, timeframe: Timeframe) -> VendorStatus | None:
-        """Return how the vendor stands before this dry run; None where it has no limits of ours."""
+        """Return the vendor's status before this dry run; None if it has none of our limits."""
         return status_for(self._real, self._run.query.instrument.asset_class, timeframe)
 
     def _send(self, query: FetchQuery, requests: int) -> None:
-        """Note the requests as far as the limits let them pass after those of this run so far.
+        """Record the requests that the limits allow after those made so far in this run.
 
         Raises:
-            SymbolNotFoundError, CircuitOpenError: none would be sent.
-            RateLimitedError: not all of them would pass.
+            SymbolNotFoundError, CircuitOpenError: No request would be sent.
+            RateLimitedError: The limits would not allow all of them.
         """
         if query.timeframe not in self._statuses:
             self._statuses[query.timeframe] = self._status(query.timeframe)
@@ -200,7 +200,7 @@ class FakeVendor(BaseDataDownloader):
         self._run.steps.append(PlanStep(self._as, query.timeframe, query.span, requests, **terms))
 
     def _in_stored_unit(self, kind: Kind, timeframe: Timeframe) -> Kind:
-        """Return the declared kind, in the unit of the vendor's stored bars where there are any."""
+        """Return the declared kind, with the unit of the vendor's stored bars if there are any."""
         key = _series(self._run, self._as, timeframe)
         parts = self._run.store.view(key).coverage.opened() if key else ()
         units = [
@@ -210,13 +210,13 @@ class FakeVendor(BaseDataDownloader):
 
 
 class ForeignStandIn:
-    """Stands in for a downloader that is not ours: it is asked once, and nothing else is known."""
+    """Stands in for a downloader that is not ours: queried once; nothing else is known."""
 
     def __init__(self, name: str, run: DryRun) -> None:
         self._name, self._run = name, run
 
     def get_ohlcv(self, symbol: str, interval: str, start_date: Any, end_date: Any) -> pd.DataFrame:
-        """Return a frame of the bars that are expected; both ends are inclusive."""
+        """Return a frame with the expected bars; both ends are inclusive."""
         from ...model.frame import build_frame
 
         timeframe, span = Timeframe.parse(interval), Span(to_ms(start_date), to_ms(end_date) + 1)
@@ -226,16 +226,16 @@ class ForeignStandIn:
         return build_frame(_bars(self._run, self._name, span, grid, now_ms))
 
     def offer(self, request: LaneRequest, span: Span) -> VendorOffer:
-        """Return that it would be asked once."""
+        """Return an offer of one request."""
         return VendorOffer(self._name, span, 1)
 
     def health(self, timeframe: Timeframe) -> Health:
-        """Return that nothing is known of it."""
+        """Return a health with nothing known."""
         return Health(self._name)
 
 
 def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
-    """Return the series that a vendor is asked for now; None where its bars are of another length."""
+    """Return the series that a vendor is queried for; None for bars of another length."""
     request = run.plans[-1][0]
     if request.key.timeframe != timeframe:
         return None
@@ -245,12 +245,12 @@ def _series(run: DryRun, vendor: str, timeframe: Timeframe) -> SeriesKey | None:
 
 
 def _bars(run: DryRun, vendor: str, span: Span, grid: BarGrid, now_ms: int) -> BarTable:
-    """Return the bars of ``span`` that have begun: the stored ones, and made-up ones."""
+    """Return the bars in ``span`` that have begun: the stored ones, and made-up ones."""
     key = _series(run, vendor, grid.timeframe)
     stored = run.store.read(key, span)[0] if key else BarTable.empty()
     price = float(stored.close[-1]) if len(stored) else _PRICE
     stamps = begun(grid, span, now_ms)
-    # Without a trade: a price that stands still in spite of trades would be judged as wrong.
+    # No trades: a constant price in spite of trades would be judged wrong.
     flat, none = np.full(len(stamps), price), np.zeros(len(stamps))
     made_up = BarTable(stamps, flat, flat, flat, flat, none)
     return merge(made_up, stored) if len(stored) else made_up
@@ -262,5 +262,5 @@ def begun(grid: BarGrid, span: Span, now_ms: int) -> Stamps:
     if grid.timeframe.is_intraday or not len(stamps):
         return stamps
     first = grid.calendar.sessions(date_of(int(stamps[-1])), date_of(now_ms))
-    # A day is named before it opens.
+    # A day has its stamp before it opens.
     return stamps if first and first[0].open_ms <= now_ms else stamps[:-1]

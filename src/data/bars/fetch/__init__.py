@@ -1,1 +1,1 @@
-"""What a request lacks, asked of vendors: the plan, the walk, and what is compared."""
+"""Fetches what a request lacks from vendors: the plan, the queries, and the comparisons."""

@@ -1,4 +1,4 @@
-"""The consequences of vendors having nothing: empty spans, doubted bars, a listing, an end."""
+"""What follows when vendors have nothing: empty spans, doubted bars, a listing, an end."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ..validity import (
     UNVOUCHED_MS,
 )
 
-# Nothing halts for longer than this and comes back; and this far back a vendor is asked for days.
+# No halt that ends lasts longer than this; also how far back a vendor is queried for daily bars.
 _LONGEST_HALT_MS = 45 * DAY_MS
 
 
@@ -46,14 +46,14 @@ def record_absence(
     lacking: Sequence[Span],
     errors: tuple[DataError, ...],
 ) -> list[Unfilled]:
-    """Store what all vendors say is empty, and return what a vendor failed at.
+    """Store spans that all vendors report as empty, and return those that a vendor failed at.
 
     Args:
-        request: what is asked of the lane.
-        series: where it is stored.
-        vendor_days: sessions that vendors lack for most of their symbols.
-        lacking: stretches that no vendor of the lane supplied, ascending.
-        errors: what came of each vendor, in order.
+        request: Request to the lane.
+        series: Store of the series.
+        vendor_days: Sessions that vendors lack for most of their symbols.
+        lacking: Spans that no vendor of the lane supplied, ascending.
+        errors: Error of each vendor, in order.
     """
     if not lacking:
         return []
@@ -100,16 +100,16 @@ def _none(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield the marks for a segment in which none of ``names`` has bars; ``vendor`` joins the names."""
+    """Yield the marks for a segment that no vendor in ``names`` has; ``vendor`` joins them."""
     now, late = context.now_ms, None
-    # An empty answer is believed for nothing that has not settled.
+    # An empty answer is not trusted for anything that has not settled.
     if not context.is_settled(segment):
         opens = request.grid.opens(segment)
         late = first_unsettled(opens, request.grid, request.settle_ms, now)
     answered = segment if late is None else Span(segment.start, late)
     parts = coverage if answered == segment else coverage.within(answered)
     standing = [c for c in parts if c.state != "provisional" and c.stands(now)]
-    # What one vendor answered a moment ago has now been answered by all of them.
+    # A part that one vendor reported empty a moment ago has now been reported by all of them.
     for part in standing:
         if (
             part.vendor != vendor
@@ -129,7 +129,7 @@ def _nothing(
     vendor: str,
     context: CommitContext,
 ) -> Iterator[Covered]:
-    """Yield what a "nothing there" means: stored bars stay and are doubted, the rest is empty."""
+    """Yield the marks for an empty result: stored bars stay but are doubted, the rest is empty."""
     now, grid = context.now_ms, request.grid
     spans = [part.span for part in coverage]
     counts = series.read(span)[0].counts(spans) if spans else []
@@ -150,7 +150,7 @@ def _nothing(
 def _note_refused(
     series: SeriesStore, lacking: Sequence[Span], failures: Sequence[DataError]
 ) -> None:
-    """Write down that bars which one vendor lacks were had from others, and did not fit."""
+    """Record that bars which one vendor lacks were fetched from others but did not fit."""
     refused = [e for e in failures if isinstance(e, SpliceConflictError)]
     reasons = [str(e.args[0]) for e in refused]
     names = {e.provider or "" for e in refused} - {""}
@@ -159,7 +159,7 @@ def _note_refused(
     marks = tuple(
         replace(
             part,
-            # They have been asked, too.
+            # These vendors have been queried, too.
             vendor=",".join(sorted({*part.vendor.split(","), *names} - {""})),
             reason="; ".join([NO_BAR, *dict.fromkeys(reasons)]),
         )
@@ -171,7 +171,7 @@ def _note_refused(
 
 
 def _unvouched(mark: Covered, now_ms: int) -> Covered:
-    """Return a nothing of the last day with a short life: our own clock alone says it is past."""
+    """Shorten the validity of an empty mark in the last day: only our own clock says it is past."""
     if mark.expires is None or mark.span.end <= now_ms - DAY_MS:
         return mark
     return replace(mark, expires=min(mark.expires, now_ms + UNVOUCHED_MS))
@@ -183,22 +183,22 @@ def _unvouched(mark: Covered, now_ms: int) -> Covered:
 def prove_listing(
     request: LaneRequest, series: SeriesStore, journal: Journal, segments: Sequence[Span]
 ) -> None:
-    """Look for proof that the nothing before the first bar is the time before a listing.
+    """Look for proof that the empty span before the first bar is the time before a listing.
 
-    Without proof it might be an outage at the start of what was asked, or a history that its vendor
-    has cut, and a hole is never called harmless on a guess. Proof is a listing date that a vendor
-    tells, or the empty pages of two vendors: for longer than any halt lasts, or for what was asked
-    and for the days before it. One vendor's "nothing there" alone proves nothing.
+    Without proof, it might be an outage at the start of the requested range, or a history that the
+    vendor has truncated, and a gap is never called harmless on a guess. A proof is a listing date
+    reported by a vendor, or empty pages from two vendors, covering either more than any halt lasts
+    or the requested range and the days before it. One vendor's empty answer proves nothing.
 
-    The nothing behind the last bar is the end of a series where it is longer than any halt and
-    reaches up to now: what lies behind an outage of long ago was merely not asked for yet. Bars may
-    come all the same one day: it is asked again the sooner the shorter it is.
+    The empty span after the last bar is the end of a series if it is longer than any halt and
+    reaches up to now: the range after an old outage may simply not have been requested yet. Bars
+    may still resume one day, so the end is checked again, the sooner the shorter the span is.
 
     Args:
-        request: what is asked of the lane.
-        series: where it is stored.
-        journal: what was tried.
-        segments: what was asked for just now; where it left no nothing, nothing is looked for.
+        request: Request to the lane.
+        series: Store of the series.
+        journal: Record of what was tried.
+        segments: Spans just requested; if they left no empty span, nothing is looked for.
     """
     coverage = series.coverage()
     nothing, behind = _before_first_bar(coverage), _behind_last_bar(coverage)
@@ -253,9 +253,9 @@ def _prove_end(
 def _without_bars_before(
     request: LaneRequest, series: SeriesStore, nothing: Span, names: Set[str]
 ) -> set[str]:
-    """Return which of the vendors ``names`` say that there is no bar before ``nothing``.
+    """Return the vendors among ``names`` that report no bars before ``nothing``.
 
-    None of them counts where one has bars.
+    If one of them has bars, none of them counts.
     """
     agreeing: set[str] = set()
     pages = _pages_before(request, nothing, series.now_ms())
@@ -278,9 +278,9 @@ def _without_bars_before(
 
 
 def _pages_before(request: LaneRequest, nothing: Span, now_ms: int) -> list[FetchQuery]:
-    """Return what to ask: the bars themselves of the day before, and days before that.
+    """Return the queries to make: the day before in these bars, and daily bars before that.
 
-    A bar earlier on the very day is in no page of days before it.
+    An earlier bar on the same day would not be in any page of earlier daily bars.
     """
     first = day_ms(date_of(nothing.start)) - DAY_MS
     spans = {
@@ -292,7 +292,7 @@ def _pages_before(request: LaneRequest, nothing: Span, now_ms: int) -> list[Fetc
 
 
 def _before_first_bar(coverage: Coverage) -> Span | None:
-    """Return the unproven nothing that ends where the first bars begin, if there is one."""
+    """Return the unproven empty span that ends where the first bars begin, if there is one."""
     place = next((i for i, part in enumerate(coverage) if part.state != "empty"), 0)
     start = end = coverage[place].span.start if coverage else 0
     for part in reversed(coverage[:place]):
@@ -303,7 +303,7 @@ def _before_first_bar(coverage: Coverage) -> Span | None:
 
 
 def _behind_last_bar(coverage: Coverage) -> Span | None:
-    """Return the nothing that begins where the last bars end, if there is one."""
+    """Return the empty span that begins where the last bars end, if there is one."""
     behind = next((n for n, part in enumerate(reversed(coverage)) if part.state != "empty"), 0)
     start = end = coverage[-behind].span.start if behind else 0
     for part in coverage[-behind:] if behind else ():
@@ -314,13 +314,13 @@ def _behind_last_bar(coverage: Coverage) -> Span | None:
 
 
 def _vendors(coverage: Coverage, nothing: Span) -> str:
-    """Return the vendors that said that there is nothing."""
+    """Return the vendors that reported the span as empty."""
     names_of_parts = (part.vendor.split(",") for part in coverage.within(nothing))
     return ",".join(sorted({name for names in names_of_parts for name in names if name}))
 
 
 def _agreeing(coverage: Coverage, nothing: Span) -> set[str]:
-    """Return the vendors that said of every expected bar of ``nothing`` that it is not there."""
+    """Return the vendors that reported every expected bar of ``nothing`` as missing."""
     expected = [part for part in coverage.within(nothing) if part.reason != CLOSED]
     if any(part.reason not in PLAINLY_NONE for part in expected):
         return set()  # one of them had bars, which did not fit
@@ -329,10 +329,10 @@ def _agreeing(coverage: Coverage, nothing: Span) -> set[str]:
 
 
 def _is_empty(candidate: Candidate, page: FetchQuery) -> bool:
-    """Tell whether a vendor positively has no bar.
+    """Return whether a vendor positively has no bars.
 
     Raises:
-        ProviderError, ConfigError: it did not answer.
+        ProviderError, ConfigError: The vendor did not answer.
     """
     try:
         return not len(candidate.fetch(page).table.within(page.span))

@@ -30,19 +30,19 @@ from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import ask
 
-# Vendors tell some splits and dividends days late: so far back is asked again.
+# Vendors report some splits and dividends days late, so this much is requested again.
 TOLD_LATE_MS = 14 * DAY_MS
 _NEAR = timedelta(days=14)
 
 
 class ActionFetcher:
-    """Asks the vendors that tell splits and dividends, one after another. Used by one thread only.
+    """Queries the vendors that report splits and dividends, one by one. Used by one thread only.
 
     Args:
-        clock: the time.
-        request: what is asked of the lane.
-        series: where it is stored.
-        journal: what was tried; what comes of this is added.
+        clock: Source of the current time.
+        request: Request to the lane.
+        series: Store of the series.
+        journal: Record of what was tried; the results are added to it.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class ActionFetcher:
         self._days = TradingDays(clock)
 
     def ask(self, span: Span) -> bool:
-        """Fetch and store those with an ex-date in ``span``; return False where no vendor tells them.
+        """Fetch and store the actions with an ex-date in ``span``; return False if no vendor does.
 
-        A vendor that failed to is not asked again by the same request, nor is one that has just
-        refused the account or did not answer in time.
+        A vendor that failed is not queried again by the same request, nor is one that has just
+        refused the account or timed out.
         """
         request, journal = self._request, self._journal
         now, newest = self.clock.now_ms(), self._newest_basis()
         latest = max(now, newest)
-        # Of a session that has not opened nothing is known yet.
+        # Nothing is known yet about a session that has not opened.
         end = max(self._days.current(request.query.instrument).end, newest + DAY_MS)
         wanted = Span(span.start, min(span.end, end))
         if wanted.is_empty:
@@ -112,7 +112,7 @@ class ActionFetcher:
         return NoDataError(text, provider=vendor)
 
     def _dates(self, span: Span) -> Span:
-        """Return the ex-dates that an answer tells of: by the vendor's time, if ours is ahead of it."""
+        """Return the ex-dates that an answer covers, by the vendor's time if our clock is ahead."""
         answered_ms = current_call().answered_ms
         if answered_ms is None or answered_ms >= self.clock.now_ms() - DAY_MS:
             return span
@@ -122,29 +122,29 @@ class ActionFetcher:
         return Span(span.start, max(span.start, min(span.end, coming)))
 
     def _until(self, actions: Sequence[Action], span: Span) -> int | None:
-        """Return the first session that was asked for and of which the vendor cannot tell yet."""
+        """Return the first requested session that the vendor cannot report on yet."""
         until: int | None = getattr(actions, "until", None)
         if until is None:
             return None
         return first_session(self._request.grid.calendar, until, date_of(span.end - 1))
 
     def _newest_basis(self) -> int:
-        """Return the last session that had opened at a fetch: it is no earlier than that now.
+        """Return the last session that had opened at a fetch; the current time cannot be earlier.
 
-        Our own clock may be, and then the splits between the two would not be asked for.
+        Our own clock may be behind that, and the splits in between would not be requested.
         """
         dates = (part.basis.as_of for part in self._series.coverage())
         return max((day_ms(day) for day in dates if day is not None), default=0)
 
     def check(self, candidate: Candidate, span: Span) -> None:
-        """See to it that a candidate's bars of ``span`` can be converted, before it is asked.
+        """Ensure, before a candidate is queried, that its bars in ``span`` can be converted.
 
-        That concerns vendors whose prices stand beside others by virtue of actions that another
-        one tells. Bars without them would spoil the whole answer; such a vendor has a lane of
-        its own to fall back on.
+        This concerns vendors whose prices can be combined with others only because another vendor
+        reports the actions. Bars without those would spoil the whole answer; such a vendor has a
+        lane of its own as a fallback.
 
         Raises:
-            CapabilityError: the actions are not known, and no vendor serves them.
+            CapabilityError: The actions are not known, and no vendor serves them.
         """
         query, lane, refusals = (
             self._request.query,
@@ -178,29 +178,30 @@ class ActionFetcher:
             raise refused  # another vendor tells them; its bars would be refused as well
 
     def _is_shut_out(self, candidate: Candidate) -> bool:
-        """Tell whether what became of a vendor's bars is the answer for its actions, too."""
+        """Return whether the outcome for a vendor's bars also applies to its actions."""
         out = self._journal.excluded.get(candidate.name)
         if isinstance(out, ProviderTimeoutError) or _is_locked_out(out):
             return True
         caps = candidate.capabilities
         if caps is None or not caps.actions_by_bar or self._request.grid.timeframe.is_intraday:
             return False
-        # They stand beside its days: it is the same address.
+        # They come with its daily bars, from the same address.
         refusals = (RefusedError, SymbolNotFoundError)
         own = (a.error for a in self._journal.attempts if a.provider == candidate.name)
         return any(isinstance(error, refusals) for error in own)
 
 
 def _is_locked_out(error: DataError | None) -> bool:
-    """Tell whether a vendor refused the key, now or lately: it does so whatever it is asked."""
+    """Return whether a vendor rejected the key, now or recently, and so rejects every query."""
     is_shut = isinstance(error, CircuitOpenError) and error.is_locked_out
     return is_shut or isinstance(error, AuthenticationError)
 
 
 def _lead(candidate: Candidate, span: Span) -> Span:
-    """Return what to ask for so that an answer shows whether its start was cut off.
+    """Return the span to request so that an answer shows whether its start was cut off.
 
-    That needs days whose bars are known, where a vendor tells actions with the bars of their days.
+    If a vendor reports actions with the bars for their days, that requires days whose bars are
+    known.
     """
     caps = candidate.capabilities
     if caps is None or not caps.actions_by_bar or span.start <= TOLD_LATE_MS:

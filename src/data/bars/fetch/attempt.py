@@ -20,14 +20,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class VendorReply(Generic[R]):
-    """What came of a question: a value, or the error after which the next vendor is asked.
+    """The outcome of a query: a value, or the error after which the next vendor is queried.
 
     Attributes:
-        vendor: the vendor asked.
-        span: the stretch asked for.
-        value: what it answered; None with an error.
-        error: why it did not answer; None where it did.
-        seconds, requests: how long it took, and how many requests were sent for it.
+        vendor: Vendor that was queried.
+        span: Span that was requested.
+        value: Its answer; None with an error.
+        error: Why it did not answer; None if it did.
+        seconds, requests: Duration, and number of requests sent.
     """
 
     vendor: str
@@ -41,9 +41,9 @@ class VendorReply(Generic[R]):
         """Return the entry for the list of attempts.
 
         Args:
-            message: said beside an answer; an error has its own words.
-            rows: how many came.
-            requests: how many it took by the answer's own count; None: as they were counted here.
+            message: Message for a successful attempt; an error has its own message.
+            rows: Number of rows received.
+            requests: Number of requests by the answer's own count; None: as counted here.
         """
         error = self.error
         outcome = "ok" if error is None else type(error).__name__
@@ -59,7 +59,7 @@ class VendorReply(Generic[R]):
         )
 
     def log_failure(self, query: object, log: logging.Logger = _LOG) -> None:
-        """Log why there is no answer: what the vendor could never serve, or has not, is no news."""
+        """Log why there is no answer; at debug level if the vendor never could or has no data."""
         assert self.error is not None
         is_impossible = isinstance(self.error, CapabilityError) and not self.requests
         is_news = not (is_impossible or isinstance(self.error, NoDataError))
@@ -75,18 +75,18 @@ def ask(
     *arguments: object,
     side_attempts: Sequence[Attempt] = (),
 ) -> VendorReply[R]:
-    """Return what ``function(*arguments)`` answers, which asks one vendor.
+    """Call ``function(*arguments)``, which queries one vendor, and return its reply.
 
     Args:
-        clock: measures.
-        vendor: its name, for errors that name none.
-        span: the stretch asked for.
-        function, arguments: what is called.
-        side_attempts: attempts of the running call that have requests of their own; their number may grow
-            meanwhile.
+        clock: Measures the duration.
+        vendor: Name of the vendor, for errors that name none.
+        span: Span that is requested.
+        function, arguments: Function to call, and its arguments.
+        side_attempts: Attempts of the current call that count their own requests; more may be
+            added during the call.
 
     Returns:
-        The value, or an error of ``FAILOVER_ERRORS``; all others are raised.
+        The value, or an error from ``FAILOVER_ERRORS``; all others are raised.
     """
     sent, started = _requests(side_attempts), clock.monotonic()
     value: R | None = None

@@ -36,17 +36,17 @@ from .attempt import VendorReply, ask
 from .plan import in_few_requests
 from .question import neighbours, question_for
 
-# What came since the last commit is lost where a process is killed or a call's time ends; a commit
-# costs as much as the work on a page.
+# Data received since the last commit is lost if a process is killed or a call times out; a commit
+# costs as much as processing a page.
 PAGES_A_COMMIT = 4
-# So many stretches that no vendor has are noted only while the call has time.
+# More empty spans than this are recorded only while the call has time.
 _WORTH_STOPPING = 1_000
-# So much longer is each chunk while nothing comes.
+# Factor by which each chunk grows while nothing is received.
 _GROWTH = 8
 
 
 def _overdue(segment: _Segment) -> list[DataError]:
-    """Return the error of a call whose time is over, if there are many stretches left to note."""
+    """Return the error of a call whose time is over, if there are many spans left to record."""
     try:
         if len(segment.spans) > _WORTH_STOPPING:
             check_time("what no vendor has")
@@ -56,18 +56,18 @@ def _overdue(segment: _Segment) -> list[DataError]:
 
 
 class _Stretches(NamedTuple):
-    """Ascending stretches that are asked for at once; nothing else is lacking before ``until``."""
+    """Ascending spans that are requested at once; nothing else is missing before ``until``."""
 
     spans: Sequence[Span]
     until: int
 
     @property
     def whole(self) -> Span:
-        """The span from the first stretch to the end of the last one, what lies between included."""
+        """The span from the first part to the end of the last one, including what is between."""
         return Span(self.spans[0].start, self.spans[-1].end)
 
     def within(self, chunk: Span) -> _Stretches:
-        """Return the parts of the stretches in ``chunk``, up to the first stretch behind it."""
+        """Return the parts in ``chunk``; their ``until`` is the next part after it."""
         spans = clipped(self.spans, chunk)
         later = bisect_left(self.spans, (chunk.end,))
         return _Stretches(spans, self.spans[later].start if later < len(self.spans) else self.until)
@@ -75,12 +75,12 @@ class _Stretches(NamedTuple):
 
 @dataclass(frozen=True)
 class _Segment:
-    """An entry of the work list: stretches, and the candidate whose turn it is.
+    """An entry in the work list: spans, and the candidate whose turn it is.
 
     Attributes:
-        spans: ascending stretches that are lacking.
-        position: of the candidate among those of the lane; behind the last one nobody is left.
-        reasons: why the candidates before it lack these.
+        spans: Ascending spans that are missing.
+        position: Position of the candidate in the lane; after the last one, nobody is left.
+        reasons: Why the candidates before it lack these.
     """
 
     spans: tuple[Span, ...]
@@ -88,22 +88,22 @@ class _Segment:
     reasons: tuple[DataError, ...] = ()
 
     def passed_on(self, spans: Iterable[Span], reason: DataError) -> _Segment:
-        """Return the entry of ``spans`` for the next candidate."""
+        """Return the entry that passes ``spans`` on to the next candidate."""
         return _Segment(tuple(spans), self.position + 1, (*self.reasons, reason))
 
     def asked_alone(self, span: Span) -> _Segment:
-        """Return the entry of ``span`` for the same candidate, as if not asked yet."""
+        """Return the entry for ``span`` with the same candidate, as if not requested yet."""
         return _Segment((span,), self.position, self.reasons)
 
 
 @dataclass(frozen=True)
 class _Requests(_Segment):
-    """Stretches in the order in which their candidate is asked for them.
+    """Spans in the order in which their candidate is queried for them.
 
     Attributes:
-        groups: what is asked for at once, ascending.
-        chunk_ms: how long the last chunk of the first group was; 0 before its first one.
-        rows: how many rows had come before that one.
+        groups: Spans that are requested together, ascending.
+        chunk_ms: Length of the last chunk of the first group; 0 before its first one.
+        rows: Number of rows that had been received before that chunk.
     """
 
     groups: tuple[_Stretches, ...] = ()
@@ -112,7 +112,7 @@ class _Requests(_Segment):
 
     @classmethod
     def of(cls, segment: _Segment, groups: Sequence[Sequence[Span]]) -> _Requests:
-        """Return the requests for a segment's candidate, each of a group of stretches."""
+        """Return the requests to a segment's candidate, one for each group of spans."""
         begins = [group[0].start for group in groups[1:]]
         requests = [
             _Stretches(group, until) for group, until in zip(groups, [*begins, 0], strict=False)
@@ -127,7 +127,7 @@ class _Requests(_Segment):
         return cls(spans, segment.position, segment.reasons, tuple(groups), chunk_ms, rows)
 
     def behind(self, chunk: Span, chunk_ms: int, rows: int) -> _Requests:
-        """Return what is left once ``chunk`` of the first group was asked for."""
+        """Return what is left after ``chunk`` of the first group was requested."""
         first, *others = self.groups
         rest = first.within(Span(chunk.end, first.whole.end))
         if not rest.spans:
@@ -136,13 +136,13 @@ class _Requests(_Segment):
 
 
 class Fetcher:
-    """Asks the vendors of a lane for what is missing, and stores what comes. Used by one thread only.
+    """Queries a lane's vendors for missing bars and stores the answers. Used by one thread only.
 
     Args:
-        request: what is asked of the lane.
-        series: where it is stored.
-        journal: what was tried; what comes of this is added.
-        action_fetcher: asks for splits and dividends, for the same request.
+        request: Request to the lane.
+        series: Store of the series.
+        journal: Record of what was tried; the results are added to it.
+        action_fetcher: Fetches splits and dividends for the same request.
     """
 
     def __init__(
@@ -157,12 +157,12 @@ class Fetcher:
         self._clock = action_fetcher.clock
 
     def by(self, lane: LaneRoute) -> Fetcher:
-        """Return one that asks the same vendors in the order of ``lane``."""
+        """Return a fetcher that queries the same vendors in the order of ``lane``."""
         request = replace(self._request, lane=lane)
         return Fetcher(request, self._series, self._journal, self._action_fetcher)
 
     def ask_forming(self, span: Span) -> None:
-        """Ask for the running bar in ``span``; it is kept in the journal and never stored."""
+        """Request the running bar in ``span``; it is kept in the journal and never stored."""
         journal = self._journal
         for candidate in self._request.lane.candidates:
             if candidate.name in journal.excluded:
@@ -188,10 +188,10 @@ class Fetcher:
             return
 
     def _forming(self, candidate: Candidate, question: Question) -> tuple[Fetched, Forming | None]:
-        """Ask one candidate for the running bar.
+        """Query one candidate for the running bar.
 
         Raises:
-            ProviderError, ConfigError: it did not answer, or its answer does not fit.
+            ProviderError, ConfigError: The candidate did not answer, or its answer does not fit.
         """
         query = self._query(candidate, question)
         with reporting(candidate.account_name):
@@ -199,7 +199,7 @@ class Fetcher:
             return fetched, take_forming(self._request, self._series, candidate, question, fetched)
 
     def _query(self, candidate: Candidate, question: Question) -> FetchQuery:
-        """Return the question in the form that a vendor takes, as far back as it serves."""
+        """Return the query in the form that a vendor takes, limited to its depth of history."""
         query, timeframe, now = (
             self._request.query,
             self._request.grid.timeframe,
@@ -209,10 +209,10 @@ class Fetcher:
         return FetchQuery(query.instrument, timeframe, reach, now, insist=query.refresh)
 
     def _fetch(self, candidate: Candidate, query: FetchQuery) -> Fetched:
-        """Ask ours by its machinery, and anything else by its ``get_ohlcv``.
+        """Query one of our vendors, or another downloader by its ``get_ohlcv``.
 
         Raises:
-            ProviderError, ConfigError: it did not answer bars.
+            ProviderError, ConfigError: The candidate did not answer with bars.
         """
         self._action_fetcher.check(candidate, query.span)
         has_others = self._request.has_others(candidate, self._journal.excluded)
@@ -222,14 +222,15 @@ class Fetcher:
             self._series.end_phase()
 
     def fill(self, lacking: Sequence[Span]) -> None:
-        """Ask the candidates in order for what is lacking, and commit what comes.
+        """Query the candidates in order for the missing spans, and commit the answers.
 
-        What one of them leaves goes to the next before anything behind it is asked for: how long the
-        next chunk is depends on the rows that came meanwhile, and neighbours are compared with what
-        is stored by then. What no vendor has is recorded as such, or is unfilled in the journal.
+        What one of them lacks goes to the next before anything after it is requested: the length
+        of the next chunk depends on the rows received meanwhile, and neighbours are compared with
+        the bars stored by then. Spans that no vendor has are recorded as empty, or are listed as
+        unfilled in the journal.
 
         Args:
-            lacking: ascending stretches.
+            lacking: Ascending spans.
         """
         request, journal = self._request, self._journal
         todo = [_Segment(tuple(lacking))]
@@ -253,7 +254,7 @@ class Fetcher:
             todo += reversed(following)
 
     def _split(self, candidate: Candidate, segment: _Segment) -> list[_Segment]:
-        """Return what a candidate need not be asked for, and what it is asked for."""
+        """Split a segment into what a candidate is not queried for and what it is queried for."""
         coverage = Coverage() if self._request.query.refresh else self._series.coverage()
         now, timeframe = self._series.now_ms(), self._request.grid.timeframe
         none = [span for span in segment.spans if _has_none(coverage, candidate, span, now)]
@@ -270,16 +271,16 @@ class Fetcher:
         return [segment.passed_on(none, no_bar), *deep, _Requests.of(segment, groups)]
 
     def _ask_next(self, candidate: Candidate, segment: _Requests) -> list[_Segment]:
-        """Ask a candidate for the next chunk of its first request.
+        """Query a candidate for the next chunk of its first request.
 
         Returns:
-            What is left to ask, in the order of asking.
+            The remaining segments, in the order in which they are requested.
         """
         request, group = self._request, segment.groups[0]
         rows_before = self._journal.rows  # this chunk's own come on top
         chunk, chunk_ms = _next_chunk(candidate, request, segment, rows_before)
         reason, lacking, between = self._ask_vendor(candidate, group.within(chunk), segment.reasons)
-        # The calendar expects nothing, and one vendor says the same: no other is asked.
+        # The calendar expects nothing and one vendor has nothing, so no other vendor is queried.
         is_none = isinstance(reason, NoDataError)
         closed: list[Span] = []
         left: list[Span] = []
@@ -287,7 +288,8 @@ class Fetcher:
             (left if is_expected or not is_none else closed).append(span)
         following = segment.passed_on(left, reason)
         if excluded_by := self._journal.excluded.get(candidate.name):
-            # The rest of this request goes on with it, as one stretch; later ones follow alone.
+            # The rest of this request goes along with it, as one span; later ones follow on their
+            # own.
             rest = group.within(Span(chunk.end, group.whole.end)).spans
             following = segment.passed_on(coalesce([*left, *rest]), excluded_by)
         done = group.whole if excluded_by else chunk
@@ -301,14 +303,14 @@ class Fetcher:
     def _ask_vendor(
         self, candidate: Candidate, stretches: _Stretches, before: Sequence[DataError]
     ) -> tuple[DataError, list[Span], list[Span]]:
-        """Ask one candidate for one chunk, of which ``stretches`` are lacking.
+        """Query one candidate for one chunk, of which ``stretches`` are missing.
 
-        Holes of an answer with rows :func:`take` has marked in the store by then; an answer without
-        any is marked by :func:`record_absence` alone, once all vendors say so.
+        If the answer has rows, :func:`take` has already marked its gaps in the store; an answer
+        without rows is only marked by :func:`record_absence`, once all vendors agree.
 
         Returns:
-            Why it lacks anything; what is lacking; and what lay between two pages of its answer, for
-            which it is asked again alone.
+            The reason why it lacks anything; the missing spans; and the spans between two pages of
+            its answer, for which it is queried again separately.
         """
         span, journal = stretches.whole, self._journal
         reply = ask(
@@ -327,7 +329,7 @@ class Fetcher:
         fetched, answer = reply.value
         rows = len(answer.closed)
         journal.attempts.append(reply.attempt(fetched.way, rows, fetched.requests))
-        # No fallback: vendors that do not serve such bars at all, or do not go back so far.
+        # Not a fallback if vendors do not serve such bars at all, or not that far back.
         failed = [e for e in before if not isinstance(e, CapabilityError)]
         if failed and rows:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
@@ -340,25 +342,25 @@ class Fetcher:
                 candidate.name,
                 others,
             )
-        # Why it lacks what it lacks, where it lacks anything.
+        # The reason for anything that it lacks.
         reason = NoDataError(NO_BAR, provider=candidate.name)
         reason.server_now_ms = fetched.server_now_ms if fetched.dated else None
         seams = coalesce(fetched.seams)
         between = [hole for hole in answer.holes if hole != span and touching(seams, hole)]
         lacking = answer.lacking
         if answer.stretches:
-            # Of these another vendor has said that it lacks bars: no answer is none, also of a vendor
-            # whose bars come where there is a trade.
+            # Another vendor has reported bars missing here, so silence is not an answer, even from
+            # a vendor that only sends bars with trades.
             lacking = coalesce([*lacking, *_without_rows(answer)])
         return reason, subtract(lacking, between), between
 
     def _taken(
         self, candidate: Candidate, stretches: _Stretches
     ) -> tuple[Fetched, ClassifiedAnswer]:
-        """Ask one candidate for one chunk, and store what is good of its answer.
+        """Query one candidate for one chunk, and store the good part of its answer.
 
         Raises:
-            ProviderError, ConfigError: it did not answer, or its answer is not believed.
+            ProviderError, ConfigError: The candidate did not answer, or its answer is not trusted.
         """
         request, series, journal = self._request, self._series, self._journal
         question = question_for(request, series, candidate, stretches.spans, stretches.until)
@@ -383,12 +385,12 @@ class Fetcher:
         return fetched, taken.answer
 
     def _note(self, reply: VendorReply[Any]) -> None:
-        """Note a failed attempt."""
+        """Record a failed attempt."""
         self._journal.note(reply.attempt())
         reply.log_failure(self._request.query, self._request.log)
 
     def _too_deep(self, candidate: Candidate, span: Span) -> CapabilityError:
-        """Note once that a vendor does not go back so far; it was not asked."""
+        """Record once that a vendor's history is too short; the vendor was not queried."""
         depth = candidate.capabilities.depth_days if candidate.capabilities else {}
         timeframe = self._request.grid.timeframe
         error = CapabilityError(
@@ -402,9 +404,9 @@ class Fetcher:
 
 
 def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: int) -> bool:
-    """Tell whether it still stands that a candidate has nothing in ``segment``.
+    """Return whether it is still valid that a candidate has nothing in ``segment``.
 
-    It is asked for then because another vendor has not been.
+    The segment is only requested because another vendor has not been queried for it.
     """
     parts = coverage.within(segment)
     empty = [
@@ -419,15 +421,16 @@ def _has_none(coverage: Coverage, candidate: Candidate, segment: Span, now_ms: i
 
 
 def _without_rows(answer: ClassifiedAnswer) -> list[Span]:
-    """Return the parts of which no row came at all."""
+    """Return the parts for which no row was received at all."""
     stamps = answer.closed.stamps
     return [s for s in answer.spans if stamps.searchsorted(s.start) == stamps.searchsorted(s.end)]
 
 
 def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None:
-    """Let the vendor's circuit know that what it answered did not pass our checks.
+    """Report to the vendor's circuit breaker that its answer failed our checks.
 
-    Not where it does not fit beside another vendor's bars: which of the two is wrong is open.
+    An answer that does not fit next to another vendor's bars is not reported: either of the two
+    may be wrong.
     """
     blame = getattr(candidate.downloader, "blame", None)
     if candidate.capabilities is None or blame is None:
@@ -440,10 +443,10 @@ def _blame(candidate: Candidate, question: FetchQuery, error: DataError) -> None
 def _next_chunk(
     candidate: Candidate, request: LaneRequest, requests: _Requests, rows: int
 ) -> tuple[Span, int]:
-    """Return the next chunk of the first request, and how long chunks are now.
+    """Return the next chunk of the first request, and the current chunk length.
 
-    A long stretch is cut so that what came is committed now and then. While a vendor has nothing
-    (before a listing) the chunks grow, so that years of nothing cost few requests.
+    A long span is split so that received data is committed from time to time. While a vendor has
+    nothing (before a listing), the chunks grow, so that years of nothing cost few requests.
     """
     caps, step = candidate.capabilities, request.grid.timeframe.step_ms
     span = requests.groups[0].whole

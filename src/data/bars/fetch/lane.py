@@ -30,26 +30,26 @@ from .actions import TOLD_LATE_MS, ActionFetcher
 from .fetcher import Fetcher
 from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_lacking, wanted_span
 
-# So often is asked again for what was deleted between its fetch and its reading.
+# Number of times that bars deleted between fetch and read are fetched again.
 _MOST_LOSSES = 3
 
 
 class LaneRunner:
-    """Begins the requests that lanes answer. Thread-safe: it keeps no state of its own.
+    """Starts the requests that lanes answer. Thread-safe: it keeps no state of its own.
 
     Args:
-        store: the store.
-        clock: the time.
-        reader: reads the answers.
-        expiry: how long what vendors do not have stands.
-        checks: the rules that answers are checked by.
-        turns: let one process at a time fetch a series.
-        sources: tells whether files have changed that bars were read from.
-        log: where what happens is logged.
+        store: The store.
+        clock: Source of the current time.
+        reader: Reads the answers.
+        expiry: How long spans that vendors do not have stay valid.
+        checks: Rules for checking answers.
+        turns: Lets one process at a time fetch a series.
+        sources: Knows whether files that bars were read from have changed.
+        log: Logger for the requests.
 
     Attributes:
-        store, clock, reader, turns, sources, log: as passed.
-        on_plan: called with every plan before anything of it is done.
+        store, clock, reader, turns, sources, log: As passed.
+        on_plan: Called with every plan before it is carried out.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class LaneRunner:
         self.on_plan: Callable[[LaneRequest, FetchPlan], None] = lambda request, plan: None
 
     def run(self, request: LaneRequest, excluded: Mapping[str, DataError]) -> LaneRun:
-        """Return the run of a request by the rules in force; ``excluded`` vendors are not asked."""
+        """Return the run of a request under the current rules; skips ``excluded`` vendors."""
         request = replace(request, expiry=self._expiry, checks=self._checks, log=self.log)
         return LaneRun(self, request, Journal(excluded=dict(excluded)))
 
@@ -78,9 +78,9 @@ class LaneRun:
     """One request on its way through its lane. Used by one thread only.
 
     Attributes:
-        request: what is asked.
-        series: where it is stored.
-        journal: what was tried, and what came of it.
+        request: The request.
+        series: Store of the series.
+        journal: Record of what was tried, with the results.
     """
 
     def __init__(self, runner: LaneRunner, request: LaneRequest, journal: Journal) -> None:
@@ -93,11 +93,11 @@ class LaneRun:
         self._fetcher = Fetcher(request, self.series, journal, self._action_fetcher)
 
     def answer(self) -> Answer:
-        """Fill what is missing of the wanted span; a count of bars may reach further back.
+        """Fill the missing parts of the requested span; a number of bars may look further back.
 
         Raises:
-            KindMismatchError: the lane's bars cannot be brought to the asked basis.
-            StorageError: something else is in the place of a file of a year that is wanted.
+            KindMismatchError: The lane's bars cannot be converted to the requested basis.
+            StorageError: The path of a year file that is needed is not a regular file.
         """
         request, query = self.request, self.request.query
         wanted = wanted_span(request, self.series)
@@ -109,7 +109,7 @@ class LaneRun:
         if closed_rows(answer) + late >= query.bars:  # nothing else is missing
             reaches.insert(0, query.bars + late)
         for reach in reaches:
-            # What is stored further back costs no request.
+            # Stored bars further back cost no request.
             is_cut_off = self.journal.unfilled and not len(answer.table) and not query.offline
             if closed_rows(answer) >= query.bars or is_cut_off:
                 break
@@ -121,7 +121,7 @@ class LaneRun:
         return counted(answer, query.bars, wanted.start)
 
     def _late(self, answer: Answer) -> int:
-        """Return how many bars at the end of an answer have closed and are not published yet."""
+        """Return how many bars at the end of an answer have closed but are not published yet."""
         rows, gaps = closed_rows(answer), [gap for gap in answer.gaps if not gap.harmless]
         if not gaps or gaps[-1].reason != UNPUBLISHED:
             return 0
@@ -130,7 +130,7 @@ class LaneRun:
         return len(self.request.grid.opens(late)) if is_last else 0
 
     def _filled(self, wanted: Span) -> Answer:
-        """Answer for the stretch ``wanted``."""
+        """Return the answer for the span ``wanted``."""
         request, series, journal = self.request, self.series, self.journal
         self._runner.store.listener.used(request.key, wanted)
         series.end_phase()  # other callers may have been waited for
@@ -150,37 +150,37 @@ class LaneRun:
         answer = replace(answer, gaps=self._gaps(answer, plan, before))
         if journal.outdated:
             doubts.append(journal.outdated)
-            # Their files say something else by now: none of these bars is final.
+            # Their files have changed since, so none of these bars is final.
             now = series.now_ms()
             answer = replace(answer, coverage=after_change(answer.coverage, now, journal.outdated))
         return replace(answer, doubts=doubts)
 
     def _gaps(self, answer: Answer, plan: FetchPlan, before: Coverage) -> list[Gap]:
-        """Return what an answer lacks: the store's gaps, what was lost since, what no answer spoke of.
+        """Return the gaps in an answer: those in the store, lost bars, and spans not requested.
 
-        ``before`` is the coverage that was planned on.
+        ``before`` is the coverage that the plan was based on.
         """
         query, grid, wanted = self.request.query, self.request.grid, plan.wanted
         unfilled = self.journal.unfilled
-        # What was not asked, or no answer spoke of, is told whether that is written down or not.
+        # Spans not requested or not covered by any answer are reported whether recorded or not.
         answered = [*answer.coverage.standing(query.now_ms), *(part.span for part in unfilled)]
         begun = Span(wanted.start, min(wanted.end, plan.cap, query.now_ms + 1))
         unasked = missing(begun, answered, (), grid).closed
         if len(answer.table) or not self._is_ahead(wanted):
-            # What a hit by comparison does not see is not told once, either.
+            # Spans that a hit from the documents does not see are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
         gaps = _deleted(answer.gaps, self._lost(before, plan))
         lacking = sorted([*gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
         gaps = real_gaps(joined(lacking), plan.cap, grid, self.request.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
-            # No bar is expected, but the one question whether there is any was not answered.
+            # No bar is expected, but the only query for any bars was not answered.
             return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
         return gaps
 
     def _lost(self, before: Coverage, plan: FetchPlan) -> list[Span]:
-        """Return what was stored when it was planned, or by this request, and was not when it was read.
+        """Return the spans that were stored when planned, or by this request, and have gone since.
 
-        A repair could not keep it, or another caller has deleted it.
+        A repair could not preserve them, or another caller has deleted them.
         """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
@@ -189,22 +189,23 @@ class LaneRun:
         return subtract(spans, [*stored, *(part.span for part in self.journal.unfilled)])
 
     def _unrefreshed(self) -> list[str]:
-        """Say that a refresh which was asked for could not be done."""
+        """Report that a requested refresh could not be done."""
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []
         return [f"not all bars could be fetched again: {unfilled[0].reason}"]
 
-    # --- doing -----------------------------------------------------------------------------
+    # --- execution -------------------------------------------------------------------------
 
     def _done(self, plan: FetchPlan) -> FetchPlan:
-        """Ask for what the plan says, or say that it is not asked for; return the plan as done."""
+        """Fetch the plan's segments, or note that they are not fetched; return the plan as done."""
         request, series, journal = self.request, self.series, self.journal
         if request.query.offline:
             journal.unfilled += [Unfilled(s, "not cached, and offline") for s in plan.segments]
             return plan
         if plan.segments:
-            # One process fetches a series at a time; what another one has fetched is planned anew.
+            # One process fetches a series at a time; if another one has fetched bars, the plan is
+            # remade.
             with self._runner.turns.take(request.key) as turn:
                 series.end_phase()
                 bars = request.grid.calendar.name, request.grid.timeframe.label
@@ -222,15 +223,15 @@ class LaneRun:
         return plan
 
     def _fill(self, segments: Sequence[Span]) -> None:
-        """Ask the vendors in order; of a day that one lacks for most symbols the others first.
+        """Query the vendors in order; for a day that one lacks for most symbols, the others first.
 
-        Not of one that may not be published yet: where the others have it before, it would never be
-        asked of its vendor again.
+        A day that the vendor may not have published yet is excluded: if the others had it first,
+        that vendor would never be queried for it again.
         """
         usual, grid = self.request.lane, self.request.grid
         late = [day for day in self.journal.vendor_days if day.condition != "pending"]
         for lane, parts in usual.by_days(late, segments):
-            # What is cut off beside a session may hold hours alone in which no bar is expected.
+            # The part cut off next to a session may contain only hours in which no bar is expected.
             spans = [s for s in parts if s in segments or grid.next_open(s.start) < s.end]
             if lane is usual:
                 self._fetcher.fill(spans)
@@ -241,7 +242,7 @@ class LaneRun:
                 self._fetcher.by(lane).fill(spans)
 
     def _fill_overdue(self, wanted: Span) -> None:
-        """Ask again for bars that an answer has just made doubtful and whose time is over."""
+        """Fetch again any bars that an answer has just made doubtful and whose time is over."""
         overdue = self.journal.overdue
         if not overdue:
             return
@@ -251,14 +252,14 @@ class LaneRun:
         self._fetcher.fill(spans)
 
     def _ask_forming(self, plan: FetchPlan) -> None:
-        """Ask for the running bar when it was wanted and has not come along already."""
+        """Request the running bar if it is wanted and has not been received already."""
         is_wanted = self.request.query.include_forming and plan.wanted.end > plan.cap
         if is_wanted and self.journal.forming is None and not self._has_none_running(plan.cap):
             end = max(plan.wanted.end, plan.cap + MINUTE_MS)
             self._fetcher.ask_forming(Span(plan.cap, end))
 
     def _has_none_running(self, cap: int) -> bool:
-        """Tell whether the vendor that would be asked has just answered for the running bar, without it."""
+        """Return whether the next vendor's latest answer covered the running bar without it."""
         attempts, excluded = self.journal.attempts, self.journal.excluded
         names = (one.name for one in self.request.lane.candidates if one.name not in excluded)
         first = next(names, "")
@@ -266,22 +267,22 @@ class LaneRun:
         return any(answer.end_ms > cap for answer in answers)
 
     def _is_ahead(self, span: Span) -> bool:
-        """Tell whether a stretch lies behind all that is known: a hit does not look there either."""
+        """Return whether a span is after everything known; a hit does not look there either."""
         coverage = self.series.view().coverage
         return bool(coverage) and span.start >= coverage[-1].span.end
 
     def _remember_closed(self, plan: FetchPlan) -> None:
-        """Note stretches in which no bar is expected, so that they need no calendar again.
+        """Record spans in which no bar is expected, so that they need no calendar again.
 
-        Not beside bars of older tools: their files are taken over by the first write, and reading
-        is none.
+        Not next to bars from older tools: the first write would migrate their files, and a read
+        must not cause that.
         """
         view, now = self.series.view(), self.series.now_ms()
         closed = [s for s in plan.closed if s not in plan.segments]
         closed = subtract(closed, (c.span for c in view.coverage if c.stands(now)))
         closed = [s for s in closed if not self._is_ahead(s)]
         if closed and view.exists and not any(map(is_older, view.coverage)):
-            # Not for ever: calendars are corrected.
+            # Not forever: calendars get corrected.
             expires = now + self.request.expiry.old_ms
             marks = tuple(
                 Covered(s, "empty", reason=CLOSED, fetched_at=now, expires=expires) for s in closed
@@ -289,17 +290,17 @@ class LaneRun:
             self.series.commit(Commit(marks=marks))
 
     def _read(self, wanted: Span, cap: int) -> Answer:
-        """Read the answer; ask for the actions that it needs, or do with an older basis."""
+        """Read the answer; fetch the actions it needs, or settle for an older basis."""
         last: Span | None = None
         for _ in range(2):
             try:
                 return self._answer(wanted, cap)
             except ActionsMissingError as needed:
-                # No vendor knows more by its own time.
+                # By its own time, no vendor knows more.
                 if self.request.query.offline or needed.span == last:
                     break
                 last = needed.span
-                # Some are told days late: one more look at the last days costs nothing.
+                # Some are reported days late; checking the last days again costs nothing.
                 span = Span(min(needed.span.start, needed.span.end - TOLD_LATE_MS), needed.span.end)
                 if self._action_fetcher.ask(span):
                     doubt_near_splits(self.request, self.series, self.journal)
@@ -316,9 +317,9 @@ class LaneRun:
         )
 
     def _ask_anew(self, wanted: Span) -> bool:
-        """Ask for all bars in one basis where no vendor tells what happened between two of them.
+        """Fetch all bars again in one basis if no vendor reports the actions between them.
 
-        Bars that come the same are as good as fetched now; others are replaced.
+        Bars that come back the same count as fetched now; others are replaced.
         """
         request = self.request
         if all(c.adjustment != request.query.adjustment for c in request.lane.candidates):
@@ -330,7 +331,7 @@ class LaneRun:
 
 
 def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
-    """Return gaps with the true reason where bars were deleted again and again before they were read."""
+    """Return gaps with the true reason where bars kept being deleted before they were read."""
     if not lost:
         return list(gaps)
     cut = []
@@ -342,7 +343,7 @@ def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
 
 
 def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid, kind: Kind | None = None) -> list[Gap]:
-    """Leave out stretches from ``cap`` on, and those asked for in which no bar is expected."""
+    """Leave out spans from ``cap`` on, and requested ones in which no bar is expected."""
     begun = [gap for gap in gaps if gap.span.start < cap]
     spans = [Span(gap.span.start, min(gap.span.end, cap)) for gap in begun]
     real = []

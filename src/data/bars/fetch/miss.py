@@ -1,4 +1,4 @@
-"""Answers a query that the store cannot: from vendors, from shorter bars, or with the stored bars."""
+"""Answers a query that the store cannot: from vendors, from shorter bars, or with stored bars."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from .lane import LaneRunner, real_gaps
 
 @dataclass(frozen=True)
 class _TriedLane:
-    """What came of one lane; no answer where its bars cannot be brought to the asked basis."""
+    """The outcome of one lane; without an answer if its bars cannot be converted."""
 
     answer: Answer | None
     attempts: Sequence[Attempt]
@@ -62,18 +62,18 @@ class _TriedLane:
 
     @property
     def is_truth(self) -> bool:
-        """Whether an empty answer is what the vendors positively say."""
+        """Whether an empty answer is what the vendors positively report."""
         return self.answer is not None and not self.unfilled
 
 
 @dataclass
 class _TriedLanes:
-    """What came of the lanes tried so far, in order.
+    """The outcomes of the lanes tried so far, in order.
 
     Attributes:
-        of_caller: vendors that were not to be asked for any, with the reason.
+        of_caller: Vendors that the caller excluded, with the reason.
         earlier: Attempts at vendors that were down for a call just before this one.
-        lanes: what came of each.
+        lanes: Outcome of each lane.
     """
 
     of_caller: Mapping[str, DataError] = field(default_factory=dict)
@@ -81,19 +81,19 @@ class _TriedLanes:
     lanes: list[_TriedLane] = field(default_factory=list)
 
     def attempts(self, start: int = 0, *, aside: bool = False) -> list[Attempt]:
-        """Return the attempts from a lane on; with those at actions and closes where ``aside``."""
+        """Return the attempts from a lane on; ``aside`` includes those for actions and closes."""
         lanes, tried = self.lanes[start:], () if start else self.earlier
         asked = (a for one in lanes for a in (*one.attempts, *(one.side_attempts if aside else ())))
         return [*tried, *asked]
 
     @property
     def unfilled(self) -> list[Unfilled]:
-        """What no vendor supplied."""
+        """The segments that no vendor supplied."""
         return [part for one in self.lanes for part in one.unfilled]
 
     @property
     def excluded(self) -> dict[str, DataError]:
-        """The vendors that no further lane asks: those of the caller, and those that are down."""
+        """The vendors that no further lane queries: those excluded by the caller, or down."""
         failed = [pair for one in self.lanes for pair in one.excluded.items()]
         return {**self.of_caller, **{name: error for name, error in failed if is_down(error)}}
 
@@ -101,25 +101,26 @@ class _TriedLanes:
 class MissHandler:
     """Answers requests that miss. Thread-safe; one series is fetched by one thread at a time.
 
-    1. :meth:`answer`: out of days where these are better, else from vendors.
-    2. :meth:`route`: the lanes and their vendors, in the order of the rules.
-    3. :meth:`_through`: each lane in turn (:meth:`_by_lane`, a :class:`~.lane.LaneRun`), until one answers
-       with rows, or with the vendors' word that there are none. Where an outage leaves a part, a
-       substitute that has the whole takes its place.
-    4. :meth:`_by_proof`: where none does, vendors whose bars agree with those that are stored.
-    5. Else what stands in: bars made of shorter ones, or those stored, or the error with every reason.
+    1. :meth:`answer`: from daily bars if these are better, otherwise from vendors.
+    2. :meth:`route_of`: the lanes and their vendors, in the order of the rules.
+    3. :meth:`_through`: each lane in turn (:meth:`_by_lane`, a :class:`~.lane.LaneRun`), until
+       one answers with rows, or its vendors report that there are none. If an outage leaves an
+       answer incomplete, a complete substitute replaces it.
+    4. :meth:`_by_proof`: if no lane does, vendors whose bars agree with the stored ones.
+    5. Otherwise a fallback: bars made from shorter ones, or stored ones, or the error with every
+       reason.
 
     Args:
-        store: the store of bars.
-        selector: which vendors are asked.
-        lanes: finds where the bars of a query are.
-        locks: of the series, in this process.
-        lookup: answers from the store; shorter bars go through it first.
-        runner: answers from single lanes.
+        store: Store for bars.
+        selector: Selects the vendors.
+        lanes: Finds the lane that holds a query's bars.
+        locks: Locks for the series, in this process.
+        lookup: Answers from the store; shorter bars go through it first.
+        runner: Answers from single lanes.
 
     Attributes:
-        runner: as passed.
-        shorter: says which shorter bars an answer may be made of.
+        runner: As passed.
+        shorter: Determines the shorter bars that an answer may be made from.
     """
 
     def __init__(
@@ -139,14 +140,14 @@ class MissHandler:
         self._deriver = Deriver(self.shorter, self._ask, runner.log)
 
     def answer(self, query: BarsQuery, result: LookupResult) -> Answer:
-        """Answer out of days where these are better, else from vendors, else with what is stored.
+        """Answer from daily bars if these are better, else from vendors, else with stored bars.
 
         Args:
-            query: the question.
-            result: what the store gave for it just now, which is no hit.
+            query: The query.
+            result: Result that the store just returned for it, which is not a hit.
 
         Raises:
-            NoProviderError, AllProvidersFailedError: as ``BarsService.get``.
+            NoProviderError, AllProvidersFailedError: As for ``BarsService.get``.
         """
         with one_call():
             if isinstance(result, Derived):
@@ -168,7 +169,7 @@ class MissHandler:
             return replace(self._marked(query, derived), depends_on=None)
 
     def _marked(self, query: BarsQuery, answer: Answer) -> Answer:
-        """Return bars made of shorter ones, as a substitute if the rules want another kind."""
+        """Return derived bars, marked as a substitute if the rules require another kind."""
         way = self._way(query)
         if answer.substitute or isinstance(way, DataError) or answer.kind.agrees(way.kind):
             return answer
@@ -176,7 +177,7 @@ class MissHandler:
         return replace(answer, substitute=f"{', '.join(_vendors(answer))} (made of {lane} bars)")
 
     def _ask(self, query: BarsQuery, excluded: Mapping[str, DataError]) -> Answer:
-        """Answer by bars of that very length; vendors that are ``excluded`` are not asked for any."""
+        """Answer with bars of exactly that length; ``excluded`` vendors are not queried at all."""
         result = self._lookup.find(query)
         if isinstance(result, Hit):
             return result.answer
@@ -191,7 +192,7 @@ class MissHandler:
         excluded: Mapping[str, DataError],
         lane: AnsweringLane | None = None,
     ) -> tuple[Answer, _TriedLanes]:
-        """Answer from the asked kind's lane, or wholly from one substitute; with what was tried."""
+        """Answer from the requested kind's lane or a complete substitute; with what was tried."""
         down = down_for(query.instrument.symbol)
         earlier = [attempt for name, attempt in down.items() if name not in excluded]
         out = {a.provider: a.error for a in earlier if a.error is not None} | dict(excluded)
@@ -212,7 +213,7 @@ class MissHandler:
         return replace(answer, facts=answer.facts | facts), tried
 
     def _by(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer:
-        """Answer by a route, or by one widened by proof; note what was tried."""
+        """Answer by a route, or by one widened by proof; record what was tried."""
         answer = self._through(query, way, way.lanes, tried)
         if answer is not None:
             return answer
@@ -235,7 +236,7 @@ class MissHandler:
         raise _failure(query, attempts, tried.unfilled, way.namesakes)
 
     def _by_proof(self, query: BarsQuery, way: Route, tried: _TriedLanes) -> Answer | None:
-        """Answer from vendors whose bars agree with those that are stored; None: there are none."""
+        """Answer from vendors whose bars agree with the stored ones; None if there are none."""
         if not way.namesakes:
             return None
         candidates = candidates_of(self._selector, query)
@@ -250,11 +251,11 @@ class MissHandler:
     def _through(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute], tried: _TriedLanes
     ) -> Answer | None:
-        """Return the first answer with rows, or to which no rows belong; note what was tried.
+        """Return the first answer that has rows, or rightly has none; record what was tried.
 
-        Where an outage leaves an answer in part, a whole answer of a substitute replaces it. With an
-        empty cache the result is the same: what happens to be cached decides nothing (decision 17).
-        Bars that are stored, and only doubted or due again, lack nothing.
+        If an outage leaves an answer incomplete, a complete answer from a substitute replaces it.
+        With an empty cache the result is the same: what happens to be cached decides nothing
+        (decision 17). Stored bars that are only doubtful or due again are not missing.
         """
         part: Answer | None = None
         tried_for_it = 0
@@ -285,7 +286,7 @@ class MissHandler:
     def _stored_substitute(
         self, query: BarsQuery, way: Route, lanes: Sequence[LaneRoute]
     ) -> Answer | None:
-        """Return what the lanes of substitutes hold: the answer of the time when it was learned."""
+        """Return the substitutes' stored answer from the time when the absence was learned."""
         stored = replace(query, offline=True)
         for lane in lanes:
             answer = self._by_lane(stored, lane, way, _TriedLanes()).answer
@@ -295,14 +296,14 @@ class MissHandler:
 
     @staticmethod
     def _is_unknown(way: Route, tried: _TriedLanes) -> bool:
-        """Tell whether the exchange whose pair it is does not know the symbol: it is no pair."""
+        """Return whether the pair's own exchange does not know the symbol, so it is not a pair."""
         errors = (one.excluded.get(way.owner) for one in tried.lanes)
         return way.is_final and any(isinstance(error, SymbolNotFoundError) for error in errors)
 
     def _from_store_alone(self, query: BarsQuery, error: DataError) -> Answer:
-        """Answer with what is stored although no vendor can supply the rest; else raise ``error``.
+        """Answer with stored bars although no vendor can supply the rest; else raise ``error``.
 
-        Where nothing of the kind that the rules decide is stored, bars of another kind in the default
+        If nothing of the kind that the rules select is stored, bars of another kind in the default
         lane are a substitute.
         """
         if isinstance(error, NoProviderError):
@@ -310,9 +311,9 @@ class MissHandler:
         way, lane = self._way(query), self._lanes.find(query)
         is_failure = not isinstance(error, UnsupportedError)
         attempts: Sequence[Attempt] = getattr(error, "attempts", ())
-        # It is about the call: what vendors said of a stretch before stands.
+        # The error is about the call; what vendors reported about a span before remains valid.
         unfilled = [Unfilled(query.span, str(error), is_failure, is_noted=True)]
-        # No lane has all of it in the asked adjustment: the part that can be had is the answer.
+        # No lane has all of it in the requested adjustment, so the available part is the answer.
         missing = FetchOutcome(unfilled=unfilled, attempts=attempts, in_part=True)
         answer = self._stored(query, lane.key, missing, error)
         if not len(answer.table) and lane.is_beside and self._is_same_thing(query, way, lane):
@@ -335,16 +336,16 @@ class MissHandler:
     def _stored(
         self, query: BarsQuery, key: SeriesKey, missing: FetchOutcome, error: DataError
     ) -> Answer:
-        """Return what is stored of a series; raise ``error`` where it cannot be the answer."""
+        """Return the stored answer of a series; raise ``error`` if it cannot be the answer."""
         try:
             return self.runner.reader.answer(query, key, query.span, missing, lenient=True)
         except KindMismatchError as mismatch:
             raise error from mismatch
 
     def _is_same_thing(self, query: BarsQuery, way: Route | DataError, lane: AnsweringLane) -> bool:
-        """Tell whether the bars of the default lane are provably of what the symbol names.
+        """Return whether the default lane's bars are provably for what the symbol names.
 
-        That is what its owner lists; where bars are made of shorter ones, the vendor of those.
+        That is what its owner lists or, for bars made from shorter ones, what their vendor lists.
         """
         view = self._store.view(query.home_key)
         if lane.kind is None or view.kind is None or is_too_long(view.kind, query):
@@ -356,7 +357,7 @@ class MissHandler:
         return all(is_proved(query.instrument, Listed(name, view.kind), own) for name in vendors)
 
     def _way(self, query: BarsQuery) -> Route | DataError:
-        """Return where bars may come from; the error where that is nowhere."""
+        """Return where bars may come from, or the error if there is no such place."""
         try:
             return self.route_of(query)
         except DataError as error:
@@ -370,12 +371,12 @@ class MissHandler:
         kind: Kind | None = None,
         proved: Container[str] = (),
     ) -> Route:
-        """Return where the bars of ``query`` may come from.
+        """Return where the bars for ``query`` may come from.
 
-        ``lane`` is the one that answers and ``kind`` the wanted one, where they are known already.
+        ``lane`` is the one that answers and ``kind`` the requested one, if they are known already.
 
         Raises:
-            NoProviderError, UnknownProviderError: from no vendor.
+            NoProviderError, UnknownProviderError: No vendor can supply them.
         """
         lane = lane or self._lanes.find(query)
         are_known = self._are_actions_known(query)
@@ -393,7 +394,7 @@ class MissHandler:
     def _by_lane(
         self, query: BarsQuery, lane: LaneRoute, way: Route, tried: _TriedLanes
     ) -> _TriedLane:
-        """Answer from one lane."""
+        """Return the outcome of answering from one lane."""
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
         anchor = lane.kind.anchor or "session"
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
@@ -402,13 +403,14 @@ class MissHandler:
         journal, name = run.journal, lane.candidates[0].name
         try:
             try:
-                # An offline call asks no vendor: it waits for none that others ask, either.
+                # An offline call queries no vendor, so it does not wait for other callers' fetches
+                # either.
                 with nullcontext() if query.offline else self._locks.hold(key, self._clock):
                     answer = run.answer()
             except DividendError as needed:
                 if query.offline or needed.days.is_empty:
                     raise
-                # Dividends need daily closes that are not stored: these are fetched first.
+                # Dividends need daily closes that are not stored; these are fetched first.
                 journal.side_attempts += self._fetch_days(query, needed.days)
                 with self._locks.hold(key, self._clock):
                     answer = run.answer()
@@ -431,7 +433,7 @@ class MissHandler:
         )
 
     def _are_actions_known(self, query: BarsQuery) -> bool:
-        """Tell whether the splits and dividends of a share are known from the asked range up to now."""
+        """Return whether a share's actions are known from the requested range until now."""
         if query.instrument.asset_class != "stock" or query.provider is not None:
             return False
         try:
@@ -443,9 +445,9 @@ class MissHandler:
         return book.covers(Span(first, max(first, today + DAY_MS)))
 
     def _fetch_days(self, query: BarsQuery, days: Span) -> Sequence[Attempt]:
-        """Have the daily bars of ``days`` stored, and return the attempts that it took.
+        """Fetch and store the daily bars of ``days``; return the attempts that it took.
 
-        Whether they could be had the next look at the store tells.
+        The next read of the store shows whether they could be fetched.
         """
         daily = replace(
             query,
@@ -467,17 +469,17 @@ class MissHandler:
 
 
 def _lane_of(result: LookupResult) -> AnsweringLane | None:
-    """Return the lane that a lookup looked at; None where it looked at none."""
+    """Return the lane that a lookup looked at; None if there was none."""
     return result.lane if isinstance(result, Miss | PartialHit) else None
 
 
 def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
-    """Tell whether the bars of a lane are of another kind than requested."""
+    """Return whether the bars of a lane are of another kind than requested."""
     return lane is not way.lanes[0] and lane.lane_name != (*way.lane_name, query.adjustment)
 
 
 def _vendors(answer: Answer) -> list[str]:
-    """Return the vendors that an answer is made of."""
+    """Return the vendors of an answer's bars."""
     counts = answer.table.counts([part.span for part in answer.coverage])
     vendors = dict.fromkeys(
         part.vendor for part, rows in zip(answer.coverage, counts, strict=True) if rows
@@ -486,19 +488,19 @@ def _vendors(answer: Answer) -> list[str]:
 
 
 def _is_cut_off(answer: Answer) -> bool:
-    """Tell whether an answer lacks bars because all vendors that serve them are down."""
+    """Return whether an answer lacks bars because all vendors that serve them are down."""
     return any(gap.is_outage for gap in answer.gaps)
 
 
 def _is_whole(answer: Answer, part: Answer) -> bool:
-    """Tell whether an answer lacks nothing, and reaches over all bars of one in part."""
+    """Return whether an answer is complete, and covers all bars of the incomplete one."""
     if answer.flagged or not all(gap.harmless for gap in answer.gaps) or not len(answer.table):
         return False
     return not any(part.table.counts([gap.span for gap in answer.gaps]))
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
-    """Return the vendors that were not asked, with how to ask each."""
+    """Return the vendors that were not queried, with how to request each."""
     done, symbol = {attempt.provider for attempt in attempts}, query.instrument.symbol
     left = [c.name for lane in way.lanes for c in lane.candidates if c.name not in done]
     why = f"{way.owner}, the exchange of this pair, does not list it"
@@ -509,7 +511,7 @@ def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[s
 
 
 def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str, str]) -> Answer:
-    """Name the vendors that could have filled a gap if it were proved that they mean the same."""
+    """Name the vendors that could have filled a gap if they provably meant the same symbol."""
     reasons = {part.reason for part in unfilled}
     if not namesakes or not reasons:
         return answer
@@ -530,7 +532,7 @@ def _failure(
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = dict.fromkeys(map(str, failed))
     if reasons:
-        # What others answered belongs to it: they know the symbol, and have nothing closed.
+        # Other vendors' answers are part of it: they know the symbol, and have no closed bars.
         barren = [a for a in attempts if a.outcome in ("ok", "empty") and not a.rows]
         reasons |= dict.fromkeys(
             by_vendor(a.provider, a.message or "it has no closed bar in this range") for a in barren

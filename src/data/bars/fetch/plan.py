@@ -45,7 +45,7 @@ from ..validity import (
     split_windows,
 )
 
-# So many bars before a segment are asked again with it once they have settled.
+# Maximum number of bars before a segment that are fetched again with it once they have settled.
 _FEW_UNSETTLED = 8
 
 
@@ -54,12 +54,12 @@ class FetchPlan:
     """What a lane has to do for a request.
 
     Attributes:
-        wanted: the stamps the answer is for.
-        cap: stamp of the first bar that has not closed.
-        segments: what to ask for.
-        closed: what is not asked: no bar is expected there, and none is known at such hours.
-        stored: what was stored when this was planned, if anything of it was wanted.
-        generation: of the series when this was planned.
+        wanted: Stamps that the answer is for.
+        cap: Stamp of the first bar that has not closed.
+        segments: Spans to request.
+        closed: Spans not to request: no bar is expected there, and none is known at such hours.
+        stored: Coverage at the time of planning, if any bars were requested.
+        generation: Generation of the series at the time of planning.
     """
 
     wanted: Span
@@ -71,9 +71,9 @@ class FetchPlan:
 
 
 def wanted_span(request: LaneRequest, series: SeriesStore, bars: int | None = None) -> Span:
-    """Return the stamps wanted; a count reaches ``bars`` back from the last closed bar.
+    """Return the requested stamps; a number of bars counts back from the last closed bar.
 
-    By default as many as the query wants.
+    ``bars`` replaces the query's own number.
     """
     query = request.query
     if query.bars is None:
@@ -95,14 +95,14 @@ def plan_fetch(
     wanted: Span,
     sources: SourceCheck,
 ) -> FetchPlan:
-    """Look at what is held as if for the first time, and say what to do.
+    """Plan the fetch from the current state of the series.
 
     Args:
-        request: what is asked of the lane.
-        series: where it is stored; it takes what a plan changes before anything is asked.
-        journal: what was tried.
-        wanted: the stamps wanted.
-        sources: tells whether files have changed that bars were read from.
+        request: Request to the lane.
+        series: Store of the series; changes that the plan requires are made before any query.
+        journal: Record of what was tried.
+        wanted: Requested stamps.
+        sources: Knows whether files that bars were read from have changed.
     """
     if request.query.provider is not None and not request.query.refresh:
         adopt(request, series, wanted)
@@ -116,9 +116,9 @@ def plan_fetch(
 def _doubt_changed(
     request: LaneRequest, series: SeriesStore, journal: Journal, sources: SourceCheck
 ) -> None:
-    """Take trust from all that was read of files which have changed since, if any were read.
+    """Withdraw trust from all bars read from files that have changed since, if there are any.
 
-    An offline call reads no file: its answer says that they have changed.
+    An offline call reads no file: its answer reports that they have changed.
     """
     query = request.query
     reader = next((c for c in request.lane.candidates if c.folder_lane), None)
@@ -144,7 +144,7 @@ def _doubt_changed(
 
 
 def _doubt_ahead(series: SeriesStore) -> None:
-    """Take trust from what was learned at a time that has not come yet."""
+    """Withdraw trust from data fetched at a time that has not come yet."""
     now = series.now_ms()
     marks = [
         replace(part, fetched_at=now, expires=now)
@@ -157,7 +157,7 @@ def _doubt_ahead(series: SeriesStore) -> None:
 
 
 def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journal) -> None:
-    """Take trust from bars that were fetched close to a split, also one learned since."""
+    """Withdraw trust from bars fetched close to a split, including splits learned since."""
     splits = series.book().splits
     if not splits:
         return
@@ -172,7 +172,7 @@ def doubt_near_splits(request: LaneRequest, series: SeriesStore, journal: Journa
 def plan_lacking(
     request: LaneRequest, series: SeriesStore, journal: Journal, wanted: Span
 ) -> FetchPlan:
-    """Say what to ask for: nothing that is held, nothing that has not closed."""
+    """Plan what to request: nothing that is stored, nothing that has not closed."""
     query, grid = request.query, request.grid
     view, now, cap = series.view(), series.now_ms(), cap_of(request, series)
     reach = Span(wanted.start, min(wanted.end, cap))
@@ -182,8 +182,8 @@ def plan_lacking(
     stored = series.coverage()
     coverage = _trusted(request, stored.opened(reach), reach, now)
     is_refresh = query.refresh and not journal.attempts
-    # A closed market is not asked for its own sake. Beside what is asked it is covered, too: bars
-    # may stand there that the calendar does not expect.
+    # Closed hours are not requested for their own sake, but next to requested spans they are
+    # included, because there may be bars that the calendar does not expect.
     believed = Coverage(
         c for c in coverage if not (_is_open(c, request, journal, now) or is_unasked(c))
     )
@@ -215,18 +215,19 @@ def plan_lacking(
     closed = tuple(subtract(lacking.closed, to_ask))
     if to_ask:
         segments = coalesce([*segments, *to_ask])
-    # A number of bars reaches back in steps: what the steps before had asked is not news.
+    # A number of bars is searched in steps; spans requested in earlier steps are not repeated.
     segments = subtract(segments, (Span(a.start_ms, a.end_ms) for a in journal.attempts))
     if query.include_forming and segments and segments[-1].end == past.end:
-        # The running bar comes along with the closed ones before it.
+        # The running bar is fetched along with the closed ones before it.
         segments[-1] = Span(segments[-1].start, max(wanted.end, past.end + MINUTE_MS))
     return FetchPlan(wanted, cap, tuple(segments), closed, stored, view.generation)
 
 
 def _with_closed_hours(reach: Span, request: LaneRequest) -> Span:
-    """Return ``reach`` with all of the closed hours in which it begins or ends, if bars may be there.
+    """Extend ``reach`` to all of the closed hours at its ends, if there may be bars in them.
 
-    Which part of them is wanted depends on the question, and so would the bounds of what is known.
+    Otherwise the bounds of what is known would depend on the part of those hours that each query
+    requests.
     """
     if not has_loose_hours(request.query.instrument):
         return reach
@@ -248,9 +249,9 @@ def _is_worth_asking(
     *,
     is_refresh: bool,
 ) -> bool:
-    """Tell whether a vendor is asked for a stretch in which no bar is expected.
+    """Return whether to query a vendor for a span in which no bar is expected.
 
-    Not again in the request in which it was asked in vain: what is ``unfilled``, ascending.
+    Not again in a request that already queried it in vain (``unfilled``, ascending).
     """
     if touching(unfilled, closed):
         return False
@@ -263,10 +264,10 @@ def _is_worth_asking(
 def _with_unsettled(
     segments: list[Span], coverage: Coverage, request: LaneRequest, now_ms: int
 ) -> list[Span]:
-    """Let segments begin with the last bars before them that have settled since their fetch.
+    """Extend segments to the last bars before them that have settled since their fetch.
 
-    A question of every night, asked before its last bar had settled, would leave one such bar
-    for each night, which the next one never reaches.
+    A nightly query, made before its last bar had settled, would otherwise leave one such bar per
+    night, which the next query never reaches.
     """
     due = {span.end: span for span in due_spans(coverage, request.grid, request.settle_ms, now_ms)}
     widened = []
@@ -280,19 +281,19 @@ def _with_unsettled(
 
 
 def _room(segment: Span, request: LaneRequest) -> int:
-    """Return how many bars more may be asked for with ``segment`` for no request more."""
+    """Return how many more bars fit into the requests for ``segment`` at no extra cost."""
     caps = request.lane.candidates[0].capabilities
     if caps is None or not caps.page_bars:
         return _FEW_UNSETTLED
-    # A full page does not tell that it is the last.
+    # A full page does not show that it is the last.
     return min(_FEW_UNSETTLED, max(-request.grid.outline(segment).bars % caps.page_bars - 1, 0))
 
 
 def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int) -> bool:
-    """Tell whether a vendor of the lane has not been asked yet for bars that others do not have.
+    """Return whether a vendor of the lane has yet to be queried for bars that others lack.
 
-    What two vendors prove to lie before a listing is not; what one vendor's silence was taken to
-    prove once is.
+    Not for spans that two vendors prove to be before a listing, but for those once concluded from
+    the silence of one.
     """
     if part.state != "empty" or part.reason == CLOSED or is_proof(part):
         return False
@@ -305,7 +306,7 @@ def _is_open(part: Covered, request: LaneRequest, journal: Journal, now_ms: int)
 
 
 def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int) -> list[Span]:
-    """Return the stamps beyond a listing or an end; no end that one of the lane did not see."""
+    """Return the stamps before a listing or after an end that all vendors of the lane confirm."""
     end = life.delisted
     if end is not None and not all(
         candidate.has_answered(Covered(Span(end.at, end.at + 1), "empty", end.source))
@@ -319,8 +320,8 @@ def _beyond(life: Lifetime, request: LaneRequest, journal: Journal, now_ms: int)
 def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int) -> Coverage:
     """Leave out stock bars of unknown basis if new ones would have to be spliced to them.
 
-    Caches of older tools do not say what their prices are adjusted for. They may answer alone;
-    as soon as anything must be fetched beside them, or stands there already, the whole stretch is
+    Caches from older tools do not record the adjustment of their prices. They may answer on their
+    own; as soon as anything must be fetched next to them, or is already there, the whole span is
     fetched.
     """
     adjustable = request.lane.candidates[0].adjustment != "unknown"
@@ -328,21 +329,21 @@ def _trusted(request: LaneRequest, coverage: Coverage, reach: Span, now_ms: int)
         return coverage
     bases = {c.basis.adjustment for c in coverage.within(reach) if c.state != "empty"}
     lacking = gaps(reach, coverage.standing(now_ms, reach))
-    # Older tools wrote nothing of weekends.
+    # Older tools recorded nothing for weekends.
     if len(bases) < 2 and not any(request.grid.next_open(g.start) < g.end for g in lacking):
         return coverage
     return Coverage(c for c in coverage if c.state == "empty" or c.basis.adjustment != "unknown")
 
 
-# --- a pinned vendor's bars that stand in the default lane need not be asked again
+# --- a pinned vendor's bars that are in the default lane need not be fetched again
 
 
 def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
-    """Copy what the pinned vendor supplied to the default lane into its own, where it lacks it.
+    """Copy the pinned vendor's bars from the default lane into its own, where it lacks them.
 
-    Only final bars are taken, and those off the calendar, for which alone no vendor would be asked;
-    as they are: with their basis and the time they were fetched. Those in which something was made
-    good are not what the vendor sent.
+    Only final bars are copied, and off-calendar ones, which would never be requested by
+    themselves. They keep their basis and fetch time. Bars with a corrected splice are not copied,
+    because they are not what the vendor sent.
     """
     default = request.query.home_key
     wanted = _with_closed_hours(wanted, request)
@@ -353,7 +354,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
     theirs = _theirs(shared.view().coverage, wanted, request)
     commits = []
     for span in intersect(lacking, [part.span for part in theirs]):
-        # Bars and what is known of them by one look: a repair on the way takes from both.
+        # Bars and coverage must come from one read, because a repair on the way removes from both.
         rows, coverage = shared.read(span)
         commits += [_copied(rows, part) for part in _theirs(coverage, span, request)]
     if commits:
@@ -363,14 +364,14 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
 
 
 def _theirs(coverage: Coverage, span: Span, request: LaneRequest) -> list[Covered]:
-    """Return what the pinned vendor sent as it is, within ``span``."""
+    """Return the parts of ``span`` that the pinned vendor sent, unchanged."""
     return [
         part
         for part in coverage.within(span)
         if (part.state == "final" or part.reason == UNEXPECTED)
         and part.vendor == request.query.provider
         and not part.is_rescaled
-        # What was converted for the default lane is none of the vendor's own.
+        # Bars converted for the default lane are not the vendor's own.
         and part.kind.agrees(request.lane.kind)
     ]
 
@@ -385,15 +386,15 @@ def _copied(table: BarTable, part: Covered) -> Commit:
     return Commit((piece,), (part,) if part.state == "suspect" else ())
 
 
-# --- bars of older tools: what they are is not known, so a few are compared before any is joined to
-# them. Shares are stricter (see `_trusted`): theirs are fetched anew as soon as anything is fetched
-# beside them, for nothing tells how they were adjusted.
+# --- bars from older tools: their properties are unknown, so a few are compared before any are
+# joined to them. Shares are stricter (see `_trusted`): theirs are fetched again as soon as anything
+# next to them is fetched, because nothing records how they were adjusted.
 
 
 def with_overlap(
     segments: Iterable[Span], coverage: Coverage, grid: BarGrid, cap: int
 ) -> list[Span]:
-    """Let segments reach a few bars into what older tools left beside them."""
+    """Extend segments a few bars into adjacent bars from older tools."""
     older = [part.span for part in coverage if is_older(part)]
     by_start, by_end = {span.start: span for span in older}, {span.end: span for span in older}
     widened = []
@@ -407,16 +408,16 @@ def with_overlap(
 
 
 def _behind(grid: BarGrid, stamp: int) -> int:
-    """Return the stamp behind the next few expected bars."""
+    """Return the stamp after the next few expected bars."""
     for _ in range(COMMON):
         stamp = grid.next_open(stamp) + 1
     return grid.next_open(stamp)
 
 
-# --- what a stretch costs with one vendor: requests, and units of its limits
+# --- what a span costs at one vendor: requests, and units of its limits
 
 
-# More stretches than this are asked for together where one page holds several.
+# More spans than this are requested together if several fit in one page.
 _MANY = 8
 _USUAL_PAGE = 500
 
@@ -424,9 +425,9 @@ _USUAL_PAGE = 500
 def in_few_requests(
     spans: Sequence[Span], capabilities: Capabilities | None, timeframe: Timeframe
 ) -> list[list[Span]]:
-    """Group ascending stretches by the requests that they are asked for with.
+    """Group ascending spans by the requests that they are fetched with.
 
-    Many small ones are asked for together with the bars between them, page by page.
+    Many small ones are requested together with the bars between them, page by page.
     """
     if len(spans) <= _MANY:
         return [[span] for span in spans]
@@ -444,10 +445,10 @@ def in_few_requests(
 def requests_for(
     capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int | None = None
 ) -> int:
-    """Return the requests that ``span`` takes when every bar that the calendar expects exists.
+    """Return the requests that ``span`` takes if every bar the calendar expects exists.
 
-    What is not ours is asked once; how often it asks is its own affair. Months that lie in an
-    archive by ``now_ms`` are had from there.
+    A downloader that is not ours is called once; how many requests it sends is its own affair.
+    Months that are in an archive by ``now_ms`` are fetched from there.
     """
     if capabilities is None:
         return 1
@@ -468,24 +469,24 @@ def requests_for(
 def archive_requests(
     capabilities: Capabilities | None, span: Span, grid: BarGrid, now_ms: int
 ) -> int:
-    """Return how many requests of ``span`` go to the vendor's archive."""
+    """Return how many requests for ``span`` go to the vendor's archive."""
     parts = pieces(span, grid.timeframe, capabilities, now_ms) if capabilities else ()
     return REQUESTS_A_MONTH * sum(piece.is_archived for piece in parts)
 
 
 def _pages(expected: GridOutline, end: int, most: int, step: int) -> int:
-    """Return the pages of at most ``most`` bars that hold the ``expected`` ones; 0 means no such limit."""
+    """Return the pages of at most ``most`` bars for the ``expected`` ones; 0 means no limit."""
     if not most or expected.last is None:
         return 1
     full, rest = divmod(expected.bars, most)
-    # A full last page does not tell that it was the last.
+    # A full last page does not show that it was the last.
     return full + (1 if rest or expected.last + step < end else 0)
 
 
 def cost_of(downloader: Any, query: FetchQuery) -> int:
-    """Return the units of its limits that one request takes; 1 where the vendor does not tell.
+    """Return the units of its limits that one request takes; 1 if the vendor does not say.
 
-    The request is built, and not sent.
+    The request is built, but not sent.
     """
     build = getattr(downloader, "bars_request", None)
     try:

@@ -1,11 +1,11 @@
 """The query for a vendor: the missing bars, and the neighbours that its answer is compared with.
 
-Beside a stretch a few bars are asked for that other vendors supplied there; they are compared and
-not stored. With the newest bars the vendor's own final ones before them are asked for again.
+Next to a span, a few bars that other vendors supplied there are requested, too; they are compared
+and not stored. With the latest bars, the vendor's own final ones before them are requested again.
 
-Final bars do not age, and no vendor is asked for them alone. But where a vendor is asked for the end
-of a series anyway, the request reaches back over its own last bars, once in a while and as far as
-it costs no further request. What came differently replaces what is stored.
+Final bars do not age, and no vendor is queried just for them. But if a vendor is queried for the
+end of a series anyway, the request occasionally reaches back over its own last bars, as far as
+that costs no additional request. Bars that differ replace the stored ones.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ..series import LaneRequest, Question, SeriesStore, Side
 from ..validity import CLOSED, doubt_at, is_older, split_windows
 from .plan import requests_for
 
-# So many are compared at least, where the vendor's page holds them.
+# Minimum number to compare, if they fit in the vendor's page.
 FEW = 5
-# Bars further away than so many expected ones are no neighbours.
+# Bars more than this many expected bars away are not neighbours.
 _FAR = 3 * COMPARED
 _SHORTEST_LOOK_MS = 14 * DAY_MS
 
@@ -38,14 +38,14 @@ def question_for(
     spans: Sequence[Span],
     until: int,
 ) -> Question:
-    """Return what to ask a candidate for.
+    """Return the request to make to a candidate.
 
     Args:
-        request: what is asked of the lane.
-        series: where it is stored.
-        candidate: the vendor.
-        spans: ascending stretches that are lacking, asked for at once.
-        until: behind them, up to where nothing else is lacking.
+        request: Request to the lane.
+        series: Store of the series.
+        candidate: The vendor.
+        spans: Ascending missing spans, requested at once.
+        until: End of the range after them in which nothing else is missing.
     """
     span = Span(spans[0].start, spans[-1].end)
     sides = neighbours(request, series, candidate, span)
@@ -56,13 +56,13 @@ def question_for(
     return Question(span, sides, with_own_before=compared)
 
 
-# --- bars of other vendors beside a stretch
+# --- bars from other vendors next to a span
 
 
 def neighbours(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> tuple[Side, ...]:
-    """Return what other vendors supplied beside ``span``; a pinned vendor stands alone."""
+    """Return the bars from other vendors next to ``span``; none if a vendor is pinned."""
     if request.query.provider is not None:
         return ()
     coverage = series.coverage()
@@ -96,9 +96,9 @@ def _side(
 
 
 def _is_foreign(part: Covered, candidate: Candidate) -> bool:
-    """Tell whether a candidate's bars beside these must be compared with them.
+    """Return whether a candidate's bars next to these must be compared with them.
 
-    So must its own that it did not send like this. Bars of older tools have a rule of their own.
+    This includes its own bars if they were rescaled. Bars from older tools have their own rule.
     """
     if is_older(part) and candidate.adjustment != "unknown":
         return False
@@ -108,7 +108,7 @@ def _is_foreign(part: Covered, candidate: Candidate) -> bool:
 
 
 def _look(grid: BarGrid, edge: int, *, is_later: bool) -> Span:
-    """Return the stamps on one side of ``edge`` in which neighbours are looked for."""
+    """Return the stamps on one side of ``edge`` in which to look for neighbours."""
     step = grid.timeframe.longest_ms
     far = max(_SHORTEST_LOOK_MS, 2 * _FAR * step)
     if is_later:
@@ -122,13 +122,13 @@ def _at(parts: Coverage, stamp: int) -> Covered | None:
     return next((part for part in parts if stamp in part.span), None)
 
 
-# --- the vendor's own bars before a stretch
+# --- the vendor's own bars before a span
 
 
 def _compared_from(
     request: LaneRequest, series: SeriesStore, candidate: Candidate, span: Span
 ) -> int:
-    """Return from where on a request for ``span`` has the vendor's own bars before it compared."""
+    """Return the stamp from which the vendor's own bars before ``span`` are compared with it."""
     caps, compared_at = candidate.capabilities, series.view().compared_at
     if caps is None or request.query.refresh or not _is_due(request, series, compared_at):
         return span.start
@@ -142,7 +142,7 @@ def _compared_from(
 
 
 def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) -> bool:
-    """Tell whether it is time to compare; near a split no vendor is to be compared with."""
+    """Return whether it is time to compare; never near a split."""
     now = series.now_ms()
     if compared_at is not None and abs(now - compared_at) < request.expiry.recent_ms:
         return False
@@ -151,7 +151,7 @@ def _is_due(request: LaneRequest, series: SeriesStore, compared_at: int | None) 
 
 
 def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
-    """Return the stretch up to ``edge`` of which the candidate has supplied every bar for good."""
+    """Return the span up to ``edge`` in which every bar is final and from the candidate."""
     start = edge
     before = (part for whole in reversed(parts) for part in reversed(whole.opened))
     clipped = (part.clip(Span(0, edge)) for part in before)
@@ -163,7 +163,7 @@ def _own_before(parts: Coverage, candidate: Candidate, edge: int) -> Span:
 
 
 def _is_own(part: Covered, candidate: Candidate) -> bool:
-    """Tell whether the candidate would send these bars again as they are; nothings count too."""
+    """Return whether the candidate would send these bars again unchanged; closed hours count."""
     if part.state == "empty":
         return part.reason == CLOSED
     is_own = part.state == "final" and part.vendor == candidate.downloader.name
@@ -178,9 +178,9 @@ def request_start(
     grid: BarGrid,
     now_ms: int | None = None,
 ) -> int:
-    """Return where a request for ``span`` begins: no further back than its requests go anyway.
+    """Return the start of a request for ``span``, extended back only as far as costs no request.
 
-    The bars that came since the last comparison are wanted, and a few at least.
+    The bars received since the last comparison are included, and at least a few.
     """
     stamps = grid.opens(own)
     since = len(stamps) if compared is None else int((stamps >= compared).sum())

@@ -1,1 +1,1 @@
-"""A vendor's answer: checked, sorted, and stored."""
+"""A vendor's answer: checked, classified, and stored."""

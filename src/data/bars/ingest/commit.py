@@ -42,7 +42,7 @@ from .sorted_answer import DID_NOT_COME, ClassifiedAnswer
 if TYPE_CHECKING:
     from ...calendars.grid import BarGrid
 
-# Vendors compute adjusted closes anew for each answer, many in single precision.
+# Vendors recompute adjusted closes for each answer, many in single precision.
 _SAME_ADJUSTED = 1e-6
 
 
@@ -57,14 +57,14 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 def build_commit(
     fetched: Fetched, answer: ClassifiedAnswer, stored: StoredRange, terms: CommitContext
 ) -> Commit:
-    """Say what to store: new bars as pieces, equal ones as settled marks, nothings as empty.
+    """Return what to store: new bars as pieces, equal ones as settled marks, gaps as empty.
 
-    A stored bar that is missing from the answer, or spoilt in it, stays and is doubted. Only a
-    provisional one, or one that the calendar does not expect, is withdrawn, and only where the
-    answer holds later bars.
+    A stored bar that is missing from the answer, or invalid in it, stays and is doubted. Only a
+    provisional bar, or one that the calendar does not expect, is withdrawn, and only if the answer
+    has later bars.
 
     Raises:
-        QualityError: the answer lacks many bars that are stored; it is not believed.
+        QualityError: The answer lacks many bars that are stored; it is not trusted.
     """
     return _CommitBuilder(fetched, answer, stored, terms).commit()
 
@@ -72,17 +72,18 @@ def build_commit(
 def without_rescaled(
     answer: ClassifiedAnswer, stored: StoredRange, vendor: str, *, splits: bool
 ) -> ClassifiedAnswer:
-    """Return an answer in which final bars that came multiplied count as rows that are no bars.
+    """Return an answer in which final bars with multiplied prices count as invalid rows.
 
-    All four prices of such a row are those stored, times one factor of splits or of units (pence,
-    thousandths). That is no revision: the vendor has changed its basis, and did not say so. A factor
-    of units by which the volumes are divided is that of splits: two of 10:1 make 100.
+    All four prices of such a row are the stored ones, times one factor for splits or units (pence,
+    thousandths). That is not a revision: the vendor has changed its basis without saying so. A
+    unit factor by which the volumes are divided is treated as a split factor: two of 10:1 make
+    100.
 
     Args:
-        answer: the answer.
-        stored: what is stored there.
-        vendor: the one that answered; only what it supplied itself is compared.
-        splits: whether factors of splits count too. Not of shares: theirs may be real, and told
+        answer: The answer.
+        stored: Bars stored there.
+        vendor: Vendor that answered; only bars that it supplied itself are compared.
+        splits: Whether split factors count, too. Not for shares: theirs may be real, and reported
             late.
     """
     rows, old_rows = answer.closed, stored.rebased
@@ -122,15 +123,15 @@ def without_rescaled(
 
 
 def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -> ClassifiedAnswer:
-    """Return an answer that lacks too much to be trusted without what others' bars stand for.
+    """Remove from a doubted answer the rows for which another vendor's doubted bars stay.
 
-    Of two vendors that are doubted alike the first one's bars stay, and the other's stand where
-    that one has none.
+    If two vendors are doubted alike, the first one's bars stay, and the other's are used only
+    where the first has none.
 
     Args:
-        answer: the answer.
-        stored: what is stored there.
-        vendor: the one that answered; its own bars are brought up to date.
+        answer: The answer.
+        stored: Bars stored there.
+        vendor: Vendor that answered; its own bars are updated.
     """
     if not answer.doubt or not answer.is_believed:
         return answer
@@ -146,7 +147,7 @@ def beside_doubted(answer: ClassifiedAnswer, stored: StoredRange, vendor: str) -
 
 @dataclass(frozen=True)
 class _CommitBuilder:
-    """One answer on its way to a commit."""
+    """Builds the commit for one answer."""
 
     fetched: Fetched
     answer: ClassifiedAnswer
@@ -154,7 +155,7 @@ class _CommitBuilder:
     terms: CommitContext
 
     def commit(self) -> Commit:
-        """Return what is stored of the answer."""
+        """Return the commit for the answer."""
         free = subtract(self.answer.spans, (span for span, _ in self._kept))
         runs = [run for span in free for run in self._runs(span)]
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
@@ -173,7 +174,8 @@ class _CommitBuilder:
                 *self._contradicted_marks(),
                 *self._doubts(pieces),
                 *self._kept_marks(),
-                # Behind the marks of equal bars, which renew trust: else the first repeat ended a doubt.
+                # After the marks of equal bars, which renew trust: otherwise the first repeat would
+                # end a doubt.
                 *(
                     replace(mark, span=span)
                     for mark in self.answer.verdicts
@@ -196,19 +198,19 @@ class _CommitBuilder:
 
     @cached_property
     def _unusable(self) -> list[Span]:
-        """The stretches whose bars did not come, or came as rows that cannot be bars."""
+        """The spans whose bars were not received, or came as rows that cannot be bars."""
         return coalesce([*self.answer.holes, *self.answer.bad_spans, *self.answer.off_slots])
 
     @cached_property
     def _absent(self) -> list[Span]:
-        """The stretches in which there is no bar, neither in the answer nor stored."""
+        """The spans without a bar, neither in the answer nor stored."""
         return subtract(self._unusable, (span for span, _ in self._kept))
 
     def _present(self, span: Span) -> list[Span]:
-        """Return the parts of ``span`` in which bars are not absent."""
+        """Return the parts of ``span`` that are not without bars."""
         return subtract([span], touching(self._absent, span))
 
-    # --- stored bars that did not come back ------------------------------------------------
+    # --- stored bars that the answer lacks -------------------------------------------------
 
     @cached_property
     def _lost(self) -> list[int]:
@@ -226,7 +228,7 @@ class _CommitBuilder:
 
     @cached_property
     def _withdrawn(self) -> list[int]:
-        """Ascending stamps of provisional bars, and of unexpected ones, that the vendor took back."""
+        """Ascending stamps of provisional and unexpected bars that the vendor withdrew."""
         last = int(self.answer.closed.stamps[-1]) if len(self.answer.closed) else 0
         bad = {row.bar.stamp_ms for row in self.answer.bad}
         return [
@@ -237,7 +239,7 @@ class _CommitBuilder:
 
     @cached_property
     def _kept(self) -> list[tuple[Span, str]]:
-        """The stretch of each stored bar that stays although the answer lacks it, and why."""
+        """The span of each stored bar that stays although the answer lacks it, and why."""
         if not self._lost:
             return []
         bad = {row.bar.stamp_ms for row in self.answer.bad}
@@ -248,7 +250,7 @@ class _CommitBuilder:
         )
         return [
             (
-                # No further than the next bar that is due: that one is missing, not doubted.
+                # Only up to the next bar that is due: that one is missing, not doubted.
                 Span(
                     stamp,
                     min(
@@ -266,12 +268,12 @@ class _CommitBuilder:
         for span, reason in self._kept:
             old = self.stored.doubted(span.start)
             if old is not None and old.reason.startswith(GRAVE):
-                # Who lacks it says nothing of whether it is right.
+                # That another vendor lacks the bar does not show whether it is right.
                 expires = self.terms.now_ms + UNVOUCHED_MS
                 is_over = not old.stands(self.terms.now_ms)
                 yield replace(old, span=span, expires=expires if is_over else old.expires)
             elif old is not None and self.answer.doubt:
-                # This vendor never had it, and no other one is trusted more than the one that did.
+                # This vendor never had it, and no other is trusted more than the one that did.
                 yield replace(old, span=span, expires=self._expires(span))
             else:
                 yield self._mark(span, "suspect", reason, self._expires(span))
@@ -279,14 +281,14 @@ class _CommitBuilder:
     # --- bars ------------------------------------------------------------------------------
 
     def _runs(self, span: Span) -> list[tuple[Span, bool]]:
-        """Cut a stretch where bars equal to the stored ones begin and end."""
+        """Split a span where bars equal to the stored ones begin and end."""
         rows = self.answer.closed.within(span)
         if not len(rows):
             return []
         equal = self._equal(rows)
         first, end = (bisect_left(self._withdrawn, edge) for edge in span)
         for stamp in self._withdrawn[first:end]:
-            # What would vouch for the bar withdrawn is written anew.
+            # The bar that would vouch for the withdrawn one is written again.
             equal[max(int(np.searchsorted(rows.stamps, stamp)) - 1, 0)] = False
         cuts = [0, *(int(i) for i in np.flatnonzero(equal[1:] != equal[:-1]) + 1)]
         edges = [span.start, *(self._edge(rows, equal, cut) for cut in cuts[1:]), span.end]
@@ -294,10 +296,11 @@ class _CommitBuilder:
         return [(Span(a, b), bool(equal[cut])) for (a, b), cut in pairs]
 
     def _edge(self, rows: BarTable, equal: NDArray[np.bool_], cut: int) -> int:
-        """Return where the stretch of row ``cut`` begins, which is new where that before is equal.
+        """Return the start of row ``cut``'s span, which is new if the row before it is equal.
 
-        What was not covered up to it is answered now, and goes with what is new: the nights and
-        weekends before a bar, so that the bars of one night adjoin those of the next.
+        Time before it that was not covered is answered now, and belongs to the new span: the
+        nights and weekends before a bar, so that the bars of one night are adjacent to those of
+        the next.
         """
         before, stamp = int(rows.stamps[cut - 1]), int(rows.stamps[cut])
         if not equal[cut - 1]:
@@ -307,11 +310,11 @@ class _CommitBuilder:
         return max(ends, default=stamp)
 
     def _is_answered(self, part: Covered) -> bool:
-        """Tell whether a stretch needs no answer: it has bars, or "no bar" still stands."""
+        """Return whether a span needs no answer: it has bars, or "no bar" is still valid."""
         return part.state != "empty" or part.stands(self.terms.now_ms)
 
     def _equal(self, rows: BarTable) -> NDArray[np.bool_]:
-        """Tell row by row whether it is what is stored, in a basis that is known if its own is."""
+        """Return, row by row, whether it equals the stored one, in an equally well known basis."""
         old_rows = self.stored.rebased
         equal = np.zeros(len(rows), dtype=bool)
         if not len(old_rows):
@@ -330,16 +333,16 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """The stretches of stored bars whose basis is unknown."""
+        """The spans of stored bars whose basis is unknown."""
         parts = (part for part in self.stored.coverage if part.state != "empty")
         return [part.span for part in parts if part.basis.adjustment == "unknown"]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:
-        """The stamps of stored bars whose adjusted close is another one in the answer.
+        """The stamps of stored bars whose adjusted close is different in the answer.
 
-        A dividend since their fetch made it so, and bridges it on reading: only a refresh writes
-        such bars anew.
+        A dividend since their fetch causes this and is bridged on reading; only a refresh writes
+        such bars again.
         """
         rows, answered = self.stored.rows, self.answer.closed
         both = np.intersect1d(rows.stamps, answered.stamps, assume_unique=True, return_indices=True)
@@ -352,10 +355,10 @@ class _CommitBuilder:
         return stamps[~same & ~np.isnan(new)]
 
     def _pieces(self, span: Span) -> Iterator[CommitPiece]:
-        """Yield the rows of ``span`` as a final piece and a provisional one.
+        """Yield the rows in ``span`` as a final piece and a provisional one.
 
-        The final one is written as provisional where some of its bars are not to be trusted; what
-        is good of it becomes final by a mark (:meth:`_believed_marks`).
+        The final one is written as provisional if some of its bars are not trusted; its good bars
+        become final by a mark (:meth:`_believed_marks`).
         """
         middle = self.answer.finality.final_before(span)
         if not len(self.answer.closed.within(Span(span.start, middle))):
@@ -375,7 +378,7 @@ class _CommitBuilder:
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
-        """Return the basis of these rows alone, which the bars before them that came again had not."""
+        """Return the basis of these rows only; the repeated bars before them had another one."""
         session, intraday = self.fetched.kind.session, self.terms.grid.timeframe.is_intraday
         return self.terms.basis.of_bars(int(rows.stamps[0]), session, intraday=intraday)
 
@@ -384,14 +387,14 @@ class _CommitBuilder:
 
     @cached_property
     def _untrusted(self) -> list[Span]:
-        """The stretches of single bars that are stored and not to be trusted."""
+        """The spans of single bars that are stored but not trusted."""
         unexpected = self.answer.unexpected.tolist()
         own = (Span(stamp, self._end_of(stamp)) for stamp in unexpected)
         grave = (mark.span for mark in self.answer.verdicts if mark.state == "suspect")
         return coalesce([*own, *self.answer.contradicted, *grave])
 
     def _believed_marks(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
-        """Yield a mark for the settled and trusted parts of pieces with bars that are not."""
+        """Yield a mark for the settled, trusted parts of pieces that contain untrusted bars."""
         if not self._untrusted or self._doubt:
             return
         left_out = coalesce([*self._untrusted, *self._absent])
@@ -419,20 +422,20 @@ class _CommitBuilder:
         parts = self.stored.coverage.within(part.clip(within))
         return [old for old in parts if old.state != "empty"]
 
-    # --- bars that have closed by our own clock alone ---------------------------------------
+    # --- bars that have closed only by our own clock ----------------------------------------
 
     def _unvouched(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
-        """Yield a mark for the new bars that are closed by our own clock alone."""
+        """Yield a mark for the new bars that are closed only by our own clock."""
         first = self.answer.finality.vouched_before
         for piece in pieces if first < self.answer.answered.end else ():
-            # A stretch without a bar before the first of them is vouched for by nothing, too.
+            # A span without a bar before the first of them is not vouched for, either.
             is_alone = len(piece.table) and int(piece.table.stamps[0]) >= first
             alone = piece.span if is_alone else Span(max(piece.span.start, first), piece.span.end)
             for span in self._present(alone):
                 yield self._mark(span, "provisional", UNVOUCHED, self._unvouched_until)
 
     def _still_unvouched(self, old: Covered) -> Covered:
-        """Return what equal bars are that no newer ones vouch for: final when a day has passed."""
+        """Return the mark for equal bars that no newer ones vouch for: final after a day."""
         if self._doubt or old.state == "final":
             return self._renewed(old, *(self._doubt or ("", None)))
         if old.reason != UNVOUCHED:
@@ -457,17 +460,18 @@ class _CommitBuilder:
             old,
             state="suspect" if reason else "final",
             fetched_at=fetched_at,
-            # What was settled once stays so for as long as the bars are the same.
+            # Bars that were settled once stay settled as long as they are the same.
             reason=reason or (old.reason if old.reason.startswith(SETTLED) else ""),
             expires=expires,
             basis=self._later_basis(old),
         )
 
     def _later_basis(self, part: Covered) -> Basis:
-        """Return the answer's basis where bars stored in an earlier one of its kind came the same.
+        """Return the answer's basis if bars stored in an earlier, similar one came the same.
 
-        Nothing lies between the two then, whether a vendor was asked for splits and dividends or not.
-        Where the adjusted closes are others a dividend does, which their own basis bridges.
+        Then there is no action between the two, whether or not a vendor was queried for splits and
+        dividends. If the adjusted closes differ, there is a dividend, which the bars' own basis
+        bridges.
         """
         old, new = part.basis, self.terms.basis
         first, last = np.searchsorted(self._readjusted, part.span)
@@ -477,7 +481,7 @@ class _CommitBuilder:
         later = new.as_of is not None and (old.as_of is None or old.as_of < new.as_of)
         return new if as_stored and later and old.adjustment == new.adjustment else old
 
-    # --- what is not trusted, and what is not there ----------------------------------------
+    # --- untrusted and missing bars ---------------------------------------------------------
 
     @cached_property
     def _doubt(self) -> Suspicion | None:
@@ -489,7 +493,7 @@ class _CommitBuilder:
         return self.terms.doubt
 
     def _doubts(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
-        """Yield a mark for the settled part of each piece; the rest is asked again anyway."""
+        """Yield a mark for the settled part of each piece; the rest is fetched again anyway."""
         doubt = self._doubt
         settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
         for piece in pieces if doubt else ():
@@ -504,14 +508,14 @@ class _CommitBuilder:
     def _unexpected_marks(self) -> Iterator[Covered]:
         """Yield a mark for bars at which the calendar expects none: stored, and never final.
 
-        For ever: no question would be asked for them alone.
+        The mark does not expire, because no request would be made for such bars alone.
         """
         spans = (Span(stamp, self._end_of(stamp)) for stamp in self.answer.unexpected.tolist())
         for span in coalesce(spans):
             yield self._mark(span, "suspect", UNEXPECTED, None)
 
     def _end_of(self, stamp: int) -> int:
-        """Return where the stretch of one of these bars ends: at the next bar of any sort."""
+        """Return where the span of one of these bars ends: at the next bar, expected or not."""
         stamps = self.answer.closed.stamps
         at = int(np.searchsorted(stamps, stamp, side="right"))
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
@@ -523,7 +527,7 @@ class _CommitBuilder:
             yield self._mark(span, "suspect", reason, self._expires(span))
 
     def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks for stretches that the vendor positively has no bar for."""
+        """Yield marks for spans that the vendor positively has no bars for."""
         answer, stored = self.answer, self.stored.coverage
         kept = [span for span, _ in self._kept]
         slots, seams = subtract(answer.off_slots, kept), coalesce(self.fetched.seams)
@@ -545,10 +549,10 @@ class _CommitBuilder:
             yield from self._holes(span, OFF_GRID)
 
     def _nothings_beside(self, equal: Iterable[Span]) -> Iterator[Covered]:
-        """Yield marks for what came without a bar beside bars that came equal.
+        """Yield marks for expected bars that were not sent among bars that came back equal.
 
-        Those are not written anew, so nothing else says that it was asked for. It is asked for again
-        with the next bar: once one has come behind it, there was no trade.
+        Equal bars are not written again, so nothing else records that these were requested. They
+        are requested again with the next bar: once a later bar has come, there was no trade.
         """
         answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
         kept = (span for span, _ in self._kept)
@@ -572,12 +576,12 @@ class _CommitBuilder:
 
     @cached_property
     def _nothing(self) -> Covered:
-        """A mark for "no bar" without its span, its reason and its end."""
+        """A mark for "no bar" without its span, reason and expiry."""
         return self._blank.having(state="empty", kind=Kind(), basis=Basis())
 
     @cached_property
     def _blank(self) -> Covered:
-        """A mark without its span, its state, its reason and its end."""
+        """A mark without its span, state, reason and expiry."""
         fetched = self.fetched
         return Covered(
             Span(0, 0),
@@ -601,17 +605,17 @@ class _CommitBuilder:
 
 
 def _is_bare(part: Covered) -> bool:
-    """Tell whether a stretch is without bars because the market is closed."""
+    """Return whether a span has no bars because the market is closed."""
     return part.state == "empty" and part.reason == CLOSED
 
 
 def are_many(lost: int, stored: int) -> bool:
-    """Tell whether an answer that lacks ``lost`` of ``stored`` bars is not to be believed."""
+    """Return whether an answer that lacks ``lost`` of ``stored`` bars is not to be trusted."""
     return lost > max(2, stored // 100)
 
 
 def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]:
-    """Tell row by row whether prices and volume agree."""
+    """Return, row by row, whether prices and volume agree."""
     equal = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:5], other.values()[:5], strict=True):
         equal &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0, equal_nan=True)
@@ -619,20 +623,20 @@ def _same(one: BarTable, other: BarTable, tolerance: float) -> NDArray[np.bool_]
 
 
 def suspects_table(suspects: Sequence[Suspect]) -> BarTable:
-    """Return flagged rows as a table, ascending and unique (the last one of a stamp)."""
+    """Return flagged rows as a table, ascending and unique (the last one for each stamp)."""
     rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
     return BarTable.from_bars([rows[stamp] for stamp in sorted(rows)])
 
 
-# --- what decides how an answer is stored: its basis, and what is stored already
+# --- what decides how an answer is stored: its basis, and the bars already stored
 
 
 def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: int | None) -> Basis:
     """Return the basis of rows beginning at ``first_ms``.
 
-    ``opened`` is the stamp of the last session that had opened at the fetch. It is left out when
-    it is not after the first bar's date, so that daily appends share one basis; instruments
-    without corporate actions have none.
+    ``opened`` is the stamp of the last session that had opened at the fetch. The date is omitted
+    if that session is not after the first bar's date, so that daily appends share one basis;
+    instruments without corporate actions have none.
     """
     adjustment = fetched.basis.adjustment
     if instrument.asset_class != "stock":
@@ -644,13 +648,13 @@ def basis_of(fetched: Fetched, first_ms: int, instrument: Instrument, opened: in
 
 @dataclass(frozen=True)
 class StoredRange:
-    """What the store holds of the answered stretch.
+    """The bars stored for the answered span.
 
     Attributes:
-        rows: the bars as stored.
-        rebased: the same in the answer's basis; empty where they cannot be compared.
-        coverage: what is known there.
-        tolerance: how far values may differ, relatively, and still be one and the same.
+        rows: Bars as stored.
+        rebased: The same in the answer's basis; empty if they cannot be compared.
+        coverage: Coverage of the span.
+        tolerance: Relative difference up to which values count as the same.
     """
 
     rows: BarTable
@@ -659,22 +663,22 @@ class StoredRange:
     tolerance: float = 0.0
 
     def may_go(self, stamp: int) -> bool:
-        """Tell whether a bar stored there goes when a vendor does not send it again."""
+        """Return whether a bar stored there is removed if a vendor does not send it again."""
         part = self._at(stamp)
         return part is not None and (part.state == "provisional" or part.reason == UNEXPECTED)
 
     def is_doubted(self, stamp: int) -> bool:
-        """Tell whether a bar stored there was doubted from the start: nothing is lost with it."""
+        """Return whether a bar stored there was doubted from the start, so that it is no loss."""
         part = self._at(stamp)
         return part is not None and part.reason.startswith((UNEXPECTED, DOUBTFUL, GRAVE))
 
     def doubted(self, stamp: int) -> Covered | None:
-        """Return what tells that a bar stored there is grave, or its answer doubted as a whole, or None."""
+        """Return the part that marks a bar as grave or its whole answer as doubted, or None."""
         part = self._at(stamp)
         return part if part is not None and part.reason.startswith((DOUBTFUL, GRAVE)) else None
 
     def stays(self, stamps: Stamps) -> Stamps:
-        """Return the stamps of bars stored here that stay where an answer has ``stamps`` alone."""
+        """Return the stamps of stored bars that stay if an answer has only ``stamps``."""
         lost = self.rows.stamps[~among(self.rows.stamps, stamps)]
         return lost[[not self.may_go(stamp) for stamp in lost.tolist()]] if len(lost) else lost
 
@@ -684,19 +688,20 @@ class StoredRange:
 
 @dataclass(frozen=True)
 class CommitContext:
-    """What a commit is made under.
+    """The circumstances of a commit.
 
     Attributes:
-        grid: where bars are expected.
-        basis: of the rows fetched.
-        now_ms: the time of the commit.
-        expiry: how long nothings stand.
-        doubt: what makes all that was fetched just now doubtful, such as a split nearby.
+        grid: Positions at which bars are expected.
+        basis: Basis of the fetched rows.
+        now_ms: Time of the commit.
+        expiry: How long empty results are valid.
+        doubt: Doubt about everything just fetched, such as a nearby split.
         settle_ms: How long after its close an intraday bar may still change, in milliseconds.
-        is_refresh: whether what is stored was to be fetched again.
-        vendor_days: sessions that a vendor lacks for most of its symbols: a hole there is never believed.
-        last_ms: stamp of the last bar of the series, with those of this answer; None where none is
-            known. A nothing behind it is no hole between bars, whoever saw it how often.
+        is_refresh: Whether stored bars were to be fetched again.
+        vendor_days: Sessions that a vendor lacks for most of its symbols: a gap there is never
+            trusted.
+        last_ms: Stamp of the last bar of the series, including this answer; None if none is known.
+            An empty span after it is not a gap between bars, no matter who saw it how often.
     """
 
     grid: BarGrid
@@ -710,19 +715,19 @@ class CommitContext:
     last_ms: int | None = None
 
     def expires(self, span: Span, coverage: Coverage, *, as_holes: bool = False) -> int:
-        """Return when doubted bars in ``span`` are asked again: once settled, later less and less.
+        """Return when doubted bars in ``span`` are fetched again: once settled, then less often.
 
-        ``as_holes``: doubted for the bars of a dense vendor that are missing between them, they are
-        asked again as a hole is.
+        ``as_holes``: Bars doubted because a dense vendor's bars are missing between them are
+        fetched again like a gap.
         """
         again = bool(coverage) and any(not c.stands(self.now_ms) for c in coverage.within(span))
         after = self.expiry.of_hole if as_holes else self.expiry.of
         return self._settling(span) or after(span, self.now_ms, again=again)
 
     def nothings(self, hole: Span, coverage: Coverage) -> Iterator[tuple[Span, int]]:
-        """Cut a hole where it was seen before and where not; tell when each part is asked again.
+        """Split a gap into parts seen before and new ones; yield when each is fetched again.
 
-        What was seen of one part proves nothing about the minutes of another.
+        What was seen for one part proves nothing about the minutes of another.
         """
         seen = coalesce(
             c.span
@@ -749,16 +754,16 @@ class CommitContext:
 
     @cached_property
     def _settled_before(self) -> int:
-        """A stamp before which every bar has settled; later ones may have, too."""
+        """A stamp before which every bar has settled; some later ones may have settled, too."""
         newest = newest_settled(self.grid, self.settle_ms, self.now_ms)
         return 0 if newest is None else newest + 1
 
     def is_settled(self, span: Span) -> bool:
-        """Return whether ``span`` ends before the newest bars; if not, each bar must be looked at."""
+        """Return whether ``span`` ends before the latest bars; if not, each bar must be checked."""
         return span.end <= self._settled_before
 
     def _settling(self, span: Span) -> int:
-        """Return when the last bar expected in ``span`` settles, or 0 where all have."""
+        """Return when the last bar expected in ``span`` settles, or 0 if all have."""
         stamps = no_stamps() if self.is_settled(span) else self.grid.opens(span)
         if not len(stamps):
             return 0

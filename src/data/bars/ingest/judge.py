@@ -1,10 +1,11 @@
 """Judges new bars next to their neighbours: which are grave, for how long, and what ends it. Pure.
 
-A grave bar stays stored, its stretch ``suspect`` with a reason that begins with ``grave:``. The next vendor
-is asked in the same call; its row stands if it differs and is not grave itself. A doubt ends when a
-second vendor has the same row, when an action explains it (then nothing is grave any more), or when its
-vendor repeats it after each of three waits: then the bar is final, its reason begins with ``settled:``, and
-it is not judged again. Which wait is on is told by the length of the one that is stored.
+A grave bar stays stored, and its span is ``suspect`` with a reason that begins with ``grave:``.
+The next vendor is queried in the same call; its row replaces the bar if it differs and is not
+grave itself. A doubt ends when a second vendor has the same row, when an action explains the bar
+(then nothing is grave any more), or when its vendor repeats it after each of three waits: then the
+bar is final, its reason begins with ``settled:``, and it is not judged again. The length of the
+stored wait shows which one is in progress.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ from ..validity import is_hole
 from .commit import StoredRange
 from .sorted_answer import ClassifiedAnswer
 
-# What is grave is asked again after an hour, then after a day, then after a week.
+# Grave bars are fetched again after an hour, then after a day, then after a week.
 WAITS_MS = (HOUR_MS, DAY_MS, 7 * DAY_MS)
-# Two vendors have the same row where their prices differ by less than this: the wrong ones are far off.
+# Two vendors have the same row if prices differ by less than this; wrong ones are far off.
 _SAME_ROW = 0.02
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
@@ -40,15 +41,16 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class JudgementContext:
-    """What a verdict is made under.
+    """The circumstances of a verdict.
 
     Attributes:
-        vendor, kind, basis: of the answer.
-        grid: where bars are expected.
-        now_ms: the time of the commit.
-        surroundings: what is stored there, with a few bars on either side; none where not comparable.
-        coverage: what is known of the whole series.
-        series_of: makes of bars in the answer's basis what is judged.
+        vendor, kind, basis: Those of the answer.
+        grid: Positions at which bars are expected.
+        now_ms: Time of the commit.
+        surroundings: Stored bars there, with a few on either side; empty if they are not
+            comparable.
+        coverage: Coverage of the whole series.
+        series_of: Turns bars in the answer's basis into the series to be judged.
     """
 
     vendor: str
@@ -64,16 +66,16 @@ class JudgementContext:
 def judge(
     answer: ClassifiedAnswer, stored: StoredRange, context: JudgementContext
 ) -> ClassifiedAnswer:
-    """Return the answer with the verdicts on its bars, and on those stored beside it.
+    """Return the answer with the verdicts on its bars, and on those stored next to it.
 
-    Where the rows of another vendor are grave and stored, and this answer's are the same or grave too, it
-    has the stored ones: the first one's stay.
+    If grave rows from another vendor are stored, and this answer's rows are the same or grave as
+    well, the result contains the stored rows: those of the first vendor stay.
     """
     return _Judging(answer, stored, context).judged()
 
 
 class _Repeat(NamedTuple):
-    """Rows, by their places, that are stored as grave and came again, from that vendor or another."""
+    """Rows, by position, that are stored as grave and came again, from that vendor or another."""
 
     part: Covered
     rows: Places
@@ -91,7 +93,8 @@ class _Judging:
         ours, surroundings = self.stored, self.context.surroundings
         stored = surroundings.coverage
         grave = [part for part in stored if part.reason.startswith(GRAVE)]
-        # Of two units only the edges are marked: without these the next bars would be edges.
+        # Where the unit changes, only the edges are marked; without them, the next bars would be
+        # edges.
         edges = [part.span for part in grave if part.reason.endswith(UNDECIDED)]
         table = self._beside_each_other(subtract([part.span for part in grave], edges))
         new_graves = graves(self.context.series_of(table)) if len(self.answer.closed) else []
@@ -122,17 +125,17 @@ class _Judging:
         return self.context.vendor
 
     def _beside_each_other(self, grave: Sequence[Span]) -> BarTable:
-        """Return the new bars between the stored ones that are not grave."""
+        """Return the new bars together with the stored ones that are not grave."""
         stored = self.context.surroundings.rebased
         if not len(stored):
             return self.answer.closed
         is_good = ~inside(stored.stamps, grave) if grave else np.ones(len(stored), dtype=bool)
         return merge(stored.take(is_good), self.answer.closed)
 
-    # --- what is stored as grave ------------------------------------------------------------
+    # --- bars stored as grave ---------------------------------------------------------------
 
     def _repeats(self, parts: Sequence[Covered], new_graves: Sequence[Grave]) -> Iterator[_Repeat]:
-        """Yield the rows in each stored stretch that are no better than those stored there."""
+        """Yield the rows in each stored span that are no better than those stored there."""
         new, old = self.answer.closed, self.stored.rebased
         stamps = [np.empty(0, np.int64), *(one.stamps for one in new_graves)]
         is_grave = among(new.stamps, distinct(np.concatenate(stamps)))
@@ -144,7 +147,7 @@ class _Judging:
             is_own = part.vendor == self._vendor
             tolerance = max(self.stored.tolerance, 1e-9) if is_own else _SAME_ROW
             same = _agree(new.take(rows), theirs, tolerance)
-            # What only the whole series proves is not grave beside neighbours.
+            # Faults that only the whole series proves do not appear next to neighbours.
             same &= is_grave[rows] if is_own and not part.reason.startswith(IN_WHOLE) else True
             if same.any():
                 yield _Repeat(part, rows[same], is_same=True)
@@ -153,7 +156,7 @@ class _Judging:
                 yield _Repeat(part, rows[otherwise], is_same=False)
 
     def _after(self, repeat: _Repeat) -> Iterator[Covered]:
-        """Yield what stored bars are when the same came again, or others as wrong."""
+        """Yield the marks for stored bars after the same rows, or equally bad ones, came again."""
         part, now = repeat.part, self.context.now_ms
         for span in self._spans(self.answer.closed.stamps[repeat.rows], self.answer.closed.stamps):
             overlap = span.clip(part.span)
@@ -173,7 +176,7 @@ class _Judging:
                 yield _settled(part, overlap, times, now)
 
     def _with_stored(self, repeats: Sequence[_Repeat]) -> BarTable:
-        """Return the rows with those of another vendor that stay in place of these."""
+        """Return the rows, with stored rows from another vendor in place of those they outrank."""
         rows, old = self.answer.closed, self.stored.rebased
         if not repeats:
             return rows
@@ -181,7 +184,7 @@ class _Judging:
         return merge(rows, old.take(among(old.stamps, rows.stamps[stay])))
 
     def _joined_again(self, table: BarTable, edges: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks that end the doubt about stored edges of two units if only one unit is left there.
+        """Yield marks that end the doubt about a stored unit change if only one unit is left.
 
         Their state before the doubt is not known, so they are fetched once more.
         """
@@ -195,10 +198,10 @@ class _Judging:
                     after = int(stamps[row + 1]) if row + 1 < end else edge.end
                     yield Covered(Span(int(stamps[row]), after), "provisional")
 
-    # --- what is grave now ------------------------------------------------------------------
+    # --- bars that are grave now ------------------------------------------------------------
 
     def _fresh(self, table: BarTable, grave: Grave, done: Sequence[Span]) -> Iterator[Covered]:
-        """Yield marks for the grave rows that nothing was decided on, stored ones beside them included."""
+        """Yield marks for grave rows without a decision yet, including stored ones next to them."""
         now, reason = self.context.now_ms, f"{GRAVE}{grave.cause}"
         until = now + WAITS_MS[0]
         mark = Covered(
@@ -216,7 +219,7 @@ class _Judging:
                 yield replace(mark, span=part.span)
 
     def _before(self, stamp: int) -> Iterator[Covered]:
-        """Yield the stored stretches before a bar that came as it did: of its vendor, in its basis."""
+        """Yield the stored spans before a bar that have the same vendor and basis."""
         parts = [part for part in self.context.coverage.opened() if part.span.start <= stamp]
         own = parts[-1] if parts and stamp in parts[-1].span else None
         for part in reversed(parts):
@@ -231,7 +234,7 @@ class _Judging:
                 yield replace(part, span=before)
 
     def _spans(self, stamps: Stamps, among_stamps: Stamps) -> list[Span]:
-        """Return the stretches of rows, neighbours as one, each up to the next bar or expected bar."""
+        """Return the spans of rows, merging neighbours, each up to the next bar or expected bar."""
         if not len(stamps):
             return []
         places = np.searchsorted(among_stamps, stamps)
@@ -247,7 +250,7 @@ class _Judging:
 
 
 def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
-    """Tell row by row whether all four prices are the same, relatively."""
+    """Return, row by row, whether all four prices are the same within a relative tolerance."""
     same = np.ones(len(one), dtype=bool)
     for mine, theirs in zip(one.values()[:4], other.values()[:4], strict=True):
         same &= np.isclose(mine, theirs, rtol=tolerance, atol=0.0)
@@ -255,13 +258,13 @@ def _agree(one: BarTable, other: BarTable, tolerance: float) -> Mask:
 
 
 def _waited(part: Covered) -> int:
-    """Return the wait that a stored verdict was given."""
+    """Return the wait that was set for a stored verdict."""
     waited = (part.expires or 0) - part.fetched_at
     return min(WAITS_MS, key=lambda wait: abs(wait - waited))
 
 
 def _next_wait(part: Covered) -> int | None:
-    """Return the wait that follows that of a stored verdict; None behind the last."""
+    """Return the wait that follows a stored verdict's; None after the last."""
     at = WAITS_MS.index(_waited(part)) + 1
     return WAITS_MS[at] if at < len(WAITS_MS) else None
 

@@ -1,7 +1,7 @@
 """The first two steps for an answer: its date, and how it fits the bars next to it.
 
-A stretch is asked for together with a few bars that another vendor supplied beside it. These are
-compared and not stored: what is stored stays as it is.
+A span is requested together with a few adjacent bars that another vendor supplied. These are
+compared and not stored: the stored bars stay as they are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _NEAR = timedelta(days=14)
 class Sessions(NamedTuple):
     """Stamps of the last session that had opened at an answer, and of the next one to open.
 
-    ``opened`` is None for what has no splits and dividends.
+    ``opened`` is None for an instrument without splits and dividends.
     """
 
     opened: int | None
@@ -58,15 +58,15 @@ class Sessions(NamedTuple):
 
 @dataclass(frozen=True)
 class ReceivedAnswer:
-    """What a vendor answered.
+    """A vendor's answer.
 
     Attributes:
-        candidate: the vendor.
-        fetched: all that came; of an unknown basis where ``behind`` says so.
-        question: what it was asked for, without the bars before it that did not come again.
-        sessions: around the answer.
-        actions: which ex-dates it tells the splits and dividends of, if it tells any.
-        behind: why it is not known as of when its prices are adjusted; None where it is.
+        candidate: The vendor.
+        fetched: All that was received; of unknown basis if ``behind`` is set.
+        question: The request, without bars before it that were not sent again.
+        sessions: Sessions around the time of the answer.
+        actions: Ex-dates whose splits and dividends it reports, if it reports any.
+        behind: Why the date of its price adjustment is not known; None if it is.
     """
 
     candidate: Candidate
@@ -78,7 +78,7 @@ class ReceivedAnswer:
 
     @property
     def span(self) -> Span:
-        """What is to be stored of it."""
+        """The span of it that is to be stored."""
         return self.question.stored
 
 
@@ -89,13 +89,13 @@ def receive(
     question: Question,
     fetched: Fetched,
 ) -> ReceivedAnswer:
-    """Return an answer with what it was asked for and what it tells of.
+    """Return an answer with its request and the ex-dates that it reports on.
 
-    A clock that is behind makes the basis unknown before anything is compared, and bars that were not
-    sent again shorten the stretch before ex-dates are cut to it.
+    If the clock is behind, the basis becomes unknown before anything is compared; and bars that
+    were not sent again shorten the span before ex-dates are limited to it.
 
     Raises:
-        NoDataError: it holds nothing but bars which were asked for again.
+        NoDataError: The answer contains only bars that were requested again.
     """
     if (
         not question.with_own_before.is_empty
@@ -119,10 +119,11 @@ def receive(
 def _clock_is_behind(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> Suspicion | None:
-    """Return why it is not known as of when prices are adjusted; None where it is.
+    """Return why the date of the price adjustment is not known; None if it is.
 
-    The vendor told no time, and our clock shows one that is over by what is stored: a split since
-    then may be in these prices or not. They are asked again at the time of what is stored.
+    The vendor sent no time, and our clock shows one that must be past according to the stored
+    data, so these prices may or may not include a split since then. They are fetched again at the
+    time found in the stored data.
     """
     is_adjusted = fetched.basis.adjustment in ("split", "all")
     if fetched.dated or not is_adjusted or request.query.instrument.asset_class != "stock":
@@ -138,9 +139,9 @@ def _clock_is_behind(
 def _sent_again(
     request: LaneRequest, series: SeriesStore, question: Question, fetched: Fetched
 ) -> Question:
-    """Return the question without the bars before it where too many of these did not come.
+    """Return the request, without the bars before it if too many of these were not sent.
 
-    What is new is not lost for that: the bars stored stay, and are compared another time.
+    New bars are not lost because of that: the stored bars stay, and are compared another time.
     """
     again = Span(question.stored.start, question.span.start)
     if again.is_empty:
@@ -174,11 +175,11 @@ def sessions_around(request: LaneRequest, fetched: Fetched) -> Sessions:
 def _ex_dates(
     request: LaneRequest, candidate: Candidate, fetched: Fetched, span: Span, near: Sessions
 ) -> Asked | None:
-    """Return which ex-dates an answer tells the splits and dividends of, if it tells any.
+    """Return the ex-dates whose splits and dividends an answer reports, if it reports any.
 
-    A declaration is not enough: an answer that says nothing about them has not told that there are
-    none. Of a session that has not opened nothing is known yet, and bars of minutes come with what
-    happens at an open only where that open is among them.
+    A declaration is not enough: an answer that does not mention them has not reported that there
+    are none. Nothing is known yet about a session that has not opened, and minute bars include
+    actions at an open only if that open is among them.
     """
     caps = candidate.capabilities
     if caps is None or not caps.actions or fetched.actions is None:
@@ -191,7 +192,7 @@ def _ex_dates(
         before = [day_ms(s.day) + DAY_MS for s in around if s.open_ms < span.start]
         after = [day_ms(s.day) for s in around if s.open_ms >= span.end]
         days = Span(max([days.start, *before]), min([days.end, *after]))
-    # No ex-date lies between the last session that has opened and the next one.
+    # There are no ex-dates between the last session that has opened and the next one.
     is_latest = near.opened is not None and days.end > near.opened
     days = Span(days.start, max(days.start, near.coming if is_latest else days.end))
     if days.is_empty:
@@ -205,11 +206,11 @@ def _ex_dates(
     return Asked(days, fetched.vendor, fetched.server_now_ms, until)
 
 
-# --- beside the bars of other vendors
+# --- next to the bars of other vendors
 
 
 class FittedAnswer(NamedTuple):
-    """An answer cut to the stretch that it is for, and where it was fitted to other bars."""
+    """An answer cut to the span that it is for, with its splices to other bars."""
 
     received: ReceivedAnswer
     fetched: Fetched
@@ -218,14 +219,15 @@ class FittedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class CommonBasis:
-    """The basis in which bars are compared: of the last session that had opened.
+    """The basis in which bars are compared: that of the last session that had opened.
 
     Attributes:
-        target: the adjustment.
-        opened: stamp of that session; None for what has no actions, which is compared as it is.
-        book: the actions known.
-        intraday: whether stamps are instants.
-        hours: Length of intraday bars: one that holds the open of an ex-date is of that day.
+        target: The adjustment.
+        opened: Stamp of that session; None for instruments without actions, compared as they are.
+        book: Known actions.
+        intraday: Whether stamps are instants.
+        hours: Length of intraday bars: one that contains the open of an ex-date belongs to that
+            day.
     """
 
     target: Adjustment
@@ -235,10 +237,10 @@ class CommonBasis:
     hours: Timeframe | None = None
 
     def of(self, rows: BarTable, parts: Coverage, *, surely: bool = False) -> BarTable:
-        """Return stored rows in it; ``surely`` refuses where actions were not asked for.
+        """Return stored rows in this basis; ``surely`` refuses if actions were never requested.
 
         Raises:
-            KindMismatchError: they cannot be brought to it exactly.
+            KindMismatchError: The rows cannot be converted to it exactly.
         """
         if self.opened is None or not len(rows):
             return rows
@@ -256,13 +258,13 @@ class CommonBasis:
 
 
 def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> FittedAnswer:
-    """Return an answer for what is lacking alone, compared with what is beside it.
+    """Return an answer for the missing spans only, compared with the bars next to it.
 
-    With the splits and dividends that came with it, which are not stored yet.
+    The comparison uses the splits and dividends that came with it, which are not stored yet.
 
     Raises:
-        NoDataError: it holds nothing of the stretch.
-        SpliceConflictError: its prices do not fit those beside it.
+        NoDataError: The answer has nothing in the span.
+        SpliceConflictError: Its prices do not fit the adjacent ones.
     """
     fetched, question = received.fetched, received.question
     splices: tuple[Splice, ...] = ()
@@ -277,7 +279,7 @@ def fit(request: LaneRequest, series: SeriesStore, received: ReceivedAnswer) -> 
 def _fit_sides(
     request: LaneRequest, series: SeriesStore, received: ReceivedAnswer
 ) -> tuple[Fetched, tuple[Splice, ...]]:
-    """Compare an answer with what other vendors supplied beside it."""
+    """Compare an answer with the adjacent bars from other vendors."""
     fetched, span, sides = received.fetched, received.span, received.question.sides
     rows = fetched.table
     is_neighbour = inside(rows.stamps, [side.span for side in sides])
@@ -323,7 +325,7 @@ def _verdicts(
 
 
 def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBook) -> CommonBasis:
-    """Return the basis of an answer; one that says nothing of its own counts as ``split``."""
+    """Return the basis of an answer; one that does not state its basis counts as ``split``."""
     adjustment = received.fetched.basis.adjustment
     target = "split" if adjustment == "unknown" else adjustment
     step = request.grid.timeframe
@@ -332,10 +334,10 @@ def common_basis(request: LaneRequest, received: ReceivedAnswer, book: ActionBoo
 
 
 def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> list[Fix] | None:
-    """Return what one of the vendors may have missed; None where no vendor could tell.
+    """Return the actions that a vendor may have missed; None if no vendor could say.
 
-    Where actions were not asked for, a factor may as well be a split that the stored bars do
-    not know of.
+    If actions were never requested, a factor may as well be a split that the stored bars do not
+    reflect.
     """
     if basis.opened is None:
         return None
@@ -355,10 +357,10 @@ def _fixes(series: SeriesStore, sides: Sequence[Side], basis: CommonBasis) -> li
 
 
 def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commit:
-    """Return the commit for ``span`` with pieces that say where they meet others.
+    """Return the commit for ``span`` with pieces that record where they meet others.
 
-    That is at its outermost new bars: those beyond may have been found equal to what is stored, and
-    keep their source.
+    That is at its outermost new bars: those beyond may have been found equal to the stored ones,
+    and keep their source.
     """
     spans = [s for piece in commit.pieces for s in subtract([piece.span], piece.holes)]
     if not splices or not spans:
@@ -380,10 +382,10 @@ def _splice(side: Side, verdict: Verdict, span: Span, fix: Fix | None) -> Splice
 def _refuse_conflicts(
     request: LaneRequest, received: ReceivedAnswer, judged: Sequence[tuple[Side, Verdict]]
 ) -> None:
-    """Raise where prices do not fit on one of the sides.
+    """Raise if prices do not fit on one of the sides.
 
     Raises:
-        SpliceConflictError: with the first such side.
+        SpliceConflictError: The prices conflict; names the first such side.
     """
     vendor, (start, end) = received.fetched.vendor, received.span
     for side, verdict in judged:
@@ -400,19 +402,19 @@ def _refuse_conflicts(
 
 
 def _usable(table: BarTable) -> BarTable:
-    """Return the rows that can be bars, ascending, the last one of each stamp."""
+    """Return the rows that can be bars, ascending, the last one for each stamp."""
     return merge(BarTable.empty(), table.take(ordered(table)))
 
 
-# --- what is stored already
+# --- bars that are already stored
 
 
 def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> bool:
-    """Remove all that was read of files as they were, now that they could be read as they are.
+    """Remove all bars read from an older state of files that have now been read again.
 
-    The files are the truth: a row that is not in them any more is no bar that their vendor lacks.
-    Bars of others stay, and are asked for again, but by another layout they may not belong beside
-    these any more. Older versions of the series keep what went.
+    The files are authoritative: a row that is no longer in them is not a bar that their vendor
+    lacks. Bars from others stay and are fetched again, except that after a change of layout they
+    may not belong next to these any more. Older versions of the series keep what was removed.
 
     Returns:
         Whether there were any.
@@ -433,10 +435,10 @@ def drop_outdated(request: LaneRequest, series: SeriesStore, fetched: Fetched) -
 
 
 def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> None:
-    """Refuse bars of another kind than those stored.
+    """Reject bars of another kind than those stored.
 
     Raises:
-        KindMismatchError: with the attributes that differ.
+        KindMismatchError: The kinds differ; names the attributes.
     """
     if kind is None or kind.agrees(fetched.kind):
         return

@@ -35,40 +35,40 @@ from ...prices.quality import BadRow, Checked, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]
 
-# What one answer may lack piece by piece: so many stretches, or one for so many expected bars.
-# Beyond that it is doubted as a whole.
+# Limits for listing an answer's missing spans one by one: this many, or one per this many expected
+# bars. Beyond that, it is doubted as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
 DID_NOT_COME = "expected bars did not come"
-# Where bars without trades do not come, so many times their usual distance without one is a hole.
+# If bars without trades are not sent, a span this many times their usual distance is a gap.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
-# No session of any exchange is shorter; a shorter stretch need not be looked at.
+# No exchange has shorter sessions; shorter spans need not be checked.
 _SHORTEST_SESSION_MS = HOUR_MS
-# Bars as long as these nearly always trade, whatever the share; shorter ones need not.
+# Bars of at least this length nearly always have trades, whatever the share; shorter ones need not.
 _ALWAYS_TRADED_MS = 30 * MINUTE_MS
 
 
 @dataclass(frozen=True)
 class ClassifiedAnswer:
-    """One answer, sorted into what it is.
+    """One answer, with its rows classified.
 
     Attributes:
-        answered: the stretch it speaks for.
-        closed: its closed bars, ascending, checked.
-        forming: rows of bars that had not closed.
-        finality: how far its bars are final; later ones are provisional.
-        holes: stretches with an expected bar that did not come.
-        bad: closed rows that cannot be bars.
-        bad_spans: the stretch of each of them, up to the next expected bar.
-        off_grid: closed rows under a stamp at which no bar can open.
-        off_slots: the stretches whose own bar did not come, but such rows in its place.
-        unexpected: stamps of closed bars at which the calendar expects none.
-        contradicted: stamps of settled bars that came in several, differing rows.
-        unpublished: closed bars at the end that the vendor does not have yet, or None.
-        doubt: why the answer as a whole is not to be trusted, or an empty text.
-        is_believed: whether another vendor need not be asked for all of it.
-        stretches: those of it that were lacking, where it was asked for these alone; else empty.
-        verdicts: what was judged of single bars, as marks that stand behind all others.
-        grave: the stretches of bars that were judged grave just now, stored ones beside it included.
+        answered: Span that it covers.
+        closed: Its closed bars, ascending, checked.
+        forming: Rows of bars that had not closed.
+        finality: How far its bars are final; later ones are provisional.
+        holes: Spans with an expected bar that was not received.
+        bad: Closed rows that cannot be bars.
+        bad_spans: Span of each of them, up to the next expected bar.
+        off_grid: Closed rows with a stamp at which no bar can open.
+        off_slots: Spans whose own bar was not received, but such rows instead.
+        unexpected: Stamps of closed bars at which the calendar expects none.
+        contradicted: Stamps of settled bars received in several, differing rows.
+        unpublished: Closed bars at the end that the vendor does not have yet, or None.
+        doubt: Why the answer as a whole is not trusted; empty if it is.
+        is_believed: Whether another vendor need not be queried for all of it.
+        stretches: Its missing spans, if only these were requested; else empty.
+        verdicts: Verdicts on single bars, as marks that come after all others.
+        grave: Spans of bars that were judged grave just now, including stored ones next to them.
     """
 
     answered: Span
@@ -91,27 +91,27 @@ class ClassifiedAnswer:
 
     @property
     def spans(self) -> list[Span]:
-        """What is taken of it: all that it speaks for, or as much of the stretches."""
+        """The spans to use: all that it covers, or the requested parts of that."""
         return intersect([self.answered], self.stretches) if self.stretches else [self.answered]
 
     @property
     def refusal(self) -> str:
-        """Why the answer is of no use as a whole, or an empty text."""
+        """Why the answer is useless as a whole; empty if it is not."""
         if not self.is_believed:
             return self.doubt
         return "" if len(self.closed) or not self.bad else f"all {len(self.bad)} rows are bad"
 
     @property
     def unanswered(self) -> list[Span]:
-        """What it says nothing of that can be used."""
+        """The spans for which it has nothing usable."""
         return self._within_parts(not self.is_believed)
 
     @property
     def lacking(self) -> list[Span]:
-        """What another vendor may still be asked for.
+        """The spans that another vendor may still be queried for.
 
-        All of it where it lacks too much to be trusted: what is missing then is not listed, and the
-        rest wants to be seen by another one, too; so do bars that are grave.
+        All of it if it lacks too much to be trusted: then the missing bars are not listed, and
+        another vendor should confirm the rest, too. Grave bars are included.
         """
         return coalesce([*self._within_parts(bool(self.doubt)), *self.grave])
 
@@ -136,30 +136,30 @@ def sorted_answer(
 ) -> ClassifiedAnswer:
     """Sort a checked answer by finality and find what it lacks.
 
-    A closed bar that has not come and has not settled either is *unpublished*: nothing is
-    concluded from it.
+    A closed bar that has neither been received nor settled is *unpublished*: nothing is concluded
+    from it.
 
     Args:
-        fetched: the answer.
-        checked: its rows, judged.
-        segment: the stretch asked for.
-        grid: where bars are expected.
-        now_ms: our time; the earlier of it and the vendor's own time counts.
-        density: ``dense`` where every absent bar is a hole; ``sparse`` where bars without trades
-            do not come, so that only a stretch is one that is far longer than the usual distance of
-            its bars, or holds a whole session; ``unknown`` where nothing can be said. By default as
-            the answer declares.
-        least_share: of the expected bars so many must have come, holes apart; and of the bars so
-            many without another row that contradicts them. 0 believes anything.
-        stretches: ascending; where the answer is wanted for these alone. It holds no other
-            rows then, and lacks no other bars.
+        fetched: The answer.
+        checked: Its rows, judged.
+        segment: Requested span.
+        grid: Positions at which bars are expected.
+        now_ms: Our time; the earlier of it and the vendor's own time counts.
+        density: ``dense`` if every missing bar is a gap; ``sparse`` if bars without trades are not
+            sent, so that a span is a gap only if it is far longer than the usual distance of its
+            bars or contains a whole session; ``unknown`` if nothing can be concluded. By default
+            as the answer declares.
+        least_share: Fraction of the expected bars that must have been received, gaps aside, and of
+            the bars that no other row may contradict. 0 trusts anything.
+        stretches: Ascending spans, if the answer is only wanted for these. It then has no other
+            rows, and lacks no other bars.
     """
     density = density or ("dense" if fetched.dense else "sparse")
     now = min(now_ms, fetched.server_now_ms)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     end = min(segment.end, grid.first_open(cap, now))
     closed, running = _by_close(checked, Span(segment.start, end), grid, now)
-    # The running bar may look like anything; it is judged when it has closed.
+    # The running bar may have any values; it is judged when it has closed.
     bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
     stamps = [row.bar.stamp_ms for row in bad]
     present = union(closed.stamps, np.array(stamps, dtype=np.int64))
@@ -206,7 +206,8 @@ def _by_close(
 ) -> tuple[BarTable, BarTable]:
     """Return the good rows in ``span`` that have closed, and those that have not.
 
-    Every expected bar in it has closed; a bar that the calendar does not expect may still run.
+    Every expected bar in it has closed; a bar that the calendar does not expect may still be
+    running.
     """
     rows = checked.good.within(span)
     unexpected = checked.unexpected[among(checked.unexpected, rows.stamps)]
@@ -216,7 +217,7 @@ def _by_close(
 
 
 def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
-    """Return the stretch of each stamp, up to the next expected bar."""
+    """Return the span of each stamp, up to the next expected bar."""
     if not stamps:
         return ()
     last = max(stamps)
@@ -226,7 +227,7 @@ def _stretches(stamps: Sequence[int], grid: BarGrid) -> tuple[Span, ...]:
 
 
 def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -> Stamps:
-    """Return the expected stamps without a bar in whose time a row off the grid was sent."""
+    """Return the expected stamps without a bar during which an off-grid row was sent."""
     if not rows:
         return no_stamps()
     opens = grid.opens(span)
@@ -240,10 +241,10 @@ def _slots(span: Span, rows: Sequence[BadRow], present: Stamps, grid: BarGrid) -
 
 
 def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
-    """Return why the rows as a whole cannot be believed, or an empty text.
+    """Return why the rows as a whole are not trusted; empty if they are.
 
-    Rows that cannot be bars are asked of another vendor one by one; more of them than of bars
-    cast a doubt on the bars. Where all are bad there is nothing to doubt.
+    Rows that cannot be bars are requested from another vendor one by one; if they outnumber the
+    bars, the bars are doubted, too. If all rows are bad, there is nothing to doubt.
     """
     rows = len(closed) + bad
     doubts = []
@@ -257,7 +258,7 @@ def _disbelief(closed: BarTable, bad: int, odd: int, least_share: float) -> str:
 def _unpublished(
     span: Span, present: Stamps, grid: BarGrid, settle_ms: int, now_ms: int
 ) -> Span | None:
-    """Return the closed, unsettled bars at the end of ``span`` that have not come."""
+    """Return the closed, unsettled bars at the end of ``span`` that were not received."""
     after_last = Span(int(present[-1]) + 1 if len(present) else span.start, span.end)
     late = first_unsettled(grid.opens(after_last), grid, settle_ms, now_ms)
     return None if late is None else Span(late, span.end)
@@ -266,10 +267,10 @@ def _unpublished(
 def _lacking(
     answered: Span, present: Stamps, grid: BarGrid, density: Density, least_share: float
 ) -> tuple[list[Span], str]:
-    """Return the holes, and why the answer is doubted where it lacks more than can be listed."""
+    """Return the gaps, and why the answer is doubted if it lacks more than can be listed."""
     if density == "unknown":
         return [], ""
-    # No vendor need have the others: they are neither looked for nor counted.
+    # Vendors are not required to have the others, so they are neither looked for nor counted.
     lacking = holes(answered, present, grid)
     required = grid.expects(lacking, required=True)
     absent = [hole for hole, is_required in zip(lacking, required, strict=True) if is_required]
@@ -291,7 +292,7 @@ def _lacking(
 
 
 def _usual_distance(opens: Stamps, present: Stamps) -> float:
-    """Return how far apart bars usually stand, in expected ones; infinite where too few tell."""
+    """Return the usual distance between bars, in expected ones; infinite if there are too few."""
     places = np.flatnonzero(among(opens, present))
     return float(np.median(np.diff(places))) if len(places) > _FEWEST_FOR_HABIT else np.inf
 
@@ -310,7 +311,7 @@ def _need_not_trade(grid: BarGrid) -> bool:
 
 
 def _holds_a_session(span: Span, grid: BarGrid) -> bool:
-    """Tell whether a whole session lies inside: then it was not for want of trades."""
+    """Return whether the span contains a whole session, which lack of trades cannot explain."""
     if not grid.timeframe.is_intraday:
         return True
     if span.end - span.start < _SHORTEST_SESSION_MS:
@@ -320,10 +321,10 @@ def _holds_a_session(span: Span, grid: BarGrid) -> bool:
     return any(span.start <= s.open_ms and s.close_ms <= span.end for s in sessions)
 
 
-# --- what was wrong with an answer, as it is stored beside its bars
+# --- the faults of an answer, as they are stored with its bars
 
 
-# Sentences that single faults tell again.
+# Sentences that individual faults already cover.
 _OF_BARS = re.compile(
     rf"\d{{4}}-\d\d-\d\dT|\d+ of \d+ expected bars|\d+ rows cannot be bars|{MISSING_VOLUME}:"
 )
@@ -332,9 +333,9 @@ _OF_BARS = re.compile(
 def faults_of(
     checked: Checked, answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps
 ) -> tuple[Fault, ...]:
-    """Return the faults of an answer in what it speaks for, none across the end of a year.
+    """Return the faults of an answer in the span it covers, none across the end of a year.
 
-    What it lacks is not missing where a stored bar ``stays``.
+    A missing bar is not a fault if a stored bar ``stays``.
     """
     answered = answer.answered
     if answered.is_empty:
@@ -357,7 +358,7 @@ def faults_of(
 
 
 def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
-    """Yield the expected bars that did not come; where a bad row came instead, that is the fault."""
+    """Yield the expected bars that were not received; a bad row in their place is its own fault."""
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
     present = union(union(answer.closed.stamps, bad), stays)
     slots, listed = coalesce(answer.off_slots), coalesce(answer.holes)
@@ -377,7 +378,7 @@ def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator
 
 
 def _by_year(span: Span) -> list[Span]:
-    """Cut a span at the ends of years."""
+    """Split a span at the ends of years."""
     years = years_of(span)
     return [span] if len(years) == 1 else [span.clip(year_span(year)) for year in years]
 

@@ -57,25 +57,26 @@ from .receive import (
 )
 from .sorted_answer import ClassifiedAnswer, Density, faults_of, sorted_answer
 
-# Two answers of one vendor in one basis: single precision is good to 6e-8. Rebased: rounding of
-# an adjustment adds to it. What has no corporate actions is compared to the last bit.
+# Tolerances for two answers from one vendor in one basis (single precision is good to 6e-8), and
+# for rebased ones, where the rounding of an adjustment adds to that. Bars without corporate actions
+# are compared to the last bit.
 _AS_SENT, _REBASED = 1e-7, 1e-6
-# A shorter answer is stored in no time, and is not thrown away because the call's time is over.
+# A shorter answer is stored quickly, and is not discarded when the call's time is over.
 _WORTH_STOPPING = 10_000
 _ALL_DAYS = Span(day_ms(date(1800, 1, 1)), day_ms(date(9999, 1, 1)))
-# Reports of one action may name dates that differ by days.
+# Reports of one action may have dates that differ by days.
 _BESIDE_MS = 14 * DAY_MS
 
 
 @dataclass(frozen=True)
 class CheckedAnswer:
-    """An answer whose rows were checked, and sorted by what they are.
+    """An answer whose rows were checked and classified.
 
     Attributes:
-        fitted: as it was fitted to the bars beside it.
-        checked: the verdict on its rows.
-        grid: where its bars can stand.
-        answer: the rows, sorted by finality, and what is lacking.
+        fitted: Answer fitted to the bars next to it.
+        checked: Verdict on its rows.
+        grid: Possible positions of its bars.
+        answer: Rows sorted by finality, and what is missing.
     """
 
     fitted: FittedAnswer
@@ -86,15 +87,16 @@ class CheckedAnswer:
 
 @dataclass(frozen=True)
 class ComparedAnswer:
-    """A checked answer beside what is stored of its stretch.
+    """A checked answer together with the bars stored for its span.
 
     Attributes:
-        before: as it was checked.
-        answer: without rows that came multiplied, and without those that others' doubted bars stand for.
-        stored: what is stored of the stretch, as it is and in the answer's basis.
-        surroundings: the same with a few bars on either side, or the whole series of days, by which what
-            is new is judged.
-        view: of the series, from the read of these.
+        before: The checked answer.
+        answer: Answer without rows whose prices came back multiplied by a factor, and without
+            those for which another vendor's doubted bars stay.
+        stored: Bars stored for the span, as they are and in the answer's basis.
+        surroundings: The same with a few bars on either side, or the whole series for daily bars,
+            which new bars are judged by.
+        view: View of the series, from the read of these.
     """
 
     before: CheckedAnswer
@@ -106,15 +108,15 @@ class ComparedAnswer:
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of an answer that was taken.
+    """The result of taking an answer.
 
     Attributes:
-        answer: its rows, sorted and judged.
-        fetched: the stretches of what is lacking that it speaks for.
-        overdue: stored bars that it made doubtful and that can be asked again at once.
-        forming: bars that have not closed, or None.
-        score: of its rows, 0 to 1.
-        problems: sentences on its rows, where these were not stored with them.
+        answer: Its rows, sorted and judged.
+        fetched: Missing spans that it covers.
+        overdue: Stored bars that it made doubtful and that can be fetched again at once.
+        forming: Bars that have not closed, or None.
+        score: Score of its rows, 0 to 1.
+        problems: Sentences about its rows, if these were not stored with them.
     """
 
     answer: ClassifiedAnswer
@@ -133,36 +135,42 @@ def take(
     question: Question,
     fetched: Fetched,
 ) -> Taken:
-    """Check a candidate's answer, store what is good of it, and say what it was.
+    """Check a candidate's answer, store the good part of it, and return the outcome.
 
-    The steps, each of which takes what those before it returned:
+    The steps, each of which uses the results of those before it:
 
-    1. :func:`receive`: what it was asked for, as of when, and which splits and dividends it tells.
-    2. :func:`fit`: compared with other vendors' bars beside it, with its own splits and dividends,
-       which are not stored yet; then rows that were not lacking go.
-    3. :func:`_check`: rows checked, and sorted by finality; after 2, which may multiply them.
-    4. :func:`_refuse_unbelieved`: before 5, for an answer that is not believed tells no splits.
-    5. :func:`_store_actions`: before 6, which compares in the basis that they make.
-    6. :func:`_compare`: the one read of what is stored; its view counts from here on, so the kind is
-       checked again. Rows that came multiplied go; of many the answer is refused.
-    7. :func:`_judge`: which bars are wrong nearly for certain, beside their neighbours and the stored rows.
-    8. :func:`_commit`: marks follow from 7, doubts near splits from 5; faults are of what is left.
+    1. :func:`receive`: what was requested, the date of the answer, and the splits and dividends
+       it reports.
+    2. :func:`fit`: compare it with adjacent bars from other vendors, using its own splits and
+       dividends, which are not stored yet; then drop rows that were not missing.
+    3. :func:`_check`: check the rows, and sort them by finality; after 2, which may multiply
+       them.
+    4. :func:`_refuse_unbelieved`: before 5, because an untrusted answer must not report splits.
+    5. :func:`_store_actions`: before 6, which compares in the basis that they define.
+    6. :func:`_compare`: the one read of stored bars; its view counts from here on, so the kind is
+       checked again. Rows whose prices came back multiplied by a factor are dropped; if there are
+       many, the answer is rejected.
+    7. :func:`_judge`: find bars that are almost certainly wrong, next to neighbours and stored
+       rows.
+    8. :func:`_commit`: marks follow from 7, doubts near splits from 5; faults are those of what
+       is left.
     9. The series stores it, or keeps what the disk refuses.
 
     Args:
-        request: what is asked of the lane.
-        series: where it is stored.
-        vendor_days: sessions that vendors lack for most of their symbols.
-        candidate: the vendor that answered.
-        question: what it was asked for.
-        fetched: the answer.
+        request: Request to the lane.
+        series: Store of the series.
+        vendor_days: Sessions that vendors lack for most of their symbols.
+        candidate: Vendor that answered.
+        question: Request to that vendor.
+        fetched: The answer.
 
     Raises:
-        NoDataError: it holds nothing of what is lacking.
-        KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
-        QualityError: it is not believed.
-        ProviderTimeoutError: The time that the caller set ended while a long answer was worked on.
-            Nothing of it is stored.
+        NoDataError: The answer has nothing for the missing spans.
+        KindMismatchError: The answer is of another kind than the stored bars, or does not fit next
+            to them.
+        QualityError: The answer is not trusted.
+        ProviderTimeoutError: The time that the caller set ended while a long answer was being
+            processed. Nothing of it is stored.
     """
     received = receive(request, series, candidate, question, fetched)
     fitted = fit(request, series, received)
@@ -180,7 +188,7 @@ def take(
     if is_long:
         check_time(fetched.vendor)
     series.commit(commit)
-    # What was stored is read with the bars.
+    # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(
         judged,
@@ -199,11 +207,12 @@ def take_forming(
     question: Question,
     fetched: Fetched,
 ) -> Forming | None:
-    """Return the running bar of an answer that was asked for it alone; nothing is stored.
+    """Return the running bar from an answer that was requested only for it; nothing is stored.
 
     Raises:
-        KindMismatchError: it is of another kind than what is stored, or does not fit beside it.
-        NoDataError: it holds nothing of the stretch.
+        KindMismatchError: The answer is of another kind than the stored bars, or does not fit next
+            to them.
+        NoDataError: The answer has nothing in the span.
     """
     check_kind(series.view().kind, request, fetched)
     received = ReceivedAnswer(candidate, fetched, question, sessions_around(request, fetched))
@@ -218,7 +227,7 @@ def take_forming(
     return _forming(request, received, checked.good)
 
 
-# --- 3 to 5: what the rows are, whether they are believed, and what was told with them
+# --- 3 to 5: what the rows are, whether they are trusted, and the actions sent with them
 
 
 def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> CheckedAnswer:
@@ -232,7 +241,7 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
         grid=grid,
         volume=fetched.kind.needs_volume(asset_class, fetched.vendor),
     )
-    # Of downloaders that are not ours it is open whether a bar that did not come is a hole.
+    # For downloaders that are not ours, it is unknown whether a missing bar is a gap.
     density: Density = "dense" if fetched.dense else "sparse"
     if not request.checks.check_gaps or received.candidate.capabilities is None:
         density = "unknown"
@@ -242,10 +251,10 @@ def _check(request: LaneRequest, series: SeriesStore, fitted: FittedAnswer) -> C
 
 
 def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
-    """Raise where bars are stored already in place of those that are not believed.
+    """Raise if bars are already stored in place of those that are not trusted.
 
     Raises:
-        QualityError: with why they are not.
+        QualityError: The answer is not trusted; says why.
     """
     answer, received = checked.answer, checked.fitted.received
     if answer.is_believed or not len(series.read(received.question.span)[0]):
@@ -260,7 +269,7 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
 
 
 def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> None:
-    """Store the splits and dividends that came with bars, of the ex-dates that were asked for."""
+    """Store the splits and dividends that came with bars, for the requested ex-dates."""
     received, fetched = checked.fitted.received, checked.fitted.fetched
     answer, caps = received.actions, received.candidate.capabilities
     if answer is None:
@@ -273,19 +282,19 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
     series.add_actions(actions, answer)
 
 
-# --- 6: beside what is stored
+# --- 6: comparison with the stored bars
 
 
 def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) -> ComparedAnswer:
-    """Read what is stored of the answered stretch, and take out rows that came multiplied.
+    """Read the bars stored for the answered span, and drop rows with multiplied prices.
 
     Raises:
-        KindMismatchError: another writer has stored bars of another kind meanwhile.
-        QualityError: many final bars came multiplied.
+        KindMismatchError: Another writer has stored bars of another kind meanwhile.
+        QualityError: Many final bars came back with multiplied prices.
     """
     fetched = checked.fitted.fetched
     stored, surroundings = _stored(request, series, checked)
-    # The answer is stored beside what stands there now: another writer may have come meanwhile.
+    # The answer is stored next to what is there now; another writer may have committed meanwhile.
     view = series.view()
     check_kind(view.kind, request, fetched)
     is_share = request.query.instrument.asset_class == "stock"
@@ -296,7 +305,7 @@ def _compare(request: LaneRequest, series: SeriesStore, checked: CheckedAnswer) 
 
 
 def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> Forming | None:
-    """Return bars that have not closed, for this answer alone; None where there are none."""
+    """Return bars that have not closed, for this answer only; None if there are none."""
     if not len(rows):
         return None
     fetched, opened = received.fetched, received.sessions.opened
@@ -307,10 +316,10 @@ def _forming(request: LaneRequest, received: ReceivedAnswer, rows: BarTable) -> 
 def _stored(
     request: LaneRequest, series: SeriesStore, checked: CheckedAnswer
 ) -> tuple[StoredRange, StoredRange]:
-    """Read what is stored of the answered stretch, as it is and in the answer's basis.
+    """Read the bars stored for the answered span, as they are and in the answer's basis.
 
-    The second value is that with what new bars are judged beside: a few bars on either side, for days the
-    whole series. Of those there are none where a split between two fetches may not be known yet.
+    The second value adds the bars that new ones are judged by: a few on either side or, for daily
+    bars, the whole series. It is empty if a split between two fetches may not be known yet.
     """
     answer, received = checked.answer, checked.fitted.received
     answered = answer.answered
@@ -332,7 +341,7 @@ def _stored(
     basis = common_basis(request, received, series.book())
 
     def rebased(table: BarTable, *, surely: bool = False) -> BarTable:
-        """Return bars in the answer's basis; none where they cannot be compared."""
+        """Return bars in the answer's basis; none if they cannot be compared."""
         try:
             return basis.of(table, all_coverage, surely=surely)
         except KindMismatchError:
@@ -350,10 +359,10 @@ def _stored(
 
 
 def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedAnswer) -> None:
-    """Raise where many final bars came multiplied; a few are bad rows, and told as these.
+    """Raise if many final bars came back with multiplied prices; a few are reported as bad rows.
 
     Raises:
-        QualityError: many of them did.
+        QualityError: Many final bars came back with multiplied prices.
     """
     odd = sum(row.reason == RESCALED for row in answer.bad)
     if odd and are_many(odd, odd + len(answer.closed)):
@@ -365,7 +374,7 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
         )
 
 
-# --- 7: what is wrong nearly for certain
+# --- 7: bars that are almost certainly wrong
 
 
 def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) -> ClassifiedAnswer:
@@ -381,7 +390,7 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
     sessions = _sessions(request, series, compared)
 
     def series_of(table: BarTable) -> CheckedSeries:
-        """Return bars with the splits and dividends that are known, adjusted for the splits."""
+        """Return bars with the known splits and dividends, adjusted for the splits."""
         splits: tuple[ShareEvent, ...] | None = None
         if is_share and adjustment != "unknown":
             splits = tuple(
@@ -432,9 +441,10 @@ def _judge(request: LaneRequest, series: SeriesStore, compared: ComparedAnswer) 
 def _sessions(
     request: LaneRequest, series: SeriesStore, compared: ComparedAnswer
 ) -> DailySessions | None:
-    """Return the stored days of the answered hours or minutes, adjusted as these are judged.
+    """Return the stored daily bars for the answered hours or minutes, adjusted as these are judged.
 
-    None if there are none that can be compared: regular days prove nothing for extended hours.
+    None if there are none that can be compared: regular daily bars prove nothing about extended
+    hours.
     """
     received, stamps = compared.before.fitted.received, compared.answer.closed.stamps
     adjustment = received.fetched.basis.adjustment
@@ -456,9 +466,10 @@ def _sessions(
 def _dividends(
     book: ActionBook, stamps: Stamps, timeframe: Timeframe, day: date | None
 ) -> tuple[ShareEvent, ...]:
-    """Return the dividends of a stretch that count, in cash per share as shares are on ``day``.
+    """Return the dividends in a span that count, in cash per share in terms of shares on ``day``.
 
-    Only dividends of that stretch are sorted into events: those of decades take longer than the verdict.
+    Only dividends in that span are sorted into events: sorting those of decades would take longer
+    than the verdict.
     """
     near = Span(int(stamps[0]) - _BESIDE_MS, int(stamps[-1]) + _BESIDE_MS)
     reports = tuple(r for r in book.reports if r.type == "split" or day_ms(r.ex_date) in near)
@@ -475,7 +486,7 @@ def _dividends(
     )
 
 
-# --- 8: what is stored of it
+# --- 8: the part that is stored
 
 
 def _commit(
@@ -485,7 +496,7 @@ def _commit(
     compared: ComparedAnswer,
     answer: ClassifiedAnswer,
 ) -> tuple[Commit, tuple[Span, ...]]:
-    """Return what to store of a judged answer, and the stored bars to be asked again at once."""
+    """Return the commit for a judged answer, and the stored bars to fetch again at once."""
     checked, stored, view = compared.before, compared.stored, compared.view
     fetched, received = checked.fitted.fetched, checked.fitted.received
     question, now = received.question, _now_ms(series, fetched)
@@ -507,7 +518,7 @@ def _commit(
     )
     commit = build_commit(fetched, answer, stored, context)
     answered = answer.spans
-    # Bars fetched earlier lose their trust before this answer can be joined to them.
+    # Bars fetched earlier lose trust before this answer can be joined to them.
     outside = [
         replace(mark, span=part)
         for mark in (*others, *_older_marks(series, fetched, answer, stored))
@@ -533,14 +544,14 @@ def _commit(
 
 
 def _now_ms(series: SeriesStore, fetched: Fetched) -> int:
-    """Return the time at an answer: by our clock or the vendor's, whichever is earlier."""
+    """Return the time of an answer: by our clock or the vendor's, whichever is earlier."""
     return min(series.now_ms(), fetched.server_now_ms)
 
 
 def _split_doubts(
     request: LaneRequest, series: SeriesStore, fetched: Fetched
 ) -> tuple[list[Covered], Suspicion | None]:
-    """Return the stored bars that a split nearby makes doubtful, and the doubt of the new."""
+    """Return the stored bars that a nearby split makes doubtful, and the doubt about new ones."""
     splits = series.book().splits
     if not splits or fetched.basis.adjustment not in ("split", "all"):
         return [], None
@@ -556,7 +567,7 @@ def _older_marks(
     answer: ClassifiedAnswer,
     stored: StoredRange,
 ) -> list[Covered]:
-    """Return what takes the trust from bars of older tools that this answer contradicts."""
+    """Return marks that withdraw trust from bars of older tools that this answer contradicts."""
     if fetched.basis.adjustment == "unknown" or not any(map(is_older, stored.coverage)):
         return []
     coverage, now = series.coverage(), series.now_ms()
@@ -564,9 +575,9 @@ def _older_marks(
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:
-    """Return the listing as the vendor tells it, where that is news.
+    """Return the listing that the vendor reports, if that is new.
 
-    From the start of that day on: where the venue's date is another one, it is a day earlier.
+    It counts from the start of that day; a day earlier if the venue's date is a different one.
     """
     if fetched.listed_ms is None:
         return Lifetime()
@@ -585,16 +596,16 @@ def _due(
     answer: ClassifiedAnswer,
     commit: Commit,
 ) -> int | None:
-    """Return when asking again could change the answer; None: as it was before.
+    """Return when fetching again could change the answer; None: as before.
 
-    Provisional bars count wherever they stand: one left behind by an earlier request must not
-    be taken for settled because a later one reached up to now.
+    All provisional bars count: one left behind by an earlier request must not be considered
+    settled because a later one reached up to now.
     """
     grid = request.grid
     now = _now_ms(series, fetched)
     cap = first_unclosed(grid.calendar, grid.timeframe, now, grid.anchor)
     due_before = series.view().next_due
-    # Behind the last bar that has closed there may be hours in which the market is shut.
+    # After the last bar that has closed, there may be hours in which the market is closed.
     reaches = answer.answered.end >= cap or grid.next_open(answer.answered.end) >= cap
     up_to_now = reaches and answer.unpublished is None
     if not up_to_now and due_before is None:
@@ -605,8 +616,8 @@ def _due(
         grid,
         now_ms=now,
         settle_ms=fetched.settle_ms,
-        # The last bar that could have come, not the last that did: one without trades is no
-        # delay.
+        # The last bar that could have been received, not the last that was: a bar without trades is
+        # not a delay.
         last_stamp=grid.back(cap, 1),
         provisional_from=first,
     )
@@ -618,7 +629,7 @@ def _is_of_days(timeframe: Timeframe) -> bool:
 
 
 def _with_sides(grid: BarGrid, span: Span) -> Span:
-    """Return a span with the bars on either side that new ones are judged beside."""
+    """Return a span extended by the bars on either side that new ones are judged by."""
     end = span.end
     try:
         start = grid.back(span.start, COMPARED)
@@ -629,9 +640,9 @@ def _with_sides(grid: BarGrid, span: Span) -> Span:
 
 
 def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fault]:
-    """Return the faults of stored bars of which an answer says nothing that is about others.
+    """Return the stored faults that concern bars which an answer does not cover.
 
-    What had been lacking it tells anew.
+    The answer reports anew on the bars that were missing.
     """
     if not question.stretches:
         return []
@@ -642,8 +653,8 @@ def _older_faults(view: SeriesView, question: Question, judged: Span) -> list[Fa
 def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched: Fetched) -> Kind:
     """Return the kind of the series from now on.
 
-    Volume and feed are those of the lane's first vendor as soon as it has supplied something,
-    and until then of the vendors that did.
+    Volume and feed are those of the lane's first vendor once it has supplied something, and until
+    then those of the vendors that did.
     """
     stored = view.kind
     if stored is None:
@@ -656,8 +667,8 @@ def _kind(view: SeriesView, request: LaneRequest, candidate: Candidate, fetched:
 def _provisional(
     coverage: Coverage, answer: ClassifiedAnswer, commit: Commit, grid: BarGrid
 ) -> list[int]:
-    """Return where provisional bars begin once ``commit`` is stored."""
-    # What has an expiry of its own waits for that.
+    """Return where provisional bars begin after ``commit`` is stored."""
+    # Marks with their own expiry wait for that.
     doubts = coalesce(
         mark.span
         for mark in commit.marks
@@ -675,10 +686,10 @@ def _provisional(
 
 
 def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
-    """Return where the bars of an answer can stand.
+    """Return the grid of an answer's bars.
 
-    Where neither the lane nor the vendor tells from where hours are counted, that is the way that
-    fits most of the rows.
+    If neither the lane nor the vendor says what hours are counted from, it is the grid that fits
+    most of the rows.
     """
     if request.lane.kind.anchor or not request.grid.timeframe.is_intraday or not len(fetched.table):
         return request.grid
@@ -691,14 +702,14 @@ def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:
 def contradicted(
     stored: StoredRange, rows: BarTable, coverage: Coverage, vendor: str, now_ms: int
 ) -> list[Covered]:
-    """Return marks that take all trust from older bars where a vendor says something else.
+    """Return marks that withdraw all trust from older bars if a vendor contradicts them.
 
     Args:
-        stored: what is stored of the stretch answered.
-        rows: the bars answered.
-        coverage: of the whole series.
-        vendor: the one that answered.
-        now_ms: from when they are to be asked again: at once.
+        stored: Bars stored for the answered span.
+        rows: Bars in the answer.
+        coverage: Coverage of the whole series.
+        vendor: Vendor that answered.
+        now_ms: When they are to be fetched again: at once.
     """
     older = [part.span for part in stored.coverage if is_older(part)]
     mine = stored.rows.take(inside(stored.rows.stamps, older))

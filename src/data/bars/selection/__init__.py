@@ -1,1 +1,1 @@
-"""Which vendors may be asked, in which order, and why others may not."""
+"""Which vendors may be queried, in which order, and why others may not."""

@@ -1,4 +1,4 @@
-"""The vendors that may be queried for a series, in order and by lane, and why others are excluded."""
+"""The vendors that may be queried for a series, in order and by lane, and why others are not."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ class Selector(Protocol):
     downloaders: dict[str, Any]
 
     def get_provider_with_failover(self, symbol: str, timeframe: str) -> list[str]:
-        """Return vendor names in the order to be asked."""
+        """Return vendor names in the order in which to query them."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One vendor that may be asked for one series.
+    """One vendor that may be queried for one series.
 
     Attributes:
-        name: as the rules spell it.
-        downloader: ours, or anything with a ``get_ohlcv``.
-        capabilities: what it declares; None for a downloader that is not ours.
-        conversion: how its bars are brought to the wanted kind, where they are of another; then
+        name: Vendor name, as the rules spell it.
+        downloader: Our own, or anything with a ``get_ohlcv``.
+        capabilities: Capabilities that it declares; None for a downloader that is not ours.
+        conversion: Conversion of its bars to the wanted kind, if they are of another; then
             ``capabilities`` are those after the conversion.
-        own_sender: limits, repeats and counts calls of a downloader that is not ours.
+        own_sender: Limits, retries and counts the calls of a downloader that is not ours.
     """
 
     name: str
@@ -69,19 +69,19 @@ class Candidate:
 
     @property
     def account_name(self) -> str:
-        """The name under which its requests are counted."""
+        """The name that its requests are counted under."""
         return getattr(self.downloader, "name", "") if self.capabilities else self.name
 
     @property
     def folder_lane(self) -> str:
-        """The part of a lane that names the folder it answers from; empty where it reads no files."""
+        """The lane part that names the folder it reads from; empty if it reads no files."""
         if not is_of_files(self.name):
             return ""
         own = getattr(self.downloader, "folder_lane", "") if self.capabilities else ""
         return own or folder_lane(family_of(self.name), "")
 
     def refusal(self, instrument: Instrument, timeframe: Timeframe) -> str:
-        """Return why it cannot serve this series at all, or an empty text."""
+        """Return why it cannot serve this series at all; empty if it can."""
         caps = self.capabilities
         if caps is None:
             return "does not say that it serves extended hours" if instrument.is_extended else ""
@@ -100,11 +100,11 @@ class Candidate:
         return ""
 
     def is_among(self, vendors: Iterable[str]) -> bool:
-        """Tell whether it is one of these vendors, as the rules spell it or as it calls itself."""
+        """Return whether it is one of these vendors, by its name in the rules or its own name."""
         return bool({self.name, getattr(self.downloader, "name", None)} & set(vendors))
 
     def has_answered(self, nothing: Covered) -> bool:
-        """Tell whether the entry that there is ``nothing`` is of this vendor, alone or with others."""
+        """Return whether the empty mark ``nothing`` is from this vendor, alone or with others."""
         return self.is_among(nothing.vendor.split(","))
 
     def servable(self, segment: Span, timeframe: Timeframe, now_ms: int) -> Span:
@@ -115,10 +115,10 @@ class Candidate:
         return segment.clip(Span(now_ms - depth * DAY_MS, segment.end))
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Fetch bars: of ours by its own requests, of any other downloader by its ``get_ohlcv``.
+        """Fetch bars: with our downloader's own requests, or with another one's ``get_ohlcv``.
 
         Raises:
-            ProviderError, ConfigError: it did not answer bars.
+            ProviderError, ConfigError: The vendor did not answer with bars.
         """
         from ...vendors.foreign import fetch_bars, fetch_legacy
 
@@ -131,17 +131,17 @@ class Candidate:
         """Fetch splits and dividends with an ex-date in ``span``, as :meth:`fetch` fetches bars.
 
         Raises:
-            ProviderError, ConfigError: it did not tell them.
+            ProviderError, ConfigError: The vendor did not report them.
         """
         from ...vendors.foreign import fetch_actions
 
         return fetch_actions(self.downloader, instrument, span, now_ms, self.name)
 
     def is_shut(self, instrument: Instrument, timeframe: Timeframe) -> bool:
-        """Tell whether its circuit for such bars is open: it failed or refused lately.
+        """Return whether its circuit breaker for such bars is open: it failed or refused recently.
 
         Raises:
-            ConfigError: its key is not set any more.
+            ConfigError: Its key is no longer set.
         """
         from ...vendors.session import endpoint_of
 
@@ -160,9 +160,9 @@ class Candidate:
         return self.capabilities.kind(instrument, timeframe)
 
     def converted(self, query: BarsQuery, wanted: Kind) -> Candidate | None:
-        """Return the same vendor with bars brought to the wanted kind.
+        """Return the same vendor with its bars converted to the wanted kind.
 
-        None where they are of that kind, or cannot be brought to it exactly.
+        None if they already have that kind, or cannot be converted to it exactly.
         """
         if self.capabilities is None:
             return None
@@ -174,18 +174,18 @@ class Candidate:
 
     @property
     def adjustment(self) -> Adjustment:
-        """What its prices are adjusted for."""
+        """The adjustment of its prices."""
         return self.capabilities.adjustment if self.capabilities else "unknown"
 
     @property
     def tells_actions(self) -> bool:
-        """Whether it can be asked for splits and dividends."""
+        """Whether it can be queried for splits and dividends."""
         return self.capabilities is not None and self.capabilities.tells_actions
 
     def leans_on_actions(self, query: BarsQuery) -> bool:
-        """Tell whether its prices fit beside others only by splits and dividends stored before.
+        """Return whether its prices fit others only with previously stored splits and dividends.
 
-        Not so for a vendor of raw prices that sends these with its bars.
+        False for a vendor of raw prices that sends these with its bars.
         """
         if query.provider is not None or query.instrument.asset_class != "stock":
             return False
@@ -198,10 +198,10 @@ class LaneRoute:
     """The candidates whose bars may be stored in one series.
 
     Attributes:
-        lane_name: empty for the default one.
-        candidates: in the order to be asked.
-        kind: the kind of its bars as far as the first candidate declares it.
-        tellers: the vendors of all lanes that can be asked for splits and dividends, in order.
+        lane_name: Lane name; empty for the default one.
+        candidates: Candidates in the order in which to query them.
+        kind: Kind of its bars, as far as the first candidate declares it.
+        tellers: Vendors of all lanes that can be queried for splits and dividends, in order.
     """
 
     lane_name: tuple[str, ...]
@@ -212,9 +212,10 @@ class LaneRoute:
     def by_days(
         self, lacking: Sequence[VendorDay], spans: Sequence[Span]
     ) -> Iterator[tuple[LaneRoute, list[Span]]]:
-        """Yield stretches with the lane in which the vendors that lack a day stand behind the others.
+        """Yield spans with this lane, with vendors that lack a day moved after the others.
 
-        The stretches that no vendor lacks come first: what lies beside a day is stored then.
+        The spans that no vendor lacks come first, so that the bars next to such a day are already
+        stored.
         """
         late: dict[Span, list[str]] = {}
         for day in lacking if len(self.candidates) > 1 else ():
@@ -225,7 +226,7 @@ class LaneRoute:
             yield replace(self, candidates=tuple(order)), intersect(spans, [span])
 
     def named(self, attempt: Attempt) -> Attempt:
-        """Return an attempt with a note on how its bars were brought to the kind of the lane."""
+        """Return an attempt with a note on how its bars were converted to the lane's kind."""
         conversions = {c.name: c.conversion for c in self.candidates if c.conversion is not None}
         if attempt.error is not None or attempt.provider not in conversions:
             return attempt
@@ -234,16 +235,18 @@ class LaneRoute:
 
 @dataclass(frozen=True)
 class Route:
-    """Where bars may come from: lanes in the order to be tried, and vendors that are not asked.
+    """Where bars may come from: lanes in the order to try, and vendors that are not queried.
 
     Attributes:
-        lanes: the first has bars of the wanted kind; the others are substitutes.
-        lane_name: that of the wanted kind; those of single adjustments of it begin with it.
-        kind: the wanted kind.
-        rejected: vendor to the reason it is not asked.
-        owner: the vendor whose listing the symbol names: those of others must be proved to be the same.
-        namesakes: vendor to why its listing under these letters is not served; also in ``rejected``.
-        is_final: whether the search ends where the owner does not know the symbol.
+        lanes: Lanes to try; the first has bars of the wanted kind, the others are substitutes.
+        lane_name: Lane of the wanted kind; lanes for one of its adjustments start with it.
+        kind: The wanted kind.
+        rejected: Maps each vendor that is not queried to the reason.
+        owner: Vendor whose listing the symbol names; those of others must be proved to be the
+            same.
+        namesakes: Maps each vendor to why its listing under these letters is not served; also in
+            ``rejected``.
+        is_final: Whether the search ends if the owner does not know the symbol.
     """
 
     lanes: tuple[LaneRoute, ...]
@@ -256,10 +259,10 @@ class Route:
 
 
 def candidates_of(selector: Selector, query: BarsQuery) -> list[Candidate]:
-    """Return the vendors of the rules (or the pinned one alone) that exist, in order.
+    """Return the vendors in the rules (or only the pinned one) that exist, in order.
 
     Raises:
-        UnknownProviderError: the pinned vendor does not exist or cannot be built.
+        UnknownProviderError: The pinned vendor does not exist or cannot be built.
     """
     symbol, timeframe = query.instrument.symbol, query.timeframe.label
     names: Sequence[str]
@@ -302,14 +305,14 @@ def _candidate(selector: Selector, name: str, query: BarsQuery) -> Candidate | N
 
 @dataclass(frozen=True)
 class _Sorted:
-    """The candidates for a query, sorted by whether they may be asked.
+    """The candidates for a query, sorted by whether they may be queried.
 
     Attributes:
-        usable: those that may, in rule order.
-        made_up: those that make bars up.
-        rejected: vendor to the reason why not.
-        owner: whose listing the symbol names; None where no vendor can be asked.
-        namesakes: those of the rejected that may list another thing.
+        usable: Candidates that may, in rule order.
+        made_up: Candidates whose bars are made up.
+        rejected: Maps each rejected vendor to the reason.
+        owner: Vendor whose listing the symbol names; None if no vendor can be queried.
+        namesakes: Rejected vendors that may list something else.
     """
 
     usable: Sequence[Candidate]
@@ -343,10 +346,10 @@ def _sorted(
 
 
 def offers_of(query: BarsQuery, candidates: Sequence[Candidate]) -> list[Offer]:
-    """Return what the vendors that serve the series of ``query`` declare of it, in rule order.
+    """Return the declarations of the vendors that serve the series of ``query``, in rule order.
 
-    Vendors that make bars up come last. Where none serves it, those that serve shorter bars are meant,
-    of which such bars are made.
+    Vendors of made-up bars come last. If no vendor serves the series, those that serve shorter
+    bars to make such bars from are returned.
     """
     offers = list(_offers(query, candidates, _sorted(query, candidates)))
     return offers or list(_offers_of_parts(query, candidates))
@@ -390,26 +393,26 @@ def route(
     """Sort candidates into lanes.
 
     Args:
-        query: what is wanted.
-        candidates: in rule order.
-        stored: kind of the bars in the default lane, where there are any: the other lanes are named
-            by what differs from it.
-        kind: the wanted kind, where it is decided already (``selection.lanes``).
-        folder: likewise the part of a lane that names the folder of files whose bars are wanted.
-        has_actions: whether the splits and dividends from the start of the range on are stored.
-        proved: vendors whose bars agree with the stored ones.
+        query: The query.
+        candidates: Candidates, in rule order.
+        stored: Kind of the bars in the default lane, if there are any; the other lanes are named
+            by their differences from it.
+        kind: The wanted kind, if it has already been decided (``selection.lanes``).
+        folder: Likewise, the lane part that names the folder of files whose bars are wanted.
+        has_actions: Whether the splits and dividends since the start of the range are stored.
+        proved: Vendors whose bars agree with the stored ones.
 
     The wanted kind is that of the first candidate that serves the series and a part of the range,
-    whatever is stored. If that candidate sends extended hours and another one regular hours, regular
-    hours are wanted. The bars of a pinned vendor go into a lane of its name. Two groups of vendors
-    are in two lanes, the common one and one of their own: those whose prices need splits and
-    dividends that another vendor tells, for the case that these cannot be had; and those whose bars
-    must be converted, for ranges that the conversion does not reach. The bars of a folder of files go
-    into a lane of its name; where they are the wanted ones, others complete them there.
+    whatever is stored. If that candidate sends extended hours and another one regular hours,
+    regular hours are wanted. The bars of a pinned vendor go into a lane with its name. Two groups
+    of vendors are in two lanes, the common one and one of their own: those whose prices need
+    splits and dividends from another vendor, in case these are unavailable; and those whose bars
+    must be converted, for ranges that the conversion does not cover. The bars from a folder of
+    files go into a lane with its name; if they are the wanted ones, others complete them there.
 
     Raises:
-        NoProviderError: no vendor is left.
-        UnknownSymbolError: only vendors that may list another thing are left.
+        NoProviderError: No vendor is left.
+        UnknownSymbolError: Only vendors that may list something else are left.
     """
     tellers = tuple(c for c in candidates if c.tells_actions)
     done = _sorted(query, candidates, proved)
@@ -422,7 +425,7 @@ def route(
     else:
         home = (*query.home, *((folder,) if folder else lane_beside(wanted, stored)))
     if stored is not None and home == query.home:
-        # Where bars of a user's own tell no kind, those of the first vendor stand beside them.
+        # If a user's own bars state no kind, the first vendor's bars may be next to them.
         wanted = stored = stored.filled_from(wanted)
     lanes = dict[tuple[str, ...], list[Candidate]]()
     placement = _Placement(query, stored, wanted, home, done.usable, has_actions or bool(tellers))
@@ -450,15 +453,15 @@ def route(
 
 
 class _Placement(NamedTuple):
-    """What decides in which lanes the bars of candidates stand.
+    """Decides which lanes the bars of candidates belong in.
 
     Attributes:
-        query: what is wanted.
-        stored: kind of the bars in the default lane.
-        wanted: the wanted kind.
-        home: the lane of the wanted kind.
-        usable: the candidates that may be asked.
-        has_actions: whether splits and dividends are stored or told.
+        query: The query.
+        stored: Kind of the bars in the default lane.
+        wanted: The wanted kind.
+        home: Lane of the wanted kind.
+        usable: Candidates that may be queried.
+        has_actions: Whether splits and dividends are stored or can be fetched.
     """
 
     query: BarsQuery
@@ -469,7 +472,7 @@ class _Placement(NamedTuple):
     has_actions: bool
 
     def places(self) -> Iterator[tuple[tuple[str, ...], Candidate]]:
-        """Return the lanes of the candidates, each with a candidate as its bars may stand there."""
+        """Yield the candidates' lanes, each with the candidate in the form its bars have there."""
         reader, usual = self._reader(), self._usual()
         for candidate in self.usable:
             for one in self._forms(candidate):
@@ -489,9 +492,9 @@ class _Placement(NamedTuple):
                     yield adjusted, one
 
     def _forms(self, candidate: Candidate) -> Sequence[Candidate]:
-        """Return a candidate as its bars can be used: brought to the wanted kind, and as they are.
+        """Return the usable forms of a candidate's bars: converted to the wanted kind, and as is.
 
-        Extended hours are never used as they are where regular ones are wanted.
+        Extended hours are never used as is if regular ones are wanted.
         """
         if _has_too_much(self.query, candidate):
             converted = candidate.converted(self.query, self.wanted)
@@ -510,7 +513,7 @@ class _Placement(NamedTuple):
         return next((one for one in readers if (one.folder_lane,) == self.home), None)
 
     def _usual(self) -> Kind:
-        """Return the kind of the default lane, as it is or will be: no bars of files stand there."""
+        """Return the kind of the default lane, as it is or will be; it has no bars from files."""
         if self.stored is not None:
             return self.stored
         if self._reader() is None:
@@ -519,9 +522,9 @@ class _Placement(NamedTuple):
         return _usual_kind(self.query, others[0], others) if others else self.wanted
 
     def _completes(self, candidate: Candidate, reader: Candidate) -> bool:
-        """Tell whether bars of a vendor may stand beside those of files, by what their owner declares.
+        """Return whether a vendor's bars may be next to those from files, as their owner declares.
 
-        Prices of shares only where it is declared what they are adjusted for.
+        Prices of shares only if their adjustment is declared.
         """
         query = self.query
         if query.instrument.asset_class == "stock" and reader.adjustment == "unknown":
@@ -533,9 +536,10 @@ class _Placement(NamedTuple):
 
 
 def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | None:
-    """Return the vendor whose listing the symbol names; None where no vendor can be asked.
+    """Return the vendor whose listing the symbol names; None if no vendor can be queried.
 
-    It is, for a coin quoted in a coin, the first exchange; else the first vendor of the rules.
+    For a coin quoted in another coin, it is the first exchange; otherwise the first vendor in the
+    rules.
     """
     instrument, timeframe = query.instrument, query.timeframe
     usable = [
@@ -548,7 +552,7 @@ def _owner(query: BarsQuery, candidates: Sequence[Candidate]) -> Candidate | Non
 
 
 def _is_exchange(query: BarsQuery, candidate: Candidate) -> bool:
-    """Tell whether the symbol is a pair of this vendor's own list."""
+    """Return whether the symbol is a pair that this vendor lists itself."""
     return names_an_exchange(query.instrument) and _listed(query, candidate).is_exchange
 
 
@@ -561,7 +565,7 @@ def _is_made_up(candidate: Candidate) -> bool:
 
 
 def _is_users_own(query: BarsQuery, candidate: Candidate) -> bool:
-    """Tell whether it is a downloader of the user's own, or reads files: those declare no kind."""
+    """Return whether it is a user's downloader, or reads files that declare no kind."""
     kind = candidate.kind(query.instrument, query.timeframe)
     is_file = not getattr(candidate.downloader, "default_base_url", "")
     return candidate.capabilities is None or (is_file and not (kind.session or kind.venue))
@@ -573,9 +577,9 @@ def _namesakes(
     owner: Candidate | None,
     proved: Container[str],
 ) -> dict[str, str]:
-    """Return the vendors that may list another thing under the same letters, and why they may.
+    """Return the vendors that may list something else under the same letters, and why.
 
-    Downloaders and files of the user's own are not among them.
+    The user's own downloaders and files are not included.
     """
     instrument, reasons = query.instrument, {}
     for candidate in candidates:
@@ -600,10 +604,10 @@ def unknown_symbol(
     """Return the error for a symbol that is unknown where it is listed.
 
     Args:
-        query: the question.
-        attempts: the vendors that were asked.
-        namesakes: as of :class:`Route`.
-        hint: how to ask for another thing under these letters, where there is one.
+        query: The query.
+        attempts: Queries sent to vendors.
+        namesakes: As in :class:`Route`.
+        hint: How to request something else under these letters, if there is anything.
     """
     failed = [a for a in attempts if a.outcome not in ("ok", "empty")]
     reasons = [str(a) for a in failed]
@@ -619,9 +623,9 @@ def unknown_symbol(
 
 
 def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candidate]) -> Kind:
-    """Return the kind that a series begins with: of extended hours the regular ones.
+    """Return the kind that a series starts with: for extended hours, the regular one.
 
-    Where it can be, it is the same with and without the key of a vendor of extended hours.
+    If possible, it is the same with and without the key for a vendor of extended hours.
     """
     instrument, timeframe = query.instrument, query.timeframe
     if not _has_too_much(query, first):
@@ -634,17 +638,17 @@ def _usual_kind(query: BarsQuery, first: Candidate, candidates: Iterable[Candida
 
 
 def _has_too_much(query: BarsQuery, candidate: Candidate) -> bool:
-    """Return whether a vendor sends extended hours where regular ones are requested."""
+    """Return whether a vendor sends extended hours although regular ones are requested."""
     return is_too_long(candidate.kind(query.instrument, query.timeframe), query)
 
 
 def regular_kind(
     query: BarsQuery, candidate: Candidate, anchors: Iterable[str] = ()
 ) -> Kind | None:
-    """Return the kind of a vendor's bars once regular hours are cut out of them.
+    """Return the kind of a vendor's bars after regular hours are cut out of them.
 
     Args:
-        query: Question for regular hours.
+        query: Query for regular hours.
         candidate: Vendor of extended hours.
         anchors: Anchors to prefer.
 
@@ -672,9 +676,10 @@ def lane_parts(
 ) -> tuple[str, ...]:
     """Return the lane of a candidate's bars: that of their kind, ``parts``, then their adjustment.
 
-    Stock prices are stored in the lane of their kind where they can be converted exactly: adjusted
-    for splits, raw from a vendor that sends splits and dividends too, and of any adjustment where
-    these can be had (``has_actions``). Other adjustments get a lane of their own.
+    Stock prices are stored in the lane of their kind if they can be converted exactly: those
+    adjusted for splits, raw ones from a vendor that also sends splits and dividends, and those of
+    any adjustment if these are available (``has_actions``). Other adjustments get a lane of their
+    own.
     """
     plain = query.instrument.asset_class != "stock" or candidate.adjustment in ("split", "unknown")
     if plain or has_actions or (candidate.adjustment == "raw" and candidate.tells_actions):
@@ -685,10 +690,10 @@ def lane_parts(
 def _ordered(
     lanes: Mapping[tuple[str, ...], list[Candidate]], query: BarsQuery, home: tuple[str, ...]
 ) -> list[tuple[tuple[str, ...], list[Candidate]]]:
-    """Put the lane of the wanted kind first, then its one of the asked adjustment, then the rest."""
+    """Sort the lanes: the wanted kind, then its lane for the requested adjustment, the rest."""
 
     def rank(parts: tuple[str, ...]) -> int:
-        """Return the place of a lane; the least comes first."""
+        """Return the sort position of a lane; the lowest comes first."""
         return 0 if parts == home else 1 if parts == (*home, query.adjustment) else 2
 
     return sorted(lanes.items(), key=lambda item: rank(item[0]))

@@ -1,8 +1,8 @@
 """Converts a vendor's bars to the requested kind if that is exact.
 
-Regular hours are cut out of extended ones, and bars counted from the clock are built anew as
-counted from the open, or back. Both take bars of at most 30 minutes. Days are never made of them:
-they would lack the auctions.
+Regular hours are cut out of extended ones, and bars counted from the clock are rebuilt as counted
+from the open, or the other way round. Both need bars of at most 30 minutes. Daily bars are never
+made from them, because they would lack the auctions.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from ...prices.resample import Resampled, resample, source_span
 from ..ingest.sorted_answer import ClassifiedAnswer, sorted_answer
 
 _HOURS_SEEN_MS = 60 * DAY_MS
-# An answer that lacks more of its expected bars is doubted as a whole.
+# An answer with a smaller fraction of its expected bars is doubted as a whole.
 _LEAST_SHARE = ValidationRules().min_quality_score
 
 
 def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conversion | None:
-    """Return how a vendor's bars are brought to the wanted kind; None where they are, or cannot be.
+    """Return the conversion of a vendor's bars to the wanted kind; None if not needed or possible.
 
-    Of several lengths that will do it takes the longest one that reaches over the range.
+    Of several suitable lengths, it uses the longest one that covers the range.
 
     Args:
-        query: the question; the vendor serves its timeframe.
-        caps: what the vendor declares.
-        wanted: the kind of the series.
+        query: The query; the vendor serves its timeframe.
+        caps: Capabilities that the vendor declares.
+        wanted: Kind of the series.
     """
     own = caps.kind(query.instrument, query.timeframe)
     if not query.timeframe.is_intraday or own.agrees(wanted):
@@ -64,13 +64,13 @@ def conversion_for(query: BarsQuery, caps: Capabilities, wanted: Kind) -> Conver
 
 @dataclass(frozen=True)
 class Conversion:
-    """How a vendor's bars are brought to the wanted kind.
+    """A conversion of a vendor's bars to the wanted kind.
 
     Attributes:
-        target: length of the bars wanted.
-        source: length of those it is asked for; they may be the same.
-        own: the kind of those.
-        kind: the kind of the bars made of them.
+        target: Length of the requested bars.
+        source: Length of the bars to fetch; may be the same.
+        own: Kind of those bars.
+        kind: Kind of the bars made from them.
     """
 
     target: Timeframe
@@ -86,12 +86,12 @@ class Conversion:
 
     @property
     def anchors(self) -> tuple[str, str]:
-        """The anchors of the vendor's bars and of the bars made of them."""
+        """The anchors of the vendor's bars and of the bars made from them."""
         own = self.own.anchor or "session"
         return own, self.kind.anchor or own
 
     def capabilities(self, caps: Capabilities) -> Capabilities:
-        """Return a vendor's capabilities after this conversion: pages and depth are the source's."""
+        """Return a vendor's capabilities after conversion, with the source's pages and depth."""
         parts = max(1, (self.target.step_ms or 1) // (self.source.step_ms or 1))
         terms = {"session": self.kind.session, "anchor": self.kind.anchor}
         kinds = {**caps.kinds, **caps.intraday_kinds}
@@ -110,13 +110,13 @@ class Conversion:
         return others if own is None else {**others, self.target.label: own}
 
     def fetch(self, query: FetchQuery, ask: Callable[[FetchQuery], Fetched]) -> Fetched:
-        """Return the bars wanted, made of what ``ask`` answers; other lengths pass as they are.
+        """Return the requested bars, made from the answer of ``ask``; other lengths pass unchanged.
 
-        Bars that cannot be made whole are left out; then whatever is absent is a hole.
+        Bars that cannot be made completely are left out; then everything missing is a gap.
 
         Raises:
-            NoDataError: there is not one whole bar.
-            QualityError: the answer cannot be used.
+            NoDataError: There is not a single whole bar.
+            QualityError: The answer cannot be used.
         """
         if query.timeframe != self.target:
             return ask(query)
@@ -131,13 +131,13 @@ class Conversion:
 
 @dataclass(frozen=True)
 class _Made:
-    """One answer on its way into bars of the wanted kind.
+    """One answer being turned into bars of the wanted kind.
 
     Attributes:
-        conversion: how they are made.
-        query, fetched: the question and the answer.
-        rows: its good rows in the wanted hours.
-        classified: which of its bars are there, and which are not.
+        conversion: Conversion to apply.
+        query, fetched: The query and the answer.
+        rows: Good rows of the answer within the wanted hours.
+        classified: Which of its bars are present, and which are not.
     """
 
     conversion: Conversion
@@ -161,7 +161,7 @@ class _Made:
         return cls(conversion, query, fetched, checked.good, classified)
 
     def answer(self, needed: Span) -> Fetched:
-        """Return the bars made of the rows in ``needed``."""
+        """Return the bars made from the rows in ``needed``."""
         bars = self._bars(needed)
         table = merge(bars.with_whole_volumes(), self._running(bars))
         if not len(table):
@@ -190,7 +190,7 @@ class _Made:
             source_anchor=own,
             span=needed,
             now_ms=self.fetched.server_now_ms,
-            # Of an answer that lacks much it is unknown where there was no trade.
+            # If an answer lacks many bars, it is unknown which of them had no trades.
             dense=bool(self.classified.doubt),
             unanswered=self.classified.unanswered,
         )
@@ -205,7 +205,7 @@ class _Made:
         return BarTable.empty()
 
     def _is_short(self, bars: Resampled) -> bool:
-        """Tell whether a closed bar could not be made, and not only for being quite new."""
+        """Return whether a closed bar could not be made, other than because it is very recent."""
         late = self.classified.unpublished
         until = late.start if late else self.query.span.end
         return any(b.reason != "forming" and b.span.end <= until for b in bars.incomplete)

@@ -18,12 +18,12 @@ NOT_NEEDED = "not needed"
 def unasked(
     selector: ProviderSelector, query: BarsQuery, *, all_there: bool = False
 ) -> dict[str, str]:
-    """Return vendor to why it is not asked for ``query``; no vendor is asked.
+    """Return, for each vendor that is not queried for ``query``, the reason; queries no vendor.
 
     Args:
-        selector: the rules and the vendors made by them.
-        query: the question.
-        all_there: also vendors that the rules do not name for it.
+        selector: The rules and the vendors built from them.
+        query: The query.
+        all_there: Include vendors that the rules do not name for it.
     """
     named = named_for(selector, query)
     reasons = {}
@@ -40,14 +40,14 @@ def left_out(
     attempted: Container[str],
     out: Mapping[str, DataError],
 ) -> dict[str, str]:
-    """Return vendor to why an answer was made without asking it for bars; no vendor is asked.
+    """Return, for each vendor that an answer was made without, the reason; queries no vendor.
 
     Args:
-        selector: ours, or a user's double of it, which need not know any rules.
-        query: the question.
-        way: where its bars may come from; the error where that is nowhere.
-        attempted: the vendors that were asked.
-        out: those that failed earlier in the call, and how.
+        selector: Our selector, or a user's substitute for it, which need not know any rules.
+        query: The query.
+        way: Where its bars may come from, or the error if there is no such place.
+        attempted: Vendors that were queried.
+        out: Vendors that failed earlier in the call, with their errors.
     """
     named = named_for(selector, query) if hasattr(selector, "rule_for") else ()
     if not isinstance(named, tuple):  # of a double
@@ -67,7 +67,7 @@ def left_out(
 
 
 def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoProviderError:
-    """Return the error with the reason of each vendor that the rules name for ``query``."""
+    """Return the error with the reason for each vendor that the rules name for ``query``."""
     reasons = left_out(selector, query, error, (), {})
     if not reasons:
         return error
@@ -82,7 +82,7 @@ def with_reasons(selector: Any, query: BarsQuery, error: NoProviderError) -> NoP
 
 
 def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
-    """Yield the vendors that could be candidates, and why each is not asked, or need not be."""
+    """Yield the vendors that could be candidates, and why each is not, or need not be, queried."""
     for lane in reversed(way.lanes):  # the reason of the first lane counts
         why = "offline=True allows no request" if query.offline else NOT_NEEDED
         if lane is not way.lanes[0] and not query.offline:
@@ -92,14 +92,14 @@ def _passed_over(query: BarsQuery, way: Route) -> Iterator[tuple[str, str]]:
 
 
 def differences(first: LaneRoute, other: LaneRoute) -> str:
-    """Return as text why the bars of two lanes do not mix."""
+    """Return, as text, why the bars of two lanes do not mix."""
     pairs = first.kind.differences(other.kind).values()
     kind = ", ".join(f"{theirs} instead of {ours}" for ours, theirs in pairs)
     return kind or f"{'@'.join(other.lane_name)} prices"
 
 
 def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
-    """Return the pinned vendor, else those that the rules name, in order."""
+    """Return the pinned vendor, or else those that the rules name, in order."""
     if query.provider is not None:
         return (query.provider,)
     try:
@@ -109,7 +109,7 @@ def named_for(selector: ProviderSelector, query: BarsQuery) -> tuple[str, ...]:
 
 
 def not_named(query: BarsQuery) -> str:
-    """Return why a vendor is not asked that neither the rules nor the request name."""
+    """Return why a vendor named by neither the rules nor the request is not queried."""
     if query.provider is None:
         return "not in the rule for this"
     return f"{query.provider} is pinned"
@@ -128,7 +128,7 @@ def _reason(selector: ProviderSelector, query: BarsQuery, name: str, named: tupl
 
 
 def _lack(selector: Any, name: str) -> str:
-    """Return why a vendor that the rules name cannot be made."""
+    """Return why a vendor that the rules name cannot be built."""
     from ...vendors.factory import creation_error
 
     error = creation_error(selector, name)

@@ -1,15 +1,15 @@
 """Finds the lane that answers a query, by the current rules, whatever happens to be stored.
 
-What is answered is of the kind of the *first* vendor: the first in the order of the rules that can be
-built, serves the series and reaches into the range. Its bars stand in the default lane, or in a lane
-of their kind where the default lane holds bars of another kind; those of files in a lane of their
-folder. Whoever has to know where the bars of a query are asks here: answers, plans, commands, jobs
-and feeds.
+An answer has the kind of the *first* vendor: the first in the order of the rules that can be
+built, serves the series and reaches into the range. Its bars are in the default lane, or in a lane
+of their kind if the default lane holds bars of another kind; bars from files are in a lane of
+their folder. Everything that has to know where the bars for a query are uses this module: answers,
+plans, commands, jobs and feeds.
 
-Names decide wherever they can: where the first vendor has supplied bars of the range to the default
-lane, or to one of its kind beside it, that is the lane, and no vendor is loaded to tell. Else the
-vendors are asked what they declare, which is remembered for as long as rules, keys and downloaders
-are the same.
+Vendor names decide wherever they can: if the first vendor has supplied bars in the range to the
+default lane, or to one of its kind next to it, that is the lane, and no vendor is loaded.
+Otherwise the vendors' declarations are consulted, and remembered for as long as rules, keys and
+downloaders are the same.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from .source_check import SourceCheck
 if TYPE_CHECKING:
     from .candidates import Selector
 
-# Before every bar there is.
+# Earlier than any bar.
 _EVER = -(10**15)
-# Intraday bars of other hours may be converted: those of extended hours to regular ones.
+# Intraday bars with other sessions may be converted, such as extended hours to regular ones.
 _NEVER_CLOSED = "24h"
-# What is declared is remembered for so many series.
+# Maximum number of series whose declarations are remembered.
 _REMEMBERED = 16_384
 
 
@@ -45,13 +45,13 @@ class AnsweringLane(NamedTuple):
     """The lane that answers a query.
 
     Attributes:
-        key: the series.
-        view: what is stored of it.
-        kind: the kind that is answered; None where nothing tells it before a vendor has answered.
-        default: the kind of the bars in the default lane, as vendors declare it; None where there
-            are none.
-        vendor: whose kind it is, where vendors were asked what they declare.
-        home: the default lane: that of extended hours has a name.
+        key: The series.
+        view: View of the stored series.
+        kind: Kind of the answer; None if it is unknown until a vendor has answered.
+        default: Kind of the bars in the default lane, as vendors declare it; None if there are
+            none.
+        vendor: Vendor whose kind it is, if declarations were consulted.
+        home: The default lane; that of extended hours has a name.
     """
 
     key: SeriesKey
@@ -63,19 +63,19 @@ class AnsweringLane(NamedTuple):
 
     @property
     def is_beside(self) -> bool:
-        """Whether it lies beside a default lane that holds bars of another kind."""
+        """Whether it is next to a default lane that holds bars of another kind."""
         return self.default is not None and self.key.lane != self.home
 
 
 class LaneFinder:
-    """Finds the lane that answers. Thread-safe; no vendor is asked, and no bar is read.
+    """Finds the lane that answers. Thread-safe; queries no vendor and reads no bars.
 
     Args:
-        selector: the rules.
-        store: the stored bars.
+        selector: The rules.
+        store: Stored bars.
 
     Attributes:
-        sources: tells whether files have changed that bars were read from.
+        sources: Knows whether files that bars were read from have changed.
     """
 
     def __init__(self, selector: Selector, store: BarStore) -> None:
@@ -85,12 +85,12 @@ class LaneFinder:
         self._offers: dict[tuple[object, str, str], Sequence[Offer]] = {}
 
     def find(self, query: BarsQuery) -> AnsweringLane:
-        """Return the lane that answers ``query``: that of the pinned vendor, or by the rules.
+        """Return the lane that answers ``query``: the pinned vendor's, or the one by the rules.
 
-        Where no vendor can be asked it is the default lane.
+        If no vendor can be queried, it is the default lane.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         key = query.key
         view = self._store.view(key)
@@ -101,7 +101,7 @@ class LaneFinder:
         order = self.order(query.instrument, query.timeframe)
         names = getattr(order, "names", order)
         if view.kind is None:
-            # Whose bars do not lie apart begins the default lane.
+            # A vendor whose bars need no separate lane starts the default one.
             if not any(map(lies_apart, names)):
                 return usual
         elif not names or (
@@ -112,18 +112,18 @@ class LaneFinder:
             return supplied
 
         def lane(offer: Offer) -> SeriesKey:
-            """Return the series of a vendor's bars."""
+            """Return the series for a vendor's bars."""
             return SeriesKey(key.symbol, key.timeframe, (*query.home, *offer.lane(stored)))
 
         def has_bars(offer: Offer) -> bool:
-            """Tell whether bars of a vendor are stored of the range."""
+            """Return whether bars from a vendor are stored in the range."""
             return _has_supplied(self._store.view(lane(offer)), offer.name, query)
 
         first = first_of(query, self._declared(query, order), has_bars)
         if first is None:
             return usual
         if (other := lane(first)) == key:
-            # Beside bars of a user's own, which tell no kind, the first vendor's kind is wanted.
+            # Next to a user's own bars, which state no kind, the first vendor's kind is wanted.
             return usual._replace(kind=stored and stored.filled_from(first.kind))
         view = self._store.view(other)
         return AnsweringLane(other, view, first.kind, stored, first.name, query.home)
@@ -139,10 +139,10 @@ class LaneFinder:
     def _supplied(
         self, key: SeriesKey, stored: Kind, name: str, query: BarsQuery
     ) -> AnsweringLane | None:
-        """Return the lane beside the default one that a vendor has supplied bars of the range to.
+        """Return the non-default lane to which a vendor has supplied bars in the range.
 
-        No vendor is loaded to tell: bars that are never converted are of the kind which their vendor
-        declares. None where there is no such lane, or its bars may have been converted.
+        No vendor is loaded: bars that are never converted have the kind that their vendor
+        declares. None if there is no such lane, or its bars may have been converted.
         """
         for other in self._store.lanes_beside(key.symbol, key.timeframe):
             view = self._store.view(other)
@@ -157,17 +157,17 @@ class LaneFinder:
     def answering(
         self, keys: Iterable[SeriesKey], ask: Callable[[str, Timeframe], BarsQuery]
     ) -> list[SeriesKey]:
-        """Return those of some series that answer by the rules: at most one a symbol and timeframe.
+        """Return the series among ``keys`` that answer by the rules, one per symbol and timeframe.
 
-        Where only the default lane of them is among ``keys`` it is that, of whatever kind it is.
-        Where the lane of the rules is not, it is the default one.
+        If ``keys`` has only the default lane for a symbol and timeframe, that one is returned,
+        whatever its kind. If the lane of the rules is not among them, the default one is returned.
 
         Args:
-            keys: stored series.
-            ask: gives the usual question for a series.
+            keys: Stored series.
+            ask: Returns the default query for a series.
 
         Raises:
-            CacheError: the store cannot be read.
+            CacheError: The store cannot be read.
         """
         groups: dict[tuple[str, Timeframe], list[SeriesKey]] = {}
         for key in keys:
@@ -188,21 +188,21 @@ class LaneFinder:
         return own if own in lanes else usual
 
     def first(self, query: BarsQuery, vendors: Collection[str]) -> Offer | None:
-        """Return what the first vendor declares that serves a query; nothing that is stored is looked at.
+        """Return the declaration of the first vendor that serves a query; ignores stored bars.
 
         Args:
-            query: the question.
-            vendors: those of which bars are stored of the range.
+            query: The query.
+            vendors: Vendors with bars stored in the range.
         """
         offers = self._declared(query, self.order(query.instrument, query.timeframe))
         return first_of(query, offers, lambda offer: offer.name in vendors)
 
     def order(self, instrument: Instrument, timeframe: Timeframe) -> Any:
-        """Return the vendors of the rules in order, as far as that is known without loading any.
+        """Return the rules' vendors in order, as far as that is known without loading any.
 
         Returns:
-            What is the same object, or equals it, for as long as the rules decide the same: a
-            ``VendorOrder``, or the names where a program decides in place of the rules.
+            An object that is the same, or equal, for as long as the rules decide the same: a
+            ``VendorOrder``, or the names if a program decides instead of the rules.
         """
         symbol, label = instrument.symbol, timeframe.label
         at_hand: Callable[[str, str], Any] | None = getattr(self._selector, "order_at_hand", None)
@@ -217,26 +217,26 @@ class LaneFinder:
         return next(iter(getattr(order, "names", order)), "")
 
     def _declared(self, query: BarsQuery, order: object) -> Sequence[Offer]:
-        """Return what the vendors of the rules declare of a series, in order."""
+        """Return the declarations of the rules' vendors for a series, in order."""
         place = order, query.instrument.symbol, query.timeframe.label
         offers = self._offers.get(place)
         if offers is None:
-            # Imported here: where names decide no vendor is loaded.
+            # Imported here: if names decide, no vendor is loaded.
             from .candidates import candidates_of, offers_of
 
             offers = offers_of(query, candidates_of(self._selector, query))
-            # What a program puts in the place of the rules may change without a sign.
+            # A program's replacement for the rules may change without notice.
             if not isinstance(order, tuple):
                 if len(self._offers) >= _REMEMBERED:
                     self._offers.clear()
-                # Loading vendors may have told more of the order.
+                # Loading vendors may have revealed more of the order.
                 self._offers[self.order(query.instrument, query.timeframe), *place[1:]] = offers
                 self._offers[place] = offers
         return offers
 
 
 def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
-    """Tell whether a vendor has supplied stored bars of the range."""
+    """Return whether a vendor has supplied stored bars in the range."""
     span = query.span if query.bars is None else Span(_EVER, query.span.end)
     names = {name, canonical_vendor(name)}
     parts = (part for part in view.coverage.touching(span) if part.state != "empty")

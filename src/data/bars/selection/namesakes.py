@@ -19,17 +19,17 @@ from ...prices.quality import check
 from ...symbols.assets import agree
 from .candidates import Candidate, Route
 
-# Twenty bars are the least; some may be missing on either side.
+# At least twenty are needed; some may be missing on either side.
 _COMPARED = 60
 
 
 class Namesakes:
-    """Asks vendors what else a name may stand for. Thread-safe: it keeps no state.
+    """Queries vendors about what else a name may stand for. Thread-safe: it keeps no state.
 
     Args:
-        store: the stored bars.
-        clock: the time.
-        log: where what happens is logged.
+        store: Stored bars.
+        clock: Source of the current time.
+        log: Logger for failures.
     """
 
     def __init__(self, store: BarStore, clock: Clock, log: logging.Logger) -> None:
@@ -38,9 +38,9 @@ class Namesakes:
     def proved(
         self, query: BarsQuery, way: Route, candidates: Iterable[Candidate]
     ) -> tuple[frozenset[str], list[Attempt]]:
-        """Return the vendors among ``way.namesakes`` that list the same, and the attempts at them.
+        """Return the vendors among ``way.namesakes`` that list the same thing, and the attempts.
 
-        One request each; nothing of the answers is stored.
+        This takes one request per vendor; nothing of the answers is stored.
         """
         proved: set[str] = set()
         attempts: list[Attempt] = []
@@ -73,7 +73,7 @@ class Namesakes:
         return frozenset(proved), attempts
 
     def _stored(self, query: BarsQuery, way: Route) -> BarTable:
-        """Return the newest stored final bars of the owner; empty where there are none."""
+        """Return the latest stored final bars from the owner; empty if there are none."""
         listed = (one for one in way.lanes if any(c.name == way.owner for c in one.candidates))
         lane = next(listed, way.lanes[0])
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane.lane_name)
@@ -87,10 +87,10 @@ class Namesakes:
         return concat([rows.within(span) for span in own])
 
     def _fetch(self, query: BarsQuery, candidate: Candidate, span: Span) -> tuple[BarTable, int]:
-        """Fetch the bars of a vendor in ``span``; return the good ones and the number of requests.
+        """Fetch a vendor's bars in ``span``; return the good ones and the number of requests.
 
         Raises:
-            ProviderError, ConfigError: it did not answer bars.
+            ProviderError, ConfigError: The vendor did not answer with bars.
         """
         now = self._clock.now_ms()
         reach = candidate.servable(span, query.timeframe, now)
@@ -101,9 +101,9 @@ class Namesakes:
         return checked.good, fetched.requests
 
     def derivative(self, query: BarsQuery, way: Route) -> tuple[str, list[Attempt]]:
-        """Return how to ask for the owner's derivative of this name, and the attempts at it.
+        """Return how to request the owner's derivative with this name, and the attempts made.
 
-        The text is empty where there is none.
+        The text is empty if there is none.
         """
         listed = [c for lane in way.lanes for c in lane.candidates if c.name == way.owner]
         fetch = getattr(listed[0].downloader, "derivative", None) if listed else None

@@ -14,13 +14,13 @@ from ...model.series import lane_beside
 
 
 class Offer(NamedTuple):
-    """What one of the vendors that serve a series declares of it.
+    """A vendor's declaration for a series that it serves.
 
     Attributes:
-        name: of the vendor, as the rules spell it.
-        kind: of the answers where this vendor is the first of those that serve the range.
-        depth_days: how far back it reaches; None: as far as there are bars.
-        lane_name: of the lane that its bars stand in whatever else there is; None: that of their kind.
+        name: Vendor name, as the rules spell it.
+        kind: Kind of the answers if this vendor is the first that serves the range.
+        depth_days: How far back its history goes; None: unlimited.
+        lane_name: Lane that its bars are always in; None: the lane of their kind.
     """
 
     name: str
@@ -29,20 +29,21 @@ class Offer(NamedTuple):
     lane_name: tuple[str, ...] | None = None
 
     def reaches(self, query: BarsQuery) -> bool:
-        """Tell whether it serves a part of the range."""
+        """Return whether it serves a part of the range."""
         days = self.depth_days
         return days is None or query.now_ms - days * DAY_MS < query.span.end
 
     def lane(self, stored: Kind | None) -> tuple[str, ...]:
-        """Return its lane where the default lane holds bars of the kind ``stored``."""
+        """Return its lane if the default lane holds bars of the kind ``stored``."""
         return lane_beside(self.kind, stored) if self.lane_name is None else self.lane_name
 
 
 def as_declared(stored: Kind, instrument: Instrument) -> Kind:
-    """Return the kind of stored bars as a vendor of them declares it.
+    """Return the kind of stored bars as their vendor declares it.
 
-    A vendor declares of coins the unit that it is asked for. One that prices a pair in a stablecoin
-    in dollars tells so with its bars alone: their unit is not compared with what is declared.
+    For crypto, a vendor declares the unit that it is queried for. A vendor that prices a
+    stablecoin pair in dollars only says so with its bars: their unit is not compared with the
+    declaration.
     """
     is_as_asked = instrument.asset_class != "crypto" or stored.unit == instrument.quote
     return stored if is_as_asked else replace(stored, unit="")
@@ -51,13 +52,14 @@ def as_declared(stored: Kind, instrument: Instrument) -> Kind:
 def first_of(
     query: BarsQuery, offers: Iterable[Offer], has_bars: Callable[[Offer], bool] = lambda _: False
 ) -> Offer | None:
-    """Return what the first vendor declares that serves the range; None where none serves the series.
+    """Return the first vendor's declaration that serves the range; None if none serves the series.
 
     Args:
-        query: the question.
-        offers: in rule order.
-        has_bars: tells whether bars of a vendor are stored of the range: it serves that, however
-            old they are by now. Where no vendor serves it the first of all is meant.
+        query: The query.
+        offers: Declarations, in rule order.
+        has_bars: Returns whether bars from a vendor are stored in the range; if so, it serves the
+            range however old it is by now. If no vendor serves the range, the first of all is
+            returned.
     """
     nearest = None
     for offer in offers:
@@ -68,6 +70,6 @@ def first_of(
 
 
 def is_too_long(kind: Kind, query: BarsQuery) -> bool:
-    """Return whether bars are of extended hours and regular ones are requested."""
+    """Return whether bars are from extended hours although regular ones are requested."""
     is_regular = not query.instrument.is_extended and query.timeframe.is_intraday
     return is_regular and kind.session == "extended"

@@ -15,33 +15,34 @@ from ..validity import after_change
 if TYPE_CHECKING:
     from .candidates import Selector
 
-# The vendor of files that rules can name; others are pinned.
+# The file vendor that rules can name; others are pinned.
 _OF_RULES = "local"
-# States are remembered of so many series, then anew.
+# Number of series whose states are remembered; then the table is cleared.
 _MOST = 4096
 
 
 class SourceCheck:
-    """Compares files with what they were when bars were read from them. Thread-safe.
+    """Compares files with their state when bars were read from them. Thread-safe.
 
     Args:
-        selector: gives the vendors that read files.
+        selector: Provides the vendors that read files.
     """
 
     def __init__(self, selector: Selector) -> None:
         self._selector = selector
-        # Files that were read because their times left it open: they are not read for it again.
+        # Files that had to be read because their times were inconclusive; they are not read again.
         self._verified: dict[SourceState, SourceState] = {}
 
     def is_current(self, instrument: Instrument, view: SeriesView, lane: str = "") -> bool:
-        """Tell whether what is stored of a lane may answer: always, but of files that have changed.
+        """Return whether a stored lane may answer: always, unless its files have changed.
 
-        What a job has calculated is not read from a file: it follows its parts when the job runs again.
+        Bars calculated by a job are not read from a file: they are updated when the job runs
+        again.
 
         Args:
             instrument: Instrument of the series.
-            view: What is stored.
-            lane: The folder's part of the lane, if the query has already looked where it is now.
+            view: View of the stored series.
+            lane: Folder part of the lane, if the query has already determined it.
         """
         if not view.key.of_folder or view.key.made_of:
             return not view.key.is_outdated
@@ -49,7 +50,7 @@ class SourceCheck:
             return True
         from ...vendors.factory import downloader_for
 
-        # A relative name or a link may lead elsewhere by now: then it is another folder's lane.
+        # A relative name or a link may lead elsewhere by now; then this is another folder's lane.
         name = next((part.vendor for part in view.coverage if is_of_files(part.vendor)), _OF_RULES)
         downloader = self._selector.downloaders.get(name) if lane else None
         if downloader is None:
@@ -60,7 +61,7 @@ class SourceCheck:
         return is_same(view.source, state)
 
     def as_now(self, instrument: Instrument, view: SeriesView, now_ms: int) -> SeriesView:
-        """Return the view with all of it in doubt where its files have changed since."""
+        """Return the view, with all of it in doubt if its files have changed since."""
         if self.is_current(instrument, view):
             return view
         return replace(view, coverage=after_change(view.coverage, now_ms), next_due=now_ms)
@@ -72,12 +73,12 @@ class SourceCheck:
         timeframe: Timeframe,
         stored: SourceState | None,
     ) -> SourceState | None:
-        """Return the state of the files of a series as they are, which :func:`is_same` compares.
+        """Return the current state of a series' files, for comparison with :func:`is_same`.
 
         Args:
-            downloader: that reads them.
-            instrument, timeframe: of the series.
-            stored: their state as it was; it tells whether they must be read for it.
+            downloader: Downloader that reads the files.
+            instrument, timeframe: Those of the series.
+            stored: Their previous state; it shows whether they must be read to decide.
         """
         look = getattr(downloader, "source_files", None)
         files = look(instrument, timeframe) if look is not None else None
@@ -95,7 +96,7 @@ class SourceCheck:
 
 
 def is_same(stored: SourceState | None, now: SourceState | None) -> bool:
-    """Tell whether files are what they were, by their states."""
+    """Return whether files are unchanged, judging by their states."""
     if stored is None or now is None:
         return stored is now
     return (stored.reading, stored.content) == (now.reading, now.content)

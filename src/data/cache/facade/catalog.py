@@ -34,22 +34,22 @@ if TYPE_CHECKING:
     from ..retention.inventory import Holdings, Inventory, StoredLane
 
 _NOT_TABLES = frozenset({"ohlcv", "fundamentals"})
-# The lanes that answer where none is named: sample data only where there is nothing else.
+# The lanes that answer if none is named: sample data only if there is nothing else.
 _ANSWERING = ((), SAMPLE_LANE)
 _NONE = object()
 
 
 class Catalogue:
-    """Lists of one cache, older tools' files among them. Thread-safe.
+    """Lists the contents of one cache, including older tools' files. Thread-safe.
 
     Args:
-        root: the cache folder.
-        store: the store of bars in it.
-        disk: the file system.
-        inventory: gives the walk through the folder; by default one that keeps nothing.
+        root: Cache folder.
+        store: Store of bars in the folder.
+        disk: File system.
+        inventory: Returns the inventory of the folder; by default one that stores nothing.
 
     Attributes:
-        store: as given.
+        store: The argument.
     """
 
     def __init__(
@@ -79,21 +79,21 @@ class Catalogue:
         )
 
     def timeframes(self, symbol: str) -> list[Timeframe]:
-        """Return the timeframes of which ``symbol`` has files of bars, shortest first."""
+        """Return the timeframes for which ``symbol`` has files of bars, shortest first."""
         names = [n for n in (encode_symbol(symbol), symbol, symbol.lower()) if is_plain(n)]
         places = [base / name for base in (self._layout.ohlcv, self._root) for name in names]
         frames = {frame for place in places for frame in folder_timeframes(place)}
         return sorted(frames, key=lambda frame: (frame.unit == "M", frame.step_ms or frame.count))
 
     def lane_of(self, key: SeriesKey) -> SeriesKey:
-        """Return the series to read for ``key``: sample data only where there is nothing else."""
+        """Return the series to read for ``key``: sample data only if there is nothing else."""
         if self.store.view(key).exists:
             return key
         sample = SeriesKey(key.symbol, key.timeframe, SAMPLE_LANE)
         return sample if self.store.view(sample).exists else key
 
     def years(self, key: SeriesKey) -> list[int]:
-        """Return the years of which bars are stored, ascending."""
+        """Return the years for which bars are stored, ascending."""
         return self.store.years(key)
 
     def _of_its_own(self) -> Inventory:
@@ -102,14 +102,14 @@ class Catalogue:
         return Inventory(self.store.parts, keeps=False)
 
     def holdings(self) -> Holdings:
-        """Return what lies in the folder; raises ``StorageError``."""
+        """Return the contents of the folder; raises ``StorageError``."""
         return self._inventory().look()
 
     def listing(self, holdings: Holdings | None = None) -> list[tuple[SeriesKey, LaneEntry | None]]:
-        """Return every series in every lane, older tools' among them, with what is known of it.
+        """Return every series in every lane, including older tools', with its index entry.
 
-        None where its documents are damaged, or bars of older tools may belong to it: the store
-        tells of these.
+        The entry is None if the series' documents are damaged, or if bars from older tools may
+        belong to it: only the store can describe these.
         """
         holdings = holdings or self.holdings()
         keys = {
@@ -127,11 +127,11 @@ class Catalogue:
         return list(keys.items())
 
     def stored_keys(self) -> list[SeriesKey]:
-        """Return every series in every lane, older tools' among them."""
+        """Return every series in every lane, including older tools'."""
         return [key for key, _ in self.listing()]
 
     def all_years(self) -> Iterator[YearInfo]:
-        """Yield what is recorded of every year of every series that answers where no lane is named."""
+        """Yield the record of every year of every series that answers if no lane is named."""
         holdings = self._inventory().look("outer_keys")
         lanes = {lane.key: lane for lane in holdings.lanes}
         listed = {key: entry for key, entry in self.listing(holdings) if key.lane in _ANSWERING}
@@ -151,7 +151,7 @@ class Catalogue:
                 yield YearInfo(key.symbol, key.timeframe.label, year, document)
 
     def data_types(self) -> list[str]:
-        """Return the folders of other tables than bars."""
+        """Return the folders of tables other than bars."""
         names = [n for n in self._disk.list(self._root) if n == n.lower() and is_plain(n)]
         return [
             name
@@ -162,10 +162,10 @@ class Catalogue:
             )
         ]
 
-    # --- what is recorded ------------------------------------------------------------------
+    # --- records -------------------------------------------------------------------------------
 
     def document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return the metadata of one year, or None where it has no bars."""
+        """Return the metadata of one year, or None if it has no bars."""
         plain = self._json(self._layout.lane(key).metadata(year))
         if plain is None or "onetape" not in plain:
             plain = self._older_document(key, year)
@@ -181,7 +181,7 @@ class Catalogue:
         return plain if isinstance(plain, dict) else None
 
     def _older_document(self, key: SeriesKey, year: int) -> dict[str, Any] | None:
-        """Return what another tool recorded of a year, and what its bars say where it did not."""
+        """Return another tool's record of a year, completed from its bars."""
         path = self.older_files(key).get(year)
         if path is None:
             return None
@@ -213,10 +213,10 @@ class Catalogue:
         return document | {"file_info": facts}
 
     def unproven(self, key: SeriesKey, span: Span) -> BarTable:
-        """Return the bars in ``span`` that other tools left, those too that count as missing.
+        """Return the bars in ``span`` left by other tools, including those that count as missing.
 
-        Among them are the last ones of their files, which may not have been closed when they were
-        written: they are for readers of what lies in the folder, not for answers.
+        They include the last bar in each file, which may not have closed when it was written: they
+        are for readers of the folder's contents, not for answers.
         """
         lane = self._layout.lane(key)
         years = year_of(span.start), year_of(span.end - 1)
@@ -228,7 +228,7 @@ class Catalogue:
         return bars
 
     def _is_foreign(self, path: Path) -> bool:
-        """Tell whether ``path`` exists, is not ours and no sample data."""
+        """Return whether ``path`` exists, and is neither ours nor sample data."""
         handle = self._disk.open_read(path)
         if handle is None:
             return False
@@ -245,7 +245,7 @@ class Catalogue:
             return BarTable.empty()  # the store says so when it takes the file over
 
     def updated_ms(self, key: SeriesKey, year: int) -> int | None:
-        """Return when a year was last updated in UTC milliseconds, None where nothing tells."""
+        """Return when a year was last updated, in UTC milliseconds; None if unknown."""
         document = self.document(key, year) or {}
         try:
             return parse_iso(document["last_updated"])
@@ -253,7 +253,7 @@ class Catalogue:
             return None
 
     def stats(self, max_size_gb: float, holdings: Holdings | None = None) -> dict[str, Any]:
-        """Return the statistics of the whole folder, all lanes counted."""
+        """Return statistics on the whole folder, counting all lanes."""
         holdings = holdings or self.holdings()
         listed = dict(self.listing(holdings))
         rows = {
@@ -264,7 +264,7 @@ class Catalogue:
         updated = max((self._updated(key, listed[key]) for key in answering), default=0)
         kept = [lane for lane in holdings.lanes if lane.entry.quarantined]
         aside = [self.store.quarantined(lane.key) for lane in kept]
-        # Of tables and fundamentals there are files alone, and so there may be of a series without bars.
+        # Tables and fundamentals have only files in quarantine, and so may a series without bars.
         elsewhere = holdings.size.quarantined - sum(lane.entry.quarantined for lane in kept)
         return {
             "total_size_gb": holdings.size.bytes / BYTES_IN_GB,
@@ -285,15 +285,15 @@ class Catalogue:
             return entry.updated_ms
         return max((self.updated_ms(key, year) or 0 for year in self.years(key)), default=0)
 
-    # --- what may go -----------------------------------------------------------------------
+    # --- removal -------------------------------------------------------------------------------
 
     def every_symbol(self) -> list[str]:
-        """Return the symbols that have anything at all, with or without bars."""
+        """Return all symbols in the cache, with or without bars."""
         folders = self._disk.list(self._layout.ohlcv)
         return sorted({*self.symbols(), *filter(None, map(decode_symbol, folders))})
 
     def clear(self, symbol: str, frames: list[Timeframe] | None = None) -> None:
-        """Delete series of a symbol in all their lanes; without ``frames`` all that it has."""
+        """Delete a symbol's series in all their lanes; without ``frames`` everything it has."""
         for frame in self.timeframes(symbol) if frames is None else frames:
             key = SeriesKey(symbol, frame)
             years = list(self.older_files(key))
@@ -308,7 +308,7 @@ class Catalogue:
         return legacy_years(self._root, key, encode_symbol(key.symbol))
 
     def unchanged_since(self, oldest_ms: int) -> Iterator[tuple[SeriesKey, list[int]]]:
-        """Yield the years that were last updated before ``oldest_ms``, by series."""
+        """Yield the years last updated before ``oldest_ms``, by series."""
         for key in self.stored_keys():
             updates = {year: self.updated_ms(key, year) for year in self.years(key)}
             old = [year for year, ms in updates.items() if ms is not None and ms < oldest_ms]

@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_SERIES_AT_EXIT = 500
-# How long statistics look for damage.
+# How long statistics search for damage.
 _GLANCE_S = 0.1
-# Under which name the index keeps of which state of the folder the summaries are.
+# The name under which the index records the folder state that the summaries describe.
 _SUMMARIES_FACT = "summaries"
 
 
 class CacheFolder:
-    """Lists, statistics and removal; the arguments and attributes are those of the cache itself.
+    """Lists, statistics and removal; arguments and attributes are those of the cache itself.
 
     Thread-safe, and safe across processes.
     """
@@ -115,47 +115,49 @@ class CacheFolder:
 
     @property
     def maintenance(self) -> Maintenance:
-        """What checks, repairs, compacts and takes over, and tells the past of series."""
+        """Checks, repairs, compacts and migrates the folder, and reports the history of series."""
         from ..maintenance import Maintenance
 
         return Maintenance(self.store.parts, self._catalogue, self._instrument_of, self._clock)
 
     def meaning_of(self, symbol: str) -> Instrument:
-        """Return what a symbol means; raises ``QueryError`` where that cannot be told."""
+        """Return the instrument for a symbol; raises ``QueryError`` if it is unknown."""
         return self._instrument_of(symbol)
 
-    # --- what there is ---------------------------------------------------------------------
+    # --- contents ------------------------------------------------------------------------------
 
     def list_symbols(self) -> list[str]:
         """Return the symbols that have bars, sorted."""
         return self._catalogue.symbols()
 
     def list_timeframes(self, symbol: str) -> list[str]:
-        """Return the timeframes of which ``symbol`` has bars, shortest first; months are ``1M``."""
+        """Return the timeframes for which ``symbol`` has bars, shortest first.
+
+        Months are ``1M``.
+        """
         return [frame.label for frame in self._catalogue.timeframes(symbol)]
 
     def list_years(self, symbol: str, timeframe: str) -> list[int]:
-        """Return the years of which bars are stored, ascending."""
+        """Return the years for which bars are stored, ascending."""
         return self._catalogue.years(self._lane(symbol, timeframe))
 
     def get_data_info(self, symbol: str, timeframe: str, year: int) -> dict[str, Any] | None:
-        """Return the metadata of one year, or None where it has no bars."""
+        """Return the metadata of one year, or None if it has no bars."""
         return self._catalogue.document(self._lane(symbol, timeframe), int(year))
 
     def get_stats(self, holdings: Holdings | None = None) -> dict[str, Any]:
         """Return ``total_size_gb``, ``files_count``, ``last_updated`` (naive UTC text) and more.
 
-        ``quarantined_rows`` and ``quarantined_files`` count what is kept aside, as ``onetape cache
-        quarantine list`` shows it series by series.
-        ``health`` says what reading files for a tenth of a second found: ``ok`` is False over damage,
-        None where not all of them were read; :attr:`maintenance` reads all. The summaries for other
-        programs are brought up to date with it. ``holdings``: what lies in the folder, where that is
-        known already.
+        ``quarantined_rows`` and ``quarantined_files`` count the contents of the quarantines, which
+        ``onetape cache quarantine list`` shows for each series. ``health`` is the result of reading
+        files for a tenth of a second: ``ok`` is False if there is damage, None if not all files
+        were read; :attr:`maintenance` reads all of them. The summaries for other programs are
+        updated at the same time. ``holdings`` are the folder's contents, if already known.
         """
         return self._stats(holdings or self._catalogue.holdings())
 
     def overview(self) -> dict[str, Any]:
-        """Return :meth:`get_stats` with ``freeable`` (see :meth:`freeable`) and ``growth`` by day."""
+        """Return :meth:`get_stats` with ``freeable`` (:meth:`freeable`) and daily ``growth``."""
         holdings = self._retention_manager.inventory.look("growth")
         freeable = self._retention_manager.freeable(holdings).to_json()
         growth = self.maintenance.growth(holdings)
@@ -170,18 +172,18 @@ class CacheFolder:
         return stats | {"health": health}
 
     def _summaries_are_current(self, holdings: Holdings) -> bool:
-        """Tell whether the summaries are those of the folder as it is."""
+        """Return whether the summaries match the folder's current state."""
         state = holdings.state
         if not state or state != self._retention_manager.inventory.index.fact(_SUMMARIES_FACT):
             return False
         return all(self._disk.stat(self.metadata_dir / name) for name in summaries.FILES)
 
     def holdings(self) -> Holdings:
-        """Return what lies in the folder, by its index; raises ``StorageError``."""
+        """Return the contents of the folder, from its index; raises ``StorageError``."""
         return self._catalogue.holdings()
 
     def write_summaries(self) -> bool:
-        """Bring ``_metadata/*.json`` up to date; return whether that was possible."""
+        """Update ``_metadata/*.json``; return whether that was possible."""
         if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
             return False
         try:
@@ -192,9 +194,9 @@ class CacheFolder:
             return False
 
     def finish(self) -> None:
-        """Bring them up to date if this object changed anything and the cache is small.
+        """Update the summaries if this object changed anything and the cache is small.
 
-        No process is kept from ending by reading thousands of documents: jobs write them too.
+        No process is kept from exiting by reading thousands of documents: jobs write summaries too.
         """
         self._retention_manager.write_uses()
         if self.store.changed and len(self.store.keys()) <= _MOST_SERIES_AT_EXIT:
@@ -203,7 +205,7 @@ class CacheFolder:
     # --- removing --------------------------------------------------------------------------
 
     def clear(self, symbol: str | None = None, timeframe: str | None = None) -> None:
-        """Delete bars: of a series, of a symbol, of a timeframe of all symbols, or everything."""
+        """Delete the bars of a series, of a symbol, of a timeframe of all symbols, or all bars."""
         if timeframe is not None:
             for name in self.list_symbols() if symbol is None else [symbol]:
                 self.clear_symbol_timeframe(name, timeframe)
@@ -213,7 +215,7 @@ class CacheFolder:
             self.clear_all()
 
     def clear_symbol_timeframe(self, symbol: str, timeframe: str, data_type: str = BARS) -> None:
-        """Delete one series for good, in all its lanes."""
+        """Delete one series permanently, in all its lanes."""
         key = SeriesKey(symbol, Timeframe.parse(timeframe))
         if data_type != BARS:
             self.tables(data_type).clear(key=key)
@@ -230,7 +232,7 @@ class CacheFolder:
             self.store.changed = True
 
     def clear_all(self, data_type: str | None = None) -> None:
-        """Delete all bars and tables, or those of one data type; the cache works on."""
+        """Delete all bars and tables, or those of one data type; the cache remains usable."""
         for name in self._catalogue.data_types() if data_type is None else [data_type]:
             if name != BARS:
                 self.tables(name).clear()
@@ -239,13 +241,13 @@ class CacheFolder:
                 self.clear_symbol(symbol)
 
     def cleanup_old_data(self, max_age_days: float = 365) -> int:
-        """Delete years that were not updated for so many days; return how many.
+        """Delete years that have not been updated for this many days; return how many.
 
-        The age is that of the last update in the metadata, so a quiet year that was checked
-        lately stays. What a deleted year answered for is asked again with the next request for it.
+        The age is that of the last update in the metadata, so an old year that was checked recently
+        stays. The stamps of a deleted year are requested again with the next query for them.
 
         Raises:
-            QueryError: the age is negative or no number.
+            QueryError: The age is negative or not a number.
         """
         if not 0 <= max_age_days < math.inf:
             raise QueryError(
@@ -262,19 +264,23 @@ class CacheFolder:
     def delete_older_than(
         self, age: Age | str | None = None, *, dry_run: bool = False, every: bool = False
     ) -> Aged:
-        """Delete whole years of bars and of tables whose newest row is older; return what went.
+        """Delete whole years of bars and tables whose newest row is older.
 
-        Part of a year's file never goes, neither do fundamentals, splits and dividends. Also bars
-        that no vendor has any more are deleted. Each deletion leaves a line in the log of its series.
+        Return the deleted years.
+
+        A year file is never deleted in part; fundamentals, splits and dividends are never deleted.
+        Even bars that no vendor has any more are deleted. Each deletion is recorded in the log of
+        its series.
 
         Args:
-            age: such as ``5y``, ``18mo``, ``2w`` or ``90d``; None: ``cache.retention.age`` of the rules.
-            dry_run: only tell what would go.
-            every: go on where no bars would be left.
+            age: Age such as ``5y``, ``18mo``, ``2w`` or ``90d``; None: ``cache.retention.age`` in
+                the rules.
+            dry_run: Whether only to report the years.
+            every: Whether to continue if no bars would be left.
 
         Raises:
-            QueryError: the age is none, or no bars would be left and ``every`` is not said.
-            CacheError: this machine's clock is behind the newest commit, or the disk refused.
+            QueryError: The age is invalid, or no bars would be left and ``every`` is not set.
+            CacheError: This machine's clock is behind the newest commit, or the disk refused.
         """
         age = Age.parse(age) if isinstance(age, str) else age or self.max_age
         if age is None:
@@ -295,15 +301,16 @@ class CacheFolder:
         return retention.delete(aged)
 
     def enforce_limit(self) -> int:
-        """Evict bars that can be fetched again until the folder is within its limit; return years dropped.
+        """Evict bars until the folder is within its limit; return the number of years dropped.
 
-        First goes what can be made again from bars, then years that a configured vendor could
-        supply again, the longest unused first. What remains above the limit is logged once.
+        Files that can be rebuilt from bars go first, then years that a configured vendor could
+        supply again, the least recently used first. Any remaining excess over the limit is logged
+        once.
         """
         return self._retention_manager.enforce()
 
     def freeable(self) -> eviction.Freeable:
-        """Return what of the folder could go, and why the rest must stay."""
+        """Return how much of the folder could be removed, and why the rest must stay."""
         return self._retention_manager.freeable()
 
     def tables(self, data_type: str) -> TableStore:
@@ -313,21 +320,23 @@ class CacheFolder:
         return TableStore(self.cache_dir, data_type, self._disk, self._clock)
 
     def look_after(self) -> Holdings:
-        """Write down what was used when, keep limit and age, tidy up; jobs do so at their end.
+        """Record uses, enforce limit and age, and tidy up; jobs call this at their end.
 
         Returns:
-            What lies in the folder then, for what else is to be told of it.
+            Contents of the folder afterwards, for further reports.
         """
         return self._retention_manager.look_after()
 
     def tidy(self, *, dry_run: bool = False) -> Trimmed:
-        """Take old files out of the quarantines; return what went, or would go."""
+        """Remove old files from the quarantines; return those removed, or to be removed."""
         return self._retention_manager.tidy(dry_run=dry_run)
 
     def remove_outdated(self, *, dry_run: bool = False) -> list[SeriesKey]:
-        """Remove bars of files that earlier versions stored without their folder; return of which series.
+        """Remove bars that earlier versions stored from files without their folder.
 
-        Nothing reads them any more. Of series in which bars of others stand too, these stay.
+        Return their series.
+
+        Nothing reads them any more. If a series also has bars from elsewhere, these stay.
         """
         keys = self._retention_manager.outdated()
         for key in () if dry_run else keys:
@@ -335,7 +344,7 @@ class CacheFolder:
         return keys
 
     def last_used_ms(self, key: SeriesKey) -> int:
-        """Return when a series was read or changed last; 0 where nothing tells."""
+        """Return when a series was last read or changed; 0 if unknown."""
         return self._retention_manager.last_uses()(key).last_ms
 
     # --- inside ----------------------------------------------------------------------------
@@ -348,9 +357,10 @@ class CacheFolder:
         )
 
     def _retain(self) -> None:
-        """Delete what is older than the rules want; a clock in doubt, or all of it, is logged once.
+        """Delete data older than the rules' limit.
 
-        The age counts from the newest answer in the store: a clock that is ahead deletes nothing.
+        If the clock is doubtful or everything would be deleted, this is logged once instead. The
+        age counts from the newest answer in the store: a clock that is ahead deletes nothing.
         """
         if self.max_age is None:
             return
@@ -399,7 +409,7 @@ class CacheFolder:
 def _places(
     cache_dir: str | os.PathLike[str] | None, max_size_gb: float | None
 ) -> tuple[Path, float]:
-    """Return folder and limit; the configuration is only read for what was not given."""
+    """Return folder and limit; the configuration is read only for arguments that were not given."""
     if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
         raise ConfigError(
             f"max_size_gb is {max_size_gb!r}, a number of gigabytes is needed", hint="0: no limit"
@@ -425,14 +435,17 @@ def _configured() -> InstrumentOf:
 
 
 def configured_instrument(symbol: str) -> Instrument:
-    """Return what ``symbol`` is by the rules of this installation; see :func:`instrument_in`."""
+    """Return the instrument for ``symbol`` by this installation's rules.
+
+    See :func:`instrument_in`.
+    """
     return _configured()(symbol)
 
 
 def instrument_in(tables: Any, symbol: str) -> Instrument:
-    """Return what ``symbol`` is; an unknown one trades around the clock in UTC.
+    """Return the instrument for ``symbol``; an unknown one trades around the clock in UTC.
 
-    The cache holds whatever it is given, so an unknown or ambiguous symbol is no error here.
+    The cache stores whatever it is given, so an unknown or ambiguous symbol is not an error here.
     """
     meaning = classify(symbol, tables)
     return Instrument(symbol, "crypto") if isinstance(meaning, SymbolRefusal) else meaning
@@ -443,12 +456,12 @@ def span_to_read(
 ) -> Span:
     """Return the stamps that a reader means by ``start`` and ``end``, both inclusive.
 
-    Dates are whole sessions of the venue. An end at midnight is meant as the whole of that day
-    where bars are shorter: programs write ``datetime(2024, 12, 31)`` for "to the end of the year".
-    Without an end: now. Without a start: 30 days before the end.
+    Dates are whole sessions at the venue. For intraday bars an end at midnight means the whole of
+    that day: programs write ``datetime(2024, 12, 31)`` for "to the end of the year". The default
+    end is now, the default start 30 days before the end.
 
     Raises:
-        BadRangeError: a bound is no time, or the end lies before the start.
+        BadRangeError: A bound is not a time, or the end is before the start.
     """
     whole_day = timeframe.is_intraday and _is_midnight(end)
     if start is None:

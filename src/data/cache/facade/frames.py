@@ -46,27 +46,27 @@ from .catalog import Catalogue
 if TYPE_CHECKING:
     import pandas as pd
 
-# More holes than these are a thin market's; there only those far beyond its habit are lacking.
+# More gaps than this mean a thin market; there only those far longer than usual count as missing.
 _MOST_HOLES, _FAR_BEYOND = 64, 10
-# Only the caller says so: for so long a stretch without bars is not asked for again.
+# Asserted only by the caller: how long a stretch without bars is not requested again.
 _EMPTY_FOR_MS = 24 * HOUR_MS
-# The calendar says so: not for ever, for calendars are corrected.
+# Asserted by the calendar: not for ever, because calendars are corrected.
 _CLOSED_FOR_MS = 90 * DAY_MS
 _ANY_KIND = Kind(session="", anchor="")
-# Bars whose nominal end lies so far back have closed by any calendar.
+# Bars whose nominal end is this far in the past have closed according to any calendar.
 _SURELY_CLOSED_MS = 3 * DAY_MS
 
 
 @dataclass(frozen=True)
 class FrameUpload:
-    """What a caller says about a frame of bars.
+    """A caller's statements about a frame of bars.
 
     Attributes:
-        instrument, timeframe: of the bars.
-        start, end: the range that was asked of the vendor, both inclusive; None: that of the bars.
-        vendor: the vendor that supplied them.
-        adjustment: what their prices are adjusted for, or ``unknown``.
-        as_of: the date up to which they are adjusted; None means the time of storing.
+        instrument, timeframe: Series of the bars.
+        start, end: Range requested from the vendor, both inclusive; None: that of the bars.
+        vendor: Vendor that supplied the bars.
+        adjustment: What prices are adjusted for, or ``unknown``.
+        as_of: Date up to which they are adjusted; None means the time of storing.
     """
 
     instrument: Instrument
@@ -79,17 +79,17 @@ class FrameUpload:
 
 
 def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | None:
-    """Return what to store of ``frame``: closed bars, bad rows apart; None when it has neither.
+    """Return a commit for ``frame``: closed bars, with bad rows apart; None if it has neither.
 
-    Closed bars count as final. Intraday rows off the full minute are kept aside under the stamp
-    that they came with. The range asked for beyond them is remembered as empty for a day, the
-    hours beside them in which the market is closed for 90 days.
+    Closed bars count as final. Intraday rows off the full minute are set aside under their original
+    stamp. Requested stamps outside the bars are remembered as empty for a day, the adjacent hours
+    in which the market is closed for 90 days.
 
     Raises:
-        QueryError: the adjustment is none of ours.
-        ResponseFormatError: the frame has no stamps or lacks a price column.
-        QualityError: not a single row can be used.
-        ValueError: daily or longer bars are stamped with no certain date.
+        QueryError: The adjustment is unknown.
+        ResponseFormatError: The frame has no stamps or lacks a price column.
+        QualityError: Not a single row can be used.
+        ValueError: Daily or longer bars have stamps without a definite date.
     """
     basis_text = offer.adjustment
     if basis_text not in (*ADJUSTMENTS, "unknown"):
@@ -108,7 +108,7 @@ def to_commit(frame: pd.DataFrame, offer: FrameUpload, now_ms: int) -> Commit | 
 
 
 def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
-    """Read the frame; aware stamps of days are dates where the venue is, not in UTC."""
+    """Read the frame; aware stamps of daily bars are dates at the venue, not in UTC."""
     import pandas as pd
 
     times = frame.index
@@ -125,7 +125,7 @@ def _stamped(frame: pd.DataFrame, timeframe: Timeframe) -> BarTable:
 
 
 def _closed(table: BarTable, offer: FrameUpload, now_ms: int) -> BarTable:
-    """Leave out bars that are still forming: they are never stored as closed ones."""
+    """Remove bars that are still forming: they are never stored as closed."""
     ends = next_stamps(table.stamps, offer.timeframe)
     recent = np.flatnonzero(ends > now_ms - _SURELY_CLOSED_MS)
     if len(recent):
@@ -195,7 +195,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
 def _faults(
     checked: Checked, lacking: list[Span], offer: FrameUpload, extent: Span
 ) -> tuple[Fault, ...]:
-    """Return what is wrong with the frame, none of it across the end of a year."""
+    """Return the defects of the frame, none of which spans the end of a year."""
     faults = [
         Fault(Span(row.bar.stamp_ms, row.bar.stamp_ms + 1), BAD, 1, row.reason)
         for row in checked.bad
@@ -215,7 +215,7 @@ def _faults(
 
 
 def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
-    """Return where the bars of ``extent`` stand; None where it is on no grid of ours."""
+    """Return the grid that the bars in ``extent`` are on; None if they are on none of ours."""
     calendar, step = calendar_for(offer.instrument), offer.timeframe
     anchors = ("session", "clock") if step.is_intraday else ("session",)
     grids = [BarGrid(calendar, step, anchor) for anchor in anchors]
@@ -225,9 +225,9 @@ def _grid(present: Stamps, offer: FrameUpload, extent: Span) -> BarGrid | None:
 
 
 def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
-    """Return the stretches right before and behind ``extent`` in which no bar is expected.
+    """Return the stretches right before and after ``extent`` in which no bar is expected.
 
-    A question that begins on a holiday is answered without a vendor, then, and without a calendar.
+    A query that begins on a holiday can then be answered without a vendor or calendar.
     """
     spans = [Span(extent.end, min(grid.next_open(extent.end), now_ms))]
     with suppress(BadRangeError):  # calendars do not reach so far back
@@ -239,14 +239,14 @@ def _closed_beside(extent: Span, grid: BarGrid, now_ms: int) -> list[Span]:
 
 
 def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
-    """Return the stretches of ``extent`` without a bar where the calendar expects one.
+    """Return the stretches in ``extent`` without a bar where the calendar expects one.
 
-    They are no part of what is covered: that they are lacking here says nothing of a vendor.
+    They are not part of the coverage: a gap here says nothing about a vendor.
     """
     gaps = holes(extent, present, grid)
     if len(gaps) <= _MOST_HOLES:
         return gaps
-    # A thin market: what counts is a stretch far longer than the usual distance of its bars.
+    # A thin market: only a stretch far longer than the usual distance between bars counts.
     opens = grid.opens(extent)
     usual = float(np.median(np.diff(np.flatnonzero(among(opens, present)))))
     lengths = (len(opens[(opens >= hole.start) & (opens < hole.end)]) for hole in gaps)
@@ -254,7 +254,7 @@ def _holes(present: Stamps, grid: BarGrid, extent: Span) -> list[Span]:
 
 
 def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
-    """Return the basis of the bars; its date is left out where it is not after the first bar."""
+    """Return the basis of the bars; its date is omitted if it is not after the first bar."""
     if offer.adjustment == "unknown" or offer.instrument.asset_class != "stock":
         return Basis(offer.adjustment)
     as_of = offer.as_of or date_of(now_ms)
@@ -262,9 +262,9 @@ def _basis(offer: FrameUpload, extent: Span, now_ms: int) -> Basis:
 
 
 def asked_span(offer: FrameUpload, now_ms: int) -> Span | None:
-    """Return the stamps that were asked for, up to now; None when the bounds do not tell.
+    """Return the requested stamps, up to now; None if the bounds do not define any.
 
-    A reversed range, or equal bounds around a single bar, claim nothing beyond the bars.
+    A reversed range, or equal bounds around a single bar, claims nothing beyond the bars.
     """
     if offer.start is None or offer.end is None:
         return None
@@ -283,11 +283,11 @@ log = logging.getLogger(__name__)
 def stored_frame(
     catalogue: Catalogue, key: SeriesKey, span: Span, instrument: Instrument
 ) -> pd.DataFrame | None:
-    """Return the rows stored in ``span`` as a canonical frame, or None when there are none.
+    """Return the rows stored in ``span`` as a canonical frame, or None if there are none.
 
-    Prices of stocks are brought to one basis, adjusted for all splits known, where the stored actions
-    make that exact; otherwise they are as they were handed in. Rows that cannot be bars are among
-    them where nothing better is stored, and so is the last bar of an older tool's file.
+    Prices of stocks are converted to one basis, adjusted for all known splits, if the stored
+    actions make that exact; otherwise they are returned as uploaded. Rows that cannot be bars are
+    included if nothing better is stored, and so is the last bar in an older tool's file.
     """
     store = catalogue.store
     table, coverage = store.read(key, span)

@@ -1,7 +1,7 @@
 """Summaries of the cache for other programs: ``<cache>/ohlcv/_metadata/*.json``.
 
-They repeat what the metadata of the years say, and nothing here ever reads them. They are written
-by jobs, with the statistics, and when a process that stored something ends.
+They repeat the yearly metadata, and nothing here ever reads them. They are written by jobs, with
+the statistics, and when a process that stored something exits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOCK_TIMEOUT_S = 5.0
 
 
 class YearInfo(NamedTuple):
-    """The document of one year, and where it belongs."""
+    """The document of one year, with its series and year."""
 
     symbol: str
     timeframe: str
@@ -36,11 +36,11 @@ class YearInfo(NamedTuple):
 
 
 def summaries(years: Iterable[YearInfo], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return file name to content.
+    """Return a dictionary that maps each file name to its content.
 
     Args:
-        years: every year of every series.
-        stats: ``total_size_gb``, ``files_count`` and ``last_updated`` at least.
+        years: Every year of every series.
+        stats: Statistics with at least ``total_size_gb``, ``files_count`` and ``last_updated``.
     """
     symbols: dict[str, Any] = {}
     providers: dict[str, Any] = {}
@@ -84,8 +84,8 @@ def _add_provider(providers: dict[str, Any], info: YearInfo, entry: Mapping[str,
 def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> bool:
     """Write the files under their lock; return whether that was possible.
 
-    A cache that may only be read, or a lock that another process holds for long, is no error: the
-    files are for other programs, and the next process that can writes them.
+    A read-only cache, or a lock that another process holds for long, is not an error: the files are
+    for other programs, and the next process that can will write them.
     """
     folder = ohlcv / FOLDER
     try:
@@ -104,18 +104,18 @@ def write_summaries(disk: Disk, ohlcv: Path, contents: Mapping[str, Any]) -> boo
 
 
 class Summarises(Protocol):
-    """A cache that can bring its summaries up to date."""
+    """A cache that can update its summaries."""
 
     def finish(self) -> None:
-        """Write them if anything changed since."""
+        """Write the summaries if anything has changed."""
 
 
-# A cache that is gone by the end of the process leaves its summaries to the next one.
+# A cache that no longer exists at exit leaves its summaries to the next process.
 _open: weakref.WeakSet[Summarises] = weakref.WeakSet()
 
 
 def finish_at_exit(cache: Summarises) -> None:
-    """Have ``cache`` bring its summaries up to date when the process ends."""
+    """Make ``cache`` update its summaries when the process exits."""
     _open.add(cache)
 
 

@@ -1,20 +1,20 @@
 """The byte layout of a columnar file, as values only: nothing here reads or writes.
 
-One file holds all years of a series, one region a column, so that a stretch of bars is a stretch
-of memory. It is derived from the year files: whatever is wrong with it, it is dropped and made
-again. Numbers are little endian.
+One file holds all years of a series, with one region per column, so that a stretch of bars is a
+stretch of memory. It is derived from the year files: if anything is wrong with it, it is dropped
+and rebuilt. Numbers are little endian.
 
 ====================  ======================================================================
-0 .. 16 KiB           two headers of 8 KiB, written in turn; the sound one with the higher
+0 .. 16 KiB           two headers of 8 KiB, written in turn; the valid one with the higher
                       number counts
 then, page by page    the columns: stamps in milliseconds, the same in nanoseconds, then the
                       values; each has room for ``capacity`` rows
 at the end            a checksum (CRC-32) for each full block of each column
 ====================  ======================================================================
 
-Bytes that a header speaks for are never written again: more bars go behind them, and then the
-other header is written. Whatever else changes is a new file under the old name. A file is never
-cut, so memory mapped from it stays what it was.
+Bytes covered by a header are never overwritten: more bars are added after them, and then the other
+header is written. Any other change creates a new file under the old name. A file is never
+truncated, so memory mapped from it does not change.
 """
 
 from __future__ import annotations
@@ -38,27 +38,28 @@ MAGIC = b"OTCOLS1\n"
 PAGE = 4096
 SLOT = 2 * PAGE
 START = 2 * SLOT
-# Rows that one checksum is for: two pages of a column.
+# Rows covered by one checksum: two pages of a column.
 BLOCK = 1024
 STAMPS, INDEX, ADJ_CLOSE = "stamps", "index", "adj_close"
 _COLUMNS = (STAMPS, INDEX, *PRICES, "volume")
 _FIXED = struct.Struct("<8sQII")
 _ITEM = 8
 NS_IN_MS = 1_000_000
-# A header that claims more is none of ours: bars of a year by the second, and numbers that leave
-# room for the next one.
+# A header that claims more is not ours: a year of one-second bars, and numbers that leave room for
+# the next one.
 _MOST_ROWS = 366 * 86_400
 _MOST_SEQ = 1 << 62
 
 
 class ColumnSource(NamedTuple):
-    """The committed state of a year file that a stretch of rows was read from.
+    """The committed state of a year file from which a stretch of rows was read.
 
     Attributes:
-        rows: how many.
-        size, head: bytes of the data file, and start of the digest of its last member.
-        inode, mtime_ns: of the data file when it was verified; another one is verified again.
-        has_adj_close: whether the year has that column.
+        rows: Number of rows.
+        size, head: Bytes of the data file, and start of the digest of its last member.
+        inode, mtime_ns: State of the data file when it was verified; if it differs, the file is
+            verified again.
+        has_adj_close: Whether the year has that column.
     """
 
     rows: int
@@ -70,7 +71,7 @@ class ColumnSource(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The rows of one year, new ones or all of them, and what the year then holds."""
+    """The rows of one year, new ones or all of them, and the year's state with them."""
 
     source: ColumnSource
     table: BarTable
@@ -78,14 +79,14 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Head:
-    """What a columnar file holds.
+    """The header of a columnar file.
 
     Attributes:
-        id: of the series.
-        seq: number of the header; ascending.
-        capacity: rows that a column has room for, a multiple of ``BLOCK``.
-        years: year to where its rows come from, ascending; they stand one behind the other.
-        tails: column to the checksum of its last, unfinished block.
+        id: Identifier of the series.
+        seq: Number of the header; ascending.
+        capacity: Number of rows that a column has room for, a multiple of ``BLOCK``.
+        years: Maps each year to the source of its rows, ascending; the years follow one another.
+        tails: Maps each column to the checksum of its last, incomplete block.
     """
 
     id: str
@@ -96,22 +97,22 @@ class Head:
 
     @cached_property
     def rows(self) -> int:
-        """Rows committed."""
+        """The number of committed rows."""
         return sum(source.rows for source in self.years.values())
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns, in their order."""
+        """The columns, in order."""
         has_adj_close = any(source.has_adj_close for source in self.years.values())
         return (*_COLUMNS, ADJ_CLOSE) if has_adj_close else _COLUMNS
 
     @cached_property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """The size of the whole file in bytes."""
         return self.checksum_at(self.columns[-1], self.capacity // BLOCK)
 
     def begins(self) -> dict[int, int]:
-        """Return year to the place of its first row."""
+        """Return a dictionary that maps each year to the index of its first row."""
         counts = [source.rows for source in self.years.values()]
         return dict(zip(self.years, accumulate(counts, initial=0), strict=False))
 
@@ -127,14 +128,14 @@ class Head:
 
     @property
     def slot_at(self) -> int:
-        """Where this header is written: not where the one before it stands."""
+        """The offset of this header, which differs from that of the previous one."""
         return self.seq % 2 * SLOT
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the header.
 
         Raises:
-            ValueError: it holds more years than there is room for.
+            ValueError: The header has more years than there is room for.
         """
         plain = {
             "id": self.id,
@@ -150,16 +151,16 @@ class Head:
 
 
 def room_for(rows: int) -> int:
-    """Return the capacity for ``rows`` and some more, so that appending needs no new file."""
+    """Return a capacity with some spare room, so that appending does not need a new file."""
     return (rows + rows // 16 + BLOCK) // BLOCK * BLOCK
 
 
 def read_head(start: bytes, identity: str) -> Head | None:
-    """Return the newest sound header for the series, or None.
+    """Return the newest valid header for the series, or None.
 
     Args:
-        start: the first ``START`` bytes of the file.
-        identity: of the series.
+        start: First ``START`` bytes of the file.
+        identity: Identifier of the series.
     """
     one, other = (_FIXED.unpack_from(start, at)[1] for at in (0, SLOT))
     newer, older = (0, SLOT) if one >= other else (SLOT, 0)
@@ -167,7 +168,7 @@ def read_head(start: bytes, identity: str) -> Head | None:
 
 
 class _Text(msgspec.Struct):
-    """What a header says behind its number."""
+    """The JSON part of a header, after its number."""
 
     id: str
     capacity: int
@@ -202,12 +203,12 @@ def _read_slot(start: bytes, at: int, identity: str) -> Head | None:
 
 
 def _check(seq: int, text: bytes) -> int:
-    """Return the checksum of a header: of its number and what it says."""
+    """Return the checksum of a header's number and JSON text."""
     return zlib.crc32(text, zlib.crc32(seq.to_bytes(8, "little")))
 
 
 def _fits(head: Head) -> bool:
-    """Tell whether a file may be so: years in order, each with bars, and room for all of them."""
+    """Return whether a header is plausible: years in order, each with bars, and room for all."""
     years, rows = list(head.years), [source.rows for source in head.years.values()]
     return (
         years == sorted(years)

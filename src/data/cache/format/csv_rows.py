@@ -1,8 +1,8 @@
 """CSV text: bars to text and back, bit for bit, and tables with any columns.
 
 Floats are written as Python's ``repr``, the shortest text that reads back to the same bits; a
-missing value is an empty field. Reading goes through Python's own ``float`` or, for long tables
-and where it is installed, pyarrow: both round correctly, which pandas' default parser does not.
+missing value is an empty field. Reading uses Python's own ``float`` or, for long tables if it is
+installed, pyarrow: both round correctly, unlike pandas' default parser.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 BASE_COLUMNS = ("open", "high", "low", "close", "volume")
 ALL_COLUMNS = (*BASE_COLUMNS, "adj_close")
 _STAMP_BYTES = 19
-# Importing pyarrow costs as much as parsing this many rows by hand.
+# Importing pyarrow takes as long as parsing this many rows in Python.
 ROWS_WORTH_AN_IMPORT = 200_000
-# So many are parsed at once by hand: their cells take ten times what the text does.
+# Number of rows parsed at once in Python: their cells take ten times the memory of the text.
 BLOCK_ROWS = 4_096
-# Bytes that a thread of pyarrow's parses at once.
+# Bytes that one pyarrow thread parses at once.
 _PARSED = 1 << 21
-# Written so many at a time, the numbers of a block stay in the processor's cache.
+# With this many rows at a time, the numbers in a block stay in the processor's cache.
 _ROWS_A_BLOCK = 16_384
 _ROWS_WORTH_A_BLOCK = 64
 _FIRST_MS, _END_MS = (int(np.datetime64(text, "ms").astype(np.int64)) for text in ("1000", "10000"))
@@ -47,11 +47,11 @@ def encode_rows(table: BarTable, columns: Sequence[str]) -> bytes:
     """Return the rows as text, without a header.
 
     Args:
-        table: bars with stamps in full seconds.
-        columns: the value columns to write; one the table lacks is left empty.
+        table: Bars with stamps in full seconds.
+        columns: Value columns to write; one that the table lacks is left empty.
 
     Raises:
-        ValueError: a value is infinite, or a year has not four digits.
+        ValueError: A value is infinite, or a year does not have four digits.
     """
     if not len(table):
         return b""
@@ -81,14 +81,14 @@ def _lines(table: BarTable, columns: Sequence[str]) -> bytes:
     values = dict(zip(table.columns, table.values(), strict=True))
     cells = [_texts(values.get(name), len(table)) for name in columns]
     text = "\n".join(map(",".join, zip(stamps, *cells, strict=True)))
-    # The only capital T in the text is the one between date and time.
+    # The only uppercase T in the text is the one between date and time.
     return text.replace("T", " ").encode("ascii") + b"\n"
 
 
 def _texts(values: Floats | None, rows: int) -> list[str]:
     if values is None:
         return [""] * rows
-    # What is not equal to itself is missing.
+    # A value not equal to itself is missing.
     return [repr(value) if value == value else "" for value in values.tolist()]
 
 
@@ -96,12 +96,12 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
     """Read text written by :func:`encode_rows`.
 
     Args:
-        text: all of it.
-        columns: of the rows.
-        rows: how many.
+        text: Complete text.
+        columns: Columns of the rows.
+        rows: Number of rows.
 
     Raises:
-        ValueError: it does not hold exactly ``rows`` rows of these columns.
+        ValueError: The text does not contain exactly ``rows`` rows with these columns.
     """
     if not rows and not text:
         return BarTable.empty()
@@ -119,7 +119,7 @@ def decode_rows(text: memoryview, columns: Sequence[str], rows: int) -> BarTable
 
 
 def _blocks(text: bytes, rows: int) -> Iterator[bytes]:
-    """Yield the text cut at line ends: cells of a whole year at once would take ten times its size."""
+    """Yield the text in blocks of whole lines: all cells at once would take ten times its size."""
     size = len(text) // (rows // BLOCK_ROWS + 1)
     start = 0
     while start < len(text):
@@ -166,7 +166,7 @@ def _by_arrow(text: memoryview, columns: Sequence[str]) -> BarTable:
 
 
 def _filled(values: Floats) -> Floats:
-    """Return values that are ours to keep: one chunk alone comes as a view of Arrow's memory."""
+    """Return values in memory of our own: a single chunk is a view of Arrow's memory."""
     return values if values.flags.writeable else values.copy()
 
 
@@ -185,17 +185,17 @@ def table_of_columns(stamps: Stamps, values: dict[str, Floats]) -> BarTable:
 
 # --- rows by blocks ----------------------------------------------------------------------
 
-# Nearly all prices and volumes have few decimals. Such a number is a whole one over a power of ten;
-# where that quotient is the number itself and has at most 15 digits, no shorter text reads back to
-# it, so its digits are what ``repr`` writes, much sooner. Rows with another number are left to
-# ``repr``, and blocks with many of them too.
+# Nearly all prices and volumes have few decimals. Such a number is an integer divided by a power of
+# ten; if that quotient is the number itself and has at most 15 digits, no shorter text reads back
+# to it, so its digits are those that ``repr`` writes, and are found much faster. Rows with any
+# other number are left to ``repr``, and so are blocks with many of them.
 
 _MOST_DECIMALS = 10
-# ``repr`` turns to exponents below and above.
+# ``repr`` uses exponents below and above these bounds.
 _LEAST, _MOST = 1e-4, 1e15
-# Numbers of so many digits fit into 32 bits, which are divided several times as fast.
+# Numbers with up to this many digits fit into 32 bits, which are divided several times as fast.
 _DIGITS_OF_32_BITS = 9
-# Beyond this share of a block the others are not worth the trouble.
+# If a larger share of a block is left to ``repr``, the fast path is not worthwhile.
 _FEW = 1 / 16
 _STAMP_WIDTH = 19
 _ZERO, _DOT, _MINUS, _COMMA, _LINE, _COLON = b"0.-,\n:"
@@ -204,7 +204,7 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """Characters of one column, a row each, which of them count, and rows that it cannot write."""
+    """The characters of a column, one row each, a mask of those to write, and unwritable rows."""
 
     chars: Chars
     mask: Mask
@@ -214,12 +214,12 @@ class _Field(NamedTuple):
 def block_text(
     stamps: Stamps, columns: Sequence[Floats | None], lines_of: Callable[[Mask], bytes]
 ) -> bytes | None:
-    """Return the rows as lines, or None where too many numbers are not of few decimals.
+    """Return the rows as lines, or None if too many numbers do not have few decimals.
 
     Args:
-        stamps: milliseconds of full seconds in the years 1000 to 9999.
-        columns: the values of each column, none infinite; None for one that is empty.
-        lines_of: gives the whole lines of the other rows.
+        stamps: Milliseconds of full seconds in the years 1000 to 9999.
+        columns: Values of each column, none infinite; None for an empty column.
+        lines_of: Returns the complete lines of the other rows.
     """
     rows = len(stamps)
     chars, masks = [_times(stamps)], [np.ones((rows, _STAMP_WIDTH), dtype=bool)]
@@ -246,7 +246,7 @@ def _add_sign(chars: list[Chars], masks: list[Mask], sign: int) -> None:
 
 
 def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
-    """Return the text with the lines of the odd rows in their places."""
+    """Return the text with the lines of the odd rows inserted."""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE) + 1
     parts, done = [], 0
     for row, line in zip(np.flatnonzero(odd).tolist(), lines.splitlines(True), strict=True):
@@ -285,7 +285,7 @@ def _field(values: Floats) -> _Field | None:
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:
-    """Leave out the zeros that come first, but for the last digit; changes ``mask``."""
+    """Mask leading zeros, except in the last digit; modifies ``mask``."""
     for place in range(len(digits) - 1):
         np.not_equal(digits[place], _ZERO, out=mask[place])
         if place:
@@ -293,7 +293,7 @@ def _drop_zeros(digits: Chars, mask: Mask) -> None:
 
 
 def _decimals(sizes: Floats) -> int | None:
-    """Return how many decimals nearly all these numbers can be written with, or None."""
+    """Return the number of decimals with which nearly all these numbers can be written, or None."""
     few = _FEW * len(sizes)
     best = None
     for decimals in range(_MOST_DECIMALS + 1):
@@ -309,7 +309,7 @@ def _decimals(sizes: Floats) -> int | None:
 
 
 def _put_digits(numbers: NDArray[np.int64], digits: Chars) -> None:
-    """Fill ``digits``, a row for each place, with those of numbers that are not negative."""
+    """Fill ``digits``, one row per decimal place, with those of non-negative numbers."""
     width = len(digits)
     left: NDArray[Any] = numbers.astype(np.uint32 if width <= _DIGITS_OF_32_BITS else np.uint64)
     for place in range(width - 1, -1, -1):
@@ -320,13 +320,13 @@ def _put_digits(numbers: NDArray[np.int64], digits: Chars) -> None:
 
 @cache
 def _clock() -> Chars:
-    """Return ``HH:MM:`` of each minute of a day, a row each."""
+    """Return ``HH:MM:`` for each minute of a day, one per row."""
     texts = [f"{minute // 60:02}:{minute % 60:02}:" for minute in range(DAY_MS // MINUTE_MS)]
     return np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(-1, 6)
 
 
 def _times(stamps: Stamps) -> Chars:
-    """Return ``YYYY-MM-DD HH:MM:SS`` of each stamp, a row each."""
+    """Return ``YYYY-MM-DD HH:MM:SS`` for each stamp, one per row."""
     days, left = np.divmod(stamps, DAY_MS)
     dates_once = distinct(days)
     places = np.searchsorted(dates_once, days)
@@ -346,13 +346,13 @@ def _times(stamps: Stamps) -> Chars:
 
 
 def read_csv(text: bytes) -> pd.DataFrame:
-    """Return the cells as columns: whole numbers, floats, or texts where a cell is no number.
+    """Return the cells as columns: integers, floats, or texts if a cell is not a number.
 
-    Cells are read by Python's own ``float``, which rounds correctly; parsers of many pandas
+    Cells are read by Python's own ``float``, which rounds correctly; parsers in many pandas
     versions do not. An empty cell is a missing value.
 
     Raises:
-        ValueError: it is no table, or no text.
+        ValueError: The bytes are not a table, or not text.
     """
     # Only old caches and odd tables need the slow, tolerant parser.
     import pandas as pd
@@ -379,7 +379,10 @@ def _float_cells(cells: list[str]) -> Any:
 
 
 def csv_text(frame: pd.DataFrame) -> bytes:
-    """Return a frame on a time index as CSV; floats as the shortest text that reads back."""
+    """Return a frame on a time index as CSV.
+
+    Floats are the shortest text that reads back exactly.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["timestamp", *map(str, frame.columns)])
@@ -390,7 +393,7 @@ def csv_text(frame: pd.DataFrame) -> bytes:
 
 
 def _cell(value: Any) -> str:
-    """Return the text of one value; a missing one is empty."""
+    """Return the text of one value; a missing value is empty."""
     if value is None or value != value:
         return ""
     return repr(value) if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
-"""The JSON documents of a series: one for each year file, ``series.json`` for the rest, ``actions.json``.
+"""The JSON documents of a series: one per year file, ``series.json`` and ``actions.json``.
 
-The outer keys of a year's document are those that older tools read (times naive, meaning UTC);
-everything the store itself goes by stands under ``onetape``.
+The outer keys of a year's document are those that older tools read (times are naive, meaning UTC);
+everything that the store itself uses is under ``onetape``.
 """
 
 from __future__ import annotations
@@ -34,17 +34,24 @@ _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """What a document says. No cycle has one in it: the garbage collector need not look at thousands."""
+    """The content of a document.
+
+    A record is never part of a reference cycle, so the garbage collector does not have to track
+    thousands of them.
+    """
 
     def replaced(self, **facts: Any) -> Self:
-        """Return the same with other ``facts``."""
+        """Return a copy with other ``facts``."""
         return msgspec.structs.replace(self, **facts)
 
 
 def _as_declared(
     declared: Iterable[Field[Any]], record: type, **stored: Any
 ) -> list[tuple[str, Any] | tuple[str, Any, Any]]:
-    """Return fields of a dataclass as those of a document; ``stored`` are types that differ there."""
+    """Return a dataclass's fields as document fields.
+
+    ``stored`` gives the types that differ there.
+    """
     types = get_type_hints(record) | stored
     return [
         (one.name, types[one.name])
@@ -66,7 +73,7 @@ class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
 
 
 class SourceDocument(msgspec.Struct, kw_only=True):
-    """What a stretch says but for its span, kind and basis; its fields are those of ``SOURCE``."""
+    """A stretch without its span, kind and basis; the fields are those in ``SOURCE``."""
 
     def covered(
         self,
@@ -75,7 +82,7 @@ class SourceDocument(msgspec.Struct, kw_only=True):
         basis: Basis = _NO_BASIS,
         parts: tuple[tuple[Covered, tuple[int, ...]], ...] = (),
     ) -> Covered:
-        """Return the value, with what this does not say."""
+        """Return the value, completed with the arguments."""
         values = msgspec.structs.asdict(self)
         values |= {"span": span, "kind": kind, "basis": basis, "parts": parts}
         if values["splices"]:
@@ -90,7 +97,7 @@ _SourceEntry: Any = msgspec.defstruct(
     bases=(SourceDocument,),
     kw_only=True,
 )
-# One entry of ``coverage`` or ``empties``; ``parts`` is what a folded one is made of.
+# One entry in ``coverage`` or ``empties``; ``parts`` are the components of a folded one.
 _Stretch: Any = msgspec.defstruct(
     "_Stretch",
     [
@@ -103,16 +110,16 @@ _Stretch: Any = msgspec.defstruct(
     kw_only=True,
 )
 _decode_stretches = msgspec.json.Decoder(list[_Stretch]).decode
-# The years of all series share a few kinds and bases: these are decoded once, and are one object each.
+# All years of all series share a few kinds and bases: each is decoded once and is one object.
 _kind_of = lru_cache(msgspec.json.Decoder(Kind).decode)
 _basis_of = lru_cache(msgspec.json.Decoder(Basis).decode)
 
 
 def coverage_of(text: bytes | str) -> Coverage:
-    """Return the coverage that a document lists, by the JSON of the list.
+    """Return the coverage in a document, from the JSON of its list.
 
     Raises:
-        DecodeError: of ``msgspec``: it is none.
+        DecodeError: The text is not a coverage (an error from ``msgspec``).
     """
     return Coverage(
         entry.covered(
@@ -137,19 +144,19 @@ _NO_QUALITY: Mapping[str, Any] = {
 
 
 class YearState(Record, frozen=True, gc=False):
-    """One committed state of a year: what the data file must be, and what it answers for.
+    """One committed state of a year: the expected data file, and its coverage.
 
     Attributes:
-        generation: of the commit that made it.
-        size: bytes of the data file; 0 means there is none.
-        rows, first, last: its bars.
-        head, head_at: digest and offset of its last member.
-        members: how many it has.
-        open: how many of them were appended since the last rewrite and may be joined with those
-            before them.
-        columns: its value columns.
-        coverage: what it answers for.
-        faults: what was wrong with the answers.
+        generation: Generation of the commit that created the state.
+        size: Bytes of the data file; 0 means there is none.
+        rows, first, last: Number of bars, and the stamps of the first and last.
+        head, head_at: Digest and offset of the last member.
+        members: Number of members.
+        open: Number of members that were appended since the last rewrite and may be joined with
+            those before them.
+        columns: Value columns.
+        coverage: Coverage of the year.
+        faults: Faults of the answers.
     """
 
     generation: int = 0
@@ -170,7 +177,7 @@ class YearState(Record, frozen=True, gc=False):
         return {**self.facts(), "coverage": [c.to_json() for c in self.coverage]}
 
     def facts(self) -> dict[str, Any]:
-        """Return the same without the coverage."""
+        """Return the same mapping without the coverage."""
         return {
             "generation": self.generation,
             "size": self.size,
@@ -190,15 +197,15 @@ class YearMeta(Record, frozen=True, gc=False):
     """The document of a year.
 
     Attributes:
-        state: the committed state.
-        pending: the state a rewrite is about to make true, or None.
-        vendor: the vendor of most bars; without bars the one that had none.
-        shares: vendor to the number of its bars, where there are several.
-        is_judged: whether all of its bars were judged as they came: beside their neighbours, for what
-            makes them wrong nearly for certain.
+        state: Committed state.
+        pending: State that a rewrite is about to commit, or None.
+        vendor: Vendor of most bars; without bars the one that had none.
+        shares: Maps each vendor to the number of its bars, if there are several.
+        is_judged: Whether all bars were judged on arrival, next to their neighbours, for errors
+            that are almost certain.
         created_ms, updated_ms: UTC milliseconds.
-        quality: of all its bars.
-        extra: keys of other versions, kept as they are.
+        quality: Quality of all bars.
+        extra: Keys from other versions, kept as they are.
     """
 
     state: YearState = YearState()
@@ -212,13 +219,16 @@ class YearMeta(Record, frozen=True, gc=False):
     is_judged: bool = False
 
     def bars_of(self) -> dict[str, int]:
-        """Return vendor to the number of its bars; all are the one's where shares do not add up."""
+        """Return bar counts by vendor.
+
+        If shares do not add up, all are attributed to the main one.
+        """
         if self.shares and sum(self.shares.values()) == self.state.rows:
             return dict(self.shares)
         return {self.vendor: self.state.rows} if self.state.rows else {}
 
     def of(self, shares: Mapping[str, int]) -> YearMeta:
-        """Return the document of a year whose bars are of these vendors, the newest last."""
+        """Return the document for a year whose bars are from these vendors, the newest last."""
         counts = {vendor: bars for vendor, bars in shares.items() if bars}
         if not counts:
             return self.replaced(shares={})
@@ -236,8 +246,8 @@ def dump_meta(
     """Return the bytes of the document.
 
     Args:
-        meta: what to say.
-        key, year: about which file.
+        meta: Content of the document.
+        key, year: Series and year of the file.
         vendor_facts: ``reliability`` and ``rate_limit`` of the vendor, for the outer keys.
     """
     state = meta.state
@@ -280,7 +290,7 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
         },
         "provider_info": {
             "name": meta.vendor,
-            # The score of the bars is no grade of their vendor: null where the rules have none.
+            # The score of the bars is not a rating of their vendor: null if the rules have none.
             "reliability": facts.get("reliability"),
             "rate_limit": facts.get("rate_limit", ""),
             **({"bars": dict(meta.shares)} if meta.shares else {}),
@@ -289,7 +299,7 @@ def _outer(meta: YearMeta, key: SeriesKey, year: int, facts: Mapping[str, Any]) 
 
 
 class _State(msgspec.Struct):
-    """A state of a year as it stands in its document; see :class:`YearState`."""
+    """A state of a year in its document; see :class:`YearState`."""
 
     generation: int
     size: int
@@ -323,7 +333,7 @@ class _State(msgspec.Struct):
 
 
 class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
-    """What stands under ``onetape``. A key that is not listed here is kept as it is."""
+    """The content under ``onetape``. A key that is not listed here is kept as it is."""
 
     format: Literal[1]
     created_at: int
@@ -335,13 +345,13 @@ class _Ours(_State, kw_only=True, forbid_unknown_fields=True):
 
 
 class _Shares(msgspec.Struct):
-    """What of ``provider_info`` is read."""
+    """The part of ``provider_info`` that is read."""
 
     bars: dict[str, int] | None = None
 
 
 class _YearDocument(msgspec.Struct):
-    """What of the document is read."""
+    """The part of the document that is read."""
 
     onetape: _Ours
     data_source: str
@@ -352,15 +362,15 @@ _decode_year = msgspec.json.Decoder(_YearDocument).decode
 
 
 def load_meta(data: bytes, identity: str) -> YearMeta:
-    """Read the bytes of a document.
+    """Parse the bytes of a document.
 
     Args:
-        data: the bytes.
-        identity: the id of the year file it must be about.
+        data: Bytes to parse.
+        identity: Identifier of the year file that the document must be about.
 
     Raises:
-        DamagedError: it is not whole, not ours, or about another file.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document is incomplete, not ours, or about another file.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     text = json_document.text_of(data)
     try:
@@ -372,7 +382,7 @@ def load_meta(data: bytes, identity: str) -> YearMeta:
 def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -> YearMeta:
     ours, shares = document.onetape, document.provider_info
     if ours.id not in (None, identity):
-        # A year of nothing but empties has no bars that would tell.
+        # A year with only empty stretches has no bars that would show it.
         raise json_document.DamagedError("it is about another year or series")
     return YearMeta(
         state=ours.value(),
@@ -380,7 +390,7 @@ def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -
         vendor=document.data_source,
         created_ms=ours.created_at,
         updated_ms=ours.updated_at,
-        # Nearly all are alike: one of them is enough.
+        # Nearly all are equal, so one object is shared.
         quality=_NO_QUALITY if ours.quality == _NO_QUALITY else ours.quality,
         extra=extra,
         shares=(shares and shares.bars) or {},
@@ -389,11 +399,11 @@ def _meta_of(document: _YearDocument, identity: str, extra: Mapping[str, Any]) -
 
 
 def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError) -> YearMeta:
-    """Return a document that holds more than :class:`_Ours`.
+    """Parse a document with more keys than :class:`_Ours`.
 
     Raises:
-        DamagedError: ``problem`` is another one, or it is about another file.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: ``problem`` has another cause, or the document is about another file.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     plain = json_document.plain(text)
     ours = plain.get("onetape")
@@ -409,10 +419,10 @@ def _with_unknown_keys(text: bytes, identity: str, problem: msgspec.DecodeError)
 
 
 def _check_words(ours: Mapping[str, Any]) -> None:
-    """Refuse what only a newer version can have written.
+    """Reject content that only a newer version can have written.
 
     Raises:
-        FormatVersionError: a stretch has a state or an adjustment that is not known.
+        FormatVersionError: A stretch has an unknown state or adjustment.
     """
     for state in (ours, ours.get("pending")):
         try:
@@ -439,11 +449,11 @@ class SeriesMeta(SeriesFacts):
     """The document ``series.json``. Losing it costs requests, never bars.
 
     Attributes:
-        generation: of the commit that wrote it.
-        years_generation: the highest generation among the years then. ``next_due`` holds only
-            while it still is: after a power loss the two may be of different age.
-        empties: stretches without bars in years that have no file.
-        extra: keys of other versions, kept as they are.
+        generation: Generation of the commit that wrote the document.
+        years_generation: Highest generation among the years at that time. ``next_due`` is valid
+            only while this is unchanged: after a power loss the two may differ in age.
+        empties: Stretches without bars in years that have no file.
+        extra: Keys from other versions, kept as they are.
     """
 
     generation: int = 0
@@ -453,7 +463,7 @@ class SeriesMeta(SeriesFacts):
 
 
 def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
-    """Return the bytes of the document of the series ``key``."""
+    """Return the bytes of the document for the series ``key``."""
     facts = {
         name: fact.to_json() if hasattr(fact, "to_json") else fact
         for name, fact in series.known_facts().items()
@@ -472,7 +482,7 @@ def dump_series(series: SeriesMeta, key: SeriesKey) -> bytes:
 
 
 def about_series(key: SeriesKey) -> dict[str, str]:
-    """Return the keys by which a document tells of which series it is."""
+    """Return the keys with which a document identifies its series."""
     return {"symbol": key.symbol, "timeframe": key.timeframe.label, "lane": key.lane_label}
 
 
@@ -506,7 +516,7 @@ class _SourceState(msgspec.Struct):
 
 
 class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The document, but for the facts that stand in it as they are declared.
+    """The document, except for the facts stored exactly as declared.
 
     A key that is not listed, here or in :class:`SeriesFacts`, is kept as it is.
     """
@@ -524,10 +534,10 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def lifetime(self) -> Lifetime:
-        """From when to when there can be bars: two keys of the document.
+        """First and last time at which bars can exist: two keys of the document.
 
-        A listing without its proof was concluded by an earlier version from the silence of one
-        vendor, which proves nothing: it is left out, and asked about again.
+        A listing without a proof was inferred by an earlier version from the silence of one vendor,
+        which proves nothing: it is ignored, and vendors are queried for it again.
         """
         if self.listing is None and self.delisting is None:
             return _UNKNOWN
@@ -536,7 +546,7 @@ class _SeriesDocument(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 _UNKNOWN = Lifetime()
-# `next_due` is always there, and a lifetime is two keys.
+# `next_due` is always present, and a lifetime has two keys.
 _FACTS = [one for one in fields(SeriesFacts) if not hasattr(_SeriesDocument, one.name)]
 _WholeSeries: Any = msgspec.defstruct(
     "_WholeSeries",
@@ -554,17 +564,17 @@ def _decode_series(text: bytes | str) -> tuple[_SeriesDocument, Coverage]:
 
 
 def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
-    """Read the bytes of the document of the series ``key``.
+    """Parse the bytes of the document for the series ``key``.
 
     Raises:
-        DamagedError: it is not whole, or of another series.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document is incomplete, or belongs to another series.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     keys = _WholeSeries.__struct_fields__
     (document, empties), extra = json_document.decoded(data, _decode_series, keys, "series.json")
     about = about_series(key)
     recorded = {
-        # A document of an early version does not say.
+        # Documents from early versions lack this key.
         name: value if (own := getattr(document, name)) is None else own
         for name, value in about.items()
     }
@@ -586,9 +596,9 @@ def load_series(data: bytes, key: SeriesKey) -> SeriesMeta:
 
 
 class AskedDocument(msgspec.Struct):
-    """One entry of ``asked`` or ``awaited``: which vendor was asked for which ex-dates, and when.
+    """One entry in ``asked`` or ``awaited``: the vendor, the ex-dates requested, and the time.
 
-    ``told`` marks a vendor that was asked for actions; see :mod:`..actions`.
+    ``told`` marks a vendor that was queried for actions; see :mod:`..actions`.
     """
 
     span: Span
@@ -598,7 +608,7 @@ class AskedDocument(msgspec.Struct):
 
 
 class BookEntries(msgspec.Struct, kw_only=True):
-    """What vendors told about the actions of a symbol, and were asked."""
+    """Vendors' reports on the actions of a symbol, and the queries sent to them."""
 
     actions: list[Action]
     disagreements: list[Action]
@@ -608,7 +618,7 @@ class BookEntries(msgspec.Struct, kw_only=True):
 
 
 class BookDocument(BookEntries, kw_only=True, forbid_unknown_fields=True):
-    """The document. A key that is not listed here is kept as it is."""
+    """The whole document. A key that is not listed here is kept as it is."""
 
     format: Literal[1]
     symbol: str
@@ -620,11 +630,11 @@ _decode_book = msgspec.json.Decoder(BookDocument).decode
 
 
 def load_book_document(data: bytes) -> tuple[BookDocument, dict[str, Any]]:
-    """Read the bytes of the document; return it, and the keys that are not listed in it.
+    """Parse the bytes of the document; return it, and the keys that it does not list.
 
     Raises:
-        DamagedError: it is not whole.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document is incomplete.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     keys = BookDocument.__struct_fields__
     return json_document.decoded(data, _decode_book, keys, "actions.json")

@@ -1,9 +1,9 @@
 """One gzip member that describes itself: header, digest, chain.
 
-A year file is members one behind the other; gzip tools see one plain CSV. Each member carries,
-in an extra field of its gzip header, its size, a digest of itself and what its bars are. Readers
-hop from one to the next without inflating; a file whose metadata are lost is understood from its
-members alone.
+A year file is a sequence of members; gzip tools see one plain CSV. Each member carries, in an extra
+field of its gzip header, its size, its digest and a description of its bars. Readers skip from one
+to the next without inflating; a file whose metadata is lost can be understood from its members
+only.
 """
 
 from __future__ import annotations
@@ -59,27 +59,27 @@ _SPELLED = ("symbol", "timeframe", "lane", "year", "columns")
 
 
 def file_id(key: SeriesKey, year: int) -> str:
-    """Return what every member of this year file carries."""
+    """Return the identifier in every member of this year file."""
     text = f"{key.symbol}|{key.timeframe.label}|{key.lane_label}|{year}"
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a member says about its bars.
+    """A member's description of its bars.
 
     Attributes:
-        id: of the file it belongs to.
-        seq: generation of its commit; ascending in a file.
-        prev: start of the digest of the member before, None in the first.
-        rows: bars in it.
-        first, last: their outermost stamps; None without rows.
-        span: stamps asked and answered.
-        vendor, fetched_at, kind, basis: where the bars come from.
+        id: Identifier of the file that it belongs to.
+        seq: Generation of its commit; ascending within a file.
+        prev: Start of the previous member's digest; None in the first.
+        rows: Number of bars.
+        first, last: Stamps of the first and last bar; None without rows.
+        span: Stamps requested and answered.
+        vendor, fetched_at, kind, basis: Origin of the bars.
         state: ``final`` or ``provisional``.
-        holes: parts of ``span`` that are missing all the same.
-        spelled: the series in words, in a file's first member.
-        extra: keys of other versions, kept as they are.
+        holes: Parts of ``span`` that are missing nevertheless.
+        spelled: Series in words, in a file's first member.
+        extra: Keys from other versions, kept as they are.
     """
 
     id: str
@@ -99,13 +99,13 @@ class Header:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def same_source(self, other: Header) -> bool:
-        """Tell whether the bars of the two may stand in one member, if their spans adjoin."""
+        """Return whether bars of the two may share a member if their spans adjoin."""
         mine = (self.vendor, self.kind, self.basis, self.state, self.extra)
         return mine == (other.vendor, other.kind, other.basis, other.state, other.extra)
 
     @property
     def is_possible(self) -> bool:
-        """Tell whether the outermost stamps are of bars inside the span."""
+        """Whether the first and last stamps are inside the span."""
         if not self.rows:
             return self.first is None and self.last is None
         return self.first in self.span and self.last in self.span
@@ -133,11 +133,11 @@ class Header:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Header:
-        """Read a stored mapping.
+        """Parse a stored mapping.
 
         Raises:
-            FormatVersionError: a newer version of this library wrote it.
-            AttributeError, KeyError, TypeError, ValueError: it is no header.
+            FormatVersionError: A newer version of this library wrote the header.
+            AttributeError, KeyError, TypeError, ValueError: The mapping is not a header.
         """
         if plain["v"] != VERSION or plain.get("need"):
             needs = plain.get("need") or f"format {plain['v']}"
@@ -168,7 +168,7 @@ class Header:
 
 
 def _number(value: Any) -> int:
-    """Return a count or a time that is one, and of a size that can be."""
+    """Return a value that is an integer and of plausible size for a count or time."""
     if not isinstance(value, int) or abs(value) >= 1 << 48:
         raise ValueError(f"{value!r} is no number of bars or milliseconds")
     return value
@@ -179,11 +179,11 @@ class Member:
     """A verified member: every bit of it is as it was written.
 
     Attributes:
-        header: what it says.
-        digest: of the whole, in hexadecimal.
-        raw: all its bytes.
-        body_at: where the compressed text begins in them.
-        decoded: its bars, once they have been decoded.
+        header: Description of the bars.
+        digest: Digest of the whole member, in hexadecimal.
+        raw: All of its bytes.
+        body_at: Offset of the compressed text in them.
+        decoded: Bars, once they have been decoded.
     """
 
     header: Header
@@ -194,14 +194,15 @@ class Member:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The value columns of the file; only the first member knows them."""
+        """The value columns of the file; only the first member has them."""
         return tuple(self.header.spelled.get("columns", ()))
 
     def text(self) -> bytes:
-        """Return the text inside.
+        """Return the inflated text.
 
         Raises:
-            ValueError: it inflates to more than its rows may take, or is damaged in spite of all.
+            ValueError: The text inflates to more than its rows may take, or is damaged despite the
+                digest.
         """
         most = (self.header.rows + 1) * MOST_ROW_BYTES
         (size,) = struct.unpack("<I", self.raw[-4:])
@@ -210,7 +211,7 @@ class Member:
         return inflated_stream(memoryview(self.raw)[self.body_at : -8], size)
 
     def with_header(self, header: Header) -> Member:
-        """Return the same bars under another header."""
+        """Return the same bars with another header."""
         return _assemble(header, self.raw[self.body_at :])
 
 
@@ -218,7 +219,7 @@ def build(header: Header, text: bytes) -> Member:
     """Compress ``text`` into a member.
 
     Raises:
-        ValueError: the header does not fit.
+        ValueError: The header does not fit.
     """
     tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
     return _assemble(header, deflated(text) + tail)
@@ -240,7 +241,7 @@ def _assemble(header: Header, body: bytes) -> Member:
 
 
 def peek_digest(start: bytes) -> str:
-    """Return the digest that the first bytes of a member claim, unverified."""
+    """Return the unverified digest that the first bytes of a member contain."""
     return start[_DIGEST_AT:_JSON_AT].hex()
 
 
@@ -248,10 +249,10 @@ PEEK_BYTES = _JSON_AT
 
 
 def verify(data: bytes, offset: int = 0) -> Member | None:
-    """Return the member that begins at ``offset``, or None where none does or a bit is wrong.
+    """Return the member at ``offset``, or None if there is none or a bit of it is wrong.
 
     Raises:
-        FormatVersionError: it is sound, and of a newer version.
+        FormatVersionError: The member is valid, and from a newer version.
     """
     size = _claimed_size(data, offset)
     if size is None:
@@ -271,13 +272,13 @@ def verify(data: bytes, offset: int = 0) -> Member | None:
 
 
 def claimed_end(data: bytes, offset: int) -> int | None:
-    """Return where the member at ``offset`` says it ends, unverified, if that is inside."""
+    """Return the unverified end of the member at ``offset``, if it is within the data."""
     size = _claimed_size(data, offset)
     return None if size is None else offset + size
 
 
 def _claimed_size(data: bytes, offset: int) -> int | None:
-    """Return the size in the header at ``offset`` when the header can be one."""
+    """Return the size in the header at ``offset`` if the header is plausible."""
     if data[offset : offset + 10] != _MAGIC or data[offset + 12 : offset + 14] != _ID:
         return None
     if len(data) < offset + _JSON_AT:
@@ -289,7 +290,10 @@ def _claimed_size(data: bytes, offset: int) -> int | None:
 
 
 def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[int, Member]]:
-    """Yield offset and member while each is sound, of this file and chained, the first to ``prev``."""
+    """Yield the offset and member of each valid member in the chain.
+
+    Members must belong to this file; the first must be chained to ``prev``.
+    """
     offset = 0
     while (member := verify(data, offset)) is not None:
         header = member.header
@@ -300,10 +304,10 @@ def walk(data: bytes, identity: str, prev: str | None = None) -> Iterator[tuple[
 
 
 def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] | None:
-    """Search for the next sound member at or behind ``start``.
+    """Search for the next valid member at or after ``start``.
 
-    The search gives up after ``tries`` places that look like one, or after hashing four times
-    the file: a file made to be slow must not stop us.
+    The search gives up after ``tries`` candidates, or after hashing four times the file size: a
+    maliciously crafted file must not stall us.
     """
     budget = 4 * len(data)
     for _ in range(tries):
@@ -319,7 +323,7 @@ def find(data: bytes, start: int, *, tries: int = 10_000) -> tuple[int, Member] 
 
 
 def is_ours(data: bytes) -> bool:
-    """Tell whether a header of ours is found anywhere, sound or not."""
+    """Return whether one of our headers occurs anywhere, valid or not."""
     start = data.find(_ID)
     while start >= 0:
         if data[max(0, start - 12) : start - 10] == _MAGIC[:2]:
@@ -329,7 +333,7 @@ def is_ours(data: bytes) -> bool:
 
 
 def shares_of(headers: Iterable[Header]) -> dict[str, int]:
-    """Return vendor to the number of its bars, the vendor asked last at the end."""
+    """Return bar counts by vendor, with the vendor queried last at the end."""
     shares: dict[str, int] = {}
     for header in sorted(headers, key=lambda header: header.seq):
         shares[header.vendor] = shares.pop(header.vendor, 0) + header.rows
@@ -338,23 +342,25 @@ def shares_of(headers: Iterable[Header]) -> dict[str, int]:
 
 # --- deflate -----------------------------------------------------------------------------
 
-# By the standard library, or by ISA-L where it is installed. Both write the same format and read
-# each other's. ISA-L takes a tenth of the time for a text that is a tenth larger, which is worth it
-# for long ones only: to read, for a few years of days or a year of minutes; to write, which takes
-# ten times as long as to read, for a day of minutes too.
+# By the standard library, or by ISA-L if it is installed. Both write the same format and can read
+# each other's. ISA-L takes a tenth of the time and produces a text that is a tenth larger, which is
+# worthwhile only for long texts: when reading, for a few years of daily bars or a year of minute
+# bars; when writing, which takes ten times as long as reading, even for a day of minute bars.
 
-# Higher ones take several times as long for files that are hardly smaller.
+# Higher levels take several times as long and hardly reduce the size.
 LEVEL = 6
-# From so many bytes of text on the faster library is worth it: to read and to sum, and to write.
+# The faster library is worthwhile from this many bytes of text: for reading and checksums, and for
+# writing.
 LONG, LONG_TO_WRITE = 1 << 20, 1 << 15
 _FAST_LEVEL = 1
-# A year of minutes is 31 MiB of text; nothing honest inflates to ten times that. In bytes.
+# A year of minute bars is 31 MiB of text; no legitimate file inflates to ten times that. In bytes.
 MOST_TEXT = 320 * 1024 * 1024
-# So much of it is inflated at once: of what is too large no more is made than shows that it is.
+# Bytes inflated at once: a text that is too long is inflated only until that is certain.
 _STEP = 1 << 22
 # The module of ISA-L.
 FAST_LIBRARY = "isal.isal_zlib"
-# Bytes summed by the standard library. Of what two threads add at once one may be lost: it is no matter.
+# Bytes checksummed by the standard library. Concurrent additions by two threads may lose one, which
+# does not matter.
 summed_bytes = 0
 
 
@@ -369,11 +375,11 @@ def deflated(text: bytes) -> bytes:
 
 
 def inflated(packed: bytes) -> bytes:
-    """Return the text of all gzip members, one behind the other.
+    """Return the text of all gzip members, concatenated.
 
     Raises:
-        ValueError: it is empty, cut, padded, or longer than any year of bars.
-        zlib.error: it is no gzip.
+        ValueError: The text is empty, truncated, padded, or longer than any year of bars.
+        zlib.error: The bytes are not gzip.
     """
     parts: list[bytes] = []
     left = MOST_TEXT
@@ -392,14 +398,14 @@ def inflated(packed: bytes) -> bytes:
 
 
 def inflated_stream(stream: memoryview, size: int) -> bytes:
-    """Return the text in a raw deflate stream; never more is inflated than it is meant to have.
+    """Return the text in a raw deflate stream; never inflates more than the expected size.
 
     Args:
-        stream: all of it.
-        size: bytes of the text.
+        stream: Complete stream.
+        size: Expected bytes of text.
 
     Raises:
-        ValueError: the stream is damaged, or its text not as long as it is meant to be.
+        ValueError: The stream is damaged, or its text does not have the expected length.
     """
     library = _fast() if _is_worth_it(4 * len(stream), LONG) else zlib
     inflater = library.decompressobj(-zlib.MAX_WBITS)
@@ -418,13 +424,13 @@ def checksum(text: bytes) -> int:
 
 
 def summing(size: int) -> Callable[..., int]:
-    """Return what computes the CRC-32 of something, and goes on from another one, best.
+    """Return the best function for computing a CRC-32, which can also continue an earlier one.
 
     Args:
-        size: bytes to be summed by it, in however many calls.
+        size: Bytes that it will be used for, in any number of calls.
     """
     global summed_bytes
-    # Once it is loaded it is faster for little, too; much that comes little by little is worth it.
+    # Once loaded it is faster even for small inputs; many small inputs make loading it worthwhile.
     if FAST_LIBRARY not in sys.modules:
         summed_bytes += size
         if not _is_worth_it(summed_bytes, LONG):

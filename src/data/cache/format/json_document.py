@@ -1,8 +1,8 @@
 """JSON documents that can prove that they are complete.
 
-Every document carries ``sha256``, the digest of its canonical JSON (sorted keys, no spaces)
-without that key. One that does not match, or has none, counts as lost: most flipped bits in a
-JSON text leave it readable, and wrong.
+Every document contains ``sha256``, the digest of its canonical JSON (sorted keys, no spaces)
+without that key. One with a wrong or missing digest counts as lost: most bit flips leave a JSON
+text readable, and wrong.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 FORMAT = 1
 _KEY = "sha256"
-# What stands before the digest, and where the text behind it begins.
+# The bytes before the digest, and the offset of the text after it.
 _OPENING = json.dumps({_KEY: ""})[:-2].encode("ascii")
 _SEALED = len(json.dumps({_KEY: hashlib.sha256().hexdigest()}))
 
 
 class DamagedError(CorruptEntryError):
-    """A document is not as it was written; stays inside the store."""
+    """A document differs from what was written; not raised outside the store."""
 
 
 def dump(document: Mapping[str, Any]) -> bytes:
@@ -36,20 +36,20 @@ def dump(document: Mapping[str, Any]) -> bytes:
 
 
 def seal(document: str) -> bytes:
-    """Return the bytes of a document, which is canonical JSON without a digest, with its digest."""
+    """Return the bytes of a canonical JSON document, with its digest added."""
     text = document.encode("ascii")
-    # The digest stands first, the rest is the very text it was made of.
+    # The digest comes first; the rest is exactly the text from which it was computed.
     return b"".join((_OPENING, _digest(text).encode("ascii"), b'",', text[1:], b"\n"))
 
 
 def dump_readable(content: Any) -> bytes:
-    """Return the bytes of values for people and other programs: indented, keys sorted, no digest."""
+    """Return values as bytes for people and other programs: indented, keys sorted, no digest."""
     text = msgspec.json.encode(content, enc_hook=str, order="sorted")
     return msgspec.json.format(text, indent=2) + b"\n"
 
 
 def load(data: bytes) -> dict[str, Any]:
-    """Return the plain values of a document, without its digest; raises as :func:`text_of`."""
+    """Return the plain values of a document, without its digest; raises as :func:`text_of` does."""
     return plain(text_of(data))
 
 
@@ -57,7 +57,7 @@ def text_of(data: bytes) -> bytes:
     """Return the canonical JSON of a document, which is an object, without its digest.
 
     Raises:
-        DamagedError: it is no JSON object, has no digest, or does not match it.
+        DamagedError: The document is not a JSON object, has no digest, or does not match it.
     """
     text = b"{" + data[_SEALED:].removesuffix(b"\n")
     if data.startswith(b"".join((_OPENING, _digest(text).encode("ascii"), b'",'))):
@@ -76,17 +76,17 @@ def text_of(data: bytes) -> bytes:
 def decoded(
     data: bytes, decode: Callable[[bytes | str], T], fields: Iterable[str], name: str
 ) -> tuple[T, dict[str, Any]]:
-    """Return a document decoded by type, and its keys that a newer version added.
+    """Return a typed document, and the keys in it that a newer version added.
 
     Args:
-        data: the bytes of the document.
-        decode: decodes the text; raises ``msgspec.DecodeError``, for a key that it does not know, too.
-        fields: the keys that it knows.
-        name: of the document, for errors.
+        data: Bytes of the document.
+        decode: Decodes the text; raises ``msgspec.DecodeError``, also for an unknown key.
+        fields: Keys that it knows.
+        name: Name of the document, for errors.
 
     Raises:
-        DamagedError: it is not whole, or lacks required content.
-        FormatVersionError: a newer version of this library wrote it.
+        DamagedError: The document is incomplete, or lacks required content.
+        FormatVersionError: A newer version of this library wrote the document.
     """
     text = text_of(data)
     try:
@@ -102,15 +102,16 @@ def decoded(
 
 
 def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> None:
-    """Refuse a document of a newer version of this library.
+    """Reject a document from a newer version of this library.
 
     Args:
-        document: what has its ``format``.
-        subject: of the sentence that says so, with its verb.
-        facts: of the error.
+        document: Mapping with the ``format``.
+        subject: Subject and verb of the error message.
+        facts: Further arguments of the error.
 
     Raises:
-        FormatVersionError: its format is another one, or needs what this version lacks.
+        FormatVersionError: The format is another one, or requires a feature that this version
+            lacks.
     """
     if document.get("format") != FORMAT or document.get("need"):
         raise FormatVersionError(
@@ -119,20 +120,20 @@ def check_format(document: Mapping[str, Any], subject: str, **facts: str) -> Non
 
 
 def check_about(document: Mapping[str, Any], about: Mapping[str, Any], what: str) -> None:
-    """Refuse a document about another one of ``what``, by the keys that name which it is.
+    """Reject a document about another ``what``, according to its identifying keys.
 
     Raises:
-        DamagedError: a key is missing, or has another value.
+        DamagedError: A key is missing, or has another value.
     """
     if [document.get(key) for key in about] != [*about.values()]:
         raise DamagedError(f"it is about another {what}")
 
 
 def plain(text: bytes) -> dict[str, Any]:
-    """Return the plain values of the JSON of an object.
+    """Return the plain values of a JSON object.
 
     Raises:
-        DamagedError: it is none.
+        DamagedError: The text is not a JSON object.
     """
     try:
         document = json.loads(text)

@@ -1,7 +1,7 @@
 """The index entry for a lane: a summary of its documents, sealed with a digest.
 
-It repeats what the documents say and adds nothing. Bytes that are not whole, or of another lane,
-are no entry.
+It repeats the documents and adds nothing. Bytes that are incomplete, or of another lane, are not an
+entry.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ...model.span import Span
 from .documents import SeriesMeta, YearMeta
 
 Packed = bytes  # of a lane's own, which has an attribute of that name
-# Of what the entries hold and of the bytes they are kept in.
+# Version of the entries' content and byte format.
 VERSION = 3
 _DIGEST_BYTES = 16
-# A year and a stretch as they are packed.
+# Packed forms of a year and of a stretch.
 _YEAR, _STRETCH = struct.Struct("<5q"), struct.Struct("<4q")
 
 
 class Growth(NamedTuple):
-    """By how much a series grew on a day, as its logs say: UTC date, bars, bytes of its files."""
+    """A series' growth on a day, from its logs: UTC date, bars, bytes of its files."""
 
     date: str
     bars: int
@@ -35,7 +35,7 @@ class Growth(NamedTuple):
 
 
 class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
-    """The vendor, kind and basis of stretches with bars, and whether they are doubted."""
+    """The vendor, kind and basis of stretches with bars, and whether they are suspect."""
 
     is_suspect: bool
     vendor: str
@@ -45,25 +45,25 @@ class BarsOrigin(msgspec.Struct, array_like=True, frozen=True):
 
     @classmethod
     def of(cls, part: Covered) -> BarsOrigin:
-        """Return the source of a stretch."""
+        """Return the origin of a stretch."""
         suspect, adjustment = part.state == "suspect", part.basis.adjustment
         return cls(suspect, part.vendor, part.kind, adjustment, part.is_rescaled)
 
     def part(self, span: Span) -> Covered:
-        """Return a stretch of it."""
+        """Return a stretch of this origin."""
         state: State = "suspect" if self.is_suspect else "final"
         return Covered(span, state, self.vendor, self.kind, Basis(self.adjustment))
 
 
 class YearEntry(NamedTuple):
-    """What is known of one year of a lane.
+    """The facts known about one year of a lane.
 
     Attributes:
-        year: which.
-        is_sound: whether its document is relied upon: neither damaged nor half written.
-        bytes: of its data file and its document; 0 where there is no data file.
-        size: of its data file, as recorded.
-        generation: of its last commit.
+        year: Year described.
+        is_sound: Whether its document can be relied on: neither damaged nor half written.
+        bytes: Size of its data file and its document; 0 if there is no data file.
+        size: Recorded size of its data file.
+        generation: Generation of its last commit.
     """
 
     year: int
@@ -74,12 +74,12 @@ class YearEntry(NamedTuple):
 
 
 class StretchEntry(NamedTuple):
-    """From where to where there are stretches with bars of one source in one year.
+    """The extent of one source's stretches with bars in one year.
 
     Attributes:
-        year: which.
-        place: of the source among those of the lane.
-        start, end: of the first stretch, of the last one.
+        year: Year of the stretches.
+        place: Index of the source among those of the lane.
+        start, end: Start of the first stretch, and end of the last.
     """
 
     year: int
@@ -89,25 +89,26 @@ class StretchEntry(NamedTuple):
 
 
 class LaneEntry(msgspec.Struct, array_like=True):
-    """What is known of one lane. Of many lanes little memory is taken: years are kept packed.
+    """The facts known about one lane. Years are kept packed, to save memory with many lanes.
 
     Attributes:
-        folders: name of the lane folder (empty) and of those in it to inode, size and time.
-        bytes, files: of all that lies in it, but for ``links``: inode and bytes of files that have
+        folders: Maps the names of the lane folder (empty) and its subfolders to inode, size and
+            time.
+        bytes, files: Totals for the folder, except ``links``: inode and bytes of files that have
             other names too.
-        data_files, quarantined, without_metadata: year files, files in quarantine, year files
-            without a document.
-        rows, first, last: bars, and the stamps of the first and the last one.
-        updated_ms: when it was committed to last.
-        answered_ms: when its newest answer was given, one without bars too.
-        sources: the vendors of stretches with bars.
-        newest: vendor to where its newest bars end.
-        has_series: whether it has a document without a year.
-        is_pinned: whether a version of it is pinned.
-        is_sound: whether all its documents are relied upon and no file is another tool's.
-        confirmed, contradicted: bars that a second vendor has alike, and otherwise.
-        compared_ms: when any were compared with a second vendor last.
-        unjudged: years whose bars were not all judged as they came.
+        data_files, quarantined, without_metadata: Numbers of year files, files in quarantine, and
+            year files without a document.
+        rows, first, last: Number of bars, and the stamps of the first and the last.
+        updated_ms: Time of the last commit.
+        answered_ms: Time of the newest answer, even one without bars.
+        sources: Origins of stretches with bars.
+        newest: Maps each vendor to the end of its newest bars.
+        has_series: Whether there is a document for the series as a whole.
+        is_pinned: Whether a version is pinned.
+        is_sound: Whether all documents can be relied on and no file is another tool's.
+        confirmed, contradicted: Numbers of bars on which a second vendor agrees, and disagrees.
+        compared_ms: Time of the last comparison with a second vendor.
+        unjudged: Number of years whose bars were not all judged on arrival.
     """
 
     folders: dict[str, tuple[int, int, int]]
@@ -136,12 +137,12 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def exists(self) -> bool:
-        """Whether anything is stored, bars or that there are none."""
+        """Whether anything is stored, be it bars or the fact that there are none."""
         return bool(self.packed_years) or self.has_series
 
     @property
     def years_count(self) -> int:
-        """How many years there are."""
+        """The number of years."""
         return len(self.packed_years) // _YEAR.size
 
     @property
@@ -151,22 +152,22 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
     @property
     def stretches(self) -> list[StretchEntry]:
-        """Where there are bars, by year."""
+        """The extents of bars, by year."""
         return list(map(StretchEntry._make, _STRETCH.iter_unpack(self.packed_stretches)))
 
     @property
     def vendors(self) -> list[str]:
-        """The vendors of its bars, by name."""
+        """The vendors of the bars, sorted by name."""
         return sorted({source.vendor for source in self.sources if source.vendor})
 
     def add_year(self, key: SeriesKey, year: int, size: int, meta: YearMeta | None) -> None:
         """Add a year.
 
         Args:
-            key: the series.
-            year: which; years are added in ascending order.
-            size: bytes of its data file and its document, 0 where there is no data file.
-            meta: its document; None where it is damaged.
+            key: Series of the lane.
+            year: Year to add; years are added in ascending order.
+            size: Bytes of its data file and its document, 0 if there is no data file.
+            meta: Document of the year; None if it is damaged.
         """
         if meta is None:
             self.packed_years += _YEAR.pack(*YearEntry(year, 0, size))
@@ -196,7 +197,7 @@ class LaneEntry(msgspec.Struct, array_like=True):
             self.packed_stretches += _STRETCH.pack(year, place, start, end)
 
     def add_series(self, series: SeriesMeta) -> None:
-        """Add what has no year."""
+        """Add the document for the series as a whole."""
         self.has_series = True
         answered = [part.fetched_at for part in series.empties]
         self.answered_ms = max(self.answered_ms, *answered, 0)
@@ -210,14 +211,14 @@ class LaneEntry(msgspec.Struct, array_like=True):
 
 
 class _Inner(msgspec.Struct, frozen=True):
-    """What of ``provider_info`` and ``file_info`` the summaries repeat."""
+    """The parts of ``provider_info`` and ``file_info`` that the summaries repeat."""
 
     rate_limit: Any = None
     rows: int = 0
 
 
 class OuterKeys(msgspec.Struct):
-    """What of the documented keys of a year's metadata the summaries for other programs repeat."""
+    """The documented keys in a year's metadata that the summaries for other programs repeat."""
 
     data_source: Any = None
     last_updated: Any = None
@@ -235,7 +236,7 @@ _decode_outer = msgspec.json.Decoder(OuterKeys).decode
 
 
 def outer_keys(data: bytes) -> OuterKeys:
-    """Return the documented keys of the bytes of a year's metadata, which are sound."""
+    """Parse the documented keys from the bytes of a year's valid metadata."""
     return _decode_outer(data)
 
 
@@ -243,11 +244,11 @@ def outer_keys(data: bytes) -> OuterKeys:
 
 
 class Sealed:
-    """Values of one type as bytes with a digest, which tells for which lane they were written.
+    """Converts values of one type to bytes with a digest that identifies their lane.
 
     Args:
-        name: of what is kept.
-        kind: its type.
+        name: Name of the values.
+        kind: Type of the values.
     """
 
     def __init__(self, name: str, kind: Any) -> None:
@@ -261,7 +262,7 @@ class Sealed:
         return self._digest(lane, text) + text
 
     def load(self, lane: str, data: Any) -> Any | None:
-        """Return the value; None where the bytes are not what was written for the lane."""
+        """Return the value, or None if the bytes are not those written for the lane."""
         if not isinstance(data, bytes) or len(data) <= _DIGEST_BYTES:
             return None
         text = data[_DIGEST_BYTES:]

@@ -1,1 +1,1 @@
-"""Files of older tools: read, taken over, and deleted at last."""
+"""Files of older tools: read, imported, and finally deleted."""

@@ -26,19 +26,19 @@ from .reader import describe_legacy, legacy_coverage, legacy_files, read_legacy
 
 log = logging.getLogger(__name__)
 
-# What one older tool wrote for all years of a series.
+# File that one older tool wrote for all years of a series.
 _OF_ALL = "metadata.json"
 
 
 @dataclass(frozen=True)
 class OldYear:
-    """A year file of another tool.
+    """A year file from another tool.
 
     Attributes:
-        path: where it lies.
-        table: the bars that count: those inside the coverage.
-        coverage: what it answers for.
-        damage: why it cannot be read, or empty.
+        path: Path of the file.
+        table: Bars that count: those inside the coverage.
+        coverage: Coverage of the file.
+        damage: Why the file cannot be read, or empty.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class OldYear:
     damage: str = ""
 
     def pieces(self) -> tuple[CommitPiece, ...]:
-        """Return the bars as something to store; its holes stay missing."""
+        """Return the bars as pieces to store; gaps stay missing."""
         if not len(self.table):
             return ()
         one = self.coverage[0]
@@ -61,27 +61,27 @@ class OldYear:
 
 
 class OldYears:
-    """Finds and reads what older tools left for a series. Thread-safe.
+    """Finds and reads the files that older tools left for a series. Thread-safe.
 
-    Places outside the lane folder are looked at once per series and process: older tools do not
-    run beside this one, and looking costs more than answering from the cache.
+    Locations outside the lane folder are searched once per series and process: older tools do not
+    run alongside this one, and searching costs more than answering from the cache.
     """
 
     def __init__(self, layout: Layout, disk: Disk, memory: DocumentCache) -> None:
         self._layout = layout
         self._disk = disk
         self._memory = memory
-        # Of its own: the other one holds by the same paths whose the files are.
+        # A separate cache: the other one records, for the same paths, whose the files are.
         self._read_files = memory.named("older")
         self._elsewhere: dict[SeriesKey, dict[int, Path]] = {}
 
     def of(self, lane: SeriesFiles, own: list[int], ours: Container[int] = ()) -> dict[int, Path]:
-        """Return the files of other tools by year, those in the lane folder first.
+        """Return other tools' files by year, those in the lane folder first.
 
         Args:
-            lane: the series.
-            own: the years that have data or metadata in the lane folder.
-            ours: those among them that are known to be of this library.
+            lane: Series to look up.
+            own: Years that have data or metadata in the lane folder.
+            ours: Years among them that are known to be this library's.
         """
         if lane.key.lane:
             return {}
@@ -96,14 +96,14 @@ class OldYears:
         return {year: path for year, path in there.items() if year not in own} | here
 
     def _is_foreign(self, lane: SeriesFiles, year: int) -> bool:
-        """Tell whether the data in the lane folder are another tool's."""
+        """Return whether the data in the lane folder is another tool's."""
         if self._was_committed(lane, year):
             return False
         path = lane.paths.data(year)
         return self._memory.load(path, lambda content: not is_ours(content), times=0) or False
 
     def _is_taken(self, lane: SeriesFiles, year: int) -> bool:
-        """Tell whether our own year counts, and not only what a writer died over."""
+        """Return whether our own year counts, rather than being the remains of a crashed writer."""
         if self._was_committed(lane, year):
             return True
         return self._disk.stat(lane.paths.data(year)) is not None
@@ -125,11 +125,11 @@ class OldYears:
         return files
 
     def forget(self, key: SeriesKey) -> None:
-        """Look again next time."""
+        """Search again next time."""
         self._elsewhere.pop(key, None)
 
     def read(self, key: SeriesKey, path: Path) -> OldYear:
-        """Read one file; a damaged one or one of made-up bars holds nothing."""
+        """Read one file; the result is empty if the file is damaged or has invented bars."""
         return self._read_files.load(path, lambda _: self._read(key, path)) or OldYear(path)
 
     def _read(self, key: SeriesKey, path: Path) -> OldYear:
@@ -144,7 +144,7 @@ class OldYears:
 
 
 def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
-    """Tell whether there are folders of the symbol beside its own; nearly never there are."""
+    """Return whether the symbol has folders other than its own; nearly never."""
     symbol, top = key.symbol, f"{root}{os.sep}"
     ours, low = f"{top}ohlcv{os.sep}", symbol.lower()
     places = {ours + symbol, ours + low, top + encoded, top + symbol, top + low} - {ours + encoded}
@@ -152,14 +152,15 @@ def _are_others(root: Path, key: SeriesKey, encoded: str) -> bool:
 
 
 def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> None:
-    """Give a file of another tool, and its metadata, a second name in ``_legacy``.
+    """Give another tool's file, and its metadata, a second name in ``_legacy``.
 
-    Called before the first commit replaces what lies in the lane folder.
+    Called before the first commit replaces the files in the lane folder.
 
     Args:
-        lane, year: the series.
-        path: the file.
-        make_room: drop its name in the lane folder now, for no new file will take it.
+        lane, year: Series and year of the file.
+        path: Path of the file.
+        make_room: Whether to remove its name in the lane folder now, because no new file will take
+            it.
     """
     lane.disk.make_folders(lane.paths.legacy)
     here = path.parent == lane.paths.folder
@@ -179,7 +180,7 @@ def set_aside(lane: SeriesFiles, year: int, path: Path, *, make_room: bool) -> N
 
 
 def remove_elsewhere(lane: SeriesFiles, year: int, path: Path) -> None:
-    """Drop the old name of a file that has been taken over, if it lay in another folder."""
+    """Remove the old name of an imported file, if it was in another folder."""
     if path.parent != lane.paths.folder:
         for source in (path, path.with_name(f"{year:04d}.metadata.json")):
             lane.disk.remove(source)

@@ -1,7 +1,7 @@
-"""Takes over files from older tools on request, proved bar by bar before the old names go.
+"""Imports files from older tools on request, verified bar by bar before the old names go.
 
-The originals stay, under ``_legacy`` in the folder of their series. A process that dies on the way
-leaves each of them under its old name or under that one, and the next run goes on.
+The originals stay, under ``_legacy`` in the folder of their series. A process that dies midway
+leaves each of them under its old name or the new one, and the next run continues.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from .reader import describe_legacy, legacy_files, read_legacy
 
 @dataclass(frozen=True)
 class OldFile:
-    """One file of an older tool.
+    """One file from an older tool.
 
     Attributes:
-        key: the series.
-        year: of its bars.
-        path: where it lies, from the cache folder on.
-        rows: bars in it.
-        taken: of these the ones that count: not the last one, which may not have been closed.
-        said: what becomes of it.
-        problem: why its bars cannot be taken over, or empty.
+        key: Series of the bars.
+        year: Year of the bars.
+        path: Path relative to the cache folder.
+        rows: Number of bars in the file.
+        taken: Number of bars imported: without the last one, which may not have closed.
+        said: Outcome for the file.
+        problem: Why its bars cannot be imported, or empty.
     """
 
     key: SeriesKey
@@ -70,12 +70,12 @@ class OldFile:
 
 
 def migrate_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[OldFile]:
-    """Take over what older tools left of a series; return what was, or would be, done to each file.
+    """Import older tools' files for a series; return each file with its actual or planned outcome.
 
     Raises:
-        CorruptEntryError: the bars do not come back as they were; nothing was moved.
-        LockTimeoutError: another writer holds the series for too long.
-        StorageError: the disk refused; every bar is still there.
+        CorruptEntryError: The bars read back differ from the originals; nothing was moved.
+        LockTimeoutError: Another writer held the series for too long.
+        StorageError: The disk refused; no bar is lost.
     """
     store.old.forget(key)
     lane = store.lane(key)
@@ -120,7 +120,7 @@ def _described(store: StoreParts, key: SeriesKey, year: int, path: Path) -> OldF
 def _hidden(
     store: StoreParts, lane: SeriesFiles, taken: Mapping[int, Path]
 ) -> list[tuple[int, Path]]:
-    """Return older files of years that the series, or a better layout, has bars of."""
+    """Return older files for years of which the series, or a better layout, has bars."""
     encoded = encode_symbol(lane.key.symbol)
     return [
         (year, path)
@@ -137,10 +137,10 @@ def _as_hidden(file: OldFile) -> OldFile:
 
 
 def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
-    """Write the bars in memory and read them back, before anything is touched.
+    """Write the bars to memory and read them back, before anything is touched.
 
     Raises:
-        CorruptEntryError: they are not the same to the last bit.
+        CorruptEntryError: The bars are not identical to the last bit.
     """
     parts = by_year(Commit(pieces=old.pieces()))
     pieces: list[CommitPiece] = parts[year].pieces if year in parts else []
@@ -153,7 +153,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
 
 
 def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
-    """Compare what the series holds by now with the original under its new name."""
+    """Compare the series' current bars with the original under its new name."""
     file = open_year(lane, year, lane.meta(year))
     now = file.table() if file is not None else BarTable.empty()
     coverage = file.state.coverage if file is not None else Coverage()
@@ -186,17 +186,17 @@ _ABOUT = re.compile(r"(?:[0-9a-f]{16}\.)?([12][0-9]{3})\.metadata\.json|metadata
 
 @dataclass(frozen=True)
 class Pruned:
-    """One original, and whether it may go.
+    """One original, and whether it may be deleted.
 
     Attributes:
-        key: the series.
-        path: where it lies, from the cache folder on.
-        bytes: its size.
-        rows: bars in it.
-        held: of these the ones that the series holds, bit by bit.
-        superseded: vendor to the number of bars that it told otherwise, or took back, since.
-        lacking: stamps of the others.
-        problem: why it stays; empty where it goes.
+        key: Series of the bars.
+        path: Path relative to the cache folder.
+        bytes: Size of the file.
+        rows: Number of bars in the file.
+        held: Number of bars that the series has, bit for bit.
+        superseded: Maps each vendor to the number of bars that it has since corrected or withdrawn.
+        lacking: Stamps of the remaining bars.
+        problem: Why the file stays; empty if it is deleted.
     """
 
     key: SeriesKey
@@ -209,7 +209,7 @@ class Pruned:
     problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, with ``deleted``: whether it goes."""
+        """Return the plain mapping, with ``deleted``: whether the file is deleted."""
         names = ("path", "bytes", "rows", "held", "superseded", "problem")
         plain = {"symbol": self.key.symbol, "timeframe": self.key.timeframe.label}
         plain |= {name: getattr(self, name) for name in names}
@@ -217,11 +217,11 @@ class Pruned:
 
 
 def prune_series(store: StoreParts, key: SeriesKey, *, dry_run: bool) -> list[Pruned]:
-    """Delete the originals of a series that hold nothing which the series does not.
+    """Delete the originals of a series whose bars it all has, or that have been superseded.
 
     Raises:
-        LockTimeoutError: another writer holds the series for too long.
-        StorageError: the disk refused; what was not deleted yet is still whole.
+        LockTimeoutError: Another writer held the series for too long.
+        StorageError: The disk refused; anything not deleted yet is intact.
     """
     lane = store.lane(key)
     if store.disk.stat(lane.paths.legacy) is None:
@@ -247,7 +247,7 @@ def _weighed(store: StoreParts, lane: SeriesFiles) -> list[Pruned]:
 
 
 def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Pruned:
-    """Compare every bar of an original with what is held now."""
+    """Compare every bar in an original with the stored bars."""
     about = store.disk.stat(path)
     place, size = path.relative_to(store.layout.root).as_posix(), about.size if about else 0
     if describe_legacy(store.disk, path).is_sample:
@@ -267,12 +267,12 @@ def _weigh(store: StoreParts, lane: SeriesFiles, year: int, path: Path) -> Prune
 
 
 def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) -> Pruned:
-    """Return ``one`` with what became of the bars in ``table``.
+    """Return ``one`` with the fate of the bars in ``table``.
 
     Args:
-        one: the original.
-        table: its bars.
-        now, coverage: what is held of that year, and where it comes from.
+        one: Original.
+        table: Bars of the original.
+        now, coverage: Stored bars of that year, and their origin.
     """
     is_kept = _is_stored(table, now)
     superseded: dict[str, int] = {}
@@ -300,7 +300,7 @@ def compared(one: Pruned, table: BarTable, now: BarTable, coverage: Coverage) ->
 
 
 def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
-    """Return the vendor that answered for a stamp since; empty where none did that is trusted."""
+    """Return the trusted vendor that has since answered for a stamp; empty if there is none."""
     part = next(iter(coverage.touching(Span(stamp, stamp + 1))), None)
     if part is None or (part.state != "empty" and part.basis.adjustment == "unknown"):
         return ""
@@ -309,7 +309,7 @@ def _replaced_by(stamp: int, now: BarTable, coverage: Coverage) -> str:
 
 
 def _is_stored(table: BarTable, now: BarTable) -> NDArray[np.bool_]:
-    """Tell row by row whether the very same bar is held."""
+    """Return, row by row, whether the identical bar is stored."""
     if not len(now):
         return np.zeros(len(table), dtype=bool)
     places = np.minimum(np.searchsorted(now.stamps, table.stamps), len(now) - 1)
@@ -326,7 +326,7 @@ def _columns(table: BarTable) -> Sequence[NDArray[np.float64]]:
 
 
 def _drop_documents(lane: SeriesFiles) -> None:
-    """Remove the metadata of originals that are gone."""
+    """Remove the metadata of deleted originals."""
     names = lane.disk.list(lane.paths.legacy)
     years = {match[1] for match in map(_DATA.fullmatch, names) if match is not None}
     for name in names:

@@ -1,14 +1,14 @@
 """Reads year files from older tools as they are.
 
-Two layouts are known, both of gzip CSV with one file a year::
+Two layouts are known, both with one gzip CSV file per year::
 
     <cache>/ohlcv/<SYMBOL>/<timeframe>/<YYYY>.csv.gz      with or without <YYYY>.metadata.json
     <cache>/<SYMBOL>/<timeframe>/<YYYY>.csv.gz
 
-Nothing tells how their prices were adjusted, whether the last bar was closed when it was written,
-or which stretches were asked for. So their basis is ``unknown``, and only runs of bars that follow
-one another without a hole are covered, the last bar of a file excepted. Sample data (``mock``) is
-never covered. Reading changes nothing; the first commit to a series converts it.
+It is unknown how their prices were adjusted, whether the last bar had closed when it was written,
+and which stretches were requested. Their basis is therefore ``unknown``, and only uninterrupted
+runs of bars are covered, except for the last bar of a file. Sample data (``mock``) is never
+covered. Reading changes nothing; the first commit to a series converts it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _UNKNOWN = Basis("unknown")
 
 
 class Reads(Protocol):
-    """What is needed of the disk: reading one file whole."""
+    """The part of the disk that is needed: reading one whole file."""
 
     def read(self, path: Path) -> bytes:
         """Return the bytes of ``path``."""
@@ -58,11 +58,11 @@ class Reads(Protocol):
 
 @dataclass(frozen=True)
 class LegacyYear:
-    """What lies beside a year file of an older tool.
+    """The metadata next to an older tool's year file.
 
     Attributes:
-        vendor: its ``data_source``, or ``unknown``.
-        fetched_at: its ``last_updated`` in UTC milliseconds, else the time of the file.
+        vendor: The ``data_source``, or ``unknown``.
+        fetched_at: The ``last_updated`` in UTC milliseconds, or else the time of the file.
     """
 
     vendor: str = "unknown"
@@ -70,7 +70,7 @@ class LegacyYear:
 
     @property
     def is_sample(self) -> bool:
-        """Tell whether the bars were made up for tests."""
+        """Whether the bars were invented for tests."""
         return self.vendor.lower() in SAMPLE_VENDORS
 
 
@@ -80,13 +80,13 @@ class LegacyYear:
 def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
     """Return the year files that older tools may have left for ``key``, by year.
 
-    Files in the series' own lane folder are among them: whether such a file is ours is told by
-    its header, which the caller knows. The ``ohlcv/`` layout wins over the flat one.
+    This includes files in the series' own lane folder: whether such a file is ours depends on its
+    header, which the caller knows. The ``ohlcv/`` layout takes precedence over the flat one.
 
     Args:
-        root: the cache folder.
-        key: the series; only default lanes have older files.
-        encoded: the symbol's folder name today; older tools wrote the symbol as it was typed.
+        root: Cache folder.
+        key: Series to look up; only default lanes have older files.
+        encoded: The symbol's current folder name; older tools used the symbol as typed.
     """
     files: dict[int, Path] = {}
     for year, path in legacy_files(root, key, encoded):
@@ -97,9 +97,9 @@ def legacy_years(root: Path, key: SeriesKey, encoded: str) -> dict[int, Path]:
 def legacy_files(
     root: Path, key: SeriesKey, encoded: str, *, left_out: str = ""
 ) -> list[tuple[int, Path]]:
-    """Return all of them, best first: of one year those too that another one hides.
+    """Return all older year files, best first, including those hidden by another for the same year.
 
-    ``left_out`` is a folder to leave out.
+    ``left_out`` is a folder to skip.
     """
     if key.lane:
         return []
@@ -114,14 +114,14 @@ def legacy_files(
 
 
 def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
-    """Return the timeframe folders to look into, best first."""
+    """Return the timeframe folders to search, best first."""
     symbols = dict.fromkeys((encoded, key.symbol, key.symbol.lower()))
     frames = dict.fromkeys((key.timeframe.folder, key.timeframe.label))
-    # As text: every first look at a series comes by here, and nearly always in vain.
+    # As text: every first access to a series comes through here, nearly always in vain.
     names, top = [name for name in symbols if is_plain(name)], os.fspath(root)
     bases = (f"{top}{os.sep}ohlcv", top)
     places = [f"{base}{os.sep}{name}" for base in bases for name in names]
-    # `1m` and `1M` are one folder where case is folded: only the exact name counts there.
+    # `1m` and `1M` are the same folder if case is ignored: only the exact name counts there.
     folded = key.timeframe.unit in "mM"
     return [
         f"{place}{os.sep}{frame}"
@@ -132,7 +132,7 @@ def _folders(root: Path, key: SeriesKey, encoded: str) -> list[str]:
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether ``name`` is one harmless path component that does not name a folder of ours."""
+    """Return whether ``name`` is a safe path component that is not one of our folders."""
     return (
         bool(name)
         and name[0] not in "._"
@@ -142,7 +142,7 @@ def is_plain(name: str) -> bool:
 
 
 def _names(folder: str | Path) -> list[str]:
-    """Return the sorted names in ``folder``; none where it does not exist."""
+    """Return the sorted names in ``folder``; empty if it does not exist."""
     if not os.access(folder, os.F_OK):  # which takes a fraction of a failure
         return []
     try:
@@ -154,9 +154,9 @@ def _names(folder: str | Path) -> list[str]:
 
 
 def folder_timeframes(folder: Path) -> set[Timeframe]:
-    """Return the timeframes of which ``folder`` holds year files in its default lanes.
+    """Return the timeframes for which ``folder`` has year files in its default lanes.
 
-    Sample data count, for they are listed where there is nothing else.
+    Sample data counts because it is listed if there is nothing else.
     """
     frames = {name: _timeframe(name.removesuffix(f"@{SAMPLE_LANE[0]}")) for name in _names(folder)}
     return {
@@ -167,7 +167,7 @@ def folder_timeframes(folder: Path) -> set[Timeframe]:
 
 
 def _timeframe(name: str) -> Timeframe | None:
-    """Read a folder's name, as we or older tools write it, as a timeframe."""
+    """Parse a folder's name, as written by us or older tools, as a timeframe."""
     match = _FRAME_FOLDER.fullmatch(name)
     frame = Timeframe.parse(match[1] + match[2].replace("mo", "M")) if match else None
     return frame if frame is not None and name in (frame.folder, frame.label) else None
@@ -177,7 +177,7 @@ def _timeframe(name: str) -> Timeframe | None:
 
 
 def describe_legacy(disk: Reads, path: Path) -> LegacyYear:
-    """Read what older tools wrote beside ``path``; anything unreadable counts as absent."""
+    """Read an older tool's metadata next to ``path``; an unreadable file counts as absent."""
     year = path.name.removesuffix(".csv.gz")
     for name in (f"{year}.metadata.json", "metadata.json"):
         try:
@@ -211,15 +211,15 @@ def _file_time(path: Path) -> int:
 
 
 def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None = None) -> BarTable:
-    """Read one year file of an older tool: ascending, unique, only bars of ``timeframe``.
+    """Read one year file from an older tool: ascending, unique, only bars of ``timeframe``.
 
     The time column is ``timestamp``, ``datetime`` or else the first; naive times mean UTC. Rows
-    that cannot be bars, of another year, or whose stamp is not certain, are left out and so
-    become holes. The year is the one that the name begins with, unless it is told.
+    that cannot be bars, belong to another year, or have an uncertain stamp are omitted and so
+    become gaps. Unless given, the year is the one at the beginning of the file name.
 
     Raises:
-        CorruptEntryError: the file is damaged, is no table of bars, or holds another timeframe.
-        StorageError: the file cannot be read at all.
+        CorruptEntryError: The file is damaged, is not a table of bars, or has another timeframe.
+        StorageError: The file cannot be read at all.
     """
     raw = disk.read(path)
     try:
@@ -232,8 +232,8 @@ def read_legacy(disk: Reads, path: Path, timeframe: Timeframe, year: int | None 
 
 
 def _parse(text: bytes) -> BarTable:
-    """Read CSV text with a header into rows whose prices can be a bar's, ascending and unique."""
-    # Only old caches need the slow, tolerant parser: it is imported where it is used.
+    """Parse CSV text with a header into rows with possible prices, ascending and unique."""
+    # Only old caches need the slow, tolerant parser, so it is imported here.
     import pandas as pd
 
     from ...model.frame import table_of
@@ -250,7 +250,10 @@ def _parse(text: bytes) -> BarTable:
 
 
 def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
-    """Tell whether bars so far apart can be bars of ``timeframe`` (one tool wrote months as 1m)."""
+    """Return whether bars at this distance can be ``timeframe`` bars.
+
+    One tool wrote months as 1m.
+    """
     if len(stamps) < 3:
         return True
     usual = float(np.median(np.diff(stamps)))
@@ -259,7 +262,7 @@ def _plausible(stamps: Stamps, timeframe: Timeframe) -> bool:
 
 
 def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
-    """Return the rows whose stamp is, or certainly means, one of ours, within ``year``."""
+    """Return the rows in ``year`` whose stamp is, or certainly means, one of ours."""
     stamps, are_certain = session_stamps(table.stamps, timeframe)
     years = stamps.astype("M8[ms]").astype("M8[Y]").astype(np.int64) + 1970
     stamped = replace(table, stamps=stamps).take(are_certain & (years == year))
@@ -270,9 +273,9 @@ def _own_stamps(table: BarTable, timeframe: Timeframe, year: int) -> BarTable:
 
 
 def legacy_coverage(table: BarTable, timeframe: Timeframe, about: LegacyYear) -> Coverage:
-    """Return what an older year file answers for: runs without a hole, without its last bar.
+    """Return the coverage of an older year file: uninterrupted runs, without its last bar.
 
-    A night or a weekend ends a run; the calendar knows that nothing was due in it.
+    A night or a weekend ends a run; the calendar knows that no bar was due in it.
     """
     if about.is_sample:
         return Coverage()
@@ -289,7 +292,7 @@ _FRIDAY_NIGHT = 5 * DAY_MS
 
 
 def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
-    """Return the nominal close of each bar: the stamp one step later, or the month's end."""
+    """Return the nominal close of each bar: the stamp one step later, or the end of the month."""
     if timeframe.step_ms is not None:
         return stamps + timeframe.step_ms
     months = stamps.astype("M8[ms]").astype("M8[M]") + timeframe.count
@@ -297,7 +300,7 @@ def next_stamps(stamps: Stamps, timeframe: Timeframe) -> Stamps:
 
 
 def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
-    """Return the spans of ascending bars that follow one another at exactly the nominal step."""
+    """Return the spans of ascending bars that follow each other at exactly the nominal step."""
     if not len(stamps):
         return []
     nexts = next_stamps(stamps, timeframe)
@@ -307,12 +310,12 @@ def runs(stamps: Stamps, timeframe: Timeframe) -> list[Span]:
 
 
 def session_stamps(stamps: Stamps, timeframe: Timeframe) -> tuple[Stamps, NDArray[np.bool_]]:
-    """Bring other tools' stamps to ours, and tell which of them can be told for certain.
+    """Convert other tools' stamps to ours, and return a mask of those that are certain.
 
-    Intraday stamps stay, and are told where they are a full minute. Days: the time is cut off up to
-    noon, for a midnight west of Greenwich is on the same date in UTC; later it may be the day
-    before, which is not told. Weeks: any working day means the Monday of its week, a weekend day
-    could mean either. Months: the 1st.
+    Intraday stamps are kept, and are certain if they are full minutes. For days, the time is cut
+    off up to noon, because midnight west of Greenwich is on the same date in UTC; later it may be
+    the previous day, which is uncertain. For weeks, any working day means the Monday of its week; a
+    weekend day could mean either week. For months, it is the 1st.
     """
     if timeframe.is_intraday:
         return stamps, stamps % MINUTE_MS == 0

@@ -1,1 +1,1 @@
-"""Reads of series: what is held, year files, columns, memory."""
+"""Reads series: summaries, year files, columns, memory."""

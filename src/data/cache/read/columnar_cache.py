@@ -1,8 +1,8 @@
 """Columnar files next to the year files: read while valid, remade otherwise.
 
-A columnar file is believed for a year when it was made from the very state that the year's
-metadata name, and the data file is the one that was verified then. Everything else is a miss:
-the year is read and verified as ever, and what was read is kept here for the next time.
+A columnar file is trusted for a year if it was made from exactly the state that the year's metadata
+names, and the data file is the one that was verified then. Everything else is a miss: the year is
+read and verified as usual, and the result is stored here for the next time.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ from .year_file import rows_behind
 log = logging.getLogger(__name__)
 
 Columnar = Literal["map", "read", "off"]
-# Files kept open. A small one costs its own memory and the bytes of the objects around it; a map costs
-# a file descriptor, of which there are so many at most: it counts as if so many filled the memory.
+# Files kept open. A small one costs its own memory and that of the objects around it; a map costs a
+# file descriptor. At most this many maps are open: each counts as this fraction of the memory
+# limit.
 MOST_MAPS = 64
 EACH_BYTES = 8 << 10
-# Of the file descriptors that a process may have, one in so many goes to maps held ready.
+# One in this many of a process's file descriptors may be used for cached maps.
 _SHARE = 8
-# What a row takes, and the head with its table of years at most.
+# Bytes for a row, and at most for the header with its table of years.
 _A_ROW, _HEAD = 56, 16_384
 States = Mapping[int, YearState]
 
 
 class WholeYear(NamedTuple):
-    """All bars of a year, read and found sound.
+    """All bars of a year, read and verified.
 
     Attributes:
-        state: what the file was meant to be.
-        table: its bars.
-        file: the data file as it was before it was read.
+        state: Expected state of the file.
+        table: Bars of the year.
+        file: State of the data file before it was read.
     """
 
     state: YearState
@@ -60,26 +61,26 @@ class WholeYear(NamedTuple):
 
     @property
     def part(self) -> Part:
-        """The rows and where they come from."""
+        """The rows and their source."""
         return Part(_source(self.state, self.file), self.table)
 
 
 class Sidecars:
     """The columnar files of one cache. Thread-safe, and safe across processes.
 
-    Nothing of it can lose a bar: whatever goes wrong here is a miss.
+    Nothing here can lose a bar: any failure is a miss.
 
     Args:
-        root: the cache folder.
-        disk: the file system.
-        memory: where open files are kept.
-        mode: ``map`` files into memory; ``read`` them where maps are not to be trusted, such as
+        root: Cache folder.
+        disk: File system.
+        memory: Cache for open files.
+        mode: ``map`` files into memory; ``read`` them if memory maps are not to be trusted, such as
             over a network; ``off``.
-        has_room: tells whether there is room for so many bytes of derived files.
+        has_room: Returns whether there is room for this many bytes of derived files.
 
     Attributes:
-        mode: as given.
-        are_kept: whether there are columnar files at all.
+        mode: The argument.
+        are_kept: Whether there are columnar files at all.
     """
 
     def __init__(
@@ -102,9 +103,9 @@ class Sidecars:
     # --- reading ---------------------------------------------------------------------------
 
     def read(self, lane: SeriesFiles, span: Span, states: States) -> BarTable | None:
-        """Return the bars of the years of ``states`` in ``span``, or None where they are not held.
+        """Return the bars in ``span`` for the years of ``states``, or None if not available.
 
-        ``states`` are the committed ones of the years that overlap it, ascending.
+        ``states`` are the committed states of the years that overlap the span, ascending.
         """
         wanted = {year: state for year, state in states.items() if state.rows}
         if not wanted:
@@ -122,7 +123,7 @@ class Sidecars:
             return None
 
     def lacking(self, lane: SeriesFiles, states: States) -> list[int]:
-        """Return the years that a file does not hold as they are, and those touched since."""
+        """Return the years that the file lacks in their current state, and those changed since."""
         file = self.opened(lane.key)
         return [
             year
@@ -136,7 +137,7 @@ class Sidecars:
         ]
 
     def _serving(self, lane: SeriesFiles, wanted: States) -> ColumnarFile | None:
-        """Return a file that holds the years as they are: the one held, or the one on the disk."""
+        """Return a file, cached or on disk, with the years in their current state."""
         identities = _identities(wanted)
         file = self.opened(lane.key)
         if file is None or file.serves(identities):
@@ -152,14 +153,14 @@ class Sidecars:
         return all(self.is_untouched(lane.paths.data_text(y), file.head.years[y]) for y in years)
 
     def is_untouched(self, path: str, source: ColumnSource) -> bool:
-        """Tell whether a data file is the one that was verified, or has only grown."""
+        """Return whether a data file is the one that was verified, or has only grown."""
         now = self._disk.stat(path)
         if now is None or now.inode != source.inode or now.size < source.size:
             return False
         return now.size != source.size or now.mtime_ns == source.mtime_ns
 
     def sources(self, lane: SeriesFiles, states: States) -> list[tuple[str, ColumnSource]] | None:
-        """Return the data files of years and how they were verified; None where none are held."""
+        """Return the years' data files and their verified states; None if they are not cached."""
         wanted = {year: state for year, state in states.items() if state.rows}
         file = self.opened(lane.key)
         if file is None or not file.serves(_identities(wanted)):
@@ -167,7 +168,7 @@ class Sidecars:
         return [(lane.paths.data_text(year), file.head.years[year]) for year in wanted]
 
     def opened(self, key: SeriesKey) -> ColumnarFile | None:
-        """Return the file held, or the one on the disk, which is held from then on."""
+        """Return the cached file, or the one on disk, which is then cached."""
         file: ColumnarFile | None = self._memory.get(("columns", key))
         if file is None:
             file = self.on_disk(key)
@@ -176,21 +177,22 @@ class Sidecars:
         return file
 
     def on_disk(self, key: SeriesKey) -> ColumnarFile | None:
-        """Return the file on the disk as it is now; None where there is none that can be read."""
+        """Return the file currently on disk; None if there is none that can be read."""
         may_map = self.mode == "map"
         return open_columns(self._disk, path_of(self._root, key), file_id(key, 0), may_map=may_map)
 
     def hold(self, key: SeriesKey, file: ColumnarFile) -> None:
-        """Keep a file in memory, where others go to make room."""
+        """Keep a file in memory; others are evicted to make room."""
         size = EACH_BYTES + file.bytes if file.bytes else self._map_size
         self._memory.put(("columns", key), file, size)
 
     # --- writing ---------------------------------------------------------------------------
 
     def keep(self, lane: SeriesFiles, years: Mapping[int, WholeYear]) -> None:
-        """Keep whole years that were read and found sound.
+        """Store whole years that were read and verified.
 
-        Nothing is raised: where they cannot be kept they are read again next time; a preview keeps none.
+        Nothing is raised: years that cannot be stored are read again next time; a preview stores
+        none.
         """
         if lane.previews is not None:
             return
@@ -205,7 +207,7 @@ class Sidecars:
     def _extended(
         self, lane: SeriesFiles, file: ColumnarFile, wanted: States
     ) -> ColumnarFile | None:
-        """Return the file with what was appended to its last year since, where that is all."""
+        """Return the file extended by new rows of its last year, if nothing else is missing."""
         last = max(file.head.years)
         lacking = [y for y, s in wanted.items() if not file.serves(_identities({y: s}))]
         if lacking != [last] or lane.previews is not None:
@@ -221,7 +223,10 @@ class Sidecars:
     def write(
         self, key: SeriesKey, parts: Mapping[int, Part], behind: ColumnarFile | None = None
     ) -> None:
-        """Write under the lock: whole years, or rows ``behind`` a file if it is still that one."""
+        """Write whole years or, given ``behind``, append rows to that file, under the lock.
+
+        Rows are appended only if the file is unchanged.
+        """
         path = self.path(key)
         if not self._has_room(self._need(path, parts)):
             return
@@ -241,7 +246,7 @@ class Sidecars:
             log.debug("%s: no columnar file was written: %s", key, exc)
 
     def _need(self, path: Path, parts: Mapping[int, Part]) -> int:
-        """Return how many bytes are written at most: all that there is, anew."""
+        """Return the maximum number of bytes written: all existing content and the new rows."""
         rows = sum(len(part.table) for part in parts.values())
         try:
             before = self._disk.stat(path)
@@ -250,7 +255,7 @@ class Sidecars:
         return _HEAD + rows * _A_ROW + (before.size if before else 0)
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
-        """Bring whole years in: by a new header, behind the last one, or by a new file."""
+        """Add whole years: by a new header, after the last year, or by a new file."""
         from .columnar_writer import restamp, write_new  # what is held needs none
 
         lacking = dict(parts)
@@ -276,7 +281,7 @@ class Sidecars:
         write_new(self._disk, self.path(key), file_id(key, 0), now, {year: part})
 
     def drop(self, key: SeriesKey) -> None:
-        """Remove the columnar file of a series; frames mapped from it stay what they are."""
+        """Remove the columnar file of a series; frames mapped from it are not affected."""
         self._memory.drop(("columns", key))
         try:
             self._disk.remove(self.path(key))
@@ -284,7 +289,7 @@ class Sidecars:
             log.debug("%s: the columnar file stays: %s", key, exc)
 
     def path(self, key: SeriesKey) -> Path:
-        """Return where the columnar file of a series lies, whether it exists or not."""
+        """Return the path of a series' columnar file, whether or not it exists."""
         return Path(path_of(self._root, key))
 
 
@@ -306,15 +311,15 @@ def _source(state: YearState, file: FileState) -> ColumnSource:
 # --- network file systems ----------------------------------------------------------------
 
 
-# Whether the warning was given; once a process is enough.
+# Whether the warning was issued; once per process is enough.
 warned = threading.Event()
 
 
 def fitting(mode: Columnar, folder: Path) -> Columnar:
-    """Return ``mode``, but ``read`` in place of ``map`` over a network; that is said once.
+    """Return ``mode``, but ``read`` instead of ``map`` over a network; a warning is issued once.
 
-    A file that another machine changes or removes under a map ends the process with a signal. What
-    is read can only be wrong, and its checksums tell.
+    If another machine changes or removes a mapped file, the process is killed by a signal. Data
+    that is read can only be wrong, which its checksums detect.
     """
     if mode != "map" or not (kind := network_file_system(folder)):
         return mode
@@ -336,18 +341,18 @@ _ENDING = ".bars"
 
 
 def path_of(root: str, key: SeriesKey) -> str:
-    """Return where the columnar file of a series lies below the cache folder ``root``."""
-    # As text: every first look at a series comes by here, and making paths takes longer.
+    """Return the path of a series' columnar file below the cache folder ``root``."""
+    # As text: every first access to a series comes through here, and path objects take longer.
     return os.sep.join((root, FOLDER, encode_symbol(key.symbol), encode_lane(key) + _ENDING))
 
 
 @contextmanager
 def writing(disk: Disk, folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of derived files; it is made where it does not exist.
+    """Hold the lock of a folder for derived files, which is created if necessary.
 
     Raises:
-        LockTimeoutError: another writer holds it just now; derived files are not waited for.
-        StorageError: the disk refuses.
+        LockTimeoutError: Another writer holds the lock; derived files are not worth waiting for.
+        StorageError: The disk refused.
     """
     disk.make_folders(folder, durable=False)
     with disk.lock(folder / ".lock", 0.0):
@@ -356,7 +361,7 @@ def writing(disk: Disk, folder: Path) -> Iterator[None]:
 
 
 def series_of(root: Path, path: Path) -> SeriesKey | None:
-    """Return of which series ``path`` is the columnar file; None where it is none."""
+    """Return the series whose columnar file is at ``path``; None if it is not a columnar file."""
     if path.parent.parent != root / FOLDER or path.suffix != _ENDING:
         return None
     symbol = decode_symbol(path.parent.name)

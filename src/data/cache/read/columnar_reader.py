@@ -28,37 +28,37 @@ from ..format.columnar import (
 from ..format.gzip_member import summing
 from ..write.coverage_update import year_span
 
-# A file of up to so many bytes is read as a whole, at once: a map of it would cost more.
+# A file of up to this size is read completely, at once: mapping it would cost more.
 MOST_READ = 1 << 20
-# Frames copy a slice of up to so many bytes; beyond, copying costs more than a map of its own.
+# Frames copy slices of up to this size; beyond it, copying costs more than a separate map.
 MOST_COPIED = 1 << 19
-# A map costs a file descriptor for as long as a frame needs it: of those that a process may have,
-# at most a quarter goes that way. Beyond, frames are copied.
+# A map occupies a file descriptor for as long as a frame needs it: at most a quarter of the
+# process's limit is used for that. Beyond it, frames are copied.
 _SHARE = 4
-# The maps that frames of this process need.
+# The maps in use by frames in this process.
 lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
-# Of the columns that hold no prices.
+# Types of the columns that are not prices.
 _TYPES: dict[str, type[np.generic]] = {STAMPS: np.int64, INDEX: np.int64}
 # Offset and count of bytes.
 Read = Callable[[int, int], bytes]
 
 
 class DamagedColumnsError(CorruptEntryError):
-    """A block is not what its checksum says; stays inside the store."""
+    """A block does not match its checksum; not raised outside the store."""
 
 
 class ColumnarFile:
-    """The rows that one header of a columnar file speaks for. Thread-safe.
+    """The rows covered by one header of a columnar file. Thread-safe.
 
-    A short stretch is returned as it lies here, read-only, and frames are copied from it; a long one
-    as memory mapped for the caller alone, whose writes change nothing for others.
+    A short stretch is returned as a read-only view, from which frames are copied; a long one is
+    mapped again for the caller only, whose writes do not affect others.
 
     Attributes:
-        path: of the file when it was opened.
-        head: its header.
-        inode: of the file.
-        bytes: what it holds in memory of its own; 0 where it is mapped.
+        path: Path of the file when it was opened.
+        head: Header of the file.
+        inode: Inode of the file.
+        bytes: Memory that the object itself holds; 0 if the file is mapped.
     """
 
     def __init__(
@@ -69,19 +69,22 @@ class ColumnarFile:
         self._map: mmap | None = None
         if may_map and head.size > MOST_READ:
             self._map = disk.map(handle, head.size, private=False)
-        # For a copy the index is made anew: of a small file it is not even read.
+        # For a copy the index is recomputed, so that of a small file it is not even read.
         names = head.columns if not may_map else tuple(n for n in head.columns if n != INDEX)
         self._columns = _columns(self._map, head) if self._map else _read(read, head, names)
         self.bytes = 0 if self._map else sum(c.nbytes for c in self._columns.values())
-        # Full blocks found sound so far, and rows of the last one. Setting what another thread
-        # sets too does no harm.
+        # Full blocks verified so far, and whether the last, partial one is. Two threads may set the
+        # same flag without harm.
         self._sound = np.zeros(head.rows // BLOCK, dtype=bool)
         self._sound_tail = head.rows % BLOCK == 0
         self._is_sound = False
         self._checksums = _checksums(read, head)
 
     def serves(self, sources: Mapping[int, tuple[int, int, str]]) -> bool:
-        """Tell whether it holds the years as they are: rows, size and head of each."""
+        """Return whether the file has the years in their current state.
+
+        The state consists of the rows, size and head of each year.
+        """
         return all(
             (kept := self.head.years.get(year)) is not None and kept[:3] == source
             for year, source in sources.items()
@@ -91,7 +94,7 @@ class ColumnarFile:
         """Return the bars of ``years``, ascending, in ``span``.
 
         Raises:
-            DamagedColumnsError: they are not what was written.
+            DamagedColumnsError: The bars differ from what was written.
         """
         stored = list(self.head.years)
         runs: list[list[int]] = []
@@ -104,7 +107,7 @@ class ColumnarFile:
         return concat(self._run(span, run) for run in runs)
 
     def _run(self, span: Span, years: list[int]) -> BarTable:
-        """Return the bars of years that stand one behind the other."""
+        """Return the bars of years that are adjacent in the file."""
         begins = self.head.begins()
         begin = first = begins[years[0]]
         end = last = begins[years[-1]] + self.head.years[years[-1]].rows
@@ -113,18 +116,18 @@ class ColumnarFile:
             last = first + int(np.searchsorted(stamps[first:last], span.end))
         if span.start > year_span(years[0]).start:
             first += int(np.searchsorted(stamps[first:last], span.start))
-        # With the rows beside them: a damaged stamp may have led astray, and only sound neighbours
-        # prove that the stretch ends where it should.
+        # Including the adjacent rows: a damaged stamp may have misled the search, and only valid
+        # neighbours prove that the stretch ends where it should.
         self._verify(max(begin, first - 1), min(end, last + 1))
         has_adj_close = any(self.head.years[year].has_adj_close for year in years)
         return self._table(first, last, has_adj_close=has_adj_close)
 
     def all_of(self, year: int) -> BarTable:
-        """Return all bars of a year; raises as :meth:`table`."""
+        """Return all bars of a year; raises as :meth:`table` does."""
         return self.table(year_span(year), [year])
 
     def column(self, name: str) -> Column:
-        """Return all committed values of a column; not to be written to nor handed out."""
+        """Return all committed values of a column; not to be modified or handed out."""
         if name == INDEX and name not in self._columns:
             return self._columns[STAMPS] * NS_IN_MS
         return self._columns[name]
@@ -149,7 +152,7 @@ class ColumnarFile:
         )
 
     def _private(self) -> dict[str, Column] | None:
-        """Map the file once more, for one caller alone; None where that cannot be had."""
+        """Map the file once more, for one caller; None if that is not possible."""
         if len(lent) >= self._disk.most_open() // _SHARE:
             return None
         try:
@@ -170,7 +173,7 @@ class ColumnarFile:
     # --- trust -----------------------------------------------------------------------------
 
     def _verify(self, first: int, last: int) -> None:
-        """Check the blocks that hold these rows, each once a process."""
+        """Check the blocks that contain these rows, each once per process."""
         if self._is_sound:
             return
         tail_at = self.head.rows // BLOCK * BLOCK
@@ -181,7 +184,7 @@ class ColumnarFile:
         self._is_sound = self._sound_tail and bool(self._sound.all())
 
     def _verify_blocks(self, begin: int, end: int) -> None:
-        """Check full blocks; what lies behind the last one is none."""
+        """Check full blocks; the partial one after them is not included."""
         unknown = np.flatnonzero(~self._sound[begin:end]) + begin
         crc32 = summing(8 * BLOCK * len(unknown) * len(self._columns))
         for name, values in self._columns.items():
@@ -203,14 +206,14 @@ class ColumnarFile:
 def open_columns(
     disk: Disk, path: Path | str, identity: str, *, may_map: bool
 ) -> ColumnarFile | None:
-    """Open a columnar file; None where there is none, or none that can be read."""
+    """Open a columnar file; None if there is none that can be read."""
     try:
         handle = disk.open_read(path)
         if handle is None:
             return None
         try:
             inode, size, _ = disk.fstat(handle)
-            # At once; what is kept of it are copies, without the room between columns.
+            # Read at once; only copies are kept, without the spare room between columns.
             whole = disk.read_at(handle, 0, size) if size <= MOST_READ else None
 
             def _read(at: int, count: int) -> bytes:
@@ -237,7 +240,7 @@ def _columns(memory: mmap, head: Head) -> dict[str, Column]:
 
 
 def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
-    """Read the rows alone: columns lie apart, with room between them."""
+    """Read only the rows: columns are separated by spare room."""
     size = head.at(STAMPS, head.rows) - head.at(STAMPS, 0)
     return {
         name: np.frombuffer(read(head.at(name, 0), size), _TYPES.get(name, np.float64), head.rows)
@@ -246,8 +249,8 @@ def _read(read: Read, head: Head, names: tuple[str, ...]) -> dict[str, Column]:
 
 
 def _checksums(read: Read, head: Head) -> Column:
-    """Return the checksums of the full blocks, a row for each column."""
+    """Return the checksums of the full blocks, one row per column."""
     first = head.checksum_at(head.columns[0], 0)
-    # Where no block is full there is none to read.
+    # If no block is full, there are no checksums to read.
     size = head.size - first if head.rows >= BLOCK else 0
     return np.frombuffer(read(first, size), np.uint32).reshape(len(head.columns), -1)

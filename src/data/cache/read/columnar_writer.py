@@ -32,14 +32,14 @@ Column = NDArray[Any]
 def write_new(
     disk: Disk, path: Path, identity: str, old: ColumnarFile | None, parts: Mapping[int, Part]
 ) -> None:
-    """Write a new file with ``parts`` and the other years of ``old``, in place of the old one.
+    """Write a new file with ``parts`` and the other years of ``old``, replacing the old one.
 
-    It is not synced: a power loss costs it, and it is made again.
+    It is not synced: a power loss destroys it, and it is rebuilt.
 
     Raises:
-        StorageError: the disk refuses; the old file is as it was.
-        DamagedColumnsError: the old file is not what was written.
-        ValueError: it holds too many years.
+        StorageError: The disk refused; the old file is unchanged.
+        DamagedColumnsError: The old file differs from what was written.
+        ValueError: There are too many years.
     """
     kept = {y: s for y, s in old.head.years.items() if y not in parts} if old else {}
     if old is not None:
@@ -50,7 +50,7 @@ def write_new(
     head = Head(identity, 1, room_for(rows), years)
 
     def fill(handle: Handle) -> None:
-        """Write every column of every year, then the header that speaks for them."""
+        """Write every column of every year, then the header that covers them."""
         disk.truncate(handle, head.size)
         tails = {}
         for name in head.columns:
@@ -64,19 +64,19 @@ def write_new(
 
 
 def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
-    """Write rows behind the committed ones, then a header that speaks for them too.
+    """Write rows after the committed ones, then a header that covers them too.
 
     Args:
-        disk: where.
-        file: as it is now; only its writer may do this, under its lock.
-        year: of the rows: the last one held, or a later one.
-        part: the new rows alone, and what the year then holds.
+        disk: File system.
+        file: Current file; only its writer may call this, under the file's lock.
+        year: Year of the rows: the last one in the file, or a later one.
+        part: Only the new rows, and the year's state with them.
 
     Returns:
-        Whether it could be done: there is room, and a column for everything.
+        Whether it was possible: there is enough room, and a column for everything.
 
     Raises:
-        StorageError: the disk refuses; what is committed is as it was.
+        StorageError: The disk refused; committed rows are unchanged.
     """
     before = file.head
     years = {**before.years, year: part.source}
@@ -100,10 +100,10 @@ def append_rows(disk: Disk, file: ColumnarFile, year: int, part: Part) -> bool:
 
 
 def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, ColumnSource]) -> None:
-    """Write a header that knows the data files as they were verified again; the rows are the same.
+    """Write a header with the states of the data files as verified again; rows are unchanged.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: The disk refused.
     """
     head = file.head
     after = replace(head, seq=head.seq + 1, years={**head.years, **sources})
@@ -118,17 +118,17 @@ def restamp(disk: Disk, file: ColumnarFile, sources: Mapping[int, ColumnSource])
 def _write_rows(
     disk: Disk, handle: Handle, head: Head, name: str, row: int, values: Column, check: int
 ) -> int:
-    """Write values from ``row`` on and the checksums of the blocks that they complete.
+    """Write values from ``row`` on, and the checksums of the blocks that they complete.
 
     Args:
-        disk, handle, head: the file.
-        name: of the column.
-        row: place of the first value.
-        values: all of them.
-        check: checksum of what the block of ``row`` holds before it.
+        disk, handle, head: File to write to.
+        name: Name of the column.
+        row: Index of the first value.
+        values: All values to write.
+        check: Checksum of the earlier values in the block of ``row``.
 
     Returns:
-        The checksum of the last, unfinished block.
+        Checksum of the last, incomplete block.
     """
     disk.write(handle, values.view(np.uint8).data, head.at(name, row))
     first_block, sums, start = row // BLOCK, [], 0

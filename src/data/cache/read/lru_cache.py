@@ -14,15 +14,15 @@ __all__ = ["DocumentCache", "LruCache"]
 
 T = TypeVar("T")
 
-# File times move in steps of up to 10 ms: two changes within one step look like none.
+# File times advance in steps of up to 10 ms: two changes within one step cannot be distinguished.
 _YOUNG_NS = 20_000_000
-# What a document takes in memory: so many bytes each, and so many times its own.
+# Memory for a document: this many bytes each, plus this multiple of its size.
 EACH_BYTES, TIMES_ITS_BYTES = 1 << 10, 6
 _NAME_BYTES = 80
 
 
 class _Parsed(NamedTuple):
-    """A parsed file: as it is known by its state, or by all its bytes, or both."""
+    """A parsed file, identified by its state, all its bytes, or both."""
 
     state: FileState | None
     content: bytes | None
@@ -30,15 +30,15 @@ class _Parsed(NamedTuple):
 
 
 class DocumentCache:
-    """Parsed files by path, keyed by inode, size and time of change, or by all their bytes.
+    """Parsed files by path, keyed by inode, size and modification time, or by all their bytes.
 
-    Thread-safe: entries are replaced whole, and two threads that read the same file at once
+    Thread-safe: entries are replaced as a whole, and two threads that read the same file at once
     merely read it twice.
 
     Args:
-        disk: the file system.
-        memory: where they are kept.
-        name: tells apart what different users make of the same files.
+        disk: File system.
+        memory: Cache for the parsed files.
+        name: Distinguishes the results of different users for the same files.
     """
 
     def __init__(self, disk: Disk, memory: LruCache, name: str = "document") -> None:
@@ -47,16 +47,16 @@ class DocumentCache:
         self._name = name
 
     def named(self, name: str) -> DocumentCache:
-        """Return one of the same files and memory for another user."""
+        """Return a cache for the same files and memory for another user."""
         return DocumentCache(self._disk, self._memory, name)
 
     def load(
         self, path: Path | str, parse: Callable[[bytes], T], times: int = TIMES_ITS_BYTES
     ) -> T | None:
-        """Return what ``parse`` makes of the file, or None where it does not exist.
+        """Return the parsed file, or None if it does not exist.
 
-        Whatever ``parse`` raises is raised, and nothing is kept then. ``times``: how many times
-        the bytes of the file its value takes.
+        Errors raised by ``parse`` are passed on, and nothing is cached then. ``times`` is the
+        memory that the value takes, as a multiple of the file size.
         """
         folder, _, name = os.fspath(path).rpartition(os.sep)
         return self.load_all(folder, (name,), lambda _, content: parse(content), times)[0]
@@ -68,7 +68,10 @@ class DocumentCache:
         parse: Callable[[str, bytes], T],
         times: int = TIMES_ITS_BYTES,
     ) -> list[T | None]:
-        """Return the same of several files in one folder; ``parse`` also takes the name."""
+        """Return the parsed values of several files in one folder.
+
+        ``parse`` also receives the name.
+        """
         start, values = folder + os.sep, dict[str, T | None]()
         old: dict[str, _Parsed | None] = {}
         for name in names:
@@ -79,7 +82,7 @@ class DocumentCache:
             else:
                 old[name] = entry
         if old:
-            # Taken before a file is opened: what changes behind our back must look younger.
+            # Taken before a file is opened, so that a concurrent change looks younger.
             now_ns = self._disk.now_ns()
             contents = self._disk.read_all(folder, old)
             for (name, entry), read in zip(old.items(), contents, strict=True):
@@ -89,7 +92,7 @@ class DocumentCache:
                     values[name] = None
                     continue
                 content, state = read
-                # Whenever and by whomever: the same bytes say the same.
+                # The same bytes have the same meaning, whenever and by whomever they were written.
                 is_known = entry is not None and entry.content == content
                 value = entry.value if entry is not None and is_known else parse(name, content)
                 values[name] = value
@@ -102,14 +105,14 @@ class DocumentCache:
         return [values[name] for name in names]
 
     def wrote(self, path: Path, content: bytes, value: Any) -> None:
-        """Keep what a file says that has just been written: what parsing these bytes would give."""
+        """Cache the value of a file just written: the result of parsing these bytes."""
         entry = _Parsed(None, content, value)
         self._memory.put(
             (self._name, os.fspath(path)), entry, EACH_BYTES + TIMES_ITS_BYTES * len(content)
         )
 
     def list(self, folder: Path | str) -> tuple[str, ...]:
-        """Return the names in ``folder``, for as long as the folder has not changed."""
+        """Return the names in ``folder``, cached while the folder is unchanged."""
         key = "names", os.fspath(folder)
         state = self.settled_state(folder)
         entry: _Parsed | None = self._memory.get(key)
@@ -123,12 +126,12 @@ class DocumentCache:
         return names
 
     def settled_state(self, path: Path | str) -> FileState | None:
-        """Return the state of ``path`` if a later change is sure to show in it, else None."""
+        """Return the state of ``path`` if any later change is certain to show in it, else None."""
         state = self._disk.stat(path)
         if state is None or self._disk.now_ns() - state.mtime_ns < _YOUNG_NS:
             return None
         return state
 
     def forget(self, path: Path) -> None:
-        """Read the file anew next time."""
+        """Discard a cached file, so that it is read again next time."""
         self._memory.drop((self._name, os.fspath(path)))

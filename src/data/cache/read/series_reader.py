@@ -1,6 +1,6 @@
 """Reads one series: its view, its years, and the bars in a range.
 
-No lock is taken until data and metadata are found not to agree.
+No lock is taken until data and metadata are found to disagree.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState | None:
-    """Return what is known about ``year`` without looking at the data.
+    """Return the state of ``year`` without looking at the data.
 
-    Only where a rewrite is pending the data tell which state holds. Where a file has no document,
-    or a damaged one, it is recovered under the lock first.
+    Only if a rewrite is pending does the data decide which state is valid. If a file has no
+    document, or a damaged one, it is first recovered under the lock.
 
     Raises:
-        CorruptEntryError: that would be needed, and the cache is read-only.
-        FormatVersionError: a newer version of this library wrote it.
+        CorruptEntryError: Recovery is needed, and the cache is read-only.
+        FormatVersionError: A newer version of this library wrote the year.
     """
 
     def look() -> YearFile | None:
-        """Return the year by its metadata alone, unless a writer has begun to change it."""
+        """Return the year from its metadata only, unless a writer has begun to change it."""
         meta = lane.meta(year)
         if meta is not None and meta.pending is None:
             return YearFile(meta.state)
@@ -65,9 +65,9 @@ def read_state(lane: SeriesFiles, year: int, lock_timeout_s: float) -> YearState
 def read_year(
     lane: SeriesFiles, year: int, span: Span, lock_timeout_s: float
 ) -> tuple[BarTable, YearState] | None:
-    """Return the verified bars of ``year`` in ``span`` and the state of the year they belong to.
+    """Return the verified bars of ``year`` in ``span``, and the state of the year they belong to.
 
-    None where nothing is stored. Raises as :func:`read_state`.
+    Return None if nothing is stored. Raises as :func:`read_state` does.
     """
 
     def look() -> YearFile | None:
@@ -88,11 +88,11 @@ def _patiently(
     content: Callable[[YearFile | None], T],
     lock_timeout_s: float,
 ) -> T | None:
-    """Return ``content`` of what ``look`` finds, a file or None: look again, repair, look a last time.
+    """Return ``content`` of the year file found by ``look``, retrying and repairing if necessary.
 
     Between reading the metadata and the data a writer may have committed: both are read again
-    before anything is believed to be damaged. A series that is only looked at is not repaired:
-    what a repair would leave is read in its place, from then on.
+    before anything is considered damaged. In a preview nothing is repaired: the state that a repair
+    would leave is read instead, from then on.
     """
     problem: Exception | None = None
     is_previewed = lane.previews is not None and year in lane.previews
@@ -140,22 +140,22 @@ def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> Corrupt
 # --- views -------------------------------------------------------------------------------
 
 _SPAN = attrgetter("span")
-# What is known of a series takes about so many bytes: each, a year, a stretch of the coverage.
+# Approximate memory for an index entry: fixed, per year, and per stretch of the coverage.
 _EACH, _A_YEAR, _A_PART = 3072, 512, 512
-# The newest one may have no bars yet.
+# The newest year may have no bars yet.
 _TAIL_YEARS = 2
 
 
 class IndexEntry(NamedTuple):
-    """What the metadata of a series say, all of one moment.
+    """The content of a series' metadata, all from one moment.
 
     Attributes:
-        view: the series as one.
-        states: of each year, ascending.
-        has_quarantine: whether there can be rows in quarantine.
-        is_ours: whether none of it is of an older tool, which writes in place: a folder does not
-            show that.
-        outdated: the stretches that are stored and not read, which the view does not tell of.
+        view: Summary of the series.
+        states: State of each year, ascending.
+        has_quarantine: Whether there can be rows in quarantine.
+        is_ours: Whether no part is from an older tool, which writes in place, so that the folder
+            does not show changes.
+        outdated: Stretches that are stored but not read, which the view does not cover.
     """
 
     view: SeriesView
@@ -165,12 +165,12 @@ class IndexEntry(NamedTuple):
     outdated: Sequence[Span] = ()
 
     def check(self, lane: SeriesFiles, span: Span) -> None:
-        """Refuse a stretch of which a year cannot be read; raises ``StorageError``, which names it."""
+        """Reject a stretch with an unreadable year; raises ``StorageError``, which names it."""
         check_barred(lane, span, self.view.barred)
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """The approximate size in bytes."""
         return _EACH + _A_YEAR * len(self.states) + _A_PART * len(self.view.coverage)
 
     def years(self, span: Span) -> dict[int, YearState]:
@@ -186,17 +186,17 @@ class IndexEntry(NamedTuple):
 
 
 _Documents = tuple[dict[int, YearState], SeriesMeta | None, bool]
-# The state of the folder while which an entry is current, None where none tells, and the entry.
+# The state of the folder for which an entry is current, None if unknown, and the entry.
 _Look = tuple[FileState | None, IndexEntry]
 
 
 class SeriesIndex:
-    """Puts the years of a series together. Thread-safe.
+    """Combines the years of a series. Thread-safe.
 
     Args:
-        old: finds files of older tools.
-        memory: where views are kept.
-        lock_timeout_s: how long to wait where a year needs repair.
+        old: Finds files of older tools.
+        memory: Cache for views.
+        lock_timeout_s: How long to wait if a year needs repair.
     """
 
     def __init__(self, old: OldYears, memory: LruCache, lock_timeout_s: float) -> None:
@@ -207,15 +207,15 @@ class SeriesIndex:
     def entry(
         self, lane: SeriesFiles, since: SeriesView | None = None, *, tail: bool = False
     ) -> IndexEntry:
-        """Return the entry of a series, looking at its folder alone where nothing changed.
+        """Return the entry of a series, checking only its folder if nothing has changed.
 
-        Documents are only ever changed by renaming, which changes the folder's own time: while
-        that stands still, so does what they say.
+        Documents are only ever changed by renaming, which changes the folder's modification time:
+        while that is unchanged, so are the documents.
 
         Args:
-            lane: the series.
-            since: a view got just before: what belongs to it, without looking again.
-            tail: whether the newest years will do, see :meth:`BarStore.tail`.
+            lane: Series to look up.
+            since: View obtained just before; its entry is returned without a check.
+            tail: Whether the newest years suffice, see :meth:`BarStore.tail`.
         """
         if lane.previews:  # the documents on the disk are not those that a repair would leave
             return self._read(lane)
@@ -228,30 +228,30 @@ class SeriesIndex:
             return look[1]
         entry = (self._read_tail(lane) if tail else None) or self._read(lane)
         if not lane.previews:
-            # Without a state it serves nothing but to go on from this very view.
+            # Without a state it can only be found again by this very view.
             self._memory.put(place, (before if entry.is_ours else None, entry), entry.size)
         return entry
 
     def seal(self, lane: SeriesFiles, view: SeriesView) -> dict[str, FileState | None] | None:
-        """Return the state of the folder that tells while it is so that ``view`` is current."""
+        """Return the folder state that shows ``view`` is current as long as it is unchanged."""
         look: _Look | None = self._memory.get(("series", lane.key))
         if look is None or look[0] is None or look[1].view is not view:
             return None
         return {lane.paths.text: look[0]}
 
     def _read_tail(self, lane: SeriesFiles) -> IndexEntry | None:
-        """Return what the documents of the newest years say; None where that does not do."""
+        """Return an entry from the documents of the newest years; None if that does not suffice."""
         if len(years_in(lane.disk.list(lane.paths.text))) <= _TAIL_YEARS:
             return None
         entry = self._read(lane, _TAIL_YEARS)
         states = (part.state for part in entry.view.coverage.opened())
         if not entry.is_ours or entry.view.last is None or "final" not in states:
             return None
-        # Whether it still holds, all years would have to tell.
+        # Whether ``next_due`` is still valid can only be decided with all years.
         return entry._replace(view=replace(entry.view, next_due=None))
 
     def _read(self, lane: SeriesFiles, most_years: int | None = None) -> IndexEntry:
-        """Return what the documents of a series say; those that are damaged are repaired."""
+        """Return an entry from the documents of a series; damaged ones are repaired."""
         if lane.key.is_outdated:
             return IndexEntry(SeriesView(lane.key), {}, has_quarantine=False)
         names = lane.disk.list(lane.paths.text)
@@ -275,7 +275,10 @@ class SeriesIndex:
     def _documents(
         self, lane: SeriesFiles, own: list[int], has_series: bool = True
     ) -> tuple[_Documents, tuple[int, ...]]:
-        """Return what the documents say, and the years that cannot be read, which cost no other one."""
+        """Return the documents and the years that cannot be read.
+
+        These do not affect the others.
+        """
         try:
             return self._of_years(lane, own, has_series), ()
         except StorageError:
@@ -290,9 +293,9 @@ class SeriesIndex:
         return self._of_years(lane, readable, has_series), tuple(barred)
 
     def _of_years(self, lane: SeriesFiles, own: list[int], has_series: bool) -> _Documents:
-        """Return the state of each year, ascending, what has no year, and whether all are ours.
+        """Return the states of the years, ascending, ``series.json``, and whether all are ours.
 
-        Older tools' files are told as if they were ours.
+        Older tools' files are included as if they were ours.
         """
         damaged = lane.previews or ()
         years = [year for year in own if year not in damaged]
@@ -317,17 +320,17 @@ class SeriesIndex:
         return dict(sorted(states.items())), series, not old
 
     def years(self, lane: SeriesFiles) -> list[int]:
-        """Return the years of which bars are stored."""
+        """Return the years for which bars are stored."""
         (states, _, _), _ = self._documents(lane, lane.years())
         return [year for year, state in states.items() if state.rows]
 
     def long_empties(self, lane: SeriesFiles, own: list[int]) -> Coverage:
-        """Return the stretches without bars that lie in years without a file."""
+        """Return the stretches without bars in years that have no file."""
         return _empties(read_series(lane), own)
 
 
 def _is_read(state: YearState, outdated: Sequence[Span]) -> bool:
-    """Tell whether any bars of a year may be read."""
+    """Return whether any bars of a year may be read."""
     return any(part.state != "empty" for part in state.coverage.without(outdated))
 
 
@@ -348,7 +351,7 @@ def _view(
     first, last = (min(stamps), max(stamps)) if stamps else (None, None)
     facts = meta.facts() | {
         "kind": kind_of(series, coverage),
-        # It holds while the years are as they were when it was written.
+        # It is valid while the years are as they were when it was written.
         "next_due": meta.next_due if meta.years_generation == newest else None,
         "lifetime": meta.lifetime.without_disproved(first, last),
     }
@@ -367,10 +370,11 @@ def _view(
 
 
 def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
-    """Refuse a stretch of which a year cannot be read.
+    """Reject a stretch that contains an unreadable year.
 
     Raises:
-        StorageError: something else is in the place of a file of such a year; it names it.
+        StorageError: The path of one of the year's files holds something else; the message names
+            it.
     """
     for year in barred:
         if year_span(year).overlaps(span):
@@ -379,7 +383,7 @@ def check_barred(lane: SeriesFiles, span: Span, barred: Iterable[int]) -> None:
 
 
 def read_series(lane: SeriesFiles) -> SeriesMeta | None:
-    """Return ``series.json``; a damaged one counts as absent, for it only saves requests."""
+    """Return ``series.json``; a damaged one counts as absent because it only saves requests."""
     try:
         return lane.series()
     except DamagedError as exc:
@@ -394,7 +398,7 @@ def _empties(series: SeriesMeta | None, own: list[int]) -> Coverage:
 
 
 def kind_of(series: SeriesMeta | None, coverage: Iterable[Covered]) -> Kind | None:
-    """Return the kind of a series; where its document is lost, what all of its bars tell."""
+    """Return the kind of a series; if its document is lost, the kind derived from its bars."""
     if series is not None and series.kind is not None:
         return series.kind
     kinds = [p.kind for p in coverage if p.state in ("final", "provisional") or p.parts]
@@ -407,15 +411,15 @@ _NO_FILE = FileState(0, 0, 0)
 
 
 class RangeReader:
-    """Reads stretches of a series. Thread-safe; it takes no lock but where a year needs repair.
+    """Reads stretches of a series. Thread-safe; takes a lock only if a year needs repair.
 
     Args:
-        disk: the file system.
-        old: finds files of older tools.
-        viewer: knows the stretches without bars that have no year.
-        sidecars: columnar files, where they are true.
-        memory: keeps years where there can be no columns on the disk.
-        lock_timeout_s: how long to wait where a year needs repair.
+        disk: File system.
+        old: Finds files of older tools.
+        viewer: Source of the stretches without bars in years without a file.
+        sidecars: Columnar files, used if they are valid.
+        memory: Cache for years if columns cannot be stored on disk.
+        lock_timeout_s: How long to wait if a year needs repair.
     """
 
     def __init__(
@@ -437,10 +441,9 @@ class RangeReader:
     def read(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry | None = None
     ) -> tuple[BarTable, Coverage]:
-        """Return the bars in ``span`` and what is known about it; raises as ``BarStore.view``.
+        """Return the bars in ``span`` and their coverage; raises as ``BarStore.view`` does.
 
-        ``entry`` is of a moment ago; the metadata are looked at again where it does not lead to the
-        bars.
+        ``entry`` is a recent one; the metadata is read again if it does not lead to the bars.
         """
         if lane.key.is_outdated:
             return BarTable.empty(), Coverage()
@@ -483,7 +486,7 @@ class RangeReader:
     def seal(
         self, lane: SeriesFiles, span: Span, entry: IndexEntry
     ) -> dict[str, FileState | None] | None:
-        """Return the files that bars in ``span`` were read from, while they are untouched."""
+        """Return the files from which bars in ``span`` were read, if they are untouched."""
         sources = self._sidecars.sources(lane, entry.years(span))
         if sources is None or entry.has_quarantine:
             return None
@@ -494,9 +497,9 @@ class RangeReader:
     def _with_columns(
         self, lane: SeriesFiles, span: Span, states: dict[int, YearState], coverage: Coverage
     ) -> tuple[BarTable, Coverage]:
-        """Read the years of ``states``, and keep as columns those that are not kept yet.
+        """Read the years of ``states``, and store columns for those that have none yet.
 
-        ``coverage`` is what is known of other years.
+        ``coverage`` is that of the other years.
         """
         lacking = self._sidecars.lacking(lane, states)
         whole = self.read_whole(lane, {year: states[year] for year in lacking})
@@ -514,12 +517,15 @@ class RangeReader:
     def read_whole(
         self, lane: SeriesFiles, states: Mapping[int, YearState]
     ) -> dict[int, WholeYear]:
-        """Return the years of ``states`` as they are now, repaired where need be; those gone are missing."""
+        """Return the years of ``states`` in their current state, repaired if necessary.
+
+        Years that no longer exist are omitted.
+        """
         contents = ((year, self._whole(lane, year, state)) for year, state in states.items())
         return {year: whole for year, whole in contents if whole is not None}
 
     def _whole(self, lane: SeriesFiles, year: int, state: YearState) -> WholeYear | None:
-        # Looked at before it is read: what is done to the file meanwhile shows the next time.
+        # Checked before it is read, so that concurrent changes are noticed the next time.
         file = self._disk.stat(lane.paths.data(year)) or _NO_FILE
         kept: WholeYear | None = self._memory.get(("year", lane.key, year))
         if kept is not None and (kept.file, kept.state.head) == (file, state.head):
@@ -528,7 +534,7 @@ class RangeReader:
         return None if content is None else WholeYear(content[1], content[0], file)
 
     def _keep(self, key: SeriesKey, year: int, whole: WholeYear) -> None:
-        """Keep a year in memory."""
+        """Cache a year in memory."""
         arrays = [whole.table.stamps, *whole.table.values()]
         for values in arrays:
             values.flags.writeable = False  # many answers are made of them

@@ -18,7 +18,7 @@ from ..write.series import SeriesFiles
 
 
 class MismatchError(CorruptEntryError):
-    """Data and metadata do not belong together; stays inside the store."""
+    """Data and metadata do not belong together; not raised outside the store."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class YearFile:
     """A verified year file.
 
     Attributes:
-        state: what its metadata say.
-        members: all of it.
+        state: State recorded in its metadata.
+        members: All members.
     """
 
     state: YearState
     members: tuple[Member, ...] = ()
 
     def table(self, span: Span | None = None) -> BarTable:
-        """Return the bars, of all stamps or of ``span``; other members are not inflated.
+        """Return all bars, or those in ``span``; members outside it are not inflated.
 
         Raises:
-            MismatchError: a member does not hold what its header says.
+            MismatchError: A member does not match its header.
         """
         firsts, lasts = self._extents
         of_span = firsts <= lasts
@@ -51,7 +51,10 @@ class YearFile:
 
     @cached_property
     def _extents(self) -> tuple[Stamps, Stamps]:
-        """The first and the last stamp of each member; one without bars ends before it begins."""
+        """The first and the last stamp of each member.
+
+        For one without bars the end is before the start.
+        """
         outermost = [(m.header.first, m.header.last) for m in self.members]
         extents = [(1, 0) if a is None or b is None else (a, b) for a, b in outermost]
         edges = np.array(extents, dtype=np.int64).reshape(-1, 2)
@@ -59,10 +62,10 @@ class YearFile:
 
 
 def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTable:
-    """Return the bars of one member; the first of a file also holds the CSV header.
+    """Return the bars of one member; the first in a file also contains the CSV header.
 
     Raises:
-        MismatchError: it does not hold what its header says.
+        MismatchError: The member does not match its header.
     """
     if member.decoded:
         return member.decoded[0]
@@ -80,19 +83,19 @@ def rows_of(member: Member, columns: tuple[str, ...], *, first: bool) -> BarTabl
 def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile | None:
     """Read the data of ``year`` up to the recorded size and verify every bit of it.
 
-    While a rewrite is pending, the old state and the new one are both good. Bytes behind the
-    recorded size are another writer's and are not looked at.
+    While a rewrite is pending, both the old state and the new one are valid. Bytes after the
+    recorded size belong to another writer and are ignored.
 
     Args:
-        lane, year: the file.
-        meta: its document, None where it has none.
+        lane, year: Series and year of the file.
+        meta: Document of the year; None if it has none.
 
     Returns:
-        The file, or None where neither data nor metadata exist.
+        The file, or None if neither data nor metadata exist.
 
     Raises:
-        MismatchError: the data are not what the document says.
-        FormatVersionError: a member is of a newer version.
+        MismatchError: The data differs from what the document records.
+        FormatVersionError: A member is from a newer version.
     """
     handle = lane.disk.open_read(lane.paths.data(year))
     if handle is None:
@@ -121,7 +124,7 @@ def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> Y
     for state in filter(None, (meta.pending, meta.state)):
         if not state.size:
             continue
-        # Nothing is appended while a rewrite is pending, and the one file may begin like the other.
+        # Nothing is appended while a rewrite is pending, and one file may begin like the other.
         if size < state.size or (meta.pending and size != state.size):
             problem = f"it has {size} bytes, recorded are {state.size}"
             continue
@@ -140,10 +143,10 @@ def _verified(lane: SeriesFiles, year: int, state: YearState, data: bytes) -> Ye
 
 
 def check_members(members: list[tuple[int, Member]], state: YearState, *, most_rows: int) -> None:
-    """Check that sound, chained members are what was recorded.
+    """Check that valid, chained members match the recorded state.
 
     Raises:
-        MismatchError: they are not, or hold more bars than a year has room for.
+        MismatchError: They do not match, or have more bars than a year has room for.
     """
     end = members[-1][0] + len(members[-1][1].raw) if members else 0
     if end != state.size:
@@ -164,16 +167,16 @@ def check_members(members: list[tuple[int, Member]], state: YearState, *, most_r
 def rows_behind(
     lane: SeriesFiles, year: int, state: YearState, *, size: int, head: str
 ) -> BarTable | None:
-    """Return the bars of the members that were appended since the file had ``size`` bytes.
+    """Return the bars of the members appended since the file had ``size`` bytes.
 
     Args:
-        lane, year: the file.
-        state: what it is now.
-        size: where the bytes known already end.
-        head: the first 16 hex digits of the digest of the last member before that.
+        lane, year: Series and year of the file.
+        state: Current state.
+        size: End of the known bytes.
+        head: First 16 hex digits of the digest of the last member before that.
 
     Returns:
-        The bars, or None where what follows is not a sound continuation up to ``state``.
+        The bars, or None if the following bytes are not a valid continuation up to ``state``.
     """
     handle = lane.disk.open_read(lane.paths.data(year)) if state.size > size else None
     if handle is None:

@@ -1,1 +1,1 @@
-"""Damage: found, repaired, and kept in quarantine."""
+"""Damage: detected, repaired, and quarantined."""

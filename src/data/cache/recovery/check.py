@@ -1,8 +1,8 @@
-"""Compares a series and a symbol's actions with what they should be. Nothing is changed.
+"""Compares a series and a symbol's actions with their expected state. Nothing is changed.
 
-What is wrong with a year, and what a repair does about it, is the decision of
-:func:`.recover.examine`, by which the repair itself goes. Bars that recovery does not look at are
-compared here with what is said of them.
+The defects of a year, and what a repair does about them, are decided by :func:`.recover.examine`,
+which the repair itself uses. Bars that recovery does not examine are compared here with their
+metadata.
 """
 
 from __future__ import annotations
@@ -43,15 +43,16 @@ _MOST_TOLD = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One defect.
 
     Attributes:
-        symbol, timeframe, lane: of the series; what a symbol has beside its series has no timeframe.
-        where: the year, ``series.json``, ``confirmed.json``, ``actions.json`` or ``columns`` (the
+        symbol, timeframe, lane: Series concerned; for data that a symbol has besides its series the
+            timeframe is empty.
+        where: Year, ``series.json``, ``confirmed.json``, ``actions.json`` or ``columns`` (the
             columnar file).
-        what: is wrong.
-        remedy: what ``repair`` does about it, or what the user can do.
-        cure: how it is repaired; ``none`` where it cannot be.
+        what: Description of the defect.
+        remedy: Action that ``repair`` takes, or that the user can take.
+        cure: Kind of repair; ``none`` if it cannot be repaired.
     """
 
     symbol: str
@@ -63,7 +64,7 @@ class Finding:
     cure: Cure = "recover"
 
     def __str__(self) -> str:
-        """Return where it is, and what is wrong."""
+        """Return the location and description of the defect."""
         lane = "@".join(filter(None, (self.timeframe, self.lane)))
         return f"{' '.join(filter(None, (self.symbol, lane, self.where)))}: {self.what}"
 
@@ -76,15 +77,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading stored files found, as far as the time for it went.
+    """Result of reading stored files within a time limit.
 
     Attributes:
-        findings: what is wrong.
-        problems: series that could not be read, and why.
-        files: how many files were read.
-        total: how many there are.
-        is_whole: whether everything was read.
-        others: how many of the total are of tables and fundamentals.
+        findings: Defects found.
+        problems: Series that could not be read, and why.
+        files: Number of files read.
+        total: Number of files that exist.
+        is_whole: Whether everything was read.
+        others: Number of the existing files that are tables and fundamentals.
     """
 
     findings: tuple[Finding, ...]
@@ -95,7 +96,7 @@ class Inspection:
     others: int = 0
 
     def plus(self, other: Inspection) -> Inspection:
-        """Return both together."""
+        """Return the combination of both."""
         return Inspection(
             self.findings + other.findings,
             self.problems + other.problems,
@@ -107,18 +108,21 @@ class Inspection:
 
     @property
     def ok(self) -> bool | None:
-        """Whether all of it is sound; None where nothing was found and not everything was read."""
+        """Whether everything is intact; None if nothing was found but not everything was read."""
         if self.findings or self.problems:
             return False
         return True if self.is_whole else None
 
     @property
     def damage(self) -> list[str]:
-        """What is wrong, in sentences."""
+        """The defects, in sentences."""
         return [*map(str, self.findings), *(f"{key}: {why}" for key, why in self.problems)]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping; of much damage the first."""
+        """Return the plain mapping.
+
+        If there is much damage, only the first entries are included.
+        """
         damage = self.damage
         return {
             "ok": self.ok,
@@ -134,7 +138,7 @@ def inspect(
 ) -> Inspection:
     """Read series after series while there is time, at least one file; nothing is changed.
 
-    ``total``: how many files there are.
+    ``total`` is the number of existing files.
     """
     findings: list[Finding] = []
     problems: list[tuple[SeriesKey, str]] = []
@@ -151,7 +155,7 @@ def inspect(
 def _inspected(
     store: StoreParts, keys: Sequence[SeriesKey], problems: list[tuple[SeriesKey, str]]
 ) -> Iterator[tuple[int, list[Finding]]]:
-    """Yield what is wrong part by part, and of how many files each part is."""
+    """Yield the number of files and the defects of each part."""
     symbols: set[str] = set()
     for key in keys:
         try:
@@ -165,7 +169,7 @@ def _inspected(
 
 
 def file_count(lane: SeriesFiles) -> int:
-    """Return how many years of a series there are; none where it cannot be listed."""
+    """Return the number of years in a series; 0 if it cannot be listed."""
     try:
         return len(lane.years())
     except DataError:
@@ -173,14 +177,14 @@ def file_count(lane: SeriesFiles) -> int:
 
 
 def check_series(store: StoreParts, key: SeriesKey, *, is_locked: bool = False) -> list[Finding]:
-    """Return what is wrong with a series: its years, the document without a year, its columns.
+    """Return the defects of a series: its years, ``series.json``, its columns.
 
-    Every byte of it is read. Commits that go on meanwhile are not taken for damage.
+    Every byte is read. Concurrent commits are not mistaken for damage.
 
     Args:
-        store: the parts of the store.
-        key: the series.
-        is_locked: whether the caller holds its lock, so that there are no commits meanwhile.
+        store: Parts of the store.
+        key: Series to check.
+        is_locked: Whether the caller holds its lock, so that there are no concurrent commits.
     """
     parts = _parts(store, store.lane(key), is_locked=is_locked)
     return [finding for _, ailments in parts for finding in _findings(key, ailments)]
@@ -196,7 +200,7 @@ def _findings(key: SeriesKey, ailments: Iterable[tuple[str, Ailment]]) -> list[F
 def _parts(
     store: StoreParts, lane: SeriesFiles, *, is_locked: bool
 ) -> Iterator[tuple[int, Iterable[tuple[str, Ailment]]]]:
-    """Yield the ailments of one year after the other, then of the rest, with the count of files."""
+    """Yield the ailments of each year, then of the rest, each with its number of files."""
     barred = lane.barred()
     yield 0, [(name, Ailment(barring(what), _SET_ASIDE, "move")) for name, what in barred.items()]
     years = [year for year in lane.years() if year not in years_in(barred)]
@@ -257,7 +261,7 @@ def _older(store: StoreParts, lane: SeriesFiles, years: list[int]) -> Iterator[t
 def columns_ailment(store: StoreParts, lane: SeriesFiles) -> Ailment | None:
     """Compare the columnar file with the bars it was made from, bit by bit.
 
-    A file of an older state is no damage: the next reader makes it anew.
+    An outdated file is not damage: the next reader rebuilds it.
     """
     path = store.sidecars.path(lane.key)
     if store.disk.stat(path) is None:
@@ -292,12 +296,15 @@ def _differs(lane: SeriesFiles, year: int, file: ColumnarFile) -> bool:
 
 
 def is_current(file: ColumnarFile, year: int, state: YearState) -> bool:
-    """Tell whether the file holds a year in just that state."""
+    """Return whether the file has the year in exactly that state."""
     return file.serves({year: (state.rows, state.size, str(state.head or "")[:16])})
 
 
 def same_bits(one: BarTable, other: BarTable) -> bool:
-    """Tell whether two tables hold the same bars bit by bit; no column is a column of nothing."""
+    """Return whether two tables have the same bars, bit by bit.
+
+    A missing column counts as empty.
+    """
     if not np.array_equal(one.stamps, other.stamps):
         return False
     pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
@@ -312,11 +319,11 @@ def _same_column(one: Any, other: Any) -> bool:
     return bool((same | (np.isnan(one) & np.isnan(other))).all())
 
 
-# --- what a symbol has beside its series ---------------------------------------------------
+# --- data that a symbol has besides its series ------------------------------------------------
 
 
 def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
-    """Return what is wrong with the splits and dividends of a symbol."""
+    """Return the defects in the splits and dividends of a symbol."""
     path = store.layout.actions(symbol)
     if what := what_bars(path):
         return [Finding(symbol, "", "", ACTIONS, barring(what), _SET_ASIDE, "move")]
@@ -345,11 +352,11 @@ def waiting(
 ) -> list[tuple[SeriesKey, int]]:
     """Return the years whose data file is longer than recorded: bars that are not read yet.
 
-    Only sizes are compared. A power loss right behind a commit leaves such a file.
+    Only sizes are compared. A power loss right after a commit leaves such a file.
 
     Args:
-        store: the parts of the store.
-        listed: the series, each with what the index knows of it.
+        store: Parts of the store.
+        listed: Series, each with its index entry.
     """
     longer: list[tuple[SeriesKey, int]] = []
     for key, entry in listed:
@@ -377,11 +384,11 @@ def _is_longer(lane: SeriesFiles, year: int, size: int | None) -> bool:
 # --- one year ----------------------------------------------------------------------------
 
 Cure = Literal["recover", "rebuild", "drop", "move", "none"]
-# So long after the last change of a file a writer may still be at it.
+# Time after the last change to a file during which a writer may still be active.
 IN_FLIGHT_MS = 10 * SECOND_MS
-# How often a year is looked at whose files change meanwhile.
+# Maximum number of attempts to examine a year whose files keep changing.
 _LOOKS = 3
-# Case of a diagnosis to what is wrong, and what recovery does about it.
+# Maps each case of a diagnosis to the defect, and what recovery does about it.
 _WORDS = {
     "half_adopted": (
         "the conversion of another tool's file was not finished",
@@ -409,7 +416,7 @@ _WORDS = {
         "the file is kept in quarantine, and {left} of it in its place",
     ),
 }
-# Those that a commit on its way looks like; not with a damaged document.
+# Cases that a commit in progress can look like, unless a document is damaged.
 _IN_FLIGHT = frozenset(
     {"half_adopted", "unfinished", "behind", "torn", "forward", "back", "rebuild"}
 )
@@ -417,13 +424,13 @@ _IN_FLIGHT = frozenset(
 
 @dataclass(frozen=True)
 class Ailment:
-    """One thing wrong with one file.
+    """One defect of one file.
 
     Attributes:
-        what: is wrong.
-        remedy: what a repair does, or what the user can do.
-        cure: how it is repaired; ``none`` where it cannot be.
-        in_flight: whether a commit on its way looks the same.
+        what: Description of the defect.
+        remedy: Action that a repair takes, or that the user can take.
+        cure: Kind of repair; ``none`` if it cannot be repaired.
+        in_flight: Whether a commit in progress looks the same.
     """
 
     what: str
@@ -433,10 +440,10 @@ class Ailment:
 
 
 def diagnose(lane: SeriesFiles, year: int, *, is_locked: bool = False) -> Ailment | None:
-    """Return what is wrong with a year, None when nothing is; a file of another tool is not ours.
+    """Return the defect of a year, or None if it is intact or another tool's file.
 
-    A commit that is on its way is told from damage by its youth, and one that came between by the
-    files, which are looked at again then; with the lane's lock there is none.
+    A commit in progress is distinguished from damage by its age. If a commit has intervened, the
+    files have changed, and are examined again. If the lane is locked, there is none.
     """
     for _ in range(_LOOKS):
         before = _states(lane, year)
@@ -454,7 +461,7 @@ def _states(lane: SeriesFiles, year: int) -> tuple[FileState | None, FileState |
 
 
 def is_young(lane: SeriesFiles, year: int) -> bool:
-    """Tell whether a file of the year was changed so lately that a commit may be on its way."""
+    """Return whether a file of the year was changed recently enough for a commit in progress."""
     now_ns = lane.disk.now_ns()
     states = [state for state in _states(lane, year) if state is not None]
     return any(now_ns - state.mtime_ns < IN_FLIGHT_MS * 1_000_000 for state in states)
@@ -470,7 +477,7 @@ def _diagnosed(lane: SeriesFiles, year: int) -> Ailment | None:
 
 
 def _ailment(diagnosis: Diagnosis) -> Ailment | None:
-    """Return in words what is wrong, and what recovery does about it."""
+    """Return the defect, and what recovery does about it, in words."""
     words = _WORDS.get(diagnosis.case)
     if words is None:
         return None
@@ -492,17 +499,17 @@ def _ailment(diagnosis: Diagnosis) -> Ailment | None:
 
 
 def _document(diagnosis: Diagnosis) -> str:
-    """Return what is wrong with the document, where something is wrong with it."""
+    """Return the defect of the document in words, if it has one."""
     if diagnosis.flaw:
         return f"the metadata are damaged ({diagnosis.flaw})"
     return "the metadata are not those of the data" if diagnosis.meta else "there are no metadata"
 
 
-# --- bars against what is said of them -----------------------------------------------------
+# --- bars compared with their metadata -------------------------------------------------------
 
 
 def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
-    """Look at every bar: whether it is where its member and the metadata say that bars are."""
+    """Check for every bar whether it is where its member and the metadata say."""
     if diagnosis.state is None:
         return None
     last: int | None = None
@@ -528,7 +535,7 @@ def _inside(year: int, diagnosis: Diagnosis) -> Ailment | None:
 
 
 def _misplaced(table: BarTable, span: Span, year: Span, last: int | None) -> str:
-    """Return how the bars of a member are not those that it announces; empty when they are."""
+    """Describe how the bars of a member differ from what it announces; empty if they do not."""
     stamps = table.stamps
     if not len(stamps):
         return ""

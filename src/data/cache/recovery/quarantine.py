@@ -1,7 +1,7 @@
-"""Keeps what cannot be trusted: bad files, torn tails, bad rows. Nothing is thrown away.
+"""Keeps whatever cannot be trusted: bad files, torn tails, bad rows. Nothing is thrown away.
 
-Files are named by the digest of their bytes, so keeping the same thing twice keeps it once; each
-has a JSON document beside it that says why it is there.
+Files are named after the digest of their bytes, so that identical files are kept only once; each
+has a JSON document next to it with the reason.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from ..write.series import SeriesFiles
 
 log = logging.getLogger(__name__)
 
-# Of one stamp the last row counts; a few more tell how its vendor errs. Rows that are no bars are kept
-# up to so many a year.
+# For one stamp the last row counts; a few more show how its vendor errs. Of rows that cannot be
+# bars at most this many per year are kept.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 _SECOND_CHARS = len("2024-06-03 12:00:00")
@@ -51,22 +51,22 @@ def keep_file(lane: SeriesFiles, source: Path, content: bytes, reason: str) -> N
     """Give the file a second name in the quarantine, durably; it keeps its own.
 
     Args:
-        lane: the series.
-        source: the file.
-        content: its bytes, which name it there.
-        reason: what is wrong with it.
+        lane: Series of the file.
+        source: Path of the file.
+        content: Bytes of the file, which determine its name there.
+        reason: Defect of the file.
     """
     _folder(lane).keep_file(source, content, reason)
 
 
 def keep_barring(lane: SeriesFiles, name: str, what: str) -> None:
-    """Move what is no file and stands in the place of one into the quarantine, durably."""
+    """Move an object that takes the place of a file into the quarantine, durably."""
     _folder(lane).keep_barring(lane.paths.folder / name, what)
     lane.memory.forget(lane.paths.folder / name)
 
 
 def keep_bytes(lane: SeriesFiles, name: str, content: bytes, reason: str) -> None:
-    """Write bytes that are about to be cut off into the quarantine, durably."""
+    """Write bytes that are about to be cut off to the quarantine, durably."""
     _folder(lane).keep_bytes(name, content, reason)
 
 
@@ -78,7 +78,10 @@ def _folder(lane: SeriesFiles) -> Quarantine:
 
 
 def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
-    """Add bad rows to those of ``year``, durably; a row kept already is not kept twice."""
+    """Add bad rows to those of ``year``, durably.
+
+    Rows that are already there are not added again.
+    """
     if not rows:
         return
     content = lane.disk.read_if_exists(lane.paths.rows(year))
@@ -90,7 +93,7 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     before = len(cells)
     cells |= dict.fromkeys(_cells(rows))
     if len(cells) == before:
-        # The process that kept them may have been killed before their name was durable ...
+        # The process that added them may have been killed before their name was durable ...
         lane.disk.sync_folder(lane.paths.quarantine)
         return
     lane.disk.make_folders(lane.paths.quarantine)
@@ -106,9 +109,9 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the newest rubbish of each stamp, and bars that were withdrawn: those were real once.
+    """Return the newest invalid rows for each stamp, and all withdrawn bars, which were once real.
 
-    A vendor that sends new rubbish at each call must not make the file longer for ever.
+    A vendor that sends new invalid rows with each call must not make the file grow for ever.
     """
     kept: list[tuple[str, ...]] = []
     counts: Counter[str] = Counter()
@@ -130,26 +133,26 @@ def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
 
 
 def files_of(lane: SeriesFiles) -> Iterator[KeptFile]:
-    """Yield the damaged files of a series that are kept, with the reasons."""
+    """Yield the quarantined files of a series, with the reasons."""
     return _folder(lane).files()
 
 
 def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
-    """Return the bad rows of ``year`` in the order they came; a damaged file counts as none."""
+    """Return the bad rows of ``year`` in order of arrival; a damaged file counts as empty."""
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
 
 def _parse(
     content: bytes | None, span: Span | None = None, out: tuple[str, ...] = ()
 ) -> list[Suspect] | None:
-    """Return the rows in the bytes of such a file, None when it is damaged.
+    """Parse the bytes of a file of bad rows; return None if it is damaged.
 
-    Rows whose reasons begin as one in ``out`` are left out.
+    Rows whose reason begins with one in ``out`` are omitted.
     """
     first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
     def read(cells: list[str]) -> list[str] | None:
-        """Return the texts of a row that is in the span and not left out, else None."""
+        """Return the cells of a row in the span that is not omitted, else None."""
         is_in = first <= cells[0] < end and not cells[-1].startswith(out)
         if is_in:
             _check_width(cells)
@@ -164,16 +167,16 @@ def _parse(
 
 
 def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
-    """Return the rows in the bytes of such a file as the texts they are, None when it is damaged.
+    """Return the rows in a file of bad rows as texts; None if it is damaged.
 
-    What is kept along is written as it was read: made a number and a text again, each row of a year
-    would cost every later call.
+    Existing rows are written back exactly as read: converting each of a year's rows to a number and
+    back would slow down every later call.
     """
     return _each(content, _checked)
 
 
 def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[T] | None:
-    """Return what ``read`` makes of each row, without None; None when the bytes are damaged."""
+    """Return the results of ``read`` for each row, without None; None if the bytes are damaged."""
     if content is None:
         return []
     try:
@@ -199,10 +202,10 @@ def _warn_of_damage(exc: Exception) -> None:
 
 
 def _checked(cells: list[str]) -> tuple[str, ...]:
-    """Return the texts of a row that can be read.
+    """Return the cells of a row after checking that they can be parsed.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: A cell cannot be parsed.
     """
     _check_width(cells)
     stamp, *values, _ = cells
@@ -219,17 +222,17 @@ def _check_width(cells: Sequence[str]) -> None:
 
 
 def years_with_rows(lane: SeriesFiles) -> list[int]:
-    """Return the years of which bad rows are kept, ascending."""
+    """Return the years that have bad rows, ascending."""
     names = lane.disk.list(lane.paths.quarantine)
     years = (name.partition(".rows.")[0] for name in names)
     return [int(year) for year in years if year.isdecimal()]
 
 
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
-    """Return the bad rows of several years that vendors sent, each in place of a bar.
+    """Return the bad rows of several years that vendors sent in place of bars.
 
-    Withdrawn bars are not among them, nor are rows at stamps where no bar can open. Only those in
-    ``span`` are read further than their stamp.
+    Withdrawn bars are excluded, as are rows at stamps where no bar can open. Rows outside ``span``
+    are only read up to their stamp.
     """
     contents = (lane.disk.read_if_exists(lane.paths.rows(year)) for year in years)
     out = (WITHDRAWN, OFF_GRID)
@@ -245,7 +248,7 @@ def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
 
 
 def _stamp_texts(stamps: Sequence[int]) -> list[str]:
-    """Return the text of each stamp as :func:`_stamp_text` does, in one pass."""
+    """Return the text of each stamp, like :func:`_stamp_text` but in one pass."""
     times = np.array(stamps, dtype=np.int64)
     if (times % SECOND_MS != 0).any() or year_of(min(stamps)) < 1000:
         return [_stamp_text(stamp) for stamp in stamps]
@@ -278,9 +281,9 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
 def standing_in(
     lane: SeriesFiles, span: Span, coverage: Callable[[], Coverage]
 ) -> tuple[Suspect, ...]:
-    """Return the bad rows in ``span`` in whose place no good bar is stored; the last of a stamp.
+    """Return the bad rows in ``span`` for whose stamps no good bar is stored; the last for each.
 
-    ``coverage`` tells what is known of the series now; it is only asked where there are any.
+    ``coverage`` returns the series' current coverage; it is called only if there are any rows.
     """
     years = [y for y in years_with_rows(lane) if year_span(y).overlaps(span)]
     rows = rows_in(lane, years, span)
@@ -298,13 +301,13 @@ def standing_in(
 
 # --- folders of a quarantine -------------------------------------------------------------
 
-# Damaged files are kept whole, each with a JSON document beside it that gives the reason. Files are
-# named by the digest of their bytes: keeping the same bytes twice keeps them once, and nothing that
-# is kept is ever overwritten by something else.
+# Damaged files are kept whole, each with a JSON document next to it that gives the reason. Files
+# are named after the digest of their bytes: identical bytes are kept only once, and nothing in the
+# quarantine is ever overwritten by something else.
 
 
 class Damage(NamedTuple):
-    """A file that is not as it was written, or what stands in its place (``barred``: what that is)."""
+    """A file that was altered, or an object in its place (``barred`` describes it)."""
 
     path: Path
     content: bytes
@@ -313,18 +316,18 @@ class Damage(NamedTuple):
 
 
 def barred(paths: Iterable[Path]) -> list[Damage]:
-    """Return those of some files in whose place something else is."""
+    """Return the paths, of those given, that hold something other than a file."""
     kinds = [(path, what_bars(os.fspath(path))) for path in paths]
     return [Damage(path, b"", barring(what), what) for path, what in kinds if what]
 
 
 def barring(what: str) -> str:
-    """Return what is wrong where something else, such as a folder, is in the place of a file."""
+    """Return the description of a defect in which an object takes the place of a file."""
     return f"{what} is in the place of the file"
 
 
 class KeptFile(NamedTuple):
-    """A file in quarantine, and why it is there."""
+    """A file in quarantine, and the reason."""
 
     path: Path
     reason: str
@@ -332,12 +335,12 @@ class KeptFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Quarantine:
-    """One folder of damaged files.
+    """One folder for damaged files.
 
     Attributes:
-        disk, clock: of the store.
-        folder: made when it is first needed.
-        owner: of the files, for the log.
+        disk, clock: Parts of the store.
+        folder: Folder, created when it is first needed.
+        owner: Owner of the files, for the log.
     """
 
     disk: Disk
@@ -361,13 +364,13 @@ class Quarantine:
         self._write_reason(target, reason)
 
     def keep_barring(self, path: Path, what: str) -> Path:
-        """Move here, durably, what is no file and stands in the place of one; it is not looked into.
+        """Move an object that takes the place of a file here, durably, without reading it.
 
-        Returns its place here.
+        Returns its new path.
 
         Args:
-            path: of the file.
-            what: it is: a folder, a link.
+            path: Path of the file.
+            what: Description of the object: a folder, a link.
         """
         facts = f"{path}\0{what}\0{self.clock.now_ms()}".encode()
         target = self._place(path.name, facts)
@@ -377,7 +380,7 @@ class Quarantine:
         return target
 
     def keep(self, damage: Damage) -> Path:
-        """Keep what is wrong, durably, and take it out of its place; return where it is now."""
+        """Keep a damaged file durably, remove it from its location, and return its new path."""
         if damage.barred:
             return self.keep_barring(damage.path, damage.barred)
         place = self.keep_file(damage.path, damage.content, damage.reason)
@@ -402,7 +405,7 @@ class Quarantine:
         return self.folder / f"{stem}.{hashlib.sha256(content).hexdigest()[:16]}.{suffix}"
 
     def _write_reason(self, target: Path, reason: str) -> None:
-        """Write the reason beside it; that also makes durable what is new in the folder."""
+        """Write the reason next to the file; this also makes new entries in the folder durable."""
         log.warning("%s: kept %s in quarantine: %s", self.owner, target.name, reason)
         note = {"file": target.name, "reason": reason, "time": iso(self.clock.now_ms())}
         write_atomically(

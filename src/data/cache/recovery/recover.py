@@ -1,19 +1,21 @@
-"""Makes a year sound again after a crash or damage.
+"""Makes a year valid again after a crash or damage.
 
 :func:`examine` decides what is wrong and what is left of the year; it changes nothing and needs no
-lock. Checks report its decision, previews read by it, and :func:`recover` carries it out, under the
-lane's lock only. Of data of ours, in this order:
+lock. Checks report its decision, previews read according to it, and :func:`recover` carries it out,
+only under the lane's lock. For data of ours, in this order:
 
-1. the data begin with what the metadata (committed or pending) say: members behind it that are
-   sound, chained and of this file are taken (``behind``); a torn tail behind those is kept and cut
-   (``torn``); of a rewrite that was not finished the new file counts (``forward``) or the old one
-   (``back``), whichever is there;
-2. the data verify from end to end: the metadata are rebuilt from them (``rebuild``);
-3. else the file is kept in quarantine whole and replaced by its sound members; the rest of it is
-   missing and will be asked for again (``replace``).
+1. the data begins with a recorded state (committed or pending): members after it that are valid,
+chained and of this file are accepted (``behind``); a torn tail after those is quarantined and cut
+off (``torn``); of an unfinished rewrite the new file counts (``forward``) or the old one
+(``back``), whichever is there;
 
-What is read is first made durable. Nothing that verifies is ever cut or moved away. Files of newer
-versions are left untouched.
+2. the data verifies from end to end: the metadata is rebuilt from it (``rebuild``);
+
+3. otherwise the whole file is quarantined and replaced by its valid members; the rest is missing
+and will be requested again (``replace``).
+
+Data is made durable before it is read. Nothing that verifies is ever cut off or moved away. Files
+from newer versions are left untouched.
 """
 
 from __future__ import annotations
@@ -59,19 +61,19 @@ Case = Literal[
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the files of a year are, and what a repair leaves of them.
+    """The condition of a year's files, and what a repair leaves of them.
 
     Attributes:
-        case: ``sound``: nothing is wrong. ``foreign``: the data are another tool's;
-            ``half_adopted``: so they are, with a document of ours. Without data: ``lost``, a damaged
-            document; ``unfinished``, the first file never took its name; ``gone``, there was one. The
-            others are those of data of ours, see above.
-        meta: the document; None where there is none, or a damaged one.
-        flaw: what is wrong with a damaged document; empty where there is none.
-        state: of the year after a repair; None where nothing of ours is stored then.
-        members: of its file after a repair.
-        fresh: those behind the recorded state, where they are taken.
-        seen: the data, where they are ours; else nothing.
+        case: ``sound``: nothing is wrong. ``foreign``: the data is another tool's;
+            ``half_adopted``: so it is, with a document of ours. Without data: ``lost``, a damaged
+            document; ``unfinished``, the first file never got its name; ``gone``, there was one.
+            The others are those for data of ours, see above.
+        meta: Document; None if it is missing or damaged.
+        flaw: Defect of a damaged document; otherwise empty.
+        state: State of the year after a repair; None if nothing of ours remains.
+        members: Members of its file after a repair.
+        fresh: Members after the recorded state, if they are accepted.
+        seen: Data, if it is ours; otherwise empty.
     """
 
     case: Case
@@ -84,14 +86,14 @@ class Diagnosis:
 
 
 def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Return the document of ``year`` after making sure that it and the data belong together.
+    """Return the document of ``year`` after making sure that it matches the data.
 
-    The check is what an append can afford: size and digest of the last member. A year without
-    anything, or with a file of another tool, gives None.
+    The check is cheap enough for an append: size and digest of the last member. For an empty year,
+    or one with another tool's file, the result is None.
 
     Raises:
-        FormatVersionError: the file is of a newer version; it is left as it is.
-        StorageError: it could not be read or repaired.
+        FormatVersionError: The file is from a newer version; it is left as it is.
+        StorageError: The file could not be read or repaired.
     """
     try:
         meta = lane.meta(year)
@@ -101,7 +103,7 @@ def sound_meta(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMeta | None:
-    """Return ``meta``, just read, if the data belong to it, else what a repair leaves."""
+    """Return ``meta``, just read, if it matches the data, else what a repair leaves."""
     handle = lane.disk.open_read(lane.paths.data(year))
     if handle is None:
         size, head = 0, None
@@ -120,7 +122,7 @@ def matched_meta(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearMet
 
 
 def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Repair ``year`` if it needs it, and return its document; raises as :func:`sound_meta`.
+    """Repair ``year`` if necessary, and return its document; raises as :func:`sound_meta` does.
 
     None means that nothing of ours is stored.
     """
@@ -145,16 +147,16 @@ def recover(lane: SeriesFiles, year: int) -> YearMeta | None:
 
 
 def preview(lane: SeriesFiles, year: int) -> YearFile | None:
-    """Return what :func:`recover` would leave of ``year``; nothing is changed, no lock is needed.
+    """Return what :func:`recover` would leave of ``year``, without changes or a lock.
 
-    None where nothing of ours would be stored. Raises as :func:`examine`.
+    None means that nothing of ours would be stored. Raises as :func:`examine` does.
     """
     left = examine(lane, year)
     return None if left.state is None else YearFile(left.state, tuple(left.members))
 
 
 def rebuild(lane: SeriesFiles, year: int) -> YearMeta | None:
-    """Write the document of a sound year anew, for one that does not know all its bars."""
+    """Rewrite the document of a valid year if it does not list all bars."""
     _make_durable(lane, year)
     meta, content = lane.meta(year), lane.disk.read_if_exists(lane.paths.data(year))
     if content is None:
@@ -178,7 +180,7 @@ def _make_durable(lane: SeriesFiles, year: int) -> None:
 
 
 def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
-    """Take the document away; another tool gets back its own, which our rewrite took away."""
+    """Remove the document; another tool gets its own back, which our rewrite had moved away."""
     path = lane.paths.metadata(year)
     before = None
     if diagnosis.case == "half_adopted":
@@ -193,7 +195,7 @@ def _put_back(lane: SeriesFiles, year: int, diagnosis: Diagnosis) -> None:
 def _settled(
     lane: SeriesFiles, year: int, diagnosis: Diagnosis, meta: YearMeta, state: YearState
 ) -> YearMeta:
-    """Make ``state`` the recorded one: of what was appended, rewritten or lost; cut a torn tail."""
+    """Record ``state``, after appended, rewritten or lost data; cut off a torn tail."""
     seen = diagnosis.seen
     if seen.tail:
         keep_bytes(lane, lane.paths.data(year).name, seen.tail, "torn tail of an append")
@@ -211,7 +213,7 @@ def _settled(
 
 
 def _log(lane: SeriesFiles, year: int, state: YearState, more: int) -> None:
-    """Log what recovery found: bars of commits that the log lacks, or bars lost (negative)."""
+    """Log what recovery found: bars of commits missing from the log, or lost bars (negative)."""
     entry = {"generation": state.generation, "vendor": "", "span": None, "recovered": True}
     entry |= {"added": max(0, more), "changed": 0, "removed": max(0, -more), "size": state.size}
     lane.append_log(year, entry)
@@ -227,7 +229,7 @@ def _cut(lane: SeriesFiles, year: int, size: int) -> None:
 
 
 def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: YearState) -> YearMeta:
-    """Write the document that the members make; where they are not the whole file, the file too."""
+    """Write the document for the members and, if they are not the whole file, the file too."""
     meta, members = diagnosis.meta, diagnosis.members
     facts = _facts(lane, meta, members)
     if diagnosis.case == "rebuild":
@@ -243,7 +245,7 @@ def _from_members(lane: SeriesFiles, year: int, diagnosis: Diagnosis, state: Yea
 
 
 def _facts(lane: SeriesFiles, meta: YearMeta | None, members: Sequence[Member]) -> YearMeta:
-    """Return the old document, or a new one with what the members know."""
+    """Return the old document, or a new one with what is known from the members."""
     now = lane.clock.now_ms()
     shares = shares_of(member.header for member in members)
     if meta is not None:
@@ -266,12 +268,12 @@ def _saved(lane: SeriesFiles, year: int, meta: YearMeta) -> YearMeta:
 def examine(lane: SeriesFiles, year: int) -> Diagnosis:
     """Decide what is wrong with ``year`` and what a repair leaves of it; nothing is changed.
 
-    The document is read before the data: where a writer commits in between, the data are newer than
-    it says, and not damaged.
+    The document is read before the data: if a writer commits in between, the data is newer than
+    recorded, rather than damaged.
 
     Raises:
-        FormatVersionError: the file is of a newer version.
-        StorageError: it could not be read.
+        FormatVersionError: The file is from a newer version.
+        StorageError: The file could not be read.
     """
     meta, flaw = None, ""
     try:
@@ -290,7 +292,7 @@ def examine(lane: SeriesFiles, year: int) -> Diagnosis:
 
 
 def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str) -> Diagnosis:
-    """Decide about a year without data."""
+    """Examine a year without data."""
     if meta is None:
         return Diagnosis("lost" if flaw else "sound", flaw=flaw)
     state = meta.state
@@ -306,7 +308,7 @@ def _of_document(lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str)
 def _of_data(
     lane: SeriesFiles, year: int, meta: YearMeta | None, flaw: str, seen: Scan
 ) -> Diagnosis:
-    """Decide about data of ours."""
+    """Examine data of ours."""
     recorded = _recorded_state(lane, meta, seen) if meta is not None else None
     if meta is not None and recorded is not None:
         if not seen.tail or not seen.goes_on():
@@ -327,7 +329,7 @@ def _of_data(
 def _of_recorded(
     lane: SeriesFiles, year: int, meta: YearMeta, recorded: tuple[YearState, int], seen: Scan
 ) -> Diagnosis:
-    """Decide about data that begin with a recorded state."""
+    """Examine data that begins with a recorded state."""
     state, count = recorded
     fresh = seen.members[count:]
     if fresh:
@@ -340,10 +342,10 @@ def _of_recorded(
 
 
 def _recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[YearState, int] | None:
-    """Return the recorded state with which the data begin, and the number of its members.
+    """Return the recorded state with which the data begins, and the number of its members.
 
-    While a rewrite is pending the data must equal one of the two states to the last byte: the new
-    file may begin like the old one, or the other way round.
+    While a rewrite is pending, the data must equal one of the two states to the last byte: the new
+    file may begin like the old one, or vice versa.
     """
     states = (
         [meta.state]
@@ -367,9 +369,9 @@ def _recorded_state(lane: SeriesFiles, meta: YearMeta, seen: Scan) -> tuple[Year
 def _with_appended(
     lane: SeriesFiles, year: int, meta: YearMeta, state: YearState, fresh: list[Member]
 ) -> YearState:
-    """Return the recorded state with the members behind it."""
-    # A generation of its own: marks of the lost commits are lost, and what was derived from
-    # them must not be taken for true.
+    """Return the recorded state extended by the members after it."""
+    # A new generation: marks of the lost commits are lost, and anything derived from them must not
+    # be considered valid.
     generation = _next_generation(lane, year, meta, fresh)
     target = Target(lane.key, year, state.columns, generation)
     coverage = after_members(state.coverage, (m.header for m in fresh))
@@ -379,14 +381,15 @@ def _with_appended(
 def _state_of_members(
     lane: SeriesFiles, year: int, meta: YearMeta | None, members: list[Member]
 ) -> YearState:
-    """Return the state that the members of a sound file make."""
+    """Return the state formed by the members of a valid file."""
     generation = _next_generation(lane, year, meta, members)
     target = Target(lane.key, year, members[0].columns or BASE_COLUMNS, generation)
     coverage = carried(
         meta.state.coverage if meta else None,
         after_members(Coverage(), (m.header for m in members)),
     )
-    # How many were appended is not known; counting all of them brings compaction forward.
+    # The number of appended members is unknown; counting all of them makes compaction happen
+    # sooner.
     return state_of(members, 0, YearState(), target, coverage).replaced(open=len(members))
 
 
@@ -397,7 +400,7 @@ def _next_generation(
     generations += [lane.logged_generation(year), meta.state.generation if meta else 0]
     generations += [meta.pending.generation if meta and meta.pending else 0]
     try:
-        # It is written last and may have survived what it was written about.
+        # It is written last and may have survived the data that it describes.
         series = lane.series()
     except (DamagedError, FormatVersionError):
         series = None
@@ -409,12 +412,12 @@ def _next_generation(
 
 @dataclass(frozen=True)
 class Scan:
-    """A file seen from its first byte on.
+    """The result of reading a file from its first byte.
 
     Attributes:
-        content: all of it.
-        chain: offset and member, sound, of this file and chained from the start.
-        end: where the last of them ends.
+        content: All of its bytes.
+        chain: Offset and member of each valid member of this file chained from the start.
+        end: End of the last of these.
     """
 
     content: bytes
@@ -423,12 +426,12 @@ class Scan:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether the file verifies from end to end."""
+        """Whether the file verifies from end to end."""
         return bool(self.chain) and self.end == len(self.content)
 
     @property
     def tail(self) -> bytes:
-        """What lies behind the last chained member."""
+        """The bytes after the last chained member."""
         return self.content[self.end :]
 
     @property
@@ -437,15 +440,15 @@ class Scan:
         return [member for _, member in self.chain]
 
     def goes_on(self) -> bool:
-        """Tell whether a sound member, whosever, follows behind what is not sound."""
+        """Return whether any valid member, of whatever file, follows the invalid bytes."""
         return next(_behind(self.content, self.end), None) is not None
 
 
 def scan(content: bytes, identity: str) -> Scan:
-    """Walk a file as far as it is sound.
+    """Read a file as far as it is valid.
 
     Raises:
-        FormatVersionError: a sound member is of a newer version.
+        FormatVersionError: A valid member is from a newer version.
     """
     chain = tuple(takewhile(lambda entry: _is_readable(entry[1]), walk(content, identity)))
     end = chain[-1][0] + len(chain[-1][1].raw) if chain else 0
@@ -453,7 +456,7 @@ def scan(content: bytes, identity: str) -> Scan:
 
 
 def _is_readable(member: Member) -> bool:
-    """Tell whether the text inside has the lines that the header promises, and not more."""
+    """Return whether the text of a member has exactly the number of lines in its header."""
     try:
         lines = member.text().count(b"\n")
     except ValueError:
@@ -462,11 +465,12 @@ def _is_readable(member: Member) -> bool:
 
 
 def _behind(content: bytes, start: int) -> Iterator[Member]:
-    """Yield all sound members from ``start`` on, whether chained or not."""
+    """Yield all valid members from ``start`` on, whether chained or not."""
     while start < len(content):
         member = verify(content, start)
         if member is None:
-            # The damaged member's own size is tried before every place that looks like a start.
+            # The damaged member's own size is tried before searching for anything that looks like a
+            # start.
             after = claimed_end(content, start)
             there = verify(content, after) if after is not None else None
             following = (after, there) if after is not None and there else find(content, start + 1)
@@ -478,10 +482,10 @@ def _behind(content: bytes, start: int) -> Iterator[Member]:
 
 
 def salvage(seen: Scan, identity: str) -> list[YearSegment]:
-    """Return the sound members of this file as segments, ascending.
+    """Return the valid members of this file as segments, ascending.
 
-    A member whose bars do not come behind those before it is left out: the file is a mixture, and
-    which of the two is newer cannot be told.
+    A member whose bars do not follow those before it is omitted: the file is a mixture, and it is
+    impossible to say which of the two is newer.
     """
     kept: list[YearSegment] = []
     for member in (*seen.members, *_behind(seen.content, seen.end)):
@@ -498,7 +502,7 @@ def salvage(seen: Scan, identity: str) -> list[YearSegment]:
 
 
 def _segment(member: Member) -> YearSegment | None:
-    """Return the member as a segment, None when its text is not what its header says."""
+    """Return the member as a segment; None if its text does not match its header."""
     try:
         # The header line has as many commas as a row.
         width = member.text().partition(b"\n")[0].count(b",")

@@ -1,1 +1,1 @@
-"""The size of a cache folder: limit, eviction, deletion, use."""
+"""The size of a cache folder: limit, eviction, deletion, usage."""

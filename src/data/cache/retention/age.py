@@ -1,7 +1,7 @@
 """Deletes by age: whole years of bars or tables whose newest row is older than allowed.
 
-Part of a year's file never goes. Fundamentals, splits and dividends are no years: they stay. What is
-deleted leaves a line in the log of its series, and goes the way of every other deletion.
+A year file is never deleted in part. Fundamentals, splits and dividends are not organised in years:
+they stay. Each deletion is recorded in the log of its series, and works like any other deletion.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from ..write.coverage_update import year_span
 from .clear import files_aside, holding
 
 BY = "retention"
-# Clocks of machines that share a folder differ by this much without being wrong.
+# Clocks of machines that share a folder may differ by this much without being wrong.
 _SKEW_MS = MINUTE_MS
 _UNREADABLE = "stays: its newest bar is unknown until `onetape cache repair`"
 
 
 @dataclass(frozen=True)
 class AgedYear:
-    """One year that is old enough to go.
+    """One year that is old enough to be deleted.
 
     Attributes:
-        key, year: which.
+        key, year: Series and year.
         data_type: ``ohlcv``, or that of a table.
-        rows: how many bars, or rows of the table.
-        bytes: of its files, those kept aside (replaced files, quarantine) among them.
+        rows: Number of bars, or rows in the table.
+        bytes: Size of its files, including replaced and quarantined ones.
     """
 
     key: SeriesKey
@@ -62,13 +62,13 @@ class AgedYear:
 
 @dataclass(frozen=True)
 class Aged:
-    """What is old enough to go, or went.
+    """The years that are old enough to be deleted, or were deleted.
 
     Attributes:
-        before: in UTC milliseconds; what had closed by then is old enough.
-        years: by series.
-        is_all: whether no bars are left without them, or no tables where no bars go.
-        problems: series of which nothing can be told, and why; they stay.
+        before: Time in UTC milliseconds; anything that had closed by then is old enough.
+        years: Years, by series.
+        is_all: Whether no bars would be left, or no tables if no bars are deleted.
+        problems: Series that could not be examined, and why; they stay.
     """
 
     before: int
@@ -77,7 +77,7 @@ class Aged:
     problems: tuple[tuple[SeriesKey, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain mapping, problems apart."""
+        """Return the plain mapping, without problems."""
         return {
             "before": iso(self.before),
             "rows": sum(one.rows for one in self.years),
@@ -87,14 +87,14 @@ class Aged:
 
 
 class AgeRetention:
-    """Finds and deletes the years of one cache folder that are too old. Thread-safe.
+    """Finds and deletes the years in one cache folder that are too old. Thread-safe.
 
     Args:
-        store: of its bars.
-        catalogue: what lies in it, files of older tools among it.
-        disk: the file system.
-        tables: gives the tables of one data type.
-        last_uses: gives what tells the last use of a series.
+        store: Store of the bars.
+        catalogue: Lists the folder's contents, including files of older tools.
+        disk: File system.
+        tables: Returns the tables of one data type.
+        last_uses: Returns a function that looks up the last use of a series.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class AgeRetention:
         self._last_uses = last_uses
 
     def find(self, before: int) -> Aged:
-        """Return the years all of whose rows had closed by ``before``; nothing is changed."""
+        """Return the years whose rows had all closed by ``before``; nothing is changed."""
         collected, problems = _Found(), list[tuple[SeriesKey, str]]()
         for key in self._catalogue.stored_keys():
             lane = self._parts.lane(key)
@@ -144,10 +144,10 @@ class AgeRetention:
         return Aged(before, tuple(collected.go), collected.is_all, tuple(problems))
 
     def delete(self, aged: Aged, *, wait_s: float | None = None) -> Aged:
-        """Delete what was found; return what went, and what could not.
+        """Delete the years found; return those deleted, and those that could not be.
 
-        Each year is looked at again under the lock of its series: what has got younger rows
-        meanwhile stays.
+        Each year is checked again under the lock of its series: it stays if it has received newer
+        rows meanwhile.
         """
         gone: list[AgedYear] = []
         problems = list(aged.problems)
@@ -168,7 +168,7 @@ class AgeRetention:
         return self._store.clear_years(one.key, years, by=BY, closed_by=before, wait_s=wait_s) > 0
 
     def unused(self, aged: Aged, now_ms: int) -> Aged:
-        """Return the same without bars that a request on its way may need, or a pin keeps."""
+        """Return the same without bars that a request in progress may need, or that a pin keeps."""
         last_use = self._last_uses()
         kept = (
             one
@@ -182,12 +182,12 @@ class AgeRetention:
         return replace(aged, years=tuple(kept))
 
     def check_clock(self, now_ms: int) -> int:
-        """Return when the newest answer in the store was given; it is not earlier than that now.
+        """Return the time of the newest answer in the store; the current time cannot be earlier.
 
-        By the vendor's clock, where it tells one; 0 where nothing is stored.
+        The time is that of the vendor's clock if it gives one; 0 if nothing is stored.
 
         Raises:
-            CacheError: our clock is behind the newest commit, so that it is wrong now, or was.
+            CacheError: Our clock is behind the newest commit, so it is or was wrong.
         """
         commits = list(self._commits())
         newest = max((commit for commit, _ in commits), default=0)
@@ -221,20 +221,20 @@ class AgeRetention:
 
 @dataclass
 class _Found:
-    """Years that go, and the data types of which others stay."""
+    """Years to delete, and the data types of the years that stay."""
 
     go: list[AgedYear] = field(default_factory=list)
     stay: set[str] = field(default_factory=set)
 
     @property
     def is_all(self) -> bool:
-        """Whether all bars go, or all tables where no year of bars does."""
+        """Whether all bars are deleted, or all tables if no bars are."""
         if any(one.data_type == BARS for one in self.go):
             return BARS not in self.stay
         return bool(self.go) and not self.stay
 
 
 def _size(disk: Disk, paths: Iterable[Path]) -> int:
-    """Return the bytes of files; two names of one file count once."""
+    """Return the total size of files; two names of one file count once."""
     states = (disk.stat(path) for path in paths)
     return sum({state.inode: state.size for state in states if state is not None}.values())

@@ -1,4 +1,7 @@
-"""Removes a series for good; the lock file stays, because another writer may be waiting for it."""
+"""Removes a series permanently.
+
+The lock file stays because another writer may be waiting for it.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +31,17 @@ _LONGEST_MONTH_MS = 31 * DAY_MS
 
 
 def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str) -> int:
-    """Remove everything stored of a series, files of older tools included; return the bars gone.
+    """Remove everything stored for a series, including older tools' files; return the bars removed.
 
-    The log stays, with an entry for what went. The numbers of versions go on from it: none means
-    other bars later. The metadata go first: a crash in between leaves bars without metadata,
-    which is sound, and not metadata without bars, which would look like damage.
+    The log stays, with an entry for the deletion. Version numbers continue from it, so that none is
+    reused for other bars. The metadata goes first: a crash in between leaves bars without metadata,
+    which is valid, rather than metadata without bars, which would look like damage.
 
     Args:
-        lane: the series.
-        old: finds files of older tools.
-        lock_timeout_s: how long to wait for a writer.
-        by: the call that deletes, for the log.
+        lane: Series to remove.
+        old: Finds files of older tools.
+        lock_timeout_s: How long to wait for a writer.
+        by: Name of the deleting call, for the log.
     """
     disk, folder = lane.disk, lane.paths.folder
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -46,7 +49,7 @@ def clear_lane(lane: SeriesFiles, old: OldYears, lock_timeout_s: float, by: str)
             disk.remove_whole(folder / name)
         foreign = old.of(lane, lane.years())
         gone = _Gone.of(lane, {*lane.years(), *foreign}, foreign, old)
-        # First: by the log no number of a version is given twice.
+        # First, because the log prevents the reuse of version numbers.
         gone.write(lane, by)
         for year, path in foreign.items():
             disk.remove(path.with_name(f"{year:04d}.metadata.json"))
@@ -75,12 +78,11 @@ def clear_years(
 ) -> int:
     """Remove single years of a series; return how many of them had bars.
 
-    What a year answers for goes with it, so does what was kept aside of it (replaced files, the
-    quarantine, originals of older tools), and so does the instant of the next question; the log
-    stays, as for :func:`clear_lane`.
+    A year's coverage is removed with it, and so are its replaced files, its quarantine, originals
+    of older tools, and the time of the next request. The log stays, as for :func:`clear_lane`.
 
-    With ``closed_by`` a year stays whose newest bar may have closed later, or cannot be told: it is
-    looked at under the lock, for a writer may have come in between.
+    With ``closed_by``, a year stays if its newest bar may have closed later, or is unknown: this is
+    checked under the lock because a writer may have intervened.
     """
     disk, removed, years = lane.disk, 0, list(years)
     with disk.lock(lane.paths.lock, lock_timeout_s):
@@ -97,7 +99,7 @@ def clear_years(
         empties = series.empties.without(map(year_span, years))
         gone = _Gone.of(lane, years, foreign, old)
         generation = gone.newest + 1 if gone.years else series.generation
-        # First: after a crash a reader must not take what is gone for up to date.
+        # First, so that after a crash a reader does not consider the removed data up to date.
         after = replace(
             series, next_due=None, empties=empties, generation=generation, years_generation=0
         )
@@ -118,7 +120,7 @@ def clear_years(
 
 
 class YearHeld(NamedTuple):
-    """What a year of a series holds: how many bars, and by when all of them have closed."""
+    """A year's number of bars, and the time by which all of them have closed."""
 
     bars: int
     closed_ms: int
@@ -127,9 +129,9 @@ class YearHeld(NamedTuple):
 def holding(
     lane: SeriesFiles, year: int, foreign: Mapping[int, Path], old: OldYears
 ) -> YearHeld | None:
-    """Return what a year holds; None where it has no bars, or where that cannot be told.
+    """Return the content of a year; None if it has no bars or cannot be examined.
 
-    Nothing is repaired for it, and nothing is written.
+    Nothing is repaired or written.
     """
     if year in foreign:
         table = old.read(lane.key, foreign[year]).table
@@ -152,7 +154,7 @@ def holding(
 
 
 def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
-    """Return what lies beside the bars of a year: replaced files, the quarantine, originals."""
+    """Return a year's files other than its bars: replaced files, the quarantine, originals."""
     named = f"{year:04d}"
     return [
         folder / name
@@ -164,12 +166,12 @@ def files_aside(lane: SeriesFiles, year: int) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Gone:
-    """What a deletion takes, for the log.
+    """The data removed by a deletion, for the log.
 
     Attributes:
-        years: by year: the stretch that was answered for, the first bar, how many bars there are,
-            and how many of them the log knows of.
-        newest: the highest generation of the series, 0 where none is known.
+        years: Maps each year to the stretch answered, the first bar, the number of bars, and the
+            number of them that the log knows.
+        newest: Highest known generation of the series; 0 if none is known.
     """
 
     years: Mapping[int, tuple[Span | None, int | None, int, int]]
@@ -177,14 +179,14 @@ class _Gone:
 
     @property
     def bars(self) -> int:
-        """How many bars go."""
+        """The number of bars removed."""
         return sum(bars for _, _, bars, _ in self.years.values())
 
     @classmethod
     def of(
         cls, lane: SeriesFiles, years: Iterable[int], foreign: Mapping[int, Path], old: OldYears
     ) -> _Gone:
-        """Look at what is about to go; damage hides no deletion."""
+        """Examine the data to be deleted; damage does not prevent a deletion."""
         try:
             series = read_series(lane) or SeriesMeta()
         except FormatVersionError:
@@ -229,7 +231,7 @@ class _Gone:
         return cls(years_gone, max(newest))
 
     def write(self, lane: SeriesFiles, by: str) -> None:
-        """Add an entry to the log of each year, and say it."""
+        """Add an entry to the log of each year, and log a message."""
         for year, (span, first, bars, bars_logged) in sorted(self.years.items()):
             entry = {
                 "generation": self.newest + 1,
@@ -254,18 +256,18 @@ def _count(entry: Mapping[str, Any], name: str) -> int:
 
 
 def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
-    """Remove a year whose bars can be had again, if it still is that of commit ``generation``.
+    """Remove a year whose bars can be fetched again, if still at generation ``generation``.
 
-    The log stays: by it a version of before is known to be gone, and not taken for empty. Whatever
-    of this is done last when the process dies, what is left is sound: first ``next_due`` goes, then
-    the document, whose absence the bars make up for.
+    The log stays: it shows that an earlier version is gone, rather than empty. Wherever the process
+    may die, the remaining state is valid: first ``next_due`` is removed, then the document, which
+    can be rebuilt from the bars.
 
     Returns:
-        Whether it went.
+        Whether the year was removed.
 
     Raises:
-        LockTimeoutError: a writer is at the series.
-        StorageError: what was not removed yet is still whole.
+        LockTimeoutError: A writer is using the series.
+        StorageError: Anything not removed yet is intact.
     """
     disk, paths = lane.disk, lane.paths
     with disk.lock(paths.lock, 0.0):
@@ -287,7 +289,7 @@ def evict_year(lane: SeriesFiles, year: int, generation: int) -> bool:
 
 
 def _without(lane: SeriesFiles, states: Sequence[YearState]) -> SeriesMeta:
-    """Return what has no year, for a series that loses one: it is to be asked about anew."""
+    """Return ``series.json`` for a series that loses a year: it is to be requested again."""
     series = read_series(lane) or SeriesMeta()
     kinds = (c.kind for s in states for c in s.coverage if c.state in ("final", "provisional"))
     newest = max(state.generation for state in states)
@@ -316,7 +318,7 @@ def _eviction(state: YearState, generation: int) -> dict[str, Any]:
 
 
 def clear_symbol(disk: Disk, folder: Path, lock_timeout_s: float) -> None:
-    """Remove what a symbol has beside its series: the actions."""
+    """Remove the data that a symbol has besides its series: the actions."""
     if disk.stat(folder) is None:
         return
     with disk.lock(folder / ".lock", lock_timeout_s):

@@ -23,26 +23,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DATA = ".csv.gz"
-# A look goes through all lane folders: once a minute is often enough for a number.
+# A measurement visits all lane folders: once a minute is often enough for a number.
 _EVERY_S = 60.0
-# Files that are opened for the first time in one look; the rest waits for the next.
+# Maximum number of files opened for the first time in one measurement; the rest wait for the next.
 _MOST_NEW = 500
 _SIZE_AT = 16  # of a member's own size, in its header
 
 
 @dataclass(frozen=True)
 class Fill:
-    """What a cache folder holds.
+    """The contents of a cache folder.
 
     Attributes:
-        bytes, files: of everything in it; hard links count once.
-        data_files: files of bars and tables.
-        quarantined: damaged files and refused rows, by files.
-        without_metadata: files of bars whose metadata are missing: other tools', or to be repaired.
-        packed_bytes, plain_bytes: of the year files of bars measured so far, as they lie on the
-            disk and inflated.
-        bars: stored ones, in all lanes.
-        confirmed_bars, contradicted_bars: those that a second vendor has alike, and otherwise.
+        bytes, files: Totals for everything in it; hard links count once.
+        data_files: Number of files of bars and tables.
+        quarantined: Number of damaged files and files of rejected rows.
+        without_metadata: Number of files of bars without metadata: other tools', or to be repaired.
+        packed_bytes, plain_bytes: Sizes of the year files of bars measured so far, on disk and
+            inflated.
+        bars: Number of bars stored, in all lanes.
+        confirmed_bars, contradicted_bars: Number of bars on which a second vendor agrees, and
+            disagrees.
     """
 
     bytes: int = 0
@@ -58,7 +59,7 @@ class Fill:
 
     @property
     def compression_ratio(self) -> float | None:
-        """Bytes of text for one byte on disk; None while nothing is measured."""
+        """Bytes of text per byte on disk; None if nothing has been measured yet."""
         return round(self.plain_bytes / self.packed_bytes, 3) if self.packed_bytes else None
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class Fill:
 
 @dataclass
 class Measured:
-    """A year file up to a byte at which a member ended, and its entry in the index then."""
+    """A year file measured up to the end of a member, and its index entry at that time."""
 
     entry: YearEntry
     inode: int
@@ -77,13 +78,13 @@ class Measured:
 
 
 class Gauge:
-    """Measures a cache folder now and then. Thread-safe.
+    """Measures a cache folder from time to time. Thread-safe.
 
     Args:
-        holdings: gives what lies in the folder, by its index.
-        clock: tells when a look is old.
-        every_s: for how many seconds a look is good.
-        most_new: how many files are opened for the first time in one look.
+        holdings: Returns the folder's contents, from its index.
+        clock: Source of the time at which a measurement expires.
+        every_s: Number of seconds for which a measurement is valid.
+        most_new: Maximum number of files opened for the first time in one measurement.
     """
 
     def __init__(
@@ -98,15 +99,15 @@ class Gauge:
         self._clock = clock
         self._every_s = every_s
         self._most_new = most_new
-        # Guards the measured files against threads that look at the same time.
+        # Guards the measured files against threads that measure at the same time.
         self._lock = threading.Lock()
         self._measured: dict[str, Measured] = {}
         self._fill, self._looked_s = Fill(), -math.inf
 
     def read(self) -> Fill:
-        """Return what the folder holds, as of the last look or of a new one.
+        """Return the folder's contents, from the last measurement or a new one.
 
-        Where the folder cannot be listed the last figures stand.
+        If the folder cannot be listed, the last figures are returned.
         """
         with self._lock:
             now = self._clock.monotonic()
@@ -119,7 +120,7 @@ class Gauge:
             return self._fill
 
     def after_fork(self) -> None:
-        """Start with a lock of our own."""
+        """Replace the lock after a fork."""
         self._lock = threading.Lock()
 
     def _look(self) -> Fill:
@@ -149,7 +150,7 @@ class Gauge:
 
 
 def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
-    """Return how many bars lanes have, how many of them are confirmed, and how many contradicted."""
+    """Return the numbers of bars in lanes, of confirmed ones, and of contradicted ones."""
     bars = confirmed = contradicted = 0
     for one in entries:
         bars, confirmed = bars + one.rows, confirmed + one.confirmed
@@ -158,9 +159,9 @@ def totals(entries: Iterable[LaneEntry]) -> tuple[int, int, int]:
 
 
 def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured | None:
-    """Return the sizes of a file on disk and inflated, going on from where it was measured before.
+    """Return the sizes of a file on disk and inflated, continuing from the previous measurement.
 
-    None where it is gone.
+    Return None if the file no longer exists.
     """
     # Another tool's file has no generation, and changes in place.
     if before is not None and before.entry == entry and entry.generation:
@@ -183,11 +184,11 @@ def _measured(path: str, entry: YearEntry, before: Measured | None) -> Measured 
 
 
 def hop(file: IO[bytes], size: int, measured: Measured) -> None:
-    """Hop from member to member; each one's last four bytes tell what it inflates to."""
+    """Skip from member to member; the last four bytes of each give its inflated size."""
     while measured.packed < size:
         file.seek(measured.packed)
         start = file.read(PEEK_BYTES)
-        # A file of another tool is taken for one member.
+        # Another tool's file is treated as one member.
         length = size - measured.packed
         if is_ours(start):
             (length,) = struct.unpack_from("<I", start, _SIZE_AT)

@@ -1,7 +1,7 @@
 """Decides what may be dropped to stay within the cache's limit, and why the rest must stay.
 
-Nothing that no vendor can supply again is ever dropped. What this module cannot tell of a stretch
-of bars, because it takes the vendors' word, ``must_keep`` tells: see :class:`Keeps`.
+Nothing that no vendor can supply again is ever dropped. Whether vendors can supply a stretch of
+bars is decided by ``must_keep``: see :class:`Keeps`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from .inventory import StoredLane
 
 BYTES_IN_GB = 1024**3
-# Vendors say what their bars are; a caller that hands in a frame does not.
+# Vendors declare the kind of their bars; a caller that stores a frame does not.
 _ANY_KIND = Kind(session="", anchor="")
-# A vendor that has supplied bars of a symbol so lately still has the symbol.
+# A vendor that has supplied bars for a symbol this recently still has the symbol.
 ALIVE_MS = 30 * DAY_MS
 
 IN_USE = "in use just now"
@@ -40,20 +40,20 @@ NO_VENDOR = "no known vendor can supply it again"
 
 
 class Keeps(Protocol):
-    """Tells why stored bars must be kept."""
+    """Decides why stored bars must be kept."""
 
     def __call__(self, key: SeriesKey, part: Covered, now_ms: int) -> str:
-        """Return why no vendor could supply ``part`` again; empty where a configured one can.
+        """Return why no vendor could supply ``part`` again; empty if a configured one can.
 
-        ``part`` is from where bars of one source begin to where they end, in a year or in the whole
-        series, without what came of comparing them. A vendor that can supply all of it can supply
-        what lies in it, and one that cannot supply the newest year cannot supply older ones.
-        ``now_ms`` is the latest time that anything vouches for.
+        ``part`` extends from the first to the last bar of one source, in a year or in the whole
+        series, without the results of comparisons. A vendor that can supply all of it can supply
+        any part of it, and one that cannot supply the newest year cannot supply older ones.
+        ``now_ms`` is the latest time for which there is any evidence.
         """
 
 
 def keep_all(key: SeriesKey, part: Covered, now_ms: int) -> str:
-    """Keep everything: where it is not known what vendors could supply."""
+    """Keep everything, if it is not known what vendors could supply."""
     return NO_VENDOR
 
 
@@ -61,11 +61,11 @@ class Holding(NamedTuple):
     """One year of one series that has bars.
 
     Attributes:
-        key, year: which.
-        bytes: of its files.
-        generation: of its last commit; it goes only while this is still so.
-        last_ms: when it was used last.
-        kept: why it must stay; empty where it may go.
+        key, year: Series and year.
+        bytes: Size of its files.
+        generation: Generation of its last commit; it is removed only while this is unchanged.
+        last_ms: Time of its last use.
+        kept: Why it must stay; empty if it may be removed.
     """
 
     key: SeriesKey
@@ -78,13 +78,13 @@ class Holding(NamedTuple):
 
 @dataclass(frozen=True)
 class Freeable:
-    """What of a cache folder could go.
+    """How much of a cache folder could be removed.
 
     Attributes:
-        bytes: of the whole folder.
-        derived: bytes that can be made again from the bars, and of replaced year files.
-        bars: bytes of years that a vendor could supply again.
-        kept: reason to the bytes of years that must stay for it, the most first.
+        bytes: Size of the whole folder.
+        derived: Bytes that can be rebuilt from the bars, and bytes of replaced year files.
+        bars: Bytes of years that a vendor could supply again.
+        kept: Maps each reason to the bytes of the years that must stay for it, the largest first.
     """
 
     bytes: int
@@ -106,7 +106,7 @@ class Freeable:
 
 
 def choose(holdings: Iterable[Holding], excess: int) -> list[Holding]:
-    """Return the years to drop, the longest unused first, until ``excess`` bytes are freed."""
+    """Return the least recently used years to drop, until ``excess`` bytes are freed."""
     chosen: list[Holding] = []
     may_go = [one for one in holdings if not one.kept]
     for one in sorted(may_go, key=lambda h: (h.last_ms, str(h.key), h.year)):
@@ -124,15 +124,15 @@ def holdings_of(
     now_ms: int,
     latest_ms: int | None,
 ) -> list[Holding]:
-    """Return every year that has bars, with what may be done to it.
+    """Return every year that has bars, with whether it may be removed.
 
     Args:
-        lanes: of all series of the cache.
-        last_use: of a lane; where nothing tells, its commits do.
-        must_keep: tells what vendors could supply.
-        now_ms: the time by our clock, which may be behind.
-        latest_ms: the latest time that any answer ever vouched for, those of series included that have
-            been dropped since; None if that is not known, and every year must stay.
+        lanes: Lanes of all series in the cache.
+        last_use: Returns the last use of a lane; if unknown, that of its commits counts.
+        must_keep: Decides what vendors could supply.
+        now_ms: Time by our clock, which may be behind.
+        latest_ms: Latest time for which any answer was ever evidence, including those for series
+            dropped since; None if unknown, so that every year must stay.
     """
     by_symbol: dict[str, list[StoredLane]] = {}
     for lane in lanes:
@@ -149,16 +149,16 @@ def holdings_of(
 
 
 def vouched_ms(lanes: Iterable[StoredLane]) -> int:
-    """Return the latest time that stored answers vouch for; 0 if there are none.
+    """Return the latest time for which stored answers are evidence; 0 if there are none.
 
-    The time of an answer is no later than its vendor's clock, that of its commit is by ours: a run
-    with a clock that was ahead makes nothing older.
+    An answer's time is at most that of its vendor's clock, a commit's that of ours; the earlier
+    counts, so a run with a clock that was ahead makes nothing older.
     """
     return max((min(one.entry.updated_ms, one.entry.answered_ms) for one in lanes), default=0)
 
 
 def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
-    """Return vendor to where the newest bars of the symbol end that it supplied, in any series."""
+    """Return a dictionary that maps each vendor to the end of its newest bars in any series."""
     newest: dict[str, int] = {}
     for lane in lanes:
         for vendor, end in lane.entry.newest.items():
@@ -167,7 +167,7 @@ def _newest(lanes: Iterable[StoredLane]) -> dict[str, int]:
 
 
 class Judge:
-    """Tells why the years of one symbol must stay."""
+    """Decides why the years of one symbol must stay."""
 
     def __init__(
         self, must_keep: Keeps, newest: Mapping[str, int], now_ms: int, latest_ms: int | None
@@ -178,7 +178,7 @@ class Judge:
         self._latest_ms = latest_ms
 
     def holdings(self, lane: StoredLane, use: Use) -> Iterator[Holding]:
-        """Yield the years of a lane that have data, each with why it must stay, if it must."""
+        """Yield the years of a lane that have data, each with the reason to keep it, if any."""
         key, reasons = lane.key, self._reasons(lane.key, lane.entry)
         last_ms = max(use.last_ms, lane.entry.updated_ms)
         if last_ms > max(self._now_ms, self._latest_ms or 0) + IN_USE_MS:
@@ -195,7 +195,10 @@ class Judge:
             yield Holding(key, year, size, generation, last_ms, kept or in_use)
 
     def _reasons(self, key: SeriesKey, entry: LaneEntry) -> dict[int, str]:
-        """Return year to why it must stay; an empty text where its vendors can supply it again."""
+        """Return a dictionary that maps each year to the reason to keep it.
+
+        The reason is empty if its vendors can supply the year again.
+        """
         if self._latest_ms is None:
             return {year.year: NO_TIME for year in entry.years}
         reasons: dict[int, str] = {}
@@ -206,7 +209,8 @@ class Judge:
         for source, own in zip(entry.sources, by_source, strict=True):
             if not own:
                 continue
-            # Most lanes can be supplied again as a whole, or not at all: that is asked at once.
+            # Most lanes can be supplied again either as a whole or not at all, so that is checked
+            # first.
             end = max([one.end for one in own])
             why = self._reason(key, source, Span(own[0].start, end), latest_ms)
             if why and len(own) > 1:
@@ -237,7 +241,7 @@ class Judge:
 
 
 def summed(size: int, derived: int, holdings: Iterable[Holding]) -> Freeable:
-    """Return what could go of a folder of ``size`` bytes."""
+    """Return how much of a folder of ``size`` bytes could be removed."""
     kept: dict[str, int] = {}
     bars = 0
     for one in holdings:

@@ -1,11 +1,11 @@
 """The index of a cache folder: facts about its lanes, in one SQLite file.
 
-It is derived and never the truth: whatever is in its place or wrong with it, it is made anew or
-done without. An entry carries the digest of its bytes; a process that cannot write the file reads
-it, one that cannot read it does without.
+It is derived and never authoritative: if it is damaged or something else is in its place, it is
+rebuilt or not used. Each entry carries the digest of its bytes. A process that cannot write the
+file reads it; one that cannot read it works without it.
 
-Nothing but SQLite opens the file. It is opened for one transaction at a time, so no fork inherits
-it. Writers hold a lock beside it, so none of them takes a damaged file away from another.
+Only SQLite opens the file. It is opened for one transaction at a time, so that no fork inherits it.
+Writers hold a separate lock, so that none of them removes a damaged file while another uses it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FILE, LOCK = "index.sqlite", ".index.lock"
-# What a process waits for another one that writes; then it does without.
+# How long a process waits for another writer before it continues without the index.
 BUSY_S = 2.0
 _TABLES = (
     "CREATE TABLE entries (lane TEXT PRIMARY KEY, entry BLOB, outer_keys BLOB, growth BLOB)",
@@ -48,7 +48,7 @@ _READ = {
     "outer_keys": "SELECT lane, entry, outer_keys FROM entries",
     "growth": "SELECT lane, entry, growth FROM entries",
 }
-# A part that is not learned anew stands while the entry is the same.
+# A part that was not read again remains valid while the entry is the same.
 _KEEP = """
     INSERT INTO entries VALUES (?, ?, ?, ?) ON CONFLICT (lane) DO UPDATE SET
     outer_keys = CASE WHEN entry = excluded.entry AND excluded.outer_keys IS NULL
@@ -60,11 +60,11 @@ _KEEP = """
 
 
 class Learned(NamedTuple):
-    """What was learned of a lane that may be kept.
+    """The facts learned about a lane that may be stored.
 
     Attributes:
-        entry: of its documents.
-        parts: column of the index (``outer_keys``, ``growth``) to what belongs there.
+        entry: Entry that summarises its documents.
+        parts: Maps each column of the index (``outer_keys``, ``growth``) to its value.
     """
 
     entry: LaneEntry
@@ -72,14 +72,16 @@ class Learned(NamedTuple):
 
 
 class LaneIndex:
-    """The entries and last uses of the lanes of one cache folder. Thread-safe, also across processes.
+    """The entries and last uses of the lanes in one cache folder.
 
-    Nothing here raises: what cannot be read is absent, what cannot be written is written another
-    time.
+    Thread-safe, also across processes.
+
+    Nothing here raises: anything that cannot be read is absent, anything that cannot be written is
+    written another time.
 
     Args:
-        folder: where the file lies; it is made with the first entry.
-        disk: the file system.
+        folder: Folder of the file; created with the first entry.
+        disk: File system.
     """
 
     def __init__(self, folder: Path, disk: Disk) -> None:
@@ -90,7 +92,7 @@ class LaneIndex:
     # --- reading ---------------------------------------------------------------------------
 
     def entries(self, column: str = "") -> dict[str, Learned]:
-        """Return lane (its folders) to what was learned of it; whether it still is so, is not told.
+        """Return a dictionary that maps each lane (its folders) to its possibly outdated facts.
 
         ``column`` names a part to read with them.
         """
@@ -104,13 +106,13 @@ class LaneIndex:
         return learned
 
     def uses(self) -> dict[str, Use]:
-        """Return lane to its last use."""
+        """Return a dictionary that maps each lane to its last use."""
         rows = self._rows("SELECT lane, last FROM uses")
         uses = {str(lane): USED.load(str(lane), last) for lane, last in rows}
         return {lane: Use._make(use) for lane, use in uses.items() if use is not None}
 
     def fact(self, name: str) -> str:
-        """Return what was kept under a name; empty where nothing was."""
+        """Return the value stored under a name; empty if there is none."""
         for key, value in self._rows("SELECT name, value FROM facts"):
             if key == name:
                 return FACT.load(name, value) or ""
@@ -132,7 +134,7 @@ class LaneIndex:
     # --- writing ---------------------------------------------------------------------------
 
     def keep(self, learned: Mapping[str, Learned], gone: Iterable[str] = ()) -> None:
-        """Keep what was learned of lanes; entries of lanes that are ``gone`` are dropped."""
+        """Store the facts about lanes; entries of lanes that are ``gone`` are dropped."""
         rows = [
             (
                 lane,
@@ -155,10 +157,13 @@ class LaneIndex:
         self._write(work)
 
     def keep_uses(self, uses: Mapping[str, Use]) -> bool:
-        """Keep the last uses of lanes beside those of other processes; tell whether that was done."""
+        """Merge the last uses of lanes with those of other processes.
+
+        Return whether they were stored.
+        """
 
         def work(db: sqlite3.Connection) -> None:
-            """Join the use of each lane with the stored one, which another process may have kept."""
+            """Merge each lane's use with the stored one, which may be another process's."""
             before = dict(db.execute("SELECT lane, last FROM uses").fetchall())
             both = [
                 (lane, use.after(Use._make(USED.load(lane, before.get(lane)) or Use())))
@@ -170,12 +175,12 @@ class LaneIndex:
         return self._write(work)
 
     def keep_fact(self, name: str, value: str) -> None:
-        """Keep a value under a name."""
+        """Store a value under a name."""
         row = name, FACT.dump(name, value)
         self._write(lambda db: db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", row))
 
     def _write(self, work: Callable[[sqlite3.Connection], object]) -> bool:
-        """Run ``work`` as one transaction; a damaged file is made anew for it."""
+        """Run ``work`` as one transaction; a damaged file is recreated first."""
         try:
             self._disk.make_folders(self._path.parent, durable=False)
             check_places(self._path)
@@ -203,13 +208,14 @@ class LaneIndex:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection to a file of this version.
+        """Yield a connection to a file of this version.
 
         Raises:
-            sqlite3.Error, CacheError: it cannot be used, or a newer version of this library uses it.
+            sqlite3.Error, CacheError: The file cannot be used, or a newer version of this library
+                uses it.
         """
         make_empty(self._disk, self._path)
-        # What a power loss takes or tears is made anew.
+        # Anything lost or torn by a power loss is rebuilt.
         with closing(connect(self._path, BUSY_S, "OFF")) as db:
             if not is_of_version(db, VERSION, FILE):
                 _set_up(db)
@@ -222,7 +228,7 @@ class LaneIndex:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """Make the tables; those of an older version, or unknown ones, are dropped."""
+    """Create the tables; those of an older version, or unknown ones, are dropped."""
     db.execute("BEGIN IMMEDIATE")
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (name,) in names:
@@ -232,6 +238,6 @@ def _set_up(db: sqlite3.Connection) -> None:
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:
-    """Tell whether the file is at fault: torn, no database, or with other tables than ours."""
+    """Return whether the file is at fault: torn, not a database, or with other tables than ours."""
     code = getattr(exc, "sqlite_errorcode", None)
     return is_damage(exc) or (code == sqlite3.SQLITE_ERROR and "table" in str(exc))

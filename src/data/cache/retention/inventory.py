@@ -1,9 +1,9 @@
 """The inventory of a cache folder: one walk through it, and the contents of its lanes' documents.
 
-The documents of a lane are read where the index has no entry for the lane folder as it is now.
-Every change of a document renames a file into that folder, which changes the folder's time; so do
-the folders in it. What only appends changes nothing that an entry says but for the log, and
-an entry is kept only of a moment in which no writer was at the lane.
+The documents of a lane are read if the index has no entry for the lane folder in its current state.
+Every change to a document renames a file into that folder, which changes the folder's modification
+time; the same is true of its subfolders. Appending changes nothing in an entry except the log, and
+an entry is stored only from a moment in which no writer was active in the lane.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ from ..store import StoreParts
 from .index import LaneIndex, Learned
 
 DATA = ".csv.gz"
-# An entry is kept of a folder that has not changed for so long: file times may be that coarse.
+# An entry is stored for a folder unchanged for this long: file times may be that coarse.
 SETTLED_NS = 3_000_000_000
 
 Part = Literal["", "outer_keys", "growth"]
 
 
 class StoredLane(NamedTuple):
-    """A lane with something stored.
+    """A lane with stored data.
 
     Attributes:
-        key: the series.
-        entry: what is known of it; of damaged documents nothing.
-        path: of its folder.
-        outer: year to what its document tells other programs, where that was asked for.
-        growth: by day, where that was asked for.
+        key: Series of the lane.
+        entry: Index entry; it contains nothing from damaged documents.
+        path: Path of its folder.
+        outer: Maps each year to the keys in its document for other programs, if requested.
+        growth: Daily growth, if requested.
     """
 
     key: SeriesKey
@@ -71,7 +71,7 @@ class StoredLane(NamedTuple):
 
     @property
     def is_outdated(self) -> bool:
-        """Whether bars of files are stored in it that name no folder: those are never read again."""
+        """Whether it has bars from files without a named folder, which are never read again."""
         if self.key.of_folder:
             return False
         return self.key.is_outdated or any(map(is_of_files, self.entry.vendors))
@@ -79,14 +79,14 @@ class StoredLane(NamedTuple):
 
 @dataclass
 class Size:
-    """What files take: hard links count once, links to elsewhere and what vanishes not at all.
+    """The total size of files: hard links count once, symbolic links and vanished files do not.
 
     Attributes:
-        bytes, files: of all of them.
-        data_files: files of bars and tables.
-        quarantined: files and rows that were not believed, by files; their reasons apart.
-        without_metadata: data files without a document beside them.
-        columns: bytes of columnar files, which can be made again.
+        bytes, files: Totals for all files.
+        data_files: Number of files of bars and tables.
+        quarantined: Number of files of untrusted data and rows, without their reasons.
+        without_metadata: Number of data files without a document next to them.
+        columns: Bytes of columnar files, which can be rebuilt.
     """
 
     bytes: int = 0
@@ -108,7 +108,7 @@ class Size:
             self._add_link(inode, size)
 
     def add_folder(self, folder: str, links: list[tuple[int, int]] | None = None) -> None:
-        """Count what lies in a folder and all below it; ``links`` as for :meth:`add_files`."""
+        """Count everything below a folder; see :meth:`add_files` for ``links``."""
         inner, files = listed(folder)
         for one in inner:
             self.add_folder(one.path, links)
@@ -120,13 +120,16 @@ class Size:
         files: Mapping[str, os.stat_result],
         links: list[tuple[int, int]] | None = None,
     ) -> None:
-        """Count the files of one folder, by name; those with other names go to ``links`` instead."""
+        """Count the files in one folder, by name.
+
+        Those with other names go to ``links`` instead.
+        """
         above, place = os.path.split(folder)
         if os.path.basename(above) == COLUMNAR:
             # A writer may wait for a lock: it stays.
             self.columns += sum(f.st_size for name, f in files.items() if name != ".lock")
         for name, facts in files.items():
-            # Beside each file lies a document with the reason, which is named after it.
+            # Next to each file is a document with the reason, which is named after it.
             is_reason = name.endswith(".json") and name.removesuffix(".json") in files
             self.quarantined += place == QUARANTINE and not is_reason
             if name.endswith(DATA) and not place.startswith("_"):
@@ -147,12 +150,12 @@ class Size:
 
 @dataclass
 class Holdings:
-    """What lies in a cache folder.
+    """The contents of a cache folder.
 
     Attributes:
-        lanes: those with something stored, in the order of their folders.
-        foreign: names of folders in which older tools left bars.
-        is_settled: whether all lanes are as the index has them, or may have them.
+        lanes: Lanes with stored data, in the order of their folders.
+        foreign: Names of folders in which older tools left bars.
+        is_settled: Whether all lanes match their index entries, or can be stored in the index.
     """
 
     lanes: list[StoredLane] = field(default_factory=list)
@@ -163,19 +166,19 @@ class Holdings:
 
     @property
     def size(self) -> Size:
-        """Of all of it; what lies beside the bars is looked through when it is asked for first."""
+        """The size of everything; files other than bars are examined on first access."""
         while self._unsized:
             self._sized.add_folder(self._unsized.pop())
         return self._sized
 
     def has_foreign(self, symbol: str) -> bool:
-        """Tell whether older tools may have left bars of a symbol."""
+        """Return whether older tools may have left bars for a symbol."""
         names = (symbol, symbol.lower(), encode_symbol(symbol)) if self.foreign else ()
         return not self.foreign.isdisjoint(names)
 
     @property
     def state(self) -> str:
-        """A text that changes with every change of a lane; empty where that cannot be told."""
+        """A text that changes with every change to a lane; empty if that is not certain."""
         if self.foreign or not self.is_settled:
             return ""
         digest = sha256()
@@ -185,14 +188,14 @@ class Holdings:
 
 
 class Inventory:
-    """Looks through one cache folder. Thread-safe.
+    """Examines one cache folder. Thread-safe.
 
     Args:
-        store: the parts of its store.
-        keeps: whether what is learned is kept in the index, which is always read.
+        store: Parts of its store.
+        keeps: Whether new facts are stored in the index, which is always read.
 
     Attributes:
-        index: of the folder.
+        index: Index of the folder.
     """
 
     def __init__(self, store: StoreParts, *, keeps: bool = True) -> None:
@@ -202,13 +205,13 @@ class Inventory:
         self.index = LaneIndex(store.layout.ohlcv / FOLDER, store.disk)
 
     def look(self, part: Part = "") -> Holdings:
-        """Return what lies there now; nothing is repaired, and no bar is read.
+        """Return the current contents; nothing is repaired, and no bar is read.
 
         Args:
-            part: what else to tell of each lane.
+            part: Additional facts to return for each lane.
 
         Raises:
-            StorageError: a folder is a link, or cannot be listed.
+            StorageError: A folder is a link, or cannot be listed.
         """
         holdings, entries, learned = Holdings(), self.index.entries(part), dict[str, Learned]()
         lanes = self._walk(holdings)
@@ -236,7 +239,10 @@ class Inventory:
     # --- the walk --------------------------------------------------------------------------
 
     def _walk(self, holdings: Holdings) -> dict[str, tuple[SeriesKey, str]]:
-        """Note all that is in no lane; return the lanes by their folders, with their paths."""
+        """Record everything outside the lanes.
+
+        Return the lanes by folder name, with their paths.
+        """
         root, lanes = os.fspath(self._parts.layout.root), dict[str, tuple[SeriesKey, str]]()
         folders, files = listed(root)
         holdings._sized.add_files(root, files)
@@ -272,19 +278,22 @@ class Inventory:
     def _listed_surely(
         self, folder: str
     ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
-        """Return what :func:`listed` does; raises ``StorageError`` where that cannot be told."""
+        """Return the result of :func:`listed`.
+
+        Raises ``StorageError`` if the folder is unreadable.
+        """
         content = listed(folder, self._refuse_link)
         if not any(content):
             self._disk.list(folder)
         return content
 
     def _refuse_link(self, entry: os.DirEntry[str]) -> None:
-        """Refuse a link in the place of a folder as the store does; raises ``StorageError``."""
+        """Reject a link in place of a folder, like the store; raises ``StorageError``."""
         if entry.is_dir():
             self._disk.list(entry.path)
 
     def _stands(self, entry: LaneEntry, path: str) -> bool:
-        """Tell whether the folders of a lane are those of its entry."""
+        """Return whether the folders of a lane match its entry."""
         return all(
             self._disk.stat(f"{path}{os.sep}{name}" if name else path) == state
             for name, state in entry.folders.items()
@@ -295,11 +304,11 @@ class Inventory:
     def _learn(
         self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None
     ) -> tuple[Learned, bool]:
-        """Return what a lane's documents say, and whether it may be kept.
+        """Return the facts in a lane's documents, and whether they may be stored.
 
-        It may where no writer was at the lane meanwhile, nothing is wrong with it, and a later
-        change is sure to show in the time of its folder. ``known``: its entry, where only the part
-        is lacking.
+        They may if no writer was active in the lane meanwhile, nothing is wrong with it, and any
+        later change is certain to show in the time of its folder. ``known`` is its entry if only
+        the part is missing.
         """
         try:
             with self.without_writers(Path(path)):
@@ -311,7 +320,7 @@ class Inventory:
         return learned, learned.entry.is_sound and now - max(times, default=now) > SETTLED_NS
 
     def without_writers(self, folder: Path) -> AbstractContextManager[None]:
-        """Keep writers away from a lane, where anything would come of it."""
+        """Keep writers out of a lane, if the result is to be stored."""
         lock = folder / ".lock"
         if not self._keeps or self._disk.stat(lock) is None:  # no writer was ever there
             return nullcontext()
@@ -320,9 +329,9 @@ class Inventory:
     def read_lane(
         self, key: SeriesKey, path: str, part: Part, known: LaneEntry | None = None
     ) -> Learned:
-        """Read the documents of a lane, or its logs alone where ``known`` still stands."""
+        """Read the documents of a lane, or only its logs if ``known`` is still valid."""
         entry, documents = known, dict[str, bytes]()
-        # A log is no document: of a lane that did not change since it is read alone.
+        # A log is not a document: for an unchanged lane only the log is read.
         if entry is None or part != "growth" or not self._stands(entry, path):
             entry, documents = self._entry(key, path)
         parts: dict[str, Any] = {}
@@ -337,7 +346,7 @@ class Inventory:
         return Learned(entry, parts)
 
     def _entry(self, key: SeriesKey, path: str) -> tuple[LaneEntry, dict[str, bytes]]:
-        """Return the entry of a lane, and the documents it was made of by their names."""
+        """Return the entry of a lane, and the documents it was built from, by name."""
         entry, state = LaneEntry({}), self._disk.stat(path)
         if state is not None:
             entry.folders[""] = state.inode, state.size, state.mtime_ns
@@ -371,7 +380,7 @@ class Inventory:
         return True
 
     def _documents(self, path: str, files: Iterable[str]) -> dict[str, bytes]:
-        """Return name to content; a document that cannot be read is absent."""
+        """Return a dictionary that maps names to contents, without unreadable documents."""
         names = [n for n in files if n.endswith(METADATA) or n in (SERIES, CONFIRMED)]
         try:
             contents = zip(names, self._disk.read_all(path, names), strict=True)
@@ -413,7 +422,7 @@ class Inventory:
         documents: Mapping[str, bytes],
         states: Mapping[int, YearState],
     ) -> None:
-        """Add what second vendors said of the bars as they are."""
+        """Add the comparisons with second vendors that are valid for the current bars."""
         try:
             confirmations = load(documents[CONFIRMED], key) if CONFIRMED in documents else []
             standing = [one for one in confirmations if one.stands(self._disk, path, states)]
@@ -422,7 +431,7 @@ class Inventory:
         entry.confirmed, entry.contradicted, entry.compared_ms = tallied(standing)
 
     def _add_series(self, entry: LaneEntry, key: SeriesKey, documents: Mapping[str, bytes]) -> bool:
-        """Add what has no year; tell whether that is sound."""
+        """Add ``series.json``; return whether it is valid."""
         content = documents.get(SERIES)
         try:
             if content is not None:
@@ -434,7 +443,7 @@ class Inventory:
 
 
 def growth_of(entries: Iterable[Mapping[str, Any]]) -> list[Growth]:
-    """Return by how much a series grew on each day, as the entries of its log say, in order."""
+    """Return the daily growth of a series, from the entries of its log, in order."""
     days: dict[str, list[int]] = {}
     sizes: dict[int, int] = {}
     for entry in entries:
@@ -448,11 +457,11 @@ def growth_of(entries: Iterable[Mapping[str, Any]]) -> list[Growth]:
 def listed(
     folder: str | Path, refuse: Callable[[os.DirEntry[str]], None] | None = None
 ) -> tuple[list[os.DirEntry[str]], dict[str, os.stat_result]]:
-    """Return the folders in a folder, sorted, and its files; what vanishes is passed over.
+    """Return the subfolders of a folder, sorted, and its files; vanished entries are skipped.
 
     Args:
-        folder: it need not exist.
-        refuse: is given what is a link; without it links are passed over.
+        folder: Folder to list; it need not exist.
+        refuse: Called with each link; without it links are skipped.
     """
     folders: list[os.DirEntry[str]] = []
     files: dict[str, os.stat_result] = {}
@@ -481,6 +490,6 @@ def _frame(name: str) -> SeriesKey | None:
 
 
 def _key(symbol: str, name: str) -> SeriesKey | None:
-    """Return the series of a symbol whose folder is ``name``, or None where it is none of ours."""
+    """Return the series of a symbol whose folder is ``name``, or None if it is not one of ours."""
     frame = _frame(name)
     return None if frame is None else SeriesKey(symbol, frame.timeframe, frame.lane)

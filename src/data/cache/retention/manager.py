@@ -1,7 +1,7 @@
 """The retention of one cache folder: last uses, the size limit, room on the disk.
 
-Last uses are written into the index seldom: by a commit now and then, by jobs, at exit. Where one
-is lost, the times of the commits count.
+Last uses are written to the index infrequently: by a commit from time to time, by jobs, at exit. If
+one is lost, the time of the commits counts.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EVERY_S = 15 * 60.0
-# Before that time is over, a look when so much was written: a share of the limit, and in bytes.
+# Growth after which the folder is checked sooner: as a fraction of the limit, and in bytes.
 _GROWN_SHARE, _GROWN_MOST = 0.01, 256 << 20
-# How often a process looks for what is too old.
+# How often a process looks for data that is too old.
 _RETAINED_EVERY_S = 24 * 3600.0
-# The folders that are full of what must stay; each is warned of once a process.
+# Folders above their limit with data that must stay; a warning is issued for each once per process.
 warned: set[Path] = set()
 
 
@@ -54,13 +54,13 @@ def _keep_any_age() -> None:
 
 @dataclass(frozen=True)
 class RetentionLimits:
-    """What the retention manager goes by.
+    """The limits that the retention manager enforces.
 
     Attributes:
-        limit: bytes that the folder may take now; 0: any.
-        min_free_mb: see :class:`FreeSpaceGuard`.
-        must_keep: tells which bars no vendor could supply again.
-        by_age: deletes what is older than the rules want.
+        limit: Returns the number of bytes that the folder may use now; 0 for any.
+        min_free_mb: See :class:`FreeSpaceGuard`.
+        must_keep: Decides which bars no vendor could supply again.
+        by_age: Deletes data older than the rules' limit.
     """
 
     limit: Callable[[], int]
@@ -70,15 +70,15 @@ class RetentionLimits:
 
 
 class RetentionManager(StoreListener):
-    """Looks after the folder of a store. Thread-safe, and safe across processes.
+    """Manages the folder of a store. Thread-safe, and safe across processes.
 
-    Whatever goes wrong here costs no commit and no answer.
+    A failure here never affects a commit or an answer.
 
     Args:
-        store: the store whose folder it looks after.
-        clock: the time.
-        limits: limits, and what must stay.
-        keeps: whether what is learned of the folder is kept in its index.
+        store: Store whose folder is managed.
+        clock: Source of the current time.
+        limits: Limits, and what must stay.
+        keeps: Whether facts about the folder are stored in its index.
     """
 
     def __init__(
@@ -98,11 +98,12 @@ class RetentionManager(StoreListener):
             self._root, self._disk, limits.min_free_mb, self._make_room, clock
         )
         self._grown, self._has_begun = 0, False
-        # Bytes of the folder when it was measured, with those added by this process since; when.
+        # Size of the folder when it was measured, plus bytes added by this process since; and the
+        # time.
         self._measured = 0, -math.inf
         self._looked_s = clock.monotonic()
         self._retained_s = -math.inf
-        # Held by the one thread that looks; the others go on.
+        # Held by the one thread that is checking; the others continue.
         self._looking, self._pid = threading.Lock(), os.getpid()
 
     @cached_property
@@ -112,22 +113,22 @@ class RetentionManager(StoreListener):
 
         return Inventory(self._parts, keeps=self._keeps)
 
-    # --- on the way ------------------------------------------------------------------------
+    # --- during use ----------------------------------------------------------------------------
 
     def use_of(self, key: SeriesKey) -> LaneUse:
-        """Return what notes the uses of a series."""
+        """Return the object that records uses of a series."""
         return self._uses.of(key)
 
     def used(self, key: SeriesKey, span: Span) -> None:
-        """Take note that ``span`` of a series is about to be needed: it is not dropped now."""
+        """Note that ``span`` of a series is about to be needed, so that it is not dropped now."""
         self._uses.of(key).read(span.start)
 
     @contextmanager
     def committing(self, lane: SeriesFiles, commit: Commit) -> Iterator[None]:
-        """Let the block store a commit, and look at the whole now and then.
+        """Wrap a block that stores a commit, and check the whole folder from time to time.
 
         Raises:
-            NoRoomError: on entering, where it would leave too little room on the disk.
+            NoRoomError: On entry, if the commit would leave too little room on the disk.
         """
         need = need_of(lane, commit)
         self._room.claim(need)
@@ -142,7 +143,7 @@ class RetentionManager(StoreListener):
             self.look()
 
     def _is_first(self) -> bool:
-        """Return whether no bar was ever stored here; a later commit need not look again."""
+        """Return whether no bar was ever stored here; later commits need not check again."""
         self._has_begun = True
         try:
             return self._time.read() is None and not any(
@@ -164,7 +165,7 @@ class RetentionManager(StoreListener):
                 log.debug("the time was not noted: %s", exc)
 
     def has_room(self, need: int) -> bool:
-        """Tell whether there is room for ``need`` bytes of derived files."""
+        """Return whether there is room for ``need`` bytes of derived files."""
         return self._room.has(need)
 
     def _is_time(self) -> bool:
@@ -172,12 +173,12 @@ class RetentionManager(StoreListener):
         most = min(limit * _GROWN_SHARE, _GROWN_MOST) if limit else _GROWN_MOST
         return self._grown > most or self._clock.monotonic() - self._looked_s >= _EVERY_S
 
-    # --- now and then ----------------------------------------------------------------------
+    # --- from time to time ---------------------------------------------------------------------
 
     def look(self) -> None:
-        """Write down the last uses, and keep the limit.
+        """Record the last uses, and enforce the limit.
 
-        At most one thread does so; the others go on.
+        At most one thread does so; the others continue.
         """
         if os.getpid() != self._pid:  # a thread of the parent may have held it at the fork
             self._pid, self._looking = os.getpid(), threading.Lock()
@@ -190,7 +191,7 @@ class RetentionManager(StoreListener):
                 log.debug("the folder was not looked at: %s", exc)
 
     def retain(self) -> None:
-        """Delete what is older than the rules want; what goes wrong is logged."""
+        """Delete data older than the rules' limit; failures are logged."""
         self._retained_s = self._clock.monotonic()
         try:
             self._limits.by_age()
@@ -210,10 +211,10 @@ class RetentionManager(StoreListener):
             self.enforce()
 
     def look_after(self) -> Holdings:
-        """Write down the last uses, keep age and limit, and tidy; return what lies there then.
+        """Record the last uses, enforce age and limit, and tidy; return the contents afterwards.
 
         Raises:
-            StorageError: a folder is a link, or cannot be listed.
+            StorageError: A folder is a link, or cannot be listed.
         """
         self.retain()
         self.write_uses()
@@ -224,9 +225,11 @@ class RetentionManager(StoreListener):
         return holdings if is_same else self.inventory.look()
 
     def tidy(self, *, dry_run: bool = False, holdings: Holdings | None = None) -> Trimmed:
-        """Take old files out of the quarantines of all series; return what went, or would.
+        """Remove old files from the quarantines of all series.
 
-        ``holdings``: what lies in the folder, where that is known already.
+        Return those removed, or to be removed.
+
+        ``holdings`` are the folder's contents, if already known.
         """
         done = Trimmed()
         for lane in (holdings or self.inventory.look()).lanes:
@@ -238,21 +241,21 @@ class RetentionManager(StoreListener):
         return done
 
     def outdated(self) -> list[SeriesKey]:
-        """Return the series in which bars of earlier versions are stored that are never read again."""
+        """Return the series that contain bars from earlier versions which are never read again."""
         return [lane.key for lane in self.inventory.look().lanes if lane.is_outdated]
 
     def write_uses(self) -> None:
-        """Write down the last uses, for the processes that look later."""
+        """Store the last uses, for processes that look later."""
         if self._folder.parent.is_dir():
             self._uses.write(lambda: self.inventory.index)
 
     def enforce(self, holdings: Holdings | None = None) -> int:
-        """Evict bars that can be fetched again until the folder is within its limit; return years dropped.
+        """Evict bars until the folder is within its limit; return the number of years dropped.
 
-        First goes what can be made again from the bars, then years that vendors can supply again,
-        those of the lane that is unused for longest first. What remains above the limit is logged
-        once a process. One process does it at a time; the others go on. ``holdings``: what lies in the
-        folder, where that is known already.
+        Files that can be rebuilt from the bars go first, then years that vendors can supply again,
+        those of the least recently used lane first. Any remaining excess over the limit is logged
+        once per process. One process does this at a time; the others continue. ``holdings`` are the
+        folder's contents, if already known.
         """
         limit = self._limits.limit()
         if limit <= 0 or not self._folder.parent.is_dir():
@@ -284,7 +287,7 @@ class RetentionManager(StoreListener):
         return dropped
 
     def _make_room(self, lack: int) -> int:
-        """Drop what can be made again, the longest unused first; return the bytes freed."""
+        """Drop files that can be rebuilt, least recently used first; return the bytes freed."""
         try:
             return self._drop_derived(self.inventory.look().lanes, lack)
         except CacheError as exc:
@@ -311,19 +314,22 @@ class RetentionManager(StoreListener):
                 left / BYTES_IN_GB,
             )
 
-    # --- for people ------------------------------------------------------------------------
+    # --- for users -----------------------------------------------------------------------------
 
     def freeable(self, holdings: Holdings | None = None) -> Freeable:
-        """Return what could go of the folder, and why the rest could not.
+        """Return how much of the folder could be removed, and why the rest cannot.
 
-        ``holdings``: what lies there, where that is known already.
+        ``holdings`` are the folder's contents, if already known.
         """
         holdings = holdings or self.inventory.look()
         derived = derived_bytes(self._parts, holdings)
         return eviction.summed(holdings.size.bytes, derived, self._years(holdings))
 
     def last_uses(self) -> Callable[[SeriesKey], Use]:
-        """Return what gives the last use of a series by any process; its time is 0 where there is none."""
+        """Return a function that looks up a series' last use by any process.
+
+        The time of the use is 0 if there was none.
+        """
         uses = self._uses.merged(self.inventory.index)
         return lambda key: uses.get(lane_name(key), Use())
 
@@ -340,11 +346,11 @@ class RetentionManager(StoreListener):
 
 
 class LastUses:
-    """When the lanes of one cache folder were used last. Thread-safe, and safe across processes.
+    """The last uses of the lanes in one cache folder. Thread-safe, and safe across processes.
 
     Args:
-        clock: tells the time of a read.
-        is_stored: tells whether a series has a folder; uses of others are forgotten.
+        clock: Source of the time of a read.
+        is_stored: Returns whether a series has a folder; uses of others are discarded.
     """
 
     def __init__(self, clock: Clock, is_stored: Callable[[SeriesKey], bool]) -> None:
@@ -356,22 +362,25 @@ class LastUses:
     def _begin(self) -> None:
         self._fresh: dict[str, Use] = {}
         self._pid = os.getpid()
-        # Guards what was taken against threads that write it at once.
+        # Guards the taken uses against threads that write them at the same time.
         self._lock = threading.Lock()
 
     def of(self, key: SeriesKey) -> LaneUse:
-        """Return what notes the uses of a series, always the same."""
+        """Return the object that records uses of a series, always the same one."""
         return self._noted.setdefault(key, LaneUse())
 
     def merged(self, index: LaneIndex) -> dict[str, Use]:
-        """Return lane to its last use by any process, as far as they are written, and by this one."""
+        """Return a dictionary that maps each lane to its last use.
+
+        It combines the stored uses of all processes with those of this process.
+        """
         with self._guard():
             self._take()
             written = index.uses()
             return written | {n: use.after(written.get(n, Use())) for n, use in self._fresh.items()}
 
     def write(self, index: Callable[[], LaneIndex]) -> None:
-        """Write down ours; what cannot be written is written the next time."""
+        """Store our uses; if they cannot be written, they are written the next time."""
         with self._guard():
             self._take()
             if self._fresh and index().keep_uses(self._fresh):

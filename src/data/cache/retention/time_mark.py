@@ -10,15 +10,16 @@ from ...errors import CorruptEntryError, FormatVersionError, StorageError
 from ..format import json_document
 
 NAME = ".time"
-# The latest time that an answer vouched for; or, after a loss, what the stored answers vouch for.
+# The latest time for which an answer was evidence or, after a loss, for which the stored answers
+# are.
 _LATEST, _SINCE = "latest_ms", "lost_since_ms"
 
 
 class TimeMark:
-    """The latest time that the answers in a cache have ever vouched for, as far as it was noted.
+    """The latest time for which the answers in a cache have ever been evidence, as far as recorded.
 
-    The answers themselves may be gone. Without the file, or if it is damaged, the time is not known
-    until a newer answer than those that were stored then has come.
+    The answers themselves may be gone. Without the file, or if it is damaged, the time is unknown
+    until an answer arrives that is newer than those stored then.
 
     Args:
         disk: Writer of the file.
@@ -29,25 +30,25 @@ class TimeMark:
         self._disk, self._path = disk, folder / NAME
 
     def read(self) -> int | None:
-        """Return the time in UTC milliseconds; None if it is not known."""
+        """Return the time in UTC milliseconds; None if it is unknown."""
         return (self._load() or {}).get(_LATEST)
 
     def begin(self) -> None:
-        """Begin the file of a cache in which nothing was ever stored.
+        """Create the file for a cache in which nothing was ever stored.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The file cannot be written.
         """
         if self._load() is None:
             self._keep({_LATEST: 0})
 
     def note(self, vouched_ms: int) -> None:
-        """Note the latest time that the stored answers vouch for; an earlier one changes nothing.
+        """Record the latest time for which the stored answers are evidence, unless it is earlier.
 
-        The caller holds the lock of the eviction.
+        The caller holds the eviction lock.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The file cannot be written.
         """
         known = self._load()
         if known is None:
@@ -56,7 +57,7 @@ class TimeMark:
             self._keep({_LATEST: vouched_ms})
 
     def _load(self) -> dict[str, int] | None:
-        """Return the one value by its name; None if the file is lost, damaged or cannot be read."""
+        """Return the one value by its name; None if the file is lost, damaged or unreadable."""
         try:
             content = self._disk.read_if_exists(self._path)
             plain = {} if content is None else json_document.load(content)

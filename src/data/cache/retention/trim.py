@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..write.series import SeriesFiles
     from .inventory import Holdings, StoredLane
 
-# What lies in the quarantine of a series for less than so long stays, however much it is.
+# Files that have been in a series' quarantine for less than this time stay, however large.
 FRESH_MS = 90 * DAY_MS
 MOST_QUARANTINED = 64 << 20
 
@@ -31,14 +31,14 @@ _KEPT_FILE = re.compile(r"([0-9]{4})\.[0-9a-f]{16}\.(csv\.gz|metadata\.json)")
 
 @dataclass(frozen=True)
 class Trimmed:
-    """What was taken away: bytes of logs, and files and bytes out of quarantine."""
+    """What was removed: bytes of logs, and number and bytes of files from the quarantine."""
 
     log_bytes: int = 0
     files: int = 0
     file_bytes: int = 0
 
     def plus(self, other: Trimmed) -> Trimmed:
-        """Return both together."""
+        """Return the sum of both."""
         return Trimmed(
             self.log_bytes + other.log_bytes,
             self.files + other.files,
@@ -53,10 +53,10 @@ class Trimmed:
 
 
 def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
-    """Remove files that were kept long ago, the oldest first, until the rest is little enough.
+    """Remove files that were quarantined long ago, oldest first, until the rest is small enough.
 
-    A file of bars goes only when every stamp of its year that is past is known again and trusted:
-    else it may be the last place where some of them are. Rows that were not believed stay.
+    A file of bars is removed only if every past stamp of its year is known again and trusted:
+    otherwise it may be the last place that has some of them. Rejected rows stay.
     """
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
@@ -75,7 +75,7 @@ def trim_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
 
 
 def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
-    """Remove everything that is kept aside of a series, whatever it is."""
+    """Remove everything from the quarantine of a series."""
     disk, folder = lane.disk, lane.paths.quarantine
     sizes = {name: state.size for name in disk.list(folder) if (state := disk.stat(folder / name))}
     for name in () if dry_run else sizes:
@@ -84,7 +84,7 @@ def purge_quarantine(lane: SeriesFiles, *, dry_run: bool = False) -> Trimmed:
 
 
 def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, str]]:
-    """Yield since when a file is kept, and its name, for those that may go."""
+    """Yield the time of quarantining and the name of each file that may be removed."""
     now = lane.clock.now_ms()
     for name in names:
         match = _KEPT_FILE.fullmatch(name)
@@ -96,7 +96,7 @@ def _may_go(lane: SeriesFiles, names: Mapping[str, int]) -> Iterator[tuple[int, 
 
 
 def _kept_since(lane: SeriesFiles, name: str) -> int | None:
-    """Return when a file was put there, None where nothing tells."""
+    """Return when a file was quarantined; None if unknown."""
     note = lane.disk.read_if_exists(lane.paths.quarantine / f"{name}.json")
     try:
         return parse_iso(json.loads(note or b"null")["time"])
@@ -116,14 +116,14 @@ def _is_known_again(lane: SeriesFiles, year: int, now_ms: int) -> bool:
     return not gaps(past, trusted)
 
 
-# --- derived files, then year files that a rewrite replaced ------------------------------
+# --- derived files, then year files replaced by a rewrite ----------------------------------
 
-# Within so long, which of two files was used last makes no difference: the larger one goes.
+# Times of last use this close together count as equal: the larger file goes first.
 _ALIKE_MS = DAY_MS
 
 
 class Found(NamedTuple):
-    """A file that may go, in the order in which it goes."""
+    """A file that may be removed, in order of removal."""
 
     used: int
     saving: int
@@ -131,25 +131,25 @@ class Found(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """What it takes."""
+        """The size of the file."""
         return -self.saving
 
 
 def drop_derived(
     store: StoreParts, lanes: Iterable[StoredLane], last_used: Callable[[str], int], excess: int
 ) -> int:
-    """Remove derived files, the longest unused first, until ``excess`` bytes are freed.
+    """Remove derived files, the least recently used first, until ``excess`` bytes are freed.
 
-    Frames that were read from them stay what they are.
+    Frames that were read from them are not affected.
 
     Args:
-        store: the parts of the store.
-        lanes: of the cache.
-        last_used: lane, by its folders, to when it was used last.
-        excess: bytes.
+        store: Parts of the store.
+        lanes: Lanes of the cache.
+        last_used: Returns the time of last use for a lane, named by its folders.
+        excess: Number of bytes to free.
 
     Returns:
-        The bytes freed.
+        Number of bytes freed.
     """
     freed = 0
     for file in (*sorted(_columns(store, last_used)), *sorted(_versions(store, lanes))):
@@ -164,15 +164,15 @@ def drop_derived(
 
 
 def derived_bytes(store: StoreParts, holdings: Holdings) -> int:
-    """Return how many bytes could be freed so."""
+    """Return how many bytes :func:`drop_derived` could free."""
     return holdings.size.columns + sum(f.bytes for f in _versions(store, holdings.lanes))
 
 
 def drop_file(store: StoreParts, path: Path) -> None:
-    """Remove one derived file, and what of it is held in memory.
+    """Remove one derived file, and anything cached from it.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: The disk refused.
     """
     key = series_of(store.layout.root, path)
     if key is not None:
@@ -203,6 +203,6 @@ def _versions(store: StoreParts, lanes: Iterable[StoredLane]) -> Iterator[Found]
         if pins_in(store.disk, folder):
             continue
         for name, facts in listed(folder)[1].items():
-            # With another name it is the file of today, too.
+            # If it has another name, it is also the current file.
             if name.endswith(".csv.gz") and facts.st_nlink == 1:
                 yield Found(facts.st_mtime_ns // 1_000_000, -facts.st_size, folder / name)

@@ -1,1 +1,1 @@
-"""Commits: what is written, by which protocol, under which lock."""
+"""Commits: their content, protocol and lock."""

@@ -31,15 +31,15 @@ class CommitRun:
     """One commit on its way to the disk; used once.
 
     Attributes:
-        lane: the series.
-        commit: what to store.
-        old: finds files of older tools, which the first commit takes over.
-        series: what has no year, as it is before.
-        metas: the documents of all years before; None where a year holds nothing of ours.
-        taken: files of older tools by year.
-        parts: the commit by year.
-        generation: of the commit.
-        is_repaired: whether years are not as they were when the document of the series was written.
+        lane: Series to change.
+        commit: Content to store.
+        old: Finds files of older tools, which the first commit imports.
+        series: Content of ``series.json`` before the commit.
+        metas: Documents of all years before the commit; None for a year without anything of ours.
+        taken: Files of older tools by year.
+        parts: Commit by year.
+        generation: Generation of the commit.
+        is_repaired: Whether years differ from those when ``series.json`` was written.
     """
 
     lane: SeriesFiles
@@ -53,7 +53,7 @@ class CommitRun:
     is_repaired: bool = False
 
     def run(self, lock_timeout_s: float) -> None:
-        """Store everything; raises as :meth:`BarStore.commit`."""
+        """Store everything; raises as :meth:`BarStore.commit` does."""
         disk, paths = self.lane.disk, self.lane.paths
         disk.make_folders(paths.folder.parents[2])
         disk.make_folders(paths.folder, durable=False)  # the first commit sees to that
@@ -75,11 +75,11 @@ class CommitRun:
     # --- before ----------------------------------------------------------------------------
 
     def _look(self, own: list[int], barred: list[int]) -> None:
-        """Find out what is there, and make sound what the commit concerns.
+        """Read the current state, and repair the years that the commit concerns.
 
         Args:
-            own: the years that have data or metadata in the lane folder.
-            barred: those that cannot be read; they are left alone unless the commit concerns them.
+            own: Years that have data or metadata in the lane folder.
+            barred: Years that cannot be read; they are left alone unless the commit concerns them.
         """
         self.series = read_series(self.lane) or SeriesMeta()
         self.parts = by_year(self.commit)
@@ -103,7 +103,10 @@ class CommitRun:
             self.generation = 1 + max(logged, default=0)
 
     def _leave_outdated(self) -> None:
-        """Take out of the years that change what is not read any more: it would never go otherwise."""
+        """Remove data that is no longer read from the years that change.
+
+        Otherwise it would stay for ever.
+        """
         now = self.lane.clock.now_ms()
         for year, part in self.parts.items():
             meta = self.metas.get(year)
@@ -130,7 +133,7 @@ class CommitRun:
         """Return the kind of the series after the commit.
 
         Raises:
-            KindMismatchError: a piece is of another kind.
+            KindMismatchError: A piece is of another kind.
         """
         metas = [meta for meta in self.metas.values() if meta]
         kind = kind_of(self.series, (part for meta in metas for part in meta.state.coverage))
@@ -146,7 +149,7 @@ class CommitRun:
         return self.commit.kind or kind
 
     def _check_generation(self) -> None:
-        """Check that the series is as it was when the commit was decided.
+        """Check that the series is in the state on which the commit was based.
 
         Raises:
             SeriesChangedError: The series is at another generation.
@@ -159,17 +162,18 @@ class CommitRun:
             )
 
     def _make_folders_durable(self) -> None:
-        """Sync the folders above a new series: another writer may just have made them."""
+        """Sync the folders above a new series: another writer may just have created them."""
         symbol = self.lane.paths.folder.parent
         for folder in (symbol, symbol.parent, symbol.parent.parent):
             self.lane.disk.sync_folder(folder)
 
     def _long_empties(self) -> list[Covered]:
-        """Take out of the parts the nothings of years that have no file and get none now."""
+        """Remove and return the marks for years that have no file and do not get one now."""
         taken: list[Covered] = []
         for year, part in self.parts.items():
             doubts = [mark for mark in part.marks if mark.state == "suspect"]
-            # A year with doubts gets a document of its own, and keeps its nothings there.
+            # A year with suspect stretches gets a document of its own, and keeps its empty ones
+            # there.
             if year not in self.metas and not part.pieces and not doubts:
                 taken += part.marks
                 part.marks = []
@@ -215,7 +219,7 @@ class CommitRun:
     # --- the series ------------------------------------------------------------------------
 
     def _write_series(self, kind: Kind | None, empties: list[Covered]) -> None:
-        """Write what has no year, where there is something new to say."""
+        """Write ``series.json`` if there is anything new."""
         old = self.series.empties
         if old:
             old = old.without(year_span(year) for year in self.lane.years())
@@ -223,7 +227,7 @@ class CommitRun:
         after = replace(
             after,
             kind=kind,
-            # Before a repair it held behind the last bar of then, which may be gone.
+            # Before a repair it applied after the last bar at that time, which may be gone.
             next_due=None if self.is_repaired else after.next_due,
             lifetime=self._undisproved(after.lifetime),
             empties=after_marks(old, empties, lambda _: False),
@@ -237,13 +241,13 @@ class CommitRun:
         try:
             self.lane.write_series(after)
         except StorageError as exc:
-            # It only saves requests. What the commit is about is stored.
+            # It only saves requests. The content of the commit is stored.
             if SERIES not in self.lane.barred():
                 raise
             log.warning("%s: series.json is not kept: %s", self.lane.key, exc)
 
     def _undisproved(self, lifetime: Lifetime) -> Lifetime:
-        """Return a lifetime without the bounds that a bar of this commit disproves."""
+        """Return a lifetime without the bounds that a bar in this commit disproves."""
         for piece in self.commit.pieces:
             if len(piece.table):
                 lifetime = lifetime.without_disproved(

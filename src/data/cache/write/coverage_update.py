@@ -23,7 +23,7 @@ _NOTHING = Kind(), Basis()
 
 @dataclass
 class YearPart:
-    """What a commit says about one year."""
+    """The part of a commit that concerns one year."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
     marks: list[Covered] = field(default_factory=list)
@@ -31,7 +31,7 @@ class YearPart:
 
 
 def by_year(commit: Commit) -> dict[int, YearPart]:
-    """Cut pieces and marks at the borders of years; years ascending."""
+    """Split pieces and marks at the year boundaries; years ascending."""
     parts: dict[int, YearPart] = {}
     for piece in commit.pieces:
         piece = replace(piece, holes=tuple(coalesce(piece.holes))) if piece.holes else piece
@@ -58,7 +58,7 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
 
 
 def years_of(span: Span) -> range:
-    """Return the years that ``span`` touches."""
+    """Return the years that ``span`` overlaps."""
     if span.is_empty:
         return range(0)
     return range(year_of(span.start), year_of(span.end - 1) + 1)
@@ -71,9 +71,10 @@ def year_span(year: int) -> Span:
 
 
 def standing(part: YearPart, covered: Coverage) -> list[Covered]:
-    """Return the marks of a commit that stand for a year that has just been repaired.
+    """Return the marks of a commit that are valid for a year that has just been repaired.
 
-    Its caller looked before: a doubt about bars that are gone would pass for an answer.
+    The caller examined the year before the repair: a doubt about bars that are gone would count as
+    an answer.
     """
     spans = [item.span for item in covered if item.state in _WITH_BARS]
     spans += [piece.span for piece in part.pieces]
@@ -98,7 +99,7 @@ def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
 
 
 def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
-    """Cut a piece with more holes than one member can list."""
+    """Split a piece with more gaps than one member can list."""
     if len(piece.holes) <= MOST_HOLES:
         return [piece]
     cuts = [h.start for h in piece.holes[MOST_HOLES::MOST_HOLES]]
@@ -107,7 +108,7 @@ def _few_holes(piece: CommitPiece) -> list[CommitPiece]:
 
 
 def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
-    """Cut a piece around stored bars that it lets be; those it has itself it replaces."""
+    """Split a piece around stored bars that it leaves alone; bars that it contains are replaced."""
     others = stamps[~among(stamps, piece.table.stamps)].tolist()
     spared = [Span(stamp, stamp + 1) for stamp in others]
     return [_clipped(piece, span) for span in subtract([piece.span], spared)]
@@ -117,7 +118,7 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 
 
 def covered_by(piece: CommitPiece) -> list[Covered]:
-    """Return what a piece answers for: its span but for the holes."""
+    """Return the coverage of a piece: its span without the gaps."""
     whole = Covered(
         piece.span,
         piece.state,
@@ -131,7 +132,7 @@ def covered_by(piece: CommitPiece) -> list[Covered]:
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
-    """Return the coverage after new answers; their holes become missing."""
+    """Return the coverage after new answers; their gaps become missing."""
     draft = CoverageDraft(coverage)
     for piece in pieces:
         draft.put(piece.span, covered_by(piece))
@@ -139,7 +140,7 @@ def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
 
 
 def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
-    """Return the coverage that members of a file add, in the order of the file."""
+    """Return the coverage extended by the members of a file, in file order."""
     draft = CoverageDraft(coverage)
     for header in headers:
         state: State = "final" if header.state == "final" else "provisional"
@@ -155,20 +156,20 @@ def after_marks(
 ) -> Coverage:
     """Return the coverage after marks.
 
-    ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they say
-    that stored bars were found equal, and up to which day's knowledge. ``suspect`` keeps what is
-    known of the source of stored bars; where only bad rows are kept, the later ones count, and so
-    does their vendor. ``empty`` never covers a stored bar. Of a mark, the state, fetch time, reason,
-    expiry and basis count for stored bars; vendor, kind and all else stay as they were.
+    ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they mean
+    that stored bars were found equal, and as of which day. ``suspect`` keeps the known source of
+    stored bars; if there are only bad rows, the later ones and their vendor count. ``empty`` never
+    covers a stored bar. For stored bars the state, fetch time, reason, expiry and basis of a mark
+    count; vendor, kind and everything else stay as they were.
 
     Args:
-        coverage: before.
-        marks: in the order they count.
-        has_bars: whether a bar is stored in a span.
+        coverage: Coverage before the marks.
+        marks: Marks in the order in which they count.
+        has_bars: Returns whether a bar is stored in a span.
     """
 
     def after(before: Sequence[Covered], mark: Covered) -> list[Covered]:
-        """Return the stretches that a mark makes of those before it."""
+        """Return the stretches that result from applying a mark to those before it."""
         return (_emptied if mark.state == "empty" else _renewed)(before, mark, has_bars)
 
     draft = CoverageDraft(coverage)
@@ -178,7 +179,7 @@ def after_marks(
 
 
 def _ascending(marks: Iterable[Covered]) -> Iterator[list[Covered]]:
-    """Yield the longest runs of marks of which each begins where the one before ends, or later."""
+    """Yield maximal runs of marks, each of which begins at or after the end of the previous one."""
     run: list[Covered] = []
     for mark in marks:
         if run and mark.span.start < run[-1].span.end:
@@ -191,10 +192,10 @@ def _ascending(marks: Iterable[Covered]) -> Iterator[list[Covered]]:
 def _emptied(
     before: Sequence[Covered], mark: Covered, has_bars: Callable[[Span], bool]
 ) -> list[Covered]:
-    """Return the stretches of an ``empty`` mark: where those before have no bars."""
+    """Return the stretches of an ``empty`` mark, outside those that have bars."""
     spans = [item.span.clip(mark.span) for item in before if item.state in _WITH_BARS]
     holding = [span for span in spans if has_bars(span)]
-    # As it is stored: nothing is of no kind.
+    # As stored: an empty stretch has no kind.
     is_bare = (mark.kind, mark.basis) == _NOTHING
     bare = mark if is_bare else mark.having(kind=Kind(), basis=Basis())
     return [bare.at(span) for span in gaps(mark.span, holding)] if holding else [bare]
@@ -203,7 +204,10 @@ def _emptied(
 def _renewed(
     before: Sequence[Covered], mark: Covered, has_bars: Callable[[Span], bool]
 ) -> list[Covered]:
-    """Return the stretches with bars of another mark, and of a ``suspect`` one what is between them."""
+    """Return the stretches with bars that a mark renews.
+
+    For a ``suspect`` mark, the stretches between them are included.
+    """
     fresh: list[Covered] = []
     for item in before:
         span = item.span.clip(mark.span)
@@ -226,13 +230,13 @@ def _renewed(
 
 
 def _fetched_at(item: Covered, mark: Covered) -> int:
-    """Return the later time; trust may be taken away for the very time of the fetch."""
+    """Return the later time; a ``suspect`` mark may keep the very time of the fetch."""
     is_doubt = mark.state == "suspect" and mark.fetched_at
     return mark.fetched_at if is_doubt else max(item.fetched_at, mark.fetched_at)
 
 
 def _basis_after(item: Covered, mark: Covered) -> Basis:
-    """Return a mark's basis where bars found equal are as good as fetched in it."""
+    """Return a mark's basis if bars found equal count as fetched on it."""
     old, new = item.basis, mark.basis
     if mark.state == "suspect" or old.adjustment != new.adjustment or new.as_of is None:
         return old
@@ -240,9 +244,9 @@ def _basis_after(item: Covered, mark: Covered) -> Basis:
 
 
 def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
-    """Return coverage rebuilt from members with what only lost metadata knew.
+    """Return coverage rebuilt from members, completed with what only the lost metadata had.
 
-    That is nothings, and what is not to be trusted.
+    These are empty and suspect stretches.
     """
     if old is None:
         return rebuilt
@@ -264,9 +268,9 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
 
 
 def takes_trust(before: Coverage, after: Coverage) -> bool:
-    """Tell whether something believed before is no longer believed, or must stay disbelieved.
+    """Return whether a change revokes trust in bars, or must keep it revoked.
 
-    Such a document must not be lost: the members alone would say too much.
+    Such a document must not be lost: the members by themselves would claim too much.
     """
     if "suspect" in map(_STATE, chain(before, after)):
         return True

@@ -20,15 +20,15 @@ _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def line_of(clock: Clock, entry: Mapping[str, Any]) -> bytes:
-    """Return an entry as a line, with the time before it."""
+    """Return an entry as a line, with the time in front."""
     return _compact({"time": iso(clock.now_ms()), **entry}).encode("ascii") + b"\n"
 
 
 def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any]) -> None:
-    """Add an entry to a log that no version depends on; only under the lock of its folder.
+    """Append an entry to a log that no version depends on; requires the folder's lock.
 
-    A log that grew too long keeps its newest entries. A failure is reported, not raised: what the
-    entry is about is safe already.
+    A log that has grown too long keeps only its newest entries. A failure is reported, not raised:
+    the logged operation itself is already durable.
     """
     try:
         size = append_line(disk, path, line_of(clock, entry))
@@ -40,7 +40,7 @@ def append_entry(disk: Disk, path: Path, clock: Clock, entry: Mapping[str, Any])
 
 
 def entries_of_log(disk: Disk, path: Path) -> list[dict[str, Any]]:
-    """Return the entries of such a log, oldest first; lines that cannot be read are left out."""
+    """Return the entries of such a log, oldest first; unreadable lines are omitted."""
     return list(_entries((disk.read_if_exists(path) or b"").splitlines()))
 
 
@@ -60,7 +60,7 @@ def logged_years(names: Iterable[str]) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
 
-# Some ten thousand commits; of these the newest stay one by one.
+# Tens of thousands of commits, of which the newest are kept individually.
 MOST_LOG_BYTES = 2 << 20
 
 
@@ -71,12 +71,12 @@ Entry = Mapping[str, Any]
 
 
 def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[int]) -> int:
-    """Make one entry of many old ones; under the lane's lock only. Return the bytes saved.
+    """Merge many old entries into a few; requires the lane's lock. Return the bytes saved.
 
     Args:
-        disk, path: where the log lies.
-        lines: what stands in it: as entries so long a log would take ten times the memory.
-        versions: generations of older year files that are kept: each keeps an entry of its own.
+        disk, path: Location of the log.
+        lines: Lines of the log: as entries, such a long log would take ten times the memory.
+        versions: Generations of older year files that are kept: each keeps an entry of its own.
     """
     if len(lines) <= LATEST_ENTRIES:
         return 0
@@ -88,14 +88,14 @@ def trim_log(disk: Disk, path: Path, lines: Sequence[bytes], versions: Sequence[
 
 
 def entries_of(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the commits that lines of a log tell; lines that cannot be read are left out."""
+    """Yield the commits in the lines of a log; unreadable lines are omitted."""
     return (entry for entry in _entries(lines) if isinstance(entry.get("generation"), int))
 
 
 def folded(entries: Iterable[Entry], versions: Sequence[int]) -> list[dict[str, Any]]:
-    """Return one entry for all that lead up to a kept version, and one for those behind the last.
+    """Return one entry for all that lead up to each kept version, and one for those after the last.
 
-    Each tells with ``since`` from which generation on it stands for all up to its own.
+    ``since`` in each is the first generation that it represents, up to its own.
     """
     groups: dict[int, Entry] = {}
     for entry in entries:

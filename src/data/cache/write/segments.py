@@ -1,7 +1,7 @@
 """The bars of a year as a list of segments while a new file is composed.
 
-A segment is what will be one member: a header and its bars, either the untouched compressed body
-of a stored member or rows still to be written.
+A segment will become one member: a header and its bars, either the unchanged compressed body of a
+stored member or rows still to be written.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from ..read.year_file import YearFile, rows_of
 from ..values import CommitPiece
 from .series import SeriesFiles
 
-# Bars of several days stand together up to so many: a header costs next to nothing beside them, and
-# they are written anew in no time.
+# Bars of several days share a member up to this number: its header is small by comparison, and the
+# bars are rewritten in no time.
 FEW_ROWS = 1_024
-# Of fewer bars the text is written anew: that takes less time than inflating it.
+# For fewer bars the text is rewritten, which takes less time than inflating it.
 ROWS_WORTH_FINDING = 10_000
 _END = attrgetter("end")
 
 
 @dataclass(frozen=True)
 class YearSegment:
-    """One member to be.
+    """A future member.
 
     Attributes:
-        header: what it will say; chained when it is written.
-        member: the stored member whose body it keeps, or None.
-        rows: the bars, or None while only the body holds them.
-        at_start: whether that body stood first in its file and so begins with the CSV header.
-        columns: of that file.
-        lines: the bars as text, as they are stored; None where there is none at hand.
+        header: Header to be written; it is chained when it is written.
+        member: Stored member whose body is kept, or None.
+        rows: Bars, or None while only the body has them.
+        at_start: Whether that body was first in its file and so begins with the CSV header.
+        columns: Columns of that file.
+        lines: Text of the bars as stored; None if it is not available.
     """
 
     header: Header
@@ -75,7 +75,7 @@ class YearSegment:
         )
 
     def _lines(self, whole: BarTable, table: BarTable) -> bytes | None:
-        """Return the text of ``table``, some of the bars, where finding it beats writing it anew."""
+        """Return the text of ``table``, if finding it is faster than writing it again."""
         if len(table) < ROWS_WORTH_FINDING:
             return None
         if self.lines is not None:
@@ -91,7 +91,10 @@ class YearSegment:
 
 
 def line_of(text: bytes, whole: BarTable, row: int) -> int:
-    """Return where the line of a row begins, which is not the first; of none: the end."""
+    """Return the offset of the line of a row other than the first.
+
+    For the row after the last one it is the end of the text.
+    """
     if row == len(whole):
         return len(text)
     stamp = np.datetime_as_string(whole.stamps[row].astype("M8[ms]"), unit="s")
@@ -111,7 +114,7 @@ def _header_of(header: Header, table: BarTable, span: Span) -> Header:
 
 
 def of_file(file: YearFile) -> list[YearSegment]:
-    """Return the segments of a stored file; header-only members are left out."""
+    """Return the segments of a stored file; members without bars are omitted."""
     return [
         YearSegment(member.header, member, at_start=place == 0, columns=file.state.columns)
         for place, member in enumerate(file.members)
@@ -120,7 +123,7 @@ def of_file(file: YearFile) -> list[YearSegment]:
 
 
 def of_piece(piece: CommitPiece, identity: str, generation: int) -> YearSegment:
-    """Return the segment of a piece with bars."""
+    """Return the segment for a piece with bars."""
     blank = Header(
         id=identity,
         seq=generation,
@@ -138,16 +141,16 @@ def of_piece(piece: CommitPiece, identity: str, generation: int) -> YearSegment:
     return YearSegment(_header_of(blank, piece.table, piece.span), rows=piece.table)
 
 
-# --- what a commit does to them ------------------------------------------------------------
+# --- the effect of a commit ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Change:
-    """What became of the stored bars.
+    """The effect of a commit on the stored bars.
 
     Attributes:
-        added, changed, removed: counts of bars.
-        withdrawn: the removed bars themselves.
+        added, changed, removed: Numbers of bars.
+        withdrawn: Removed bars.
     """
 
     added: int = 0
@@ -175,7 +178,7 @@ def with_pieces(
 
 
 def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]:
-    """Return what is left of a segment beside ascending, disjoint spans."""
+    """Return the parts of a segment outside ascending, disjoint spans."""
     parts = [segment]
     for span in touching(answered, segment.header.span):
         parts = [part for one in parts for part in _outside(one, span)]
@@ -183,7 +186,7 @@ def _beside(segment: YearSegment, answered: Sequence[Span]) -> list[YearSegment]
 
 
 def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
-    """Return what is left of a segment beside ``span``, its bars' own stretches only."""
+    """Return the parts of a segment outside ``span`` that have bars."""
     header = segment.header
     if not header.span.overlaps(span) or header.first is None or header.last is None:
         return [segment]
@@ -196,7 +199,7 @@ def _outside(segment: YearSegment, span: Span) -> list[YearSegment]:
 
 
 def _rows_in(segments: Iterable[YearSegment], spans: Sequence[Span]) -> BarTable:
-    """Return the bars whose stamps are in one of ``spans``, which are ascending and disjoint."""
+    """Return the bars whose stamps are in one of the ascending, disjoint ``spans``."""
     tables: list[BarTable] = []
     for segment in segments:
         header = segment.header
@@ -214,7 +217,7 @@ def _change(old: BarTable, new: BarTable) -> Change:
 
 
 def _differences(one: BarTable, other: BarTable) -> int:
-    """Count rows of the same stamps in which a value differs; missing equals missing."""
+    """Count rows with equal stamps in which a value differs; missing values are equal."""
     differs = np.zeros(len(one), dtype=bool)
     pairs = list(zip(one.values()[:5], other.values()[:5], strict=True))
     if one.adj_close is not None and other.adj_close is not None:
@@ -225,7 +228,7 @@ def _differences(one: BarTable, other: BarTable) -> int:
 
 
 def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSegment]:
-    """Return the segments with the state that the coverage gives their bars by now."""
+    """Return the segments with the states that the coverage now gives their bars."""
     return [part for segment in segments for part in _settled(segment, coverage)]
 
 
@@ -235,7 +238,7 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     covered = [part for part in coverage.touching(extent) if part.state != "empty"]
     if _states(covered) <= {header.state}:
         return [segment]
-    # Where a member has no bar, it is not about its bars.
+    # Stretches in which the member has no bar do not matter.
     shown = subtract([extent], header.holes)
     parts_in = (part for one in covered if (part := one.clip(extent)) is not None)
     covered = [part for part in parts_in if _overlaps_any(part.span, shown)]
@@ -251,12 +254,12 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
 
 
 def _states(covered: Iterable[Covered]) -> set[str]:
-    """Return the states that members with bars of these stretches have."""
+    """Return the states of members with bars in these stretches."""
     return {"final" if part.state == "final" else "provisional" for part in covered}
 
 
 def _overlaps_any(span: Span, ascending: Sequence[Span]) -> bool:
-    """Tell whether a span shares a stamp with one of disjoint, ascending ones."""
+    """Return whether a span shares a stamp with one of disjoint, ascending ones."""
     at = bisect_right(ascending, span.start, key=_END)
     return at < len(ascending) and ascending[at].start < span.end
 
@@ -274,11 +277,12 @@ def compacted(
     """Return the segments with equal neighbours joined.
 
     Args:
-        segments: ascending.
-        coverage: tells whether two spans adjoin although no bar lies between them.
-        by_day: join bars of different UTC dates only up to a thousand or so, so that a long year
-            is not packed anew daily.
-        most_rows: no more bars in one segment than this; None for no such bound.
+        segments: Segments, ascending.
+        coverage: Coverage, which shows whether two spans adjoin although there is no bar between
+            them.
+        by_day: Whether to join bars on different UTC dates only up to a thousand or so, so that a
+            long year is not recompressed every day.
+        most_rows: Maximum number of bars in one segment; None for no limit.
     """
     groups: list[_Group] = []
     for segment in segments:
@@ -295,9 +299,9 @@ class _Group:
     """Segments that become one.
 
     Attributes:
-        segments: ascending.
-        rows: of all of them.
-        holes: of all of them, and the hours between where no vendor was asked.
+        segments: Segments, ascending.
+        rows: Total number of rows.
+        holes: Gaps in all of them, and the hours between them that were requested from no vendor.
     """
 
     segments: list[YearSegment]
@@ -305,7 +309,7 @@ class _Group:
     holes: list[Span]
 
     def gap(self, segment: YearSegment, coverage: Coverage) -> list[Span] | None:
-        """Return what lies before ``segment`` unasked, at most one; None where it may not join."""
+        """Return the gap before ``segment``, if any, as a list; None if it cannot be joined."""
         one, other = self.segments[-1].header, segment.header
         if not one.same_source(other) or one.last is None or other.first is None:
             return None
@@ -317,7 +321,7 @@ class _Group:
     def has_room(
         self, segment: YearSegment, gap: list[Span], most_rows: int | None, *, by_day: bool
     ) -> bool:
-        """Tell whether the bounds of a member allow ``segment`` in it."""
+        """Return whether ``segment`` fits within the limits of a member."""
         rows, header = self.rows + segment.header.rows, segment.header
         first = self.segments[0].header.first or 0
         if by_day and rows > FEW_ROWS and date_of(first) != date_of(header.last or 0):
@@ -327,13 +331,13 @@ class _Group:
         return len(self.holes) + len(gap) + len(header.holes) <= MOST_HOLES
 
     def add(self, segment: YearSegment, gap: list[Span]) -> None:
-        """Take in a segment with what lies before it."""
+        """Add a segment and the gap before it."""
         self.segments.append(segment)
         self.rows += segment.header.rows
         self.holes += [*gap, *segment.header.holes]
 
     def joined(self) -> YearSegment:
-        """Return all as one segment."""
+        """Return all segments as one."""
         if len(self.segments) == 1:
             return self.segments[0]
         headers = [segment.header for segment in self.segments]
@@ -349,7 +353,7 @@ class _Group:
 
 
 def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
-    """Tell whether the same vendor was asked for the stamps between two members."""
+    """Return whether the same vendor was queried for the stamps between two members."""
     mine = (header.state, header.vendor, header.kind, header.basis)
     return any(
         item.span.start <= gap.start
@@ -360,31 +364,30 @@ def _is_bridged(gap: Span, coverage: Coverage, header: Header) -> bool:
 
 
 def _is_closed(gap: Span, coverage: Coverage) -> bool:
-    """Tell whether no bar is expected between two members."""
+    """Return whether no bar is expected between two members."""
     closed = [c.span for c in coverage.within(gap) if c.state == "empty" and c.reason == CLOSED]
     return not subtract([gap], closed)
 
 
 # --- bases -------------------------------------------------------------------------------
 
-# Bases that say the same of their bars are made one, so that these may stand in one member and one
-# stretch: what is fetched tonight knows of splits up to tonight, and so each night had a basis of
-# its own. Bars are never brought to another basis here.
+# Bases that are equivalent for their bars are unified, so that these may share a member and a
+# stretch: data fetched tonight includes splits up to tonight, so that otherwise each night would
+# have a basis of its own. Bars are never converted to another basis here.
 
-# So many days may lie between a bar and its fetch for the two to be taken for one date: over years
-# a split that no vendor has told of yet is not unlikely enough.
+# Maximum number of days between a bar and its fetch for which the two count as one date: over
+# years, a split that no vendor has reported yet is not unlikely enough.
 _MOST_DAYS = 14
 
 
 def unified(
     segments: Sequence[YearSegment], coverage: Coverage, lane: SeriesFiles
 ) -> tuple[list[YearSegment], Coverage]:
-    """Return both with the least that the bases must say.
+    """Return both with their bases reduced to the minimum.
 
-    A member's date is left out where it is not after its first bar, or where it is known that there
-    was no split and no dividend between them. Stretches of the coverage that are of a later date
-    than the bars in them, because these came equal later, get the basis of their bars where that is
-    known likewise.
+    A member's date is omitted if it is not after its first bar, or if it is known that there was no
+    split and no dividend in between. Stretches of the coverage with a later date than their bars,
+    because the bars were later found equal, get the basis of their bars if the same is known.
     """
     dated = [c.basis.as_of for c in coverage] + [s.header.basis.as_of for s in segments]
     if not any(dated):
@@ -396,13 +399,13 @@ def unified(
 
 @dataclass(frozen=True)
 class _Same:
-    """Says which bases are the same, by the splits and dividends of ``book``."""
+    """Decides which bases are equivalent, based on the splits and dividends in ``book``."""
 
     book: ActionBook
     intraday: bool
 
     def without_date(self, header: Header) -> Header:
-        """Return the header; its basis without a date where that says nothing more of its bars."""
+        """Return the header, its basis without a date if that adds nothing about its bars."""
         first, session = header.first or 0, header.kind.session
         basis = header.basis.of_bars(first, session, intraday=self.intraday)
         had = self._day_before(first)
@@ -411,7 +414,7 @@ class _Same:
         return header if basis == header.basis else replace(header, basis=basis)
 
     def of_bars(self, coverage: Coverage, headers: Iterable[Header]) -> list[Covered]:
-        """Return the stretches that say no more than the member in them, with the member's basis."""
+        """Return the stretches that add nothing to the member in them, with the member's basis."""
         return [
             replace(part, basis=header.basis)
             for header in headers
@@ -420,22 +423,22 @@ class _Same:
         ]
 
     def _says(self, part: Covered, header: Header) -> bool:
-        """Tell whether a stretch says nothing more than the member in it, but says it otherwise."""
+        """Return whether a stretch differs from the member in it but means the same."""
         mine, own = part.basis, header.basis
         if mine == own or mine.adjustment != own.adjustment or mine.as_of is None:
             return False
         first = max(part.span.start, header.first or 0)
         if mine.of_bars(first, header.kind.session, intraday=self.intraday) == own:
             return True
-        # The bars are as they were: of a split told late it is not known whether they have it.
+        # The bars are unchanged: for a split reported late it is unknown whether they include it.
         return self._is_quiet(own.as_of or self._day_before(first), mine.as_of, settled=False)
 
     def _day_before(self, stamp_ms: int) -> date:
-        """Return the last day on which a split is surely in a bar of this stamp."""
+        """Return the last day whose splits are certain to be included in a bar with this stamp."""
         return date_of(stamp_ms) - timedelta(days=int(self.intraday))
 
     def _is_quiet(self, day: date, until: date, *, settled: bool) -> bool:
-        """Tell whether it is known that nothing happened behind ``day``, up to ``until``."""
+        """Return whether it is known that there were no actions after ``day``, up to ``until``."""
         days = Span(day_ms(day) + DAY_MS, day_ms(until) + DAY_MS)
         return days.end - days.start <= _MOST_DAYS * DAY_MS and self.book.is_quiet(
             days, settled=settled

@@ -41,20 +41,20 @@ _ENDINGS = (".json", ".csv.gz", ".log")
 
 @dataclass(frozen=True)
 class SeriesFiles:
-    """A series' folder with what is needed to read and write it.
+    """A series' folder with everything needed to read and write it.
 
     Attributes:
-        key: the series.
-        paths: its files.
-        disk, memory, clock: of the store.
-        vendor_facts: vendor to its ``reliability`` and ``rate_limit``, told to other tools.
-        tainted: years whose last append failed; shared by all lanes of a store. The next
-            commit to such a year is a rewrite.
-        retention: what is kept of year files that a rewrite replaced.
-        use: notes its reads and commits.
-        previews: None: reads repair a damaged year. Else the series is only looked at: reads change
-            nothing on the disk, and by year this holds the :class:`~.years.YearFile` that a repair
-            would leave of each damaged one they came upon, None where nothing would be left.
+        key: Series of the folder.
+        paths: Paths of its files.
+        disk, memory, clock: Parts of the store.
+        vendor_facts: Maps each vendor to its ``reliability`` and ``rate_limit``, for other tools.
+        tainted: Years whose last append failed; shared by all lanes of a store. The next commit to
+            such a year is a rewrite.
+        retention: How many year files replaced by a rewrite are kept, and for how long.
+        use: Records reads and commits.
+        previews: None if reads repair a damaged year. In a preview reads change nothing on the
+            disk; the mapping then has, for each damaged year found, the :class:`~.years.YearFile`
+            that a repair would leave, or None if nothing would be left.
     """
 
     key: SeriesKey
@@ -73,15 +73,15 @@ class SeriesFiles:
         return years_in(self.memory.list(self.paths.text))
 
     def logged_years(self) -> list[int]:
-        """Return the years that have anything, be it the log of bars that are gone, ascending."""
+        """Return the years that have any file, even if only the log of deleted bars, ascending."""
         names = self.memory.list(self.paths.text)
         logged = (name.partition(".log")[0] for name in names if name.endswith(".log"))
         return sorted({*years_in(names), *(int(year) for year in logged if year.isdecimal())})
 
     def barred(self, names: Iterable[str] | None = None) -> dict[str, str]:
-        """Return the files of this folder in whose place something else is, and what it is.
+        """Return a dictionary that maps each file replaced by another object to its description.
 
-        ``names``: what the folder holds, where that is known.
+        ``names`` are the folder's contents, if already known.
         """
         listed = self.memory.list(self.paths.text) if names is None else names
         files = (name for name in listed if name.endswith(_ENDINGS))
@@ -89,20 +89,20 @@ class SeriesFiles:
         return {name: what for name, what in kinds.items() if what}
 
     def barred_years(self) -> list[int]:
-        """Return the years that cannot be read for that, ascending."""
+        """Return the years that are unreadable because of :meth:`barred`, ascending."""
         return years_in(self.barred())
 
     def readable_years(self) -> list[int]:
-        """Return the other ones of :meth:`years`."""
+        """Return the other years in :meth:`years`."""
         barred = self.barred_years()
         return [year for year in self.years() if year not in barred]
 
     def most_rows(self) -> int:
-        """Return how many bars a year of this timeframe can have at most."""
+        """Return the maximum number of bars in a year of this timeframe."""
         return 366 * DAY_MS // (self.key.timeframe.step_ms or DAY_MS) + 1
 
     def sweep(self) -> list[str]:
-        """Remove temporary files of writers that died; under the lane's lock only.
+        """Remove temporary files of writers that died; requires the lane's lock.
 
         Returns:
             The other names in the folder, sorted.
@@ -116,11 +116,11 @@ class SeriesFiles:
     # --- documents -------------------------------------------------------------------------
 
     def meta(self, year: int) -> YearMeta | None:
-        """Return what is known about ``year``, or None where it has no document.
+        """Return the document of ``year``, or None if there is none.
 
         Raises:
-            DamagedError: the document is lost.
-            FormatVersionError: it is of a newer version.
+            DamagedError: The document is damaged.
+            FormatVersionError: The document is from a newer version.
         """
         try:
             return self.memory.load(
@@ -133,12 +133,12 @@ class SeriesFiles:
     def documents(
         self, years: list[int], *, has_series: bool = True
     ) -> tuple[dict[int, YearState], SeriesMeta | None]:
-        """Return the states of ``years`` and what has no year, of what is whole and not pending.
+        """Return the states of ``years`` and ``series.json``, if they are valid and not pending.
 
-        Without ``has_series`` it is known that there is no document of what has no year.
+        Without ``has_series`` it is known that there is no ``series.json``.
 
         Raises:
-            FormatVersionError: one is of a newer version.
+            FormatVersionError: A document is from a newer version.
         """
         places = {f"{year:04d}{METADATA}": year for year in years}
         names = [*places, SERIES] if has_series else [*places]
@@ -152,7 +152,7 @@ class SeriesFiles:
         return states, series if isinstance(series, SeriesMeta) else None
 
     def _parsed(self, name: str, data: bytes) -> YearMeta | SeriesMeta | None:
-        """Return what a document says; None where it is damaged."""
+        """Parse a document; return None if it is damaged."""
         try:
             if name == SERIES:
                 return load_series(data, self.key)
@@ -165,7 +165,7 @@ class SeriesFiles:
             return None
 
     def newer(self, year: int, error: FormatVersionError) -> FormatVersionError:
-        """Return ``error`` with the file it is about."""
+        """Return ``error`` with the file that it concerns."""
         return FormatVersionError(
             f"{self.key} {year}: {error.args[0]}",
             symbol=self.key.symbol,
@@ -175,26 +175,26 @@ class SeriesFiles:
     def write_meta(
         self, year: int, meta: YearMeta, *, durable: bool, behind: Callable[[], None] | None = None
     ) -> None:
-        """Replace the document of ``year``, as :func:`write_atomically` does."""
+        """Replace the document of ``year``; see :func:`write_atomically`."""
         data = dump_meta(meta, self.key, year, self.vendor_facts.get(meta.vendor))
         path = self.paths.metadata(year)
         write_atomically(self.disk, path, data, durable=durable, behind=behind)
         self.memory.wrote(path, data, meta)
 
     def series(self) -> SeriesMeta | None:
-        """Return ``series.json``, or None where there is none; raises as :meth:`meta`."""
+        """Return ``series.json``, or None if there is none; raises as :meth:`meta` does."""
         if what := what_bars(os.fspath(self.paths.series)):
             raise DamagedError(f"{what} is in its place")
         return self.memory.load(self.paths.series, lambda data: load_series(data, self.key))
 
     def write_series(self, series: SeriesMeta, *, durable: bool = False) -> None:
-        """Replace ``series.json``, as a rule without waiting for the platter."""
+        """Replace ``series.json``, by default without waiting for it to be durable."""
         data = dump_series(series, self.key)
         write_atomically(self.disk, self.paths.series, data, durable=durable)
         self.memory.wrote(self.paths.series, data, series)
 
     def actions(self) -> ActionBook:
-        """Return the splits and dividends of the symbol; none where they cannot be read."""
+        """Return the splits and dividends of the symbol; empty if they cannot be read."""
         path = self.paths.folder.parent / "actions.json"
         try:
             book = self.memory.load(path, lambda data: load_book(data, self.key.symbol))
@@ -205,7 +205,10 @@ class SeriesFiles:
     # --- the log of commits ----------------------------------------------------------------
 
     def append_log(self, year: int, entry: Mapping[str, Any]) -> None:
-        """Add a line to the year's log; a failure is reported, not raised: the bars are safe."""
+        """Append a line to the year's log.
+
+        A failure is reported, not raised: the bars are durable.
+        """
         line = line_of(self.clock, entry)
         try:
             size = append_line(self.disk, self.paths.log(year), line)
@@ -220,14 +223,14 @@ class SeriesFiles:
             log.warning("%s %s: the commit was not logged: %s", self.key, year, exc)
 
     def _versions_kept(self, year: int) -> list[int]:
-        """Return the generations of which older files of ``year`` are kept, and those pinned."""
+        """Return the generations of the kept older files of ``year``, and those pinned."""
         names = (name.split(".") for name in self.disk.list(self.paths.versions))
         ours = (n[1] for n in names if n[0] == f"{year:04d}" and len(n) > 1)
         kept = [int(generation) for generation in ours if generation.isdecimal()]
         return [*kept, *pins_in(self.disk, self.paths.versions)]
 
     def logs(self) -> dict[int, list[dict[str, Any]]]:
-        """Return :meth:`log_entries` of each year of :meth:`logged_years`, read at once."""
+        """Return :meth:`log_entries` for each year in :meth:`logged_years`, read in one go."""
         years = self.logged_years()
         contents = self.disk.read_all(self.paths.text, [f"{year:04d}.log" for year in years])
         return {
@@ -236,7 +239,7 @@ class SeriesFiles:
         }
 
     def log_entries(self, year: int) -> list[dict[str, Any]]:
-        """Return the logged commits of ``year``, oldest first; unreadable lines are left out."""
+        """Return the logged commits of ``year``, oldest first; unreadable lines are omitted."""
         return list(entries_of(self.log_lines(year)))
 
     def log_lines(self, year: int) -> list[bytes]:

@@ -1,7 +1,7 @@
-"""Detects folders that refuse writes: read-only ones, and disks that are nearly full.
+"""Detects folders that reject writes: read-only ones, and disks that are nearly full.
 
-A folder that can only be read is found out by the first write, warned about once, and not tried
-again for a while. On a disk that is nearly full nothing is begun that would fill it up.
+A read-only folder is detected by the first write, reported once, and not tried again for a while.
+On a disk that is nearly full nothing is started that would fill it.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM)
-# Where the cache folder itself is to be made: a file, or nothing, is in its parent's place.
+# Errors when creating the cache folder itself: its parent is missing or is a file.
 _NO_PARENT = (errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
-# So long nothing is tried again: folders seldom change, and every request would try.
+# Time before another attempt: folders seldom change, and every request would try.
 _AGAIN_AFTER_S = 60.0
 _warned_read_only: set[Path] = set()
 
 
 class ReadOnlyError(StorageError):
-    """Nothing was stored, and nothing is to be made of it but a note in the answer."""
+    """Nothing was stored; the only consequence is a note in the answer."""
 
 
 class WriteGuard:
-    """Remembers which folders refuse to be written to. Thread-safe: entries are replaced whole.
+    """Remembers which folders are read-only. Thread-safe: entries are replaced as a whole.
 
     Args:
-        root: the cache folder.
-        clock: tells when to try again.
+        root: Cache folder.
+        clock: Source of the time for the next attempt.
     """
 
     def __init__(self, root: Path, clock: Clock) -> None:
@@ -53,33 +53,33 @@ class WriteGuard:
         self._refused: dict[Path, float] = {}
 
     def writing(self, folder: Path) -> AbstractContextManager[None]:
-        """Return a block that writes to ``folder``; it is refused if that was so a moment ago.
+        """Return a context manager for writing to ``folder``, unless it was read-only a moment ago.
 
-        It raises :class:`ReadOnlyError` where the folder can only be read; it is warned about
-        once a process.
+        It raises :class:`ReadOnlyError` if the folder is read-only; a warning is issued once per
+        process.
         """
         return _Writing(self, folder)
 
     def check(self, folder: Path) -> None:
-        """Refuse what would be refused anyway.
+        """Reject a write that would fail anyway.
 
         Raises:
-            ReadOnlyError: the folder could only be read a moment ago.
+            ReadOnlyError: The folder was read-only a moment ago.
         """
         now = self._clock.monotonic()
         if any(self._refused.get(place, now) > now for place in (folder, self._root)):
             raise self._error()
 
     def note(self, folder: Path, refusal: StorageError) -> None:
-        """Remember that a folder can only be read, if that is what an error means.
+        """Remember that a folder is read-only, if that is the meaning of an error.
 
         Raises:
-            ReadOnlyError: it is.
+            ReadOnlyError: The folder is read-only.
         """
         number, exists = errno_of(refusal), self._root.is_dir()
         if number not in _REFUSALS and (exists or number not in _NO_PARENT):
             return
-        # A whole file system refuses everywhere, an owner perhaps only here.
+        # A read-only file system affects all folders, missing permissions perhaps only this one.
         place = self._root if number == errno.EROFS or not exists else folder
         self._refused[place] = self._clock.monotonic() + _AGAIN_AFTER_S
         self._say_once(refusal)
@@ -104,7 +104,7 @@ class WriteGuard:
 
 
 class _Writing(AbstractContextManager[None]):
-    """A class, and no generator: the warning is to point at the caller's line."""
+    """A class rather than a generator, so that the warning points at the caller's line."""
 
     def __init__(self, guard: WriteGuard, folder: Path) -> None:
         self._guard = guard
@@ -128,29 +128,29 @@ class _Writing(AbstractContextManager[None]):
 
 MIB = 1 << 20
 _LEAST, _MOST, _SHARE = 64 * MIB, 1024 * MIB, 0.01
-# What a bar takes at most, as text before it is packed, and metadata beside it.
+# Maximum bytes for a bar, as text before compression, and for the metadata next to it.
 _A_BAR, _A_COMMIT = 80, 16_384
 _BARE_FOR_S = 60.0
-# The folders on a full disk; each is warned of once a process.
+# Folders on a full disk; a warning is issued for each once per process.
 warned_full: set[Path] = set()
 
 Makes = Callable[[int], int]  # frees so many bytes, or fewer, and returns how many
 
 
 class NoRoomError(StorageError):
-    """Nothing was stored, to keep a reserve free; it was warned about once."""
+    """Nothing was stored, to keep a reserve free; a warning was issued once."""
 
 
 class FreeSpaceGuard:
     """Keeps a reserve free on the disk of one cache folder. Thread-safe.
 
     Args:
-        root: the cache folder.
-        disk: the file system.
+        root: Cache folder.
+        disk: File system.
         min_free_mb: MiB that stay free; None: one hundredth of the disk, at least 64 MiB and at
             most 1 GiB; 0: no reserve.
-        make_room: drops what can be made again from the bars.
-        clock: tells when to look for such things again after there were none.
+        make_room: Drops files that can be rebuilt from the bars.
+        clock: Source of the time for the next search for such files after there were none.
     """
 
     def __init__(
@@ -164,17 +164,17 @@ class FreeSpaceGuard:
         self._make_room = make_room
 
     def claim(self, need: int) -> None:
-        """Make sure that ``need`` bytes can be written and the reserve is still free.
+        """Make sure that ``need`` bytes can be written while the reserve stays free.
 
         Raises:
-            NoRoomError: they cannot, and nothing derived is left to be dropped.
+            NoRoomError: There is not enough room, and no derived files are left to drop.
         """
         lack = self._lack(need)
-        # A file that is mapped into memory frees nothing before the map is closed.
+        # A memory-mapped file frees no space until the map is closed.
         while lack > 0 and self._dropped(lack):
             lack = self._lack(need)
         if lack > 0:
-            # The number is for callers that ask by it whether a disk is full.
+            # The error number is for callers that use it to detect a full disk.
             raise self._refusal() from OSError(errno.ENOSPC, "the reserve is kept free")
 
     def _dropped(self, lack: int) -> bool:
@@ -187,7 +187,7 @@ class FreeSpaceGuard:
         return False
 
     def has(self, need: int) -> bool:
-        """Tell whether ``need`` bytes can be written and the reserve is still free."""
+        """Return whether ``need`` bytes can be written while the reserve stays free."""
         return self._lack(need) <= 0
 
     def _lack(self, need: int) -> int:
@@ -195,7 +195,7 @@ class FreeSpaceGuard:
         return 0 if space is None else need + self._reserve(space) - space.free
 
     def _space(self) -> Space | None:
-        """Return what the disk has; None where that is not told, or does not matter."""
+        """Return the space on the disk; None if it is unknown or does not matter."""
         if self._min_free == 0:
             return None
         try:
@@ -223,7 +223,7 @@ class FreeSpaceGuard:
 
 
 def need_of(lane: SeriesFiles, commit: Commit) -> int:
-    """Return how many bytes a commit may write at most: a year that changes is written anew."""
+    """Return the maximum number of bytes a commit may write; a year that changes is rewritten."""
     years = {year for p in commit.pieces if len(p.table) for year in years_of(p.span)}
     sizes = (lane.disk.stat(lane.paths.data_text(year)) for year in years)
     rows = sum(len(piece.table) for piece in commit.pieces) + len(commit.suspects)

@@ -1,4 +1,4 @@
-"""One year's part of a commit: what must be written, and by which protocol."""
+"""One year's part of a commit: what must be written, and with which protocol."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class YearCommit:
     """The part of ``commit`` that concerns ``year``; used once, under the lane's lock.
 
     Attributes:
-        lane, year: the file.
-        meta: its document, known to be sound.
-        part: what is new.
-        commit: the whole, for what concerns all years.
-        generation: of the commit.
+        lane, year: Series and year of the file.
+        meta: Document of the year, known to be valid.
+        part: New content for the year.
+        commit: Whole commit, for what concerns all years.
+        generation: Generation of the commit.
     """
 
     lane: SeriesFiles
@@ -62,11 +62,11 @@ class YearCommit:
     generation: int
 
     def run(self) -> None:
-        """Write what is new and log it.
+        """Write the new content and log it.
 
         Raises:
-            MismatchError: the stored file is damaged inside; nothing was changed.
-            StorageError: a step failed; the year is in its old state or in its new one.
+            MismatchError: The stored file is damaged inside; nothing was changed.
+            StorageError: A step failed; the year is in its old state or in its new one.
         """
         coverage = after_pieces(self.meta.state.coverage, self.pieces)
         coverage = after_marks(coverage, self.part.marks, self._has_bars)
@@ -79,7 +79,7 @@ class YearCommit:
 
     @cached_property
     def pieces(self) -> list[CommitPiece]:
-        """The pieces in ascending order, or as they came where they overlap."""
+        """The pieces in ascending order, or in their original order if they overlap."""
         pieces: list[CommitPiece] = []
         for piece in self.part.pieces:
             pieces += around(piece, self._others(piece.span, pieces)) if piece.keeps else [piece]
@@ -88,7 +88,7 @@ class YearCommit:
         return pieces if overlapping else ordered
 
     def _others(self, span: Span, before: list[CommitPiece]) -> Stamps:
-        """Return the stamps of bars in ``span``, stored or in pieces that came before, ascending."""
+        """Return the stamps of bars in ``span``, stored or in earlier pieces, ascending."""
         tables = [BarTable.empty(), *(piece.table.within(span) for piece in before)]
         if self._has_stored(span):
             tables.append(self._file.table(span))
@@ -120,7 +120,7 @@ class YearCommit:
         return (wide and state.columns != ALL_COLUMNS) or self._is_compaction_due()
 
     def _disturbs(self, piece: CommitPiece) -> bool:
-        """Tell whether a piece changes something at or before the last stored bar."""
+        """Return whether a piece changes anything at or before the last stored bar."""
         state = self.meta.state
         if state.last is None or piece.span.start > state.last:
             return False
@@ -140,7 +140,7 @@ class YearCommit:
         return len(self._file.table(span)) > 0
 
     def _has_bars(self, span: Span) -> bool:
-        """Tell whether a bar will be stored in ``span``."""
+        """Return whether a bar will be stored in ``span``."""
         return self._new_bars(span) > 0 or self._kept_bars(span) > 0
 
     def _new_bars(self, span: Span) -> int:
@@ -148,7 +148,7 @@ class YearCommit:
         return bisect_left(self._new_stamps, end) - bisect_left(self._new_stamps, start)
 
     def _kept_bars(self, span: Span) -> int:
-        """Return how many stored bars in ``span`` stay as they are."""
+        """Return how many stored bars in ``span`` stay unchanged."""
         if not self._has_stored(span):  # then the file need not be opened
             return 0
         stamps = self._file.table(span).stamps
@@ -156,12 +156,12 @@ class YearCommit:
 
     @cached_property
     def _new_stamps(self) -> list[int]:
-        """The stamps of all bars of the pieces, ascending: a list, for they are looked up one by one."""
+        """The stamps of all bars in the pieces, ascending, as a list for individual lookups."""
         return sorted(stamp for piece in self._with_bars for stamp in piece.table.stamps.tolist())
 
     @cached_property
     def _answered(self) -> list[Span]:
-        """The stretches that the pieces answer for, ascending and disjoint."""
+        """The stretches that the pieces answer, ascending and disjoint."""
         return coalesce(piece.span for piece in self.pieces)
 
     def _is_compaction_due(self) -> bool:
@@ -170,12 +170,12 @@ class YearCommit:
             return state.members + new >= _MOST_MEMBERS and state.open + new >= _FEWEST_OPEN
         if state.open + new >= _MOST_OPEN_INTRADAY:
             return True
-        # The newest bar tells whether a day has begun: a question of each night at eleven begins
-        # in the day of the night before.
+        # The newest bar shows whether a day has begun: a query made every night at eleven begins on
+        # the day of the previous night.
         newest = max(int(piece.table.stamps[-1]) for piece in self._with_bars)
         return state.open > 0 and date_of(newest) > date_of(state.last or 0)
 
-    # --- deeds -----------------------------------------------------------------------------
+    # --- actions -------------------------------------------------------------------------------
 
     def _write_meta(self, coverage: Coverage) -> None:
         before, coverage = self.meta.state, coverage.folded()
@@ -230,7 +230,7 @@ class YearCommit:
         return bool(change.changed or change.removed or (change.added and inserted))
 
     def _keep_withdrawn(self, gone: BarTable) -> None:
-        """Put stored bars that the new answer lacks into quarantine, with the vendor that withdrew them."""
+        """Quarantine stored bars that the new answer lacks, with the vendor that withdrew them."""
         rows = [
             row
             for piece in self.pieces
@@ -240,7 +240,7 @@ class YearCommit:
 
     @cached_property
     def _faults(self) -> tuple[Fault, ...]:
-        """What is wrong with the year's answers after this one."""
+        """The faults of the year's answers after this one."""
         old, judged = self.meta.state.faults, self.commit.judged
         if judged is None:
             return old
@@ -250,7 +250,7 @@ class YearCommit:
     def _quality(self, state: YearState) -> dict[str, Any]:
         """Return the quality of the whole year."""
         grave = _grave_in(state.coverage)
-        # A verdict may come and go by marks alone.
+        # A verdict may appear or disappear through marks only.
         is_new = self.commit.judged is not None or grave != _grave_in(self.meta.state.coverage)
         if not is_new:
             return {**self.meta.quality, **_plain(self.commit.quality)}
@@ -261,7 +261,10 @@ class YearCommit:
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
     def _is_judged(self) -> bool:
-        """Tell whether all bars of the year were judged; provisional ones are when they are asked again."""
+        """Return whether all bars of the year were judged.
+
+        Provisional bars are judged when they are fetched again.
+        """
         if not self._with_bars:
             return self.meta.is_judged
         if not self.commit.has_verdicts and any(p.state == "final" for p in self._with_bars):
@@ -270,15 +273,15 @@ class YearCommit:
         return self.meta.is_judged or not subtract(bars, self._answered)
 
     def _shares_after(self) -> dict[str, int]:
-        """Return vendor to the number of its bars, those of this commit added."""
+        """Return bar counts by vendor, including those in this commit."""
         shares = self.meta.bars_of()
         for piece in self._with_bars:
             shares[piece.vendor] = shares.pop(piece.vendor, 0) + len(piece.table)
         return shares
 
     def _facts(self, state: YearState) -> YearMeta:
-        """Return the document with what this commit says beside bars and coverage."""
-        # Of a year without bars, the vendor that had none; the last before the others.
+        """Return the document with the facts of this commit other than bars and coverage."""
+        # For a year without bars, the vendor that had none; the latest takes precedence.
         vendors = [mark.vendor for mark in self.part.marks]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
@@ -291,7 +294,7 @@ class YearCommit:
         )
 
     def _touched(self, change: Change) -> int | None:
-        """Return the first stamp that was written or taken out."""
+        """Return the first stamp that was written or removed."""
         tables = [piece.table for piece in self._with_bars] + [change.withdrawn]
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 
@@ -311,7 +314,7 @@ class YearCommit:
 
 
 def _grave_in(coverage: Coverage) -> list[Covered]:
-    """Return the stretches whose bars are wrong nearly for certain."""
+    """Return the stretches whose bars are almost certainly wrong."""
     wholes = [
         whole
         for whole in coverage
@@ -322,6 +325,6 @@ def _grave_in(coverage: Coverage) -> list[Covered]:
 
 
 def _plain(quality: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of the caller's figures as they will be read again."""
+    """Return a copy of the caller's figures in the form in which they will be read back."""
     plain: dict[str, Any] = json.loads(canonical(dict(quality))) if quality else {}
     return plain

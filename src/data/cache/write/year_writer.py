@@ -1,9 +1,9 @@
 """Writes year files: turns segments into bytes, then appends them or replaces the file.
 
-To append, the new members are written behind the last one and synced; that is the commit. The
-metadata follow by an unsynced rename: they can be had again from the members. To rewrite, the new
-file is staged, announced in the metadata as pending, renamed over the old one, and committed. A first
-file replaces none and is not announced: it takes its name right before its metadata take theirs.
+To append, the new members are written after the last one and synced; that is the commit. The
+metadata follows by an unsynced rename: it can be recovered from the members. To rewrite, the new
+file is staged, announced in the metadata as pending, renamed over the old one, and committed. A
+first file replaces none and is not announced: it gets its name right before its metadata does.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from .series import SeriesFiles
 
 @dataclass(frozen=True)
 class Target:
-    """The file that is written.
+    """The file to be written.
 
     Attributes:
-        key, year: which one.
-        columns: its value columns.
-        generation: of the commit.
+        key, year: Series and year of the file.
+        columns: Value columns.
+        generation: Generation of the commit.
     """
 
     key: SeriesKey
@@ -54,7 +54,7 @@ class Target:
 
     @property
     def spelled(self) -> dict[str, object]:
-        """What the first member says in words."""
+        """The description of the series in the first member."""
         return {
             "symbol": self.key.symbol,
             "timeframe": self.key.timeframe.label,
@@ -65,7 +65,7 @@ class Target:
 
 
 def columns_for(segments: Iterable[YearSegment]) -> tuple[str, ...]:
-    """Return the value columns that hold all bars."""
+    """Return the value columns needed for all bars."""
     for segment in segments:
         if segment.rows is None:
             wide = len(segment.columns) > len(BASE_COLUMNS)
@@ -81,13 +81,13 @@ def compose(
 ) -> list[Member]:
     """Return the members of a new file.
 
-    Members that come before the first change are taken over byte for byte, later ones keep their
-    compressed body under a new header where they can.
+    Members before the first change are copied byte for byte; later ones keep their compressed body
+    with a new header if possible.
 
     Args:
-        segments: ascending; none makes a file with a header line and no bars.
-        stored: the members of the file it replaces.
-        target: the file.
+        segments: Segments, ascending; none results in a file with a header line and no bars.
+        stored: Members of the file to be replaced.
+        target: File to be written.
     """
     members: list[Member] = []
     for place, segment in enumerate(_with_lines(segments, target.columns)):
@@ -99,7 +99,7 @@ def compose(
 
 
 def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> Iterator[YearSegment]:
-    """Yield the segments with the text of their bars, written at once for all that have none."""
+    """Yield the segments with the text of their bars, encoded in one go for all that lack it."""
     tables = [s.rows for s in segments if s.rows is not None and s.lines is None]
     text = encode_rows(concat(tables), columns) if len(tables) > 1 else b""
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
@@ -115,7 +115,7 @@ def _with_lines(segments: Sequence[YearSegment], columns: tuple[str, ...]) -> It
 def _is_unchanged(
     segment: YearSegment, place: int, before: list[Member], stored: Sequence[Member]
 ) -> bool:
-    """Tell whether this member and all before it stay as they are."""
+    """Return whether this member and all before it stay unchanged."""
     if place >= len(stored) or (before and before[-1] is not stored[place - 1]):
         return False
     return segment.member is stored[place] and segment.header == stored[place].header
@@ -156,7 +156,7 @@ def _without_bars(target: Target) -> Member:
 
 
 def appended(pieces: Iterable[CommitPiece], state: YearState, target: Target) -> list[Member]:
-    """Return the members to add behind a file in ``state``, one for each piece with bars."""
+    """Return the members to add to a file in ``state``, one for each piece with bars."""
     assert state.head is not None
     prev, members = state.head[:16], []
     for piece in pieces:
@@ -170,7 +170,7 @@ def appended(pieces: Iterable[CommitPiece], state: YearState, target: Target) ->
 def state_of(
     members: Sequence[Member], at: int, before: YearState, target: Target, coverage: Coverage
 ) -> YearState:
-    """Return what the metadata say once ``members`` stand in the file from offset ``at``.
+    """Return the state to record once ``members`` are in the file from offset ``at`` on.
 
     From offset 0 the members are the whole file, and ``before`` is a state without any.
     """
@@ -193,10 +193,10 @@ def state_of(
 
 
 def _joinable(members: Sequence[Member], last: int | None, target: Target) -> int:
-    """Return how many appended members compaction may join with what stands before them.
+    """Return how many appended members compaction may join with those before them.
 
-    A long one of shorter bars that begins on a date of its own may not: a whole day, appended at
-    once, is as it would be after it.
+    A long member of intraday bars that begins on a new date is not counted: a whole day appended at
+    once already has the form that compaction would give it.
     """
     count = 0
     for header in (member.header for member in members):
@@ -221,17 +221,17 @@ def append(
     members: Sequence[Member],
     durable_meta: bool,
 ) -> None:
-    """Add ``members`` to the file of ``year``; under the lane's lock only.
+    """Append ``members`` to the file of ``year``; requires the lane's lock.
 
     Args:
-        lane, year: the file.
-        before: its state now, which has been compared with the file.
-        meta: the document that shall be true afterwards.
-        members: chained to the last member.
-        durable_meta: whether the document must not be lost, because it takes trust away.
+        lane, year: Series and year of the file.
+        before: Current state, which has been compared with the file.
+        meta: Document to be valid afterwards.
+        members: Members, chained to the last one in the file.
+        durable_meta: Whether the document must not be lost because it revokes trust.
 
     Raises:
-        StorageError: a step failed; the bars are in the file, or cut off again.
+        StorageError: A step failed; the bars are in the file, or have been cut off again.
     """
     handle = lane.disk.open_write(lane.paths.data(year))
     try:
@@ -239,8 +239,8 @@ def append(
             lane.disk.write(handle, b"".join(m.raw for m in members), before.size)
             lane.disk.sync_data(handle)
         except BaseException:
-            # What a failed sync left on the platter is unknown, and asking twice does not tell:
-            # the next commit writes the file anew.
+            # The result of a failed sync is unknown, and a second attempt does not show it: the
+            # next commit rewrites the file.
             lane.tainted.add((lane.key, year))
             try:
                 lane.disk.truncate(handle, before.size)
@@ -264,27 +264,27 @@ def rewrite(
     state: YearState,
     keep_version: bool,
 ) -> YearMeta:
-    """Replace the data of ``year`` by ``members``; under the lane's lock only.
+    """Replace the data of ``year`` with ``members``; requires the lane's lock.
 
     Args:
-        lane, year: the file.
-        meta: what is committed now; its facts (vendor, quality, times) go into the new document.
-        members: the whole new file.
-        state: what the metadata shall say of it.
-        keep_version: whether the old bars shall stay reachable in ``_versions``.
+        lane, year: Series and year of the file.
+        meta: Currently committed document; its facts (vendor, quality, times) go into the new one.
+        members: Members of the whole new file.
+        state: State to record for the new file.
+        keep_version: Whether the old bars stay available in ``_versions``.
 
     Returns:
-        The document as committed.
+        The committed document.
 
     Raises:
-        StorageError: a step failed; the series is in its old state or in its new one.
+        StorageError: A step failed; the series is in its old state or in its new one.
     """
     data, done = lane.paths.data(year), meta.settled(state)
     temp = stage(lane.disk, data, b"".join(member.raw for member in members))
     take_name = partial(lane.disk.replace, temp, data)
     with or_discarded(lane.disk, temp):
         if not meta.state.size:
-            # Until the document has its name, too, the members tell what it says of bars.
+            # Until the document has its name too, the members provide its information on the bars.
             lane.write_meta(year, done, durable=True, behind=take_name)
         else:
             is_pinned = needs(*_pinned(lane, year), versions(lane, year), meta.state.generation)
@@ -302,7 +302,7 @@ def rewrite(
 
 
 def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = False) -> None:
-    """Give the current file of ``year`` a second name, and drop those kept for long enough."""
+    """Give the current file of ``year`` a second name, and drop expired ones."""
     sweep_versions(lane, year)
     folder = lane.paths.versions
     if not (lane.retention.versions or is_pinned):
@@ -325,9 +325,9 @@ def keep(lane: SeriesFiles, year: int, generation: int, *, is_pinned: bool = Fal
 
 
 def expired(lane: SeriesFiles, year: int) -> list[Path]:
-    """Return the older files of ``year`` that are more, or older, than is to be kept.
+    """Return the older files of ``year`` that exceed the retention limits.
 
-    Those that a pinned generation is read from are not among them.
+    Files from which a pinned generation is read are excluded.
     """
     old, retention = versions(lane, year), lane.retention
     pinned = needed(*_pinned(lane, year), old)
@@ -341,13 +341,13 @@ def expired(lane: SeriesFiles, year: int) -> list[Path]:
 
 
 def _pinned(lane: SeriesFiles, year: int) -> tuple[list[int], list[dict[str, Any]]]:
-    """Return the pins of a series, with the log of a year where there are any."""
+    """Return the pins of a series, and the log of a year if there are any."""
     pins = pins_in(lane.disk, lane.paths.versions)
     return pins, lane.log_entries(year) if pins else []
 
 
 def _replaced_ms(entries: list[dict[str, Any]], generation: int, unknown: int) -> int:
-    """Return when the file of that generation was replaced, ``unknown`` where nothing tells."""
+    """Return when the file of that generation was replaced; ``unknown`` without a record."""
     times = (str(e.get("time")) for e in entries if e["generation"] > generation)
     try:
         return min(map(parse_iso, times), default=unknown)
@@ -371,7 +371,10 @@ def versions(lane: SeriesFiles, year: int) -> list[tuple[int, Path]]:
 
 
 def sweep_versions(lane: SeriesFiles, year: int) -> None:
-    """Remove links to the current file: a rewrite died between linking and replacing."""
+    """Remove links to the current file.
+
+    They are left by a rewrite that died between linking and replacing.
+    """
     current = lane.disk.stat(lane.paths.data(year))
     for _, path in versions(lane, year):
         state = lane.disk.stat(path)

@@ -1,4 +1,4 @@
-"""The one base of all tables: names of constraints, types of columns, the schema."""
+"""The common base of all tables: constraint names, column types, the schema."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sqlalchemy.orm import DeclarativeBase
 
 from .types import ExactDecimal, JsonDocument, UtcInstant
 
-# On PostgreSQL; SQLite has none, there it is translated to None.
+# Schema on PostgreSQL. SQLite has no schemas, so there it is translated to None.
 SCHEMA = "backtester"
-# A constraint without a name can be changed by no revision on SQLite.
+# On SQLite, no revision can change a constraint that has no name.
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -24,7 +24,7 @@ NAMES = {
 
 
 class Base(DeclarativeBase):
-    """What every model derives from; ``Decimal``, ``datetime`` and ``dict[str, Any]`` get our types."""
+    """The base class of all models, with our column types for decimals, instants and JSON."""
 
     metadata = MetaData(schema=SCHEMA, naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012 - read by SQLAlchemy, as a class variable

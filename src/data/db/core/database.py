@@ -31,17 +31,18 @@ _DEADLOCK = "40P01"
 
 
 class Database:
-    """One database. Thread-safe; a forked child connects anew.
+    """One database. Thread-safe; a forked child reconnects.
 
-    The tables are made or checked at the first unit, see :class:`~src.data.db.core.schema.Schema`.
-    All methods raise :class:`~src.data.errors.DatabaseError` where it cannot be used.
+    The tables are created or checked when the first unit begins, see
+    :class:`~src.data.db.core.schema.Schema`. All methods raise
+    :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        url: as :func:`~src.data.db.core.url.database_url` takes it.
+        url: URL as for :func:`~src.data.db.core.url.database_url`.
 
     Attributes:
-        url: which database it is, without the password.
-        schema: the state of its tables, and their upgrade.
+        url: URL of the database, without the password.
+        schema: State of its tables, and their upgrade.
     """
 
     def __init__(self, url: str | DatabaseUrl | None = None) -> None:
@@ -56,14 +57,14 @@ class Database:
 
     def _start(self) -> None:
         self._units = _Units()
-        # Guards the two fields: of threads that come first together one makes the tables.
+        # Guards the two fields: if several threads come first, only one creates the tables.
         self._lock = threading.Lock()
         self._is_ready = False
         self._inode: int | None = None
 
     @property
     def engine(self) -> Engine:
-        """SQLAlchemy's engine: its transactions are writing ones; the tables may not be there yet."""
+        """SQLAlchemy's engine. Its transactions are writing ones; the tables may not exist yet."""
         return self._engine
 
     @property
@@ -73,16 +74,17 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Give a session that sees one state of the database, and takes no lock; it cannot write."""
+        """Provide a session that sees one state of the database, takes no lock and cannot write."""
         with self._unit("reading") as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Give a session whose changes are kept together, at the end, or not at all.
+        """Provide a session whose changes are all kept at the end, or not at all.
 
-        On SQLite no other unit writes meanwhile; on PostgreSQL read what will be changed by
-        :func:`locked`. An error inside takes all back. Ask no vendor inside: others wait.
+        On SQLite no other unit writes meanwhile; on PostgreSQL use :func:`locked` to read rows
+        that will be changed. An error inside the block rolls everything back. Do not query
+        vendors inside it, because others are waiting.
         """
         with self._unit("writing") as session:
             yield session
@@ -102,7 +104,8 @@ class Database:
             path = self.url.path
             if self._is_ready and (path is None or self._inode == _inode_of(path)):
                 return
-            # Another file may have its name now, such as a backup: it is looked at like the first.
+            # The path may now be another file, such as a backup, which is checked like the first
+            # one.
             self._engine.dispose()
             self._is_ready = False
             self.schema.prepare()
@@ -116,7 +119,7 @@ class Database:
     # --- forks -------------------------------------------------------------------------------
 
     def before_fork(self) -> bool:
-        """Let running units end, and close all connections: on an inherited one both would speak."""
+        """Let running units end, and close all connections, which a child must not share."""
         self._units.pause()
         self._engine.dispose()
         return True
@@ -126,26 +129,27 @@ class Database:
         self._units.go_on()
 
     def after_fork(self) -> None:
-        """Drop what is the parent's, without a word on its connections."""
+        """Drop the parent's connections without sending anything on them."""
         self._engine.dispose(close=False)
         self._start()
 
 
 class _Units:
-    """The units of this process: while it forks none begins, and those of other threads end first.
+    """The units of this process: none begins during a fork, and those of other threads end first.
 
-    A child would inherit their locks, and SQLite's in its memory are never given back. Thread-safe.
+    Otherwise a child would inherit their locks, and SQLite's in-memory locks would never be
+    released. Thread-safe.
     """
 
     def __init__(self) -> None:
         self._count = self._forks = 0
         self._own = threading.local()
-        # Guards the two counts: of all units, and of forks that are about to happen.
+        # Guards the two counts: of all units, and of imminent forks.
         self._change = threading.Condition()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the block as a unit; it begins after a fork, unless its thread has a unit already."""
+        """Run the block as a unit; it waits for a fork unless its thread already has a unit."""
         around = getattr(self._own, "count", 0)
         with self._change:
             self._change.wait_for(lambda: around or not self._forks)
@@ -179,23 +183,23 @@ def _inode_of(path: Any) -> int | None:
 
 
 def adapted(session: Session) -> Session:
-    """Let a session of the caller's own reach the tables: SQLite has them in no schema."""
+    """Let the caller's own session reach the tables, which have no schema on SQLite."""
     if session.get_bind().dialect.name == "sqlite":
         session.connection().execution_options(schema_translate_map={SCHEMA: None})
     return session
 
 
 def locked(session: Session, statement: Select[T]) -> ScalarResult[T]:
-    """Return the rows of a statement as they are now, locked until the unit ends.
+    """Return the current rows of a statement, locked until the unit ends.
 
-    On PostgreSQL by FOR UPDATE; on SQLite a writing unit has the lock already. Rows that do not exist
-    cannot be locked: let a unique constraint decide who inserts one.
+    PostgreSQL uses FOR UPDATE; on SQLite a writing unit already has the lock. Rows that do not
+    exist cannot be locked: let a unique constraint decide who inserts one.
     """
     return locked_rows(session, statement).scalars()
 
 
 def locked_rows(session: Session, statement: Select[Any]) -> Result[Any]:
-    """Return rows of several columns as :func:`locked` does those of one."""
+    """Return rows of several columns, locked as in :func:`locked`."""
     fresh = statement.with_for_update().execution_options(populate_existing=True)
     return session.execute(fresh)
 
@@ -224,7 +228,8 @@ class _Databases:
 
     def __init__(self) -> None:
         self._made: dict[DatabaseUrl, Database] = {}
-        # Guards the mapping: of threads that ask for one database at a time all get the same.
+        # Guards the mapping: threads that request one database at the same time all get the same
+        # object.
         self._lock = threading.Lock()
         renew_after_fork(self)
 
@@ -235,7 +240,7 @@ class _Databases:
             return self._made[url]
 
     def after_fork(self) -> None:
-        """Have a lock that is free."""
+        """Create a new, free lock."""
         self._lock = threading.Lock()
 
 
@@ -243,24 +248,24 @@ _databases = _Databases()
 
 
 def get_database(url: str | None = None) -> Database:
-    """Return the database of this process for a URL, which is read as :class:`Database` reads it."""
+    """Return this process's database for a URL, which is read as :class:`Database` reads it."""
     return _databases.get(database_url(url))
 
 
-# --- older names, over the database that the environment names -------------------------------------
+# --- older names, for the database that the environment names -----------------------------------
 
 
 def get_database_url() -> str:
-    """Return the URL of the database, with its password: show it nowhere."""
+    """Return the URL of the database, with its password; it must not be shown anywhere."""
     return database_url(None).url.render_as_string(hide_password=False)
 
 
 def make_engine(url: str | None = None, *, echo: bool | None = None) -> Engine:
-    """Return an engine of its own for a database; nothing is opened yet.
+    """Return a separate engine for a database; nothing is opened yet.
 
     Args:
-        url: as ``Database`` takes it.
-        echo: log statements, without their values.
+        url: URL as for ``Database``.
+        echo: Whether to log statements, without their values.
     """
     engine = engines.make_engine(database_url(url))
     engine.echo = bool(echo)
@@ -268,12 +273,12 @@ def make_engine(url: str | None = None, *, echo: bool | None = None) -> Engine:
 
 
 def get_engine() -> Engine:
-    """Return the engine of this process' database; its transactions are writing ones."""
+    """Return the engine of this process's database; its transactions are writing ones."""
     return get_database().engine
 
 
 def get_session_factory() -> sessionmaker[Session]:
-    """Return what makes sessions of this process' database, whose tables are made or checked."""
+    """Return a session factory for this process's database; its tables are created or checked."""
     database = get_database()
     with database.reading():
         pass
@@ -281,19 +286,19 @@ def get_session_factory() -> sessionmaker[Session]:
 
 
 def SessionLocal() -> Session:  # noqa: N802 - the older name
-    """Return a session that the caller commits and closes."""
+    """Return a session that the caller must commit and close."""
     return get_session_factory()()
 
 
 @contextmanager
 def session_scope() -> Iterator[Session]:
-    """Give a session that is committed at the end, or taken back by an error, and closed."""
+    """Provide a session that is committed at the end, rolled back on an error, and closed."""
     with get_database().writing() as session:
         yield session
 
 
 def create_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Make our tables, and those of other bases, where they are not there."""
+    """Create our tables, and those of other bases, if they do not exist."""
     database = get_database()
     database.schema.init()
     for base in bases:
@@ -302,10 +307,10 @@ def create_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
-    """Remove our tables and all that is in them, or those of the bases that are given.
+    """Drop our tables with their content, or the tables of the given bases.
 
     Raises:
-        SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version made the tables.
+        SchemaError: ``ALLOW_DROP_TABLES`` is not 1, or a newer version created the tables.
     """
     if not may_drop_tables():
         raise SchemaError("tables are not removed", hint="set ALLOW_DROP_TABLES=1 to do so")
@@ -318,7 +323,7 @@ def drop_all_tables(*bases: type[DeclarativeBase]) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve ``DB_URL``: the URL, with its password."""
+    """Return ``DB_URL``, the URL with its password."""
     if name != "DB_URL":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_url()

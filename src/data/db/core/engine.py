@@ -1,4 +1,4 @@
-"""Engines: how each begins a unit of work, what a connection is set to, and what its errors mean."""
+"""Engines: how each begins a unit of work, sets up its connections, and maps its errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .base import SCHEMA
 from .url import DatabaseUrl
 
 Work = Literal["reading", "writing", "migrating"]
-# So long a unit waits for others that hold what it needs, and a connection for the server to answer.
+# How long a unit waits for locks of others, and how long a connection waits for the server.
 WAIT_S = 30.0
 _CONNECT_S = 10
 _WORK = "onetape_work"
@@ -41,13 +41,13 @@ _HINTS = {
 
 
 def make_engine(url: DatabaseUrl) -> Engine:
-    """Return the engine of a database; nothing is opened yet.
+    """Return the engine for a database; nothing is opened yet.
 
-    Every transaction is one of :data:`Work`, and a writing one where nothing says so. Values of a
-    statement stand in no error or record.
+    Every transaction is one of :data:`Work`, by default a writing one. No error or log record
+    contains the values in a statement.
 
     Raises:
-        MissingExtraError: it is PostgreSQL, and its driver is not installed.
+        MissingExtraError: The database is PostgreSQL, and its driver is not installed.
     """
     if url.path is not None:
         engine = create_engine(
@@ -62,7 +62,8 @@ def make_engine(url: DatabaseUrl) -> Engine:
     if find_spec("psycopg") is None:
         raise MissingExtraError("PostgreSQL needs an extra", hint=install_line("postgres"))
     defaults = {"connect_timeout": _CONNECT_S, "application_name": "onetape"}
-    # What the engine shows of itself has neither the password nor the options, which may hold one.
+    # The URL that the engine displays has neither the password nor the options, which may contain
+    # one.
     shown = url.url.set(password="", query={})
     _, options = shown.get_dialect()().create_connect_args(url.url)
     engine = create_engine(
@@ -77,9 +78,9 @@ def make_engine(url: DatabaseUrl) -> Engine:
 
 
 def for_work(engine: Engine, work: Work) -> Engine:
-    """Return an engine over the same connections whose transactions are of this work."""
+    """Return an engine with the same connections, whose transactions are for this work."""
     if engine.dialect.name == "postgresql" and work == "reading":
-        # One state of the database for all statements of the unit, as on SQLite.
+        # All statements of the unit see one state of the database, as on SQLite.
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return engine.execution_options(**{_WORK: work})
 
@@ -89,10 +90,11 @@ def _set_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin a transaction; the driver's own would begin none with a SELECT, and lose updates.
+    """Begin a transaction; the driver would not begin one for a SELECT, and updates would be lost.
 
-    A writing one holds the lock for writers from its begin: no wait covers the step from reading to
-    writing. Inside a transaction the pragmas would do nothing.
+    A writing transaction takes the writers' lock when it begins, because a later step from
+    reading to writing would not wait for the lock. The pragmas come first: inside a transaction
+    they would do nothing.
     """
     work = connection.get_execution_options().get(_WORK, "writing")
     if connection.info.get(_WORK) != work:
@@ -102,7 +104,8 @@ def _begin_sqlite(connection: Connection) -> None:
         cursor.execute(f"PRAGMA foreign_keys = {work != 'migrating':d}")
         cursor.close()
         connection.info[_WORK] = work
-    # Not by the cursor: what the library executes fails with errors of its own, also while it waits.
+    # Not with the cursor: if SQLAlchemy executes it, failures are SQLAlchemy's errors, even while
+    # waiting.
     connection.exec_driver_sql("BEGIN" if work == "reading" else "BEGIN IMMEDIATE")
 
 
@@ -117,7 +120,7 @@ def _set_postgresql(connection: Any, _: Any) -> None:
 
 @contextmanager
 def typed_errors(url: DatabaseUrl) -> Iterator[None]:
-    """Raise what the database or its file refuses as a typed error."""
+    """Convert errors from the database or its file into typed errors."""
     try:
         yield
     except (SQLAlchemyError, StorageError) as exc:

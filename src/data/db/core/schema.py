@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 StateName = Literal["empty", "own", "older", "newer", "foreign"]
 VERSION_TABLE = "onetape_version"
 _VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String), schema=SCHEMA)
-# What Alembic runs; in `versions` lie the revisions, whose files begin with their names.
+# Scripts for Alembic; `versions` contains the revisions, whose file names begin with their
+# numbers.
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 _LOCK = 0x6F6E6574  # of PostgreSQL, for changes of the tables: any number that others do not use
 _DISK = Disk(private=True)
@@ -51,7 +52,7 @@ _TABLES = {
     "sqlite": text(
         "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_'"
     ),
-    # Tables of extensions are the engine's.
+    # Tables of extensions belong to the engine.
     "postgresql": text(
         """
         SELECT CASE WHEN nspname = :schema THEN '' ELSE nspname || '.' END || relname
@@ -64,14 +65,14 @@ _TABLES = {
 
 
 class _AlembicLock:
-    """Alembic keeps what it works on in its modules: one thread at a time. Renewed in a forked child."""
+    """A lock for Alembic, which keeps its state in its modules. Renewed in a forked child."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Have a lock that is free."""
+        """Create a new, free lock."""
         self.lock = threading.Lock()
 
 
@@ -79,12 +80,12 @@ _alembic = _AlembicLock()
 
 
 class SchemaState(NamedTuple):
-    """The tables of a database.
+    """The state of the tables of a database.
 
     Attributes:
-        name: what happens at the first use, see above.
-        revision: of ours; empty where there are none.
-        others: tables that are not ours, where we have none there.
+        name: Name of the state; see the module for what happens at the first use.
+        revision: Revision of our tables; empty if there are none.
+        others: Tables of other programs, if there are none of ours.
     """
 
     name: StateName
@@ -93,18 +94,18 @@ class SchemaState(NamedTuple):
 
 
 def revisions() -> list[str]:
-    """Return the names of all revisions, the oldest first."""
+    """Return the names of all revisions, oldest first."""
     return sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("versions/[0-9]*.py"))
 
 
 class Schema:
     """The tables of one database. Thread-safe.
 
-    All methods raise :class:`~src.data.errors.DatabaseError` where the database cannot be used.
+    All methods raise :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        url: the database.
-        engine: connects to it.
+        url: URL of the database.
+        engine: Engine that connects to it.
     """
 
     def __init__(self, url: DatabaseUrl, engine: Engine) -> None:
@@ -114,7 +115,7 @@ class Schema:
     # --- the state ---------------------------------------------------------------------------
 
     def state(self) -> SchemaState:
-        """Return the state of the tables; nothing is made, not even a file."""
+        """Return the state of the tables; nothing is created, not even a file."""
         with typed_errors(self._url):
             if self._url.path is not None and not self._is_there():
                 return SchemaState("empty")
@@ -122,11 +123,12 @@ class Schema:
                 return self._look(connection)
 
     def _is_there(self) -> bool:
-        """Tell whether the file of SQLite is there.
+        """Return whether the SQLite file exists.
 
         Raises:
-            DatabaseError: it is gone or empty, and what was written last lies beside it.
-            StorageError: something else lies in its place.
+            DatabaseError: The file is gone or empty, but the log with its last changes is next to
+                it.
+            StorageError: The path is something other than a file.
         """
         path = self._url.path
         assert path is not None
@@ -159,10 +161,10 @@ class Schema:
     # --- changes -----------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Have the tables of this version; the first use of a database calls it.
+        """Make sure that the tables are those of this version; called on first use of a database.
 
         Raises:
-            SchemaError: the tables are foreign, newer, or older on PostgreSQL.
+            SchemaError: The tables are foreign, newer, or older on PostgreSQL.
         """
         with typed_errors(self._url):
             self._make_file()
@@ -173,10 +175,10 @@ class Schema:
             self._migrate(by_itself=True)
 
     def init(self) -> bool:
-        """Make the tables, also beside those of others; return whether there was anything to do.
+        """Create the tables, even next to others; return whether there was anything to do.
 
         Raises:
-            SchemaError: ours are there, and not of this version; or others have a name of ours.
+            SchemaError: Our tables exist in another version, or other tables have the same names.
         """
         with typed_errors(self._url):
             self._make_file()
@@ -192,12 +194,13 @@ class Schema:
         return self._migrate(by_itself=False)
 
     def upgrade(self) -> bool:
-        """Bring the tables to this version; return whether there was anything to do.
+        """Upgrade the tables to this version; return whether there was anything to do.
 
-        Of a file a backup is made beside it.
+        If the database is a file, a backup is made next to it.
 
         Raises:
-            SchemaError: they are newer or foreign, or there are none.
+            SchemaError: The tables are newer than this version or are not ours, or there are
+                none.
         """
         state = self.state()
         if state.name in ("empty", "foreign"):
@@ -208,12 +211,12 @@ class Schema:
         return state.name == "older" and self._migrate(by_itself=False)
 
     def _check(self, state: SchemaState, *, by_itself: bool) -> None:
-        """Refuse a state that may not be changed, or not without being asked to."""
+        """Refuse a state that must not be changed, or not without an explicit request."""
         if error := self._refusal(state, by_itself=by_itself):
             raise error
 
     def refusal(self, state: SchemaState) -> SchemaError | None:
-        """Return the error of a unit in that state; None where it has the tables, or gets them."""
+        """Return the error that a unit would raise in that state, or None if it can run."""
         return self._refusal(state, by_itself=True)
 
     def _refusal(self, state: SchemaState, *, by_itself: bool) -> SchemaError | None:
@@ -238,7 +241,7 @@ class Schema:
         return None
 
     def _make_file(self) -> None:
-        """Make the file of SQLite, its owner's alone, where there is none."""
+        """Create the SQLite file, accessible only to its owner, if there is none."""
         path = self._url.path
         if path is not None and not self._is_there():
             if self._url.source == "user data folder":
@@ -248,7 +251,7 @@ class Schema:
                 _DISK.close(_DISK.create(path))
 
     def _migrate(self, *, by_itself: bool) -> bool:
-        """Change the tables in one transaction; return whether no other process was faster."""
+        """Change the tables in one transaction; return False if another process was faster."""
         with (
             typed_errors(self._url),
             _alembic.lock,
@@ -280,14 +283,14 @@ class Schema:
             )
 
     def _run(self, connection: Connection, command: Callable[[Config], None]) -> None:
-        """Run a command of Alembic in the transaction of ``connection``, and check what it leaves."""
+        """Run an Alembic command in the transaction of ``connection``, and check the result."""
         from alembic.config import Config
 
         from ..models import METADATA
 
         config = Config()
-        # A percent sign is a reference inside the file that this configuration usually is: it is doubled,
-        # and the connection itself takes the place of its URL.
+        # Percent signs are doubled, because in a configuration file they mark references. The
+        # connection itself is used instead of its URL.
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         config.attributes.update(
             connection=connection,
@@ -305,10 +308,10 @@ class Schema:
                 )
 
     def drop_all_tables(self) -> None:
-        """Remove our tables and all that is in them, and no others; only with ``ALLOW_DROP_TABLES=1``.
+        """Drop our tables with their content, and no others; requires ``ALLOW_DROP_TABLES=1``.
 
         Raises:
-            SchemaError: the variable is not 1, or a newer version made the tables.
+            SchemaError: The variable is not 1, or a newer version created the tables.
         """
         if not may_drop_tables():
             raise SchemaError(
@@ -330,10 +333,11 @@ class Schema:
     # --- copies and checks -------------------------------------------------------------------
 
     def backup(self, target: Path | None = None) -> Path:
-        """Copy the file as it is at this moment, beside itself or to a new file; return its path.
+        """Copy the file as it is now, next to itself or to a new file; return the copy's path.
 
         Raises:
-            DatabaseError: there is no file, ``target`` exists, it cannot be written; or it is PostgreSQL.
+            DatabaseError: There is no file, ``target`` exists or cannot be written, or the
+                database is PostgreSQL.
         """
         if self._url.path is None:
             raise DatabaseError(
@@ -362,7 +366,7 @@ class Schema:
         _log.info("%s: backup in %s", self._url, target)
 
     def differences(self) -> list[str]:
-        """Return what is wrong with the tables of this version: damage, lost rows, changed columns."""
+        """Return the faults in this version's tables: damage, orphaned rows, changed columns."""
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
 
@@ -376,7 +380,7 @@ class Schema:
                 wrong += _faults(connection)
                 metadata = MetaData()
                 for table in METADATA.tables.values():
-                    # Without a schema, in foreign keys too: None alone would keep it there.
+                    # Without a schema, in foreign keys too, where None alone would keep it.
                     table.to_metadata(metadata, schema=None, referred_schema_fn=_no_schema)  # type: ignore[arg-type]
             else:
                 options |= {"version_table_schema": SCHEMA, "include_schemas": True}
@@ -403,7 +407,7 @@ def _downgrade(config: Config, revision: str) -> None:
 
 
 def _faults(connection: Connection) -> list[str]:
-    """Return what SQLite finds wrong with its file, and rows that refer to none."""
+    """Return the faults that SQLite finds in its file, and rows that refer to missing rows."""
     damage = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check(10)")]
     orphans = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     return [line for line in damage if line != "ok"] + [
@@ -412,7 +416,7 @@ def _faults(connection: Connection) -> list[str]:
 
 
 def _in_words(difference: Any) -> str:
-    """Return a difference between models and tables in a line."""
+    """Return a difference between models and tables as one line of text."""
     if isinstance(difference, list):
         return "; ".join(_in_words(one) for one in difference)
     kind, *parts = difference

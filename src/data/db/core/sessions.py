@@ -1,4 +1,4 @@
-"""Sessions of the caller's own, asynchronous or not."""
+"""The caller's own sessions, asynchronous or not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 async def run(session: Any, function: Callable[..., T], *arguments: Any) -> T:
-    """Return what a function of a session and arguments returns; it is called in the session's way.
+    """Call a function with a session and return its result, whether the session is async or not.
 
     Args:
-        session: of the caller; an asynchronous one runs the function by ``run_sync``.
-        function: gets a synchronous session that reaches the tables, and the arguments.
-        arguments: passed on.
+        session: Session of the caller; an asynchronous one runs the function with ``run_sync``.
+        function: Called with a synchronous session that reaches the tables, and the arguments.
+        arguments: Further arguments of the function.
     """
 
     def call(own: Session) -> T:

@@ -1,4 +1,4 @@
-"""Column types of texts: bounded ones, which both engines keep or refuse alike, and keys."""
+"""Column types for text: bounded text, which both engines treat alike, and keys."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ...errors import QueryError
 
 __all__ = ["BoundedText", "KeyText", "checked_text", "key"]
 
-# A text without a bound of its own; also the longest message that is kept.
+# Maximum length of a text without its own bound, and of a stored message.
 LONGEST = 10_000
 _LONGEST_KEY = 255
 
 
 class BoundedText(TypeDecorator[str]):
-    """A text of at most ``most`` characters; all characters but NUL and halves of characters.
+    """A text of at most ``most`` characters, without NUL or lone surrogates.
 
-    SQLite would keep any length and NUL, PostgreSQL neither.
+    SQLite would accept any length and NUL; PostgreSQL would accept neither.
     """
 
     impl = Text
@@ -31,15 +31,16 @@ class BoundedText(TypeDecorator[str]):
         self.most = most
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return what the engine gets."""
+        """Return the value for the engine."""
         return None if value is None else checked_text(value, self.most)
 
 
 def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
-    """Return a text that both engines keep as it is.
+    """Return a text that both engines store unchanged.
 
     Raises:
-        QueryError: it is no text, longer than ``most``, or holds NUL or half a character.
+        QueryError: The value is not a string, is longer than ``most``, or contains NUL or a lone
+            surrogate.
     """
     if not isinstance(value, str):
         raise QueryError(f"{what} is a {type(value).__name__}", hint="give a text")
@@ -51,28 +52,28 @@ def checked_text(value: Any, most: int = LONGEST, what: str = "a text") -> str:
 
 
 class KeyText(TypeDecorator[Any]):
-    """The key of a record of trading: text; of digits alone, without a leading zero, it is an ``int``.
+    """The key of a trading record: text, or an ``int`` if it is all digits with no leading zero.
 
-    ``7`` and ``"7"`` are one key, ``"007"`` is another.
+    ``7`` and ``"7"`` are the same key; ``"007"`` is another.
     """
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Return what the engine gets."""
+        """Return the value for the engine."""
         return None if value is None else str(key(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> int | str | None:
-        """Return it as its program gave it, or would have."""
+        """Return the key as its program passed it, or would have."""
         return None if value is None else key(value)
 
 
 def key(value: Any) -> int | str:
-    """Return a key in its one form.
+    """Return a key in its canonical form.
 
     Raises:
-        QueryError: it is neither a text of 1 to 255 characters nor a whole number that is not negative.
+        QueryError: The value is neither a text of 1 to 255 characters nor a non-negative integer.
     """
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise QueryError(f"{value!r:.80} is no key", hint="give a text or a whole number")

@@ -1,4 +1,4 @@
-"""Column types by which both engines keep the same value: exact decimals, UTC instants, JSON documents."""
+"""Column types that both engines store alike: exact decimals, UTC instants, JSON documents."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from ...errors import DatabaseError
 
 _MOST_DIGITS = 1000
-# What text on SQLite and numbers on PostgreSQL decide alike.
+# Comparisons with the same result for text on SQLite and numbers on PostgreSQL.
 _ALIKE = frozenset({operators.eq, operators.ne, operators.is_, operators.is_not, operators.in_op,
                     operators.not_in_op})  # fmt: skip
 
 
 class ExactDecimal(TypeDecorator[Decimal]):
-    """A decimal number with all its digits, of at most 1,000; text on SQLite, numeric on PostgreSQL.
+    """A decimal number with all its digits, at most 1,000; text on SQLite, numeric on PostgreSQL.
 
-    It is kept without zeros at its end, so that equal numbers are equal texts. Floats, NaN and infinities
-    are refused. In SQL it may be compared for equality alone: SQLite would order and sum it as text.
+    It is stored without trailing zeros, so that equal numbers are equal texts. Floats, NaN and
+    infinities are rejected. In SQL it can be compared only for equality, because SQLite would
+    order and sum it as text.
     """
 
     impl = Numeric
     cache_ok = True
 
     class comparator_factory(TypeDecorator.Comparator[Any]):  # noqa: N801 - the name is SQLAlchemy's
-        """Which comparisons there are."""
+        """The comparisons that are allowed."""
 
         def operate(self, op: Any, *other: Any, **options: Any) -> Any:
-            """Refuse what the engines decide differently."""
+            """Refuse operations on which the engines differ."""
             if op not in _ALIKE:
                 raise TypeError(
                     "an exact decimal is ordered and calculated with in Python, not in SQL"
@@ -46,26 +47,27 @@ class ExactDecimal(TypeDecorator[Decimal]):
             return super().operate(op, *other, **options)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type of the engine's own."""
+        """Return the engine's own type."""
         return dialect.type_descriptor(String() if dialect.name == "sqlite" else Numeric())
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return what the engine gets."""
+        """Return the value for the engine."""
         if value is None:
             return None
         exact = exact_decimal(value)
         return format(exact, "f") if dialect.name == "sqlite" else exact
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        """Return what the engine holds, without zeros at its end."""
+        """Return the engine's value, without trailing zeros."""
         return None if value is None else exact_decimal(Decimal(value))
 
 
 def exact_decimal(value: Any) -> Decimal:
-    """Return a decimal or whole number as it is kept: without an exponent or zeros at its end.
+    """Return a decimal or integer as it is stored: without an exponent or trailing zeros.
 
     Raises:
-        DatabaseError: it is a float, no number, not finite, or has more than 1,000 digits.
+        DatabaseError: The value is a float, not a number or not finite, or has more than 1,000
+            digits.
     """
     if isinstance(value, bool) or not isinstance(value, Decimal | int):
         raise DatabaseError(
@@ -83,30 +85,31 @@ def exact_decimal(value: Any) -> Decimal:
 
 
 class UtcInstant(TypeDecorator[datetime]):
-    """An instant: aware in UTC when it is read; when it is written, naive means UTC."""
+    """An instant: timezone-aware in UTC when read; when written, naive means UTC."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type of the engine's own."""
+        """Return the engine's own type."""
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Return what the engine gets; SQLite drops the zone, which is always UTC."""
+        """Return the value for the engine; SQLite drops the zone, which is always UTC."""
         if value is None:
             return None
         if not isinstance(value, datetime):
             raise DatabaseError(f"{value!r} is no instant", hint="give a datetime")
         try:
-            # Made anew: of a Timestamp the nanoseconds would be another engine's to drop.
+            # Recreated, because the engines would drop the nanoseconds of a Timestamp
+            # differently.
             plain = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
             return plain.replace(tzinfo=UTC) if plain.tzinfo is None else plain.astimezone(UTC)
         except (OverflowError, ValueError) as exc:
             raise DatabaseError(f"{value!r} is no instant of the years 1 to 9999 in UTC") from exc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Return it aware, in UTC."""
+        """Return the instant, timezone-aware in UTC."""
         if not isinstance(value, datetime):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -116,20 +119,20 @@ class UtcInstant(TypeDecorator[datetime]):
 
 
 class JsonDocument(TypeDecorator[Any]):
-    """A mapping or list as JSON; changes in place are seen, also deep inside.
+    """A mapping or list as JSON; changes in place are detected, even deep inside.
 
-    NaN, infinities and what JSON has no form for are refused.
+    NaN, infinities and values that JSON cannot represent are rejected.
     """
 
     impl = JSON
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type of the engine's own: None is NULL, not the JSON text null."""
+        """Return the engine's own type; None is NULL, not the JSON text null."""
         return dialect.type_descriptor(JSON(none_as_null=True))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return what the engine gets, checked: PostgreSQL refuses NaN, SQLite would not."""
+        """Return the checked value for the engine: PostgreSQL refuses NaN, SQLite would not."""
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as exc:
@@ -138,12 +141,12 @@ class JsonDocument(TypeDecorator[Any]):
 
 
 class _Part:
-    """A mapping or list of a document, or the document itself; it reports its changes to that."""
+    """A mapping or list in a document, or the document itself; it reports changes to it."""
 
     _document: _Document
 
     def _changed(self) -> None:
-        """Make parts of the plain values that have just come, and report the change."""
+        """Turn plain values that were just added into parts, and report the change."""
         own: Any = self
         pairs = list(own.items() if isinstance(own, dict) else enumerate(own))
         put: Any = dict.__setitem__ if isinstance(own, dict) else list.__setitem__
@@ -162,7 +165,7 @@ class _Part:
 
 
 def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
-    """Return a copy of a plain container as a part of its owner's document, or as a document."""
+    """Return a copy of a plain container, as a part of its owner's document or as a document."""
     part = cls(plain)
     part._document = part if owner is None else owner._document
     part._changed()
@@ -170,10 +173,10 @@ def _owned(cls: type[Any], plain: Any, owner: _Part | None = None) -> Any:
 
 
 def _reporting(plain: type[Any], names: str) -> type[Any]:
-    """Return a part whose methods of these names report that they have changed it."""
+    """Return a part class whose methods with these names report their changes."""
 
     def reported(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a method of ``dict`` that reports its change."""
+        """Return a method of ``dict`` or ``list`` that also reports its change."""
 
         def change(self: Any, *arguments: Any, **named: Any) -> Any:
             result = method(self, *arguments, **named)
@@ -196,9 +199,10 @@ _ListPart = _reporting(
 
 
 class _Rows(WeakKeyDictionary[Any, Any]):
-    """The rows of a document, kept alive by it: a session keeps only those that have changed already.
+    """The rows of a document, kept alive by it, because a session keeps only changed rows.
 
-    Else the change of ``session.get_one(Row, key).document["name"] = 1`` would be lost with the row.
+    Otherwise the change in ``session.get_one(Row, key).document["name"] = 1`` would be lost with
+    the row.
     """
 
     def __setitem__(self, state: Any, name: Any) -> None:
@@ -215,7 +219,7 @@ class _Document(Mutable):
 
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
-        """Return a mapping or list as a document of its own."""
+        """Return a mapping or list as a separate document."""
         if value is None or isinstance(value, _Document):
             return value
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Which database is meant: the argument, then the environment, then a file of the user's."""
+"""Which database to use: the argument, then the environment, then a file of the user's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ...errors import DatabaseUrlError
 
 _log = logging.getLogger(__name__)
 _FORMS = "such as sqlite:////data/onetape.db or postgresql://user:password@host:5432/name"
-# Names in use for the same engine; each is served by one driver, which the extras bring.
+# Common names for the engines; each engine has one driver, which comes with the extras.
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"})
 _POSTGRESQL = frozenset(
     f"{name}{driver}"
@@ -35,13 +35,14 @@ _POSTGRESQL = frozenset(
 
 @dataclass(frozen=True)
 class DatabaseUrl:
-    """Which database; neither ``repr`` nor ``str`` shows a password or the options of the URL.
+    """Identifies a database; ``repr`` and ``str`` show neither its password nor its URL options.
 
     Attributes:
-        dialect: the engine.
-        source: what named it: ``argument``, a variable, ``POSTGRES_*`` or ``user data folder``.
-        path: the absolute path of the file, links followed; None for PostgreSQL.
-        url: what SQLAlchemy connects to, with the password.
+        dialect: Engine of the database.
+        source: Origin of the URL: ``argument``, a variable, ``POSTGRES_*`` or ``user data
+            folder``.
+        path: Absolute path of the file, with links followed; None for PostgreSQL.
+        url: URL for SQLAlchemy, with the password.
     """
 
     dialect: Literal["sqlite", "postgresql"]
@@ -63,18 +64,19 @@ class DatabaseUrl:
 def database_url(
     url: str | DatabaseUrl | None = None, environ: Mapping[str, str] | None = None
 ) -> DatabaseUrl:
-    """Return the database that is meant; nothing is opened or made.
+    """Return the database to use; nothing is opened or created.
 
     Args:
-        url: ``sqlite:///`` and a path, or ``postgresql://`` (also ``postgres://``) with user, password,
-            host and name; None: ``DB_URL``, then all of ``POSTGRES_USER``, ``POSTGRES_PASSWORD``,
-            ``POSTGRES_HOST``, ``POSTGRES_PORT`` and ``POSTGRES_DATABASE``, then ``DATABASE_URL``, then the
-            file ``onetape.db`` in the user's folder of data. A variable that is blank is not set.
-        environ: the environment to read; None is the process' own.
+        url: ``sqlite:///`` and a path, or ``postgresql://`` (or ``postgres://``) with user,
+            password, host and name; None: ``DB_URL``, then all of ``POSTGRES_USER``,
+            ``POSTGRES_PASSWORD``, ``POSTGRES_HOST``, ``POSTGRES_PORT`` and ``POSTGRES_DATABASE``,
+            then ``DATABASE_URL``, then the file ``onetape.db`` in the user's data folder. A blank
+            variable counts as not set.
+        environ: Environment to read; None is that of the process.
 
     Raises:
-        DatabaseUrlError: it is no such URL.
-        ConfigError: the user has no home folder.
+        DatabaseUrlError: The URL is invalid.
+        ConfigError: The user has no home folder.
     """
     if isinstance(url, DatabaseUrl):
         return url
@@ -94,7 +96,7 @@ def database_url(
 
 
 def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
-    """Return the server that variables name; they hold plain texts, without escapes."""
+    """Return the server named by variables, which hold plain text without escapes."""
     source = "POSTGRES_*"
     if not parts["port"].isascii() or not parts["port"].isdigit():
         raise DatabaseUrlError("POSTGRES_PORT is no number of a port", hint="such as 5432")
@@ -111,7 +113,7 @@ def _of_parts(parts: Mapping[str, str]) -> DatabaseUrl:
 
 
 def _parsed(text: str, source: str) -> DatabaseUrl:
-    """Read a URL; no error holds any of it, not even as its cause."""
+    """Parse a URL; errors do not contain any part of it, not even as their cause."""
     if not isinstance(text, str):
         raise DatabaseUrlError(f"the URL of the database ({source}) is no text", hint=_FORMS)
     text = text.strip()
@@ -151,7 +153,7 @@ def _read(text: str) -> URL | None:
 
 
 def _check_texts(source: str, *texts: str) -> None:
-    """Refuse what no address holds: control characters, and halves of characters."""
+    """Refuse characters that no address contains: control characters and lone surrogates."""
     for text in texts:
         if not text.isprintable():
             raise DatabaseUrlError(

@@ -1,1 +1,1 @@
-"""Symbols with a history: what is known of them, their actions, their identity by date."""
+"""Symbols with a history: the facts about them, their actions, their identity by date."""

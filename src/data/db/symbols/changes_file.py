@@ -1,7 +1,8 @@
-"""A CSV file of dated changes, read whole or refused with the line. Pure.
+"""A CSV file of dated changes, read as a whole or rejected with the line number. Pure.
 
-Two kinds, told apart by the header: intervals, ``symbol,instrument,from,to`` (half-open, empty: unknown or
-open), and boundaries, ``date,type,symbol,successor`` (``instrument`` may follow). Both may have ``source``.
+There are two kinds, distinguished by the header: intervals, ``symbol,instrument,from,to``
+(half-open; empty means unknown or open), and boundaries, ``date,type,symbol,successor``
+(``instrument`` may follow). Both may have ``source``.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ _LONGEST = 200
 def read_changes(
     text: str, name: str, canonical: Callable[[str], str]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return the intervals and the boundaries of a file.
+    """Return the intervals and the boundaries in a file.
 
     Args:
-        text: of the file.
-        name: of the file; it is the source of a row that names none, with its line.
-        canonical: gives the canonical spelling of a symbol; raises :class:`DataError`.
+        text: Content of the file.
+        name: Name of the file; with the line number, it is the source of a row that names none.
+        canonical: Returns the canonical spelling of a symbol; raises :class:`DataError`.
 
     Raises:
-        QueryError: a column is missing or unknown, or rows are wrong: the message has the first lines.
+        QueryError: A column is missing or unknown, or rows are wrong; the message has the first
+            lines.
     """
     rows = csv.reader(io.StringIO(text), strict=True)
     intervals: list[NameInterval] = []
@@ -80,7 +82,7 @@ def _header(cells: list[str], name: str) -> list[str]:
 
 
 class _Row:
-    """The cells of one line by column; each look says what is wrong with one."""
+    """The cells of one line by column; reading a faulty cell raises an error that says why."""
 
     def __init__(
         self, cells: list[str], header: list[str], place: str, canonical: Callable[[str], str]
@@ -93,7 +95,7 @@ class _Row:
         self._place, self._canonical = place, canonical
 
     def text(self, column: str, *, needed: bool = True) -> str:
-        """Return a text; raises QueryError where it is needed and empty, too long, or no text."""
+        """Return a text; raise QueryError if it is required and empty, too long, or unprintable."""
         if self._problem:
             raise QueryError(self._problem)
         value = self._cells.get(column, "")
@@ -108,7 +110,7 @@ class _Row:
         return self._canonical(self.text(column))
 
     def day(self, column: str, *, needed: bool = True) -> date | None:
-        """Return a date, which has one spelling alone."""
+        """Return a date, which must be written in its only accepted form."""
         value = self.text(column, needed=needed)
         if not value:
             return None

@@ -1,9 +1,10 @@
-"""What is known of a symbol, gathered through the facade before anything is written.
+"""Gathers the known facts about a symbol through the facade, before anything is written.
 
-The volume, turnover and volatility are of the last 30 stored daily bars, split-adjusted. Volatility is the
-sample standard deviation of the last 30 daily log returns times the root of the sessions of a year (252; 365
-of a market that never closes): J. C. Hull, *Options, Futures, and Other Derivatives*, "Estimating volatility
-from historical data". Dividends are not added back.
+The volume, turnover and volatility are those of the last 30 stored daily bars, split-adjusted.
+Volatility is the sample standard deviation of the last 30 daily log returns times the square root
+of the sessions in a year (252; 365 for a market that never closes): J. C. Hull, *Options,
+Futures, and Other Derivatives*, "Estimating volatility from historical data". Dividends are not
+added back.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ BARS = 30
 _DAY = Timeframe.parse("1d")
 _SESSIONS, _ALWAYS_OPEN = 252, 365
 _FORMULA = "sample deviation of {n} daily log returns, times the root of {year} (Hull)"
-# Numbers without an end, such as 1/15, have so many digits.
+# Non-terminating decimals, such as 1/15, have this many digits.
 _CONTEXT = Context(prec=50)
 _TEXTS = ("company_name", "sector", "industry", "exchange", "currency")
 _OF_BARS = ("first_price_date", "last_price_date", "available_timeframes", "data_quality_score",
@@ -64,15 +65,16 @@ class ActionFacts:
 
 @dataclass
 class SymbolFacts:
-    """What was gathered of a symbol.
+    """The facts gathered about a symbol.
 
     Attributes:
-        symbol: canonical.
-        values: column to value, None where it is known that there is none. A column that is missing
-            could not be asked for: what is kept of it stays.
-        sources: column to ``source`` and ``at`` (ISO 8601, UTC), and what else explains the value.
-        actions: splits and dividends; None where they could not be read.
-        problems: why something is missing.
+        symbol: Canonical symbol.
+        values: Maps each column to its value, None if it is known that there is none. A missing
+            column could not be determined; its stored value stays.
+        sources: Maps each column to ``source`` and ``at`` (ISO 8601, UTC), and anything else that
+            explains the value.
+        actions: Splits and dividends; None if they could not be read.
+        problems: Reasons why something is missing.
     """
 
     symbol: str
@@ -82,7 +84,7 @@ class SymbolFacts:
     problems: list[str] = field(default_factory=list)
 
     def note(self, column: str, value: Any, source: str, at: str, **more: Any) -> None:
-        """Take a value with its source and time; without a value the source is dropped."""
+        """Record a value with its source and time; without a value the source is dropped."""
         self.values[column] = value
         if value is not None:
             self.sources[column] = {"source": source, "at": at, **more}
@@ -91,13 +93,13 @@ class SymbolFacts:
 def gather(
     manager: DataManager, symbol: str, keys: Sequence[SeriesKey], *, ask: bool
 ) -> SymbolFacts:
-    """Return what is known of a symbol: vendors are asked for fundamentals that are due, for nothing else.
+    """Return the known facts about a symbol; vendors are queried only for due fundamentals.
 
     Args:
-        manager: whose cache and vendors.
-        symbol: canonical.
-        keys: its stored series.
-        ask: whether vendors may know the symbol; they are not asked for a former name.
+        manager: Data manager with the cache and the vendors.
+        symbol: Canonical symbol.
+        keys: Stored series of the symbol.
+        ask: Whether vendors may know the symbol; they are not queried for a former name.
     """
     facts = SymbolFacts(symbol)
     instrument = manager.client.query(symbol, _DAY).instrument
@@ -137,7 +139,7 @@ def _fundamentals(manager: DataManager, facts: SymbolFacts) -> None:
 
 
 def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]) -> None:
-    """Note what the stored series say; without any, that there is nothing."""
+    """Record the facts in the stored series; without any series, record that there are none."""
     client = manager.client
     facts.values |= dict.fromkeys(_OF_BARS)
     coverage = {key: [p for p in client.coverage(key) if p.state != "empty"] for key in keys}
@@ -176,8 +178,8 @@ def _of_bars(manager: DataManager, facts: SymbolFacts, keys: Sequence[SeriesKey]
 def _of_days(
     client: BarsClient, facts: SymbolFacts, key: SeriesKey, parts: Sequence[CoverageSpan]
 ) -> None:
-    """Note volume, turnover and volatility of the last daily bars."""
-    # Twice as many days as sessions, and the longest pause of a market.
+    """Record the volume, turnover and volatility of the last daily bars."""
+    # Twice as many days as sessions, plus the longest pause of a market.
     end = parts[-1].span.end
     span = Span(end - (2 * BARS + 30) * DAY_MS, end)
     stored = client.columns(key, span)
@@ -210,11 +212,11 @@ def _of_days(
 
 
 def volatility(closes: Sequence[float], sessions_a_year: int) -> float | None:
-    """Return the yearly volatility of the last 30 daily log returns; None where there are fewer.
+    """Return the annual volatility of the last 30 daily log returns; None if there are fewer.
 
     Args:
-        closes: of daily bars, ascending, on one share basis.
-        sessions_a_year: by which a day's deviation is brought to a year's.
+        closes: Closes of daily bars, ascending, on one share basis.
+        sessions_a_year: Number of sessions per year, to scale a day's deviation to a year.
     """
     last = closes[-BARS - 1 :]
     if len(last) <= BARS or not all(math.isfinite(close) and close > 0 for close in last):
@@ -252,10 +254,10 @@ def _day(stamp_ms: int, client: BarsClient, key: SeriesKey) -> date:
 
 
 def action_facts(actions: Sequence[KnownAction]) -> tuple[ActionFacts, ...]:
-    """Return what counts as rows, one for each ex-date and type.
+    """Return the actions that count as rows, one for each ex-date and type.
 
-    The amount is per share as shares were on the ex-date. Several dividends of one day are one row with
-    their sum, and the description names each.
+    The amount is per share, in terms of the shares on the ex-date. Several dividends on one day
+    are one row with their sum, and the description names each.
     """
     counted = [one for one in actions if one.counts and one.action.is_sound]
     splits = [one.action for one in counted if one.action.type == "split"]
@@ -293,13 +295,13 @@ def _facts_of(known: KnownAction, splits: Sequence[Action]) -> ActionFacts:
 
 
 def exact(number: Fraction) -> Decimal:
-    """Return a rational number as a decimal; one without an end has 50 digits."""
+    """Return a rational number as a decimal; a non-terminating one has 50 digits."""
     return _CONTEXT.divide(Decimal(number.numerator), Decimal(number.denominator)).normalize(
         _CONTEXT
     )
 
 
 def ended(changes: Iterable[SymbolChange], symbol: str, today: date) -> SymbolChange | None:
-    """Return the boundary by which a symbol names nothing any more today; None where it does."""
+    """Return the boundary after which a symbol means nothing today, or None if it still does."""
     past = sorted(one for one in changes if one.concerns(symbol) and one.ex_date <= today)
     return past[-1] if past and past[-1].ends(symbol) else None

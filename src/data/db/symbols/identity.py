@@ -1,7 +1,7 @@
-"""Which instrument a symbol names on which day, worked out of what was imported. Pure.
+"""Which instrument a symbol means on which day, derived from the imported files. Pure.
 
-Dates are session dates; an interval holds from ``start`` up to, but not on, ``end``. None is the unknown
-past, and the open future.
+Dates are session dates; an interval holds from ``start`` up to but not including ``end``. None is
+the unknown past or the open future.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from itertools import groupby
 from ...errors import QueryError
 from ...model.symbol_changes import SymbolChange
 
-# Begins what stands for an instrument that no file names; no symbol has a line break.
+# Prefix of the placeholder for an instrument that no file names; no symbol has a line break.
 _MARK = "\n"
 
 
 @dataclass(frozen=True)
 class NameInterval:
-    """A stretch of dates in which a symbol names one instrument.
+    """A range of dates in which a symbol means one instrument.
 
     Attributes:
-        symbol, instrument: the name, and what it names.
-        start, end: from when on, and the first day on which it no longer does.
-        source: where that stands.
-        origin: the file that was imported; empty where it follows from a boundary.
-        is_closed: whether a boundary ends it, and the file does not.
+        symbol, instrument: Name, and the instrument that it means.
+        start, end: First day, and first day on which it no longer holds.
+        source: Source of the statement.
+        origin: Imported file; empty if the interval follows from a boundary.
+        is_closed: Whether a boundary ends it, and the file does not.
     """
 
     symbol: str
@@ -40,15 +40,15 @@ class NameInterval:
     is_closed: bool = False
 
     def as_imported(self) -> NameInterval:
-        """Return it as its file has it."""
+        """Return the interval as its file has it."""
         return replace(self, end=None, is_closed=False) if self.is_closed else self
 
     def holds(self, day: date) -> bool:
-        """Tell whether the symbol names the instrument on ``day``."""
+        """Return whether the symbol means the instrument on ``day``."""
         return (self.start is None or self.start <= day) and (self.end is None or day < self.end)
 
     def overlaps(self, other: NameInterval) -> bool:
-        """Tell whether the two share a day."""
+        """Return whether the two intervals share a day."""
         return (self.end is None or other.start is None or other.start < self.end) and (
             other.end is None or self.start is None or self.start < other.end
         )
@@ -64,8 +64,8 @@ class SymbolBoundary:
     """A dated boundary of an instrument; its fields are those of :class:`SymbolChange`.
 
     Attributes:
-        instrument: whose boundary it is, where the file names it.
-        origin: the file that was imported; empty where it follows from two intervals.
+        instrument: Instrument of the boundary, if the file names it.
+        origin: Imported file; empty if the boundary follows from two intervals.
     """
 
     day: date
@@ -83,15 +83,16 @@ class SymbolBoundary:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a symbol names on a day.
+    """The meaning of a symbol on a day.
 
     Attributes:
-        symbol, on: the question.
-        instrument: what it names; the symbol itself where nothing is recorded.
-        start, end: the interval around the day, half-open; None is the unknown past, the open future.
-        source: where that stands; empty where nothing is recorded.
-        current: the symbol that names the instrument at its end, under which vendors have its bars.
-        names: all recorded intervals of the instrument, by date.
+        symbol, on: Symbol and day.
+        instrument: Instrument that the symbol means, or the symbol itself if nothing is recorded.
+        start, end: Interval around the day, half-open; None is the unknown past or the open
+            future.
+        source: Source of the statement; empty if nothing is recorded.
+        current: Last symbol that means the instrument, under which vendors have its bars.
+        names: All recorded intervals of the instrument, by date.
     """
 
     symbol: str
@@ -105,23 +106,23 @@ class Identity:
 
 
 def by_date(intervals: Iterable[NameInterval]) -> list[NameInterval]:
-    """Return intervals ascending, those of an unknown begin first."""
+    """Return intervals in ascending order, those with an unknown start first."""
     return sorted(intervals, key=lambda one: (one.start or date.min, one.symbol))
 
 
 def derive(
     intervals: Sequence[NameInterval], events: Sequence[SymbolBoundary]
 ) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return all intervals and boundaries: those that were imported, and what follows from them.
+    """Return all intervals and boundaries: the imported ones, and those that follow from them.
 
-    A rename ends the old name's interval and begins one of the new name, of the same instrument; a merger
-    or a delisting ends one, a spin-off begins one. Two intervals of one instrument, of which one begins
-    where the other ends, are a rename. An instrument without a name of its own gets that of its last
-    symbol. The order of the arguments does not matter.
+    A rename ends the old name's interval and begins one for the new name, with the same
+    instrument; a merger or a delisting ends one, and a spin-off begins one. Two intervals of the
+    same instrument are a rename if one begins where the other ends. An instrument without a name
+    of its own gets the name of its last symbol. The order of the arguments does not matter.
 
     Raises:
-        QueryError: an interval is reversed, two of one symbol overlap, or a boundary contradicts an
-            interval; the message names both, with their sources.
+        QueryError: An interval is reversed, two intervals of one symbol overlap, or a boundary
+            contradicts an interval; the message names both, with their sources.
     """
     names = _Names(intervals)
     for _, day in groupby(sorted(events, key=_order), key=lambda one: one.day):
@@ -171,7 +172,7 @@ class _Names:
         self._of[new.symbol].append(new)
 
     def apply(self, events: Sequence[SymbolBoundary]) -> None:
-        """Add what the boundaries of one day mean; a name may pass on to another instrument on it."""
+        """Apply the boundaries of one day; a name may pass to another instrument on that day."""
         ends: dict[str, SymbolBoundary] = {}
         for event in (one for one in events if one.kind != "spinoff"):
             other = ends.setdefault(event.symbol, event)
@@ -183,12 +184,12 @@ class _Names:
                 self._begin(event, ended.get(event) or event.instrument)
 
     def _end(self, event: SymbolBoundary) -> str:
-        """End the interval of the symbol with a boundary, and return its instrument."""
+        """End the symbol's interval at a boundary, and return its instrument."""
         own, last_day = self._of[event.symbol], event.day - timedelta(days=1)
         old = next((one for one in own if one.holds(last_day)), None)
         if old is None:
             if earlier := [one for one in own if one.end is None or one.end <= event.day]:
-                # It is not guessed from when on the name was another instrument's.
+                # When the name passed to another instrument is not guessed.
                 raise _conflict(
                     f"the {event} ends a name that has ended or begins then: {earlier[-1]}"
                 )
@@ -207,7 +208,7 @@ class _Names:
         return old.instrument
 
     def _begin(self, event: SymbolBoundary, instrument: str) -> None:
-        """Begin an interval of the successor with a boundary."""
+        """Begin an interval of the successor at a boundary."""
         there = next((one for one in self._of[event.successor] if one.holds(event.day)), None)
         if there is None:
             new = NameInterval(
@@ -218,7 +219,7 @@ class _Names:
             raise _conflict(f"the {event} contradicts {there}")
 
     def _new(self) -> str:
-        """Return a mark for an instrument that no file names."""
+        """Return a placeholder for an instrument that no file names."""
         self._marks += 1
         mark = f"{_MARK}{self._marks}"
         self._unnamed.add(mark)
@@ -230,12 +231,12 @@ class _Names:
             own[:] = [replace(o, instrument=instrument) if o.instrument == mark else o for o in own]
 
     def labelled(self) -> list[NameInterval]:
-        """Return all intervals by date; an instrument that no file names is called by its last symbol."""
+        """Return all intervals by date; an unnamed instrument gets the name of its last symbol."""
         every = by_date(one for own in self._of.values() for one in own)
         taken = {one.instrument for one in every} - self._unnamed
         last = {one.instrument: one for one in every if one.instrument in self._unnamed}
         labels = {}
-        # Those that still have a name come first: it is theirs.
+        # Instruments that still have their symbol come first, because the name is theirs.
         for mark, one in sorted(
             last.items(), key=lambda item: (item[1].end is not None, item[1].end or date.max)
         ):
@@ -255,18 +256,18 @@ def _conflict(text: str) -> QueryError:
     return QueryError(text, hint="correct the file and import it again; nothing was imported")
 
 
-# --- what follows for a question, and for the store of bars ---------------------------------------
+# --- results for a query, and for the store of bars -----------------------------------------------
 
 
 def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Identity:
-    """Return what a symbol names on a day.
+    """Return the meaning of a symbol on a day.
 
     Args:
-        symbol, on: the question.
-        intervals: all of the symbol, and all of the instruments among them.
+        symbol, on: Symbol and day.
+        intervals: All intervals of the symbol and of its instruments.
 
     Raises:
-        QueryError: there are intervals of the symbol, and it names nothing on that day.
+        QueryError: The symbol has intervals, but means nothing on that day.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
     if not own:
@@ -287,9 +288,9 @@ def identity_of(symbol: str, on: date, intervals: Sequence[NameInterval]) -> Ide
 def changes_of(
     symbol: str, events: Iterable[SymbolBoundary], intervals: Iterable[NameInterval]
 ) -> list[SymbolChange]:
-    """Return the boundaries that concern a symbol, as the store of bars keeps them.
+    """Return the boundaries that concern a symbol, in the form used by the store of bars.
 
-    Of a rename to the symbol it is said what the symbol named before, where that is recorded.
+    A rename to the symbol includes what the symbol meant before, if that is recorded.
     """
     own = by_date(one for one in intervals if one.symbol == symbol)
     found = []

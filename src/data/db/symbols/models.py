@@ -1,7 +1,7 @@
-"""Tables of symbols: what is known of each, corporate actions, dated identity, boundaries.
+"""Tables of symbols: facts about each, corporate actions, dated identity, boundaries.
 
-``symbols_v2`` and ``corporate_actions`` are copies of what the store and the fundamentals hold. Bars are
-never read by them.
+``symbols_v2`` and ``corporate_actions`` are copies of data in the store and the fundamentals.
+Bars are never read from them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..core.base import Base
 
 
 class Symbol(Base):
-    """What is known of a symbol.
+    """The known facts about a symbol.
 
-    ``sources`` has by column the ``source`` and the time ``at`` of each value, of money its ``currency``,
-    of what was calculated the ``window`` and the ``formula``.
+    ``sources`` has, for each column, the ``source`` and the time ``at`` of its value; for money
+    also the ``currency``, and for calculated values the ``window`` and the ``formula``.
     """
 
     __tablename__ = "symbols_v2"
@@ -50,8 +50,9 @@ class Symbol(Base):
 class CorporateAction(Base):
     """A split or dividend; ratio and amount have all their digits.
 
-    ``ratio`` is ``numerator`` by ``denominator``, new shares for old ones; of 1 by 15 the two are exact.
-    ``amount`` is per share as shares were on the ex-date. Several dividends of one day are one row.
+    ``ratio`` is ``numerator`` divided by ``denominator``, new shares for old ones; for 1 to 15
+    only these two are exact. ``amount`` is per share, in terms of the shares on the ex-date.
+    Several dividends on one day are a single row.
     """
 
     __tablename__ = "corporate_actions"
@@ -73,10 +74,10 @@ class CorporateAction(Base):
 
 
 class SymbolAlias(Base):
-    """The instrument that a symbol means from ``valid_from`` up to, but not on, ``valid_to``.
+    """The instrument that a symbol means from ``valid_from`` up to but not including ``valid_to``.
 
-    ``origin`` is the file that was imported, empty where the row follows from a boundary;
-    ``is_closed`` tells that its end does, and that the file has none.
+    ``origin`` is the imported file, or empty if the row follows from a boundary. ``is_closed`` is
+    true if only the end follows from a boundary, and the file has none.
     """
 
     __tablename__ = "symbol_aliases"
@@ -97,10 +98,10 @@ class SymbolAlias(Base):
 
 
 class Boundary(Base):
-    """A day on which what a symbol means begins or ends: rename, merger, spin-off, delisting.
+    """A day on which the meaning of a symbol begins or ends: rename, merger, spin-off, delisting.
 
-    ``instrument`` is whose it is, empty where the file does not say; ``origin`` is the file that was
-    imported, empty where the row follows from two aliases.
+    ``instrument`` is the instrument concerned, or empty if the file does not name it; ``origin``
+    is the imported file, or empty if the row follows from two aliases.
     """
 
     __tablename__ = "symbol_boundaries"

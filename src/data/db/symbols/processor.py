@@ -1,4 +1,4 @@
-"""Prices of a frame adjusted for the splits and dividends of the table, as of the frame's end."""
+"""Adjusts a frame's prices for the splits and dividends in the table, as of the frame's end."""
 
 from __future__ import annotations
 
@@ -28,34 +28,37 @@ _COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class CorporateActionsProcessor:
-    """Adjusts frames of raw daily bars for what the table ``corporate_actions`` has of a symbol.
+    """Adjusts frames of raw daily bars for a symbol's rows in the table ``corporate_actions``.
 
-    Only actions with an ex-date inside the frame are applied, the newest first: prices are as of the
-    frame's end. Today's basis is what ``DataManager.get_ohlcv`` gives.
+    Only actions with an ex-date inside the frame are applied, newest first: prices are as of the
+    frame's end. For today's basis use ``DataManager.get_ohlcv``.
 
     Args:
-        db_session: a session of SQLAlchemy, asynchronous or not; it is the caller's, and only read.
+        db_session: SQLAlchemy session, asynchronous or not; it is the caller's, and only read
+            from.
     """
 
     def __init__(self, db_session: Any) -> None:
         self.db = db_session
 
     async def adjust_prices(self, df: Any, symbol: str) -> Any:
-        """Return the frame with prices before each ex-date adjusted, by date; the input stays as it is.
+        """Return the frame by date, with the prices before each ex-date adjusted.
 
-        A split divides prices before its ex-date by its ratio and multiplies their volume by it. A
-        dividend multiplies prices before it by ``1 - amount / close before the ex-date``. Each
-        price is rounded once. Without an action inside the frame it is returned itself.
+        The input is not changed. A split divides prices before its ex-date by its ratio and
+        multiplies their volume by it. A dividend multiplies prices before it by ``1 - amount /
+        close before the ex-date``. Each price is rounded once. Without an action inside the
+        frame, the input itself is returned.
 
         Args:
-            df: of Polars or pandas: a column ``date`` (or ``timestamp``) or a time index, and any of
-                ``open high low close volume``. Times count by the date that they show.
-            symbol: as the table has it, such as ``AAPL``.
+            df: Polars or pandas frame with a column ``date`` (or ``timestamp``) or a time index,
+                and any of ``open high low close volume``. Times count by the date that they show.
+            symbol: Symbol as in the table, such as ``AAPL``.
 
         Raises:
-            QueryError: the frame has no times, or some that are none.
-            KindMismatchError: a dividend cannot be applied for want of the close before it.
-            DatabaseError: the table cannot be read.
+            QueryError: The frame has no times, or contains values that are not times.
+            KindMismatchError: A dividend cannot be applied because the close before it is
+                missing.
+            DatabaseError: The table cannot be read.
         """
         frame = _Frame(df)
         if not len(frame.stamps):
@@ -66,7 +69,7 @@ class CorporateActionsProcessor:
 
 
 def load_actions(session: Session, symbol: str, first: date, last: date) -> list[Action]:
-    """Return the splits and dividends of a symbol with an ex-date from ``first`` to ``last``, by date."""
+    """Return a symbol's splits and dividends with an ex-date in ``first``..``last``, by date."""
     statement = (
         select(CorporateAction)
         .where(CorporateAction.symbol == symbol)
@@ -89,7 +92,7 @@ def _action(row: CorporateAction) -> Action:
 
 
 class _Frame:
-    """The times and prices of a frame of either library, ascending; neither is imported for it."""
+    """The times and prices of a frame of either library, ascending; neither library is imported."""
 
     def __init__(self, df: Any) -> None:
         self._df = df
@@ -99,14 +102,14 @@ class _Frame:
         self.stamps: Stamps = times[self._order]
 
     def _times(self) -> Stamps:
-        """Return the times as milliseconds of the date and hour that they show."""
+        """Return the times, as milliseconds of the date and hour that they show."""
         df, name = self._df, next((one for one in _TIMES if one in self._df.columns), None)
         column = df[name] if name is not None else getattr(df, "index", ())
         shown = [
             one.replace(tzinfo=None) if isinstance(one, datetime) and one == one else one
             for one in list(column)
         ]
-        # What is no time differs from itself.
+        # A value that is not a time (NaT) differs from itself.
         wrong = [one for one in shown if not isinstance(one, date) or one != one]
         if wrong or (name is None and self._is_polars):
             raise QueryError(
@@ -117,7 +120,7 @@ class _Frame:
         return stamps
 
     def adjusted(self, actions: Sequence[Action]) -> Any:
-        """Return a new frame by date, as of its end."""
+        """Return a new frame by date, adjusted as of its end."""
         columns = {name: self._column(name) for name in _COLUMNS if name in self._df.columns}
         nothing = np.full(len(self.stamps), np.nan)
         values = [columns.get(name, nothing) for name in _COLUMNS]
@@ -141,7 +144,7 @@ class _Frame:
         return ordered
 
     def _with(self, columns: dict[str, NDArray[np.float64]]) -> Any:
-        """Return the frame by date with new columns; whole numbers stay such where they are whole."""
+        """Return the frame by date with new columns; integer columns stay integer if they can."""
         if not self._is_polars:
             frame = self._df.iloc[self._order].copy()
             for name, values in columns.items():

@@ -1,4 +1,4 @@
-"""Fill the tables of symbols from what the facade tells, one unit a symbol; nothing is asked inside one."""
+"""Fills the tables of symbols through the facade, one unit per symbol; no unit sends a request."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Outcome = Literal["written", "same", "unknown", "failed"]
 
 @dataclass(frozen=True)
 class RefreshedSymbol:
-    """What a refresh did for one symbol.
+    """The result of a refresh for one symbol.
 
     Attributes:
-        symbol: canonical.
-        outcome: ``written``; ``same``: nothing differed; ``unknown``: nothing is known of it, no row
-            was written; ``failed``.
-        actions: splits and dividends in the table.
-        recorded: names whose dated changes were recorded in the cache now.
-        problems: what could not be had, and is as it was.
+        symbol: Canonical symbol.
+        outcome: ``written``; ``same``: nothing differed; ``unknown``: nothing is known about it,
+            and no row was written; ``failed``.
+        actions: Number of splits and dividends in the table.
+        recorded: Names whose dated changes were now recorded in the cache.
+        problems: Facts that could not be obtained and are unchanged.
     """
 
     symbol: str
@@ -49,23 +49,25 @@ class RefreshedSymbol:
 def refresh_symbols(
     database: Database, manager: DataManager, symbols: Sequence[str] | None = None
 ) -> Iterator[RefreshedSymbol]:
-    """Copy what is known of symbols into the tables, and their dated changes into the cache.
+    """Copy the known facts about symbols to the tables, and their dated changes to the cache.
 
-    Vendors are asked for fundamentals that are due, of names that still name something; the rest is read
-    from the cache. RefreshedSymbol again without news, nothing is written. A symbol whose facts cannot be
-    had keeps its row. Killed in between, each symbol is before or after.
+    Vendors are queried for fundamentals that are due, for names that still mean something;
+    everything else is read from the cache. A refresh that finds nothing new writes nothing. A
+    symbol whose facts cannot be obtained keeps its row. If the process is killed, each symbol is
+    either as before or as after.
 
     Args:
-        database: whose tables are filled.
-        manager: whose cache and vendors are read.
-        symbols: as users type them; None: all that are stored, have a row, or a dated change.
+        database: Database whose tables are filled.
+        manager: Data manager whose cache and vendors are read.
+        symbols: Symbols as users type them; None: all that are stored, have a row, or have a
+            dated change.
 
     Yields:
         One result for each symbol, in order.
 
     Raises:
-        QueryError: a symbol cannot be understood; nothing was written.
-        DatabaseError: the database cannot be used; what was yielded before is written.
+        QueryError: A symbol is invalid; nothing was written.
+        DatabaseError: The database cannot be used; the results yielded before are written.
     """
     client = manager.client
     stored: dict[str, list[SeriesKey]] = {}
@@ -114,13 +116,13 @@ def _refreshed(
 def write(
     session: Session, facts: SymbolFacts, changes: Iterable[SymbolChange], now: datetime
 ) -> bool:
-    """Make the rows of a symbol those of the facts; return whether anything differed.
+    """Update the rows of a symbol to match the facts; return whether anything differed.
 
     Args:
-        session: of a writing unit.
-        facts: what was gathered.
-        changes: the boundaries of the symbol; they say whether it is active.
-        now: time of the writing.
+        session: Session of a writing unit.
+        facts: Facts that were gathered.
+        changes: Boundaries of the symbol, which determine whether it is active.
+        now: Time of writing.
     """
     _add_activity(facts, changes, now.date())
     row = session.get(Symbol, facts.symbol)
@@ -141,7 +143,10 @@ def write(
 
 
 def _add_activity(facts: SymbolFacts, changes: Iterable[SymbolChange], today: date) -> None:
-    """Say whether the symbol is active: a recorded boundary comes before what vendors' silence tells."""
+    """Set whether the symbol is active.
+
+    A recorded boundary takes precedence over what the vendors' silence suggests.
+    """
     end = ended(changes, facts.symbol, today)
     if end is not None:
         facts.note("is_active", False, end.source, "", boundary=end.type, date=str(end.ex_date))

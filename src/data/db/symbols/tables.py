@@ -1,4 +1,4 @@
-"""Dated identity in its tables: imported whole or not at all, and read."""
+"""Dated identity in its tables: imports, which are complete or not made at all, and queries."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ from .identity import (
 )
 from .models import Boundary, CorporateAction, Symbol, SymbolAlias
 
-# Fifty thousand changes take four megabytes; of a device there is no end.
+# Fifty thousand changes take four megabytes; a device would have no end.
 _MOST_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import changed.
+    """The changes made by an import.
 
     Attributes:
-        origin: the name of the file, under which a later import takes the place of this one.
-        rows: intervals and boundaries in it.
-        added, removed: rows of the two tables, those that follow from others included.
-        symbols: the names concerned by what changed.
+        origin: Name of the file; a later import under this name replaces this one.
+        rows: Number of intervals and boundaries in it.
+        added, removed: Number of rows added to and removed from the two tables, including derived
+            rows.
+        symbols: Names that the changes concern.
     """
 
     origin: str
@@ -54,21 +55,21 @@ class ImportReport:
 def import_changes(
     database: Database, path: Path, canonical: Callable[[str], str], now: datetime
 ) -> ImportReport:
-    """Take over a CSV file of dated changes, in one unit; :mod:`.changes_file` has its columns.
+    """Import a CSV file of dated changes, in one unit; :mod:`.changes_file` has its columns.
 
-    A file imported again under the same name takes the place of what it brought before. Rows that are the
-    same keep their ``recorded_at``.
+    A file imported again under the same name replaces its earlier content. Rows that are the same
+    keep their ``recorded_at``.
 
     Args:
-        database: into which.
-        path: of the file.
-        canonical: gives the canonical spelling of a symbol.
-        now: time of the import.
+        database: Database to import into.
+        path: Path of the file.
+        canonical: Returns the canonical spelling of a symbol.
+        now: Time of the import.
 
     Raises:
-        QueryError: the file cannot be read, a row is wrong, or rows contradict each other or what other
-            files brought; nothing was imported.
-        DatabaseError: the database cannot be written.
+        QueryError: The file cannot be read, a row is wrong, or rows contradict each other or the
+            content of other files; nothing was imported.
+        DatabaseError: The database cannot be written.
     """
     intervals, events = read_changes(_text(path), path.name, canonical)
     with database.writing() as session:
@@ -95,7 +96,7 @@ def _replaced(
     values: Iterable[Any],
     now: datetime,
 ) -> list[tuple[Any, bool]]:
-    """Make the rows of a table those of ``values``; return each that came (True) or went (False)."""
+    """Set a table's rows to ``values``; return each row added (True) or removed (False)."""
     new = dict.fromkeys(values)
     gone = []
     for row in session.scalars(select(model)):
@@ -125,9 +126,10 @@ def _text(path: Path) -> str:
 
 
 def lock(session: Session) -> None:
-    """Keep other writers of these tables out until the unit ends; readers go on.
+    """Keep other writers of these tables out until the unit ends; readers continue.
 
-    On SQLite a writing unit does so already. Rows that do not exist yet cannot be locked one by one.
+    On SQLite a writing unit already does so. Rows that do not exist yet cannot be locked
+    individually.
     """
     if session.get_bind().dialect.name == "postgresql":
         names = (Symbol, SymbolAlias, Boundary)
@@ -191,19 +193,19 @@ def _boundary(one: SymbolBoundary) -> dict[str, Any]:
     }
 
 
-# --- questions -----------------------------------------------------------------------------------
+# --- queries -------------------------------------------------------------------------------------
 
 
 def resolve(session: Session, symbol: str, on: date) -> Identity:
-    """Return which instrument a symbol names on a session date, by what was imported.
+    """Return the instrument that a symbol means on a session date, according to the imports.
 
     Args:
-        session: of a reading unit.
-        symbol: canonical, such as ``FB``.
-        on: the date.
+        session: Session of a reading unit.
+        symbol: Canonical symbol, such as ``FB``.
+        on: Session date.
 
     Raises:
-        QueryError: nothing is recorded of the symbol, or it names nothing on that day.
+        QueryError: Nothing is recorded for the symbol, or it means nothing on that day.
     """
     intervals = _near(session, symbol)
     if not intervals and session.get(Symbol, symbol) is None:
@@ -212,7 +214,7 @@ def resolve(session: Session, symbol: str, on: date) -> Identity:
 
 
 def _near(session: Session, symbol: str) -> list[NameInterval]:
-    """Return the intervals of a symbol, and those of its instruments."""
+    """Return the intervals of a symbol and of its instruments."""
     own = select(SymbolAlias.instrument).where(SymbolAlias.symbol == symbol)
     near = or_(SymbolAlias.symbol == symbol, SymbolAlias.instrument.in_(own))
     return [_interval(row) for row in session.scalars(select(SymbolAlias).where(near))]
@@ -224,11 +226,11 @@ def _unknown(symbol: str) -> QueryError:
 
 
 def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, list[SymbolChange]]:
-    """Return name to its boundaries, as the store of bars keeps them.
+    """Return the boundaries of each name, in the form used by the store of bars.
 
     Args:
-        session: of a reading unit.
-        symbol: of this name and of the others in its boundaries; None: of all names.
+        session: Session of a reading unit.
+        symbol: Limits the result to this name and the others in its boundaries; None: all names.
     """
     intervals, events = load(session) if symbol is None else _around(session, symbol)
     events_of: dict[str, list[SymbolBoundary]] = defaultdict(list)
@@ -247,7 +249,7 @@ def changes_by_name(session: Session, symbol: str | None = None) -> dict[str, li
 
 
 def _around(session: Session, symbol: str) -> tuple[list[NameInterval], list[SymbolBoundary]]:
-    """Return the boundaries of a symbol and of the other names in them, and the intervals of all these."""
+    """Return the intervals and boundaries of a symbol and of the other names in its boundaries."""
     near = _boundaries(session, {symbol})
     names = {symbol, *(name for one in near for name in (one.symbol, one.successor))} - {""}
     held = select(SymbolAlias).where(SymbolAlias.symbol.in_(names))
@@ -260,7 +262,7 @@ def _boundaries(session: Session, names: set[str]) -> list[SymbolBoundary]:
 
 
 def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
-    """Return boundaries that several files have once: with the source that sorts first."""
+    """Return boundaries without duplicates; if several files have one, the first source counts."""
     first: dict[tuple[date, str, str, str], SymbolBoundary] = {}
     for one in sorted(events, key=lambda event: event.source):
         first.setdefault((one.day, one.kind, one.symbol, one.successor), one)
@@ -268,20 +270,20 @@ def _once(events: Iterable[SymbolBoundary]) -> list[SymbolBoundary]:
 
 
 def described(session: Session, symbol: str, on: date | None = None) -> dict[str, Any]:
-    """Return what is recorded of a symbol as plain values.
+    """Return everything recorded for a symbol, as plain values.
 
     Args:
-        session: of a reading unit.
-        symbol: canonical.
-        on: a date to resolve it on.
+        session: Session of a reading unit.
+        symbol: Canonical symbol.
+        on: Date on which to resolve it.
 
     Returns:
-        ``symbol``; ``values``, column to ``value`` with what ``sources`` has of it; ``identity`` on
-        ``on``, else None; ``names``, the intervals of the symbol and of its instruments;
-        ``boundaries``; ``actions``, how many splits and dividends there are.
+        ``symbol``; ``values``: each column's ``value`` with its entry in ``sources``;
+        ``identity`` on ``on``, or None; ``names``: the intervals of the symbol and of its
+        instruments; ``boundaries``; ``actions``: the number of splits and dividends.
 
     Raises:
-        QueryError: nothing is recorded of it, or it names nothing on that day.
+        QueryError: Nothing is recorded for the symbol, or it means nothing on that day.
     """
     row = session.get(Symbol, symbol)
     intervals = _near(session, symbol)

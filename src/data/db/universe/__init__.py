@@ -1,4 +1,4 @@
-"""Universes: named lists of symbols with dated membership, which say how they are known."""
+"""Universes: named lists of symbols with dated membership and the evidence for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .definition import UniverseDefinition
     from .manager import StoredUniverses, UniverseManager, open_universes
 
-# Where each name lives; SQLAlchemy is imported with the first that needs it.
+# Module of each name; SQLAlchemy is imported when a name first needs it.
 _HOMES = {
     "StoredUniverses": "manager",
     "UniverseDefinition": "definition",
@@ -21,7 +21,7 @@ __all__ = ("StoredUniverses", "UniverseDefinition", "UniverseManager", "open_uni
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a name at its home."""
+    """Import a name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

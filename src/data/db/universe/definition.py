@@ -1,4 +1,4 @@
-"""What a universe is made of, as it is stored. Pure."""
+"""The definition of a universe, as it is stored. Pure."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ _LONGEST_NAME = 100
 
 @dataclass
 class UniverseDefinition:
-    """What a universe is made of.
+    """The definition of a universe.
 
     Attributes:
-        type: ``static`` (a list), ``filter`` (what a filter leaves of the symbols table) or ``index``
-            (files about an index).
-        description: for people.
-        symbols: of a static one.
-        filters: ``min_market_cap``, ``max_market_cap`` and ``min_price`` in USD, ``min_avg_volume``
-            in shares a day, all inclusive; ``sectors``, ``exclude_sectors``: lists of names.
-        index_name: the file of an index, or a name for files that are imported later.
+        type: ``static`` (a list), ``filter`` (the symbols in the table that pass a filter) or
+            ``index`` (files about an index).
+        description: Text for people.
+        symbols: Symbols of a static universe.
+        filters: ``min_market_cap``, ``max_market_cap`` and ``min_price`` in USD,
+            ``min_avg_volume`` in shares per day, all inclusive; ``sectors``, ``exclude_sectors``:
+            lists of names.
+        index_name: File of an index, or a name for files that are imported later.
     """
 
     type: str
@@ -48,10 +49,10 @@ class UniverseDefinition:
         }
 
     def check(self) -> None:
-        """Check that the definition is whole and says one thing.
+        """Check that the definition is complete and consistent.
 
         Raises:
-            UniverseError: it does not; the message names the attribute.
+            UniverseError: The definition is not; the message names the attribute.
         """
         if self.type not in TYPES:
             raise UniverseError(
@@ -72,10 +73,10 @@ class UniverseDefinition:
 
 
 def check_filters(filters: Mapping[str, Any]) -> None:
-    """Check names and values of filters.
+    """Check the names and values of filters.
 
     Raises:
-        UniverseError: a name is none of :data:`FILTERS`, or its value is of another kind.
+        UniverseError: A name is not one of :data:`FILTERS`, or its value has the wrong type.
     """
     for name, value in filters.items():
         if name not in FILTERS:
@@ -96,10 +97,11 @@ def check_filters(filters: Mapping[str, Any]) -> None:
 
 
 def check_name(name: object) -> str:
-    """Return the name of a universe or a source if it can be one.
+    """Return the name of a universe or a source if it is valid.
 
     Raises:
-        UniverseError: it is empty, longer than 100 characters, or has what cannot be printed on one line.
+        UniverseError: The name is empty, longer than 100 characters, or not printable on one
+            line.
     """
     if not isinstance(name, str) or not name or name != name.strip() or len(name) > _LONGEST_NAME:
         raise UniverseError(

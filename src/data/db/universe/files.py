@@ -1,16 +1,18 @@
-"""What files say of memberships: intervals, change logs, rosters; CSV, or JSON as vendors answer it. Pure.
+"""Membership files: intervals, change logs or rosters, as CSV or as vendors' JSON. Pure.
 
-What a file is, its columns say, in any order and case. Further columns are passed over and named; a file
-with one that has days is refused, as it would be taken for a list without:
+The columns determine the kind of file, in any order and case. Further columns are skipped and
+reported. A file that has dates in such a column is rejected, because it would be taken for a list
+without dates:
 
-- ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without; empty for now. Other names
-  are :data:`_ALIASES`; beside ``symbol`` ``added`` and ``removed``, too.
-- ``date,added,removed``: a change log. From ``date`` on; a cell may have several symbols.
-- ``date,dateAdded,symbol,addedSecurity,removedTicker``: a vendor's change log. ``dateAdded`` is the first
-  member day, where it differs from ``date``.
+- ``symbol,from,to`` (and ``filing``): intervals. ``to`` is the first day without membership, or
+  empty for now. Other names are in :data:`_ALIASES`; next to ``symbol``, ``added`` and
+  ``removed`` also count.
+- ``date,added,removed``: a change log, effective from ``date``; a cell may have several symbols.
+- ``date,dateAdded,symbol,addedSecurity,removedTicker``: a vendor's change log. ``dateAdded`` is
+  the first member day, if it differs from ``date``.
 - ``symbol``: a roster.
 
-Days are written ``2025-07-08``, ``2025-7-8`` or ``July 9, 2025``; what can be read in two ways is refused.
+Dates are written ``2025-07-08``, ``2025-7-8`` or ``July 9, 2025``; ambiguous forms are rejected.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ _MONTHS = (
 )  # fmt: skip
 _SEPARATORS = re.compile(r"[,;\s]+")
 _SHAPES = "`symbol,from,to`, `date,added,removed` or `symbol`"
-# Other names of columns, as files in use have them; blanks and hyphens count as ``_``.
+# Other column names that real files use; blanks and hyphens count as ``_``.
 _FROM, _TO = (
     "start start_date since entry entry_date entered joined join_date date_from from_date valid_from "
     "date_added date_first_added added_on dateadded".split(),
@@ -47,7 +49,7 @@ _ALIASES = {
     **dict.fromkeys(_FROM, "from"), **dict.fromkeys(_TO, "to"),
 }  # fmt: skip
 _VENDORS_LOG = {"date", "dateadded", "symbol", "addedsecurity", "removedticker", "removedsecurity"}
-# What a person reads as a day, in forms that are refused, too.
+# Text that a person reads as a date, including forms that are rejected.
 _DAYLIKE = re.compile(
     r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:[T ].*)?"
     r"|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
@@ -61,12 +63,12 @@ Canonical = Callable[[str], str]
 
 @dataclass(frozen=True)
 class IndexFile:
-    """What a file says; one of the three is not None.
+    """The content of a file; one of the first three is not None.
 
     Attributes:
-        intervals: disjoint for each symbol, in the order of the file.
-        changes: entries of a change log.
-        symbols: of a roster.
+        intervals: Intervals, disjoint for each symbol, in the order of the file.
+        changes: Entries of a change log.
+        symbols: Symbols of a roster.
         passed_over: Names of the columns that are not read.
     """
 
@@ -80,13 +82,13 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
     """Read a file, all of it or nothing.
 
     Args:
-        data: its bytes, UTF-8.
-        title: names it in errors.
-        canonical: returns the canonical spelling of a symbol, or raises ``QueryError``.
+        data: Content of the file, UTF-8.
+        title: Name of the file, for errors.
+        canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
 
     Raises:
-        UniverseError: a line cannot be read, or contradicts another (``line`` is its number), or days in
-            the file would be lost.
+        UniverseError: A line cannot be read or contradicts another (``line`` is its number), or
+            dates in the file would be lost.
     """
     try:
         text = data.decode("utf-8-sig")
@@ -140,7 +142,7 @@ def read_listed(data: bytes, title: str, canonical: Canonical) -> IndexFile:
 
 
 def _named(title: str, row: Mapping[str, str]) -> Mapping[str, str]:
-    """Return a row by the names that are read here."""
+    """Return a row with the column names that are used here."""
     aliases = dict(_ALIASES)
     if "date" not in row:
         aliases |= {"added": "from", "add": "from", "removed": "to", "remove": "to"}
@@ -154,7 +156,7 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     """Return the names of the columns that are not read.
 
     Raises:
-        UniverseError: Half of what one contains are days.
+        UniverseError: At least half of the values in such a column are dates.
     """
     names = [name for name in rows[0][1] if name not in read]
     for name in names:
@@ -170,7 +172,7 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
 
 
 def read_day(text: str) -> date | None:
-    """Return the day that a text names, or None: ``2025-07-08``, ``2025-7-8``, ``July 9, 2025``."""
+    """Return the date in a text, or None: ``2025-07-08``, ``2025-7-8``, ``July 9, 2025``."""
     if match := _ISO.fullmatch(text):
         year, month, day = map(int, match.groups())
     elif match := _WORDS.fullmatch(text):
@@ -232,7 +234,8 @@ class _Reader:
         for line, row in rows:
             day = self._day(line, row.get("dateadded") or row.get("date", ""))
             removed, symbol = row.get("removedticker", ""), row.get("symbol", "")
-            # A row of a removal alone has the removed symbol in both places, and no security that came.
+            # A row with only a removal has the removed symbol in both places, and no added
+            # security.
             is_added = bool(row["addedsecurity"]) if "addedsecurity" in row else symbol != removed
             if is_added:
                 found.append(
@@ -275,7 +278,7 @@ def _overlap(one: Interval, other: Interval) -> bool:
 
 
 def _csv_rows(text: str, title: str) -> Iterator[Row]:
-    """Yield each line with its number, by the names of its columns."""
+    """Yield each line's number and its values by column name."""
     lines = text.removesuffix("\n").split("\n")
     reader = csv.reader((f"{line}\n" for line in lines), strict=True)
     header: list[str] = []
@@ -298,7 +301,7 @@ def _csv_rows(text: str, title: str) -> Iterator[Row]:
 
 
 def _json_rows(text: str, title: str) -> Iterator[Row]:
-    """Yield each entry with its number, counted from 1; a text is a symbol."""
+    """Yield each entry's number, from 1, and its values by name; a string is a symbol."""
     try:
         entries: Any = json.loads(text)
     except json.JSONDecodeError as exc:

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-# Bounds on amounts of money are in this currency, and compared with no other.
+# Bounds on amounts of money are in this currency, and are not compared with other currencies.
 CURRENCY = "USD"
 
 Closes = Callable[[Sequence[str]], Mapping[str, float]]
 
 
 class SymbolFigures(NamedTuple):
-    """What the symbols table says of an active symbol; None is unknown.
+    """The figures of an active symbol in the symbols table; None means unknown.
 
     Attributes:
-        symbol: canonical.
-        market_cap: in ``currency``.
-        currency: of its amounts of money.
-        sector: its name.
-        avg_daily_volume: in shares.
+        symbol: Canonical symbol.
+        market_cap: Market capitalization in ``currency``.
+        currency: Currency of its amounts of money.
+        sector: Name of its sector.
+        avg_daily_volume: Average daily volume in shares.
     """
 
     symbol: str
@@ -32,11 +32,11 @@ class SymbolFigures(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What filters leave.
+    """The result of applying filters.
 
     Attributes:
-        symbols: that pass all filters.
-        excluded: each other symbol with the first filter that it does not pass, and why.
+        symbols: Symbols that pass all filters.
+        excluded: Maps each other symbol to the first filter that it does not pass, and why.
     """
 
     symbols: tuple[str, ...]
@@ -46,13 +46,13 @@ class Selection(NamedTuple):
 def select(
     candidates: Iterable[SymbolFigures], filters: Mapping[str, Any], closes: Closes
 ) -> Selection:
-    """Return the symbols that pass.
+    """Return the symbols that pass the filters, and the reasons why others do not.
 
     Args:
-        candidates: the active symbols.
-        filters: as ``check_filters`` accepts them.
-        closes: returns last closes by symbol, without those that have none; called once, and with the
-            symbols that pass all else.
+        candidates: Active symbols.
+        filters: Filters that ``check_filters`` accepts.
+        closes: Returns last closes by symbol, without symbols that have none; called once, with
+            the symbols that pass all other filters.
     """
     excluded: dict[str, str] = {}
     passed = []
@@ -74,7 +74,7 @@ def select(
 
 
 def _reason(one: SymbolFigures, filters: Mapping[str, Any]) -> str:
-    """Return why a symbol does not pass, prices aside; empty where it does."""
+    """Return why a symbol does not pass, ignoring prices; empty if it passes."""
     for name, bound in filters.items():
         if name in ("sectors", "exclude_sectors"):
             what = _of_sector(one.sector, bound, is_wanted=name == "sectors")

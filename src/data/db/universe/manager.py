@@ -1,4 +1,4 @@
-"""Universes for programs: one class over the default database, one over a session of the caller's own."""
+"""Universes for programs: a class for the default database, and one for the caller's session."""
 
 from __future__ import annotations
 
@@ -36,30 +36,31 @@ T = TypeVar("T")
 
 
 class _Work:
-    """One unit of work: what is done with a session, and whether it writes."""
+    """One unit of work: a function that is called with a session, and whether it writes."""
 
     def __init__(self, unit: Callable[[Session], Any], *, writes: bool = False) -> None:
         self.unit, self.writes = unit, writes
 
 
-# What a call does: it yields units, gets their results, and returns its own. In between it reads files
-# and the cache, while no unit is open.
+# The course of a call: it yields units, gets their results, and returns its own. In between it
+# reads files and the cache, while no unit is open.
 Plan = Generator[_Work, Any, T]
 
 
 class _Plans:
-    """What each call does, whatever runs its units.
+    """The course of each call, whatever runs its units.
 
     Args:
-        data_manager: spells symbols and has the cached closes; by default that of the process.
-        clock: tells the time.
+        data_manager: Data manager that spells symbols and has the cached closes; by default that
+            of the process.
+        clock: Source of the current time.
     """
 
     def __init__(self, data_manager: DataManager | None, clock: Clock) -> None:
         self._manager, self._clock = data_manager, clock
 
     def now(self) -> datetime:
-        """Return the time in UTC, aware."""
+        """Return the current time, timezone-aware UTC."""
         return from_ms(self._clock.now_ms()).replace(tzinfo=UTC)
 
     def create(self, name: str, definition: UniverseDefinition) -> Plan[Refreshed]:
@@ -108,13 +109,13 @@ class _Plans:
             return [storage.record(session, row, state, now) for state in states]
 
         refreshed = yield from self._written(unit, selection)
-        # Where it got another definition meanwhile, that one counts.
+        # If it got another definition in the meantime, that one counts.
         return refreshed or (yield from self.refresh(name))
 
     def _state(
         self, definition: UniverseDefinition
     ) -> Plan[tuple[UniverseSource, Selection | None]]:
-        """Return what a definition leads to now."""
+        """Return the current state that a definition leads to."""
         if definition.index_name is not None:
             return state_of_file(definition.index_name, self._rules()), None
         if definition.filters is None:
@@ -137,7 +138,7 @@ class _Plans:
         unit: Callable[[Session, datetime], list[Refreshed] | None],
         selection: Selection | None = None,
     ) -> Plan[list[Refreshed]]:
-        """Return what a unit recorded, with what a filter left out."""
+        """Return what a unit recorded, with the symbols that a filter excluded."""
         now = self.now()
         refreshed = yield _Work(lambda session: unit(session, now), writes=True)
         excluded = {} if selection is None else selection.excluded
@@ -183,7 +184,7 @@ class _Plans:
 
 
 def _checked(members: Members, strict: bool) -> Members:
-    """Warn of an answer that is not point-in-time, or raise."""
+    """Warn about an answer that is not point-in-time, or raise an error if ``strict``."""
     if members.is_pit:
         return members
     if strict:
@@ -206,7 +207,7 @@ def _day(value: date | str, name: str) -> date:
 
 
 def _instant(value: datetime | date | str, now: datetime) -> datetime:
-    """Return the aware UTC instant of ``known_at``; the end of a day, of today until now."""
+    """Return the UTC instant of ``known_at``; for a date its end, for today the current time."""
     given: datetime | date | None = None
     if isinstance(value, str):
         given = read_day(value)
@@ -230,14 +231,16 @@ def _instant(value: datetime | date | str, now: datetime) -> datetime:
 
 
 class StoredUniverses:
-    """The universes of a database. Thread-safe; satisfies :class:`~src.data.model.universe.Universes`.
+    """The universes in a database. Thread-safe.
 
-    Its methods raise :class:`~src.data.errors.DatabaseError` where the database cannot be used.
+    Satisfies :class:`~src.data.model.universe.Universes`. Its methods raise
+    :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        database: by default that of the process.
-        data_manager: spells symbols and has the cached closes; by default that of the process.
-        clock: tells the time.
+        database: Database; by default that of the process.
+        data_manager: Data manager that spells symbols and has the cached closes; by default that
+            of the process.
+        clock: Source of the current time.
     """
 
     def __init__(
@@ -250,10 +253,13 @@ class StoredUniverses:
         self._plans = _Plans(data_manager, clock or SystemClock())
 
     def create(self, name: str, definition: UniverseDefinition) -> Refreshed:
-        """Make a universe, or give one a new definition, and record its members; nothing for the same.
+        """Create a universe, or give it a new definition, and record its members.
+
+        Nothing is recorded if they are the same.
 
         Raises:
-            UniverseError: name, definition or a symbol is wrong, or its file cannot be used.
+            UniverseError: The name, the definition or a symbol is invalid, or its file cannot be
+                used.
         """
         return self._run(self._plans.create(name, definition))
 
@@ -264,26 +270,29 @@ class StoredUniverses:
         today: str | Path | None = None,
         source: str | None = None,
     ) -> Refreshed:
-        """Record what a file says of an index; the universe is made where there is none.
+        """Record a file's statement about an index; a missing universe is created.
 
         Args:
-            name: of the universe.
-            file: intervals, a change log or a list, as docs/universes.md describes them.
-            today: the file of today's list: a change log is walked back from it, intervals are
+            name: Name of the universe.
+            file: Intervals, a change log or a list, as described in docs/universes.md.
+            today: File of today's list: a change log is walked back from it, and intervals are
                 compared with it.
-            source: the name of the source, by default that of the file. A file of the same source takes
-                the place of what it stated before.
+            source: Name of the source, by default that of the file. A file from the same source
+                replaces its earlier statement.
 
         Raises:
-            UniverseError: a line is wrong, or the files do not fit; nothing was recorded.
+            UniverseError: A line is wrong, or the files do not fit together; nothing was
+                recorded.
         """
         return self._run(self._plans.import_file(name, file, today, source))
 
     def refresh(self, name: str) -> list[Refreshed]:
-        """Record what the sources of a universe state now, all in one transaction; nothing for the same.
+        """Record the current statements of a universe's sources, all in one transaction.
+
+        Nothing is recorded if they are the same.
 
         Raises:
-            UniverseError: there is no such universe, or a source cannot be used.
+            UniverseError: The universe does not exist, or a source cannot be used.
         """
         return self._run(self._plans.refresh(name))
 
@@ -299,15 +308,15 @@ class StoredUniverses:
         return _checked(self._run(self._plans.members(name, as_of, known_at, since)), strict)
 
     def summaries(self) -> list[Summary]:
-        """Return what there is of each universe, by name."""
+        """Return a summary of each universe, by name."""
         with self._database.reading() as session:
             return storage.summaries(session)
 
     def summary(self, name: str) -> Summary:
-        """Return what there is of a universe.
+        """Return the summary of a universe.
 
         Raises:
-            UniverseError: there is no such universe.
+            UniverseError: The universe does not exist.
         """
         with self._database.reading() as session:
             return storage.existing(session, name)
@@ -329,16 +338,17 @@ def open_universes() -> StoredUniverses:
 
 
 class UniverseManager:
-    """Universes over a session of the caller's own, async or not; its methods are awaited.
+    """Universes through the caller's own session, async or not; the methods are awaited.
 
-    A method that writes commits the session's transaction, and rolls it back where it fails. What the
-    session itself raises is SQLAlchemy's. Not thread-safe, as sessions are not. Without an event loop
-    :class:`StoredUniverses` has the same methods.
+    A method that writes commits the session's transaction, or rolls it back if it fails. Errors
+    from the session itself are SQLAlchemy's. Not thread-safe, because sessions are not. Without
+    an event loop, use :class:`StoredUniverses`, which has the same methods.
 
     Args:
-        db_session: a SQLAlchemy ``Session`` or ``AsyncSession`` on a database with the tables.
-        data_manager: spells symbols and has the cached closes; by default that of the process.
-        clock: tells the time.
+        db_session: SQLAlchemy ``Session`` or ``AsyncSession`` for a database with the tables.
+        data_manager: Data manager that spells symbols and has the cached closes; by default that
+            of the process.
+        clock: Source of the current time.
     """
 
     def __init__(
@@ -351,7 +361,7 @@ class UniverseManager:
         self._plans = _Plans(data_manager, clock or SystemClock())
 
     async def create_universe(self, name: str, definition: UniverseDefinition) -> Refreshed:
-        """Make or update a universe; see :meth:`StoredUniverses.create`."""
+        """Create or update a universe; see :meth:`StoredUniverses.create`."""
         return await self._run(self._plans.create(name, definition))
 
     async def import_file(
@@ -361,11 +371,11 @@ class UniverseManager:
         today: str | Path | None = None,
         source: str | None = None,
     ) -> Refreshed:
-        """Record what a file says of an index; see :meth:`StoredUniverses.import_file`."""
+        """Record a file's statement about an index; see :meth:`StoredUniverses.import_file`."""
         return await self._run(self._plans.import_file(name, file, today, source))
 
     async def refresh(self, name: str) -> list[Refreshed]:
-        """Record what the sources of a universe state now; see :meth:`StoredUniverses.refresh`."""
+        """Record the current statements of the sources; see :meth:`StoredUniverses.refresh`."""
         return await self._run(self._plans.refresh(name))
 
     async def members(
@@ -382,7 +392,7 @@ class UniverseManager:
     async def _run(self, plan: Plan[T]) -> T:
         result: Any = None
         while True:
-            # Files and the cache are read in a thread: the event loop goes on.
+            # Files and the cache are read in a thread, so that the event loop continues.
             work, value = await asyncio.to_thread(_advanced, plan, result)
             if work is None:
                 return cast("T", value)

@@ -1,12 +1,13 @@
 """Dated membership: what a source states, what a refresh changes, who was a member on a day. Pure.
 
-A *source* is a file or a list under a name. What it states at a time is a *record*: a header, and
-intervals of session dates ``[start, end)``, one or more a symbol. Nothing is ever overwritten: an
-interval that no longer holds is marked with the record that replaced it, so that every earlier answer can
-be given again.
+A *source* is a named file or list. Its statement at one time is a *record*: a header and
+intervals of session dates ``[start, end)``, one or more for each symbol. Nothing is ever
+overwritten: an interval that no longer holds is marked with the record that replaced it, so that
+every earlier answer can be given again.
 
-A *dated* source says itself when each membership began and ended (intervals, or a change log walked back
-from today's list). A *roster* is a list without days: it holds from the day on which it was recorded.
+A *dated* source itself contains when each membership began and ended (as intervals, or as a
+change log walked back from today's list). A *roster* is a list without dates: it holds from the
+day on which it was recorded.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from ...errors import UniverseError
 from ...model.texts import counted
 from ...model.universe import Members, Unresolved
 
-# A walked list that differs more than this from today's is one of another index, or has lost changes.
+# A walked-back list that differs from today's by more than this is from another index or lacks
+# changes.
 MOST_DIFFERENT = 0.05
-# The habit of a list is that of its last five years, if it changed that often.
+# A list's habit is based on its last five years, if it changed this often.
 _HABIT_DAYS, _FEWEST_GAPS = 5 * 365, 4
 _MOST_NAMED = 5
 
@@ -32,10 +34,10 @@ class Interval(NamedTuple):
     """One membership.
 
     Attributes:
-        symbol: canonical.
-        start: the first session date as a member; None where it began before the source does.
-        end: the first session date that is none any more; None where it goes on.
-        evidence: where the source says so: lines of the file, or a filing's number.
+        symbol: Canonical symbol.
+        start: First session date as a member; None if it began before the source does.
+        end: First session date on which it is no longer a member; None if it continues.
+        evidence: Location in the source: lines of the file, or a filing's number.
     """
 
     symbol: str
@@ -45,7 +47,7 @@ class Interval(NamedTuple):
 
 
 class MembershipChange(NamedTuple):
-    """One entry of a change log: from ``day`` on ``symbol`` is a member, or is none any more."""
+    """One entry in a change log: from ``day`` on, ``symbol`` is a member or no longer a member."""
 
     day: date
     symbol: str
@@ -54,14 +56,14 @@ class MembershipChange(NamedTuple):
 
 
 class Step(NamedTuple):
-    """An entry of a change log that cannot be.
+    """An impossible entry in a change log.
 
     Attributes:
-        symbol, day: of the entry.
-        until: the next session date for which the source states something possible of the symbol. All
-            days before it are not point-in-time: the symbol's membership between the two is unknown, and
-            so is what else the log lacks before them.
-        reason, evidence: what is impossible; where it stands.
+        symbol, day: Symbol and day of the entry.
+        until: Next session date for which the source states something possible about the symbol.
+            No day before it is point-in-time: the symbol's membership between the two dates is
+            unknown, and so is whatever else the log lacks before them.
+        reason, evidence: Why the entry is impossible, and its location.
     """
 
     symbol: str
@@ -73,16 +75,16 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Memberships:
-    """What a source states.
+    """The statement of a source.
 
     Attributes:
-        is_dated: whether it dates its memberships itself; else it is a roster.
-        intervals: of a roster with the day of the list as their start.
-        first: the first session date about which it says anything.
-        steps: what is impossible in it.
-        last_change: the last day on which a membership begins or ends; None where none does.
-        habit_days: the longest time between two changes lately; None where there are too few.
-        notes: what else is to be known, each a sentence.
+        is_dated: Whether the source dates its memberships itself; if not, it is a roster.
+        intervals: Memberships; in a roster, they start on the day of the list.
+        first: First session date about which the source has information.
+        steps: Impossible entries.
+        last_change: Last day on which a membership begins or ends; None if there is none.
+        habit_days: Longest time between two recent changes; None if there are too few.
+        notes: Further remarks, each a sentence.
     """
 
     is_dated: bool
@@ -96,15 +98,15 @@ class Memberships:
 
 @dataclass(frozen=True)
 class MembershipRecord:
-    """The header of a statement as it was recorded.
+    """The header of a recorded statement.
 
     Attributes:
-        number: grows with time within a universe.
-        source: the name of the source.
-        recorded_at: aware UTC.
-        evidence: of the whole: name and digest of the file, or how a list came to be.
-        is_dated, first, steps, last_change, habit_days: as of :class:`Memberships`; ``first`` of a roster
-            is the day of its first record.
+        number: Number of the record, which grows with time within a universe.
+        source: Name of the source.
+        recorded_at: Time of recording, timezone-aware UTC.
+        evidence: Evidence for the whole: name and digest of the file, or the origin of a list.
+        is_dated, first, steps, last_change, habit_days: See :class:`Memberships`; for a roster,
+            ``first`` is the day of its first record.
     """
 
     number: int
@@ -119,12 +121,12 @@ class MembershipRecord:
 
     @property
     def known_from(self) -> date:
-        """The first session date from which on the source is point-in-time."""
+        """The first session date from which the source is point-in-time."""
         return max([self.first, *(step.until for step in self.steps)])
 
 
 class StoredInterval(NamedTuple):
-    """An interval as it is stored: by which record it came, and which one replaced it."""
+    """An interval as it is stored, with the record that opened it and the one that replaced it."""
 
     symbol: str
     start: date | None
@@ -134,16 +136,16 @@ class StoredInterval(NamedTuple):
     replaced_by: int | None
 
     def includes(self, day: date) -> bool:
-        """Tell whether the symbol is a member on a session date, by this interval."""
+        """Return whether the symbol is a member on a session date according to this interval."""
         return (self.start is None or self.start <= day) and (self.end is None or day < self.end)
 
     def is_current(self, record: int) -> bool:
-        """Tell whether it holds as of a record."""
+        """Return whether the interval holds as of a record."""
         return self.record <= record and (self.replaced_by is None or self.replaced_by > record)
 
 
 class MembershipDiff(NamedTuple):
-    """What a refresh does: intervals that are closed or withdrawn, and those that are opened."""
+    """The effect of a refresh: intervals that are closed or withdrawn, and new ones."""
 
     replaced: tuple[StoredInterval, ...]
     opened: tuple[Interval, ...]
@@ -153,10 +155,10 @@ class MembershipDiff(NamedTuple):
 
 
 def dated(intervals: Iterable[Interval]) -> Memberships:
-    """Return the statement of intervals that their source dates.
+    """Return the statement of a source that dates its intervals.
 
     Raises:
-        UniverseError: there is none.
+        UniverseError: There are no intervals.
     """
     rows = tuple(intervals)
     days = [day for row in rows for day in (row.start, row.end) if day is not None]
@@ -171,11 +173,12 @@ def walk_back(
 ) -> Memberships:
     """Return the statement of a change log, walked back from today's list.
 
-    Identical entries count once; a symbol that is added and removed on one day is left as it is. Entries
-    after ``today`` are not used: today's list does not have them yet.
+    Identical entries count once; a symbol that is added and removed on the same day is left as it
+    is. Entries after ``today`` are not used, because today's list does not have them yet.
 
     Raises:
-        UniverseError: the log has no entry until ``today``, or differs from the list by more than 5 %.
+        UniverseError: The log has no entry up to ``today``, or differs from the list by more than
+            5 %.
     """
     unique = {(change.day, change.symbol, change.is_added): change for change in changes}
     past = [change for change in unique.values() if change.day <= today]
@@ -218,7 +221,7 @@ def walk_back(
 
 
 def roster(symbols: Iterable[str], day: date) -> Memberships:
-    """Return the statement of a list without days that is recorded on ``day``."""
+    """Return the statement of a list without dates that is recorded on ``day``."""
     rows = tuple(Interval(symbol, day, None) for symbol in sorted(set(symbols)))
     return Memberships(False, rows, day, (), day)
 
@@ -227,7 +230,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
     """Refuse dated members that differ from today's list by more than 5 %.
 
     Raises:
-        UniverseError: they do.
+        UniverseError: The members differ by more than that.
     """
     both = set(stated) ^ set(today)
     if len(both) <= MOST_DIFFERENT * max(1, len(today)):
@@ -240,7 +243,7 @@ def check_likeness(stated: Collection[str], today: Collection[str]) -> None:
 
 
 def habit(days: Iterable[date]) -> int | None:
-    """Return the longest time in days between two changes of the last five years; None for too few."""
+    """Return the longest gap in days between changes in the last five years; None if too few."""
     ordered = sorted(set(days))
     gaps = [
         (later - day).days
@@ -250,14 +253,15 @@ def habit(days: Iterable[date]) -> int | None:
     return max(gaps) if len(gaps) >= _FEWEST_GAPS else None
 
 
-# --- from statements to what is stored -----------------------------------------------------
+# --- from statements to stored intervals ---------------------------------------------------
 
 
 def difference(current: Iterable[StoredInterval], statement: Memberships) -> MembershipDiff:
-    """Return what changes in the intervals of a source that hold now; nothing for the same statement.
+    """Return the changes to a source's current intervals; none for the same statement.
 
-    A roster closes what left it on its day and opens what came; a dated source replaces what it states
-    otherwise than before, past intervals included.
+    A roster closes, on its day, the memberships of symbols that left it, and opens those of new
+    symbols. A dated source replaces everything that it now states differently, including past
+    intervals.
     """
     held = list(current)
     if statement.is_dated:
@@ -271,7 +275,7 @@ def difference(current: Iterable[StoredInterval], statement: Memberships) -> Mem
     listed = {row.symbol for row in statement.intervals}
     gone = tuple(row for symbol, row in open_now.items() if symbol not in listed)
     day = statement.first
-    # What came and left on one day was a member in no session.
+    # A symbol that came and left on the same day was not a member in any session.
     closed = [
         Interval(row.symbol, row.start, day, row.evidence) for row in gone if row.start != day
     ]
@@ -279,20 +283,20 @@ def difference(current: Iterable[StoredInterval], statement: Memberships) -> Mem
     return MembershipDiff(gone, (*closed, *came))
 
 
-# --- from what is stored to an answer ------------------------------------------------------
+# --- from stored intervals to an answer ----------------------------------------------------
 
 
 class View(NamedTuple):
-    """From what a question is answered.
+    """The basis of an answer.
 
     Attributes:
-        day: the session date asked for.
-        used: the day whose intervals are used: ``day``, or the first day about which anything is stated,
-            of a change log the day before it.
-        records: the newest record of each source that counts, as of ``known_at``.
-        last: the number of the newest record as of ``known_at``.
-        known_from: the first session date for which any source is point-in-time, as of ``known_at``.
-        is_pit: whether each of the sources is point-in-time on the day.
+        day: Requested session date.
+        used: Day whose intervals are used: ``day``, or the first day about which anything is
+            stated (for a change log, the day before that).
+        records: Newest record of each source that counts, as of ``known_at``.
+        last: Number of the newest record as of ``known_at``.
+        known_from: First session date for which any source is point-in-time, as of ``known_at``.
+        is_pit: Whether each of the sources is point-in-time on the day.
     """
 
     day: date
@@ -306,10 +310,10 @@ class View(NamedTuple):
 def view(
     name: str, records: Sequence[MembershipRecord], day: date, known_at: datetime | None
 ) -> View:
-    """Choose the sources that answer for a day: those that are point-in-time, else the best there are.
+    """Choose the sources that answer for a day: point-in-time ones, or else the best available.
 
     Raises:
-        UniverseError: nothing was recorded until ``known_at``.
+        UniverseError: Nothing was recorded up to ``known_at``.
     """
     visible = [r for r in records if known_at is None or r.recorded_at <= known_at]
     if not visible:
@@ -328,22 +332,23 @@ def view(
     if not stating:
         first = min(r.first for r in newest.values())
         stating = [r for r in newest.values() if r.first == first]
-    # A list without days says less of the past than a log with a mistake.
+    # A list without dates is worse evidence about the past than a log with a mistake.
     best = [r for r in stating if r.is_dated] or stating
     return View(day, max(day, best[0].first), tuple(best), last, known_from, False)
 
 
-# A symbol that some source lists on a day, with the record that states it and the one that replaced it.
+# A symbol that a source lists on a day, with the record that lists it and the one that replaced
+# it.
 Held = tuple[str, int, int | None]
 
 
 def before_first(
     seen: View, held_on: Callable[[date], Sequence[Held]]
 ) -> tuple[View, Sequence[Held]]:
-    """Return a view with what is stored of its day.
+    """Return a view with the stored rows for its day.
 
-    Of days before the first one a change log states the members that its walk back leads to; any other
-    source states nothing, so the members of its first day stand for them.
+    For days before its first one, a change log provides the members that the walk back leads to.
+    Any other source provides nothing, so the members on its first day are used instead.
     """
     if seen.used > seen.day:
         day = seen.used - timedelta(days=1)
@@ -362,16 +367,16 @@ def answer(
     last_check: date | None,
     intervals: Callable[[], Iterable[StoredInterval]],
 ) -> Members:
-    """Return the members that a view leads to.
+    """Return the members for a view.
 
     Args:
-        name: of the universe.
-        seen: what :func:`view` chose.
-        rows: what is stored of ``seen.used``, by all records.
-        records: all of the universe, oldest first.
-        known_at: as asked for; None for all that is recorded.
-        last_check: the day on which rosters were last compared with their source.
-        intervals: returns the intervals of that day, where sources disagree.
+        name: Name of the universe.
+        seen: View chosen by :func:`view`.
+        rows: Rows stored for ``seen.used``, from all records.
+        records: All records of the universe, oldest first.
+        known_at: Requested time of knowledge; None for everything that is recorded.
+        last_check: Day on which rosters were last compared with their source.
+        intervals: Returns the intervals for that day; called if sources disagree.
     """
     names = {record.source for record in seen.records}
     source_of = {record.number: record.source for record in records if record.source in names}
@@ -421,10 +426,12 @@ def any_day(
     known_at: datetime | None,
     last_check: date | None,
 ) -> Members:
-    """Return each symbol that was a member on any session date from ``since`` to ``day``, both inclusive.
+    """Return the symbols that were members on any session date from ``since`` to ``day``.
+
+    Both dates are included.
 
     Raises:
-        UniverseError: nothing was recorded until ``known_at``.
+        UniverseError: Nothing was recorded up to ``known_at``.
     """
     turns = {turn for row in rows for turn in (row.start, row.end)}
     turns |= {turn for r in records for turn in (r.first, *(step.until for step in r.steps))}
@@ -435,7 +442,7 @@ def any_day(
     for one in days:
 
         def held_on(day: date) -> list[Held]:
-            """Return the members on a day, each with its record and its successor."""
+            """Return the members on a day, with their records and those that replaced them."""
             return [(r.symbol, r.record, r.replaced_by) for r in rows if r.includes(day)]
 
         seen, held = before_first(view(name, records, one, known_at), held_on)
@@ -469,7 +476,7 @@ def _disputed(
     source_of: Mapping[int, str],
     intervals: Iterable[StoredInterval],
 ) -> Iterable[Unresolved]:
-    """Yield the symbols about which the sources disagree, with what each of them states."""
+    """Yield the symbols about which the sources disagree, with the statement of each source."""
     stated = {
         (source_of.get(row.record), row.symbol): _written(row)
         for row in intervals
@@ -516,12 +523,12 @@ def _corrections(
     left: Mapping[int, set[str]],
     records: Sequence[MembershipRecord],
 ) -> Iterable[str]:
-    """Say which records, made after the day, changed what an earlier one stated about it.
+    """Yield the corrections made after the day to earlier statements about it.
 
     Args:
-        seen: the view.
-        came, left: the symbols of the day by the number of the record that stated or withdrew them.
-        records: all, oldest first.
+        seen: View.
+        came, left: Symbols on the day, by the number of the record that stated or withdrew them.
+        records: All records, oldest first.
     """
     begun: set[str] = set()
     for record in records:
@@ -548,7 +555,7 @@ def _ages(seen: View, last_check: date | None) -> Iterable[str]:
 
 
 def age(source: str, last: date | None, habit_days: int | None, day: date) -> Iterable[str]:
-    """Yield a sentence if on a day the last change of a source is longer ago than its habit."""
+    """Yield a sentence if, on a day, a source's last change is longer ago than its habit."""
     if last is not None and habit_days is not None and day - last > timedelta(days=habit_days):
         yield (
             f"{source} is older than usual: its last change is of {last}, {(day - last).days} days before, "
@@ -557,6 +564,6 @@ def age(source: str, last: date | None, habit_days: int | None, day: date) -> It
 
 
 def some(texts: Sequence[str]) -> str:
-    """Return the first texts, and how many more there are."""
+    """Return the first few texts, and the number of further ones."""
     rest = len(texts) - _MOST_NAMED
     return ", ".join(texts[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")

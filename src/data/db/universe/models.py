@@ -1,4 +1,4 @@
-"""Tables of universes: definitions, what their sources stated and when, dated memberships."""
+"""Tables of universes: definitions, dated statements of their sources, dated memberships."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..core.base import SCHEMA, Base
 
 
 class Universe(Base):
-    """A universe; ``checked_at`` is when its sources were last compared with what is recorded."""
+    """A universe; ``checked_at`` is when its sources were last compared with its records."""
 
     __tablename__ = "universes"
     __table_args__ = (CheckConstraint("type IN ('static', 'filter', 'index')", name="type"),)
@@ -26,9 +26,9 @@ class Universe(Base):
 
 
 class UniverseRecord(Base):
-    """What a source stated at a time, without its intervals; never changed once it is written.
+    """The statement of a source at a time, without its intervals; never changed once written.
 
-    ``details`` has the impossible steps of a change log, and which files it was read from.
+    ``details`` has the impossible entries in a change log, and the files that were read.
     """
 
     __tablename__ = "universe_records"
@@ -47,15 +47,16 @@ class UniverseRecord(Base):
 
 
 class UniverseMember(Base):
-    """One membership, session dates from ``valid_from`` up to, but not on, ``valid_to``.
+    """One membership, for session dates from ``valid_from`` up to but not including ``valid_to``.
 
-    Only ``replaced_by`` is ever written later: the record since which the interval no longer holds.
+    Only ``replaced_by`` is ever written later: the record from which the interval no longer
+    holds.
     """
 
     __tablename__ = "universe_members"
     __table_args__ = (
         CheckConstraint("valid_from < valid_to", name="dates"),
-        # Covers the question for the members of a day: no row is looked up for it.
+        # Covers the query for the members on a day, so that no row has to be looked up.
         Index(
             "ix_universe_members_day",
             *("universe", "valid_to", "valid_from", "symbol", "record", "replaced_by"),

@@ -1,4 +1,4 @@
-"""Where members come from: files on disk, lists, filters over what is cached of symbols. Sends no request."""
+"""Sources of members: files on disk, lists, and filters over cached data. Sends no request."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .storage import OWN_LIST, UniverseSource
 if TYPE_CHECKING:
     from ...data_manager import DataManager
 
-# An index of decades takes some hundred kilobytes; of a device there is no end.
+# Decades of an index take a few hundred kilobytes; a device would have no end.
 _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
 
 
 class SymbolRules(NamedTuple):
-    """What the rules say of symbols.
+    """The parts of the rules that concern symbols.
 
     Attributes:
         canonical: Returns the canonical spelling of a symbol, or raises ``QueryError``.
-        has_market: Returns whether a market is known for it.
+        has_market: Returns whether a market is known for a symbol.
     """
 
     canonical: Callable[[Any], str]
@@ -41,7 +41,7 @@ class SymbolRules(NamedTuple):
 
 
 class _Spelled:
-    """Symbols of one source as it writes them, in capitals; of several spellings of one, the first."""
+    """The symbols of a source in its own spelling, in uppercase; the first of several."""
 
     def __init__(self, rules: SymbolRules) -> None:
         self._rules = rules
@@ -51,7 +51,7 @@ class _Spelled:
         return self._written.setdefault(self._rules.canonical(symbol), str(symbol).strip().upper())
 
     def notes(self) -> tuple[str, ...]:
-        """Return a sentence about the symbols that no market is known for."""
+        """Return a sentence about the symbols without a known market."""
         strange = [one for one in self._written.values() if not self._rules.has_market(one)]
         if not strange:
             return ()
@@ -59,10 +59,10 @@ class _Spelled:
 
 
 def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> UniverseSource:
-    """Return the state of a list of symbols; one that stands twice counts once.
+    """Return the state of a list of symbols; duplicates count once.
 
     Raises:
-        UniverseError: one is no symbol.
+        UniverseError: An entry is not a symbol.
     """
     names, canonical = [], _Spelled(rules)
     for place, symbol in enumerate(symbols, 1):
@@ -83,13 +83,14 @@ def state_of_file(
     """Read a file about an index, all of it or nothing.
 
     Args:
-        file: intervals, a change log or a list, see :mod:`src.data.db.universe.files`.
-        rules: What the rules say of its symbols.
-        today: the file of today's list: a change log is walked back from it, intervals are compared with it.
-        source: the name of the source; by default the file's.
+        file: Intervals, a change log or a list; see :mod:`src.data.db.universe.files`.
+        rules: Rules for its symbols.
+        today: File of today's list: a change log is walked back from it, and intervals are
+            compared with it.
+        source: Name of the source; by default that of the file.
 
     Raises:
-        UniverseError: a file cannot be read, a line is wrong, or they do not fit.
+        UniverseError: A file cannot be read, a line is wrong, or the files do not fit together.
     """
     path, canonical = Path(file).expanduser().absolute(), _Spelled(rules)
     listed, digest = _read(path, canonical)
@@ -138,7 +139,7 @@ def _statement(listed: IndexFile, members: Sequence[str] | None, day: date) -> M
 
 
 def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
-    """Return what a file says, and the SHA-256 of its bytes."""
+    """Return the content of a file, and the SHA-256 of its bytes."""
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -153,14 +154,17 @@ def _read(path: Path, canonical: Callable[[str], str]) -> tuple[IndexFile, str]:
 def cached_closes(
     manager: DataManager, today: date
 ) -> Callable[[Sequence[str]], Mapping[str, float]]:
-    """Return what gives the last close of the last seven days out of the cache; sends no request."""
+    """Return a function that reads the last closes of the past seven days from the cache.
+
+    It sends no request.
+    """
 
     def closes(symbols: Sequence[str]) -> Mapping[str, float]:
         """Return the last close of each symbol that has cached bars."""
         if not symbols:
             return {}
         with warnings.catch_warnings():
-            # What is not cached is named as the reason of an exclusion.
+            # Missing bars are reported as the reason for an exclusion.
             warnings.simplefilter("ignore", IncompleteDataWarning)
             frames = manager.get_ohlcv_batch(
                 symbols,

@@ -1,4 +1,4 @@
-"""Universes in the database: what is recorded, and what is read. Plain functions over a session."""
+"""Universes in the database: plain functions that record and read through a session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .membership import (
 )
 from .models import Universe, UniverseMember, UniverseRecord
 
-# The source of universes that have one list: static ones and filters.
+# Source name for universes with a single list: static ones and filters.
 OWN_LIST = "list"
 _TICK = timedelta(milliseconds=1)
 _EASTERNMOST = timedelta(hours=14)
@@ -87,14 +87,14 @@ _READ_CURRENT = (
 
 @dataclass(frozen=True)
 class UniverseSource:
-    """What a source states now, ready to be recorded.
+    """The current statement of a source, ready to be recorded.
 
     Attributes:
-        source: its name.
-        make: returns the statement, given the UTC date on which it is recorded.
-        evidence: name and digest of the file, or how a list came to be.
-        files: what it was read from: ``file`` and ``roster`` to paths.
-        notes: What else is to be known of it, each a sentence.
+        source: Name of the source.
+        make: Returns the statement, given the UTC date on which it is recorded.
+        evidence: Name and digest of the file, or the origin of a list.
+        files: Maps ``file`` and ``roster`` to the paths that were read.
+        notes: Further remarks, each a sentence.
     """
 
     source: str
@@ -106,16 +106,17 @@ class UniverseSource:
 
 @dataclass(frozen=True)
 class Refreshed:
-    """What recording a source changed.
+    """The changes made by recording a source.
 
     Attributes:
-        universe, source: their names.
-        recorded_at: aware UTC; None where nothing changed.
-        opened, replaced: intervals that came, and that no longer hold as they were.
-        members: symbols that are members by this source after the last change.
-        unresolved: the impossible entries of its change log.
-        notes: what else is to be known, each a sentence.
-        excluded: of a filter: each symbol that did not pass, and why.
+        universe, source: Names of the universe and the source.
+        recorded_at: Time of recording, timezone-aware UTC; None if nothing changed.
+        opened, replaced: Number of new intervals, and of intervals that no longer hold as they
+            were.
+        members: Number of members by this source after the last change.
+        unresolved: Impossible entries in its change log.
+        notes: Further remarks, each a sentence.
+        excluded: Maps each symbol that did not pass a filter to the reason.
     """
 
     universe: str
@@ -138,8 +139,8 @@ class SourceSummary(NamedTuple):
     """The newest record of a source.
 
     Attributes:
-        record: its header.
-        files: what it was read from: ``file`` and ``roster`` to paths.
+        record: Header of the record.
+        files: Maps ``file`` and ``roster`` to the paths that were read.
     """
 
     record: MembershipRecord
@@ -147,17 +148,18 @@ class SourceSummary(NamedTuple):
 
     @property
     def source(self) -> str:
-        """Its name."""
+        """The name of the source."""
         return self.record.source
 
 
 class Summary(NamedTuple):
-    """What there is of a universe, its members aside.
+    """A summary of a universe, without its members.
 
     Attributes:
-        name, type, description, definition: as it was defined.
-        created_at, checked_at: aware UTC: when it was made, and last compared with its sources.
-        sources: the newest record of each.
+        name, type, description, definition: Values from its definition.
+        created_at, checked_at: Times, timezone-aware UTC, of its creation and of the last
+            comparison with its sources.
+        sources: Newest record of each source.
     """
 
     name: str
@@ -180,12 +182,13 @@ def define(
     *,
     is_update: bool = True,
 ) -> Universe:
-    """Return the row of a universe, made where there is none, locked until the unit ends.
+    """Return the row of a universe, created if missing, and locked until the unit ends.
 
-    One that is there gets the definition if ``is_update``.
+    An existing universe gets the definition if ``is_update`` is True.
 
     Raises:
-        UniverseError: it is there, and one of the two types is ``index``, whose sources are files.
+        UniverseError: The universe exists, and one of the two types is ``index``, whose sources
+            are files.
     """
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     values = {
@@ -210,17 +213,19 @@ def define(
 
 
 def record(session: Session, universe: Universe, state: UniverseSource, now: datetime) -> Refreshed:
-    """Record what a source states, if it is not what it stated last. The row of the universe is locked.
+    """Record the statement of a source if it differs from its last one.
+
+    The row of the universe must be locked.
 
     Raises:
-        UniverseError: its statement cannot be used.
+        UniverseError: The statement cannot be used.
     """
     name = universe.name
     records = read_records(session, name)
     at = max(now, records[-1].recorded_at + _TICK) if records else now
     universe.checked_at = max(now, universe.checked_at)
     last = next((one for one in reversed(records) if one.source == state.source), None)
-    # The same files state the same: with the day of today a log would lead to other days.
+    # The same files give the same statement; with today's date, a log would lead to other days.
     is_same = last is not None and bool(state.files) and last.evidence == state.evidence
     statement = state.make(last.recorded_at.date() if last is not None and is_same else at.date())
     if last is not None and last.is_dated != statement.is_dated:
@@ -257,7 +262,7 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
 
 
 def _stated(one: Memberships | MembershipRecord) -> tuple[Any, ...]:
-    """Return what of a statement stands in no interval."""
+    """Return the parts of a statement that are in none of its intervals."""
     return one.steps, one.first if one.is_dated else None
 
 
@@ -314,7 +319,7 @@ def checked(session: Session, name: str) -> Universe:
     """Return the row of a universe, locked until the unit ends.
 
     Raises:
-        UniverseError: there is none.
+        UniverseError: The universe does not exist.
     """
     row = locked(session, select(Universe).where(Universe.name == name)).one_or_none()
     if row is None:
@@ -326,7 +331,7 @@ def checked(session: Session, name: str) -> Universe:
 
 
 def read_records(session: Session, name: str) -> list[MembershipRecord]:
-    """Return the records of a universe, oldest first; none where there is no such universe."""
+    """Return the records of a universe, oldest first; none if the universe does not exist."""
     rows = session.connection().execute(_READ_RECORDS, {"name": name})
     return [_record(row) for row in rows if row.id is not None]
 
@@ -360,20 +365,20 @@ def read_members(
     since: date | None,
     now: datetime,
 ) -> Members:
-    """Return the members of a universe on a day, or from ``since`` to it.
+    """Return the members of a universe on a day, or on any day from ``since`` to that day.
 
     Raises:
-        UniverseError: there is no such universe, nothing was recorded until ``known_at``, or that lies in
-            the future: what is recorded until then would change the answer.
+        UniverseError: The universe does not exist, nothing was recorded up to ``known_at``, or
+            ``known_at`` is in the future: records made until then would change the answer.
     """
-    # Not by the session: what is mapped for nothing would take most of the time.
+    # Not through the session: mapping objects that nobody needs would take most of the time.
     connection = session.connection()
     headers = connection.execute(_READ_RECORDS, {"name": name}).all()
     if not headers:
         raise unknown(session, name)
     records = [_record(row) for row in headers if row.id is not None]
     records = _with_habits(records, headers[0].type)
-    # A record may be ahead of a clock that went back.
+    # A record may be ahead of a clock that was set back.
     latest = max([now, *(one.recorded_at for one in records)])
     if known_at is not None and known_at > latest:
         raise UniverseError(f"known_at is {known_at:%Y-%m-%d %H:%M:%S} UTC, and lies in the future")
@@ -397,7 +402,7 @@ def read_members(
 
 
 def _of_now(members: Members, now: datetime) -> Members:
-    """Return an answer, which is not point-in-time if its day is still to come anywhere."""
+    """Return an answer, marked as not point-in-time if its day is in the future everywhere."""
     if members.as_of <= (now + _EASTERNMOST).date():
         return members
     future = f"{members.as_of} is in the future: later changes are not known"
@@ -406,7 +411,7 @@ def _of_now(members: Members, now: datetime) -> Members:
 
 
 def _with_habits(records: list[MembershipRecord], type_: str) -> list[MembershipRecord]:
-    """Give rosters that are refreshed the habit of their records; a static list has none."""
+    """Give refreshed rosters the habit of their records; a static list has none."""
     if type_ == "static":
         return records
     days: dict[str, list[date]] = {}
@@ -420,7 +425,7 @@ def _with_habits(records: list[MembershipRecord], type_: str) -> list[Membership
 
 
 def candidates(session: Session) -> list[SymbolFigures]:
-    """Return what the table of symbols says of each symbol that is active, by symbol."""
+    """Return the figures of each active symbol in the symbols table, by symbol."""
     statement = select(
         Symbol.symbol, Symbol.market_cap, Symbol.currency, Symbol.sector, Symbol.avg_daily_volume
     )
@@ -433,7 +438,7 @@ def candidates(session: Session) -> list[SymbolFigures]:
 
 
 def summaries(session: Session) -> list[Summary]:
-    """Return what there is of each universe, by name."""
+    """Return a summary of each universe, by name."""
     rows = session.scalars(select(Universe).order_by(Universe.name))
     return [_summary(session, row) for row in rows]
 
@@ -468,7 +473,7 @@ def _summary(session: Session, row: Universe) -> Summary:
 
 
 def unknown(session: Session, name: str) -> UniverseError:
-    """Return the error that there is no universe of this name."""
+    """Return the error for a universe that does not exist."""
     names = list(session.scalars(select(Universe.name).order_by(Universe.name).limit(_MOST_NAMES)))
     listed = (
         f"there are: {', '.join(names)}" if names else "there is none yet: onetape universe create"

@@ -1,1 +1,1 @@
-"""Feeds as Backtrader takes them."""
+"""Feeds in the form that Backtrader accepts."""

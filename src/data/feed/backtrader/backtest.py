@@ -1,4 +1,4 @@
-"""Bars of the past for Backtrader, as a live feed would have given them."""
+"""Past bars for Backtrader, as a live feed would have delivered them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from .feed import BacktraderFeed, WakeHub
 
 
 class BacktestFeed(BacktraderFeed):
-    """All closed bars of a range at once, by the same stamps as those of live feeds.
+    """All closed bars in a range at once, with the same time stamps as those of live feeds.
 
-    Backtrader loads them before the run, so indicators are computed at one stroke. It can be sent to
-    other processes, as ``cerebro.optstrategy`` does on several processors; no vendor is asked there.
+    Backtrader loads them before the run, so indicators are computed in one pass. The feed can be
+    sent to other processes, which ``cerebro.optstrategy`` does to use several processors; no
+    vendor is queried there.
 
     Args:
-        manager: the data manager.
-        symbol, timeframe, start_date, end_date: as for its ``get_ohlcv``.
-        **wishes: further keywords of it, such as ``bars``, ``provider``, ``offline``.
+        manager: Data manager.
+        symbol, timeframe, start_date, end_date: Same as for the manager's ``get_ohlcv``.
+        **wishes: Further keyword arguments of ``get_ohlcv``, such as ``bars``, ``provider`` or
+            ``offline``.
 
     Raises:
-        QueryError: an argument cannot be understood.
-        NoDataError: there is no bar in the range.
-        AllProvidersFailedError: bars are missing, and no vendor could supply any.
+        QueryError: An argument cannot be understood.
+        NoDataError: There is no bar in the range.
+        AllProvidersFailedError: Bars are missing, and no vendor could supply any.
     """
 
     def __init__(
@@ -52,12 +54,15 @@ class BacktestFeed(BacktraderFeed):
             raise NoDataError(f"there is no bar of {symbol} {step} in the range", symbol=symbol)
         stamps = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         closes = Closing(step, market_of(manager, symbol)).all(stamps).tolist()
-        # A table goes to other processes at less cost than a market's calendar.
+        # A table is cheaper to send to other processes than a market's calendar.
         table = dict(zip(stamps.tolist(), closes, strict=True))
         super().__init__(_nothing(symbol, step.label), table.__getitem__, bars)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what an optimisation sends to its processes: all but locks, which are made anew."""
+        """Return the state that an optimization sends to its processes, without locks.
+
+        The receiving process creates new locks.
+        """
         series = {"stream": (self.stream.symbol, self.stream.timeframe)}
         return vars(self) | series | dict.fromkeys(("live_hub", "live_box"))
 
@@ -67,7 +72,7 @@ class BacktestFeed(BacktraderFeed):
         self.live_hub, self.live_box = WakeHub(), Mailbox()
 
     def islive(self) -> bool:
-        """Return False: all bars are there before the run."""
+        """Return False: all bars are available before the run."""
         return False
 
     def _begin(self) -> None:
@@ -75,5 +80,5 @@ class BacktestFeed(BacktraderFeed):
 
 
 def _nothing(symbol: str, timeframe: str) -> LiveFeed:
-    """Return a feed that ends at once: what a data of the past has behind it."""
+    """Return a feed that ends at once, to stand in for the stream of a backtest."""
     return LiveFeed(symbol, timeframe, ReplaySource(symbol, list, every(0.0)))

@@ -1,7 +1,8 @@
-"""Feeds as Backtrader sees them: the one module that imports Backtrader (GPL-3, an extra).
+"""Feeds as Backtrader sees them: the only module that imports Backtrader (GPL-3, an extra).
 
-A strategy gets every closed bar once, in order, by its close in UTC, and is notified before the first
-live one that it is live (``notify_data``). Lines are written in Cerebro's own thread alone.
+A strategy receives every closed bar once, in order, stamped with its close in UTC. It is notified
+(``notify_data``) before the first live bar that the feed is live. Lines are written only in
+Cerebro's own thread.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _UNITS = {
     "M": (bt.TimeFrame.Months, 1),
 }
 _LINES = ("datetime", "open", "high", "low", "close", "volume", "openinterest")
-# The notifications of each state; strategies trade on LIVE alone.
+# The notifications for each state; strategies trade only on LIVE.
 _NOTIFICATIONS = {
     StreamState.BACKFILLING: (bt.DataBase.CONNECTED, bt.DataBase.DELAYED),
     StreamState.LIVE: (bt.DataBase.LIVE,),
@@ -52,63 +53,65 @@ _NOTIFICATIONS = {
     StreamState.STALE: (bt.DataBase.DELAYED,),
     StreamState.CLOSED: (bt.DataBase.DISCONNECTED,),
 }
-# In these states other datas wait for the history, while there is patience.
+# In these states other data feeds wait for the history, as long as ``patience`` lasts.
 _BEFORE_HISTORY = {StreamState.CONNECTING, StreamState.BACKFILLING, StreamState.INCOMPLETE}
-# How soon a stop without a wake-up is noticed, in seconds.
+# Seconds within which a stop is noticed without a wake-up.
 _SLICE_S = 0.1
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
-# --- one place to wait for all feeds of a Cerebro -------------------------------------------------
+# --- one place to wait for all feeds of a Cerebro instance ----------------------------------------
 
 
 class WakeHub:
-    """Lets Cerebro's thread wait until any of its feeds has something. Thread-safe."""
+    """Lets Cerebro's thread wait until any of its feeds has something new. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting = 0
 
     def notify(self) -> None:
-        """Wake the waiting thread; called from any thread, never blocks for long."""
-        # A thread counts itself as waiting before it looks for work: no wake-up is missed.
+        """Wake the waiting thread; may be called from any thread and never blocks for long."""
+        # A thread registers as waiting before it looks for work, so no wake-up is missed.
         if self._waiting:
             with self._changed:
                 self._changed.notify_all()
 
     def wait(self, seconds: float, is_due: Callable[[], bool]) -> float:
-        """Wait until ``is_due`` or for ``seconds``; return the seconds waited.
+        """Wait until ``is_due`` returns True or ``seconds`` have passed; return the seconds waited.
 
-        ``is_due`` is asked at every wake-up, and ten times a second for what comes without a wake-up.
+        ``is_due`` is called at every wake-up, and ten times a second to notice events without a
+        wake-up.
         """
         waited = 0.0
         with self._changed:
             self._waiting += 1
             while waited < seconds and not is_due():
                 part = min(_SLICE_S, seconds - waited)
-                # A wake-up for nothing counts as a whole part, so that waits never grow longer.
+                # A spurious wake-up counts as a full slice, so that waits never take longer.
                 self._changed.wait(part)
                 waited += part
             self._waiting -= 1
         return waited
 
 
-# Guards the table against two Cerebros that start at once.
+# Guards the table against two Cerebro instances that start at the same time.
 _lock = threading.Lock()
 _hubs: WeakKeyDictionary[object, WakeHub] = WeakKeyDictionary()
 
 
 def hub_of(cerebro: object) -> WakeHub:
-    """Return the one hub of a Cerebro; it goes when the Cerebro does."""
+    """Return the only hub of a Cerebro instance; it is dropped together with the instance."""
     with _lock:
         return _hubs.setdefault(cerebro, WakeHub())
 
 
-# --- times as Backtrader takes them: zones with `localize`, moments as numbers of days -------------
+# --- times as Backtrader expects them: zones with `localize`, times as day numbers
+# -----------------
 
 
 class LocalizingZone(tzinfo):
-    """A zone of the standard library with the method that Backtrader calls. Immutable."""
+    """A standard-library time zone with the ``localize`` method Backtrader calls. Immutable."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
@@ -122,15 +125,15 @@ class LocalizingZone(tzinfo):
         return self._zone.utcoffset(moment and moment.replace(tzinfo=self._zone))
 
     def dst(self, moment: datetime | None) -> timedelta | None:
-        """Return the daylight saving at a local time."""
+        """Return the daylight saving offset at a local time."""
         return self._zone.dst(moment and moment.replace(tzinfo=self._zone))
 
     def tzname(self, moment: datetime | None) -> str | None:
-        """Return the name at a local time."""
+        """Return the zone's name at a local time."""
         return self._zone.tzname(moment and moment.replace(tzinfo=self._zone))
 
     def fromutc(self, moment: datetime) -> datetime:
-        """Return a UTC time, which carries this zone already, as local time."""
+        """Convert a UTC time that already carries this zone to local time."""
         local = self._zone.fromutc(moment.replace(tzinfo=self._zone))
         return local.replace(tzinfo=self)
 
@@ -140,10 +143,10 @@ class LocalizingZone(tzinfo):
 
 @lru_cache(64)
 def localizing(zone: str | tzinfo | None) -> tzinfo | None:
-    """Return ``zone``, a name or a ``tzinfo``, with a method ``localize``; None stays None.
+    """Return ``zone``, a name or a ``tzinfo``, as an object with ``localize``; None stays None.
 
     Raises:
-        ConfigError: there is no zone of that name.
+        ConfigError: There is no zone of that name.
     """
     if zone is None or hasattr(zone, "localize"):
         return zone  # type: ignore[return-value]
@@ -158,7 +161,7 @@ def localizing(zone: str | tzinfo | None) -> tzinfo | None:
 
 
 def day_number(at_ms: int) -> float:
-    """Return a moment (UTC milliseconds) as a number of days, to the last bit as ``date2num``."""
+    """Return a time (UTC milliseconds) as a day number, exactly as ``date2num`` computes it."""
     days, left = divmod(at_ms, DAY_MS)
     hours, left = divmod(left, HOUR_MS)
     minutes, left = divmod(left, MINUTE_MS)
@@ -167,30 +170,33 @@ def day_number(at_ms: int) -> float:
     return math.fsum(parts)
 
 
-# --- the data ------------------------------------------------------------------------------------
+# --- the data feed -------------------------------------------------------------------------------
 
 
 class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
-    """A :class:`~.live_feed.LiveFeed` as a Backtrader data.
+    """A :class:`~.live_feed.LiveFeed` as a Backtrader data feed.
 
-    It starts with Cerebro and stops with it; without Cerebro it is used as the feed itself. Days
-    and longer stand by 23:59:59 of their last date.
-    ``tz`` may be a name, a ``ZoneInfo`` or a zone of pytz.
+    It starts and stops with Cerebro; without Cerebro it is used like the feed itself. Daily and
+    longer bars are stamped 23:59:59 on their last date.
+
+    ``tz`` may be a name, a ``ZoneInfo`` or a pytz zone.
 
     Args:
-        stream: the feed; it may be running already and have other listeners.
-        closing: opens to closes (UTC milliseconds), such as :class:`~.close_time.Closing`; by default
-            a bar lasts as long as its timeframe.
-        backlog: closed bars that come before those of the stream.
+        stream: Underlying feed; it may already be running and have other listeners.
+        closing: Maps opens to closes (UTC milliseconds), such as :class:`~.close_time.Closing`; by
+            default a bar lasts as long as its timeframe.
+        backlog: Closed bars that precede those of the stream.
 
     Attributes:
-        stream: the feed.
-        should_stop: set it from any thread to let the data end as soon as its history was given.
-        dropped: bars that were not newer than the last one given.
-        failure: what made an end of the stream, or None.
+        stream: Underlying feed.
+        should_stop: Set this from any thread to end the data feed as soon as its history is
+            delivered.
+        dropped: Number of bars that were not newer than the last one delivered.
+        failure: Error that ended the stream, or None.
 
-    Backtrader's parameters are taken as keywords, and two more: ``qcheck`` (the longest wait when
-    nothing comes) and ``patience`` (how long history may keep other datas waiting), in seconds.
+    Backtrader's parameters are accepted as keywords, and two more, both in seconds: ``qcheck``
+    (the longest wait when nothing arrives) and ``patience`` (how long history may keep other data
+    feeds waiting).
     """
 
     params: tuple[tuple[str, Any], ...] = (("qcheck", 1.0), ("patience", 60.0))
@@ -216,7 +222,8 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.live_is_up = False
         self.live_wanted, self.live_is_stopped = True, False
         self.live_lines = tuple(getattr(self.lines, name) for name in _LINES)
-        # Backtrader wants both at every bar, and would look for them here in vain each time.
+        # Backtrader reads both at every bar and would otherwise search for them here in vain each
+        # time.
         self.datetime, self.buflen = self.lines.datetime, self.lines.buflen
         self._name_by(stream.symbol, timeframe)
 
@@ -226,31 +233,31 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return f"<{type(self).__name__} {of_what}"
 
     def _name_by(self, symbol: str, timeframe: Timeframe) -> None:
-        """Take name and timeframe of the stream where the caller gave none."""
+        """Use the stream's name and timeframe if the caller gave none."""
         self.p.name = self.p.name or symbol
         if (self.p.timeframe, self.p.compression) == (bt.TimeFrame.Days, 1):
             unit, factor = _UNITS[timeframe.unit]
             self.p.timeframe, self.p.compression = unit, factor * timeframe.count
 
-    # --- what the feed behind it gives, with and without Cerebro --------------------------
+    # --- the underlying feed's interface, with and without Cerebro ------------------------
 
     @property
     def timeframe(self) -> str:
-        """The label of its timeframe."""
+        """The label of the feed's timeframe."""
         return self.stream.timeframe
 
     @property
     def status(self) -> StreamStatus:
-        """Its state, and why."""
+        """The feed's state, with the reason."""
         return self.stream.status
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started, and has neither ended nor been stopped."""
+        """Whether the feed was started, and has neither ended nor been stopped."""
         return self.stream.is_running
 
     def snapshot(self) -> FeedSnapshot:
-        """Return the last closed bars, the running one and the status, as of one moment."""
+        """Return the last closed bars, the forming one and the status, all at one moment."""
         return self.stream.snapshot()
 
     def subscribe(
@@ -267,19 +274,19 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         )
 
     def unsubscribe(self, box: Mailbox) -> None:
-        """Close a queue got from :meth:`subscribe`."""
+        """Close a queue obtained from :meth:`subscribe`."""
         self.stream.unsubscribe(box)
 
     def on_bar(self, callback: OnBar, *, forming: bool = False) -> None:
-        """Have ``callback`` called with every closed bar; see :meth:`~.live_feed.LiveFeed.on_bar`."""
+        """Call ``callback`` with every closed bar; see :meth:`~.live_feed.LiveFeed.on_bar`."""
         self.stream.on_bar(callback, forming=forming)
 
     def on_status(self, callback: OnStatus) -> None:
-        """Have ``callback`` called with every status, likewise."""
+        """Call ``callback`` with every status; see :meth:`~.live_feed.LiveFeed.on_status`."""
         self.stream.on_status(callback)
 
     def on_revision(self, callback: OnBar) -> None:
-        """Have ``callback`` called with bars given before that are corrected now, likewise."""
+        """Call ``callback`` with corrected bars; see :meth:`~.live_feed.LiveFeed.on_revision`."""
         self.stream.on_revision(callback)
 
     def __enter__(self) -> Self:
@@ -290,49 +297,52 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self.stop()
 
     def __iter__(self) -> Iterator[LiveBar]:
-        """Start it if need be, and give closed bars until it ends."""
+        """Start the feed if necessary, and yield closed bars until it ends."""
         return iter(self.stream)
 
     def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Do the same without blocking the loop."""
+        """Do the same as iterating, without blocking the event loop."""
         return aiter(self.stream)
 
-    # --- what Backtrader asks --------------------------------------------------------------
+    # --- methods that Backtrader calls -----------------------------------------------------
 
     def __len__(self) -> int:
-        # Backtrader asks six times a bar, and its own way to this number is three calls long.
+        # Backtrader reads the length six times per bar; its own implementation takes three calls.
         return self.datetime.lencount  # type: ignore[no-any-return]
 
     def __bool__(self) -> bool:
-        # `if feed:` asks whether there is a feed; Backtrader would compare the first line.
+        # `if feed:` tests whether there is a feed; Backtrader would compare the first line.
         return True
 
     def islive(self) -> bool:
-        """Return True: bars are given one at a time."""
+        """Return True: bars are delivered one at a time."""
         return True
 
     def haslivedata(self) -> bool:
-        """Tell whether something can be had without waiting, be it the end."""
+        """Return whether something is available without waiting, even if it is only the end."""
         return len(self.live_box) > 0 or self.should_stop or not self.stream.is_running
 
     def clone(self, **kwargs: Any) -> Any:
-        """Return a clone that goes by this feed's clock, for resampling beside it."""
+        """Return a clone that follows this feed's clock, for resampling alongside it."""
         return _Clone(dataname=self, **kwargs)
 
     def _gettz(self) -> tzinfo | None:
         return localizing(self.p.tz)
 
     def _timeoffset(self) -> timedelta:
-        """Return how far the last bar is from the wall clock: resamplers go by the bars."""
+        """Return the offset of the last bar from the wall clock, as resamplers follow the bars."""
         if self.live_seen_ms is None:
             return timedelta()
         return from_ms(self.live_seen_ms) - datetime.now(UTC).replace(tzinfo=None)
 
     def start(self) -> None:
-        """Begin, in Cerebro's thread: listen first, then start the stream. Without Cerebro: start it.
+        """Start the feed.
+
+        Called in Cerebro's thread, this subscribes first and then starts the stream. Without
+        Cerebro, it only starts the stream.
 
         Raises:
-            DataError: the stream can never work as it is set up.
+            DataError: The stream cannot work with this configuration.
         """
         if self._env is None:
             self.stream.start()
@@ -349,10 +359,10 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         self._begin()
 
     def _begin(self) -> None:
-        """Start the stream, or join it where it runs already."""
+        """Start the stream, or join it if it is already running."""
         if self.stream.is_running:
             shown = self.stream.snapshot()
-            # As the stream's first consumer it has all bars of the run waiting.
+            # The stream's first consumer has all bars of the run queued.
             waiting = (i for i in self.live_box.waiting() if isinstance(i, LiveBar))
             first = next(waiting, None)
             older = (b for b in shown.bars if first is None or b.stamp_ms < first.stamp_ms)
@@ -362,7 +372,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             self.stream.start()
 
     def stop(self) -> None:
-        """End the stream and give everything back; may be called twice, from any thread."""
+        """End the stream and release all resources; may be called twice, from any thread."""
         self.live_is_stopped = True
         self.stream.stop()
         self.stream.unsubscribe(self.live_box)
@@ -371,7 +381,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
     @property
     def should_stop(self) -> bool:
-        """Whether it ends as soon as its history was given, or was stopped."""
+        """Whether the feed was stopped, or ends as soon as its history is delivered."""
         return self.live_is_stopped or not self.live_wanted
 
     @should_stop.setter
@@ -382,7 +392,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
     # --- bars ------------------------------------------------------------------------------
 
     def _load(self) -> bool | None:
-        """Fill the lines: True; nothing just now: None; nothing ever again: False."""
+        """Fill the lines; return True if filled, None if no bar is due yet, False at the end."""
         for bar in self.live_waiting:
             if self._write(bar):
                 return True
@@ -399,7 +409,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return False
 
     def _next(self) -> Item | None:
-        """Return what comes next, waiting for it where that is due."""
+        """Return the next item, waiting for it if a wait is due."""
         try:
             item = self.live_box.get()
             if item is None and self._wait():
@@ -411,10 +421,10 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return item
 
     def _wait(self) -> bool:
-        """Wait at most once a loop of Cerebro, and for history as long as there is patience."""
+        """Wait at most once per Cerebro loop, and for history as long as patience lasts."""
         wait, self._qcheck = self._qcheck, 0.0
         if self.live_patience > 0:
-            # Were other datas to go on meanwhile, the history of this one would come late.
+            # If other data feeds moved on meanwhile, the history of this one would come too late.
             self.live_patience -= self.live_hub.wait(self.live_patience, self._is_disturbed)
         else:
             self.live_hub.wait(wait, self._is_any_due)
@@ -432,8 +442,11 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return self.live_is_over or self.should_stop
 
     def _hear(self, status: StreamStatus) -> None:
-        """Notify strategies of the stream's state; both texts go to ``notify_data`` as keywords."""
-        # Not before it was connected once: Backtrader calls this a broken connection.
+        """Notify strategies of the stream's state.
+
+        ``notify_data`` receives the state and its reason as keywords.
+        """
+        # Only after a first connection: Backtrader takes this to mean a broken one.
         lost = (self.CONNBROKEN,) if self.live_is_up else ()
         notifications = _NOTIFICATIONS.get(status.state, lost)
         if self.live_is_up and self.CONNECTED in notifications:
@@ -445,7 +458,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
             self.put_notification(notification, state=str(status.state), reason=status.reason)
 
     def _write(self, bar: LiveBar) -> bool:
-        """Write a closed bar that is newer than the last into the lines."""
+        """Write a closed bar into the lines if it is newer than the last one."""
         close_ms = self.live_closing(bar.stamp_ms)
         if self.live_seen_ms is not None and close_ms <= self.live_seen_ms:
             self.dropped += 1
@@ -459,7 +472,7 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
         return True
 
     def _tick_fill(self, force: bool = False) -> None:
-        # Backtrader's own finds every line by name: a sixth of all that a bar costs.
+        # Backtrader's own version looks up every line by name: a sixth of the total cost of a bar.
         if force or getattr(self, "tick_close", None) is None:
             _, first, high, low, close, volume, interest = self.live_lines
             self.tick_open, self.tick_high, self.tick_low = first[0], high[0], low[0]
@@ -468,26 +481,26 @@ class BacktraderFeed(bt.DataBase):  # type: ignore[misc]
 
 
 class _Clone(bt.feed.DataClone):  # type: ignore[misc]
-    """A data resampled beside its original; it goes by the original's clock."""
+    """A data feed resampled alongside its original; it follows the original's clock."""
 
     def _timeoffset(self) -> Any:
         return self.data._timeoffset()
 
 
 def run_live(cerebro: Any, **wanted: Any) -> Any:
-    """Run ``cerebro`` and stop its feeds whatever happens: at the end, on errors, on Ctrl-C.
+    """Run ``cerebro`` and always stop its feeds afterwards: at the end, on errors and on Ctrl-C.
 
-    ``cerebro.run`` alone leaves feeds running when a strategy raises.
+    With ``cerebro.run`` alone, feeds keep running if a strategy raises.
 
     Args:
-        cerebro: a ``backtrader.Cerebro``.
-        **wanted: as for its ``run``.
+        cerebro: A ``backtrader.Cerebro``.
+        **wanted: Keyword arguments for ``cerebro.run``.
 
     Returns:
-        What ``cerebro.run`` returns.
+        The result of ``cerebro.run``.
 
     Raises:
-        DataError: what ended a stream, the first of several.
+        DataError: The error that ended a stream; the first one if there are several.
     """
     feeds = [data for data in cerebro.datas if isinstance(data, BacktraderFeed)]
     try:

@@ -1,6 +1,6 @@
-"""Live feeds for Backtrader by symbol: history at construction, live bars behind it.
+"""Live feeds for Backtrader by symbol: history at construction, followed by live bars.
 
-One class for each way that bars come by, and one for each vendor whose class is documented.
+There is one class for each way of getting bars, and one for each vendor with a documented class.
 """
 
 from __future__ import annotations
@@ -48,43 +48,43 @@ _HOOKS = ("_connect_realtime", "_disconnect_realtime", "_get_latest_data")
 _VALUES = ("open", "high", "low", "close", "volume")
 _LEAST_KEPT = 1000
 _UPDATE_S = {"4h": 300, "1d": 3600}
-# The window of CoinGecko's ``call_times``.
+# Length of the window of CoinGecko's ``call_times``.
 _MINUTE_S = 60.0
 _CONNECTED = frozenset(StreamState) - {StreamState.CONNECTING, StreamState.CLOSED}
 
 
 class BaseLiveDataFeed(BacktraderFeed):
-    """Bars of a symbol for Backtrader: history first, then every closed bar as it comes.
+    """Bars for a symbol, for Backtrader: history first, then every closed bar as it arrives.
 
-    Without Cerebro it can be iterated, awaited, and looked at (:meth:`snapshot`); ``stream`` is the
-    feed behind it. It starts with Cerebro or with the first iteration, at once where ``on_new_bar``
-    is given. Subclasses of your own bring ``_connect_realtime``, ``_disconnect_realtime`` and
-    ``_get_latest_data``.
+    Without Cerebro the feed can be iterated, awaited and inspected (:meth:`snapshot`); ``stream``
+    is the underlying feed. It starts with Cerebro or with the first iteration, or at once if
+    ``on_new_bar`` is given. Your own subclasses implement ``_connect_realtime``,
+    ``_disconnect_realtime`` and ``_get_latest_data``.
 
     Args:
-        symbol, interval: whose bars, and their timeframe.
-        lookback_bars: how many closed bars come first.
-        retry_interval: seconds after which a feed of your own is connected again; streams and polls
-            have waits of their own.
-        on_new_bar: called with symbol, the bar's open (naive UTC) and its values for every bar that
-            closes from now on, in a thread of its own.
-        data_manager: where history comes from; by default the installation's own.
-        timeout: seconds that each question for bars has, as for ``get_ohlcv``; None: as long as
-            pages come. A ``data_manager`` of your own is given it by the same name.
+        symbol, interval: Symbol and timeframe of the bars.
+        lookback_bars: Number of closed bars of history to deliver first.
+        retry_interval: Seconds before a feed of your own is reconnected; streams and polls have
+            their own waits.
+        on_new_bar: Called with the symbol, the bar's open (naive UTC) and its values for every bar
+            that closes from now on, in a separate thread.
+        data_manager: Source of history; by default the installation's own manager.
+        timeout: Seconds allowed for each request for bars, as for ``get_ohlcv``; None allows as
+            long as pages keep arriving. Your own ``data_manager`` receives it under the same name.
 
     Attributes:
-        df: the frame of all bars so far, by their opens.
-        is_connected: whether its source answers.
-        last_update: the close of the newest bar after the history (naive UTC), or None.
+        df: Frame of all bars so far, indexed by their opens.
+        is_connected: Whether the feed's source is responding.
+        last_update: Close of the newest bar after the history (naive UTC), or None.
 
     Raises:
-        TypeError: the class lacks its three methods.
-        QueryError: ``timeout`` is no time (a ``ValueError``).
-        ValueError: there is no history, or only that of a substitute, whose prices are of another
-            kind than the live bars; or ``lookback_bars`` is no count of bars.
+        TypeError: The class lacks the three methods.
+        QueryError: ``timeout`` is not a valid time (a ``ValueError``).
+        ValueError: There is no history, or only that of a substitute, whose prices are of another
+            kind than the live bars; or ``lookback_bars`` is not a number of bars.
     """
 
-    # Older programs name columns as they do with frames.
+    # Older programs name columns as they do for frames.
     params = (
         ("datetime", None),
         ("open", "open"),
@@ -136,7 +136,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         """Refuse to be sent to another process.
 
         Raises:
-            TypeError: always.
+            TypeError: Always.
         """
         raise TypeError(
             f"the live feed of {self.symbol} {self.interval} runs in one process and cannot be sent to "
@@ -146,7 +146,7 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- for subclasses --------------------------------------------------------------------
 
     def _stream(self, past: list[LiveBar]) -> tuple[LiveFeed, list[LiveBar]]:
-        """Return where live bars come from, and the bars that it does not give again itself."""
+        """Return the source of live bars, and the bars that it does not deliver itself."""
         name = f"{self.symbol} {self.interval}"
         source = HookSource(name, self.live_timeframe, self, self.live_clock)
         return self._feed_of(source), past
@@ -161,18 +161,18 @@ class BaseLiveDataFeed(BacktraderFeed):
         )
 
     def _connect_realtime(self) -> bool:
-        """Connect; return whether that worked."""
+        """Connect; return whether that succeeded."""
         return False
 
     def _disconnect_realtime(self) -> None:
-        """Leave."""
+        """Disconnect."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the newest bars there are, or None."""
+        """Return the newest available bars, or None."""
         return None
 
     def _get_update_interval(self) -> float:
-        """Return seconds from one question to the next."""
+        """Return the number of seconds between two requests."""
         return _UPDATE_S.get(self.interval, 60)
 
     def _load_historical_data(self) -> pd.DataFrame | None:
@@ -184,14 +184,14 @@ class BaseLiveDataFeed(BacktraderFeed):
         )
 
     def _wishes(self) -> dict[str, Any]:
-        """Return what else is wanted of history, as keywords of ``get_ohlcv``."""
+        """Return further keyword arguments of ``get_ohlcv`` for the history."""
         return {} if self.live_timeout_s is None else {"timeout": self.live_timeout_s}
 
     def _process_new_data(self, new_data: pd.DataFrame) -> None:
-        """Give bars by hand; those not newer than the last are dropped.
+        """Deliver bars manually; those that are not newer than the last are dropped.
 
         Raises:
-            TypeError: this feed has a source of its own.
+            TypeError: This feed has its own source.
         """
         source = self.stream.source
         if not isinstance(source, HookSource):
@@ -201,12 +201,12 @@ class BaseLiveDataFeed(BacktraderFeed):
     # --- without Cerebro -------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[LiveBar]:
-        """Start it if need be; give history, then closed bars until it ends."""
+        """Start the feed if necessary; yield history, then closed bars until it ends."""
         yield from self.live_backlog
         yield from (bar for bar in self.stream if self._is_next(bar))
 
     async def __aiter__(self) -> AsyncIterator[LiveBar]:
-        """Do the same without blocking the loop."""
+        """Do the same as iterating, without blocking the event loop."""
         for bar in self.live_backlog:
             yield bar
         async for bar in self.stream:
@@ -218,7 +218,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def df(self) -> pd.DataFrame:
-        """The frame of all bars so far; where more came than are kept, of those that are kept."""
+        """The frame of all bars so far, or of those kept if more have arrived than are kept."""
         import pandas as pd
 
         shown = self.stream.snapshot()
@@ -231,7 +231,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def is_connected(self) -> bool:
-        """Whether its source answers; a subclass may set it."""
+        """Whether the feed's source is responding; a subclass may set it."""
         connected = self.stream.is_running and self.stream.status.state in _CONNECTED
         return bool(self.live_overrides.get("is_connected", connected))
 
@@ -241,7 +241,7 @@ class BaseLiveDataFeed(BacktraderFeed):
 
     @property
     def last_update(self) -> datetime | None:
-        """The close of the newest bar after the history, naive UTC; a subclass may set it."""
+        """The close of the newest bar after the history (naive UTC); a subclass may set it."""
         bars = self.stream.snapshot().bars
         new = bars and bars[-1].stamp_ms > self.live_last_ms
         closed = from_ms(self.live_closing(bars[-1].stamp_ms)) if new else None
@@ -252,7 +252,7 @@ class BaseLiveDataFeed(BacktraderFeed):
         self.live_overrides["last_update"] = value
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state as plain values; subclasses add keys of their own."""
+        """Return the feed's state as plain values; subclasses add their own keys."""
         status = self.stream.status
         return {
             "symbol": self.symbol,
@@ -266,7 +266,7 @@ class BaseLiveDataFeed(BacktraderFeed):
             "reason": status.reason,
         }
 
-    # --- inside ----------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------
 
     def _history(self) -> pd.DataFrame:
         nothing = f"there is no history of {self.symbol} {self.interval} to begin with"
@@ -278,7 +278,7 @@ class BaseLiveDataFeed(BacktraderFeed):
             raise ValueError(nothing) from NoDataError(nothing)
         instead = frame.attrs.get(ATTRS_KEY, {}).get("substitute")
         if instead and "provider" not in self._wishes():
-            # Live bars are of the kind that is wanted: behind these prices they would jump.
+            # Live bars are of the requested kind: after these prices they would jump.
             raise ValueError(f"{nothing}: only a substitute is available ({instead}); try again")
         named = {theirs: ours for ours in _VALUES if (theirs := getattr(self.p, ours)) != ours}
         return frame.set_axis([named.get(column, column) for column in frame.columns], axis=1)
@@ -291,13 +291,13 @@ class BaseLiveDataFeed(BacktraderFeed):
             self.on_new_bar(self.symbol, pd.Timestamp(from_ms(bar.stamp_ms)), values)
 
 
-# --- bars by a source of the library's: a stream, or questions
+# --- bars from one of the library's sources: a stream or polling
 
 
 class SourcedLiveDataFeed(BaseLiveDataFeed):
-    """A feed whose bars come from a source of the library's, history included.
+    """A feed whose bars, including history, come from one of the library's own sources.
 
-    The three methods of older programs work on it from outside.
+    The three methods of older programs control it from outside.
     """
 
     pinned: ClassVar[str | None] = None
@@ -305,7 +305,7 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
     adjustment = "split"
 
     def _connect_realtime(self) -> bool:
-        """Start the stream; return whether it runs."""
+        """Start the stream; return whether it is running."""
         self.stream.start()
         return self.stream.is_running
 
@@ -319,9 +319,10 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
         return frame_of(bars[-1:]) if bars else None
 
     def _pin(self) -> str | None:
-        """Return the vendor that alone may be asked.
+        """Return the only vendor that may be queried.
 
-        None for the one that would be asked first anyway: its bars belong to the usual series.
+        None stands for the vendor that would be queried first anyway: its bars belong to the usual
+        series.
         """
         if self.provider is None or not is_manager(self.data_manager):
             return self.provider
@@ -339,16 +340,16 @@ class SourcedLiveDataFeed(BaseLiveDataFeed):
 
 
 class StreamedLiveDataFeed(SourcedLiveDataFeed):
-    """Bars of any symbol that a vendor with a stream is routed to, as they close.
+    """Bars for any symbol routed to a vendor with a stream, as they close.
 
     Args:
-        symbol, interval: whose bars, and their timeframe.
-        provider: this vendor alone; default: the first one routed to that streams such bars.
-        adjustment: what prices of the past are corrected for: ``raw``, ``split`` or ``all``.
-        **others: as :class:`BaseLiveDataFeed`.
+        symbol, interval: Symbol and timeframe of the bars.
+        provider: The only vendor to use; by default the first routed one that streams such bars.
+        adjustment: Adjustment of past prices: ``raw``, ``split`` or ``all``.
+        **others: Same as for :class:`BaseLiveDataFeed`.
 
     Raises:
-        ValueError: there is no history, or no vendor streams such bars.
+        ValueError: There is no history, or no vendor streams such bars.
     """
 
     def __init__(
@@ -381,7 +382,7 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
         return feed, []
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state; ``data_source`` is the vendor that is listened to."""
+        """Return the feed's state; ``data_source`` is the vendor whose stream is used."""
         return super().get_status() | {"data_source": self.source_name or self.live_vendor}
 
 
@@ -389,17 +390,18 @@ class StreamedLiveDataFeed(SourcedLiveDataFeed):
 
 
 class PolledLiveDataFeed(SourcedLiveDataFeed):
-    """Bars of any symbol that the rules can route, asked for as they close.
+    """Bars for any symbol that the rules can route, requested as they close.
 
     Args:
-        symbol, interval: whose bars, and their timeframe.
-        polling_interval: seconds after which missing bars are asked for again, at the latest.
-        provider: ask this vendor alone, such as ``yahoo`` or ``ccxt:kraken``; default: as routed.
-        adjustment: what prices of the past are corrected for: ``raw``, ``split`` or ``all``.
-        **others: as :class:`BaseLiveDataFeed`.
+        symbol, interval: Symbol and timeframe of the bars.
+        polling_interval: Longest time in seconds before missing bars are requested again.
+        provider: The only vendor to query, such as ``yahoo`` or ``ccxt:kraken``; by default as
+            routed.
+        adjustment: Adjustment of past prices: ``raw``, ``split`` or ``all``.
+        **others: Same as for :class:`BaseLiveDataFeed`.
 
     Raises:
-        ValueError: there is no history.
+        ValueError: There is no history.
     """
 
     def __init__(
@@ -430,37 +432,37 @@ class PolledLiveDataFeed(SourcedLiveDataFeed):
         return self._feed_of(source), []
 
     def _count_question(self) -> None:
-        """Count a question that is about to be asked."""
+        """Count a request that is about to be sent."""
 
     @property
     def last_poll_time(self) -> datetime | None:
-        """When it asked last (naive UTC), or None."""
+        """The time of the last request (naive UTC), or None."""
         source = self.stream.source
         asked_ms = source.asked_ms if isinstance(source, PollSource) else None
         return None if asked_ms is None else from_ms(asked_ms)
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state, with ``polling_interval`` and ``last_poll_time``."""
+        """Return the feed's state, with ``polling_interval`` and ``last_poll_time``."""
         polling = {"polling_interval": self.polling_interval, "last_poll_time": self.last_poll_time}
         source = self.source_name or self.provider or "routed"
         return super().get_status() | polling | {"data_source": source}
 
 
-# --- vendors with classes of their own
+# --- vendors with their own classes
 
 
 class BinanceLiveDataFeed(StreamedLiveDataFeed):
-    """Bars of a pair from Binance alone.
+    """Bars for a pair, only from Binance.
 
     Args:
-        symbol, interval: whose bars, and their timeframe.
-        api_key, api_secret: not needed for bars, and not used.
-        testnet: history and stream of the exchange's test network, kept in a cache of its own.
-            With a ``data_manager`` it is that one's rules that say which network is asked.
-        **others: as :class:`BaseLiveDataFeed`.
+        symbol, interval: Symbol and timeframe of the bars.
+        api_key, api_secret: Not needed for bars, and not used.
+        testnet: Whether to use history and stream of the exchange's test network, with a separate
+            cache. If a ``data_manager`` is given, its rules decide which network is queried.
+        **others: Same as for :class:`BaseLiveDataFeed`.
 
     Raises:
-        ValueError: there is no history.
+        ValueError: There is no history.
     """
 
     source_name = "Binance"
@@ -488,11 +490,11 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
 
     @property
     def binance_interval(self) -> str | None:
-        """The timeframe as Binance spells it, or None where it serves none such."""
+        """The timeframe in Binance's spelling, or None if Binance does not serve it."""
         return downloader_class("binance").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state, with the stream's address."""
+        """Return the feed's state, with the stream's address."""
         status = super().get_status()
         return status | {
             "ws_connected": status["is_connected"],
@@ -502,36 +504,36 @@ class BinanceLiveDataFeed(StreamedLiveDataFeed):
         }
 
     def _ws_url(self) -> str:
-        """Return where the stream is, by the rules of the data manager."""
+        """Return the stream's address according to the data manager's rules."""
         manager: Any = self.data_manager if is_manager(self.data_manager) else default_manager()
         rules: Rules = manager.provider_selector.parsed_rules
         return BinanceStream(rules.provider("binance").ws_url).address().shown
 
 
 class YahooLiveDataFeed(PolledLiveDataFeed):
-    """Bars of a symbol from Yahoo alone; arguments as :class:`PolledLiveDataFeed`."""
+    """Bars for a symbol, only from Yahoo; arguments as for :class:`PolledLiveDataFeed`."""
 
     source_name = "Yahoo Finance"
     pinned = "yahoo"
 
     @property
     def yahoo_interval(self) -> str | None:
-        """The timeframe as Yahoo spells it, or None where it serves none such."""
+        """The timeframe in Yahoo's spelling, or None if Yahoo does not serve it."""
         return downloader_class("yahoo").capabilities.timeframes.get(self.live_timeframe.label)
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state, with ``yahoo_interval`` and whether Yahoo knows the symbol."""
+        """Return the feed's state, with ``yahoo_interval`` and whether Yahoo knows the symbol."""
         own = {"yahoo_interval": self.yahoo_interval, "ticker_valid": not self.df.empty}
         return super().get_status() | own
 
 
 class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
-    """Bars of a coin from CoinGecko alone; arguments as :class:`PolledLiveDataFeed`.
+    """Bars for a coin, only from CoinGecko; arguments as for :class:`PolledLiveDataFeed`.
 
-    Its limit holds for all feeds and processes together: a question waits where it must.
+    CoinGecko's rate limit applies to all feeds and processes together; requests wait if necessary.
 
     Attributes:
-        call_times: when it asked in the last minute, in seconds of the steady clock.
+        call_times: Times of the requests in the last minute, in seconds of the monotonic clock.
     """
 
     source_name = "CoinGecko"
@@ -545,7 +547,7 @@ class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
 
     @property
     def max_calls_per_minute(self) -> int | None:
-        """How many questions a minute CoinGecko grants."""
+        """The number of requests per minute that CoinGecko allows."""
         return downloader_class("coingecko").limits.per_minute
 
     def _count_question(self) -> None:
@@ -553,23 +555,24 @@ class CoinGeckoLiveDataFeed(PolledLiveDataFeed):
         self.call_times = [at for at in self.call_times if now - at < _MINUTE_S] + [now]
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state, with the questions of the last minute."""
+        """Return the feed's state, with the number of requests in the last minute."""
         own = {"calls": len(self.call_times), "max_calls_per_minute": self.max_calls_per_minute}
         return super().get_status() | own
 
 
 class IBKRLiveDataFeed(PolledLiveDataFeed):
-    """Bars of a symbol from a gateway of Interactive Brokers.
+    """Bars for a symbol from an Interactive Brokers gateway.
 
     Args:
-        symbol, interval: whose bars, and their timeframe.
-        host, port, client_id: of the gateway that is asked; what is left out is as the rules
-            (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual give it.
-        **others: as :class:`PolledLiveDataFeed`.
+        symbol, interval: Symbol and timeframe of the bars.
+        host, port, client_id: Address of the gateway and the client's number; defaults come from
+            the rules (``providers.ibkr``), the environment (``IBKR_HOST``, ...) or the usual
+            values.
+        **others: Same as for :class:`PolledLiveDataFeed`.
 
     Raises:
-        ConfigError: a port or a client's number is none.
-        ValueError: there is no history.
+        ConfigError: The port or the client number is invalid.
+        ValueError: There is no history.
     """
 
     source_name = "IBKR"
@@ -597,7 +600,7 @@ class IBKRLiveDataFeed(PolledLiveDataFeed):
         super().__init__(symbol, interval, data_manager=manager, **others)
 
     def get_status(self) -> dict[str, Any]:
-        """Return its state, with the gateway's address."""
+        """Return the feed's state, with the gateway's address."""
         status = super().get_status()
         return status | {
             "ibkr_connected": status["is_connected"],

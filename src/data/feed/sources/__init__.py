@@ -1,1 +1,1 @@
-"""Where a feed's bars come from: streams, questions, replays, files, callbacks."""
+"""Where a feed's bars come from: streams, polls, replays, files and callbacks."""

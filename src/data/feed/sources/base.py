@@ -17,33 +17,33 @@ from ...vendors.foreign import call_foreign
 
 
 class Sink(Protocol):
-    """What a source pushes into. No method blocks; one thread calls at a time."""
+    """The receiving end of a source. No method blocks; one thread calls at a time."""
 
     def bar(self, bar: LiveBar) -> None:
-        """Take the next bar: closed ones ascend strictly by stamp, running ones lie after them."""
+        """Take the next bar: closed ones ascend strictly by stamp, forming ones come after them."""
 
     def revised(self, bar: LiveBar) -> None:
-        """Take a closed bar that was given before and is now corrected."""
+        """Take the corrected version of a closed bar that was delivered before."""
 
     def status(self, status: StreamStatus) -> None:
-        """Take how the source stands; it applies to the bars that follow."""
+        """Take the state of the source; it applies to the bars that follow."""
 
     def end(self, error: DataError | None = None) -> None:
-        """Say that nothing follows: all was given, or ``error`` made an end of it."""
+        """Take the end: everything was delivered, or ``error`` ended the source."""
 
 
 class Source(Protocol):
     """Something that pushes bars in order, each closed bar once.
 
-    A source is started at most once at a time; after :meth:`stop` it may be started again, with
+    A source is started at most once at a time. After :meth:`stop` it may be started again, with
     all its state fresh.
     """
 
     def start(self, sink: Sink) -> None:
-        """Begin to push into ``sink`` from threads of its own; return at once.
+        """Start pushing into ``sink`` from the source's own threads; return at once.
 
         Raises:
-            DataError: it can never work as it is set up; nothing was started.
+            DataError: The source can never work with this configuration; nothing was started.
         """
 
     def stop(self) -> None:
@@ -54,48 +54,48 @@ class Source(Protocol):
 
 log = logging.getLogger("onetape.feed")
 
-# How soon a stop is noticed, in seconds; and how long it waits for the thread to end.
+# Seconds within which a stop is noticed, and for which it waits for the thread to end.
 _SLICE_S = 0.2
 _JOIN_S = 0.4
 
 
 class Halt:
-    """A waiting that can be cut short. Thread-safe."""
+    """A wait that can be cut short. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._is_set = threading.Event()
 
     def set(self) -> None:
-        """Cut short this wait and all later ones."""
+        """End the current wait and all later ones."""
         self._is_set.set()
 
     @property
     def is_set(self) -> bool:
-        """Whether it is over."""
+        """Whether waiting has been ended."""
         return self._is_set.is_set()
 
     def until(self, due: float) -> bool:
-        """Wait until ``due`` seconds of the steady clock; return whether to go on."""
+        """Wait until ``due`` on the monotonic clock (seconds); return whether to continue."""
         while not self.is_set and (left := due - self._clock.monotonic()) > 0:
             self._clock.sleep(min(left, _SLICE_S))
         return not self.is_set
 
     def wait(self, seconds: float) -> bool:
-        """Wait so many seconds; return whether to go on."""
+        """Wait for ``seconds``; return whether to continue."""
         return self.until(self._clock.monotonic() + seconds)
 
 
 class ThreadedSource(ABC):
-    """A source that pushes from one thread of its own.
+    """A source that pushes from its own thread.
 
-    A thread that is kept by a vendor when it is stopped ends by itself when the vendor answers;
-    what it has then goes nowhere.
+    If the thread is waiting for a vendor when it is stopped, it ends by itself once the vendor
+    answers; the answer is discarded.
 
     Args:
-        name: of the series, for the thread and for messages.
-        clock: waits.
-        call: lets a run be a call: named in logs, the error that ends it reported.
+        name: Name of the series, for the thread and for messages.
+        clock: Clock used for waiting.
+        call: Makes a run a call: named in logs, with its final error reported.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class ThreadedSource(ABC):
         self._thread: threading.Thread | None = None
 
     def start(self, sink: Sink) -> None:
-        """Begin to push; see :class:`~.sources.base.Source`."""
+        """Start pushing; see :class:`~.sources.base.Source`."""
         halt = self._halt = Halt(self.clock)
         self._thread = threading.Thread(
             target=following(self._top),
@@ -129,10 +129,10 @@ class ThreadedSource(ABC):
 
     @abstractmethod
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Push until there is nothing more or ``halt`` says so, in the thread.
+        """Push until everything was pushed or ``halt`` is set; runs in the thread.
 
         Raises:
-            DataError: what makes an end of it; the feed ends with it.
+            DataError: An error that ends the source, and with it the feed.
         """
 
     def _top(self, sink: Sink, halt: Halt) -> None:
@@ -149,13 +149,13 @@ class ThreadedSource(ABC):
 
 
 def run_logged(name: str, run: Callable[[], None]) -> None:
-    """Do the work of a feed's thread; what makes an end of it is logged under ``name``.
+    """Do the work of a feed's thread; an error that ends it is logged under ``name``.
 
     Raises:
-        DataError: this made an end of it; an error of another class is its cause.
+        DataError: The error that ended the work; an error of another class becomes its cause.
     """
     try:
-        # The top of a thread: no caller would see an error, be it the library's or not.
+        # The top of a thread: no caller would see an error, whether the library's or not.
         call_foreign(run, name)
     except DataError as error:
         if error.provider == name:  # a feed is no vendor

@@ -1,4 +1,4 @@
-"""Feeds that users write themselves: three methods, asked again and again."""
+"""Feeds written by users: three methods that are called repeatedly."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ log = logging.getLogger("onetape.feed")
 
 
 class Hooks(Protocol):
-    """The methods of such a feed."""
+    """The methods of a feed written by a user."""
 
     retry_interval: float
 
     def _connect_realtime(self) -> bool:
-        """Connect; return whether that worked."""
+        """Connect; return whether that succeeded."""
 
     def _disconnect_realtime(self) -> object:
-        """Leave."""
+        """Disconnect."""
 
     def _get_latest_data(self) -> pd.DataFrame | None:
-        """Return the newest bars there are."""
+        """Return the newest available bars, or None."""
 
     def _get_update_interval(self) -> float:
-        """Return seconds from one question to the next."""
+        """Return the number of seconds between two requests."""
 
 
 class HookSource(ThreadedSource):
-    """Asks the hooks of a feed, and takes bars by hand besides.
+    """Polls the hooks of a feed, and also takes bars pushed manually.
 
-    Whatever a hook raises is logged, and it is connected anew after ``retry_interval`` seconds. What
-    opens later than now by the machine's clock is dropped and logged.
+    Errors raised by a hook are logged, and the feed is reconnected after ``retry_interval``
+    seconds. A bar that opens in the future by the machine's clock is dropped and logged.
 
     Args:
-        name: of the series.
-        timeframe: of its bars.
-        hooks: asked.
-        clock: waits, and tells what is now.
+        name: Name of the series.
+        timeframe: Timeframe of the bars.
+        hooks: Hooks to poll.
+        clock: Clock used for waiting and for the current time.
 
     Attributes:
-        refused: how many bars were dropped for that.
+        refused: Number of bars dropped because they open in the future.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class HookSource(ThreadedSource):
         self._hooks = hooks
         self._sink: Sink | None = None
         self._last_ms: int | None = None
-        # Guards the two fields against pushes by hand.
+        # Guards the two fields against manual pushes.
         self._pushing = threading.Lock()
 
     def start(self, sink: Sink) -> None:
-        """Begin; see :class:`~.base.Source`."""
+        """Start polling; see :class:`~.base.Source`."""
         with self._pushing:
             self._sink, self._last_ms = sink, None
         super().start(sink)
 
     def push(self, bars: Iterable[LiveBar]) -> None:
-        """Push bars that are newer than the last; nothing before it was started."""
+        """Push the bars that are newer than the last; does nothing before the start."""
         latest_ms = latest_live(self._timeframe, self.clock.now_ms())
         with self._pushing:
             for bar in bars:
@@ -92,7 +92,7 @@ class HookSource(ThreadedSource):
         log.log(level, "%s: the bar of %s is dropped: %s", self.name, bar.time, AHEAD)
 
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Connect and ask until it is stopped."""
+        """Connect and poll until stopped."""
         try:
             while not halt.is_set:
                 try:
@@ -107,7 +107,7 @@ class HookSource(ThreadedSource):
             self._hooks._disconnect_realtime()
 
     def _follow(self, sink: Sink, halt: Halt) -> None:
-        """Ask as long as it is connected."""
+        """Poll while connected."""
         if not self._hooks._connect_realtime():
             return
         self._tell(sink, StreamState.LIVE, "connected")

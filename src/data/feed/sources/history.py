@@ -1,4 +1,4 @@
-"""What a feed asks the data manager for: bars before it began, and bars that its stream lost."""
+"""The past bars that a feed requests: those before it began, and those its stream lost."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Manager(Protocol):
 
 
 class Filled(NamedTuple):
-    """The answer of history for a stretch.
+    """The bars that history has for a span.
 
     Attributes:
-        bars: the closed bars in it.
-        absent: stamps of expected bars that positively do not exist, or of which there is nothing but
-            a row that can be no bar.
-        why: why others are missing; empty when none is.
-        hole_ms: stamp of the first bar that is missing and may come yet; None: none is.
+        bars: Closed bars in the span.
+        absent: Stamps of expected bars that definitely do not exist, or for which there is only a
+            row that cannot be a bar.
+        why: Reason why other bars are missing; empty if none is.
+        hole_ms: Stamp of the first missing bar that may still arrive; None if there is none.
     """
 
     bars: list[LiveBar]
@@ -56,48 +56,51 @@ class Filled(NamedTuple):
 
     @property
     def until_ms(self) -> int:
-        """Where a feed goes on that has given the bars before the first hole; there are bars."""
+        """The time from which a feed continues once it has delivered the bars before the first gap.
+
+        There must be bars.
+        """
         return self.bars[-1].stamp_ms + 1 if self.hole_ms is None else self.hole_ms
 
     @property
     def doubted(self) -> Filled:
-        """The same answer with its absent bars as missing ones, which may come yet."""
+        """The same answer with its absent bars as missing ones, which may still arrive."""
         holes = [*self.absent[:1], *([] if self.hole_ms is None else [self.hole_ms])]
         return Filled(self.bars, [], self.why or NO_BAR, min(holes, default=None))
 
 
 def hole_in_history(hole: Span, why: str) -> str:
-    """Return what to say of the first hole in the history that a feed began with."""
+    """Return a message about the first gap in the history that a feed began with."""
     return f"its history lacks bars from {iso(hole.start)} on: {why or 'they are being fetched'}"
 
 
 class History(Protocol):
-    """Where closed bars of the past come from. May raise any ``DataError``."""
+    """A source of closed past bars. May raise any ``DataError``."""
 
     def last(self, count: int, *, again: bool = False) -> Filled:
-        """Return the last ``count`` closed bars, or all there are, and what they lack in between.
+        """Return the last ``count`` closed bars, or all there are, with the gaps between them.
 
-        ``again``: the answer of a moment ago does not count.
+        With ``again``, an answer received a moment ago is not reused.
         """
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
-        """Return what there is in ``span``; ``again``: the answer of a moment ago does not count."""
+        """Return the bars in ``span``; with ``again``, a recent answer is not reused."""
 
 
 class ManagerHistory:
-    """History by the data manager: by the same routing and store as any call's.
+    """History from the data manager, with the same routing and store as any call.
 
     Args:
-        manager: asked for bars.
-        symbol: as the user writes it.
-        grid: of the series.
-        clock: the time, for the age of bars.
-        patience_ms: that a vendor has no bar is believed so long after the bar's close; before
-            that the bar may only be late.
-        pinned: the only vendor whose bars count, if any.
-        adjustment: what prices are corrected for.
-        timeout_s: seconds that each question has, as ``timeout=`` of ``get_ohlcv``; None: as long
-            as pages come.
+        manager: Data manager that supplies the bars.
+        symbol: Symbol as the user writes it.
+        grid: Grid of the series.
+        clock: Source of the current time, for the age of bars.
+        patience_ms: Time after a bar's close from which a vendor's statement that there is none is
+            trusted; before that, the bar may just be late.
+        pinned: The only vendor whose bars count, if any.
+        adjustment: Adjustment of the prices.
+        timeout_s: Seconds allowed for each request, like ``timeout=`` of ``get_ohlcv``; None
+            allows as long as pages keep arriving.
     """
 
     def __init__(
@@ -124,13 +127,14 @@ class ManagerHistory:
             self._options["timeout"] = timeout_s
 
     def last(self, count: int, *, again: bool = False) -> Filled:
-        """Return the last ``count`` closed bars, or all there are, and what they lack in between.
+        """Return the last ``count`` closed bars, or all there are, with the gaps between them.
 
-        They begin behind what no vendor serves. An expected bar that no gap of the answer names was
-        answered for: there is none. If vendors have no bar at all, ``why`` is why one may come yet.
+        They begin after the span that no vendor serves. An expected bar that is missing without a
+        gap in the answer does not exist. If vendors have no bar at all, ``why`` is the reason why
+        one may still arrive.
 
         Raises:
-            UnavailableError: there is no bar, for a vendor failed.
+            UnavailableError: There is no bar because a vendor failed.
         """
         frame = self._ask(bars=count, force_refresh=again)
         bars, gaps = bars_of(frame, "history"), _gaps(frame)
@@ -149,7 +153,7 @@ class ManagerHistory:
         return self._judged(named, bars, frame, gaps)
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
-        """Return what there is in ``span``."""
+        """Return the bars in ``span``."""
         label = self._grid.timeframe
         if label.is_intraday:
             first: Any = from_ms(span.start)
@@ -163,12 +167,12 @@ class ManagerHistory:
     def _judged(
         self, expected: Stamps, bars: list[LiveBar], frame: pd.DataFrame, gaps: Sequence[_Gap]
     ) -> Filled:
-        """Separate bars that do not exist from those that are only missing yet."""
+        """Separate bars that do not exist from those that are only missing so far."""
         present = np.array([bar.stamp_ms for bar in bars], dtype=np.int64)
         missing = np.setdiff1d(expected, present)
         if not len(missing):
             return Filled(bars, [])
-        # A row that can be no bar is all that there is of these.
+        # For these there is only a row that cannot be a bar.
         is_none = np.isin(missing, _stamps_of(frame))
         is_none |= _lie_in(missing, [gap.span for gap in gaps if gap.is_nothing])
         is_none &= self._grid.closes(missing) + self._patience_ms <= self._clock.now_ms()
@@ -179,7 +183,7 @@ class ManagerHistory:
         return Filled(bars, absent, why or "not published yet", holes[0])
 
     def _ask(self, start: Any = None, end: Any = None, **wishes: Any) -> pd.DataFrame:
-        """Return the frame, with holes or without; they are judged here, not warned about."""
+        """Return the frame, with or without gaps; gaps are judged here, without a warning."""
         label = self._grid.timeframe.label
         try:
             return self._manager.get_ohlcv(
@@ -192,9 +196,9 @@ class ManagerHistory:
 
 
 def bars_of(frame: pd.DataFrame, origin: Origin) -> list[LiveBar]:
-    """Return the rows of a frame of bars, in their order; those that can be none are left out.
+    """Return the rows of a frame as bars, in order, without rows that cannot be bars.
 
-    An answer holds such rows where nothing better is known, and tells which they are.
+    An answer contains such rows if nothing better is known, and marks them.
     """
     values = [
         frame[name].to_numpy(np.float64) for name in ("open", "high", "low", "close", "volume")
@@ -219,11 +223,11 @@ def _stamps_of(frame: pd.DataFrame) -> Stamps:
 
 
 class _Gap(NamedTuple):
-    """A stretch that an answer has no bars of, and why.
+    """A span without bars in an answer, with the reason.
 
     Attributes:
-        span, reason: by the provenance of the answer.
-        has_failed: whether a vendor failed at this or another stretch of the answer.
+        span, reason: Span and reason from the provenance of the answer.
+        has_failed: Whether a vendor failed at this or another span of the answer.
     """
 
     span: Span
@@ -232,18 +236,18 @@ class _Gap(NamedTuple):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether vendors say that there is no bar."""
+        """Whether vendors report that there is no bar."""
         return self.reason.startswith(NO_BAR)
 
     @property
     def is_unserved(self) -> bool:
-        """Whether asking again cannot help: nobody failed, and no vendor serves such bars."""
+        """Whether a retry cannot help: nobody failed, and no vendor serves such bars."""
         may_come = self.is_nothing or self.reason in (UNPUBLISHED, DELETED)
         return not (self.has_failed or may_come)
 
 
 def _gaps(frame: pd.DataFrame) -> list[_Gap]:
-    """Return what a frame lacks by its provenance, ascending; not what lies beside the calendar."""
+    """Return a frame's gaps according to its provenance, ascending, without off-calendar ones."""
     told = frame.attrs.get(ATTRS_KEY, {})
     has_failed = told.get("unanswered") is not None
     return [
@@ -262,7 +266,7 @@ def _reasons(gaps: Iterable[_Gap]) -> str:
 
 
 def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
-    """Tell which stamps lie in one of ``spans``, which ascend and do not overlap."""
+    """Return which stamps are in one of ``spans``, which ascend and do not overlap."""
     starts = np.array([span.start for span in spans], dtype=np.int64)
     ends = np.array([0, *(span.end for span in spans)], dtype=np.int64)
     return stamps < ends[np.searchsorted(starts, stamps, side="right")]
@@ -272,10 +276,10 @@ def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:
 
 
 def live_bars(frame: pd.DataFrame, origin: Origin = "history") -> list[LiveBar]:
-    """Return the rows of any frame of bars, ascending and each stamp once: of equal ones the last.
+    """Return the rows of any frame of bars, ascending; of rows with one stamp the last counts.
 
     Raises:
-        ResponseFormatError: it is no frame of bars.
+        ResponseFormatError: The value is not a frame of bars.
     """
     return bars_of(build_frame(merge(BarTable.empty(), table_of(frame))), origin)
 
@@ -285,17 +289,17 @@ def frame_of(bars: Iterable[LiveBar]) -> pd.DataFrame:
     return build_frame(BarTable.from_bars([Bar(*bar[:6]) for bar in bars]))
 
 
-# --- the range of the last so many closed bars
+# --- the range of the last closed bars
 
 _MONTH_MS = 31 * DAY_MS
 _MOST = 10_000_000
 
 
 def check_lookback(count: object) -> None:
-    """Refuse a ``lookback_bars`` that is no count of bars.
+    """Reject a ``lookback_bars`` that is not a valid number of bars.
 
     Raises:
-        ConfigError: it is no whole number, or none that history can be asked for.
+        ConfigError: The value is not an integer, or is outside the supported range.
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST:
         raise ConfigError(
@@ -306,10 +310,10 @@ def check_lookback(count: object) -> None:
 def lookback_range(
     market: MarketCalendar | None, timeframe: Timeframe, count: int, now_ms: int
 ) -> dict[str, Any]:
-    """Return ``start_date`` and ``end_date`` of the last ``count`` closed bars, both included.
+    """Return ``start_date`` and ``end_date`` of the last ``count`` closed bars, both inclusive.
 
-    Days and longer bars are named by dates, others by naive UTC times. Where the market is not
-    known, or there were not so many bars, the range is as long as so many bars last.
+    Daily and longer bars are given by dates, others by naive UTC times. If the market is not
+    known, or there were not that many bars, the range is as long as ``count`` bars.
     """
     start, end = _stamps(market, timeframe, count, now_ms)
     return {"start_date": _named(timeframe, start), "end_date": _named(timeframe, end)}

@@ -1,7 +1,7 @@
-"""Bars of vendors without a stream: asked for when they close, and pushed as a stream's would be.
+"""Bars from vendors without a stream: requested when they close, then pushed like a stream's.
 
-Questions go the way of all others, through the data manager: routing, limits, checks and the cache
-are the same, and every closed bar is stored as it comes.
+Requests go through the data manager like all others: routing, limits, checks and the cache are the
+same, and every closed bar is stored as it arrives.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from ..services import clock_of, market_of, services_of
 from .base import Halt, Sink, ThreadedSource, log
 from .history import Filled, History, Manager, ManagerHistory, bars_of, hole_in_history
 
-# What may be over in a moment; anything else can never be answered, and ends the feed.
+# Errors that may be temporary; any other error is permanent and ends the feed.
 _PASSING = (ProviderError, AllProvidersFailedError, CacheError)
-# Closed bars that are looked at again with every question, for their corrections.
+# Number of closed bars included in every request again, to catch corrections.
 _OVERLAP = 3
-# So long after its close a bar is asked for, and so long it may be missing before that is reported.
+# Time after its close when a bar is requested, and after which a missing one is reported.
 _GRACE_S = 2.0
 _LATE_MS = 120_000
 _FIRST_RETRY_S = 2.0
-# No wait is longer: a clock that was set is noticed.
+# The longest wait, so that a change of the clock is noticed.
 _LONGEST_S = 60.0
 
 
 class PollSource(ThreadedSource):
-    """Asks for the bars of one series whenever one closes.
+    """Requests the bars of one series whenever one closes.
 
-    What is lacking is asked for again after 2, 4, 8 ... seconds, up to ``interval_s``, and bars
-    behind it wait for it; only where a vendor says that there is none is a bar passed over. Errors
-    of vendors never end it.
+    Missing bars are requested again after 2, 4, 8 ... seconds, up to ``interval_s``, and later
+    bars wait for them; a bar is skipped only if a vendor reports that there is none. Vendors'
+    errors never end the source.
 
     Args:
-        name: of the series.
-        history: answers; its questions are paced by the vendors' limits.
-        grid: which bars are to be expected.
-        lookback: how many closed bars come first.
-        interval_s: the longest time between two questions for what is lacking, and the time
-            between two looks at the running bar.
-        running: asks for the running bar; None where it is not wanted: each look is a question.
-        on_ask: called before every question.
-        clock: waits.
-        call: lets a run be a call: named in logs, the error that ends it reported.
+        name: Name of the series.
+        history: Source of the bars; its requests are paced by the vendors' limits.
+        grid: Grid of the expected bars.
+        lookback: Number of closed bars of history to deliver first.
+        interval_s: Longest time between two requests for missing bars, and the time between two
+            requests for the forming bar.
+        running: Requests the forming bar; None if it is not wanted, since each call is a request.
+        on_ask: Called before every request.
+        clock: Clock used for waiting.
+        call: Makes a run a call: named in logs, with its final error reported.
 
     Attributes:
-        asked_ms: when it asked last (UTC milliseconds), or None.
-        history: answers; see above.
-        has_answered: whether there was an answer since it was started.
+        asked_ms: Time of the last request (UTC milliseconds), or None.
+        history: Source of the bars; see above.
+        has_answered: Whether there has been an answer since the start.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class PollSource(ThreadedSource):
         self._interval_s, self.running, self._on_ask = interval_s, running, on_ask
 
     def run(self, sink: Sink, halt: Halt) -> None:
-        """Ask, push and wait until it is stopped.
+        """Request, push and wait until stopped.
 
         Raises:
-            QueryError: the series does not exist, or no vendor serves it.
-            ConfigError: no vendor can be asked as it is set up.
+            QueryError: The series does not exist, or no vendor serves it.
+            ConfigError: No vendor can be queried with this configuration.
         """
         self.has_answered = self._is_up = False
         poll: _Poll | None = None
@@ -120,9 +120,9 @@ class PollSource(ThreadedSource):
         return poll
 
     def _fetch_lacking(self, poll: _Poll, sink: Sink, *, again: bool) -> bool:
-        """Ask for what is lacking, push what came; return whether nothing is lacking now."""
+        """Request the missing bars and push those received; return whether none are missing now."""
         filled, frontier = Filled([], []), -1
-        # What lies behind a hole of the history is asked for as soon as that is filled.
+        # Bars after a gap in the history are requested as soon as the gap is filled.
         while frontier < min(poll.line.frontier, poll.loaded_ms + 1):
             frontier, coming = poll.line.frontier, self._coming(self.clock.now_ms())
             span = poll.wanted(coming)
@@ -139,13 +139,13 @@ class PollSource(ThreadedSource):
         return self._judge(poll, coming, filled.why, sink)
 
     def _answered(self, sink: Sink) -> None:
-        """Say that it is connected, as far as vendors without a connection can be."""
+        """Report that the source is connected, as far as that applies without a connection."""
         if not self._is_up:
             self._is_up = True
             self._tell(sink, StreamState.BACKFILLING, "it answers")
 
     def _judge(self, poll: _Poll, coming: int, why: str, sink: Sink) -> bool:
-        # Bars may have closed while it was asked; one of a moment ago is still on its way.
+        # Bars may have closed during the request; one that closed a moment ago is still on its way.
         on_its_way = self.clock.now_ms() - round(_GRACE_S * SECOND_MS)
         lacking = poll.line.gap(max(coming, self._coming(on_its_way)))
         if lacking is None:
@@ -166,7 +166,7 @@ class PollSource(ThreadedSource):
         return False
 
     def _look_until_due(self, poll: _Poll, sink: Sink, halt: Halt) -> None:
-        """Wait for the next close, looking at the running bar now and then."""
+        """Wait for the next close, requesting the forming bar now and then."""
         stamp = self._grid.next_open(poll.line.frontier)
         close = int(self._grid.closes(np.array([stamp]))[0])
         while not halt.is_set and (left := self._left_s(close)) > 0:
@@ -201,17 +201,17 @@ class PollSource(ThreadedSource):
 
 
 class _Poll:
-    """One run: what was given, and what is to be asked for. For one thread.
+    """The state of one run: the delivered bars and those to request. For one thread.
 
     Args:
-        grid: of the series.
-        history: that it begins with.
-        start_ms: its bars before this are given at once.
+        grid: Grid of the series.
+        history: History that the run begins with.
+        start_ms: Bars of the history before this time are delivered at once.
 
     Attributes:
-        given: these bars.
-        loaded_ms: what is missing before this is missing in the history.
-        line: how it goes on.
+        given: Bars delivered at once.
+        loaded_ms: Bars missing before this time are missing in the history.
+        line: Continuation of the series.
     """
 
     def __init__(self, grid: BarGrid, history: Filled, start_ms: int) -> None:
@@ -222,16 +222,17 @@ class _Poll:
         self.line.learn(history.bars, history.absent)
 
     def wanted(self, coming_ms: int) -> Span | None:
-        """Return what to ask for: what is lacking, and the last bars given; None: nothing is."""
+        """Return the span to request, the missing bars plus the last ones delivered, or None."""
         lacking = self.line.gap(coming_ms)
         if lacking is None:
             return None
-        # Bars behind a hole were seen, not given: they come along. Those of history wait.
+        # Bars after a gap were seen but not delivered, so they are included; those of history just
+        # wait.
         end = lacking.end if lacking.start < self.loaded_ms else coming_ms
         return Span(min([lacking.start, *self._recent]), end)
 
     def revised(self, bars: Sequence[LiveBar]) -> list[LiveBar]:
-        """Return the bars that were given before with other values."""
+        """Return the bars that were delivered before with other values."""
         changed = [
             bar
             for bar in bars
@@ -254,7 +255,7 @@ class _Poll:
         return bars_given
 
 
-# --- for any symbol of a data manager
+# --- for any symbol that a data manager supports
 
 
 def polled(
@@ -270,18 +271,18 @@ def polled(
     timeout_s: float | None = None,
     on_ask: Callable[[], object] = lambda: None,
 ) -> PollSource:
-    """Return a source that asks ``manager`` whenever a bar closes.
+    """Return a source that queries ``manager`` whenever a bar closes.
 
     Args:
-        manager: asked for bars.
-        symbol, timeframe: of the bars.
-        lookback: how many closed bars come first.
-        provider: the only vendor whose bars count.
-        interval_s: see :class:`PollSource`.
-        forming: whether the running bar is looked at every ``interval_s``.
-        adjustment: what prices are corrected for.
-        timeout_s: seconds that each question has; None: as long as pages come.
-        on_ask: called before every question.
+        manager: Data manager that supplies the bars.
+        symbol, timeframe: Symbol and timeframe of the bars.
+        lookback: Number of closed bars of history to deliver first.
+        provider: The only vendor whose bars count.
+        interval_s: See :class:`PollSource`.
+        forming: Whether the forming bar is requested every ``interval_s``.
+        adjustment: Adjustment of the prices.
+        timeout_s: Seconds allowed for each request; None allows as long as pages keep arriving.
+        on_ask: Called before every request.
     """
     step, clock = Timeframe.parse(timeframe), clock_of(manager)
     # A symbol without a known market may trade at any time.
@@ -298,7 +299,7 @@ def polled(
     )
 
     def running() -> LiveBar | None:
-        """Return the bar that is forming, None where there is none."""
+        """Return the forming bar, or None if there is none."""
         options: dict[str, Any] = {} if provider is None else {"provider": provider}
         if timeout_s is not None:
             options["timeout"] = timeout_s

@@ -1,8 +1,9 @@
-"""A source without a seam, made of a stream that has some: history first, every gap filled.
+"""A seamless source made from a stream with gaps: history first, then every gap filled.
 
-The stream is subscribed to before history is loaded, so nothing falls between the two. A gap, from
-a lost connection or a lost message, is filled by the data manager, by the same routing and store as
-any call's; bars that come meanwhile wait until then. ``LIVE`` is reported when nothing is missing.
+The stream is subscribed to before history is loaded, so nothing is lost between the two. A gap
+caused by a lost connection or a lost message is filled by the data manager, with the same routing
+and store as any call; bars that arrive meanwhile wait. ``LIVE`` is reported when nothing is
+missing.
 """
 
 from __future__ import annotations
@@ -37,41 +38,44 @@ from .history import Filled, History, hole_in_history
 log = logging.getLogger("onetape.feed")
 
 _JOIN_S = 0.2
-# Bars given last: a correction of one of them is passed on.
+# Number of last delivered bars whose corrections are passed on.
 _REMEMBERED = 16
-# Closed bars of the stream that wait for history, or for bars before them; others come from history.
+# Number of closed stream bars that may wait for history or for earlier bars; the rest come from
+# history.
 _MOST_WAITING = 1000
-# For dense streams, seconds for which bars that the vendor denies are requested again.
+# For dense streams: seconds during which bars are requested again after the vendor reports none.
 _DOUBT_S = 60.0
-# So many bars must be missing before silence counts.
+# Number of missing bars from which silence counts.
 _SILENT_BARS = 3
 
 
 class Stream(Source, Protocol):
-    """A source that may lose, double and reorder bars, and reports when it is connected.
+    """A source that may lose, repeat and reorder bars, and that reports when it is connected.
 
-    Its statuses are ``CONNECTING`` (nothing comes) and ``BACKFILLING`` (from now on all comes);
-    while it is connected, ``DELAYED`` (bars that closed by its instant come from history alone) and
-    ``LIVE`` (data come, though they make no bar).
+    Its statuses are ``CONNECTING`` (nothing arrives) and ``BACKFILLING`` (from now on everything
+    arrives). While connected, there are also ``DELAYED`` (bars that closed by its time come only
+    from history) and ``LIVE`` (data arrive, but do not make a bar).
     """
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Check the connection: it sent nothing for ``silent_s``, although there was something."""
+        """Check the connection: it was silent for ``silent_s`` despite having data to send."""
 
 
 @dataclass(frozen=True)
 class StreamTimings:
-    """Times of a gap-free source in seconds; tests make them short.
+    """Durations used by a gap-free source, in seconds; tests make them short.
 
     Attributes:
-        tick: how often the clock is read.
-        grace: how long after its close a bar may be on its way by the stream.
-        quiet: a stream silent for so long in an open market, and for three bars, is doubted.
-        retry: waits between questions for the same gap.
-        delayed_after: questions for the same gap after which the feed counts as delayed.
-        dense: whether the stream sends a bar where nothing was traded; else history is asked
-            whether silence has missed any.
-        sent: length of the bars that the stream sends, where those given are built of them.
+        tick: Interval between reads of the clock.
+        grace: Time after its close for which a bar may still be on its way from the stream.
+        quiet: Minimum silence in an open market, which must also last for three bars, before the
+            stream is doubted.
+        retry: Waits between requests for the same gap.
+        delayed_after: Number of requests for the same gap after which the feed counts as delayed.
+        dense: Whether the stream sends a bar even if nothing was traded; otherwise history is
+            checked for bars missed during silence.
+        sent: Timeframe of the bars that the stream sends, if the delivered bars are built from
+            them.
     """
 
     tick: float = 0.25
@@ -85,11 +89,11 @@ class StreamTimings:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a feed begins.
+    """The point where a feed begins.
 
     Attributes:
-        lookback: closed bars of history that are given first.
-        after_ms: in place of that: stamp of the last bar that the caller has already.
+        lookback: Number of closed bars of history to deliver first.
+        after_ms: Stamp of the last bar that the caller already has, instead of ``lookback``.
     """
 
     lookback: int = 1000
@@ -97,18 +101,18 @@ class Start:
 
 
 class GapFreeSource:
-    """Makes one unbroken source out of a stream and history; see :class:`~.base.Source`.
+    """Makes one gap-free source from a stream and history; see :class:`~.base.Source`.
 
     Args:
-        stream: new bars, as they come.
-        history: what was before, and what the stream lost.
-        grid: where bars are expected.
-        clock: the time.
-        start: where the feed begins.
-        keep: stores closed bars of the stream.
-        correct: Takes a bar of the stream that was given before with other values.
-        patience: how long things may take.
-        call: lets a run be a call: named in logs, the error that ends it reported.
+        stream: Source of new bars as they arrive.
+        history: Source of earlier bars, and of bars that the stream lost.
+        grid: Grid of the expected bars.
+        clock: Source of the current time.
+        start: Point where the feed begins.
+        keep: Stores closed bars of the stream.
+        correct: Takes a stream bar that was delivered before with other values.
+        patience: Durations and limits.
+        call: Makes a run a call: named in logs, with its final error reported.
     """
 
     def __init__(
@@ -131,14 +135,14 @@ class GapFreeSource:
         self._run: StreamThread | None = None
 
     def start(self, sink: Sink) -> None:
-        """Subscribe, then load history, then go on; see :class:`~.base.Source`."""
+        """Subscribe, load history, then continue with the stream; see :class:`~.base.Source`."""
         run = StreamThread(self, sink)
         self.stream.start(run.inbox)
         self._run = run
         run.thread.start()
 
     def stop(self) -> None:
-        """See :class:`~.base.Source`. A question under way ends by itself; its answer is dropped."""
+        """See :class:`~.base.Source`; the answer to a request in progress is dropped."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -152,7 +156,7 @@ class GapFreeSource:
 
 
 class Inbox(Mailbox):
-    """What the stream sends, waiting for the run's thread: a sink."""
+    """A sink for the stream's items, which wait here for the run's thread."""
 
     def __init__(self) -> None:
         super().__init__("the feed's own thread", forming=True, revisions=True)
@@ -169,8 +173,8 @@ class StreamThread:
     """One run of a gap-free source: a thread, and state that no other thread touches.
 
     Attributes:
-        inbox: what the stream pushes into.
-        thread: to be started once.
+        inbox: Sink that the stream pushes into.
+        thread: Thread of the run; must be started once.
         passed_on: Number of bars of the stream that were left to history because too many waited.
     """
 
@@ -187,13 +191,13 @@ class StreamThread:
         self._continuation: Continuation | None = None
         self.passed_on = 0
         self._early: deque[LiveBar] = deque()
-        # Given, and not stored before our clock has reached their close.
+        # Delivered bars, to be stored once our clock has reached their close.
         self._unkept: deque[LiveBar] = deque(maxlen=_MOST_WAITING)
         self._loaded_ms = 0  # everything before this is of the history that it began with
         self._recent: deque[LiveBar] = deque(maxlen=_REMEMBERED)
         self._is_connected = False
         self._lost_reason = "not connected yet"
-        # The feed has reported by itself that it is connecting.
+        # The feed itself has already reported that it is connecting.
         self._state, self._reason = StreamState.CONNECTING, self._lost_reason
         self._backfill_until = 0  # bars expected before this are history's
         self._denied_since: float | None = None  # a vendor lacks bars since, by its own word
@@ -205,7 +209,7 @@ class StreamThread:
         self._checked_stamp, self._is_expected = -1, False
 
     def stop(self) -> None:
-        """Have the thread end."""
+        """Make the thread end."""
         self._is_stopped = True
         self.inbox.close()
 
@@ -220,17 +224,17 @@ class StreamThread:
             self._sink.end(error)
 
     def _work(self) -> None:
-        """Take what comes and give what can be given until it is stopped or there is no more.
+        """Process items and deliver bars until the run is stopped or the stream ends.
 
         Raises:
-            DataError: the stream has ended for good, or there will never be such bars.
+            DataError: The stream has ended for good, or there will never be such bars.
         """
         while not (self._is_stopped or self.inbox.is_over):
             self._read(self._patience.tick)
             self._go_on()
 
     def _read(self, timeout: float) -> None:
-        """Wait for something to come, and take all that has."""
+        """Wait for an item, then process all that have arrived."""
         item = self.inbox.get(timeout=timeout)
         while item is not None and not self._is_stopped:
             if isinstance(item, StreamStatus):
@@ -240,7 +244,7 @@ class StreamThread:
             item = self.inbox.get()
 
     def _take_status(self, status: StreamStatus) -> None:
-        """Take a status of the stream: connected, lost, or what else it reports of itself."""
+        """Take a status of the stream: connected, lost, or another state that it reports."""
         if status.state is StreamState.LIVE:
             self._silence.market_spoke()
             return
@@ -258,21 +262,21 @@ class StreamThread:
         self._set_time()
 
     def _set_time(self) -> None:
-        """Take the wall clock's time anew; bars that closed by then come from history."""
+        """Reread the wall clock; bars that closed by then come from history."""
         self._now.set()
         self._silence.restart()
         self._backfill_until = 0  # the clock may have been set back meanwhile
         self._backfill_up_to(self._now.ms())
 
     def _backfill_up_to(self, closed_ms: int) -> None:
-        """Leave all bars that closed by an instant to history, unless they were given."""
+        """Leave all bars that closed by ``closed_ms`` to history, unless already delivered."""
         grid = self._source.grid
         until = first_unclosed(grid.calendar, grid.timeframe, closed_ms, grid.anchor)
         self._backfill_until = max(self._backfill_until, until)
         self._questions, self._next_question = 0, 0.0
 
     def _take_bar(self, bar: LiveBar) -> None:
-        """Take a bar of the stream: running, closed, or a correction of one given before."""
+        """Take a stream bar: forming, closed, or a correction of a delivered one."""
         continuation = self._continuation
         if bar.is_closed and (continuation is None or bar.stamp_ms > continuation.newest):
             close = int(self._source.grid.closes(np.array([bar.stamp_ms]))[0])
@@ -282,7 +286,7 @@ class StreamThread:
         if not self._is_on_grid(bar.stamp_ms):
             return
         if not bar.is_closed:
-            # A running bar behind a hole would be given before bars that are older.
+            # A forming bar after a gap would be delivered before older bars.
             is_live = self._state is StreamState.LIVE
             if is_live and continuation and bar.stamp_ms >= continuation.frontier:
                 self._sink.bar(bar)
@@ -296,21 +300,21 @@ class StreamThread:
             self._revised(bar)
 
     def _leave_to_history(self, bar: LiveBar) -> None:
-        """Drop a bar of the stream, which is fetched when all before it was given."""
+        """Drop a stream bar; it is fetched once all earlier bars have been delivered."""
         if not self.passed_on:
             log.warning("%d bars wait for earlier ones; newer ones are fetched", _MOST_WAITING)
         self.passed_on += 1
         self._backfill_until = max(self._backfill_until, bar.stamp_ms + 1)
 
     def _is_on_grid(self, stamp_ms: int) -> bool:
-        """Tell whether a bar is one of the series: hours before and after the session are not."""
+        """Return whether a bar belongs to the series; bars outside the session do not."""
         if stamp_ms != self._checked_stamp:
             self._checked_stamp = stamp_ms
             self._is_expected = self._slots.next_open(stamp_ms) == stamp_ms
         return self._is_expected
 
     def _revised(self, bar: LiveBar) -> None:
-        """Pass on a correction of a bar given before; the bar itself is never given again."""
+        """Pass on a correction of a delivered bar; the bar itself is never delivered again."""
         for place, old in enumerate(self._recent):
             if old.stamp_ms == bar.stamp_ms and old[:6] != bar[:6]:
                 self._recent[place] = bar
@@ -319,10 +323,10 @@ class StreamThread:
                     self._unkept[self._unkept.index(old)] = bar
                 self._source.correct(bar)
 
-    # --- going on --------------------------------------------------------------------------
+    # --- progress --------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        """Give what can be given; ask for what is missing; report the state."""
+        """Deliver the bars that are due, request the missing ones, and report the state."""
         if self._continuation is None:
             self._begin()
         if self._continuation is None:
@@ -341,7 +345,7 @@ class StreamThread:
         self._report(gap)
 
     def _begin(self) -> None:
-        """Load history, where its next question is due."""
+        """Load history if its next request is due."""
         start = self._source.begin
         if start.after_ms is not None:
             self._continuation = Continuation(self._slots, start.after_ms + 1)
@@ -356,12 +360,12 @@ class StreamThread:
             self._read(0.0)
 
     def _loaded(self, count: int) -> Continuation | None:
-        """Give the last ``count`` bars up to the first hole; return what goes on there.
+        """Deliver the last ``count`` bars up to the first gap, and return their continuation.
 
-        None where that failed.
+        It is None if loading failed.
 
         Raises:
-            QueryError: no vendor will ever have such bars.
+            QueryError: No vendor will ever have such bars.
         """
         if not self._questions:
             self._set_state(StreamState.BACKFILLING, "history is being loaded")
@@ -391,9 +395,10 @@ class StreamThread:
         return continuation
 
     def _judged(self, filled: Filled) -> tuple[Filled, bool]:
-        """Return an answer of history as it counts, and whether that is final.
+        """Return the answer from history as it counts, and whether that is final.
 
-        A denial may be a hiccup of the vendor; if silence is usual, it counts at once.
+        A vendor's report that there is no bar may be a hiccup; if silence is normal, it counts at
+        once.
         """
         is_denied = filled.absent or not (filled.bars or self._continuation)
         if not (self._patience.dense and is_denied):
@@ -410,7 +415,7 @@ class StreamThread:
             self._sink.bar(bar)
 
     def _give_due(self, continuation: Continuation) -> None:
-        """Give the bars whose turn it is; those that came by the stream are to be stored."""
+        """Deliver the bars whose turn it is; those from the stream are queued for storing."""
         given = continuation.take()
         for bar in given:
             self._give(bar)
@@ -419,7 +424,7 @@ class StreamThread:
             self._unkept.extend(bar for bar in given if bar.origin == "live")
 
     def _keep(self) -> None:
-        """Store what was given and has closed by our clock: that of a vendor may be ahead."""
+        """Store delivered bars that have closed by our clock; a vendor's clock may be ahead."""
         unkept = self._unkept
         if not unkept or self._is_stopped:
             return
@@ -430,14 +435,14 @@ class StreamThread:
             self._source.keep(closed)
 
     def _gap(self, continuation: Continuation) -> Span | None:
-        """Return where bars should be by now and are not."""
+        """Return the span where bars are overdue, or None."""
         until = self._backfill_until
         if self._patience.dense or not self._is_connected or self._is_silent():
             until = max(until, self._first_unclosed(self._patience.grace))
         return continuation.gap(until)
 
     def _ask(self, continuation: Continuation, gap: Span) -> None:
-        """Ask history for a gap."""
+        """Request the bars of a gap from history."""
         if self._questions < self._patience.delayed_after:
             self._set_state(*self._missing(gap))
         try:
@@ -454,12 +459,12 @@ class StreamThread:
             self._silence.checked(missed=missed)
 
     def _failed(self, why: str) -> None:
-        """Note that a request failed: the next denial is doubted anew."""
+        """Record a failed request: the next report that there is no bar is doubted again."""
         self._denied_since = None
         self._schedule(why)
 
     def _schedule(self, why: str) -> None:
-        """Count a question, and compute when the next one may follow."""
+        """Count a request, and compute when the next one may follow."""
         self._questions += 1
         self._gap_reason = why
         wait = self._patience.retry.backoff(self._questions, self._source.clock.jitter())
@@ -468,7 +473,7 @@ class StreamThread:
     # --- state -----------------------------------------------------------------------------
 
     def _report(self, gap: Span | None) -> None:
-        """Report the state that follows from connection, silence and gap."""
+        """Report the state that results from connection, silence and gap."""
         if not self._is_connected:
             self._set_state(StreamState.CONNECTING, self._lost_reason)
             return
@@ -484,7 +489,7 @@ class StreamThread:
             self._set_state(*self._missing(gap))
 
     def _missing(self, gap: Span) -> tuple[StreamState, str]:
-        """Return the state in which bars are missing, and why."""
+        """Return the state for missing bars, with the reason."""
         if gap.start < self._loaded_ms:
             return StreamState.INCOMPLETE, hole_in_history(gap, self._gap_reason)
         if self._questions >= self._patience.delayed_after:
@@ -492,11 +497,11 @@ class StreamThread:
         return StreamState.BACKFILLING, "bars are missing"
 
     def _is_silent(self) -> bool:
-        """Tell whether the stream has been silent too long; what waits in the inbox counts as sent."""
+        """Return whether the stream has been silent too long; items in the inbox count as sent."""
         return self._silence.is_long and not any(map(_is_market_sign, self.inbox.waiting()))
 
     def _set_state(self, state: StreamState, reason: str) -> None:
-        """Report a state where it is new; without a connection it is always ``CONNECTING``."""
+        """Report a state if it is new; without a connection it is always ``CONNECTING``."""
         if not self._is_connected:
             state, reason = StreamState.CONNECTING, self._lost_reason
         if (state, reason) != (self._state, self._reason):
@@ -511,7 +516,7 @@ class StreamThread:
 
 
 def _is_market_sign(item: Item) -> bool:
-    """Tell whether an item is a sign of the market, and not of the connection alone."""
+    """Return whether an item is evidence of the market, not only of the connection."""
     return not isinstance(item, StreamStatus) or item.state is StreamState.LIVE
 
 
@@ -519,15 +524,15 @@ def _is_market_sign(item: Item) -> bool:
 
 
 class SilenceWatch:
-    """How long one subscription has been silent while its market was open. For one thread.
+    """Measures the silence of one subscription while its market is open. For one thread.
 
     Args:
-        grid: of the bars that the stream sends; silence must last for three of them.
-        floor_s: and for so many seconds.
-        now: the time.
+        grid: Grid of the bars that the stream sends; silence must last for three of them.
+        floor_s: Minimum silence in seconds.
+        now: Source of the current time.
 
     Attributes:
-        is_stale: whether it missed something while silent, and is silent still.
+        is_stale: Whether something was missed during the silence, which still lasts.
     """
 
     def __init__(self, grid: BarGrid, floor_s: float, now: SteadyNow) -> None:
@@ -541,35 +546,35 @@ class SilenceWatch:
         self._missed_s = 0.0
 
     def market_spoke(self) -> None:
-        """Note that market data came."""
+        """Record that market data arrived."""
         self._since_ms = self._market_ms = self._now.ms()
         self.is_stale = False
 
     def restart(self) -> None:
-        """Begin to count anew: a new connection alone proves nothing."""
+        """Restart the count: a new connection alone proves nothing."""
         self._since_ms = self._now.ms()
 
     @property
     def is_long(self) -> bool:
-        """Whether the silence has lasted longer than it may in an open market."""
+        """Whether the silence has exceeded the limit for an open market."""
         span = Span(self._since_ms, self._now.ms())
         if span.end - span.start <= self._limit_ms:
             return False
         return open_ms(self._calendar, span) > self._limit_ms
 
     def is_after(self, stamp_ms: int) -> bool:
-        """Tell whether a bar began after the last market data: nothing of it was sent."""
+        """Return whether a bar began after the last market data, so that nothing of it was sent."""
         return stamp_ms >= self._market_ms - self._half_ms
 
     def checked(self, *, missed: bool) -> None:
-        """Note whether the silence missed something."""
+        """Record whether something was missed during the silence."""
         if missed:
             self.is_stale = True
             self._missed_s = (self._now.ms() - self._since_ms) / SECOND_MS
         self.restart()
 
     def take_missed_s(self) -> float:
-        """Return the seconds of a silence that has just missed something, else 0; once."""
+        """Return, once, the seconds of a silence that just missed something; otherwise 0."""
         seconds, self._missed_s = self._missed_s, 0.0
         return seconds
 
@@ -578,10 +583,10 @@ class SilenceWatch:
 
 
 class SteadyNow:
-    """The wall time at the last :meth:`set`, and what has passed since by a clock that never jumps.
+    """The wall time at the last :meth:`set`, advanced by a clock that never jumps.
 
-    An administrator who sets the clock, or a leap second, moves no bar into the future or the past.
-    For one thread.
+    If an administrator sets the clock, or at a leap second, no bar moves into the future or the
+    past. For one thread.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -589,13 +594,14 @@ class SteadyNow:
         self.set()
 
     def set(self) -> None:
-        """Take the wall clock's time anew."""
+        """Reread the wall clock."""
         self._wall_ms, self._since = self._clock.now_ms(), self._clock.monotonic()
 
     def set_by(self, event_ms: int) -> bool:
-        """Take the wall clock's time anew if an event is of just now by it, and not by ours.
+        """Reread the wall clock if an event is current by it but not by our time.
 
-        The clock was wrong the last time, and has been set right since. Return whether it was.
+        In that case the clock was wrong at the last reading and has been corrected since. Return
+        whether it was reread.
         """
         wall_ms, ours_ms = self._clock.now_ms(), self.ms()
         is_now = 0 <= wall_ms - event_ms < AHEAD_MS

@@ -1,1 +1,1 @@
-"""Sockets of vendors: connections, sessions, and the listeners of what they send."""
+"""Vendors' sockets: connections, sessions, and the listeners to their messages."""

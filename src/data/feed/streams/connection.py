@@ -66,35 +66,36 @@ from .listeners import Listener
 log = logging.getLogger("onetape.feed")
 
 _LOGIN_S = 10.0
-# Before the vendor cuts an old connection, the next one is opened.
+# Share of the lifetime after which a new connection is opened, before the vendor closes the old
+# one.
 _EARLY = 0.95
-# So many frames in a row that cannot be read are no accident.
+# Number of unreadable frames in a row that is no longer an accident.
 _MOST_UNREADABLE = 100
-# How often the watchdogs look while frames keep coming.
+# Seconds between watchdog checks while frames keep arriving.
 _LOOK_S = 0.1
 _MOST_LEFT = 1000
-# So many closed bars of a topic are remembered, for their corrections.
+# Number of closed bars remembered per topic, for their corrections.
 _REMEMBERED = 16
-# So many refusals of a topic are remembered: the same one is reported once.
+# Number of rejections remembered per topic, so that the same one is reported only once.
 _TOLD = 16
-# No text names a longer time.
+# The longest time that a message mentions.
 _LONGEST_MS = 1 << 50
 _LEFT_S = 0.05
-# What is streamed of no topic that can be read.
+# The topic of messages whose topic cannot be read.
 _NO_TOPIC = Topic("", "")
-# What becomes of a message that is not taken as it came.
+# Outcomes of a message that is not accepted as received.
 _DROPPED, _AS_RUNNING = "it is dropped", "it counts as the running bar"
 _NO_PRICE = "it counts in its bar alone"
-# The reason of a closed bar that comes after its correction.
+# The reason for rejecting a closed bar that arrives after its correction.
 OUTDATED = "older than the version that came before"
 
 
 class StreamSession:
-    """One socket from its opening to its end. Used by the connection's thread alone.
+    """One socket from opening to end. Used only by the connection's thread.
 
     Args:
-        owner: the connection that it serves.
-        wire: the open socket.
+        owner: Connection that the session serves.
+        wire: Open socket.
     """
 
     def __init__(self, owner: Connection, wire: Wire) -> None:
@@ -115,19 +116,21 @@ class StreamSession:
         self._now, self._latest_ms = SteadyNow(owner.clock), 0
         self._late_ms = 0  # running bars and trades that were sent before this are no news
         self._is_late(0)
-        # Topic to the last bar of it that was called closed too early, where that may be all that comes.
+        # Maps each topic to its last bar that was marked closed too early, if no more may follow.
         self._early: dict[Topic, Span] = {}
-        # Topic to the last refusals: stamp, reason, and whether the bar was called closed.
+        # Maps each topic to its last rejections: stamp, reason, and whether the bar was marked
+        # closed.
         self._refused: dict[Topic, deque[tuple[int, str, bool]]] = {}
-        # Topic to its last closed bars, by stamp, and when the vendor sent them.
+        # Maps each topic to the stamps of its last closed bars and the times when the vendor sent
+        # them.
         self._versions: dict[Topic, dict[int, int]] = {}
         self._is_login_due = False
 
     def serve(self) -> None:
-        """Read until it breaks or is to end.
+        """Read until the connection breaks or is to end.
 
         Raises:
-            DataError: it broke, was refused, or is too silent to be alive.
+            DataError: The connection broke, was refused, or has been silent for too long.
         """
         try:
             self._serve()
@@ -142,7 +145,7 @@ class StreamSession:
         while not self._owner.is_stopped:
             frame = self._wire.receive(self._owner.pulse.tick)
             self._take(frame)
-            # What has arrived is read at once: a slow reader is cut off by some vendors.
+            # Frames are read as soon as they arrive: some vendors cut off slow readers.
             if frame is None or self._owner.clock.monotonic() - self._looked > _LOOK_S:
                 self._watchdog()
             if self._is_leaving:
@@ -185,7 +188,7 @@ class StreamSession:
         if sent_ms and sent_ms < self._late_ms and not bar[6] and self._is_late(sent_ms):
             self._note_refused(topic, bar[0], LATE, False)
             return
-        # Nothing but market data proves that a connection works.
+        # Only market data proves that a connection works.
         self._traded, self._owner.attempts, self._unreadable = self._heard, 0, 0
         if bar[6] and sent_ms and self._is_outdated(topic, bar[0], sent_ms):
             return
@@ -244,13 +247,13 @@ class StreamSession:
             raise TypeError(f"a {type(event).__name__} is no event of a stream")
 
     def _end_login(self, outcome: str) -> None:
-        """Note how a login ended that was sent and is open."""
+        """Record the outcome of a pending login, if there is one."""
         if self._is_login_due:
             self._is_login_due = False
             self._owner.note_login(outcome)
 
     def _raise_refusal(self, refusal: StreamRefusal) -> None:
-        """Raise what a refusal stands for."""
+        """Raise the error that corresponds to a refusal."""
         message = f"{self._owner.protocol.display_name}: {masked(refusal.reason)}"
         if refusal.is_final:
             raise AuthenticationError(message, hint="check the key and the plan of the account")
@@ -258,14 +261,14 @@ class StreamSession:
             raise RateLimitedError(message, refusal.wait_s * self._owner.pulse.scale)
         raise UnavailableError(message)
 
-    # --- what can be no bar and no trade -----------------------------------------------------
+    # --- items that cannot be bars or trades -------------------------------------------------
 
     def _is_due(self, stamp_ms: int, topic: Topic) -> bool:
-        """Return whether something may begin by now; the clocks are read if it seems not to.
+        """Return whether an item may begin by now; the clocks are read if it seems not to.
 
-        Now is the wall clock's time when the socket was opened and what has passed since by the clock
-        that never jumps: a wall clock that is set back or stands still refuses nothing. One that is
-        ahead of that, after the machine slept, is believed.
+        The current time is the wall clock's time when the socket was opened, advanced by the clock
+        that never jumps: a wall clock that is set back or stops does not cause rejections. A wall
+        clock that is ahead of that, after the machine slept, is trusted.
         """
         now_ms = max(self._now.ms(), self._owner.clock.now_ms())
         self._latest_ms = max(self._latest_ms, now_ms + AHEAD_MS)
@@ -274,12 +277,12 @@ class StreamSession:
         return stamp_ms <= latest_live(Timeframe.parse(topic.timeframe), now_ms)
 
     def _is_late(self, sent_ms: int) -> bool:
-        """Return whether what was sent then is no news, by the clock that is further behind."""
+        """Return whether an item sent at that time is old news, by whichever clock is behind."""
         self._late_ms = min(self._now.ms(), self._owner.clock.now_ms()) - LATE_MS
         return sent_ms < self._late_ms
 
     def _is_early(self, event: BarSeen, listener: Listener) -> bool:
-        """Return whether a bar is called closed before its close, by our clock or its vendor's."""
+        """Return whether a bar is marked closed before its close, by our clock or its vendor's."""
         topic, bar, sent_ms = event
         close_ms = listener.closes(bar.stamp_ms)
         if self._now.set_by(close_ms):
@@ -295,7 +298,7 @@ class StreamSession:
         return True
 
     def _is_outdated(self, topic: Topic, stamp_ms: int, sent_ms: int) -> bool:
-        """Return whether the vendor sent a newer version of a closed bar before this one came."""
+        """Return whether a newer version of a closed bar was received before this one."""
         versions = self._versions.setdefault(topic, {})
         if sent_ms < versions.get(stamp_ms, 0):
             self._note_refused(topic, stamp_ms, OUTDATED, True)
@@ -307,7 +310,10 @@ class StreamSession:
         return False
 
     def _ask_for_early(self) -> None:
-        """Let listeners get from history what was called closed too early and has closed by now."""
+        """Let listeners fetch from history the bars that were marked closed too early.
+
+        By now these bars have closed.
+        """
         for topic, span in list(self._early.items()):
             if span.end <= self._now.ms():
                 del self._early[topic]
@@ -315,21 +321,21 @@ class StreamSession:
                     listener.refused(span)
 
     def _refuse_bar(self, topic: Topic, bar: LiveBar, listeners: Sequence[Listener]) -> None:
-        """Drop a bar; if it has closed, its listeners get it from history."""
+        """Drop a bar; if it has already closed, listeners receive it from history."""
         now = self._now.ms()
         is_due = self._is_due(bar.stamp_ms, topic)
         why = fault_of(bar) if is_due else _beside_time(bar.stamp_ms)
         self._note_refused(topic, bar.stamp_ms, why, bar.is_closed)
         if not bar.is_closed:
             return
-        # Where its stamp is wrong nobody knows which bar it was.
+        # If its stamp is wrong, there is no way to know which bar it was.
         start = bar.stamp_ms if is_due else now
         step_ms = (Timeframe.parse(topic.timeframe).step_ms or 0) if is_due else 0
         for listener in listeners:
             listener.refused(Span(start, max(now, start + step_ms)))
 
     def _refuse_trade(self, trade: Trade, topic: Topic, listeners: Sequence[Listener]) -> None:
-        """Drop a trade; its listeners get the bar that lacks it from history."""
+        """Drop a trade; listeners receive the bar that lacks it from history."""
         now = self._now.ms()
         is_due = self._is_due(trade.stamp_ms, topic)
         why = "no price or size of a trade" if is_due else _beside_time(trade.stamp_ms)
@@ -341,7 +347,10 @@ class StreamSession:
     def _note_refused(
         self, topic: Topic, stamp_ms: int, why: str, is_closed: bool, outcome: str = _DROPPED
     ) -> None:
-        """Log and report a message that is not taken as it came: once a bar, once a minute of trades."""
+        """Log and report a message not accepted as received.
+
+        It is reported once per bar; for trades, once per minute.
+        """
         told, one = self._refused.setdefault(topic, deque(maxlen=_TOLD)), (stamp_ms, why, is_closed)
         if one in told:
             return
@@ -349,17 +358,19 @@ class StreamSession:
         told.append(one)
         name, of = self._owner.protocol.display_name, f"{topic.symbol} {topic.timeframe}".strip()
         if why == AHEAD:
-            # A number of any length may stand in a message.
+            # A number in a message may be arbitrarily large.
             ahead = duration(min(stamp_ms - self._now.ms(), _LONGEST_MS) / SECOND_MS)
             why += f", {ahead} after now by the clock of this machine"
         log.log(level, "%s streams of %s what cannot be right: %s; %s", name, of, why, outcome)
         self._owner.on_refused(topic, stamp_ms, why)
 
     def _note_unreadable(self, event: Unreadable) -> None:
-        """Count a message that may have held anything: who waits for closed bars asks for them.
+        """Count an unreadable message; listeners that wait for closed bars request them.
+
+        The message may have contained anything.
 
         Raises:
-            UnavailableError: there were too many in a row.
+            UnavailableError: There were too many in a row.
         """
         self._unreadable += 1
         now = self._now.ms()
@@ -382,7 +393,7 @@ class StreamSession:
     # --- subscriptions ---------------------------------------------------------------------
 
     def _subscribe(self) -> None:
-        """Send the next text that brings subscriptions in line with the listeners."""
+        """Send the next message that brings subscriptions in line with the listeners."""
         now = self._owner.clock.monotonic()
         spacing = self._traits.spacing_s * self._owner.pulse.scale
         if not self._is_ready or now - self._sent < spacing:
@@ -408,7 +419,7 @@ class StreamSession:
             self._confirm()
 
     def _confirm(self) -> None:
-        """Tell the listeners of the oldest batch asked for that everything comes from now on."""
+        """Notify the listeners of the oldest requested batch that their data arrive from now on."""
         batch = self._due.popleft() if self._due else []
         self._due_since = self._owner.clock.monotonic() if self._due else None
         self._confirmed.update(batch)
@@ -419,10 +430,10 @@ class StreamSession:
     # --- watchdogs -------------------------------------------------------------------------
 
     def _watchdog(self) -> None:
-        """Notice silence, and answers that do not come; let listeners look at the clock.
+        """Detect silence and missing replies, and let listeners check the clock.
 
         Raises:
-            UnavailableError: it is dead.
+            UnavailableError: The connection is dead.
         """
         now, scale = self._owner.clock.monotonic(), self._owner.pulse.scale
         self._looked = now
@@ -455,7 +466,7 @@ class StreamSession:
             raise UnavailableError(reason)
 
     def _replace_socket(self) -> None:
-        """Go over to a new socket; the old one is read to its end before it is cut."""
+        """Switch to a new socket; the old one is read to its end before it is closed."""
         old, now = self._wire, self._owner.clock.monotonic()
         self._is_leaving = self._is_ready = False
         self._wire = self._owner.open()
@@ -470,12 +481,12 @@ class StreamSession:
 
 
 def _beside_time(stamp_ms: int) -> str:
-    """Return why nothing that is streamed begins at a stamp."""
+    """Return why no streamed item can begin at a stamp."""
     return AHEAD if stamp_ms > 0 else BEFORE_1970
 
 
 def _left(wire: Wire) -> Iterator[str | bytes]:
-    """Yield what has arrived on a socket already."""
+    """Yield the frames that have already arrived on a socket."""
     for _ in range(_MOST_LEFT):
         try:
             frame = wire.receive(_LEFT_S)
@@ -493,18 +504,18 @@ def _left(wire: Wire) -> Iterator[str | bytes]:
 BACKOFF = RetryPolicy(first_s=1.0, cap_s=30.0)
 _JOIN_S = 0.2
 _CUTS = 6
-# Symbols that a record of a connection names.
+# Number of symbols named in a connection's log records.
 _NAMED = 16
 
 
 @dataclass(frozen=True)
 class ConnectionTimings:
-    """Times of a connection in seconds; tests make them short.
+    """Durations used by a connection, in seconds; tests make them short.
 
     Attributes:
-        tick: how long a read waits before the watchdogs look.
-        backoff: waits between attempts to connect.
-        scale: what the vendor's own times are multiplied by.
+        tick: Time that a read waits before the watchdogs run.
+        backoff: Waits between attempts to connect.
+        scale: Factor applied to the vendor's own durations.
     """
 
     tick: float = 0.25
@@ -513,30 +524,31 @@ class ConnectionTimings:
 
 
 class Dial(Protocol):
-    """What opens sockets; see :class:`~.net.websocket.Dialer`."""
+    """Opens sockets; see :class:`~.net.websocket.Dialer`."""
 
     def __call__(self) -> Wire:
-        """Open one."""
+        """Open a socket."""
 
     def abort(self) -> None:
-        """Give up what is being opened."""
+        """Give up opening a socket."""
 
 
 class Connection:
     """Keeps one vendor's connection open while it has listeners. Thread-safe.
 
-    Attempts are paced by the limiter, which all processes share; waits between them grow until
-    market data have come: a connection that opens and sends nothing is no success. When the vendor
-    announces its end, the next one is open before this one is closed.
+    Attempts are paced by the limiter, which all processes share. The waits between them grow until
+    market data arrive: a connection that opens but sends nothing does not count as a success. When
+    the vendor announces the end of a connection, the next one is opened before this one is closed.
 
     Args:
-        protocol: the vendor's messages, both ways; used by this connection alone.
-        dial: opens a socket.
-        limiter: paces attempts.
-        clock: measures durations.
-        pulse: times.
-        account: gives the name under which the account that logs in is remembered.
-        on_refused: told what can be no bar or trade: topic, its stamp in UTC milliseconds, and why.
+        protocol: Reads and writes the vendor's messages; used only by this connection.
+        dial: Opens a socket.
+        limiter: Paces attempts.
+        clock: Measures durations.
+        pulse: Durations.
+        account: Returns the name under which the account that logs in is remembered.
+        on_refused: Called for every item that cannot be a bar or trade, with its topic, its stamp
+            in UTC milliseconds, and the reason.
     """
 
     def __init__(
@@ -565,7 +577,7 @@ class Connection:
         self._wire: Wire | None = None
         self._doubt: tuple[str, float] | None = None
         self._error: DataError | None = None
-        # Guards all of the above but what the thread alone uses.
+        # Guards all of the above, except for the fields that only the thread uses.
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(
@@ -576,7 +588,7 @@ class Connection:
     # --- for listeners ---------------------------------------------------------------------
 
     def add(self, topic: Topic, listener: Listener) -> None:
-        """Listen to ``topic``; the first listener starts the thread."""
+        """Add a listener to ``topic``; the first listener starts the thread."""
         with self._lock:
             self._listeners[topic] = (*self._listeners.get(topic, ()), listener)
             self._new.append((topic, listener))
@@ -589,7 +601,7 @@ class Connection:
             listener.end(error)
 
     def remove(self, topic: Topic, listener: Listener) -> bool:
-        """Listen no more; return whether no listener is left."""
+        """Remove a listener; return whether no listener is left."""
         with self._lock:
             self._feeds.pop(id(listener), None)
             left = tuple(x for x in self._listeners.get(topic, ()) if x is not listener)
@@ -600,15 +612,15 @@ class Connection:
             return not self._listeners
 
     def doubt(self, reason: str, silent_s: float) -> None:
-        """Report that it was silent for so long although there was something to send.
+        """Report that the stream was silent for ``silent_s`` despite having data to send.
 
-        It is opened anew; where a bar without trades is not sent, only if nothing came for others
-        either.
+        The connection is reopened. If the vendor sends no bars without trades, it is reopened only
+        if nothing arrived for other listeners either.
         """
         self._doubt = (reason, silent_s)
 
     def close(self) -> None:
-        """End within half a second."""
+        """End the connection within half a second."""
         self._stopped.set()
         with self._lock:
             wire = self._wire
@@ -616,32 +628,32 @@ class Connection:
             wire.abort()
         is_other = self._thread.ident not in (None, threading.get_ident())
         for _ in range(_CUTS):
-            # There may be no socket to cut just yet: that moment passes.
+            # There may not be a socket to close yet, but there will be in a moment.
             self._dial.abort()
             if is_other:
                 self._thread.join(_JOIN_S / _CUTS)
 
     def after_fork(self) -> None:
-        """Be over in a forked child: its thread is the parent's, and so is the socket."""
+        """Be over in a forked child: the thread and the socket belong to the parent."""
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._stopped.set()
         self._wire = None
 
     @property
     def topics(self) -> set[Topic]:
-        """What is listened to."""
+        """The topics that have listeners."""
         with self._lock:
             return set(self._listeners)
 
     @property
     def feeds(self) -> list[Named]:
-        """The feeds that listen, the longest listening first."""
+        """The feeds that listen, longest-listening first."""
         with self._lock:
             return list(self._feeds.values())
 
     @property
     def is_over(self) -> bool:
-        """Whether it was closed, or ended for good."""
+        """Whether the connection was closed, or ended for good."""
         return self._stopped.is_set() or self._error is not None
 
     # --- for the session -------------------------------------------------------------------
@@ -657,11 +669,11 @@ class Connection:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the thread is to end."""
+        """Whether the thread should end."""
         return self._stopped.is_set()
 
     def taken_new(self) -> list[tuple[Topic, Listener]]:
-        """Return the listeners that were added since the last time."""
+        """Return the listeners added since the last call."""
         if not self._new:
             return []
         with self._lock:
@@ -669,15 +681,15 @@ class Connection:
         return new
 
     def taken_doubt(self) -> tuple[str, float] | None:
-        """Return the arguments of :meth:`doubt` since the last time, if any."""
+        """Return the arguments of the last :meth:`doubt` since the previous call, if any."""
         doubt, self._doubt = self._doubt, None
         return doubt
 
     def open(self) -> Wire:
-        """Open a socket when the limits let us.
+        """Open a socket once the limits allow it.
 
         Raises:
-            DataError: it did not work out, or the connection was closed meanwhile.
+            DataError: The socket could not be opened, or the connection was closed meanwhile.
         """
         while (wait := self._limiter.wait_s(1)) > 0:
             if self._stopped.wait(min(wait, self.pulse.tick)):
@@ -691,14 +703,14 @@ class Connection:
         return wire
 
     def note_login(self, outcome: str) -> None:
-        """Note in the audit log that a key was sent, and how that ended."""
+        """Record in the audit log that a key was sent, and the outcome."""
         note_login(self.protocol.name, self._shown, self.attempts + 1, outcome, self._account)
 
     def _dialled(self) -> Wire:
-        """Open a socket; where its address has the key, that is a login.
+        """Open a socket; if its address contains the key, this counts as a login.
 
         Raises:
-            DataError: it did not work out.
+            DataError: The socket could not be opened.
         """
         outcome = "ok"
         try:
@@ -715,7 +727,7 @@ class Connection:
     def _run(self) -> None:
         with running(_Feeds(self)):
             try:
-                # The top of a thread: no caller would see an error, be it the library's or not.
+                # The top of a thread: no caller would see an error, whether the library's or not.
                 call_foreign(self._live, self.protocol.name)
             except DataError as error:
                 self._end(error)
@@ -725,7 +737,7 @@ class Connection:
             self._live_once()
 
     def _live_once(self) -> None:
-        """Connect and serve until it breaks; wait before the next attempt."""
+        """Connect and serve until the connection breaks, then wait for the next attempt."""
         self._doubt = None
         try:
             StreamSession(self, self.open()).serve()
@@ -756,7 +768,7 @@ class Connection:
             listener.lost(reason)
 
     def _end(self, error: DataError) -> None:
-        """Tell all listeners that nothing comes any more, and why."""
+        """Notify all listeners that the stream has ended, and why."""
         error.provider = error.provider or self.protocol.name
         with self._lock:
             self._error = error
@@ -772,7 +784,7 @@ class Connection:
 
 
 class _Feeds:
-    """The feeds of a connection, as records of its thread name them: those that listen just then."""
+    """The feeds of a connection as log records of its thread name them: those now listening."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -785,12 +797,12 @@ class _Feeds:
 
     @property
     def symbol(self) -> str:
-        """Their symbols, joined by commas."""
+        """The feeds' symbols, joined by commas."""
         return _joined(feed.symbol for feed in self._connection.feeds)
 
     @property
     def timeframe(self) -> str:
-        """Their timeframes, joined by commas."""
+        """The feeds' timeframes, joined by commas."""
         return _joined(feed.timeframe for feed in self._connection.feeds)
 
 

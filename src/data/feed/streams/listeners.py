@@ -1,4 +1,4 @@
-"""Listeners of a connection, one for each subscription; bars pass, trades become bars."""
+"""Listeners of a connection, one per subscription: bars are passed on, trades become bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..sources.stream import SteadyNow
 
 
 class Listener:
-    """What a connection calls for one subscription: reports its state to a sink.
+    """Receives the messages of one subscription and reports its state to a sink.
 
     No method blocks; one thread calls.
     """
@@ -27,7 +27,7 @@ class Listener:
         self._clock = clock
 
     def bar(self, bar: LiveBar) -> None:
-        """Take a bar as it came."""
+        """Take a bar as received."""
 
     def revised(self, bar: LiveBar) -> None:
         """Take a correction."""
@@ -36,34 +36,34 @@ class Listener:
         """Take a trade."""
 
     def late_trade(self, trade: Trade) -> None:
-        """Take a trade that comes so late that its price is no news."""
+        """Take a trade that arrives so late that its price is old news."""
 
     def closes(self, stamp_ms: int) -> int:
-        """Return when a bar of the topic closes: here a minute."""
+        """Return the close of a bar of the topic, by default after one minute."""
         return stamp_ms + MINUTE_MS
 
     def refused(self, span: Span) -> None:
-        """Take the news that something was sent of ``span`` that could not be used.
+        """Take a notice that an item in ``span`` could not be used.
 
-        What closes by its end comes from history.
+        Bars that close by the end of the span come from history.
         """
         why = "what the stream sent could not be used"
         self._sink.status(StreamStatus(StreamState.DELAYED, why, span.end))
 
     def connected(self) -> None:
-        """From now on everything comes."""
+        """Take a notice that everything arrives from now on."""
         self._tell(StreamState.BACKFILLING, "connected")
 
     def lost(self, reason: str) -> None:
-        """Nothing comes until ``connected`` again."""
+        """Take a notice that nothing arrives until ``connected`` is called again."""
         self._tell(StreamState.CONNECTING, reason)
 
     def end(self, error: DataError | None) -> None:
-        """Nothing will ever come again."""
+        """Take a notice that nothing will ever arrive again."""
         self._sink.end(error)
 
     def tick(self) -> None:
-        """Look at the clock: called now and then, whether anything comes or not."""
+        """Check the clock; called regularly, whether anything arrives or not."""
 
     def _tell(self, state: StreamState, reason: str) -> None:
         self._sink.status(StreamStatus(state, reason, self._clock.now_ms()))
@@ -73,15 +73,15 @@ class BarListener(Listener):
     """Passes bars on to a sink.
 
     Args:
-        sink: Gets them.
-        clock: Stamps statuses.
+        sink: Receives the bars.
+        clock: Source of the time in statuses.
         grid: Grid of the bars.
     """
 
     def __init__(self, sink: Sink, clock: Clock, grid: BarGrid) -> None:
         super().__init__(sink, clock)
         self._grid = grid
-        # As every message comes here, nothing lies in between.
+        # Every message passes through here, so the sink is called directly.
         self.bar = sink.bar  # type: ignore[method-assign]
         self.revised = sink.revised  # type: ignore[method-assign]
 
@@ -91,12 +91,12 @@ class BarListener(Listener):
 
 
 class BuildingListener(Listener):
-    """Builds bars; one that was not listened to as a whole is never given as closed.
+    """Builds bars; one that was not covered completely is never delivered as closed.
 
     Args:
-        sink: gets them.
-        clock: closes them where nothing more comes.
-        bars: what they are built by.
+        sink: Receives the bars.
+        clock: Source of the time at which bars close if nothing more arrives.
+        bars: Builder of the bars.
     """
 
     def __init__(self, sink: Sink, clock: Clock, bars: TradeBars | MinuteBars) -> None:
@@ -117,11 +117,11 @@ class BuildingListener(Listener):
         super().lost(reason)
 
     def refused(self, span: Span) -> None:
-        """See :class:`Listener`: of the bar that is built nothing is given as closed."""
+        """See :class:`Listener`; the bar being built is not delivered as closed."""
         self._bars.spoil(span.start)
 
     def tick(self) -> None:
-        """Close bars whose time is over, although nothing has come since; see whether our time is right."""
+        """Close bars whose time is over even if nothing has arrived, and check our own time."""
         if self._event_ms and self._now.set_by(self._event_ms):
             self.connected()
         self._give(self._bars.closed_by(self._now.ms()))
@@ -138,14 +138,17 @@ class BuildingListener(Listener):
             self._sink.status(StreamStatus(StreamState.DELAYED, why, owed_ms))
 
     def _leave(self, bar: LiveBar) -> None:
-        """Leave a bar to history whose parts are sound and add up to none, such as beyond any volume."""
+        """Leave a bar to history if its parts are valid but do not add up to a valid bar.
+
+        For example, its total volume may exceed any possible one.
+        """
         self._bars.spoil(bar.stamp_ms)
         if bar.is_closed and (span := bar_span(self._bars.grid, bar.stamp_ms)) is not None:
             self._bars.owed_ms = max(self._bars.owed_ms or 0, span.end)
 
 
 class TradeListener(BuildingListener):
-    """Builds bars of trades."""
+    """Builds bars from trades."""
 
     def __init__(self, sink: Sink, clock: Clock, bars: TradeBars) -> None:
         super().__init__(sink, clock, bars)
@@ -157,19 +160,19 @@ class TradeListener(BuildingListener):
         self._give(self._take(trade, self._now.ms()))
 
     def late_trade(self, trade: Trade) -> None:
-        """See :class:`Listener`: it counts in its bar, and the running one is not shown."""
+        """See :class:`Listener`; the trade counts in its bar, but the forming bar is not shown."""
         self._give([bar for bar in self._take(trade, self._now.ms()) if bar.is_closed])
 
 
 class MinuteListener(BuildingListener):
-    """Builds longer bars of closed minutes and of their corrections."""
+    """Builds longer bars from closed minute bars and their corrections."""
 
     def __init__(self, sink: Sink, clock: Clock, bars: MinuteBars) -> None:
         super().__init__(sink, clock, bars)
         self._take = bars.take
 
     def bar(self, bar: LiveBar) -> None:
-        """See :class:`Listener`; a minute that still runs is nothing but a sign of the market."""
+        """See :class:`Listener`; a minute bar that is still forming only shows that data arrive."""
         bars = list[LiveBar]()
         if bar.is_closed:
             self._event_ms = bar[0] + MINUTE_MS

@@ -17,7 +17,7 @@ Open = Callable[[], Connection]
 class Hub:
     """The open connections, each closed with its last listener. Thread-safe.
 
-    A forked child has none of its parent's connections.
+    A forked child inherits none of its parent's connections.
     """
 
     def __init__(self) -> None:
@@ -27,13 +27,13 @@ class Hub:
         renew_after_fork(self)
 
     def join(self, account: str, topic: Topic, listener: Listener, make: Open) -> Connection:
-        """Have ``listener`` listen on a connection of ``account`` with room for ``topic``.
+        """Add ``listener`` to a connection of ``account`` that has room for ``topic``.
 
         Args:
-            account: vendor, address and account; feeds of one share its connections.
-            topic: what to listen to.
-            listener: gets what comes.
-            make: makes another connection.
+            account: Vendor, address and account; feeds with the same ones share connections.
+            topic: Topic to listen to.
+            listener: Receives the messages.
+            make: Makes another connection.
         """
         with self._lock:
             self._open[account] = connections = [
@@ -47,7 +47,7 @@ class Hub:
             return connection
 
     def leave(self, connection: Connection, topic: Topic, listener: Listener) -> None:
-        """Listen no more; a connection without listeners is closed within half a second."""
+        """Remove a listener; a connection without listeners is closed within half a second."""
         with self._lock:
             is_idle = connection.remove(topic, listener)
             for account, connections in list(self._open.items()):
@@ -60,12 +60,12 @@ class Hub:
 
     @property
     def connections(self) -> int:
-        """How many are open or being opened."""
+        """The number of connections that are open or being opened."""
         with self._lock:
             return sum(len(connections) for connections in self._open.values())
 
     def after_fork(self) -> None:
-        """Start with a lock and a table of our own."""
+        """Start with a new lock and an empty table."""
         self._lock = threading.Lock()
         self._open = {}
 
@@ -76,13 +76,13 @@ def _has_room(connection: Connection, topic: Topic) -> bool:
 
 
 class Subscription:
-    """One topic of a shared connection, as a stream of bars with the holes that it has.
+    """One topic of a shared connection, as a stream of bars with whatever gaps it has.
 
     Args:
-        hub: where connections are shared.
-        account, topic: see :meth:`Hub.join`.
-        make: makes a connection.
-        listen: makes the listener of a sink.
+        hub: Pool of the shared connections.
+        account, topic: See :meth:`Hub.join`.
+        make: Makes a connection.
+        listen: Makes the listener for a sink.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Judgement of bars: what a series, with the actions known of it, tells of its own defects. Pure."""
+"""Judgement of bars: the defects that a series and its known actions reveal. Pure."""

@@ -27,18 +27,19 @@ from .shape import (
 
 @dataclass(frozen=True)
 class QualityCheck:
-    """One check: what it is called, what it takes, and what to do about what it finds.
+    """One check: its name, its requirements, and what to do about its findings.
 
     Attributes:
-        name: as findings have it.
-        about: what it finds, in a few words.
-        next_step: what to do about a finding.
-        find: returns what it found, or why it could not look; None of checks beside a vendor: bars
-            are compared as ``onetape verify`` does, stored reports as answers are adjusted.
-        level: what it needs.
-        requests: what it costs at a vendor, in words; empty where it costs nothing. The number for a
-            series: `onetape validate ... --dry-run`.
-        takes_all: whether it also looks at rows that lack a price above zero.
+        name: Name used in findings.
+        about: What it finds, in a few words.
+        next_step: What to do about a finding.
+        find: Returns the defects, or why it could not check. None for checks against a vendor:
+            bars are compared as in ``onetape verify``, stored reports as when answers are
+            adjusted.
+        level: Sources that it needs.
+        requests: What it costs at a vendor, in words; empty if it costs nothing. For the number
+            for a series: `onetape validate ... --dry-run`.
+        takes_all: Whether it also checks rows that lack a price above zero.
     """
 
     name: str
@@ -53,8 +54,8 @@ class QualityCheck:
 _FETCH = "fetch these bars again, or from another vendor: `onetape fetch ... --refresh --provider`"
 _VERIFY = "nothing, if the market moved; `onetape verify` asks the vendor again"
 
-# In the order in which they run. What the first two repair for certain is seen repaired by the others:
-# one wrong unit is no outlier, no missing split and no odd dividend besides.
+# In the order in which they run. The others see certain repairs by the first two already applied:
+# one wrong unit is not also an outlier, a missing split or an odd dividend.
 CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("unit", "prices 100 times too large or too small", _FETCH, unit_errors),
     QualityCheck(
@@ -93,9 +94,9 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "beside days", "hours and minutes that contradict their days", _FETCH, beside_days
     ),
-    # From stored marks, not from the bars.
+    # Uses stored marks, not the bars.
     QualityCheck("doubted", "bars that answers doubt since they were fetched", _FETCH),
-    # Of what vendors have told already, so it costs no request.
+    # Uses reports that vendors have already sent, so it costs no request.
     QualityCheck(
         "disputed action",
         "splits and dividends that vendors tell differently",
@@ -122,7 +123,7 @@ CHECKS: tuple[QualityCheck, ...] = (
 def run_checks(
     series: CheckedSeries, checks: Sequence[QualityCheck] = CHECKS
 ) -> tuple[list[QualityFinding], list[str], dict[str, str]]:
-    """Return what the intrinsic checks find, which of them ran, and why others could not."""
+    """Return the findings of the intrinsic checks, which of them ran, and why others could not."""
     findings: list[QualityFinding] = []
     ran: list[str] = []
     skipped: dict[str, str] = {}
@@ -151,10 +152,10 @@ def _taken(series: CheckedSeries, rows: Mask) -> CheckedSeries:
 
 
 def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
-    """Return what a check found, with its name, level and next step.
+    """Return a check's defect as a finding, with its name, level and next step.
 
-    It is no graver than the precision of its cause allows (:mod:`.precision`). What needs a vendor
-    states what sources say and judges nothing: it is as grave as it is said to be.
+    It is no more serious than the precision of its cause allows (:mod:`.precision`). Checks that
+    need a vendor report what sources say and judge nothing, so their severity is used as it is.
     """
     cause = defect.cause or check.name
     return QualityFinding(

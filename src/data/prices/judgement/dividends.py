@@ -1,8 +1,9 @@
 """Compares dividends with the price on their ex-dates and with the adjusted close.
 
-An amount, the step of ``adj_close`` over the ex-date and the fall of the price are three accounts of
-one dividend. Where two differ, the third one decides, if it can: the likelihood of the fall is taken
-under each, with tails as heavy as those of real returns, so that one odd day decides nothing.
+An amount, the step of ``adj_close`` across the ex-date and the fall of the price are three
+accounts of one dividend. If two disagree, the third one decides, if it can: the likelihood of the
+fall is computed under each, with tails as heavy as those of real returns, so that one odd day
+decides nothing.
 """
 
 from __future__ import annotations
@@ -20,35 +21,38 @@ from .levels import Defect, price_text
 from .report import Repair
 from .series import CheckedSeries, ShareEvent, by_stretch, noise
 
-# The two accounts are one where they differ by less than what prices of a few digits leave open.
+# Two accounts agree if they differ by less than the precision of prices with few digits.
 _SAME, _ROUNDING = 0.05, 2e-4
-# The bounds of a yield that is looked at: of 277 real payments four are of 25 % and more.
+# Yields from which a payment is examined: of 277 real payments, four are 25 % or more.
 _LARGE_YIELD, _OF_MEDIAN, _FOR_MEDIAN = 0.25, 20.0, 3
 _HUNDRED = 100.0
 _NEAR_HUNDRED = (70.0, 140.0)
 # Odds of a thousand to one decide.
 _DECIDED = float(np.log(1000))
-# An amount whose hundredth was paid the time before or after is off by a hundred for half of that. Several
-# of so large a yield that the price followed none of are wrong together, though none is alone.
+# If a hundredth of an amount was paid the time before or after, half of the usual odds show that it
+# is off by a hundred. Several amounts with so large a yield, none of which the price followed, are
+# wrong together even if none is by itself.
 _SAME_AMOUNT, _ALL_LARGE, _FOR_ALL = 0.05, 0.04, 3
-# A day is held against how its neighbours move: a quarter before and after.
+# A day is compared with the moves of its neighbours: a quarter before and after.
 _AROUND = 60
-# Yields of single payments: of 277 real ones the median is 0.8 %, and 0.07 to 8.4 % hold nine of ten.
+# Yields of single payments: of 277 real ones, the median is 0.8 %, and nine in ten are 0.07 to 8.4
+# %.
 _USUAL_YIELD, _SCATTER = 0.01, 1.1
 _LEAST_NOISE, _WAITS = 2e-3, 10
 # Only funds that pay every week pay nearly the same twice in ten days.
 _TWICE_MS, _TWICE_LIKE, _OFTEN_MS = 10 * DAY_MS, 0.15, 25 * DAY_MS
-# Where the bar of the day before is missing, the price of that day may be so many usual moves away.
+# If the previous day's bar is missing, its price may be this many usual moves away.
 _DRIFTS = 6.0
-# A step of adj_close that is this large is no rounding.
+# A step of adj_close this large is not due to rounding.
 _STEP, _STEPS = 1e-3, 8.0
 
 
 class _Payment(NamedTuple):
     """One dividend: its row, its yields by amount and by adj_close (NaN: unknown), and the price.
 
-    ``usual`` is how far prices move in as long, ``drift`` how far they may have moved, relatively, between
-    the bar before and the true last one that had the dividend: 0 where that is the bar before.
+    ``usual`` is how far prices usually move in the same time; ``drift`` is how far they may have
+    moved, relatively, between the previous bar and the actual last bar before the ex-date: 0 if
+    they are the same.
     """
 
     event: ShareEvent
@@ -60,25 +64,25 @@ class _Payment(NamedTuple):
     drift: float
 
     def evidence(self, true: float, other: float) -> float:
-        """Return the log odds of one yield against another by the fall of the price."""
+        """Return the log odds of one yield against another, given the fall of the price."""
         return _likelihood(self.fall - true, self.usual) - _likelihood(
             self.fall - other, self.usual
         )
 
 
 def _likelihood(error: float, usual: float) -> float:
-    """Return the logarithm of the density of a t distribution with 3 degrees, without constants."""
+    """Return the log density of a t distribution with 3 degrees of freedom, without constants."""
     return float(-2 * np.log1p((error / usual) ** 2 / 3))
 
 
 def _plausible(yielded: float) -> float:
-    """Return the logarithm of how usual a yield is, without constants."""
+    """Return the logarithm of how common a yield is, without constants."""
     return float(-((np.log(max(yielded, 1e-9) / _USUAL_YIELD) / _SCATTER) ** 2) / 2)
 
 
 @by_stretch
 def dividend_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find amounts that are wrong, amounts that ``adj_close`` does not follow, doubles."""
+    """Find wrong amounts, amounts that ``adj_close`` does not follow, and duplicates."""
     if series.asset_class != "stock":
         return "it has no dividends"
     if not series.timeframe.is_intraday and series.timeframe.step_ms != DAY_MS:
@@ -107,7 +111,8 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
         near = series.moves[max(0, row - 1 - _AROUND) : row + _AROUND]
         near = near if np.count_nonzero(near) >= _WAITS else series.moves
         usual = max(noise(near[near != 0]), _scale(near), _LEAST_NOISE)
-        # Shares that seldom trade stand still on the ex-date, whatever was paid: their next price counts.
+        # Rarely traded shares do not move on the ex-date, whatever was paid; their next price
+        # counts.
         moved = np.flatnonzero(table.close[row : row + _WAITS] != before)
         fall = 1 - float(table.close[row + (moved[0] if len(moved) else 0)] / before)
         lacking = _days_between(int(table.stamps[row - 1]), int(table.stamps[row]))
@@ -118,13 +123,13 @@ def _payments(series: CheckedSeries) -> list[_Payment]:
 
 
 def _days_between(one: int, other: int) -> int:
-    """Return how many days of the week, Monday to Friday, lie between those of two stamps."""
+    """Return the number of weekdays, Monday to Friday, between those of two stamps."""
     days = np.array([one, other], dtype="M8[ms]").astype("M8[D]")
     return max(0, int(np.busday_count(days[0], days[1])) - 1)
 
 
 def _scale(moves: np.ndarray) -> float:
-    """Return how far moves reach: shares that seldom trade stand still on most days."""
+    """Return how far moves reach; robust for rarely traded shares, which mostly stand still."""
     finite = moves[np.isfinite(moves)]
     if not len(finite):
         return 0.0
@@ -132,11 +137,11 @@ def _scale(moves: np.ndarray) -> float:
     return float(max(low, high / 2))
 
 
-# --- beside adj_close ----------------------------------------------------------------------------
+# --- against adj_close ---------------------------------------------------------------------------
 
 
 def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield where the amounts and the steps of ``adj_close`` are not of one dividend."""
+    """Yield the defects where the amounts do not match the steps of ``adj_close``."""
     odd = [
         p
         for p in payments
@@ -146,7 +151,7 @@ def _adj_close_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> I
     ]
     missing = [p for p in odd if p.implied < _ROUNDING / 2 and p.paid / max(p.implied, 1e-9) > 1000]
     hundred = [p for p in odd if p not in missing and _is_hundred(p.paid / max(p.implied, 1e-9))]
-    # Amounts that are too large and steps that are too small: one series may have both.
+    # One series may have both amounts that are too large and steps that are too small.
     large = [p for p in hundred if p.paid >= _LARGE_YIELD]
     small = [p for p in hundred if p.paid < _LARGE_YIELD]
     for group, name in (
@@ -166,7 +171,7 @@ def _is_hundred(ratio: float) -> bool:
 
 
 def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iterator[Defect]:
-    """Yield which of amount and ``adj_close`` is wrong, for payments that are wrong alike."""
+    """Yield whether amount or ``adj_close`` is wrong, for payments that are wrong alike."""
     text = (
         f"adj_close follows {name} the dividend in {len(group)} of its ex-dates: on "
         f"{iso(group[0].event.at_ms)[:10]} {price_text(group[0].event.value)} were paid, "
@@ -181,7 +186,7 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
     )
     stamps = np.array([p.event.at_ms for p in group], dtype=np.int64)
     if is_missing:
-        # Nothing is no amount: what stands against the dividend is that it was a hundredth.
+        # No step is not an amount: the alternative to this dividend is a hundredth of it.
         large = [p for p in group if _doubt(p, _median_of(series, p)) < -_DECIDED]
         amounts = {id(p): p.paid / (_HUNDRED if p in large else 1) for p in group}
         repairs = [_adjusting(series, p, 1 - amounts[id(p)]) for p in group]
@@ -216,14 +221,14 @@ def _judged(series: CheckedSeries, group: Sequence[_Payment], name: str) -> Iter
 
 
 def _is_of_split(series: CheckedSeries, payment: _Payment) -> bool:
-    """Tell whether an amount is off by a split of these days: it is per share as shares were."""
+    """Return whether an amount is off by a nearby split because it is per share as shares were."""
     ratio = payment.paid / payment.implied
     near = [s.value for s in series.splits or () if abs(s.at_ms - payment.event.at_ms) <= _TWICE_MS]
     return any(abs(ratio / value - 1) < _SAME / 5 for value in near)
 
 
 def _median_of(series: CheckedSeries, payment: _Payment) -> float:
-    """Return the median yield of the other dividends as ``adj_close`` has them; NaN of few."""
+    """Return the median yield of the other dividends by ``adj_close``; NaN if there are few."""
     others = [
         p.implied for p in _payments(series) if p.row != payment.row and p.implied > _ROUNDING
     ]
@@ -238,13 +243,13 @@ def _scaled(group: Sequence[_Payment], factor: float) -> Repair:
     return Repair("dividend", np.array([p.event.at_ms for p in group], dtype=np.int64), factor)
 
 
-# --- beside the price ----------------------------------------------------------------------------
+# --- against the price ---------------------------------------------------------------------------
 
 
 def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) -> float:
-    """Return the log odds that an amount is right, against its hundredth.
+    """Return the log odds that an amount is right rather than its hundredth.
 
-    ``beside`` are the payments before and after it.
+    ``beside``: Payments before and after it.
     """
     if payment.paid >= 1:
         return -np.inf
@@ -260,7 +265,7 @@ def _doubt(payment: _Payment, median: float, beside: Sequence[_Payment] = ()) ->
 
 
 def _together(payments: Sequence[_Payment]) -> list[_Payment]:
-    """Return the large amounts that are a hundred times too large together, if they are."""
+    """Return the large amounts that are all a hundred times too large, if they are."""
     large = [p for p in payments if _ALL_LARGE <= p.paid < 1]
     if len(large) < _FOR_ALL:
         return []
@@ -282,7 +287,7 @@ def _all_wrong(group: Sequence[_Payment]) -> Defect:
 
 
 def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield amounts that the price did not follow; both ``adj_close`` and amount may be wrong alike."""
+    """Yield amounts that the price did not follow; ``adj_close`` may be wrong in the same way."""
     yields, together = np.array([p.paid for p in payments]), _together(payments)
     if together:
         yield _all_wrong(together)
@@ -302,7 +307,7 @@ def _price_defects(series: CheckedSeries, payments: Sequence[_Payment]) -> Itera
         if odds < -_DECIDED:
             repairs = [_scaled([payment], 1 / _HUNDRED)]
             if payment.implied > _ROUNDING:
-                # What adj_close was divided by is given back, and the hundredth taken.
+                # Undo the factor in adj_close, and apply that of the hundredth.
                 factor = (1 - payment.paid / _HUNDRED) / (1 - payment.implied)
                 repairs += [_adjusting(series, payment, factor)] if payment.implied < 1 else []
             certain = (is_large or odds < -1.5 * _DECIDED) and (
@@ -343,7 +348,7 @@ def _double_payments(payments: Sequence[_Payment]) -> Iterator[Defect]:
 
 
 def _unexplained_steps(series: CheckedSeries, payments: Sequence[_Payment]) -> Iterator[Defect]:
-    """Yield steps of ``adj_close`` where no dividend and no split is known."""
+    """Yield steps of ``adj_close`` for which no dividend and no split is known."""
     table = series.table
     if table.adj_close is None:
         return

@@ -1,7 +1,7 @@
 """Finds bars that are almost certainly wrong as they arrive. Pure.
 
-A verdict here and an ``error`` of :mod:`.checks` are one finding: the same checks give it, with the same
-grade. Rows that cannot be bars are no part of it: they never come so far.
+A verdict here is the same finding as an ``error`` from :mod:`.checks`: the same checks produce it,
+with the same severity. Rows that cannot be bars are not included, because they never get this far.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .checks import CHECKS, run_checks
 from .report import QualityFinding
 from .series import CheckedSeries
 
-# Those that can find an error in rows that can be bars.
+# Checks that can find an error in rows that can be bars.
 GRAVE_CHECKS = tuple(
     check for check in CHECKS if check.name in ("unit", "split", "stale", "dividend", "beside days")
 )
@@ -25,10 +25,10 @@ class Grave(NamedTuple):
     """Rows that are wrong for one cause.
 
     Attributes:
-        stamps: of the rows, int64, ascending.
-        cause: what is wrong with them, with figures: a clause without a full stop.
-        from_start: whether they begin with the first row of the series for a cause that lies behind them:
-            then bars of the same source before it are wrong, too.
+        stamps: Stamps of the rows, int64, ascending.
+        cause: What is wrong with them, with figures: a clause without a full stop.
+        from_start: Whether they begin with the first row of the series for a cause that comes
+            after them; then earlier bars from the same source are wrong, too.
     """
 
     stamps: Stamps
@@ -37,12 +37,12 @@ class Grave(NamedTuple):
 
 
 def graves(series: CheckedSeries) -> list[Grave]:
-    """Return the rows that are wrong nearly for certain, by cause; nothing in clean series.
+    """Return the rows that are almost certainly wrong, by cause; none in clean series.
 
     Args:
-        series: bars whose prices are all above zero, as far as they are to be judged, with a few bars on
-            either side; adjusted for the splits that are known. ``splits`` is None where it is not known
-            how they are adjusted: then their splits and dividends are not judged.
+        series: Bars to judge, all with prices above zero, with a few bars on either side; adjusted
+            for the known splits. ``splits`` is None if their adjustment is not known; then their
+            splits and dividends are not judged.
     """
     known = series.splits is not None
     checks = [c for c in GRAVE_CHECKS if known or c.name not in ("split", "dividend")]
@@ -53,8 +53,8 @@ def graves(series: CheckedSeries) -> list[Grave]:
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     """Return the rows of a series that a grave finding makes wrong.
 
-    They are those that it repairs; without a repair those that it names. What nothing but a jump proves
-    makes all rows before it wrong.
+    They are the rows that it repairs or, without a repair, the rows that it names. A finding that
+    only a jump proves makes all rows before the jump wrong.
     """
     text = f"{finding.check}: {finding.evidence}"
     prices = [repair.stamps for repair in finding.repairs if repair.what == "prices"]
@@ -63,9 +63,9 @@ def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     elif finding.check == "split":
         rows = stamps[: np.searchsorted(stamps, finding.stamps[-1])]
     else:
-        # A dividend is in the bar of its ex-date, or in the next one.
+        # A dividend is in the bar for its ex-date, or in the next one.
         places = np.searchsorted(stamps, finding.stamps)
         rows = stamps[np.unique(places[places < len(stamps)])]
-    # What ignores a split does so from the first bar on; behind a hole that is not known.
+    # A source that ignores a split does so from the first bar on; after a gap, that is not known.
     is_first = finding.check == "split" and len(rows) > 0 and rows[0] == stamps[0]
     return Grave(rows, text, bool(is_first))

@@ -1,8 +1,8 @@
 """Bars at another level than their neighbours: units off by 100, and splits applied to some rows.
 
-Both leave a jump of one known size where the wrong bars begin and the inverse one where they end. A
-jump between two neighbours says nothing by itself; a pair that brackets a stretch does, and so does
-one that stands beside a split's ex-date.
+Both leave a jump of one known size where the wrong bars begin and the inverse one where they end.
+A jump between two neighbours proves nothing by itself; a pair of jumps around a run of bars does,
+and so does one next to a split's ex-date.
 """
 
 from __future__ import annotations
@@ -21,69 +21,71 @@ from .report import Repair, Severity
 from .series import FAR, CheckedSeries, Mask, Rows, by_stretch, local_noise, noise, runs, typical
 
 HUNDRED = float(np.log(100))
-# From 50 to 200 times is looked at as x100. Of 202,557 real bars three reach 30 times (lows of flash
-# crashes of coins, at a 3,500th and less of their open), and none lies between 50 and 200.
+# Factors from 50 to 200 are treated as x100. Of 202,557 real bars, three reach 30 (lows of coins'
+# flash crashes, at 1/3,500 of their open or less), and none is between 50 and 200.
 _UNIT_SLACK = float(np.log(2))
 _LOOKED_AT = 30.0
-# How far (a logarithm) repaired bars may lie from what trades beside them, by the usual move of a bar.
+# How far (a logarithm) repaired bars may be from adjacent prices, by the usual move of a bar.
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
-# How an error ends that marks the edges of two units, of which either may be the right one.
+# End of the text of an error that marks the edges of two units, either of which may be right.
 UNDECIDED = "; which of the two units is right cannot be told"
-# A stretch this long at the end is the unit that the vendor sends from now on, no slip.
+# A run this long at the end is the vendor's new unit, not a slip.
 _NEW_UNIT = 5
-# Among so many rows one that is mixed does not decide.
+# Among this many rows, one with mixed units does not decide.
 _MANY = 1000
-# Stretches of so many rows are no slip; how exactly their units differ by a hundred, at least.
+# Runs this long are not a slip; and how exactly their units must differ by a hundred.
 _LONG, _EXACT_UNIT = 20, 0.03
-# Of the rows that traded, so many must be right for the others to be wrong beyond doubt.
+# Fraction of the traded rows that must be right for the others to be wrong beyond doubt.
 _MAJORITY = 2 / 3
 
-# A split is told from a move where it is eight times as large as gaps usually are. Of 26,280 real gaps
-# over night (SPY, AAPL, GOOG, ORCL, MSFT) one in 135 is beyond that, but one alone reaches the size of
-# a split of 3:2: AAPL on 2000-09-29, which fell by half on news.
+# A split can be told from a move if it is eight times the usual gap. Of 26,280 real overnight gaps
+# (SPY, AAPL, GOOG, ORCL, MSFT), one in 135 is beyond that, but only one reaches the size of a 3:2
+# split: AAPL on 2000-09-29, which fell by half on news.
 _GAPS, _SPLIT_GAPS = 8.0, 4.0
 _SPLIT_SLACK, _WIDE_SLACK, _LARGE_SPLIT = 0.1, 0.35, float(np.log(4))
 _NEAR_ROWS, _DATE_ROWS, _SHORT_ROWS, _VOLUME_ROWS = 10, 2, 60, 20
 _NEAR_MS = 15 * DAY_MS
-# Two jumps far from its ex-date are those of a split from this size on; smaller ones are moves, too.
+# Two jumps far from an ex-date may be due to a split from this size on; smaller ones may be moves.
 _LEAST_PAIR, _MOST_JUMPS = float(np.log(1.45)), 100
-# So many jumps between the same two levels are rows that are mixed.
+# This many jumps between the same two levels mean mixed rows.
 _MIXED = 20
-# Two splits that nothing tells of are no such pair: so many rows at most lie between.
+# Maximum number of rows between such a pair; two unreported splits would be farther apart.
 _LONGEST_PART = 250
-# Ratios of splits that are looked for without being told; smaller ones are moves, too.
+# Ratios of unreported splits that are searched for; smaller ones may be moves.
 RATIOS = np.log(
     [1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200]
 )
 _RATIO_SLACK = 0.015
-# So far, but never more, a price may move with a split of 4:1 and more that nothing tells of; and a jump of
-# this size, on which no more shares were traded than ever, is none of a market.
+# Maximum price move together with an unreported split of 4:1 or more; and the size of a jump that
+# no market makes if no more shares than usual were traded.
 _MOVED, _BEYOND_MARKETS = 0.3, float(np.log(8))
-# How much wilder than usual the days around such a fall may be, and how wild at all.
+# Maximum volatility of the days around such a fall, relative to usual and absolute.
 _CALM, _WILD = 2.5, 0.1
-# On a day of news many times as much money changes hands (AAPL on 2000-09-29: 11 times), on that of a
-# split as much as ever (on its four: 0.6 to 1.6 times).
+# On a day with news, many times the usual money changes hands (AAPL on 2000-09-29: 11 times); on
+# the day of a split, as much as usual (on AAPL's four: 0.6 to 1.6 times).
 _NEWS = 3.0
-# Days before and after whose volumes are compared, and how many of each there must be; medians of as many
-# days, a few of news apart, show how far volumes go by themselves: so far where there are too few.
+# Number of days before and after whose volumes are compared, and the minimum of each. Medians over
+# as many days, with a few days of news in between, show how far volumes vary by themselves; the
+# last value is used if there are too few.
 _WEEKS, _FEW_WEEKS, _NEWS_ROWS, _FEW_STEPS, _USUAL_SCATTER = 50, 10, 3, 8, 0.35
-# How far a step may be from that of the shares; what share of that scatter, and what at least, it is
-# uncertain by; days so many deviations away count less. Of 610 right halves and thirds planted into real
-# series none is certain by that, and one in fifty is likely; of splits of 2:1 a half and two thirds.
+# Maximum distance of a step from that of the shares; the fraction of that scatter, and the minimum,
+# by which it is uncertain; days this many deviations away count less. Of 610 correct halves and
+# thirds planted into real series, none is certain by this, and one in fifty is likely; of 2:1
+# splits, a half and two thirds.
 _STEP_SLACK, _WIDE_STEP, _APART_SHARE, _LEAST_ERROR, _ODD_DAY = 0.5, 0.65, 0.35, 0.1, 1.5
 _QUIET, _MOST_QUIET, _WILDER = 1.5, 1.2, 1.0
 # Odds from which a split is certain, and from which it is likely.
 _CERTAIN_ODDS, _LIKELY_ODDS = float(np.log(150)), float(np.log(10))
 
 
-# How many jumps of x100 each price stands above the first one; shape (n, 4).
+# Number of x100 jumps by which each price is above the first one; shape (n, 4).
 Levels = NDArray[np.int8]
 
 
 class Defect(NamedTuple):
-    """What a check found, before it has a name and a next step.
+    """A check's result before it has a name and a next step.
 
-    ``cause`` is empty where all that the check finds is of one cause: it has the name of the check.
+    ``cause`` is empty if all results of the check have one cause, named after the check.
     """
 
     stamps: Stamps
@@ -98,7 +100,7 @@ class Defect(NamedTuple):
 
 @by_stretch
 def unit_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices that are a hundred times too large or too small: rows, stretches, single cells."""
+    """Find prices a hundred times too large or too small: rows, runs of rows, single cells."""
     apart = unit_jumps(series.table)
     if not apart.any():
         return []
@@ -123,7 +125,7 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def unit_jumps(table: BarTable) -> Mask:
-    """Return which rows may hold a jump to another unit, within them or from the row before."""
+    """Return which rows may have a jump to another unit, within them or from the row before."""
     opened, high, low, close = table.open, table.high, table.low, table.close
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
     for column in (high, low):
@@ -135,14 +137,17 @@ def unit_jumps(table: BarTable) -> Mask:
 
 
 def _is_within(levels: Levels, first: int, end: int) -> bool:
-    """Tell whether a stretch begins inside a bar and has no end: units change between bars, a coin falls."""
+    """Return whether a run starts inside a bar and never ends: a coin's fall, not a unit change.
+
+    Units change between bars.
+    """
     return levels[first, 0] == 0 and levels[first, 3] != 0 and end == len(levels)
 
 
 def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Tell whether only highs and lows are off, in bars where they may be those of a trade.
+    """Return whether only highs and lows are off, in bars where they may be real trades.
 
-    Books of coins are thin, and orders of shares have run away on days of much trade.
+    Order books of coins are thin, and runaway orders for shares occur on days of heavy trading.
     """
     if (levels[first:end][:, (0, 3)] != 0).any():
         return False
@@ -150,10 +155,10 @@ def _is_of_wicks(series: CheckedSeries, levels: Levels, first: int, end: int) ->
 
 
 def _may_be_of_another(series: CheckedSeries, first: int, end: int) -> bool:
-    """Tell whether long stretches meet once, at a jump near x100 that is none to the digit.
+    """Return whether two long runs meet once, at a jump that is near, but not exactly, x100.
 
-    A vendor that changes the unit changes nothing else; a symbol that another company took over jumps by
-    whatever it does.
+    A vendor that changes the unit changes nothing else; a symbol taken over by another company
+    jumps by any factor.
     """
     edge = first or end
     if (first and end < len(series)) or min(edge, len(series) - edge) < _LONG:
@@ -173,9 +178,9 @@ def _other_half(series: CheckedSeries, first: int, end: int) -> Defect:
 
 
 def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
-    """Return for each price how many jumps of x100 lie between it and the first; shape (n, 4).
+    """Return, for each price, the number of x100 jumps between it and the first; shape (n, 4).
 
-    Only rows that are far apart, within or from the row before, can hold one.
+    Only rows whose prices are far apart, within the row or from the row before, can have a jump.
     """
     rows = np.flatnonzero(apart | np.append(apart[1:], False))
     cells = np.log(np.column_stack([column[rows] for column in series.prices]))
@@ -185,7 +190,7 @@ def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
     jumps = np.where(np.abs(np.abs(steps) - HUNDRED) < _UNIT_SLACK, np.sign(steps), 0)
     inside = np.cumsum(jumps).astype(np.int8).reshape(-1, 4)
     levels = np.zeros((len(series), 4), dtype=np.int8)
-    # Between two of these rows all prices are at the level that the earlier one ends with.
+    # Between two of these rows, all prices are at the level at which the earlier one ends.
     for first, end, level in zip(rows, [*rows[1:], len(series)], inside[:, 3], strict=True):
         levels[first:end] = level
     levels[rows] = inside
@@ -194,13 +199,13 @@ def _unit_levels(series: CheckedSeries, apart: Mask) -> Levels:
 
 def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     """Return the level of the right unit, and whether that is beyond doubt."""
-    # What most of a row's prices are: the second and third of four, in order.
+    # The level of most of a row's prices: the second of four, in order.
     rows = np.sort(levels, axis=1)[:, 1] if len(levels) < _MANY else levels[:, 0]
     counted = rows[series.traded] if series.traded.any() else rows
     is_doubted = bool((np.abs(series.from_days) > FAR).any())
     is_told = is_doubted and bool((series.from_days == 0).any())
     if is_told:
-        # Some contradict their days: those that do not are in the unit of these.
+        # Some contradict their daily bars; those that do not are in the unit of their daily bars.
         counted = rows[series.from_days == 0]
     lowest = counted.min()
     counts = np.bincount(counted - lowest)
@@ -208,17 +213,17 @@ def _right_level(series: CheckedSeries, levels: Levels) -> tuple[np.int8, bool]:
     share = float(counts.max() / counts.sum())
     changes = np.flatnonzero(np.diff(rows))
     if series.units_vary and not is_told and len(changes) == 1 and rows[-1] != right:
-        # The vendor has changed from pence to pounds: what it sends next is in the newest unit.
+        # The vendor has changed from pence to pounds; what it sends next is in the latest unit.
         is_lasting = len(rows) - 1 - changes[-1] >= _NEW_UNIT
         return (rows[-1], True) if is_lasting else (right, False)
     return right, share >= _MAJORITY and (is_told or not is_doubted)
 
 
 def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
-    """Tell whether the bars, brought to the right unit, join what stands beside them.
+    """Return whether the bars, converted to the right unit, fit the adjacent prices.
 
-    On one side they must; on the other a market may have moved. Where nothing stands on one side, they
-    must on the other: a symbol that another company has taken over joins nowhere.
+    They must fit on one side; on the other, the market may have moved. If there is nothing on one
+    side, they must fit on the other: a symbol taken over by another company fits nowhere.
     """
     usual = min(max(_MOVES * series.move_noise, _LEAST_DRIFT), _MOST_DRIFT)
     begin = max(0, first - 2)
@@ -229,9 +234,9 @@ def _fits(series: CheckedSeries, levels: Levels, first: int, end: int) -> bool:
 
 
 def _apart(series: CheckedSeries, levels: Levels, inner: int, outer: slice) -> float | None:
-    """Return how far the wrong prices of a row, repaired, are from the right ones beside; a logarithm.
+    """Return the distance of a row's wrong prices, repaired, from adjacent right ones; a logarithm.
 
-    None where nothing right stands beside them.
+    None if there are no right prices next to them.
     """
     near = np.column_stack([column[outer] for column in series.prices])
     beside = near[levels[outer] == 0]
@@ -267,11 +272,11 @@ def _unit_finding(
     outside = price_text(series.table.close[beside])
     text = f"{cells} 100 times too {size}: close {inside}, beside it {outside}"
     if not stretch[0] and len(series) < 2 * stretch[1] < 2 * len(series):
-        # Most of the bars, up to a change of the unit: it is the change that is to be looked at.
+        # These are most of the bars, up to a unit change; it is the change that deserves a look.
         rows = np.arange(stretch[1], len(series))
         text += f"; from {iso(int(stamps[rows[0]]))[:10]} on, {counted(len(rows), 'row')} in another unit"
     if not is_certain:
-        # Rows of both units: where one begins and the other ends.
+        # Rows of both units, where one begins and the other ends.
         first, end = stretch
         edges = [
             *([first - 1, first] if first else []),
@@ -292,7 +297,7 @@ def price_text(value: float) -> str:
 
 @by_stretch
 def split_errors(series: CheckedSeries) -> list[Defect] | str:
-    """Find rows that a known split was not applied to, or twice; and splits that nothing tells of."""
+    """Find rows to which a known split was not applied, or applied twice; and unreported splits."""
     if series.asset_class not in ("stock", "future"):
         return "it has no splits"
     if len(series) < 3:
@@ -300,7 +305,7 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
     defects: list[Defect] = []
     splits = series.splits or ()
     rows = series.rows_of(splits)
-    # A split of another time has no date in this stretch; rows may still be off by its size.
+    # A split at another time has no date in this part, but rows may still be off by its size.
     reach = series.table.stamps[0] - _NEAR_MS, series.table.stamps[-1] + _NEAR_MS
     sizes = [round(abs(float(np.log(split.value))), 3) for split in splits]
     for size in dict.fromkeys(sizes):
@@ -314,7 +319,7 @@ def split_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -> Iterator[Defect]:
-    """Yield the stretches that are off by a known split of that size (its logarithm)."""
+    """Yield the runs that are off by a known split of that size (its logarithm)."""
     mixed = _mixed_levels(series, size)
     if mixed is not None:
         rows, volume = mixed != 0, series.table.volume
@@ -328,13 +333,14 @@ def _known_split_defects(series: CheckedSeries, size: float, dates: list[int]) -
     jumps = _split_jumps(series, size, dates)
     if not jumps.any():
         return
-    # Prices of today are right: a jump down puts all rows before it above them.
+    # Today's prices are right: a jump down puts all rows before it above them.
     levels = np.concatenate((-np.cumsum(jumps[::-1])[::-1], [0.0]))
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), len(series)]
     for first, end in pairwise(edges):
         stretch = (first, end, float(levels[first]))
         if not first and len(series) - end <= min(_SHORT_ROWS, len(series) // 3):
-            # All rows but the last few: it is these that are wrong, unless the split is theirs.
+            # All rows but the last few: then the last few are wrong, unless the split is at their
+            # start.
             stretch = stretch if _is_near(end, dates) else (end, len(series), -stretch[2])
         # Two splits of one size make two levels.
         if 0 < abs(stretch[2]) <= max(1, len(dates)) and stretch[0] < stretch[1]:
@@ -355,16 +361,17 @@ def _mixed_levels(series: CheckedSeries, size: float) -> Floats | None:
 
 
 def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats:
-    """Return for each row but the first whether the price jumps up (1) or down (-1) there by a split.
+    """Return, for each row but the first, whether the price jumps up (1) or down (-1) by a split.
 
-    A bar whose open alone is far away has no other level: its close must have jumped, too.
+    A bar with only its open far away is not at another level: its close must have jumped, too.
     """
     usual, gaps = series.gap_noise, _without_dividends(series)
     moves = series.moves - (series.gaps - gaps)
     near = np.zeros(len(gaps), dtype=bool)
     for date in dates:
         near[max(0, date - _NEAR_ROWS - 1) : date + _NEAR_ROWS] = True
-    # At its ex-date a jump is the split's, whatever the market did that day; elsewhere it must be exact.
+    # At the ex-date, a jump is due to the split, whatever the market did; elsewhere it must be
+    # exact.
     wide = _WIDE_SLACK if size >= _LARGE_SPLIT else _SPLIT_SLACK
     slack = np.full(len(gaps), min(wide * size, _SPLIT_SLACK))
     for date in dates:
@@ -373,10 +380,10 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     is_like = np.abs(np.abs(gaps) - size) <= slack
     at = np.array([date - 1 for date in dates if 0 < date <= len(gaps)], dtype=np.intp)
     if size >= _LARGE_SPLIT:
-        # On its ex-date itself the market may have moved by as much again.
+        # On the ex-date itself, the market may have moved by as much again.
         is_like[at] |= np.abs(np.abs(gaps[at]) - size) < size / 2
     jumps = np.where(is_like & (moves * np.sign(gaps) > size / 2), np.sign(gaps), 0.0)
-    # Where the open of the ex-date is the one that is wrong, its close still jumps.
+    # If only the open on the ex-date is wrong, its close still jumps.
     is_move = (jumps[at] == 0) & (np.abs(np.abs(moves[at]) - size) <= slack[at])
     jumps[at] = np.where(is_move, np.sign(moves[at]), jumps[at])
     for row in np.flatnonzero(jumps).tolist():
@@ -385,7 +392,7 @@ def _split_jumps(series: CheckedSeries, size: float, dates: list[int]) -> Floats
     rows = np.flatnonzero(jumps)
     if len(rows) > _MOST_JUMPS:  # a habit of the market
         return np.zeros(len(gaps))
-    # Two jumps side by side, there and back, enclose a stretch; one of them may be that of the ex-date.
+    # Two consecutive jumps, there and back, enclose a run; one of them may be at the ex-date.
     pairs = [pair for pair in pairwise(rows.tolist()) if jumps[pair[0]] * jumps[pair[1]] < 0]
     enclosing = {
         row
@@ -413,7 +420,7 @@ def _is_coarse(series: CheckedSeries, row: int, size: float) -> bool:
 def _is_there_and_back(
     series: CheckedSeries, jumps: Floats, pair: tuple[int, int], size: float, has_date: bool
 ) -> bool:
-    """Tell whether two jumps put the rows between them at another level, and no news did."""
+    """Return whether two jumps put the rows between them at another level, other than by news."""
     one, other = pair
     stretch = (one + 1, other + 1, float(jumps[one]))
     exact = max(_RATIO_SLACK, 2 * series.gap_noise)
@@ -426,7 +433,7 @@ def _is_there_and_back(
 
 
 def _is_lone_split(series: CheckedSeries, row: int, sign: float, size: float) -> bool:
-    """Tell whether a jump far from every ex-date is one of the split, and no move of the market."""
+    """Return whether a jump far from every ex-date is due to the split, not to the market."""
     if _is_news(series, row + 1) and (size < _LARGE_SPLIT or _is_busy(series, row + 1)):
         return False
     if size >= _LARGE_SPLIT:  # and never to a quarter, to the last digit of a split that is known
@@ -445,7 +452,7 @@ def _is_near(row: int, dates: list[int]) -> bool:
 
 
 def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
-    """Return log(volume inside / outside), by medians near the edges of a stretch; NaN without."""
+    """Return log(volume inside / outside), by medians near a run's edges; NaN without volume."""
     volume = np.where(series.table.volume > 0, series.table.volume, NAN)
     inside = volume[first:end]
     inside = (
@@ -461,7 +468,7 @@ def _volume_ratio(series: CheckedSeries, first: int, end: int) -> float:
 
 
 def _volume_follows(series: CheckedSeries, stretch: tuple[int, int, float], size: float) -> bool:
-    """Tell whether volume is off the other way: prices twice as high, half as many shares."""
+    """Return whether volume is off the other way: for prices twice as high, half the shares."""
     first, end, level = stretch
     return abs(_volume_ratio(series, first, end) + level * size) < size / 2
 
@@ -472,7 +479,7 @@ def _split_finding(series: CheckedSeries, stretch: tuple[int, int, float], size:
 
 
 def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: float) -> Defect:
-    """Return the finding about rows that are off by a split: by so many levels of that size.
+    """Return the finding about rows that are off by a split: by this many levels of that size.
 
     Args:
         change: Logarithm of their volume over that of the others; NaN if it is not known.
@@ -480,7 +487,7 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
     level, size = by
     stamps, close, first = series.table.stamps[rows], series.table.close, int(rows[0])
     factor = float(np.exp(-level * size))
-    # Who forgets a split forgets it in the volume, too, unless the volume itself says otherwise.
+    # A vendor that omits a split also omits it in the volume, unless the volume shows otherwise.
     is_kept = abs(change) + size / 3 < abs(change + level * size)
     others = np.delete(np.arange(len(series)), rows)
     beside = close[first - 1] if first else close[others[0] if len(others) else -1]
@@ -494,11 +501,11 @@ def _off(series: CheckedSeries, rows: Rows, by: tuple[float, float], change: flo
 
 
 def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect]:
-    """Yield stretches and levels that look as if a split were missing that nothing tells of."""
+    """Yield runs and levels that look as if an unreported split were missing."""
     usual, gaps = series.gap_noise, _without_dividends(series)
     least = max(_GAPS * usual, float(RATIOS[0]) - _RATIO_SLACK)
     rows = np.flatnonzero((np.abs(gaps) >= least) & free[1:] & free[:-1])
-    # In wild days, or where prices have one digit, a jump is a move.
+    # On volatile days, or if prices have one digit, a jump is a move.
     wild = [local_noise(series.gap_ratios, row) for row in rows.tolist()]
     like = {
         row: ratio
@@ -525,7 +532,7 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
                 yield defect._replace(stamps=stamps, cause="split in part by volume")
             else:
                 yield Defect(stamps, defect.evidence, "warning", cause="split in part")
-    # Where the price moved with the split, its size is that of none: only a large one is told from a move.
+    # If the price also moved, the jump matches no split; only a large one can be told from a move.
     moved = {
         row: _nearest_ratio(abs(gaps[row]))
         for row, near in zip(rows.tolist(), wild, strict=True)
@@ -537,7 +544,7 @@ def _unknown_split_defects(series: CheckedSeries, free: Mask) -> Iterator[Defect
 
 
 def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterator[Defect]:
-    """Yield what is to be said of a jump of the size of a split that nothing tells of."""
+    """Yield the defect for a jump of the size of a split that no vendor reported, if any."""
     gap, table = float(series.gaps[row]), series.table
     if not _stays(series, row, size):
         return
@@ -556,12 +563,12 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         text += ", as the volume says, too: as many more shares have been traded since for as much money"
         sign = float(np.sign(gap))
         repair = _split_finding(series, (0, row + 1, -sign), size).repairs
-        # Inside a week a split has no edge, and where the price moved, too, its ratio is not known.
+        # Within a week a split has no edge, and if the price also moved, its ratio is unknown.
         is_exact = not about and series.timeframe.longest_ms <= DAY_MS
         yield Defect(at, text, "error", repair if is_exact else (), "split by volume")
     elif _is_beyond_markets(series, row):
         text += ": no market moves so far while no more shares are traded than ever"
-        # A company may fail; none is worth eight times as much overnight.
+        # A company may fail, but none becomes worth eight times as much overnight.
         severity: Severity = "error" if gap > 0 else "warning"
         yield Defect(at, text, severity, cause="split by size")
     elif odds > _LIKELY_ODDS:
@@ -572,11 +579,11 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
 
 
 def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
-    """Tell whether a jump is too large for a share that was traded before, and on that day as ever."""
+    """Return whether a jump is too large for a share traded before, with usual volume that day."""
     gap = float(series.gaps[row])
     before = series.table.volume[max(0, row + 1 - _VOLUME_ROWS) : row + 1]
     is_traded = np.count_nonzero(before > 0) > _VOLUME_ROWS / 2
-    # What may be another unit is for the check of units to tell.
+    # A possible unit change is left to the unit check.
     is_unit = abs(abs(gap) - HUNDRED) < _UNIT_SLACK
     return bool(
         abs(gap) >= _BEYOND_MARKETS
@@ -588,16 +595,16 @@ def _is_beyond_markets(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_calm(series: CheckedSeries, row: int) -> bool:
-    """Tell whether the days around a jump are as ever.
+    """Return whether the days around a jump are as usual.
 
-    A company that fails has fallen for weeks before, and is traded wildly ever after.
+    A failing company has fallen for weeks before, and trades wildly ever after.
     """
     near = local_noise(series.move_ratios, row)
     return near <= min(_CALM * series.move_noise, _WILD)
 
 
 def _is_dear(series: CheckedSeries, row: int) -> bool:
-    """Return whether a price has not fallen by two thirds in recent weeks: cheap shares are not split."""
+    """Return whether a price has kept a third of its recent high: cheap shares are not split."""
     close = series.table.close
     return bool(close[row] > close[max(0, row - _WEEKS) : row + 1].max() / 3)
 
@@ -607,13 +614,13 @@ def _nearest_ratio(gap: float) -> float:
 
 
 def _ratio_like(gap: float, usual: float) -> float:
-    """Return the logarithm of the ratio that a gap is as large as; 0 where it is no split's."""
+    """Return the logarithm of the split ratio that matches a gap; 0 if none does."""
     nearest = _nearest_ratio(gap)
     return nearest if abs(nearest - gap) <= min(max(3 * usual, _RATIO_SLACK), 0.1) else 0.0
 
 
 def _without_dividends(series: CheckedSeries) -> Floats:
-    """Return the gaps less what dividends explain of them; half of a price may be paid out."""
+    """Return the gaps minus the part that dividends explain; half of a price may be paid out."""
     gaps = series.gaps
     if not series.dividends:
         return gaps
@@ -628,7 +635,7 @@ def _without_dividends(series: CheckedSeries) -> Floats:
 
 
 def _stays(series: CheckedSeries, row: int, size: float) -> bool:
-    """Tell whether prices stay where they jumped to."""
+    """Return whether prices stay at the level they jumped to."""
     table, sign = series.table, np.sign(series.gaps[row])
     after = slice(row + 1, row + 1 + _NEW_UNIT)
     stay = np.log(np.median(table.close[after]) / np.median(table.close[max(0, row - 4) : row + 1]))
@@ -636,7 +643,10 @@ def _stays(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
-    """Tell whether no more money changed hands at a jump than before; without volume, its exact size."""
+    """Return whether no more money changed hands at a jump than before.
+
+    Without volume, the jump must instead match the size of the split exactly.
+    """
     if not series.has_volume:
         return bool(abs(abs(series.gaps[row]) - size) <= max(2 * series.gap_noise, 0.01))
     return not _is_news(series, row + 1)
@@ -645,9 +655,9 @@ def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
 def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     """Return the log odds that volume steps at a gap as the number of shares did, and lastingly so.
 
-    The step is held against what it would be without a split: how far the volumes of these weeks leave it
-    open, and how far those of neighbouring weeks lie apart elsewhere in the series. A day on which no more
-    money than usual changed hands speaks for a split by itself.
+    The step is compared with what it would be without a split, given how uncertain the volumes of
+    these weeks are, and how far those of adjacent weeks differ elsewhere in the series. A day on
+    which no more money than usual changed hands is evidence for a split by itself.
     """
     volume = series.table.volume
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -661,10 +671,10 @@ def _volume_odds(series: CheckedSeries, row: int, size: float) -> float:
     if abs(step - expected) >= size * (_WIDE_STEP if size >= _LARGE_SPLIT else _STEP_SLACK):
         return 0.0
     apart = _APART_SHARE * _volume_scatter(shares, row)
-    # The log odds of a step of that size against none, of errors with a normal distribution.
+    # The log odds of a step of that size against none, assuming normally distributed errors.
     variance = error**2 + _LEAST_ERROR**2 + apart**2
     odds = (step**2 - (step - expected) ** 2) / (2 * variance) + _quiet_odds(series, row)
-    # Wild weeks bring as much volume as a small split does.
+    # Volatile weeks increase volume as much as a small split does.
     is_wild = size < _LARGE_SPLIT and _wilder(series, row) * np.sign(expected) > _WILDER
     return min(odds, _CERTAIN_ODDS) if is_wild else odds
 
@@ -677,9 +687,9 @@ def _wilder(series: CheckedSeries, row: int) -> float:
 
 
 def _step(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return by how much the mean rises, and the standard error of that; single days hardly count.
+    """Return the rise of the mean, and its standard error; single days hardly count.
 
-    Days that resemble those beside them say less than as many separate ones.
+    Days that resemble their neighbours carry less information than independent ones.
     """
     weights = np.ones(len(before) + len(after))
     for _ in range(3):
@@ -697,7 +707,7 @@ def _step(before: Floats, after: Floats) -> tuple[float, float]:
 
 
 def _quiet_odds(series: CheckedSeries, row: int) -> float:
-    """Return the log odds of a split against news by the money that changed hands at a jump."""
+    """Return the log odds of a split against news, by the money that changed hands at a jump."""
     money = series.table.close * series.table.volume
     before = float(np.nanmedian(money[max(0, row + 1 - _VOLUME_ROWS) : row + 1]))
     most = float(np.nanmax(money[row + 1 : row + 3]))
@@ -707,7 +717,7 @@ def _quiet_odds(series: CheckedSeries, row: int) -> float:
 
 
 def _volume_scatter(shares: Floats, row: int) -> float:
-    """Return how far medians of neighbouring weeks lie apart, but at a row; a standard deviation."""
+    """Return how far medians of adjacent weeks differ, except at a row; a standard deviation."""
     width = _WEEKS + _NEWS_ROWS
     starts = range(0, len(shares) - 2 * width, width // 2)
     steps = [
@@ -719,7 +729,7 @@ def _volume_scatter(shares: Floats, row: int) -> float:
 
 
 def _is_news(series: CheckedSeries, row: int) -> bool:
-    """Tell whether much more money than usual changed hands at a jump: a price that moved, no split."""
+    """Return whether a jump came with much more money than usual: a price move, not a split."""
     before, days = slice(max(0, row - _VOLUME_ROWS), row), slice(row, row + 2)
     money = series.table.close * series.table.volume
     usual = float(np.median(money[before])) if row else 0.0
@@ -727,7 +737,7 @@ def _is_news(series: CheckedSeries, row: int) -> bool:
 
 
 def _is_busy(series: CheckedSeries, row: int) -> bool:
-    """Tell whether many more shares than usual changed hands at a jump, whatever they cost."""
+    """Return whether many more shares than usual changed hands at a jump, whatever the price."""
     volume = series.table.volume
     usual = float(np.median(volume[max(0, row - _VOLUME_ROWS) : row])) if row else 0.0
     return bool(usual > 0 and np.max(volume[row : row + 2]) > _NEWS * usual)
@@ -736,7 +746,7 @@ def _is_busy(series: CheckedSeries, row: int) -> bool:
 def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
     """Return the table with its prices repaired.
 
-    Where a part of a row was, high and low enclose open and close again.
+    If only part of a row was repaired, high and low are extended to enclose open and close again.
     """
     if not repairs:
         return table
@@ -766,7 +776,7 @@ def repaired_prices(table: BarTable, repairs: list[Repair]) -> BarTable:
 
 
 def _also_adjusted(table: BarTable, rows: Mask, factor: float) -> Mask:
-    """Return the rows where ``adj_close`` is off as their close is; a stretch is off as its edge is."""
+    """Return the rows where ``adj_close`` is off like the close; a run is off if its edge is."""
     assert table.adj_close is not None
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.log(table.adj_close / table.close)

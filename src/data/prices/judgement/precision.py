@@ -1,6 +1,7 @@
 """The measured precision of each cause of findings, and the severity that it permits.
 
-``python -m tests.corpus --write`` measures anew and writes :data:`MEASURED`; ``docs/validation.md`` shows it.
+``python -m tests.corpus --write`` measures again and writes :data:`MEASURED`;
+``docs/validation.md`` shows the result.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ from typing import NamedTuple
 
 from .report import Severity
 
-# What an alarm must be at least, at the lower end of its 95 % interval, to be more than information.
+# Minimum precision, at the lower end of its 95 % interval, for more than an ``info`` finding.
 LEAST = 0.95
 _Z = 1.959964
 
 
 class Precision(NamedTuple):
-    """How many of the alarms of one cause were right.
+    """How many of the alarms for one cause were right.
 
     Attributes:
-        right, raised: alarms, of ``warning`` and graver, before any cap.
-        series: in how many series they were raised.
+        right, raised: Number of right alarms and of all alarms, at ``warning`` or above, before
+            any cap.
+        series: Number of series in which they were raised.
     """
 
     right: int
@@ -30,7 +32,7 @@ class Precision(NamedTuple):
 
     @property
     def lower(self) -> float:
-        """The lower end of the two-sided 95 % interval of Wilson; 0 without an alarm."""
+        """The lower end of the two-sided 95 % Wilson interval; 0 without an alarm."""
         if not self.raised:
             return 0.0
         n, share, z2 = self.raised, self.right / self.raised, _Z**2
@@ -77,11 +79,11 @@ MEASURED: Mapping[str, Precision] = {
 
 
 def is_ground(cause: str) -> bool:
-    """Tell whether a cause is right often enough to call bars wrong; one never measured is not."""
+    """Return whether a cause is right often enough to call bars wrong; False if never measured."""
     measured = MEASURED.get(cause)
     return measured is not None and measured.lower >= LEAST
 
 
 def allowed(cause: str, severity: Severity) -> Severity:
-    """Return the severity that a finding of this cause may have: what is no ground is ``info``."""
+    """Return the severity that a finding with this cause may have: ``info`` if too imprecise."""
     return severity if is_ground(cause) else "info"

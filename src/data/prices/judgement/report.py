@@ -17,21 +17,22 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 Severity = Literal["info", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-# What a finding costs at least, and the weight of the share of rows that it is about.
+# Minimum cost of a finding, and the weight of the fraction of rows that it concerns.
 _COST = {"info": (0.0, 0.0), "warning": (0.05, 0.5), "error": (0.1, 1.0)}
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What makes a finding go away, where its cause is certain.
+    """The change that would resolve a finding whose cause is certain.
 
     Attributes:
         what: ``prices``: ``columns`` of these rows are multiplied by ``factor``, their volume by
-            ``volume``. ``dividend``: the amounts of these ex-dates are multiplied by ``factor``.
-            ``adj_close``: that column of all rows before the one ex-date is multiplied by ``factor``.
-        stamps: of rows or ex-dates, int64, ascending.
-        factor: what is multiplied with.
-        columns, volume: of ``prices``.
+            ``volume``. ``dividend``: the amounts for these ex-dates are multiplied by ``factor``.
+            ``adj_close``: that column is multiplied by ``factor`` in all rows before the one
+            ex-date.
+        stamps: Stamps of rows or ex-dates, int64, ascending.
+        factor: Number to multiply by.
+        columns, volume: Columns to multiply, and factor for the volume; only for ``prices``.
     """
 
     what: Literal["prices", "dividend", "adj_close"]
@@ -41,7 +42,7 @@ class Repair:
     volume: float = 1.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the repair as a plain mapping."""
         plain = {"what": self.what, "factor": self.factor, "at": [iso(int(s)) for s in self.stamps]}
         if self.what == "prices":
             plain |= {"columns": list(self.columns), "volume_factor": self.volume}
@@ -53,17 +54,18 @@ class QualityFinding:
     """One defect or oddity of a series.
 
     Attributes:
-        check: name of the check that found it.
-        level: what it took: ``intrinsic`` (the series alone), ``corroborated`` (a second vendor),
-            ``authoritative`` (the exchange).
+        check: Name of the check that found it.
+        level: Sources it took: ``intrinsic`` (the series alone), ``corroborated`` (a second
+            vendor), ``authoritative`` (the exchange).
         severity: ``error``: bars are wrong. ``warning``: they probably are, or bars are missing.
-            ``info``: unusual, and no defect by itself.
-        stamps: of the rows (or missing bars, or ex-dates) that it is about, int64, ascending.
-        evidence: what was measured, with figures.
-        next_step: what to do about it.
-        repairs: what repairs it; empty where the cause is not certain.
-        cause: what of the check found it, one of those whose precision is published; the check's
-            name where it has one cause only.
+            ``info``: unusual, but not a defect by itself.
+        stamps: Stamps of the rows (or missing bars, or ex-dates) that it is about, int64,
+            ascending.
+        evidence: What was measured, with figures.
+        next_step: What to do about it.
+        repairs: Changes that repair it; empty if the cause is not certain.
+        cause: Specific cause within the check, one of those whose precision is published; the
+            check's name if it has only one cause.
     """
 
     check: str
@@ -82,21 +84,22 @@ class QualityFinding:
 
     @property
     def is_grave(self) -> bool:
-        """Whether bars are wrong nearly for certain: an answer with them says so, ``strict`` refuses it.
+        """Whether bars are almost certainly wrong.
 
-        Rows that cannot be bars are in no answer.
+        An answer with such bars says so, and ``strict`` rejects it.
+        Rows that cannot be bars are never in an answer.
         """
         is_of_bars = self.level == "intrinsic" and self.check != "order"
         return self.severity == "error" and is_of_bars
 
     @property
     def text(self) -> str:
-        """The check and what was measured, in one line."""
+        """The check and its measurement, in one line."""
         cause = " (cause certain)" if self.certain else ""
         return f"{self.check}{cause}: {self.evidence}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain mapping."""
+        """Return the finding as a plain mapping."""
         ends = [iso(int(s)) for s in (self.stamps[:1].tolist() + self.stamps[-1:].tolist())]
         return {
             "check": self.check,
@@ -115,18 +118,18 @@ class QualityFinding:
 
 @dataclass(frozen=True, repr=False)
 class QualityReport(InLines):
-    """Everything that was checked of one series.
+    """Everything that was checked in one series.
 
     Attributes:
-        symbol, timeframe, lane: which series; the lane is empty for the default one.
-        first_ms, last_ms: stamps of the first and the last bar; None without bars.
-        rows: how many bars.
-        findings: the gravest first, then by time.
+        symbol, timeframe, lane: The series; the lane is empty for the default one.
+        first_ms, last_ms: Stamps of the first and the last bar; None without bars.
+        rows: Number of bars.
+        findings: Findings, the most serious first, then by time.
         score: 0 to 1; see :func:`score_of`.
-        checked: names of the checks that ran.
-        not_checked: check to why it could not run.
-        requests: how many requests to vendors it took.
-        marked, unmarked: Number of bars that this call has marked as grave, and taken marks off.
+        checked: Names of the checks that ran.
+        not_checked: Maps each check that could not run to the reason.
+        requests: Number of requests sent to vendors.
+        marked, unmarked: Number of bars that this call marked as grave, and removed marks from.
     """
 
     symbol: str
@@ -144,7 +147,7 @@ class QualityReport(InLines):
     unmarked: int = 0
 
     def at_least(self, severity: Severity) -> tuple[QualityFinding, ...]:
-        """Return the findings of that severity and graver ones."""
+        """Return the findings with that severity or a higher one."""
         least = SEVERITIES.index(severity)
         return tuple(f for f in self.findings if SEVERITIES.index(f.severity) >= least)
 
@@ -187,7 +190,7 @@ class QualityReport(InLines):
 
 
 def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
-    """Return findings, the gravest first, then by time."""
+    """Return findings, the most serious first, then by time."""
 
     def _key(finding: QualityFinding) -> tuple[int, int]:
         at = int(finding.stamps[0]) if len(finding.stamps) else 0
@@ -199,8 +202,9 @@ def ranked(findings: Iterable[QualityFinding]) -> tuple[QualityFinding, ...]:
 def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
     """Return the quality of a series, 0 to 1; without rows it is 0.
 
-    Each finding leaves a share: an error takes away the share of rows that it is about and at least
-    a tenth, a warning half of that share and at least a twentieth, what is ``info`` nothing.
+    Each finding leaves a fraction of the score: an error takes away the fraction of rows that it
+    is about, and at least a tenth; a warning half of that fraction, and at least a twentieth;
+    ``info`` nothing.
     """
     score = 1.0 if rows else 0.0
     for finding in findings:
@@ -210,5 +214,5 @@ def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
 
 
 def no_rows() -> Stamps:
-    """Return no stamp."""
+    """Return an empty array of stamps."""
     return np.empty(0, dtype=np.int64)

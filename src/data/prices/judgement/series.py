@@ -18,13 +18,13 @@ from ...model.timeframe import Timeframe
 Mask = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 
-# Turns a median of absolute values into the standard deviation that a normal distribution would have.
+# Converts a median of absolute values to the standard deviation of a normal distribution.
 _NORMAL = 1.4826
 _ENOUGH = 20_000
-# Bars farther apart are no neighbours: no market is closed for so long (Shanghai in 2020: eleven days).
+# Bars farther apart are not neighbours: no market is closed that long (Shanghai 2020: eleven days).
 _HOLE_MS, _HOLE_BARS = 12 * DAY_MS, 4
 
-# A close so far (a logarithm) beyond all prices of its own day contradicts it.
+# A close this far (a logarithm) beyond all prices of its own day contradicts that day.
 FAR = float(np.log(1.4))
 
 Found = TypeVar("Found")
@@ -34,8 +34,9 @@ class ShareEvent(NamedTuple):
     """A split or a dividend.
 
     Attributes:
-        at_ms: the stamp of its ex-date (00:00), or of intraday bars the instant that session opens.
-        value: new shares for an old one, or cash for a share as shares are in the prices.
+        at_ms: Stamp of its ex-date (00:00) or, for intraday bars, the instant that session opens.
+        value: New shares per old share, or cash per share in terms of the shares that prices refer
+            to.
     """
 
     at_ms: int
@@ -43,7 +44,7 @@ class ShareEvent(NamedTuple):
 
 
 class DailySessions(NamedTuple):
-    """Daily bars beside shorter ones.
+    """Daily bars to compare shorter ones with.
 
     Attributes:
         opens, closes: UTC instants at which the session of each bar opens and closes.
@@ -57,17 +58,17 @@ class DailySessions(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckedSeries:
-    """One series as the checks see it; nothing in it is written to.
+    """One series as the checks see it; it is never modified.
 
     Attributes:
-        timeframe: length of the bars.
-        table: the bars, ascending and unique, on one basis: adjusted for all splits of ``splits``.
-        asset_class: of the instrument; only shares have splits and dividends.
-        splits, dividends: those that count, ascending; None where they are not known.
-        units_vary: whether vendors quote it both in a currency and in its hundredth (pence).
-        expected: ascending stamps at which the calendar expects bars, None where it does not know.
-        days: stored daily bars of the same stretch, of weeks and months alone.
-        sessions: Stored daily bars of the same stretch, for hours and minutes only.
+        timeframe: Length of the bars.
+        table: Bars, ascending and unique, on one basis: adjusted for all splits in ``splits``.
+        asset_class: Asset class of the instrument; only shares have splits and dividends.
+        splits, dividends: Those that count, ascending; None if they are not known.
+        units_vary: Whether vendors quote it both in a currency and in its hundredth (pence).
+        expected: Ascending stamps at which the calendar expects bars; None if it does not know.
+        days: Stored daily bars for the same span, for weekly and monthly bars only.
+        sessions: Stored daily bars for the same span, for hours and minutes only.
     """
 
     timeframe: Timeframe
@@ -95,7 +96,7 @@ class CheckedSeries:
 
     @cached_property
     def traded(self) -> Mask:
-        """Which rows have a volume above zero; all of them where the series has none at all."""
+        """Which rows have a volume above zero; all rows if the series has no volume at all."""
         if not self.has_volume:
             return np.ones(len(self), dtype=bool)
         return self.table.volume > 0
@@ -110,9 +111,9 @@ class CheckedSeries:
 
     @cached_property
     def from_days(self) -> Floats:
-        """How far (a logarithm) each close is above its day's high, or, negative, below its low; else 0.
+        """How far (a logarithm) each close is above its day's high or (negative) below its low.
 
-        NaN of a bar without a trade, and of one whose day is not stored.
+        0 in between; NaN for a bar without trades, and for one whose daily bar is not stored.
         """
         away, rows = np.full(len(self), NAN), self.session_rows
         known = (rows >= 0) & self.traded
@@ -124,13 +125,13 @@ class CheckedSeries:
 
     @cached_property
     def gap_ratios(self) -> Floats:
-        """Open / close before, of every row but the first; shape (n - 1,)."""
+        """Open over previous close, for every row but the first; shape (n - 1,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.table.open[1:] / self.table.close[:-1]
 
     @cached_property
     def move_ratios(self) -> Floats:
-        """Close / close before, of every row but the first; shape (n - 1,)."""
+        """Close over previous close, for every row but the first; shape (n - 1,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.table.close[1:] / self.table.close[:-1]
 
@@ -146,28 +147,29 @@ class CheckedSeries:
 
     @cached_property
     def gap_noise(self) -> float:
-        """How far gaps usually reach: a standard deviation that a few large ones do not change."""
+        """The usual size of gaps: a standard deviation that a few large ones do not affect."""
         return noise(_log(_part(self.gap_ratios)))
 
     @cached_property
     def move_noise(self) -> float:
-        """How far moves usually reach, as :attr:`gap_noise`."""
+        """The usual size of moves, like :attr:`gap_noise`."""
         return noise(_log(_part(self.move_ratios)))
 
     def rows_of(self, events: Sequence[ShareEvent]) -> Rows:
-        """Return for each event the first row that trades without it, ``len(self)`` where none does."""
+        """Return, for each event, the first row that trades without it, or ``len(self)``."""
         stamps = np.array([event.at_ms for event in events], dtype=np.int64)
         step = self.timeframe.step_ms
         if self.timeframe.is_intraday or step == 86_400_000:
             return np.searchsorted(self.table.stamps, stamps)
-        # A week or a month that holds the ex-date trades without it at its close.
+        # A week or month that contains the ex-date trades without it at its close.
         return np.maximum(np.searchsorted(self.table.stamps, stamps, side="right") - 1, 0)
 
 
 def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
-    """Yield the stretches between holes, each as a series of its own; the series itself without a hole.
+    """Yield the parts between gaps, each as its own series; the series itself if there is no gap.
 
-    What lies on either side of a hole are no neighbours: prices move, and are paid out, in between.
+    Bars on either side of a gap are not neighbours: prices move, and dividends are paid, in
+    between.
     """
     longest = max(_HOLE_MS, _HOLE_BARS * series.timeframe.longest_ms)
     ends = np.flatnonzero(np.diff(series.table.stamps) > longest) + 1
@@ -182,9 +184,9 @@ def stretches(series: CheckedSeries) -> Iterator[CheckedSeries]:
 def by_stretch(
     find: Callable[[CheckedSeries], list[Found] | str],
 ) -> Callable[[CheckedSeries], list[Found] | str]:
-    """Make a check that compares neighbours look at each stretch between holes alone.
+    """Apply a check that compares neighbours separately to each part between gaps.
 
-    It could not look where it could look at no stretch.
+    The check could not run if it could run on no part.
     """
 
     @wraps(find)
@@ -206,16 +208,16 @@ def _log(values: Floats) -> Floats:
 
 
 def beyond(ratios: Floats, least: float) -> Rows:
-    """Return the places of the ratios whose logarithm is larger than ``least`` either way."""
+    """Return the positions of ratios whose logarithm exceeds ``least`` in either direction."""
     with np.errstate(over="ignore"):
         far = np.exp(least)
     return np.flatnonzero((ratios > far) | (ratios < 1 / far))
 
 
 def local_noise(ratios: Floats, place: int, reach: int = 20) -> float:
-    """Return the standard deviation of the logarithms around one ratio, which is left out.
+    """Return the standard deviation of the logarithms around one ratio, excluding that ratio.
 
-    The larger of two quantiles: where most are zero, the others still say how far it goes.
+    It is the larger of two quantiles: if most are zero, the others still show the size of moves.
     """
     around = ratios[max(0, place - reach) : place], ratios[place + 1 : place + 1 + reach]
     near = np.abs(_log(np.concatenate(around)))
@@ -229,9 +231,9 @@ def noise(values: Floats) -> float:
 
 
 def typical(values: Floats) -> float:
-    """Return the median of the finite values, 0 without any; of very many, that of a part of them.
+    """Return the median of the finite values, 0 if there are none; of many, use only a sample.
 
-    Of 20,000 values it is good to one in a hundred, and it is a scale that others are held against.
+    With 20,000 values it is accurate to one percent, and it only serves as a scale for others.
     """
     some = _part(values)
     finite = some[np.isfinite(some)]
@@ -239,6 +241,6 @@ def typical(values: Floats) -> float:
 
 
 def runs(rows: Mask) -> list[tuple[int, int]]:
-    """Return the stretches ``[first, end)`` of rows that are True."""
+    """Return the ranges ``[first, end)`` of rows that are True."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], rows, [False])).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -1,8 +1,9 @@
 """Compares hours and minutes with the daily bars of their sessions. Pure.
 
-No bar closes beyond the high and the low of its own day. One that does so by the ratio of a split or by a
-hundred is in another unit or of another adjustment than its day, and so are most bars of a session that
-are far from it by any factor. Neighbours do not show that where all of them are off alike.
+No bar closes beyond the high and the low of its own day. A bar that does so by the ratio of a
+split or by a hundred has a different unit or adjustment than its day, and so do bars far from it
+by any factor if they are most of a session. Neighbouring bars do not show this if all of them are
+off alike.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from ...model.texts import counted
 from .levels import HUNDRED, RATIOS, Defect, price_text
 from .series import FAR, CheckedSeries, DailySessions, Mask, Rows
 
-# How far (a logarithm) beyond all prices of its day a bar, brought back by a ratio, may still close: vendors
-# differ in which trades make a high or a low.
+# How far (a logarithm) beyond its day's prices a bar, corrected by a ratio, may still close:
+# vendors differ in which trades make a high or a low.
 _BESIDE = float(np.log(1.03))
-# So many bars of a session, and half of them at least, that are off the same way need no ratio.
+# If this many bars of a session, and at least half, are off the same way, no ratio is needed.
 _FEW = 5
 
 
 def proven(parts: Iterable[Covered | CoverageSpan]) -> list[Span]:
-    """Return the stretches of daily bars that shorter ones are held against: final and never doubted."""
+    """Return the spans of daily bars to compare shorter ones with: final and never doubted."""
     return [p.span for p in parts if p.state == "final" and not p.reason.startswith(SETTLED)]
 
 
@@ -78,7 +79,7 @@ def beside_days(series: CheckedSeries) -> list[Defect] | str:
 def _is_by_ratio(
     series: CheckedSeries, level: Floats, top: Floats, bottom: Floats, away: Floats
 ) -> Mask:
-    """Return which closes are among the prices of their day once a ratio is taken off them."""
+    """Return which closes are within their day's prices after a ratio is removed."""
     sizes = {HUNDRED}
     if series.asset_class == "stock":
         sizes |= {*RATIOS.tolist(), *(abs(float(np.log(one.value))) for one in series.splits or ())}
@@ -90,7 +91,7 @@ def _is_by_ratio(
 
 
 def _are_most(places: Rows, away: Floats, far: Mask) -> Mask:
-    """Return the rows that are off as most rows of their session are."""
+    """Return the rows that are off in the same way as most rows of their session."""
     found = np.zeros(len(places), dtype=bool)
     size = int(places.max()) + 1
     bars = np.bincount(places, minlength=size)

@@ -1,4 +1,4 @@
-"""Checks of single rows and of their rhythm: order, calendar, stale runs, spikes, volume, longer bars."""
+"""Checks of rows and their rhythm: order, calendar, stale runs, spikes, volume, longer bars."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from .levels import Defect, price_text
 from .report import Severity
 from .series import CheckedSeries, Mask, beyond, by_stretch, local_noise, runs, typical
 
-# A series that has 19 of 20 expected bars is one that should have all of them.
+# A series that has 19 of 20 expected bars should have all of them.
 _DENSE = 0.95
-# What is sparse has holes; only one ten times as long as usual is a hole in it.
+# A sparse series has gaps; only one ten times as long as usual is reported.
 _BEYOND_HABIT, _HABIT, _SHOWN = 10, 5, 3
 _MINUTES_MS = 5 * MINUTE_MS
-# A calendar of so many bars says on which days of the week a market opens; one in so many weeks is no habit.
+# With this many expected bars, a calendar shows on which weekdays a market opens; trading on
+# another weekday in fewer weeks than this fraction is not a habit.
 _FEW_EXPECTED, _FEW_DAYS_OFF = 20, 0.05
 
-# A run is stale where one as long would come about by chance in one of a thousand such series.
+# A run is stale if one as long would occur by chance in one of a thousand such series.
 _CHANCE, _LEAST_REPEATS, _STILL = 1e-3, 4, 0.5
 _COPY_CHANCE, _MOST_COPIES = 0.01, 3
-# So many bars of one day that moved and repeat those of the day before to the last share are its copy.
+# If this many bars that moved repeat those of the day before to the last share, they are a copy.
 _COPIED_BARS = 5
 
-# A spike leaves and returns by at least so many times what bars usually move, and by 5 %. Of the
-# 202,557 real bars one that was traded does; at half of that two would.
+# A spike leaves and returns by at least this many times the usual move, and by 5 %. Of the 202,557
+# real bars, one that was traded does; at half of that, two would.
 _SPIKE, _LEAST_SPIKE, _RETURN = 12.0, 0.05, 0.25
-# A high or low that is so far from all that trades beside it, while no more was traded than ever. Of 125,791
-# real bars of shares and currencies the farthest that is not known to be wrong is a fifth away.
+# Distance of a high or low from all adjacent prices, with no more than the usual volume. Of 125,791
+# real bars of shares and currencies, the farthest not known to be wrong is a fifth away.
 _WICK, _WICK_RANGES, _WICK_VOLUME, _AROUND = float(np.log(1.8)), 12.0, 2.0, 20
 _EXTREME, _EXTREME_NOISE, _MOST_SHOWN = 0.5, 20.0, 5
 
 _NO_VOLUME_SHARE, _QUIET_RUN = 0.05, 5
 _VOLUME_SPIKE = 20.0
-# What is flagged by a fixed distance: no defect, and of each market some.
+# Fixed distances for flagging moves and volumes: not defects, and common in every market.
 _RETURN_SDS, _VOLUME_SDS = 3.0, 5.0
 _OF_DAYS, _SAME_VOLUME, _FEW_DAYS = 1e-3, 0.02, 4
 
@@ -52,7 +53,7 @@ def order_errors(series: CheckedSeries) -> list[Defect] | str:
     prices = "/".join(price_text(column[at]) for column in series.prices)
     rule = "0 < low <= open, close <= high"
     text = f"{counted(len(rows), 'row')} without {rule}; the first: {prices} (o/h/l/c)"
-    # Auctions and rounding: a low a little above the close spoils no result.
+    # Auctions and rounding: a low slightly above the close does no harm.
     with np.errstate(invalid="ignore", divide="ignore"):
         top, bottom = np.fmax(table.open, table.close), np.fmin(table.open, table.close)
         far = np.fmax(top / table.high, table.low / bottom)[rows] - 1
@@ -79,7 +80,7 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
     defects = []
     holes = runs(~there)
     share = float(there.mean())
-    # A minute without a trade has no bar, also in a dense series; an hour or a day has trades.
+    # A minute without a trade has no bar even in a dense series; an hour or a day has trades.
     is_dense = share >= _DENSE
     if not is_dense or series.timeframe.longest_ms <= _MINUTES_MS:
         usual = 1.0
@@ -113,14 +114,14 @@ def calendar_errors(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iterator[Defect]:
-    """Yield bars on a day of the week on which the market is never open."""
+    """Yield bars on a weekday on which the market is never open."""
     if len(expected) < _FEW_EXPECTED or series.timeframe.longest_ms > DAY_MS:
         return
     is_open = np.isin(np.arange(7), _weekdays(expected))
     rows = extra[~is_open[_weekdays(extra)]]
     weeks = (series.table.stamps[-1] - series.table.stamps[0]) / (7 * DAY_MS)
     days = np.unique(rows // DAY_MS)
-    # A market that trades on such days as a habit has another calendar than is known.
+    # A market that regularly trades on such days has a different calendar from the known one.
     if len(days) and len(days) <= max(1.0, _FEW_DAYS_OFF * weeks):
         text = (
             f"{counted(len(rows), 'bar')} on a day of the week on which the market is never open, the first "
@@ -130,7 +131,7 @@ def _closed_days(series: CheckedSeries, expected: Stamps, extra: Stamps) -> Iter
 
 
 def _weekdays(stamps: Stamps) -> Stamps:
-    """Return the days of the week, from 0: Thursday, as the first day of 1970 was."""
+    """Return the weekdays, with 0 for Thursday, as the first day of 1970 was."""
     return stamps // DAY_MS % 7
 
 
@@ -144,7 +145,7 @@ def _when(series: CheckedSeries, stamp: int) -> str:
 
 @by_stretch
 def stale_runs(series: CheckedSeries) -> list[Defect] | str:
-    """Find prices that stand still for longer than those of this series ever do by themselves."""
+    """Find prices that stay the same for longer than this series' prices ever do by themselves."""
     table, days = series.table, list(_copied_days(series))
     same = np.ones(max(len(table) - 1, 0), dtype=bool)
     for column in series.prices:
@@ -153,7 +154,7 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
         return days
     same_volume = np.zeros_like(same)
     if series.has_volume:
-        # Without volume nothing was traded: the price is that of the last trade.
+        # Without volume, nothing was traded, and the price is that of the last trade.
         same &= table.volume[1:] > 0
         same_volume = same & (table.volume[1:] == table.volume[:-1])
     elif same.mean() > _STILL:  # a share that is not traded at all
@@ -169,12 +170,12 @@ def stale_runs(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[Defect]:
-    """Yield bars that repeat the one before to the last share, though they moved while they traded."""
+    """Yield bars that repeat the previous one to the last share, although prices moved in them."""
     table = series.table
     copied = same_volume & (table.high[1:] > table.low[1:])
     if not copied.any():
         return
-    # How often prices repeat and how often volumes do, by themselves: both at once is their product.
+    # The product of how often prices and volumes each repeat by themselves: both at once.
     volumes = table.volume[1:] == table.volume[:-1]
     rows, own = len(same), int(copied.sum())
     if own > max(_MOST_COPIES, rows // 100):  # the habit of a market, or of its source
@@ -185,13 +186,13 @@ def _copies(series: CheckedSeries, same: Mask, same_volume: Mask) -> Iterator[De
     for row in (np.flatnonzero(copied) + 1).tolist():
         when = _when(series, table.stamps[row])
         text = f"the bar of {when} repeats the one before in all prices and in volume"
-        # Within a day a market that is hardly traded may do the same twice.
+        # Within a day, a thinly traded market may do the same twice.
         severity: Severity = "warning" if series.timeframe.is_intraday else "error"
         yield Defect(table.stamps[row : row + 1], text, severity, cause="copied")
 
 
 def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield days whose shorter bars are those of the day before, volume included."""
+    """Yield days whose shorter bars are those of the day before, including volume."""
     table = series.table
     if not series.timeframe.is_intraday or not series.has_volume:
         return
@@ -220,11 +221,11 @@ def _copied_days(series: CheckedSeries) -> Iterator[Defect]:
 
 
 def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Defect]:
-    """Yield runs of repeats that chance does not explain, by the habit of all shorter runs."""
+    """Yield runs of repeats that chance does not explain, given the frequency of shorter runs."""
     repeats = sorted(runs(same), key=lambda run: run[0] - run[1])
     lengths = np.array([b - a for a, b in repeats])
     rows = len(same)
-    # Of each run: where the shorter ones begin, and how many bars these are.
+    # For each run: where the shorter ones begin, and how many bars they have.
     starts = np.searchsorted(-lengths, -lengths, side="right").tolist()
     total = int(lengths.sum())
     before = np.append(0, np.cumsum(lengths))
@@ -233,7 +234,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
             return
         longer = int(before[start])
         count, bars = len(lengths) - start, total - longer
-        # How often a repeat follows a bar, and how often one follows a repeat: the likelier counts.
+        # How often a repeat follows any bar, and how often a repeat: the higher one counts.
         begin = (count + 1) / (rows - longer + 2)
         again = (bars - count + begin) / (bars + 1)
         chance = rows * begin * max(begin, again) ** (length - 1)
@@ -256,7 +257,7 @@ def _beyond_chance(series: CheckedSeries, same: Mask, what: str) -> Iterator[Def
 
 
 def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
-    """Tell whether the bars of a run have one price each, and were hardly traded: so markets stand still."""
+    """Return whether a run's bars have one price each and little volume, as in quiet markets."""
     table = series.table
     if (table.high[first:end] > table.low[first:end]).any():
         return False
@@ -269,7 +270,7 @@ def _is_quiet(series: CheckedSeries, first: int, end: int) -> bool:
 
 @by_stretch
 def outliers(series: CheckedSeries) -> list[Defect] | str:
-    """Find single bars that leave their neighbours and return at once, without a way there or back."""
+    """Find single bars that leave their neighbours and return at once, with no bars in between."""
     if len(series) < 5:
         return "it has fewer than five bars"
     table, gaps = series.table, series.gap_ratios
@@ -277,13 +278,13 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
     least = max(_SPIKE * usual, _LEAST_SPIKE)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         bodies = table.close / table.open
-    # A bar that jumps away at its open, or between open and close, and the next open that jumps back.
+    # A bar that jumps away at or after its open, followed by an open that jumps back.
     ways = [(row + 1, gaps[row], gaps[row + 1]) for row in beyond(gaps[:-1], least).tolist()]
     ways += [(row, bodies[row], gaps[row]) for row in beyond(bodies[:-1], least).tolist()]
     back = {row for row, *both in ways if _returns(series, row, np.log(both), least)}
     places = np.array(sorted(back), dtype=np.intp)
     defects = []
-    # Extended hours have quotes without a trade: what was not traded is no price, and no defect.
+    # Extended hours have quotes without trades; these are neither prices nor defects.
     for rows, is_traded in (
         (places[series.traded[places]], True),
         (places[~series.traded[places]], False),
@@ -302,7 +303,7 @@ def outliers(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
-    """Yield single highs and lows far beyond their bar and its neighbours, in bars traded as ever."""
+    """Yield single highs and lows far beyond their bar and its neighbours, with usual volume."""
     table = series.table
     before, after = np.append(table.open[:1], table.close[:-1]), np.append(table.open[1:], NAN)
     ends = np.array([table.open, table.close, before, after])
@@ -319,7 +320,7 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
             volume = table.volume[near]
             if not 0 < table.volume[row] <= _WICK_VOLUME * typical(volume[volume > 0]):
                 continue
-        # Books of coins are thin: they have been at a ten thousandth and back within an hour.
+        # Order books of coins are thin: prices have fallen to 1/10,000 and back within an hour.
         is_sure = series.asset_class in ("stock", "forex")
         is_high = bool(away[0, row] >= away[1, row])
         name, price = ("high", table.high) if is_high else ("low", table.low)
@@ -332,7 +333,7 @@ def _wicks(series: CheckedSeries, taken: set[int]) -> Iterator[Defect]:
 
 
 def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> bool:
-    """Tell whether a bar goes out and comes back as far, and farther than the days around it."""
+    """Return whether a bar goes out and comes back as far, and farther than its neighbours do."""
     out, back = ways
     size = min(abs(out), abs(back))
     if not (size > least and out * back < 0 and abs(out + back) < _RETURN * size):
@@ -343,7 +344,7 @@ def _returns(series: CheckedSeries, row: int, ways: Floats, least: float) -> boo
 
 @by_stretch
 def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
-    """Find moves from close to close that are very large; markets do make such moves."""
+    """Find very large moves from close to close; markets do make such moves."""
     moves, usual = series.move_ratios, _EXTREME_NOISE * series.move_noise
     flagged = list(_return_outliers(series))
     least = 0.05 if series.timeframe.is_intraday else float(np.log1p(_EXTREME))
@@ -363,7 +364,7 @@ def extreme_moves(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield the moves from close to close that are more than three standard deviations from their mean."""
+    """Yield the close-to-close moves more than three standard deviations from their mean."""
     distances = _deviations(series.move_ratios - 1)
     rows = np.flatnonzero(np.abs(distances) > _RETURN_SDS)
     if len(rows):
@@ -376,7 +377,7 @@ def _return_outliers(series: CheckedSeries) -> Iterator[Defect]:
 
 
 def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
-    """Yield the volumes that are more than five standard deviations above their mean."""
+    """Yield the volumes more than five standard deviations above their mean."""
     distances = _deviations(series.table.volume)
     rows = np.flatnonzero(distances > _VOLUME_SDS)
     if len(rows):
@@ -389,7 +390,7 @@ def _volume_outliers(series: CheckedSeries) -> Iterator[Defect]:
 
 
 def _deviations(values: Floats) -> Floats:
-    """Return how many standard deviations each value lies from the mean; 0 where that cannot be said."""
+    """Return each value's distance from the mean in standard deviations; 0 if undefined."""
     finite = np.isfinite(values)
     spread = float(np.std(values[finite])) if finite.sum() > 1 else 0.0
     if not 0 < spread < np.inf:
@@ -440,11 +441,11 @@ def volume_spikes(series: CheckedSeries) -> list[Defect] | str:
     return [Defect(series.table.stamps[rows], text, "info"), *flagged]
 
 
-# --- beside its own days -------------------------------------------------------------------------
+# --- against its own daily bars ------------------------------------------------------------------
 
 
 def beyond_days(series: CheckedSeries) -> list[Defect] | str:
-    """Find weeks and months whose prices lie beyond any day of theirs."""
+    """Find weekly and monthly bars whose prices are beyond all of their daily bars."""
     if series.timeframe.step_ms == 86_400_000 or series.timeframe.is_intraday:
         return "it is for weeks and months"
     if series.days is None or not len(series.days):
@@ -454,7 +455,8 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
     rows: list[int] = []
     for row in np.flatnonzero(last > first).tolist():
         part = slice(int(first[row]), int(last[row]))
-        # Days that are not all stored prove nothing: their volume is that of the bar, or others lie around.
+        # Incomplete daily bars prove nothing: their volume must match the bar's, or bars must
+        # surround them.
         total, own = float(days.volume[part].sum()), float(table.volume[row])
         is_whole = first[row] > 0 and last[row] < len(days) and last[row] - first[row] >= _FEW_DAYS
         if total > 0 and own > 0:
@@ -478,7 +480,7 @@ def beyond_days(series: CheckedSeries) -> list[Defect] | str:
 
 
 def _ends(series: CheckedSeries) -> Stamps:
-    """Return where weeks and months end."""
+    """Return when the weeks or months end."""
     stamps, step = series.table.stamps, series.timeframe.step_ms
     if step is not None:
         return stamps + step

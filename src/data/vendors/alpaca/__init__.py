@@ -1,1 +1,1 @@
-"""Alpaca: bars and splits of American stocks, pairs of its own venue, a stream of minutes."""
+"""Alpaca: bars and splits of American stocks, pairs on its own venue, a stream of minute bars."""

@@ -1,4 +1,4 @@
-"""Alpaca: American stocks by their consolidated tape, raw, and pairs of its own crypto venue."""
+"""Alpaca: American stocks from the consolidated tape, raw, and pairs on its own crypto venue."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from ..us_equities import (
     split,
 )
 
-# The free plan serves the consolidated tape of what is older than a quarter of an hour; a request
-# for a newer minute is refused as a whole (2025-12).
+# The free plan serves the consolidated tape only after a quarter of an hour; a request for a newer
+# minute is rejected as a whole (2025-12).
 _BEHIND_MS = 16 * MINUTE_MS
-# The most bars of one answer.
+# Largest number of bars in one response.
 PAGE_BARS = 10_000
 _TYPES = "cash_dividend,forward_split,reverse_split,stock_dividend,unit_split,spin_off,rights_distribution"
-# Actions are filed under the day they are processed: dividends under the day they are paid.
+# Actions are filed under the day they are processed, which for dividends is the pay date.
 _PAID_LATER_MS = 180 * DAY_MS
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
 _BARS = {
@@ -65,21 +65,21 @@ _TYPES_OF_ACTIONS = {
     "stock_dividends?|cash_dividends?": _CASH,
     "unit_splits?|spin_offs?|rights_distributions?": "any",
 }
-# Hosts of the trading interface, which keys are often kept beside; they serve no bars.
+# Hosts of the trading interface, often configured together with the keys; they serve no bars.
 _TRADING = ("://paper-api.alpaca.markets", "://api.alpaca.markets")
 
 
 class AlpacaDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Alpaca's market data.
+    """Bars, splits and dividends from Alpaca's market data.
 
-    The newest 16 minutes of stocks are left out. ``get_ohlcv`` takes ``adjustment`` (``raw``, which
-    is the default, ``split`` or ``all``) and ``limit``; all pages are followed, whatever
-    ``enable_chunking`` says.
+    The newest 16 minutes of stock bars are left out. ``get_ohlcv`` accepts ``adjustment``
+    (``raw``, the default, ``split`` or ``all``) and ``limit``; all pages are followed, regardless
+    of ``enable_chunking``.
 
     Args:
-        api_key, secret_key: the environment's when left out.
-        base_url: another host for market data; one of the trading interface is passed over.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key, secret_key: Keys; by default those in the environment.
+        base_url: Another host for market data; a host of the trading interface is ignored.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "alpaca"
@@ -132,11 +132,11 @@ class AlpacaDataDownloader(BaseDataDownloader):
         super().__init__(base_url=None if is_trading else base_url, **wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade do not come."""
+        """Return True for daily bars, which are complete; minutes without a trade are not sent."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for one symbol; both ends filter the open and are inclusive."""
+        """Request bars for one symbol; both ends apply to the open and are inclusive."""
         span = requested_labels(query)
         params: dict[str, str | int] = {
             "symbols": self.spelled(query.instrument),
@@ -153,12 +153,13 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return self._request(path, params, cursor)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows by symbol; where there are none the symbol is absent.
+        """Parse rows by symbol; a symbol without bars is missing from the response.
 
         ::
 
             {"bars": {"AAPL": [{"t": "2024-03-01T05:00:00Z", "o": 179.55, "h": 180.53,
-                                "l": 177.38, "c": 179.66, "v": 73563082, "n": 911077, "vw": 179.19}]},
+                                "l": 177.38, "c": 179.66, "v": 73563082, "n": 911077,
+                                "vw": 179.19}]},
              "next_page_token": null, "currency": "USD"}
         """
         body, symbol = response.json(), self.spelled(query.instrument)
@@ -170,7 +171,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return BarPage(bars, cursor=body.get("next_page_token"), unit=body.get("currency") or "")
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"message"}``: what a plan lacks and a wrong key are both 403."""
+        """Read ``{"message"}``: a wrong key and data outside the plan both have status 403."""
         error, text = error_of(response), response.text[:300].lower()
         if response.status == 403 and "recent sip" in text:
             return CapabilityError("the plan of this key has no stock bars of the last minutes")
@@ -183,8 +184,8 @@ class AlpacaDataDownloader(BaseDataDownloader):
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
         """Return splits, stock dividends and cash dividends with an ex-date in ``span``.
 
-        Unit splits, spin-offs and rights are told in ``unapplied``: what they are worth is no part of
-        the answer.
+        Unit splits, spin-offs and rights are only listed in ``unapplied``, because the response
+        does not contain their value.
         """
         symbol = self.spelled(instrument)
         unapplied: dict[str, None] = {}
@@ -197,7 +198,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         }
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
-            """Return the actions of one page, and the request for the next one if there is one."""
+            """Return the actions on one page, and the request for the next page, if any."""
             token = body["next_page_token"]
             for row in chain.from_iterable(body["corporate_actions"].values()):
                 named = (row.get(name) for name in ("symbol", "source_symbol", "old_symbol"))
@@ -216,7 +217,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         return Instrument(symbol, "crypto" if "/" in symbol else "stock")
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the name of a pair, or of a share of the USA."""
+        """Return Alpaca's name of a pair or of an American share."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", ".PR")
         spelled, base = instrument.spelling(self.name), instrument.base
@@ -233,11 +234,12 @@ class AlpacaDataDownloader(BaseDataDownloader):
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the labels to ask for.
+    """Return the labels to request.
 
     Raises:
-        CapabilityError: they are too new, or days that begin at another hour than ours.
-        NoDataError: no day begins in the span.
+        CapabilityError: The labels are too new, or belong to days that begin at another hour than
+            ours.
+        NoDataError: No day begins in the span.
     """
     is_stock, span = query.instrument.asset_class == "stock", query.span
     if not query.timeframe.is_intraday:
@@ -253,14 +255,14 @@ def requested_labels(query: FetchQuery) -> Span:
 
 
 def read_bar(row: Mapping[str, Any], *, is_day: bool) -> Bar:
-    """Read one row; days are labelled with midnight in New York."""
+    """Parse one row; daily bars are labelled with midnight in New York."""
     label = parse_iso(row["t"])
     values = (number(row[name]) for name in "ohlcv")
     return Bar(session_ms(label) if is_day else label, *values)
 
 
 def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
-    """Read corporate actions by type; a stock dividend changes the price as a split does."""
+    """Parse corporate actions by type; a stock dividend changes the price like a split."""
     for row in (*actions.get("forward_splits", ()), *actions.get("reverse_splits", ())):
         yield split(row["ex_date"], row["new_rate"], row["old_rate"])
     for row in actions.get("stock_dividends", ()):
@@ -270,7 +272,7 @@ def read_actions(actions: Mapping[str, Any]) -> Iterator[Action]:
 
 
 def read_unapplied(actions: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Read what is neither a split nor a dividend: the stamp of its day, and what it is."""
+    """Parse actions other than splits and dividends as the stamp of their day and a description."""
 
     def told(day: str, text: str) -> tuple[int, str]:
         """Return the stamp of an ISO date, and the text with that date."""

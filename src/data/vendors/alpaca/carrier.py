@@ -1,4 +1,4 @@
-"""Carry requests to Alpaca by alpaca-py, the vendor's own package."""
+"""Carries requests to Alpaca with alpaca-py, the vendor's own package."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from ...model.http import HttpRequest, HttpResponse
 from ...net.package_session import CarrierSession, PackageCarrier
 from ...net.redact import where
 
-# What the client adds to each other: a base, a version and a path.
+# The parts that the client joins: a base, a version and a path.
 _ADDRESS = re.compile(r"(https?://.+)/(v\d\w*)(/.+)")
-# The status upon which it asks again; an empty list would mean its own.
+# Status on which the client retries; an empty list would select its own list.
 _NEVER = 0
 
 
 class AlpacaCarrier(PackageCarrier):
-    """Sends what its ``RESTClient`` would send, over our transport. Thread-safe.
+    """Sends the requests of the package's ``RESTClient`` over our transport. Thread-safe.
 
-    Its own retries, which wait without asking for how long, are switched off; timeouts, of which it
-    has none, are our transport's. It follows no pages: each is a request of ours. A client is made
-    for every request, and costs nothing: keys may change, and no two threads share one.
+    Its own retries, whose waits ignore the server's, are switched off; timeouts, which it lacks,
+    come from our transport. It follows no pages: each page is a request of ours. A client is
+    created for every request, which costs nothing: keys may change, and no two threads share one.
     """
 
     package: ClassVar[str] = "alpaca"
     extra: ClassVar[str] = "alpaca"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer, whatever its status.
+        """Return the response, whatever its status.
 
         Raises:
             MissingExtraError: alpaca-py cannot be imported.
-            DataError: there was no answer.
+            DataError: There was no response.
         """
         session = CarrierSession(self._transport)
         return session.carry("alpaca", request, lambda: _ask(session, request))
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Let a client ask; how the answer ended is ours to say, from the answer itself."""
+    """Send a request through a client; we judge the response ourselves, from its content."""
     parts = _ADDRESS.fullmatch(request.url)
     if parts is None:
         raise ResponseFormatError(
@@ -48,7 +48,7 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
         )
     base, version, path = parts.groups()
     keys = request.secret_headers
-    # Of its modules this one alone loads neither pandas nor the streams.
+    # This is the only one of its modules that loads neither pandas nor the streams.
     client: Any = import_module("alpaca.common.rest").RESTClient(
         base,
         keys.get("APCA-API-KEY-ID"),

@@ -1,4 +1,4 @@
-"""Alpaca's stream of minutes of American shares: the tape of IEX on every plan, SIP on paid ones."""
+"""Alpaca's stream of minute bars of American shares: IEX tape on every plan, SIP on paid ones."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from ...model.stream import (
 from ...model.timeframe import Timeframe
 from ..stream_protocol import StreamTraits, bar_of, each, key_of, spelled, topic_of
 
-# 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: a mistake of ours.
+# 402: wrong key; 405: too many symbols; 409: not in the plan; 400 and 410: our own mistake.
 _FINAL = frozenset({400, 402, 405, 409, 410})
 _TOO_MANY = 406
-# A connection that was lost without a close still occupies the only one allowed for so long.
+# Seconds for which a connection lost without a close still occupies the only one allowed.
 _HELD_S = 90.0
 _HEARD = frozenset({"t", "q", "d", "s", "l", "c", "x", "i", "n"})
 
 
 class AlpacaStream:
-    """Closed bars of minutes, and corrections half a minute later; no trades, no bar.
+    """Closed minute bars, and corrections half a minute later; without trades there is no bar.
 
     Args:
-        url: where to connect to; its last part names the tape.
+        url: Address to connect to; its last part names the tape.
         credentials: ``ALPACA_API_KEY`` and ``ALPACA_SECRET_KEY``.
 
     Raises:
-        MissingCredentialsError: a key is not set.
+        MissingCredentialsError: A key is not set.
     """
 
     name: ClassVar[str] = "alpaca"
@@ -52,7 +52,7 @@ class AlpacaStream:
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={"1m": "bars"},
         asset_classes=frozenset({"stock"}),
-        # One connection at a time is allowed; too many attempts are answered with 429.
+        # One connection at a time is allowed; too many attempts result in status 429.
         connects=Limits(per_minute=10, burst=2),
         topics=30_000,
         batch=500,
@@ -76,30 +76,30 @@ class AlpacaStream:
         return StreamAddress(self._url, self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the share as Alpaca writes it, with a dot before its class."""
+        """Return the share in Alpaca's spelling, with a dot before its class."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol, timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind: regular hours, for others are left out; the tape by the address."""
+        """Return the kind: regular hours only, and the tape named by the address."""
         tape = self._url.rpartition("/")[2].removeprefix("delayed_")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", tape)
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait to be greeted; the keys that are set now will log in."""
+        """Wait for the greeting; the keys that are set now will be used to log in."""
         self._look_up_keys()
         return [Heard("open")]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``subscribe`` for bars and their corrections."""
+        """Return a ``subscribe`` message for bars and their corrections."""
         return self._ask("subscribe", topics)
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``unsubscribe`` likewise."""
+        """Return an ``unsubscribe`` message for bars and their corrections."""
         return self._ask("unsubscribe", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Read a list of messages, told apart by ``T``."""
+        """Parse a list of messages, distinguished by ``T``."""
         return each(frame, self._one)
 
     def _one(self, message: dict[str, Any]) -> list[StreamEvent]:

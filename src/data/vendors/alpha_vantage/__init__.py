@@ -1,1 +1,1 @@
-"""Alpha Vantage: bars of stocks, currencies and crypto, and fields of companies."""
+"""Alpha Vantage: bars of stocks, currencies and crypto, and company data."""

@@ -1,7 +1,7 @@
-"""Alpha Vantage: stocks by the month, the day, week and month of currencies and crypto too.
+"""Alpha Vantage: stock minutes by month; days, weeks and months of currencies and crypto too.
 
-A free key has 25 requests a day (2024) and the last 100 days (2025). What stands here was seen in
-its answers between 2017 and 2026.
+A free key has 25 requests a day (2024) and the last 100 days (2025). Everything in this module was
+observed in its responses between 2017 and 2026.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from ..registry import VENDORS
 
 _PRICES = ("open", "high", "low", "close")
 _NEW_YORK = ZoneInfo(NEW_YORK)
-# The old names of zones are not installed everywhere.
+# The old zone names are not installed everywhere.
 _ZONES = {"US/Eastern": NEW_YORK}
-# The vendor refuses earlier months as it refuses unknown symbols.
+# The vendor rejects earlier months in the same way as unknown symbols.
 _FIRST_MONTH = date(2000, 1, 1)
-# The title of a series names its length: "Time Series (5min)", "Weekly Adjusted Time Series".
+# The title of a series contains its timeframe: "Time Series (5min)", "Weekly Adjusted Time Series".
 _LENGTH = re.compile(r"\d+min|Daily|Weekly|Monthly")
 _PREMIUM = re.compile(r"premium (endpoint|feature|function)", re.IGNORECASE)
 _TOO_MUCH = re.compile(r"rate limit|call frequency|(calls|requests) per|per second", re.IGNORECASE)
@@ -57,7 +57,7 @@ _META = {
 }
 _BAR = {"1. open|2. high|3. low|4. close": "text"}
 _ADJUSTED = "5. adjusted close|6. volume|7. dividend amount|8. split coefficient?"
-# A coin in the market's currency, and in dollars beside it.
+# A coin's prices in the market's currency, and also in dollars.
 _COIN = {
     "1a. open (*|2a. high (*|3a. low (*|4a. close (*|5. volume": "text",
     "1b. open (*?|2b. high (*?|3b. low (*?|4b. close (*?|6. market cap (*?": "text",
@@ -69,18 +69,18 @@ _SERIES = (
     {"*Digital Currency*": {"*?": _COIN}},
 )
 _DIVIDEND = {"ex_dividend_date|amount|declaration_date?|record_date?|payment_date?": "text"}
-# A quote of a symbol that it does not know.
+# The quote returned for an unknown symbol.
 _NO_QUOTE: dict[str, Any] = {"Global Quote": {}}
-# "compact" holds the last 100 bars; those of currencies have six in a week.
+# "compact" returns the last 100 bars; currencies have six a week.
 _COMPACT_MS = 110 * DAY_MS
 
 
 class AlphaVantageDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Alpha Vantage, prices as traded.
+    """Bars, splits and dividends from Alpha Vantage, with prices as traded.
 
     Args:
-        api_key: goes before the environment's.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key that takes precedence over the environment's.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "alpha_vantage"
@@ -98,7 +98,8 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
     )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "forex", "crypto"}),
-        # No hours: whether they count from the open or the clock has changed over the years.
+        # No hourly bars: whether they are anchored to the open or the clock has changed over the
+        # years.
         timeframes={label: f"{label[:-1]}min" for label in ("1m", "5m", "15m", "30m")} | _DAYS,
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -109,7 +110,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         settle_ms=18 * HOUR_MS,  # a free key sees a session on the evening of its day
         actions_apart=True,
         action_requests=2,
-        # Minutes of these go back some days only, and cannot be asked for by date.
+        # Their minute bars go back only a few days and cannot be requested by date.
         only=dict.fromkeys(("forex", "crypto"), frozenset(_DAYS)),
         extended=frozenset(("1m", "5m", "15m", "30m")),
     )
@@ -120,7 +121,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a month of minutes, or for all days there are: no range can be named."""
+        """Request a month of minute bars, or all daily bars: no range can be specified."""
         instrument, timeframe = query.instrument, query.timeframe
         theirs = self.capabilities.timeframes[timeframe.label]
         params: dict[str, str] = {"function": f"{_FUNCTIONS[instrument.asset_class]}_{theirs}"}
@@ -140,9 +141,9 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return self._request(params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read a series by date; bars beside the span are cut, for no range can be requested.
+        """Parse a series by date; bars outside the span are cut, as no range can be requested.
 
-        Minutes, days of currencies and coins alike; values are texts::
+        Minute bars, daily bars, currencies and coins have the same form; values are strings::
 
             {"Meta Data": {"2. Symbol": "IBM", "5. Time Zone": "US/Eastern"},
              "Time Series (Daily)": {"2024-03-01": {"1. open": "185.49", "2. high": "188.38",
@@ -156,7 +157,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return BarPage(inside, unit=unit, next_ms=following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read the sentence that comes in place of data, with status 200."""
+        """Read the sentence that is sent instead of data, with status 200."""
         error = error_of(response)
         if (
             error is not None or response.body[:1] != b"{"
@@ -170,7 +171,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
         return None if sentence is None else error_of_sentence(sentence, "Error Message" in body)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
-        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        """Return splits and dividends with an ex-date in ``span``, using two requests."""
         actions: list[Action] = []
         for function in ("SPLITS", "DIVIDENDS"):
             request = self._request({"function": function, **self._named(instrument)})
@@ -199,10 +200,11 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
 
 
 def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar], str]:
-    """Return bars, newest first as they come, and the currency of their prices where it is told.
+    """Return bars, newest first as received, and the currency of their prices if it is given.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError, AttributeError: it is of another shape.
+        KeyError, IndexError, TypeError, ValueError, AttributeError: The response has another
+            shape.
     """
     if response.body[:1] != b"{":
         labelled = [(row["timestamp"], row) for row in csv.DictReader(response.text.splitlines())]
@@ -226,7 +228,7 @@ def read_series(response: HttpResponse, query: FetchQuery) -> tuple[Sequence[Bar
 
 
 def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
-    """Refuse a series of another share or pair than ``instrument``."""
+    """Reject a series of a share or pair other than ``instrument``."""
     spelling = instrument.spelling("alpha_vantage")
     base, _, quote = spelling.partition("-")
     if instrument.asset_class == "stock":
@@ -240,7 +242,7 @@ def _check_symbol(meta: Mapping[str, Any], instrument: Instrument) -> None:
 
 
 def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> list[Action]:
-    """Read the lists of the functions SPLITS and DIVIDENDS; amounts are as they were paid."""
+    """Parse the lists from the functions SPLITS and DIVIDENDS; amounts are as paid."""
     reader, actions = ActionReader(instrument, "alpha_vantage", now_ms), []
     for row in rows:
         if "split_factor" in row:
@@ -253,12 +255,12 @@ def read_actions(rows: Iterable[Row], instrument: Instrument, now_ms: int) -> li
 
 
 def month_of(stamp_ms: int) -> str:
-    """Return the month in New York that holds ``stamp_ms``, as ``YYYY-MM``."""
+    """Return the New York month that contains ``stamp_ms``, as ``YYYY-MM``."""
     return f"{_first_of(stamp_ms):%Y-%m}"
 
 
 def month_after(stamp_ms: int) -> int:
-    """Return the instant at which the month of :func:`month_of` ends."""
+    """Return the time at which the month given by :func:`month_of` ends."""
     later = _first_of(stamp_ms) + timedelta(days=31)
     return local_to_utc(_NEW_YORK, day_ms(later.replace(day=1)))
 
@@ -273,7 +275,7 @@ def _plain(name: str) -> str:
 
 
 def _named(row: Row) -> Row:
-    """Name the values of a row; of a pair told in two currencies the first one is the market's."""
+    """Name the values of a row; of two currencies the first one is the market's."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         values.setdefault(_plain(name), value)
@@ -287,7 +289,7 @@ def _bar(label: str, row: Row, query: FetchQuery, zone: ZoneInfo) -> Bar:
 
 
 def error_of_sentence(sentence: str, is_error: bool) -> DataError:
-    """Return the error that a sentence stands for; sentences quote keys, so no error repeats them."""
+    """Return the error for a sentence, without quoting it: sentences may contain keys."""
     if "apikey" in sentence or "demo" in sentence:
         return AuthenticationError(
             "Alpha Vantage does not accept the key", hint="check that it is set and valid"

@@ -1,7 +1,7 @@
 """Alpha Vantage: one overview of everything, and statements without their filing dates.
 
-All values are texts; a missing one is ``None`` or ``-``. Yields and margins are fractions, the share
-held by institutions is percent.
+All values are strings; a missing one is ``None`` or ``-``. Yields and margins are fractions; the
+share held by institutions is a percentage.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OVERVIEW = TableAnswer(
         "book_value": "BookValue",
         "earnings_per_share": Pick("EPS", period=_TTM),
         "diluted_earnings_per_share": Pick("DilutedEPSTTM", period=_TTM),
-        # What the statements are made up in may be another currency than that of the listing.
+        # The currency of the statements may differ from that of the listing.
         "revenue": Pick("RevenueTTM", period=_TTM, currency=""),
         "gross_profit": Pick("GrossProfitTTM", period=_TTM, currency=""),
         "ebitda": Pick("EBITDA", period=_TTM, currency=""),

@@ -1,7 +1,7 @@
 """Binance: every spot bar of every pair since its listing, free and without a key.
 
-Beside it whole months from the public archive (one zip file for every month of every pair, with
-its checksum), and figures of perpetual futures: funding rates, open interest, long against short
+Also whole months from the public archive (one zip file per month and pair, with its checksum), and
+figures of perpetual futures: funding rates, open interest, and the ratio of long to short
 accounts.
 """
 
@@ -34,11 +34,11 @@ from ..paging import format_errors
 from ..registry import VENDORS
 from ..session import Wired
 
-# The most bars of one answer.
+# Largest number of bars in one response.
 PAGE_BARS = 1000
 _COLUMNS = 12
 _SAME = "1m 3m 5m 15m 30m 1h 2h 4h 6h 8h 12h 1d 3d 1w 1M"
-# 2025: "way too much" weight is answered with 429, then 418; -1003 stands in the body of both.
+# 2025: "way too much" weight results in 429, then 418; the body of both contains -1003.
 _BY_CODE: dict[int, type[DataError]] = {
     -1000: UnavailableError,
     -1001: UnavailableError,
@@ -53,10 +53,11 @@ _BY_CODE: dict[int, type[DataError]] = {
 }
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
 _SPOT = re.compile(r"https://(data-api\.binance\.vision|api\d?(-gcp)?\.binance\.com)")
-# Milliseconds have 13 digits until the year 2286; the archive's stamps have 16 since 2025-01-01.
+# Milliseconds have 13 digits until the year 2286; the archive's stamps have had 16 since
+# 2025-01-01.
 _MICROSECONDS = 10**14
 _ARCHIVE = "https://data.binance.vision"
-# Files on a content network; the vendor publishes no limit for them.
+# Files on a content delivery network, for which the vendor publishes no limit.
 _ARCHIVE_LIMITS = Limits(per_minute=300)
 _PERIODS = ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")
 _LATE_MS = 10 * MINUTE_MS
@@ -66,33 +67,34 @@ _PATHS = {
     LONG_SHORT.name: "futures/data/globalLongShortAccountRatio",
 }
 _LINEAR, _INVERSE = "https://fapi.binance.com", "https://dapi.binance.com"
-# Out of our 1200 units a minute 100 requests for rates and 200 for statistics, as the vendor
-# grants an address (2024-03: 500 and 1000 in five minutes).
+# Costs that turn our 1200 units a minute into 100 requests for rates and 200 for statistics, the
+# vendor's limits per address (2024-03: 500 and 1000 in five minutes).
 _FUNDING_COST, _STATISTICS_COST = 12, 6
 _DATED = re.compile(r"_\d{6}$")
 
 
 class BinanceDataDownloader(FiguresDownloader):
-    """Bars of Binance's spot market, and figures of its perpetual futures.
+    """Bars from Binance's spot market, and figures of its perpetual futures.
 
-    Whole months of bars come from the public archive where that takes fewer requests; its files
-    hold the very bars that the API answers. Behind another ``base_url`` they are looked for at that
-    host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin: the latter are
-    written ``BTCUSD_PERP``, and a pair quoted in ``USD`` means them.
+    Whole months of bars come from the public archive if that takes fewer requests; its files
+    contain exactly the bars that the API returns. With another ``base_url``, the files are
+    expected on that host. Perpetual futures are settled in dollars (``BTCUSDT``) or in the coin:
+    the latter are written ``BTCUSD_PERP``, and a pair quoted in ``USD`` means them.
 
     Args:
-        api_key, api_secret: accepted for older callers; public market data needs no key, and
-            none is sent.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key, api_secret: Accepted for older callers; public market data needs no key, and none
+            is sent.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "binance"
     display_name = "Binance"
     aliases = VENDORS["binance"].aliases
-    # Weight a minute. The vendor grants 6000 to an address (2023-08); we are guests there.
+    # Weight per minute. The vendor allows 6000 per address (2023-08); we use only a part.
     limits = Limits(per_minute=1200)
     default_base_url = "https://data-api.binance.vision"
-    # Open, its five values, close, quote volume, trades, both volumes of buyers, and one unused.
+    # Open time, five values, close time, quote volume, trades, two taker-buy volumes, and one
+    # unused.
     shapes = (
         (
             "api/v3/klines",
@@ -109,7 +111,7 @@ class BinanceDataDownloader(FiguresDownloader):
         settle_ms=2 * MINUTE_MS,
         dense=True,
         has_forming=True,
-        # Months are put there in the first days of the next one.
+        # A month is archived in the first days of the next one.
         archive_days=10,
     )
 
@@ -123,21 +125,21 @@ class BinanceDataDownloader(FiguresDownloader):
         self, api_key: str | None = None, api_secret: str | None = None, **wired: Unpack[Wired]
     ) -> None:
         super().__init__(**wired)
-        # Perpetual futures that an answer has confirmed. One that ends meanwhile does no harm here.
+        # Perpetual futures confirmed by a response; one that has since been delisted does no harm.
         self._perpetuals: set[str] = set()
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for the oldest page of the span; both its ends filter the open and are inclusive.
+        """Request the oldest page of the span; both ends apply to the open and are inclusive.
 
-        Both are always sent: with one of them alone, or with seconds in place of milliseconds,
-        the vendor answers other rows than meant and says nothing (2020-10).
+        Both are always sent: with only one of them, or with seconds instead of milliseconds, the
+        vendor silently returns other rows than intended (2020-10).
         """
         return HttpRequest(
             f"{self.base_url}/api/v3/klines",
             params={
                 "symbol": query.instrument.spelling(self.name).upper(),
                 "interval": self.capabilities.timeframes[query.timeframe.label],
-                # It refuses times before 1970, where it has nothing anyway.
+                # The vendor rejects times before 1970, for which it has no data anyway.
                 "startTime": max(0, query.span.start),
                 "endTime": max(0, query.span.end - 1),
                 "limit": PAGE_BARS,
@@ -146,7 +148,7 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows of 12 values, oldest first; prices and volumes are texts.
+        """Parse rows of 12 values, oldest first; prices and volumes are strings.
 
         ::
 
@@ -163,7 +165,7 @@ class BinanceDataDownloader(FiguresDownloader):
         return BarPage(bars, next_ms=following if len(bars) >= PAGE_BARS else None)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"code", "msg"}``; a ban says until when, in the header or in the text."""
+        """Read ``{"code", "msg"}``; a ban gives its end in the header or in the text."""
         error = error_of(response)
         if error is None:
             return None
@@ -182,16 +184,16 @@ class BinanceDataDownloader(FiguresDownloader):
     # --- whole months from the archive ------------------------------------------------------
 
     def month_url(self, query: FetchQuery) -> str:
-        """Return where the file of the month lies that ``query`` begins with."""
+        """Return the address of the file for the month in which ``query`` begins."""
         symbol, label = query.instrument.spelling(self.name).upper(), query.timeframe.label
         host = _ARCHIVE if is_own(self.base_url) else self.base_url
         month = f"{date_of(query.span.start):%Y-%m}"
         return f"{host}/data/spot/monthly/klines/{symbol}/{label}/{symbol}-{label}-{month}.zip"
 
     def read_month(self, lines: Iterable[str], query: FetchQuery) -> BarTable:
-        """Read rows as those of the API, parted by commas; newer files begin with their names.
+        """Parse rows like those of the API, as CSV; newer files begin with a header.
 
-        Stamps are milliseconds until 2024, microseconds since.
+        Stamps are milliseconds until 2024, microseconds since then.
         """
         with format_errors(self.name, "bars"):
             rows = (line.split(",") for line in lines if line and not line.startswith("open_time"))
@@ -199,10 +201,10 @@ class BinanceDataDownloader(FiguresDownloader):
             return BarTable.from_bars(bars)
 
     def send_aside(self, requests: Iterable[HttpRequest]) -> list[HttpResponse]:
-        """Send requests to the archive, which has limits and a circuit of its own.
+        """Send requests to the archive, which has its own limits and its own circuit.
 
         Raises:
-            DataError: one of them was not answered; the others were not sent.
+            DataError: A request failed; the requests after it were not sent.
         """
         files = list(requests)
         sender = self.session.sender
@@ -214,10 +216,10 @@ class BinanceDataDownloader(FiguresDownloader):
     # --- perpetual futures ------------------------------------------------------------------
 
     def derivative(self, instrument: Instrument, now_ms: int) -> Derivative:
-        """Return whether ``instrument`` is there as a perpetual future, and how to ask for that.
+        """Return whether ``instrument`` is a perpetual future, and how to request it.
 
         Raises:
-            DataError: the vendor refused or failed.
+            DataError: The vendor refused or failed.
         """
         name = perpetual(instrument)
         if _DATED.search(name):
@@ -246,10 +248,10 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def figures_request(self, query: FigureQuery) -> HttpRequest:
-        """Ask for a page; both ends are inclusive, and both are always sent.
+        """Request a page; both ends are inclusive, and both are always sent.
 
         Raises:
-            CapabilityError: the future has an end.
+            CapabilityError: The future has an expiry date.
         """
         contract = _contract(query)
         is_inverse, is_funding = contract.endswith("USD_PERP"), query.measure is FUNDING
@@ -265,7 +267,7 @@ class BinanceDataDownloader(FiguresDownloader):
         if is_inverse and query.measure is OPEN_INTEREST:
             params["contractType"] = "PERPETUAL"
         if is_funding:
-            # A rate may come some milliseconds after the full hour that it is for.
+            # A rate may be stamped some milliseconds after the full hour that it belongs to.
             params["endTime"] = max(0, query.span.end - 1) + SECOND_MS - 1
             path = f"{'dapi' if is_inverse else 'fapi'}/v1/fundingRate"
         else:
@@ -277,7 +279,7 @@ class BinanceDataDownloader(FiguresDownloader):
         )
 
     def parse_figures(self, response: HttpResponse, query: FigureQuery) -> list[Figure]:
-        """Read rows of texts with a stamp each; rates are stamped with their full second."""
+        """Parse rows of strings with a stamp each; rates are stamped with their full second."""
         rows = response.json()
         if not isinstance(rows, list):
             raise ResponseFormatError(f"{query.measure} are a {type(rows).__name__}, not a list")
@@ -299,7 +301,7 @@ class BinanceDataDownloader(FiguresDownloader):
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, 0 where there is none."""
+    """Return the vendor's error code, or 0 if there is none."""
     try:
         body = response.json()
     except ResponseFormatError:  # the firewall answers HTML
@@ -309,17 +311,17 @@ def _code(response: HttpResponse) -> int:
 
 
 def is_own(base_url: str) -> bool:
-    """Tell whether a host serves the vendor's spot API alone; any other one speaks for all of it."""
+    """Return whether a host serves only the vendor's spot API; any other serves all of it."""
     return _SPOT.fullmatch(base_url) is not None
 
 
 def milliseconds(stamp: int) -> int:
-    """Return a stamp of the vendor's in milliseconds."""
+    """Return one of the vendor's stamps in milliseconds."""
     return stamp // 1000 if stamp >= _MICROSECONDS else stamp
 
 
 def perpetual(instrument: Instrument) -> str:
-    """Return the vendor's name of a perpetual future; that of a dated one is left as it is."""
+    """Return the vendor's name of a perpetual future; a dated one keeps its name."""
     name = instrument.spelling("binance").upper()
     return f"{name}_PERP" if instrument.quote == "USD" and "_" not in name else name
 
@@ -328,7 +330,7 @@ def _contract(query: FigureQuery) -> str:
     """Return the vendor's name of a perpetual future.
 
     Raises:
-        CapabilityError: it has an end.
+        CapabilityError: The future has an expiry date.
     """
     name = perpetual(query.instrument)
     if _DATED.search(name):

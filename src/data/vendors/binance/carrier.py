@@ -1,4 +1,4 @@
-"""Carry requests to Binance by python-binance, the vendor's usual package."""
+"""Carries requests to Binance with python-binance, the vendor's usual package."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from ...model.http import HttpRequest, HttpResponse
 from ...net.package_session import CarrierSession, PackageCarrier
 from ...net.redact import where
 
-# The client knows its futures at other hosts, and the archive not at all: they are asked without it.
+# The client uses other hosts for futures and does not know the archive: both bypass it.
 _WITHOUT_IT = ("/fapi/", "/dapi/", "/futures/", "/data/spot/")
 
 
 class BinanceCarrier(PackageCarrier):
-    """Sends what ``Client`` would send, over our transport. Thread-safe.
+    """Sends the requests of the package's ``Client`` over our transport. Thread-safe.
 
-    A client is made for every request, without its opening ping, which costs nothing: it keeps its
-    last response in an attribute, so no two threads share one. It makes no retries of its own.
+    A client is created for every request, which costs nothing without its initial ping: it keeps
+    its last response in an attribute, so no two threads may share one. It makes no retries of its
+    own.
     """
 
     package: ClassVar[str] = "binance"
     extra: ClassVar[str] = "binance"
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer, whatever its status; its ``requests`` counts what the client sent.
+        """Return the response, whatever its status; its ``requests`` counts what the client sent.
 
         Raises:
             MissingExtraError: python-binance cannot be imported.
-            DataError: there was no answer.
+            DataError: There was no response.
         """
         if any(path in request.url for path in _WITHOUT_IT):
             return self._transport.send(request)
@@ -39,7 +40,7 @@ class BinanceCarrier(PackageCarrier):
 
 
 def _ask(session: CarrierSession, request: HttpRequest) -> None:
-    """Let a client ask; how the answer ended is ours to say, from the answer itself."""
+    """Send a request through a client; we judge the response ourselves, from its content."""
     base, version, path = _split(request.url)
     client: Any = import_module("binance.client").Client(ping=False)
     client.session.close()
@@ -48,10 +49,10 @@ def _ask(session: CarrierSession, request: HttpRequest) -> None:
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Return ``https://host/api``, ``v3`` and ``klines`` of an address.
+    """Return ``https://host/api``, ``v3`` and ``klines`` from an address.
 
     Raises:
-        ResponseFormatError: it is not an address of that shape.
+        ResponseFormatError: The address does not have that shape.
     """
     base, mark, rest = url.partition("/api/")
     version, slash, path = rest.partition("/")

@@ -1,7 +1,8 @@
-"""Binance: the list of all its pairs that trade; no names of coins are in it.
+"""Binance: the list of all pairs being traded, without the coins' names.
 
-Shape of the answer: a recorded answer of ``/api/v3/exchangeInfo`` (2025-08); its parameters: the
-vendor's description of that request. The list is large and is asked for once a week.
+The response's shape is taken from a recorded response of ``/api/v3/exchangeInfo`` (2025-08), the
+parameters from the vendor's documentation of that request. The list is large and is requested once
+a week.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..search_table import SearchTable
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Read ``symbols``.
+    """Parse ``symbols``.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Binance's streams of klines: spot, and futures margined in dollars; no key is needed."""
+"""Binance's kline streams: spot, and dollar-margined futures; no key is needed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class BinanceStream:
     """Klines of the spot market.
 
     Args:
-        url: where to connect to in place of Binance's own.
-        credentials: accepted and not used: market data needs no key.
+        url: Address to connect to instead of Binance's own.
+        credentials: Accepted but not used: market data needs no key.
     """
 
     name: ClassVar[str] = "binance"
@@ -46,12 +46,12 @@ class BinanceStream:
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={label: label for label in _SAME.split()},
         asset_classes=frozenset({"crypto"}),
-        # It grants 300 in five minutes to an address; more than 5 texts a second end in code 1008.
+        # It allows an address 300 in five minutes; more than 5 messages a second end in code 1008.
         connects=Limits(per_minute=30, per_second=1.0),
         topics=200,
         batch=50,
         spacing_s=0.3,
-        # It pings every 20 s; a minute without one means that the connection is dead.
+        # It pings every 20 s; after a minute without a ping the connection is dead.
         beat_s=60.0,
         quiet_s=60.0,
         lifetime_s=86_400.0,
@@ -63,32 +63,32 @@ class BinanceStream:
         self._request_id = 0
 
     def address(self) -> StreamAddress:
-        """Return the address of an empty connection; topics are subscribed to afterwards."""
+        """Return the address of a connection without topics, which are subscribed to afterwards."""
         return StreamAddress(f"{self._url}/stream", f"{self._url}/stream")
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the pair's name and the timeframe; the venue writes both as we do."""
+        """Return the pair's name and the timeframe; the venue spells both as we do."""
         symbol = spelled("binance", self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol.upper(), timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind: round the clock, volume in the base coin."""
+        """Return the kind: around the clock, with volume in the base coin."""
         return Kind("24h", "clock", self.name, instrument.quote or "", "base")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Be ready at once: there is no login."""
+        """Report that the stream is ready at once: there is no login."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``SUBSCRIBE`` with a number of its own."""
+        """Return a ``SUBSCRIBE`` message with its own number."""
         return self._ask("SUBSCRIBE", topics)
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``UNSUBSCRIBE`` likewise."""
+        """Return an ``UNSUBSCRIBE`` message with its own number."""
         return self._ask("UNSUBSCRIBE", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Read ``{"stream", "data": {...}}``, the bare ``data``, an answer, or an error."""
+        """Parse ``{"stream", "data": {...}}``, the bare ``data``, a reply, or an error."""
         return understood(frame, _read)
 
     def _ask(self, method: str, topics: Sequence[Topic]) -> str:
@@ -98,16 +98,17 @@ class BinanceStream:
 
 
 class BinanceFuturesStream(BinanceStream):
-    """Klines of perpetual futures margined in dollars; their history comes by ccxt.
+    """Klines of dollar-margined perpetual futures; their history comes through ccxt.
 
-    Their bars are of another venue than those of the spot market, so the two never share a series.
-    Klines come on this path alone since 2026-04-23: the older address still opens, and is silent.
+    Their bars are from another venue than those of the spot market, so the two never share a
+    series. Since 2026-04-23 klines are sent only on this path: the older address still opens, but
+    is silent.
     """
 
     name: ClassVar[str] = "binanceusdm"
     display_name: ClassVar[str] = "Binance Futures"
     default_url: ClassVar[str] = "wss://fstream.binance.com/market"
-    # Longer bars are made of days where history comes from.
+    # Longer bars are made from daily bars by the source of the history.
     traits: ClassVar[StreamTraits] = replace(
         BinanceStream.traits, timeframes={label: label for label in _SAME.split()[:-3]}
     )
@@ -117,7 +118,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
     data = message.get("data", message)
     if data.get("e") != "kline":
         return _other(message, data)
-    # Spelt out, from here to the bar: this is the way of thousands of messages a second.
+    # Inlined from here to the bar: thousands of messages per second take this path.
     k = data["k"]
     symbol = k["s"]
     topic, stream = _named(symbol, k["i"])
@@ -133,7 +134,7 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
         raise ValueError("a bar without its volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
         raise TypeError("true in place of a number")
-    # What `LiveBar(...)` comes to, at a third of its price.
+    # The same as `LiveBar(...)`, at a third of the cost.
     bar = tuple.__new__(
         LiveBar,
         (
@@ -152,12 +153,12 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
 
 @lru_cache(1024)
 def _named(symbol: str, label: str) -> tuple[Topic, str]:
-    """Return the one topic of such klines, and the name of their stream."""
+    """Return the topic of such klines, always the same object, and the name of their stream."""
     return Topic(symbol, label), f"{symbol.lower()}@kline_{label}"
 
 
 def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:
-    """Return what a message without a kline says."""
+    """Return the events for a message without a kline."""
     if data.get("e") == "serverShutdown":
         return [Leaving("the venue closes this connection soon")]
     if "error" in message:

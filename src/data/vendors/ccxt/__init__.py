@@ -1,1 +1,1 @@
-"""Exchanges that ccxt speaks to; each one is a vendor of its own, such as ``ccxt:kraken``."""
+"""Exchanges that ccxt supports; each one is a separate vendor, such as ``ccxt:kraken``."""

@@ -1,4 +1,4 @@
-"""Any exchange that ccxt speaks to, each one a vendor of its own: ``ccxt:kraken``."""
+"""Any exchange that ccxt supports, each one a separate vendor: ``ccxt:kraken``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .carrier import (
     facts_of,
 )
 
-# ccxt's names for errors; of a subclass that is not here, that of its base counts.
+# Maps ccxt's error names to ours; a subclass that is not listed is treated like its base class.
 _ERRORS: dict[str, type[DataError]] = {
     "BadSymbol": SymbolNotFoundError,
     "RateLimitExceeded": RateLimitedError,
@@ -55,30 +55,31 @@ _ERRORS: dict[str, type[DataError]] = {
     "ExchangeError": CapabilityError,
 }
 
-# Where ccxt knows no bound; every exchange answers so many.
+# Page size if ccxt does not know the limit; every exchange returns this many.
 USUAL_PAGE = 100
-# Exchanges that answer their newest bars whatever is asked for: how many.
+# Exchanges that always return their newest bars, whatever is requested, and how many.
 _NEWEST_ONLY = {"kraken": 720}
-# ccxt counts what a request costs in an exchange's own units; this is modest for all of them.
+# ccxt counts the cost of a request in each exchange's own units; this pace is modest for all of
+# them.
 _MOST_A_SECOND = 5.0
 
 
 class CCXTDataDownloader(BaseDataDownloader):
-    """Spot bars of one exchange, asked and read by ccxt. See decision 12.
+    """Spot bars from one exchange, requested and parsed by ccxt. See decision 12.
 
-    Bars longer than a day are not asked for: exchanges begin their weeks on different days, and days
-    make them exactly.
+    Bars longer than a day are not requested: exchanges begin their weeks on different days, and
+    daily bars build them exactly.
 
     Args:
-        **wired: see :class:`BaseDataDownloader`; ``base_url`` is another host of this exchange.
+        **wired: See :class:`BaseDataDownloader`; ``base_url`` is another host of this exchange.
 
     Raises:
-        ConfigError: it was made without an exchange; :meth:`member` has the class of one.
+        ConfigError: No exchange was given; :meth:`member` returns the class of an exchange.
     """
 
     name = "ccxt"
     display_name = "Exchanges by ccxt"
-    # What exchanges usually serve; each one's own class says it exactly.
+    # What exchanges usually serve; each exchange's own class has the exact values.
     limits = Limits(per_second=1, burst=2)
     capabilities = Capabilities(
         asset_classes=frozenset({"crypto"}),
@@ -101,17 +102,17 @@ class CCXTDataDownloader(BaseDataDownloader):
 
     @classmethod
     def member(cls, name: str) -> type[CCXTDataDownloader]:
-        """Return the class of an exchange by its vendor's name, such as ``ccxt:kraken``.
+        """Return the class of an exchange by its vendor name, such as ``ccxt:kraken``.
 
         Raises:
             MissingExtraError: ccxt is not installed.
-            UnknownProviderError: it has no such exchange, or no bars of it.
+            UnknownProviderError: ccxt has no such exchange, or no bars from it.
         """
         return member_class(name)
 
     @classmethod
     def members(cls) -> list[type[CCXTDataDownloader]]:
-        """Return the classes of all exchanges that the installed ccxt gives bars of, by name.
+        """Return the classes of all exchanges that the installed ccxt has bars from, by name.
 
         Raises:
             MissingExtraError: ccxt is not installed.
@@ -120,7 +121,7 @@ class CCXTDataDownloader(BaseDataDownloader):
         return [made for made in classes if made.capabilities.timeframes]
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a page from the start on; ends are not understood everywhere."""
+        """Request a page from the start onwards; not every exchange understands an end."""
         params: dict[str, str | int] = {
             "symbol": self._symbol(query.instrument),
             "timeframe": self.capabilities.timeframes[query.timeframe.label],
@@ -130,15 +131,16 @@ class CCXTDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/{self.exchange}/bars", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ccxt's rows; a page without rows is not yet the end.
+        """Parse ccxt's rows; a page without rows is not yet the end.
 
-        ``[[1709251200000, 61130.99, 61322.0, 61050.01, 61241.9, 1034.85]]``: open in UTC
+        ``[[1709251200000, 61130.99, 61322.0, 61050.01, 61241.9, 1034.85]]``: open time in UTC
         milliseconds, open, high, low, close, volume in the base coin.
         """
         rows, step = response.json(), query.timeframe.step_ms or DAY_MS
         bars = [Bar(label(r[0]), *map(number, r[1:6])) for r in list_of(rows)]
         odd = bars[0].stamp_ms if bars else 0
-        # Days from another hour on are another kind; single stamps in between are off the grid.
+        # Daily bars that begin at another hour are of another kind; single stamps in between are
+        # off the grid.
         if all(bar.stamp_ms % step and not bar.stamp_ms % MINUTE_MS for bar in bars) and bars:
             raise KindMismatchError(
                 f"{self.name} has {query.timeframe} bars off the UTC grid, the first at {iso(odd)}"
@@ -156,11 +158,11 @@ class CCXTDataDownloader(BaseDataDownloader):
         return BarPage(bars, next_ms=None if is_last else following)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Name the error that ccxt made of the answer, else what its status says."""
+        """Return the error that ccxt derived from the response, or else one by its status."""
         return error_of_answer(response, self.display_name)
 
     def _symbol(self, instrument: Instrument) -> str:
-        """Return a pair as ccxt writes it, whatever the exchange; a user's own spelling first."""
+        """Return a pair in ccxt's spelling, same for all exchanges; a user's own takes priority."""
         for name in (self.name, "ccxt"):
             if name in instrument.spellings:
                 return instrument.spellings[name]
@@ -177,7 +179,7 @@ class CCXTDataDownloader(BaseDataDownloader):
 
 
 def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
-    """Return the error that ccxt made of an answer of ``exchange``, else what its status says."""
+    """Return the error that ccxt derived from a response of ``exchange``, or one by its status."""
     names = response.headers.get(ERROR_HEADER, "").split()
     if not names:
         return error_of(response)
@@ -185,19 +187,19 @@ def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
     message = f"{exchange} refused, by ccxt's word {names[0]}"
     if kind is RateLimitedError:
         return RateLimitedError(message, retry_after_s(response))
-    # ccxt calls an exchange "not available" that answers any status it does not expect.
+    # ccxt reports an exchange as "not available" for any status that it does not expect.
     by_status = error_of(response) if issubclass(kind, TransientError) else None
     return by_status or kind(message)
 
 
 def limits_of(facts: ExchangeFacts) -> Limits:
-    """Return how often an exchange may be asked."""
+    """Return the request limits of an exchange."""
     pace = SECOND_MS / facts.pace_ms if facts.pace_ms else _MOST_A_SECOND
     return Limits(per_second=min(pace, _MOST_A_SECOND), burst=2)
 
 
 def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
-    """Return what an exchange serves; a timeframe that reaches back less than a day is left out."""
+    """Return what an exchange serves, without timeframes that reach back less than a day."""
     steps = {label: step for label in facts.timeframes if (step := _step_ms(label))}
     newest = _NEWEST_ONLY.get(exchange)
     depth = {label: newest * step // DAY_MS for label, step in steps.items()} if newest else {}
@@ -212,7 +214,7 @@ def capabilities_of(exchange: str, facts: ExchangeFacts) -> Capabilities:
 
 
 def _step_ms(label: str) -> int | None:
-    """Return the length of a bar; None where it is none of ours, or longer than a day."""
+    """Return the length of a bar; None if it is not one of our timeframes or longer than a day."""
     try:
         timeframe = Timeframe.parse(label)
     except BadTimeframeError:

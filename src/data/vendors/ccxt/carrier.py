@@ -1,4 +1,4 @@
-"""Carry requests for bars to an exchange by ccxt, which speaks to many of them."""
+"""Carries requests for bars to an exchange with ccxt, which supports many of them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from ...net.deadline import within
 from ...net.http import TOTAL_S, HttpTransport, Transport
 from ...net.package_session import CarrierSession
 
-# The header under which an answer tells the names of ccxt's error, the narrowest first.
+# The header in which a response lists the names of ccxt's error, most specific first.
 ERROR_HEADER = "x-ccxt-error"
-# What ccxt raises where an exchange answers something else than it expects.
+# Errors raised by ccxt if an exchange returns something unexpected.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError, ArithmeticError)
-# A pair that is not in a list of this age may have been listed since.
+# A pair missing from a list of this age may have been listed since.
 _FRESH_S = 3600.0
-# Lists that exchanges send beside the bars.
+# Names of lists that exchanges send in addition to the bars.
 _BESIDE = re.compile("err|warn|messages?$|msg", re.IGNORECASE)
-# Under these an answer names its pair.
+# Keys under which a response names its pair.
 _NAMES_A_PAIR = re.compile("symbol|inst_?id|pair|currency_?pair|product_?id", re.IGNORECASE)
 # The open's stamp, four prices and the volume.
 _FEWEST_VALUES = 6
@@ -46,14 +46,14 @@ _HOST = re.compile(r"^https?://[^/]+")
 
 @dataclass(frozen=True)
 class ExchangeFacts:
-    """What ccxt says about one exchange.
+    """The information that ccxt has about one exchange.
 
     Attributes:
-        title: for people.
-        timeframes: the labels it serves, as ccxt spells them.
-        page_bars: most bars in one answer; 0 where ccxt does not say.
-        pace_ms: milliseconds between two requests.
-        base_url: scheme and host where it is asked for bars.
+        title: Name for people.
+        timeframes: Labels of the timeframes it serves, in ccxt's spelling.
+        page_bars: Largest number of bars in one response; 0 if ccxt does not specify it.
+        pace_ms: Milliseconds between two requests.
+        base_url: Scheme and host for requests for bars.
     """
 
     title: str
@@ -65,11 +65,11 @@ class ExchangeFacts:
 
 @lru_cache(256)
 def facts_of(exchange: str) -> ExchangeFacts:
-    """Return what is known of an exchange by its name in ccxt; no vendor is asked.
+    """Return the facts about an exchange by its name in ccxt; no vendor is queried.
 
     Raises:
         MissingExtraError: ccxt is not installed.
-        UnknownProviderError: it has no such exchange, or no bars of it.
+        UnknownProviderError: ccxt has no such exchange, or no bars from it.
     """
     made = _new_exchange(exchange)
     if made.has.get("fetchOHLCV") is not True:
@@ -81,7 +81,7 @@ def facts_of(exchange: str) -> ExchangeFacts:
 
 
 def exchanges_with_bars() -> list[str]:
-    """Return the names of the exchanges that the installed ccxt gives bars of; no vendor is asked.
+    """Return the names of exchanges that the installed ccxt has bars from; no vendor is queried.
 
     Raises:
         MissingExtraError: ccxt is not installed.
@@ -95,18 +95,18 @@ def exchanges_with_bars() -> list[str]:
 
 
 class CcxtCarrier:
-    """Lets ccxt ask and read; what it sends goes by our transport. Thread-safe.
+    """Lets ccxt build requests and parse responses, but sends over our transport. Thread-safe.
 
-    Its own waiting, retries and proxies are switched off, and all it asks by itself is counted. It
-    needs the list of an exchange's pairs, which is fetched with the first question and again when a
-    pair is not in a list older than an hour. Each thread has an exchange object to itself: these
-    keep what they are just doing in attributes.
+    ccxt's own waits, retries and proxies are switched off, and all requests that it makes by
+    itself are counted. It needs the list of an exchange's pairs, which is fetched with the first
+    request, and again if a pair is missing from a list older than an hour. Each thread has its own
+    exchange object, because these objects keep their current state in attributes.
 
     Args:
-        exchange: its name in ccxt.
-        transport: carries what ccxt sends.
-        clock: tells how old the list of pairs is.
-        total_s: seconds for one answer as a whole, all that ccxt asks by itself included.
+        exchange: Name of the exchange in ccxt.
+        transport: Carries ccxt's requests.
+        clock: Measures the age of the list of pairs.
+        total_s: Seconds for one complete answer, including all requests that ccxt makes by itself.
     """
 
     def __init__(
@@ -121,18 +121,18 @@ class CcxtCarrier:
         self._transport = transport or HttpTransport()
         self._clock = clock or SystemClock()
         self._of_thread = threading.local()
-        # Guards the lists of pairs, by address, with the time of their fetching.
+        # Guards the lists of pairs, by address, with the time when they were fetched.
         self._lock = threading.Lock()
         self._markets: dict[str, tuple[float, Any]] = {}
-        # The most values that a row of this exchange had; guarded as well.
+        # Largest number of values in a row from this exchange; guarded too.
         self._row_length = 0
         renew_after_fork(self)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the bars as JSON rows, or what ccxt said in the header :data:`ERROR_HEADER`.
+        """Return the bars as JSON rows, or ccxt's error in the header :data:`ERROR_HEADER`.
 
         Raises:
-            DataError: there was no answer, or ccxt could not read it.
+            DataError: There was no response, or ccxt could not read it.
         """
         errors: Any = import_module("ccxt.base.errors")
         made = self._of(request.url)
@@ -158,7 +158,7 @@ class CcxtCarrier:
         )
 
     def after_fork(self) -> None:
-        """Start with a lock of our own."""
+        """Start with a new lock."""
         self._lock = threading.Lock()
 
     def _rows(self, made: Any, request: HttpRequest) -> list[Any]:
@@ -174,19 +174,19 @@ class CcxtCarrier:
         if last is not None:
             self._check_rows(body)
         if not rows and last is not None and not _says_nothing(body):
-            # ccxt reads a page of HTML, and an apology in JSON, as no bars at all.
+            # ccxt takes an HTML page, or an apology in JSON, to mean that there are no bars.
             raise ResponseFormatError(
                 f"{self._exchange} answered neither bars nor that it has none"
             )
         return rows
 
     def _check_rows(self, body: Any) -> None:
-        """Refuse rows that ccxt reads by place and that lack a value, and rows that are none.
+        """Reject rows with missing values, which ccxt reads by position, and rows that are null.
 
-        It would take the next value for the lacking one, and leave out a row that is null.
+        ccxt would use the next value in place of a missing one, and skip a null row.
 
         Raises:
-            ResponseFormatError: there are such rows.
+            ResponseFormatError: There are such rows.
         """
         for rows in _lists_of_rows(body):
             kinds = {type(row) for row in rows}
@@ -199,7 +199,7 @@ class CcxtCarrier:
                 raise ResponseFormatError(f"{self._exchange} answered rows of {usual} values")
 
     def _of(self, url: str) -> Any:
-        """Return this thread's exchange at the host of ``url``."""
+        """Return this thread's exchange object for the host of ``url``."""
         exchanges: dict[str, Any] = self._of_thread.__dict__
         base = self._base(url)
         if base not in exchanges:
@@ -212,11 +212,11 @@ class CcxtCarrier:
         return exchanges[base]
 
     def _base(self, url: str) -> str:
-        """Return what stands before the exchange's name in the address of a request."""
+        """Return the part of a request's address before the exchange's name."""
         return url.removesuffix(f"/{self._exchange}/bars")
 
     def _know_pairs(self, made: Any, url: str, symbol: str) -> None:
-        """Have the pairs listed; the list is one for all threads."""
+        """Make sure that the pairs are listed; all threads share one list."""
         now, base = self._clock.monotonic(), self._base(url)
         with self._lock:
             then, markets = self._markets.get(base, (now, None))
@@ -225,7 +225,8 @@ class CcxtCarrier:
             made.set_markets(made.fetch_markets())
             markets = made.markets
             if not markets:
-                # ccxt reads a page of HTML as a list without pairs, and then calls them all unknown.
+                # ccxt takes an HTML page for a list without pairs, and then reports all of them as
+                # unknown.
                 raise ResponseFormatError(f"{self._exchange} answered no list of its pairs")
             with self._lock:
                 self._markets[base] = now, markets
@@ -252,7 +253,8 @@ def _library() -> ModuleType:
 def _new_exchange(name: str) -> Any:
     """Return an exchange object that neither waits nor retries.
 
-    Where there is a spot market it looks for nothing else; one of futures alone lists those.
+    If the exchange has a spot market, only that is listed; an exchange with only futures lists
+    those.
     """
     library: Any = _library()
     if name not in library.exchanges:
@@ -275,10 +277,10 @@ def _new_exchange(name: str) -> Any:
 
 
 def _other_pair(made: Any, symbol: str, body: Any) -> str:
-    """Return the pair that an answer names in place of ``symbol``; empty where it names none.
+    """Return the pair that a response names instead of ``symbol``; empty if it names none.
 
-    ccxt passes over the names in answers. A text counts as one where the exchange lists a pair
-    under it; the key of a mapping counts too.
+    ccxt ignores the names in responses. A text counts as a name if the exchange lists a pair under
+    it; so does the key of a mapping.
     """
     listed: Mapping[str, Any] = made.markets_by_id or {}
     names = [name for name in _texts(body) if name in listed]
@@ -286,19 +288,19 @@ def _other_pair(made: Any, symbol: str, body: Any) -> str:
         return ""
     if names:
         return names[0]
-    # The pair may be one that is not listed.
+    # The pair named may be one that is not listed.
     own: Mapping[str, Any] = (made.markets or {}).get(symbol) or {}
     ours = {_bare(text) for text in (symbol, own.get("id"), *_texts(own.get("info")))}
     return next((name for name in _pairs_named(body) if _bare(name) not in ours), "")
 
 
 def _bare(name: Any) -> str:
-    """Return the letters and digits of a pair's name: exchanges write it in more than one way."""
+    """Return the letters and digits of a pair's name, which exchanges spell in several ways."""
     return "".join(filter(str.isalnum, str(name))).upper()
 
 
 def _pairs_named(body: Any) -> Iterator[str]:
-    """Yield what an answer says under the names that stand for its pair."""
+    """Yield the values of the keys under which a response names its pair."""
     if isinstance(body, Mapping):
         for key, value in body.items():
             if isinstance(value, str) and value and _NAMES_A_PAIR.fullmatch(str(key)):
@@ -309,7 +311,7 @@ def _pairs_named(body: Any) -> Iterator[str]:
 
 
 def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
-    """Yield the lists of an answer that hold its rows: lists, mappings or null."""
+    """Yield the lists in a response that contain its rows: lists, mappings or null."""
     if isinstance(body, Mapping):
         for name, value in body.items():
             if not _BESIDE.match(str(name)):
@@ -321,7 +323,7 @@ def _lists_of_rows(body: Any) -> Iterator[list[Any]]:
 
 
 def _texts(body: Any) -> Iterator[str]:
-    """Yield the keys and texts of an answer, of lists those of the first mapping alone."""
+    """Yield the keys and texts of a response; from a list, only those of its first mapping."""
     if isinstance(body, str):
         yield body
     elif isinstance(body, Mapping):
@@ -333,9 +335,9 @@ def _texts(body: Any) -> Iterator[str]:
 
 
 def _says_nothing(body: Any) -> bool:
-    """Tell whether an answer without bars holds the empty list where they would be.
+    """Return whether a response without bars contains an empty list in their place.
 
-    A list of errors is none of bars, and null says nothing at all.
+    A list of errors is not a list of bars, and null proves nothing.
     """
     if isinstance(body, Mapping):
         return any(_says_nothing(value) for name, value in body.items() if not _BESIDE.match(name))
@@ -343,7 +345,7 @@ def _says_nothing(body: Any) -> bool:
 
 
 def _home(made: Any) -> str:
-    """Return scheme and host of the first address that an exchange is asked at."""
+    """Return scheme and host of the first address that an exchange uses for requests."""
     address: Any = made.urls["api"]
     while isinstance(address, Mapping):
         address = address.get("public") or next(iter(address.values()))
@@ -352,7 +354,7 @@ def _home(made: Any) -> str:
 
 
 def _moved(urls: Any, base: str) -> Any:
-    """Return addresses with ``base`` in place of scheme and host."""
+    """Return the addresses with ``base`` in place of scheme and host."""
     if isinstance(urls, Mapping):
         return {name: _moved(url, base) for name, url in urls.items()}
     return _HOST.sub(base, urls) if isinstance(urls, str) else urls

@@ -1,1 +1,1 @@
-"""CoinGecko: averages over the world's venues, and fields of coins."""
+"""CoinGecko: averages over the world's venues, and coin data."""

@@ -1,7 +1,8 @@
 """CoinGecko: averages over the world's venues, in many currencies, without volume.
 
-Without a key of a paid plan it serves the last day by half hours and the last 30 days by four hours.
-What it sends for longer ranges (bars of four days, days counted back from now) is not asked for.
+Without a paid plan's key it serves half-hour bars of the last day and four-hour bars of the last
+30 days. What it sends for longer ranges (four-day bars, with days counted back from now) is not
+requested.
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ CURRENCIES = frozenset(
     "HUF IDR ILS INR JPY KRW KWD LINK LKR LTC MMK MXN MYR NGN NOK NZD PHP PKR PLN RUB SAR SEK SGD "
     "THB TRY TWD UAH USD VND XLM XRP YFI ZAR".split()
 )
-# It quotes dollars, no dollar coins: the answer says so, and is never mixed with bars of those.
+# It quotes dollars, not dollar stablecoins: the answer states this and is never mixed with their
+# bars.
 _DOLLARS = frozenset("USDT USDC FDUSD BUSD TUSD USDP USDE USD1 DAI".split())
 
-# The ranges in days that come in bars of this length; no others may be asked for.
+# Maps each timeframe to the ranges in days that are served with it; no others may be requested.
 LENGTHS: Mapping[str, Sequence[int]] = {"30m": (1,), "4h": (7, 14, 30)}
-# 2026-09: an end a few seconds ahead of its clock is refused.
+# 2026-09: an end a few seconds ahead of its clock is rejected.
 _BEHIND_MS = MINUTE_MS
 _DEMO, _PAID = "COINGECKO_DEMO_API_KEY", "COINGECKO_PRO_API_KEY"
 _PAID_URL = "https://pro-api.coingecko.com/api/v3"
@@ -75,10 +77,10 @@ _BY_CODE: dict[int, type[DataError]] = {
 
 
 class CoinGeckoDataDownloader(BaseDataDownloader):
-    """Bars of CoinGecko's averages; needs no key.
+    """Bars of CoinGecko's averages; no key needed.
 
-    Hours and days need the key of a paid plan: a downloader that is made without one does not
-    declare them. That key is sent to the address of paid plans.
+    Hourly and daily bars need a paid plan's key: a downloader created without one does not declare
+    them. With such a key, requests go to the address of paid plans.
     """
 
     name = "coingecko"
@@ -98,7 +100,8 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         depth_days={label: lengths[-1] for label, lengths in LENGTHS.items()},
         kinds={"crypto": Kind(session="24h", anchor="clock", venue="aggregate", volume="none")},
         adjustment="raw",
-        # Answers are up to 15 minutes old; a day is there 35 minutes after midnight (2024-05).
+        # Responses are up to 15 minutes old; a day is available 35 minutes after midnight
+        # (2024-05).
         settle_ms=60 * MINUTE_MS,
     )
 
@@ -111,12 +114,12 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
             self.base_url = _PAID_URL
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the id of the coin, where CoinGecko quotes it in the currency that is meant."""
+        """Return the id of the coin, if CoinGecko quotes it in the requested currency."""
         currency(instrument)
         return coin_id(instrument)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a range by the closes of its bars, or for the last days where that costs nothing."""
+        """Request a range by the closes of its bars, or the last days if no paid plan is needed."""
         interval = self.capabilities.timeframes[query.timeframe.label]
         params: dict[str, str | int] = {"vs_currency": currency(query.instrument).lower()}
         if interval:
@@ -131,11 +134,10 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ``[[1709254800000, 61130.0, 61322.0, 61050.0, 61241.0]]``: close ms, then prices.
+        """Parse ``[[1709254800000, 61130.0, 61322.0, 61050.0, 61241.0]]``: close ms, then prices.
 
-        There is no volume.
-
-        The length of the bars hangs on the range that was asked for: it is checked, not believed.
+        There is no volume. The timeframe of the bars depends on the requested range: it is
+        checked, not trusted.
         """
         rows = list_of(response.json())
         step = query.timeframe.step_ms or 0
@@ -153,7 +155,7 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         return BarPage(inside, unit=currency(query.instrument))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"status": {"error_code"}}``, which may stand in an ``error``."""
+        """Read ``{"status": {"error_code"}}``, which may be nested in an ``error``."""
         code = _code(response)
         if _BY_CODE.get(code) is RateLimitedError:
             message = f"{self.display_name} counts too many requests"
@@ -173,7 +175,7 @@ def coin_id(instrument: Instrument) -> str:
     """Return the id of the coin that is priced.
 
     Raises:
-        CapabilityError: it is none that is known here.
+        CapabilityError: The id of the coin is not known here.
     """
     if "coingecko" in instrument.spellings or instrument.base is None:
         return instrument.spelling("coingecko").lower()
@@ -187,10 +189,10 @@ def coin_id(instrument: Instrument) -> str:
 
 
 def currency(instrument: Instrument) -> str:
-    """Return the currency in which it is priced, upper case; dollars where none is said.
+    """Return the currency in which it is priced, in uppercase; dollars if none is given.
 
     Raises:
-        CapabilityError: CoinGecko quotes nothing in it.
+        CapabilityError: CoinGecko does not quote in this currency.
     """
     quote = instrument.quote or "USD"
     quote = "USD" if quote in _DOLLARS else quote
@@ -200,10 +202,10 @@ def currency(instrument: Instrument) -> str:
 
 
 def days_back(query: FetchQuery) -> int:
-    """Return the shortest range from now that holds the span in bars of its length.
+    """Return the shortest supported range, back from now, that contains the span.
 
     Raises:
-        CapabilityError: the span begins before the longest such range.
+        CapabilityError: The span begins before the longest such range.
     """
     label, step = query.timeframe.label, query.timeframe.step_ms or 0
     back = query.now_ms - (query.span.start + step)
@@ -215,10 +217,10 @@ def days_back(query: FetchQuery) -> int:
 
 
 def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
-    """Return the bounds of the closes of a span as they are sent: seconds, both inclusive.
+    """Return the bounds of a span's closes as they are sent: in seconds, both inclusive.
 
     Raises:
-        NoDataError: none of its bars has closed yet.
+        NoDataError: None of the bars has closed yet.
     """
     step = query.timeframe.step_ms or 0
     first = query.span.start + step
@@ -231,11 +233,11 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
 def opens_of(closes: Sequence[int], step: int) -> list[int]:
     """Return the opens of bars that are labelled with their close.
 
-    The running bar, which is the latest, may be labelled with the time of asking. Of others beside
-    the grid the open is beside it, too.
+    The forming bar, which is the latest, may be labelled with the time of the request. Any other
+    off-grid bar keeps an off-grid open.
 
     Raises:
-        ResponseFormatError: most of them are not on the grid of ``step``: they are other bars.
+        ResponseFormatError: Most closes are not on the grid of ``step``, so these are other bars.
     """
     latest = max(closes, default=0)
     beside = {close for close in closes if close % step and close != latest}
@@ -245,7 +247,7 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
 
 
 def _code(response: HttpResponse) -> int:
-    """Return the vendor's error code, 0 where there is none."""
+    """Return the vendor's error code, or 0 if there is none."""
     if response.body[:1] != b"{":
         return 0
     try:

@@ -1,6 +1,6 @@
-"""CoinGecko: what all coins of a kind are worth, and how many of them there are; in dollars throughout.
+"""CoinGecko: the market value and the supply of coins, always in dollars.
 
-Its volume is money, not coins, and is not taken.
+Its volume is an amount of money, not of coins, and is not used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _COIN = TableAnswer(
 
 
 def _id(instrument: Instrument) -> str:
-    # Imported with the first request: an answer out of the cache does not need it.
+    # Imported with the first request: an answer from the cache does not need it.
     from .bars import coin_id
 
     return coin_id(instrument)

@@ -30,18 +30,19 @@ from ..base import BaseDataDownloader, Wired
 from ..us_equities import dividend, split, stamped
 from .carrier import PACKAGE, SYMBOLS, SampleCarrier
 
-# On the first day of a 2:1 split the sample has half of the shares that were traded. Of Apple the
-# other half was found by comparing the volumes with Yahoo's and with QuantConnect's; of Microsoft
-# half a share lot (28,707,750) gives it away. So these are doubled.
+# On the first day of a 2:1 split the sample has half of the traded volume. For Apple this was found
+# by comparing the volumes with those of Yahoo and QuantConnect; for Microsoft half a share lot
+# (28,707,750) reveals it. So these volumes are doubled.
 _HALVED: Final = {("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18")}
 
-# Splits and dividends of the sample's years: ex-date, new shares for one; ex-date, dollars per share as
-# shares were then. Apple paid no dividend between 1995 and 2012; Facebook and Google paid none.
+# Splits and dividends in the sample's years: ex-date and new shares per old share; ex-date and
+# dollars per share as shares were then. Apple paid no dividend between 1995 and 2012; Facebook and
+# Google paid none.
 #
-# Sources: the sample's own ``adj_close``, which is the close times a factor that has just these steps (of
-# a dividend C / (C + D), with C the close of the ex-date); for Apple also QuantConnect's factor file
-# (Lean, Data/equity/usa/factor_files/aapl.csv), which changes behind the session before each of these
-# dates and by these amounts.
+# Sources: the sample's own ``adj_close``, which is the close times a factor with exactly these
+# steps (for a dividend, C / (C + D), where C is the close of the ex-date); for Apple also
+# QuantConnect's factor file (Lean, Data/equity/usa/factor_files/aapl.csv), which changes after the
+# session before each of these dates and by these amounts.
 _SPLITS: Final = {"AAPL": (("2000-06-21", 2), ("2005-02-28", 2)), "MSFT": (("2003-02-18", 2),)}
 _DIVIDENDS: Final = {
     "AAPL": """2012-08-09 2.65 2012-11-07 2.65 2013-02-07 2.65""",
@@ -67,26 +68,28 @@ _DIVIDENDS: Final = {
         2011-08-16 0.16 2011-11-15 0.2 2012-02-14 0.2 2012-05-15 0.2 2012-08-14 0.2
         2012-11-13 0.23 2013-02-19 0.23""",
 }
-# The day after the sample's last. Later ones (of Apple 7:1 on 2014-06-09, 4:1 on 2020-08-31, a dividend
-# each quarter) are left out: prices adjusted for dividends need the closes before them.
+# The day after the sample's last one. Later actions (for Apple 7:1 on 2014-06-09, 4:1 on
+# 2020-08-31, and quarterly dividends) are left out: adjusting for dividends needs the closes before
+# them.
 _UNKNOWN_FROM: Final = date(2013, 3, 2)
 
 
 class DemoDataDownloader(BaseDataDownloader):
-    """Real daily bars of AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01. No network, no key.
+    """Real daily bars for AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01.
 
-    It answers only calls that name it (``provider="demo"``): no rule can, its bars and actions are
-    kept apart from those of all other vendors, and each answer says that it is a sample.
+    It needs no network and no key. It answers only calls that name it (``provider="demo"``): no
+    rule can, its bars and actions are kept apart from those of all other vendors, and each answer
+    states that it is a sample.
 
-    Prices and volumes are as traded. Splits and dividends of these years are known, so bars come in
-    every adjustment, as of the sample's end: a later split is in none of them. The sample's
-    ``adj_close`` is left out, for it is as of 2017.
+    Prices and volumes are as traded. The splits and dividends of these years are known, so bars
+    are available in every adjustment, as of the sample's end: a later split is in none of them.
+    The sample's ``adj_close`` is left out, because it is as of 2017.
 
     Args:
-        **wired: see :class:`BaseDataDownloader`.
+        **wired: See :class:`BaseDataDownloader`.
 
     Raises:
-        MissingExtraError: the samples are not installed.
+        MissingExtraError: The samples are not installed.
     """
 
     name = "demo"
@@ -95,7 +98,7 @@ class DemoDataDownloader(BaseDataDownloader):
     capabilities = Capabilities(
         asset_classes=frozenset({"stock"}),
         timeframes={"1d": "1d"},
-        # A venue of its own keeps these bars out of every other series.
+        # A separate venue keeps these bars out of every other series.
         kinds={"stock": Kind("regular", "session", "demo", "USD", "shares")},
         adjustment="raw",
         has_forming=False,
@@ -110,11 +113,11 @@ class DemoDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Name the share."""
+        """Return a request that names the share."""
         return HttpRequest(f"file:///{quote(query.instrument.spelling(self.name))}")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read the rows of the span; a table holds all bars of a share.
+        """Parse the rows in the span; a table contains all bars for a share.
 
         ::
 
@@ -122,7 +125,7 @@ class DemoDataDownloader(BaseDataDownloader):
             2012-01-03,409.4,412.5,409.0,411.23,10793600
 
         Raises:
-            CapabilityError: the sample has none there; the message says where it has some.
+            CapabilityError: The sample has no bars in the span; the message gives its range.
         """
         symbol = _symbol(response)
         rows = list(csv.DictReader(response.text.splitlines()))
@@ -133,7 +136,7 @@ class DemoDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Say which shares there are."""
+        """Return the error for a response; for an unknown share it lists the known ones."""
         if response.status == 404:
             return SymbolNotFoundError(
                 f"there are no sample bars of {_symbol(response)}",

@@ -1,4 +1,4 @@
-"""Carries requests to the sample bars; every table comes back as CSV text."""
+"""Carries requests to the sample bars; every table is returned as CSV text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...errors import MissingExtraError, install_line
 from ...model.http import HttpRequest, HttpResponse
 
 PACKAGE = "bokeh_sampledata"
-# The release whose numbers were checked, and the SHA-256 of each of its tables. Another one (2025.0) has
-# volumes that are adjusted for splits under the same prices: what is not known is refused.
+# The release whose numbers were checked, and the SHA-256 of each of its tables. Another release
+# (2025.0) has split-adjusted volumes with the same prices, so unknown data is rejected.
 RELEASE = "2026.1"
 DIGESTS = {
     "AAPL": "722632d5a134a2b2c83d2e62cd929e6d56f2bfd27bc1777b8fd8beb0987ee3a1",
@@ -28,13 +28,13 @@ _COLUMNS = ("date", "open", "high", "low", "close", "volume")
 
 
 class SampleCarrier:
-    """Answer ``file:`` requests with a sample share as CSV text. Thread-safe."""
+    """Answers ``file:`` requests with a sample share as CSV text. Thread-safe."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Return the table with status 200, or 404 for a symbol that is not among the samples.
 
         Raises:
-            MissingExtraError: the samples are not installed, or are of another release.
+            MissingExtraError: The samples are not installed, or are from another release.
         """
         symbol = unquote(urlsplit(request.url).path).lstrip("/")
         if symbol not in SYMBOLS:
@@ -55,7 +55,7 @@ class SampleCarrier:
 
 def _stocks() -> Any:
     try:
-        # Through the module, not its files: their layout changes between releases.
+        # Via the module rather than its files, whose layout changes between releases.
         return import_module(f"{PACKAGE}.stocks")
     except ImportError as exc:
         raise MissingExtraError(

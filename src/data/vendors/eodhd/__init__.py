@@ -1,1 +1,1 @@
-"""EODHD: bars of some seventy venues, and fields of companies."""
+"""EODHD: bars from some seventy venues, and company data."""

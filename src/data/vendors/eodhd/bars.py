@@ -1,6 +1,6 @@
-"""EODHD: days of some seventy venues as traded, and minutes hours after they were traded.
+"""EODHD: daily bars of some seventy venues as traded, and minute bars with hours of delay.
 
-What stands here was seen in its answers between 2019 and 2025.
+Everything in this module was observed in its responses between 2019 and 2025.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _DIVIDEND = {
     "date|declarationDate?|recordDate?|paymentDate?|period?|currency?": "text",
     "value|unadjustedValue?": "number",
 }
-# Minutes of shares hold the hours before and after the session, and their hours may begin with it
-# or with the clock; five minutes were seen from the open to the close.
+# Minute bars of shares include the hours before and after the session, and hourly bars may begin
+# with the session or on the clock; five-minute bars were observed from the open to the close.
 _SHARES = frozenset({"5m", "1d"})
 
 
 class EODHDDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of EODHD; an adjusted close comes along with days.
+    """Bars, splits and dividends from EODHD; daily bars include an adjusted close.
 
     Args:
-        api_key: goes before the environment's.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key that takes precedence over the environment's.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "eodhd"
@@ -58,7 +58,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     requires_api_key = VENDORS["eodhd"].needs_keys
     limits = Limits(per_minute=100, per_day=100_000)
     default_base_url = "https://eodhd.com"
-    # Each as JSON, and as the table that comes where that is not understood.
+    # Each as JSON, and as the table that is sent if JSON is not supported.
     shapes = (
         ("api/eod/*", [{"date": "text", "open|high|low|close|adjusted_close|volume": "number"}]),
         ("api/eod/*", [{"Date|Open|High|Low|Close|Adjusted_close|Volume": "text"}]),
@@ -97,14 +97,14 @@ class EODHDDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade may be missing."""
+        """Return True for daily bars, which are complete; minutes without a trade may be absent."""
         return not timeframe.is_intraday
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return all bars of ``query``, with the volumes of days in the shares of their own day.
+        """Return all bars for ``query``, with daily volumes in the shares of their own day.
 
-        Prices of days come as traded beside volumes in today's shares; one more request tells the
-        splits since then, where there can be any.
+        The vendor sends daily prices as traded, but volumes in today's shares. If there may have
+        been splits since then, one more request fetches them.
         """
         fetched, instrument = super().fetch(query), query.instrument
         is_days = instrument.asset_class == "stock" and not query.timeframe.is_intraday
@@ -117,7 +117,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         return replace(fetched, table=table, requests=fetched.requests + 1)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for dates, or for seconds in UTC; both ends are inclusive."""
+        """Request dates, or seconds in UTC; both ends are inclusive."""
         theirs = self.capabilities.timeframes[query.timeframe.label]
         if query.timeframe.is_intraday:
             ends = dated.seconds_of(query.span)
@@ -126,7 +126,7 @@ class EODHDDataDownloader(BaseDataDownloader):
         return self._request("eod", query.instrument, **dates, period=theirs, order="a")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows with seconds in UTC, or with a date; JSON, or CSV with the same names.
+        """Parse rows with seconds in UTC, or with a date; JSON, or CSV with the same names.
 
         ::
 
@@ -144,7 +144,7 @@ class EODHDDataDownloader(BaseDataDownloader):
             )
             prices = [number(row[name]) for name in _PRICES]
             rest = [number(row["volume"]), number(row.get("adjusted_close"))]
-            # The official close stands behind the last bar of a share, as a row without volume.
+            # The official close follows the last bar of a share as a row without volume.
             if rest[0] == rest[0] or not timeframe.is_intraday or instrument.asset_class != "stock":
                 bars.append(Bar(at, *prices, *rest))
         return BarPage(
@@ -152,13 +152,13 @@ class EODHDDataDownloader(BaseDataDownloader):
         )
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Tell a day's requests that are used up, status 402, from a plan that refuses, 403."""
+        """Distinguish a used-up daily quota, status 402, from a refusal by the plan, status 403."""
         if response.status == 402:
             return RateLimitedError(f"{self.display_name} grants no more requests today", 3600.0)
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
-        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        """Return splits and dividends with an ex-date in ``span``, using two requests."""
         actions = self._splits(instrument, span, now_ms)
         reader = ActionReader(instrument, self.name, now_ms, as_paid=False)
         answer = self.send(self._request("div", instrument, **dated.dates_in(span)))
@@ -186,12 +186,12 @@ class EODHDDataDownloader(BaseDataDownloader):
 
 
 def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
-    """Return the rows of JSON, or of the CSV that is this vendor's usual answer.
+    """Return the rows of JSON, or of this vendor's usual CSV.
 
-    Its CSV ends in a line that is a number alone.
+    Its CSV ends with a line that contains only a number.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: The response is neither.
     """
     if response.body[:1] in (b"[", b"{"):
         return list_of(response.json())
@@ -203,19 +203,19 @@ def rows_of(response: HttpResponse) -> list[dict[str, Any]]:
 
 
 def ratio_of(text: str) -> tuple[str, str]:
-    """Return the new and the old shares of a split such as ``4.000000/1.000000``."""
+    """Return the new and the old shares from a split such as ``4.000000/1.000000``."""
     new, _, old = text.partition("/")
     return new, old
 
 
 def is_restated(table: BarTable) -> bool:
-    """Tell whether a split may have come after some of these days: their adjusted close differs."""
+    """Return whether splits may have followed some of these days: their adjusted close differs."""
     adjusted = table.adj_close
     return adjusted is None or not np.allclose(adjusted, table.close, rtol=_ROUNDING, atol=0.0)
 
 
 def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
-    """Return the days with their volumes in the shares of their own day, as their prices are."""
+    """Return daily bars with volumes in the shares of their own day, like their prices."""
     volume = table.volume.copy()
     for split in splits:
         volume[table.stamps < day_ms(split.ex_date)] *= split.denominator / split.numerator
@@ -223,6 +223,6 @@ def as_traded(table: BarTable, splits: Iterable[Action]) -> BarTable:
 
 
 def _unit(name: str) -> str:
-    """Return the currency of a pair such as BTC-USD.CC: it is written for dollar coins too."""
+    """Return the currency in a pair such as BTC-USD.CC; USD is used for dollar stablecoins too."""
     pair, dot, venue = name.partition(".")
     return pair.partition("-")[2] if dot and venue == "CC" else ""

@@ -1,4 +1,4 @@
-"""EODHD: one answer with everything, for ten calls; statements tell when they were filed."""
+"""EODHD: one response with everything, at the cost of ten calls; statements have filing dates."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PARTS = (
     "SplitsDividends",
     "ETF_Data",
 )
-# What it writes where there is nothing.
+# Markers for missing values.
 _EMPTY = ("Other", "NA", "0000-00-00")
 _NO_TEXT = "There is no Profile data"
-# Of shares that are quoted in hundredths it is not told whether these are in hundredths as well.
+# Fields that may or may not also be in hundredths if the shares are quoted in hundredths.
 _IN_HUNDREDTHS = ("GBX", "GBp", "ZAC", "ZAc", "ILA")
 _IN_DOUBT = ("MarketCapitalization", "BookValue", "DividendShare", "EarningsShare", "DilutedEpsTTM")
-# Ten years of quarters; it goes back to 1985.
+# Ten years of quarters; the vendor's data goes back to 1985.
 _MOST_REPORTS = 40
 
 
 def parts_of(body: Any) -> dict[str, Any]:
-    """Return what the answer says in single values, without what says nothing."""
+    """Return the single values in a response, without those that carry no information."""
     parts = {
         name: {
             k: v
@@ -48,7 +48,7 @@ def parts_of(body: Any) -> dict[str, Any]:
 
 
 def _next_report(earnings: Any) -> str:
-    """Return the day of the first report that tells no earnings yet and comes after all that do."""
+    """Return the date of the first report without earnings after all those that have them."""
     history = earnings.get("History") if isinstance(earnings, Mapping) else None
     rows = [row for row in (history or {}).values() if row.get("reportDate")]
     last = max((r["reportDate"] for r in rows if r.get("epsActual") is not None), default="")
@@ -56,7 +56,7 @@ def _next_report(earnings: Any) -> str:
 
 
 def reports_of(rows: Any) -> list[dict[str, Any]]:
-    """Return the newest reports; one that was filed before its period was over was filed some day."""
+    """Return the newest reports; a filing date before the end of the period counts as unknown."""
     newest = sorted(rows.values(), key=lambda row: str(row["date"]))[-_MOST_REPORTS:]
     return [
         row if str(row.get("filing_date") or "") > str(row["date"]) else row | {"filing_date": None}
@@ -90,7 +90,7 @@ _HEAD = TableAnswer(
         "book_value": "Highlights.BookValue",
         "earnings_per_share": Pick("Highlights.EarningsShare", period=_TTM),
         "diluted_earnings_per_share": Pick("Highlights.DilutedEpsTTM", period=_TTM),
-        # What the statements are made up in may be another currency than that of the listing.
+        # The currency of the statements may differ from that of the listing.
         "revenue": Pick("Highlights.RevenueTTM", period=_TTM, currency=""),
         "gross_profit": Pick("Highlights.GrossProfitTTM", period=_TTM, currency=""),
         "ebitda": Pick("Highlights.EBITDA", period=_TTM, currency=""),

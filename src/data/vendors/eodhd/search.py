@@ -1,7 +1,7 @@
 """EODHD: names of some seventy venues.
 
-Shape of the answer: the vendor's page on its search, and a row of it in a public project's sources
-(2022); at most 50 rows.
+The response's shape is taken from the vendor's page on its search, and from a row in a public
+project's sources (2022); there are at most 50 rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..dates import list_of
 from ..fundamentals_table import Ask, Key
 from ..search_table import TEXT, SearchTable, listing_of
 
-# Its exchanges to our suffixes, where they are others.
+# Maps the vendor's exchanges to our suffixes if they differ.
 _SUFFIXES = {
     "US": "", "LSE": ".L", "XETRA": ".DE", "STU": ".SG", "AU": ".AX", "SHG": ".SS", "SHE": ".SZ",
     "KO": ".KS", "NSE": ".NS", "BSE": ".BO", "KLSE": ".KL", "WAR": ".WA", "BUD": ".BD",
@@ -28,7 +28,7 @@ _MARKS: dict[str, tuple[str, ListingType]] = {
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Read a list.
+    """Parse a list.
 
     ::
 

@@ -1,8 +1,8 @@
 """Finnhub: shares of the USA, and Binance's crypto pairs; a paid plan only, since 2023.
 
-Its minutes of shares hold the hours before and after the session, and they were as traded where its
-days were adjusted for splits (2021). Regular hours are cut out of them; its hours, which straddle the
-open, are not asked for.
+Its minute bars of shares include the hours before and after the session, and were as traded while
+its daily bars were adjusted for splits (2021). Regular hours are cut out of them; its hourly bars,
+which straddle the open, are not requested.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _HINTS: dict[type[DataError], str] = {EntitlementError: "the plan of this key do
 
 
 class FinnhubDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Finnhub.
+    """Bars, splits and dividends from Finnhub.
 
     Args:
-        api_key: goes before the environment's.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key that takes precedence over the environment's.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "finnhub"
@@ -75,9 +75,9 @@ class FinnhubDataDownloader(BaseDataDownloader):
     )
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "crypto"}),
-        # No months: they were thirty days each (2020).
+        # No monthly bars: they were thirty days each (2020).
         timeframes={"1m": "1", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "1d": "D"},
-        # Longer ranges of minutes were answered in part, or with nothing (2020).
+        # Longer ranges of minute bars were returned only in part or not at all (2020).
         page_days={"1m": 3, "5m": 15, "15m": 30, "30m": 30, "1h": 30},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -97,11 +97,11 @@ class FinnhubDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade may be missing."""
+        """Return True for daily bars, which are complete; minutes without a trade may be absent."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for the span in seconds; both its ends are inclusive."""
+        """Request the span in seconds; both ends are inclusive."""
         return self._request(
             f"{query.instrument.asset_class}/candle",
             query.instrument,
@@ -110,10 +110,10 @@ class FinnhubDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read columns of one length; days are labelled 00:00 UTC of their date, in seconds.
+        """Parse columns of equal length; days are labelled 00:00 UTC of their date, in seconds.
 
-        ``{"s": "ok", "t": [1709251200], "o": [179.55], "h": [180.53], "l": [177.38],
-        "c": [179.66], "v": [73563082]}``; without rows ``{"s": "no_data"}``.
+        ``{"s": "ok", "t": [1709251200], "o": [179.55], "h": [180.53], "l": [177.38], "c":
+        [179.66], "v": [73563082]}``; without rows ``{"s": "no_data"}``.
         """
         body = response.json()
         if body["s"] == "no_data":
@@ -132,7 +132,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``{"error"}`` or a plain text; limits and refusals were seen with status 200 too."""
+        """Read ``{"error"}`` or a plain text; limits and refusals may come with status 200 too."""
         error, text = error_of(response), response.text[:300]
         if error is not None or not (text.startswith('{"error"') or text[:1] not in "{[<"):
             return error
@@ -142,7 +142,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         return ResponseFormatError(f"{self.display_name} answered a text in place of data")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
-        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        """Return splits and dividends with an ex-date in ``span``, using two requests."""
         paths, dates = ("stock/split", "stock/dividend"), dates_in(span)
         answers = [self.send(self._request(path, instrument, **dates)) for path in paths]
         reader = ActionReader(instrument, self.name, now_ms)

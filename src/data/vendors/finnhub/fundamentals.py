@@ -1,7 +1,7 @@
-"""Finnhub: a profile and a long list of metrics; what a free key may ask, of American companies.
+"""Finnhub: a profile and a long list of metrics, as far as a free key may request them.
 
-Capitalisation, shares and volumes are sent in millions; yields, margins, returns, growths and the
-payout ratio in percent.
+Only American companies are covered. Market capitalization, shares and volumes are sent in
+millions; yields, margins, returns, growth rates and the payout ratio as percentages.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _PROFILE_ASK = Ask("/api/v1/stock/profile2", {"symbol": SYMBOL})
 
 
 def _domestic(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the row of an American company, and nothing of another.
+    """Return the row of an American company, or an empty mapping for any other.
 
-    The currency beside the capitalisation is that of the reports. For companies from abroad it was
-    seen in either, and in neither (2021).
+    The currency next to the market capitalization is that of the reports. For foreign companies
+    the capitalization was observed in either currency, and in neither (2021).
     """
     return row if row.get("country") == "US" else {}
 
@@ -47,7 +47,7 @@ _WORTH = TableAnswer(
     symbol="ticker",
     currency="currency",
 )
-# Without a currency; the first word on a field counts.
+# Without a currency; the first value found for a field counts.
 _WORTH_ABROAD = TableAnswer(_PROFILE_ASK, _WORTH.fields, symbol="ticker")
 
 _METRICS = TableAnswer(
@@ -76,7 +76,7 @@ _METRICS = TableAnswer(
         "current_ratio": "currentRatioQuarterly",
         "quick_ratio": "quickRatioQuarterly",
         "beta": "beta",
-        # Of a listing in the USA; what the others are made up in is not told.
+        # These are for a listing in the USA; the currency of the other fields is not given.
         "fifty_two_week_high": Pick("52WeekHigh", currency="=USD"),
         "fifty_two_week_low": Pick("52WeekLow", currency="=USD"),
         "avg_volume": Pick("3MonthAverageTradingVolume", scale=_MILLION, zero_is_unknown=True),
@@ -85,7 +85,7 @@ _METRICS = TableAnswer(
     symbol="symbol",
     block="metric",
 )
-# A plan may lack the metrics and have the profile.
+# A plan may include the profile but not the metrics.
 _MORE = replace(_METRICS, is_optional=True)
 
 TABLE = VendorTable(

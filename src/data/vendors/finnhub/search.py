@@ -1,6 +1,7 @@
-"""Finnhub: names of shares; neither venue nor currency.
+"""Finnhub: names of shares, without venue or currency.
 
-Shape of the answer: answers of ``/search`` that users pasted into threads about this vendor (2021).
+The response's shape is taken from responses of ``/search`` that users pasted into threads about
+this vendor (2021).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _FUNDS = ("ETP", "Open-End Fund", "Closed-End Fund", "Mutual Fund")
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Read ``result``; pairs of other exchanges than Binance are left out.
+    """Parse ``result``; pairs from exchanges other than Binance are left out.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Finnhub's stream of trades, of which bars are built."""
+"""Finnhub's stream of trades, from which bars are built."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class FinnhubStream:
     """Trades of shares and of Binance's pairs; a price without a trade has no size.
 
     Args:
-        url: where to connect to.
+        url: Address to connect to.
         credentials: ``FINNHUB_API_KEY``.
 
     Raises:
-        MissingCredentialsError: the key is not set.
+        MissingCredentialsError: The key is not set.
     """
 
     name: ClassVar[str] = "finnhub"
@@ -42,7 +42,7 @@ class FinnhubStream:
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={},
         asset_classes=frozenset({"stock", "crypto"}),
-        # One connection a key, and some fifty symbols without a plan.
+        # One connection per key, and some fifty symbols without a paid plan.
         connects=Limits(per_minute=10, burst=2),
         topics=10_000,
         batch=1,
@@ -61,12 +61,12 @@ class FinnhubStream:
         self._key = key_of(credentials, "FINNHUB_API_KEY", self.display_name)
 
     def address(self) -> StreamAddress:
-        """Return the address, which holds the key that is set now."""
+        """Return the address, which contains the key that is set now."""
         self._key = key_of(self._credentials, "FINNHUB_API_KEY", self.display_name)
         return StreamAddress(f"{self._url}?token={self._key}", self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the symbol; trades are the same for all timeframes within a day."""
+        """Return the symbol; trades are the same for all intraday timeframes."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         if symbol is None or not timeframe.is_intraday:
             return None
@@ -75,25 +75,25 @@ class FinnhubStream:
         return Topic(symbol, "")
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind of bars built of its trades."""
+        """Return the kind of bars built from its trades."""
         if instrument.asset_class == "crypto":
             return Kind("24h", "clock", "binance", instrument.quote or "", "base")
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Be ready at once: the address has the key."""
+        """Report that the stream is ready at once: the key is in the address."""
         return [Ready()]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``subscribe`` for one symbol."""
+        """Return a ``subscribe`` message for one symbol."""
         return json.dumps({"type": "subscribe", "symbol": topics[0].symbol})
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``unsubscribe`` for one symbol."""
+        """Return an ``unsubscribe`` message for one symbol."""
         return json.dumps({"type": "unsubscribe", "symbol": topics[0].symbol})
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Read ``{"type": "trade", "data": [...]}``, pings and errors."""
+        """Parse ``{"type": "trade", "data": [...]}``, pings and errors."""
         return understood(frame, self._read)
 
     def _read(self, message: dict[str, Any]) -> Sequence[StreamEvent]:

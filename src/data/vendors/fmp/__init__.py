@@ -1,1 +1,1 @@
-"""Financial Modeling Prep: bars of stocks and indices, and fields of companies."""
+"""Financial Modeling Prep: bars of stocks and indices, and company data."""

@@ -1,7 +1,7 @@
 """Financial Modeling Prep: stocks and indices, prices adjusted for splits.
 
-What stands here was seen in its answers between 2020 and 2026. Keys made since 2025-08-31 reach
-only the addresses under ``/stable``; older keys reach them too.
+Everything in this module was observed in its responses between 2020 and 2026. Keys created since
+2025-08-31 can use only the addresses under ``/stable``; older keys can use them too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _ROWS = {
     "stable/splits": _SPLIT,
     "stable/dividends": _DIVIDEND,
 }
-# In this order: all of them speak of a better plan.
+# The order matters: all of these texts mention a better plan.
 _ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("limit reach", re.IGNORECASE), RateLimitedError),
     (re.compile("invalid api key", re.IGNORECASE), AuthenticationError),
@@ -69,12 +69,12 @@ _HINTS: dict[type[DataError], str] = {
 
 
 class FMPDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Financial Modeling Prep.
+    """Bars, splits and dividends from Financial Modeling Prep.
 
     Args:
-        api_key: goes before the environment's.
-        rate_limit_delay: accepted for older callers; the limits pace the requests.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key that takes precedence over the environment's.
+        rate_limit_delay: Accepted for older callers; the limits pace the requests.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "fmp"
@@ -84,7 +84,7 @@ class FMPDataDownloader(BaseDataDownloader):
     requires_api_key = VENDORS["fmp"].needs_keys
     limits = Limits(per_minute=3000)
     default_base_url = "https://financialmodelingprep.com"
-    # Rows, or rows wrapped as an older address has them.
+    # Rows, or rows in the wrapper used by an older address.
     shapes = (
         *((end, [row]) for end, row in _ROWS.items()),
         *((end, {"symbol": "text", "historical": [row]}) for end, row in _ROWS.items()),
@@ -92,9 +92,10 @@ class FMPDataDownloader(BaseDataDownloader):
     raw_shape = "index"
     capabilities = Capabilities(
         asset_classes=frozenset({"stock", "index"}),
-        # No 4h: those bars were labelled 12:00 and 16:00 (2020), which is neither open nor close.
+        # No 4h: those bars were labelled 12:00 and 16:00 (2020), which are neither opens nor
+        # closes.
         timeframes=_MINUTES | {"1d": "full"},
-        # It answers the newest part of a longer range and says nothing. Days: five years.
+        # For a longer range it silently returns only the newest part. Daily bars: five years.
         page_days={"1m": 2, "5m": 7, "15m": 21, "30m": 28, "1h": 28, "1d": 1800},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -114,18 +115,18 @@ class FMPDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade may be missing."""
+        """Return True for daily bars, which are complete; minutes without a trade may be absent."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for whole dates at the venue; both ends are inclusive."""
+        """Request whole dates at the venue; both ends are inclusive."""
         timeframe = query.timeframe
         theirs = self.capabilities.timeframes[timeframe.label]
         path = "historical-chart" if timeframe.is_intraday else "historical-price-eod"
         return self._request(f"{path}/{theirs}", query.instrument, **dates_of(query))
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows with a wall time of the venue, or a date; newest first.
+        """Parse rows with a wall time at the venue, or a date; newest first.
 
         ::
 
@@ -143,7 +144,7 @@ class FMPDataDownloader(BaseDataDownloader):
         return BarPage(without_margin(bars, query))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``Error Message``, some of which come with status 200, some as plain text."""
+        """Read ``Error Message``, which may come with status 200 or as plain text."""
         error, text = error_of(response), response.text[:400]
         if isinstance(error, TransientError | AuthenticationError) or text[:1] in ("[", "<"):
             return error
@@ -155,7 +156,7 @@ class FMPDataDownloader(BaseDataDownloader):
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
-        """Return splits and dividends with an ex-date in ``span``: two requests."""
+        """Return splits and dividends with an ex-date in ``span``, using two requests."""
         answers = [self.send(self._request(p, instrument)) for p in ("splits", "dividends")]
         reader = ActionReader(instrument, self.name, now_ms)
         with format_errors(self.name, "actions"):
@@ -176,7 +177,7 @@ def _rows(body: Any, instrument: Instrument) -> Any:
     """Return the rows; an older address wraps them, and an unknown symbol is an empty mapping.
 
     Raises:
-        ResponseFormatError: they are another symbol's.
+        ResponseFormatError: The rows are for another symbol.
     """
     is_wrapped = isinstance(body, dict)
     rows = list_of(body.get("historical", [] if not body else None) if is_wrapped else body)
@@ -189,12 +190,12 @@ def _actions(body: Any, instrument: Instrument) -> Any:
     """Return the rows of splits or dividends.
 
     Raises:
-        TypeError: the body is an empty mapping, which does not tell that there are none.
-        ResponseFormatError: they are another symbol's.
+        TypeError: The body is an empty mapping, which does not mean that there are none.
+        ResponseFormatError: The rows are for another symbol.
     """
     return _rows(body or list_of(body), instrument)
 
 
 def create_fmp_downloader(api_key: str | None = None, **options: Any) -> FMPDataDownloader:
-    """Return a downloader of Financial Modeling Prep; arguments as of :class:`FMPDataDownloader`."""
+    """Return a Financial Modeling Prep downloader; arguments as for :class:`FMPDataDownloader`."""
     return FMPDataDownloader(api_key, **options)

@@ -1,7 +1,7 @@
-"""Financial Modeling Prep: profile, ratios, metrics and statements that tell when they were filed.
+"""Financial Modeling Prep: profile, ratios, metrics, and statements with their filing dates.
 
-Ratios and margins are fractions there, money is in whole units. Names differ between the address of
-today (``/stable``) and the older one; both are read.
+Ratios and margins are fractions; money is in whole units. Names differ between the current address
+(``/stable``) and the older one; both are supported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Financial Modeling Prep: names by symbol and by company, two requests.
+"""Financial Modeling Prep: names by symbol and by company, using two requests.
 
-Shape of the answers: the response types of the client ``libfmp`` 0.12 (2026) for
-``/stable/search-symbol`` and ``/stable/search-name``; they tell no type.
+The responses' shapes are taken from the response types of the client ``libfmp`` 0.12 (2026) for
+``/stable/search-symbol`` and ``/stable/search-name``; the responses do not contain a type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PARAMS: dict[str, str | int] = {"query": TEXT, "limit": 25}
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Read a list; a pair of currencies gets the mark that tells it from a coin.
+    """Parse a list; a currency pair gets the suffix that distinguishes it from a coin.
 
     ::
 

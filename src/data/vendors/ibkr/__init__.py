@@ -1,1 +1,1 @@
-"""Interactive Brokers: bars through a gateway of the user's."""
+"""Interactive Brokers: bars through a gateway run by the user."""

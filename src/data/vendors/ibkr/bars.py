@@ -31,7 +31,8 @@ from ..base import BaseDataDownloader, Wired
 from ..us_equities import NEW_YORK, share
 from .carrier import CODE_HEADER, GatewayClient, IbkrCarrier
 
-# Our suffix to the primary exchange. London is left out: it is not told whether prices are pence.
+# Maps our suffixes to primary exchanges. London is left out: whether its prices are in pence is not
+# stated.
 _EXCHANGES = {
     ".DE": "IBIS",
     ".PA": "SBF",
@@ -45,7 +46,7 @@ _EXCHANGES = {
     ".HK": "SEHK",
     ".AX": "ASX",
 }
-# Longer durations are said in years.
+# Longer durations are given in years.
 _MOST_DAYS = 365
 _PACING_S = 600.0
 _NOT_SUBSCRIBED = (354, 10089, 10090, 10168, 10186, 10187, 10197)
@@ -56,7 +57,7 @@ _CODES: dict[int, type[DataError]] = {
     **dict.fromkeys(_NOT_SUBSCRIBED, EntitlementError),
     **dict.fromkeys((502, 504, 1100, 1101, 1300, 2103, 2105, 2110), UnavailableError),
 }
-# What the historical data service says under one and the same number, by a piece of its text.
+# Errors of the historical data service, all with the same number, by a part of their text.
 _HISTORY = 162
 _HISTORY_SAYS: dict[str, type[DataError]] = {
     "pacing violation": RateLimitedError,
@@ -69,20 +70,21 @@ _HISTORY_SAYS: dict[str, type[DataError]] = {
 
 
 class IBKRDataDownloader(BaseDataDownloader):
-    """Trades of shares within regular hours, adjusted for splits; middles of currency pairs.
+    """Trades of shares within regular hours, adjusted for splits; midpoints of currency pairs.
 
-    Hours and four hours of shares are not asked for: here they are counted from the full hour, but
-    for the first of a day. They are made of shorter bars, as weeks and months are of days.
+    One-hour and four-hour bars of shares are not requested: here they are anchored to the full
+    hour, except for the first one of a day. They are built from shorter bars, as weeks and months
+    are from days.
 
     Args:
-        ib_instance: an ``ib_async.IB`` that is there already; else one connects when asked.
-        host, port, client_id: of the gateway; IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID when left
-            out, else 127.0.0.1, 7497 and 1.
-        **wired: see :class:`BaseDataDownloader`.
+        ib_instance: An existing ``ib_async.IB``; by default one connects with the first request.
+        host, port, client_id: Address of the gateway and the client's number; by default
+            IBKR_HOST, IBKR_PORT and IBKR_CLIENT_ID, or else 127.0.0.1, 7497 and 1.
+        **wired: See :class:`BaseDataDownloader`.
 
     Raises:
         MissingExtraError: ib_async is not installed.
-        ConfigError: a port or a client's number is none.
+        ConfigError: The port or the client number is invalid.
     """
 
     name = "ibkr"
@@ -106,7 +108,7 @@ class IBKRDataDownloader(BaseDataDownloader):
             "stock": frozenset("1m 2m 5m 15m 30m 1d".split()),
             "forex": frozenset("1m 5m 15m 30m 1h".split()),
         },
-        # Some thousand bars; the vendor sets no bound, but slows larger requests down.
+        # A few thousand bars; the vendor sets no limit, but slows down larger requests.
         page_days={"1m": 7, "2m": 14, "5m": 30, "15m": 90, "30m": 180, "1h": 180, "1d": 3650},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares", feed="ibkr"),
@@ -127,19 +129,19 @@ class IBKRDataDownloader(BaseDataDownloader):
         at = ibkr_gateway({"host": host, "port": port, "client_id": client_id})
         wired.setdefault("carrier", IbkrCarrier(at.client_id, ib_instance))
         wired.setdefault("base_url", f"ibkr://{at.host}:{at.port}")
-        # The same may not be asked again at once, and it hardly ever changes.
+        # The same request may not be repeated at once, and the result hardly ever changes.
         self._firsts: dict[str, int] = {}
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade do not come."""
+        """Return True for daily bars, which are complete; minutes without a trade are not sent."""
         return not timeframe.is_intraday
 
     def fetch(self, query: FetchQuery) -> Fetched:
-        """Return all bars of ``query``; where that takes many pages, from the first one there is on.
+        """Return all bars for ``query``; a long range is cut to begin with the first existing bar.
 
         Raises:
-            DataError: as :meth:`BaseDataDownloader.fetch`.
+            DataError: Raised as by :meth:`BaseDataDownloader.fetch`.
         """
         days = self.capabilities.page_days.get(query.timeframe.label, 0)
         if days and query.span.end - query.span.start > days * DAY_MS:
@@ -154,10 +156,10 @@ class IBKRDataDownloader(BaseDataDownloader):
         return super().fetch(query)
 
     def first_ms(self, instrument: Instrument) -> int:
-        """Return the instant (UTC milliseconds) of the first bar there is of ``instrument``.
+        """Return the time (UTC milliseconds) of the first existing bar for ``instrument``.
 
         Raises:
-            DataError: the gateway refused or failed.
+            DataError: The gateway refused or failed.
         """
         if (stored := self._firsts.get(instrument.symbol)) is not None:
             return stored
@@ -170,7 +172,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return self._firsts.setdefault(instrument.symbol, first)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask back from the end; the duration counts days of trading, so that more comes."""
+        """Request bars back from the end; as the duration counts trading days, more may arrive."""
         end = min(query.span.end, query.now_ms + HOUR_MS)
         days = max(1, -(-(end - query.span.start) // DAY_MS) + 1)
         return self._request(
@@ -183,10 +185,11 @@ class IBKRDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read the carrier's rows: stamp, open, high, low, close, volume.
+        """Parse the carrier's rows: stamp, open, high, low, close, volume.
 
-        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; the stamp of minutes and
-        hours is UTC milliseconds, a volume of -1 is none. Rows before the start are dropped.
+        ``[["2024-03-01", 179.55, 180.53, 177.38, 179.66, 735630.0]]``; the stamp of minute and
+        hourly bars is in UTC milliseconds, and a volume of -1 means none. Rows before the start
+        are dropped.
         """
         zone = ZoneInfo(query.instrument.timezone)
         bars = []
@@ -198,7 +201,7 @@ class IBKRDataDownloader(BaseDataDownloader):
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read the gateway's number."""
+        """Return the error for the gateway's code."""
         return error_of_answer(response)
 
     @staticmethod
@@ -217,7 +220,7 @@ class IBKRDataDownloader(BaseDataDownloader):
 
 
 class Contract(NamedTuple):
-    """What names an instrument there, and which prices are asked for.
+    """The gateway's names for an instrument, and the prices to request.
 
     Attributes:
         what: ``TRADES`` or ``MIDPOINT``.
@@ -234,10 +237,10 @@ class Contract(NamedTuple):
 
 
 def contract_of(instrument: Instrument, vendor: str) -> Contract:
-    """Return how the vendor names ``instrument``.
+    """Return the vendor's contract for ``instrument``.
 
     Raises:
-        CapabilityError: it is listed where it cannot be told here.
+        CapabilityError: The instrument's listing is not supported here.
     """
     if instrument.asset_class == "forex":
         return Contract(
@@ -262,12 +265,12 @@ def contract_of(instrument: Instrument, vendor: str) -> Contract:
 
 
 def duration(days: int) -> str:
-    """Return how long a range is in the vendor's words, rounded up."""
+    """Return the length of a range in the vendor's notation, rounded up."""
     return f"{days} D" if days <= _MOST_DAYS else f"{-(-days // _MOST_DAYS)} Y"
 
 
 def error_of_answer(response: HttpResponse) -> DataError | None:
-    """Return the error of the gateway's code; its text decides where one code has many meanings."""
+    """Return the error for the gateway's code; if a code has many meanings, its text decides."""
     code, reason = response.headers.get(CODE_HEADER, ""), response.text.lower()
     if not code:
         return error_of(response)

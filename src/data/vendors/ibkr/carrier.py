@@ -1,7 +1,7 @@
-"""Carry requests for bars to a gateway of Interactive Brokers by ib_async.
+"""Carries requests for bars to an Interactive Brokers gateway with ib_async.
 
-There is no HTTP: a gateway that the user runs and logs in to speaks a protocol of its own on a
-socket. What it answers comes back as JSON, what it refuses by its number in a header.
+There is no HTTP: the user runs and logs in to a gateway, which uses its own protocol on a socket.
+Answers are returned as JSON; for refusals, the gateway's number is returned in a header.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from ...model.http import HttpRequest, HttpResponse
 from ...model.instant import to_ms
 from ...model.texts import duration
 
-# The header under which an answer tells the gateway's number for what went wrong.
+# The header in which a response carries the gateway's error number.
 CODE_HEADER = "x-ibkr-code"
 _SILENT = logging.NullHandler()
-# By so much the caller's patience is longer than the connection's, which words its error itself.
+# Extra time for which the caller waits, so that the connection can raise its own error first.
 _GRACE_S = 0.5
-# The vendor counts a question that is asked again sooner as a violation of its pacing.
+# The vendor counts a request that is repeated sooner as a pacing violation.
 _SAME_AGAIN_S = 15.0
-# ib_async takes this refusal for a warning and goes on waiting.
+# ib_async takes this refusal for a warning and keeps waiting.
 _REFUSED_AS_WARNING = frozenset({321})
 _GATEWAY_HINT = (
     "start TWS or IB Gateway, log in and allow API clients there (API settings: socket clients); "
@@ -46,38 +46,38 @@ _GATEWAY_HINT = (
 
 
 class GatewayClient(Protocol):
-    """What is needed of ``ib_async.IB``."""
+    """The part of ``ib_async.IB`` that is needed here."""
 
     errorEvent: Any  # noqa: N815 - ib_async's name
     RaiseRequestErrors: bool
 
     def isConnected(self) -> bool:  # noqa: N802 - ib_async's name
-        """Tell whether the gateway listens."""
+        """Return whether the gateway is connected."""
 
     def connectAsync(self, host: str, port: int, **options: Any) -> Awaitable[Any]:  # noqa: N802 - ib_async's name
-        """Connect."""
+        """Connect to the gateway."""
 
     def disconnect(self) -> Any:
         """Close the connection."""
 
     def reqHistoricalDataAsync(self, contract: Any, *args: Any, **options: Any) -> Awaitable[Any]:  # noqa: N802 - ib_async's name
-        """Return bars."""
+        """Request and return bars."""
 
     def reqHeadTimeStampAsync(self, contract: Any, *args: Any) -> Awaitable[Any]:  # noqa: N802 - ib_async's name
-        """Return the instant of the first bar."""
+        """Return the time of the first bar."""
 
 
 class IbkrCarrier:
-    """Keeps one connection to one gateway, in a thread of its own. Thread-safe and fork-aware.
+    """Keeps one connection to one gateway, in its own thread. Thread-safe and fork-aware.
 
-    Questions go one after the other. Each one ends after ``connect_s`` and ``timeout_s`` at the
-    latest, whatever the gateway does and however many wait before it.
+    Requests are sent one after the other. Each one ends after at most ``connect_s`` plus
+    ``timeout_s``, whatever the gateway does and however many requests wait before it.
 
     Args:
-        client_id: the number by which the gateway tells its clients apart.
-        client: a connection that there is already; else one is made with the first question.
-        timeout_s, connect_s: seconds.
-        clock: tells whether a question is asked again too soon.
+        client_id: Number by which the gateway distinguishes its clients.
+        client: An existing connection; by default one is made with the first request.
+        timeout_s, connect_s: Limits in seconds.
+        clock: Measures whether a request is repeated too soon.
 
     Raises:
         MissingExtraError: ib_async is not installed.
@@ -104,19 +104,21 @@ class IbkrCarrier:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with a thread and a connection of our own."""
-        # One thread: everything below is used by it alone.
+        """Start with a new thread and a new connection."""
+        # A single thread: only it uses everything below.
         self._worker = ThreadPoolExecutor(1, "onetape-ibkr")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client = self._given
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return bars, or the first instant, as JSON; status 400 with :data:`CODE_HEADER` if refused.
+        """Return bars, or the time of the first one, as JSON.
+
+        A refusal has status 400 and :data:`CODE_HEADER`.
 
         Raises:
-            UnavailableError: no gateway answers there.
-            ProviderTimeoutError: it took too long.
-            RateLimitedError: the same was asked less than 15 s ago.
+            UnavailableError: No gateway answers at that address.
+            ProviderTimeoutError: The request took too long.
+            RateLimitedError: The same request was sent less than 15 s ago.
         """
         waiting = self._worker.submit(self._run, request)
         try:
@@ -179,12 +181,12 @@ class IbkrCarrier:
         ]
 
     async def _watched(self, client: GatewayClient, question: Awaitable[Any]) -> Any:
-        """Wait for an answer, for a refusal that ib_async takes for a warning, or for too long."""
+        """Wait for an answer, a refusal that ib_async takes for a warning, or the timeout."""
         answer = asyncio.ensure_future(question)
         warned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def heed(_id: int, code: int, message: str, *_: Any) -> None:
-            """Take a warning that is a refusal for the answer."""
+            """Treat a warning that is in fact a refusal as the answer."""
             if code in _REFUSED_AS_WARNING and not warned.done():
                 warned.set_exception(_WarnedError(code, message))
 
@@ -202,7 +204,7 @@ class IbkrCarrier:
 
     async def _connected(self, request: HttpRequest) -> GatewayClient:
         library: Any = import_module("ib_async")
-        # Errors are raised to us: they need not appear on standard error, too.
+        # Errors are raised to us, so they need not appear on standard error as well.
         logging.getLogger("ib_async").addHandler(_SILENT)
         client: GatewayClient = self._client or library.IB()
         self._client = client
@@ -231,7 +233,7 @@ class IbkrCarrier:
         return client
 
     def _check_pace(self, request: HttpRequest) -> None:
-        """Refuse to ask the same again too soon."""
+        """Refuse to repeat a request too soon."""
         now, key = self._clock.monotonic(), tuple(sorted(request.params.items()))
         self._sent_at = {k: then for k, then in self._sent_at.items() if now - then < _SAME_AGAIN_S}
         if (then := self._sent_at.get(key)) is not None:
@@ -248,7 +250,7 @@ class IbkrCarrier:
 
 
 class _WarnedError(Exception):
-    """A refusal that came as a warning: its number and its text."""
+    """A refusal that arrived as a warning: its number and its text."""
 
 
 def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:
@@ -256,7 +258,7 @@ def _refused(request: HttpRequest, code: int, message: str) -> HttpResponse:
 
 
 def _stamp(moment: date) -> int | str:
-    """Return an instant as milliseconds UTC, a date as its text."""
+    """Return a time as UTC milliseconds, and a date as text."""
     if not isinstance(moment, datetime):
         return moment.isoformat()
     return to_ms(moment)

@@ -51,19 +51,19 @@ DELIMITERS: Final = (",", ";", "|", "\t")
 _LABELS = "1m 2m 3m 5m 15m 30m 1h 90m 2h 4h 6h 8h 12h 1d 3d 1w 1M"
 # Seconds since 1970 have at most 11 digits, milliseconds 13, microseconds 16, nanoseconds 19.
 _EPOCH_SCALES = ((10**11, 1000), (10**14, 1), (10**17, 1e-3))
-# The time of the call is looked at after so many rows.
+# Number of rows after which the call's remaining time is checked.
 _ROWS_AT_ONCE = 2_000
-# So many parsed files stay in memory.
+# Number of parsed files kept in memory.
 _MOST_FILES = 8
 _stamp = attrgetter("stamp_ms")
 _REQUIRED = ("open", "high", "low", "close")
 _COLUMNS = (*_REQUIRED, "volume", "adj_close")
-# True in rows that a program filled (``model.frame.FILLED``).
+# The column that is true in rows filled in by a program (``model.frame.FILLED``).
 _FILLED = "filled"
 _DAY = Timeframe.parse("1d")
-# Files say nothing of themselves: what is not declared in the rules is unknown.
+# Files do not describe themselves: what the rules do not declare is unknown.
 _UNKNOWN = Kind(session="", anchor="")
-# They trade around the clock, or nearly: there is no open to count from.
+# These trade around the clock, or nearly: there is no open to use as an anchor.
 _BY_CLOCK = ("crypto", "forex")
 
 
@@ -72,25 +72,27 @@ class LocalFiles:
     """The layout of a folder of bars.
 
     Attributes:
-        folder: where the files lie.
-        pattern: name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. An
-            ending may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried. Where
-            ``symbol_column`` or ``symbol`` is set it need not hold ``{symbol}``.
-        symbol_column: the column that names the symbol of each row, in a file of several.
-        symbol: the one symbol that there are bars of.
-        delimiter: what parts the fields of a CSV file: ``,``, ``;``, ``|`` or a tab; Parquet has none.
-        columns: our column name to the file's, where they differ; ``volume`` is None where the bars
+        folder: Folder that contains the files.
+        pattern: Name of a file in the folder; ``{symbol}`` and ``{timeframe}`` are filled in. The
+            extension may be left out: ``.csv``, ``.csv.gz`` and ``.parquet`` are tried. If
+            ``symbol_column`` or ``symbol`` is set, the pattern does not have to contain
+            ``{symbol}``.
+        symbol_column: Column with the symbol of each row, in a file with several symbols.
+        symbol: The only symbol in the files.
+        delimiter: Field separator of CSV files: ``,``, ``;``, ``|`` or a tab; not used for
+            Parquet.
+        columns: Maps our column names to the file's if they differ; ``volume`` is None if the bars
             have none.
-        time_column: the column of the stamps.
-        time_format: ``strptime`` format of the stamps; ISO 8601 and epoch numbers need none.
-        timezone: what naive stamps mean.
-        label: ``end`` where stamps are the closes of bars, else ``start``.
-        anchor: ``clock`` where bars of minutes and hours begin on the full minute or hour,
-            ``session`` where they are counted from the session's open; empty: not known.
-        timeframes: our label to the file name's, where they differ.
-        adjustment: what the prices are adjusted for.
-        unit: currency or unit of the prices.
-        dense: whether a missing bar is a hole.
+        time_column: Column of the stamps.
+        time_format: ``strptime`` format of the stamps; not needed for ISO 8601 and epoch numbers.
+        timezone: Time zone of naive stamps.
+        label: ``end`` if stamps are the closes of bars, otherwise ``start``.
+        anchor: ``clock`` if minute and hourly bars begin on the full minute or hour, ``session``
+            if they are counted from the session's open; empty if not known.
+        timeframes: Maps our labels to those in file names if they differ.
+        adjustment: Adjustment of the prices.
+        unit: Currency or unit of the prices.
+        dense: Whether a missing bar is a gap.
     """
 
     folder: Path
@@ -114,7 +116,7 @@ class LocalFiles:
         """Read the ``providers.local`` section of the rules.
 
         Raises:
-            ConfigError: a key or value is not understood; the message says which.
+            ConfigError: A key or value is not understood; the message says which one.
         """
         settings = {key: value for key, value in mapping.items() if value is not None}
         names = [f.name for f in fields(cls)]
@@ -159,25 +161,25 @@ class LocalFiles:
 
     @property
     def has_volume(self) -> bool:
-        """Whether the bars are to have a volume; their owner may say that there is none."""
+        """Whether the bars should have a volume; their owner may declare that they have none."""
         return self.columns.get("volume", "volume") is not None
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all of it but the folder: read by another layout a file holds other bars."""
+        """A digest of all but the folder: with another layout a file contains other bars."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "folder"}
         plain |= {name: dict(plain[name]) for name in ("columns", "timeframes")}
         return sha256(canonical(plain).encode()).hexdigest()[:16]
 
     def labels(self) -> dict[str, str]:
-        """Return every timeframe that may be asked for, to its text in file names."""
+        """Return a mapping of all supported timeframes to their text in file names."""
         return {label: label for label in _LABELS.split()} | dict(self.timeframes)
 
     def wall_time(self, text: str) -> datetime:
         """Return the stamp in ``text`` as an aware datetime in the file's time zone.
 
         Raises:
-            ValueError: it is none.
+            ValueError: The text is not a stamp.
         """
         text = text.strip()
         if self.time_format:
@@ -194,14 +196,14 @@ class LocalFiles:
 
 
 class LocalDataDownloader(BaseDataDownloader):
-    """Bars out of the user's CSV, gzip CSV and Parquet files.
+    """Bars from the user's CSV, gzip CSV and Parquet files.
 
     Args:
-        files: how they are laid out, also as the ``providers.local`` mapping of the rules.
-        **wired: see :class:`BaseDataDownloader`.
+        files: Layout of the files, or the ``providers.local`` mapping of the rules.
+        **wired: See :class:`BaseDataDownloader`.
 
     Raises:
-        ConfigError: there is no folder, or the layout is not understood.
+        ConfigError: There is no folder, or the layout is not understood.
     """
 
     name = "local"
@@ -244,17 +246,17 @@ class LocalDataDownloader(BaseDataDownloader):
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder's name still leads to the folder that this reads from."""
+        """Whether the folder's name still leads to the folder that this downloader reads."""
         return self._own.is_there
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles | None:
-        """Return the file of a series as it looks now; None where another carrier brings it."""
+        """Return the current state of a series' file; None if another carrier supplies it."""
         if not isinstance(self._carrier, FileCarrier):
             return None
         return self._carrier.files(self._request(instrument, timeframe), self.files.digest)
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Name the file; a symbol cannot name anything outside its folder."""
+        """Return a request that names the file; a symbol cannot point outside the folder."""
         return self._request(query.instrument, query.timeframe)
 
     def _request(self, instrument: Instrument, timeframe: Timeframe) -> HttpRequest:
@@ -265,7 +267,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return HttpRequest(f"file:///{quote(name)}")
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read the rows of the span; a file holds all bars of a symbol and timeframe.
+        """Parse the rows in the span; a file contains all bars for a symbol and timeframe.
 
         CSV with a header line, columns in any order (:class:`LocalFiles` maps other names)::
 
@@ -277,7 +279,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return BarPage(bars[first:end])
 
     def _kind(self, asset_class: str) -> Kind:
-        """Return what the owner of the files says about bars of a class."""
+        """Return the kind that the files' owner declares for bars of an asset class."""
         anchor = self.files.anchor
         if anchor and asset_class in _BY_CLOCK:
             anchor = "clock"
@@ -285,7 +287,7 @@ class LocalDataDownloader(BaseDataDownloader):
         return replace(_UNKNOWN, anchor=anchor, unit=self.files.unit, volume=volume)
 
     def _parsed(self, response: HttpResponse, query: FetchQuery) -> tuple[list[int], list[Bar]]:
-        """Return all bars of a file by stamp; it is read once, until it holds something else."""
+        """Return all bars of a file by stamp; it is parsed again only if its content changes."""
         place = (
             response.url, query.timeframe.label, query.instrument.calendar, query.instrument.symbol,
         )  # fmt: skip
@@ -300,7 +302,8 @@ class LocalDataDownloader(BaseDataDownloader):
 
     def _bars(self, response: HttpResponse, query: FetchQuery) -> list[Bar]:
         name, calendar = _name(response), calendar_for(query.instrument)
-        # A Parquet table comes as text with commas, whatever parts the fields of the other files.
+        # A Parquet table is returned as comma-separated text, whatever the delimiter of other
+        # files.
         delimiter = "," if name.endswith(".parquet") else self.files.delimiter
         rows = _rows(response.text.lstrip("\ufeff").splitlines(), delimiter, name)
         header = next(rows, [])
@@ -317,7 +320,7 @@ class LocalDataDownloader(BaseDataDownloader):
                     continue
                 is_there = True
             try:
-                # Decimal commas between commas would move every value after the first.
+                # Decimal commas in a comma-separated file would shift every value after the first.
                 if any(row[len(header) :]):
                     raise ValueError(f"{len(row)} fields below {len(header)} columns")
                 bar = self._bar(row, places, query.timeframe, calendar)
@@ -336,16 +339,16 @@ class LocalDataDownloader(BaseDataDownloader):
         return bars
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Say that there is no file for the symbol."""
+        """Return the error that a response represents: 404 means no file for the symbol."""
         if response.status == 404:
             return SymbolNotFoundError(f"there is no file {_name(response)} in its folder")
         return error_of(response)
 
     def _places(self, header: Sequence[str], name: str) -> dict[str, int]:
-        """Return where each of our columns stands; compared without case where need be.
+        """Return the position of each of our columns, ignoring case.
 
         Raises:
-            ResponseFormatError: a column is missing.
+            ResponseFormatError: A column is missing.
         """
         there = {
             text.strip().casefold(): place for place, text in reversed(list(enumerate(header)))
@@ -389,11 +392,11 @@ class LocalDataDownloader(BaseDataDownloader):
 
 
 def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]]:
-    """Yield the rows of a CSV file while the call has time.
+    """Yield the rows of a CSV file while the call has time left.
 
     Raises:
-        ProviderTimeoutError: The time of the call is over.
-        ResponseFormatError: A line is not CSV, such as one with a field of 131,073 characters.
+        ProviderTimeoutError: The call has run out of time.
+        ResponseFormatError: A line is not CSV, for example one with a field of 131,073 characters.
     """
     rows = csv.reader(lines, delimiter=delimiter)
     try:
@@ -405,7 +408,7 @@ def _rows(lines: Sequence[str], delimiter: str, name: str) -> Iterator[list[str]
 
 
 def _spellings(instrument: Instrument, vendor: str) -> set[str]:
-    """Return how files may write an instrument, in small letters."""
+    """Return the spellings of an instrument that files may use, in lowercase."""
     own = {instrument.symbol, instrument.spelling(vendor)}
     if instrument.base and instrument.quote:
         own |= {f"{instrument.base}{mark}{instrument.quote}" for mark in ("", "/", "-", "_")}
@@ -422,7 +425,7 @@ def _epoch_ms(number: int) -> float:
 
 
 def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
-    """Return a value; an empty field, and a column that is not there, are NaN."""
+    """Return a value; an empty field or a missing column yields NaN."""
     text = row[places[name]].strip() if name in places else ""
     try:
         return float(text) if text else NAN
@@ -431,21 +434,21 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
 
 
 def _name(response: HttpResponse) -> str:
-    """Return the name of the file as it is written in the rules, below its folder."""
+    """Return the name of the file relative to its folder, as written in the rules."""
     return unquote(where(response.url).removeprefix("file/"))
 
 
-# --- stamps that are the closes of bars, to their opens ---------------------------------------
+# --- from stamps that are the closes of bars to their opens -----------------------------------
 
 
 def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
-    """Return where the bars of minutes or hours open that close at ``closes``.
+    """Return the opens of the minute or hourly bars that close at ``closes``.
 
-    The last bar of a session may be shorter than its step. Where no bar of the calendar closes, a
-    whole step is taken off, and what that stamp is worth is judged as any other's.
+    The last bar of a session may be shorter than its step. If no bar of the calendar closes at a
+    stamp, a whole step is subtracted, and the result is judged like any other stamp.
     """
     step = grid.timeframe.step_ms or 0
-    # 23:59:59.999 is how some exchanges write the end of a day.
+    # Some exchanges write the end of a day as 23:59:59.999.
     ends = np.array([close + (close % 1000 == 999) for close in closes], dtype=np.int64)
     opens = ends - step
     odd = ~grid.aligned(opens) | (grid.closes(opens) != ends)
@@ -460,10 +463,10 @@ def opens_of(closes: Sequence[int], grid: BarGrid) -> list[int]:
 
 
 def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalendar) -> date:
-    """Return the first date of the bar of days, weeks or months that closes at ``close``.
+    """Return the first date of the daily, weekly or monthly bar that closes at ``close``.
 
-    A midnight belongs to the day that ends with it: always for weeks and months, and for days where
-    the market closes then. Other midnights are dates of sessions, and name their own day.
+    Midnight belongs to the day that ends then: always for weeks and months, and for days if the
+    market closes then. Otherwise a midnight is the date of a session, and means its own day.
     """
     moment = close + timedelta(milliseconds=close.microsecond == 999_000)
     day = moment.date()
@@ -479,6 +482,6 @@ def date_of_close(close: datetime, timeframe: Timeframe, calendar: MarketCalenda
 
 
 def _closes_at(calendar: MarketCalendar, moment: datetime) -> bool:
-    """Tell whether the bar of the day before closes at that instant."""
+    """Return whether the previous day's bar closes at that time."""
     before = np.array([day_ms(moment.date()) - DAY_MS], dtype=np.int64)
     return int(calendar.closes(_DAY, before)[0]) == to_ms(moment)

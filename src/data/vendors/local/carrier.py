@@ -22,29 +22,29 @@ from ...net.source_files import SourceFiles, look_at
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 _CSV = {"content-type": "text/csv"}
-# A table may be this many times as large as its compressed file; those of bars are ten times as large.
+# Largest ratio of a table to its compressed file; for tables of bars it is about ten.
 _MOST_INFLATED = 64
 _ALWAYS_INFLATED = 64 * MEBIBYTE
 _ROWS_AT_ONCE = 10_000
-# A file that is written to meanwhile is read so often at most.
+# Number of attempts to read a file that is being written to.
 _MOST_READINGS = 3
-# So many tables stay in memory, until their files change.
+# Number of tables kept in memory until their files change.
 _MOST_TABLES = 8
-# Two changes within the grain of a file system's times (2 s on FAT) leave the same time behind.
+# Two changes within the resolution of a file system's times (2 s on FAT) result in the same time.
 _GRAIN_NS = 2 * 10**9
 
 
 class FileCarrier:
-    """Answer ``file:`` requests from one folder. Thread-safe.
+    """Answers ``file:`` requests from one folder. Thread-safe.
 
-    A name without a known ending is looked for with each of :data:`SUFFIXES`; where no name fits
-    exactly, upper and lower case are the same. Nothing outside the folder is ever read. A file is
-    read again when it has changed: its times, its size or its inode.
+    A name without a known extension is tried with each of :data:`SUFFIXES`; if no name matches
+    exactly, case is ignored. Nothing outside the folder is ever read. A file is read again if its
+    times, its size or its inode have changed.
 
     Args:
-        folder: where the files lie.
-        max_bytes: largest table accepted, uncompressed.
-        clock: tells whether a file has rested since its last change; None: the machine's.
+        folder: Folder that contains the files.
+        max_bytes: Largest accepted table, uncompressed.
+        clock: Measures the time since a file's last change; None for the machine's clock.
     """
 
     def __init__(
@@ -60,29 +60,30 @@ class FileCarrier:
 
     @property
     def folder(self) -> Path:
-        """The folder, by its real path."""
+        """The real path of the folder."""
         return self._folder
 
     @property
     def is_there(self) -> bool:
         """Whether the folder's name still leads to it: one `stat`, unless the folder has changed.
 
-        The name may be a link, or lead over one, that has been switched.
+        The name may be a link, or go through one, that has been switched.
         """
         identity = _identity(self._named)
         if identity != self._identity:
             if self._named.resolve() != self._folder:
                 return False
-            # Taken before the name was followed: a change since then is noticed at the next look.
+            # Taken before the name was resolved, so a change since then is noticed at the next
+            # check.
             self._identity = identity
         return True
 
     def files(self, request: HttpRequest, reading: str) -> SourceFiles:
-        """Return how the file looks now that a request names: one ``stat`` where it was found before.
+        """Return the current state of the requested file: one ``stat`` if it was found before.
 
         Args:
-            request: as for :meth:`send`.
-            reading: what its bars depend on beside it.
+            request: Same as for :meth:`send`.
+            reading: Other inputs that its bars depend on.
         """
         name = _name_in(request)
         place = self._places.get(name)
@@ -92,19 +93,19 @@ class FileCarrier:
             path = self._find(name)
         except OSError:  # reading it raises the reason
             path = None
-        # Another file takes the place of one that is not the first that is looked for.
+        # If this is not the first name tried, another file may take its place later.
         if path is not None and path.name == _spellings(Path(name).name)[0]:
             self._places[name] = path
         return look_at([] if path is None else [path], reading, self._clock)
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the file's table with status 200, or 404 where there is none.
+        """Return the file's table with status 200, or 404 if there is no such file.
 
         Raises:
-            UnavailableError: the file cannot be read, or changes whenever it is read.
-            ProviderTimeoutError: the time of the call is over.
-            ResponseFormatError: it is damaged or too large.
-            MissingExtraError: it is Parquet and pyarrow is not installed.
+            UnavailableError: The file cannot be read, or changes whenever it is read.
+            ProviderTimeoutError: The call has run out of time.
+            ResponseFormatError: The file is damaged or too large.
+            MissingExtraError: The file is Parquet and pyarrow is not installed.
         """
         name = _name_in(request)
         try:
@@ -119,7 +120,7 @@ class FileCarrier:
         return HttpResponse(200, _CSV, body, f"file:///{path.name}")
 
     def _find(self, name: str) -> Path | None:
-        """Return the file that ``name`` means, inside the folder."""
+        """Return the file for ``name`` inside the folder, or None."""
         wanted = self._folder / name
         names = _spellings(wanted.name)
         folder = wanted.parent.resolve()
@@ -136,7 +137,7 @@ class FileCarrier:
         return path.resolve().is_relative_to(self._folder)
 
     def _table(self, path: Path) -> bytes:
-        """Return a file's table, out of memory where the file has not changed."""
+        """Return a file's table, from memory if the file has not changed."""
         stored = self._tables.get(path)
         for _ in range(_MOST_READINGS):
             state = _state(path.stat())
@@ -178,12 +179,12 @@ def _name_in(request: HttpRequest) -> str:
 
 
 def _spellings(name: str) -> list[str]:
-    """Return the names that a file may have, in the order in which they are looked for."""
+    """Return the possible names of a file, in the order in which they are tried."""
     return [name] if name.endswith(SUFFIXES) else [name + suffix for suffix in SUFFIXES]
 
 
 def _identity(folder: Path) -> tuple[int, ...]:
-    """Return what differs when another folder has the name, or the folder has another."""
+    """Return values that change if the name leads to another folder, or the folder changes."""
     try:
         seen = os.stat(folder)
     except OSError:
@@ -192,19 +193,19 @@ def _identity(folder: Path) -> tuple[int, ...]:
 
 
 def _state(seen: os.stat_result) -> tuple[int, ...]:
-    """Return what differs when a file holds something else; its times come last."""
+    """Return values that change if a file's content changes; its times come last."""
     return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 def _blocks(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield the text of a CSV file, in blocks of a mebibyte."""
+    """Yield the text of a CSV file in blocks of one mebibyte."""
     file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
     while part := file.read(MEBIBYTE):
         yield part
 
 
 def _parquet_as_csv(path: Path, raw: BinaryIO) -> Iterator[bytes]:
-    """Yield a Parquet table as CSV text, some rows at a time; numbers keep all their digits."""
+    """Yield a Parquet table as CSV text, some rows at a time, with all digits of its numbers."""
     try:
         import pyarrow as pa
         from pyarrow import csv, parquet

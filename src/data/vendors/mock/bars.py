@@ -1,4 +1,4 @@
-"""A vendor of made-up bars, for trying programs without a network: never asked unless named."""
+"""A vendor of made-up bars, for trying programs without a network: never queried unless named."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _LABELS = "1m 2m 3m 5m 15m 30m 1h 2h 4h 1d 1w 1M".split()
 
 
 class MockDataDownloader(BaseDataDownloader):
-    """Made-up bars of every symbol, on its market's calendar. Sends no request.
+    """Made-up bars for every symbol, on its market's calendar. Sends no requests.
 
-    They are the same on every machine and in every window, and they always lie in a lane of their
-    own, so that no real series ever holds one.
+    They are the same on every machine and in every window, and are always in a separate lane, so
+    that no real series ever contains one.
     """
 
     name = "mock"
@@ -61,8 +61,8 @@ class MockDataDownloader(BaseDataDownloader):
         """Return the bars of ``query`` that have closed.
 
         Raises:
-            CapabilityError: this vendor does not serve it.
-            NoDataError: none has closed there.
+            CapabilityError: This vendor does not serve such bars.
+            NoDataError: None has closed in this range.
         """
         instrument, kind = (
             query.instrument,
@@ -80,7 +80,7 @@ class MockDataDownloader(BaseDataDownloader):
         return Fetched(table, self.name, kind, basis, query.now_ms, requests=0, settle_ms=0)
 
     def _direct(self, symbol: str) -> Instrument:
-        """Return what a symbol means: its calendar says where bars stand."""
+        """Return the instrument for a symbol; its calendar determines the stamps of bars."""
         meant = classify(symbol, load_rules().classification)
         return meant if isinstance(meant, Instrument) else super()._direct(symbol)
 
@@ -88,15 +88,15 @@ class MockDataDownloader(BaseDataDownloader):
 def made_up(
     instrument: Instrument, timeframe: Timeframe, anchor: str, span: Span, now_ms: int
 ) -> BarTable:
-    """Return the bars of ``span`` that have closed by ``now_ms``, ascending.
+    """Return the bars in ``span`` that have closed by ``now_ms``, ascending.
 
-    Prices and volumes are a pure function of symbol, timeframe and stamp, so that every window of a
-    series shows the same bars.
+    Prices and volumes are a pure function of symbol, timeframe and stamp, so that every window of
+    a series shows the same bars.
 
     Args:
-        instrument, timeframe, anchor: which bars.
-        span: stamps ``[start, end)``, UTC milliseconds.
-        now_ms: UTC milliseconds.
+        instrument, timeframe, anchor: Instrument, timeframe and anchor of the bars.
+        span: Stamps ``[start, end)``, UTC milliseconds.
+        now_ms: Current time, UTC milliseconds.
     """
     grid = BarGrid(calendar_for(instrument), timeframe, anchor)
     stamps = grid.opens(span)
@@ -112,13 +112,13 @@ def made_up(
     high = np.maximum(opened, closed) * (1 + reach * drawn[0])
     low = np.minimum(opened, closed) / (1 + reach * drawn[1])
     volume = np.ceil(1e6 * step_days * (0.5 + drawn[2]))
-    # Rounding keeps the order of two numbers.
+    # Rounding preserves the order of two numbers.
     opened, high, low, closed = (np.round(x, _DECIMALS) for x in (opened, high, low, closed))
     return BarTable(stamps, opened, high, low, closed, volume)
 
 
 def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
-    """Return the instant at which each bar opens: of days and longer ones, its first session."""
+    """Return the time at which each bar opens; for daily and longer bars, their first session's."""
     if grid.timeframe.is_intraday:
         return stamps
     sessions = grid.calendar.sessions(date_of(int(stamps[0])), date_of(int(closes[-1])))
@@ -128,7 +128,7 @@ def _opened(grid: BarGrid, stamps: Stamps, closes: Stamps) -> Stamps:
 
 
 def _price(symbol: str, instants: Stamps) -> Floats:
-    """Return the price at each instant."""
+    """Return the price at each point in time."""
     base = _seed(symbol)
     logs = np.full(len(instants), np.log(20.0 + base % 480))
     length = _LONGEST_MS
@@ -148,12 +148,12 @@ def _seed(text: str) -> int:
 
 
 def _drawn(seed: int, places: Stamps) -> Floats:
-    """Return a number from 0 to 1 for each place; the same for the same seed and place."""
+    """Return a number from 0 to 1 for each place, always the same for the same seed and place."""
     x: NDArray[np.uint64] = places.astype(_U64) * _U64(_GOLDEN) + _U64(seed)
     x = (x ^ (x >> _U64(30))) * _U64(_MIX_1)
     x = (x ^ (x >> _U64(27))) * _U64(_MIX_2)
     return ((x ^ (x >> _U64(31))) >> _U64(11)).astype(np.float64) / float(1 << 53)
 
 
-# Its name in the documents of older interfaces.
+# The name in the documentation of older interfaces.
 MockDataSource = MockDataDownloader

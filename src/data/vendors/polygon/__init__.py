@@ -1,1 +1,1 @@
-"""Polygon, called Massive since 2025: bars, fields of companies, a stream of minutes."""
+"""Polygon, called Massive since 2025: bars, company data, a stream of minute bars."""

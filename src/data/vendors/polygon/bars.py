@@ -1,6 +1,6 @@
 """Polygon, called Massive since 2025: American stocks, raw, and averages of crypto and currencies.
 
-Splits and dividends come from addresses of their own.
+Splits and dividends are served at separate addresses.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, session_ms, share, split
 
-# The most bars of one answer.
+# Largest number of bars in one response.
 PAGE_BARS = 50_000
 _TAPE = Kind("regular", "session", "consolidated", volume="shares", feed="sip")
-# What a plan lacks for some days only: those too long ago, and today before its end.
+# Refusals that concern only some days: those too long ago, and today before it ends.
 _OF_THE_RANGE = re.compile("timeframe|before end of day", re.IGNORECASE)
 _ENVELOPE = {
     "adjusted": "flag",
@@ -59,13 +59,13 @@ _MARKS: dict[str, AssetClass] = {"X:": "crypto", "C:": "forex"}
 
 
 class PolygonDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Polygon; a plan without real time is fifteen minutes behind.
+    """Bars, splits and dividends from Polygon; a plan without real-time data lags by 15 minutes.
 
-    ``get_ohlcv`` takes ``adjustment`` (``raw`` or ``split``) and ``limit``.
+    ``get_ohlcv`` accepts ``adjustment`` (``raw`` or ``split``) and ``limit``.
 
     Args:
-        api_key: the environment's when left out.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key; by default the environment's.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "polygon"
@@ -89,7 +89,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             "1h": "1/hour",
             "1d": "1/day",
         },
-        # Of the minutes or days that longer bars are made of.
+        # Counted in the minute or daily bars that longer bars are made from.
         page_bars=PAGE_BARS,
         kinds={
             "stock": _TAPE,
@@ -109,11 +109,11 @@ class PolygonDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade do not come."""
+        """Return True for daily bars, which are complete; minutes without a trade are not sent."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask from the first to the last label, both inclusive: milliseconds, or dates of days."""
+        """Request from the first to the last label, inclusive: milliseconds, or dates for days."""
         if cursor is not None:
             return self._following(cursor)
         ticker = quote(self.spelled(query.instrument), safe=":")
@@ -123,7 +123,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return self._request(f"/v2/aggs/ticker/{ticker}/range/{step}/{span}", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read rows; without any the list is absent. ``DELAYED`` is a success, too.
+        """Parse rows; without any the list is missing. ``DELAYED`` is also a success.
 
         ::
 
@@ -143,9 +143,9 @@ class PolygonDataDownloader(BaseDataDownloader):
         return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Return what an HTTP status above 399 means; errors with status 200 are left to the parsers.
+        """Return the error for an HTTP status above 399; the parsers handle errors with status 200.
 
-        A text that says that the plan lacks this timeframe or today's data refuses this range alone,
+        A text saying that the plan lacks this timeframe or today's data refuses only this range,
         not the account.
         """
         error = error_of(response)
@@ -158,7 +158,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         ticker, days = self.spelled(instrument), days_of(span)
 
         def ask(what: str, day: str) -> Sequence[Action]:
-            """Fetch all pages of ``splits`` or ``dividends`` whose date, named ``day``, is in the span."""
+            """Fetch all pages of ``splits`` or ``dividends`` whose date ``day`` is in the span."""
             params: dict[str, str | int] = {
                 "ticker": ticker,
                 f"{day}.gte": str(date_of(days.start)),
@@ -169,7 +169,7 @@ class PolygonDataDownloader(BaseDataDownloader):
             return ask_actions(self, first, read, span, now_ms)
 
         def read(body: Any) -> tuple[Iterator[Action], HttpRequest | None]:
-            """Return the actions of one page, and the request for the next one if there is one."""
+            """Return the actions on one page, and the request for the next page, if any."""
             check_status(body.get("status", "OK"))  # some of these answers have none
             cursor, rows = (
                 cursor_of(body),
@@ -183,7 +183,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return Instrument(symbol, _MARKS.get(symbol[:2], "stock"))
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the name of a pair, or of a share of the USA."""
+        """Return Polygon's name of a pair or of an American share."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, ".", "p")
         spelled = instrument.spelling(self.name)
@@ -192,7 +192,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         return f"{'X' if instrument.asset_class == 'crypto' else 'C'}:{instrument.base}{instrument.quote}"
 
     def _following(self, cursor: str) -> HttpRequest:
-        """Ask for the page that an answer names, at our host: the key goes nowhere else."""
+        """Request the page that a response names, at our host: the key goes nowhere else."""
         path, _, params = cursor.partition("?")
         return self._request(path, dict(parse_qsl(params)))
 
@@ -202,11 +202,11 @@ class PolygonDataDownloader(BaseDataDownloader):
 
 
 def requested_labels(query: FetchQuery) -> str:
-    """Return the first and the last label to ask for, both inclusive: milliseconds, or dates.
+    """Return the first and last label to request, both inclusive: milliseconds, or dates.
 
     Raises:
-        CapabilityError: they are days that begin at another hour than ours.
-        NoDataError: no day begins in the span.
+        CapabilityError: The labels belong to days that begin at another hour than ours.
+        NoDataError: No day begins in the span.
     """
     if query.timeframe.is_intraday:
         return f"{query.span.start}/{query.span.end - 1}"
@@ -217,10 +217,10 @@ def requested_labels(query: FetchQuery) -> str:
 
 
 def adjusted_of(query: FetchQuery) -> bool:
-    """Tell whether prices adjusted for splits are asked for, rather than raw ones.
+    """Return whether prices adjusted for splits are requested, rather than raw ones.
 
     Raises:
-        CapabilityError: they are to be adjusted for dividends, too.
+        CapabilityError: The prices should be adjusted for dividends too.
     """
     if query.adjustment == "all":
         raise CapabilityError("Polygon adjusts for splits alone", hint="raw or split")
@@ -228,20 +228,20 @@ def adjusted_of(query: FetchQuery) -> bool:
 
 
 def check_status(status: Any) -> None:
-    """Refuse a body whose own status tells of an error, whatever that of HTTP.
+    """Reject a body whose own status is an error, whatever the HTTP status.
 
     Raises:
-        ResponseFormatError: it is neither ``OK`` nor ``DELAYED``.
+        ResponseFormatError: The status is neither ``OK`` nor ``DELAYED``.
     """
     if status not in ("OK", "DELAYED"):
         raise ResponseFormatError(f"Polygon answered the status {str(status)[:40]!r}")
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:
-    """Return the rows of an answer; where there are none the list is absent, and none counted.
+    """Return the rows of a response; without any, the list is missing and the count is 0.
 
     Raises:
-        ResponseFormatError: it holds neither rows nor the word that there are none.
+        ResponseFormatError: The response contains neither rows nor a count of 0.
     """
     count, rows = body.get("resultsCount"), body.get("results")
     if not rows and (count != 0 or isinstance(count, bool)):
@@ -250,17 +250,17 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
 
 
 def read_bar(row: Mapping[str, Any], *, is_local: bool) -> Bar:
-    """Read one row; days of stocks are labelled with midnight in New York, others in UTC."""
+    """Parse one row; daily bars of stocks are labelled with midnight in New York, others in UTC."""
     at = label(row["t"])
     values = (number(row[name]) for name in "ohlcv")
     return Bar(session_ms(at) if is_local else at, *values)
 
 
 def read_action(row: Mapping[str, Any]) -> Action:
-    """Read a split or a cash dividend.
+    """Parse a split or a cash dividend.
 
     Raises:
-        CapabilityError: it is paid in another currency than the prices are in.
+        CapabilityError: The dividend is paid in a currency other than that of the prices.
     """
     if "execution_date" in row:
         return split(row["execution_date"], row["split_to"], row["split_from"])
@@ -272,10 +272,10 @@ def read_action(row: Mapping[str, Any]) -> Action:
 
 
 def cursor_of(body: Mapping[str, Any]) -> str | None:
-    """Return path and query of the page that follows; never a host, never a key.
+    """Return the path and query of the next page; never a host or a key.
 
     Raises:
-        ResponseFormatError: what the answer names is no address.
+        ResponseFormatError: The response does not contain a valid address.
     """
     if not body.get("next_url"):
         return None

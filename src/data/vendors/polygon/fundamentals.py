@@ -1,7 +1,7 @@
-"""Polygon: an American company, and its reports as filed, with the day of filing.
+"""Polygon: an American company, and its reports as filed, with their filing dates.
 
-Money is in whole units; each number of a report tells its unit (``USD``, ``USD / shares``). A share's
-class has its own count of shares, the capitalisation is that of all classes.
+Money is in whole units; each number in a report has its unit (``USD``, ``USD / shares``). Each
+share class has its own number of shares; the market capitalization covers all classes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _statements(kind: str, part: str, names: dict[str, str]) -> tuple[TableAnswe
     )
 
 
-# Not all reports tell symbols (2022); all of them tell the name.
+# Not all reports contain symbols (2022); all of them contain the name.
 _WHOSE = TableAnswer(_ANNUAL, {"company_name": "company_name"}, row="results.0")
 _INCOME = _statements(
     "income",

@@ -1,4 +1,4 @@
-"""Polygon's stream of minutes of American shares."""
+"""Polygon's stream of minute bars of American shares."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _NO_KEY_HELPS = frozenset({"auth_failed", "error"})
 
 
 class PolygonStream:
-    """Closed bars of minutes; one that comes again replaces the one before. No trades, no bar.
+    """Closed minute bars; a repeated one replaces the earlier one. Without trades there is no bar.
 
     Args:
-        url: where to connect to.
+        url: Address to connect to.
         credentials: ``POLYGON_API_KEY``.
 
     Raises:
-        MissingCredentialsError: the key is not set.
+        MissingCredentialsError: The key is not set.
     """
 
     name: ClassVar[str] = "polygon"
@@ -47,7 +47,8 @@ class PolygonStream:
     traits: ClassVar[StreamTraits] = StreamTraits(
         timeframes={"1m": "AM"},
         asset_classes=frozenset({"stock"}),
-        # One connection a cluster. Each name in a text is answered by itself: one a text.
+        # One connection per cluster. Each name in a message gets its own reply, so one name per
+        # message.
         connects=Limits(per_minute=10, burst=2),
         topics=10_000,
         batch=1,
@@ -71,29 +72,29 @@ class PolygonStream:
         return StreamAddress(self._url, self._url)
 
     def spelling(self, instrument: Instrument, timeframe: Timeframe) -> Topic | None:
-        """Return the share as Polygon writes it, with a dot before its class."""
+        """Return the share in Polygon's spelling, with a dot before its class."""
         symbol = spelled(self.name, self.traits, instrument, timeframe)
         return None if symbol is None else Topic(symbol, timeframe.label)
 
     def kind(self, instrument: Instrument) -> Kind:
-        """Return the kind: regular hours of the tape of all venues, for others are left out."""
+        """Return the kind: regular hours only, from the consolidated tape of all venues."""
         return Kind("regular", "session", "consolidated", instrument.quote or "", "shares", "sip")
 
     def opened(self) -> Sequence[StreamEvent]:
-        """Wait to be greeted; the key that is set now will log in."""
+        """Wait for the greeting; the key that is set now will be used to log in."""
         self._look_up_key()
         return [Heard("open")]
 
     def subscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``subscribe`` for bars of minutes."""
+        """Return a ``subscribe`` message for minute bars."""
         return _ask("subscribe", topics)
 
     def unsubscribe(self, topics: Sequence[Topic]) -> str:
-        """Return ``unsubscribe`` likewise."""
+        """Return an ``unsubscribe`` message for minute bars."""
         return _ask("unsubscribe", topics)
 
     def read(self, frame: str | bytes) -> Sequence[StreamEvent]:
-        """Read a list of messages, told apart by ``ev``."""
+        """Parse a list of messages, distinguished by ``ev``."""
         return each(frame, self._one)
 
     def _one(self, message: dict[str, Any]) -> list[StreamEvent]:

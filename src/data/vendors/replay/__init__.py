@@ -1,1 +1,1 @@
-"""Recorded answers of other vendors, read as those vendors are read."""
+"""Recorded answers from other vendors, parsed as those vendors' answers are."""

@@ -1,4 +1,7 @@
-"""The family ``replay``: what a vendor answered once, given again from a folder (``ONETAPE_RECORD``)."""
+"""The family ``replay``: a vendor's earlier answers, replayed from a folder.
+
+The variable ``ONETAPE_RECORD`` names the folder while they are recorded.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,16 @@ from ..registry import folder_of
 
 
 class ReplayDownloader(BaseDataDownloader):
-    """Bars, splits and dividends that a vendor answered while ``ONETAPE_RECORD`` named a folder.
+    """Bars, splits and dividends that a vendor returned while ``ONETAPE_RECORD`` named a folder.
 
-    ``provider="replay:<folder>"`` asks the vendor whose answers lie there, without a network and
-    without its keys: its requests are answered from the files, and its parser reads them. Only a
-    call that names it is answered; its bars and actions are kept apart from those of all vendors.
-    What was asked with a key that the vendor does not need (CoinGecko's) cannot be replayed.
+    ``provider="replay:<folder>"`` queries the vendor whose answers are in the folder, without a
+    network and without its keys: its requests are answered from the files, and its parser reads
+    them. It answers only calls that name it; its bars and actions are kept apart from those of all
+    vendors. Requests made with a key that the vendor does not need (CoinGecko's) cannot be
+    replayed.
 
     Raises:
-        ConfigError: it was made without a folder; :meth:`member` has the class of one.
+        ConfigError: No folder was given; :meth:`member` returns the class for a folder.
     """
 
     name = "replay"
@@ -46,11 +50,11 @@ class ReplayDownloader(BaseDataDownloader):
 
     @classmethod
     def member(cls, name: str) -> type[BaseDataDownloader]:
-        """Return the class that answers from a folder by its name, such as ``replay:recordings``.
+        """Return the class that answers from a folder, by a name such as ``replay:recordings``.
 
         Raises:
-            UnknownProviderError: the folder holds the answers of no vendor, or of several.
-            MissingExtraError: the vendor is a member of a family whose package is not installed.
+            UnknownProviderError: The folder contains the answers of no vendor, or of several.
+            MissingExtraError: The vendor belongs to a family whose package is not installed.
         """
         folder = _named(name)
         vendors = recorded_vendors(folder)
@@ -80,18 +84,18 @@ class ReplayDownloader(BaseDataDownloader):
 
 
 class _Replayed(BaseDataDownloader):
-    """A vendor whose requests are answered from files; stands before the vendor's own class.
+    """A vendor whose requests are answered from files; a base before the vendor's own class.
 
     Attributes:
-        recorded_vendor: the vendor that was asked.
-        answers: the folder of its exchanges.
+        recorded_vendor: Vendor that was queried.
+        answers: Folder of its recorded exchanges.
     """
 
     recorded_vendor: ClassVar[str]
     answers: ClassVar[Path]
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
-        # A key that is not needed may lead to other requests: these are replayed as sent without one.
+        # An optional key may change the requests: they are replayed as they are sent without one.
         keys = _AnyKey() if self.requires_api_key else {}
         wired |= {"carrier": Recording(self.answers), "credentials": keys}
         wired.pop("base_url", None)
@@ -103,16 +107,16 @@ class _Replayed(BaseDataDownloader):
         return folder_lane(ReplayDownloader.name, str(self.answers))
 
     def source_files(self, instrument: Instrument, timeframe: Timeframe) -> SourceFiles:
-        """Return all recorded answers as they look now: any of them may belong to a series."""
+        """Return the current state of all recorded answers: any of them may belong to a series."""
         return look_at(recorded_files(self.answers), self.recorded_vendor)
 
     @property
     def is_there(self) -> bool:
-        """Whether its name still leads to the folder: a relative one starts at the working directory."""
+        """Whether its name, relative to the current folder, still leads to the answers' folder."""
         return recorded_vendors(_named(self.name)) == {self.recorded_vendor: self.answers}
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the name that the vendor was asked by."""
+        """Return the name under which the vendor was queried."""
         return super().spelled(self._as_asked(instrument))
 
     def fetch(self, query: FetchQuery) -> Fetched:
@@ -123,11 +127,11 @@ class _Replayed(BaseDataDownloader):
         return replace(fetched, actions=self._own(fetched.actions))
 
     def fetch_actions(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return the recorded splits and dividends, likewise."""
+        """Return the recorded splits and dividends, as :meth:`fetch` does with bars."""
         return self._own(super().fetch_actions(self._as_asked(instrument), span, now_ms))
 
     def _own(self, actions: Sequence[Action]) -> Sequence[Action]:
-        """Return splits and dividends under our own name: they count for our own bars alone."""
+        """Return splits and dividends under our own name: they count only for our own bars."""
         own = ActionList(replace(action, source=self.name) for action in actions)
         if isinstance(actions, ActionList):
             own.since, own.until = actions.since, actions.until
@@ -139,12 +143,12 @@ class _Replayed(BaseDataDownloader):
 
 
 def _named(name: str) -> Path:
-    """Return the folder that a vendor of recorded answers is named by."""
+    """Return the folder in the name of a vendor of recorded answers."""
     return Path(folder_of(name)).expanduser()
 
 
 class _AnyKey(Mapping[str, str]):
-    """Has a key under every name: recorded requests are told apart without them."""
+    """Has a key under every name: recorded requests are distinguished without keys."""
 
     def __getitem__(self, name: str) -> str:
         return "recorded-answers-need-no-key"

@@ -1,1 +1,1 @@
-"""Tiingo: bars of American stocks and of crypto, and fields of companies."""
+"""Tiingo: bars of American stocks and of crypto, and company data."""

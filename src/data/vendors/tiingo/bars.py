@@ -1,4 +1,4 @@
-"""Tiingo: American stocks by the day since 1962, minutes of the exchange IEX, days of crypto."""
+"""Tiingo: daily bars of American stocks since 1962, minute bars from IEX, daily bars of crypto."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..registry import VENDORS
 from ..session import Wired
 from ..us_equities import ask_actions, days_of, dividend, share, split, stamped
 
-# A week is labelled with its last day, a month with its own: that many days behind our stamp.
+# A week or month is labelled with its last day, up to this many days after our stamp.
 _LABEL_DAYS = {"w": 6, "M": 30}
 _PRICES = ("open", "high", "low", "close")
 _PRICED = {"date": "text", "open|high|low|close": "number"}
@@ -41,22 +41,23 @@ _MINUTES = "open,high,low,close,volume"
 
 
 class TiingoDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Tiingo.
+    """Bars, splits and dividends from Tiingo.
 
-    Days, weeks and months are of the consolidated tape; bars of minutes are the trades on IEX alone,
-    another venue. There are none of one minute: ``1m`` meant a month to older callers.
+    Daily, weekly and monthly bars are from the consolidated tape; minute bars contain only the
+    trades on IEX, another venue. There are no one-minute bars: ``1m`` meant a month to older
+    callers.
 
     Args:
-        api_key: the environment's when left out.
-        rate_limit_delay: accepted for older callers; limits are kept for all users of a key.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key; by default the environment's.
+        rate_limit_delay: Accepted for older callers; the limits apply to all users of a key.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "tiingo"
     display_name = "Tiingo"
     secrets = VENDORS["tiingo"].keys
     requires_api_key = VENDORS["tiingo"].needs_keys
-    # Free: 50 an hour, which ten at once and 40 an hour never exceed.
+    # Free plan: 50 an hour, which ten at once and 40 an hour never exceed.
     limits = Limits(per_second=40 * SECOND_MS / HOUR_MS, burst=10, per_day=1000)
     default_base_url = "https://api.tiingo.com"
     shapes = (
@@ -76,7 +77,7 @@ class TiingoDataDownloader(BaseDataDownloader):
             "1w": "weekly",
             "1M": "monthly",
         },
-        # A longer answer of minutes is cut to its newest 2000 rows, and nothing says so (2018).
+        # A longer response with minute bars is silently cut to its newest 2000 rows (2018).
         page_days={"5m": 25, "15m": 75, "30m": 150},
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares", feed="sip"),
@@ -103,11 +104,11 @@ class TiingoDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade on IEX do not come."""
+        """Return True for daily bars, which are complete; minutes without IEX trades are absent."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for the dates of the span, both inclusive; a week or month comes if its end does."""
+        """Request the span's dates, inclusive; a week or month is sent if its end is included."""
         instrument, label = query.instrument, query.timeframe.label
         first, last = requested_dates(query)
         params = {
@@ -125,7 +126,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return self._request(f"tiingo/daily/{ticker}/prices", params)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read a list of rows; those of crypto lie in one more list, by ticker.
+        """Parse a list of rows; those of crypto are nested in another list, by ticker.
 
         ::
 
@@ -136,7 +137,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         """
         body, unit = list_of(response.json()), ""
         if query.instrument.asset_class == "stock" and query.timeframe.unit == "d":
-            # Weeks and months hold no ex-date, and minutes are of another address.
+            # Weekly and monthly bars contain no ex-date, and minute bars come from another address.
             actions = (
                 stamped(read_actions(body), self.name, query.now_ms) if has_actions(body) else None
             )
@@ -148,7 +149,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return BarPage(read_bars(body, query), unit=unit)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read its status; what a free key may ask is told in plain text, with status 200."""
+        """Read the status; a free key's limits are reported in plain text, with status 200."""
         error, body = error_of(response), response.body[:200]
         if error is None and b"You have run over" in body:
             wait = 3600.0 if b"month" in body else None
@@ -156,15 +157,15 @@ class TiingoDataDownloader(BaseDataDownloader):
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and cash dividends with an ex-date in ``span``: they stand beside days.
+        """Return splits and cash dividends with an ex-date in ``span``, taken from daily bars.
 
-        Nothing is told of days before the first row, and of days behind the last one.
+        Nothing is known for days before the first row and after the last one.
         """
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         days: list[int] = []
 
         def read(body: Any) -> tuple[Sequence[Action], HttpRequest | None]:
-            """Return the actions beside a page of days, and note which days it has; there is one page."""
+            """Return the actions on a page of daily bars, the only page, and record its days."""
             rows = list_of(body)
             sent = (day_ms(date.fromisoformat(row["date"][:10])) for row in rows)
             days.extend(day for day in sent if day in span)
@@ -176,7 +177,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         return actions
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the name of a pair, or of a share of the USA."""
+        """Return Tiingo's name of a pair or of an American share."""
         if instrument.asset_class == "stock":
             return share(instrument, self.name, "-", "-P-")
         spelled = instrument.spelling(self.name)
@@ -193,10 +194,10 @@ class TiingoDataDownloader(BaseDataDownloader):
 
 
 def requested_dates(query: FetchQuery) -> tuple[date, date]:
-    """Return the first and the last date to ask for, both inclusive.
+    """Return the first and last date to request, both inclusive.
 
     Raises:
-        NoDataError: no day begins in the span of days asked for.
+        NoDataError: No day begins in the requested span of days.
     """
     span = query.span
     if not query.timeframe.is_intraday:
@@ -206,9 +207,9 @@ def requested_dates(query: FetchQuery) -> tuple[date, date]:
 
 
 def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[Bar]:
-    """Read rows; what came only because whole dates were asked for is left out.
+    """Parse rows, without those that were returned only because whole dates were requested.
 
-    Rows from elsewhere are handed on: they show that the answer is not what was asked.
+    Rows from elsewhere are passed on: they show that the response is not what was requested.
     """
     first, last = requested_dates(query)
     days = _LABEL_DAYS.get(query.timeframe.unit, 0)
@@ -218,12 +219,12 @@ def read_bars(rows: Iterable[Mapping[str, Any]], query: FetchQuery) -> Sequence[
 
 
 def has_actions(rows: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether every one of these days carries its split and its dividend."""
+    """Return whether every one of these days carries its split and its dividend."""
     return all(row.get(name) is not None for row in rows for name in ("splitFactor", "divCash"))
 
 
 def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
-    """Read the splits and cash dividends of days; they stand on their ex-date."""
+    """Parse the splits and cash dividends in daily bars, which are listed on their ex-dates."""
     actions: list[Action] = []
     for row in rows:
         if (new := amount(row["splitFactor"])) != 1.0:
@@ -235,16 +236,16 @@ def read_actions(rows: Iterable[Mapping[str, Any]]) -> list[Action]:
 
 
 def _exact(factor: float) -> Fraction:
-    """Return 1/3 for 0.333333: splits are of small whole numbers."""
+    """Return 1/3 for 0.333333: the ratios of splits are small integers."""
     exact = Fraction(str(factor))
     near = exact.limit_denominator(100)
     return near if abs(near / exact - 1) < Fraction(1, 10_000) else exact
 
 
 def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
-    """Read one row.
+    """Parse one row.
 
-    A raw week or month with a split inside is of two bases at once: its prices are left out, so
+    A raw week or month with a split in it is on two bases at once: its prices are left out, so
     that it is missing rather than wrong.
     """
     unit = query.timeframe.unit
@@ -257,7 +258,7 @@ def _bar(row: Mapping[str, Any], query: FetchQuery) -> Bar:
 
 
 def _stamp(label: int, unit: str) -> int:
-    """Return our stamp of a label: the instant, the date, its Monday, or the 1st of its month."""
+    """Return our stamp for a label: the time, the date, its Monday, or the 1st of its month."""
     if unit in "mh":
         return label
     day = date_of(label)

@@ -1,8 +1,9 @@
-"""Tiingo: a company's worth by the day, and its reports, of American listings.
+"""Tiingo: a company's daily valuation, and its reports, for American listings.
 
-A free key may ask for the companies of the Dow Jones alone; the name comes with any key. Returns, margins
-and growths are fractions, though the vendor's own list calls them percent; its ``profitMargin`` is
-the gross margin. Reports of companies from abroad may be in their own currency, and do not tell it.
+A free key may request only the companies in the Dow Jones; the name is available with any key.
+Returns, margins and growth rates are fractions, although the vendor's own list calls them
+percentages; its ``profitMargin`` is the gross margin. Reports of foreign companies may be in their
+own currency, which is not stated.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def _newest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each report as one row of its values by their codes."""
+    """Return each report as one row that maps codes to values."""
     return [
         {
             "date": report["date"],
@@ -37,7 +38,7 @@ def _plain(reports: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _last_quarter(reports: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the newest report of a quarter: ratios stand in those alone."""
+    """Return the newest quarterly report, as only those contain ratios."""
     return _newest([row for row in _plain(reports) if row["period"] != "FY"])
 
 
@@ -66,7 +67,7 @@ _DAILY = TableAnswer(
     block="daily",
     is_optional=True,
 )
-# As restated since: the day of filing would tell of other numbers.
+# As restated since then: the filing date would belong to other numbers.
 _REPORTS = Ask(f"/tiingo/fundamentals/{SYMBOL}/statements", {"asReported": "false"})
 _QUARTER = TableAnswer(
     _REPORTS,
@@ -76,7 +77,7 @@ _QUARTER = TableAnswer(
         "gross_margin": "grossMargin",
         "operating_margin": "opMargin",
         "profit_margin": "netMargin",
-        # Called quarter over quarter, it is measured against the same quarter of the year before.
+        # Named quarter over quarter, but compared with the same quarter of the previous year.
         "revenue_growth": Pick("revenueQoQ", period="=Q"),
         "debt_to_equity": "debtEquity",
         "current_ratio": "currentRatio",

@@ -1,1 +1,1 @@
-"""Twelve Data: bars of shares, currencies and crypto, and fields of companies."""
+"""Twelve Data: bars of shares, currencies and crypto, and company data."""

@@ -1,4 +1,4 @@
-"""Twelve Data: shares of many exchanges, currencies and crypto, by a key."""
+"""Twelve Data: shares of many exchanges, currencies and crypto; a key is required."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..dates import amount, list_of, number
 from ..paging import check_interval, check_symbol
 from ..registry import VENDORS
 
-# Our suffixes to its exchanges; the others are not served, for a wrong listing is a wrong price.
+# Maps our suffixes to its exchanges; others are not served, as a wrong listing is a wrong price.
 VENUES = {
     "L": "XLON",
     "DE": "XETR",
@@ -53,8 +53,8 @@ VENUES = {
     "SZ": "XSHE",
 }
 _KEY = "TWELVE_DATA_API_KEY"
-# The most rows of one answer. Which end is cut where there are more is not documented, so windows
-# are short enough that there never are.
+# Largest number of rows in one response. Which end is cut if there are more is not documented, so
+# windows are short enough that there never are.
 PAGE_BARS = 5000
 _INTRADAY = {
     "1m": "1min",
@@ -82,7 +82,7 @@ _WINDOW_DAYS = {
 _BAR = {"datetime|open|high|low|close": "text"}
 _SHARE = {"symbol|interval|currency|exchange?|exchange_timezone?|mic_code?|type?": "text"}
 _PAIR = {"symbol|interval|currency_base?|currency_quote?|exchange?|type?": "text"}
-# "Not found" by itself is about the address.
+# "Not found" by itself refers to the address.
 _ABOUT_A_SYMBOL = re.compile("symbol|figi|isin|instrument|nothing (was )?found|no results")
 _EMPTY = "no data is available"
 _BY_CODE: dict[int, type[DataError]] = {
@@ -93,16 +93,16 @@ _BY_CODE: dict[int, type[DataError]] = {
     414: CapabilityError,
     500: UnavailableError,
 }
-# The limit is one of the running minute, or of the day; asking earlier costs credits in vain.
+# The limit is per current minute or per day; earlier requests only waste credits.
 _MINUTE_S, _LONG_S = 60.0, 3600.0
 
 
 class TwelveDataDataDownloader(BaseDataDownloader):
-    """Bars of Twelve Data; minutes and hours as traded, longer ones adjusted for splits.
+    """Bars from Twelve Data; minute and hourly bars as traded, longer ones adjusted for splits.
 
     Args:
-        api_key: in place of the variable.
-        **wired: see :class:`BaseDataDownloader`.
+        api_key: Key to use instead of the environment variable.
+        **wired: See :class:`BaseDataDownloader`.
     """
 
     name = "twelvedata"
@@ -118,7 +118,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             {"meta": _SHARE, "values": [{**_BAR, "volume": "text"}], "status": "text"},
         ),
         ("time_series", {"meta": _PAIR, "values": [_BAR], "status": "text"}),
-        # There is nothing in this window.
+        # The response if there is nothing in this window.
         ("time_series", {"code": "number", "message|status": "text", "meta?": "any"}),
     )
     capabilities = Capabilities(
@@ -129,7 +129,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         kinds={
             "stock": Kind("regular", "session", "", volume="shares"),
             "forex": Kind("24h", "clock", "aggregate", volume="none"),
-            # One exchange that it chooses: never beside the bars of a known one.
+            # One exchange that the vendor chooses: never mixed with the bars of a known one.
             "crypto": Kind("24h", "clock", "twelvedata", volume="none"),
         },
         adjustment="split",
@@ -142,22 +142,22 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         super().__init__(**wired)
 
     def spelled(self, instrument: Instrument) -> str:
-        """Return the name of a pair, or of a share without its exchange."""
+        """Return Twelve Data's name of a pair, or of a share without its exchange."""
         return listing(instrument)["symbol"]
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade may be missing."""
+        """Return True for daily bars, which are complete; minutes without a trade may be absent."""
         return not timeframe.is_intraday
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for a window, oldest first; the last date itself does not come, the last minute does."""
+        """Request a window, oldest first; an end date is excluded, an end minute included."""
         start, end = query.span.start, query.span.end
         params: dict[str, str | int] = {
             **listing(query.instrument),
             "interval": self.capabilities.timeframes[query.timeframe.label],
             "order": "ASC",
             "outputsize": PAGE_BARS,
-            # Told to: its own pages differ on what it does with minutes where nothing is said.
+            # Set explicitly: the vendor's own pages differ on the default for minute bars.
             "adjust": "none" if query.timeframe.is_intraday else "splits",
         }
         if query.timeframe.is_intraday:
@@ -171,7 +171,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         return HttpRequest(f"{self.base_url}/time_series", params=params, secret_headers=key)
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read ``values`` of texts; the answer names the currency of shares.
+        """Parse ``values`` with strings; for shares the response contains the currency.
 
         ::
 
@@ -185,7 +185,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         values, meta = list_of(body["values"]), body["meta"]
         for name, value in listing(query.instrument).items():
             if name in ("symbol", "mic_code"):
-                # A spelling of the user's may name the exchange behind a colon.
+                # A user's own spelling may name the exchange after a colon.
                 check_symbol(self.name, value.partition(":")[0], meta.get(name))
         check_interval(self.name, query.timeframe, meta.get("interval"))
         if len(values) >= PAGE_BARS:
@@ -217,7 +217,7 @@ def listing(instrument: Instrument) -> dict[str, str]:
     """Return the parameters that name an instrument.
 
     Raises:
-        CapabilityError: it is listed where Twelve Data is not asked.
+        CapabilityError: The instrument is listed on a market for which Twelve Data is not used.
     """
     spelled = instrument.spelling("twelvedata")
     if instrument.base is not None and instrument.quote is not None:
@@ -227,7 +227,7 @@ def listing(instrument: Instrument) -> dict[str, str]:
         return {"symbol": spelled}
     body, dot, suffix = spelled.rpartition(".")
     if not dot:
-        # Without the country a foreign share of the same name may answer.
+        # Without the country, a foreign share with the same name may be returned.
         return {"symbol": spelled.replace("-", "."), "country": "United States"}
     if suffix not in VENUES:
         raise CapabilityError(
@@ -236,18 +236,18 @@ def listing(instrument: Instrument) -> dict[str, str]:
     return {"symbol": body, "mic_code": VENUES[suffix]}
 
 
-# --- how Twelve Data writes a bar: texts, with a label in UTC or the date of its session
+# --- Twelve Data's form of a bar: strings, with a label in UTC or the date of its session
 
 
 def bar_of(row: Any, timeframe: Timeframe) -> Bar:
-    """Read one row; currencies and crypto have no volume."""
+    """Parse one row; currencies and crypto have no volume."""
     prices = [amount(row[name]) for name in ("open", "high", "low", "close")]
     volume = number(row.get("volume"))
     return Bar(_stamp(row["datetime"], timeframe), *prices, volume)  # type: ignore[call-arg]
 
 
 def _stamp(text: str, timeframe: Timeframe) -> int:
-    """Return our stamp of a label: an instant in UTC, or a date."""
+    """Return our stamp for a label: a time in UTC, or a date."""
     if timeframe.is_intraday:
         return parse_iso(text)
     day = date.fromisoformat(text[:10])
@@ -257,7 +257,7 @@ def _stamp(text: str, timeframe: Timeframe) -> int:
 
 
 def _error(response: HttpResponse) -> tuple[int, str]:
-    """Return the error's code and its text in small letters; 0 where there is none."""
+    """Return the error's code and its text in lowercase; 0 if there is no error."""
     try:
         body = response.json() if b'"error"' in response.body else None
     except ResponseFormatError:  # the edge answers HTML

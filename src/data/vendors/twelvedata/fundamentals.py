@@ -1,11 +1,13 @@
-"""Twelve Data: a quote that every plan has, and statistics that cost fifty credits of a larger one.
+"""Twelve Data: a quote in every plan, and statistics that cost fifty credits of a larger plan.
 
-Yields, margins and growth are fractions; debt to equity is percent. What is reported (revenue, cash, a
-book value per share) comes in a currency that is not told, which for a foreign company is not that of
-the listing. Left out is what puts the two together (price to sales, price to book, enterprise values:
-of TSMC's receipts they divided dollars by Taiwan dollars), the trailing dividend and the float, which
-are those of the home market, and the shares of London, where it is not told what is in pence.
-Statements are not asked for: they tell no filing dates, at a hundred credits each.
+Yields, margins and growth are fractions; debt to equity is a percentage. Reported values (revenue,
+cash, book value per share) are in a currency that is not stated and that, for a foreign company,
+is not that of the listing. The following are left out: values that combine the two (price to
+sales, price to book, enterprise values: for TSMC's receipts they divided dollars by Taiwan
+dollars); the trailing dividend and the float, which are those of the home market; and the shares
+listed in London, as it is not stated which values are in pence.
+
+Statements are not requested: they have no filing dates, and cost a hundred credits each.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _BALANCE, _PAID = "financials.balance_sheet", "dividends_and_splits"
 
 
 def _flat(body: Any) -> Any:
-    """Lay the listing beside what is told of it."""
+    """Put the listing next to its statistics."""
     return {**body["statistics"], "meta": body["meta"]} if body.get("statistics") else None
 
 
@@ -93,7 +95,7 @@ _STATISTICS = TableAnswer(
 
 
 def _listing(instrument: Instrument) -> Mapping[str, str]:
-    # Imported with the first request: an answer out of the cache does not need it.
+    # Imported with the first request: an answer from the cache does not need it.
     from .bars import listing
 
     return listing(instrument)

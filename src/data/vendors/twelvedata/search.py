@@ -1,7 +1,7 @@
-"""Twelve Data: names of shares, funds, pairs; of venues whose code is known here.
+"""Twelve Data: names of shares, funds and pairs, for venues whose code is known here.
 
-Shape of the answer: test fixtures of public clients of ``/symbol_search`` (2026), and the vendor's
-own article on its lists of symbols.
+The response's shape is taken from test fixtures of public clients of ``/symbol_search`` (2026),
+and from the vendor's own article on its lists of symbols.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TYPES: dict[str, ListingType] = {
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Read ``data``; a listing abroad is left out where its venue has no suffix here.
+    """Parse ``data``; a foreign listing is left out if its venue has no suffix here.
 
     ::
 

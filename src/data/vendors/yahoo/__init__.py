@@ -1,1 +1,1 @@
-"""Yahoo Finance: bars of nearly everything that is listed, and fields of companies."""
+"""Yahoo Finance: bars of nearly everything that is listed, and company data."""

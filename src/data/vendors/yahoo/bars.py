@@ -1,4 +1,4 @@
-"""Yahoo Finance: stocks, funds, indices, futures, currencies and crypto of the whole world."""
+"""Yahoo Finance: stocks, funds, indices, futures, currencies and crypto from the whole world."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ _NO_ROWS = {
     "indicators": {"quote": [{}], "adjclose?": _ADJUSTED},
 }
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
-# Days and longer are labelled with their session's open in UTC: up to 14 hours before the
-# midnight of its date (Auckland), up to 12 after the next (Honolulu).
+# Daily and longer bars are labelled with their session's open in UTC: up to 14 hours before
+# midnight on their date (Auckland), and up to 12 hours after the next one (Honolulu).
 _EARLIEST_LABEL_MS, _LATEST_LABEL_MS = 14 * HOUR_MS, 12 * HOUR_MS
-# How far before its label the stamp of a bar may lie.
+# Largest number of days between a bar's stamp and its label.
 _LONGEST_DAYS = {"d": 1, "w": 7, "M": 31}
 # 2025-02: clients that do not look like a browser are throttled.
 _BROWSER = (
@@ -79,14 +79,14 @@ _BROWSER = (
     "Chrome/131.0.0.0 Safari/537.36"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
-# No stretch of so many days is without a session.
+# There is always a session within this many days.
 _SOME_SESSION_MS = 14 * DAY_MS
-# More than 100 years of days at once are refused.
+# Requests for more than 100 years of daily bars are rejected.
 _CENTURY_DAYS = 36_500
 
 
 class YahooDataDownloader(BaseDataDownloader):
-    """Bars, splits and dividends of Yahoo's chart address; needs no key."""
+    """Bars, splits and dividends from Yahoo's chart address; no key needed."""
 
     name = "yahoo"
     display_name = "Yahoo Finance"
@@ -107,7 +107,7 @@ class YahooDataDownloader(BaseDataDownloader):
             "1M": "1mo",
         },
         page_days={"1m": 7} | dict.fromkeys(("1d", "1w", "1M"), _CENTURY_DAYS),
-        # Each a day less than the vendor says: a request takes a moment to arrive.
+        # Each a day less than the vendor states, since a request takes a moment to arrive.
         depth_days={"1m": 29, "1h": 729} | dict.fromkeys(("2m", "5m", "15m", "30m", "90m"), 59),
         kinds={
             "stock": Kind("regular", "session", "consolidated", volume="shares"),
@@ -118,20 +118,20 @@ class YahooDataDownloader(BaseDataDownloader):
         },
         adjustment="split",
         actions=True,
-        # No hours: of those the one across the open counts from it, the others from the clock.
+        # No hourly bars: the one that spans the open is anchored to it, the others to the clock.
         extended=frozenset("1m 2m 5m 15m 30m".split()),
     )
 
     def is_dense(self, timeframe: Timeframe) -> bool:
-        """Days are complete; minutes without a trade may be missing."""
+        """Return True for daily bars, which are complete; minutes without a trade may be absent."""
         return not timeframe.is_intraday
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Carry ``request`` under a browser's name."""
+        """Send ``request`` with a browser's user agent."""
         return super().send(replace(request, headers={"User-Agent": _BROWSER, **request.headers}))
 
     def bars_request(self, query: FetchQuery, cursor: str | None) -> HttpRequest:
-        """Ask for the whole span; a bar labelled exactly ``period2`` may come too."""
+        """Request the whole span; a bar labelled exactly ``period2`` may be returned too."""
         labels = requested_labels(query)
         return HttpRequest(
             f"{self.base_url}/v8/finance/chart/{quote(query.instrument.spelling(self.name))}",
@@ -145,11 +145,11 @@ class YahooDataDownloader(BaseDataDownloader):
         )
 
     def parse_bars(self, response: HttpResponse, query: FetchQuery) -> BarPage:
-        """Read columns beside a list of labels, and the splits and dividends that came along."""
+        """Parse columns next to a list of labels, and the splits and dividends sent with them."""
         return read_chart(response.json(), query, server_time_ms(response) or query.now_ms)
 
     def classify(self, response: HttpResponse) -> DataError | None:
-        """Read ``chart.error``; range limits come as 422, an unknown symbol as 404."""
+        """Read ``chart.error``; range limits have status 422, and an unknown symbol 404."""
         error, text = error_of(response), error_text(response)
         if not text or isinstance(error, RefusedError | TransientError):
             return error
@@ -161,10 +161,10 @@ class YahooDataDownloader(BaseDataDownloader):
         return kind(f"{self.display_name}: {text[:160]}")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
-        """Return splits and dividends with an ex-date in ``span``: one chart of days.
+        """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
-        It holds the last 100 years of the range: none are told from before 1962. A chart without
-        a day, of weeks in which there was trading, tells nothing of them.
+        The chart contains the last 100 years of the range: none are reported from before 1962. A
+        chart without a single day, for weeks that had trading, proves nothing about them.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
@@ -175,16 +175,16 @@ class YahooDataDownloader(BaseDataDownloader):
 
 
 def requested_labels(query: FetchQuery) -> Span:
-    """Return the labels to ask for so that every bar of ``query`` is among them."""
+    """Return the labels to request so that they include every bar of ``query``."""
     if query.timeframe.is_intraday:
         return query.span
-    # The last date asked for counts from its own end, also where the range ends inside of it.
+    # The last requested date counts from its own end, even if the range ends within it.
     end = -(-query.span.end // DAY_MS) * DAY_MS
     return Span(query.span.start - _EARLIEST_LABEL_MS, end + _LATEST_LABEL_MS)
 
 
 def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
-    """Read one answer. A range without bars has no list of labels at all.
+    """Parse one response; a range without bars has no list of labels at all.
 
     ::
 
@@ -201,39 +201,39 @@ def read_chart(payload: Any, query: FetchQuery, now_ms: int) -> BarPage:
                          "adjclose": [{"adjclose": [178.58]}]}}]}}
 
     Args:
-        payload, query: the answer and what was asked.
-        now_ms: the vendor's time at its answer.
+        payload, query: Response, and the query that it answers.
+        now_ms: The vendor's time when it answered.
 
     Raises:
-        KeyError, IndexError, TypeError, ValueError: it is of another shape.
+        KeyError, IndexError, TypeError, ValueError: The response has another shape.
     """
     result = payload["chart"]["result"][0]
     meta, labels = result["meta"], result.get("timestamp")
     labels = [] if labels is None else list_of(labels)
     _check_symbol(query.instrument.spelling("yahoo"), meta.get("symbol"))
-    # A range that is too long for the interval comes in longer bars, with status 200.
+    # A range that is too long for the interval is returned in longer bars, with status 200.
     check_interval("yahoo", query.timeframe, meta.get("dataGranularity"))
     zone = zone_named(meta["exchangeTimezoneName"])
     stamps = [_stamp(label(at), query.timeframe, zone) for at in labels]
-    # A row of the last trade is labelled by its time; one with the label before is that bar twice.
+    # A row for the last trade is labelled with its time; a repeated label is the same bar twice.
     is_twice = len(labels) > 1 and labels[-1] == labels[-2]
     bars = _bars(result, stamps, query, now_ms, is_twice=is_twice)
     actions = _actions(result.get("events") or {}, zone, query.now_ms)
-    # Of anything but a share it tells since when Yahoo has it.
+    # For anything but a share this is only the time since when Yahoo has data.
     first = meta.get("firstTradeDate") if query.instrument.asset_class == "stock" else None
     listed_ms = None if first is None else int(first) * SECOND_MS
     return BarPage(bars, actions, unit=meta.get("currency") or "", listed_ms=listed_ms)
 
 
 def _check_symbol(spelling: str, named: Any) -> None:
-    """Refuse a chart of another symbol; ``JPY=X`` is Yahoo's short name of ``USDJPY=X``."""
+    """Reject a chart of another symbol; ``JPY=X`` is Yahoo's short name for ``USDJPY=X``."""
     if spelling.endswith("=X") and named == spelling.removeprefix("USD"):
         return
     check_symbol("yahoo", spelling, named)
 
 
 def error_text(response: HttpResponse) -> str:
-    """Return the answer's own description of its error; empty where it holds none."""
+    """Return the response's own description of its error; empty if there is none."""
     if response.status == 200 and not _NO_RESULT.search(response.body[:200]):
         return ""
     try:
@@ -267,13 +267,13 @@ def _bars(
     elif len(bars) > 1 and _is_last_trade(bars[-1], query.timeframe, hours):
         bars.pop()
     elif opens == _open_of(now_ms, query.timeframe, hours):
-        # Of a bar that has closed the last trade is no bar: such a row keeps its own label.
+        # After a bar has closed, the last trade is not a bar: such a row keeps its own label.
         bars[-1] = bars[-1]._replace(stamp_ms=opens)
     return _without_margin(bars, query)
 
 
 def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
-    """Return the hours of the running or last session that bars are wanted of, where it tells them."""
+    """Return the hours of the current or last session, extended if requested, if they are given."""
     periods = meta.get("currentTradingPeriod", {})
     regular = periods.get("regular", {})
     if not regular:
@@ -287,7 +287,7 @@ def _hours_of(meta: Mapping[str, Any], instrument: Instrument) -> Span | None:
 
 
 def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
-    """Tell whether a row after the close repeats the last price, which nothing was traded at."""
+    """Return whether a row after the close only repeats the last price, without any trade."""
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or bar.volume > 0:
         return False
@@ -296,7 +296,7 @@ def _is_last_trade(bar: Bar, timeframe: Timeframe, hours: Span | None) -> bool:
 
 
 def _joined(rest: Bar, live: Bar) -> Bar:
-    """Return the running week or month of its two rows: what is past of it, and its last day."""
+    """Return the current week or month from its two rows: its past part, and its last day."""
     if math.isnan(rest.close) or math.isnan(live.close):
         return live if math.isnan(rest.close) else rest
     return live._replace(
@@ -308,9 +308,9 @@ def _joined(rest: Bar, live: Bar) -> Bar:
 
 
 def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
-    """Drop what came only because labels were asked for with a margin.
+    """Drop bars that were returned only because labels were requested with a margin.
 
-    Rows from elsewhere are handed on: they show that the answer is not what was asked.
+    Rows from elsewhere are passed on: they show that the response is not what was requested.
     """
     labels, days = requested_labels(query), _LONGEST_DAYS.get(query.timeframe.unit, 0)
     margin = Span(labels.start - days * DAY_MS, labels.end + SECOND_MS)
@@ -318,7 +318,7 @@ def _without_margin(bars: list[Bar], query: FetchQuery) -> list[Bar]:
 
 
 def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
-    """Return our stamp of a label in seconds: the instant, or 00:00 of the local date."""
+    """Return our stamp for a label in seconds: the time, or 00:00 on the local date."""
     if timeframe.is_intraday:
         return at * SECOND_MS
     day = local_date(zone, at * SECOND_MS)
@@ -328,9 +328,9 @@ def _stamp(at: int, timeframe: Timeframe, zone: ZoneInfo) -> int:
 
 
 def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
-    """Return the open of the bar that an instant lies in; the running one is labelled inside.
+    """Return the open of the bar that contains a time; the forming bar's label is inside it.
 
-    Only in the running session: elsewhere its open tells nothing about the grid.
+    This applies only in the current session: elsewhere its open does not determine the grid.
     """
     step = timeframe.step_ms
     if not timeframe.is_intraday or step is None or hours is None or stamp not in hours:
@@ -339,7 +339,7 @@ def _open_of(stamp: int, timeframe: Timeframe, hours: Span | None) -> int:
 
 
 def _actions(events: Mapping[str, Any], zone: ZoneInfo, now_ms: int) -> list[Action]:
-    """Read splits and dividends; the ex-date is the exchange's own."""
+    """Parse splits and dividends; the ex-date is the exchange's own."""
     actions = []
     for event in (events.get("splits") or {}).values():
         at = event["date"] * SECOND_MS

@@ -1,4 +1,4 @@
-"""Carry requests to Yahoo the way a browser does: by yfinance, or by its HTTP library alone."""
+"""Carries requests to Yahoo as a browser does: with yfinance, or only with its HTTP library."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _VENDOR_HOSTS = ".yahoo.com"
 
 
 class YFinanceCarrier:
-    """Sends with the TLS fingerprint of a browser. Thread-safe.
+    """Sends requests with a browser's TLS fingerprint. Thread-safe.
 
-    Through yfinance it sends its own requests too, for a cookie and a crumb; they are counted,
-    and what it would ask again after a refusal is not sent: that is our policy's decision.
-
-    Nothing is sent to another host than the one asked, but what yfinance sends by itself: that
-    goes to other hosts of the vendor.
+    With yfinance, it also sends yfinance's own requests for a cookie and a crumb; they are
+    counted, and the retries that yfinance would make after a refusal are not sent: retries are for
+    our own policy to decide. Requests go only to the requested host, except for yfinance's own
+    requests, which go to other hosts of the vendor.
 
     Args:
-        through_sdk: whether yfinance itself sends; else its browser-like session alone does.
-        timeout_s: seconds for one answer as a whole, all that it takes included.
-        max_bytes: largest decoded body accepted.
+        through_sdk: Whether yfinance itself sends; otherwise only its browser-like session is
+            used.
+        timeout_s: Seconds for one complete answer, with all the requests that it takes.
+        max_bytes: Largest accepted decoded body.
     """
 
     package: ClassVar[str] = "yfinance"
@@ -49,22 +49,22 @@ class YFinanceCarrier:
         self._through_sdk = through_sdk
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
-        # Guards the making of the session against threads that send for the first time.
+        # Guards the creation of the session against threads that send for the first time.
         self._lock = threading.Lock()
         self._session: Any = None
         renew_after_fork(self)
 
     @classmethod
     def light(cls) -> Transport | None:
-        """Return the browser-like session alone: one request for one, nothing hidden."""
+        """Return a carrier with only the browser-like session: no hidden requests."""
         return cls(through_sdk=False) if find_spec("curl_cffi") else None
 
     def send(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer, whatever its status; its ``requests`` counts all that was sent.
+        """Return the response, whatever its status; its ``requests`` counts everything sent.
 
         Raises:
-            MissingExtraError: what it is to send by cannot be imported.
-            DataError: there was no answer, or it names another host.
+            MissingExtraError: The package needed for sending cannot be imported.
+            DataError: There was no response, or it leads to another host.
         """
         check_address(request.url)
         try:
@@ -90,7 +90,7 @@ class YFinanceCarrier:
         return _value(carry.answer, request, carry.requests)
 
     def after_fork(self) -> None:
-        """Forget the parent's session and its connections."""
+        """Drop the parent's session and its connections."""
         self._lock = threading.Lock()
         self._session = None
 
@@ -100,7 +100,7 @@ class YFinanceCarrier:
             session.get(request.url, params=params)
             return
         data = import_module("yfinance.data")
-        # One per process: handing it the session again changes nothing.
+        # A singleton per process: passing it the session again changes nothing.
         data.YfData(session=session).get(request.url, params=params, timeout=self._timeout_s)
 
     def _ready(self) -> Any:
@@ -118,11 +118,11 @@ def _value(answer: Any, request: HttpRequest, requests: int) -> HttpResponse:
 
 
 class _Answered(Exception):  # noqa: N818 - no error: the answer is there, nothing more is to be sent
-    """Ends what the package would do after the answer has come."""
+    """Stops whatever the package would do after the response has arrived."""
 
 
 class _Carry(threading.local):
-    """What one thread's request has come to."""
+    """The state of one thread's request."""
 
     target = ""
     requests = 0
@@ -130,12 +130,12 @@ class _Carry(threading.local):
     refusal: DataError | None = None
 
     def exchange(self, url: str, send: Callable[..., Any]) -> Any:
-        """Send to ``url`` and keep the answer if that is what was asked for.
+        """Send to ``url`` and keep the response if ``url`` is the requested one.
 
         Raises:
-            _Answered: the answer is there already.
-            ResponseFormatError: it would lead to another host; also kept, for the package may
-                take it for an error of its own.
+            _Answered: The response has already been received.
+            ResponseFormatError: The request would lead to another host; the error is also kept, as
+                the package may take it for one of its own.
         """
         if self.answer is not None:
             raise _Answered
@@ -151,7 +151,7 @@ class _Carry(threading.local):
 
 
 def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
-    """Send to ``url`` and to where its answer redirects to on the same host."""
+    """Send to ``url``, and follow redirects of the response on the same host."""
     _check_host(url, target)
     answer = send(url)
     for _ in range(MAX_REDIRECTS):
@@ -163,7 +163,7 @@ def _followed(url: str, target: str, send: Callable[..., Any]) -> Any:
 
 
 class _Body:
-    """Collects the decoded body of one answer, and stops where it is too large."""
+    """Collects the decoded body of one response, and stops if it is too large."""
 
     def __init__(self, max_bytes: int, stop: int) -> None:
         self._max_bytes = max_bytes
@@ -172,7 +172,7 @@ class _Body:
         self.size = 0
 
     def take(self, piece: bytes) -> int:
-        """Return how much was taken, or what tells the library to give up."""
+        """Return how much was taken, or the value that makes the library give up."""
         self.size += len(piece)
         if self.size > self._max_bytes:
             return self._stop
@@ -181,7 +181,10 @@ class _Body:
 
 
 def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
-    """Return a session of yfinance's HTTP library that keeps count, time and to the vendor."""
+    """Return a session of yfinance's HTTP library that keeps to its limits and to the vendor.
+
+    It counts requests and observes the time left.
+    """
     library: Any = import_module("curl_cffi.requests")
     exceptions: Any = import_module("curl_cffi.requests.exceptions")
     stop: int = import_module("curl_cffi.curl").CURL_WRITEFUNC_ERROR
@@ -190,9 +193,9 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
         yahoo_errors = (import_module("yfinance.exceptions").YFException,)
 
     class BrowserSession(library.Session):  # type: ignore[misc]
-        """Counts every request, and sends the vendor's other hosts where the request goes."""
+        """Counts every request; a stand-in host also receives those for the vendor's others."""
 
-        # Ours among them: the package takes some of them for its own and goes on.
+        # Ours are included: the package takes some of them for its own and carries on.
         library_errors = (
             exceptions.RequestException,
             OSError,
@@ -206,26 +209,26 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
             self._carry = _Carry()
 
         def begin(self, request: HttpRequest) -> _Carry:
-            """Start the count of this thread's request."""
+            """Start counting this thread's request."""
             self._carry.target, self._carry.requests = request.url, 0
             self._carry.answer = self._carry.refusal = None
             return self._carry
 
         def request(self, method: Any, url: Any, *args: Any, **options: Any) -> Any:
-            """Send one request, and what it is redirected to on the same host."""
+            """Send one request, and follow redirects on the same host."""
             options.pop("allow_redirects", None)
 
             def send(there: str, **changed: Any) -> Any:
-                """Send the same request to another address of the host."""
+                """Send the same request to another address on the host."""
                 return self._sent(method, there, *args, **{**options, **changed})
 
             return self._carry.exchange(str(url), send)
 
         def _sent(self, method: Any, url: str, *args: Any, **options: Any) -> Any:
-            """Send one request within the time that is left, and read no more than is allowed."""
+            """Send one request within the time left, and read no more than allowed."""
             body = _Body(max_bytes, stop)
             self._carry.requests += 1
-            # Less than a millisecond would be no limit at all.
+            # Less than a millisecond would mean no limit at all.
             options |= {"timeout": max(left_s(), 0.001), "content_callback": body.take}
             options["verify"] = certificates(url) or True  # the library has an order of its own
             answer = None
@@ -243,10 +246,10 @@ def _browser_session(max_bytes: int, *, through_sdk: bool) -> Any:
 
 
 def _check_host(url: str, target: str) -> None:
-    """Refuse to send to anything but the host asked and, over TLS, the vendor's other hosts.
+    """Reject any host except the requested one and, over TLS, the vendor's other hosts.
 
     Raises:
-        ResponseFormatError: it is another host.
+        ResponseFormatError: The address is on another host.
     """
     there, expected = urlsplit(url), urlsplit(target)
     is_vendors = there.scheme == "https" and f".{there.hostname}".endswith(_VENDOR_HOSTS)
@@ -255,7 +258,7 @@ def _check_host(url: str, target: str) -> None:
 
 
 def _at(url: str, target: str) -> str:
-    """Return ``url`` at the host of ``target`` where that stands in for the vendor."""
+    """Return ``url`` at the host of ``target`` if that is a stand-in for the vendor."""
     here, there = urlsplit(url), urlsplit(target)
     stands_in = not f".{there.hostname}".endswith(_VENDOR_HOSTS)
     if not stands_in or not f".{here.hostname}".endswith(_VENDOR_HOSTS):

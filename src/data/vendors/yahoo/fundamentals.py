@@ -1,8 +1,8 @@
-"""Yahoo Finance: what a chart tells of its company, and the time series of figures and reports.
+"""Yahoo Finance: a chart's information about its company, and time series of figures and reports.
 
-Neither asks for the cookie and crumb of a browser, which the address ``quoteSummary`` wants: what only
-that tells (sector, industry, beta, the yield) is not had. Ratios are plain numbers, money is in whole
-units of the currency that stands beside each number.
+Neither needs a browser's cookie and crumb, which the address ``quoteSummary`` requires: data that
+only that address has (sector, industry, beta, the yield) is not available. Ratios are plain
+numbers; money is in whole units of the currency given next to each number.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def _series(names: Mapping[str, str], *lengths: str) -> Ask:
 
 
 def _rows(result: Any, prefix: str, wanted: Iterable[str]) -> list[dict[str, Any]]:
-    """Return a row of values for each day, the newest first.
+    """Return a row of values for each day, newest first.
 
-    Each series comes as a list of its own; ``prefix`` is the length of its periods. The row tells
-    its currency where all of its values are in the same one.
+    Each series is a separate list; ``prefix`` is the length of its periods. The row has a currency
+    if all of its values are in the same one.
     """
     rows: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     currencies: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,7 +1,7 @@
-"""Yahoo: names of everything that it has a chart of; needs no key.
+"""Yahoo: names of everything it has a chart for; no key needed.
 
-Shape of the answer: the test fixtures and typed clients of public projects that ask
-``/v1/finance/search`` (yfinance's ``Search`` among them), as of 2026; it tells no currency.
+The response's shape is taken from the test fixtures and typed clients of public projects that use
+``/v1/finance/search`` (including yfinance's ``Search``), as of 2026; it has no currency.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TYPES: dict[str, ListingType] = {
 
 
 def _read(body: Any) -> Iterator[Listing]:
-    """Read ``{"quotes": [...]}``; options, and companies that are not listed, are left out.
+    """Parse ``{"quotes": [...]}``; options, and companies that are not listed, are left out.
 
     ::
 
