@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ import polars as pl
 import pytest
 
 from src.data import DataManager
+from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.commit import BundleFiles
 from src.data.bundles.metadata import BundleMetadata
 from src.data.bundles.records import BundleOrigin, FileRecord, Records, SidRows
+from src.data.clock import ManualClock
 from src.data.disk.files import Disk, DiskStep
 from src.data.errors import (
     BundleError,
@@ -36,7 +40,7 @@ from src.data.polars.parquet_writer import ParquetWriter
 from src.data.vendors.mock.bars import MockDataDownloader
 from tests.cache.crash import Quick
 from tests.cache.disks import DyingDisk, FailingDisk, Killed
-from tests.polars.bars import days
+from tests.polars.bars import days, minutes
 
 FEBRUARY = "daily_bars/year=2024/month=02/data.parquet"
 ARGUMENTS: dict[str, Any] = {"adjustment": "split", "provider": "mock"}
@@ -308,6 +312,38 @@ def test_metadata_as_a_value(bundle: Bundle) -> None:
     assert (told.frequency, told.source_type, told.schema_version) == ("1d", "mock", "1")
     assert told.row_count == 94 and told.size_bytes > 0
     assert told.quality_score == 1.0 and told.missing_data_pct == 0.0
+
+
+def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(tmp_path: Path) -> None:
+    """As a value, by name, as a dataset and in both files that another program reads."""
+    folder, clock = tmp_path / "bundles", ManualClock(978_307_200_000)  # 2001
+    writer = ParquetWriter(folder / "mine", disk=Quick(), clock=clock)
+    writer.write(days(date(2000, 1, 3), 3), "daily")
+    clock.advance(86_400)
+    writer.write(minutes(datetime(2000, 2, 1), 4, [2]), "1m")
+    times = 978_307_200, 978_307_200 + 86_400
+    own = DataCatalog(folder / "metadata.db").find_dataset(["1"], "2000-01-03", "2000-01-03", "1d")
+    for place in ("metadata.db", "mine/metadata.db"):
+        with closing(sqlite3.connect(folder / place)) as db:
+            query = "SELECT dataset_id, created_at, last_updated FROM datasets"
+            assert db.execute(query).fetchall() == [(own, *times)]
+    with closing(sqlite3.connect(folder / "metadata.db")) as db:
+        row = db.execute("SELECT created_at, updated_at, fetch_timestamp FROM bundle_metadata")
+        assert row.fetchall() == [(*times, times[1])]
+    told = BundleMetadata.load("mine", folder)
+    assert told.ingestion_time == pd.Timestamp(times[1], unit="s")
+    assert told.size_bytes == sum(p.stat().st_size for p in folder.rglob("data.parquet"))
+    assert (told.frequency, told.row_count) == ("1d,1m", 7)
+    assert told.start_date == pd.Timestamp("2000-01-03")
+    assert told.end_date == pd.Timestamp("2000-02-01 00:03")
+    BundleMetadata.set_db_path(folder / "metadata.db")
+    try:
+        BundleMetadata.update("mine", source_type="csv")  # now, long after
+        row = BundleMetadata.get("mine")
+        assert row is not None and row["created_at"] == times[0] < row["updated_at"]
+        assert row["fetch_timestamp"] == times[1] < row["updated_at"]
+    finally:
+        BundleMetadata._folder = None
 
 
 @pytest.fixture

@@ -434,6 +434,22 @@ def test_a_lane_that_a_backtest_was_linked_to_stays_named_when_it_is_gone(
     assert [row[0] for row in rows(path, JOIN, "a")] == [own]
 
 
+def test_a_lane_of_which_parts_were_read_has_the_bars_of_all_of_them(
+    path: Path, catalog: DataCatalog, manager: DataManager, tmp_path: Path
+) -> None:
+    """Where the store is gone its figures are those of the line of the run."""
+    with lineage("run-1", folder=path.parent, manager=manager):
+        for first, last in ((1, 2), (-23, -22), (26, 30)):  # within February, before, and after it
+            days = (pd.Timestamp(2024, 1, 31) + pd.Timedelta(days=n) for n in (first, last))
+            manager.get_ohlcv("AAPL", "1d", *(day.date() for day in days), offline=True, **MOCK)
+    (own,) = catalog.get_datasets_for_backtest("run-1")
+    shutil.rmtree(tmp_path / "cache")
+    info = DataCatalog(path, manager=DataManager(tmp_path / "cache")).get_dataset_info(own)
+    start, end = (int(pd.Timestamp(day).timestamp()) for day in ("2024-01-08", "2024-03-02"))
+    assert (info["kind"], info["start_date"], info["end_date"]) == ("read", start, end - 1)
+    assert info["row_count"] == 2 + 2 + 5
+
+
 def test_popular_predicted_and_warm(path: Path, catalog: DataCatalog, manager: DataManager) -> None:
     create(manager, path.parent, "mine", "AAPL", "MSFT")
     bundle = catalog.find_dataset(["AAPL", "MSFT"], *SPRING, "1d")

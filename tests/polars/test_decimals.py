@@ -96,6 +96,38 @@ def test_integers_and_decimals_are_taken_as_they_are() -> None:
     assert decimal_frame(converted).frame.equals(converted)
 
 
+@pytest.mark.parametrize("whole", [7, 19_999_999, 20_000_000, 9_999_999_999])
+def test_decimals_with_more_digits_than_a_float_has_keep_them(whole: int) -> None:
+    """A price of 38 digits is more than 64 bits hold before it is cut to eight decimals."""
+    price = Decimal(f"{whole}.123456780000000000")
+    frame = pl.DataFrame({"close": [price, None]}, schema={"close": pl.Decimal(38, 18)})
+    converted, rounded = decimal_frame(frame)
+    assert converted.schema["close"] == PRICE and rounded == 0
+    assert converted["close"].to_list() == [Decimal(f"{whole}.12345678"), None]
+
+
+@pytest.mark.parametrize("whole", [2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1])
+def test_whole_numbers_around_those_that_64_bits_hold_keep_their_digits(whole: int) -> None:
+    numbers = pl.DataFrame({"volume": pl.Series([whole, 3], dtype=pl.UInt64)})
+    texts = pl.DataFrame({"volume": pl.Series([Decimal(f"{whole}.5"), None], dtype=WIDE_VOLUME)})
+    assert decimal_frame(numbers).frame["volume"].to_list() == [whole, 3]
+    assert decimal_frame(texts).frame["volume"].to_list() == [Decimal(f"{whole}.5"), None]
+
+
+@pytest.mark.parametrize("volume", [np.nextafter(2.0**63, 0), 2.0**63, np.nextafter(2.0**63, 1e30)])
+@pytest.mark.parametrize("beside", [12_345_678.5, 2.0**70, 3e29])
+def test_floats_around_those_that_64_bits_hold_keep_their_digits(
+    volume: float, beside: float
+) -> None:
+    values = [float(volume), beside, -beside, 0.5]
+    converted, rounded = decimal_frame(one("volume", *values, None))
+    # Below 2^63 a whole float is written out; from there on its shortest text is.
+    first = int(volume) if volume < 2.0**63 else Decimal(repr(float(volume)))
+    expected = [first, *(Decimal(repr(value)) for value in values[1:])]
+    assert converted["volume"].to_list()[:4] == expected and rounded == 0
+    assert float_frame(converted)["volume"].to_list()[:4] == values
+
+
 def test_texts_are_no_prices() -> None:
     with pytest.raises(DecimalRangeError, match="close is String"):
         decimal_frame(pl.DataFrame({"close": ["1.5"]}))

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from src.data.data_manager import DataManager
 from src.data.sources import CachedDataSource, VendorDataSource
 from src.data.sources.ingest import SourceQuestion
+from tests.cache.disks import CountingDisk
 from tests.effort import calls_of, effort_of
 from tests.vendor_server import VendorServer
 
@@ -43,6 +45,20 @@ def test_a_look_up_costs_the_same_among_one_frame_and_among_forty(tmp_path: Path
     for n in range(39):
         got(own, [f"S{n}"], *YEAR)
     assert effort_of(look) == alone
+
+
+def test_a_look_up_reads_what_is_recorded_and_a_hit_the_frame_too(tmp_path: Path) -> None:
+    """No file but these, and each of them once."""
+    got(CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00")))
+    disk = CountingDisk()
+    own = CachedDataSource(Own(), tmp_path, clock=at("2024-06-14 12:00"), disk=disk)
+    assert own.find_cached_bundle(own.generate_cache_key(["AAPL"], *YEAR))
+    names = [step.path.name for step in disk.steps if step.name == "open"]
+    assert sorted(names) == ["last_accessed", "metadata.json"]
+    disk.steps.clear()
+    assert got(own)["answer"].unique().to_list() == [1]
+    names = [step.path.name for step in disk.steps if step.name == "open"]
+    assert sorted(names) == ["data.parquet", "last_accessed", "metadata.json"]
 
 
 def test_a_hit_and_a_miss_cost_no_more_calls_for_more_rows(tmp_path: Path) -> None:
@@ -98,3 +114,21 @@ def test_a_fetch_costs_as_many_requests_for_a_long_range_as_for_two_days(
     requests(symbols[:1], *two_days)  # what is learned once: actions, listings
     assert requests(symbols[1:2], *two_days) == requests(symbols[2:], *span) >= 1
     assert requests(symbols[1:], *two_days) == requests(symbols[2:], *span) == 0
+
+
+def test_a_kept_source_of_ours_costs_the_requests_of_a_bare_one(
+    manager: DataManager, vendors: VendorServer
+) -> None:
+    """The first time; that the bars are kept takes no more, and the frames are the same."""
+    source = VendorDataSource(manager, provider="binance")
+    days = pd.Timestamp("2024-06-04"), pd.Timestamp("2024-06-05"), "1d"
+
+    def requests(of: Any, symbol: str) -> int:
+        before = vendors.count()
+        assert len(got(of, [symbol], *days)) == 2
+        return vendors.count() - before
+
+    requests(source, "BTCUSDT")  # what is learned once: listings
+    assert requests(CachedDataSource(source), "ETHUSDT") == requests(source, "SOLUSDT") >= 1
+    assert requests(CachedDataSource(source), "SOLUSDT") == 0
+    assert got(CachedDataSource(source), ["SOLUSDT"], *days).equals(got(source, ["SOLUSDT"], *days))

@@ -478,8 +478,15 @@ class CatalogIndex:
         elif row[0] == place.kind:
             db.execute(
                 "UPDATE datasets SET start_date = min(start_date, ?), end_date = max(end_date, ?), "
-                "last_updated = max(last_updated, ?) WHERE dataset_id = ?",
-                (lane.start_date, lane.end_date, lane.last_updated, lane.dataset_id),
+                "last_updated = max(last_updated, ?), row_count = max(row_count, ?) "
+                "WHERE dataset_id = ?",
+                (
+                    lane.start_date,
+                    lane.end_date,
+                    lane.last_updated,
+                    lane.row_count,
+                    lane.dataset_id,
+                ),
             )
 
     # --- bundles ---------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ..bundles.commit import METADATA, BundleFiles, FileChanges
 from ..bundles.records import (
@@ -532,27 +533,22 @@ class _PartitionChange:
             read: Returns the rows of a part.
             rewritten: Parts that are written whatever they have.
         """
-        gone, rows = list(drop), dict[str, int]()
+        left, gone, rows = new, list(drop), dict[str, int]()
         for place, record in self._parts.items():
-            old = None
-            sids = record.sids.sids if record is not None and place not in rewritten else None
-            if sids is None:
+            known = None if place in rewritten else record
+            old = read(place) if known is None else None
+            sids = _sids_of(old) if known is None else known.sids.sids
+            mine, left = _split(left, sids)
+            if known is not None:
+                if mine is None and not np.isin(sids, gone).any():
+                    rows[place] = known.row_count
+                    continue
                 old = read(place)
-                sids = np.array([] if old is None else old["sid"].unique(), dtype=np.int64)
-            mine = None if new is None else new.filter(pl.col("sid").is_in(sids.tolist()))
-            has_mine = mine is not None and len(mine) > 0
-            is_touched = place in rewritten or record is None or np.isin(sids, gone).any()
-            if not (has_mine or is_touched):
-                rows[place] = record.row_count if record is not None else 0
-                continue
-            old = read(place) if old is None and place not in rewritten else old
             kept = old if old is None or not gone else old.filter(~pl.col("sid").is_in(gone))
-            merged = _merged(kept, mine if has_mine else None)
+            merged = _merged(kept, mine)
             self.frames[place] = old, merged
             rows[place] = 0 if merged is None else len(merged)
-            if has_mine and new is not None:
-                new = new.filter(~pl.col("sid").is_in(sids.tolist()))
-        self._add(new, rows, read)
+        self._add(left, rows, read)
 
     def _add(
         self,
@@ -582,6 +578,20 @@ class _PartitionChange:
         target = self._main if is_main else min(joined, default=new_part(self._main, others))
         old = self.frames[target][0] if target in self.frames else None
         self.frames[target] = old, _merged(before, new)
+
+
+def _sids_of(rows: pl.DataFrame | None) -> NDArray[np.int64]:
+    return np.array([] if rows is None else rows["sid"].unique(), dtype=np.int64)
+
+
+def _split(
+    rows: pl.DataFrame | None, sids: NDArray[np.int64]
+) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+    """Return the rows of these series, None if there are none, and the others."""
+    if rows is None:
+        return None, None
+    is_mine = rows["sid"].is_in(sids.tolist())
+    return (rows.filter(is_mine), rows.filter(~is_mine)) if is_mine.any() else (None, rows)
 
 
 def _merged(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame | None:
