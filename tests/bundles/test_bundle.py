@@ -328,8 +328,8 @@ def test_a_bundle_has_the_time_of_its_first_and_of_its_last_change(tmp_path: Pat
             query = "SELECT dataset_id, created_at, last_updated FROM datasets"
             assert db.execute(query).fetchall() == [(own, *times)]
     with closing(sqlite3.connect(folder / "metadata.db")) as db:
-        row = db.execute("SELECT created_at, updated_at, fetch_timestamp FROM bundle_metadata")
-        assert row.fetchall() == [(*times, times[1])]
+        query = "SELECT created_at, updated_at, fetch_timestamp FROM bundle_metadata"
+        assert db.execute(query).fetchall() == [(*times, times[1])]
     told = BundleMetadata.load("mine", folder)
     assert told.ingestion_time == pd.Timestamp(times[1], unit="s")
     assert told.size_bytes == sum(p.stat().st_size for p in folder.rglob("data.parquet"))

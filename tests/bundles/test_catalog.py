@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from datetime import date, timedelta
 from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
@@ -440,13 +441,13 @@ def test_a_lane_of_which_parts_were_read_has_the_bars_of_all_of_them(
     """Where the store is gone its figures are those of the line of the run."""
     with lineage("run-1", folder=path.parent, manager=manager):
         for first, last in ((1, 2), (-23, -22), (26, 30)):  # within February, before, and after it
-            days = (pd.Timestamp(2024, 1, 31) + pd.Timedelta(days=n) for n in (first, last))
-            manager.get_ohlcv("AAPL", "1d", *(day.date() for day in days), offline=True, **MOCK)
+            start, end = (date(2024, 1, 31) + timedelta(n) for n in (first, last))
+            manager.get_ohlcv("AAPL", "1d", start, end, offline=True, **MOCK)
     (own,) = catalog.get_datasets_for_backtest("run-1")
     shutil.rmtree(tmp_path / "cache")
     info = DataCatalog(path, manager=DataManager(tmp_path / "cache")).get_dataset_info(own)
-    start, end = (int(pd.Timestamp(day).timestamp()) for day in ("2024-01-08", "2024-03-02"))
-    assert (info["kind"], info["start_date"], info["end_date"]) == ("read", start, end - 1)
+    bounds = [int(pd.Timestamp(day).timestamp()) for day in ("2024-01-08", "2024-03-02")]
+    assert (info["kind"], info["start_date"], info["end_date"] + 1) == ("read", *bounds)
     assert info["row_count"] == 2 + 2 + 5
 
 
