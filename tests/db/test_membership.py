@@ -171,6 +171,8 @@ def test_announced_changes_wait() -> None:
     assert "NEW" not in {row.symbol for row in statement.intervals}
     assert statement.notes == ("1 entry after 2026-01-05 not used yet: refresh then",)
     assert statement.last_change == date(2012, 1, 3)
+    statement = walk_back(MANY, changes(("2012-01-03", "+S1"), (str(TODAY), "+S2")), TODAY)
+    assert (statement.last_change, statement.notes) == (TODAY, ())
 
 
 def test_a_walked_list_that_differs_from_todays_by_more_than_5_percent_is_refused() -> None:

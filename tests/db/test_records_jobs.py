@@ -19,6 +19,7 @@ from src.data.db.models.model_jobs import (
     JobType,
     RunStatus,
     ScheduleCreate,
+    ScheduleRun,
     ScheduleRunCreate,
     ScheduleRunUpdate,
     ScheduleUpdate,
@@ -370,6 +371,30 @@ def test_schedules_are_listed_by_user_type_and_state(
     assert jobs.get_pending_schedules() == []
     clock.advance(2 * 86_400)
     assert {one.target for one in jobs.get_pending_schedules()} == {*"abc"}
+
+
+def test_the_mean_time_is_that_of_completed_runs_and_alerts_are_no_runs(
+    jobs: JobsService, database: Database, clock: ManualClock
+) -> None:
+    for name, status, seconds in (
+        ("a", "completed", 10), ("b", "completed", 40), ("c", "failed", 1000), ("d", "completed", None),
+    ):  # fmt: skip
+        made = jobs.create_run(None, ScheduleRunCreate("backup", MOMENT, name))
+        assert made is not None
+        if seconds is not None:
+            jobs.claim_run(made.id, "worker")
+            clock.advance(seconds)
+        jobs.update_run(made.id, ScheduleRunUpdate(status))
+    values = {"scheduled_for": MOMENT, "status": "completed", "enqueued_at": MOMENT}
+    with database.writing() as session:
+        session.add(ScheduleRun(job_type="alert", job_id="e", job_snapshot={}, **values))
+    assert sorted(one.job_id or "" for one in jobs.list_runs()) == list("abcd")
+    found = jobs.get_run_statistics()
+    assert (found["total_runs"], found["average_execution_time_seconds"]) == (4, 25)
+    assert {n: count for n, count in found["status_counts"].items() if count} == {
+        "completed": 3,
+        "failed": 1,
+    }
 
 
 def test_runs_are_listed_counted_and_removed_by_user_type_state_and_age(

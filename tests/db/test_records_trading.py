@@ -255,6 +255,7 @@ def test_a_reverse_split_keeps_what_was_paid(db: TradingService, clock: ManualCl
     db.apply_action("AAPL", date(2026, 3, 11), "split", ratio="1/3")
     (row,) = db.get_open_positions()
     assert row["qty_open"] == Decimal("3.333333333333333333")
+    assert row["avg_price"] == Decimal("9.000000000000000001")
     closed = db.apply_fill(number, action="sell", qty=row["qty_open"], price=9)
     assert closed["realized_pnl"] == Decimal("-0.000000000000000003")
 

@@ -201,6 +201,10 @@ def test_what_does_not_count_is_no_row() -> None:
     split = Action(day, "split", day_ms(day), 2, 1, source="acme")
     broken = Action(day, "dividend", day_ms(day), amount=math.inf, source="acme")
     assert action_facts([KnownAction(split, counts=False), KnownAction(broken)]) == ()
+    before = Action(date(2020, 1, 2), "dividend", 0, amount=0.1, source="a", fetched_at=day_ms(day))
+    for counts, amount in ((False, "0.1"), (True, "0.2")):
+        found = action_facts([KnownAction(split, counts=counts), KnownAction(before)])
+        assert found[-1].amount == Decimal(amount)
 
 
 def test_refreshed_again_nothing_is_written(

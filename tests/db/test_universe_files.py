@@ -114,6 +114,15 @@ def test_a_mistake_is_an_error_with_its_line(
     assert caught.value.line == line
 
 
+def test_a_column_of_which_less_than_half_are_days_is_passed_over() -> None:
+    """Cells without a value count for neither."""
+    half = "symbol,x,Note\nAAA,,2010-03-01\nBBB,a,sold\nCCC,,\n"
+    with pytest.raises(UniverseError, match="'note', which would be lost"):
+        read(half)
+    found = read(f"{half}DDD,,merged\n")
+    assert (found.symbols, found.passed_over) == (("AAA", "BBB", "CCC", "DDD"), ("x", "note"))
+
+
 def test_abutting_intervals_are_two_memberships() -> None:
     listed = read("symbol,from,to\nA,2015-01-02,2016-01-04\nA,2016-01-04,\n")
     assert listed.intervals is not None and len(listed.intervals) == 2

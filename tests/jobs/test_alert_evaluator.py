@@ -287,6 +287,7 @@ def test_it_expires_by_the_newest_closed_bar_and_not_by_the_clock() -> None:
         _, events = evaluate_failure(one, state, "no", T0 + 3 * HOUR_MS + ahead_ms, T0)
         assert names(events) == ["failed"]
     assert fired(evaluate(one, state, bars([99, 98, 101]), T0).events) == [2]
+    assert names(evaluate(one, state, bars([99, 98, 97]), T0).events) == ["expired"]
     failed = evaluate_failure(one, state, "no", T0, T0 + 3 * HOUR_MS).events
     assert names(failed) == ["failed", "expired"]
 

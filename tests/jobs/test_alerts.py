@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from src.data.model.alert import (
     Alert,
     AlertRun,
     AlertState,
+    Beat,
     Delivery,
     DeliveryState,
     EvaluatedAlert,
@@ -450,6 +452,34 @@ def test_another_process_sees_how_the_job_stands() -> None:
     health = job_health(desk.records, desk.clock.now_ms() + MINUTE_MS)
     assert (health["deliveries"]["pending"], health["oldest_s"]) == (1, 60)
     assert health["late_s"] == 0  # without alerts there is nothing to be late for
+
+
+def test_figures_of_the_job_are_of_the_alerts_and_runs_that_there_are() -> None:
+    """Without a run the oldest alert decides; without an alert nothing is late."""
+    runs = [
+        SimpleNamespace(delivery=SimpleNamespace(status=status), events=[SimpleNamespace(at_ms=at)])
+        for status, at in (
+            ("pending", T0),
+            ("running", T0 - HOUR_MS),
+            ("pending", T0 - 1),
+            ("sent", T0),
+        )
+    ]
+    both = [SimpleNamespace(alert=alert(n, since_ms=T0 + n * HOUR_MS)) for n in (1, 5)]
+
+    def health(alerts: Sequence[Any], beat: Beat | None) -> dict[str, Any]:
+        stub: Any = SimpleNamespace(
+            active_alerts=lambda: alerts, last_beat=lambda: beat, open_runs=lambda: runs
+        )
+        return job_health(stub, T0 + 40 * HOUR_MS)
+
+    found = health(both, None)
+    assert (found["alerts"], found["ran_s"], found["late_s"]) == (2, None, (40 - 1 - 25) * 3600)
+    assert found["deliveries"] == {"pending": 2, "running": 1}
+    assert found["oldest_s"] == 41 * 3600
+    ran = Beat(T0, T0 + 3 * HOUR_MS)
+    assert health(both, ran)["late_s"] == 37 * 3600
+    assert [health([], beat)["late_s"] for beat in (ran, None)] == [0, 0]
 
 
 def test_the_oldest_of_several_to_deliver_counts() -> None:

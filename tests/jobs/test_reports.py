@@ -76,6 +76,21 @@ def test_times_that_are_none_are_refused(times: str) -> None:
 @pytest.mark.parametrize(
     ("line", "moment", "last", "after"),
     [
+        ("America/New_York 0 22 * * *", "2024-06-11T01:00", "2024-06-10T02:00", "2024-06-11T02:00"),
+        ("Asia/Tokyo 30 0 * * *", "2024-06-10T16:00", "2024-06-10T15:30", "2024-06-11T15:30"),
+    ],
+)
+def test_where_the_zone_has_another_date_its_own_counts(
+    line: str, moment: str, last: str, after: str
+) -> None:
+    cron = Cron.parse(f"CRON_TZ={line}")
+    now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    assert [cron.last(now).isoformat()[:16], cron.after(now).isoformat()[:16]] == [last, after]
+
+
+@pytest.mark.parametrize(
+    ("line", "moment", "last", "after"),
+    [
         # Clocks go forward at 02:00 on 2024-03-10 and back on 2024-11-03.
         ("30 2 * * *", "2024-03-10T12:00", "2024-03-10T07:30", "2024-03-11T06:30"),
         ("30 1 * * *", "2024-11-03T12:00", "2024-11-03T05:30", "2024-11-04T06:30"),
