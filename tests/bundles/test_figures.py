@@ -108,12 +108,12 @@ def test_weeks_are_counted_as_weeks_and_minutes_as_minutes(
 def test_bars_that_have_not_closed_are_not_missing(
     manager: DataManager, bundles: Path, tmp_path: Path
 ) -> None:
-    """On the evening of 31 January; without a start, so many are expected as an answer has."""
-    clock = ManualClock(parse_iso(f"{LAST}T22:00:00"))
+    """In the session of 31 January; without a start, so many are expected as an answer has."""
+    clock = ManualClock(parse_iso(f"{LAST}T18:00:00"))
     then = DataManager(tmp_path / "cache", clock=clock)
     bundle = Bundle("mine", bundles, disk=Quick())
     bundle.create(then, ["NVDA", "GONE"], "1d", FIRST, "2024-02-29", provider="mock")
-    assert figures(bundles) == (50.0, 0.5, False, SESSIONS)
+    assert figures(bundles) == (50.0, 0.5, False, SESSIONS - 1)
     other = Bundle("open", bundles, disk=Quick())
     other.create(then, ["NVDA", "GONE"], "1h", None, LAST, provider="mock")
     sources, rows = other.records().origin.symbols, other.records().dataset().row_count
