@@ -12,7 +12,17 @@ from tests.vendor_server import Fault
 from .fakes import contradicted, off_grid
 from .machine import FAULTS
 from .model import Question
-from .simulation import COINS, CURRENCIES, FILES, OWN, OWN_COINS, PLUGINS, shares, simulated
+from .simulation import (
+    COIN_PAIR,
+    COINS,
+    CURRENCIES,
+    FILES,
+    OWN,
+    OWN_COINS,
+    PLUGINS,
+    shares,
+    simulated,
+)
 
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
@@ -437,3 +447,13 @@ def test_days_made_of_another_vendors_hours_while_the_first_is_slow_are_a_substi
         seen = sim.ask(Question("BTCUSDT", "1d", "2024-04-14", "2024-06-03",
                                 options=(("include_forming", True),)))  # fmt: skip
     assert seen is not None and seen.facts["substitute"]
+
+
+def test_a_substitute_without_a_bar_does_not_replace_bars_made_from_shorter_ones() -> None:
+    with simulated(COIN_PAIR, "2024-06-05T13:45") as sim:
+        sim.fault("yahoo", FAULTS["labels all late"](), 1)
+        question = Question("BTC-USD", "1h", "2024-06-05T11:00", "2024-06-05T12:00")
+        first, second = sim.ask(question), sim.ask(question)
+    assert first is not None and second is not None
+    assert len(first.rows) == len(second.rows) == 2
+    assert second.facts["derived_from"]["timeframe"] == "30m"

@@ -270,9 +270,10 @@ class MissHandler:
                     part, tried_for_it = answer, len(tried.lanes)
                 elif part is None or _is_whole(answer, part):
                     return answer
-            # Known to be nothing, without a question: substitutes were asked when it was learned.
+            # Known to be nothing, without a question: substitutes were queried when it was learned.
+            # A substitute that has nothing says nothing about the bars of the wanted kind.
             elif one.answer is not None and one.is_truth and not one.attempts:
-                if part is None:
+                if part is None and not _is_substitute(query, way, lane):
                     return self._stored_substitute(query, way, lanes[place + 1 :]) or one.answer
             elif self._is_unknown(way, tried):
                 break
