@@ -18,6 +18,8 @@ from src.data import DataManager
 from src.data.bundles import DataCatalog
 from src.data.bundles.bundle import Bundle
 from src.data.bundles.metadata import BundleMetadata
+from src.data.clock import ManualClock
+from src.data.model.instant import parse_iso
 from src.data.polars.parquet_writer import ParquetWriter
 from src.data.vendors.mock.bars import MockDataDownloader
 from tests.cache.crash import Quick
@@ -101,6 +103,21 @@ def test_weeks_are_counted_as_weeks_and_minutes_as_minutes(
         bundle.create(manager, ["NVDA", "GONE"], timeframe, FIRST, last, provider="mock")
         assert bundle.records().origin.symbols["GONE"].missing == expected
         assert bundle.records().origin.symbols["NVDA"].missing == 0
+
+
+def test_bars_that_have_not_closed_are_not_missing(
+    manager: DataManager, bundles: Path, tmp_path: Path
+) -> None:
+    """In the session of 31 January; without a start, so many are expected as an answer has."""
+    clock = ManualClock(parse_iso(f"{LAST}T18:00:00"))
+    then = DataManager(tmp_path / "cache", clock=clock)
+    bundle = Bundle("mine", bundles, disk=Quick())
+    bundle.create(then, ["NVDA", "GONE"], "1d", FIRST, "2024-02-29", provider="mock")
+    assert figures(bundles) == (50.0, 0.5, False, SESSIONS - 1)
+    other = Bundle("open", bundles, disk=Quick())
+    other.create(then, ["NVDA", "GONE"], "1h", None, LAST, provider="mock")
+    sources, rows = other.records().origin.symbols, other.records().dataset().row_count
+    assert sources["GONE"].missing == rows > 0 == sources["NVDA"].missing
 
 
 def test_bars_that_the_bundle_has_of_a_symbol_that_fails_later_are_not_missing(

@@ -128,6 +128,20 @@ def test_abutting_intervals_are_two_memberships() -> None:
     assert listed.intervals is not None and len(listed.intervals) == 2
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_lines_in_any_order_that_overlap_are_named(order: tuple[int, int, int]) -> None:
+    lines = ["A,2014-01-02,2015-01-02", "A,2015-06-01,2016-01-04", "A,2017-01-03,"]
+    text = "symbol,from,to\n" + "".join(f"{lines[n]}\n" for n in order)
+    listed = read(text)
+    assert listed.intervals is not None and len(listed.intervals) == 3
+    for day, end, other in (
+        ("2014-12-31", "2015-02-02", 0), ("2016-01-01", "2016-02-02", 1), ("2018-01-02", "", 2),
+    ):  # fmt: skip
+        with pytest.raises(UniverseError, match=f"of line {order.index(other) + 2}") as caught:
+            read(f"{text}A,{day},{end}\n")
+        assert caught.value.line == 5
+
+
 @pytest.mark.parametrize(
     "names",
     [

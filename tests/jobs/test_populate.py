@@ -289,6 +289,17 @@ class TestCachePopulator:
         assert populator.populate_missing_data("BTCUSDT", {"1d": [2023]}) == {"1d": True}
         assert populator.cache.get_data_info("BTCUSDT", "1d", 2023)["file_info"]["rows"] == 365
         assert populator.cache.list_years("BTCUSDT", "1d") == [2023]
+        assert populator.populate_missing_data("BTCUSDT", {"1d": [2022, 2024]}) == {"1d": True}
+        assert populator.cache.list_years("BTCUSDT", "1d") == [2022, 2023, 2024]
+        assert populator.cache.get_data_info("BTCUSDT", "1d", 2022)["file_info"]["rows"] == 365
+
+    def test_dates_bound_the_years_and_what_has_no_bar_is_no_success(
+        self, populator: CachePopulator
+    ) -> None:
+        days = "2023-03-01", "2023-03-10"
+        assert populator.populate_missing_data("BTCUSDT", {"1d": [2023]}, *days) == {"1d": True}
+        assert populator.cache.get_data_info("BTCUSDT", "1d", 2023)["file_info"]["rows"] == 10
+        assert populator.populate_missing_data("ZZZZQ", {"1d": [2023]}, *days) == {"1d": False}
 
     def test_an_interrupt_stays_one(
         self, populator: CachePopulator, monkeypatch: pytest.MonkeyPatch
