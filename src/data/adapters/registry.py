@@ -10,9 +10,9 @@ __all__ = ["AdapterRegistry"]
 
 
 class AdapterRegistry:
-    """The :class:`~src.data.sources.DataSourceRegistry` under other names. Thread-safe.
+    """A :class:`~src.data.sources.DataSourceRegistry` with other method names. Thread-safe.
 
-    It has the same sources.
+    Both share the same sources.
     """
 
     get_adapter = DataSourceRegistry.get_source

@@ -383,7 +383,7 @@ class QuoteService:
         return tell is not None and bool(tell(_MINUTE))
 
     def _close_before(self, instrument: Instrument, market: _Market, time_ms: int) -> _Price | None:
-        """Return the close of the session before that of ``time_ms``; None if it is unknown."""
+        """Return the last close before the session that contains ``time_ms``; None if unknown."""
         now = self._clock.now_ms()
         day = session_before(instrument, time_ms)
         if day is None:

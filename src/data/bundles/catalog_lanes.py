@@ -92,7 +92,7 @@ class LaneDatasets:
         return lane_place(str(self._client().folder), str(key))._replace(kind="lane")
 
     def instrument(self, symbol: str, resolution: str) -> Instrument | None:
-        """Return the instrument that a symbol means by the rules, or None if it means none."""
+        """Return the instrument a symbol resolves to under the rules, or None."""
         if (symbol, resolution) not in self._instruments:
             try:
                 found: Instrument | None = self._client().query(symbol, resolution).instrument

@@ -1,1 +1,1 @@
-"""Everything that is kept: bars in year files, and what is derived from them."""
+"""Everything that is stored: bars in year files, and data derived from them."""

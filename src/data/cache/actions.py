@@ -406,7 +406,7 @@ class ActionStore:
         differed = False
 
         def changed(old: ActionBook) -> ActionBook:
-            """Return the book with the changes."""
+            """Return the book with the new changes."""
             nonlocal differed
             recorded = {replace(one, fetched_at=0): one for one in old.changes}
             new = tuple(sorted(recorded.get(replace(c, fetched_at=0), c) for c in changes))

@@ -49,7 +49,7 @@ class Compacted:
 
 @dataclass(frozen=True)
 class _Year:
-    """One year before and after: its members as they are, and joined."""
+    """One year before and after compaction: its current members, and the joined ones."""
 
     meta: YearMeta
     file: YearFile
@@ -58,7 +58,7 @@ class _Year:
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether any members were joined."""
+        """Whether any members can be joined."""
         return len(self.members) < len(self.file.members)
 
 

@@ -1,4 +1,7 @@
-"""The cache of fundamentals: one JSON file per answer, fresh by its type, kept in case vendors fail."""
+"""The cache of fundamentals: one JSON file per answer, fresh for a time, kept for failures.
+
+How long an answer is fresh depends on its type. Old answers are kept in case vendors fail.
+"""
 
 from __future__ import annotations
 

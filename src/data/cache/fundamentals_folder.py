@@ -165,7 +165,7 @@ class FundamentalsFolder:
             return []
         return [_log_entry(entry) for entry in entries_of_log(self._disk, folder / files.LOG)]
 
-    # --- sound or not ----------------------------------------------------------------------
+    # --- checks and repair ---------------------------------------------------------------------
 
     def damage(self, symbol: str) -> list[Damage]:
         """Return a symbol's files that cannot be trusted; nothing is changed.

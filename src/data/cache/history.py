@@ -103,7 +103,7 @@ def pin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
         disk.make_folders(paths.versions)
         if disk.stat(path) is None:
             disk.close(disk.create(path))
-        # The process that made it may have been killed before its name was durable.
+        # The process that created it may have been killed before its name was durable.
         disk.sync_folder(paths.versions)
 
 

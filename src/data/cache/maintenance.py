@@ -119,7 +119,7 @@ class Maintenance:
         """Return every stored series with its index entry; see :meth:`.Catalogue.listing`."""
         return self._catalogue.listing(holdings)
 
-    # --- sound or not ----------------------------------------------------------------------
+    # --- checks and repair ---------------------------------------------------------------------
 
     def check(self, keys: Sequence[SeriesKey]) -> tuple[list[Finding], list[Problem]]:
         """Return defects in the series, and series that could not be read; nothing is changed."""
@@ -181,7 +181,7 @@ class Maintenance:
         """Return the years with bars that no metadata records, judging only by file sizes."""
         return waiting(self._parts, self._catalogue.listing())
 
-    # --- smaller ---------------------------------------------------------------------------
+    # --- size reduction ------------------------------------------------------------------------
 
     def compact(
         self, keys: Sequence[SeriesKey], *, dry_run: bool = False

@@ -53,7 +53,7 @@ def needed(pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version
 def needs(
     pins: Sequence[int], log: Sequence[Entry], versions: Sequence[Version], generation: int
 ) -> bool:
-    """Return whether a pinned generation is read from the current file, which is of ``generation``.
+    """Return whether reading a pinned generation needs the current file (``generation``).
 
     See :func:`needed` for the other arguments.
     """

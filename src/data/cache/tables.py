@@ -427,7 +427,7 @@ class TableStore:
             {k: v for k, v in plain.items() if k != "sha256"} if isinstance(plain, dict) else None
         )
 
-    # --- sound or not ----------------------------------------------------------------------
+    # --- checks and repair ---------------------------------------------------------------------
 
     def _sound(self, key: SeriesKey, year: int) -> _Stored:
         """Return the stored state of a year; damaged files are set aside and count as missing.

@@ -77,7 +77,7 @@ class UnifiedCache(CacheFolder):
         ReadOnlyCacheWarning: ``may_do_without`` is set, and the folder cannot be created.
     """
 
-    # --- bars in and out -------------------------------------------------------------------
+    # --- storing and reading bars --------------------------------------------------------------
 
     def put(
         self,

@@ -1,4 +1,4 @@
-"""Values that the store takes and returns."""
+"""Values that the store accepts and returns."""
 
 from __future__ import annotations
 

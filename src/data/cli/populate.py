@@ -230,7 +230,7 @@ def _state(result: dict[str, Any]) -> Text:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run under an older module name: 0 if every series succeeded, 1 otherwise."""
+    """Run the command of an older module name. Return 0 if every series succeeded, else 1."""
     parser = Parser(prog="populate_cache", description="Fill the cache.")
     _add_series(parser, partial(run, may_lack=True), "default: every symbol in the cache")
     parser.set_defaults(universe=None, as_of=None)

@@ -138,7 +138,7 @@ def link_or_copy(disk: Disk, source: Path, target: Path) -> None:
 
 
 def discard(disk: Disk, temp: Path) -> None:
-    """Remove a temporary file, if that is possible."""
+    """Remove a temporary file if possible."""
     try:
         disk.remove(temp)
     except StorageError:

@@ -207,7 +207,7 @@ def make_folder(path: Path, mode: int) -> None:
     try:
         os.mkdir(path, mode)
     except FileExistsError:
-        # Another process was faster, which is all right; a file in the way is not.
+        # Another process may have been faster, which is fine; a file in the way is not.
         if not path.is_dir():
             raise
 

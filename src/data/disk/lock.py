@@ -240,7 +240,7 @@ if sys.platform == "win32":
         raise OSError(errno.ENOSYS, "there is no flock here")
 
     def _unlock(fd: int) -> None:
-        """Do nothing: nothing was locked."""
+        """Do nothing, because nothing was locked."""
 
 else:
     import fcntl

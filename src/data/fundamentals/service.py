@@ -103,7 +103,7 @@ class _Lookup:
 
     @property
     def question(self) -> TableQuestion:
-        """The question for the vendors; its module is imported only if one is queried."""
+        """The question for the vendors. Its module is imported when a vendor is first queried."""
         from ..vendors.fundamentals_request import TableQuestion
 
         return TableQuestion(self.about.instrument, self.about.data_type, self.now_ms)

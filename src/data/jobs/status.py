@@ -236,10 +236,10 @@ class Watch:
         return self._series.look()
 
     def reached(self, urls: Mapping[str, str]) -> Mapping[str, Reached]:
-        """Return which vendors can be reached; the answer may be five minutes old.
+        """Return which vendors can be reached; the answer may be up to five minutes old.
 
         Args:
-            urls: Maps each vendor to its address.
+            urls: Maps each vendor to its URL.
         """
         now = self.clock.monotonic()
         is_early = self._reached_s is not None and now - self._reached_s < _REACH_EVERY_S

@@ -293,7 +293,7 @@ def vendor_profile(settings: Settings, vendor: str) -> dict[str, Any]:
 
 
 def _health(downloader: BaseDataDownloader | None, now_ms: int) -> str:
-    """Return the state of the first bars a vendor serves, in words; empty if it is unusable."""
+    """Return the health of a vendor's first kind of bars in words; empty if it cannot be used."""
     if downloader is None or not downloader.capabilities.timeframes:
         return ""
     capabilities = downloader.capabilities

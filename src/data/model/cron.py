@@ -1,4 +1,4 @@
-"""Times in a cron line: minute, hour, day of the month, month, day of the week; in UTC or a zone. Pure."""
+"""Times in a cron line (minute, hour, day, month, weekday), in UTC or a time zone. Pure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class FrozenList(list[Any]):
         return FrozenList, (list(self),)
 
     def copy(self) -> list[Any]:
-        """Return a plain list, thawed all the way down."""
+        """Return a plain list, thawed recursively."""
         return [thaw(item) for item in self]
 
 
@@ -56,7 +56,7 @@ class Provenance(dict[str, Any]):
         return freeze, (self.copy(),)
 
     def copy(self) -> dict[str, Any]:
-        """Return a plain dict, thawed all the way down."""
+        """Return a plain dict, thawed recursively."""
         return {key: thaw(value) for key, value in self.items()}
 
     def to_json(self, indent: int | None = None) -> str:

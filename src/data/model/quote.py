@@ -101,7 +101,7 @@ class Quotes(InLines, dict[str, Quote]):
         return f"{counted(len(self), 'quote')}{failed}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield a line for each symbol: its quote, or the error."""
+        """Yield one line per symbol: its quote or its error."""
         for symbol, quote in self.items():
             yield symbol, str(quote)
         for symbol, error in self.errors.items():

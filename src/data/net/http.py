@@ -264,7 +264,7 @@ class _TimedAdapter(HTTPAdapter):
         return self._with_deadline(super().get_connection_with_tls_context(*args, **options))
 
     def get_connection(self, *args: Any, **options: Any) -> Any:
-        """Return a connection pool; up to 2.31 the library calls this method."""
+        """Return a connection pool. ``requests`` up to version 2.31 calls this method."""
         return self._with_deadline(super().get_connection(*args, **options))
 
     def _with_deadline(self, pool: Any) -> Any:

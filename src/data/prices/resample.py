@@ -230,7 +230,7 @@ class _Bins:
     by_date: bool
 
     def parts_in(self, span: Span) -> slice:
-        """Return the positions of the parts stamped in ``span``."""
+        """Return the positions of the parts whose stamps are in ``span``."""
         return slice(*np.searchsorted(self.parts, span))
 
     def places(self, rows: Stamps) -> Positions:

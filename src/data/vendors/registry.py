@@ -245,7 +245,7 @@ def row_of(name: str) -> VendorRow:
 
 
 def key_names(name: str) -> tuple[str, ...]:
-    """Return the usual names of a vendor's keys, by its canonical name."""
+    """Return the default API key names of the vendor with this canonical name."""
     return tuple(key if isinstance(key, str) else key[0] for key in row_of(name).keys)
 
 

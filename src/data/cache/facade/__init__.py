@@ -1,1 +1,1 @@
-"""The cache as other programs know it: frames, lists, statistics."""
+"""The cache as seen by other programs: frames, lists, statistics."""

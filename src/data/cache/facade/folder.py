@@ -164,7 +164,7 @@ class CacheFolder:
         return self._stats(holdings) | {"freeable": freeable, "growth": growth}
 
     def _stats(self, holdings: Holdings) -> dict[str, Any]:
-        # First: reading documents repairs what is damaged.
+        # First, because reading documents repairs damaged ones.
         health = self.maintenance.inspect(_GLANCE_S, holdings).to_json()
         stats = self._catalogue.stats(self.max_size_gb, holdings)
         if not self._summaries_are_current(holdings):
@@ -183,7 +183,7 @@ class CacheFolder:
         return self._catalogue.holdings()
 
     def write_summaries(self) -> bool:
-        """Update ``_metadata/*.json``; return whether that was possible."""
+        """Update ``_metadata/*.json``; return whether it succeeded."""
         if not self.ohlcv_dir.is_dir():  # removed meanwhile, and not for us to make again
             return False
         try:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "_metadata"
 FILES = ("symbols.json", "providers.json", "quality_scores.json", "cache_stats.json")
-# How long to wait for another process that writes them.
+# How long to wait for another process that is writing them.
 LOCK_TIMEOUT_S = 5.0
 
 

@@ -62,7 +62,7 @@ def _as_declared(
 
 
 class SpliceDocument(msgspec.Struct, rename={"other": "with"}):
-    """One of the ``splices`` of a stretch; see :class:`~..model.coverage.Splice`."""
+    """One entry in the ``splices`` of a stretch; see :class:`~..model.coverage.Splice`."""
 
     at: int
     other: str

@@ -1,4 +1,4 @@
-"""Year files from older tools, read as part of a series until its first commit takes them over."""
+"""Year files from older tools, read as part of a series until its first commit imports them."""
 
 from __future__ import annotations
 

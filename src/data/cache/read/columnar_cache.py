@@ -255,7 +255,7 @@ class Sidecars:
         return _HEAD + rows * _A_ROW + (before.size if before else 0)
 
     def _put(self, key: SeriesKey, now: ColumnarFile | None, parts: Mapping[int, Part]) -> None:
-        """Add whole years: by a new header, after the last year, or by a new file."""
+        """Add whole years: rewrite only the header if possible, else append, else write a new file."""
         from .columnar_writer import restamp, write_new  # what is held needs none
 
         lacking = dict(parts)

@@ -40,7 +40,7 @@ lent: WeakSet[mmap] = WeakSet()
 Column = NDArray[Any]
 # Types of the columns that are not prices.
 _TYPES: dict[str, type[np.generic]] = {STAMPS: np.int64, INDEX: np.int64}
-# Offset and count of bytes.
+# Takes the offset and the number of bytes.
 Read = Callable[[int, int], bytes]
 
 
@@ -170,7 +170,7 @@ class ColumnarFile:
         except (StorageError, ValueError):
             return None  # no descriptor or no address space is left: a copy will do
 
-    # --- trust -----------------------------------------------------------------------------
+    # --- verification --------------------------------------------------------------------------
 
     def _verify(self, first: int, last: int) -> None:
         """Check the blocks that contain these rows, each once per process."""

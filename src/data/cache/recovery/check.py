@@ -344,7 +344,7 @@ def check_actions(store: StoreParts, symbol: str) -> list[Finding]:
     return []
 
 
-# --- at a glance ---------------------------------------------------------------------------
+# --- by file size only ---------------------------------------------------------------------
 
 
 def waiting(

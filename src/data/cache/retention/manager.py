@@ -49,7 +49,7 @@ warned: set[Path] = set()
 
 
 def _keep_any_age() -> None:
-    """Delete nothing by age."""
+    """Delete nothing, whatever its age."""
 
 
 @dataclass(frozen=True)

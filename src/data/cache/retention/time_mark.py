@@ -1,4 +1,4 @@
-"""The latest time seen, in a file next to the bars, so that a slow clock makes no bars young."""
+"""The latest time seen, in a file next to the bars, so that no bars look young to a slow clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Deletes files that can be remade or are not needed: columnar files, replaced year files, old quarantine."""
+"""Deletes files that can be remade or are not needed.
+
+These are columnar files, replaced year files, and old files in quarantine.
+"""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Database:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Let units begin again."""
+        """Allow new transactions again in the parent of a fork."""
         self._units.go_on()
 
     def after_fork(self) -> None:
@@ -171,7 +171,7 @@ class _Units:
             self._change.wait_for(lambda: self._count <= own, WAIT_S)
 
     def go_on(self) -> None:
-        """Let units begin again."""
+        """Allow new transactions again in the parent of a fork."""
         with self._change:
             self._forks -= 1
             self._change.notify_all()

@@ -343,7 +343,7 @@ def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) 
 
 
 def _report(config: Any) -> str:
-    """Return what a schedule reports to a chat; empty of one that a program runs by itself."""
+    """Return the report a schedule sends to a chat; empty if a program runs the schedule itself."""
     report = config.get("report", "") if isinstance(config, Mapping) else ""
     return report if isinstance(report, str) else ""
 
@@ -433,7 +433,7 @@ class JobsRepository(Repository):
         return [*self.s.scalars(query)]
 
     def update_schedule(self, schedule_id: int, update_data: ScheduleUpdate) -> Schedule | None:
-        """Change a schedule and return it; None: there is none."""
+        """Update a schedule and return it, or None if it does not exist."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             self.change(row, update_data)
@@ -538,7 +538,7 @@ class JobsRepository(Repository):
         return [*self.s.scalars(query.limit(limit).offset(offset))]
 
     def update_run(self, run_id: int, update_data: ScheduleRunUpdate) -> ScheduleRun | None:
-        """Change a run and return it; None: there is none. A run that ends has the time of its end."""
+        """Update a run and return it, or None if it does not exist. An ended run has its end time."""
         row = self.lock_run(run_id)
         if row is None:
             return None

@@ -415,7 +415,7 @@ class TradeRepository(Repository):
         self.bots.heartbeat(bot_id)
 
     def get_bot_by_id(self, bot_id: str | int) -> dict[str, Any] | None:
-        """Return a bot; None: there is none."""
+        """Return a bot, or None if it does not exist."""
         row = self.s.get(BotInstance, key(bot_id))
         return None if row is None else as_dict(row)
 

@@ -190,7 +190,7 @@ class TelegramRepository(Repository):
         self.users.update_telegram_profile(telegram_user_id, **{_limit(key): value})
 
     def get_user_limit(self, telegram_user_id: str | int, key: str) -> int | None:
-        """Return a limit; None: there is none, or no such user or key."""
+        """Return a limit, or None if there is no such limit, user or key."""
         profile = self.users.get_telegram_profile(telegram_user_id)
         limit: int | None = (profile or {}).get(_limit(key))
         return limit
@@ -291,7 +291,7 @@ class TelegramRepository(Repository):
         return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
 
     def get_alert(self, alert_id: int) -> dict[str, Any] | None:
-        """Return an alert as :meth:`list_alerts` does; None: there is none."""
+        """Return an alert as :meth:`list_alerts` does, or None if it does not exist."""
         row = self.alerts.get(alert_id)
         return None if row is None else alert_as_dict(row)
 
@@ -379,7 +379,7 @@ class TelegramRepository(Repository):
         return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
 
     def get_schedule(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return a schedule as :meth:`list_schedules` does; None: there is none."""
+        """Return a schedule as :meth:`list_schedules` does, or None if it does not exist."""
         row = JobsRepository(self.s).get_schedule(schedule_id)
         return None if row is None else schedule_as_dict(row)
 

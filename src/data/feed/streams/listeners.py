@@ -30,7 +30,7 @@ class Listener:
         """Take a bar as received."""
 
     def revised(self, bar: LiveBar) -> None:
-        """Take a correction."""
+        """Accept a corrected bar."""
 
     def trade(self, trade: Trade) -> None:
         """Take a trade."""

@@ -643,7 +643,7 @@ def _stays(series: CheckedSeries, row: int, size: float) -> bool:
 
 
 def _is_like_others(series: CheckedSeries, row: int, size: float) -> bool:
-    """Return whether no more money changed hands at a jump than before.
+    """Return whether the turnover at a jump was no higher than before it.
 
     Without volume, the jump must instead match the size of the split exactly.
     """
