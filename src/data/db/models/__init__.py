@@ -1,4 +1,4 @@
-"""Every model, and so the whole metadata: imported before tables are made or compared."""
+"""Every model, and so the whole metadata: imported before tables are created or compared."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Tables of jobs: alerts, schedules, and the runs of both.
 
-Alerts and schedules are rows of one table and two classes: a query for one never sees the other.
+Alerts and schedules are rows of one table but two classes: a query for one never returns the
+other.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = [
 
 
 class JobType(StrEnum):
-    """What a job does."""
+    """The type of a job."""
 
     SCHEDULE = "schedule"
     SCREENER = "screener"
@@ -46,7 +47,7 @@ class JobType(StrEnum):
 
 
 class RunStatus(StrEnum):
-    """How far a run is."""
+    """The status of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -59,7 +60,7 @@ class _Job(Base):
     """A row of either class."""
 
     __tablename__ = "job_schedules"
-    # Numbers are never used again: runs and chats refer to them longer than the rows last.
+    # Numbers are never reused, because runs and chats still refer to them after rows are removed.
     __table_args__ = (
         Index(None, "user_id"),
         Index(None, "job_type", "enabled", "next_run_at"),
@@ -99,7 +100,8 @@ class Schedule(_Job):
 class ScheduleRun(Base):
     """A run of a job; the process that inserts its row has claimed it.
 
-    Of an alert ``scheduled_for`` is the open stamp of the bar, and ``result`` its events and their delivery.
+    For an alert, ``scheduled_for`` is the open stamp of the bar, and ``result`` has its events
+    and their delivery.
     """
 
     __tablename__ = "job_schedule_runs"
@@ -127,7 +129,7 @@ class ScheduleRun(Base):
 
 @dataclass(frozen=True)
 class ScheduleCreate:
-    """A schedule to be made; ``cron`` has five fields, in UTC."""
+    """A schedule to create; ``cron`` has five fields, in UTC."""
 
     name: str
     job_type: JobType | str
@@ -139,7 +141,7 @@ class ScheduleCreate:
 
 @dataclass(frozen=True)
 class ScheduleUpdate:
-    """What changes of a schedule; None stays as it is."""
+    """Changes to a schedule; None leaves a value as it is."""
 
     name: str | None = None
     target: str | None = None
@@ -150,7 +152,7 @@ class ScheduleUpdate:
 
 @dataclass(frozen=True)
 class ScheduleRunCreate:
-    """A run to be made."""
+    """A run to create."""
 
     job_type: JobType | str
     scheduled_for: datetime
@@ -160,7 +162,7 @@ class ScheduleRunCreate:
 
 @dataclass(frozen=True)
 class ScheduleRunUpdate:
-    """What changes of a run; None stays as it is."""
+    """Changes to a run; None leaves a value as it is."""
 
     status: RunStatus | str | None = None
     started_at: datetime | None = None

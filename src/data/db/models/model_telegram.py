@@ -45,7 +45,7 @@ class TelegramFeedback(Base):
 
 
 class TelegramCommandAudit(Base):
-    """One command, how it ended and how long it took; also of users that are not registered."""
+    """One command, how it ended and how long it took; also for unregistered users."""
 
     __tablename__ = "telegram_command_audits"
     __table_args__ = (Index(None, "telegram_user_id"), Index(None, "created_at"))

@@ -1,6 +1,6 @@
-"""Tables of trading: bots, trades, positions and what bots achieve.
+"""Tables of trading: bots, trades, positions and performance metrics.
 
-Keys are texts, see :class:`~src.data.db.core.texts.KeyText`. Money has all its digits.
+Keys are texts; see :class:`~src.data.db.core.texts.KeyText`. Money has all its digits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["BotInstance", "PerformanceMetric", "PerformanceMetrics", "Position",
 
 
 class BotInstance(Base):
-    """A bot of a program's own."""
+    """A bot in a user's program."""
 
     __tablename__ = "trading_bots"
     __table_args__ = (Index(None, "status"),)
@@ -82,12 +82,13 @@ _OPEN = text("status = 'open'")
 
 
 class Position(Base):
-    """A position of a bot; one for a bot, type of trade and symbol is open.
+    """A position of a bot; at most one is open for each bot, trade type and symbol.
 
-    ``avg_price`` and ``realized_pnl`` are rounded from ``exact_price`` (a fraction) and ``cash`` (what fills
-    and dividends have brought in so far, less what they cost). ``held`` maps each day of the market with a
-    fill to the quantity that was open at its begin and the share of that which its fills have left in the
-    mean price (a hexadecimal fraction); None in rows of older versions.
+    ``avg_price`` and ``realized_pnl`` are rounded from ``exact_price`` (a fraction) and ``cash``
+    (the proceeds of fills and dividends so far, minus their cost). ``held`` maps each market day
+    with a fill to the quantity that was open when it began, and to the share of that quantity
+    that its fills have left in the mean price (a hexadecimal fraction). It is None in rows from
+    older versions.
     """
 
     __tablename__ = "trading_positions"
@@ -123,7 +124,7 @@ class Position(Base):
 
 
 class PerformanceMetric(Base):
-    """What a bot has achieved, as its program calculated it."""
+    """The performance of a bot, as its program calculated it."""
 
     __tablename__ = "trading_performance_metrics"
     __table_args__ = (Index(None, "bot_id"),)

@@ -1,4 +1,4 @@
-"""Tables of users: who they are to each channel, and the codes that verify their addresses."""
+"""Tables of users: their identities in each channel, and the codes that verify addresses."""
 
 from __future__ import annotations
 
@@ -31,12 +31,15 @@ class User(Base):
     last_login: Mapped[datetime | None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return its values by column."""
+        """Return the user's values by column."""
         return {column.key: getattr(self, column.key) for column in User.__table__.columns}
 
 
 class AuthIdentity(Base):
-    """A user as a channel (``provider``) names them; ``metadata_json`` has rights, limits and uses."""
+    """A user's identity in a channel (``provider``).
+
+    ``metadata_json`` has rights, limits and uses.
+    """
 
     __tablename__ = "usr_auth_identities"
     __table_args__ = (
@@ -53,7 +56,7 @@ class AuthIdentity(Base):
 
 
 class VerificationCode(Base):
-    """A code that was sent to ``email``; it is void after use or too many wrong tries.
+    """A code that was sent to ``email``; it is void after use or too many wrong attempts.
 
     ``sent_time`` is in seconds since 1970.
     """

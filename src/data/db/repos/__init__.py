@@ -1,1 +1,1 @@
-"""The logic of the records, as plain functions over a session of a unit of work."""
+"""The logic of the records, working on the session of a unit of work."""

@@ -1,6 +1,6 @@
 """Alerts, schedules, and the runs of jobs.
 
-A run is claimed by the unique key of its row: of all units that insert it at a time one has it.
+A run is claimed by the unique key of its row: if several units insert it at once, one gets it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _CONFIG = ("alert_type", "ticker", "timeframe", "price", "condition", "indicator
 
 
 class AlertsRepo(Repository):
-    """Alerts of users; no schedule is ever among them."""
+    """The alerts of users; schedules are never among them."""
 
     def add(
         self,
@@ -66,10 +66,11 @@ class AlertsRepo(Repository):
         rearm: Any = None,
         since_ms: int | None = None,
     ) -> Alert:
-        """Add an alert; ``config`` as ``Alert.parse`` of ``model.alert`` reads it, or its JSON text.
+        """Add an alert; ``config`` is as for ``Alert.parse`` in ``model.alert``, or its JSON text.
 
         Raises:
-            QueryError: it is no alert, or the user has as many as are allowed.
+            QueryError: The alert is invalid, or the user already has the maximum number of
+                alerts.
         """
         is_local = recipient == LOCAL
         config, rearm = document(config, "an alert"), rearm and document(rearm, "re_arm_config")
@@ -118,7 +119,7 @@ class AlertsRepo(Repository):
         offset: int = 0,
         older_first: bool = True,
     ) -> list[Alert]:
-        """Return alerts that are enabled, by number."""
+        """Return the enabled alerts, by number."""
         query = select(Alert).where(Alert.job_type == JobType.ALERT.value, Alert.enabled.is_(True))
         if recipient is not None:
             query = _of_user(query, Alert.user_id, recipient)
@@ -129,14 +130,14 @@ class AlertsRepo(Repository):
         return [*self.s.scalars(query)]
 
     def update(self, alert_id: int, values: Mapping[str, Any]) -> bool:
-        """Change an alert; return whether there is one.
+        """Change an alert; return whether it exists.
 
-        ``enabled`` (``active``), ``email``, ``status``, ``re_arm_config``, ``config_json`` (the whole
-        configuration) or parts of it. A changed threshold, and an alert that is enabled again, begin anew:
-        bars that have closed by now do not fire it.
+        The fields are ``enabled`` (``active``), ``email``, ``status``, ``re_arm_config``,
+        ``config_json`` (the whole configuration) or parts of it. An alert that is reconfigured or
+        enabled again starts anew: bars that have already closed do not fire it.
 
         Raises:
-            QueryError: a field is unknown, or it would be no alert any more.
+            QueryError: A field is unknown, or the result would not be a valid alert.
         """
         fields = dict(values)
         known = ("enabled", "active", "email", "status", "re_arm_config", "config_json", *_CONFIG)
@@ -167,19 +168,19 @@ class AlertsRepo(Repository):
         return True
 
     def delete(self, alert_id: int) -> bool:
-        """Remove an alert; return whether there was one. What has fired is still delivered."""
+        """Remove an alert; return whether it existed. What it has fired is still delivered."""
         row = self.lock(alert_id)
         if row is not None:
             self.s.delete(row)
         return row is not None
 
     def lock(self, alert_id: int) -> Alert | None:
-        """Return an alert that no other unit changes until this one ends, or None."""
+        """Return an alert, which no other unit can change until this one ends, or None."""
         return locked(self.s, select(Alert).where(Alert.id == alert_id)).one_or_none()
 
 
 def alert_as_dict(row: Alert) -> dict[str, Any]:
-    """Return an alert as a program of a chat reads it."""
+    """Return an alert as a dictionary for a chat program to read."""
     params = plain(row.task_params)
     config, state = params["config"], row.state_json or {}
     fired_ms = state.get("fired_ms")
@@ -206,16 +207,17 @@ def alert_as_dict(row: Alert) -> dict[str, Any]:
 
 
 class SchedulesRepo(Repository):
-    """Schedules of users; no alert is ever among them."""
+    """The schedules of users; alerts are never among them."""
 
     def add(self, recipient: str | int, config: Any, *, schedule_config: Any = None) -> Schedule:
-        """Add a schedule, due at the ``scheduled_time`` of its configuration (each day at 09:00 UTC).
+        """Add a schedule, due at the ``scheduled_time`` in its configuration.
 
-        One with a ``report`` is run by the job of alerts, which delivers that report to the user's chat.
+        The default is 09:00 UTC every day. If the configuration has a ``report``, the alerts job
+        runs the schedule and delivers that report to the user's chat.
 
         Raises:
-            QueryError: the configuration is no JSON object, the time none, or the user has as many as are
-                allowed.
+            QueryError: The configuration is not a JSON object, the time is invalid, or the user
+                already has the maximum number of schedules.
         """
         config = document(config, "a schedule")
         extra = None if schedule_config is None else document(schedule_config, "schedule_config")
@@ -240,12 +242,15 @@ class SchedulesRepo(Repository):
         return [*self.s.scalars(query.order_by(Schedule.id))]
 
     def active(self) -> list[Schedule]:
-        """Return the schedules that are enabled, by number."""
+        """Return the enabled schedules, by number."""
         query = select(Schedule).where(Schedule.enabled.is_(True)).order_by(Schedule.id)
         return [*self.s.scalars(query)]
 
     def due_reports(self, moment: datetime) -> list[tuple[Schedule, str]]:
-        """Return the schedules of reports that are due, locked with their users, with the chat, by number."""
+        """Return the due report schedules with their chats, by number.
+
+        The schedules and their users are locked.
+        """
         ahead = self._ahead(moment)
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         due = or_(Schedule.next_run_at <= moment, Schedule.id.in_(ahead))
@@ -268,7 +273,7 @@ class SchedulesRepo(Repository):
         ]
 
     def _ahead(self, moment: datetime) -> list[int]:
-        """Return the schedules of reports whose next times a clock ahead of this one has stored."""
+        """Return the report schedules whose next time was stored by a clock ahead of this one."""
         columns = Schedule.id, Schedule.cron, Schedule.next_run_at, Schedule.updated_at
         own = Schedule.job_type == JobType.REPORT.value, Schedule.enabled.is_(True)
         rows = self.s.execute(select(*columns).where(*own, Schedule.next_run_at > moment))
@@ -276,7 +281,7 @@ class SchedulesRepo(Repository):
         return [row.id for row in rows if _due_at(row, moment, lines) != row.next_run_at]
 
     def pause_reports(self, recipient: str | int, reason: str) -> None:
-        """Disable the schedules of a user's reports."""
+        """Disable a user's report schedules."""
         own = _of_user(select(Schedule), Schedule.user_id, recipient)
         own = own.where(Schedule.job_type == JobType.REPORT.value).order_by(Schedule.id)
         for row in locked(self.s, own).all():
@@ -285,13 +290,13 @@ class SchedulesRepo(Repository):
                 row.task_params["reason"] = reason
 
     def update(self, schedule_id: int, values: Mapping[str, Any]) -> bool:
-        """Change a schedule; return whether there is one.
+        """Change a schedule; return whether it exists.
 
-        ``enabled`` (``active``), ``cron``, ``ticker``, ``scheduled_time``, ``config_json``,
-        ``schedule_config``, and options such as ``period``.
+        The fields are ``enabled`` (``active``), ``cron``, ``ticker``, ``scheduled_time``,
+        ``config_json``, ``schedule_config``, and options such as ``period``.
 
         Raises:
-            QueryError: a field is unknown or its value none of its kind.
+            QueryError: A field is unknown, or its value is invalid.
         """
         fields = dict(values)
         jobs = JobsRepository(self.s, self.clock)
@@ -320,15 +325,16 @@ class SchedulesRepo(Repository):
         return True
 
     def delete(self, schedule_id: int) -> bool:
-        """Remove a schedule; return whether there was one."""
+        """Remove a schedule; return whether it existed."""
         return JobsRepository(self.s, self.clock).delete_schedule(schedule_id)
 
 
 def _due_at(row: Any, now: datetime, parse: Callable[[str], Cron] = Cron.parse) -> datetime | None:
     """Return when a schedule is due next.
 
-    A time that is further ahead than the next one of its cron line was stored by a clock that was wrong, and
-    counts as past: the last one of the line, unless the schedule was changed since.
+    A time further ahead than the next one in its cron line was stored by a wrong clock and counts
+    as past: the last time in the line is returned, or the next one if the schedule was changed
+    since.
     """
     if row.next_run_at is None or row.next_run_at <= now:
         return row.next_run_at  # type: ignore[no-any-return]
@@ -352,14 +358,14 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a schedule.
 
     Raises:
-        QueryError: one is unknown.
+        QueryError: An option is unknown.
     """
     check_names(options, _OPTIONS, "a schedule")
     return dict(options)
 
 
 def schedule_as_dict(row: Schedule) -> dict[str, Any]:
-    """Return a schedule as a program of a chat reads it."""
+    """Return a schedule as a dictionary for a chat program to read."""
     params = plain(row.task_params)
     config = params.get("config", {})
     minute, hour = row.cron.split()[:2]
@@ -391,13 +397,14 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 
 
 class JobsRepository(Repository):
-    """Schedules and runs of jobs of any type but alerts, whose own are not seen here."""
+    """Schedules and runs of all job types except alerts, which are never visible here."""
 
     def create_schedule(self, user_id: int, schedule_data: ScheduleCreate) -> Schedule:
-        """Add a schedule, due next at the time that its cron line names.
+        """Add a schedule, due at the next time in its cron line.
 
         Raises:
-            QueryError: the type is none, or that of alerts; name or target is empty; the cron line is none.
+            QueryError: The type is invalid or is that of alerts, the name or target is empty, or
+                the cron line is invalid.
         """
         now = self.now()
         row = Schedule(user_id=user_id, state_json=None, created_at=now, updated_at=now)
@@ -440,7 +447,10 @@ class JobsRepository(Repository):
         return row
 
     def change(self, row: Schedule, update_data: ScheduleUpdate) -> None:
-        """Change a locked schedule; with another cron line, or enabled again, it is due anew."""
+        """Change a locked schedule.
+
+        If it gets another cron line or is enabled again, its next time is recalculated.
+        """
         values = {name: one for name, one in vars(update_data).items() if one is not None}
         is_due_anew = "cron" in values or (
             flag("enabled", values.get("enabled", False)) and not row.enabled
@@ -452,18 +462,18 @@ class JobsRepository(Repository):
         self.s.flush()
 
     def delete_schedule(self, schedule_id: int) -> bool:
-        """Remove a schedule; return whether there was one."""
+        """Remove a schedule; return whether it existed."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             self.s.delete(row)
         return row is not None
 
     def lock_schedule(self, schedule_id: int) -> Schedule | None:
-        """Return a schedule that no other unit changes until this one ends, or None."""
+        """Return a schedule, which no other unit can change until this one ends, or None."""
         return locked(self.s, select(Schedule).where(Schedule.id == schedule_id)).one_or_none()
 
     def get_pending_schedules(self) -> list[Schedule]:
-        """Return the schedules that are enabled and due, the longest due first."""
+        """Return the enabled schedules that are due, longest overdue first."""
         now, lines = self.now(), cache(Cron.parse)
         rows = self.s.scalars(
             select(Schedule)
@@ -474,26 +484,29 @@ class JobsRepository(Repository):
         return [row for at, row in sorted(timed, key=lambda one: one[0]) if at <= now]
 
     def update_schedule_next_run(self, schedule_id: int) -> bool:
-        """Note that a schedule is due next after now, by its cron line; return whether there is one."""
+        """Set a schedule's next time after now, by its cron line; return whether it exists."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             row.next_run_at = Cron.parse(row.cron).after(self.now())
         return row is not None
 
     def update_schedule_state(self, schedule_id: int, state: dict[str, Any]) -> bool:
-        """Store what a schedule's program remembers; return whether there is one."""
+        """Store the state of a schedule's program; return whether the schedule exists."""
         row = self.lock_schedule(schedule_id)
         if row is not None:
             row.state_json = document(state, "a state")
         return row is not None
 
     def get_schedule_state(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return what a schedule's program remembers; None: there is no such schedule."""
+        """Return the state of a schedule's program, or None if the schedule does not exist."""
         row = self.get_schedule(schedule_id)
         return None if row is None else plain(row.state_json or {})
 
     def trigger_schedule(self, schedule_id: int) -> ScheduleRun | None:
-        """Add a run of a schedule that is due now; None: there is no such schedule, or it has that run."""
+        """Add a run of a schedule that is due now.
+
+        Return None if the schedule does not exist or already has that run.
+        """
         row = self.get_schedule(schedule_id)
         if row is None:
             return None
@@ -502,10 +515,12 @@ class JobsRepository(Repository):
         return self.create_run(row.user_id, run)
 
     def create_run(self, user_id: int | None, run_data: ScheduleRunCreate) -> ScheduleRun | None:
-        """Claim a run by its row; None: another unit has claimed the same job at the same time.
+        """Claim a run by inserting its row.
+
+        Return None if another unit has claimed the same job for the same time.
 
         Raises:
-            QueryError: the type is none, or that of alerts.
+            QueryError: The type is invalid, or is that of alerts.
         """
         job_type, job_id = _job_type(run_data.job_type), run_data.job_id
         values = {
@@ -530,7 +545,7 @@ class JobsRepository(Repository):
         limit: int = 100,
         offset: int = 0,
     ) -> list[ScheduleRun]:
-        """Return runs, the newest first."""
+        """Return runs, newest first."""
         limit, offset = page(limit, offset)
         query = _filtered(user_id, job_type).order_by(ScheduleRun.id.desc())
         if status is not None:
@@ -552,7 +567,10 @@ class JobsRepository(Repository):
         return row
 
     def claim_run(self, run_id: int, worker_id: str) -> ScheduleRun | None:
-        """Take a pending run for a worker, and return it; None: another one has it, or it has ended."""
+        """Assign a pending run to a worker and return it.
+
+        Return None if another worker has the run, or if it has ended.
+        """
         row = self.lock_run(run_id)
         if row is None or row.status != RunStatus.PENDING:
             return None
@@ -562,13 +580,13 @@ class JobsRepository(Repository):
         return row
 
     def lock_run(self, run_id: int) -> ScheduleRun | None:
-        """Return a run that no other unit changes until this one ends, or None."""
+        """Return a run, which no other unit can change until this one ends, or None."""
         return locked(self.s, _runs().where(ScheduleRun.id == run_id)).one_or_none()
 
     def get_pending_runs(
         self, job_type: JobType | str | None = None, limit: int = 10
     ) -> list[ScheduleRun]:
-        """Return the runs that are pending and due, the longest due first."""
+        """Return the pending runs that are due, longest overdue first."""
         due = ScheduleRun.status == RunStatus.PENDING.value, ScheduleRun.scheduled_for <= self.now()
         query = _filtered(None, job_type).where(*due).order_by(ScheduleRun.scheduled_for)
         return [*self.s.scalars(query.limit(page(limit)[0]))]
@@ -584,10 +602,10 @@ class JobsRepository(Repository):
     def get_run_statistics(
         self, user_id: int | None = None, job_type: JobType | str | None = None, days: int = 30
     ) -> dict[str, Any]:
-        """Return counts of the runs of the last days, by status, and the mean time of completed ones.
+        """Return counts of recent runs by status, and the mean duration of completed runs.
 
-        Keys: ``total_runs``, ``status_counts``, ``average_execution_time_seconds`` (None without completed
-        runs), ``period_days``.
+        Only runs from the last ``days`` days count. Keys: ``total_runs``, ``status_counts``,
+        ``average_execution_time_seconds`` (None without completed runs), ``period_days``.
         """
         since = self.now() - timedelta(days=_days(days))
         rows = self.s.scalars(
@@ -608,7 +626,10 @@ class JobsRepository(Repository):
         }
 
     def cleanup_old_runs(self, days_to_keep: int = 90) -> int:
-        """Remove runs that ended and were due longer ago, of alerts too; return how many."""
+        """Remove ended runs that were due more than ``days_to_keep`` days ago; return how many.
+
+        Runs of alerts are included.
+        """
         before = self.now() - timedelta(days=_days(days_to_keep))
         old = (
             ScheduleRun.scheduled_for < before,
@@ -669,10 +690,10 @@ def _days(days: int) -> int:
 
 
 def document(value: Any, what: str) -> dict[str, Any]:
-    """Return a JSON object that is given as text or as a mapping.
+    """Return a JSON object that was passed as text or as a mapping.
 
     Raises:
-        QueryError: it is none, or larger than 10,000 characters.
+        QueryError: The value is not a JSON object, or is longer than 10,000 characters.
     """
     try:
         text = value if isinstance(value, str) else json.dumps(value, allow_nan=False)

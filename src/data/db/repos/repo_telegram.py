@@ -31,7 +31,7 @@ class SettingsRepo(Repository):
         return self.s.get(TelegramSetting, checked_text(key, 255, "a key"))
 
     def set(self, key: str, value: str | None) -> None:
-        """Set a value, whatever it was; the last of several at a time stands."""
+        """Set a value, whatever it was; if several units do so at once, the last one counts."""
         if not checked_text(key, 255, "a key"):
             raise QueryError("the key of a setting is empty")
         module = postgresql if self.s.get_bind().dialect.name == "postgresql" else sqlite
@@ -44,8 +44,11 @@ class SettingsRepo(Repository):
         self.s.expire_all()
 
     def update(self, key: str, change: Callable[[str | None], str | None]) -> str | None:
-        """Set the value that ``change`` makes of the present one, and return it; no other unit is lost."""
-        # Where it is new, so that there is a row to lock.
+        """Set the value to the result of ``change`` on the present one, and return it.
+
+        No change by another unit is lost.
+        """
+        # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=checked_text(key, 255, "a key"), value=None)
         row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == key)).one()
         row.value = change(row.value)
@@ -54,13 +57,13 @@ class SettingsRepo(Repository):
 
 
 class FeedbackRepo(Repository):
-    """What users write."""
+    """Feedback from users."""
 
     def create(self, user_id: int, type_: str, message: str) -> TelegramFeedback:
-        """Add feedback, which is open.
+        """Add feedback, with the status open.
 
         Raises:
-            QueryError: a text is empty or too long.
+            QueryError: A text is empty or too long.
         """
         if not checked_text(type_, 50, "a type").strip() or not checked_text(message).strip():
             raise QueryError("feedback needs a type and a message")
@@ -70,14 +73,14 @@ class FeedbackRepo(Repository):
         return row
 
     def list(self, type_: str | None = None) -> builtins.list[TelegramFeedback]:
-        """Return feedback, the newest first."""
+        """Return feedback, newest first."""
         query = select(TelegramFeedback).order_by(TelegramFeedback.id.desc())
         if type_ is not None:
             query = query.where(TelegramFeedback.type == type_)
         return [*self.s.scalars(query)]
 
     def set_status(self, feedback_id: int, status: str) -> bool:
-        """Set ``open``, ``in_progress`` or ``closed``; return whether there is such feedback."""
+        """Set ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         if status not in _STATUSES:
             raise QueryError(f"status {status!r:.80} is not one of {', '.join(_STATUSES)}")
         own = TelegramFeedback.id == feedback_id
@@ -87,7 +90,7 @@ class FeedbackRepo(Repository):
         return row is not None
 
     def delete_before(self, moment: datetime) -> int:
-        """Remove what is older; return how many."""
+        """Remove feedback from before a moment; return how many rows."""
         rows: Any = self.s.execute(
             delete(TelegramFeedback).where(TelegramFeedback.created_at < moment)
         )
@@ -95,13 +98,13 @@ class FeedbackRepo(Repository):
 
 
 class CommandAuditRepo(Repository):
-    """The commands of a chat."""
+    """The audit of chat commands."""
 
     def log(self, telegram_user_id: str | int, command: str, **fields: Any) -> TelegramCommandAudit:
         """Add a command; ``fields`` are the columns of the table.
 
         Raises:
-            QueryError: a field is unknown, a text too long.
+            QueryError: A field is unknown, or a text is too long.
         """
         row = TelegramCommandAudit(
             telegram_user_id=checked_id(telegram_user_id), command=command, created_at=self.now()
@@ -114,7 +117,7 @@ class CommandAuditRepo(Repository):
     def last_commands(
         self, telegram_user_id: str | int, *, limit: int = 20
     ) -> builtins.list[TelegramCommandAudit]:
-        """Return the last commands of a user, the newest first."""
+        """Return the last commands of a user, newest first."""
         return self.list(limit=limit, user_id=checked_id(telegram_user_id))
 
     def list(
@@ -128,10 +131,10 @@ class CommandAuditRepo(Repository):
         start_date: str | datetime | None = None,
         end_date: str | datetime | None = None,
     ) -> builtins.list[TelegramCommandAudit]:
-        """Return commands, the newest first.
+        """Return commands, newest first.
 
-        ``start_date`` and ``end_date`` (both included; a day alone as end is the whole day) are UTC where
-        they name no zone.
+        ``start_date`` and ``end_date`` are both included, and are UTC unless they have a time
+        zone; an end that is only a date includes the whole day.
         """
         table = TelegramCommandAudit
         limit, offset = page(limit, offset)
@@ -149,9 +152,9 @@ class CommandAuditRepo(Repository):
         return [*self.s.scalars(query)]
 
     def stats(self) -> dict[str, Any]:
-        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None without commands).
+        """Return ``total``, ``by_command``, ``by_cause`` and ``success_rate`` (None if empty).
 
-        ``by_cause`` counts the commands that failed by the text before the first colon of their errors.
+        ``by_cause`` counts failed commands by the text before the first colon of their errors.
         """
         table = TelegramCommandAudit
         failed = table.success.is_(False)
@@ -169,13 +172,13 @@ class CommandAuditRepo(Repository):
         return {"total": total, "by_command": counts, "by_cause": by_cause, "success_rate": rate}
 
     def unique_users_summary(self) -> builtins.list[dict[str, str]]:
-        """Return every user that has sent a command."""
+        """Return every user who has sent a command."""
         own = TelegramCommandAudit.telegram_user_id
         users = self.s.scalars(select(own).distinct().order_by(own))
         return [{"telegram_user_id": one} for one in users]
 
     def delete_before(self, moment: datetime) -> int:
-        """Remove what is older; return how many."""
+        """Remove commands from before a moment; return how many rows."""
         rows: Any = self.s.execute(
             delete(TelegramCommandAudit).where(TelegramCommandAudit.created_at < moment)
         )

@@ -1,7 +1,7 @@
-"""Bots, trades, positions and what bots achieve.
+"""Bots, trades, positions and performance metrics.
 
-Money and quantities come as ``Decimal``, whole number, text or float (with the digits of its ``repr``), and
-go as ``Decimal``.
+Money and quantities are accepted as ``Decimal``, integer, text or float (with the digits of its
+``repr``), and returned as ``Decimal``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .rows import Repository, as_dict, assign, claim, exact, page
 __all__ = ["BotsRepo", "MetricsRepo", "PositionsRepo", "TradeRepository", "TradesRepo"]
 
 _NOTHING = Decimal(0)
-# Levels of a position's metadata that are prices, and so move with them.
+# Levels in a position's metadata that are prices, and so are adjusted like them.
 _LEVELS = ("stop", "stop_loss", "take_profit", "threshold")
 _CONFIGURATION: Mapping[str, Any] = {
     "type": "object",
@@ -48,10 +48,10 @@ class BotsRepo(Repository):
     """Bots."""
 
     def upsert_bot(self, bot: Mapping[str, Any]) -> BotInstance:
-        """Add a bot, or change the columns of one that exists; a new one needs ``config``.
+        """Add a bot, or change the columns of an existing one; a new bot needs ``config``.
 
         Raises:
-            QueryError: a column is unknown or its value none of its kind.
+            QueryError: A column is unknown, or its value is invalid.
         """
         values = dict(bot)
         number = key(values.pop("id", None) or str(uuid.uuid4()))
@@ -76,12 +76,12 @@ class BotsRepo(Repository):
         return row
 
     def lock(self, bot_id: str | int) -> BotInstance | None:
-        """Return a bot that no other unit changes until this one ends, or None."""
+        """Return a bot, which no other unit can change until this one ends, or None."""
         own = BotInstance.id == key(bot_id)
         return locked(self.s, select(BotInstance).where(own)).one_or_none()
 
     def heartbeat(self, bot_id: str | int) -> None:
-        """Note that a bot runs; of an unknown one nothing."""
+        """Record that a bot is running; an unknown bot is ignored."""
         if row := self.lock(bot_id):
             row.last_heartbeat = self.now()
 
@@ -90,11 +90,11 @@ class TradesRepo(Repository):
     """Trades, as they were executed."""
 
     def add(self, trade: Mapping[str, Any]) -> Trade:
-        """Add a trade, by column; see :meth:`close_trade` for its net profit.
+        """Add a trade, given by column; see :meth:`close_trade` for its net profit.
 
         Raises:
-            QueryError: a column is unknown, its value none of its kind; ``bot_id``, ``symbol`` or
-                ``trade_type`` is missing, or the key is taken.
+            QueryError: A column is unknown or its value invalid; ``bot_id``, ``symbol`` or
+                ``trade_type`` is missing; or the key is taken.
         """
         row: Trade = _added(self, Trade, trade, ("bot_id", "symbol", "trade_type"))
         _net(row, trade)
@@ -102,13 +102,14 @@ class TradesRepo(Repository):
         return row
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
-        """Set columns of a trade that ends; return whether there is one.
+        """Set columns of a trade that ends; return whether it exists.
 
-        Without ``status`` and ``exit_time`` it is closed, now. If ``gross_pnl`` or ``commission`` is given
-        without ``net_pnl``, the net profit is the gross profit less the commission.
+        Without ``status`` and ``exit_time``, the trade is closed now. If ``gross_pnl`` or
+        ``commission`` is given without ``net_pnl``, the net profit is the gross profit minus the
+        commission.
 
         Raises:
-            QueryError: a column is unknown, or its value none of its kind.
+            QueryError: A column is unknown, or its value is invalid.
         """
         own = Trade.id == key(trade_id)
         row = locked(self.s, select(Trade).where(own)).one_or_none()
@@ -122,16 +123,16 @@ class TradesRepo(Repository):
         return True
 
     def open_trades(self, symbol: str | None = None) -> list[Trade]:
-        """Return the trades that are open, by their begin."""
+        """Return the open trades, oldest first."""
         query = select(Trade).where(Trade.status == "open").order_by(Trade.created_at, Trade.id)
         return [*self.s.scalars(query if symbol is None else query.where(Trade.symbol == symbol))]
 
     def pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
-        """Return ``net_pnl`` and ``n_trades`` of the trades that are closed."""
+        """Return ``net_pnl`` and ``n_trades`` of the closed trades."""
         query = select(Trade.net_pnl).where(Trade.status == "closed")
         if bot_id is not None:
             query = query.where(Trade.bot_id == key(bot_id))
-        # Not in SQL: texts of SQLite would be summed as floats.
+        # Not in SQL, because SQLite would sum the texts as floats.
         values = self.s.scalars(query).all()
         total = sum((Fraction(value) for value in values if value is not None), Fraction(0))
         return {"net_pnl": rounded(total), "n_trades": len(values)}
@@ -150,10 +151,11 @@ class PositionsRepo(Repository):
         opened_at: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Position:
-        """Return the open position of a bot, type of trade and symbol; it is made if there is none.
+        """Return the open position for a bot, trade type and symbol, created if missing.
 
         Raises:
-            QueryError: the direction is not ``long`` or ``short``, or that of the open one is the other.
+            QueryError: The direction is not ``long`` or ``short``, or the open position has the
+                other one.
         """
         if direction not in DIRECTIONS:
             raise QueryError(f"direction {direction!r:.80} is not {' or '.join(DIRECTIONS)}")
@@ -184,7 +186,7 @@ class PositionsRepo(Repository):
     def open_positions(
         self, *, bot_id: str | int | None = None, symbol: str | None = None
     ) -> list[Position]:
-        """Return the positions that are open, by their begin."""
+        """Return the open positions, oldest first."""
         query = select(Position).where(Position.status == "open")
         if bot_id is not None:
             query = query.where(Position.bot_id == key(bot_id))
@@ -203,22 +205,25 @@ class PositionsRepo(Repository):
         close_when_flat: bool = True,
         commission: Any = 0,
     ) -> Position:
-        """Add or reduce by a fill; at 0 the position is closed unless ``close_when_flat`` is False.
+        """Increase or reduce a position by a fill.
+
+        A position that reaches 0 is closed, unless ``close_when_flat`` is False.
 
         Args:
             position_id: Key of an open position.
             action: ``buy`` or ``sell``.
             qty: Number of shares or coins.
             price: Price for one.
-            ts: When it was executed, not before the last fill; by default now.
-            close_when_flat: Whether a position of which nothing is left is closed.
-            commission: Its cost in the currency of the price, which lowers the realized profit at once; a
-                rebate is below 0. The mean price is without it.
+            ts: Time of execution, not before the last fill; by default now.
+            close_when_flat: Whether to close a position that reaches 0.
+            commission: Cost in the currency of the price, which lowers the realized profit at
+                once; a rebate is below 0. The mean price does not include it.
 
         Raises:
-            QueryError: There is no such open position, a number is invalid or not above 0, the action is not
-                ``buy`` or ``sell``, it reduces by more than is open, or it was executed before the last fill
-                or before the ex-date of an action that was applied.
+            QueryError: There is no such open position, a number is invalid or not above 0, the
+                action is not ``buy`` or ``sell``, the fill reduces by more than is open, or it
+                was executed before the last fill or before the ex-date of an action that was
+                applied.
         """
         verb = action.lower() if isinstance(action, str) else action
         if verb not in ACTIONS:
@@ -242,7 +247,7 @@ class PositionsRepo(Repository):
         return row
 
     def close_if_flat(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
-        """Close a position of which nothing is open; else leave it."""
+        """Close a position that has nothing open; leave any other position unchanged."""
         row = self._locked(position_id)
         if row.qty_open == 0 and row.status != "closed":
             row.status, row.closed_at = "closed", ts or self.now()
@@ -250,7 +255,7 @@ class PositionsRepo(Repository):
         return row
 
     def mark_closed(self, *, position_id: str | int, ts: datetime | None = None) -> Position:
-        """Close a position without a fill; what was open is given up, and what was realized stays."""
+        """Close a position without a fill: drop the open quantity, keep the realized profit."""
         row = self._locked(position_id)
         if row.status != "closed":
             state = _state(row)
@@ -268,24 +273,27 @@ class PositionsRepo(Repository):
         ratio: Any = None,
         amount: Any = None,
     ) -> list[dict[str, Any]]:
-        """Apply a split or a dividend to the open positions of a symbol, each once; return what changed.
+        """Apply a split or a dividend once to each open position of a symbol; return the changes.
 
-        Positions that were opened before ``ex_date`` change; it begins as a day of the symbol's market does.
-        A dividend counts on what they held when it began, also if they had fills or were emptied since then.
-        Dividends of one day are told apart by their amounts: add up those that are equal. A split
-        multiplies the quantity by ``ratio`` (new shares for one) and divides prices by it; a dividend lowers
-        prices by ``amount`` a share, and counts as cash. Prices are the mean price, and ``stop``,
-        ``stop_loss``, ``take_profit`` and ``threshold`` of the metadata. Trades stay as they were executed.
+        Only positions opened before ``ex_date`` change; the date begins when the day begins in
+        the symbol's market. A dividend is paid on the quantity held at that time, even if the
+        position has had fills or was emptied since. Dividends on one day are distinguished by
+        their amounts, so equal ones must be added up. A split multiplies the quantity by
+        ``ratio`` (new shares for one) and divides prices by it; a dividend lowers prices by
+        ``amount`` per share, and counts as cash. The prices are the mean price, and ``stop``,
+        ``stop_loss``, ``take_profit`` and ``threshold`` in the metadata. Trades stay as they were
+        executed.
 
         Returns:
-            Of each position that changed: ``position_id``, ``text`` (a sentence), and ``before`` and
-            ``after`` of what changed.
+            For each position that changed: ``position_id``, ``text`` (a sentence), and ``before``
+                and ``after`` with the changed values.
 
         Raises:
-            QueryError: It is neither, a number is invalid or not above 0, no market is known for the symbol,
-                ``ex_date`` is ahead, a level would fall to 0, or a position has another split of that day, a
-                later split, or where this is a split a later dividend or a fill since ``ex_date`` (of a
-                dividend also if an older version applied the fill). Nothing changes.
+            QueryError: The action is neither, a number is invalid or not above 0, no market is
+                known for the symbol, ``ex_date`` is in the future, a level would fall to 0, or a
+                position has another split on that day or a later split. For a split, also if a
+                position has a later dividend or a fill since ``ex_date``; for a dividend, also if
+                an older version applied such a fill. Nothing changes.
         """
         if isinstance(ex_date, datetime) or not isinstance(ex_date, date):
             raise QueryError(f"ex_date {ex_date!r:.80} is no date")
@@ -319,27 +327,28 @@ class PositionsRepo(Repository):
 
     @staticmethod
     def unrealized_pnl(p: Position, *, mark_price: Any) -> Decimal:
-        """Return what would be earned at a price, rounded at 18 places."""
+        """Return the unrealized profit at a price, rounded to 18 places."""
         return rounded(_unrealized(_state(p), mark_price))
 
     @staticmethod
     def total_pnl(p: Position, *, mark_price: Any = None) -> Decimal:
-        """Return what was earned, and with a price what would be."""
+        """Return the realized profit plus, if a price is given, the unrealized profit."""
         state = _state(p)
         open_ = Fraction(0) if mark_price is None else _unrealized(state, mark_price)
         return rounded(state.realized + open_)
 
     def _in_order(self, row: Position, ts: datetime | None) -> datetime:
-        """Return when a fill was executed.
+        """Return the time at which a fill was executed.
 
         Raises:
-            QueryError: The last fill, or an action that was applied, came later.
+            QueryError: The last fill, or an action that was applied, is later.
         """
         now = self.now()
         if ts is None:
             return now
         moment, last = _aware(ts), row.filled_at
-        # A time ahead of the clock was written by a clock that was wrong: it is no order.
+        # A time ahead of the clock was stored by a wrong clock, so it does not determine the
+        # order.
         if last is not None and moment < last <= now:
             raise QueryError(
                 f"the fill of {moment} is before the last fill of {last}",
@@ -361,20 +370,20 @@ class PositionsRepo(Repository):
 
 
 class MetricsRepo(Repository):
-    """What bots achieve."""
+    """Performance metrics of bots."""
 
     def add(self, metric: Mapping[str, Any]) -> PerformanceMetric:
-        """Add metrics, by column; ``bot_id`` and ``metrics`` are needed.
+        """Add metrics, given by column; ``bot_id`` and ``metrics`` are required.
 
         Raises:
-            QueryError: a column is unknown or missing, or its value none of its kind.
+            QueryError: A column is unknown or missing, or its value is invalid.
         """
         values = {"calculated_at": self.now(), **metric}
         row: PerformanceMetric = _added(self, PerformanceMetric, values, ("bot_id", "metrics"))
         return row
 
     def latest_for_bot(self, bot_id: str | int, limit: int = 20) -> list[PerformanceMetric]:
-        """Return the metrics of a bot, those calculated last first."""
+        """Return the metrics of a bot, most recently calculated first."""
         table = PerformanceMetric
         query = select(table).where(table.bot_id == key(bot_id)).limit(page(limit)[0])
         return [*self.s.scalars(query.order_by(table.calculated_at.desc(), table.id))]
@@ -383,7 +392,8 @@ class MetricsRepo(Repository):
 class TradeRepository(Repository):
     """The functions of :mod:`~src.data.db.services.trading_service`, in the unit of a session.
 
-    Answers are plain dicts, by column; money is ``Decimal``, instants are aware, in UTC.
+    Results are plain dictionaries, by column; money is ``Decimal``, and instants are
+    timezone-aware in UTC.
     """
 
     @property
@@ -403,15 +413,15 @@ class TradeRepository(Repository):
 
     @property
     def metrics(self) -> MetricsRepo:
-        """What bots achieve."""
+        """Performance metrics."""
         return MetricsRepo(self.s, self.clock)
 
     def upsert_bot(self, bot: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a bot, or change the columns of one that exists, and return it."""
+        """Add a bot, or change the columns of an existing one, and return it."""
         return as_dict(self.bots.upsert_bot(bot))
 
     def heartbeat(self, bot_id: str | int) -> None:
-        """Note that a bot runs."""
+        """Record that a bot is running."""
         self.bots.heartbeat(bot_id)
 
     def get_bot_by_id(self, bot_id: str | int) -> dict[str, Any] | None:
@@ -424,7 +434,7 @@ class TradeRepository(Repository):
         return self._bots(BotInstance.status != "disabled", user_id)
 
     def get_bots_by_status(self, status: str, user_id: int | None = None) -> list[dict[str, Any]]:
-        """Return the bots of a status."""
+        """Return the bots with a status."""
         return self._bots(BotInstance.status == status, user_id)
 
     def _bots(self, condition: Any, user_id: int | None) -> list[dict[str, Any]]:
@@ -442,9 +452,10 @@ class TradeRepository(Repository):
         error_message: str | None = None,
         started_at: datetime | None = None,
     ) -> bool:
-        """Set the status of a bot; return whether there is one.
+        """Set the status of a bot; return whether the bot exists.
 
-        With an ``error_message`` its errors are counted, and the last one is in ``extra_metadata``.
+        With an ``error_message``, its error count increases, and the message is stored in
+        ``extra_metadata`` as the last error.
         """
         row = self.bots.lock(bot_id)
         if row is None:
@@ -461,7 +472,7 @@ class TradeRepository(Repository):
     def update_bot_performance(
         self, bot_id: str | int, current_balance: Any = None, total_pnl: Any = None
     ) -> bool:
-        """Set what is given; return whether there is such a bot."""
+        """Set the values that are given; return whether the bot exists."""
         row = self.bots.lock(bot_id)
         if row is None:
             return False
@@ -471,19 +482,19 @@ class TradeRepository(Repository):
         return True
 
     def add_trade(self, trade: Mapping[str, Any]) -> dict[str, Any]:
-        """Add a trade, by column, and return it."""
+        """Add a trade, given by column, and return it."""
         return as_dict(self.trades.add(trade))
 
     def close_trade(self, /, trade_id: str | int, **fields: Any) -> bool:
-        """Set columns of a trade that ends; return whether there is one."""
+        """Set columns of a trade that ends; return whether it exists."""
         return self.trades.close_trade(trade_id, **fields)
 
     def get_open_trades(self, symbol: str | None = None) -> list[dict[str, Any]]:
-        """Return the trades that are open."""
+        """Return the open trades."""
         return [as_dict(row) for row in self.trades.open_trades(symbol)]
 
     def get_pnl_summary(self, bot_id: str | int | None = None) -> dict[str, Any]:
-        """Return ``net_pnl`` and ``n_trades`` of the trades that are closed."""
+        """Return ``net_pnl`` and ``n_trades`` of the closed trades."""
         return self.trades.pnl_summary(bot_id)
 
     def ensure_open_position(
@@ -496,7 +507,7 @@ class TradeRepository(Repository):
         opened_at: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Return the open position of a bot, type of trade and symbol; it is made if there is none."""
+        """Return the open position for a bot, trade type and symbol, created if missing."""
         row = self.positions.ensure_open(
             bot_id=bot_id,
             trade_type=trade_type,
@@ -518,7 +529,7 @@ class TradeRepository(Repository):
         close_when_flat: bool = True,
         commission: Any = 0,
     ) -> dict[str, Any]:
-        """Add or reduce by a fill, as :meth:`PositionsRepo.apply_fill` says."""
+        """Apply a fill to a position; see :meth:`PositionsRepo.apply_fill`."""
         row = self.positions.apply_fill(
             position_id=position_id,
             action=action,
@@ -539,12 +550,12 @@ class TradeRepository(Repository):
         ratio: Any = None,
         amount: Any = None,
     ) -> list[dict[str, Any]]:
-        """Apply a split or a dividend, as :meth:`PositionsRepo.apply_action` says."""
+        """Apply a split or a dividend; see :meth:`PositionsRepo.apply_action`."""
         positions = self.positions
         return positions.apply_action(symbol, ex_date, action_type, ratio=ratio, amount=amount)
 
     def close_if_flat(self, position_id: str | int, ts: datetime | None = None) -> dict[str, Any]:
-        """Close a position of which nothing is open; else leave it."""
+        """Close a position that has nothing open; leave any other position unchanged."""
         return _position(self.positions.close_if_flat(position_id=position_id, ts=ts))
 
     def mark_closed(self, position_id: str | int, ts: datetime | None = None) -> dict[str, Any]:
@@ -554,20 +565,20 @@ class TradeRepository(Repository):
     def get_open_positions(
         self, *, bot_id: str | int | None = None, symbol: str | None = None
     ) -> list[dict[str, Any]]:
-        """Return the positions that are open."""
+        """Return the open positions."""
         rows = self.positions.open_positions(bot_id=bot_id, symbol=symbol)
         return [_position(row) for row in rows]
 
     def add_metric(self, metric: Mapping[str, Any]) -> dict[str, Any]:
-        """Add metrics of a bot, by column, and return them."""
+        """Add metrics of a bot, given by column, and return them."""
         return as_dict(self.metrics.add(metric))
 
     def latest_metrics(self, bot_id: str | int, limit: int = 20) -> list[dict[str, Any]]:
-        """Return the metrics of a bot, those calculated last first."""
+        """Return the metrics of a bot, most recently calculated first."""
         return [as_dict(row) for row in self.metrics.latest_for_bot(bot_id, limit)]
 
     def validate_bot_configuration(self, bot_id: str | int) -> tuple[bool, list[str], list[str]]:
-        """Return whether the ``config`` of a bot is valid, its errors and its warnings."""
+        """Return whether the ``config`` of a bot is valid, with its errors and warnings."""
         bot = self.get_bot_by_id(bot_id)
         if bot is None:
             return False, [f"Bot with ID {bot_id} not found"], []
@@ -576,12 +587,12 @@ class TradeRepository(Repository):
     def validate_all_bot_configurations(
         self, user_id: int | None = None
     ) -> dict[Any, tuple[bool, list[str], list[str]]]:
-        """Return the same of all bots that are not disabled, by key."""
+        """Validate the ``config`` of all bots that are not disabled; return the results by key."""
         return {bot["id"]: _validated(bot["config"]) for bot in self.get_enabled_bots(user_id)}
 
 
 def bot_configuration_schema() -> dict[str, Any]:
-    """Return the JSON schema that the ``config`` of a bot is checked by; other keys are its program's."""
+    """Return the JSON schema for a bot's ``config``; other keys belong to the bot's program."""
     return {**_CONFIGURATION}
 
 
@@ -619,7 +630,7 @@ def _position(row: Position) -> dict[str, Any]:
 
 
 def _state(row: Position) -> PositionState:
-    """Return the exact state of a row; its fraction is in hexadecimal, whose length is not limited."""
+    """Return the exact state of a row; its fraction is hexadecimal, which has no length limit."""
     price = None if row.exact_price is None else _fraction(row.exact_price)
     return PositionState(
         "long" if row.direction == "long" else "short", row.qty_open, price, row.cash
@@ -671,14 +682,14 @@ def _begin(symbol: str, ex_date: date) -> int:
 
 
 def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
-    """Record the quantity before the first fill of a market day, and the share that its fills leave.
+    """Record the quantity before the first fill of a market day, and the share left by its fills.
 
-    Later days were recorded by a wrong clock: they are removed, and the shares for the other days are
-    no longer known. If the market is not known, there are no actions.
+    Later days were recorded by a wrong clock: they are removed, and the shares for the other days
+    are no longer known. If the market is not known, there are no actions.
 
     Args:
         row: Position before the fill.
-        moment: When the fill was executed.
+        moment: Time at which the fill was executed.
         after: Quantity after the fill.
     """
     meant = meaning_of(row.symbol)
@@ -699,11 +710,11 @@ def _note_held(row: Position, moment: datetime, after: Decimal) -> None:
 def _held(
     row: Position, name: str, by: Fraction | Decimal, begin: int, now: datetime
 ) -> tuple[Decimal, Fraction]:
-    """Return the quantity held when an ex-date began, and the share of its cost left by later fills.
+    """Return the quantity held when an ex-date began, and the share of cost left by later fills.
 
     Raises:
-        QueryError: A position with something open had a fill since then, and this is a split, an older
-            version applied the fill, or the clock was wrong.
+        QueryError: A position with an open quantity had a fill since then, and this is a split,
+            an older version applied the fill, or the clock was wrong.
     """
     if row.filled_at is None or to_ms(row.filled_at) < begin:
         return row.qty_open, Fraction(1)
@@ -720,19 +731,19 @@ def _held(
 
 
 def _newest(row: Position) -> date:
-    """Return the latest ex-date of the actions that were applied to a position."""
+    """Return the latest ex-date among the actions applied to a position."""
     return max(date.fromisoformat(name[:10]) for name in row.actions)
 
 
 def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> bool:
-    """Return whether a position was opened before an action that was not applied to it.
+    """Return whether a position was opened before an action that has not been applied to it.
 
     Raises:
-        QueryError: A later split, or for a split a later dividend, was applied.
+        QueryError: A later split was applied or, if this is a split, a later dividend.
     """
     if to_ms(row.opened_at) >= begin or _is_applied(row, name, by):
         return False
-    # The order of dividends between two fills changes no figure.
+    # The order of dividends between two fills does not change the result.
     later = [one for one in row.actions if one[:10] > name[:10]]
     if found := [one for one in later if "split" in (name[11:], one[11:])]:
         raise QueryError(
@@ -743,12 +754,12 @@ def _is_new(row: Position, name: str, by: Fraction | Decimal, begin: int) -> boo
 
 
 def _is_applied(row: Position, name: str, by: Fraction | Decimal) -> bool:
-    """Return whether an action was applied to a position.
+    """Return whether an action was already applied to a position.
 
     Raises:
         QueryError: A split by another ratio was applied on the same day.
     """
-    # Older versions kept a dividend without its amount, which is in the sentence alone.
+    # Older versions stored a dividend without its amount, which is only in the sentence.
     applied = row.actions.get(name, "").startswith(_sentence(row, name, by))
     if isinstance(by, Fraction) and name in row.actions and not applied:
         words = row.actions[name].removeprefix(f"{row.symbol}: {name} ").partition(":")[0]
@@ -770,7 +781,7 @@ def _sentence(row: Position, name: str, by: Fraction | Decimal) -> str:
 def _change(
     row: Position, name: str, by: Fraction | Decimal, quantity: Decimal, left: Fraction
 ) -> dict[str, Any]:
-    """Change a position by a split, or by a dividend on what it held, and return what has changed."""
+    """Change a position by a split, or by a dividend on the held quantity; return the changes."""
     state, levels = _state(row), dict(row.extra_metadata or {})
     moved = [one for one in _LEVELS if row.qty_open and levels.get(one) is not None]
     figures = {one: getattr(row, one) for one in ("qty_open", "avg_price", "realized_pnl")}
@@ -782,7 +793,7 @@ def _change(
             raise QueryError(
                 f"{one} {levels[one]} of the position {row.id} would fall to {moved_to}"
             )
-        # JSON has no decimals: a text keeps all digits, a number stays one.
+        # JSON has no decimals: a text keeps all its digits, and a number stays a number.
         value = rounded(moved_to)
         levels[one] = format(value, "f") if isinstance(levels[one], str) else float(value)
     _store(row, state.split(by) if isinstance(by, Fraction) else state.paid(quantity, by, left))

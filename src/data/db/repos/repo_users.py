@@ -23,12 +23,13 @@ from .rows import Repository, claim, flag
 __all__ = ["TELEGRAM", "UsersRepo", "VerificationRepo", "new_code"]
 
 TELEGRAM = "telegram"
-# What an identity's metadata may hold, with the types of the values.
+# Keys that an identity's metadata may have, by the type of their values.
 _FLAGS = ("verified", "approved", "is_admin")
 LIMITS = ("max_alerts", "max_schedules")
 _COUNTS = (*LIMITS, "daily_limit")
 _MOST = 1_000_000
-# No more than this: programs that send mail run, or write to, what other characters name.
+# Nothing else is allowed: other characters could make a mail program run commands or write to
+# files.
 _EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@[A-Za-z0-9]([A-Za-z0-9.-]{0,187}[A-Za-z0-9])?"
 )
@@ -38,11 +39,11 @@ _WRONG_TRIES, _CODES_AN_HOUR, _HOUR_S, _SKEW_S = 5, 5, 3_600, 300
 
 
 def new_code() -> str:
-    """Return a code of six digits that cannot be guessed from others."""
+    """Return a code of six digits that cannot be guessed from other codes."""
     return f"{secrets.randbelow(1_000_000):06}"
 
 
-# Made once, of tables: to make a statement, and objects of rows, takes longer than to run it.
+# Built once, from tables: building a statement and row objects takes longer than running it.
 _identities, _users = AuthIdentity.__table__.c, User.__table__.c
 _PROFILES = (
     select(_identities.user_id, _identities.external_id, _identities.metadata, _users.email)
@@ -60,7 +61,7 @@ class UsersRepo(Repository):
         """Add a user.
 
         Raises:
-            QueryError: the address is none, or another user has it.
+            QueryError: The address is invalid, or another user has it.
         """
         now = self.now()
         values = {"role": role, "is_active": is_active, "created_at": now, "updated_at": now}
@@ -75,7 +76,7 @@ class UsersRepo(Repository):
         return self.s.scalars(select(User).where(User.email == email)).one()
 
     def owner_of(self, email: str) -> int | None:
-        """Return the number of the user who has verified an address, whatever its case, or None."""
+        """Return the number of the user who has verified an address, ignoring case, or None."""
         same = func.lower(User.email) == email.lower()
         return self.s.scalars(select(User.id).where(same).order_by(User.id)).first()
 
@@ -98,7 +99,10 @@ class UsersRepo(Repository):
         defaults_user: dict[str, Any] | None = None,
         provider: str = TELEGRAM,
     ) -> int:
-        """Return the number of the user, who is made with ``email``, ``role``, ``is_active`` if new."""
+        """Return the number of a user, who is created if new.
+
+        ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
+        """
         identity = self.get_identity(provider, telegram_user_id)
         if identity is not None:
             return identity.user_id
@@ -109,7 +113,7 @@ class UsersRepo(Repository):
         user = self.create_user(defaults.pop("email", None), **defaults)
         values = {"provider": provider, "external_id": external_id, "metadata_json": {}}
         if claim(self.s, AuthIdentity, user_id=user.id, created_at=self.now(), **values) is None:
-            # Another unit was faster, and its user is the one.
+            # Another unit was faster, so its user counts.
             self.s.delete(user)
             self.s.flush()
             return self.s.scalars(_of(external_id, provider)).one().user_id
@@ -118,11 +122,11 @@ class UsersRepo(Repository):
     def lock_identity(
         self, telegram_user_id: str | int, provider: str = TELEGRAM
     ) -> AuthIdentity | None:
-        """Return an identity that no other unit changes until this one ends, or None."""
+        """Return an identity, which no other unit can change until this one ends, or None."""
         return locked(self.s, _of(telegram_user_id, provider)).one_or_none()
 
     def lock_or_make(self, telegram_user_id: str | int, provider: str = TELEGRAM) -> AuthIdentity:
-        """Return the identity as :meth:`lock_identity` does, made if it is new."""
+        """Return an identity as :meth:`lock_identity` does, but create it if it is new."""
         identity = None
         while identity is None:  # another unit may remove the user before it is locked
             self.ensure_user_for_telegram(telegram_user_id, provider=provider)
@@ -130,16 +134,19 @@ class UsersRepo(Repository):
         return identity
 
     def update_telegram_profile(self, /, telegram_user_id: str | int, **fields: Any) -> None:
-        """Change rights, limits and language; the user is made if new. None removes a limit.
+        """Change rights, limits and language; a new user is created. None removes a limit.
 
         Raises:
-            QueryError: a field is unknown, or its value is none of its kind.
+            QueryError: A field is unknown, or its value is invalid.
         """
         values = {name: _checked(name, value) for name, value in fields.items()}
         self.lock_or_make(telegram_user_id).metadata_json.update(values)
 
     def change_known(self, telegram_user_id: str | int, **fields: Any) -> bool:
-        """Change a user who exists, as :meth:`update_telegram_profile` does; return whether one does."""
+        """Change an existing user as :meth:`update_telegram_profile` does.
+
+        Return whether the user exists.
+        """
         values = {name: _checked(name, value) for name, value in fields.items()}
         identity = self.lock_identity(telegram_user_id)
         if identity is None:
@@ -148,26 +155,26 @@ class UsersRepo(Repository):
         return True
 
     def get_telegram_profile(self, telegram_user_id: str | int) -> dict[str, Any] | None:
-        """Return number, address, rights and limits of a user, or None."""
+        """Return the number, address, rights and limits of a user, or None."""
         values = {"provider": TELEGRAM, "external_id": checked_id(telegram_user_id)}
         return next(iter(self._profiles(_PROFILE, values)), None)
 
     def list_telegram_users_dto(self) -> list[dict[str, Any]]:
-        """Return the profiles of all users of the chat, by number."""
+        """Return the profiles of all chat users, by number."""
         return list(self._profiles(_PROFILES, {"provider": TELEGRAM}))
 
     def list_pending_telegram_approvals(self) -> list[dict[str, Any]]:
-        """Return the profiles of those who are verified and not yet approved."""
+        """Return the profiles of users who are verified but not yet approved."""
         return [one for one in self.list_telegram_users_dto() if one["verified"] > one["approved"]]
 
     def get_admin_telegram_user_ids(self) -> list[str]:
-        """Return the administrators."""
+        """Return the ids of the administrators."""
         return [
             one["telegram_user_id"] for one in self.list_telegram_users_dto() if one["is_admin"]
         ]
 
     def get_user_notification_channels(self, user_id: int) -> dict[str, str | None] | None:
-        """Return where a user is reached: ``email``, ``telegram_chat_id``; None: there is no such user."""
+        """Return a user's ``email`` and ``telegram_chat_id``, or None if there is no such user."""
         user = self.s.get(User, user_id)
         if user is None:
             return None
@@ -177,9 +184,9 @@ class UsersRepo(Repository):
         return {"email": user.email, "telegram_chat_id": self.s.scalars(chats).first()}
 
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
-        """Count one use of this day (UTC); return whether it is within the user's ``daily_limit``.
+        """Count one use today (UTC); return whether it is within the user's ``daily_limit``.
 
-        Without a limit all are. One that is not within the limit is not counted.
+        Without a limit, every use is. A use beyond the limit is not counted.
         """
         metadata = self.lock_or_make(telegram_user_id).metadata_json
         today = self.now().date().isoformat()
@@ -191,10 +198,10 @@ class UsersRepo(Repository):
         return True
 
     def forget_user(self, telegram_user_id: str | int) -> bool:
-        """Remove a user and all that is kept of them; return whether anything was.
+        """Remove a user and all of their records; return whether there were any.
 
-        With the user go identities, codes, feedback, alerts, schedules and runs; also the audit of the
-        chat. Bots stay, without their owner.
+        The user's identities, codes, feedback, alerts, schedules and runs are removed, and so is
+        the audit of the chat. Bots stay, without an owner.
         """
         external_id = checked_id(telegram_user_id)
         identity = self.lock_identity(external_id)
@@ -221,17 +228,20 @@ class UsersRepo(Repository):
 
 
 class VerificationRepo(Repository):
-    """Codes that verify e-mail addresses: five wrong tries void one, at most five an hour are issued."""
+    """Codes that verify e-mail addresses.
+
+    Five wrong attempts make a code void; at most five codes are issued per hour.
+    """
 
     def issue(
         self, user_id: int, *, code: str, sent_time: int, email: str | None = None
     ) -> VerificationCode:
-        """Keep a code; those before it are void.
+        """Store a code; earlier codes become void.
 
         Raises:
-            QueryError: the user, or the address, has had five within an hour (of users who were forgotten
-                meanwhile, too); the code is shorter than six characters; ``sent_time`` is no time, or in the
-                future.
+            QueryError: The user or the address has had five codes within an hour (also counting
+                users who were forgotten meanwhile); the code is shorter than six characters; or
+                ``sent_time`` is not a time, or is in the future.
         """
         checked_text(code, 64, "a code")
         if len(code) < 6 or not code.isprintable():
@@ -259,11 +269,12 @@ class VerificationRepo(Repository):
         return row
 
     def _count(self, owners: Sequence[str], now: int) -> None:
-        """Count a code of each owner, in digests that outlive their rows; refuse one that has had five.
+        """Count a code for each owner, in digests that outlive their rows; refuse a sixth one.
 
-        An hour later they go, and so do times that a wrong clock has put further ahead than that.
+        Counts are dropped after an hour, and so are times that a wrong clock set further ahead
+        than that.
         """
-        # Where it is new, so that there is a row to lock.
+        # Created if missing, so that there is a row to lock.
         claim(self.s, TelegramSetting, key=_ISSUED, value=None)
         row = locked(self.s, select(TelegramSetting).where(TelegramSetting.key == _ISSUED)).one()
         fresh: dict[str, Any] = {"key": secrets.token_hex(16), "issued": {}}
@@ -285,14 +296,14 @@ class VerificationRepo(Repository):
         row.value = json.dumps({"key": kept["key"], "issued": issued})
 
     def count_last_hour_by_user_id(self, user_id: int, now_unix: int | None = None) -> int:
-        """Return how many codes were sent to a user in the hour before ``now_unix`` (the clock's time)."""
+        """Return how many codes were sent to a user in the hour before ``now_unix`` (or now)."""
         now = self.clock.now_ms() // 1000 if now_unix is None else now_unix
         sent = VerificationCode.sent_time
         query = select(func.count()).where(VerificationCode.user_id == user_id)
         return self.s.scalars(query.where(sent > now - _HOUR_S, sent <= now)).one()
 
     def use(self, user_id: int, code: str, expiry_seconds: int) -> VerificationCode | None:
-        """Return the code of a user if it is this one and still stands, and void it; else count a try."""
+        """Return and void a user's code if it matches and is valid; else count an attempt."""
         row = next((one for one in locked(self.s, _codes(user_id)) if not one.is_void), None)
         if row is None:
             return None
@@ -307,16 +318,16 @@ class VerificationRepo(Repository):
         return row
 
     def void_all(self, user_id: int) -> None:
-        """Void the codes of a user."""
+        """Void all codes of a user."""
         for row in locked(self.s, _codes(user_id)):
             row.is_void = True
 
 
 def lock_users(session: Session, user_ids: Iterable[int | None]) -> list[int]:
-    """Lock users until the unit ends, and return those that there are.
+    """Lock users until the unit ends, and return those that exist.
 
-    Units lock in this order: identity and user, schedules, alerts, runs; several of a kind by number. Rows
-    that refer to a user may be added meanwhile.
+    Units lock in this order: identity and user, schedules, alerts, runs; several of a kind by
+    number. Rows that refer to a user may be added meanwhile.
     """
     numbers = sorted({one for one in user_ids if one is not None})
     query = select(User.id).where(User.id.in_(numbers)).order_by(User.id)
@@ -341,7 +352,8 @@ def checked_id(external_id: str | int) -> str:
     """Return an identity as text.
 
     Raises:
-        QueryError: it is no text of 1 to 255 characters that can be printed, and no whole number.
+        QueryError: The identity is neither a printable string of 1 to 255 characters nor an
+            integer.
     """
     is_number = isinstance(external_id, int) and not isinstance(external_id, bool)
     text = checked_text(str(external_id) if is_number else external_id, 255, "an identity")
@@ -351,13 +363,13 @@ def checked_id(external_id: str | int) -> str:
 
 
 def checked_email(email: str) -> str:
-    """Return an e-mail address in lower case.
+    """Return an e-mail address in lowercase.
 
-    Before the @ letters of English, digits and ``._%+-``, behind it letters, digits, hyphens and dots; the
-    first of each a letter or digit.
+    It has English letters, digits and ``._%+-`` before the @, and letters, digits, hyphens and
+    dots after it; each part begins with a letter or digit.
 
     Raises:
-        QueryError: it is none.
+        QueryError: The text is not such an address.
     """
     if not isinstance(email, str) or not _EMAIL.fullmatch(email) or ".." in email:
         raise QueryError(f"{email!r:.80} is no e-mail address", hint="such as name@example.com")
@@ -365,7 +377,7 @@ def checked_email(email: str) -> str:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return a value of an identity's metadata."""
+    """Return a checked value for an identity's metadata."""
     check_names([name], (*_FLAGS, *_COUNTS, "language", "email"), "a user")
     if name in _FLAGS:
         return flag(name, value)

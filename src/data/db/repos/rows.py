@@ -1,4 +1,4 @@
-"""What all repositories share: claims, values of rows, exact numbers, plain answers, the time."""
+"""Common code of the repositories: claims, row values, exact numbers, plain results, the time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..core.types import ExactDecimal, exact_decimal
 
 
 class Repository:
-    """Logic over the session of a unit; methods that change rows need one that writes.
+    """Logic on the session of a unit; methods that change rows need a writing unit.
 
     Args:
-        session: of the unit.
-        clock: tells the time.
+        session: Session of the unit.
+        clock: Source of the current time.
     """
 
     def __init__(self, session: Session, clock: Clock | None = None) -> None:
@@ -30,14 +30,14 @@ class Repository:
         self.clock = clock or SystemClock()
 
     def now(self) -> datetime:
-        """Return the time, in UTC."""
+        """Return the current time, in UTC."""
         return datetime.fromtimestamp(self.clock.now_ms() / 1000, UTC)
 
 
 def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
-    """Insert a row unless a unique key of it exists; return its primary key, None where it exists.
+    """Insert a row unless its unique key exists; return its primary key, or None if it does.
 
-    Where another unit inserts the same key at this moment, it waits for the end of that.
+    If another unit is inserting the same key, this waits until that unit ends.
     """
     dialect = session.get_bind().dialect.name
     insert = (postgresql if dialect == "postgresql" else sqlite).insert(model).values(**values)
@@ -46,10 +46,10 @@ def claim(session: Session, model: type[DeclarativeBase], **values: Any) -> Any:
 
 
 def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection[str] = ()) -> None:
-    """Set columns of a row; numbers of exact columns may be of any type that :func:`exact` takes.
+    """Set columns of a row; exact columns accept every type that :func:`exact` does.
 
     Raises:
-        QueryError: a name is no column, or may not be changed; a number is none.
+        QueryError: A name is not a column or must not be changed, or a value is not a number.
     """
     columns = inspect(type(row)).columns
     check_names(values, [one for one in columns.keys() if one not in fixed], type(row).__name__)
@@ -59,10 +59,10 @@ def assign(row: DeclarativeBase, values: Mapping[str, Any], *, fixed: Collection
 
 
 def exact(value: Any, what: str, *, is_above_0: bool = False) -> Decimal:
-    """Return a number with the digits that it is written with; a float has those of its ``repr``.
+    """Return a number with the digits with which it is written; a float has those of its ``repr``.
 
     Raises:
-        QueryError: it is no finite number of at most 1,000 digits, or not above 0.
+        QueryError: The value is not a finite number of at most 1,000 digits, or is not above 0.
     """
     try:
         if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
@@ -79,7 +79,7 @@ def flag(name: str, value: Any) -> bool:
     """Return a value that is True or False.
 
     Raises:
-        QueryError: it is neither.
+        QueryError: The value is neither.
     """
     if not isinstance(value, bool):
         raise QueryError(f"{name} {value!r:.80} is neither True nor False")
@@ -93,17 +93,17 @@ def as_dict(row: DeclarativeBase, *without: str) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a document without what reports its changes."""
+    """Return a document as plain containers, which do not report changes."""
     if isinstance(value, dict):
         return {name: plain(one) for name, one in value.items()}
     return [plain(one) for one in value] if isinstance(value, list) else value
 
 
 def page(limit: int, offset: int = 0) -> tuple[int, int]:
-    """Return a limit and an offset of rows.
+    """Return a checked limit and offset of rows.
 
     Raises:
-        QueryError: they are no whole numbers from 0.
+        QueryError: One of them is not a non-negative integer.
     """
     for name, value in {"limit": limit, "offset": offset}.items():
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:

@@ -1,4 +1,4 @@
-"""All that a chat's program keeps, over one session: users, alerts, schedules, settings, feedback, audit."""
+"""A chat program's records: users, alerts, schedules, settings, feedback and audit."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _STATUS = ("email", "approved", "verified", *LIMITS, "language", "is_admin")
 class TelegramRepository(Repository):
     """The functions of :mod:`~src.data.db.services.telegram_service`, in the unit of a session.
 
-    Answers are plain dicts; instants are aware, in UTC. A user is named by the number of their chat, as
-    text or number. Functions that add something raise :class:`~src.data.errors.QueryError` for what cannot
-    be kept, and the user is made if new.
+    Results are plain dictionaries; instants are timezone-aware in UTC. A user is identified by
+    the number of their chat, as text or integer. Functions that add something raise
+    :class:`~src.data.errors.QueryError` for values that cannot be stored, and create a new user
+    if necessary.
     """
 
     @property
@@ -47,16 +48,16 @@ class TelegramRepository(Repository):
     # --- users -------------------------------------------------------------------------------
 
     def list_users(self) -> list[dict[str, Any]]:
-        """Return ``telegram_user_id``, ``email``, ``approved``, ``verified`` of all users."""
+        """Return each user's ``telegram_user_id``, ``email``, ``approved`` and ``verified``."""
         names = ("telegram_user_id", "email", "approved", "verified")
         return [{name: one[name] for name in names} for one in self.users.list_telegram_users_dto()]
 
     def get_all_users(self) -> list[dict[str, Any]]:
-        """Return the status of all users, as :meth:`get_user_status` has it."""
+        """Return the status of all users; see :meth:`get_user_status`."""
         return [_status(one) for one in self.users.list_telegram_users_dto()]
 
     def get_user_status(self, telegram_user_id: str | int) -> dict[str, Any] | None:
-        """Return address, rights, language and limits of a user; None: there is no such user.
+        """Return the address, rights, language and limits of a user, or None if unknown.
 
         Keys: ``telegram_user_id``, ``email``, ``approved``, ``verified``, ``max_alerts``,
         ``max_schedules`` (None: no limit), ``language``, ``is_admin``.
@@ -74,13 +75,14 @@ class TelegramRepository(Repository):
         is_admin: bool = False,
         daily_limit: int | None = None,
     ) -> None:
-        """Note the address that a code was sent to; it is not verified before the code comes back.
+        """Record the address that a code was sent to; it is unverified until the code comes back.
 
-        ``sent_time`` is in seconds since 1970; ``daily_limit`` is for a user who is new. An administrator
-        stays one; a language that is set stays unless ``language`` is another than ``en``.
+        ``sent_time`` is in seconds since 1970; ``daily_limit`` applies only to a new user. An
+        administrator stays one; an existing language stays unless ``language`` is other than
+        ``en``.
 
         Raises:
-            QueryError: the address is none, or five codes were issued within an hour.
+            QueryError: The address is invalid, or five codes were issued within an hour.
         """
         identity = self.users.lock_or_make(telegram_user_id)
         email = checked_email(email)
@@ -97,10 +99,10 @@ class TelegramRepository(Repository):
     def set_verification_code(
         self, telegram_user_id: str | int, *, code: str, sent_time: int
     ) -> None:
-        """Keep another code for the user's address; those before it are void.
+        """Store another code for the user's address; earlier codes become void.
 
         Raises:
-            QueryError: five codes were issued within an hour, or the code is too short.
+            QueryError: Five codes were issued within an hour, or the code is too short.
         """
         identity = self.users.lock_or_make(telegram_user_id)
         email = identity.metadata_json.get("email")
@@ -109,10 +111,10 @@ class TelegramRepository(Repository):
     def verify_code(
         self, telegram_user_id: str | int, code: str, expiry_seconds: int = 3600
     ) -> bool:
-        """Verify the user's address by its code; return whether it is right and stands.
+        """Verify the user's address with a code; return whether the code is correct and valid.
 
-        The last code alone counts, until ``expiry_seconds`` after it was sent, once. Five wrong tries void
-        it.
+        Only the last code counts, once, and until ``expiry_seconds`` after it was sent. Five
+        wrong attempts make it void.
         """
         identity = self.users.lock_identity(telegram_user_id)
         if identity is None:
@@ -121,7 +123,7 @@ class TelegramRepository(Repository):
         return row is not None and self._verify(telegram_user_id, row.email)
 
     def verify_user_email(self, telegram_user_id: str | int) -> bool:
-        """Verify the user's address without a code; return whether there is such a user and address."""
+        """Verify the user's address without a code; return whether both exist."""
         identity = self.users.lock_identity(telegram_user_id)
         return identity is not None and self._verify(
             telegram_user_id, identity.metadata_json.get("email")
@@ -139,7 +141,7 @@ class TelegramRepository(Repository):
         return True
 
     def reset_user_email_verification(self, telegram_user_id: str | int) -> bool:
-        """Take the verification and its codes back; return whether there is such a user."""
+        """Revoke the verification and its codes; return whether the user exists."""
         identity = self.users.lock_identity(telegram_user_id)
         if identity is None:
             return False
@@ -158,19 +160,19 @@ class TelegramRepository(Repository):
         return self.codes.count_last_hour_by_user_id(profile["user_id"], now_unix)
 
     def approve_user(self, telegram_user_id: str | int) -> bool:
-        """Approve a user; return whether there is one."""
+        """Approve a user; return whether the user exists."""
         return self.users.change_known(telegram_user_id, approved=True)
 
     def reject_user(self, telegram_user_id: str | int) -> bool:
-        """Take the approval back; return whether there is such a user."""
+        """Revoke a user's approval; return whether the user exists."""
         return self.users.change_known(telegram_user_id, approved=False)
 
     def update_user_language(self, telegram_user_id: str | int, language: str) -> bool:
-        """Set the language (``en``, ``pt-BR``); return whether there is such a user."""
+        """Set the language (``en``, ``pt-BR``); return whether the user exists."""
         return self.users.change_known(telegram_user_id, language=language)
 
     def create_admin(self, telegram_user_id: str | int, email: str | None = None) -> None:
-        """Make a user an approved administrator; the user is made if new."""
+        """Make a user an approved administrator; a new user is created."""
         fields = {} if email is None else {"email": email}
         self.users.update_telegram_profile(
             telegram_user_id, is_admin=True, approved=True, verified=True, **fields
@@ -178,14 +180,14 @@ class TelegramRepository(Repository):
         self._verify(telegram_user_id, email)
 
     def get_admin_user_ids(self) -> list[str]:
-        """Return the administrators."""
+        """Return the ids of the administrators."""
         return self.users.get_admin_telegram_user_ids()
 
     def set_user_limit(self, telegram_user_id: str | int, key: str, value: int | None) -> None:
         """Set ``max_alerts`` or ``max_schedules``; None: no limit.
 
         Raises:
-            QueryError: the key is another, or the value no whole number from 0.
+            QueryError: The key is unknown, or the value is not a non-negative integer.
         """
         self.users.update_telegram_profile(telegram_user_id, **{_limit(key): value})
 
@@ -196,15 +198,15 @@ class TelegramRepository(Repository):
         return limit
 
     def set_user_daily_limit(self, telegram_user_id: str | int, limit: int | None) -> None:
-        """Set how often :meth:`use_daily_limit` says yes on a day; None: always."""
+        """Set how often per day :meth:`use_daily_limit` returns True; None: always."""
         self.users.update_telegram_profile(telegram_user_id, daily_limit=limit)
 
     def use_daily_limit(self, telegram_user_id: str | int) -> bool:
-        """Count one use of this day (UTC); return whether it is within the user's daily limit."""
+        """Count one use today (UTC); return whether it is within the user's daily limit."""
         return self.users.use_daily_limit(telegram_user_id)
 
     def forget_user(self, telegram_user_id: str | int) -> bool:
-        """Remove a user and all that is kept of them; return whether anything was."""
+        """Remove a user and all of their records; return whether there were any."""
         return self.users.forget_user(telegram_user_id)
 
     # --- alerts ------------------------------------------------------------------------------
@@ -222,14 +224,14 @@ class TelegramRepository(Repository):
         condition: str,
         email: bool = False,
     ) -> int:
-        """Add an alert on the close crossing ``price`` to ``above`` or ``below``; return its number.
+        """Add an alert for a close that crosses ``price`` to ``above`` or ``below``.
 
-        It is on bars of 15 minutes, adjusted for splits, and fires once. Being beyond ``price`` now does not
-        fire.
+        Return its number. The alert uses 15-minute bars, adjusted for splits, and fires once. It
+        does not fire merely because the close is already beyond ``price``.
 
         Raises:
-            QueryError: the condition is another, the price not above 0, or the user has as many alerts as are
-                allowed.
+            QueryError: The condition is unknown, the price is not above 0, or the user already
+                has the maximum number of alerts.
         """
         config = {"ticker": ticker, "price": price, "condition": condition}
         return self.alerts.add(telegram_user_id, config, email=email).id
@@ -248,7 +250,7 @@ class TelegramRepository(Repository):
         """Add an alert on an indicator such as ``rsi(14)``; return its number.
 
         Raises:
-            QueryError: as of :meth:`add_alert`.
+            QueryError: See :meth:`add_alert`.
         """
         config = {
             "ticker": ticker,
@@ -269,10 +271,11 @@ class TelegramRepository(Repository):
         status: str = "ARMED",
         re_arm_config: str | dict[str, Any] | None = None,
     ) -> int:
-        """Add an alert by its configuration, a JSON object; return its number.
+        """Add an alert given as a JSON object; return its number.
 
         Raises:
-            QueryError: it is no JSON object, has an unknown key, or as of :meth:`add_alert`.
+            QueryError: The configuration is not a JSON object or has an unknown key; or see
+                :meth:`add_alert`.
         """
         row = self.alerts.add(
             telegram_user_id, config_json, email=email, status=status, rearm=re_arm_config
@@ -283,10 +286,11 @@ class TelegramRepository(Repository):
         """Return the alerts of a user, by number.
 
         Keys: ``id``, ``user_id``, ``ticker``, ``active``, ``email``, ``status``, ``created_at``,
-        ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``), ``re_arm_config``,
-        ``reason`` (why it was paused), ``phase`` (``new``, ``armed``, ``waiting`` until it comes back,
-        ``done``), ``fired_at`` (None: never), and of its type ``price``, ``condition``, ``indicator``,
-        ``value``, ``timeframe``, ``alert_action``, ``expires``.
+        ``updated_at``, ``alert_type`` (``price``, ``indicator``, ``custom``, ``data``),
+        ``re_arm_config``, ``reason`` (why it was paused), ``phase`` (``new``, ``armed``,
+        ``waiting`` until the value comes back, ``done``), ``fired_at`` (None: never), and,
+        depending on its type, ``price``, ``condition``, ``indicator``, ``value``, ``timeframe``,
+        ``alert_action``, ``expires``.
         """
         return [alert_as_dict(row) for row in self.alerts.of(telegram_user_id)]
 
@@ -296,19 +300,20 @@ class TelegramRepository(Repository):
         return None if row is None else alert_as_dict(row)
 
     def update_alert(self, /, alert_id: int, **values: Any) -> bool:
-        """Change an alert; return whether there is one. Nothing changes where a field is unknown.
+        """Change an alert; return whether it exists.
 
-        ``enabled``, ``email``, ``status``, ``re_arm_config``, ``config_json`` or its keys, such as ``price``.
-        What is changed or enabled begins anew, with the bars that close from now on.
+        The fields are ``enabled``, ``email``, ``status``, ``re_arm_config``, and ``config_json``
+        or its keys, such as ``price``. If a field is unknown, nothing changes. An alert that is
+        reconfigured or enabled starts anew, with the bars that close from now on.
         """
         return self.alerts.update(alert_id, values)
 
     def delete_alert(self, alert_id: int) -> bool:
-        """Remove an alert; return whether there was one. A schedule is never removed."""
+        """Remove an alert, but never a schedule; return whether it existed."""
         return self.alerts.delete(alert_id)
 
     def get_active_alerts(self) -> list[dict[str, Any]]:
-        """Return the alerts that are enabled, of all users, as :meth:`list_alerts` does."""
+        """Return the enabled alerts of all users, as :meth:`list_alerts` does."""
         return [alert_as_dict(row) for row in self.alerts.active()]
 
     def list_active_alerts(
@@ -319,7 +324,7 @@ class TelegramRepository(Repository):
         offset: int = 0,
         older_first: bool = False,
     ) -> list[dict[str, Any]]:
-        """Return the alerts that are enabled, of a user or of all, as :meth:`list_alerts` does."""
+        """Return the enabled alerts of one user or all users, as :meth:`list_alerts` does."""
         rows = self.alerts.active(
             telegram_user_id, limit=limit, offset=offset, older_first=older_first
         )
@@ -338,15 +343,16 @@ class TelegramRepository(Repository):
         """Add a schedule; return its number.
 
         Args:
-            telegram_user_id: whose it is.
-            ticker: what it is about.
-            scheduled_time: ``09:30`` (each day), ``mon-fri 09:30``, or a cron line; in UTC, or in the zone
-                behind it, such as ``Europe/Paris``.
-            kwargs: ``period``, ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``,
-                ``list_type``, for the program that runs it.
+            telegram_user_id: Owner of the schedule.
+            ticker: Ticker that the schedule is about.
+            scheduled_time: ``09:30`` (every day), ``mon-fri 09:30``, or a cron line; in UTC, or
+                in the time zone that follows it, such as ``Europe/Paris``.
+            kwargs: ``period``, ``email``, ``indicators``, ``interval``, ``provider``,
+                ``schedule_type``, ``list_type``, for the program that runs it.
 
         Raises:
-            QueryError: the time is none, an option unknown, or the user has as many as are allowed.
+            QueryError: The time is invalid, an option is unknown, or the user already has the
+                maximum number of schedules.
         """
         config = {"ticker": ticker, "scheduled_time": scheduled_time, **checked_options(kwargs)}
         return self.schedules.add(telegram_user_id, config).id
@@ -358,23 +364,25 @@ class TelegramRepository(Repository):
         *,
         schedule_config: str | dict[str, Any] | None = None,
     ) -> int:
-        """Add a schedule by its configuration, a JSON object; return its number.
+        """Add a schedule given as a JSON object; return its number.
 
-        It is due at its ``scheduled_time``, as :meth:`add_schedule` reads it, else each day at 09:00 UTC.
-        With a ``report`` (a text) the job of alerts runs it, and delivers that report to the user's chat.
+        It is due at its ``scheduled_time``, in the form that :meth:`add_schedule` accepts, or
+        else every day at 09:00 UTC. If it has a ``report`` (a text), the alerts job runs it and
+        delivers that report to the user's chat.
 
         Raises:
-            QueryError: it is no JSON object, or as of :meth:`add_schedule`.
+            QueryError: The configuration is not a JSON object; or see :meth:`add_schedule`.
         """
         return self.schedules.add(telegram_user_id, config_json, schedule_config=schedule_config).id
 
     def list_schedules(self, telegram_user_id: str | int) -> list[dict[str, Any]]:
         """Return the schedules of a user, by number.
 
-        Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``, ``scheduled_time`` (None:
-        not each day in UTC), ``created_at``, ``enabled``, ``active``, ``reason`` (why it was paused),
-        ``cron``, ``next_run_at`` (None: never), ``created``, ``period``, ``email``, ``indicators``,
-        ``interval``, ``provider``, ``schedule_type``, ``list_type``.
+        Keys: ``id``, ``user_id``, ``ticker``, ``config_json``, ``schedule_config``,
+        ``scheduled_time`` (None: not every day in UTC), ``created_at``, ``enabled``, ``active``,
+        ``reason`` (why it was paused), ``cron``, ``next_run_at`` (None: never), ``created``,
+        ``period``, ``email``, ``indicators``, ``interval``, ``provider``, ``schedule_type``,
+        ``list_type``.
         """
         return [schedule_as_dict(row) for row in self.schedules.of(telegram_user_id)]
 
@@ -384,29 +392,30 @@ class TelegramRepository(Repository):
         return None if row is None else schedule_as_dict(row)
 
     def get_schedule_by_id(self, schedule_id: int) -> dict[str, Any] | None:
-        """Return the same as :meth:`get_schedule`."""
+        """Return a schedule; the same as :meth:`get_schedule`."""
         return self.get_schedule(schedule_id)
 
     def update_schedule(self, /, schedule_id: int, **values: Any) -> bool:
-        """Change a schedule; return whether there is one. Nothing changes where a field is unknown.
+        """Change a schedule; return whether it exists.
 
-        ``enabled``, ``cron``, ``ticker``, ``scheduled_time``, ``config_json``, ``schedule_config``, and the
-        options of :meth:`add_schedule`.
+        The fields are ``enabled``, ``cron``, ``ticker``, ``scheduled_time``, ``config_json``,
+        ``schedule_config``, and the options of :meth:`add_schedule`. If a field is unknown,
+        nothing changes.
         """
         return self.schedules.update(schedule_id, values)
 
     def delete_schedule(self, schedule_id: int) -> bool:
-        """Remove a schedule; return whether there was one. An alert is never removed."""
+        """Remove a schedule, but never an alert; return whether it existed."""
         return self.schedules.delete(schedule_id)
 
     def get_active_schedules(self) -> list[dict[str, Any]]:
-        """Return the schedules that are enabled, of all users, as :meth:`list_schedules` does."""
+        """Return the enabled schedules of all users, as :meth:`list_schedules` does."""
         return [schedule_as_dict(row) for row in self.schedules.active()]
 
     # --- settings, feedback, audit -----------------------------------------------------------
 
     def get_setting(self, key: str) -> str | None:
-        """Return a setting; None: it is not set."""
+        """Return a setting, or None if it is not set."""
         row = SettingsRepo(self.s).get(key)
         return None if row is None else row.value
 
@@ -415,16 +424,16 @@ class TelegramRepository(Repository):
         SettingsRepo(self.s).set(key, value)
 
     def add_feedback(self, telegram_user_id: str | int, type_: str, message: str) -> int:
-        """Keep feedback of a user; return its number."""
+        """Store feedback from a user; return its number."""
         user_id = self.users.lock_or_make(telegram_user_id).user_id
         return FeedbackRepo(self.s, self.clock).create(user_id, type_, message).id
 
     def list_feedback(self, type_: str | None = None) -> list[dict[str, Any]]:
-        """Return feedback by column, the newest first."""
+        """Return feedback by column, newest first."""
         return [as_dict(one) for one in FeedbackRepo(self.s).list(type_)]
 
     def update_feedback_status(self, feedback_id: int, status: str) -> bool:
-        """Set ``open``, ``in_progress`` or ``closed``; return whether there is such feedback."""
+        """Set ``open``, ``in_progress`` or ``closed``; return whether the feedback exists."""
         return FeedbackRepo(self.s).set_status(feedback_id, status)
 
     def log_command_audit(
@@ -438,7 +447,7 @@ class TelegramRepository(Repository):
         error_message: str | None = None,
         response_time_ms: int | None = None,
     ) -> int:
-        """Keep that a user sent a command and how it ended; return its number."""
+        """Record a command from a user and how it ended; return the number of the record."""
         row = CommandAuditRepo(self.s, self.clock).log(
             telegram_user_id,
             command,
@@ -454,7 +463,7 @@ class TelegramRepository(Repository):
     def get_user_command_history(
         self, telegram_user_id: str | int, limit: int = 20
     ) -> list[dict[str, Any]]:
-        """Return the last commands of a user, the newest first, by column."""
+        """Return the last commands of a user by column, newest first."""
         audits = CommandAuditRepo(self.s).last_commands(telegram_user_id, limit=limit)
         return [as_dict(one) for one in audits]
 
@@ -469,7 +478,7 @@ class TelegramRepository(Repository):
         start_date: str | datetime | None = None,
         end_date: str | datetime | None = None,
     ) -> list[dict[str, Any]]:
-        """Return commands, the newest first; days and times are UTC, both included."""
+        """Return commands, newest first; dates and times are UTC, both included."""
         audits = CommandAuditRepo(self.s).list(
             limit=limit,
             offset=offset,
@@ -486,7 +495,7 @@ class TelegramRepository(Repository):
         return CommandAuditRepo(self.s).stats()
 
     def delete_old_records(self, audit_days: int = 90, feedback_days: int = 365) -> int:
-        """Remove audit and feedback that are older; return how many."""
+        """Remove audit records and feedback that are older than this; return how many."""
         if not 0 < audit_days < 100_000 or not 0 < feedback_days < 100_000:
             raise QueryError("records are kept for at least a day")
         now = self.now()

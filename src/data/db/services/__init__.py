@@ -1,5 +1,5 @@
-"""The records by their functions: each call is one unit of work of the database.
+"""The records as functions: each call is one unit of work in the database.
 
-``telegram_service``, ``users_service`` and ``trading_service`` are modules of functions, and each holds an
-instance of its own name.
+``telegram_service``, ``users_service`` and ``trading_service`` are modules of functions; each
+contains a service instance with its own name.
 """

@@ -1,4 +1,4 @@
-"""How functions of services run in units of work."""
+"""Runs the functions of services in units of work."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _RAISES: Any = object()
 
 
 class BaseDBService:
-    """What services share. Thread-safe.
+    """The base class of services. Thread-safe.
 
     Args:
-        db_service: by default that of the process.
+        db_service: Database service; by default that of the process.
     """
 
-    # The repository of a unit that has the logic; each service names its own.
+    # Name of the unit's repository that has the logic; each service sets its own.
     part: str
 
     def __init__(self, db_service: DatabaseService | None = None) -> None:
@@ -38,12 +38,12 @@ class BaseDBService:
 
     @classmethod
     def of(cls: type[S], database: Database, clock: Clock | None = None) -> S:
-        """Return a service of one database."""
+        """Return a service for one database."""
         return cls(DatabaseService(database, clock))
 
     @property
     def db_service(self) -> DatabaseService:
-        """The service of the database."""
+        """The database service."""
         return self._db_service or get_database_service()
 
     @property
@@ -51,7 +51,7 @@ class BaseDBService:
         """The repositories of the unit that this call is in.
 
         Raises:
-            QueryError: it is in none.
+            QueryError: The call is not in a unit.
         """
         unit = self.db_service.current()
         if unit is None:
@@ -68,7 +68,7 @@ class BaseDBService:
 
 
 def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Run a method of a service in a unit that writes: the one that it is called in, or a new one."""
+    """Run a method of a service in a writing unit: the one that it is called in, or a new one."""
 
     @wraps(function)
     def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -79,7 +79,7 @@ def with_uow(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S
 
 
 def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
-    """Log the errors of a function of a service, and raise them on."""
+    """Log the errors of a service's function, and raise them again."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -95,11 +95,12 @@ def handle_db_error(function: Callable[P, R]) -> Callable[P, R]:
 def reading(
     logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
 ) -> Callable[Concatenate[Any, P], R]:
-    """Return a method of a service that runs logic of its repository in a unit that only reads.
+    """Return a service method that runs its repository's logic in a read-only unit.
 
     Args:
-        logic: a method of the repository; its signature and documentation are those of the result.
-        refused: what is returned, and logged, where the logic raises ``QueryError``; else it is raised.
+        logic: Method of the repository; the result has its signature and documentation.
+        refused: Value to return, with a log entry, if the logic raises ``QueryError``; by default
+            the error is raised.
     """
     return _served(logic, refused, writes=False)
 
@@ -107,15 +108,15 @@ def reading(
 def writing(
     logic: Callable[Concatenate[Any, P], R], *, refused: Any = _RAISES
 ) -> Callable[Concatenate[Any, P], R]:
-    """Return a method as :func:`reading` does, in a unit that writes."""
+    """Return a method as :func:`reading` does, but in a writing unit."""
     return _served(logic, refused, writes=True)
 
 
 def left_out(name: str) -> Callable[..., NoReturn]:
-    """Return a function that refuses an older name, and says what to use instead."""
+    """Return a function that refuses an older name and reports what to use instead."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
-        """Raise ``QueryError``: this is not served."""
+        """Raise ``QueryError``, because this is not served."""
         raise QueryError(f"{name} is not served", hint=RECORDS[name])
 
     return refuse
@@ -143,7 +144,7 @@ def _served(
         unit: AbstractContextManager[ReposBundle] = self.db_service.unit(writes=writes)
         try:
             with unit as repos:
-                # By its name: a repository may be a subclass, and its method another.
+                # Looked up by name, because a subclass of the repository may override the method.
                 run: Callable[P, R] = getattr(getattr(repos, self.part), name)
                 return run(*args, **kwargs)
         except QueryError as error:

@@ -1,4 +1,4 @@
-"""Units of work whose parts are repositories."""
+"""Units of work that provide repositories."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ DatabaseManager = Database
 
 @dataclass(frozen=True)
 class ReposBundle:
-    """The repositories of one unit of work; each is made when it is first used.
+    """The repositories of one unit of work; each is created on first use.
 
     Attributes:
-        s: the session.
-        clock: tells the time.
+        s: Session of the unit.
+        clock: Source of the current time.
     """
 
     s: Session
@@ -91,22 +91,22 @@ class ReposBundle:
 
     @cached_property
     def metrics(self) -> MetricsRepo:
-        """What bots achieve."""
+        """Performance metrics."""
         return MetricsRepo(self.s, self.clock)
 
     @cached_property
     def trading(self) -> TradeRepository:
-        """All of trading."""
+        """All trading records."""
         return TradeRepository(self.s, self.clock)
 
     @cached_property
     def telegram(self) -> TelegramRepository:
-        """All of a chat's program."""
+        """All records of a chat program."""
         return TelegramRepository(self.s, self.clock)
 
 
 class _Unit(NamedTuple):
-    """A unit that this context is in."""
+    """The unit that the current context is in."""
 
     service: DatabaseService
     thread: int
@@ -118,13 +118,13 @@ _unit: ContextVar[_Unit | None] = ContextVar("onetape_records_unit", default=Non
 
 
 class DatabaseService:
-    """Units of work of one database. Thread-safe.
+    """Units of work on one database. Thread-safe.
 
-    All methods raise :class:`~src.data.errors.DatabaseError` where it cannot be used.
+    All methods raise :class:`~src.data.errors.DatabaseError` if the database cannot be used.
 
     Args:
-        database: by default that of the environment, when it is first used.
-        clock: tells the time; by default the machine's.
+        database: Database; by default that of the environment, on first use.
+        clock: Source of the current time; by default the machine's clock.
     """
 
     def __init__(self, database: Database | None = None, clock: Clock | None = None) -> None:
@@ -140,45 +140,46 @@ class DatabaseService:
 
     @property
     def trading_manager(self) -> Database:
-        """The database of trading: the same as the other."""
+        """The database of the trading records, which is the same one."""
         return self.database
 
     @property
     def telegram_manager(self) -> Database:
-        """The database of the chat: the same as the other."""
+        """The database of the chat's records, which is the same one."""
         return self.database
 
     def init_databases(self) -> None:
-        """Make the tables where there are none; else do nothing."""
+        """Create the tables if there are none; otherwise do nothing."""
         with self.database.reading():
             pass
 
     @contextmanager
     def uow(self) -> Iterator[ReposBundle]:
-        """Give repositories whose changes are kept together, at the end, or not at all.
+        """Provide repositories whose changes are all kept at the end, or not at all.
 
-        Inside another one of this thread it is a part of that.
+        Inside another unit of this thread, it is part of that unit.
         """
         with self.unit(writes=True) as repos:
             yield repos
 
     @contextmanager
     def get_telegram_repo(self) -> Iterator[TelegramRepository]:
-        """Give a unit of the chat's records."""
+        """Provide a unit for the chat's records."""
         with self.uow() as repos:
             yield repos.telegram
 
     @contextmanager
     def get_trading_repo(self) -> Iterator[TradeRepository]:
-        """Give a unit of the records of trading."""
+        """Provide a unit for the trading records."""
         with self.uow() as repos:
             yield repos.trading
 
     @contextmanager
     def unit(self, *, writes: bool) -> Iterator[ReposBundle]:
-        """Give repositories of a unit that writes, or of one that only reads and takes no lock.
+        """Provide the repositories of a writing unit, or of a read-only one that takes no lock.
 
-        Inside another one of this thread it is a part of that; what it writes before an error is taken back.
+        Inside another unit of this thread, it is part of that unit; after an error, its writes
+        are rolled back.
         """
         outer = self.current()
         if outer is not None and (outer.writes or not writes):
@@ -195,9 +196,9 @@ class DatabaseService:
                 _unit.reset(token)
 
     def current(self) -> Any:
-        """Return the unit of this database that this call is in, or None."""
+        """Return the unit of this database that the call is in, or None."""
         unit = _unit.get()
-        # A thread that was given the context of another one has no part in its session.
+        # A thread that received the context of another thread must not use that thread's session.
         is_own = unit is not None and unit.service is self and unit.thread == threading.get_ident()
         return unit if is_own else None
 
@@ -206,17 +207,17 @@ _services = Singleton[DatabaseService]("service of the database")
 
 
 def get_database_service() -> DatabaseService:
-    """Return the service of this process, for the database of the environment."""
+    """Return this process's service, for the database of the environment."""
     return _services.get(DatabaseService)
 
 
 def init_databases() -> None:
-    """Make the tables of :func:`get_database_service` where there are none."""
+    """Create the tables of :func:`get_database_service` if there are none."""
     get_database_service().init_databases()
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve ``database_service``, which is made when it is first named."""
+    """Return ``database_service``, which is created on first use."""
     if name != "database_service":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return get_database_service()

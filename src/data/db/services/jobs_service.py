@@ -9,10 +9,10 @@ __all__ = ["JobsService"]
 
 
 class JobsService(BaseDBService):
-    """The functions of :class:`~src.data.db.repos.repo_jobs.JobsRepository`, which says what each does.
+    """The functions of :class:`~src.data.db.repos.repo_jobs.JobsRepository`, documented there.
 
-    Schedules and runs are detached objects with all their attributes. Alerts and their runs are never among
-    them. Thread-safe.
+    Schedules and runs are detached objects with all their attributes. Alerts and their runs are
+    never among them. Thread-safe.
     """
 
     part = "jobs"

@@ -1,7 +1,7 @@
-"""The records of a chat's program, as functions: each is one unit of work.
+"""The records of a chat program, as functions: each is one unit of work.
 
-The functions are those of :class:`~src.data.db.repos.telegram_repository.TelegramRepository`, which says
-what each does. Those that answer with a bool or None log what they refuse; the others raise
+The functions are those of :class:`~src.data.db.repos.telegram_repository.TelegramRepository`, and
+are documented there. Functions that return a bool or None log what they refuse; the others raise
 :class:`~src.data.errors.QueryError`. All are thread-safe::
 
     from src.data.db.services import telegram_service as db
@@ -18,7 +18,7 @@ __all__ = ["TelegramService", "new_verification_code", "telegram_service"]
 
 
 class TelegramService(BaseDBService):
-    """The functions of this module, for a database of the caller's choice. Thread-safe."""
+    """The functions of this module, for any database. Thread-safe."""
 
     part = "telegram"
 

@@ -1,8 +1,7 @@
 """Bots, trades and positions, as functions: each is one unit of work.
 
-The functions are those of :class:`~src.data.db.repos.repo_trading.TradeRepository`, which says what each
-does.
-Those that answer with a bool or None log what they refuse; the others raise
+The functions are those of :class:`~src.data.db.repos.repo_trading.TradeRepository`, and are
+documented there. Functions that return a bool or None log what they refuse; the others raise
 :class:`~src.data.errors.QueryError`, which is a ``ValueError``. All are thread-safe.
 """
 
@@ -16,7 +15,7 @@ __all__ = ["TradingService", "get_bot_configuration_schema", "trading_service"]
 
 
 class TradingService(BaseDBService):
-    """The functions of this module, for a database of the caller's choice. Thread-safe."""
+    """The functions of this module, for any database. Thread-safe."""
 
     part = "trading"
 

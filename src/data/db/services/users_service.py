@@ -1,7 +1,7 @@
 """Users and their identities, as functions: each is one unit of work.
 
-The functions are those of :class:`~src.data.db.repos.repo_users.UsersRepo`, which says what each does. All
-are thread-safe; users are detached objects with all their attributes.
+The functions are those of :class:`~src.data.db.repos.repo_users.UsersRepo`, and are documented
+there. All are thread-safe; users are detached objects with all their attributes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["UsersService", "users_service"]
 
 
 class UsersService(BaseDBService):
-    """The functions of this module, for a database of the caller's choice. Thread-safe."""
+    """The functions of this module, for any database. Thread-safe."""
 
     part = "users"
 
@@ -32,21 +32,24 @@ class UsersService(BaseDBService):
     def ensure_user_for_telegram(
         self, telegram_user_id: str | int, defaults_user: dict[str, Any] | None = None
     ) -> int:
-        """Return the number of the user, who is made with ``email``, ``role``, ``is_active`` if new."""
+        """Return the number of a user, who is created if new.
+
+        ``defaults_user`` may have the new user's ``email``, ``role`` and ``is_active``.
+        """
         return self.repos.users.ensure_user_for_telegram(telegram_user_id, defaults_user)
 
     @with_uow
     def create_user(self, email: str, role: str, is_active: bool = True) -> dict[str, Any]:
-        """Add a user and return it by column.
+        """Add a user, and return it by column.
 
         Raises:
-            QueryError: the address is none, or another user has it.
+            QueryError: The address is invalid, or another user has it.
         """
         return self.repos.users.create_user(email, role, is_active).to_dict()
 
     @with_uow
     def list_users_for_broadcast(self) -> list[dict[str, Any]]:
-        """Return ``telegram_user_id``, ``email``, ``approved``, ``verified`` of all users."""
+        """Return each user's ``telegram_user_id``, ``email``, ``approved`` and ``verified``."""
         return self.repos.telegram.list_users()
 
     authenticate_user_by_email = staticmethod(left_out("authenticate_user_by_email"))
