@@ -493,7 +493,7 @@ def test_a_gap_between_bars_of_a_wrong_unit_is_reported() -> None:
     assert [gap["start"] for gap in seen.facts["gaps"]] == ["2024-05-29T00:00:00Z"]
 
 
-def test_a_vendor_without_bars_does_not_rule_out_splits() -> None:
+def test_a_chart_without_a_day_does_not_rule_out_splits() -> None:
     with simulated(shares("yahoo", "polygon"), "2024-06-05T13:45") as sim:
         sim.split("AAPL", 2)
         sim.advance(86_400)

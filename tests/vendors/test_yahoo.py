@@ -363,6 +363,30 @@ def test_actions_alone_are_one_chart_of_days() -> None:
 
 
 @pytest.mark.parametrize(
+    "first, end, now, is_proof",
+    [
+        # A weekend and New Year's Day; the session of the 2nd closes at 21:00.
+        ("2023-12-30", "2024-01-02", "2024-01-05T00:00", True),
+        ("2024-01-02", "2024-01-03", "2024-01-02T21:59", True),
+        ("2024-01-02", "2024-01-03", "2024-01-02T22:00", False),
+        ("2023-12-30", "2024-01-03", "2024-01-02T22:00", False),
+        ("2023-06-01", "2024-01-02", "2024-01-05T00:00", False),
+    ],
+)
+def test_a_chart_without_a_day_rules_out_splits_only_if_no_session_has_closed(
+    first: str, end: str, now: str, is_proof: bool
+) -> None:
+    empty = {"chart": {"result": [{"meta": NY, "indicators": {"quote": [{}]}}]}}
+    span = Span(parse_iso(first), parse_iso(end))
+    vendor, _ = yahoo(answer(empty))
+    if is_proof:
+        assert vendor.fetch_actions(AAPL, span, parse_iso(now)) == []
+    else:
+        with pytest.raises(NoDataError, match="no split or dividend"):
+            vendor.fetch_actions(AAPL, span, parse_iso(now))
+
+
+@pytest.mark.parametrize(
     "status, description, kind",
     [
         (404, "No data found, symbol may be delisted", SymbolNotFoundError),

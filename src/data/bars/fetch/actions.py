@@ -14,7 +14,6 @@ from ...errors import (
     CapabilityError,
     CircuitOpenError,
     DataError,
-    NoDataError,
     ProviderTimeoutError,
     RefusedError,
     SymbolNotFoundError,
@@ -74,14 +73,15 @@ class ActionFetcher:
             part = self.clock, True, candidate.fetch_actions, request.query.instrument
             reply = ask(self.clock, candidate.name, wanted, run_part, *part, lead, latest)
             self._series.end_phase()
-            error = reply.error or self._denial(candidate.name, reply.value or (), wanted)
-            message = f"splits and dividends{f': {error}' if error else ''}"
+            message = f"splits and dividends{f': {reply.error}' if reply.error else ''}"
             journal.side_attempts.append(replace(reply.attempt(), message=message))
-            if error is not None:
-                journal.without_actions[candidate.name] = error
-                if isinstance(error, ProviderTimeoutError) or _is_locked_out(error):
-                    journal.excluded[candidate.name] = error
-                journal.problems.append(f"{candidate.name} sent no splits and dividends: {error}")
+            if reply.error is not None:
+                journal.without_actions[candidate.name] = reply.error
+                if isinstance(reply.error, ProviderTimeoutError) or _is_locked_out(reply.error):
+                    journal.excluded[candidate.name] = reply.error
+                journal.problems.append(
+                    f"{candidate.name} sent no splits and dividends: {reply.error}"
+                )
                 continue
             actions: Any = reply.value
             journal.problems += [
@@ -95,21 +95,6 @@ class ActionFetcher:
             self._series.add_actions(actions, Asked(dates, candidate.name, now, until))
             return True
         return False
-
-    def _denial(self, vendor: str, actions: Sequence[Action], span: Span) -> NoDataError | None:
-        """Return an error if a vendor reports no actions for days for which it just had no bars.
-
-        Splits and dividends come with a vendor's bars: without bars it reports none either.
-        """
-        has_no_bars = any(
-            one.provider == vendor and one.outcome == "empty"
-            for one in self._journal.attempts
-            if one.start_ms < span.end and span.start < one.end_ms
-        )
-        if actions or not has_no_bars:
-            return None
-        text = "it has no bars in this range, and so no splits or dividends"
-        return NoDataError(text, provider=vendor)
 
     def _dates(self, span: Span) -> Span:
         """Return the ex-dates that an answer covers, by the vendor's time if our clock is ahead."""

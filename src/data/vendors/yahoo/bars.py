@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from ...calendars.calendar import calendar_for
 from ...calendars.localtime import local_date
 from ...errors import (
     CapabilityError,
@@ -25,7 +26,7 @@ from ...model.actions import Action
 from ...model.bars import Bar
 from ...model.capabilities import BarPage, Capabilities, FetchQuery, Limits
 from ...model.http import HttpRequest, HttpResponse
-from ...model.instant import DAY_MS, HOUR_MS, SECOND_MS, day_ms
+from ...model.instant import DAY_MS, HOUR_MS, SECOND_MS, date_of, day_ms
 from ...model.instrument import Instrument
 from ...model.kind import Kind
 from ...model.span import Span
@@ -79,8 +80,8 @@ _BROWSER = (
     "Chrome/131.0.0.0 Safari/537.36"
 )
 _NOTHING_THERE = re.compile(r"doesn't exist|no data .*(range|period)", re.IGNORECASE)
-# There is always a session within this many days.
-_SOME_SESSION_MS = 14 * DAY_MS
+# The last part of a range that is searched for a session: there is always one within so many days.
+_SOME_SESSION_DAYS = 14
 # Requests for more than 100 years of daily bars are rejected.
 _CENTURY_DAYS = 36_500
 
@@ -164,14 +165,21 @@ class YahooDataDownloader(BaseDataDownloader):
         """Return splits and dividends with an ex-date in ``span``, from one chart of daily bars.
 
         The chart contains the last 100 years of the range: none are reported from before 1962. A
-        chart without a single day, for weeks that had trading, proves nothing about them.
+        chart without a single day, although a session has closed, proves nothing about them.
         """
         span = Span(max(span.start, span.end - _CENTURY_DAYS * DAY_MS), span.end)
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
-        if not page.bars and not page.actions and span.end - span.start >= _SOME_SESSION_MS:
+        if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
             raise NoDataError("its chart has no day of this range, and so no split or dividend")
         return [action for action in page.actions or () if day_ms(action.ex_date) in span]
+
+
+def _had_session(instrument: Instrument, span: Span, now_ms: int) -> bool:
+    """Return whether a session of ``span`` closed an hour ago or earlier."""
+    first = max(span.start, span.end - _SOME_SESSION_DAYS * DAY_MS)
+    sessions = calendar_for(instrument).sessions(date_of(first), date_of(span.end - 1))
+    return any(session.close_ms + HOUR_MS <= now_ms for session in sessions)
 
 
 def requested_labels(query: FetchQuery) -> Span:
