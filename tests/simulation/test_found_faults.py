@@ -501,3 +501,14 @@ def test_a_chart_without_a_day_does_not_rule_out_splits() -> None:
         seen = sim.ask(Question("AAPL", "1d", "2024-06-04", "2024-06-05"))
     assert seen is not None and seen.is_complete
     assert all(row[3] < 110 for row in seen.rows.values())
+
+
+def test_an_answer_that_begins_late_does_not_rule_out_splits_before_its_first_bar() -> None:
+    # Tiingo reports a split with the bar of its day. Its history now begins two days after that.
+    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
+        first = sim.ask(Question("AAPL", "1d", "2024-05-31", "2024-06-05"))
+        sim.split("AAPL", 2)
+        sim.advance(5 * 86_400)
+        sim.shorten("tiingo", "2024-06-07")
+        sim.ask(Question("AAPL", "1d", "2024-05-16", "2024-06-10"))
+    assert first is not None and first.is_complete

@@ -31,9 +31,9 @@ from ..prices.disputes import ActionEvent
 from ..vendors.registry import is_sample
 from .answer.action_columns import KnownActions
 from .answer.reader import attempt_entries, dissent_of
-from .fetch.actions import TOLD_LATE_MS, ActionFetcher
+from .fetch.actions import ActionFetcher
 from .selection.candidates import LaneRoute, Selector, candidates_of
-from .series import Journal, LaneRequest, SeriesStore
+from .series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
 from .turns import FindLeases, Turns
 from .validity import TradingDays
 

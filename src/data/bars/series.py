@@ -13,6 +13,7 @@ from ..cache.actions import ActionBook, Asked
 from ..cache.store import BarStore, Commit, SeriesView
 from ..cache.write.coverage_update import after_marks, after_pieces
 from ..cache.write.write_guard import NoRoomError, ReadOnlyError
+from ..calendars.calendar import MarketCalendar
 from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..config.rules import ValidationRules
@@ -35,7 +36,7 @@ from ..errors import (
 from ..model.actions import Action
 from ..model.bars import BarTable, inside, merge
 from ..model.coverage import Coverage, VendorDay
-from ..model.instant import MINUTE_MS
+from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
@@ -46,7 +47,10 @@ from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
 from .selection.candidates import Candidate, LaneRoute
-from .validity import Expiry
+from .validity import Expiry, first_session
+
+# Vendors report some splits and dividends days late, so this much is requested again.
+TOLD_LATE_MS = 14 * DAY_MS
 
 _LOG = logging.getLogger("onetape.routing")
 
@@ -394,15 +398,17 @@ class SeriesStore:
             life = life.updated(commit.lifetime)
         return life
 
-    def behind_a_cut(self, days: Span, first_row_ms: int | None) -> Span:
+    def behind_a_cut(self, days: Span, first_row_ms: int | None, calendar: MarketCalendar) -> Span:
         """Return the ex-dates an answer covers; if cut off, not those before its first row.
 
-        If the answer lacks bars that are already known, its late beginning is neither a listing
-        nor a halt.
+        It is cut off if a session has no row although bars from these days, or from the two weeks
+        before its first row, are known: a split on a day without a row would not be reported.
         """
         if first_row_ms is None or first_row_ms <= days.start:
             return days
-        missing = Span(days.start, first_row_ms)
+        if first_session(calendar, days.start, date_of(first_row_ms - 1)) is None:
+            return days
+        missing = Span(min(days.start, first_row_ms - TOLD_LATE_MS), first_row_ms)
         pieces = [piece.table.stamps for commit in self.unstored for piece in commit.pieces]
         try:
             pieces.append(self.read(missing)[0].stamps)

@@ -25,12 +25,10 @@ from ...model.span import Span
 from ...net.deadline import current_call, run_part
 from ...prices.adjustment import BasisPart, needed_actions
 from ..selection.candidates import Candidate
-from ..series import Journal, LaneRequest, SeriesStore
+from ..series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
 from ..validity import TradingDays, first_session
 from .attempt import ask
 
-# Vendors report some splits and dividends days late, so this much is requested again.
-TOLD_LATE_MS = 14 * DAY_MS
 _NEAR = timedelta(days=14)
 
 
@@ -91,7 +89,8 @@ class ActionFetcher:
             until = self._until(actions, wanted)
             dates = wanted if until is not None else self._dates(wanted)
             since: int | None = getattr(actions, "since", None)
-            dates = self._series.behind_a_cut(Span(lead.start, dates.end), since)
+            whole = Span(lead.start, dates.end)
+            dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
             self._series.add_actions(actions, Asked(dates, candidate.name, now, until))
             return True
         return False

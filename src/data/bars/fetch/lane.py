@@ -22,11 +22,11 @@ from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..answer.reader import FetchOutcome, Reader
 from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
-from ..series import Journal, LaneRequest, SeriesStore
+from ..series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
 from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, after_change, is_older
 from .absence import prove_listing
-from .actions import TOLD_LATE_MS, ActionFetcher
+from .actions import ActionFetcher
 from .fetcher import Fetcher
 from .plan import FetchPlan, cap_of, doubt_near_splits, plan_fetch, plan_lacking, wanted_span
 

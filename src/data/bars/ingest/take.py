@@ -278,7 +278,8 @@ def _store_actions(request: LaneRequest, series: SeriesStore, checked: CheckedAn
     if caps is not None and caps.actions_by_bar and not request.grid.timeframe.is_intraday:
         rows = fetched.table.stamps[inside(fetched.table.stamps, [answer.span])]
         first = int(rows.min()) if len(rows) else None
-        answer = answer._replace(span=series.behind_a_cut(answer.span, first))
+        calendar = request.grid.calendar
+        answer = answer._replace(span=series.behind_a_cut(answer.span, first, calendar))
     series.add_actions(actions, answer)
 
 
