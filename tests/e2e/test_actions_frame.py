@@ -162,7 +162,7 @@ def test_what_is_no_share_has_none(manager: DataManager, vendor: ShareVendor) ->
 
 
 def test_wrong_questions_are_typed_errors(manager: DataManager, vendor: ShareVendor) -> None:
-    with pytest.raises(BadRangeError, match="lies before start"):
+    with pytest.raises(BadRangeError, match="is before start"):
         manager.get_actions("AAPL", "2024-01-02", "2024-01-01")
     with pytest.raises(BadSymbolError):
         manager.get_actions("../etc")
@@ -254,7 +254,7 @@ def test_bars_asked_for_raw_have_their_actions_asked_for_too(
     manager.get_ohlcv(*question, adjustment="raw")
     book = manager.cache.store.actions("AAPL")
     if not book.answers:
-        with pytest.warns(IncompleteDataWarning, match="never asked for"):
+        with pytest.warns(IncompleteDataWarning, match="never requested"):
             offline = manager.get_ohlcv(*question, adjustment="raw", columns=ROWS, offline=True)
         assert offline["dividend"].isna().all() and not offline.attrs["onetape"]["complete"]
     frame = manager.get_ohlcv(*question, adjustment="raw", columns=ROWS)

@@ -253,6 +253,6 @@ def test_two_vendors_for_one_question_are_refused(manager: DataManager) -> None:
 
 
 def test_a_question_that_takes_no_vendor_refuses_one(manager: DataManager) -> None:
-    with pytest.raises(QueryError, match="this question takes no vendor") as caught:
+    with pytest.raises(QueryError, match="which is not possible here") as caught:
         manager.sessions("BINANCE:BTCUSDT", "2024-01-02", "2024-01-03")
     assert caught.value.candidates == ("BTCUSDT",)

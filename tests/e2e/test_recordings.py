@@ -279,5 +279,5 @@ def test_half_a_surrogate_pair_hurts_no_call(tmp_path: Path) -> None:
 def test_no_rule_can_name_one(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("crypto: {primary: 'replay:seen'}\n")
-    with pytest.raises(RulesError, match="only for calls that name it"):
+    with pytest.raises(RulesError, match="only in calls that name it"):
         DataManager(tmp_path / "cache", rules)

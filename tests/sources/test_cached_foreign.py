@@ -830,7 +830,7 @@ def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):
         CachedDataSource(Own(), tmp_path / "file")
-    with pytest.raises(ConfigError, match="an empty text"):
+    with pytest.raises(ConfigError, match="is empty"):
         CachedDataSource(Own(), "")
 
 

@@ -193,9 +193,9 @@ def test_the_cache_refuses_filled_rows(made: pd.DataFrame, form: str, tmp_path: 
     cache = UnifiedCache(tmp_path / "cache")
     with pytest.raises(QueryError, match="filled, and only bars are stored") as refused:
         cache.put(forms[form], "AAPL", "1d")
-    assert refused.value.hint == 'frame[~frame["filled"]] has the bars alone'
+    assert refused.value.hint == 'frame[~frame["filled"]] has only the bars'
     assert cache.get("AAPL", "1d", "2024-06-03", "2024-06-14") is None
-    with pytest.raises(ResponseFormatError, match="filled and no bars"):
+    with pytest.raises(ResponseFormatError, match="filled in, not bars"):
         table_of(forms[form])
 
 

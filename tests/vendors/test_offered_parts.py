@@ -209,8 +209,8 @@ def test_names_that_are_taken_or_have_no_vendor_are_refused(
     lines = sorted(record.message.partition("the ")[2] for record in caplog.records)
     assert lines == [
         "stream 'bnc' of zzz is ignored: the name is one of onetape's own",
-        "table of fundamentals 'ledger' of zzz is ignored: ledger-one has taken the name",
-        "table of fundamentals 'nowhere' of zzz is ignored: no package brings a vendor of that name under "
+        "table of fundamentals 'ledger' of zzz is ignored: ledger-one already uses this name",
+        "table of fundamentals 'nowhere' of zzz is ignored: no package offers a vendor with this name under "
         "onetape.providers",
         "table of fundamentals 'yahoo' of zzz is ignored: the name is one of onetape's own",
     ]
