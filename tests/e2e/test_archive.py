@@ -110,7 +110,7 @@ def test_microseconds_since_2025_and_a_line_of_names(
             "is not the file that its checksum is of",
         ),
     ],
-    ids=["not there", "down", "a bar short", "other bytes", "no zip"],
+    ids=["does not exist", "down", "a bar short", "other bytes", "no zip"],
 )
 def test_any_trouble_there_ends_in_pages_and_is_told(
     manager: DataManager, vendors: VendorServer, fault: Fault, path: str, said: str

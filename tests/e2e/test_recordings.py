@@ -159,7 +159,7 @@ def test_what_was_not_recorded_is_named(
 ) -> None:
     make().get_ohlcv(*DAY)
     with pytest.raises(
-        AllProvidersFailedError, match=r"recording .*seen.* has no answer to GET .*ETHUSDT"
+        AllProvidersFailedError, match=r"recording .*seen.* has no answer for GET .*ETHUSDT"
     ):
         replay("ETHUSDT", *DAY[1:])
 
@@ -173,10 +173,10 @@ def test_what_was_not_recorded_is_named(
         (lambda text: text.replace('"status": 200', '"status": "well"'), "is damaged"),
         (lambda text: text.replace('"status": 200', '"status": -200'), "is damaged"),
         (lambda text: text.replace('"status": 200', '"status": Infinity'), "is damaged"),
-        (lambda text: text.replace('"recording": 1', '"recording": Infinity'), "is of version inf"),
+        (lambda text: text.replace('"recording": 1', '"recording": Infinity'), "has version inf"),
         (lambda text: "[" * 100_000, "is damaged"),
-        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "is of another request than its name"),
-        (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads 1"),
+        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "is for another request than its name"),
+        (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads only 1"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_named(

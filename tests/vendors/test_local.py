@@ -322,7 +322,7 @@ def test_rows_are_read_only_while_the_call_has_time(
         return rows[-1]  # type: ignore[return-value]
 
     monkeypatch.setattr(LocalDataDownloader, "_bar", slow)
-    with pytest.raises(ProviderTimeoutError, match="the time of this call"):
+    with pytest.raises(ProviderTimeoutError, match="the time for this call"):
         run_call(clock, 5.0, fetch, local(tmp_path))
     assert 500 <= len(rows) < 4_000
     rows.clear()
@@ -383,7 +383,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
         (
             {"folder": "x", "pattern": "{symbol}{other}"},
-            "pattern: it has the field {other}, {symbol}",
+            "pattern: it has the field {other}; only {symbol}",
         ),
     ],
 )

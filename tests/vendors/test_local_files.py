@@ -103,7 +103,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
         return found
 
     monkeypatch.setattr(FileCarrier, "_find", then_switched)
-    with pytest.raises(UnavailableError, match=r"a cannot be read: it is not an ordinary file"):
+    with pytest.raises(UnavailableError, match=r"a cannot be read: it is not a regular file"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
@@ -121,7 +121,7 @@ def test_a_file_is_read_only_while_the_call_has_time(
 
     monkeypatch.setattr(carrier, "_blocks", slow)
     request = HttpRequest("file:///a")
-    with pytest.raises(ProviderTimeoutError, match="the time of this call"):
+    with pytest.raises(ProviderTimeoutError, match="the time for this call"):
         run_call(clock, 3.0, FileCarrier(tmp_path).send, request)
     assert len(blocks) == 3
     run_call(clock, 30.0, FileCarrier(tmp_path).send, request)

@@ -41,6 +41,6 @@ def refuse_inside_unit(what: str) -> None:
     """
     if units := _units.get():
         raise DatabaseError(
-            f"{what} cannot run inside a unit of {units[-1][0]}: other writers would wait",
+            f"{what} inside a unit of {units[-1][0]}, which would make other writers wait",
             hint="fetch first, then begin the unit",
         )
