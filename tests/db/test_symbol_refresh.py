@@ -249,7 +249,7 @@ def test_damaged_actions_stay_as_they_were(
     before = dump(database)["corporate_actions"]
     (tmp_path / "cache/ohlcv/AAPL/actions.json").write_bytes(b"{")
     (result,) = refreshed(database, manager, "AAPL")
-    assert any("splits and dividends of AAPL are damaged" in text for text in result.problems)
+    assert any("splits and dividends for AAPL are damaged" in text for text in result.problems)
     assert dump(database)["corporate_actions"] == before
 
 

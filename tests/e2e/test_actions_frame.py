@@ -131,10 +131,10 @@ def test_nothing_stored_and_no_answer_is_an_error(
     manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.script = Script(mute=True)
-    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL: r: down"):
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends for AAPL: r: down"):
         manager.get_actions("AAPL")
     route_to(monkeypatch, manager, s=ShareVendor("s", "unknown", Truth(), vendor.clock))
-    with pytest.raises(NoProviderError, match="splits and dividends of AAPL"):
+    with pytest.raises(NoProviderError, match="splits and dividends for AAPL"):
         manager.get_actions("AAPL")
 
 

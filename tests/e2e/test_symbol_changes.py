@@ -67,7 +67,7 @@ def test_the_error_of_a_former_name_tells_its_successor(renamed: DataManager) ->
         assert str(error).startswith(
             "FB was renamed META on 2022-06-09 (Nasdaq notice 2022-94); use META. "
         )
-        assert (error.hint, error.candidates) == ("ask for META", ("META",))
+        assert (error.hint, error.candidates) == ("use META", ("META",))
         assert error.brief == "FB may be META."
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_document_is_kept_aside_and_begun_anew(
 @pytest.mark.parametrize(
     "wrong, what",
     [
-        ({"type": "wedding"}, "is of the type 'wedding'"),
+        ({"type": "wedding"}, "has the type 'wedding'"),
         ({"successor": "FB"}, "the same name before and after"),
         ({"successor": ""}, "names no successor"),
         ({"type": "delisting"}, "names a successor"),
@@ -227,7 +227,7 @@ def test_an_impossible_change_is_refused_and_nothing_is_recorded(
 
 def test_two_ends_on_one_day_are_refused(manager: DataManager) -> None:
     other = replace(RENAME, successor="FACE")
-    with pytest.raises(QueryError, match="two changes of FB on 2022-06-09"):
+    with pytest.raises(QueryError, match="two changes to FB on 2022-06-09"):
         client(manager).record_symbol_changes({"FB": [RENAME, other]})
 
 
