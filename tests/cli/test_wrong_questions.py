@@ -62,7 +62,7 @@ def test_a_wrong_question_is_exit_2(
         (["providers", "--probe", ""], "the probe is empty"),
         (["fundamentals", ""], "the symbol is empty"),
         (["fundamentals", "../x"], "'../x' is malformed"),
-        (["fundamentals", "AAPL", "--type", "nope"], "there is no data type 'nope'"),
+        (["fundamentals", "AAPL", "--type", "nope"], "unknown data type 'nope'"),
         (["fundamentals", "AAPL", "--as-of", "soon"], "'soon', which is not a date"),
         (["fetch", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),
         (["replay", "AAPL", "1d", "--offline", "--refresh"], "not allowed with"),

@@ -43,7 +43,7 @@ def test_the_coin_metadium_is_no_perpetual_on_a_share(
         assert said.startswith(f"unknown symbol '{letters}USDT'")
         assert f"its {letters}-USD is the {letters}USDT of binance" in said
         assert f"request {letters}-USD with provider='yahoo' to get it" in said
-        assert f"{letters}USDT as a perpetual future alone" in said
+        assert f"{letters}USDT only as a perpetual future" in said
         assert f"get_live_feed('{letters}USDT', ..., market='futures')" in said
         assert "provider='ccxt:binanceusdm'" in said
         asked = [(a.provider, a.outcome) for a in error.attempts]

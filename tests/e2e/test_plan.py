@@ -540,4 +540,4 @@ def test_an_explanation_names_the_users_rules(
     path.write_text("stock_daily: {primary: newsapi, backup: [yahoo]}\n")
     found = DataManager(tmp_path / "cache", path, clock=clock).explain("AAPL", "1d")
     assert found.rule_from == str(path)
-    assert found.unasked["newsapi"] == "this version does not serve it"
+    assert found.unasked["newsapi"] == "this version does not support it"
