@@ -839,7 +839,7 @@ def test_where_frames_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (lambda: CachedDataSource(None), QueryError, "adapter of type NoneType has no fetch"),
         (lambda: CachedDataSource(CachedDataSource(Own())), QueryError, "is cached already"),
-        (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "of type int has no method is_fresh"),
+        (lambda: CachedDataSource(Own(), freshness_policy=5), QueryError, "has no method is_fresh"),
         (lambda: CachedDataSource(Own(), config={"cache.size": 1}), ConfigError, "cache.size"),
         (lambda: CachedDataSource(Own()).find_cached_bundle("../x"), QueryError, "is not a key"),
         (lambda: got(CachedDataSource(Own()), []), QueryError, "symbols must be a list"),
