@@ -448,7 +448,7 @@ def test_nothing_is_made_good_where_a_split_may_be_one_that_nobody_was_asked_for
     manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-17", strict=True)
     clock.set(ms("2024-06-12T22:00:00"))
     one.errors = [UnavailableError("down")]
-    with pytest.warns(IncompleteDataWarning, match=r"median ratio 0.25.*common bars \(pin"):
+    with pytest.warns(IncompleteDataWarning, match=r"median ratio 0.25.*common bars \(name"):
         frame = manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-17")
     # What the first vendor told before the split is had anew, in the prices of today.
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-06", "2024-05-18", "split")

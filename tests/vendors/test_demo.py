@@ -101,7 +101,7 @@ def test_of_another_share_nothing_is_known() -> None:
 def test_what_the_sample_lacks_is_said() -> None:
     with pytest.raises(SymbolNotFoundError, match="available: AAPL, FB, GOOG, IBM, MSFT"):
         whole("TSLA")
-    with pytest.raises(CapabilityError, match="those of 2000-03-01 to 2013-03-01"):
+    with pytest.raises(CapabilityError, match="from 2000-03-01 to 2013-03-01"):
         vendor().fetch(query("1d", "2024-01-01", "2024-02-01", AAPL))
     with pytest.raises(CapabilityError, match="timeframes 1d, not 1h"):
         vendor().fetch(query("1h", "2012-01-01", "2012-02-01", AAPL))

@@ -592,8 +592,8 @@ def _namesakes(
         name = named_at(instrument, candidate.name)
         whose = f" of {owner.name}" if owner is not candidate else ""
         reasons[candidate.name] = (
-            f"nothing proves that its {name} is the same as {instrument.symbol}{whose}; to get "
-            f"it, request {name} with provider={candidate.name!r}"
+            f"nothing proves that its {name} is the {instrument.symbol}{whose}; "
+            f"request {name} with provider={candidate.name!r} to get it"
         )
     return reasons
 
