@@ -64,7 +64,7 @@ def test_all_reasons_are_used_and_explained() -> None:
         ([NoDataError("none")], "no_data"),
         ([NoDataError("none"), RateLimitedError("slow down")], "quota"),
         ([AuthenticationError("wrong key"), RateLimitedError("slow down")], "quota"),
-        ([AuthenticationError("wrong key"), RegionError("not there")], "no_key"),
+        ([AuthenticationError("wrong key"), RegionError("does not exist")], "no_key"),
         ([ProviderTimeoutError("late"), CircuitOpenError("down")], "outage"),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_call_that_fails_says_why(tmp_path: Path, clock: ManualClock) -> None:
     with pytest.raises(AllProvidersFailedError) as caught:
         manager.get_ohlcv("BTCUSDT", "1h", period="1d", offline=True)
     assert caught.value.reason == "other"
-    assert caught.value.brief == "The data of BTCUSDT is not available."
+    assert caught.value.brief == "The data for BTCUSDT is not available."
 
 
 def test_splits_that_no_vendor_could_be_asked_for_are_not_said_to_be_none(

@@ -70,20 +70,22 @@ _BRIEFS: dict[Reason, str] = {
     "no_vendor": "No data source is set up for {symbol}.",
     "configuration": "The data sources of this program are not set up correctly.",
     "no_key": "The data source for {symbol} has no valid key.",
-    "plan": "The subscription of the data source does not include this data of {symbol}.",
+    "plan": "The subscription of the data source does not include this data for {symbol}.",
     "region": "The data source for {symbol} does not serve this country.",
-    "quota": "The data source for {symbol} accepts no further request at the moment; try again later.",
+    "quota": (
+        "The data source for {symbol} is not accepting requests at the moment; try again later."
+    ),
     "timeout": "The data source for {symbol} did not answer in time; try again.",
     "outage": "The data source for {symbol} cannot be reached at the moment; try again later.",
-    "unsupported": "No data source serves this data of {symbol}.",
+    "unsupported": "No data source has this data for {symbol}.",
     "no_data": "There is no data for {symbol} in this period.",
     "bad_answer": "The data source for {symbol} sent data that cannot be used.",
-    "other_kind": "The data source has another kind of prices of {symbol} than requested.",
-    "incomplete": "Some of the data of {symbol} is missing.",
-    "lag": "The live data of {symbol} arrived faster than it was read.",
+    "other_kind": "The data source has a different kind of prices for {symbol} than requested.",
+    "incomplete": "Some of the data for {symbol} is missing.",
+    "lag": "The live data for {symbol} arrived faster than it was read.",
     "cache": "The data stored on this machine cannot be used at the moment.",
     "database": "The records stored for this program cannot be used at the moment.",
-    "other": "The data of {symbol} is not available.",
+    "other": "The data for {symbol} is not available.",
 }
 # Reasons caused by the symbol itself: the brief only lists the symbols that may be meant.
 _ABOUT_SYMBOLS: frozenset[Reason] = frozenset({"question", "no_vendor", "unknown_symbol"})
@@ -279,7 +281,7 @@ class BadSymbolError(QueryError):
 class BadTimeframeError(QueryError):
     """The timeframe is not one that this library supports."""
 
-    _brief = "The length of the bars in this request is not valid; 1m, 1h and 1d are."
+    _brief = "The length of the bars in this request is not valid; use 1m, 1h or 1d, for example."
 
 
 class BadRangeError(QueryError):

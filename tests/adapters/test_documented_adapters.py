@@ -142,7 +142,7 @@ def test_the_registry_of_adapters_is_that_of_sources() -> None:
         assert {"own", "other", "ccxt"} <= set(AdapterRegistry.discover_adapters())
         with pytest.raises(errors.QueryError):
             AdapterRegistry.register("yahoo", Own)
-        with pytest.raises(errors.QueryError, match="is no source"):
+        with pytest.raises(errors.QueryError, match="is not a source"):
             AdapterRegistry.register("none")
     finally:
         AdapterRegistry.clear()

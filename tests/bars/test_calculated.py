@@ -204,12 +204,12 @@ def test_bars_of_a_vendor_are_never_touched_and_answer_alone(
 
 
 def test_what_cannot_be_calculated_says_why(client: BarsClient, store: BarStore) -> None:
-    with pytest.raises(NoDataError, match="no 1m bars of BTCUSDT are stored"):
+    with pytest.raises(NoDataError, match="no 1m bars for BTCUSDT are stored"):
         calculated(client, "BTCUSDT", "1h")
     put(store, "BTCUSDT", "2024-06-10T00:00", "2024-06-10T00:30", COIN)
-    with pytest.raises(NoDataError, match="not one BTCUSDT 1h@from-1m bar has all its 1m bars"):
+    with pytest.raises(NoDataError, match="no BTCUSDT 1h@from-1m bar has all its 1m bars"):
         calculated(client, "BTCUSDT", "1h")
-    for label, why in {"1w": "made of days", "1M": "made of days", "1m": "not shorter"}.items():
+    for label, why in {"1w": "built from days", "1M": "built from days", "1m": "not shorter"}.items():
         with pytest.raises(QueryError, match=why):
             calculated(client, "BTCUSDT", label)
 
@@ -294,7 +294,7 @@ def test_days_that_begin_on_the_evening_before_are_refused(
         Kind("24h", "clock", "", "USD"),
         vendor="yahoo",
     )
-    with pytest.raises(KindMismatchError, match="begin on the evening before"):
+    with pytest.raises(KindMismatchError, match="begin the evening before"):
         calculated(client, "EURUSD=X", "1d")
     assert calculated(client, "EURUSD=X", "1h").rows == 48
 
@@ -305,7 +305,7 @@ def test_before_the_open_what_was_never_asked_for_is_lacking(
     """The calendar of the exchange expects nothing there, so no gap of the minutes tells it."""
     put(store, "AAPL", "2024-06-10T13:00", "2024-06-11T00:00", TAPE, vendor="alpaca", keep=traded)
     assert calculated(client, "AAPL", "1h", "extended").rows == 11
-    with pytest.raises(NoDataError, match="not one"):
+    with pytest.raises(NoDataError, match="no AAPL 1d"):
         calculated(client, "AAPL", "1d", "extended")
 
 

@@ -243,8 +243,8 @@ def test_both_ends_of_a_range_are_included(
 @pytest.mark.parametrize(
     "bounds, said",
     [
-        (("2024-06-02", "2024-06-01"), "end '2024-06-01' lies before start"),
-        (("2024-06-02", None), "end None is not a time"),
+        (("2024-06-02", "2024-06-01"), "end '2024-06-01' is before start"),
+        (("2024-06-02", None), "end must be a time, not None"),
         (("soon", "2024-06-02"), "start 'soon' is not a time"),
     ],
 )
@@ -382,7 +382,7 @@ def test_a_pinned_generation_is_read_whatever_becomes_of_the_series(
     client, store = made()
     for price in (100.0, 101.0, 102.0):
         store.commit(HOURS, Commit((piece(DAY, price),), kind=KIND))
-    with pytest.raises(QueryError, match="not kept any more"):
+    with pytest.raises(QueryError, match="no longer kept"):
         client.pin(HOURS, 1)
     client.pin(HOURS, 2)
     client.pin(HOURS, 2)
@@ -402,7 +402,7 @@ def test_a_pinned_generation_is_read_whatever_becomes_of_the_series(
     client.unpin(HOURS, 2)
     client.unpin(HOURS, 2)
     store.commit(HOURS, Commit((piece(DAY, 106.0),), kind=KIND))
-    with pytest.raises(QueryError, match="not kept any more"):
+    with pytest.raises(QueryError, match="no longer kept"):
         then(2)
 
 

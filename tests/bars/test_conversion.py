@@ -216,10 +216,10 @@ def test_extended_hours_are_never_cut_out_of_whole_hours(tmp_path: Path, tape: T
     street.first.errors.clear()
     frame = street.ask("1h", *RANGE)
     assert told(frame)["rejected"]["other"] == (
-        "has 1h of extended hours only; regular hours are cut out of bars of at most 30m"
+        "has 1h bars for extended hours only; regular hours can be cut only from bars of at most 30m"
     )
     only = Street(tmp_path / "only", NEW_YORK, NOW, TapeVendor("other", tape, NEW_YORK, LONG, "1h"))
-    with pytest.raises(NoProviderError, match="1h of extended hours only; regular hours are cut"):
+    with pytest.raises(NoProviderError, match="1h bars for extended hours only; regular hours can be cut"):
         only.ask("1h", *RANGE)
 
 
@@ -339,7 +339,7 @@ def test_where_not_one_can_be_made_there_is_none(tape: Tape) -> None:
     query = FetchQuery(NEW_YORK, Timeframe.parse("1h"), hour, now)
     way = conversion_for(BarsQuery(NEW_YORK, query.timeframe, hour, now), vendor.capabilities, OPEN)
     assert way is not None
-    with pytest.raises(NoDataError, match="no 30m bars that make up a whole one of 1h"):
+    with pytest.raises(NoDataError, match="no complete set of 30m bars for any 1h bar"):
         way.fetch(query, vendor.fetch)
     # What is asked for in any other length is none of its business.
     days = replace(query, timeframe=Timeframe.parse("1d"))

@@ -163,7 +163,7 @@ def test_of_extended_hours_only_the_regular_ones_are_put_together(tmp_path: Path
     street.store.clear()
     street.downloaders["acme"] = TapeVendor("acme", tape, NEW_YORK, kind, "15m 1h")
     frame = street.ask("3h", "2024-06-03", "2024-06-12", strict=True)
-    assert told(frame)["derived_from"]["timeframe"] == "15m", "hours cannot be cut"
+    assert told(frame)["derived_from"]["timeframe"] == "15m", "cannot be cut"
     for other, label in ((kind, "1h"), (Kind("24h", "clock"), "15m")):
         street.store.clear()
         street.downloaders = {"acme": TapeVendor("acme", tape, NEW_YORK, other, label)}

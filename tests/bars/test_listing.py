@@ -186,7 +186,7 @@ def test_what_a_vendor_told_needs_no_proof(at: int, is_news: bool) -> None:
     [(final(hours(0, 9)),), (empty(-HALT, 0),), (),
      (empty(-HALT, 0, BEFORE_FIRST), final(hours(0, 9))),
      (final(hours(-2 * HALT, -2 * HALT + 1)), empty(-HALT, 0), final(hours(0, 9)))],
-    ids=["bars alone", "nothing alone", "unknown", "proved", "bars before"],
+    ids=["only the bars", "nothing alone", "unknown", "proved", "bars before"],
 )  # fmt: skip
 def test_where_there_is_nothing_to_prove(known: tuple[Covered, ...]) -> None:
     vendor = Vendor("acme", NoDataError("none"))

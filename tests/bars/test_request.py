@@ -68,12 +68,12 @@ def test_columns_keep_their_order(asking: RequestParser) -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"closed_by": "soon"}, "closed_by 'soon' is not a time"),
-    ({"closed_by": "2024-06-11", "include_forming": True}, "exclude each other"),
+    ({"closed_by": "2024-06-11", "include_forming": True}, "cannot be combined"),
     ({"columns": "source"}, "a list of names"),
     ({"columns": {"source"}}, "a list of names"),
     ({"columns": ["is_fnal"]}, "did you mean 'is_final'"),
     ({"columns": ["state", "state"]}, "twice"),
-    ({"columns": ["volume"]}, "in the frame always"),
+    ({"columns": ["volume"]}, "the frame has it always"),
     ({"adjustment": "none"}, "is not one of raw, split, all"),
 ]
 
@@ -90,12 +90,12 @@ def test_what_cannot_be_meant_is_refused_for_one_and_for_many(
 
 def test_a_symbol_and_a_timeframe_in_each_others_place_are_told(asking: RequestParser) -> None:
     with pytest.raises(
-        BadTimeframeError, match="the symbol comes first, then the timeframe: 'AAPL', '1d'"
+        BadTimeframeError, match="the symbol must come before the timeframe: 'AAPL', '1d'"
     ):
         asking.query("1d", "AAPL", WHOLE, Wishes())
     with pytest.raises(BadTimeframeError) as caught:
         asking.query("MSFT", "AAPL", WHOLE, Wishes())
-    assert "comes first" not in str(caught.value)
+    assert "must come before" not in str(caught.value)
 
 
 def test_a_pinned_vendor_is_named_canonically(asking: RequestParser) -> None:

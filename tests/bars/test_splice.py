@@ -172,7 +172,7 @@ def test_an_answer_is_cut_to_its_stretch(shop: Shop) -> None:
 
 def test_an_answer_with_nothing_but_the_bars_beside_is_none(shop: Shop) -> None:
     shop.hold("b", 0, 8)
-    with pytest.raises(NoDataError, match="acme has nothing"):
+    with pytest.raises(NoDataError, match="acme has no data"):
         shop.fitted(reply(shop, 1.0, 0, 8))
 
 
@@ -187,7 +187,7 @@ def test_without_neighbours_nothing_is_looked_at(shop: Shop) -> None:
 @pytest.mark.parametrize("factor", [1.03, 2.0, 0.5])
 def test_coins_have_no_splits(shop: Shop, factor: float) -> None:
     shop.hold("b", 0, 8)
-    with pytest.raises(SpliceConflictError, match="acme for BTCUSDT 1h do not fit those of b"):
+    with pytest.raises(SpliceConflictError, match="acme for BTCUSDT 1h do not match those from b"):
         shop.fitted(reply(shop, factor))
 
 

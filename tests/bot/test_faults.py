@@ -110,7 +110,7 @@ def test_no_text_shows_a_host_a_path_or_the_code(
                 text = club.say(command, ADMIN).text
                 assert not INSIDE.search(text), (fault.name, command, text)
                 shown.append(text)
-    assert any("the newest known price is of" in text for text in shown)
+    assert any("the latest known price is from" in text for text in shown)
     assert any("No market" in text or "cannot" in text or "could not" in text for text in shown)
 
 

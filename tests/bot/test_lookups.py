@@ -137,7 +137,7 @@ MISTAKES = {
     "/price": "/price SYMBOL",
     "/price A B": "/price SYMBOL",
     "/chart AAPL": "/chart SYMBOL TIMEFRAME [BARS]",
-    "/chart AAPL 1x": "The length of the bars in this request is not valid; 1m, 1h and 1d are.",
+    "/chart AAPL 1x": "The length of the bars in this request is not valid; use 1m, 1h or 1d, for example.",
     "/chart AAPL 1d 0": "A chart has 2 to 500 bars.",
     "/chart AAPL 1d 1e9": "A chart has 2 to 500 bars.",
     "/start": COMMANDS,

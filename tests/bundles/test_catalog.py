@@ -727,7 +727,7 @@ def test_files_of_others_are_left_alone(path: Path, catalog: DataCatalog) -> Non
         catalog.popular_datasets()
     path.unlink()
     path.mkdir()
-    with pytest.raises(StorageError, match="not an ordinary file"):
+    with pytest.raises(StorageError, match="not a regular file"):
         catalog.popular_datasets()
     path.rmdir()
     own = register(catalog)

@@ -93,7 +93,7 @@ def test_checks_that_a_file_cannot_change_are_named_once(
         bundles_folder()
     (record,) = caplog.records
     told = record.getMessage()
-    assert "validation.ohlcv_checks is True, validation.outlier_std_threshold is 3.0" in told
+    assert "validation.ohlcv_checks is always True, validation.outlier_std_threshold is always 3.0" in told
     assert "outlier_detection" not in told
 
 
@@ -101,10 +101,10 @@ def test_checks_that_a_file_cannot_change_are_named_once(
     "text, message",
     [
         ("catalog:\n  parquet_dirs: x\n", r"unknown key: did you mean parquet_dir\? \(line 2\)"),
-        ("catalog:\n  parquet_dir:\n", "a text is needed"),
-        ("parquet:\n  compression: snappy\n", "written with 'zstd' alone"),
-        ("parquet:\n  compression_level: 9\n", "written with 3 alone"),
-        ("- 1\n", "keys are needed"),
+        ("catalog:\n  parquet_dir:\n", "must be a text"),
+        ("parquet:\n  compression: snappy\n", "must be 'zstd'"),
+        ("parquet:\n  compression_level: 9\n", "must be 3"),
+        ("- 1\n", "must contain keys"),
     ],
 )
 def test_a_file_with_mistakes_is_refused(text: str, message: str) -> None:

@@ -201,7 +201,7 @@ def test_damage_is_an_error_until_fetched_again(tmp_path: Path) -> None:
     path = tmp_path / "ohlcv/AAPL/actions.json"
     damaged = path.read_bytes().replace(b'"numerator":4.0', b'"numerator":8.0')
     path.write_bytes(damaged)
-    with pytest.raises(CorruptEntryError, match="splits and dividends of AAPL"):
+    with pytest.raises(CorruptEntryError, match="splits and dividends for AAPL"):
         store_in(tmp_path).actions("AAPL")
     book = store_in(tmp_path).add_actions("AAPL", [split()], YEAR, "acme", 6)
     assert store_in(tmp_path).actions("AAPL") == book

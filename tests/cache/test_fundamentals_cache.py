@@ -115,7 +115,7 @@ def test_a_snapshot_comes_back_whole(cache: FundamentalsCache) -> None:
     said = Snapshot(
         "fmp", "BRK-B", WEDNESDAY, {"market_cap": Fact(9.0e11, "money", "USD")},
         (Statement("income", "FY", "2023-12-31", "2024-02-24", "USD", {"revenue": 3.6e11}),),
-        {"profile": {"marketCap": 9.0e11}}, {"beta": "'x' is no number"}, ("profile",), True,
+        {"profile": {"marketCap": 9.0e11}}, {"beta": "'x' is not a number"}, ("profile",), True,
     )  # fmt: skip
     cache.keep(said)
     assert cache.latest("BRK-B", "profile") == {"fmp": said}

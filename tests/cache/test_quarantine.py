@@ -131,7 +131,7 @@ LONG = b"timestamp\n" + b"x" * 200_000 + b"\n"
         "no text",
         "empty",
         "a giant field",
-        "no number",
+        "not a number",
         "no day",
         "few cells",
     ],

@@ -362,7 +362,7 @@ class TestReading:
     def test_whole_numbers_that_look_like_days_are_none(self, tmp_path: Path) -> None:
         path = tmp_path / "2025.csv.gz"
         path.write_bytes(gzip.compress(b"date,open,high,low,close,volume\n20250102,1,1,1,1,1\n"))
-        with pytest.raises(CorruptEntryError, match="numbers, not times"):
+        with pytest.raises(CorruptEntryError, match="numbers instead of times"):
             read_legacy(Disk(), path, DAYS)
 
     def test_every_cut_of_a_file_is_noticed(self, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_deletion_stays_in_the_log_and_numbers_go_on(
     entry = make().maintenance.log(DAILY)[-1]
     assert (entry["deleted"], entry["removed"], entry["years"]) == ("retention", 306, [2015])
     assert entry["generation"] == newest + 1
-    with pytest.raises(QueryError, match="are not kept any more"):
+    with pytest.raises(QueryError, match="are no longer kept"):
         make().store.read_version(DAILY, EVER, newest)
     cache.put(days("2015-03-01", "2015-03-02"), "BTCUSDT", "1d", provider="binance")
     assert cache.store.view(DAILY).generation > newest + 1
@@ -198,7 +198,7 @@ def test_tables_go_by_year_too_and_the_rest_stays(cache: UnifiedCache, tmp_path:
 
 def test_all_of_it_goes_only_when_that_is_said(cache: UnifiedCache, clock: ManualClock) -> None:
     clock.set(to_ms(datetime(2033, 1, 1)))
-    with pytest.raises(QueryError, match="all bars of the cache are older than 5y"):
+    with pytest.raises(QueryError, match="all bars in the cache are older than 5y"):
         cache.delete_older_than("5y")
     assert cache.list_years("BTCUSDT", "1d") == [2015, 2021, 2026]
     assert cache.delete_older_than("5y", dry_run=True).is_all
@@ -210,7 +210,7 @@ def test_under_a_clock_behind_the_newest_commit_nothing_goes(
 ) -> None:
     clock.set(NOW - HOUR_MS)
     with pytest.raises(
-        CacheError, match="the newest commit to the cache is of 2026-11-21"
+        CacheError, match="the newest commit to the cache is from 2026-11-21"
     ) as caught:
         cache.delete_older_than("5y")
     assert "set the clock" in str(caught.value.hint)
@@ -218,7 +218,7 @@ def test_under_a_clock_behind_the_newest_commit_nothing_goes(
 
 
 def test_an_age_is_needed(cache: UnifiedCache) -> None:
-    with pytest.raises(QueryError, match="the rules have none"):
+    with pytest.raises(QueryError, match="the rules set none"):
         cache.delete_older_than()
     with pytest.raises(QueryError, match="is not an age"):
         cache.delete_older_than("soon")
@@ -226,7 +226,7 @@ def test_an_age_is_needed(cache: UnifiedCache) -> None:
 
 @pytest.mark.parametrize("days_", [-1, float("nan"), float("inf")])
 def test_old_data_of_no_age_are_not_cleaned_up(cache: UnifiedCache, days_: float) -> None:
-    with pytest.raises(QueryError, match="a number of days is needed"):
+    with pytest.raises(QueryError, match="must be a number of days"):
         cache.cleanup_old_data(days_)
     assert cache.list_years("BTCUSDT", "1d") == [2015, 2021, 2026]
 
@@ -301,7 +301,7 @@ def test_all_bars_never_go_by_themselves(
     clock.advance(3600)
     with caplog.at_level(logging.WARNING):
         cache.look_after()
-    assert "none is deleted by itself" in caplog.text
+    assert "are not deleted automatically" in caplog.text
     assert cache.list_years("BTCUSDT", "1d") == [2015]
 
 

@@ -142,7 +142,7 @@ class TestWhatIsWrong:
     def test_data_that_are_too_short(self, tmp_path: Path) -> None:
         folder = three_members(tmp_path)
         size = len(change(folder / DATA, lambda data: data[:-3]))
-        assert f"it has {size} bytes, recorded are {size + 3}" in self.problem(folder)
+        assert f"it has {size} bytes, but {size + 3} are recorded" in self.problem(folder)
 
     def test_data_where_none_should_be(self, tmp_path: Path) -> None:
         folder = three_members(tmp_path)

@@ -205,5 +205,5 @@ def test_the_session_date_of_an_instant(instrument: Instrument, now: str, day: s
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../secret", ""])
 def test_an_unknown_time_zone_is_named(zone: str) -> None:
-    with pytest.raises(ConfigError, match=r"unknown time zone .* of ABC"):
+    with pytest.raises(ConfigError, match=r"unknown time zone .* for ABC"):
         day_span(Instrument("ABC", "stock", "XNYS", zone), date(2024, 6, 12))

@@ -45,12 +45,12 @@ def test_what_is_no_time_is_refused_by_name(bound: Any) -> None:
 @pytest.mark.parametrize(
     "start, end, message",
     [
-        (datetime(2024, 6, 4), datetime(2024, 6, 3), "lies before start"),
-        ("2024-06-04", "2024-06-03", "lies before start"),
-        (date(2024, 6, 4), datetime(2024, 6, 3, 12), "lies before start"),
-        ("2024-06-12T15:00:31", None, "future: now is 2024-06-12T15:00:30Z"),
-        ("2024-06-13", None, "lies in the future"),
-        (datetime(2025, 1, 1), datetime(2026, 1, 1), "lies in the future"),
+        (datetime(2024, 6, 4), datetime(2024, 6, 3), "is before start"),
+        ("2024-06-04", "2024-06-03", "is before start"),
+        (date(2024, 6, 4), datetime(2024, 6, 3, 12), "is before start"),
+        ("2024-06-12T15:00:31", None, r"future \(now: 2024-06-12T15:00:30Z"),
+        ("2024-06-13", None, "is in the future"),
+        (datetime(2025, 1, 1), datetime(2026, 1, 1), "is in the future"),
         (date(1899, 12, 31), None, "outside the years 1900 to 2261"),
         (datetime.min, None, "outside the years 1900 to 2261"),
         ("2024-01-01", datetime.max.replace(tzinfo=NEW_YORK_SUMMER), "outside the years"),
@@ -115,7 +115,7 @@ class OddZone(tzinfo):
 def test_a_zone_that_does_not_work_is_refused(answer: Any, timeframe: str) -> None:
     moment = datetime(2024, 6, 3, tzinfo=OddZone(answer))
     for bounds in [(moment, None), ("2024-06-01", moment)]:
-        with pytest.raises(BadRangeError, match="is not a time: its time zone does not work"):
+        with pytest.raises(BadRangeError, match="is not a time: its time zone cannot be used"):
             resolved(APPLE, timeframe, *bounds)
 
 

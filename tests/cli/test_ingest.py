@@ -208,7 +208,7 @@ def test_every_source_can_be_made_with_the_options_that_it_has(
         (("yfinance", "--symbols", ","), "at least one"),
         (("--list-sources", "--list-exchanges"), "not allowed with"),
         (("--source-info", "nosuch"), "Unknown data source"),
-        (("own_bars:Own", "--symbols", "X"), "no source"),
+        (("own_bars:Own", "--symbols", "X"), "not a source"),
         (("json:JSONDecoder", "--symbols", "X"), "no ingest_to_bundle"),
     ],
 )  # fmt: skip

@@ -74,7 +74,7 @@ def test_an_explanation_of_what_nobody_serves(run: Run) -> None:
     ran = run("explain", "VOD.L", "1d", "--provider", "local")
     assert ran.code == 1
     assert "no usable vendor" in ran.out
-    assert "local: no folder is set for `local`" in ran.out
+    assert "local: no folder is set for the vendor `local`" in ran.out
 
 
 def test_an_explanation_for_machines(run: Run) -> None:

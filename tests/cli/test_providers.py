@@ -20,7 +20,7 @@ def test_vendors_and_routes_for_machines(run: Run) -> None:
     assert vendors["binance"]["ready"]
     assert vendors["binance"]["per_minute"] == 1200
     assert vendors["yahoo"]["depth_days"]["1m"] == 29
-    assert vendors["local"]["why_not"] == "no folder is set for `local`"
+    assert vendors["local"]["why_not"] == "no folder is set for the vendor `local`"
     assert vendors["local"]["advice"] == "set providers.local.folder"
     routes = {r["rule"]: r for r in told["routes"]}
     assert routes["crypto"]["ready"] == ["binance", "yahoo"]
@@ -32,7 +32,7 @@ def test_vendors_and_routes_for_people(run: Run, cache: Path) -> None:
     cache.rmdir()
     out = run("providers").out
     assert "(tiingo) → yahoo → (fmp)" in out
-    assert "no folder is set for `local`" in out
+    assert "no folder is set for the vendor `local`" in out
     assert "→ set providers.local.folder" in out
     assert not cache.exists(), "looking makes nothing"
 
@@ -101,7 +101,7 @@ def test_exchanges_are_counted_and_no_number_is_written_by_hand(run: Run) -> Non
         (["ccxt", "--matrix"], "ccxt is shown alone"),
         (["yahoo", "--probe"], "yahoo is shown alone"),
         (["yaho"], "did you mean 'yahoo'?"),
-        (["ccxt:nobody"], "ccxt knows no exchange 'nobody'"),
+        (["ccxt:nobody"], "ccxt does not have the exchange 'nobody'"),
         (["--timeout", "3"], "--timeout needs --probe"),
     ],
 )
@@ -139,7 +139,7 @@ def test_known_names_are_told_once(run: Run) -> None:
 
 def test_why_a_vendor_cannot_be_shown_is_told(run: Run) -> None:
     ran = run("providers", "replay:nowhere")
-    assert (ran.code, "nowhere holds the recorded answers of no vendor" in ran.err) == (2, True)
+    assert (ran.code, "nowhere contains recorded answers from no vendor" in ran.err) == (2, True)
 
 
 def test_a_family_whose_package_is_missing_names_the_extra(

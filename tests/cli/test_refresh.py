@@ -69,7 +69,7 @@ def test_replaced_copies_are_cleaned_up(run: Run, cache: Path) -> None:
     "words, said",
     [
         (["--chunk-fraction", "1.5"], "chunk_fraction is 1.5"),
-        (["--data-types", "nope"], "there is no data type 'nope'"),
+        (["--data-types", "nope"], "unknown data type 'nope'"),
         (["--symbols-file", "nowhere.txt"], "nowhere.txt cannot be read: No such file"),
         (["--symbols-file", "/"], "/ cannot be read: Is a directory"),
         (["--symbols-file", "/dev/zero"], "/dev/zero is longer than 10,000,000"),

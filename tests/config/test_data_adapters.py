@@ -95,12 +95,12 @@ def test_adjusted_prices_follow_dividends_too_and_a_limit_that_is_switched_off_i
         ("adapter:\n  ccxt:\n", r"unknown key: did you mean adapters\?"),
         ("adapters:\n  ccxt: {exchnge: x}\n", r"did you mean exchange\?"),
         ("adapters:\n  ccxt: {testnet: true}\n", "test network .*line 2"),
-        ("adapters:\n  ccxt: {testnet: perhaps}\n", "true or false is needed"),
+        ("adapters:\n  ccxt: {testnet: perhaps}\n", "must be true or false"),
         ("adapters:\n  ccxt: {timeout: 30}\n", "number from 100"),
         ("adapters:\n  yfinance: {timeout: soon}\n", "number from 0.1"),
         ("adapters:\n  csv: {schema_mapping: {colour_column: red}}\n", "unknown key"),
         ("adapters:\n  polygon: {tier: free}\n", "known here: ccxt, yfinance, csv"),
-        ("adapters: [ccxt]\n", "keys are needed"),
+        ("adapters: [ccxt]\n", "must have keys"),
     ],
 )
 def test_a_file_with_mistakes_is_refused(text: str, message: str) -> None:

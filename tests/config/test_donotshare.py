@@ -105,7 +105,7 @@ def test_any_other_value_is_left_out_and_told_once(  # type: ignore[no-untyped-d
     write(f"import os\n\nFMP_API_KEY = {value}\nTIINGO_API_KEY = 't'")
     assert private_setting("FMP_API_KEY") == private_setting("FMP_API_KEY") == ""
     assert private_setting("TIINGO_API_KEY") == "t"
-    assert [r.getMessage().count("line 3: FMP_API_KEY is left out") for r in caplog.records] == [1]
+    assert [r.getMessage().count("line 3: FMP_API_KEY is ignored") for r in caplog.records] == [1]
     assert not (tmp_path / "mark").exists()
 
 
@@ -132,7 +132,7 @@ def test_a_broken_file_is_told_and_holds_nothing(  # type: ignore[no-untyped-def
 ) -> None:
     write(data)
     assert private_setting("FMP_API_KEY") == private_setting("TIINGO_API_KEY") == ""
-    assert [r.getMessage().count("is not read") for r in caplog.records] == [1]
+    assert [r.getMessage().count("was not read") for r in caplog.records] == [1]
 
 
 def test_without_a_file_there_is_nothing(

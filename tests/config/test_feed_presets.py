@@ -58,7 +58,7 @@ def test_one_that_is_not_there_names_those_that_are() -> None:
         ({"port": -1}, "port"),
         ({"symbol": None}, "symbol"),
         ({"market": "future"}, "market.*did you mean futures"),
-        ({"market": "futures"}, "market: yahoo has no futures here, only binance has"),
+        ({"market": "futures"}, "market: yahoo has no futures here; only binance does"),
         ({"data_source": "binance", "market": "futures", "testnet": True}, "testnet: binance's"),
     ],
 )

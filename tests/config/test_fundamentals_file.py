@@ -76,8 +76,8 @@ def test_every_mistake_at_once_with_its_line(tmp_path: Path) -> None:
         load_fundamentals_rules(put(tmp_path, text))
     told = "\n".join(caught.value.problems)
     for part in (
-        "statments' is no data type: did you mean statements?", "did you mean fmp?", "(line 2)",
-        'did you mean "3d"?', "'0d' is not a length of time", "files are plain JSON",
+        "statments' is not a data type: did you mean statements?", "did you mean fmp?", "(line 2)",
+        'did you mean "3d"?', "'0d' is not a duration", "files are plain JSON",
         "cannot be switched off", "from 0 to 100", "nope: unknown key", "(line 7)",
     ):  # fmt: skip
         assert part in told
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_what_is_no_mapping(config: Any) -> None:
     assert FundamentalsConfigValidator().validate_config(config) == (
         False,
-        ["the file: keys are needed"],
+        ["the file: must contain keys"],
     )
 
 
@@ -135,5 +135,5 @@ def test_what_another_file_decides_is_told(
     }
     with caplog.at_level(logging.WARNING):
         load_fundamentals_rules(put(tmp_path, older))
-    assert "error_handling.max_retries is decided by failover.max_retries" in caplog.text
-    assert "symbol_mapping.exchange_suffixes is decided by" in caplog.text
+    assert "error_handling.max_retries is set by failover.max_retries" in caplog.text
+    assert "symbol_mapping.exchange_suffixes is set by" in caplog.text

@@ -64,7 +64,7 @@ class TestMistakes:
             "  primary: yahoo\n"
         )
         assert mistakes(user_file, text) == (
-            "crypto: a second time in line 7, first in line 1 (line 1)",
+            "crypto: given twice: in line 1 and again in line 7 (line 1)",
             "crypto.primry: unknown key: did you mean primary? (line 2)",
             "crypto.backup[0]: it is 'yaho', which is not a vendor: did you mean yahoo? (line 3)",
             "stock_daily.timeframes[1]: unknown timeframe '1x' (did you mean '1w'? usual ones: "
@@ -73,7 +73,8 @@ class TestMistakes:
 
     def test_a_family_is_no_vendor_and_its_members_are(self, user_file: Path) -> None:
         assert mistakes(user_file, "crypto: {primary: ccxt, backup: [ccxt:a-b]}\n") == (
-            "crypto.primary: ccxt is a family of vendors: name one: did you mean ccxt:kraken? (line 1)",
+            "crypto.primary: ccxt is a family of vendors; name one of them: "
+            "did you mean ccxt:kraken? (line 1)",
             "crypto.backup[0]: it is 'ccxt:a-b', which is not a vendor: did you mean ccxt? (line 1)",
         )
         rules = load(user_file, "crypto: {primary: ccxt:kraken}\nproviders:\n  ccxt:kraken: {}\n")
@@ -104,7 +105,7 @@ class TestMistakes:
     ) -> None:
         compared = Mock(wraps=difflib.get_close_matches)
         monkeypatch.setattr("difflib.get_close_matches", compared)
-        with pytest.raises(RulesError, match="has 100 mistakes or more, the first are:") as caught:
+        with pytest.raises(RulesError, match="has 100 mistakes or more; the first are:") as caught:
             load(user_file, text)
         assert len(caught.value.problems) == 100 and len(str(caught.value)) < 20_000
         assert compared.call_count <= 101
@@ -113,25 +114,25 @@ class TestMistakes:
         "text, expected",
         [
             ("cryptoo: {primary: binance}", "cryptoo: unknown key: did you mean crypto?"),
-            ("crypto: binance", "crypto: it is 'binance', keys are needed"),
+            ("crypto: binance", "crypto: it is 'binance', but must have keys"),
             (
                 "crypto: {backup: yahoo}",
-                "crypto.backup: it is 'yahoo', a list is needed: did you mean [yahoo]?",
+                "crypto.backup: it is 'yahoo', but must be a list: did you mean [yahoo]?",
             ),
             ("crypto: {primary: 5}", "crypto.primary: it is 5, which is not a vendor"),
             ("crypto: {primary: }", "crypto.primary: it is empty, which is not a vendor"),
             ("crypto: {timeframes: [1]}", "crypto.timeframes[0]: unknown timeframe 1"),
             (
                 "cache: {max_size_gb: -1}",
-                "cache.max_size_gb: it is -1, a number of at least 0 is needed",
+                "cache.max_size_gb: it is -1, but must be a number of at least 0",
             ),
-            ("cache: {max_size_gb: ten}", "it is 'ten', a number"),
-            ("cache: {max_size_gb: true}", "it is True, a number"),
-            ("cache: {compression: 1}", "cache.compression: it is 1, a text is needed"),
-            ("validation: {check_duplicates: maybe}", "true or false is needed"),
-            ("cache: {enabled: 1}", "cache.enabled: it is 1, true or false is needed"),
-            ("failover: {max_retries: 99}", "a number from 0 to 20 is needed"),
-            ("validation: {min_quality_score: 1.5}", "a number from 0 to 1 is needed"),
+            ("cache: {max_size_gb: ten}", "it is 'ten', but must be a number"),
+            ("cache: {max_size_gb: true}", "it is True, but must be a number"),
+            ("cache: {compression: 1}", "cache.compression: it is 1, but must be a text"),
+            ("validation: {check_duplicates: maybe}", "must be true or false"),
+            ("cache: {enabled: 1}", "cache.enabled: it is 1, but must be true or false"),
+            ("failover: {max_retries: 99}", "must be a number from 0 to 20"),
+            ("validation: {min_quality_score: 1.5}", "must be a number from 0 to 1"),
             (
                 "providers: {nobody: {cost: free}}",
                 "providers.nobody: it is 'nobody', which is not a vendor",
@@ -147,12 +148,12 @@ class TestMistakes:
             ),
             (
                 "providers: {local: {delimiter: \\t}}",
-                """it is '\\\\t', one of "," ";" "|" "\\t" is needed""",
+                """it is '\\\\t', but must be one of "," ";" "|" "\\t\"""",
             ),
-            ("providers: {local: {delimiter: [;]}}", 'it is list, one of ","'),
+            ("providers: {local: {delimiter: [;]}}", 'it is list, but must be one of ","'),
             ("providers: {yahoo: {transport: htp}}", "did you mean http?"),
-            ("providers: {yahoo: {base_url: ftp://h}}", "an address https://... is needed"),
-            ("providers: {yahoo: {base_url: nonsense}}", "an address https://... is needed"),
+            ("providers: {yahoo: {base_url: ftp://h}}", "must be an address https://..."),
+            ("providers: {yahoo: {base_url: nonsense}}", "must be an address https://..."),
             (
                 "providers: {yahoo: {base_url: 'http://mirror.example'}}",
                 "http:// is for this machine only",
@@ -167,25 +168,25 @@ class TestMistakes:
             ),
             (
                 "providers: {yahoo: {rate_limits: {requests_per_month: 0.5}}}",
-                "requests_per_month: it is 0.5, a whole number is needed",
+                "requests_per_month: it is 0.5, but must be a whole number",
             ),
             (
                 "providers: {local: {pattern: '{symbol}-{other}'}}",
-                "local.pattern: it has the field {other}, {symbol} and {timeframe} are filled in",
+                "local.pattern: it has the field {other}; only {symbol} and {timeframe} are filled in",
             ),
             (
                 "providers: {local: {pattern: '{symbol!r:>9}'}}",
                 "it has the field {symbol} with a format",
             ),
             ("providers: {local: {pattern: '{}{symbol}'}}", "it has the field {}"),
-            ("providers: {local: {pattern: '{'}}", "it has a brace without its other half"),
-            ("providers: {local: {pattern: '{symbol}}'}}", "it has a brace without its other half"),
+            ("providers: {local: {pattern: '{'}}", "it has an unmatched brace"),
+            ("providers: {local: {pattern: '{symbol}}'}}", "it has an unmatched brace"),
             (
                 f"providers: {{local: {{pattern: '{{symbol}}{'x' * 4992}'}}}}",
-                "it has 5,000 characters, at most 200 are possible",
+                "it has 5,000 characters; at most 200 are allowed",
             ),
             ('providers: {local: {pattern: "{symbol}\\0"}}', "it has control characters"),
-            ("live_feeds: {binance: {polling_interval: 0}}", "a number of at least 1 is needed"),
+            ("live_feeds: {binance: {polling_interval: 0}}", "must be a number of at least 1"),
             (
                 "symbol_classification: {crypto: {patterns: ['(']}}",
                 "which is not a regular expression",
@@ -195,19 +196,19 @@ class TestMistakes:
                 "symbol_classification: {symbols: {SOL: BTC}}",
                 "symbols.SOL: the symbol 'BTC' is ambiguous",
             ),
-            ("symbol_classification: {symbols: {SOL: 7}}", "symbols.SOL: it is 7, keys are needed"),
+            ("symbol_classification: {symbols: {SOL: 7}}", "symbols.SOL: it is 7, but must have keys"),
             ("symbol_classification: {symbols: {'ES 1!': SPY}}", "contains ' '"),
             (
                 "symbol_classification: {stock: {exchange_suffixes: {L: x}}}",
-                "begins with a dot: did you mean .L?",
+                "must begin with a dot: did you mean .L?",
             ),
             (
                 "symbol_classification: {stock: {exchange_suffixes: {.Q: {same_as: .QQ}}}}",
-                ".QQ is no suffix of its own",
+                ".QQ is not a suffix with its own venue",
             ),
-            ("symbol_classification: {index: {venues: {^X: .LX}}}", ".LX is no known suffix"),
+            ("symbol_classification: {index: {venues: {^X: .LX}}}", "unknown suffix .LX"),
             ("symbol_classification: {stocks: {}}", "did you mean stock?"),
-            ("version: 2", "version: it is 2, a number from 1 to 1 is needed"),
+            ("version: 2", "version: it is 2, but must be a number from 1 to 1"),
         ],
     )  # fmt: skip
     def test_one(self, user_file: Path, text: str, expected: str) -> None:
@@ -227,7 +228,7 @@ class TestMistakes:
 
     def test_a_file_that_is_no_yaml(self, user_file: Path) -> None:
         (problem,) = mistakes(user_file, "crypto: [")
-        assert "no valid YAML in line" in problem
+        assert "invalid YAML in line" in problem
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"absent\.yaml cannot be read"):
@@ -451,7 +452,7 @@ class TestMappings:
 
     def test_a_number_that_has_no_float_is_a_mistake(self) -> None:
         mapping = {"providers": {"yahoo": {"rate_limits": {"requests_per_minute": 10**400}}}}
-        with pytest.raises(RulesError, match="a number of at least 0 is needed"):
+        with pytest.raises(RulesError, match="must be a number of at least 0"):
             rules_of(mapping)
 
     def test_a_whole_mapping_needs_its_primaries(self) -> None:
@@ -521,7 +522,7 @@ class TestOlderFiles:
         assert str(user_file) in said
         assert "validation.enabled: answers are always checked (line 4)" in said
         assert (
-            "validation.check_duplicates: of two rows of one stamp one is always kept (line 5)"
+            "validation.check_duplicates: one of two rows with the same stamp is always kept (line 5)"
             in said
         )
         assert "cache.compression: files are always gzip (line 2)" in said

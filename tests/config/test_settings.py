@@ -134,7 +134,7 @@ class TestRulesFile:
         monkeypatch.setattr(Path, "stat", refused)
         named = str(closed / "mine.yaml")
         environ = home | ({"ONETAPE_RULES": named} if how == "variable" else {})
-        with pytest.raises(ConfigError, match=r"\.yaml cannot be looked at: Permission denied"):
+        with pytest.raises(ConfigError, match=r"\.yaml cannot be accessed: Permission denied"):
             load_settings(None, named if how == "argument" else None, environ, tmp_path)
 
     def test_the_defaults_own_name_may_be_passed(
@@ -213,7 +213,7 @@ class TestRateLimits:
         (record,) = caplog.records
         assert record.getMessage() == (
             "PROVIDER_RATE_LIMITS: ignored binance.rpm, binance.burst_size, "
-            "binance.requests_per_second, fmp; yahooo is no vendor (did you mean yahoo?), except for "
+            "binance.requests_per_second, fmp; yahooo is not a vendor (did you mean yahoo?), unless it is "
             "a downloader of your own"
         )
 

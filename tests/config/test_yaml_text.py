@@ -66,8 +66,8 @@ def test_lines_are_counted_from_one() -> None:
 def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
     document = read("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n")
     assert [str(p) for p in document.problems] == [
-        "b.c: a second time in line 4, first in line 3",
-        "a: a second time in line 5, first in line 1",
+        "b.c: given twice: in line 3 and again in line 4",
+        "a: given twice: in line 1 and again in line 5",
     ]
     assert document.value == {"a": 1, "b": {"c": 1}}
 
@@ -82,11 +82,11 @@ def test_every_duplicate_is_told_and_the_first_value_stays() -> None:
         ("base: &b {x: 1}\nc:\n  <<: *b\n", "aliases (*b)"),
         ("? [a, b]\n: 1\n", "plain text"),
         ("a: 1\n---\nb: 2\n", "2 documents"),
-        ("- a\n- b\n", "keys are needed"),
-        ("just text\n", "keys are needed"),
-        ("a: [1, 2\n", "no valid YAML in line"),
-        ("a: b: c\n", "no valid YAML in line 1"),
-        ("a:\n\t- b\n", "no valid YAML in line 2"),
+        ("- a\n- b\n", "must contain keys"),
+        ("just text\n", "must contain keys"),
+        ("a: [1, 2\n", "invalid YAML in line"),
+        ("a: b: c\n", "invalid YAML in line 1"),
+        ("a:\n\t- b\n", "invalid YAML in line 2"),
     ],
 )
 def test_what_is_refused(text: str, word: str) -> None:

@@ -229,7 +229,7 @@ def test_a_changed_answer_is_told_once_a_day(
     assert found.expected in ({"nothing"} if change == "new" else types)
     assert found.came in ({"nothing"} if change == "missing" else types)
     assert ear.counts[change] >= 1 and sum(ear.counts.values()) == ear.counts[change]
-    (line,) = [r for r in caplog.records if "otherwise than its parser" in r.getMessage()]
+    (line,) = [r for r in caplog.records if "as its parser expects" in r.getMessage()]
     assert (line.levelname, line.provider) == ("WARNING", vendor)  # type: ignore[attr-defined]
     assert found.key in line.getMessage() and "s3cret" not in line.getMessage() + repr(event)
     clock.advance(86_400)

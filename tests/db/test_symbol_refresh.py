@@ -249,7 +249,7 @@ def test_damaged_actions_stay_as_they_were(
     before = dump(database)["corporate_actions"]
     (tmp_path / "cache/ohlcv/AAPL/actions.json").write_bytes(b"{")
     (result,) = refreshed(database, manager, "AAPL")
-    assert any("splits and dividends of AAPL are damaged" in text for text in result.problems)
+    assert any("splits and dividends for AAPL are damaged" in text for text in result.problems)
     assert dump(database)["corporate_actions"] == before
 
 
@@ -294,7 +294,7 @@ def test_renames_reach_both_names_in_the_cache_and_bars_tell_them(
     assert (row.is_active, row.sources["is_active"]["source"]) == (False, "Nasdaq")
     assert [c.successor for c in manager.client.symbol_changes("META")] == ["META"]
     with pytest.raises(
-        Exception, match=r"FB was renamed META on 2022-06-09 \(Nasdaq\): ask for META"
+        Exception, match=r"FB was renamed META on 2022-06-09 \(Nasdaq\); use META"
     ):
         manager.get_ohlcv("FB", "1d", "2022-06-13", "2022-06-17")
     imported(database, tmp_path, RENAME.replace("06-09", "06-08"))

@@ -46,7 +46,7 @@ def test_a_folder_that_takes_nothing_says_why(
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert refusal_to_write(tmp_path / "file") == "there is a file of that name"
+    assert refusal_to_write(tmp_path / "file") == "there is a file with that name"
     assert refusal_to_write(tmp_path / "file" / "below") == f"{tmp_path / 'file'} is a file"
 
 

@@ -194,7 +194,7 @@ def test_a_vendor_of_fully_adjusted_prices_alone_never_passes_for_another(
         frame = ask(alone, "split")
     assert told(frame)["adjustment"] == "all"
     assert ask(alone, "all", strict=True) is not None
-    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL"):
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends for AAPL"):
         ask({"s": share["s"]}, "raw")
 
 
@@ -236,7 +236,7 @@ def test_a_pinned_vendor_whose_actions_cannot_be_had_is_an_error(
     share: dict[str, ShareVendor], ask: Ask
 ) -> None:
     share["r"].script = Script(mute=True)
-    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL"):
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends for AAPL"):
         ask({"r": share["r"]}, "split", provider="r")
 
 
@@ -340,7 +340,7 @@ def test_most_vendors_are_believed_and_the_dispute_is_told(
     assert (entry["type"], entry["ex_date"], entry["source"]) == ("split", "2020-08-31", "three")
     assert (entry["used"], entry["settled"]) == (True, True)
     assert dict(entry["others"]) == {"one": "split of 2:1 on 2020-08-31"}
-    assert any("vendors are divided about an action" in p for p in told(frame)["problems"])
+    assert any("vendors disagree on an action" in p for p in told(frame)["problems"])
     hit = ask(three, "split", strict=True)
     assert told(hit)["actions_disputed"] == told(frame)["actions_disputed"]
     assert "actions_disputed" not in told(ask(three, "raw", strict=True))
@@ -412,7 +412,7 @@ def test_a_pinned_vendor_that_tells_none_is_adjusted_by_others_and_that_is_told(
     for _ in range(2):
         frame = ask(raw, "split", provider="two")
         assert off(frame, truth, clock, "split") < ROUNDING
-        assert "the splits and dividends are those of r" in told(frame)["problems"]
+        assert "splits and dividends were taken from r" in told(frame)["problems"]
 
 
 def test_what_was_used_of_two_words_is_what_is_told(

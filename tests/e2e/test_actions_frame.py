@@ -131,10 +131,10 @@ def test_nothing_stored_and_no_answer_is_an_error(
     manager: DataManager, vendor: ShareVendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendor.script = Script(mute=True)
-    with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL: r: down"):
+    with pytest.raises(AllProvidersFailedError, match="splits and dividends for AAPL: r: down"):
         manager.get_actions("AAPL")
     route_to(monkeypatch, manager, s=ShareVendor("s", "unknown", Truth(), vendor.clock))
-    with pytest.raises(NoProviderError, match="splits and dividends of AAPL"):
+    with pytest.raises(NoProviderError, match="splits and dividends for AAPL"):
         manager.get_actions("AAPL")
 
 
@@ -162,7 +162,7 @@ def test_what_is_no_share_has_none(manager: DataManager, vendor: ShareVendor) ->
 
 
 def test_wrong_questions_are_typed_errors(manager: DataManager, vendor: ShareVendor) -> None:
-    with pytest.raises(BadRangeError, match="lies before start"):
+    with pytest.raises(BadRangeError, match="is before start"):
         manager.get_actions("AAPL", "2024-01-02", "2024-01-01")
     with pytest.raises(BadSymbolError):
         manager.get_actions("../etc")
@@ -254,7 +254,7 @@ def test_bars_asked_for_raw_have_their_actions_asked_for_too(
     manager.get_ohlcv(*question, adjustment="raw")
     book = manager.cache.store.actions("AAPL")
     if not book.answers:
-        with pytest.warns(IncompleteDataWarning, match="never asked for"):
+        with pytest.warns(IncompleteDataWarning, match="never requested"):
             offline = manager.get_ohlcv(*question, adjustment="raw", columns=ROWS, offline=True)
         assert offline["dividend"].isna().all() and not offline.attrs["onetape"]["complete"]
     frame = manager.get_ohlcv(*question, adjustment="raw", columns=ROWS)

@@ -121,7 +121,7 @@ def test_offline_none_of_an_older_version_is_no_answer(
 ) -> None:
     asked(alone(vendor))
     as_version_0_1_0_wrote_it(tmp_path, vendor)
-    with pytest.raises(DataError, match="splits and dividends of NVDA are not known"):
+    with pytest.raises(DataError, match="splits and dividends for NVDA are not known"):
         asked(alone(vendor), offline=True)
 
 
@@ -347,7 +347,7 @@ def test_what_is_told_with_the_bar_of_its_day_is_not_known_before(
         facts = told(days())
         assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
         assert (
-            "from 2024-06-10 on are published with the bars of those days" in facts["problems"][0]
+            "from 2024-06-10 on are published together with the bars of those days" in facts["problems"][0]
         )
         vendors.clear_log()
     with warnings.catch_warnings(record=True):

@@ -103,14 +103,14 @@ def test_microseconds_since_2025_and_a_line_of_names(
         (Fault.status(404), PREFIX, "HTTP 404"),
         (Fault.status(503), PREFIX, "HTTP 503"),
         (Fault.drop(7), ".zip", "holds 8,927 bars, not the 8,928"),
-        (Fault.drop(7), "CHECKSUM", "is not the file that its checksum is of"),
+        (Fault.drop(7), "CHECKSUM", "does not match its checksum"),
         (
             Fault.status(200, "no zip file at all"),
             "03.zip",
-            "is not the file that its checksum is of",
+            "does not match its checksum",
         ),
     ],
-    ids=["not there", "down", "a bar short", "other bytes", "no zip"],
+    ids=["does not exist", "down", "a bar short", "other bytes", "no zip"],
 )
 def test_any_trouble_there_ends_in_pages_and_is_told(
     manager: DataManager, vendors: VendorServer, fault: Fault, path: str, said: str

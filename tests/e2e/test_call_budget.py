@@ -314,7 +314,7 @@ def test_though_another_process_is_stuck_in_the_series(
             ended = time.monotonic()
     assert len(frame) == expected
     print(path, ended - begun, frame.attrs["onetape"]["problems"])
-    assert any("is locked by" in text for text in frame.attrs["onetape"]["problems"])
+    assert any("has been locked by" in text for text in frame.attrs["onetape"]["problems"])
     assert ended - begun < BUDGET_S + SLACK_S + lateness.between(begun, ended)
 
 
@@ -352,7 +352,7 @@ def test_a_users_downloader_is_left_behind_and_at_most_four_times(
     while stuck.asked < background.MOST_LEFT:  # some had no time left to ask
         with pytest.raises(AllProvidersFailedError):
             manager.get_ohlcv("BTCUSDT", "1h", *RANGE, timeout=0.05)
-    with pytest.raises(AllProvidersFailedError, match="4 calls to it have not ended"):
+    with pytest.raises(AllProvidersFailedError, match="4 earlier calls to it are still running"):
         manager.get_ohlcv("BTCUSDT", "1h", *RANGE, timeout=5)
     assert stuck.asked == background.MOST_LEFT
     assert time.monotonic() - begun < 15
@@ -384,7 +384,7 @@ class TestWithCachedBars:
         assert (len(frame), late.asked) == (24, 1)
         told = frame.attrs["onetape"]
         assert not told["complete"]
-        assert "the time of this call (5 seconds) is over" in str(told["attempts"])
+        assert "the time for this call (5 seconds) is over" in str(told["attempts"])
         assert told["gaps"][0]["start"].startswith("2024-05-02")
 
     def test_what_is_all_there_is_read_whatever_time_there_is(self, held: DataManager) -> None:
@@ -487,7 +487,7 @@ def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
     assert 0 < len(begun) <= 16, "those that are looked for at once, and their next ones at most"
     late = [quotes.errors[symbol] for symbol in symbols if symbol not in begun]
     assert all(isinstance(error, ProviderTimeoutError) for error in late)
-    assert "the time of this call (0.3 seconds) is over" in str(late[0])
+    assert "the time for this call (0.3 seconds) is over" in str(late[0])
 
 
 @pytest.mark.parametrize("step", ["_check", "_judge", "_commit"])

@@ -143,13 +143,13 @@ def test_the_caller_owns_them(manager: DataManager) -> None:
 @pytest.mark.parametrize(
     "columns, said",
     [
-        (("sauce",), "no extra column 'sauce' for AAPL .*did you mean 'source'"),
-        (("source", "source"), "name 'source' twice"),
+        (("sauce",), "unknown extra column 'sauce' for AAPL .*did you mean 'source'"),
+        (("source", "source"), "contain 'source' twice"),
         ("source", "a list of names, not 'source'"),
         (5, "a list of names, not 5"),
-        (("close",), "'close' is not an extra column of AAPL: it is in the frame always"),
-        (("adj_close",), "in the frame if the vendor has it"),
-        ((None,), "no extra column None"),
+        (("close",), "'close' is not an extra column for AAPL: the frame has it always"),
+        (("adj_close",), "the frame has it if the vendor has it"),
+        ((None,), "unknown extra column None"),
     ],
 )
 def test_other_names_are_refused_before_anybody_is_asked(

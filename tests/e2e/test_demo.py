@@ -89,7 +89,7 @@ def test_no_rule_can_name_it(
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(rules.read_text() + "stock_daily: {primary: yahoo, backup: [demo]}\n")
-    with pytest.raises(RulesError, match="demo is only for calls that name it"):
+    with pytest.raises(RulesError, match="demo is used only in calls that name it"):
         DataManager(tmp_path / "cache", path, clock=clock)
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     monkeypatch.setattr(

@@ -180,8 +180,8 @@ def test_regular_bars_are_no_substitute(by: Make, vendors: VendorServer) -> None
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        (("AAPL", "1d", "extended"), "1d bars of AAPL are those of the regular session"),
-        (("AAPL", "1w", "extended"), "1w bars of AAPL"),
+        (("AAPL", "1d", "extended"), "1d bars for AAPL have regular hours only"),
+        (("AAPL", "1w", "extended"), "1w bars for AAPL"),
         (("BTC-USD", "1m", "extended"), "BTCUSD has no extended hours here"),
         (("VOD.L", "1m", "extended"), "VOD.L has no extended hours here"),
         (("AAPL", "1m", "overnight"), "session 'overnight' for AAPL is not one of regular, extended"),

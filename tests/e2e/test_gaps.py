@@ -65,7 +65,7 @@ def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
     gap = only(manager, "AAPL", "1d", *BOUNDS)
     assert (gap.gap_class, gap.bars, gap.vendors) == ("vendor_hole", 1, ("yahoo",))
     assert gap.evidence.endswith("asked 2024-06-12 15:00 UTC, once")
-    assert gap.next_step == "asked again from 2024-06-12 21:00 UTC"
+    assert gap.next_step == "requested again from 2024-06-12 21:00 UTC"
 
 
 def test_a_hole_of_all_vendors_is_a_halt_only_when_it_is_seen_again(
@@ -80,7 +80,7 @@ def test_a_hole_of_all_vendors_is_a_halt_only_when_it_is_seen_again(
     manager = market.manager(one, two)
     assert found(manager, "AAPL", "1d", *BOUNDS) == [("halt", *seen)]
     gap = only(manager, "AAPL", "1d", *BOUNDS)
-    assert gap.evidence.endswith("UTC and before; bars stand around it")
+    assert gap.evidence.endswith("UTC and before; there are bars around it")
     assert (gap.next_step, gap.may_be_filled) == ("", False)
 
 
@@ -111,7 +111,7 @@ def test_what_was_never_asked_for(manager: DataManager) -> None:
     assert first.next_step == "onetape fetch AAPL 1d --start 2024-03-11 --end 2024-04-30"
     assert first.evidence == "no vendor has answered for it"
     assert (last.gap_class, last.bars) == ("never_asked", 7)
-    assert last.evidence.startswith("behind all that was asked for; last asked 2024-06-12 15:00")
+    assert last.evidence.startswith("after everything that was requested; last request 2024-06-12 15:00")
 
 
 def test_what_has_closed_and_not_settled_is_not_published(
@@ -131,7 +131,7 @@ def test_a_young_hole_at_the_end_is_not_published(market: Market, clock: ManualC
     manager.get_ohlcv("BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T13:00")
     gap = only(manager, "BTCUSDT", "1h", "2024-06-12T00:00", "2024-06-12T13:00")
     assert (gap.gap_class, gap.bars) == ("not_published", 2)
-    assert gap.next_step == "asked again from 2024-06-12 15:15 UTC"
+    assert gap.next_step == "requested again from 2024-06-12 15:15 UTC"
 
 
 def test_a_closed_market(manager: DataManager) -> None:
@@ -238,7 +238,7 @@ def test_a_session_that_a_vendor_lacks_for_most_symbols_is_one_incident(
     outages = [gap for gap in report.gaps if gap.gap_class == "vendor_outage"]
     assert [gap.series.symbol for gap in outages] == NAMES[:12]
     assert {gap.evidence for gap in outages} == {str(report.incidents[0])}
-    assert outages[0].next_step.startswith("the other vendors are asked first for that day")
+    assert outages[0].next_step.startswith("the other vendors are queried first for that day")
 
 
 def test_a_session_that_few_symbols_lack_is_none(market: Market, clock: ManualClock) -> None:

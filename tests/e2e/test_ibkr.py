@@ -85,12 +85,12 @@ def test_minutes_across_a_split_that_nobody_tells(tmp_path: Path, clock: ManualC
         clock.set(parse_iso("2020-08-31T20:30:00Z"))
         script.bars = minutes("2020-08-28", 100.0) + minutes("2020-08-31", 101.0)
         assert closes("2020-08-31", "2020-08-31") == {101.0}
-        with pytest.raises(AllProvidersFailedError, match="splits and dividends of AAPL are not"):
+        with pytest.raises(AllProvidersFailedError, match="splits and dividends for AAPL are not"):
             closes("2020-08-28", "2020-08-31", offline=True)
         # All of it is asked for anew, in one basis; what was traded nobody can tell.
         assert closes("2020-08-28", "2020-08-31") == {100.0, 101.0}
         assert closes("2020-08-28", "2020-08-31", offline=True) == {100.0, 101.0}
-        with pytest.raises(AllProvidersFailedError, match="which raw prices need"):
+        with pytest.raises(AllProvidersFailedError, match="but raw prices need them"):
             closes("2020-08-28", "2020-08-31", adjustment="raw")
 
 

@@ -43,7 +43,7 @@ def test_the_coin_metadium_is_no_perpetual_on_a_share(
         assert said.startswith(f"unknown symbol '{letters}USDT'")
         assert f"its {letters}-USD is the {letters}USDT of binance" in said
         assert f"request {letters}-USD with provider='yahoo' to get it" in said
-        assert f"{letters}USDT as a perpetual future alone" in said
+        assert f"{letters}USDT only as a perpetual future" in said
         assert f"get_live_feed('{letters}USDT', ..., market='futures')" in said
         assert "provider='ccxt:binanceusdm'" in said
         asked = [(a.provider, a.outcome) for a in error.attempts]
@@ -253,6 +253,6 @@ def test_two_vendors_for_one_question_are_refused(manager: DataManager) -> None:
 
 
 def test_a_question_that_takes_no_vendor_refuses_one(manager: DataManager) -> None:
-    with pytest.raises(QueryError, match="this question takes no vendor") as caught:
+    with pytest.raises(QueryError, match="which is not possible here") as caught:
         manager.sessions("BINANCE:BTCUSDT", "2024-01-02", "2024-01-03")
     assert caught.value.candidates == ("BTCUSDT",)

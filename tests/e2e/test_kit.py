@@ -148,5 +148,5 @@ def test_promises_count_where_asserts_do_not() -> None:
 
 
 def test_a_question_that_was_not_recorded(record: Record) -> None:
-    with pytest.raises(DataError, match="has no answer to GET"):
+    with pytest.raises(DataError, match="has no answer for GET"):
         examine(BinanceDataDownloader, record("binance", COIN), "ETHUSDT", *COIN[1:])

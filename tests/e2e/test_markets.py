@@ -60,7 +60,7 @@ def test_neither_a_plan_nor_an_explanation_calls_it_ready(
     shown = manager.explain(symbol, timeframe)
     assert {way.vendor for way in shown.ways} <= {"yahoo"}
     if (vendor, timeframe) != ("polygon", "1w") and (vendor, timeframe) != ("alpaca", "1w"):
-        why = f"{vendor} serves stocks of the USA, not {symbol}"
+        why = f"{vendor} serves US stocks, not {symbol}"
         assert plan.rejected[vendor] == why
         assert shown.unasked[vendor] == why
     assert vendors.count() == 0
@@ -87,7 +87,7 @@ def test_no_fallback_is_told_from_a_vendor_that_could_not_be_asked(
 def test_alone_it_is_refused_with_its_reason(
     managers: Make, vendors: VendorServer, vendor: str
 ) -> None:
-    with pytest.raises(NoProviderError, match=r"serves stocks of the USA, not VOD\.L") as caught:
+    with pytest.raises(NoProviderError, match=r"serves US stocks, not VOD\.L") as caught:
         managers(vendor).get_ohlcv("VOD.L", "1d", "2024-05-20", "2024-06-07")
     assert "No suitable provider found" in str(caught.value)
     assert vendors.count() == 0

@@ -152,7 +152,7 @@ def test_an_answer_of_another_shape_is_told_once_and_is_the_same_answer(
     counts = manager.metrics()["vendors"]["binance"]
     assert counts["shape_changes"] == {"new": 2, "missing": 0, "retyped": 2}
     assert (counts["requests"], counts["ok"]) == (3, 3)
-    (line,) = [one for one in lines() if "otherwise than its parser" in one["message"]]
+    (line,) = [one for one in lines() if "as its parser expects" in one["message"]]
     assert (line["level"], line["provider"], line["symbol"]) == ("WARNING", "binance", "BTCUSDT")
     assert line["differences"][0]["expected"] == "number"
     assert manager.get_ohlcv(*DAY).equals(usual), "a hit compares nothing"

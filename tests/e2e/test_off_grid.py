@@ -342,7 +342,7 @@ class TestContradictions:
         route_to(monkeypatch, manager, twin=twin)
         first = manager.get_ohlcv(*DAY)
         twin.spoil = doubled
-        with pytest.warns(IncompleteDataWarning, match="not believed"):
+        with pytest.warns(IncompleteDataWarning, match="not trusted"):
             frame = manager.get_ohlcv(*DAY, force_refresh=True)
         pd.testing.assert_frame_equal(first, frame)
         pd.testing.assert_frame_equal(first, manager.get_ohlcv(*DAY, strict=True))

@@ -378,7 +378,7 @@ def test_each_vendor_of_a_share_was_asked_or_stands_with_the_reason(
     manager = make()
     for symbol, why in (
         ("AAPL", "not needed"),
-        ("VOD.L", "tiingo serves stocks of the USA, not VOD.L"),
+        ("VOD.L", "tiingo serves US stocks, not VOD.L"),
     ):
         plan = manager.plan(symbol, "1d", "2024-05-06", "2024-05-10")
         rejected = dict(

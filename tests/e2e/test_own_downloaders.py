@@ -312,7 +312,7 @@ def test_figures_that_are_no_numbers_are_refused(
     acme = bring()
     bad = Figure(0, (float("nan"), 1.0))
     monkeypatch.setattr(acme, "fetch_figures", lambda q: FetchedFigures([bad], q.now_ms, 1))
-    with pytest.raises(AllProvidersFailedError, match="no numbers"):
+    with pytest.raises(AllProvidersFailedError, match="not numbers"):
         ask_figures(manager)
 
 

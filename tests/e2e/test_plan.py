@@ -341,7 +341,7 @@ def test_an_open_circuit_is_told_and_the_next_vendor_is_counted(
     assert (first.vendor, first.requests) == ("binance", 0)
     assert first.trouble.startswith("paused after ")
     assert (second.vendor, second.requests, second.trouble) == ("twin", 1, "")
-    assert plan.segments[0].path == "binance cannot be asked, then twin 1 request"
+    assert plan.segments[0].path == "binance cannot be queried, then twin 1 request"
     assert plan.health[0].until_ms > clock.now_ms()
     assert "AuthenticationError" in plan.health[0].reason
     manager.get_ohlcv("BTCUSDT", "1h", "2024-05-01", "2024-05-10")
@@ -515,7 +515,7 @@ def test_an_explanation_tells_route_health_and_what_is_held(
     assert "nothing newer before 2024-06-12 15:02 (in 90 seconds)" in str(found)
     assert found.ways[0].health.left == "1,198 of 1,200 a minute left"
     clock.advance(3600)
-    assert "a new request may bring more" in str(manager.explain("BTCUSDT", "1h"))
+    assert "a new request may return more" in str(manager.explain("BTCUSDT", "1h"))
 
 
 def test_an_explanation_answers_for_what_nobody_serves(manager: DataManager) -> None:
@@ -540,4 +540,4 @@ def test_an_explanation_names_the_users_rules(
     path.write_text("stock_daily: {primary: newsapi, backup: [yahoo]}\n")
     found = DataManager(tmp_path / "cache", path, clock=clock).explain("AAPL", "1d")
     assert found.rule_from == str(path)
-    assert found.unasked["newsapi"] == "this version does not serve it"
+    assert found.unasked["newsapi"] == "this version does not support it"

@@ -131,7 +131,7 @@ def test_what_is_halted_is_stale_and_has_the_time_of_its_last_trade(
     vendors.fault("yahoo", Fault.drop_stamps(*range(halted, halted + 60 * MINUTE_MS, MINUTE_MS)))
     quote = manager.get_quote("AAPL")
     assert (quote.state, at(quote)) == ("stale", "2024-06-12T14:40:00Z")
-    assert "the newest known price is of 2024-06-12T14:40:00Z" in quote.note
+    assert "the latest known price is from 2024-06-12T14:40:00Z" in quote.note
     assert vendors.count() == 3  # the last minutes, the session before them, and the close before
     clock.advance(6)
     assert manager.get_quote("AAPL").state == "stale"
@@ -181,7 +181,7 @@ def test_what_is_no_symbol_or_no_price_is_an_error(manager: DataManager) -> None
         manager.get_quote("NOPE")
     with pytest.raises(BadSymbolError, match="ambiguous"):
         manager.get_quote("SOL")
-    with pytest.raises(NoDataError, match="no price of GONE"):
+    with pytest.raises(NoDataError, match="no price for GONE"):
         manager.get_quote("GONE")
 
 
@@ -373,4 +373,4 @@ def test_the_note_says_why_in_a_sentence_for_users(
     quote = manager.get_quote("AAPL")
     assert quote.state == "stale"
     reason = "The data source for AAPL cannot be reached at the moment; try again later."
-    assert quote.note == f"the newest known price is of 2024-06-11T20:00:00Z; {reason}"
+    assert quote.note == f"the latest known price is from 2024-06-11T20:00:00Z; {reason}"

@@ -159,7 +159,7 @@ def test_what_was_not_recorded_is_named(
 ) -> None:
     make().get_ohlcv(*DAY)
     with pytest.raises(
-        AllProvidersFailedError, match=r"recording .*seen.* has no answer to GET .*ETHUSDT"
+        AllProvidersFailedError, match=r"recording .*seen.* has no answer for GET .*ETHUSDT"
     ):
         replay("ETHUSDT", *DAY[1:])
 
@@ -173,10 +173,10 @@ def test_what_was_not_recorded_is_named(
         (lambda text: text.replace('"status": 200', '"status": "well"'), "is damaged"),
         (lambda text: text.replace('"status": 200', '"status": -200'), "is damaged"),
         (lambda text: text.replace('"status": 200', '"status": Infinity'), "is damaged"),
-        (lambda text: text.replace('"recording": 1', '"recording": Infinity'), "is of version inf"),
+        (lambda text: text.replace('"recording": 1', '"recording": Infinity'), "has version inf"),
         (lambda text: "[" * 100_000, "is damaged"),
-        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "is of another request than its name"),
-        (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads 1"),
+        (lambda text: text.replace("BTCUSDT", "ETHUSDT"), "is for another request than its name"),
+        (lambda text: text.replace('"recording": 1', '"recording": 2'), "release reads only 1"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_is_named(
@@ -265,7 +265,7 @@ def test_a_folder_that_cannot_be_written_hurts_no_call(
 @pytest.mark.parametrize("name", ["replay", "replay:"])
 def test_without_a_folder_it_says_that_one_is_needed(name: str, manager: DataManager) -> None:
     with pytest.raises(
-        UnknownProviderError, match=r"replay needs a folder .*replay:recordings/binance"
+        UnknownProviderError, match=r"replay needs a folder of recordings .*replay:recordings/binance"
     ):
         manager.get_ohlcv(*DAY, provider=name)
 
@@ -279,5 +279,5 @@ def test_half_a_surrogate_pair_hurts_no_call(tmp_path: Path) -> None:
 def test_no_rule_can_name_one(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yaml"
     rules.write_text("crypto: {primary: 'replay:seen'}\n")
-    with pytest.raises(RulesError, match="only for calls that name it"):
+    with pytest.raises(RulesError, match="only in calls that name it"):
         DataManager(tmp_path / "cache", rules)

@@ -90,7 +90,7 @@ def test_vendors_with_keys_stand_in(
     assert vendors.count(vendor) == 0  # nothing of its limits is used where another one answers
     vendors.fault("yahoo", Fault.status(404))
     with pytest.warns(
-        IncompleteDataWarning, match="'vod': not all vendors answered: Yahoo Finance"
+        IncompleteDataWarning, match="'vod': some vendors did not answer: Yahoo Finance"
     ):
         found = manager.search("vod")
     assert [(one.symbol, one.vendor) for one in found] == [("VOD.L", vendor)]

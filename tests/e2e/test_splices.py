@@ -278,7 +278,7 @@ def test_prices_that_do_not_fit_are_refused_there_and_the_next_vendor_asked(
     assert [v for v, _ in spans(frame)] == ["one", "three", "one", "three", "one"]
     refused = [a for a in told(frame)["attempts"] if a["provider"] == "two"]
     assert [a["outcome"] for a in refused] == ["SpliceConflictError"] * 2, "it is not out"
-    assert "prices of two for BTCUSDT 1h do not fit those of one before" in refused[0]["message"]
+    assert "prices from two for BTCUSDT 1h do not match those from one before" in refused[0]["message"]
     assert "median ratio 1.03" in refused[0]["message"]
 
 
@@ -288,14 +288,14 @@ def test_with_nobody_else_it_is_a_gap_with_its_reason(
 ) -> None:
     one, two, three = trio
     one.lacks, two.factor, three.factor = range(*NIGHT), factor, factor
-    with pytest.warns(IncompleteDataWarning, match="do not fit"):
+    with pytest.warns(IncompleteDataWarning, match="do not match"):
         frame = manager.get_ohlcv(*DAY)
     assert spans(frame) == [("one", 5), ("one", 16)]
     ((start, end, reason),) = gaps(frame)
     assert (start[-8:], end[-8:]) == ("05:00:00", "08:00:00")
-    assert "prices of two" in reason
-    assert "prices of three" in reason
-    with pytest.raises(IncompleteDataError, match="do not fit"):
+    assert "prices from two" in reason
+    assert "prices from three" in reason
+    with pytest.raises(IncompleteDataError, match="do not match"):
         manager.get_ohlcv(*DAY, strict=True)
     assert len(two.asked) == 1, "the first vendor's word counts for a while"
 
@@ -448,7 +448,7 @@ def test_nothing_is_made_good_where_a_split_may_be_one_that_nobody_was_asked_for
     manager.get_ohlcv("AAPL", "1d", "2024-05-06", "2024-05-17", strict=True)
     clock.set(ms("2024-06-12T22:00:00"))
     one.errors = [UnavailableError("down")]
-    with pytest.warns(IncompleteDataWarning, match=r"median ratio 0.25.*common bars \(pin"):
+    with pytest.warns(IncompleteDataWarning, match=r"median ratio 0.25.*common bars \(name"):
         frame = manager.get_ohlcv("AAPL", "1d", "2024-04-01", "2024-05-17")
     # What the first vendor told before the split is had anew, in the prices of today.
     assert_true(frame, vendors, clock, "AAPL", "1d", "2024-05-06", "2024-05-18", "split")

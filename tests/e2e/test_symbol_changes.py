@@ -65,9 +65,9 @@ def test_the_error_of_a_former_name_tells_its_successor(renamed: DataManager) ->
             renamed.get_ohlcv("FB", "1d", first, last)
         error = caught.value
         assert str(error).startswith(
-            "FB was renamed META on 2022-06-09 (Nasdaq notice 2022-94): ask for META. "
+            "FB was renamed META on 2022-06-09 (Nasdaq notice 2022-94); use META. "
         )
-        assert (error.hint, error.candidates) == ("ask for META", ("META",))
+        assert (error.hint, error.candidates) == ("use META", ("META",))
         assert error.brief == "FB may be META."
 
 
@@ -99,18 +99,18 @@ def test_the_gap_behind_a_rename_tells_the_successor(
         with pytest.warns(IncompleteDataWarning, match="OLDN was renamed NEWN on 2024-06-05"):
             frame = asked.get_ohlcv("OLDN", timeframe, "2024-06-03", "2024-06-07")
         assert len(frame) == {"1d": 2, "1h": 14}[timeframe]
-        told = "OLDN was renamed NEWN on 2024-06-05 (notice): ask for NEWN"
+        told = "OLDN was renamed NEWN on 2024-06-05 (notice); use NEWN"
         assert reasons(frame)
         assert all(reason.startswith(f"{told}; ") for reason in reasons(frame))
         assert list(frame.attrs["onetape"]["symbol_changes"]) == [told]
-    with pytest.raises(IncompleteDataError, match="ask for NEWN"):
+    with pytest.raises(IncompleteDataError, match="use NEWN"):
         manager.get_ohlcv("OLDN", timeframe, "2024-06-03", "2024-06-07", strict=True)
 
 
 def test_what_the_new_name_named_before_is_told_of_that_time_alone(renamed: DataManager) -> None:
     frame = renamed.get_ohlcv("META", "1d", "2022-01-24", "2022-06-17")
     again = renamed.get_ohlcv("META", "1d", "2022-01-24", "2022-06-17")
-    etf = "META was renamed METV on 2022-01-31 (Roundhill): ask for METV"
+    etf = "META was renamed METV on 2022-01-31 (Roundhill); use METV"
     fb = "until 2022-06-09 this instrument was FB, not META (Nasdaq notice 2022-94)"
     assert frame.index[0].date() == DAY
     assert reasons(frame)[0].startswith(f"{etf}; {fb}; ")
@@ -131,7 +131,7 @@ def test_bars_are_the_same_with_and_without_it(
         frame = later.get_ohlcv(*asked, strict=True)
         pd.testing.assert_frame_equal(frame, plain)
         assert list(frame.attrs["onetape"]["symbol_changes"]) == [
-            "AAPL was merged into MSFT on 2024-06-10 (made up): ask for MSFT from then on"
+            "AAPL was merged into MSFT on 2024-06-10 (made up); use MSFT from then on"
         ]
     book = book_of(tmp_path, "AAPL")
     assert book["actions"], "the splits and dividends stay beside it"
@@ -207,7 +207,7 @@ def test_a_damaged_document_is_kept_aside_and_begun_anew(
 @pytest.mark.parametrize(
     "wrong, what",
     [
-        ({"type": "wedding"}, "is of the type 'wedding'"),
+        ({"type": "wedding"}, "has the type 'wedding'"),
         ({"successor": "FB"}, "the same name before and after"),
         ({"successor": ""}, "names no successor"),
         ({"type": "delisting"}, "names a successor"),
@@ -227,7 +227,7 @@ def test_an_impossible_change_is_refused_and_nothing_is_recorded(
 
 def test_two_ends_on_one_day_are_refused(manager: DataManager) -> None:
     other = replace(RENAME, successor="FACE")
-    with pytest.raises(QueryError, match="two changes of FB on 2022-06-09"):
+    with pytest.raises(QueryError, match="two changes to FB on 2022-06-09"):
         client(manager).record_symbol_changes({"FB": [RENAME, other]})
 
 

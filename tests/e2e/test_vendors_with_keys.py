@@ -195,7 +195,7 @@ def test_why_nobody_tells_splits_is_said(
 ) -> None:
     vendors.face(vendor).key = "another"  # type: ignore[attr-defined]
     case = next(case for case in CASES if case.vendor == vendor)
-    with pytest.raises(AllProvidersFailedError, match=r"no vendor serves them \(.*key"):
+    with pytest.raises(AllProvidersFailedError, match=r"no vendor has them \(.*key"):
         case.ask(managers(vendor), adjustment="split")
 
 

@@ -156,8 +156,8 @@ def test_a_pinned_vendors_series_has_versions_of_its_own(
         ({"version": 0}, "not a commit number"),
         ({"version": True}, "not a commit number"),
         ({"version": "1"}, "not a commit number"),
-        ({"version": 1, "force_refresh": True}, "force_refresh for BTCUSDT exclude"),
-        ({"version": 1, "include_forming": True}, "include_forming for BTCUSDT exclude"),
+        ({"version": 1, "force_refresh": True}, "force_refresh for BTCUSDT cannot"),
+        ({"version": 1, "include_forming": True}, "include_forming for BTCUSDT cannot"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -207,7 +207,7 @@ def test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again(
     by = delete(manager, clock)
     again = make()
     for generation in grown:
-        with pytest.raises(QueryError, match="are not kept any more"):
+        with pytest.raises(QueryError, match="are no longer kept"):
             again.get_ohlcv(*WEEK, version=generation)
     deletion = again.cache.maintenance.log(key)[-1]
     assert (deletion["deleted"], deletion["removed"], deletion["time"][:10]) == (
@@ -219,7 +219,7 @@ def test_what_was_deleted_is_refused_and_its_numbers_are_not_given_again(
     )
     pd.testing.assert_frame_equal(same, anew)
     for generation in grown:
-        with pytest.raises(QueryError, match="are not kept any more"):
+        with pytest.raises(QueryError, match="are no longer kept"):
             make().get_ohlcv(*WEEK, version=generation)
 
 

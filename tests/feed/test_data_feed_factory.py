@@ -85,9 +85,9 @@ def test_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "said, why",
     [
-        ({"data_source": "invalid"}, "'invalid' is none"),
+        ({"data_source": "invalid"}, "unknown data_source 'invalid'"),
         ({"data_source": "yaho"}, "did you mean yahoo"),
-        ({}, "data_source '' is none"),
+        ({}, "unknown data_source ''"),
         ({"data_source": "yahoo", "symbol": ""}, "needs symbol"),
         ({"data_source": "yahoo", "interval": "1x"}, "unknown timeframe '1x'"),
         ({"data_source": "yahoo", "data_manager": Stub(None)}, "no history of AAPL 1h"),
@@ -107,7 +107,7 @@ def test_none_and_the_reason_in_the_log(
 def test_keys_that_nobody_reads_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert made("yahoo", lookback_bar=5) is not None
-    assert "'lookback_bar' is not read: did you mean lookback_bars?" in caplog.text
+    assert "'lookback_bar' of the feed: did you mean lookback_bars?" in caplog.text
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -122,7 +122,7 @@ def test_packaged_presets_are_whole_and_can_be_made(
     with caplog.at_level(logging.WARNING):
         if preset["data_source"] != "binance":  # whose stream is looked for where it is routed
             assert made(**{**preset, "source": preset["data_source"]}) is not None
-    assert "is not read" not in caplog.text
+    assert "of the feed" not in caplog.text
 
 
 def test_histories_of_others_may_be_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,7 @@ def test_binances_other_words() -> None:
     assert events("binance", {"result": None, "id": 1}) == [Subscribed()]
     assert isinstance(events("binance", {"e": "serverShutdown", "E": 1})[0], Leaving)
     [refused] = events("binance", {"error": {"code": 2, "msg": "Invalid request"}, "id": 3})
-    assert refused == StreamRefusal("it refuses: Invalid request")
+    assert refused == StreamRefusal("it refused: Invalid request")
     asked = json.loads(STREAMS["binance"].subscribe([Topic("BTCUSDT", "1m"), Topic("X", "1M")]))
     assert asked["params"] == ["btcusdt@kline_1m", "x@kline_1M"]
 

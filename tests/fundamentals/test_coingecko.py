@@ -42,7 +42,7 @@ def test_worth_and_supply() -> None:
     assert said.facts["company_name"].value == "Bitcoin"
     assert "volume" not in said.facts  # it is money
     ethereum = TABLE.spelled(Instrument("ETHUSDT", "crypto", base="ETH", quote="USDT"))
-    with pytest.raises(ResponseFormatError, match="answered about 'bitcoin'"):
+    with pytest.raises(ResponseFormatError, match="answered for 'bitcoin'"):
         read(TABLE, VendorAnswers("ETHUSDT", ethereum, "profile", NOW, {ASK: body}))
 
 
@@ -56,7 +56,7 @@ def test_coins_are_asked_for_by_their_id() -> None:
     request = request_of(TABLE, ASK, TABLE.spelled(BITCOIN), Account(), NOW)
     assert dict(request.params) == {"vs_currency": "usd", "ids": "bitcoin"}
     unknown = Instrument("NOPEUSDT", "crypto", base="NOPE", quote="USDT")
-    with pytest.raises(CapabilityError, match="the id of NOPE"):
+    with pytest.raises(CapabilityError, match="id for NOPE"):
         TABLE.spelled(unknown)
 
 

@@ -58,7 +58,7 @@ def test_an_answer_that_says_hardly_anything() -> None:
     assert set(said.facts) == {"symbol", "company_name", "exchange", "currency", "quote_type",
                                "fifty_two_week_high", "fifty_two_week_low"}  # fmt: skip
     assert said.facts["fifty_two_week_high"] == Fact(39.6, "price", "EUR")
-    with pytest.raises(SymbolNotFoundError, match="eodhd has no statements of X"):
+    with pytest.raises(SymbolNotFoundError, match="eodhd has no statements for X"):
         said_by(thin, "E6Z.BE", "statements")
 
 
@@ -70,7 +70,7 @@ def test_of_a_share_in_pence_what_may_be_pence_or_pounds_is_absent_with_its_reas
     high = said.facts["fifty_two_week_high"]
     assert (high.value, high.currency) == (pytest.approx(2.3347), "GBP")
     assert {"market_cap", "book_value", "earnings_per_share"}.isdisjoint(said.facts)
-    assert said.dropped["book_value"] == "'21.2860 GBX or a hundred of them' is no number"
+    assert said.dropped["book_value"] == "'21.2860 GBX or a hundred of them' is not a number"
     assert said.facts["pe_ratio"].value == 18.5922
 
 

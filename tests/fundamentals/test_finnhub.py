@@ -69,5 +69,5 @@ def test_classes_of_shares_have_a_dot() -> None:
 
 
 def test_an_empty_profile_is_an_unknown_symbol() -> None:
-    with pytest.raises(SymbolNotFoundError, match="finnhub has no profile of AAPL"):
+    with pytest.raises(SymbolNotFoundError, match="finnhub has no profile for AAPL"):
         answered(TABLE, {"profile2": {}})

@@ -82,7 +82,7 @@ def test_a_report_that_was_never_filed_has_no_day() -> None:
 def test_reports_are_of_all_classes_of_a_share() -> None:
     assert reports(report()).names_symbol
     assert reports(report(), symbol="GOOGL").names_symbol
-    with pytest.raises(ResponseFormatError, match="about 'GOOGL', 'GOOG', it was asked about MSFT"):
+    with pytest.raises(ResponseFormatError, match="for 'GOOGL', 'GOOG' instead of MSFT"):
         reports(report(), symbol="MSFT")
     untold = reports(report(tickers=None), symbol="MSFT")
     assert not untold.names_symbol

@@ -114,7 +114,7 @@ def test_what_says_nothing_is_absent(nothing: Any) -> None:
 def test_a_text_that_is_no_number_is_dropped_with_its_reason(odd: str) -> None:
     said = row({"market_cap": "cap", "beta": "beta"}, {"cap": odd, "beta": 1})
     assert "market_cap" not in said.facts
-    assert "is no number" in said.dropped["market_cap"]
+    assert "is not a number" in said.dropped["market_cap"]
 
 
 @pytest.mark.parametrize("odd", [float("inf"), float("nan"), "Infinity", 10**400])
@@ -150,10 +150,10 @@ def test_a_zero_that_means_unknown_is_absent() -> None:
 
 def test_another_company_is_refused() -> None:
     with pytest.raises(
-        ResponseFormatError, match="fmp answered about 'MSFT', it was asked about AAPL"
+        ResponseFormatError, match="fmp answered for 'MSFT' instead of AAPL"
     ):
         fmp_answers({"profile": fmp_profile("MSFT")})
-    with pytest.raises(ResponseFormatError, match="answered about 'IBM'"):
+    with pytest.raises(ResponseFormatError, match="answered for 'IBM'"):
         av_answers(av_overview("IBM"), symbol="VOD.LON")
 
 
@@ -175,7 +175,7 @@ def test_a_bare_symbol_is_only_believed_where_the_table_says_so() -> None:
 
 @pytest.mark.parametrize("nothing", [[], {}, None])
 def test_nothing_is_an_unknown_symbol(nothing: Any) -> None:
-    with pytest.raises(SymbolNotFoundError, match="acme has no profile of X"):
+    with pytest.raises(SymbolNotFoundError, match="acme has no profile for X"):
         row({"beta": "beta"}, nothing)
 
 

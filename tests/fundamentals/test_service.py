@@ -22,7 +22,7 @@ from src.data.vendors.factory import downloader_for
 from tests.fundamentals.conftest import KEY, Vendors, asking, av_overview, fmp_income, fmp_profile
 
 # Each empty record is warned of; what these tests are about is why it is empty.
-pytestmark = pytest.mark.filterwarnings("ignore:no fundamentals of")
+pytestmark = pytest.mark.filterwarnings("ignore:no fundamentals for")
 
 DAY_S = 86_400
 FMP = {

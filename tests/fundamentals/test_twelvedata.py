@@ -53,7 +53,7 @@ def test_statistics_of_receipts_of_a_foreign_company() -> None:
 
 @needs_reference
 def test_statistics_about_somebody_else_are_refused() -> None:
-    with pytest.raises(ResponseFormatError, match="answered about 'TSM', it was asked about AAPL"):
+    with pytest.raises(ResponseFormatError, match="answered for 'TSM' instead of AAPL"):
         said_by({STATISTICS: recorded("twelvedata", "statistics-TSM")}, "AAPL", "ratios")
 
 

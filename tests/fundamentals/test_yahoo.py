@@ -101,7 +101,7 @@ def test_values_in_several_currencies_tell_none() -> None:
 
 def test_another_companys_series_are_refused() -> None:
     [body] = yahoo_series("MSFT", {"trailingMarketCap": 1.0}).values()
-    with pytest.raises(ResponseFormatError, match="yahoo answered about 'MSFT'"):
+    with pytest.raises(ResponseFormatError, match="yahoo answered for 'MSFT'"):
         answered(TABLE, {"timeseries": body}, "ratios")
 
 

@@ -100,7 +100,7 @@ def test_a_verification_has_it_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mo
     for timeout in (7, None):
         verification.verify("BTCUSDT", "1h", timeout=timeout, cache_dir=tmp_path / "cache")
     assert [deadline.is_fixed for deadline in deadlines] == [True, False]
-    assert deadlines[0].what == "the time of this call (7 seconds)"
+    assert deadlines[0].what == "the time for this call (7 seconds)"
 
 
 def test_each_question_about_a_key_has_it(

@@ -50,8 +50,8 @@ def test_a_vendor_that_cannot_be_asked_says_why(make) -> None:  # type: ignore[n
     assert [one for one in roles if one.why != "not in the rule for this"] == [
         VendorRole("yahoo", "asked"),
         VendorRole("binance", "not asked", "serves no stock"),
-        VendorRole("newsapi", "not asked", "this version does not serve it"),
-        VendorRole("local", "not asked", "no folder is set for `local`"),
+        VendorRole("newsapi", "not asked", "this version does not support it"),
+        VendorRole("local", "not asked", "no folder is set for the vendor `local`"),
     ]
 
 
@@ -93,7 +93,7 @@ def test_keys_are_told_by_state_and_never_shown(make, monkeypatch: pytest.Monkey
 def test_what_a_vendor_lacks_comes_with_advice(make) -> None:  # type: ignore[no-untyped-def]
     services = make("providers: {local: {folder: x, timezone: Mars/Olympus}}\n")
     assert lack(services.selector, "binance") == Lack()
-    assert lack(services.selector, "newsapi").reason == "this version does not serve it"
+    assert lack(services.selector, "newsapi").reason == "this version does not support it"
     reason = lack(services.selector, "local").reason
     assert "Mars/Olympus" in reason
 

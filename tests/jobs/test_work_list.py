@@ -80,7 +80,7 @@ def test_a_row_with_a_mistake_is_a_problem_of_that_row_alone(
     [
         ("symbol,tiemframe\nAAPL,1d", "column 'tiemframe'"),
         ("- {symbol: AAPL, since: 2020}", "column 'since'"),
-        ("- [AAPL", "no valid YAML"),
+        ("- [AAPL", "invalid YAML"),
         ("series: AAPL", "a list `series` is needed"),
         ("symbols: [AAPL]\nfrom: 2020", "has 'from'"),
         ("", "names no series"),

@@ -108,7 +108,7 @@ NO_PRICES = {
 @pytest.mark.parametrize("name", NO_PRICES)
 def test_a_column_of_another_type_is_refused_and_not_read_as_prices(name: str) -> None:
     frame = build_frame(BarTable.from_bars(BARS)).assign(close=NO_PRICES[name])
-    with pytest.raises(ResponseFormatError, match="the column close holds values that are not num"):
+    with pytest.raises(ResponseFormatError, match="the column close contains values that are not num"):
         table_of(frame)
 
 
@@ -120,7 +120,7 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
 
 def test_stamps_that_no_date_reaches_are_refused() -> None:
     times = pd.DatetimeIndex(np.array([1, 2**62], dtype="datetime64[s]"))
-    with pytest.raises(ResponseFormatError, match="stamps that are not dates"):
+    with pytest.raises(ResponseFormatError, match="timestamps that are not valid dates"):
         table_of(build_frame(BarTable.from_bars(BARS)).set_axis(times))
 
 

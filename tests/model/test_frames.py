@@ -66,7 +66,7 @@ def test_a_batch_is_described_by_symbol() -> None:
     batch["TWO"] = batch["TWO"].iloc[:1]
     told = describe(batch)
     assert told.told["complete"] is False and list(told.told["symbols"]) == ["ONE", "TWO", "NOPE"]
-    assert told.changed == "TWO: this frame has 1 rows, the answer had 2"
+    assert told.changed == "TWO: this frame has 1 rows, but the answer had 2"
     assert dict(told.lines())["NOPE"] == "UnknownSymbolError: unknown symbol 'NOPE'"
     assert told.fingerprint == fingerprint(batch)
     complete = describe({"ONE": batch["ONE"]})

@@ -37,7 +37,7 @@ def test_a_yield_known_to_be_a_fraction_is_at_most_the_price() -> None:
 
 def test_a_text_is_refused_where_a_number_is_meant() -> None:
     for text in ("3 trillion", "N/A", "", "nan", "inf"):
-        assert "is no number" in objection("market_cap", Fact(text, "text"))
+        assert "is not a number" in objection("market_cap", Fact(text, "text"))
     assert objection("market_cap", Fact("3.5e12", "text")) == ""
     assert objection("sector", Fact("phones", "text")) == ""
     assert objection("a field of their own", Fact("phones", "text")) == ""

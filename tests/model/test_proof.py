@@ -102,9 +102,9 @@ def test_the_answer_itself_is_unchanged() -> None:
 
 
 def test_a_part_of_it_is_called_so() -> None:
-    assert describe(frame().iloc[:1]).changed == "this frame has 1 rows, the answer had 2"
+    assert describe(frame().iloc[:1]).changed == "this frame has 1 rows, but the answer had 2"
     assert "1970-01-01T00:00:30Z" in describe(frame().shift(freq="30s")).changed
 
 
 def test_a_frame_of_elsewhere_says_so() -> None:
-    assert "carries none" in str(describe(empty_frame()))
+    assert "has none" in str(describe(empty_frame()))

@@ -116,7 +116,7 @@ def test_a_wide_frame_can_be_described() -> None:
     assert describe(wide).changed == ""
     assert "fewer bars of AAPL" in describe(wide.iloc[:1]).changed
     assert "closes of 1 symbols" in describe(wide.drop(columns="NOPE", level=1)).changed
-    assert "a part" in describe(wide["close"]).changed
+    assert "is part of" in describe(wide["close"]).changed
     other = wide.copy()
     other.loc["1970-01-02", ("close", "AAPL")] = 7.0
     assert describe(other).fingerprint != describe(wide).fingerprint

@@ -138,7 +138,7 @@ class TestTrouble:
             assert free(state) == 5
             assert free(state) == 5
         (record,) = caplog.records
-        assert "starting carefully" in record.message
+        assert "starting cautiously" in record.message
         assert (folder / "state.damaged").read_bytes().startswith(b"not a database")
         assert free(State(folder, state.clock)) == 5, "the others know that it was lost"
 
@@ -168,7 +168,7 @@ class TestTrouble:
         (folder / lost).unlink()
         later = State(folder, clock)
         assert free(later) == 5
-        assert "running bans are lost" in caplog.text
+        assert "active pauses are lost" in caplog.text
         clock.advance(60)
         assert free(later) == 10
 
@@ -439,7 +439,7 @@ class TestWithinACall:
         state = State(tmp_path, clock)
         begun = clock.monotonic()
         for _ in range(2):
-            with pytest.raises(ProviderTimeoutError, match="is writing to the limits") as caught:
+            with pytest.raises(ProviderTimeoutError, match="was still writing to the shared") as caught:
                 run_call(clock, 0.01, state.run, lambda book: None)
             assert caught.value.by_caller
         assert clock.monotonic() - begun < 2.5

@@ -243,7 +243,7 @@ SAID = f"wss://x.test/?token={KEY}"
 @pytest.mark.parametrize("error, words", [
     (socket.gaierror(socket.EAI_AGAIN, SAID), "its address was not found"),
     (websocket.WebSocketAddressException(SAID), "its address was not found"),
-    (websocket.WebSocketProxyException(SAID), "the proxy did not let it through"),
+    (websocket.WebSocketProxyException(SAID), "the proxy refused it"),
     (websocket.WebSocketConnectionClosedException(SAID), "it was closed without a reason"),
     (websocket.WebSocketException(SAID), "its response is not a websocket handshake"),
     (ConnectionRefusedError(errno.ECONNREFUSED, SAID), "connection refused"),
@@ -276,7 +276,7 @@ def test_a_door_that_is_shut_is_said_in_words() -> None:
 
 @pytest.mark.parametrize("url", ["ws://example.test/x", "http://127.0.0.1/x", "x"])
 def test_only_tls_leaves_this_machine(url: str) -> None:
-    with pytest.raises(ConfigError, match="over TLS"):
+    with pytest.raises(ConfigError, match="not a TLS address"):
         Dialer(lambda: StreamAddress(url, url))()
 
 

@@ -230,7 +230,7 @@ def test_each_step_is_a_command_of_its_own(
 ) -> None:
     cache = ["--cache-dir", str(folder), "--tickers", "BTCUSDT"]
     assert step02_calculate_timeframes.main([*cache, "--timeframes", "1h"]) == 1
-    assert "no 1m bars of BTCUSDT are stored" in said(capsys)
+    assert "no 1m bars for BTCUSDT are stored" in said(capsys)
     assert step01_download_alpaca_1m.main([*cache, *RANGE]) == 0
     assert "complete" in said(capsys)
     assert step02_calculate_timeframes.main([*cache, "--timeframes", "1h", "--json"]) == 0
@@ -247,7 +247,7 @@ def test_an_empty_cache_without_tickers_is_a_failure(
     main: Main, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--cache-dir", str(folder)]) == 1
-    assert "no symbol is named or cached" in said(capsys)
+    assert "no symbol is given or cached" in said(capsys)
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
@@ -255,10 +255,10 @@ def test_an_empty_cache_without_tickers_is_a_failure(
 
 
 @pytest.mark.parametrize("wrong, why", [
-    (["--steps", "3"], "there are the steps 1 and 2"),
+    (["--steps", "3"], "there are only the steps 1 and 2"),
     (["--start-date", "2024-13-01"], "2024-13-01"),
     (["--start-date", "2024-06-11", "--end-date", "2024-06-10"], "2024-06-11"),
-    (["--steps", "2", "--timeframes", "1w"], "made of days when they are asked for"),
+    (["--steps", "2", "--timeframes", "1w"], "built from days on request"),
     (["--steps", "2", "--timeframes", "5x"], "5x"),
     (["--cache-dir", ""], "the cache-dir is empty"),
 ])  # fmt: skip

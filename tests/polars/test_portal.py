@@ -538,7 +538,7 @@ def test_a_variable_chooses_the_portal(
     monkeypatch.setenv("RUSTYBT_USE_POLARS", value)
     assert home.DataPortal.__name__ == f"{kind}DataPortal"
     monkeypatch.setenv("RUSTYBT_USE_POLARS", "yes")
-    with pytest.raises(ValueError, match="0 or 1 is needed"):
+    with pytest.raises(ValueError, match="must be 0 or 1"):
         home.DataPortal  # noqa: B018 - the look-up is what fails
 
 

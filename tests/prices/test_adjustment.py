@@ -267,7 +267,7 @@ class TestLongBars:
     def test_a_bar_with_an_ex_date_inside_is_refused(
         self, timeframe: str, stamp: date, ex: date
     ) -> None:
-        with pytest.raises(KindMismatchError, match="rebuild it from 1d"):
+        with pytest.raises(KindMismatchError, match="rebuild it from daily"):
             self._rebased(ex, timeframe, stamp)
 
     @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class TestByHand:
         with pytest.raises(KindMismatchError, match="close before it is not known"):
             rebase(table, [part("all", AS_OF)], self.PAID, "split", as_of=AS_OF, intraday=False,
                    close_before=unheard)  # fmt: skip
-        with pytest.raises(KindMismatchError, match="it is not known whether"):
+        with pytest.raises(KindMismatchError, match="it is unknown whether"):
             closes(table, [part("unknown")], self.PAID)(EX)
 
     def test_each_close_is_read_once_however_many_dividends_there_are(self) -> None:

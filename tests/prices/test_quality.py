@@ -307,7 +307,7 @@ class TestCounts:
 class TestRefused:
     def test_all_rows_outside(self) -> None:
         with pytest.raises(
-            QualityError, match=r"none of 2 1h rows .* lies in the window"
+            QualityError, match=r"none of 2 1h rows .* is in the window"
         ) as caught:
             judged(bar(0), bar(1), span=Span(START + DAY_MS, NOW))
         assert caught.value.hint is None
@@ -317,7 +317,7 @@ class TestRefused:
     )
     def test_a_wrong_unit_of_time_is_named(self, factor: float, unit: str) -> None:
         rows = [bar(n)._replace(stamp_ms=int((START + n * HOUR_MS) * factor)) for n in range(3)]
-        with pytest.raises(QualityError, match=f"if the stamps were {unit}"):
+        with pytest.raises(QualityError, match=f"if the stamps were in {unit}"):
             judged(*rows)
 
     @pytest.mark.parametrize("count", [1, 30])

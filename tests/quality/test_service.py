@@ -113,7 +113,7 @@ def test_what_was_never_asked_for_is_the_same_to_all_at_any_share(
     manager.cache.put(frame.drop(between), GOOD, "1d", provider="binance")
     report = manager.validate(GOOD, "1d")
     (finding,) = (one for one in report.findings if one.cause != "return_outlier")
-    assert finding.severity == "info" and "never asked for" in finding.evidence
+    assert finding.severity == "info" and "never requested" in finding.evidence
     assert report.score == 1.0
     assert finding.stamps.tolist() == (between.astype("int64") // 1_000_000).tolist()
     first, end = between[0], between[-1] + pd.Timedelta(days=1)

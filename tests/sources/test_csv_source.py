@@ -64,7 +64,7 @@ def test_a_file_of_several_symbols(folder: Path, manager: DataManager) -> None:
     assert [str(one) for one in frame["close"]][3:5] == ["1.50000000", "1.51234567"]
     assert frame["timestamp"].to_list()[:3] == [datetime(2024, 6, day) for day in (3, 4, 5)]
     assert asyncio.run(source.fetch(["BRK-B"], *JUNE)).height == 1
-    with pytest.raises(UnknownSymbolError, match=r"no row of many\.csv has MSFT in Sym"):
+    with pytest.raises(UnknownSymbolError, match=r"no row of many\.csv has MSFT in the column Sym"):
         asyncio.run(source.fetch(["MSFT"], *JUNE))
 
 
@@ -97,7 +97,7 @@ def test_a_fetch_opens_as_many_files_for_three_rows_as_for_three_hundred(
 def test_a_file_of_one_symbol_answers_for_no_other(folder: Path, manager: DataManager) -> None:
     source = CSVAdapter(folder / "AAPL_1d.csv", manager=manager)
     assert source.answer(["AAPL"], *JUNE, refresh=False).frame.height == 2
-    with pytest.raises(UnknownSymbolError, match=r"AAPL_1d\.csv has bars of AAPL alone"):
+    with pytest.raises(UnknownSymbolError, match=r"AAPL_1d\.csv has only bars for AAPL"):
         source.answer(["MSFT"], *JUNE, refresh=False)
     named = CSVAdapter(folder / "odd {name}.csv", symbol="BTC/USDT", manager=manager)
     assert named.answer(["BTCUSDT"], *JUNE, refresh=False).frame.height == 2
@@ -123,7 +123,7 @@ def test_a_zone_and_minutes(folder: Path, manager: DataManager) -> None:
 def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path) -> None:
     (folder / "AAPL_1d.csv").write_text(LACKING)
     strict = CSVAdapter(folder / "AAPL_1d.csv", manager=manager)
-    with pytest.raises(QualityError, match="1 rows have no price, the first of AAPL at 2024-06-05"):
+    with pytest.raises(QualityError, match="1 rows have no price, the first for AAPL at 2024-06-05"):
         strict.answer(["AAPL"], *JUNE, refresh=False)
     with pytest.raises(QualityError):
         strict.ingest_to_bundle("own", ["AAPL"], *JUNE, folder=bundles)
@@ -142,9 +142,9 @@ def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path
         (
             {"schema_mapping": {"colour_column": "red"}},
             QueryError,
-            "no column of bars: colour_column",
+            "not columns of bars: colour_column",
         ),
-        ({"colour": "red"}, QueryError, "takes no colour"),
+        ({"colour": "red"}, QueryError, "has no argument colour"),
         ({"delimiter": "~"}, ConfigError, "delimiter"),
         ({"timezone": "Mars"}, ConfigError, "Mars"),
     ],

@@ -109,7 +109,7 @@ def test_a_day_is_the_date_in_the_zone_of_the_column() -> None:
 
 def test_rows_that_were_not_asked_for_are_left_out_with_a_warning() -> None:
     more = pl.concat([DAYS, frame((date(2024, 6, 6), "AA", 3.0), (date(2024, 6, 4), "QQ", 3.0))])
-    with pytest.warns(UserWarning, match="gave 2 rows besides the 1d bars of ZZ, AA") as caught:
+    with pytest.warns(UserWarning, match="returned 2 rows besides the 1d bars for ZZ, AA") as caught:
         assert len(checked_frame(more, "Mine", TWO)) == 3
     assert caught[0].filename == __file__
 
@@ -118,7 +118,7 @@ def test_equal_rows_count_once_and_rows_that_can_be_no_bars_are_kept_with_a_warn
     assert checked_frame(pl.concat([DAYS, DAYS[:1]]), "Mine", TWO).height == 3
     odd = DAYS.with_columns(high=pl.Series([1.0, 1.0, 5.0]))
     with pytest.warns(
-        UserWarning, match="1 rows that can be no bars, the first of AA at 2024-06-04"
+        UserWarning, match="1 rows that cannot be bars, the first for AA at 2024-06-04"
     ):
         assert checked_frame(odd, "Mine", TWO).height == 3
 
@@ -136,12 +136,12 @@ def test_equal_rows_count_once_and_rows_that_can_be_no_bars_are_kept_with_a_warn
         (DAYS.with_columns(symbol=pl.lit(1)), "whose symbol is Int32"),
         (DAYS.with_columns(timestamp=pl.lit(None, pl.Date)), "timestamp is null in 3 rows"),
         (DAYS.with_columns(close=pl.lit(float("inf"))), "close has an infinity"),
-        (pl.concat([DAYS, DAYS[:1].with_columns(close=pl.lit(9.0))]), "with different rows of AA"),
+        (pl.concat([DAYS, DAYS[:1].with_columns(close=pl.lit(9.0))]), "with different rows for AA"),
         (DAYS.lazy().select("nothing"), "that cannot be read"),
     ],
 )
 def test_a_frame_that_cannot_be_bars(given: Any, why: str, bundles: Path) -> None:
-    with pytest.raises(ResponseFormatError, match=f"Mine gave a frame {why}|{why}"):
+    with pytest.raises(ResponseFormatError, match=f"Mine returned a frame {why}|{why}"):
         asyncio.run(fetched(Mine(given), TWO))
     with pytest.raises(ResponseFormatError):
         ingest(Mine(given))
@@ -151,7 +151,7 @@ def test_a_frame_that_cannot_be_bars(given: Any, why: str, bundles: Path) -> Non
 def test_nothing_that_was_asked_for(bundles: Path) -> None:
     for empty in (DAYS[:0], DAYS.with_columns(symbol=pl.lit("QQ"))):
         with pytest.raises(
-            NoDataAvailableError, match="Mine has no 1d bars of ZZ, AA from 2024-06-03"
+            NoDataAvailableError, match="Mine has no 1d bars for ZZ, AA from 2024-06-03"
         ):
             ingest(Mine(empty))
     assert not Bundle("own").exists()
@@ -264,7 +264,7 @@ def test_more_bars_widen_the_bundle_and_newer_values_replace(bundles: Path) -> N
 
 
 def test_rows_that_can_be_no_bars_are_counted_in_the_metadata(bundles: Path) -> None:
-    with pytest.warns(UserWarning, match="can be no bars"):
+    with pytest.warns(UserWarning, match="cannot be bars"):
         ingest(Mine(DAYS.with_columns(high=pl.Series([1.0, 1.0, 5.0]))))
     assert BundleMetadata.load("own").quality_score == pytest.approx(2 / 3)
     row = BundleMetadata.get("own")
@@ -285,13 +285,13 @@ def test_values_are_rounded_with_a_warning_and_what_does_not_fit_is_refused(bund
 
 def test_bars_of_two_sources_are_never_mixed(manager: DataManager, bundles: Path) -> None:
     ingest(Mine(DAYS))
-    with pytest.raises(BundleError, match="is made of mine, not of other"):
+    with pytest.raises(BundleError, match="is made from mine, not from other"):
         ingest(Mine(DAYS, "other"))
     yahoo = VendorDataSource(manager, provider="yahoo")
     with pytest.raises(BundleError, match="the rows of bundle own were written by a program"):
         yahoo.ingest_to_bundle("own", ["AAPL"], START, END, "1d")
     yahoo.ingest_to_bundle("ours", ["AAPL"], START, END, "1d")
-    with pytest.raises(BundleError, match="bundle ours is made of the store, not of mine"):
+    with pytest.raises(BundleError, match="bundle ours is made from the store, not from mine"):
         ingest(Mine(DAYS), "ours")
     with pytest.raises(QueryError, match="have 1d bars, not 1w"):
         ingest(Mine(DAYS), question=SourceQuestion.of(["ZZ", "AA"], START, END, "1w"))

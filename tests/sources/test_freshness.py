@@ -324,7 +324,7 @@ def test_every_mistake_of_the_file_is_named(here: Path) -> None:
 
 def test_files(here: Path) -> None:
     assert FreshnessPolicyFactory.load_config() == {}
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match="does not exist"):
         FreshnessPolicyFactory.load_config(here / "other.yaml")
     (here / "other.yaml").write_text("")
     assert freshness_settings("other.yaml") == {}
@@ -337,8 +337,8 @@ def test_files(here: Path) -> None:
         (lambda: TTLFreshnessPolicy("x"), QueryError, "ttl_seconds 'x'"),  # type: ignore[arg-type]
         (lambda: HybridFreshnessPolicy(float("nan")), QueryError, "ttl_seconds nan"),
         (lambda: MarketCloseFreshnessPolicy("XNOWHERE"), ConfigError, "unknown calendar"),
-        (lambda: MarketCloseFreshnessPolicy(7), QueryError, "is no name and has none"),
-        (lambda: TTLFreshnessPolicy().is_fresh(pd.NaT, pd.NaT), QueryError, "is no time"),
+        (lambda: MarketCloseFreshnessPolicy(7), QueryError, "has no name"),
+        (lambda: TTLFreshnessPolicy().is_fresh(pd.NaT, pd.NaT), QueryError, "is not a time"),
         (lambda: TTLFreshnessPolicy().is_fresh({"fetch_timestamp": "x"}, "1d"), QueryError, "'x'"),
         (lambda: FreshnessPolicyFactory.create(Source("a"), "7x"), BadTimeframeError, "7x"),
         (
@@ -347,7 +347,7 @@ def test_files(here: Path) -> None:
         ),
         (
             lambda: FreshnessPolicyFactory.create(Source("a"), "1d", {"cache.max_size_bytes": "x"}),
-            ConfigError, "a number of at least 0 is needed",
+            ConfigError, "must be a number of at least 0",
         ),
     ],
 )  # fmt: skip

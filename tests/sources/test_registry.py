@@ -121,10 +121,10 @@ def test_an_unknown_source_names_those_there_are(name: Any) -> None:
 @pytest.mark.parametrize(
     "name, cls, why",
     [
-        ("yfinance", MyCustomDataSource, "no source can be registered"),
-        ("tiingo", MyCustomDataSource, "no source can be registered"),
-        ("a b", MyCustomDataSource, "no source can be registered"),
-        (None, MyCustomDataSource, "no source can be registered"),
+        ("yfinance", MyCustomDataSource, "is not a valid name for a source"),
+        ("tiingo", MyCustomDataSource, "is not a valid name for a source"),
+        ("a b", MyCustomDataSource, "is not a valid name for a source"),
+        (None, MyCustomDataSource, "is not a valid name for a source"),
         ("mine", object, "lacks fetch, ingest_to_bundle, get_metadata, supports_live"),
         ("mine", MyCustomDataSource(), "lacks a class"),
         ("mine", DataSource, "lacks fetch, get_metadata, ingest_to_bundle, supports_live"),
@@ -221,9 +221,9 @@ def test_documented_constructors_take_what_they_print() -> None:
 
 
 def test_keys_of_bars_that_need_none_are_said_to_have_no_effect() -> None:
-    with pytest.warns(UserWarning, match="ccxt:kraken: no effect of api_key, api_secret"):
+    with pytest.warns(UserWarning, match="ccxt:kraken: api_key, api_secret has no effect"):
         adapters.CCXTAdapter("kraken", api_key="K", api_secret="S")
-    with pytest.warns(UserWarning, match="polygon: no effect of api_secret"):
+    with pytest.warns(UserWarning, match="polygon: api_secret has no effect"):
         adapters.PolygonAdapter(api_key="K", api_secret="S")
 
 
@@ -231,13 +231,13 @@ def test_keys_of_bars_that_need_none_are_said_to_have_no_effect() -> None:
     "make, why",
     [
         (lambda: adapters.CCXTAdapter(testnet=True), "test network"),
-        (lambda: adapters.CCXTAdapter("../x"), "there is no vendor 'ccxt:../x'"),
-        (lambda: adapters.AlpacaAdapter(is_paper=False), "accounts of both kinds"),
+        (lambda: adapters.CCXTAdapter("../x"), "unknown vendor 'ccxt:../x'"),
+        (lambda: adapters.AlpacaAdapter(is_paper=False), "both kinds of accounts"),
         (lambda: adapters.AlpacaAdapter(api_secret="S"), "without api_key"),
-        (lambda: adapters.PolygonAdapter(api_key=" "), "not empty text"),
-        (lambda: adapters.PolygonAdapter("a-secret-key"), "manager is a str, no data manager"),
-        (lambda: adapters.YFinanceAdapter(provider="tiingo"), "takes no provider"),
-        (lambda: DataSourceRegistry.get_source("yfinance", csv_dir="."), "takes no csv_dir"),
+        (lambda: adapters.PolygonAdapter(api_key=" "), "a text that is not empty"),
+        (lambda: adapters.PolygonAdapter("a-secret-key"), "manager is a str, not a data manager"),
+        (lambda: adapters.YFinanceAdapter(provider="tiingo"), "does not take a provider"),
+        (lambda: DataSourceRegistry.get_source("yfinance", csv_dir="."), "has no argument csv_dir"),
     ],
 )
 def test_what_would_be_other_bars_is_refused(make: Any, why: str) -> None:

@@ -160,7 +160,7 @@ def test_a_symbol_that_failed_raises_its_own_error(manager: DataManager) -> None
 def test_where_nothing_is_there_it_is_said(manager: DataManager) -> None:
     weekend = (pd.Timestamp("2024-06-08"), pd.Timestamp("2024-06-09"), "1d")
     with pytest.raises(
-        NoDataAvailableError, match="yfinance has no 1d bar of AAPL from 2024-06-08"
+        NoDataAvailableError, match="yfinance has no 1d bar for AAPL from 2024-06-08"
     ):
         asyncio.run(Yahoo(manager).fetch(["AAPL"], *weekend))
 
@@ -226,7 +226,7 @@ def test_what_the_rules_decide_is_said_once(manager: DataManager) -> None:
     with pytest.warns(UserWarning, match="no effect") as caught:
         Yahoo(manager, request_delay=1.0, max_retries=5, fetch_dividends=True)
     (one,) = caught
-    assert "yfinance: no effect of request_delay, max_retries: requests keep" in str(one.message)
+    assert "yfinance: request_delay, max_retries has no effect: requests keep" in str(one.message)
     assert one.filename == __file__
 
 
@@ -239,7 +239,7 @@ def test_what_holds_anyway_is_not_said(manager: DataManager) -> None:
     "config, text",
     [
         ({"testnet": True}, "test network"),
-        ({"is_paper": False}, "accounts of both kinds"),
+        ({"is_paper": False}, "both kinds of accounts"),
         ({"request_dely": 1}, "did you mean 'request_delay'"),
         ({"manager": "binance"}, "manager is a str"),
     ],

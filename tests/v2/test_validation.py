@@ -201,9 +201,9 @@ def test_text_is_told_by_validate_and_typed_by_the_score() -> None:
     frame = days()
     frame["close"] = frame["close"].astype(str)
     report = report_of(frame)
-    assert report.issues[0] == "close does not hold numbers"
+    assert report.issues[0] == "close does not contain numbers"
     assert not report.is_usable()
-    with pytest.raises(QueryError, match="close does not hold numbers"):
+    with pytest.raises(QueryError, match="close does not contain numbers"):
         DataQualityScorer().compute_score(frame, report)
     with pytest.raises(QueryError, match="lacks the columns close"):
         DataQualityScorer().compute_score(frame.drop(columns="close"), report)

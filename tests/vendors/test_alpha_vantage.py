@@ -163,7 +163,7 @@ def test_currencies_have_no_volume_and_pairs_tell_their_unit() -> None:
     yuan = Instrument("BTC-CNY", "crypto", quote="CNY")
     page = av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", yuan))
     assert (page.bars[0][1:6], page.unit) == ((7.0, 7.0, 7.0, 7.0, 3.0), "CNY")
-    with pytest.raises(ResponseFormatError, match="answered about 'CNY', not 'USD'"):
+    with pytest.raises(ResponseFormatError, match="answered for 'CNY', not 'USD'"):
         av()[0].parse_bars(answer(body), query("1d", "2024-12-02", "2024-12-03", BTC))
 
 

@@ -59,7 +59,7 @@ def test_a_month_of_another_pair_is_refused() -> None:
         opened.writestr("ETHUSDT-4h-2024-01.csv", rows())
     packed = held.getvalue()
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
-    with pytest.raises(ResponseFormatError, match="holds a file of 'ETHUSDT-4h-2024-01'"):
+    with pytest.raises(ResponseFormatError, match="contains a file named 'ETHUSDT-4h-2024-01'"):
         fetch_month(vendor, JANUARY)
 
 
@@ -70,10 +70,10 @@ def test_another_host_has_the_files_too() -> None:
 
 @pytest.mark.parametrize("packed, why", [
     (b"PK\x03\x04 no zip file", "cannot be unpacked"),
-    (zipped(rows(), rows()), "does not hold one file"), (zipped(), "does not hold one file"),
-    (zipped("1,2\n"), "something else than bars"), (zipped("<html>"), "something else than bars"),
-    (zipped(rows()[:-60]), "bars, not the 186 of its month"), (zipped(""), "holds 0 bars"),
-    (zipped("".join(reversed(rows().splitlines(keepends=True)))), "holds 186 bars"),
+    (zipped(rows(), rows()), "does not contain one file"), (zipped(), "does not contain one file"),
+    (zipped("1,2\n"), "something other than bars"), (zipped("<html>"), "something other than bars"),
+    (zipped(rows()[:-60]), "bars, not the 186 of its month"), (zipped(""), "contains 0 bars"),
+    (zipped("".join(reversed(rows().splitlines(keepends=True)))), "contains 186 bars"),
 ], ids=range(8))  # fmt: skip
 def test_what_is_no_whole_month_is_refused(packed: bytes, why: str) -> None:
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
@@ -83,7 +83,7 @@ def test_what_is_no_whole_month_is_refused(packed: bytes, why: str) -> None:
 
 def test_a_file_that_is_not_the_one_of_its_checksum_is_refused() -> None:
     vendor, _ = binance(answer(checksum(b"another")), answer(zipped(rows())))
-    with pytest.raises(ResponseFormatError, match="not the file that its checksum is of"):
+    with pytest.raises(ResponseFormatError, match="does not match its checksum"):
         fetch_month(vendor, JANUARY)
 
 
@@ -98,5 +98,5 @@ def test_a_file_that_says_it_is_huge_is_not_opened(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("src.data.vendors.archives.LARGEST", 100)
     packed = zipped(rows())
     vendor, _ = binance(answer(checksum(packed)), answer(packed))
-    with pytest.raises(ResponseFormatError, match="usual size"):
+    with pytest.raises(ResponseFormatError, match="normal size"):
         fetch_month(vendor, JANUARY)

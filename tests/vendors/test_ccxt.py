@@ -300,7 +300,7 @@ def test_bars_of_another_pair_are_refused(case: tuple[Any, ...]) -> None:
     vendor = CCXTDataDownloader.member(f"ccxt:{exchange}")(
         carrier=carrier, sender=sender_over(carrier)
     )
-    with pytest.raises(ResponseFormatError, match=f"answered about '{other}'"):
+    with pytest.raises(ResponseFormatError, match=f"answered for '{other}'"):
         vendor.send(vendor.bars_request(query(who, label, 0, DAY), None))
 
 
@@ -320,7 +320,7 @@ def test_bars_of_a_pair_that_is_not_even_listed_are_refused(other: str) -> None:
     vendor = CCXTDataDownloader.member(f"ccxt:{exchange}")(
         carrier=carrier, sender=sender_over(carrier)
     )
-    with pytest.raises(ResponseFormatError, match=f"answered about '{other}'"):
+    with pytest.raises(ResponseFormatError, match=f"answered for '{other}'"):
         vendor.send(vendor.bars_request(query(who, label, 0, DAY), None))
 
 

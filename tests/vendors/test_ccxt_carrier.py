@@ -147,7 +147,7 @@ def test_what_it_cannot_read_is_said(
         raise KeyError("x")
 
     monkeypatch.setattr("ccxt.binance.fetch_ohlcv", stumbles)
-    with pytest.raises(ResponseFormatError, match="ccxt cannot read what binance answered"):
+    with pytest.raises(ResponseFormatError, match="ccxt cannot read the answer from binance"):
         CcxtCarrier("binance").send(ask())
 
 

@@ -247,7 +247,7 @@ def test_recorded_actions() -> None:
     )
     # The calendar is of many shares: of one alone it would look so.
     of_one = [{**row, "symbol": "AAPL"} for row in calendar.json()]
-    with pytest.raises(ResponseFormatError, match=r"answered about 'EL4N\.DE', not 'AAPL'"):
+    with pytest.raises(ResponseFormatError, match=r"answered for 'EL4N\.DE', not 'AAPL'"):
         fmp(splits, calendar)[0].fetch_actions(AAPL, Span(0, NOW_MS), NOW_MS)
     vendor, _ = fmp(splits, answer(of_one))
     found = vendor.fetch_actions(AAPL, Span(0, NOW_MS), NOW_MS)

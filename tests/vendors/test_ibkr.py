@@ -159,7 +159,7 @@ class TestOverTheSocket:
 
     def test_a_gateway_that_goes_away_is_connected_to_anew(self, script: Script, port: int) -> None:
         script.drops, ibkr = True, vendor(port)
-        with pytest.raises(UnavailableError, match="broke off"):
+        with pytest.raises(UnavailableError, match="closed the connection"):
             ibkr.fetch(ask("1d", "2024-01-02", "2024-01-05"))
         script.drops, script.bars = False, [("20240103", 1, 2, 1, 2, 3)]
         assert len(ibkr.fetch(ask("1d", "2024-01-02", "2024-01-06")).table) == 1

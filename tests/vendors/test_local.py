@@ -60,7 +60,7 @@ def test_rows_that_a_program_filled_are_no_bars(tmp_path: Path) -> None:
     (tmp_path / "AAPL_1d.csv").write_text(header + rows)
     assert len(fetch(local(tmp_path)).table) == 2
     (tmp_path / "AAPL_1d.csv").write_text(header + rows + "2024-01-04,2,3,1,2,0,True\n")
-    with pytest.raises(ResponseFormatError, match="line 4: the row is filled, and no bar"):
+    with pytest.raises(ResponseFormatError, match="line 4: the row was filled in and is not a bar"):
         fetch(local(tmp_path))
 
 
@@ -79,7 +79,7 @@ def test_fields_are_parted_by_the_declared_delimiter(tmp_path: Path, delimiter: 
 def test_decimal_commas_are_told_and_not_guessed(tmp_path: Path) -> None:
     text = HEADER.replace(",", ";") + "2024-01-02;1,5;2;0;1;10\n"
     (tmp_path / "AAPL_1d.csv").write_text(text)
-    with pytest.raises(ResponseFormatError, match="line 2: column 'open' holds '1,5'"):
+    with pytest.raises(ResponseFormatError, match="line 2: the column 'open' contains '1,5'"):
         fetch(local(tmp_path, delimiter=";"))
 
 
@@ -278,9 +278,9 @@ def test_only_the_span_comes_back(tmp_path: Path) -> None:
     [
         ("", "AAPL_1d.csv line 1 lacks the columns timestamp, open, high, low, close"),
         ("timestamp,open,high,low\n", "line 1 lacks the columns close"),
-        (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: column 'open' holds 'x'"),
+        (HEADER + ROWS + "2024-01-04,x,1,1,1,1\n", "line 4: the column 'open' contains 'x'"),
         (HEADER + "2024-01-04,1,1\n", "AAPL_1d.csv line 2"),
-        (HEADER + "2024-01-04,1,3,1,2,5,10\n", "line 2: 7 fields below 6 columns"),
+        (HEADER + "2024-01-04,1,3,1,2,5,10\n", "line 2: 7 fields in a row, but 6 columns"),
         (HEADER + "4th of July,1,1,1,1,1\n", "line 2: Invalid isoformat string: '4th of July'"),
         (HEADER + f"{10**40},1,1,1,1,1\n", "line 2"),
         (HEADER + f"2024-01-04,{'1' * 131_073},1,1,1,1\n", "line 2: field larger than field limit"),
@@ -322,7 +322,7 @@ def test_rows_are_read_only_while_the_call_has_time(
         return rows[-1]  # type: ignore[return-value]
 
     monkeypatch.setattr(LocalDataDownloader, "_bar", slow)
-    with pytest.raises(ProviderTimeoutError, match="the time of this call"):
+    with pytest.raises(ProviderTimeoutError, match="the time for this call"):
         run_call(clock, 5.0, fetch, local(tmp_path))
     assert 500 <= len(rows) < 4_000
     rows.clear()
@@ -375,15 +375,15 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         ({"folder": None}, "no folder is set"),
         ({"folder": "x", "patern": "y"}, "did you mean pattern"),
         ({"folder": "x", "adjustment": "splits"}, "adjustment 'splits'"),
-        ({"folder": "x", "timezone": "Mars"}, "timezone 'Mars'"),
-        ({"folder": "x", "label": "close"}, "label 'close' is not known"),
+        ({"folder": "x", "timezone": "Mars"}, "time zone 'Mars'"),
+        ({"folder": "x", "label": "close"}, "label 'close' is not valid"),
         ({"folder": "x", "label": ["end"]}, "label"),
-        ({"folder": "x", "anchor": "open"}, "anchor 'open' is not known"),
-        ({"folder": "x", "delimiter": "::"}, "delimiter '::' is not known"),
-        ({"folder": "x", "pattern": "all.csv"}, "must hold {symbol}"),
+        ({"folder": "x", "anchor": "open"}, "anchor 'open' is not valid"),
+        ({"folder": "x", "delimiter": "::"}, "delimiter '::' is not valid"),
+        ({"folder": "x", "pattern": "all.csv"}, "must contain {symbol}"),
         (
             {"folder": "x", "pattern": "{symbol}{other}"},
-            "pattern: it has the field {other}, {symbol}",
+            "pattern: it has the field {other}; only {symbol}",
         ),
     ],
 )

@@ -27,7 +27,7 @@ def test_a_compressed_bomb_is_stopped(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"0" * 50_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(ResponseFormatError, match=r"a.csv.gz holds more than 8 MiB"):
+        with pytest.raises(ResponseFormatError, match=r"a.csv.gz contains more than 8 MiB"):
             FileCarrier(tmp_path, max_bytes=8 << 20).send(HttpRequest("file:///a"))
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
@@ -38,7 +38,7 @@ def test_what_inflates_far_more_than_bars_do_is_stopped_by_its_own_size(tmp_path
     bomb = gzip.compress(b"\0" * (80 << 20))
     assert len(bomb) < 100_000
     (tmp_path / "a.csv.gz").write_bytes(bomb)
-    with pytest.raises(ResponseFormatError, match=r"a.csv.gz holds more than 64 MiB"):
+    with pytest.raises(ResponseFormatError, match=r"a.csv.gz contains more than 64 MiB"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
@@ -49,7 +49,7 @@ def test_a_parquet_table_is_stopped_before_it_is_whole_in_memory(tmp_path: Path)
     table = pa.table({"close": pa.array([text] * 10_000).dictionary_encode()})
     parquet.write_table(table, tmp_path / "a.parquet")
     assert (tmp_path / "a.parquet").stat().st_size < 100_000
-    with pytest.raises(ResponseFormatError, match=r"a.parquet holds more than 64 MiB"):
+    with pytest.raises(ResponseFormatError, match=r"a.parquet contains more than 64 MiB"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
     monkeypatch.setattr(carrier, "_blocks", while_written)
     assert FileCarrier(tmp_path).send(HttpRequest("file:///a")).text == "close\n11.52"
     ends = map(str, range(100, 999))
-    with pytest.raises(UnavailableError, match=r"a\.csv changes while it is being read"):
+    with pytest.raises(UnavailableError, match=r"a\.csv changed while it was being read"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
     assert next(ends) == "103"
 
@@ -103,7 +103,7 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(
         return found
 
     monkeypatch.setattr(FileCarrier, "_find", then_switched)
-    with pytest.raises(UnavailableError, match=r"a cannot be read: it is not an ordinary file"):
+    with pytest.raises(UnavailableError, match=r"a cannot be read: it is not a regular file"):
         FileCarrier(tmp_path).send(HttpRequest("file:///a"))
 
 
@@ -121,7 +121,7 @@ def test_a_file_is_read_only_while_the_call_has_time(
 
     monkeypatch.setattr(carrier, "_blocks", slow)
     request = HttpRequest("file:///a")
-    with pytest.raises(ProviderTimeoutError, match="the time of this call"):
+    with pytest.raises(ProviderTimeoutError, match="the time for this call"):
         run_call(clock, 3.0, FileCarrier(tmp_path).send, request)
     assert len(blocks) == 3
     run_call(clock, 30.0, FileCarrier(tmp_path).send, request)

@@ -70,7 +70,7 @@ CLASS = LEDGER[: LEDGER.index("_RATIOS")]
 TABLES = {
     "it raises": (CLASS + "raise RuntimeError('at https://x.example/?key=CANARY')", "raised RuntimeError"),
     "no such name": (CLASS, "AttributeError"),
-    "no table": (CLASS + "TABLE = Ledger", "it is no VendorTable"),
+    "no table": (CLASS + "TABLE = Ledger", "it is not a VendorTable"),
     "another vendor": (LEDGER.replace('vendor="ledger"', 'vendor="yahoo"'), "'yahoo', not 'ledger'"),
     "no answers": (LEDGER.replace("(_RATIOS,)", "()"), "lead to no TableAnswer"),
     "no answer": (LEDGER.replace("(_RATIOS,)", "('pe',)"), "lead to no TableAnswer"),
@@ -83,13 +83,13 @@ STREAM = RELAY[: RELAY.index("class RelayStream")]
 STREAMS_AT_FAULT = {
     "it raises": (STREAM + "raise RuntimeError('at https://x.example/?key=CANARY')", "raised RuntimeError"),
     "no such name": (STREAM, "AttributeError"),
-    "no class": (STREAM + "RelayStream = 5", "it is no class"),
+    "no class": (STREAM + "RelayStream = 5", "it is not a class"),
     "no stream": (STREAM + "class RelayStream: pass", "it lacks address, spelling, kind, opened"),
     "a method lacks": (RELAY.replace("def kind", "def sort"), "it lacks kind"),
     "another vendor": (RELAY.replace('name = "relay"', 'name = "other"').replace(
         'name = "other"', 'name = "relay"', 1), "'other', not 'relay'"),
     "no title": (RELAY.replace('display_name = "Relay"', "display_name = None"), "no `display_name`"),
-    "no traits": (RELAY.replace("traits = StreamTraits(", "traits = dict("), "no StreamTraits"),
+    "no traits": (RELAY.replace("traits = StreamTraits(", "traits = dict("), "not StreamTraits"),
     "no batch": (RELAY.replace("answers=False", "batch=0"), "above 0"),
 }  # fmt: skip
 
@@ -209,8 +209,8 @@ def test_names_that_are_taken_or_have_no_vendor_are_refused(
     lines = sorted(record.message.partition("the ")[2] for record in caplog.records)
     assert lines == [
         "stream 'bnc' of zzz is ignored: the name is one of onetape's own",
-        "table of fundamentals 'ledger' of zzz is ignored: ledger-one has taken the name",
-        "table of fundamentals 'nowhere' of zzz is ignored: no package brings a vendor of that name under "
+        "table of fundamentals 'ledger' of zzz is ignored: ledger-one already uses this name",
+        "table of fundamentals 'nowhere' of zzz is ignored: no package offers a vendor with this name under "
         "onetape.providers",
         "table of fundamentals 'yahoo' of zzz is ignored: the name is one of onetape's own",
     ]

@@ -84,7 +84,7 @@ def test_a_broken_one_is_told_and_breaks_no_other(
     site.put("good", GOOD, {"beta": "good:Beta"})
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            with pytest.raises(UnknownProviderError, match="'acme', bad:Acme of bad") as raised:
+            with pytest.raises(UnknownProviderError, match="'acme', bad:Acme from bad") as raised:
                 downloader_class("acme")
             assert said in str(raised.value)
             assert raised.value.provider == "acme"
@@ -121,7 +121,7 @@ def test_of_two_packages_the_first_by_name_has_the_name(
     site.put("aaa", GOOD, {"acme": "aaa:Acme"})
     with caplog.at_level(logging.WARNING):
         assert downloader_class("acme").__module__ == "aaa"
-    assert "of zzz is ignored: aaa has taken the name" in caplog.text
+    assert "of zzz is ignored: aaa already uses this name" in caplog.text
 
 
 def test_a_package_that_is_there_twice_is_one(

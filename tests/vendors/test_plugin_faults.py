@@ -250,7 +250,7 @@ def test_a_vendor_that_renames_itself_is_never_taken_for_another(
     for last in ("2024-01-04", "2024-01-06"):
         frame = manager.get_ohlcv("BTCUSDT", "1d", "2024-01-01", last)
         assert frame.attrs["onetape"]["vendors"] == ["good"]
-        assert "bars of another vendor: 'binance'" in str(frame.attrs["onetape"]["attempts"])
+        assert "bars from another vendor: 'binance'" in str(frame.attrs["onetape"]["attempts"])
 
 
 WRONG = {
@@ -281,6 +281,6 @@ def test_an_answer_of_other_types_is_the_vendors_failure(
     )
     frame = manager.get_ohlcv("BTCUSDT", "1d", *DAYS)
     assert frame.attrs["onetape"]["vendors"] == ["good"]
-    assert "bad answered with" in str(frame.attrs["onetape"]["attempts"])
-    with pytest.raises(AllProvidersFailedError, match="answered with"):
+    assert "bad returned" in str(frame.attrs["onetape"]["attempts"])
+    with pytest.raises(AllProvidersFailedError, match="returned"):
         manager.get_ohlcv("BTCUSDT", "1d", *DAYS, provider="bad")

@@ -124,9 +124,9 @@ def test_a_next_page_that_is_no_address_is_not_asked(following: str) -> None:
     vendor, transport = polygon(
         aggs(ROW, next_url=following), answer({**SPLITS, "next_url": following})
     )
-    with pytest.raises(ResponseFormatError, match="names an address"):
+    with pytest.raises(ResponseFormatError, match="address"):
         vendor.fetch(query("1m", MINUTE, MINUTE + DAY_MS, AAPL))
-    with pytest.raises(ResponseFormatError, match="names an address"):
+    with pytest.raises(ResponseFormatError, match="address"):
         vendor.fetch_actions(AAPL, Span(MINUTE, MINUTE + DAY_MS), NOW_MS)
     assert len(transport.asked) == 2
 
@@ -202,9 +202,9 @@ def test_prices_are_adjusted_as_asked(how: Adjustment, said: str) -> None:
     vendor, transport = polygon(aggs(ROW, adjusted=how == "split"))
     assert vendor.fetch(asked).basis == Basis(how)
     assert transport.asked[0].params["adjusted"] == said
-    with pytest.raises(ResponseFormatError, match="otherwise than asked"):
+    with pytest.raises(ResponseFormatError, match="another adjustment"):
         polygon(aggs(ROW, adjusted=how != "split"))[0].fetch(asked)
-    with pytest.raises(CapabilityError, match="splits alone"):
+    with pytest.raises(CapabilityError, match="only for splits"):
         polygon()[0].fetch(adjusting(asked, "all"))
 
 
@@ -359,7 +359,7 @@ def test_recorded_bars(name: str) -> None:
 @needs_reference
 def test_recorded_adjusted_prices_are_not_taken_for_raw_ones() -> None:
     _, response = recorded("polygon", "aggs-AAPL-1day-2005-04-01")
-    with pytest.raises(ResponseFormatError, match="otherwise than asked"):
+    with pytest.raises(ResponseFormatError, match="another adjustment"):
         polygon(response)[0].fetch(query("1d", "2005-04-01", "2005-04-05", AAPL))
 
 
@@ -382,7 +382,7 @@ def test_recorded_actions() -> None:
     none = answer({"results": []})
     (only,) = polygon(splits, none)[0].fetch_actions(googl, everything, NOW_MS)
     assert (only.ex_date, only.ratio) == (date(2022, 7, 18), 20)
-    with pytest.raises(ResponseFormatError, match="answered about 'CSSEN', not 'GOOGL'"):
+    with pytest.raises(ResponseFormatError, match="answered for 'CSSEN', not 'GOOGL'"):
         polygon(splits, paid)[0].fetch_actions(googl, everything, NOW_MS)
     found = polygon(none, paid)[0].fetch_actions(Instrument("AIRTP", "stock"), everything, NOW_MS)
     assert [(a.ex_date.isoformat(), a.amount) for a in found] == [

@@ -94,9 +94,9 @@ def test_a_class_that_could_not_be_made_is_made_once_it_is_repaired(
     [
         (lambda: vendor(1.0, "binance"), "one of onetape's own"),
         (lambda: vendor(1.0, "bnc"), "one of onetape's own"),
-        (lambda: vendor(1.0, "Not One"), "small letters"),
-        (lambda: vendor(1.0, ""), "small letters"),
-        (lambda: vendor(1.0, 5), "small letters"),
+        (lambda: vendor(1.0, "Not One"), "lowercase letters"),
+        (lambda: vendor(1.0, ""), "lowercase letters"),
+        (lambda: vendor(1.0, 5), "lowercase letters"),
         (lambda: 5, "not a subclass of BaseDataDownloader"),
         (lambda: vendor(1.0)(), "not a subclass of BaseDataDownloader"),
     ],
@@ -112,7 +112,7 @@ def test_the_name_of_an_installed_package_is_not_taken(
     made: Shelf
     with shelf(tmp_path, monkeypatch) as made:
         made.put("note_one", "", {"note": "note_one:Note"})
-        with pytest.raises(ConfigError, match="note-one has taken the name"):
+        with pytest.raises(ConfigError, match="note-one already uses this name"):
             onetape.register(vendor(1.0))
 
 

@@ -280,7 +280,7 @@ def test_what_is_no_bars_is_never_read_as_bars(name: str) -> None:
 def test_the_same_letters_at_another_venue_are_another_share() -> None:
     london = Instrument("VOD.L", "stock", "XLON", "Europe/London")
     vendor, _ = twelve(answer(body("2024-06-03", symbol="VOD", mic_code="XNAS")))
-    with pytest.raises(ResponseFormatError, match="answered about 'XNAS', not 'XLON'"):
+    with pytest.raises(ResponseFormatError, match="answered for 'XNAS', not 'XLON'"):
         vendor.fetch(query("1d", "2024-06-03", "2024-06-04", london))
 
 

@@ -169,7 +169,7 @@ def test_a_long_span_of_minutes_is_asked_week_by_week() -> None:
 
 def test_bars_older_than_yahoo_keeps_are_not_asked() -> None:
     vendor, transport = yahoo()
-    with pytest.raises(CapabilityError, match="1m bars of the last 29 days"):
+    with pytest.raises(CapabilityError, match="1m bars only for the last 29 days"):
         vendor.fetch(query("1m", NOW_MS - 40 * DAY_MS, NOW_MS, AAPL))
     assert transport.asked == []
 
@@ -577,7 +577,7 @@ def test_dollars_against_a_currency_have_a_short_name(named: str, is_ours: bool)
     if is_ours:
         assert len(vendor.fetch(asked).table) == 1
     else:
-        with pytest.raises(ResponseFormatError, match="answered about 'EUR=X', not 'USDJPY=X'"):
+        with pytest.raises(ResponseFormatError, match="answered for 'EUR=X', not 'USDJPY=X'"):
             vendor.fetch(asked)
 
 
@@ -608,5 +608,5 @@ def test_bars_of_another_length_than_requested_are_no_answer(
     if is_ours:
         assert len(stamps(response, asked)) == 1
     else:
-        with pytest.raises(ResponseFormatError, match=r"answered with bars of '.{1,40}', not"):
+        with pytest.raises(ResponseFormatError, match=r"returned bars of '.{1,40}', not"):
             vendor.fetch(asked)

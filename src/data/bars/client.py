@@ -791,8 +791,8 @@ class BarsClient:
         if result.lacking:
             from ..model.caller import warn_user
 
-            why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules serves them"
-            warn_user(f"splits and dividends of {instrument.symbol}: {why}", IncompleteDataWarning)
+            why = "; ".join(dict.fromkeys(result.problems)) or "no vendor in the rules has them"
+            warn_user(f"splits and dividends for {instrument.symbol}: {why}", IncompleteDataWarning)
         return result
 
     def symbol_changes(self, symbol: str) -> tuple[SymbolChange, ...]:

@@ -153,11 +153,11 @@ class ActionService:
         if not is_sample(vendor) and len(own.lacking(dates)) and not book.lacking(dates):
             own = book
         is_lacking = bool(own.lacking(dates, today.news_ms))
-        why = problems or ["they were never asked for"]
+        why = problems or ["they were never requested"]
         return KnownActions(
             known_actions(own, as_of or today.day),
             own.lacking(dates),
-            [f"splits and dividends are not known of all rows: {'; '.join(why)}"] * is_lacking,
+            [f"splits and dividends are not known for all rows: {'; '.join(why)}"] * is_lacking,
         )
 
     def get(
@@ -200,7 +200,7 @@ class ActionService:
             problems = [*series.problems, *journal.problems]
         lacking = book.lacking(wanted, today.news_ms)
         if lacking:
-            log.warning("splits and dividends of %s: %s", instrument.symbol, problems)
+            log.warning("splits and dividends for %s: %s", instrument.symbol, problems)
         shown = Span(start, 1 << 62 if last is None else day_ms(last) + DAY_MS)
         actions = known_actions(book, today.day, instrument.quote or "")
         inside = tuple(one for one in actions if day_ms(one.action.ex_date) in shown)
@@ -272,13 +272,13 @@ def _failure(request: LaneRequest, journal: Journal) -> NoProviderError | AllPro
     symbol = request.query.instrument.symbol
     if not request.lane.tellers:
         return NoProviderError(
-            f"No suitable provider found for the splits and dividends of {symbol}",
+            f"No suitable provider found for the splits and dividends for {symbol}",
             symbol=symbol,
-            hint="add a vendor that serves them to the rules: `onetape providers --matrix`",
+            hint="add a vendor that has them to the rules; see `onetape providers --matrix`",
         )
     reasons = dict.fromkeys(f"{name}: {error}" for name, error in journal.without_actions.items())
     return AllProvidersFailedError(
-        f"All providers failed for the splits and dividends of {symbol}: {'; '.join(reasons)}",
+        f"All providers failed for the splits and dividends for {symbol}: {'; '.join(reasons)}",
         attempts=journal.side_attempts,
         symbol=symbol,
         hint="`onetape doctor` shows which vendors can be reached and which keys are set",

@@ -159,9 +159,9 @@ class FiguresService:
         )
         if instrument.asset_class != "crypto":
             raise QueryError(
-                f"there are no {measure} of {instrument.symbol}, a {instrument.asset_class}",
+                f"there are no {measure} for {instrument.symbol}, a {instrument.asset_class}",
                 symbol=instrument.symbol,
-                hint="only perpetual futures on crypto pairs have them, such as BTCUSDT",
+                hint="only perpetual futures on crypto pairs, such as BTCUSDT, have them",
             )
         start, end = bounds
         usual = from_ms(now - _USUAL_DAYS * DAY_MS)
@@ -183,7 +183,7 @@ class FiguresService:
             raise NoProviderError(
                 f"No suitable provider found for {query}",
                 symbol=key.symbol,
-                hint="binance serves it; name it in the rule for crypto",
+                hint="binance has it; name binance in the rule for crypto",
             )
         reasons: list[str] = []
         for place, vendor in enumerate(vendors, 1):
@@ -239,7 +239,7 @@ class FiguresService:
         settled = Span(reach.start, max(reach.start, min(reach.end, fetched.server_now_ms - late)))
         lost = _not_sent_again(table, key, settled, fetched)
         for span in lost:
-            done.miss(table, key, span, f"{vendor.name} does not send again what was stored")
+            done.miss(table, key, span, f"{vendor.name} no longer returns rows that were stored")
         if not fetched.rows:
             return
         frame = figures_frame(query.measure, fetched.rows)
@@ -248,7 +248,7 @@ class FiguresService:
             table.put(key, frame, settled, vendor.name, lacking=lost)
         except CacheError as error:
             log.warning(
-                "%s of %s are returned and could not be kept: %s", query.measure, key.symbol, error
+                "%s for %s are returned, but cannot be kept: %s", query.measure, key.symbol, error
             )
 
 

@@ -29,7 +29,7 @@ def explain(error: DataError, query: BarsQuery, store: BarStore) -> None:
     successors = [one.successor for one in mine if one.ends(symbol) and one.successor]
     if successors:
         error.candidates = tuple(dict.fromkeys(reversed(successors)))
-        error.hint = f"ask for {error.candidates[0]}"
+        error.hint = f"use {error.candidates[0]}"
     suggest(error, store)
 
 

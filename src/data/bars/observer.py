@@ -215,7 +215,7 @@ class Observer:
         from ..observability.events import ShapeChanged
 
         log.warning(
-            "%s answers otherwise than its parser knows at %s; told once a day",
+            "%s no longer answers as its parser expects at %s; logged once a day",
             vendor,
             change,
             extra={"provider": vendor, "differences": [vars(d) for d in change.differences]},

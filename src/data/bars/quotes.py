@@ -443,7 +443,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | No
     if not market.is_open:
         remarks.append(f"the market is closed until {iso(market.until_ms)}")
     if state == "stale":
-        remarks.append(f"the newest known price is of {iso(price.time_ms)}")
+        remarks.append(f"the latest known price is from {iso(price.time_ms)}")
         if why is not None:
             remarks.append(why.brief)
     if price.answer.substitute:
@@ -497,9 +497,9 @@ def _with_change(quote: Quote, close: float) -> Quote:
 
 def _nothing(instrument: Instrument) -> DataError:
     return NoDataError(
-        f"no price of {instrument.symbol} is known from the last weeks",
+        f"no price for {instrument.symbol} is known for the last weeks",
         symbol=instrument.symbol,
-        hint="for a symbol that no longer trades, get_ohlcv with a start returns the last bars",
+        hint="if the symbol no longer trades, get_ohlcv with a start returns its last bars",
     )
 
 

@@ -184,16 +184,16 @@ def in_session(instrument: Instrument, session: Any, timeframe: Timeframe) -> In
         return instrument
     if instrument.asset_class != "stock" or instrument.timezone != "America/New_York":
         raise QueryError(
-            f"{symbol} has no extended hours here: they are known of shares of the USA",
+            f"{symbol} has no extended hours here; only US shares have them",
             symbol=symbol,
-            hint="leave session out",
+            hint="omit session",
         )
     if not timeframe.is_intraday:
         raise QueryError(
-            f"{timeframe} bars of {symbol} are those of the regular session: extended hours are "
-            "for bars shorter than a day",
+            f"{timeframe} bars for {symbol} have regular hours only; extended hours are for bars "
+            "shorter than a day",
             symbol=symbol,
-            hint="leave session out, or ask for minutes or hours",
+            hint="omit session, or request minutes or hours",
         )
     return instrument.extended()
 
@@ -204,7 +204,7 @@ def _tell_swapped(error: BadTimeframeError, timeframe: Any, symbol: Any) -> None
         Timeframe.parse(symbol)
     except BadTimeframeError:
         return
-    error.hint = f"the symbol comes first, then the timeframe: {timeframe!r:.80}, {symbol!r:.80}"
+    error.hint = f"the symbol must come before the timeframe: {timeframe!r:.80}, {symbol!r:.80}"
 
 
 def _check(wishes: Wishes, symbol: str) -> None:
@@ -220,10 +220,10 @@ def _check(wishes: Wishes, symbol: str) -> None:
         )
     if wishes.include_forming and wishes.closed_by is not None:
         raise QueryError(
-            f"include_forming and closed_by for {symbol} exclude each other: a forming bar has "
+            f"include_forming and closed_by for {symbol} cannot be combined: a forming bar has "
             "not closed",
             symbol=symbol,
-            hint="leave one of them out",
+            hint="omit one of the two",
         )
     _check_columns(wishes.columns, symbol)
     if wishes.version is not None:
@@ -235,8 +235,8 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
     number = wishes.version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise QueryError(
-            f"version {written(number)} for {symbol} is not a commit number: "
-            "a whole number from 1 on is needed",
+            f"version {written(number)} for {symbol} is not a commit number, a whole number from "
+            "1 on",
             symbol=symbol,
             hint=f"`onetape cache log {symbol} TIMEFRAME` lists them",
         )
@@ -244,33 +244,33 @@ def _check_version(wishes: Wishes, symbol: str) -> None:
         if getattr(wishes, name):
             raise QueryError(
                 f"version and {'force_refresh' if name == 'refresh' else name} for {symbol} "
-                "exclude each other: a version is read from the cache, without a request",
+                "cannot be combined: a version is read from the cache, without a request",
                 symbol=symbol,
-                hint="leave one of them out",
+                hint="omit one of the two",
             )
 
 
 def _check_columns(columns: Any, symbol: str) -> None:
     if isinstance(columns, str) or not isinstance(columns, (tuple, Sequence)):
         raise QueryError(
-            f"columns for {symbol} are a list of names, not {columns!r}",
+            f"columns for {symbol} must be a list of names, not {columns!r}",
             symbol=symbol,
-            hint=f'such as columns=("source",); there are: {_EXTRA}',
+            hint=f'such as columns=("source",); available: {_EXTRA}',
         )
     for place, name in enumerate(columns):
         if name in columns[:place]:
-            raise QueryError(f"columns for {symbol} name {name!r} twice", symbol=symbol)
+            raise QueryError(f"columns for {symbol} contain {name!r} twice", symbol=symbol)
         if name in EXTRA_COLUMNS:
             continue
         if name in _ALWAYS_THERE:
             where = "if the vendor has it" if name == "adj_close" else "always"
             raise QueryError(
-                f"{name!r} is not an extra column of {symbol}: it is in the frame {where}",
+                f"{name!r} is not an extra column for {symbol}: the frame has it {where}",
                 symbol=symbol,
-                hint=f"extra ones: {_EXTRA}",
+                hint=f"extra columns: {_EXTRA}",
             )
         raise QueryError(
-            f"there is no extra column {name!r} for {symbol}",
+            f"unknown extra column {name!r} for {symbol}",
             symbol=symbol,
-            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}there are: {_EXTRA}",
+            hint=f"{did_you_mean(str(name), EXTRA_COLUMNS)}available: {_EXTRA}",
         )

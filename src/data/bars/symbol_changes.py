@@ -66,8 +66,8 @@ def checked(
         dates = [(one.ex_date, one.ends(instrument.symbol)) for one in mine]
         for one, date in zip(mine, dates, strict=True):
             if dates.count(date) > 1:
-                text = f"there are two changes of {instrument.symbol} on {one.ex_date}"
-                raise QueryError(text, symbol=instrument.symbol, hint="record one of them")
+                text = f"there are two changes to {instrument.symbol} on {one.ex_date}"
+                raise QueryError(text, symbol=instrument.symbol, hint="record only one of them")
     return sound
 
 
@@ -75,7 +75,7 @@ def _check(change: SymbolChange, symbol: str) -> None:
     """Raise QueryError if a change is impossible or does not concern ``symbol``."""
     problem = ""
     if change.type not in CHANGE_TYPES:
-        problem = f"is of the type {change.type!r:.40}; there is {', '.join(CHANGE_TYPES)}"
+        problem = f"has the type {change.type!r:.40}, which is not one of {', '.join(CHANGE_TYPES)}"
     elif change.successor == change.symbol:
         problem = "has the same name before and after"
     elif bool(change.successor) == (change.type == "delisting"):
@@ -85,5 +85,5 @@ def _check(change: SymbolChange, symbol: str) -> None:
     elif not change.concerns(symbol):
         problem = f"does not concern {symbol}"
     if problem:
-        text = f"the change of {change.symbol} on {change.ex_date} {problem}"
+        text = f"the change to {change.symbol} on {change.ex_date} {problem}"
         raise QueryError(text, symbol=symbol, hint="nothing was recorded")

@@ -110,7 +110,7 @@ class NameService:
         reported = [a for a in failed if not isinstance(a.error, EntitlementError)]
         if reported:
             reasons = dict.fromkeys(map(str, reported))
-            message = f"search for {text!r}: not all vendors answered: {'; '.join(reasons)}"
+            message = f"search for {text!r}: some vendors did not answer: {'; '.join(reasons)}"
             log.warning("%s", message)
             warn_user(message, IncompleteDataWarning)
         return listings
@@ -136,8 +136,8 @@ class NameService:
                 vendors.append(_Searched(name, table, downloader))
         if not vendors:
             raise NoProviderError(
-                "no vendor that can be searched is configured",
-                hint="offline=True searches the cached names",
+                "none of the configured vendors can be searched",
+                hint="use offline=True to search the cached names",
             )
         return sorted(vendors, key=lambda vendor: vendor.table.is_list)
 
@@ -240,11 +240,11 @@ def _text_of(text: Any) -> str:
     wanted = normalized(text) if isinstance(text, str) else ""
     if not any(c.isalnum() for c in wanted) or len(wanted) > _LONGEST_TEXT:
         raise QueryError(
-            f"{text!r:.80} cannot be searched for",
-            hint=f"a part of a symbol or a name, of at most {_LONGEST_TEXT} characters",
+            f"{text!r:.80} is not a text to search for",
+            hint=f"use part of a symbol or name, of at most {_LONGEST_TEXT} characters",
         )
     if not wanted.isprintable():
-        raise QueryError(f"{text!r:.80} has control characters")
+        raise QueryError(f"{text!r:.80} contains control characters")
     return wanted
 
 
@@ -266,6 +266,6 @@ def _failure(text: str, attempts: Iterable[Attempt]) -> AllProvidersFailedError:
     return AllProvidersFailedError(
         f"All providers failed for a search for {text!r}: {'; '.join(reasons)}",
         attempts=tried,
-        hint="offline=True searches the cached names; `onetape doctor` shows which vendors "
+        hint="use offline=True to search the cached names; `onetape doctor` shows which vendors "
         "can be reached",
     )

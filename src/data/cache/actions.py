@@ -360,9 +360,9 @@ class ActionStore:
             return book or ActionBook()
         except json_document.DamagedError as exc:
             raise CorruptEntryError(
-                f"the splits and dividends of {symbol} are damaged: {exc}",
+                f"the stored splits and dividends for {symbol} are damaged: {exc}",
                 symbol=symbol,
-                hint="they are fetched again with the next refresh; until then prices cannot be "
+                hint="they are fetched again on the next refresh; until then prices cannot be "
                 "adjusted",
             ) from exc
         except FormatVersionError as exc:
@@ -497,7 +497,7 @@ def load_book(data: bytes, symbol: str) -> ActionBook:
     """
     document, extra = load_book_document(data)
     if document.symbol != symbol:
-        raise json_document.DamagedError(f"they belong to {document.symbol!r}")
+        raise json_document.DamagedError(f"they are for {document.symbol!r}")
     samples = None if document.samples is None else _book_of(document.samples)
     changes = tuple(sorted(document.changes))
     return replace(_book_of(document), samples=samples, changes=changes, extra=extra)

@@ -134,7 +134,7 @@ def parsed(data: bytes, key: SeriesKey) -> list[Confirmation]:
             {"format": json_document.FORMAT} | plain,
             f"{key}: {CONFIRMED} has",
             symbol=key.symbol,
-            hint="update this library; the file was left as it is",
+            hint="update this library; the file was left unchanged",
         )
         entries = [{n: one[n] for n in _FIELDS & one.keys()} for one in plain["stretches"]]
         stretches = [Confirmation(**entry) for entry in entries]

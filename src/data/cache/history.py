@@ -132,11 +132,11 @@ def unpin(lane: SeriesFiles, generation: int, lock_timeout_s: float) -> None:
 def _not_kept(past: Past, year: int, generation: int) -> QueryError:
     key, kept = past.lane.key, past.kept()
     return QueryError(
-        f"the bars of {key} {year} as of version {generation} are not kept any more",
+        f"the bars for {key} {year} as of version {generation} are no longer kept",
         symbol=key.symbol,
-        hint=f"versions of {key} that are: {ranges(kept)}"
+        hint=f"versions of {key} that are kept: {ranges(kept)}"
         if kept
-        else "bars that were revised since are kept for as long as cache.keep_versions says",
+        else "revised bars are kept for as long as cache.keep_versions says",
     )
 
 
@@ -209,7 +209,7 @@ class Past:
             raise QueryError(
                 f"{key} has no version {written(generation)}",
                 symbol=key.symbol,
-                hint=f"versions 1 to {newest} were written" if newest else "nothing is stored",
+                hint=f"there are versions 1 to {newest}" if newest else "nothing is stored",
             )
 
     def check(self, generation: int) -> None:

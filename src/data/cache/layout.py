@@ -75,7 +75,7 @@ def encode_lane(key: SeriesKey) -> str:
     parts = [p if is_of_folder(p) else _escape(p, _KEPT_IN_LANES) for p in key.lane]
     name = "@".join((key.timeframe.folder, *parts))
     if not _FRAME.fullmatch(key.timeframe.folder):
-        raise BadTimeframeError(f"{key.timeframe!r} cannot be stored")
+        raise BadTimeframeError(f"{key.timeframe!r} bars cannot be stored")
     if len(name) > _MOST_BYTES:
         raise QueryError(f"the lane {name[:20]!r}... is too long to name a folder")
     return name
@@ -244,7 +244,7 @@ class Layout:
                 raise StorageError(
                     f"the folder {'/'.join((self.ohlcv.name, *names)[-2:])} of the cache is a link "
                     "to somewhere else",
-                    hint="put the folder itself there, or link the whole cache folder",
+                    hint="replace the link by the folder itself, or link the whole cache folder",
                 )
         return below, stat.S_ISDIR(mode)
 

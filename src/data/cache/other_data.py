@@ -56,7 +56,7 @@ class OtherPart:
         except FormatVersionError as exc:
             return [self._refusal(str(exc.args[0]), "update this library")]
         except DataError as exc:
-            return [self._refusal(str(exc), "make it readable, or remove it")]
+            return [self._refusal(str(exc), "make the file readable, or remove it")]
 
     def repair(self) -> tuple[list[Finding], list[Finding]]:
         """Set damaged files aside; return the findings before and after."""

@@ -121,7 +121,7 @@ class TableStore:
         lock_timeout_s: float = 30.0,
     ) -> None:
         if not _DATA_TYPE.fullmatch(str(data_type)) or data_type in _TAKEN:
-            raise QueryError(f"{data_type!r} is no data type of tables")
+            raise QueryError(f"{data_type!r} is not a data type of tables")
         self.data_type = data_type
         # Numeric columns; for other types of tables they are unknown.
         self._numbers = MEASURES[data_type].columns if data_type in MEASURES else ()
@@ -671,7 +671,7 @@ def _on_utc(frame: pd.DataFrame) -> pd.DataFrame:
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     if times.hasnans:
-        raise ResponseFormatError("a table has stamps that are not times (NaT)")
+        raise ResponseFormatError("the table has timestamps that are missing (NaT)")
     rows = frame.set_axis(pd.DatetimeIndex(times.as_unit("ns"), name="timestamp"), axis=0)
     return rows[~rows.index.duplicated(keep="last")].sort_index()
 
@@ -710,7 +710,7 @@ def _record(document: bytes | None, key: SeriesKey, year: int) -> dict[str, Any]
         ours,
         f"{key} {year}: the table has",
         symbol=key.symbol,
-        hint="update this library; the file was left as it is",
+        hint="update this library; the file was left unchanged",
     )
     about = {"symbol": key.symbol, "timeframe": key.timeframe.label, "year": year}
     metadata.check_about(plain, about, "table")
@@ -735,7 +735,7 @@ def _answered(record: dict[str, Any], year: int) -> tuple[Span, ...]:
     try:
         spans = [Span(*map(int, pair)) for pair in record.get("answered", ())]
     except (TypeError, ValueError) as exc:
-        raise metadata.DamagedError(f"its answered stamps are no spans: {exc}") from exc
+        raise metadata.DamagedError(f"its answered stamps are not spans: {exc}") from exc
     return tuple(coalesce(part.clip(year_span(year)) for part in spans))
 
 

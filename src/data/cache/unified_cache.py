@@ -123,7 +123,7 @@ class UnifiedCache(CacheFolder):
             return False
         if data_type == BARS and (filled := filled_rows(df)):
             raise QueryError(
-                f"{symbol} {timeframe}: {filled} rows are filled, and only bars are stored",
+                f"{symbol} {timeframe}: {filled} rows are filled in; only bars can be stored",
                 symbol=str(symbol),
                 hint=WITHOUT_FILLED,
             )
@@ -194,8 +194,8 @@ class UnifiedCache(CacheFolder):
         root, folder = os.path.realpath(self.cache_dir), Path(os.path.realpath(target)).parent
         if Path(root) in folder.parents:
             raise StorageError(
-                f"{target.name} would lie among the stored series",
-                hint="use put(), or a path outside of the cache",
+                f"{target.name} would be written among the stored series",
+                hint="use put(), or a path outside the cache",
             )
         return export_csv(df, target)
 

@@ -60,12 +60,12 @@ class CommitPiece:
         """
         wrong = self._wrong()
         if wrong:
-            raise ValueError(f"piece of {self.vendor} {list(self.span)}: {wrong}")
+            raise ValueError(f"piece from {self.vendor} {list(self.span)}: {wrong}")
 
     def _wrong(self) -> str:
         stamps = self.table.stamps
         if self.state not in ("final", "provisional"):
-            return f"bars are final or provisional, not {self.state!r}"
+            return f"bars must be final or provisional, not {self.state!r}"
         if self.span.is_empty:
             return "the span is empty"
         if not len(stamps):
@@ -73,9 +73,9 @@ class CommitPiece:
         if not (stamps[1:] > stamps[:-1]).all():
             return "stamps must be ascending and unique"
         if stamps[0] < self.span.start or stamps[-1] >= self.span.end:
-            return "rows lie outside of the span"
+            return "rows are outside the span"
         if np.count_nonzero(stamps % SECOND_MS):
-            return "a stamp is no full second"
+            return "a stamp is not a full second"
         return "an infinite value cannot be stored" if self.table.has_infinity() else ""
 
 
@@ -215,7 +215,7 @@ class Commit(SeriesFacts):
         for mark in self.marks:
             if mark.state not in STATES:
                 states = ", ".join(STATES)
-                raise ValueError(f"mark of {list(mark.span)}: {mark.state!r} is none of {states}")
+                raise ValueError(f"mark {list(mark.span)}: {mark.state!r} is not one of {states}")
 
     @property
     def is_empty(self) -> bool:

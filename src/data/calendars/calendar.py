@@ -173,7 +173,7 @@ def named_calendar(calendar: Any) -> MarketCalendar | None:
         return None
     name = calendar if isinstance(calendar, str) else getattr(calendar, "name", None)
     if not isinstance(name, str) or not name:
-        raise QueryError(f"calendar {calendar!r:.80} is no name and has none", hint="such as XNYS")
+        raise QueryError(f"calendar {calendar!r:.80} has no name", hint="use a name such as XNYS")
     market = _calendar(name)
     market.sessions(date(2024, 1, 2), date(2024, 1, 2))  # an unknown one is refused here
     return market
@@ -261,7 +261,7 @@ def _zone(instrument: Instrument) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ConfigError(
-            f"unknown time zone {name!r} of {instrument.symbol}",
+            f"unknown time zone {name!r} for {instrument.symbol}",
             symbol=instrument.symbol,
             hint="use an IANA name such as America/New_York",
         ) from error

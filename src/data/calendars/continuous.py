@@ -80,13 +80,13 @@ class ContinuousCalendar:
             BadRangeError: ``count`` is not positive, or the bar would be before 1900.
         """
         if count < 1:
-            raise BadRangeError(f"bars must be positive, got {count}")
+            raise BadRangeError(f"bars must be positive, not {count}")
         last = bucket_at(timeframe, min(end_ms, SUPPORTED.end) - 1)
         first = first_bucket_from(timeframe, SUPPORTED.start)
         if last - count + 1 < first:
             count_there = max(0, last - first + 1)
             raise BadRangeError(
-                f"{count} bars of {timeframe} before {iso(end_ms)} reach beyond 1900: "
-                f"there are {count_there}"
+                f"{count} {timeframe} bars before {iso(end_ms)} would go back beyond 1900; there "
+                f"are only {count_there}"
             )
         return start_at(timeframe, last - count + 1)

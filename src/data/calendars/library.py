@@ -42,7 +42,7 @@ def library_class(name: str) -> Any:
     except (errors.InvalidCalendarName, KeyError) as error:
         raise ConfigError(
             f"unknown calendar {name!r}",
-            hint="24/7, FX, or a code of exchange_calendars such as XNYS",
+            hint="use 24/7, FX, or a code from exchange_calendars such as XNYS",
         ) from error
     return _corrected(_mended(declared), code)
 

@@ -41,10 +41,10 @@ _CENTURY_MS, _MONTH_MS = 36_524 * DAY_MS, 31 * DAY_MS
 # Excludes weeks and ordinal days, which Python parses but nobody means: 2024-W05, 2024-200.
 _TEXT = re.compile(r"(\d{4}-?\d{2}-?\d{2})([T ].+)?")
 _ACCEPTED = (
-    "give a datetime (naive is UTC), a date, or text: 2024-12-31T14:30, 2024-12-31, 2024-12, 2024, "
-    "today, yesterday, now, -30d, -12h"
+    "use a datetime (naive means UTC), a date, or text such as 2024-12-31T14:30, 2024-12-31, "
+    "2024-12, 2024, today, yesterday, now, -30d, -12h"
 )
-_PERIODS = "such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
+_PERIODS = "use a form such as 90m, 12h, 30d, 2w, 6mo, 1y, ytd, max"
 _LONGEST_TEXT = 80
 # No series has this many; larger numbers must not cause a calendar error.
 _MOST_BARS = 1 << 62
@@ -99,7 +99,7 @@ def resolve_range(
     if bars is not None:
         raise _refused(
             instrument,
-            f"{low.text} and bars {bars!r} exclude each other",
+            f"{low.text} and bars {bars!r} cannot be combined",
             hint="give start and end, or bars and end",
         )
     span = _between(instrument, timeframe, low, high, now_ms)
@@ -136,9 +136,9 @@ def resolve_instants(instrument: Instrument, start: Any, end: Any, now_ms: int) 
     low = _bound("start", start, instrument, now_ms, high)
     if low is None or high is None:
         name = "start" if low is None else "end"
-        raise _refused(instrument, f"{name} None is not a time", hint=_ACCEPTED)
+        raise _refused(instrument, f"{name} must be a time, not None", hint=_ACCEPTED)
     if high.end_ms <= low.first_ms:
-        raise _refused(instrument, f"{high.text} lies before {low.text}")
+        raise _refused(instrument, f"{high.text} is before {low.text}")
     return Span(low.first_ms, high.end_ms)
 
 
@@ -159,7 +159,7 @@ def resolve_days(
         for bound in (low, high)
     )
     if low and high and first and last and last < first:
-        raise _refused(instrument, f"{high.text} lies before {low.text}")
+        raise _refused(instrument, f"{high.text} is before {low.text}")
     return first, last
 
 
@@ -217,7 +217,7 @@ def _between(
 ) -> Span:
     """Return the stamps from ``low`` to ``high``, but at most up to now."""
     if low.first_ms > now_ms:
-        raise _refused(instrument, f"{low.text} lies in the future: now is {iso(now_ms)}")
+        raise _refused(instrument, f"{low.text} is in the future (now: {iso(now_ms)})")
     first = low.first_stamp(timeframe)
     behind = None if high is None else high.stamp_behind(timeframe)
     if high is not None and behind is not None:
@@ -226,10 +226,10 @@ def _between(
             raise _refused(
                 instrument,
                 f"{high.text} equals {low.text}",
-                hint="equal dates are one session; equal instants are one bar of minutes or hours",
+                hint="equal dates mean one session; equal instants, one bar of minutes or hours",
             )
         if behind <= first:
-            raise _refused(instrument, f"{high.text} lies before {low.text}")
+            raise _refused(instrument, f"{high.text} is before {low.text}")
         if behind <= now_ms:
             return Span(first, behind)
     end = _end_of_now(instrument, timeframe, now_ms)
@@ -253,7 +253,7 @@ def _last_bars(
         start = calendar.back(timeframe, unclosed, count)
     except BadRangeError as error:
         bound = high.text if high else f"now {iso(now_ms)}"
-        raise _refused(instrument, f"bars {count} of {timeframe} up to {bound}: {error}") from error
+        raise _refused(instrument, f"{count} {timeframe} bars up to {bound}: {error}") from error
     if closed_by == now_ms:
         return Span(start, _end_of_now(instrument, timeframe, now_ms))
     return Span(start, _first_unknown(calendar, timeframe, closed_by))
@@ -325,7 +325,7 @@ def _bound(
     if not is_plain and isinstance(value, Period):
         text, moment = _shown("period", value.value), _begun(value, high, instrument, now_ms)
         if moment is None:
-            raise _refused(instrument, f"{text} is not a length of time", hint=_PERIODS)
+            raise _refused(instrument, f"{text} is not a duration", hint=_PERIODS)
         return _of_moment(text, moment, value, instrument)
     if not is_plain and isinstance(value, datetime) and value.tzinfo is not None:
         try:
@@ -361,7 +361,7 @@ _remembered = lru_cache(_REMEMBERED, typed=True)(_read)
 
 def _of_moment(text: str, moment: date | datetime, value: Any, instrument: Instrument) -> _Bound:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise _refused(instrument, f"{text} lies outside the years {FIRST_YEAR} to {LAST_YEAR}")
+        raise _refused(instrument, f"{text} is outside the years {FIRST_YEAR} to {LAST_YEAR}")
     if not isinstance(moment, datetime):
         return _Bound(text, *day_span(instrument, moment), day=moment)
     floor = to_ms(moment)
@@ -421,7 +421,7 @@ def _count(bars: Any, instrument: Instrument) -> int:
     except TypeError:
         count = 0
     if not 0 < count <= _MOST_BARS:
-        what = "more than there are" if count > 0 else "not a positive whole number"
+        what = "more than there can be" if count > 0 else "not a positive whole number"
         raise _refused(instrument, f"bars {written(bars)} is {what}")
     return count
 

@@ -214,7 +214,7 @@ class SessionCalendar:
             BadRangeError: ``count`` is not positive, or the bar would be before 1900.
         """
         if count < 1:
-            raise BadRangeError(f"bars must be positive, got {count}")
+            raise BadRangeError(f"bars must be positive, not {count}")
         # Every week and month trades; usually at least every second day or hour does.
         wide = 1 if timeframe.unit in "wM" else 2
         reach = wide * count * timeframe.longest_ms + 7 * DAY_MS
@@ -225,8 +225,8 @@ class SessionCalendar:
                 return int(stamps[-count])
             if start == SUPPORTED.start:
                 raise BadRangeError(
-                    f"{count} bars of {timeframe} before {iso(end_ms)} reach beyond 1900: "
-                    f"{self.name} has {len(stamps)}"
+                    f"{count} {timeframe} bars before {iso(end_ms)} would go back beyond 1900; "
+                    f"{self.name} has only {len(stamps)}"
                 )
             reach *= 2
 

@@ -155,18 +155,18 @@ def _create(config: Mapping[str, Any]) -> BacktraderFeed:
     source = str(config.get("data_source", "")).lower()
     if source not in SOURCES:
         near = difflib.get_close_matches(source, SOURCES, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(SOURCES)}"
-        raise ValueError(f"data_source {source!r} is none: {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(SOURCES)}"
+        raise ValueError(f"unknown data_source {source!r}: {hint}")
     for key in sorted(set(config) - _KEYS):
         near = difflib.get_close_matches(key, _KEYS, n=1)
         log.warning(
-            "the feed's key %r is not read%s", key, f": did you mean {near[0]}?" if near else ""
+            "unknown key %r of the feed%s", key, f": did you mean {near[0]}?" if near else ""
         )
     if source == "file":
         return _file_feed(config)
     lacking = [key for key in ("symbol", "interval") if not config.get(key)]
     if lacking:
-        raise ValueError(f"a feed of {source} needs {' and '.join(lacking)}")
+        raise ValueError(f"a feed from {source} needs {' and '.join(lacking)}")
     wanted = {key: config[key] for key in (*_SHARED, *SOURCES[source].options) if key in config}
     market = wanted.pop("market", "spot")
     if market != "spot":
@@ -185,7 +185,7 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
     if config.get("testnet"):
         raise ConfigError(
             f"{source}'s {market} have no testnet here",
-            hint="leave testnet out, or point base_url and ws_url elsewhere",
+            hint="omit testnet, or set base_url and ws_url to another host",
         )
     shared = {key: config[key] for key in _SHARED if key in config}
     made: BacktraderFeed = STREAMED.load()(
@@ -196,7 +196,7 @@ def _feed_of_market(source: str, market: str, config: Mapping[str, Any]) -> Back
 
 def _file_feed(config: Mapping[str, Any]) -> BacktraderFeed:
     if not config.get("file_path"):
-        raise ValueError("a feed of a file needs file_path")
+        raise ValueError("a feed from a file needs file_path")
     names = ("symbol", *SOURCES["file"].options[1:])
     wanted = {key: config[key] for key in names if config.get(key) is not None}
     # Its arguments are Backtrader parameters.

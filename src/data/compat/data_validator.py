@@ -127,7 +127,7 @@ class DataValidator:
             return CheckResult()
         frame = _rows(df)
         text = [name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])]
-        issues = [f"{name} does not hold numbers" for name in text]
+        issues = [f"{name} does not contain numbers" for name in text]
         priced, doubled = _has_prices(frame), frame.index.duplicated()
         if not priced.any():
             issues.append("No data available: no bar has prices")
@@ -213,7 +213,7 @@ class DataQualityScorer:
         if text := [
             name for name in (*PRICES, "volume") if name in frame and _is_text(frame[name])
         ]:
-            raise QueryError(f"{text[0]} does not hold numbers", hint="pandas.to_numeric")
+            raise QueryError(f"{text[0]} does not contain numbers", hint="pandas.to_numeric")
         gaps = MissingDataHandler().analyze_gaps(frame, report.symbol, report.timeframe)
         completeness = 1 - gaps.gap_pct if gaps.expected else 0.0
         consistency = float(ordered(_table(frame)).mean())
@@ -323,7 +323,7 @@ def _rows(df: Any) -> pd.DataFrame:
     frame = df if isinstance(df, pd.DataFrame) else of_polars(df)
     name = next((name for name in TIMES if name in frame), None)
     if name is None and not isinstance(frame.index, pd.DatetimeIndex):
-        raise QueryError("the frame has neither a time index nor a column of times")
+        raise QueryError("the frame has neither a time index nor a time column")
     times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
     times = times if times.tz is None else times.tz_convert(None)
     return frame.set_axis(pd.DatetimeIndex(times, name="timestamp"), axis=0).sort_index()

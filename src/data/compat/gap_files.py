@@ -216,7 +216,8 @@ def fill_gaps(
     is_number = isinstance(max_gap_hours, Real) and not isinstance(max_gap_hours, bool)
     if not is_number or not max_gap_hours >= 0:
         raise QueryError(
-            f"max_gap_hours is {max_gap_hours!r:.40}", hint="a number of hours from 0 on is needed"
+            f"max_gap_hours is {max_gap_hours!r:.40}, but must be a number of hours",
+            hint="use 0 or more",
         )
     services = build(cache_dir, config_path)
     path = services.settings.cache_dir / FILE
@@ -316,7 +317,9 @@ def _read(path: Path, selector: ProviderSelector) -> list[tuple[str, SeriesKey, 
             for name, one in results.items()
         ]
     except FileNotFoundError:
-        raise QueryError(f"there is no {path.name} in the cache folder", hint=_RUN_FIRST) from None
+        raise QueryError(
+            f"the file {path.name} is not in the cache folder", hint=_RUN_FIRST
+        ) from None
     except (
         OSError,
         ValueError,

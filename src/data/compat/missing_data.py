@@ -91,7 +91,7 @@ class MissingDataHandler:
         """
         if strategy != "auto" and strategy not in self.strategies:
             names = ", ".join(["auto", *self.strategies])
-            raise QueryError(f"unknown strategy {strategy!r}", hint=f"one of {names}")
+            raise QueryError(f"unknown strategy {strategy!r}", hint=f"use one of {names}")
         frame, back = _read(df)
         if strategy == "auto":
             strategy = self._choose(frame, symbol, timeframe)
@@ -190,7 +190,7 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     is_column = not isinstance(frame.index, pd.DatetimeIndex)
     name = next((name for name in TIMES if name in frame), None) if is_column else None
     if is_column and name is None:
-        raise QueryError("the frame has neither a time index nor a column of times")
+        raise QueryError("the frame has neither a time index nor a time column")
     times = pd.DatetimeIndex(frame.index if name is None else pd.to_datetime(frame[name]))
     zone = times.tz
     naive = times if zone is None else times.tz_convert(None)
@@ -199,7 +199,10 @@ def _read(df: Any) -> tuple[pd.DataFrame, Callable[[pd.DataFrame], Any]]:
     if lacking := [name for name in PRICES if name not in frame]:
         raise QueryError(f"the frame lacks the columns {', '.join(lacking)}")
     if frame.index.hasnans or not frame.index.is_monotonic_increasing or frame.index.has_duplicates:
-        raise QueryError("the times of the frame must ascend, each once", hint="sort_index() sorts")
+        raise QueryError(
+            "the times of the frame must be ascending and unique",
+            hint="use sort_index() to sort them",
+        )
 
     def restored(made: pd.DataFrame) -> Any:
         """Return a frame in the caller's library and time zone."""
@@ -217,4 +220,4 @@ def of_polars(df: Any) -> pd.DataFrame:
         return pd.DataFrame(df.to_dict(as_series=False))
     except (AttributeError, TypeError) as error:
         kind = type(df).__name__
-        raise QueryError(f"{kind} is no frame of pandas or Polars") from error
+        raise QueryError(f"{kind} is not a frame of pandas or Polars") from error

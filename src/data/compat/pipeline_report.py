@@ -59,5 +59,5 @@ def _run(step: Step) -> dict[str, Any]:
     began, report = time.monotonic(), step()
     results = report["results"].values()
     success = any(one["success"] for one in results)
-    why = "" if success else next((one["error"] for one in results), "no symbol is named or cached")
+    why = "" if success else next((one["error"] for one in results), "no symbol is given or cached")
     return report | {"success": success, "duration": time.monotonic() - began, "error": why}

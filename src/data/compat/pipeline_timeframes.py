@@ -160,7 +160,7 @@ def _calculated(
         except DataError as error:
             problems.append(f"{step}: {error}")
     if not made:
-        return _failed(ticker, problems[0] if problems else "no timeframe is named")
+        return _failed(ticker, problems[0] if problems else "no timeframe is given")
     new = [one for one in made if one.written]
     problems += [f"{one.key.timeframe}: {one.lacking}" for one in made if one.gaps]
     return {

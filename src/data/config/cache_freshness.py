@@ -69,7 +69,7 @@ def freshness_settings(
     if not stands(file_path.is_file, file_path):
         if path is None:
             return {}
-        raise ConfigError(f"there is no file {file_path}", hint=f"such as {FRESHNESS_FILE}")
+        raise ConfigError(f"{file_path} does not exist", hint=f"name a file like {FRESHNESS_FILE}")
     try:
         with file_path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -112,7 +112,7 @@ def checked_settings(config: Mapping[str, Any] | None) -> dict[str, Any]:
     for problem in problems:
         raise ConfigError(
             f"config: {str(problem).removeprefix('freshness_policies.')}",
-            hint=f"keys are such as {MAX_SIZE}, yfinance.daily, yfinance.hourly_ttl",
+            hint=f"valid keys are, for example, {MAX_SIZE}, yfinance.daily and yfinance.hourly_ttl",
         )
     return dict(config or {})
 
@@ -130,5 +130,5 @@ def foreign_setting(given: str | os.PathLike[str] | None = None) -> FilePath:
     if given is None:
         return _user_folder("cache", None) / f"{_APP}-foreign"
     if not os.fspath(given):
-        raise ConfigError("cache_dir is an empty text", hint="name a folder, or leave it out")
+        raise ConfigError("cache_dir is empty", hint="name a folder, or omit the argument")
     return named_path(given, "cache_dir", working_dir())

@@ -40,7 +40,7 @@ def _symbol(value: Any, path: Path) -> Iterator[Problem]:
 def _suffix(value: Any, path: Path) -> Iterator[Problem]:
     """Accept the suffix of an exchange."""
     if not str(value).startswith("."):
-        yield Problem(path, "a suffix begins with a dot", f".{value}")
+        yield Problem(path, "a suffix must begin with a dot", f".{value}")
 
 
 def _exchanges(plain: Mapping[str, Any] | None) -> dict[str, Exchange]:
@@ -127,11 +127,11 @@ def check_whole(plain: Mapping[str, Any]) -> Iterator[Problem]:
         same = venue.get("same_as") if isinstance(venue, Mapping) else None
         target = suffixes.get(same)
         if same and (target is None or (isinstance(target, Mapping) and "same_as" in target)):
-            yield Problem((*at, suffix, "same_as"), f"{same} is no suffix of its own")
+            yield Problem((*at, suffix, "same_as"), f"{same} is not a suffix with its own venue")
     for index, suffix in ((plain.get("index") or {}).get("venues") or {}).items():
         if suffix not in suffixes:
             path = ("symbol_classification", "index", "venues", index)
-            yield Problem(path, f"{suffix} is no known suffix", nearest(suffix, suffixes))
+            yield Problem(path, f"unknown suffix {suffix}", nearest(suffix, suffixes))
 
 
 def check_symbols(tables: Classification) -> list[Problem]:

@@ -24,7 +24,7 @@ def _no_testnet(value: Any, path: Path) -> Iterator[Problem]:
     problems = list(switch.check(value, path))
     yield from problems
     if not problems and as_switch(value):
-        yield Problem(path, "bars of a test network are not those of the market; false is needed")
+        yield Problem(path, "must be false: bars from a test network are not market data")
 
 
 # Keys with a name (`named`) are arguments of the constructors, in their units. Limits and retries
@@ -100,7 +100,7 @@ def _parsed(path: FilePath, data: bytes) -> dict[str, dict[str, Any]]:
     ]
     if without_effect:
         _log.warning(
-            "%s: %s: no effect: limits and retries are those of the rules (providers, failover)",
+            "%s: %s: no effect; limits and retries come from the rules (providers, failover)",
             path,
             ", ".join(without_effect),
         )

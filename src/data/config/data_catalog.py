@@ -24,7 +24,7 @@ def _only(wanted: Any) -> Form:
 
     def check(value: Any, path: Path) -> Iterator[Problem]:
         if value != wanted or isinstance(value, bool):
-            yield Problem(path, f"bundles are written with {wanted!r} alone")
+            yield Problem(path, f"must be {wanted!r}: bundles are only written this way")
 
     return Form(check)
 
@@ -89,7 +89,7 @@ def bundles_setting(
             lists every mistake in the file with its line.
     """
     if given is not None and not os.fspath(given):
-        raise ConfigError("the folder of bundles is an empty text", hint="name a folder")
+        raise ConfigError("the folder of bundles is empty", hint="name a folder")
     here = working_dir() if cwd is None else cwd
     if given is not None:
         return named_path(given, "the folder of bundles", here), "argument"
@@ -147,6 +147,6 @@ def _parsed(path: FilePath, data: bytes) -> Mapping[str, str]:
         _log.warning("%s: cache: no effect yet", path)
     given = document.value.get("validation") or {}
     if other := [name for name, value in given.items() if value != _VALIDATION[name]]:
-        held = ", ".join(f"validation.{name} is {_VALIDATION[name]}" for name in other)
-        _log.warning("%s: %s, whatever the file says", path, held)
+        held = ", ".join(f"validation.{name} is always {_VALIDATION[name]}" for name in other)
+        _log.warning("%s: %s, whatever the file contains", path, held)
     return document.value.get("catalog") or {}

@@ -109,7 +109,7 @@ def _assignments(path: Path) -> Iterator[tuple[str, ast.expr]]:
         tree = ast.parse(data)
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as exc:
         line = f", line {exc.lineno}" if isinstance(exc, SyntaxError) else ""
-        _log.warning("%s is not read: %s%s", path, type(exc).__name__, line)
+        _log.warning("%s was not read: %s%s", path, type(exc).__name__, line)
         return
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
@@ -155,8 +155,8 @@ def _dotted(node: ast.expr) -> str:
 @lru_cache(maxsize=256)
 def _warn_once(path: Path, name: str, line: int) -> None:
     _log.warning(
-        "%s, line %d: %s is left out: only literals, os.getenv(...) and os.environ[...] are read, "
-        "nothing is executed",
+        "%s, line %d: %s is ignored; only literals, os.getenv(...) and os.environ[...] are read, "
+        "and nothing is executed",
         path,
         line,
         name,

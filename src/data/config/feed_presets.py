@@ -50,7 +50,7 @@ def load_preset(name: str | Path) -> dict[str, Any]:
     problems += () if problems else _market(value)
     if not is_named and not problems and value.get("host", "localhost") not in LOOPBACK:
         problems.append(
-            Problem(("host",), "not this machine: name the file by its path to allow it")
+            Problem(("host",), "not this machine; to allow it, give the path of the file")
         )
     if problems:
         raise document.error(f"the feed preset {path}", problems)
@@ -63,7 +63,7 @@ def _market(preset: dict[str, Any]) -> Iterator[Problem]:
         return
     source = preset["data_source"]
     if source.lower() != "binance":
-        yield Problem(("market",), f"{source} has no {preset['market']} here, only binance has")
+        yield Problem(("market",), f"{source} has no {preset['market']} here; only binance does")
     elif preset.get("testnet"):
         yield Problem(("testnet",), f"binance's {preset['market']} have no testnet here")
 
@@ -83,8 +83,8 @@ def _find_preset(name: str | Path) -> tuple[Path, bytes, bool]:
     if str(name) in _PACKAGED:
         return own, _read(packaged_path(own.name)), True
     raise ConfigError(
-        f"there is no feed preset {str(name)!r}, and no file {own}",
-        hint=f"packaged ones: {', '.join(_PACKAGED)}",
+        f"there is no feed preset {str(name)!r}, and the file {own} does not exist",
+        hint=f"packaged presets: {', '.join(_PACKAGED)}",
     )
 
 

@@ -120,7 +120,7 @@ def _length(value: Any, path: Path) -> Iterator[Problem]:
     count, unit = split_length(value) or (0, "")
     if unit not in _UNITS or not 0 < count <= _MOST:
         near = f'"{value}d"' if isinstance(value, int) and not isinstance(value, bool) else ""
-        yield Problem(path, f"{value!r:.40} is not a length of time such as 14d, 6h or 30m", near)
+        yield Problem(path, f"{value!r:.40} is not a duration such as 14d, 6h or 30m", near)
 
 
 def _fixed(wanted: bool, why: str) -> Form:
@@ -139,7 +139,7 @@ def _one_of(names: tuple[str, ...], what: str) -> Form:
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if value not in names:
-            yield Problem(path, f"{value!r:.40} is no {what}", nearest(str(value), names))
+            yield Problem(path, f"{value!r:.40} is not a {what}", nearest(str(value), names))
 
     return Form(_check)
 
@@ -229,7 +229,7 @@ _file = record(
         ),
         "symbol_mapping": record(
             {
-                "normalize_tickers": _fixed(True, "symbols are always brought to one spelling"),
+                "normalize_tickers": _fixed(True, "symbols are always normalized"),
                 "mappings": table(text(), text().to(str.upper)).named("symbols"),
                 "exchange_suffixes": table(text()),
             }
@@ -241,7 +241,7 @@ _file = record(
 def check(mapping: Any) -> list[Problem]:
     """Return the mistakes in a fundamentals mapping (see ``first_of``); keys may be absent."""
     if not isinstance(mapping, Mapping):
-        return [Problem((), "keys are needed")]
+        return [Problem((), "must contain keys")]
     return first_of(_file.check(mapping, ()))
 
 
@@ -265,7 +265,7 @@ def parse(plain: Mapping[str, Any]) -> FundamentalsRules:
 def unread(mapping: Mapping[str, Any]) -> list[str]:
     """Return the keys of a correct mapping that are set elsewhere, and where that is."""
     return [
-        f"{section}.{key} is decided by {place}"
+        f"{section}.{key} is set by {place}"
         for (section, key), place in ELSEWHERE.items()
         if key in (mapping.get(section) or {})
     ]

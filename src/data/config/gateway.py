@@ -42,8 +42,8 @@ def ibkr_gateway(
             del settings[name]
         elif source == "IBKR_HOST" and value not in LOOPBACK and not is_set(source, environ):
             raise ConfigError(
-                "the file config/donotshare/donotshare.py was only found, so its IBKR_HOST must "
-                "be this machine",
+                "IBKR_HOST in config/donotshare/donotshare.py must be this machine, because the "
+                "file was found rather than named",
                 hint="set IBKR_HOST in the environment, or providers.ibkr.host in a named file",
             )
         elif name != "host":
@@ -60,5 +60,5 @@ def _variable(name: str, environ: Mapping[str, str] | None) -> str:
 def _number(value: object, source: str, most: int) -> int:
     text = str(value)
     if not (text.isascii() and text.isdigit()) or int(text) > most:
-        raise ConfigError(f"{source} {text[:20]!r} is not a whole number up to {most}")
+        raise ConfigError(f"{source} {text[:20]!r} is not a whole number from 0 to {most}")
     return int(text)

@@ -29,10 +29,10 @@ _WHAT = {PROVIDERS: "provider", FUNDAMENTALS: "table of fundamentals", STREAMS: 
 _log = logging.getLogger(__name__)
 # The name becomes a folder in the cache and a key in rules files.
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_NAME_RULE = "a name has small letters, digits and _ only, and begins with a letter"
+_NAME_RULE = "a name may contain only lowercase letters, digits and _, and must begin with a letter"
 _INSTALL_HINT = (
-    "a vendor of your own is known once its package is installed (`pip install -e .` beside its "
-    "pyproject.toml), or by onetape.register(cls)"
+    "to add a vendor of your own, install its package (`pip install -e .` in the folder of its "
+    "pyproject.toml) or call onetape.register(cls)"
 )
 
 
@@ -74,9 +74,9 @@ def add_offer(name: object, cls: type) -> None:
     why = _name_fault(name)
     if not why and name in _installed_offers()[PROVIDERS]:
         package = _package(_installed_offers()[PROVIDERS][str(name)])
-        why = f"{package} has taken the name"
+        why = f"{package} already uses this name"
     if why:
-        raise ConfigError(f"{name!r:.60} cannot be registered: {why}", hint="rename its `name`")
+        raise ConfigError(f"{name!r:.60} cannot be registered: {why}", hint="change its `name`")
     _registered = {**_registered, str(name): ProgramOffer(str(name), cls)}
 
 
@@ -156,7 +156,7 @@ def known_names() -> tuple[str, ...]:
 
 def described(offer: Offer) -> str:
     """Return a description of an offer for messages: its object and the package it comes from."""
-    return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} of {_package(offer)},"
+    return f"the {_WHAT[offer.group]} {offer.name!r}, {offer.value} from {_package(offer)},"
 
 
 def _installed(group: str) -> Iterator[EntryPoint]:
@@ -176,9 +176,9 @@ def _objection(offer: EntryPoint, kept: Mapping[str, Mapping[str, EntryPoint]]) 
     if why := _name_fault(offer.name):
         return why
     if offer.name in kept[offer.group]:
-        return f"{_package(kept[offer.group][offer.name])} has taken the name"
+        return f"{_package(kept[offer.group][offer.name])} already uses this name"
     if offer.group != PROVIDERS and offer.name not in kept[PROVIDERS]:
-        return f"no package brings a vendor of that name under {PROVIDERS}"
+        return f"no package offers a vendor with this name under {PROVIDERS}"
     return ""
 
 

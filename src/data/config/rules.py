@@ -55,9 +55,9 @@ def _candidate(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a vendor that can be queried: a member of a family, but not the family itself."""
     yield from vendor.check(value, path)
     if isinstance(value, str) and canonical_vendor(value) in FAMILIES:
-        yield Problem(path, f"{value} is a family of vendors: name one", f"{value}:kraken")
+        yield Problem(path, f"{value} is a family of vendors; name one of them", f"{value}:kraken")
     if isinstance(value, str) and is_sample(canonical_vendor(value)):
-        yield Problem(path, f"{value} is only for calls that name it: provider={value!r}")
+        yield Problem(path, f"{value} is used only in calls that name it: provider={value!r}")
 
 
 @form()
@@ -74,7 +74,7 @@ def _delimiter(value: Any, path: Path) -> Iterator[Problem]:
     """Accept a character that separates CSV fields, or nothing."""
     if value is not None and value not in (",", ";", "|", "\t"):
         shown = repr(value) if isinstance(value, str) else type(value).__name__
-        yield Problem(path, f'it is {shown}, one of "," ";" "|" "\\t" is needed')
+        yield Problem(path, f'it is {shown}, but must be one of "," ";" "|" "\\t"')
 
 
 _maybe = text(nullable=True)
@@ -85,18 +85,18 @@ _LONGEST_PATTERN = 200
 
 def pattern_fault(pattern: str) -> str:
     """Return why a text is not a pattern of file names, or an empty text."""
-    accepted = "{symbol} and {timeframe} are filled in"
+    accepted = "only {symbol} and {timeframe} are filled in"
     if len(pattern) > _LONGEST_PATTERN:
-        return f"it has {len(pattern):,} characters, at most {_LONGEST_PATTERN} are possible"
+        return f"it has {len(pattern):,} characters; at most {_LONGEST_PATTERN} are allowed"
     if not pattern.isprintable():
-        return "it has control characters, a name of a file is needed"
+        return "it has control characters, but must be a file name"
     try:
         fields = [(name, f"{spec}{way or ''}") for _, name, spec, way in Formatter().parse(pattern)]
     except ValueError:
-        return f"it has a brace without its other half, {accepted}"
+        return f"it has an unmatched brace; {accepted}"
     for name, more in fields:
         if name is not None and (name not in _PATTERN_FIELDS or more):
-            return f"it has the field {{{name:.40}}}{' with a format' * bool(more)}, {accepted}"
+            return f"it has the field {{{name:.40}}}{' with a format' * bool(more)}; {accepted}"
     return ""
 
 
@@ -395,7 +395,7 @@ def not_obeyed(mapping: Mapping[str, Any]) -> list[Problem]:
         problems.append(Problem(("validation", "enabled"), "answers are always checked"))
     if as_switch(validation.get("check_duplicates")) is False:
         path = ("validation", "check_duplicates")
-        problems.append(Problem(path, "of two rows of one stamp one is always kept"))
+        problems.append(Problem(path, "one of two rows with the same stamp is always kept"))
     if cache.get("compression", "gzip") != "gzip":
         problems.append(Problem(("cache", "compression"), "files are always gzip"))
     return problems

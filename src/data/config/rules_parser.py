@@ -32,7 +32,7 @@ def read_rules(data: bytes, name: str, beneath: Mapping[str, Any] | None = None)
     _raise_for([*document.problems, *check(document.value)], document, name)
     if ignored := not_obeyed(document.value):
         listed = "; ".join(document.describe(problem) for problem in ignored)
-        _log.warning("%s: not obeyed: %s", name, listed)
+        _log.warning("%s: not followed: %s", name, listed)
     whole = document.value if beneath is None else overlay(beneath, document.value)
     return _whole(whole, document, name)
 
@@ -52,7 +52,7 @@ def found_error(path: Path, data: bytes, problems: Sequence[Problem]) -> RulesEr
     document = read_yaml(data)
     listed = [document.describe(problem) for problem in problems]
     return RulesError(
-        f"{path} was only found, not named, so it may not lead elsewhere:\n  "
+        f"{path} was found rather than named, so it may not contain these entries:\n  "
         + "\n  ".join(listed),
         problems=listed,
         hint=HINT,

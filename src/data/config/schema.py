@@ -157,9 +157,9 @@ def text(*choices: str, nullable: bool = False) -> Form:
         if value is None and nullable:
             return
         if not isinstance(value, str) or not value:
-            yield Problem(path, f"{_shown(value)}, a text is needed")
+            yield Problem(path, f"{_shown(value)}, but must be a text")
         elif choices and value not in choices:
-            what = f"{_shown(value)}, one of {', '.join(choices)} is needed"
+            what = f"{_shown(value)}, but must be one of {', '.join(choices)}"
             yield Problem(path, what, nearest(value, choices))
 
     return Form(_check)
@@ -175,7 +175,7 @@ def number(low: float, high: float = math.inf, *, nullable: bool = False) -> For
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Integers of any length can be written, and not all of them fit into a float.
         if not is_number or not low <= value <= min(high, sys.float_info.max):
-            yield Problem(path, f"{_shown(value)}, a number {bounds} is needed")
+            yield Problem(path, f"{_shown(value)}, but must be a number {bounds}")
 
     return Form(_check)
 
@@ -188,7 +188,7 @@ def whole(low: float, *, nullable: bool = False) -> Form:
         problems = list(limits.check(value, path))
         yield from problems
         if not problems and value is not None and value != int(value):
-            yield Problem(path, f"{_shown(value)}, a whole number is needed")
+            yield Problem(path, f"{_shown(value)}, but must be a whole number")
 
     return Form(_check)
 
@@ -201,7 +201,7 @@ anything = Form(lambda value, path: iter(()))
 def switch(value: Any, path: Path) -> Iterator[Problem]:
     """Accept true and false (or yes, no, on, off)."""
     if as_switch(value) is None:
-        yield Problem(path, f"{_shown(value)}, true or false is needed")
+        yield Problem(path, f"{_shown(value)}, but must be true or false")
 
 
 @form(re.compile)
@@ -244,9 +244,9 @@ def url(scheme: str) -> Form:
         except ValueError:
             host, carries = None, False
         if carries:
-            yield Problem(path, "an address must not carry a user, a key or a query")
+            yield Problem(path, "an address must not contain a user name, a key or a query")
         elif not host or parts.scheme not in (scheme, f"{scheme}s"):
-            yield Problem(path, f"an address {scheme}s://... is needed")
+            yield Problem(path, f"must be an address {scheme}s://...")
         elif parts.scheme == scheme and host not in LOOPBACK:
             yield Problem(path, f"{scheme}:// is for this machine only", f"{scheme}s://{host}")
 
@@ -258,7 +258,7 @@ def items(item: Form) -> Form:
 
     def _check(value: Any, path: Path) -> Iterator[Problem]:
         if not isinstance(value, list):
-            yield Problem(path, f"{_shown(value)}, a list is needed", _as_list(value))
+            yield Problem(path, f"{_shown(value)}, but must be a list", _as_list(value))
             return
         for index, item_value in enumerate(value):
             yield from item.check(item_value, (*path, index))
@@ -273,7 +273,7 @@ def record(keys: Mapping[str, Form], *required: str) -> Form:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            yield Problem(path, f"{_shown(value)}, keys are needed ({', '.join(keys)})")
+            yield Problem(path, f"{_shown(value)}, but must have keys ({', '.join(keys)})")
             return
         for key, entry in value.items():
             if key in keys:
@@ -299,7 +299,7 @@ def table(value_form: Form, key_form: Form | None = None) -> Form:
         if value is None:
             return
         if not isinstance(value, Mapping):
-            yield Problem(path, f"{_shown(value)}, a mapping is needed")
+            yield Problem(path, f"{_shown(value)}, but must be a mapping")
             return
         for key, entry in value.items():
             if key_form is not None:

@@ -92,7 +92,7 @@ def find_rules(
             return path
         if Path(value) == RELATIVE:  # older programs pass the default's own name
             return None
-        hint = "give the path of an existing rules file, or nothing for the packaged rules"
+        hint = "give the path of an existing rules file, or nothing to use the packaged rules"
         lack = "is a folder" if stands(path.is_dir, path) else "does not exist"
         raise ConfigError(f"the rules file {path} ({source}) {lack}", hint=hint)
     usual = cwd / RELATIVE
@@ -149,12 +149,12 @@ def named_path(value: str | os.PathLike[str], source: str, cwd: Path) -> Path:
     try:
         path = cwd / Path(value).expanduser()
         if b"\0" in os.fspath(path).encode("utf-8"):
-            raise ValueError("it holds a NUL")
+            raise ValueError("it contains a NUL character")
     except (RuntimeError, TypeError, ValueError) as exc:
         raise ConfigError(
             f"{source} {os.fspath(value) if isinstance(value, os.PathLike) else value!a} "
             f"cannot be used as a path: {exc}",
-            hint="name a folder or file in UTF-8 text",
+            hint="give the path of a folder or file as UTF-8 text",
         ) from exc
     return path
 
@@ -169,8 +169,8 @@ def stands(look: Callable[[], bool], path: Path) -> bool:
         return look()
     except OSError as exc:
         raise ConfigError(
-            f"{path} cannot be looked at: {exc.strerror}",
-            hint="let this user search its folder, or name another path",
+            f"{path} cannot be accessed: {exc.strerror}",
+            hint="give this user permission to search the folder, or name another path",
         ) from exc
 
 
@@ -205,7 +205,7 @@ def _user_folder(purpose: str, environ: Mapping[str, str] | None) -> Path:
             "DB_URL" if purpose == "data" else "DATA_CACHE_DIR and ONETAPE_STATE_DIR"
         )
         hint = f"set HOME, or {variables_instead}"
-        raise ConfigError(f"there is no home folder for the {purpose}", hint=hint)
+        raise ConfigError(f"no home folder was found for the {purpose}", hint=hint)
     if sys.platform == "darwin":
         return Path(home, "Library", "Caches" if purpose == "cache" else "Application Support")
     # According to the XDG rules, a relative path in these variables must be ignored.
@@ -225,8 +225,8 @@ def _max_size(environ: Mapping[str, str] | None, rules_path: Path | None) -> flo
         size = math.nan
     if not 0 <= size < math.inf:
         raise ConfigError(
-            f"CACHE_MAX_SIZE_GB is {variable!r}, a number of gigabytes is needed",
-            hint="0: no limit",
+            f"CACHE_MAX_SIZE_GB is {variable!r}, but must be a number of gigabytes",
+            hint="0 means no limit",
         )
     return size
 
@@ -240,7 +240,7 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
     except (ValueError, RecursionError):
         plain = None
     if not isinstance(plain, dict):
-        _log.warning("PROVIDER_RATE_LIMITS is ignored: it is not a JSON object of vendors")
+        _log.warning("PROVIDER_RATE_LIMITS is ignored because it is not a JSON object of vendors")
         return {}
     limits: dict[str, dict[str, float]] = {}
     wrong: list[str] = []
@@ -263,8 +263,8 @@ def _rate_limits(text: str) -> dict[str, dict[str, float]]:
 def _slip(name: str) -> str:
     """Return a remark on a name that looks like a vendor's but is not, or an empty text."""
     near = "" if known_vendor(name) else nearest(name, known_names())
-    return (
-        near and f"{name} is no vendor (did you mean {near}?), except for a downloader of your own"
+    return near and (
+        f"{name} is not a vendor (did you mean {near}?), unless it is a downloader of your own"
     )
 
 
@@ -313,7 +313,7 @@ def uses_polars(environ: Mapping[str, str] | None = None) -> bool:
     value = _variable(_PORTALS, environ) or "1"
     if value not in ("0", "1"):
         raise ConfigError(
-            f"{_PORTALS} is {value!r:.40}, 0 or 1 is needed", hint="1: Polars; 0: pandas"
+            f"{_PORTALS} is {value!r:.40}, but must be 0 or 1", hint="1: Polars; 0: pandas"
         )
     return value == "1"
 

@@ -17,7 +17,7 @@ from .credentials import spellings_of
 from .rules import ProviderRules
 from .schema import LOOPBACK, Problem
 
-HINT = "to allow it, name the file: the argument config_path, or the variable ONETAPE_RULES"
+HINT = "to allow them, name the file in the argument config_path or the variable ONETAPE_RULES"
 _ADDRESSES = ("base_url", "ws_url")
 _VARIABLES = ("api_key_env", "secret_key_env")
 
@@ -27,7 +27,7 @@ def provider_problems(vendor: str, entry: ProviderRules) -> Iterator[Problem]:
     for key in _ADDRESSES:
         address = getattr(entry, key)
         if address and not is_own_host(vendor, host_of(address)):
-            yield Problem(("providers", vendor, key), f"not a host of {vendor}, nor this machine")
+            yield Problem(("providers", vendor, key), f"not a host of {vendor} or this machine")
     for key in _VARIABLES:
         yield from variable_problems(vendor, getattr(entry, key), ("providers", vendor, key))
     host = entry.options.get("host")
@@ -42,7 +42,7 @@ def variable_problems(vendor: str, name: Any, path: tuple[str, ...]) -> Iterator
     """Yield a problem if ``name`` is not a variable of the vendor's own keys."""
     own = spellings_of(key_names(vendor))
     if name and name not in own:
-        listed = f"its own are {', '.join(own)}" if own else "it takes no key of a known name"
+        listed = f"its own variables are {', '.join(own)}" if own else "it does not use a key"
         yield Problem(path, f"not a variable of {vendor}; {listed}")
 
 

@@ -71,7 +71,7 @@ class YamlDocument:
         texts = [self.describe(problem) for problem in told]
         has_more = len(problems) > MOST_PROBLEMS
         count = "1 mistake" if len(texts) == 1 else f"{len(texts)} mistakes"
-        count += " or more, the first are" if has_more else ""
+        count += " or more; the first are" if has_more else ""
         return RulesError(f"{name} has {count}:\n  " + "\n  ".join(texts), problems=texts)
 
 
@@ -89,16 +89,16 @@ def read_yaml(data: bytes) -> YamlDocument:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        document.problems.append(Problem((), f"no valid YAML{where}: {exc.problem or exc.context}"))
+        document.problems.append(Problem((), f"invalid YAML{where}: {exc.problem or exc.context}"))
     except yaml.YAMLError as exc:
-        document.problems.append(Problem((), f"no valid YAML: {str(exc).splitlines()[0]}"))
+        document.problems.append(Problem((), f"invalid YAML: {str(exc).splitlines()[0]}"))
     except _TooDeepError:
         pass
     else:
         if isinstance(value, dict):
             document.value = value
         elif value is not None:
-            document.problems.append(Problem((), "keys are needed, such as `crypto:`"))
+            document.problems.append(Problem((), "must contain keys, such as `crypto:`"))
     return document
 
 
@@ -121,17 +121,17 @@ class _Reader:
                 node = self._node(next(self._events), ())
                 value = node if documents == 1 else value
         if documents > 1:
-            self._problems.append(Problem((), f"{documents} documents, one is needed"))
+            self._problems.append(Problem((), f"has {documents} documents, but must have one"))
         return None if value is _REFUSED else value
 
     def _node(self, event: Any, path: Path) -> Any:
         self._lines.setdefault(path, event.start_mark.line + 1)
         if isinstance(event, yaml.AliasEvent):
-            return self._refuse(path, f"aliases (*{event.anchor}) are not read; write it out")
+            return self._refuse(path, f"aliases (*{event.anchor}) are not allowed; write it out")
         if event.anchor is not None:
-            self._refuse(path, f"anchors (&{event.anchor}) are not read")
+            self._refuse(path, f"anchors (&{event.anchor}) are not allowed")
         if event.tag is not None and event.tag != "!":
-            self._refuse(path, "tags (!...) are not read")
+            self._refuse(path, "tags (!...) are not allowed")
         if isinstance(event, yaml.ScalarEvent):
             return _scalar(event.value) if event.implicit[0] else event.value
         if len(path) >= MAX_DEPTH:
@@ -162,7 +162,7 @@ class _Reader:
                 self._node(next(self._events), (*path, "?"))
             elif key in values:
                 first = self._lines[(*path, key)]
-                self._refuse((*path, key), f"a second time in line {line}, first in line {first}")
+                self._refuse((*path, key), f"given twice: in line {first} and again in line {line}")
                 self._node(next(self._events), (*path, key, "again"))
             else:
                 self._lines[(*path, key)] = line
@@ -173,7 +173,7 @@ class _Reader:
         """Return a key as written; keys are always texts."""
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None:
             return str(event.value)
-        self._refuse(path, f"a key must be a plain text (line {event.start_mark.line + 1})")
+        self._refuse(path, f"a key must be plain text (line {event.start_mark.line + 1})")
         if not isinstance(event, yaml.AliasEvent | yaml.ScalarEvent):
             self._node(event, (*path, "?"))
         return None

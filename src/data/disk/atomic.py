@@ -196,7 +196,7 @@ def export_parquet(frame: pd.DataFrame, path: Path) -> Path:
     try:
         data = frame.to_parquet(engine="pyarrow")
     except ImportError as exc:
-        raise MissingExtraError("Parquet needs an extra", hint=install_line("parquet")) from exc
+        raise MissingExtraError("Parquet files need pyarrow", hint=install_line("parquet")) from exc
     return put(path, data)
 
 
@@ -221,11 +221,13 @@ def put_folder(path: Path, files: Mapping[str, bytes]) -> Path:
     """
     target, disk = Path(os.path.realpath(path.expanduser())), Disk()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise StorageError(f"{path} exists and is not an empty folder", hint="name another")
+        raise StorageError(
+            f"{path} already exists and is not an empty folder", hint="name another folder"
+        )
     staged = target.with_name(f".{target.name}.{os.getpid()}.{next(_numbers)}{_SUFFIX}")
     try:
         if not target.parent.is_dir():
-            raise StorageError(f"the folder {target.parent} does not exist", hint="make it first")
+            raise StorageError(f"the folder {target.parent} does not exist", hint="create it first")
         disk.make_folders(staged)
         for name, data in files.items():
             write_atomically(disk, staged / name, data)
@@ -256,13 +258,13 @@ def check_target(path: Path) -> Path:
             f"{str(path.name)[:40]!r} cannot be written: {why}", hint="choose another name"
         ) from error
     if target.is_dir():
-        raise StorageError(f"{path} cannot be written: it is a folder", hint="name a file in it")
+        raise StorageError(f"{path} cannot be written: it is a folder", hint="name a file")
     if target.exists() and not target.is_file():
         # Renaming a file over it would replace the device itself.
-        raise StorageError(f"{path} cannot be written: it is a device", hint="name a file")
+        raise StorageError(f"{path} cannot be written: it is a device", hint="name a regular file")
     if not target.parent.is_dir():
         raise StorageError(
             f"{path} cannot be written: the folder {target.parent} does not exist",
-            hint="make it first, or choose another",
+            hint="create it first, or name another folder",
         )
     return target

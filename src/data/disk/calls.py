@@ -107,12 +107,12 @@ def _opened(path: Path | str, flags: int, mode: int) -> tuple[int, os.stat_resul
         fd = os.open(path, flags | _AT_ONCE, mode)
     except OSError as exc:
         if exc.errno == errno.ENXIO:  # a pipe or a socket
-            raise OSError(errno.ENXIO, "it is not an ordinary file") from exc
+            raise OSError(errno.ENXIO, "it is not a regular file") from exc
         raise
     try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.ENXIO, "it is not an ordinary file")
+            raise OSError(errno.ENXIO, "it is not a regular file")
     except BaseException:
         os.close(fd)
         raise
@@ -159,7 +159,7 @@ def check_size(size: int) -> None:
         OSError: The file is too long.
     """
     if size > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of this library")
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than any file of the cache")
 
 
 def space_of(folder: Path) -> Space:
@@ -256,14 +256,16 @@ _ADVICE = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EACCES: "check the permissions of the cache folder",
     errno.EPERM: "check the permissions of the cache folder",
-    errno.EROFS: "the cache lies on a read-only file system",
+    errno.EROFS: "the cache is on a read-only file system",
     errno.EMFILE: "too many files are open in this process; raise `ulimit -n`",
-    errno.ELOOP: "put the file or folder itself there: nothing in the cache may lead out of it; "
-    "`onetape cache repair` sets a link aside",
+    errno.ELOOP: (
+        "replace the link by the file or folder itself, since nothing in the cache may lead out "
+        "of it; `onetape cache repair` sets a link aside"
+    ),
     errno.ENXIO: "it is a folder, a pipe or a device; `onetape cache repair` sets it aside",
-    errno.EISDIR: "remove the folder of that name",
+    errno.EISDIR: "remove the folder with that name",
     errno.EFBIG: "remove it: it is not a file of the cache, or its file system is damaged",
-    errno.EIO: "the disk reports errors; look at the system log",
+    errno.EIO: "the disk reports errors; check the system log",
 }
 
 

@@ -36,8 +36,8 @@ def check_places(path: Path) -> None:
         mode = mode_of(f"{path}{suffix}")
         if mode and not stat.S_ISREG(mode):
             raise StorageError(
-                f"{path.name}{suffix} in {path.parent} is not an ordinary file",
-                hint="remove it",
+                f"{path.name}{suffix} in {path.parent} is not a regular file",
+                hint="remove it, or name another path",
             )
 
 

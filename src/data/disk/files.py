@@ -230,7 +230,7 @@ class Disk:
                 "write", handle.path, calls.pwrite, handle.fd, left, offset, data=left, at=offset
             )
             if written <= 0:
-                raise StorageError(f"cannot write {short(Path(handle.path))}: nothing was taken")
+                raise StorageError(f"cannot write {short(Path(handle.path))}: 0 bytes taken")
             left, offset = left[written:], offset + written
 
     def truncate(self, handle: Handle, size: int) -> None:

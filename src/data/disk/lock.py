@@ -118,8 +118,8 @@ def _too_long(path: Path, timeout_s: float) -> LockTimeoutError:
     holder = holder_of(path)
     who = f"process {holder}" if holder else "another process"
     return LockTimeoutError(
-        f"{short(path)} is locked by {who} for more than {timeout_s:g} s",
-        hint="wait for that process, or stop it if it hangs; the lock goes with it",
+        f"{short(path)} has been locked by {who} for more than {timeout_s:g} s",
+        hint="wait for that process, or stop it if it hangs, which also releases the lock",
     )
 
 

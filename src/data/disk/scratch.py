@@ -27,8 +27,8 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
     except OSError as exc:
         raise StorageError(
-            f"no temporary folder can be made: {exc.strerror or exc}",
-            hint="name a folder that can be written",
+            f"no temporary folder can be created: {exc.strerror or exc}",
+            hint="set TMPDIR to a folder that can be written to",
         ) from exc
     try:
         yield folder
@@ -58,7 +58,7 @@ def refusal_to_write(folder: Path) -> str:
     if not folder.exists():
         return _refusal_to_make(folder)
     if not folder.is_dir():
-        return "there is a file of that name"
+        return "there is a file with that name"
     disk = Disk()
     try:
         discard(disk, stage(disk, folder / "onetape-probe", b"", durable=False))

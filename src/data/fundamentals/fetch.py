@@ -84,7 +84,9 @@ class FundamentalsSupply:
             if self.rules.cleans_up:
                 self.cache.tidy(snapshot.symbol, self.rules.copies, self.rules.min_quality)
         except CacheError as exc:
-            log.warning("the answer of %s about %s is not kept: %s", vendor, question.symbol, exc)
+            log.warning(
+                "the answer from %s about %s was not kept: %s", vendor, question.symbol, exc
+            )
             if must_keep:
                 raise
         return snapshot
@@ -152,11 +154,11 @@ def _outcome(call: BackgroundCall[Snapshot], until: float, late: DataError) -> O
 
 def _late(vendor: str, seconds: float, is_fixed: bool) -> ProviderTimeoutError:
     error = ProviderTimeoutError(
-        f"{vendor} did not answer within the {duration(seconds)} of a lookup",
+        f"{vendor} did not answer within the {duration(seconds)} for a lookup",
         provider=vendor,
-        hint="timeout= is the bound"
+        hint="timeout= sets this limit"
         if is_fixed
-        else "error_handling.time_budget_seconds in fundamentals.json is the bound",
+        else "error_handling.time_budget_seconds in fundamentals.json sets this limit",
     )
     error.by_caller = is_fixed
     return error

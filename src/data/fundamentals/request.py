@@ -56,8 +56,8 @@ def data_type_of(data_type: Any) -> str:
     canonical = canonical_type(data_type) if isinstance(data_type, str) else None
     if canonical is None:
         raise QueryError(
-            f"there is no data type {data_type!r:.40} of fundamentals",
-            hint=f"there are {', '.join(DATA_TYPES)}",
+            f"unknown data type {data_type!r:.40}",
+            hint=f"use one of {', '.join(DATA_TYPES)}",
         )
     return canonical
 
@@ -72,7 +72,7 @@ def vendors_of(providers: Any) -> tuple[str, ...] | None:
         return None
     names = [providers] if isinstance(providers, str) else providers
     if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-        raise QueryError(f"providers are a list of names, not {providers!r:.60}")
+        raise QueryError(f"providers must be a list of names, not {providers!r:.60}")
     return tuple(names) or None
 
 
@@ -90,7 +90,7 @@ def age_of(max_age_days: Any) -> float | None:
         or not 0 <= max_age_days < math.inf
     ):
         raise QueryError(
-            f"max_age_days is {max_age_days!r:.40}, a number of days from 0 on is needed"
+            f"max_age_days is {max_age_days!r:.40}, but must be a number of days from 0 on"
         )
     return float(min(max_age_days, _OLDEST_DAYS))  # some whole numbers are beyond all floats
 
@@ -117,5 +117,5 @@ def _moment(as_of: Any) -> date:
         text = as_of.strip()
         return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
     if not isinstance(as_of, date):
-        raise ValueError("neither a date nor a text")
+        raise ValueError("it is neither a date nor a text")
     return as_of

@@ -171,7 +171,7 @@ class FundamentalsService:
         try:
             return self.find(symbol, wish)
         except DataError as exc:
-            warn_user(f"no fundamentals of {symbol!r}: {exc}", IncompleteDataWarning)
+            warn_user(f"no fundamentals for {symbol!r}: {exc}", IncompleteDataWarning)
             return {}
 
     def find(self, symbol: Any, wish: Wish) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class FundamentalsService:
                 lookup = self._lookup(symbol, wish)
                 return run_call(self._clock, seconds, self._answer, lookup)
             except DataError as exc:
-                log.warning("no fundamentals of %r: %s", symbol, exc)
+                log.warning("no fundamentals for %r: %s", symbol, exc)
                 self._on_failure(exc)
                 raise
 

@@ -20,9 +20,7 @@ _NAMES = {
 _MOST_DAYS = 8 * 366 + 1
 # The zone prefix that other cron programs use, too.
 _ZONE = "CRON_TZ="
-_HINT = (
-    "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; then a zone if not UTC, such as Europe/Paris"
-)
+_HINT = "such as 09:30, mon-fri 09:30, or 30 9 * * 1-5; add a zone if not UTC, such as Europe/Paris"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Cron:
         zone = _zone(parts.pop(0).removeprefix(_ZONE)) if has_zone else UTC
         if len(parts) != len(_FIELDS):
             hint = "minute, hour, day of the month, month, day of the week; such as 30 9 * * 1-5"
-            raise QueryError(f"{line!r:.80} is no cron line", hint=hint)
+            raise QueryError(f"{line!r:.80} is not a cron line", hint=hint)
         values = [_values(part, *field) for part, field in zip(parts, _FIELDS, strict=True)]
         values[4] = frozenset(value % 7 for value in values[4])
         minute, hour, day, month, weekday = values
@@ -82,7 +80,7 @@ class Cron:
             later = [due for due in self._times(first + timedelta(days=days)) if due >= begin]
             if later:
                 return min(later)
-        raise QueryError("the days of this cron line never come")
+        raise QueryError("this cron line never runs: no date matches its days")
 
     def last(self, moment: datetime) -> datetime:
         """Return the last matching time up to and including ``moment`` (aware), in UTC.
@@ -95,7 +93,7 @@ class Cron:
             earlier = [due for due in self._times(last - timedelta(days=days)) if due <= moment]
             if earlier:
                 return max(earlier)
-        raise QueryError("the days of this cron line have not come")
+        raise QueryError("this cron line has never run: no date matches its days")
 
     def _times(self, day: date) -> Iterator[datetime]:
         """Yield the matching times on a day in the zone, in UTC."""
@@ -113,7 +111,7 @@ def _zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as exc:  # a folder, a path, too long
         raise QueryError(
-            f"there is no time zone {name!r:.80}", hint="such as Europe/Paris"
+            f"unknown time zone {name!r:.80}", hint="use an IANA name such as Europe/Paris"
         ) from exc
 
 
@@ -130,7 +128,7 @@ def _values(part: str, name: str, least: int, most: int) -> frozenset[int]:
             high = _number(last, name, least, most) if dash else (most if step else low)
         width = _number(step, name, 1, most) if "/" in item else 1
         if high < low:
-            raise QueryError(f"{name} {item!r:.80} of a cron line ends before it begins")
+            raise QueryError(f"in this cron line, {name} {item!r:.80} ends before it begins")
         chosen.update(range(low, high + 1, width))
     return frozenset(chosen)
 
@@ -140,7 +138,7 @@ def _number(text: str, name: str, least: int, most: int) -> int:
     if text.lower() in names:
         return names.index(text.lower()) + (1 if name == "month" else 0)
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and least <= int(text) <= most):
-        raise QueryError(f"{name} {text!r:.80} of a cron line is not from {least} to {most}")
+        raise QueryError(f"in this cron line, {name} {text!r:.80} is not from {least} to {most}")
     return int(text)
 
 
@@ -168,7 +166,7 @@ def cron_line(times: str) -> str:
         case [_, _, _, _, _]:
             fields = " ".join(words)
         case _:
-            raise QueryError(f"{times!r:.80} is no time of the day", hint=_HINT)
+            raise QueryError(f"{times!r:.80} is not a time of day", hint=_HINT)
     line = fields if zone == "UTC" else f"{_ZONE}{zone} {fields}"
     Cron.parse(line)
     return line
@@ -180,5 +178,5 @@ def _of_day(text: str) -> str:
     is_time = bool(colon) and len(minute) == 2 and (hour + minute).isascii()
     is_time = is_time and hour.isdigit() and minute.isdigit() and len(hour) <= 2
     if not is_time or int(hour) > 23 or int(minute) > 59:
-        raise QueryError(f"{text!r:.80} is no time of the day", hint=_HINT)
+        raise QueryError(f"{text!r:.80} is not a time of day", hint=_HINT)
     return f"{int(minute)} {int(hour)}"

@@ -109,7 +109,7 @@ class StoredSeries:
         if self.next_due is None:
             return "does not reach now"
         if self.next_due <= now_ms:
-            return "a new request may bring more"
+            return "a new request may return more"
         wait = duration((self.next_due - now_ms) / 1000)
         return f"nothing newer before {stamp(self.next_due)} (in {wait})"
 
@@ -214,7 +214,7 @@ class Explanation(InLines):
         if since <= self.span.start:
             return ""
         if since >= self.span.end:
-            return "; all of this is too old for it"
+            return "; this range is too old for it"
         return f"; nothing before {stamp(since, self.timeframe)}"
 
     def _instrument(self) -> str:

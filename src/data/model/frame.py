@@ -124,11 +124,11 @@ def table_of(frame: pd.DataFrame) -> BarTable:
             occurs twice or is not numeric, or rows were filled by a program.
     """
     if filled := filled_rows(frame):
-        raise ResponseFormatError(f"{filled} rows are filled and no bars", hint=WITHOUT_FILLED)
+        raise ResponseFormatError(f"{filled} rows are filled in, not bars", hint=WITHOUT_FILLED)
     named = {str(c).strip().lower().replace(" ", "_"): c for c in frame.columns}
     missing = [name for name in PRICES if name not in named]
     if missing:
-        raise ResponseFormatError(f"a frame of bars lacks the columns {', '.join(missing)}")
+        raise ResponseFormatError(f"the frame lacks the columns {', '.join(missing)}")
     stamps = _stamps_of(frame, named)
 
     def column(name: str) -> Any:
@@ -137,14 +137,14 @@ def table_of(frame: pd.DataFrame) -> BarTable:
             return np.full(len(frame), NAN)
         values = frame[named[name]]
         if not isinstance(values, pd.Series):
-            raise ResponseFormatError(f"a frame of bars has the column {name} twice")
+            raise ResponseFormatError(f"the frame has the column {name} twice")
         try:
             numbers = pd.to_numeric(values, errors="coerce")
             if values.dtype.kind not in _NO_NUMBERS and numbers.dtype.kind not in _NO_NUMBERS:
                 return numbers.to_numpy(np.float64, na_value=NAN, copy=True)
         except OverflowError:
             pass  # an integer larger than any float
-        raise ResponseFormatError(f"the column {name} holds values that are not numbers")
+        raise ResponseFormatError(f"the column {name} contains values that are not numbers")
 
     adj = column("adj_close") if "adj_close" in named else None
     return BarTable.of_columns(stamps, [column(n) for n in (*PRICES, "volume")], adj)
@@ -153,7 +153,7 @@ def table_of(frame: pd.DataFrame) -> BarTable:
 # NumPy type kinds: booleans, time differences, times, complex numbers.
 _NO_NUMBERS = "bMmc"
 # Hint for users about filled rows.
-WITHOUT_FILLED = 'frame[~frame["filled"]] has the bars alone'
+WITHOUT_FILLED = 'frame[~frame["filled"]] has only the bars'
 
 
 def with_filled(frame: pd.DataFrame, times: Any) -> pd.DataFrame:
@@ -189,19 +189,19 @@ def _stamps_of(frame: pd.DataFrame, named: dict[str, Any]) -> Any:
     if times is None:
         name = next((n for n in _TIME_COLUMNS if n in named), None)
         if name is None:
-            raise ResponseFormatError("a frame of bars has neither a time index nor a time column")
+            raise ResponseFormatError("the frame has neither a time index nor a time column")
         try:
             times = pd.DatetimeIndex(pd.to_datetime(frame[named[name]], utc=True))
         except (ValueError, TypeError) as exc:
-            raise ResponseFormatError(f"the column {name!r} does not hold times") from exc
+            raise ResponseFormatError(f"the column {name!r} does not contain times") from exc
     if times.tz is not None:
         times = times.tz_convert("UTC").tz_localize(None)
     if times.hasnans:
-        raise ResponseFormatError("a frame of bars has stamps that are not times (NaT)")
+        raise ResponseFormatError("the frame has timestamps that are missing (NaT)")
     try:
         return np.array(times.as_unit("ms").asi8, dtype=np.int64)
     except ValueError as exc:  # of seconds, which reach a thousand times as far
-        raise ResponseFormatError("a frame of bars has stamps that are not dates") from exc
+        raise ResponseFormatError("the frame has timestamps that are not valid dates") from exc
 
 
 def coerce_ohlcv_timestamp_column(frame: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -225,13 +225,13 @@ def validate_normalized_ohlcv(frame: pd.DataFrame | None) -> None:
             a ``timestamp`` column.
     """
     if frame is None:
-        raise ValueError("no frame at all (None)")
+        raise ValueError("the frame is None")
     if not isinstance(frame.index, pd.DatetimeIndex):
         raise ValueError(f"the index is a {type(frame.index).__name__}, not a DatetimeIndex")
     if frame.index.tz is not None:
-        raise ValueError(f"the index is in {frame.index.tz}, it must be naive UTC")
+        raise ValueError(f"the index has the time zone {frame.index.tz}; it must be naive UTC")
     if "timestamp" in frame.columns:
-        raise ValueError("stamps belong into the index, not into a column `timestamp`")
+        raise ValueError("the frame has a column `timestamp`; timestamps must be in the index")
     missing = [name for name in REQUIRED_COLUMNS if name not in frame.columns]
     if missing:
-        raise ValueError(f"missing columns: {', '.join(missing)}")
+        raise ValueError(f"the frame lacks the columns {', '.join(missing)}")

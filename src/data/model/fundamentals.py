@@ -217,9 +217,9 @@ def objection(name: str, fact: Fact) -> str:
     field, value = canonical_field(name), fact.value
     if isinstance(value, str):
         is_text = FIELDS.get(field, "text") == "text" or _is_number(value)
-        return "" if is_text else f"{value[:40]!r} is no number"
+        return "" if is_text else f"{value[:40]!r} is not a number"
     if field in _POSITIVE and value <= 0:
-        return f"{value:g} is not more than 0"
+        return f"{value:g} is not above 0"
     if field in _NOT_NEGATIVE and value < 0:
         return f"{value:g} is less than 0"
     if field in _BETWEEN:

@@ -86,7 +86,7 @@ class HttpResponse:
         except (ValueError, RecursionError) as exc:
             start = self.text[:60].replace("\n", " ")
             raise ResponseFormatError(
-                f"answer of {len(self.body)} bytes is not JSON, it begins {start!r}"
+                f"the answer of {len(self.body)} bytes is not JSON; it begins with {start!r}"
             ) from exc
 
 
@@ -102,7 +102,7 @@ def check_parsed_size(body: bytes) -> None:
     taken += sum(body.count(mark) * size for mark, size in _PARSED_BYTES)
     if taken > MOST_PARSED_BYTES:
         raise ResponseFormatError(
-            f"answer of {len(body)} bytes holds more than {MOST_PARSED_BYTES >> 20} MiB of values"
+            f"answer of {len(body)} bytes has more than {MOST_PARSED_BYTES >> 20} MiB of values"
         )
 
 
@@ -141,8 +141,8 @@ def address_on(base: str, address: str) -> str:
     here, there = urlsplit(base), _joined(base, address)
     if _origin(there) != _origin(here):
         raise ResponseFormatError(
-            f"{here.hostname} redirects to another host ({there.scheme}://{there.hostname}); "
-            "not followed"
+            f"{here.hostname} redirects to another host ({there.scheme}://{there.hostname}), "
+            "which is not followed"
         )
     return f"{here.scheme}://{here.netloc}{path_and_query(address, base)}"
 
@@ -158,10 +158,10 @@ def _joined(base: str, address: str) -> SplitResult:
     except ValueError:
         is_plain = False
     if not is_plain:
-        raise ResponseFormatError("an answer names an address that cannot be read")
+        raise ResponseFormatError("the answer contains an address that cannot be read")
     if "@" in parts.netloc or parts.scheme not in ("http", "https") or not parts.hostname:
         raise ResponseFormatError(
-            f"an answer names an address of no host or of a user ({parts.scheme[:20]}:)"
+            f"an address in the answer has no host, or a user name ({parts.scheme[:20]}:)"
         )
     return parts
 

@@ -32,13 +32,13 @@ class Incident:
     def text(self) -> str:
         """The incident and its consequences, in words."""
         if self.days[0].condition == "pending":
-            return f"{self}; not published yet, perhaps"
+            return f"{self}; perhaps not published yet"
         return f"{self}; {self.remedy}"
 
     @property
     def remedy(self) -> str:
         """The action taken about the incident."""
-        return f"other vendors are asked first for {'it' if len(self.days) == 1 else 'them'}"
+        return f"other vendors are queried first for {'it' if len(self.days) == 1 else 'them'}"
 
 
 def incidents_of(days: Iterable[VendorDay]) -> list[Incident]:

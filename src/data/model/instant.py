@@ -40,7 +40,7 @@ def _offset_of(moment: datetime) -> timedelta:
     try:
         return moment.utcoffset() or timedelta(0)
     except _OF_ZONES as exc:
-        raise ValueError(f"its time zone does not work ({type(exc).__name__}: {exc})") from exc
+        raise ValueError(f"its time zone cannot be used ({type(exc).__name__}: {exc})") from exc
 
 
 def from_ms(ms: int) -> datetime:

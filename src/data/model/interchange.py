@@ -119,8 +119,8 @@ def _batch(frames: Mapping[str, pd.DataFrame]) -> Sequence[tuple[str, pd.DataFra
 
 def _unlike(error: Exception) -> QueryError:
     return QueryError(
-        f"the frames of the batch cannot be one table: {error}",
-        hint="hand over frames whose columns of one name have one type",
+        f"the frames of the batch cannot be combined into one table: {error}",
+        hint="pass frames in which columns with the same name have the same type",
     )
 
 
@@ -169,12 +169,12 @@ def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]
     """
     if not isinstance(frame, pd.DataFrame):
         raise QueryError(
-            f"a frame of bars or a dict of frames is needed, not {type(frame).__name__}"
+            f"expected a frame of bars or a dict of frames, not {type(frame).__name__}"
         )
     if frame.columns.nlevels > 1 or frame.index.nlevels > 1:
         raise QueryError(
-            "a table has one row of column names and one index, this frame has more",
-            hint='hand over the dict of frames (layout="dict"), or one field, such as wide["close"]',
+            "the frame has several rows of column names or several indexes; a table has one of each",
+            hint='pass the dict of frames (layout="dict"), or a single field such as wide["close"]',
         )
     holder = frame.copy(deep=False)
     sources: list[tuple[str, Any]] = [(str(name), column) for name, column in holder.items()]
@@ -186,8 +186,8 @@ def _columns(frame: pd.DataFrame, symbol: str | None) -> list[_Column | _Symbol]
     names = [column.name for column in columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise QueryError(
-            f"two columns of the table would be called {', '.join(twice)}",
-            hint="rename or drop one of them",
+            f"two columns of the table would have the same name: {', '.join(twice)}",
+            hint="rename or drop one of the two",
         )
     return columns
 
@@ -207,8 +207,8 @@ def _column(name: str, source: pd.Series[Any] | pd.Index[Any], holder: pd.DataFr
     kind = pd.api.types.infer_dtype(values, skipna=True)
     if kind in _MIXED:
         raise QueryError(
-            f"the column {name!r} holds values of several types, a table holds one",
-            hint="convert it with astype, or drop it",
+            f"the column {name!r} contains values of several types; a table column has only one",
+            hint="convert the column with astype, or drop it",
         )
     kept = [None if gone else value for value, gone in zip(values, pd.isna(values), strict=True)]
     return _Column(name, kept, is_text=kind in _TEXTS)

@@ -139,7 +139,7 @@ class PlanSegment(PlanStretch):
         for step in self.steps:
             requests[step.vendor] = requests.get(step.vendor, 0) + step.requests
         parts = [
-            f"{name} {counted(count, 'request')}" if count else f"{name} cannot be asked"
+            f"{name} {counted(count, 'request')}" if count else f"{name} cannot be queried"
             for name, count in requests.items()
         ]
         others = [str(offer) for offer in self.offers if offer.vendor not in requests]

@@ -63,8 +63,8 @@ class PositionState:
             return replace(self, quantity=total, price=mean, cash=cash)
         if quantity > self.quantity:
             raise QueryError(
-                f"a {action} of {quantity} reduces a {self.direction} position of {self.quantity}",
-                hint="close it with at most what is open",
+                f"a {action} of {quantity} exceeds the {self.direction} position of {self.quantity}",
+                hint="close at most the quantity that is open",
             )
         left = _WIDE.subtract(self.quantity, quantity)
         return replace(self, quantity=left, price=self.price if left else None, cash=cash)
@@ -78,7 +78,7 @@ class PositionState:
             return self
         quantity = rounded(Fraction(self.quantity) * ratio)
         if quantity <= 0:
-            raise QueryError(f"a split by {ratio} leaves nothing of {self.quantity}")
+            raise QueryError(f"a split by {ratio} leaves nothing of the {self.quantity} held")
         cost = self.price * Fraction(self.quantity)
         return replace(self, quantity=quantity, price=cost / Fraction(quantity))
 

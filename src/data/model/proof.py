@@ -43,7 +43,7 @@ def fingerprint(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
             digest.update(f"{name}\n{fingerprint(df[name])}\n".encode())
         return f"sha256:{digest.hexdigest()}"
     if not isinstance(df.index, pd.DatetimeIndex):
-        raise ValueError(f"a frame of bars has a DatetimeIndex, not {type(df.index).__name__}")
+        raise ValueError(f"a frame of bars needs a DatetimeIndex, not {type(df.index).__name__}")
     index = df.index.tz_convert("UTC") if df.index.tz is not None else df.index
     names = (column for column in df.columns if _field(column) not in _NOT_BARS)
     columns = ((name, pd.to_numeric(df[name]).to_numpy(np.float64)) for name in names)
@@ -91,7 +91,7 @@ class Description(InLines):
 
     def _lines(self) -> list[Line]:
         if not self.told:
-            return [("provenance", "none: this frame carries none"), ("bars", self.fingerprint)]
+            return [("provenance", "this frame has none"), ("bars", self.fingerprint)]
         facts = self.told
         if "symbols" in facts:
             each = [(name, extent_of(answer)) for name, answer in facts["symbols"].items()]
@@ -166,17 +166,17 @@ def _difference(df: pd.DataFrame, provenance: dict[str, Any]) -> str:
     if "symbols" in provenance:
         return _difference_of_wide(df, provenance["symbols"])
     if len(df) != provenance["rows"]:
-        return f"this frame has {len(df)} rows, the answer had {provenance['rows']}"
+        return f"this frame has {len(df)} rows, but the answer had {provenance['rows']}"
     ends = [_stamp(df.index[0]), _stamp(df.index[-1])] if len(df) else [None, None]
     if ends != [provenance["first"], provenance["last"]]:
-        return f"this frame goes from {ends[0]} to {ends[1]}"
+        return f"this frame runs from {ends[0]} to {ends[1]}"
     return ""
 
 
 def _difference_of_wide(df: pd.DataFrame, by_symbol: dict[str, dict[str, Any]]) -> str:
     """Describe how a wide frame differs from the answer, by symbols and counts of closes."""
     if df.columns.nlevels == 1 or "close" not in df:
-        return "this frame is a part of the wide one"
+        return "this frame is part of the wide one"
     closes: Any = df["close"]
     counts = closes.count().to_dict()
     if list(counts) != list(by_symbol):

@@ -14,7 +14,7 @@ ATTRS_KEY = "onetape"
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise TypeError("provenance is read-only; .copy() gives a plain, writable one")
+    raise TypeError("provenance is read-only; .copy() returns a plain dict that can be changed")
 
 
 class FrozenList(list[Any]):

@@ -28,11 +28,11 @@ def distinct_symbols(symbols: Any) -> list[Any]:
         QueryError: The argument is a text, or not a list of texts.
     """
     if isinstance(symbols, str):
-        raise QueryError(f"symbols must be a list, not the text {symbols!r}")
+        raise QueryError(f"symbols must be a list, not the string {symbols!r}")
     try:
         return list(dict.fromkeys(symbols))
     except TypeError as exc:
-        raise QueryError(f"symbols must be a list of texts, not {symbols!r:.80}") from exc
+        raise QueryError(f"symbols must be a list of strings, not {symbols!r:.80}") from exc
 
 
 def check_session(session: Any, symbol: str) -> None:

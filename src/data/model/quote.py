@@ -97,7 +97,7 @@ class Quotes(InLines, dict[str, Quote]):
     @property
     def title(self) -> str:
         """The number of quotes, and of symbols without one."""
-        failed = f", {len(self.errors):,} could not be had" if self.errors else ""
+        failed = f", {len(self.errors):,} failed" if self.errors else ""
         return f"{counted(len(self), 'quote')}{failed}"
 
     def lines(self) -> Iterator[Line]:

@@ -67,8 +67,8 @@ class SymbolChange:
             return f"{symbol} was delisted on {day}{source}"
         if self.type == "merger":
             merged = f"{symbol} was merged into {self.successor} on {day}{source}"
-            return f"{merged}: ask for {self.successor} from then on"
-        return f"{symbol} was renamed {self.successor} on {day}{source}: ask for {self.successor}"
+            return f"{merged}; use {self.successor} from then on"
+        return f"{symbol} was renamed {self.successor} on {day}{source}; use {self.successor}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored."""

@@ -23,7 +23,7 @@ def inside_unit(database: str, *, writes: bool) -> Iterator[None]:
     around = _units.get()
     if writes and (database, True) in around:
         raise DatabaseError(
-            f"a unit that writes to {database} is begun inside another one",
+            f"a unit of work that writes to {database} cannot begin inside another one",
             hint="pass the session of the outer unit on",
         )
     token = _units.set((*around, (database, writes)))
@@ -41,6 +41,6 @@ def refuse_inside_unit(what: str) -> None:
     """
     if units := _units.get():
         raise DatabaseError(
-            f"{what} inside a unit of {units[-1][0]}: others would wait for it",
+            f"{what} inside a unit of {units[-1][0]}, which would make other writers wait",
             hint="fetch first, then begin the unit",
         )

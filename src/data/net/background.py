@@ -63,8 +63,8 @@ class BackgroundCall(Generic[T]):
             count = self._left_behind.counts[vendor]
         if count >= MOST_LEFT:
             raise CircuitOpenError(
-                f"{vendor} was not called: {count} calls to it have not ended, and cannot be "
-                "interrupted",
+                f"{vendor} was not called: {count} earlier calls to it are still running and "
+                "cannot be interrupted",
                 provider=vendor,
             )
         self._vendor = vendor
@@ -102,7 +102,7 @@ class BackgroundCall(Generic[T]):
             ProviderTimeoutError: The deadline came first.
         """
         late = ProviderTimeoutError(
-            f"{self._vendor} did not come back in time; its code cannot be interrupted",
+            f"{self._vendor} did not return in time; its code cannot be interrupted",
             provider=self._vendor,
         )
         try:

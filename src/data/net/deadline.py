@@ -25,7 +25,7 @@ R = TypeVar("R")
 QUIET_S = 30.0
 # Share of the remaining time that one vendor may use while another one can still be queried.
 _SHARE = 2 / 3
-_OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more"
+_OF_JOBS = "jobs: {timeout_s: ...} in the rules gives jobs more time"
 # Shorter waits are not reported.
 _LONG_WAIT_S = 5.0
 # Sockets wait in real time, whatever clock the limits use.
@@ -84,7 +84,7 @@ class Deadline:
         *,
         quiet_s: float = QUIET_S,
         outer: Deadline | None = None,
-        hint: str = "timeout= in seconds gives a call more",
+        hint: str = "pass timeout= in seconds to give a call more time",
         may_wait: bool = True,
     ) -> None:
         self.pages = 0
@@ -122,7 +122,7 @@ class Deadline:
     def what(self) -> str:
         """A description of the call's time limit, for its errors."""
         if self._timeout_s is not None:
-            return f"the time of this call ({duration(self._timeout_s)})"
+            return f"the time for this call ({duration(self._timeout_s)})"
         return f"the time without a page from a vendor ({duration(self._quiet_s)})"
 
     def progress(self) -> None:
@@ -324,7 +324,7 @@ def seconds_of(timeout: object, symbol: object) -> float | None:
         raise QueryError(
             f"timeout {written(timeout):.40} for {symbol!s:.40} is not a number of seconds above 0",
             symbol=symbol if isinstance(symbol, str) else None,
-            hint="leave it out to wait as long as pages arrive",
+            hint="omit it to wait as long as pages keep arriving",
         )
     return seconds
 

@@ -50,13 +50,13 @@ def check_address(url: str) -> None:
     authority = url.partition("://")[2].partition("/")[0].partition("?")[0]
     if "@" in authority or "\\" in authority:
         raise ConfigError(
-            f"{where(url)} has a user in it, or cannot be read",
-            hint="base_url holds a host and a path; keys are set in the environment",
+            f"{where(url)} contains a user name, or cannot be parsed",
+            hint="base_url must contain only a host and a path; set keys in the environment",
         )
     if url.startswith("https://") or (url.startswith("http://") and is_loopback(url)):
         return
     raise ConfigError(
-        f"{where(url)} would not be reached over TLS",
+        f"{where(url)} is not a TLS address",
         hint="base_url must begin with https://; http:// is for this machine only",
     )
 
@@ -106,13 +106,13 @@ def _is_silence(cause: object) -> bool:
 def _worded(exc: Exception, url: str) -> DataError:
     place = where(url)
     if isinstance(exc, InvalidURL | MissingSchema):
-        return ConfigError(f"{place} is not an address", hint="check providers.<name>.base_url")
+        return ConfigError(f"{place} is not a URL", hint="check providers.<name>.base_url")
     # Up to 2.33, requests accepts a trailing line break, which the standard library rejects.
     unsendable = type(exc) is ValueError and str(exc).startswith("Invalid header")
     if unsendable or isinstance(exc, InvalidHeader | UnicodeError):
         return AuthenticationError(
             f"the key for {place} contains characters that are invalid in a header",
-            hint="look for a line break or a quotation mark in it",
+            hint="check it for a line break or a quotation mark",
         )
     if _is_silence(exc):
         return ProviderTimeoutError(f"{NO_CONNECTION}{place} in time")
@@ -122,7 +122,7 @@ def _worded(exc: Exception, url: str) -> DataError:
         return UnavailableError(f"the certificate of {place} could not be verified")
     if isinstance(exc, requests.ConnectionError):
         return UnavailableError(f"{NO_CONNECTION}{place}")
-    return UnavailableError(f"the answer of {place} broke off ({type(exc).__name__})")
+    return UnavailableError(f"the answer from {place} broke off ({type(exc).__name__})")
 
 
 def worded_by_name(exc: Exception, url: str) -> DataError:

@@ -61,8 +61,8 @@ def certificates(url: str) -> str | None:
         return None
     if not Path(bundle.path).exists():
         raise UnavailableError(
-            f"{where(url)} could not be reached: there are no certificates at {bundle.path}",
-            hint=f"{bundle.variable} names a file or folder that exists",
+            f"{where(url)} was not queried: there are no certificates at {bundle.path}",
+            hint=f"{bundle.variable} must name an existing file or folder",
         )
     return bundle.path
 
@@ -194,7 +194,7 @@ class HttpTransport:
         decode = decoder_of(coding)
         if decode is None:
             raise ResponseFormatError(
-                f"{place} encodes its answer as {coding[:40]!r}, which was not asked for"
+                f"{place} encodes its answer as {coding[:40]!r}, which was not requested"
             )
         parts: list[bytes] = []
         size = received = 0
@@ -215,7 +215,7 @@ def too_large(place: str, max_bytes: int) -> ResponseFormatError:
     """Return the error for a body above the size limit."""
     is_whole = max_bytes >= MEBIBYTE
     cap = f"{max_bytes // MEBIBYTE} MiB" if is_whole else f"{max_bytes} bytes"
-    return ResponseFormatError(f"the answer of {place} is larger than {cap}")
+    return ResponseFormatError(f"the answer from {place} is larger than {cap}")
 
 
 class _TimedReader(io.RawIOBase):

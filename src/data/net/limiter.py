@@ -363,7 +363,7 @@ class Limiter:
         if not setting:
             return None
         line = f"providers.{self._vendor}.rate_limits: {{{setting}: ...}}"
-        return f"if its plan allows more, the line `{line}` in the rules raises the limit"
+        return f"if your plan allows more, raise the limit with `{line}` in the rules"
 
     def _entered(
         self, tables: StateTables, *, call: GuardedCall, first: tuple[str, int], write: bool

@@ -86,7 +86,7 @@ class Recorder:
         except StorageError as exc:
             if not self._has_failed:
                 self._has_failed = True
-                _log.warning("answers of vendors are not recorded (ONETAPE_RECORD): %s", exc)
+                _log.warning("vendors' answers are not being recorded (ONETAPE_RECORD): %s", exc)
 
 
 class Recording:
@@ -122,9 +122,9 @@ class Recording:
         ]
         if not answers:
             raise CapabilityError(
-                f"the recording {self._folder} has no answer to {question['method']} {question['path']} "
-                f"{json.dumps(question['params'])}",
-                hint="ONETAPE_RECORD=<folder> records it while the vendor is asked",
+                f"the recording {self._folder} has no answer for {question['method']} "
+                f"{question['path']} {json.dumps(question['params'])}",
+                hint="set ONETAPE_RECORD=<folder> and query the vendor to record it",
             )
         # If a folder is recorded again, its first answer comes first again.
         key = json.dumps([question, [path.name for path in paths]])
@@ -188,9 +188,9 @@ def _answer(path: Path, question_path: str, url: str) -> HttpResponse | None:
         entry = json.loads(path.read_text("utf-8"))
         version = entry["recording"]
         if version != FORMAT:
-            raise _unreadable(path, f"is of version {version}, and this release reads {FORMAT}")
+            raise _unreadable(path, f"has version {version}, but this release reads only {FORMAT}")
         if _digest(entry["request"]) != path.name.partition("-")[0]:
-            raise _unreadable(path, "is of another request than its name says")
+            raise _unreadable(path, "is for another request than its name says")
         if not entry["request"]["path"].endswith(question_path):
             return None
         answer = entry["response"]

@@ -287,14 +287,14 @@ class State:
             if not has_tables:
                 make_tables(db, TABLES, VERSION)
             if has_salt or has_tables:
-                self._start_carefully(db, "used quotas and running bans are lost")
+                self._start_carefully(db, "used quotas and active pauses are lost")
         db.execute("COMMIT")
         _use_write_ahead(db)
 
     def _start_carefully(self, db: sqlite3.Connection, reason: str) -> None:
         """Count part of every limit as spent, because its record is lost."""
         keep_fact(db, "lost_s", self._times(db, write=True)[0])
-        self._unsaid = self._unsaid or f"{reason}; starting carefully"
+        self._unsaid = self._unsaid or f"{reason}; starting cautiously"
 
     def _say(self) -> None:
         """Log a warning about the first problem."""
@@ -385,9 +385,9 @@ def _use_write_ahead(db: sqlite3.Connection) -> None:
 
 def _busy() -> ProviderTimeoutError:
     error = ProviderTimeoutError(
-        "another process is writing to the limits that all processes share, and the time of this "
-        "call is over",
-        hint="timeout= in seconds gives a call more",
+        "another process was still writing to the shared limits when the time for this call ran "
+        "out",
+        hint="pass timeout= in seconds to give a call more time",
     )
     error.by_caller = True
     return error

@@ -93,7 +93,7 @@ def check_numbers(rows: Rows) -> None:
     for table, condition in wrong.items():
         query = f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"  # noqa: S608 - names of ours
         if rows.execute(query).fetchone():
-            raise CorruptEntryError(f"the state file has a number beyond all in the table {table}")
+            raise CorruptEntryError(f"the state file has too large a number in the table {table}")
 
 
 def _bound(column: str) -> float:
@@ -425,7 +425,7 @@ def read_anchor(rows: Rows) -> Anchor | None:
         )
         return Anchor(reading, float(facts["anchor_steady_s"]))
     except (KeyError, TypeError, ValueError) as exc:
-        raise CorruptEntryError("the state file does not hold its own time") from exc
+        raise CorruptEntryError("the state file does not contain its own time") from exc
 
 
 def keep_anchor(rows: Rows, anchor: Anchor) -> None:

@@ -33,8 +33,8 @@ _BY_STATUS: dict[int, type[DataError]] = {
 }
 _HINTS: dict[int, str] = {
     401: "check that its key is set and valid",
-    402: "the plan of this key does not include it",
-    403: "the plan of this key, or its region, does not include it",
+    402: "your plan does not include it",
+    403: "your plan or region does not include it",
     451: "it does not serve this region; providers.<name>.base_url may name another host",
 }
 # Text that servers send for an unknown address, instead of the vendor's own message.
@@ -54,7 +54,7 @@ def error_of(response: HttpResponse) -> DataError | None:
         return RateLimitedError(f"{message}: too many requests", retry_after_s(response))
     if status == 404 and _PAGE.match(response.body[:200]):
         # A gateway or a server does not know the address, which reveals nothing about a symbol.
-        return ResponseFormatError(f"{message}: a page that is not there")
+        return ResponseFormatError(f"{message}: the page does not exist")
     if kind := _BY_STATUS.get(status):
         return kind(message, hint=_HINTS.get(status))
     if status >= 500:

@@ -45,8 +45,8 @@ class Webhook:
         # Outside the ``except`` block, whose error contains the path.
         if not _is_usable(url):
             raise QueryError(
-                "the address of the webhook cannot be used",
-                hint="it begins with https://, or with http:// for this machine, and names no user",
+                "the webhook address cannot be used",
+                hint="use https:// (http:// only for this machine), without a user name",
             )
         self._url, self._clock = url, clock
         self._host = urlsplit(url).hostname or ""

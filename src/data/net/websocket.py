@@ -97,7 +97,7 @@ class Dialer:
         url = address.url
         if not (url.startswith("wss://") or (url.startswith("ws://") and is_loopback(url))):
             raise ConfigError(
-                f"{where(url)} would not be reached over TLS",
+                f"{where(url)} is not a TLS address",
                 hint="ws_url must begin with wss://; ws:// is for this machine only",
             )
         package = library()
@@ -146,7 +146,7 @@ def library() -> Any:
         import websocket
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "live streams need the package websocket-client",
+            "live streams need the websocket-client package",
             hint=install_line("live"),
         ) from None
     # Its own log records contain frames, keys included.
@@ -187,7 +187,7 @@ def _how(error: Exception, library: Any) -> str:
     if isinstance(error, library.WebSocketAddressException | socket.gaierror):
         return "its address was not found"
     if isinstance(error, library.WebSocketProxyException):
-        return "the proxy did not let it through"
+        return "the proxy refused it"
     if isinstance(error, library.WebSocketConnectionClosedException | AttributeError):
         return "it was closed without a reason"
     if isinstance(error, ssl.SSLError):  # its numbers are not the system's

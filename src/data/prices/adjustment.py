@@ -113,7 +113,7 @@ def rebase(
         ValueError: ``target`` is not one of the three.
     """
     if target not in ("raw", "split", "all"):
-        raise ValueError(f"cannot adjust to {target!r}; there is raw, split and all")
+        raise ValueError(f"cannot adjust to {target!r}; use raw, split or all")
     if not len(table):
         return table
     groups = _groups(table, parts, by_vendor=own is not None)
@@ -290,7 +290,7 @@ class BasisConversion:
             days = f"{date_of(missing[0].start)} to {date_of(missing[-1].end - 1)}"
             way = f"{source.adjustment} prices to {self.goal.adjustment}"
             raise KindMismatchError(
-                f"cannot convert {way}: no vendor was asked for splits and dividends from {days}"
+                f"cannot convert {way}: splits and dividends from {days} were never requested"
             )
 
     def _before(self, action: Action) -> int:
@@ -310,9 +310,9 @@ class BasisConversion:
         for action in (a for a in self.actions if self._before(a) > first_ms):
             if source.adjustment == "unknown":
                 raise KindMismatchError(
-                    f"it is not known whether prices from {date_of(first_ms)} are adjusted for the "
-                    f"{action}",
-                    hint="fetch them again",
+                    f"it is unknown whether prices from {date_of(first_ms)} are already adjusted "
+                    f"for the {action}",
+                    hint="fetch these bars again",
                 )
             # A bar after the ex-date reflects it in its price, whatever the target's date.
             until = action.ex_date if self._before(action) <= last_ms else self.goal.as_of
@@ -324,7 +324,7 @@ class BasisConversion:
             soon = (other.ex_date - one.ex_date).days < _SAME_SPLIT_DAYS
             sound = one.is_sound and other.is_sound
             if soon and sound and one.ratio == other.ratio and moved & {one, other}:
-                raise KindMismatchError(f"the {one} seems to be the {other}")
+                raise KindMismatchError(f"the {one} seems to be the same as the {other}")
         return sorted(moves, key=lambda move: self._before(move[0]), reverse=True)
 
     def _factor(self, action: Action, lenient: bool) -> Fraction | None:
@@ -364,8 +364,8 @@ class BasisConversion:
             step = day_ms((day + timedelta(31 * self.timeframe.count)).replace(day=1)) - stamp
         if stamp + step > self._before(action):
             raise KindMismatchError(
-                f"the {self.timeframe} bar of {day} holds the {action}: its parts are of two bases",
-                hint="rebuild it from 1d bars",
+                f"the {self.timeframe} bar of {day} spans the {action}, so it has two bases",
+                hint="rebuild it from daily bars",
             )
 
 

@@ -152,8 +152,8 @@ def regular_hours(table: BarTable, timeframe: Timeframe, calendar: MarketCalenda
     step = timeframe.longest_ms
     if step > _FINE_MS:
         raise KindMismatchError(
-            f"regular hours cannot be cut out of {timeframe} bars",
-            hint="bars of at most 30m can be cut",
+            f"{timeframe} bars cannot be cut to regular hours",
+            hint="only bars of at most 30m can be cut",
         )
     if not len(table):
         return table

@@ -187,7 +187,7 @@ class IndicatorUse(NamedTuple):
         if not (least <= value < most if condition == "above" else least < value <= most):
             bounds = f"from {least:g} to {most:g}" if most < math.inf else f"{least:g} or more"
             raise QueryError(
-                f"{self} never crosses {plain_number(value)} to {condition}",
+                f"{self} can never cross {plain_number(value)} to {condition}",
                 hint=f"its values are {bounds}",
             )
 
@@ -226,8 +226,8 @@ def register(
         QueryError: The name is invalid, or that of a built-in indicator.
     """
     if not _NAME.fullmatch(name) or name in _OURS:
-        hint = f"small letters, digits and _, and none of {', '.join(sorted(_OURS))}"
-        raise QueryError(f"an indicator cannot be named {name!r:.80}", hint=hint)
+        hint = f"use lowercase letters, digits and _, and none of {', '.join(sorted(_OURS))}"
+        raise QueryError(f"{name!r:.80} is not a valid name for an indicator", hint=hint)
     global _registered
     own = Indicator(function, period, window or (lambda period: max(period, 1)), split_power)
     _registered = {**_registered, name: own}
@@ -249,10 +249,10 @@ def parse_indicator(text: str) -> IndicatorUse:
     names = indicator_names()
     if match is None or name not in names:
         hint = f"{did_you_mean(name, names)}known: {', '.join(names)}; with a period: sma(50)"
-        raise QueryError(f"there is no indicator {text!r:.80}", hint=hint)
+        raise QueryError(f"unknown indicator {text!r:.80}", hint=hint)
     indicator = _registered[name]
     period = int(match[2]) if match[2] else indicator.period
     if match[2] and not (indicator.period and 1 <= period <= MOST_BARS):
-        bound = f"it is from 1 to {MOST_BARS}" if indicator.period else f"{name} takes none"
+        bound = f"it must be from 1 to {MOST_BARS}" if indicator.period else f"{name} has none"
         raise QueryError(f"the period of {text!r} is not valid", hint=bound)
     return IndicatorUse(name, indicator, period)

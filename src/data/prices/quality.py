@@ -243,21 +243,21 @@ def _refuse_misplaced(
     bounds = f"from {_when(table.stamps.min())} to {_when(table.stamps.max())}"
     received = f"{len(table)} {timeframe} rows {bounds}"
     unit = _unit_that_fits(table.stamps, span)
-    hint = f"they would fit if the stamps were {unit}, not milliseconds" if unit else None
+    hint = f"they would fit if the stamps were in {unit}, not milliseconds" if unit else None
     if not len(rows):
         window = f"{_when(span.start)} to {_when(span.end)}"
-        raise QualityError(f"none of {received} lies in the window {window}", hint=hint)
+        raise QualityError(f"none of {received} is in the window {window}", hint=hint)
     first, last = int(rows.stamps.min()), int(rows.stamps.max())
     if first > latest_stamp(timeframe, now_ms):
-        raise QualityError(f"all of {received} lie in the future of {_when(now_ms)}", hint=hint)
+        raise QualityError(f"all of {received} are after {_when(now_ms)}, in the future", hint=hint)
     if first in _SECONDS_AS_MS and last in _SECONDS_AS_MS and span.end > 365 * DAY_MS:
         raise QualityError(
-            f"all of {received} lie in January 1970", hint="seconds, not milliseconds?"
+            f"all of {received} are in January 1970", hint="seconds instead of milliseconds?"
         )
     usual = _usual_distance(rows.stamps)
     if usual is not None and 2 * usual < (timeframe.step_ms or 28 * DAY_MS):
-        hint = "another timeframe or unit of time?"
-        raise QualityError(f"{received} lie {usual / 1000:g} s apart", hint=hint)
+        hint = "is it another timeframe or unit of time?"
+        raise QualityError(f"{received} are only {usual / 1000:g} s apart", hint=hint)
 
 
 def _usual_distance(stamps: Stamps) -> float | None:

@@ -197,7 +197,7 @@ class _Classifier:
         if is_last and not is_believed and self._now - span.end < DAY_MS:
             gap_class = "not_published"
         elif gap_class == "common_hole" and is_believed and self._is_inside(span, part):
-            return self._gap(span, "halt", part.vendor, f"{evidence}; bars stand around it")
+            return self._gap(span, "halt", part.vendor, f"{evidence}; there are bars around it")
         return self._gap(span, gap_class, part.vendor, evidence, _due(part, self._now))
 
     def _is_inside(self, span: Span, part: Covered) -> bool:
@@ -238,7 +238,7 @@ class _Classifier:
         before = [part.fetched_at for part in self._all if part.span.end <= span.start]
         fetched_at = max(before, default=0)
         if fetched_at and all(part.span.end <= span.start for part in self._all):
-            said = f"behind all that was asked for; last asked {_minute(fetched_at)} UTC"
+            said = f"after everything that was requested; last request {_minute(fetched_at)} UTC"
         else:
             said = "no vendor has answered for it"
         unknown = self._grid.calendar.unrecorded(span)
@@ -258,7 +258,7 @@ class _Classifier:
             return
         for span, day in outages:
             if bars := self._bars(span):
-                then = f"the other vendors are asked first for that day; {gap.next_step}"
+                then = f"the other vendors are queried first for that day; {gap.next_step}"
                 yield replace(
                     gap,
                     span=span,
@@ -280,8 +280,8 @@ def _due(part: Covered, now_ms: int) -> str:
     if part.expires is None:
         return ""
     if part.expires <= now_ms:
-        return "asked again with the next request"
-    return f"asked again from {_minute(part.expires)} UTC"
+        return "requested again with the next call"
+    return f"requested again from {_minute(part.expires)} UTC"
 
 
 def _minute(at_ms: int) -> str:

@@ -193,7 +193,7 @@ def _disputed(actions: Iterable[KnownAction], stamps: Stamps) -> Iterator[Qualit
         at = day_ms(one.action.ex_date)
         if one.dispute and len(stamps) and stamps[0] - DAY_MS < at <= stamps[-1] + DAY_MS:
             text = f"{one.action}, says {one.action.source}; {one.dispute}"
-            text += "" if one.counts else "; it does not count"
+            text += "" if one.counts else "; it is not applied"
             severity: Severity = "info" if one.is_settled else "warning"
             yield finding_of(check, Defect(np.array([at], dtype=np.int64), text, severity))
 
@@ -213,7 +213,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
     if rows:
         reasons = Counter(reason.partition(":")[0] for reason in rows.values())
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-        text = f"{counted(len(rows), 'row')} that cannot be bars, kept aside: {why}"
+        text = f"{counted(len(rows), 'row')} that cannot be bars, set aside: {why}"
         order = next(check for check in CHECKS if check.name == "order")
         yield finding_of(order, Defect(np.array(list(rows), dtype=np.int64), text))
 
@@ -252,7 +252,7 @@ def _never_asked(stamps: Stamps) -> Iterator[QualityFinding]:
     """Yield the never-requested bars between stored spans, which are not a defect of the others."""
     if len(stamps):
         text = (
-            f"never asked for: {counted(len(stamps), 'expected bar')} between the stored stretches"
+            f"never requested: {counted(len(stamps), 'expected bar')} between the stored stretches"
         )
         calendar = next(check for check in CHECKS if check.name == "calendar")
         yield finding_of(calendar, Defect(stamps, text, "info"))
@@ -278,7 +278,7 @@ def _adjusted(
             timeframe=timeframe,
         )
     except KindMismatchError as error:
-        return stored.table, f"prices are checked as they are stored: {error}"
+        return stored.table, f"prices are checked as stored: {error}"
     return table, ""
 
 

@@ -113,7 +113,7 @@ class CachedDataSource(DataSource):
         decide = getattr(freshness_policy, "is_fresh", None)
         if freshness_policy is not None and not callable(decide):
             kind = type(freshness_policy).__name__
-            raise QueryError(f"freshness_policy of type {kind} has no is_fresh")
+            raise QueryError(f"freshness_policy of type {kind} has no method is_fresh")
         self.adapter, self.freshness_policy = adapter, freshness_policy
         own = checked_settings(config)
         self.config = freshness_settings() | own

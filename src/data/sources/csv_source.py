@@ -101,11 +101,13 @@ class CSVDataSource(VendorDataSource):
             own, config = {"file_path": config, **own}, None
         config = CSVConfig(**{"file_path": "", **own}) if config is None else replace(config, **own)
         if not config.has_header:
-            raise QueryError("csv: columns are found by their names: a header line is needed")
+            raise QueryError(
+                "csv: a header line is needed, because columns are found by their names"
+            )
         if config.missing_data_strategy not in ("fail", "skip"):
             raise QueryError(
                 f"csv: missing_data_strategy={config.missing_data_strategy!r:.20} is not served",
-                hint="fail or skip: values are never made up",
+                hint="use fail or skip; values are never made up",
             )
         self._config, self._symbol = config, symbol
         self._mapping = _mapping(config.schema_mapping) if own or config.file_path else None
@@ -125,7 +127,7 @@ class CSVDataSource(VendorDataSource):
         if self._config.missing_data_strategy == "fail":
             first = rows.row(0, named=True)
             raise QualityError(
-                f"csv: {len(rows)} rows have no price, the first of {first['symbol']} at "
+                f"csv: {len(rows)} rows have no price, the first for {first['symbol']} at "
                 f"{first['timestamp']}",
                 hint="missing_data_strategy='skip' leaves them out",
             )
@@ -194,6 +196,7 @@ def _mapping(given: SchemaMapping | Mapping[str, str]) -> SchemaMapping:
     names = [one.name for one in fields(SchemaMapping)]
     if unknown := sorted(set(given) - set(names)):
         raise QueryError(
-            f"csv: no column of bars: {', '.join(unknown)}", hint=f"there are: {', '.join(names)}"
+            f"csv: not columns of bars: {', '.join(unknown)}",
+            hint=f"valid ones: {', '.join(names)}",
         )
     return SchemaMapping(**given)

@@ -89,7 +89,7 @@ class FrameCache:
         """
         if not _KEY.fullmatch(key):
             raise QueryError(
-                f"{key!r:.80} is no key", hint="16 or 64 digits, of generate_cache_key"
+                f"{key!r:.80} is not a key", hint="use the 16 or 64 digits from generate_cache_key"
             )
         path = self._path(key)
         data = self._disk.read_if_exists(path / _METADATA)
@@ -143,7 +143,7 @@ class FrameCache:
         try:
             frame.write_parquet(buffer, compression="zstd", compression_level=3)
         except pl.exceptions.PolarsError as error:
-            raise StorageError(f"Parquet cannot hold the frame: {error}") from error
+            raise StorageError(f"the frame cannot be stored as Parquet: {error}") from error
         data = buffer.getvalue()
         facts = {
             "version": _VERSION,

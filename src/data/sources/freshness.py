@@ -438,7 +438,7 @@ def _ms(value: Any) -> int:
     except (ValueError, OverflowError):
         pass
     raise QueryError(
-        f"{value!r:.80} is no time", hint="UTC seconds, a datetime or a pandas Timestamp"
+        f"{value!r:.80} is not a time", hint="use UTC seconds, a datetime or a pandas Timestamp"
     )
 
 
@@ -450,7 +450,9 @@ def _seconds(value: Any) -> float:
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value < float("inf"):
-        raise QueryError(f"ttl_seconds {value!r:.80} is no number of seconds", hint="such as 3600")
+        raise QueryError(
+            f"ttl_seconds {value!r:.80} is not a number of seconds", hint="such as 3600"
+        )
     return float(value)
 
 

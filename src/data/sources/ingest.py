@@ -105,19 +105,21 @@ class SourceQuestion(NamedTuple):
             QueryError: An argument is invalid.
         """
         if isinstance(symbols, str) or not symbols:
-            raise QueryError(f"symbols are a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]")
+            raise QueryError(
+                f"symbols must be a list, not {symbols!r:.80}", hint=f"[{symbols!r:.80}]"
+            )
         try:
             bounds = pd.Timestamp(start), pd.Timestamp(end)
         except (ValueError, TypeError, OverflowError) as error:
-            raise QueryError(f"no times: {start!r:.40} to {end!r:.40}: {error}") from error
+            raise QueryError(f"not times: {start!r:.40} to {end!r:.40}: {error}") from error
         if not _plain(bounds[0]) <= _plain(bounds[1]):  # not true of what is not a time, either
-            raise QueryError(f"the start {start} does not lie before the end {end}")
+            raise QueryError(f"the start {start} is not before the end {end}")
         return cls(tuple(dict.fromkeys(symbols)), *bounds, Timeframe.parse(frequency))
 
     def __str__(self) -> str:
         names, rest = self.symbols[:_MOST_NAMED], len(self.symbols) - _MOST_NAMED
         more = f" and {rest} more" if rest > 0 else ""
-        return f"{self.timeframe} bars of {', '.join(names)}{more} from {self.start} to {self.end}"
+        return f"{self.timeframe} bars for {', '.join(names)}{more} from {self.start} to {self.end}"
 
 
 async def fetched(
@@ -165,7 +167,7 @@ async def answered(
             task.cancel()
     if not task.done():
         raise ProviderTimeoutError(
-            f"{about} gave no {question}: no answer within {patience_s:g} s", provider=about
+            f"{about} returned no {question}: no answer within {patience_s:g} s", provider=about
         )
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
@@ -173,7 +175,7 @@ async def answered(
     if isinstance(error, DataError):
         raise error
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    raise ForeignError(f"{about} gave no {question}: {text}", provider=about) from error
+    raise ForeignError(f"{about} returned no {question}: {text}", provider=about) from error
 
 
 async def _called(fetch: Callable[[], Any]) -> Any:
@@ -219,7 +221,7 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if own.is_empty():
         raise NoDataAvailableError(f"{about} has no {question}")
     if others := len(rows) - len(own):
-        warn_user(f"{about} gave {others} rows besides the {question}: they are left out")
+        warn_user(f"{about} returned {others} rows besides the {question}, which are ignored")
     own = _once(own, about)
     impossible = own.filter(
         (pl.col("high") < pl.max_horizontal("open", "close", "low"))
@@ -229,8 +231,8 @@ def checked_frame(frame: Any, about: str, question: SourceQuestion) -> pl.DataFr
     if len(impossible):
         row = impossible.row(0, named=True)
         warn_user(
-            f"{about} gave {len(impossible)} rows that can be no bars, the first of "
-            f"{row['symbol']} at {row['timestamp']}: they are kept"
+            f"{about} returned {len(impossible)} rows that cannot be bars, the first for "
+            f"{row['symbol']} at {row['timestamp']}; they are kept"
         )
     places = {symbol: place for place, symbol in enumerate(question.symbols)}
     order = name.replace_strict(places, return_dtype=pl.Int64)
@@ -280,17 +282,19 @@ def _once(rows: pl.DataFrame, about: str) -> pl.DataFrame:
     try:
         unlike = rows.filter(twice).unique()
     except pl.exceptions.PolarsError as error:  # of columns that cannot be compared
-        raise _unlike(about, f"with two rows of one time and symbol: {error}") from error
+        raise _unlike(about, f"with two rows for one time and symbol: {error}") from error
     if unlike.select("timestamp", "symbol").is_duplicated().any():
         row = unlike.row(0, named=True)
         raise _unlike(
-            about, f"with different rows of {row['symbol']} at {row['timestamp']}", ": give one"
+            about, f"with different rows for {row['symbol']} at {row['timestamp']}", ": give one"
         )
     return pl.concat([rows.filter(~twice), unlike])
 
 
 def _unlike(about: str, what: str, hint: str = " of bars is needed") -> ResponseFormatError:
-    return ResponseFormatError(f"{about} gave a frame {what}", provider=about, hint=f"one{hint}")
+    return ResponseFormatError(
+        f"{about} returned a frame {what}", provider=about, hint=f"one{hint}"
+    )
 
 
 def _is_number(dtype: Any) -> bool:
@@ -372,5 +376,6 @@ def refuse_other(bundle: Bundle, source_type: str) -> None:
     if origin.request is not None or origin.source_type != source_type:
         of = "the store" if origin.request is not None else origin.source_type
         raise BundleError(
-            f"bundle {bundle.name} is made of {of}, not of {source_type}", hint="give another name"
+            f"bundle {bundle.name} is made from {of}, not from {source_type}",
+            hint="use another name",
         )

@@ -83,14 +83,14 @@ class DataSourceRegistry:
         key = name.strip().lower() if isinstance(name, str) else ""
         if not _NAME.fullmatch(key) or key in _HOMES or vendor_of(key):
             raise QueryError(
-                f"no source can be registered as {name!r:.80}",
-                hint="letters, digits, _ . and -; and no name of a vendor",
+                f"{name!r:.80} is not a valid name for a source",
+                hint="use letters, digits, _ . and -, but not the name of a vendor",
             )
         lacking = [one for one in _METHODS if not callable(getattr(source_class, one, None))]
         lacking += sorted(getattr(source_class, "__abstractmethods__", ()))
         if not isinstance(source_class, type) or lacking:
             methods = ", ".join(dict.fromkeys(lacking)) or "a class"
-            raise QueryError(f"{source_class!r:.80} is no source: it lacks {methods}")
+            raise QueryError(f"{source_class!r:.80} is not a source: it lacks {methods}")
         cls._registered[key] = source_class
 
     @classmethod

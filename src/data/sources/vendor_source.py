@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["OnetapeDataSource", "SourceAnswer", "VendorDataSource"]
 
 _MOST_NAMED = 5
-_LIMITS = "requests keep to the vendor's limits, `rate_limits` of the rules"
-_RETRIES = "failed requests are repeated by `failover` of the rules"
+_LIMITS = "requests keep to the vendor's limits, `rate_limits` in the rules"
+_RETRIES = "`failover` in the rules decides how failed requests are repeated"
 _ACTIONS = "splits and dividends of shares are fetched with their bars, and stored"
 # Arguments of documented constructors that the rules decide for all programs, and what applies
 # instead.
@@ -57,13 +57,13 @@ _INSTEAD: Mapping[str, str] = {
     "backoff_factor": _RETRIES,
     "fetch_dividends": _ACTIONS,
     "fetch_splits": _ACTIONS,
-    "asset_type": "a symbol says itself what it is: AAPL, BTCUSDT, EURUSD=X",
+    "asset_type": "a symbol is classified by its spelling: AAPL, BTCUSDT, EURUSD=X",
 }
 _HOLDS: Mapping[str, object] = {"fetch_dividends": True, "fetch_splits": True}
 # Arguments for which only one value stands for the bars that a vendor serves here.
 _ONLY: Mapping[str, tuple[object, str]] = {
-    "testnet": (False, "bars of a test network are no market's"),
-    "is_paper": (True, "bars are the same for accounts of both kinds"),
+    "testnet": (False, "bars from a test network are not market data"),
+    "is_paper": (True, "bars are the same for both kinds of accounts"),
 }
 
 
@@ -116,17 +116,19 @@ class VendorDataSource(DataSource):
     ) -> None:
         if provider is not None:
             if self.provider or self.name:
-                raise QueryError(f"{type(self).__name__} takes no provider: it is {self.name}")
+                raise QueryError(
+                    f"{type(self).__name__} does not take a provider: it is {self.name}"
+                )
             if vendor_of(provider) is None:
                 raise UnknownProviderError(
-                    f"there is no vendor {provider!r:.80}", hint="`onetape providers` lists them"
+                    f"unknown vendor {provider!r:.80}", hint="`onetape providers` lists them"
                 )
             self.name = self.provider = provider
         if manager is not None and not isinstance(manager, DataManager):
             # The value is not shown, because it may be a key passed by position.
             raise QueryError(
-                f"{type(self).__name__}: manager is a {type(manager).__name__}, no data manager",
-                hint="name the other arguments",
+                f"{type(self).__name__}: manager is a {type(manager).__name__}, not a data manager",
+                hint="pass the other arguments by name",
             )
         # For ccxt, the settings also have the exchange, which its class uses.
         for argument, value in adapter_settings(self.name).items():
@@ -184,7 +186,7 @@ class VendorDataSource(DataSource):
         """
         given = tuple(key for key in keys if key is not None)
         if not all(isinstance(key, str) and key.strip() for key in given):
-            raise QueryError(f"{self.name}: a key is not empty text")
+            raise QueryError(f"{self.name}: a key must be a text that is not empty")
         for key in given:
             note_key(key.strip())  # no log and no message shows it from here on
         names = keys_of(self.provider) if given else ()
@@ -192,7 +194,9 @@ class VendorDataSource(DataSource):
             raise QueryError(f"{self.name}: api_secret is given without api_key")
         if len(given) > len(names):
             extra = ("api_key", "api_secret")[len(names) :]
-            warn_user(f"{self.name}: no effect of {', '.join(extra)}: bars need no such key")
+            warn_user(
+                f"{self.name}: {', '.join(extra)} has no effect, because bars need no such key"
+            )
         return tuple(key.strip() for key in given[: len(names)])
 
     def _check(self, config: Mapping[str, Any]) -> None:
@@ -204,8 +208,8 @@ class VendorDataSource(DataSource):
         every = (*_INSTEAD, *_ONLY, "adjustment", "timeout", "api_key", "api_secret")
         for name, value in config.items():
             if name not in every:
-                hint = did_you_mean(name, every) + f"there are: manager, {', '.join(every)}"
-                raise QueryError(f"{type(self).__name__} takes no {name}", hint=hint)
+                hint = did_you_mean(name, every) + f"arguments: manager, {', '.join(every)}"
+                raise QueryError(f"{type(self).__name__} has no argument {name}", hint=hint)
             if name in _ONLY and value is not _ONLY[name][0]:
                 raise QueryError(
                     f"{self.name}: {name}={value!r:.20} is not served: {_ONLY[name][1]}"
@@ -213,7 +217,7 @@ class VendorDataSource(DataSource):
         names = [n for n, value in config.items() if n in _INSTEAD and value is not _HOLDS.get(n)]
         if names:
             texts = "; ".join(dict.fromkeys(_INSTEAD[name] for name in names))
-            warn_user(f"{self.name}: no effect of {', '.join(names)}: {texts}")
+            warn_user(f"{self.name}: {', '.join(names)} has no effect: {texts}")
 
     # --- bars -------------------------------------------------------------------------------
 
@@ -249,7 +253,9 @@ class VendorDataSource(DataSource):
             IncompleteDataWarning: Something is missing; see ``attrs``.
         """
         if isinstance(symbols, str):
-            raise QueryError(f"symbols are a list, not the text {symbols!r}", hint=f"[{symbols!r}]")
+            raise QueryError(
+                f"symbols must be a list, not the string {symbols!r}", hint=f"[{symbols!r}]"
+            )
         timeframe = Timeframe.parse(frequency)
         frames = self.manager.get_ohlcv_batch(
             symbols,
@@ -266,7 +272,7 @@ class VendorDataSource(DataSource):
         _refuse_failed(attrs)
         if not any(map(len, frames.values())):
             raise NoDataAvailableError(
-                f"{self.name} has no {timeframe} bar of {_named(frames)} from {start} to {end}",
+                f"{self.name} has no {timeframe} bar for {_named(frames)} from {start} to {end}",
                 symbol=next(iter(frames)) if len(frames) == 1 else None,
             )
         is_hit = not any(one.get("attempts") for one in attrs.values())

@@ -103,17 +103,17 @@ def classify(symbol: Any, tables: Classification) -> Instrument | SymbolRefusal:
 def malformed(symbol: Any) -> SymbolRefusal | None:
     """Return why ``symbol`` can never be a symbol, or None."""
     if not isinstance(symbol, str):
-        return SymbolRefusal("malformed", f"a symbol is a text, not {type(symbol).__name__}")
+        return SymbolRefusal("malformed", f"a symbol must be a string, not {type(symbol).__name__}")
     text = symbol.strip(" ").upper()
     if not text:
         return SymbolRefusal("malformed", "the symbol is empty")
     if len(symbol) > MAX_LENGTH:
-        what = f"the symbol has {len(symbol)} characters, at most {MAX_LENGTH} are allowed"
+        what = f"the symbol has {len(symbol)} characters; at most {MAX_LENGTH} are allowed"
         return SymbolRefusal("malformed", what)
     strange = _ALLOWED.sub("", symbol.strip(" "))
     if strange:
-        what = f"the symbol {symbol!r} contains {strange[0]!r}, which no symbol contains"
-        hint = "a pair is written BTC/USDT, a venue NASDAQ:AAPL" if ":" in strange else ""
+        what = f"the symbol {symbol!r} contains {strange[0]!r}, which is not allowed in symbols"
+        hint = "write a pair as BTC/USDT, and a venue as NASDAQ:AAPL" if ":" in strange else ""
         return SymbolRefusal("malformed", what, hint=hint)
     if not _SHAPE.fullmatch(text):
         return SymbolRefusal("malformed", f"the symbol {symbol!r} is malformed")
@@ -130,19 +130,19 @@ def _at_venue(head: str, body: str, tables: Classification) -> Instrument | Symb
     if meant:
         names = tuple(dict.fromkeys(one.symbol for one in meant))
         what = f"the symbol {written!r} is ambiguous: it may mean {', '.join(names)}"
-        return SymbolRefusal("ambiguous", what, names, "write what you mean")
+        return SymbolRefusal("ambiguous", what, names, "write the one that you mean")
     alone = classify(body, tables)
     names = (alone.symbol,) if isinstance(alone, Instrument) else alone.candidates
     vendor = canonical_vendor(head)
     if venues:
-        what = f"{body!r} is no ticker of the listing exchange {head}"
+        what = f"{body!r} is not a ticker on the listing exchange {head}"
     elif vendor is not None:
-        what = f"{written!r} names the vendor {vendor}, and this question takes no vendor"
+        what = f"{written!r} names the vendor {vendor}, which is not possible here"
     else:
         what = f"{head!r} in {written!r} is neither a listing exchange nor a vendor"
     hint = f"write {names[0]}" if names else ""
     if not venues and vendor is None and getattr(alone, "asset_class", "") == "crypto":
-        hint += f"; where ccxt serves that venue, CCXT:{head}:{body} asks it"
+        hint += f"; if ccxt serves that venue, use CCXT:{head}:{body}"
     return SymbolRefusal("malformed", what, names, hint)
 
 
@@ -178,7 +178,7 @@ def _of_dollar_sign(body: str, tables: Classification) -> Instrument | SymbolRef
     if text not in tables.symbols and (index in _DOLLAR_INDICES or index in tables.indices):
         names = (index, f"{text}.US")
         what = f"the symbol {'$' + text!r} is ambiguous: it may mean {' or '.join(names)}"
-        return SymbolRefusal("ambiguous", what, names, "write what you mean")
+        return SymbolRefusal("ambiguous", what, names, "write the one that you mean")
     return classify(body, tables)
 
 
@@ -201,7 +201,7 @@ def _understood(text: str, tables: Classification) -> Instrument | SymbolRefusal
     return SymbolRefusal(
         "unknown",
         f"{text!r} cannot be classified",
-        hint="say the venue (7203.T, AAPL.NASDAQ), separate a pair (PEPE/USDT), or write a rule "
+        hint="name the venue (7203.T, AAPL.NASDAQ), separate a pair (PEPE/USDT), or add a rule "
         f"under symbol_classification.symbols.{text}",
     )
 
@@ -238,7 +238,7 @@ def _suffixed(text: str, tables: Classification) -> Verdict:
     return SymbolRefusal(
         "unknown",
         f"{text!r} ends in .{tail}, which is not a known exchange suffix",
-        hint="a rule may add it: symbol_classification.stock.exchange_suffixes",
+        hint="a rule can add it: symbol_classification.stock.exchange_suffixes",
     )
 
 
@@ -393,10 +393,10 @@ def _ambiguous(text: str, candidates: Iterable[str]) -> SymbolRefusal:
     """Return a refusal to choose, with a hint on how to decide."""
     clear = tuple(candidates)
     message = (
-        f"it may mean {', '.join(clear)}" if clear else "a pattern for pairs and one for stocks fit"
+        f"it may mean {', '.join(clear)}" if clear else "patterns for pairs and for stocks match it"
     )
     rule = f"symbol_classification.symbols: {{{text}: {clear[0] if clear else '...'}}}"
-    hint = f"write what you mean, or decide once in the rules: {rule}"
+    hint = f"write the one that you mean, or settle it in the rules: {rule}"
     return SymbolRefusal("ambiguous", f"the symbol {text!r} is ambiguous: {message}", clear, hint)
 
 

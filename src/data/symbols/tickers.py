@@ -165,7 +165,7 @@ def provider_config(
 
 def _reason(first: str, best: str | None) -> str:
     if best is None:
-        return "no vendor of the rules can be asked" if first else "no rule fits"
+        return "no vendor in the rules can be queried" if first else "no rule applies"
     return "first in the rules" if best == first else f"{first}, first in the rules, cannot be used"
 
 
@@ -175,7 +175,7 @@ def ticker_verdict(
     """Return whether a ticker can be used: ``valid`` with its description, or with ``error``."""
     length = len(symbol.strip()) if isinstance(symbol, str) else 0
     if not 1 <= length <= _MAX_TICKER:
-        error = f"a ticker has 1 to {_MAX_TICKER} characters, this one has {length}"
+        error = f"a ticker has 1 to {_MAX_TICKER} characters, but this one has {length}"
     elif instrument is None:
         error = f"{symbol!r} is not a known ticker"
     else:

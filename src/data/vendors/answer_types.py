@@ -48,7 +48,7 @@ def wrong_answer(fetched: object, names: Collection[str], now_ms: int) -> str:
     wrong = _wrong_field(fetched, _OF_ANSWER) or _wrong_column(fetched.table)
     wrong = wrong or _wrong_field(fetched.kind, _OF_KIND) or _wrong_field(fetched.basis, _OF_BASIS)
     if not wrong and fetched.vendor not in names:
-        return f"bars of another vendor: {_cut(fetched.vendor)}"
+        return f"bars from another vendor: {_cut(fetched.vendor)}"
     if not wrong and fetched.server_now_ms > now_ms + _LATEST_MS:
         return "a server_now_ms that is later than the query"
     return wrong or ("" if fetched.actions is None else wrong_actions(fetched.actions, names))
@@ -65,7 +65,7 @@ def wrong_actions(actions: object, names: Collection[str]) -> str:
             return f"a {type(action).__name__:.40} among splits and dividends"
         wrong = wrong or _wrong_field(action, _OF_ACTION)
         if not wrong and action.source and action.source not in names:
-            wrong = f"an action of another vendor: {_cut(action.source)}"
+            wrong = f"an action from another vendor: {_cut(action.source)}"
         if not wrong and action.type == "split" and not _is_ratio(action):
             wrong = f"a split of {action.numerator:g}:{action.denominator:g}"
         if wrong:
@@ -94,7 +94,7 @@ def _wrong_column(table: BarTable) -> str:
             return f"a column {name} that is not a flat array of {wanted.__name__}"
         length = len(column) if length < 0 else length
         if len(column) != length:
-            return f"columns of unequal length: {length} stamps, {len(column)} of {name}"
+            return f"columns of unequal length: {length} stamps, but {len(column)} of {name}"
     is_dated = not length or all(int(f(table.stamps)) in _DATES for f in (np.min, np.max))
     return "" if is_dated else "a stamp that is not a date"
 

@@ -135,7 +135,7 @@ def fetch_month(vendor: Archive, query: FetchQuery) -> tuple[BarTable, int]:
     )
     digest = hashlib.sha256(packed.body).hexdigest()
     if checksum.text.partition(" ")[0].strip().lower() != digest:
-        raise ResponseFormatError(f"{_leaf(url)} is not the file that its checksum is of")
+        raise ResponseFormatError(f"{_leaf(url)} does not match its checksum")
     table = vendor.read_month(_lines(packed.body, url), query)
     _check_whole(table, query, url)
     return table, checksum.requests + packed.requests
@@ -152,9 +152,9 @@ def _lines(packed: bytes, url: str) -> list[str]:
         with zipfile.ZipFile(io.BytesIO(packed)) as opened:
             inside = opened.infolist()
             if len(inside) != 1 or inside[0].file_size > LARGEST:
-                raise ResponseFormatError(f"{_leaf(url)} does not hold one file of usual size")
+                raise ResponseFormatError(f"{_leaf(url)} does not contain one file of normal size")
             if (named := inside[0].filename.rpartition(".")[0]) not in _leaf(url):
-                raise ResponseFormatError(f"{_leaf(url)} holds a file of {named[:40]!r}")
+                raise ResponseFormatError(f"{_leaf(url)} contains a file named {named[:40]!r}")
             return opened.read(inside[0]).decode("ascii").splitlines()
     except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError) as exc:
         raise ResponseFormatError(f"{_leaf(url)} cannot be unpacked ({exc})") from exc
@@ -165,7 +165,7 @@ def _check_whole(table: BarTable, query: FetchQuery, url: str) -> None:
     expected = np.arange(query.span.start, query.span.end, step, dtype=np.int64)
     if not np.array_equal(table.stamps, expected):
         raise ResponseFormatError(
-            f"{_leaf(url)} holds {len(table):,} bars, not the {len(expected):,} of its month"
+            f"{_leaf(url)} contains {len(table):,} bars, not the {len(expected):,} of its month"
         )
 
 

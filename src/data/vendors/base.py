@@ -400,7 +400,7 @@ class BaseDataDownloader:
                     self.get_provider_name(),
                 )
             except DataError as exc:
-                _log.warning("%s: %s %s left out: %s", exc.provider, symbol, interval, exc)
+                _log.warning("%s: %s %s ignored: %s", exc.provider, symbol, interval, exc)
         return results
 
     def get_fundamentals(self, symbol: str) -> Any:

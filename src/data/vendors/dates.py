@@ -37,7 +37,7 @@ def amount(value: Any) -> float:
         ValueError, TypeError: The value is something else.
     """
     if isinstance(value, bool):
-        raise TypeError("a truth value where a number belongs")
+        raise TypeError("a boolean instead of a number")
     return float(value)
 
 
@@ -48,7 +48,7 @@ def label(value: Any) -> int:
         ValueError, TypeError: The value is something else.
     """
     if isinstance(value, bool):
-        raise TypeError("a truth value where a time belongs")
+        raise TypeError("a boolean instead of a time")
     return int(value)
 
 

@@ -78,7 +78,7 @@ def downloader_class(code: str) -> type[BaseDataDownloader]:
     """
     name = canonical_name(code)
     if name is None:
-        raise UnknownProviderError(f"there is no provider {code!r}", hint=known_hint(code, names()))
+        raise UnknownProviderError(f"unknown provider {code!r}", hint=known_hint(code, names()))
     family = family_of(name)
     if not row_of(family).bars:
         return cast("type[BaseDataDownloader]", load_offer(PROVIDERS, name, _class_faults))
@@ -366,7 +366,7 @@ class DownloaderPool:
             try:
                 arguments["sender"] = self._make_sender(code)
             except (MissingExtraError, UnknownProviderError) as exc:
-                _log.warning("%s cannot be asked: %s", code, exc)
+                _log.warning("%s cannot be queried: %s", code, exc)
                 return None
         made = factory.create_downloader(code, **arguments)
         apply_settling(made, self._rules.provider(code))
@@ -452,7 +452,7 @@ def creation_error(selector: Any, name: str) -> DataError | None:
         if not hasattr(selector, "make_sender") or downloader_for(selector, name) is not None:
             return None
         if canonical_name(name) is None:
-            return UnknownProviderError("this version does not serve it", hint=install_hint(name))
+            return UnknownProviderError("this version does not support it", hint=install_hint(name))
         cls: Any = downloader_class(name)
         # The selector only logs the reason; creating the downloader again raises it.
         arguments = constructor_arguments(selector.parsed_rules.provider(name))

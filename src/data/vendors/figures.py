@@ -142,7 +142,7 @@ class FiguresDownloader(BaseDataDownloader):
         served, label = self.figures.get(query.measure.name), query.period.label
         if served is None or query.instrument.asset_class != "crypto":
             kind = query.instrument.asset_class
-            raise CapabilityError(f"{self.name} serves no {query.measure} of {kind}")
+            raise CapabilityError(f"{self.name} serves no {query.measure} for {kind}")
         if served.periods and label not in served.periods:
             periods = " ".join(served.periods)
             raise CapabilityError(
@@ -150,7 +150,7 @@ class FiguresDownloader(BaseDataDownloader):
             )
         if served.depth_days and query.span.start < query.now_ms - served.depth_days * DAY_MS:
             raise CapabilityError(
-                f"{self.name} serves {query.measure} of the last {served.depth_days} days only"
+                f"{self.name} serves {query.measure} only for the last {served.depth_days} days"
             )
         return served
 
@@ -291,4 +291,4 @@ def _check(rows: Sequence[Figure], vendor: str, measure: Measure) -> None:
     """
     for row in rows:
         if len(row.values) != len(measure.columns) or not all(map(math.isfinite, row.values)):
-            raise ResponseFormatError(f"{vendor} answered {measure} that are no numbers: {row}")
+            raise ResponseFormatError(f"{vendor} returned {measure} that are not numbers: {row}")

@@ -149,7 +149,7 @@ def fetch_bars(downloader: Any, query: FetchQuery, name: str) -> Fetched:
     if accounts is not None:
         accounts.last = last
     if wrong := wrong_answer(fetched, names, query.now_ms):
-        error = ResponseFormatError(f"{name} answered with {wrong}", provider=name)
+        error = ResponseFormatError(f"{name} returned {wrong}", provider=name)
         if accounts is not None:  # the call had ended well
             downloader.blame(query, error)
         raise error
@@ -173,7 +173,7 @@ def fetch_actions(
 
     actions: Sequence[Action] = fetch() if is_packaged(downloader) else run_foreign(fetch, name)
     if wrong := wrong_actions(actions, names):
-        raise ResponseFormatError(f"{name} answered with {wrong}", provider=name)
+        raise ResponseFormatError(f"{name} returned {wrong}", provider=name)
     return actions
 
 
@@ -351,7 +351,7 @@ def fetch_legacy(
     )
     if not len(table):
         raise NoDataError(
-            f"{name} has nothing for {symbol} {query.timeframe}", provider=name, symbol=symbol
+            f"{name} has no data for {symbol} {query.timeframe}", provider=name, symbol=symbol
         )
     return Fetched(
         table=table,

@@ -150,7 +150,7 @@ def read(table: VendorTable, answers: VendorAnswers) -> Snapshot:
             sheet.add(answer, answers.bodies[answer.ask], answers.spelled)
     if not sheet.facts and not sheet.statements:
         raise SymbolNotFoundError(
-            f"{table.vendor} has no {answers.data_type} of {answers.symbol}",
+            f"{table.vendor} has no {answers.data_type} for {answers.symbol}",
             provider=table.vendor,
             symbol=answers.symbol,
         )
@@ -222,8 +222,8 @@ class _Sheet:
         wanted = spelled.rpartition(".")[0] or spelled if answer.is_bare else spelled
         if _letters(wanted) not in map(_letters, names):
             raise ResponseFormatError(
-                f"{self._vendor} answered about {', '.join(map(repr, names))[:80]}, it was asked "
-                f"about {spelled}",
+                f"{self._vendor} answered for {', '.join(map(repr, names))[:80]} instead of "
+                f"{spelled}",
                 provider=self._vendor,
                 symbol=spelled,
             )
@@ -255,7 +255,7 @@ class _Sheet:
     def _number(self, name: str, raw: Any, *, zero_is_unknown: bool = False) -> float | None:
         number = number_of(raw)
         if number is None and text_of(raw) is not None:
-            self.dropped[name] = f"{str(raw)[:40]!r} is no number"
+            self.dropped[name] = f"{str(raw)[:40]!r} is not a number"
         return None if number == 0 and zero_is_unknown else number
 
     def _statement(self, answer: TableAnswer, row: Any) -> Statement | None:

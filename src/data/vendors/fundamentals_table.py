@@ -251,7 +251,7 @@ def table_of(vendor: str) -> VendorTable | None:
 def _faults(vendor: str, table: Any) -> str:
     """Return why an offered object is not a vendor's table, or an empty text if it is."""
     if not isinstance(table, VendorTable):
-        return "it is no VendorTable"
+        return "it is not a VendorTable"
     if table.vendor != vendor:
         return f"its `vendor` is {table.vendor!r}, not {vendor!r}"
     answers = [answer for served in table.types.values() for answer in served]

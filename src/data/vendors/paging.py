@@ -158,7 +158,7 @@ def check_capability(vendor: PagedVendor, query: FetchQuery) -> None:
     depth = caps.depth_days.get(label)
     # A day of grace, because time has passed since the caller cut its span.
     if depth is not None and query.span.start < query.now_ms - (depth + 1) * DAY_MS:
-        raise CapabilityError(f"{vendor.name} serves {label} bars of the last {depth} days only")
+        raise CapabilityError(f"{vendor.name} serves {label} bars only for the last {depth} days")
 
 
 def _add_month(vendor: PagedVendor, query: FetchQuery, harvest: _Harvest) -> bool:
@@ -234,7 +234,7 @@ class _Progress:
         """
         self._rows_left -= len(table)
         if self._rows_left < 0:
-            raise ResponseFormatError(f"{self._vendor} sends far more rows than the range has bars")
+            raise ResponseFormatError(f"{self._vendor} returns more rows than the range has bars")
         if page.cursor is None:  # stamps have to go on by themselves
             return
         stamps = table.stamps[(table.stamps >= self._span.start) & (table.stamps < self._span.end)]
@@ -242,7 +242,7 @@ class _Progress:
         self._seen = union(self._seen, distinct(stamps))
         self._idle = 0 if len(self._seen) > before else self._idle + 1
         if self._idle > IDLE_PAGES:
-            raise ResponseFormatError(f"{self._vendor} sends page after page without a new bar")
+            raise ResponseFormatError(f"{self._vendor} returns page after page without a new bar")
 
 
 def read_page(
@@ -284,7 +284,7 @@ def format_errors(vendor: str, what: str) -> Iterator[None]:
         raise
     except UNREADABLE as exc:
         raise ResponseFormatError(
-            f"{vendor} answered something else than {what} ({type(exc).__name__}: {str(exc)[:80]})"
+            f"{vendor} returned something other than {what} ({type(exc).__name__}: {str(exc)[:80]})"
         ) from exc
 
 
@@ -300,7 +300,7 @@ def check_symbol(vendor: str, spelling: str, named: object) -> None:
         ResponseFormatError: The two differ.
     """
     if named and str(named).upper() != spelling.upper():
-        raise ResponseFormatError(f"{vendor} answered about {str(named)[:40]!r}, not {spelling!r}")
+        raise ResponseFormatError(f"{vendor} answered for {str(named)[:40]!r}, not {spelling!r}")
 
 
 def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
@@ -323,7 +323,7 @@ def check_interval(vendor: str, timeframe: Timeframe, named: object) -> None:
         is_same = False
     if not is_same:
         raise ResponseFormatError(
-            f"{vendor} answered with bars of {str(named)[:40]!r}, not {timeframe.label!r}"
+            f"{vendor} returned bars of {str(named)[:40]!r}, not {timeframe.label!r}"
         )
 
 

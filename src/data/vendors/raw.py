@@ -81,12 +81,12 @@ def raw_options(vendor: str, names: Iterable[str], options: Mapping[str, Any]) -
         QueryError: An option has an invalid value.
     """
     if strange := options.keys() - set(names):
-        raise TypeError(f"{vendor} knows no option {', '.join(sorted(strange))}")
+        raise TypeError(f"{vendor} has no option {', '.join(sorted(strange))}")
     adjustment, limit = options.get("adjustment"), options.get("limit")
     if adjustment not in (None, *ADJUSTMENTS):
-        raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"one of {ADJUSTMENTS}")
+        raise QueryError(f"unknown adjustment {adjustment!r}", hint=f"use one of {ADJUSTMENTS}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise QueryError(f"limit {limit!r} is not a count of bars")
+        raise QueryError(f"limit {limit!r} is not a number of bars")
     return RawOptions(adjustment, limit)
 
 

@@ -121,7 +121,7 @@ def stream_of(vendor: str) -> MakeStream | None:
 def _faults(vendor: str, cls: Any) -> str:
     """Return why an offered object is not a vendor's stream, or an empty text if it is."""
     if not isinstance(cls, type):
-        return "it is no class"
+        return "it is not a class"
     methods = [name for name, what in vars(StreamProtocol).items() if isfunction(what)]
     lacking = [name for name in methods if name[0] != "_" and not callable(getattr(cls, name, 0))]
     if lacking:
@@ -132,7 +132,7 @@ def _faults(vendor: str, cls: Any) -> str:
     if not isinstance(getattr(cls, "display_name", None), str):
         return "it has no `display_name`"
     if not isinstance(traits, StreamTraits) or not isinstance(traits.connects, Limits):
-        return "its `traits` are no StreamTraits"
+        return "its `traits` are not StreamTraits"
     is_sound = min(traits.topics, traits.batch) >= 1 and min(traits.beat_s, traits.quiet_s) > 0
     return "" if is_sound else "its `traits` need topics, batch, beat_s and quiet_s above 0"
 
@@ -144,7 +144,7 @@ def understood(
     try:
         message = _parsed(frame)
     except (ValueError, RecursionError) as error:
-        return [Unreadable(f"a frame is no JSON ({type(error).__name__})")]
+        return [Unreadable(f"a frame is not JSON ({type(error).__name__})")]
     return made_of(message, read)
 
 
@@ -159,7 +159,7 @@ def each(frame: str | bytes, read: Callable[[Any], Sequence[StreamEvent]]) -> Se
 def made_of(message: Any, read: Callable[[Any], Sequence[StreamEvent]]) -> Sequence[StreamEvent]:
     """Return the events that ``read`` makes from one message; ``Unreadable`` if it fails."""
     try:
-        return read(message) or [Unreadable("a message of no known type")]
+        return read(message) or [Unreadable("a message of an unknown type")]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return [Unreadable(f"a message of another form ({type(error).__name__})")]
 
@@ -214,10 +214,10 @@ def bar_of(stamp_ms: int, values: Iterable[Any], *, is_closed: bool = True) -> L
     """
     numbers = tuple(values)
     if bool in map(type, numbers):
-        raise TypeError("true or false in place of a number")
+        raise TypeError("true or false instead of a number")
     o, h, low, c, volume = map(float, numbers)
     if isnan(volume):
-        raise ValueError("a bar without its volume")
+        raise ValueError("a bar without a volume")
     return LiveBar(stamp_ms, o, h, low, c, volume, is_closed)
 
 

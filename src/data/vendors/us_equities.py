@@ -42,7 +42,7 @@ def share(instrument: Instrument, vendor: str, separator: str, preferred: str) -
         CapabilityError: The share is listed elsewhere; a namesake could be listed in the USA.
     """
     if instrument.timezone not in ("UTC", NEW_YORK):
-        raise CapabilityError(f"{vendor} serves stocks of the USA, not {instrument.symbol}")
+        raise CapabilityError(f"{vendor} serves US stocks, not {instrument.symbol}")
     spelled = instrument.spelling(vendor)
     match = _CLASS.fullmatch(spelled)
     if match is None or spelled != instrument.symbol:
@@ -128,7 +128,7 @@ def ask_actions(
         actions.update(dict.fromkeys(page))
         idle = 0 if len(actions) > before else idle + 1
         if request is not None and (idle > IDLE_PAGES or len(actions) > _MOST_ACTIONS):
-            raise ResponseFormatError(f"{vendor.name} has no end of splits and dividends")
+            raise ResponseFormatError(f"{vendor.name} returns splits and dividends without end")
     raise ResponseFormatError(f"{vendor.name} has more than {_PAGE_CAP} pages of actions")
 
 
@@ -143,7 +143,7 @@ def _read(
         raise
     except UNREADABLE as exc:
         raise ResponseFormatError(
-            f"{vendor.name} answered something else than splits and dividends "
+            f"{vendor.name} returned something other than splits and dividends "
             f"({type(exc).__name__}: {str(exc)[:80]})"
         ) from exc
 

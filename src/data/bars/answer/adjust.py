@@ -243,8 +243,8 @@ class Rebaser:
         start = lacking.start if lacking is not None else day_ms(since or date.max)
         end = max(lacking.end if lacking is not None else 0, self.today.end if self.today else 0)
         return ActionsMissingError(
-            f"splits and dividends of {self.key.symbol} are not known for all of "
-            f"{date_of(start)}..{date_of(end - 1)}, which {self.query.adjustment} prices need",
+            f"splits and dividends for {self.key.symbol} are not known for all of "
+            f"{date_of(start)}..{date_of(end - 1)}, but {self.query.adjustment} prices need them",
             Span(start, end),
             symbol=self.key.symbol,
             hint=_RAW_IS_HELD if {b.adjustment for b in bases} == {"raw"} else None,
@@ -332,7 +332,7 @@ class Rebaser:
 
     def _closes_missing(self, day: date, as_of: date, book: ActionBook) -> DividendError:
         """Return an error saying that a close is not stored, with the days to fetch for it."""
-        why = f"the close of {self.key.symbol} before {day} is not stored"
+        why = f"the close for {self.key.symbol} before {day} is not stored"
         return DividendError(why, day, self._days_needed(book, day, as_of), symbol=self.key.symbol)
 
     def _days_needed(self, book: ActionBook, day: date, as_of: date) -> Span:

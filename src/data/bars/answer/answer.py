@@ -184,7 +184,7 @@ class Answer:
         """A hint at the adjustment that needs no splits and dividends, if it was used instead."""
         instead = self.facts.get("adjustment")
         return (
-            f": no vendor has splits and dividends, adjustment={instead!r} needs none"
+            f"; no vendor has splits and dividends, but adjustment={instead!r} needs none"
             if instead
             else ""
         )
@@ -354,7 +354,7 @@ def frame_of(answer: Answer) -> pd.DataFrame:
             message,
             frame=frame,
             symbol=answer.query.instrument.symbol,
-            hint="without strict=True you get the available bars",
+            hint="without strict=True, the available bars are returned",
         )
     log.warning("incomplete answer for %s", message)
     from ...model.caller import warn_user  # most answers lack nothing

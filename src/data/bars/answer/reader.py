@@ -331,7 +331,7 @@ def _outdated(done: Rebased, query: BarsQuery) -> list[str]:
         when = (
             "not in the sample"
             if is_sample(query.provider)
-            else "published with the bars of those days"
+            else "published together with the bars of those days"
         )
         return [
             f"prices are as of {done.as_of}: splits and dividends from {done.unknown_since} on are "
@@ -491,7 +491,7 @@ def with_disputes(facts: dict[str, Any], done: Rebased, coverage: Coverage) -> d
     """
     notes = []
     if done.borrowed:
-        notes.append(f"the splits and dividends are those of {', '.join(done.borrowed)}")
+        notes.append(f"splits and dividends were taken from {', '.join(done.borrowed)}")
     if not done.disputed:
         return facts | {"problems": [*notes, *facts["problems"]]}
     entries = [e for event in done.disputed for e in _entries(event, coverage)][:_MOST_DISPUTED]
@@ -512,7 +512,7 @@ def _sentence(done: Rebased, coverage: Coverage) -> str:
     events = done.disputed
     count = f"{len(events)} splits or dividends" if len(events) > 1 else "an action"
     what = _what(events[0], coverage)
-    return f"vendors are divided about {count} that these prices depend on: {what}"
+    return f"vendors disagree on {count} that these prices depend on: {what}"
 
 
 def _what(event: ActionEvent, coverage: Coverage) -> str:

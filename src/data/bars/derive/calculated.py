@@ -80,7 +80,7 @@ class Calculator:
         is_unfit = kind is None or is_too_long(kind, minutes)
         if is_unfit or kind is None or stored.first is None or stored.last is None:
             raise NoDataError(
-                f"no {source} bars of {symbol} are stored to make {target} bars of",
+                f"no {source} bars for {symbol} are stored to build {target} bars from",
                 symbol=symbol,
                 hint=f"fetch them first: `onetape populate --symbols {symbol} --timeframes {source}`",
             )
@@ -107,7 +107,7 @@ class Calculator:
             lacking = [gap.reason for gap in answer.gaps if not gap.harmless]
             total = total.plus(len(answer.table), self._kept(key, answer, span), lacking)
         if not total.rows:
-            raise NoDataError(f"not one {key} bar has all its {source} bars", symbol=symbol)
+            raise NoDataError(f"no {key} bar has all its {source} bars", symbol=symbol)
         return total
 
     def _kept(self, key: SeriesKey, answer: Answer, span: Span) -> int:
@@ -168,12 +168,12 @@ def _check(query: BarsQuery, source: Timeframe) -> None:
     if target.is_intraday:
         why = obstacle(source, target, calendar_for(query.instrument))
     elif target != _DAY:
-        why = "they are made of days when they are asked for"
+        why = "they are built from days on request"
     if why:
         raise QueryError(
-            f"{target} bars are not calculated out of {source} bars: {why}",
+            f"{target} bars cannot be built from {source} bars: {why}",
             symbol=query.instrument.symbol,
-            hint="name intraday timeframes that they divide, or 1d",
+            hint="use an intraday timeframe that they divide, or 1d",
         )
 
 
@@ -185,10 +185,10 @@ def _check_days(query: BarsQuery, reach: Span) -> None:
     sessions = calendar_for(query.instrument).sessions(first, last)
     if any(session.open_ms < day_ms(session.day) for session in sessions):
         raise KindMismatchError(
-            f"days of {query.instrument.symbol} begin on the evening before (UTC), and are not "
-            "calculated out of shorter bars",
+            f"days for {query.instrument.symbol} begin the evening before (UTC) and cannot be "
+            "built from shorter bars",
             symbol=query.instrument.symbol,
-            hint="ask for 1d bars, which vendors serve",
+            hint="request 1d bars, which vendors have",
         )
 
 

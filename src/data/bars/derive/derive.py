@@ -100,7 +100,7 @@ class Deriver:
             try:
                 answer = self._derived(query, source, _down(error))
             except (*NO_ANSWER, KindMismatchError) as failure:
-                self._log.info("%s could not be made of %s bars: %s", query, source, failure)
+                self._log.info("%s could not be built from %s bars: %s", query, source, failure)
                 # If no vendor serves the bars themselves, this is the actual failure.
                 if isinstance(error, NoProviderError) and isinstance(failure, NO_ANSWER):
                     error = failure
@@ -129,7 +129,7 @@ class Deriver:
         try:
             return self._derived(query, source, _down_in(attempts))
         except (*NO_ANSWER, KindMismatchError) as failure:
-            self._log.info("%s could not be made of %s bars: %s", query, source, failure)
+            self._log.info("%s could not be built from %s bars: %s", query, source, failure)
             return None
 
     def _derived(self, query: BarsQuery, source: ShorterBars, out: Out) -> Answer:
@@ -317,7 +317,7 @@ class _Derivation:
             return below.table
         if self.source.is_intraday and not has_known_hours(self.source, session, self._calendar):
             raise KindMismatchError(
-                f"{self.source} bars of {session} hours cannot be put together",
+                f"{self.source} bars with {session} hours cannot be combined",
                 symbol=self.query.instrument.symbol,
             )
         if self._cuts(below):

@@ -180,10 +180,10 @@ class DerivedAnswer:
         source, facts = self.source, self.below.facts
         problems = list(facts.get("problems", ()))
         if self.made.strays:
-            problems.append(f"{self.made.strays} {source} bars stand where none is expected")
+            problems.append(f"{self.made.strays} {source} bars are where none is expected")
         if self.made.part_volume:
             bars = len(self.made.part_volume)
-            problems.append(f"the volume of {bars} bars is not known, as that of some parts is not")
+            problems.append(f"the volume of {bars} bars is unknown because that of some parts is")
         made_of = {
             "timeframe": source.label,
             "lane": facts.get("lane"),

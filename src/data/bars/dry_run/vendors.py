@@ -133,7 +133,7 @@ class FakeVendor(BaseDataDownloader):
             CircuitOpenError: The vendor is not queried for them now.
         """
         if self.is_circuit_open(ACTIONS_ENDPOINT):
-            raise CircuitOpenError(f"{self._as} is not asked for {_ACTIONS} now")
+            raise CircuitOpenError(f"{self._as} is not queried for {_ACTIONS} now")
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         self._note(query, self.capabilities.action_requests, what=_ACTIONS)
         return ()

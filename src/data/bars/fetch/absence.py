@@ -270,7 +270,7 @@ def _without_bars_before(
                 return set()
         except FAILOVER_ERRORS as error:
             request.log.info(
-                "%s did not say whether %s was listed: %s", candidate.name, request.query, error
+                "%s did not report whether %s was listed: %s", candidate.name, request.query, error
             )
         else:
             agreeing.add(candidate.name)

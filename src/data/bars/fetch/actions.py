@@ -83,7 +83,7 @@ class ActionFetcher:
                 continue
             actions: Any = reply.value
             journal.problems += [
-                f"{candidate.name} tells {what}, which is not applied to prices"
+                f"{candidate.name} reports {what}, which is not applied to prices"
                 for what in getattr(actions, "unapplied", ())
             ]
             until = self._until(actions, wanted)
@@ -150,9 +150,9 @@ class ActionFetcher:
         if not is_told:
             why = "; ".join(f"{name}: {error}" for name, error in refusals.items())
             raise CapabilityError(
-                f"{candidate.name} serves {candidate.adjustment} prices, which can only stand "
-                f"beside others when splits and dividends from {date_of(lacking[0].start)} on are "
-                "known, and no vendor serves them",
+                f"{candidate.name} has {candidate.adjustment} prices, which can be combined with "
+                f"others only if splits and dividends from {date_of(lacking[0].start)} on are "
+                "known, and no vendor has them",
                 provider=candidate.name,
                 symbol=query.instrument.symbol,
                 hint=why or None,

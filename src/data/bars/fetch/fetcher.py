@@ -335,7 +335,7 @@ class Fetcher:
             others = ", ".join(dict.fromkeys(e.provider or "another vendor" for e in failed))
             self._request.log.log(
                 max(map(level_of, failed)),
-                "fallback: %s bars of %s from %s come from %s, %s could not supply them",
+                "fallback: %s bars of %s from %s come from %s because %s could not supply them",
                 rows,
                 self._request.query,
                 iso(span.start),

@@ -237,7 +237,7 @@ class LaneRun:
                 self._fetcher.fill(spans)
             elif spans:
                 names = ", ".join(candidate.name for candidate in lane.candidates)
-                text = "%s from %s is asked of %s in this order, for a vendor lacks the session"
+                text = "%s from %s: vendors are queried in the order %s, as one lacks the session"
                 self.request.log.warning(text, self.request.query, iso(spans[0].start), names)
                 self._fetcher.by(lane).fill(spans)
 

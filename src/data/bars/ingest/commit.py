@@ -219,8 +219,7 @@ class _CommitBuilder:
         missed = [stamp for stamp in lost if not self.stored.is_doubted(stamp)]
         if are_many(len(missed), len(old_rows)):
             raise QualityError(
-                f"{self.fetched.vendor} now lacks {len(missed)} of {len(old_rows)} bars that are "
-                "stored",
+                f"{self.fetched.vendor} now lacks {len(missed)} of {len(old_rows)} stored bars",
                 provider=self.fetched.vendor,
                 hint="the stored bars were kept",
             )

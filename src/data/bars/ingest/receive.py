@@ -102,8 +102,8 @@ def receive(
         and not (fetched.table.stamps >= question.span.start).any()
     ):
         raise NoDataError(
-            f"{fetched.vendor} has nothing for {request.query} from {iso(question.span.start)} to "
-            f"{iso(question.span.end)}",
+            f"{fetched.vendor} has no data for {request.query} from {iso(question.span.start)} "
+            f"to {iso(question.span.end)}",
             provider=fetched.vendor,
             symbol=request.query.instrument.symbol,
         )
@@ -151,7 +151,7 @@ def _sent_again(
     if not are_many(lost, len(stored)):
         return question
     request.log.warning(
-        "%s does not send %d of the last %d bars of %s again that it has supplied; they are kept",
+        "%s no longer returns %d of the last %d bars of %s that it had supplied; they are kept",
         fetched.vendor,
         lost,
         len(stored),
@@ -286,7 +286,7 @@ def _fit_sides(
     own = rows.take(~is_neighbour)
     if is_neighbour.any() and not len(own):
         raise NoDataError(
-            f"{fetched.vendor} has nothing for {request.query} from {iso(span.start)} to "
+            f"{fetched.vendor} has no data for {request.query} from {iso(span.start)} to "
             f"{iso(span.end)}",
             provider=fetched.vendor,
             symbol=request.query.instrument.symbol,
@@ -392,12 +392,12 @@ def _refuse_conflicts(
         if verdict.kind == "conflict":
             place = f"from {iso(end)} on" if side.is_later else f"before {iso(start)}"
             raise SpliceConflictError(
-                f"prices of {vendor} for {request.query} do not fit those of {side.vendor} {place}: "
-                f"{verdict.summary}",
+                f"prices from {vendor} for {request.query} do not match those from {side.vendor} "
+                f"{place}: {verdict.summary}",
                 provider=vendor,
                 symbol=request.query.instrument.symbol,
-                hint="pin one vendor with provider=, or have one supply the whole range anew with "
-                "force_refresh=True",
+                hint="name one vendor with provider=, or have one supply the whole range again "
+                "with force_refresh=True",
             )
 
 
@@ -445,7 +445,7 @@ def check_kind(kind: Kind | None, request: LaneRequest, fetched: Fetched) -> Non
     pairs = kind.differences(fetched.kind).items()
     text = ", ".join(f"{name} {theirs!r} (stored {mine!r})" for name, (mine, theirs) in pairs)
     raise KindMismatchError(
-        f"{fetched.vendor} answered bars of another kind for {request.query}: {text}",
+        f"{fetched.vendor} returned bars of another kind for {request.query}: {text}",
         provider=fetched.vendor,
         symbol=request.query.instrument.symbol,
     )

@@ -261,10 +261,10 @@ def _refuse_unbelieved(request: LaneRequest, series: SeriesStore, checked: Check
         return
     vendor = received.fetched.vendor
     raise QualityError(
-        f"{vendor} is not believed for {request.query}: {answer.doubt}",
+        f"{vendor} is not trusted for {request.query}: {answer.doubt}",
         provider=vendor,
         symbol=request.query.instrument.symbol,
-        hint="the stored bars were kept; validation.min_quality_score sets the limit",
+        hint="the stored bars were kept; validation.min_quality_score sets the threshold",
     )
 
 
@@ -368,10 +368,10 @@ def _refuse_rescaled(request: LaneRequest, fetched: Fetched, answer: ClassifiedA
     odd = sum(row.reason == RESCALED for row in answer.bad)
     if odd and are_many(odd, odd + len(answer.closed)):
         raise QualityError(
-            f"{fetched.vendor} sends {odd} final bars again, multiplied by a constant factor: "
-            f"it has changed its basis for {request.query}, and does not say so",
+            f"{fetched.vendor} returned {odd} final bars multiplied by a constant factor: its "
+            f"basis for {request.query} has changed without notice",
             provider=fetched.vendor,
-            hint="the stored bars were kept; clear the series if it is they that are wrong",
+            hint="the stored bars were kept; clear the series if they are the wrong ones",
         )
 
 

@@ -84,7 +84,7 @@ class Candidate:
         """Return why it cannot serve this series at all; empty if it can."""
         caps = self.capabilities
         if caps is None:
-            return "does not say that it serves extended hours" if instrument.is_extended else ""
+            return "does not declare extended hours" if instrument.is_extended else ""
         if instrument.is_extended and instrument.asset_class not in caps.asset_classes:
             return "serves no extended hours"
         if instrument.asset_class not in caps.asset_classes:
@@ -332,13 +332,13 @@ def _sorted(
         if reason := candidate.refusal(query.instrument, query.timeframe):
             rejected[candidate.name] = reason
         elif is_sample(candidate.name) and query.provider is None:
-            rejected[candidate.name] = "its sample bars are only for calls that name it"
+            rejected[candidate.name] = "its sample bars are used only in calls that name it"
         elif candidate.name in namesakes:
             rejected[candidate.name] = namesakes[candidate.name]
         elif _has_too_much(query, candidate) and regular_kind(query, candidate) is None:
             rejected[candidate.name] = (
-                f"has {query.timeframe} of extended hours only; regular hours are cut out of bars of at "
-                "most 30m"
+                f"has {query.timeframe} bars for extended hours only; regular hours can be cut "
+                "only from bars of at most 30m"
             )
         else:
             (made_up if _is_made_up(candidate) else usable).append(candidate)

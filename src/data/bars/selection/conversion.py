@@ -166,8 +166,8 @@ class _Made:
         table = merge(bars.with_whole_volumes(), self._running(bars))
         if not len(table):
             raise NoDataError(
-                f"{self.fetched.vendor} has no {self.conversion.source} bars that make up a whole one of "
-                f"{self.conversion.target}",
+                f"{self.fetched.vendor} has no complete set of {self.conversion.source} bars for "
+                f"any {self.conversion.target} bar",
                 provider=self.fetched.vendor,
                 symbol=self.query.instrument.symbol,
             )

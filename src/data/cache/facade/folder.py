@@ -82,7 +82,7 @@ class CacheFolder:
         try:
             is_file = self.cache_dir.exists() and not self.cache_dir.is_dir()
         except OSError as exc:  # a folder above may not be searched
-            why = f"the cache folder {self.cache_dir} cannot be looked at: {exc.strerror}"
+            why = f"the cache folder {self.cache_dir} cannot be accessed: {exc.strerror}"
             raise StorageError(why, hint="name another folder") from exc
         if is_file:
             raise StorageError(
@@ -251,8 +251,8 @@ class CacheFolder:
         """
         if not 0 <= max_age_days < math.inf:
             raise QueryError(
-                f"max_age_days is {max_age_days!r}, a number of days is needed",
-                hint="0: all that was not updated just now",
+                f"max_age_days is {max_age_days!r}, but must be a number of days",
+                hint="0 means everything not updated just now",
             )
         oldest = self._clock.now_ms() - round(max_age_days * DAY_MS)
         stale = list(self._catalogue.unchanged_since(oldest))
@@ -285,8 +285,8 @@ class CacheFolder:
         age = Age.parse(age) if isinstance(age, str) else age or self.max_age
         if age is None:
             raise QueryError(
-                "no age is given, and the rules have none",
-                hint="name one, such as 5y, or set cache.retention in the rules",
+                "no age was given, and the rules set none",
+                hint="give an age, such as 5y, or set cache.retention in the rules",
             )
         retention, now = self._retention(), self._clock.now_ms()
         retention.check_clock(now)
@@ -295,8 +295,8 @@ class CacheFolder:
             return aged
         if aged.is_all and not every:
             raise QueryError(
-                f"all bars of the cache are older than {age}, and all of them would be deleted",
-                hint="to delete them all the same: `--all`, in programs every=True",
+                f"all bars in the cache are older than {age}, so all of them would be deleted",
+                hint="to delete them anyway, use `--all`, or every=True in programs",
             )
         return retention.delete(aged)
 
@@ -376,8 +376,8 @@ class CacheFolder:
         aged = retention.find(before)
         if aged.is_all:
             self._say_once(
-                f"cache.retention: all bars of the cache are from before {iso(before)[:10]}, and none "
-                "is deleted by itself: `onetape cache clean --all` does it"
+                f"cache.retention: all bars in the cache are from before {iso(before)[:10]}, and "
+                "are not deleted automatically; use `onetape cache clean --all`"
             )
             return
         gone = retention.delete(retention.unused(aged, now), wait_s=0.0).years
@@ -412,7 +412,7 @@ def _places(
     """Return folder and limit; the configuration is read only for arguments that were not given."""
     if max_size_gb is not None and not 0 <= max_size_gb < math.inf:
         raise ConfigError(
-            f"max_size_gb is {max_size_gb!r}, a number of gigabytes is needed", hint="0: no limit"
+            f"max_size_gb is {max_size_gb!r}, but must be a number of gigabytes", hint="0: no limit"
         )
     if cache_dir and max_size_gb is not None:
         folder = named_path(cache_dir, "cache_dir", working_dir())

@@ -133,7 +133,7 @@ def _block(text: bytes, columns: Sequence[str]) -> BarTable:
     rows = text.count(b"\n")
     cells = text[:-1].replace(b"\n", b",").split(b",")
     if len(cells) != rows * width or any(len(c) != _STAMP_BYTES for c in cells[::width]):
-        raise ValueError(f"a line does not have {width} fields")
+        raise ValueError(f"a line does not have exactly {width} fields")
     stamps = np.array([c.decode("ascii") for c in cells[::width]], dtype="M8[s]")
     values = {name: _floats(cells[i::width]) for i, name in enumerate(columns, start=1)}
     return table_of_columns(stamps.astype("M8[ms]").astype(np.int64), values)

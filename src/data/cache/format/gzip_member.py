@@ -170,7 +170,7 @@ class Header:
 def _number(value: Any) -> int:
     """Return a value that is an integer and of plausible size for a count or time."""
     if not isinstance(value, int) or abs(value) >= 1 << 48:
-        raise ValueError(f"{value!r} is no number of bars or milliseconds")
+        raise ValueError(f"{value!r} is not a number of bars or milliseconds")
     return value
 
 
@@ -229,7 +229,7 @@ def _assemble(header: Header, body: bytes) -> Member:
     plain = _compact(header.to_json()).encode("ascii")
     if len(plain) > MOST_JSON:
         raise ValueError(
-            f"the header of a member takes {len(plain)} bytes, {MOST_JSON} are allowed"
+            f"the header of a member takes {len(plain)} bytes; at most {MOST_JSON} are allowed"
         )
     size = _JSON_AT + len(plain) + len(body)
     field_bytes = 36 + len(plain)

@@ -149,7 +149,7 @@ def _prove(key: SeriesKey, year: int, old: OldYear) -> None:
     members = compose(segments, [], Target(key, year, columns, 1))
     state = YearState(columns=columns)
     if not same_bits(old.table, YearFile(state, tuple(members)).table()):
-        raise _unlike(key, year, "they differ after writing and reading back; nothing was moved")
+        raise _unlike(key, year, "they differ after being written and read back; nothing was moved")
 
 
 def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
@@ -163,7 +163,7 @@ def _check_held(lane: SeriesFiles, year: int, old: OldYear) -> None:
 
 def _unlike(key: SeriesKey, year: int, differences: str) -> CorruptEntryError:
     return CorruptEntryError(
-        f"the bars of {key} {year} do not come back as another tool left them: {differences}",
+        f"the bars for {key} {year} are not the same as those of the other tool: {differences}",
         symbol=key.symbol,
     )
 

@@ -243,7 +243,7 @@ def _parse(text: bytes) -> BarTable:
     names = {str(c).strip().lower(): c for c in frame.columns}
     times = frame.pop(names.get("timestamp", names.get("datetime", frame.columns[0])))
     if pd.api.types.is_numeric_dtype(times) and len(times):
-        raise ValueError("its first column holds numbers, not times")
+        raise ValueError("its first column contains numbers instead of times")
     stamps = pd.DatetimeIndex(pd.to_datetime(times, utc=True, format="ISO8601"))
     table = table_of(frame[stamps.notna()].set_axis(stamps.dropna()))
     return merge(BarTable.empty(), table.take(are_bars(table)))

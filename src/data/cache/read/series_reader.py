@@ -133,7 +133,7 @@ def _damaged(lane: SeriesFiles, year: int, problem: Exception | None) -> Corrupt
     return CorruptEntryError(
         f"{lane.key} {year} cannot be read: {problem}",
         symbol=lane.key.symbol,
-        hint="it can only be repaired where the cache may be written",
+        hint="it can be repaired only if the cache is writable",
     )
 
 

@@ -102,7 +102,7 @@ def open_year(lane: SeriesFiles, year: int, meta: YearMeta | None) -> YearFile |
         return _without_data(meta)
     try:
         if meta is None:
-            raise MismatchError("there are data, and no metadata")
+            raise MismatchError("there are data but no metadata")
         return _matching(lane, year, meta, handle)
     except FormatVersionError as exc:
         raise lane.newer(year, exc) from exc
@@ -126,7 +126,7 @@ def _matching(lane: SeriesFiles, year: int, meta: YearMeta, handle: Handle) -> Y
             continue
         # Nothing is appended while a rewrite is pending, and one file may begin like the other.
         if size < state.size or (meta.pending and size != state.size):
-            problem = f"it has {size} bytes, recorded are {state.size}"
+            problem = f"it has {size} bytes, but {state.size} are recorded"
             continue
         start = lane.disk.read_at(handle, state.head_at, PEEK_BYTES)
         if peek_digest(start) != state.head:

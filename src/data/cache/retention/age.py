@@ -193,9 +193,9 @@ class AgeRetention:
         newest = max((commit for commit, _ in commits), default=0)
         if newest > now_ms + _SKEW_MS:
             raise CacheError(
-                f"nothing is deleted by age: this machine's clock says {iso(now_ms // 1000 * 1000)}, "
-                f"and the newest commit to the cache is of {iso(newest // 1000 * 1000)}",
-                hint="set the clock, by NTP for instance",
+                f"nothing is deleted by age: this machine's clock is at {iso(now_ms // 1000 * 1000)}, "
+                f"but the newest commit to the cache is from {iso(newest // 1000 * 1000)}",
+                hint="set the clock, for instance by NTP",
             )
         return max((answer for _, answer in commits), default=0)
 

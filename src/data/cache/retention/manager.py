@@ -309,8 +309,8 @@ class RetentionManager(StoreListener):
         if self._root not in warned:
             warned.add(self._root)
             log.warning(
-                "the cache is %.2f GB above its limit, and its bars cannot be fetched again: "
-                "`onetape cache clean --dry-run` says why",
+                "the cache is %.2f GB above its limit, and none of its bars could be fetched "
+                "again if deleted: `onetape cache clean --dry-run` shows why",
                 left / BYTES_IN_GB,
             )
 

@@ -140,7 +140,7 @@ class CommitRun:
         for piece in self.commit.pieces:
             if kind is not None and not kind.agrees(piece.kind):
                 raise KindMismatchError(
-                    f"bars of {piece.vendor} for {self.lane.key} are of another kind: "
+                    f"bars from {piece.vendor} for {self.lane.key} are of another kind: "
                     f"{kind.differences(piece.kind)}",
                     provider=piece.vendor,
                     symbol=self.lane.key.symbol,
@@ -157,7 +157,7 @@ class CommitRun:
         wanted = self.commit.at_generation
         if wanted is not None and wanted != self.generation - 1:
             raise SeriesChangedError(
-                f"{self.lane.key} is at generation {self.generation - 1}, not at {wanted}",
+                f"{self.lane.key} is at generation {self.generation - 1}, not {wanted}",
                 symbol=self.lane.key.symbol,
             )
 

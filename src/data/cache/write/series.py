@@ -169,7 +169,7 @@ class SeriesFiles:
         return FormatVersionError(
             f"{self.key} {year}: {error.args[0]}",
             symbol=self.key.symbol,
-            hint="update this library; the file was left as it is",
+            hint="update this library; the file was left unchanged",
         )
 
     def write_meta(

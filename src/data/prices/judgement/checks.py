@@ -60,22 +60,20 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck("unit", "prices 100 times too large or too small", _FETCH, unit_errors),
     QualityCheck(
         "split",
-        "a split that is missing, or applied to a part of the rows",
+        "a split that is missing, or applied to only some of the rows",
         "compare with `onetape actions`, then fetch these bars again with --refresh",
         split_errors,
     ),
     QualityCheck("order", "rows that cannot be bars", _FETCH, order_errors, takes_all=True),
     QualityCheck(
         "calendar",
-        "bars that are missing, or stand where the market is closed",
-        "`onetape coverage` says why; `onetape fetch` asks for what is due",
+        "bars that are missing, or exist while the market is closed",
+        "`onetape coverage` says why; `onetape fetch` requests those that are due",
         calendar_errors,
         takes_all=True,
     ),
-    QualityCheck("stale", "prices that stand still", _FETCH, stale_runs),
-    QualityCheck(
-        "outlier", "bars that leave their neighbours and return at once", _FETCH, outliers
-    ),
+    QualityCheck("stale", "prices that do not change", _FETCH, stale_runs),
+    QualityCheck("outlier", "single bars far from their neighbours", _FETCH, outliers),
     QualityCheck("move", "very large moves", _VERIFY, extreme_moves),
     QualityCheck("no volume", "bars without volume", _VERIFY, zero_volume),
     QualityCheck("volume", "volumes far beyond the usual", _VERIFY, volume_spikes),
@@ -88,18 +86,18 @@ CHECKS: tuple[QualityCheck, ...] = (
     QualityCheck(
         "beyond days",
         "weeks and months beyond any day of theirs",
-        "make them out of days: fetch 1d and ask for the longer bars again",
+        "build them from daily bars: fetch 1d and request the longer bars again",
         beyond_days,
     ),
     QualityCheck(
         "beside days", "hours and minutes that contradict their days", _FETCH, beside_days
     ),
     # Uses stored marks, not the bars.
-    QualityCheck("doubted", "bars that answers doubt since they were fetched", _FETCH),
+    QualityCheck("doubted", "bars that later answers cast doubt on", _FETCH),
     # Uses reports that vendors have already sent, so it costs no request.
     QualityCheck(
         "disputed action",
-        "splits and dividends that vendors tell differently",
+        "splits and dividends that vendors report differently",
         "the company's own notice decides; `onetape actions` shows all reports",
         level="corroborated",
     ),

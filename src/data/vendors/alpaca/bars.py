@@ -164,7 +164,7 @@ class AlpacaDataDownloader(BaseDataDownloader):
         """
         body, symbol = response.json(), self.spelled(query.instrument)
         if body["bars"] and symbol not in body["bars"]:
-            raise ValueError(f"bars of {', '.join(body['bars'])[:40]}")
+            raise ValueError(f"bars for {', '.join(body['bars'])[:40]}")
         is_day = not query.timeframe.is_intraday
         rows = list_of(body["bars"].get(symbol, []))
         bars = [read_bar(row, is_day=is_day) for row in rows]
@@ -174,9 +174,13 @@ class AlpacaDataDownloader(BaseDataDownloader):
         """Read ``{"message"}``: a wrong key and data outside the plan both have status 403."""
         error, text = error_of(response), response.text[:300].lower()
         if response.status == 403 and "recent sip" in text:
-            return CapabilityError("the plan of this key has no stock bars of the last minutes")
+            return CapabilityError(
+                "the plan of this key does not include stock bars for the last minutes"
+            )
         if response.status == 403 and "forbidden" in text:
-            return AuthenticationError("Alpaca does not know this key", hint="check both parts")
+            return AuthenticationError(
+                "Alpaca does not know this key", hint="check both parts of the key"
+            )
         if response.status in (400, 422) and "invalid symbol" in text:
             return SymbolNotFoundError("Alpaca does not know this symbol")
         return error
@@ -244,13 +248,15 @@ def requested_labels(query: FetchQuery) -> Span:
     is_stock, span = query.instrument.asset_class == "stock", query.span
     if not query.timeframe.is_intraday:
         if not is_stock:
-            raise CapabilityError("Alpaca's days of crypto begin at midnight in New York")
+            raise CapabilityError(
+                "Alpaca's daily crypto bars begin at midnight in New York, not UTC"
+            )
         days = days_of(span)
         span = Span(midnight_ms(days.start), midnight_ms(days.end))
     newest = query.now_ms - _BEHIND_MS if is_stock else span.end
     span = Span(span.start, min(span.end, newest))
     if span.is_empty:
-        raise CapabilityError("Alpaca's stock bars of the last 16 minutes need a paid plan")
+        raise CapabilityError("Alpaca's stock bars for the last 16 minutes need a paid plan")
     return span
 
 

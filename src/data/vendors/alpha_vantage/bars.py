@@ -165,7 +165,7 @@ class AlphaVantageDataDownloader(BaseDataDownloader):
             return error
         body = response.json()
         if body == _NO_QUOTE:
-            return SymbolNotFoundError(f"{self.display_name} has nothing under this symbol")
+            return SymbolNotFoundError(f"{self.display_name} has no data for this symbol")
         texts = [body.get(key) for key in ("Error Message", "Information", "Note")]
         sentence = next((text for text in texts if isinstance(text, str)), None)
         return None if sentence is None else error_of_sentence(sentence, "Error Message" in body)
@@ -295,14 +295,16 @@ def error_of_sentence(sentence: str, is_error: bool) -> DataError:
             "Alpha Vantage does not accept the key", hint="check that it is set and valid"
         )
     if is_error:  # the same one for a parameter that it does not like
-        return SymbolNotFoundError("Alpha Vantage calls this an invalid call: an unknown symbol?")
+        return SymbolNotFoundError(
+            "Alpha Vantage rejects this as an invalid call; the symbol may be unknown"
+        )
     if "outputsize" in sentence:  # of this range alone: every plan has the last 100 days
-        return CapabilityError("Alpha Vantage serves this key the last 100 bars only")
+        return CapabilityError("Alpha Vantage serves only the last 100 bars with this key")
     if _PREMIUM.search(sentence):
-        return EntitlementError("Alpha Vantage", hint="the plan of this key does not include it")
+        return EntitlementError("Alpha Vantage", hint="your plan does not include it")
     if _TOO_MUCH.search(sentence):
         is_spent = "per day" in sentence and "per minute" not in sentence
         return RateLimitedError(
-            "Alpha Vantage counts too many requests", 3600.0 if is_spent else 60.0
+            "Alpha Vantage reports too many requests", 3600.0 if is_spent else 60.0
         )
-    return ResponseFormatError("Alpha Vantage answered a sentence in place of data")
+    return ResponseFormatError("Alpha Vantage returned a sentence instead of data")

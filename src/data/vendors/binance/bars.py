@@ -157,7 +157,7 @@ class BinanceDataDownloader(FiguresDownloader):
         """
         rows = response.json()
         if not isinstance(rows, list):
-            raise ResponseFormatError(f"klines are a {type(rows).__name__}, not a list")
+            raise ResponseFormatError(f"klines are of type {type(rows).__name__}, not a list")
         if odd := next((r for r in rows if len(r) != _COLUMNS), None):
             raise ResponseFormatError(f"klines have {len(odd)} columns, not {_COLUMNS}")
         bars = [Bar(milliseconds(label(r[0])), *map(number, r[1:6])) for r in rows]
@@ -172,13 +172,13 @@ class BinanceDataDownloader(FiguresDownloader):
         code = _code(response)
         limited = isinstance(error, RateLimitedError) or code == -1003
         if limited or response.status == 403:  # 403: the firewall, after too much
-            message = f"{self.display_name} counts too many requests"
+            message = f"{self.display_name} reports too many requests"
             until = _BANNED_UNTIL.search(response.text)
             return RateLimitedError(
                 message, retry_after_s(response), until_ms=int(until[1]) if until else None
             )
         if kind := _BY_CODE.get(code):
-            return kind(f"{self.display_name} answered code {code}")
+            return kind(f"{self.display_name} returned code {code}")
         return error
 
     # --- whole months from the archive ------------------------------------------------------
@@ -241,9 +241,9 @@ class BinanceDataDownloader(FiguresDownloader):
             "" if is_inverse else f"get_live_feed({instrument.symbol!r}, ..., market='futures'), "
         )
         return Derivative(
-            f"{self.display_name} has {name} as a perpetual future alone: {live}"
-            f"get_funding_rate({instrument.symbol!r}) and get_ohlcv({instrument.symbol!r}, ..., "
-            f"provider={vendor!r}), with the extra ccxt, ask for it",
+            f"{self.display_name} has {name} only as a perpetual future; use "
+            f"{live}get_funding_rate({instrument.symbol!r}) or, with the `ccxt` extra, "
+            f"get_ohlcv({instrument.symbol!r}, ..., provider={vendor!r})",
             requests,
         )
 
@@ -282,13 +282,15 @@ class BinanceDataDownloader(FiguresDownloader):
         """Parse rows of strings with a stamp each; rates are stamped with their full second."""
         rows = response.json()
         if not isinstance(rows, list):
-            raise ResponseFormatError(f"{query.measure} are a {type(rows).__name__}, not a list")
+            raise ResponseFormatError(
+                f"{query.measure} are of type {type(rows).__name__}, not a list"
+            )
         contract = _contract(query)
         names = {contract, contract.removesuffix("_PERP")}
         figures = []
         for row in rows:
             if row.get("symbol", row.get("pair")) not in names:
-                raise ResponseFormatError(f"{query.measure} of another future than {contract}")
+                raise ResponseFormatError(f"{query.measure} for another future than {contract}")
             stamp = int(row["fundingTime" if query.measure is FUNDING else "timestamp"])
             values = tuple(float(row[column]) for column in query.measure.columns)
             figures.append(Figure(stamp - stamp % SECOND_MS, values))
@@ -334,5 +336,5 @@ def _contract(query: FigureQuery) -> str:
     """
     name = perpetual(query.instrument)
     if _DATED.search(name):
-        raise CapabilityError(f"{query.measure} are served of perpetual futures, not of {name}")
+        raise CapabilityError(f"{query.measure} exist only for perpetual futures, not for {name}")
     return name

@@ -131,9 +131,9 @@ def _read(message: dict[str, Any]) -> Sequence[StreamEvent]:
         sent //= 1000
     volume = float(k["v"])
     if volume != volume:  # NaN, told without a call
-        raise ValueError("a bar without its volume")
+        raise ValueError("a bar without a volume")
     if k["o"] is True or k["h"] is True or k["l"] is True or k["c"] is True:
-        raise TypeError("true in place of a number")
+        raise TypeError("true instead of a number")
     # The same as `LiveBar(...)`, at a third of the cost.
     bar = tuple.__new__(
         LiveBar,
@@ -160,11 +160,11 @@ def _named(symbol: str, label: str) -> tuple[Topic, str]:
 def _other(message: dict[str, Any], data: dict[str, Any]) -> Sequence[StreamEvent]:
     """Return the events for a message without a kline."""
     if data.get("e") == "serverShutdown":
-        return [Leaving("the venue closes this connection soon")]
+        return [Leaving("the venue is about to close this connection")]
     if "error" in message:
         error = message["error"]
         text = error.get("msg", error) if isinstance(error, dict) else error
-        return [StreamRefusal(f"it refuses: {str(text)[:200]}")]
+        return [StreamRefusal(f"it refused: {str(text)[:200]}")]
     if "result" in message:
         return [Subscribed()]
     # A stream that this connection did not subscribe to, or one without an event name.

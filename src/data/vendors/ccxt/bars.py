@@ -93,9 +93,9 @@ class CCXTDataDownloader(BaseDataDownloader):
     def __init__(self, **wired: Unpack[Wired]) -> None:
         if not self.exchange:
             raise ConfigError(
-                "ccxt is a family of exchanges: name one",
+                "ccxt is a family of exchanges; name one of them",
                 provider=self.name,
-                hint="after a colon, such as ccxt:kraken",
+                hint="add it after a colon, such as ccxt:kraken",
             )
         wired.setdefault("carrier", CcxtCarrier(self.exchange))
         super().__init__(**wired)
@@ -147,7 +147,7 @@ class CCXTDataDownloader(BaseDataDownloader):
             )
         if bars and min(bar.stamp_ms for bar in bars) >= query.span.end:
             raise CapabilityError(
-                f"{self.name} has {query.timeframe} bars from {iso(bars[0].stamp_ms)} on only, "
+                f"{self.name} has {query.timeframe} bars only from {iso(bars[0].stamp_ms)} on, "
                 "or does not say what it had before"
             )
         most = min(self._bars_to(query), self.capabilities.page_bars)
@@ -184,7 +184,7 @@ def error_of_answer(response: HttpResponse, exchange: str) -> DataError | None:
     if not names:
         return error_of(response)
     kind = next((_ERRORS[name] for name in names if name in _ERRORS), CapabilityError)
-    message = f"{exchange} refused, by ccxt's word {names[0]}"
+    message = f"{exchange} refused; ccxt reports {names[0]}"
     if kind is RateLimitedError:
         return RateLimitedError(message, retry_after_s(response))
     # ccxt reports an exchange as "not available" for any status that it does not expect.

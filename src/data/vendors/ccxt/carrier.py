@@ -148,7 +148,7 @@ class CcxtCarrier:
             rows, errors_raised = [], " ".join(names[: names.index("BaseError")])
         except _UNREADABLE as exc:
             raise ResponseFormatError(
-                f"ccxt cannot read what {self._exchange} answered ({type(exc).__name__})"
+                f"ccxt cannot read the answer from {self._exchange} ({type(exc).__name__})"
             ) from exc
         last = session.last or HttpResponse(200)
         headers = {**last.headers, ERROR_HEADER: errors_raised} if errors_raised else last.headers
@@ -170,13 +170,13 @@ class CcxtCarrier:
         last: HttpResponse | None = made.session.last
         body = last.json() if last is not None else None
         if last is not None and (other := _other_pair(made, str(params["symbol"]), body)):
-            raise ResponseFormatError(f"{self._exchange} answered about {other!r}")
+            raise ResponseFormatError(f"{self._exchange} answered for {other!r} instead")
         if last is not None:
             self._check_rows(body)
         if not rows and last is not None and not _says_nothing(body):
             # ccxt takes an HTML page, or an apology in JSON, to mean that there are no bars.
             raise ResponseFormatError(
-                f"{self._exchange} answered neither bars nor that it has none"
+                f"{self._exchange} returned neither bars nor a statement that it has none"
             )
         return rows
 
@@ -194,9 +194,9 @@ class CcxtCarrier:
             with self._lock:
                 usual = self._row_length = max(self._row_length, *lengths, 0)
             if len(kinds) > 1 or (lengths and lengths != {usual}) or type(None) in kinds:
-                raise ResponseFormatError(f"{self._exchange} answered rows that are not whole")
+                raise ResponseFormatError(f"{self._exchange} returned incomplete rows")
             if lengths and usual < _FEWEST_VALUES:
-                raise ResponseFormatError(f"{self._exchange} answered rows of {usual} values")
+                raise ResponseFormatError(f"{self._exchange} returned rows with {usual} values")
 
     def _of(self, url: str) -> Any:
         """Return this thread's exchange object for the host of ``url``."""
@@ -227,7 +227,7 @@ class CcxtCarrier:
             if not markets:
                 # ccxt takes an HTML page for a list without pairs, and then reports all of them as
                 # unknown.
-                raise ResponseFormatError(f"{self._exchange} answered no list of its pairs")
+                raise ResponseFormatError(f"{self._exchange} returned no list of its pairs")
             with self._lock:
                 self._markets[base] = now, markets
         elif made.markets is not markets:
@@ -240,12 +240,13 @@ def _library() -> ModuleType:
         library = import_module("ccxt")
     except ImportError as exc:
         raise MissingExtraError(
-            "asking an exchange by ccxt needs ccxt", hint=install_line("ccxt")
+            "exchanges of the ccxt family need ccxt", hint=install_line("ccxt")
         ) from exc
     if not hasattr(library, "exchanges"):  # a file of the user's with that name
         raise MissingExtraError(
             f"{library.__file__ or 'a folder'} is imported in place of ccxt",
-            hint=f"rename it or start in another folder; without ccxt: {install_line('ccxt')}",
+            hint="rename it or start in another folder; if ccxt is not installed: "
+            f"{install_line('ccxt')}",
         )
     return library
 
@@ -260,7 +261,7 @@ def _new_exchange(name: str) -> Any:
     if name not in library.exchanges:
         near = nearest(name, library.exchanges)
         raise UnknownProviderError(
-            f"ccxt knows no exchange {name!r}",
+            f"ccxt does not have the exchange {name!r}",
             provider=f"ccxt:{name}",
             hint=f"did you mean ccxt:{near}?" if near else "ccxt.exchanges lists them",
         )

@@ -158,10 +158,10 @@ class CoinGeckoDataDownloader(BaseDataDownloader):
         """Read ``{"status": {"error_code"}}``, which may be nested in an ``error``."""
         code = _code(response)
         if _BY_CODE.get(code) is RateLimitedError:
-            message = f"{self.display_name} counts too many requests"
+            message = f"{self.display_name} reports too many requests"
             return RateLimitedError(message, retry_after_s(response))
         if kind := _BY_CODE.get(code):
-            return kind(f"{self.display_name} answered code {code}")
+            return kind(f"{self.display_name} returned code {code}")
         return error_of(response)
 
     def _key(self) -> dict[str, str]:
@@ -182,9 +182,9 @@ def coin_id(instrument: Instrument) -> str:
     if coin := COINS.get(instrument.base):
         return coin
     raise CapabilityError(
-        f"the id of {instrument.base} at CoinGecko is not known here",
+        f"CoinGecko's id for {instrument.base} is not known",
         symbol=instrument.symbol,
-        hint="name it in the rules: symbol_classification.symbols, spellings: {coingecko: its-id}",
+        hint="set it in the rules: symbol_classification.symbols, spellings: {coingecko: its-id}",
     )
 
 
@@ -197,7 +197,7 @@ def currency(instrument: Instrument) -> str:
     quote = instrument.quote or "USD"
     quote = "USD" if quote in _DOLLARS else quote
     if quote not in CURRENCIES:
-        raise CapabilityError(f"CoinGecko quotes nothing in {quote}", symbol=instrument.symbol)
+        raise CapabilityError(f"CoinGecko has no prices in {quote}", symbol=instrument.symbol)
     return quote
 
 
@@ -212,7 +212,7 @@ def days_back(query: FetchQuery) -> int:
     if fitting := [days for days in LENGTHS[label] if back <= days * DAY_MS]:
         return fitting[0]
     raise CapabilityError(
-        f"coingecko serves {label} bars of the last {LENGTHS[label][-1]} days only"
+        f"coingecko serves {label} bars only for the last {LENGTHS[label][-1]} days"
     )
 
 
@@ -226,7 +226,7 @@ def bounds_of_closes(query: FetchQuery) -> dict[str, str | int]:
     first = query.span.start + step
     last = min(query.span.end - 1 + step, query.now_ms - _BEHIND_MS)
     if last < first:
-        raise NoDataError(f"no {query.timeframe} bar of this range has closed")
+        raise NoDataError(f"no {query.timeframe} bar in this range has closed")
     return {"from": -(-first // SECOND_MS), "to": last // SECOND_MS}
 
 
@@ -242,7 +242,7 @@ def opens_of(closes: Sequence[int], step: int) -> list[int]:
     latest = max(closes, default=0)
     beside = {close for close in closes if close % step and close != latest}
     if 2 * len(beside) > len(closes):
-        raise ResponseFormatError("closes beside the grid of their timeframe")
+        raise ResponseFormatError("closes off the grid of their timeframe")
     return [close - step if close in beside else (close - 1) // step * step for close in closes]
 
 

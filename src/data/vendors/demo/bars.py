@@ -108,7 +108,9 @@ class DemoDataDownloader(BaseDataDownloader):
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
         if find_spec(PACKAGE) is None:
-            raise MissingExtraError("the sample bars are not installed", hint=install_line("demo"))
+            raise MissingExtraError(
+                "the package with the sample bars is not installed", hint=install_line("demo")
+            )
         wired.setdefault("carrier", SampleCarrier())
         super().__init__(**wired)
 
@@ -132,15 +134,15 @@ class DemoDataDownloader(BaseDataDownloader):
         bars = [bar for row in rows if (bar := _bar(symbol, row)).stamp_ms in query.span]
         if not bars:
             first, last = (rows[place]["date"] for place in (0, -1))
-            raise CapabilityError(f"the sample bars of {symbol} are those of {first} to {last}")
+            raise CapabilityError(f"the sample bars for {symbol} are from {first} to {last}")
         return BarPage(bars)
 
     def classify(self, response: HttpResponse) -> DataError | None:
         """Return the error for a response; for an unknown share it lists the known ones."""
         if response.status == 404:
             return SymbolNotFoundError(
-                f"there are no sample bars of {_symbol(response)}",
-                hint=f"there are {', '.join(SYMBOLS)}",
+                f"there are no sample bars for {_symbol(response)}",
+                hint=f"available: {', '.join(SYMBOLS)}",
             )
         return error_of(response)
 
@@ -153,7 +155,7 @@ class DemoDataDownloader(BaseDataDownloader):
         symbol = instrument.spelling(self.name)
         if symbol not in SYMBOLS:
             raise CapabilityError(
-                f"the sample has splits and dividends of {', '.join(SYMBOLS)} only"
+                f"the sample has splits and dividends only for {', '.join(SYMBOLS)}"
             )
         all_actions = [split(day, new, 1) for day, new in _SPLITS.get(symbol, ())]
         words = _DIVIDENDS.get(symbol, "").split()

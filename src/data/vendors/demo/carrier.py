@@ -47,8 +47,8 @@ class SampleCarrier:
         body = text.getvalue().encode()
         if sha256(body).hexdigest() != DIGESTS[symbol]:
             raise MissingExtraError(
-                f"the sample bars of {symbol} that are installed are not those that were checked",
-                hint=f'pip install "{PACKAGE}=={RELEASE}"',
+                f"the installed sample bars for {symbol} are not the ones that were verified",
+                hint=f'install them with pip install "{PACKAGE}=={RELEASE}"',
             )
         return HttpResponse(200, {"content-type": "text/csv"}, body, request.url)
 
@@ -59,5 +59,5 @@ def _stocks() -> Any:
         return import_module(f"{PACKAGE}.stocks")
     except ImportError as exc:
         raise MissingExtraError(
-            "the sample bars are not installed", hint=install_line("demo")
+            "the package with the sample bars is not installed", hint=install_line("demo")
         ) from exc

@@ -154,7 +154,7 @@ class EODHDDataDownloader(BaseDataDownloader):
     def classify(self, response: HttpResponse) -> DataError | None:
         """Distinguish a used-up daily quota, status 402, from a refusal by the plan, status 403."""
         if response.status == 402:
-            return RateLimitedError(f"{self.display_name} grants no more requests today", 3600.0)
+            return RateLimitedError(f"{self.display_name} allows no more requests today", 3600.0)
         return error_of(response)
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:

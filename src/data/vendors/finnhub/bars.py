@@ -50,7 +50,7 @@ _ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("api key", re.IGNORECASE), AuthenticationError),
     (re.compile("have access|premium", re.IGNORECASE), EntitlementError),
 )
-_HINTS: dict[type[DataError], str] = {EntitlementError: "the plan of this key does not include it"}
+_HINTS: dict[type[DataError], str] = {EntitlementError: "your plan does not include it"}
 
 
 class FinnhubDataDownloader(BaseDataDownloader):
@@ -139,7 +139,7 @@ class FinnhubDataDownloader(BaseDataDownloader):
         for words, kind in _ERROR_TEXTS:
             if words.search(text):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
-        return ResponseFormatError(f"{self.display_name} answered a text in place of data")
+        return ResponseFormatError(f"{self.display_name} returned text instead of data")
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:
         """Return splits and dividends with an ex-date in ``span``, using two requests."""

@@ -109,6 +109,6 @@ class FinnhubStream:
 def _trade(row: dict[str, Any]) -> list[StreamEvent]:
     price, size = row["p"], row["v"]
     if price is True or size is True:
-        raise TypeError("true in place of a number")
+        raise TypeError("true instead of a number")
     symbol = topic_of(row["s"], "").symbol
     return [TradeSeen(symbol, Trade(int(row["t"]), float(price), float(size)))]

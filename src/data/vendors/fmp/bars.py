@@ -64,7 +64,7 @@ _ERROR_TEXTS: tuple[tuple[re.Pattern[str], type[DataError]], ...] = (
     (re.compile("(premium|exclusive|special|legacy) ", re.IGNORECASE), EntitlementError),
 )
 _HINTS: dict[type[DataError], str] = {
-    EntitlementError: "the plan of this key does not include this range or symbol"
+    EntitlementError: "your plan does not include this range or symbol"
 }
 
 
@@ -152,7 +152,7 @@ class FMPDataDownloader(BaseDataDownloader):
             if words.search(text):
                 return kind(f"{self.display_name} refused", hint=_HINTS.get(kind))
         if error is None and "Error Message" in text:
-            return ResponseFormatError(f"{self.display_name} answered a text in place of data")
+            return ResponseFormatError(f"{self.display_name} returned text instead of data")
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> list[Action]:

@@ -260,7 +260,7 @@ def contract_of(instrument: Instrument, vendor: str) -> Contract:
         primary = _EXCHANGES[f".{tail}"]
         body = body.lstrip("0") if primary == "SEHK" else body.replace("-", " ")
     else:
-        raise CapabilityError(f"{vendor} is not asked for stocks listed as {instrument.symbol}")
+        raise CapabilityError(f"{vendor} is not queried for stocks listed like {instrument.symbol}")
     return Contract("STK", body, "SMART", primary, currency, "TRADES", "regular")
 
 
@@ -277,8 +277,8 @@ def error_of_answer(response: HttpResponse) -> DataError | None:
     kind = _CODES.get(int(code), CapabilityError)
     if int(code) == _HISTORY:
         kind = next((k for text, k in _HISTORY_SAYS.items() if text in reason), CapabilityError)
-    message = f"the gateway answered code {code}"
+    message = f"the gateway returned code {code}"
     if kind is RateLimitedError:
         return RateLimitedError(message, _PACING_S)
-    hint = "see the account's market data subscriptions" if kind is EntitlementError else None
+    hint = "check the account's market data subscriptions" if kind is EntitlementError else None
     return kind(message, hint=hint)

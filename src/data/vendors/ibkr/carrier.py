@@ -41,7 +41,7 @@ _SAME_AGAIN_S = 15.0
 _REFUSED_AS_WARNING = frozenset({321})
 _GATEWAY_HINT = (
     "start TWS or IB Gateway, log in and allow API clients there (API settings: socket clients); "
-    "IBKR_HOST and IBKR_PORT, or host and port of providers.ibkr, say where it is"
+    "set its address in IBKR_HOST and IBKR_PORT, or in host and port of providers.ibkr"
 )
 
 
@@ -93,7 +93,9 @@ class IbkrCarrier:
         clock: Clock | None = None,
     ) -> None:
         if find_spec("ib_async") is None:
-            raise MissingExtraError("asking a gateway needs ib_async", hint=install_line("ibkr"))
+            raise MissingExtraError(
+                "connecting to a gateway needs ib_async", hint=install_line("ibkr")
+            )
         self._client_id = client_id
         self._given = client
         self._timeout_s, self._connect_s = timeout_s, connect_s
@@ -147,7 +149,7 @@ class IbkrCarrier:
             ) from exc
         except OSError as exc:  # it has gone away meanwhile
             self._hang_up()
-            raise UnavailableError(f"the gateway at {_at(request)} broke off") from exc
+            raise UnavailableError(f"the gateway at {_at(request)} closed the connection") from exc
         return HttpResponse(200, {}, json.dumps(result).encode(), request.url)
 
     async def _ask(self, request: HttpRequest) -> Any:
@@ -239,7 +241,7 @@ class IbkrCarrier:
         if (then := self._sent_at.get(key)) is not None:
             left = _SAME_AGAIN_S - (now - then)
             raise RateLimitedError(
-                f"the gateway was asked the same {duration(now - then)} ago", left
+                f"the gateway received the same request {duration(now - then)} ago", left
             )
         self._sent_at[key] = now
 

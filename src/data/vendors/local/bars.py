@@ -123,11 +123,13 @@ class LocalFiles:
         for key in settings.keys() - set(names):
             near = nearest(key, names)
             raise ConfigError(
-                f"providers.local.{key} is not known",
-                hint=f"did you mean {near}?" if near else f"there are {', '.join(names)}",
+                f"unknown setting providers.local.{key}",
+                hint=f"did you mean {near}?" if near else f"valid ones: {', '.join(names)}",
             )
         if "folder" not in settings:
-            raise ConfigError("no folder is set for `local`", hint="set providers.local.folder")
+            raise ConfigError(
+                "no folder is set for the vendor `local`", hint="set providers.local.folder"
+            )
         settings["folder"] = Path(str(settings["folder"]))
         return cls(**settings)
 
@@ -139,25 +141,27 @@ class LocalFiles:
         ):
             if getattr(self, name) not in (*choices, more):
                 raise ConfigError(
-                    f"providers.local.{name} {getattr(self, name)!r} is not known",
-                    hint=f"there are {', '.join(choices)}",
+                    f"providers.local.{name} {getattr(self, name)!r} is not valid",
+                    hint=f"use one of {', '.join(choices)}",
                 )
         if self.delimiter not in DELIMITERS:
             raise ConfigError(
-                f"providers.local.delimiter {self.delimiter!r} is not known",
-                hint='there are "," ";" "|" and, in double quotes, "\\t"',
+                f"providers.local.delimiter {self.delimiter!r} is not valid",
+                hint='use "," ";" "|" or, in double quotes, "\\t"',
             )
         if why := pattern_fault(self.pattern):
             raise ConfigError(f"providers.local.pattern: {why}")
         if "{symbol}" not in self.pattern and not (self.symbol_column or self.symbol):
             raise ConfigError(
-                "providers.local.pattern must hold {symbol}",
-                hint="or set symbol_column, or symbol where there is one alone",
+                "providers.local.pattern must contain {symbol}",
+                hint="or set symbol_column, or symbol if there is only one",
             )
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError) as exc:
-            raise ConfigError(f"providers.local.timezone {self.timezone!r} is unknown") from exc
+            raise ConfigError(
+                f"unknown time zone {self.timezone!r} in providers.local.timezone"
+            ) from exc
 
     @property
     def has_volume(self) -> bool:
@@ -310,7 +314,7 @@ class LocalDataDownloader(BaseDataDownloader):
         places = self._places(header, name)
         spellings, named = _spellings(query.instrument, self.name), places.get("symbol")
         if self.files.symbol and self.files.symbol.casefold() not in spellings:
-            raise SymbolNotFoundError(f"{name} has bars of {self.files.symbol} alone")
+            raise SymbolNotFoundError(f"{name} has only bars for {self.files.symbol}")
         bars, is_there = [], named is None
         for number, row in enumerate(rows, start=2):
             if not row:
@@ -322,14 +326,15 @@ class LocalDataDownloader(BaseDataDownloader):
             try:
                 # Decimal commas in a comma-separated file would shift every value after the first.
                 if any(row[len(header) :]):
-                    raise ValueError(f"{len(row)} fields below {len(header)} columns")
+                    raise ValueError(f"{len(row)} fields in a row, but {len(header)} columns")
                 bar = self._bar(row, places, query.timeframe, calendar)
             except (ValueError, IndexError, OverflowError) as exc:
                 raise ResponseFormatError(f"{name} line {number}: {str(exc)[:100]}") from exc
             bars.append(bar)
         if not is_there:
             raise SymbolNotFoundError(
-                f"no row of {name} has {query.instrument.symbol} in {self.files.symbol_column}"
+                f"no row of {name} has {query.instrument.symbol} in the column "
+                f"{self.files.symbol_column}"
             )
         if self.files.label == "end" and query.timeframe.is_intraday:
             anchor = self.capabilities.kind(query.instrument, query.timeframe).anchor or "session"
@@ -367,7 +372,7 @@ class LocalDataDownloader(BaseDataDownloader):
         if missing:
             raise ResponseFormatError(
                 f"{name} line 1 lacks the columns {', '.join(missing)}",
-                hint="providers.local.columns and time_column name them, delimiter parts them",
+                hint="name them in providers.local.columns and time_column; delimiter separates them",
             )
         return places
 
@@ -379,7 +384,7 @@ class LocalDataDownloader(BaseDataDownloader):
         calendar: MarketCalendar,
     ) -> Bar:
         if _FILLED in places and row[places[_FILLED]].strip().casefold() in ("true", "1"):
-            raise ValueError("the row is filled, and no bar")
+            raise ValueError("the row was filled in and is not a bar")
         moment = self.files.wall_time(row[places["timestamp"]])
         stamp = to_ms(moment)
         if not timeframe.is_intraday:
@@ -430,7 +435,7 @@ def _number(row: Sequence[str], places: Mapping[str, int], name: str) -> float:
     try:
         return float(text) if text else NAN
     except ValueError:
-        raise ValueError(f"column {name!r} holds {text[:40]!r}") from None
+        raise ValueError(f"the column {name!r} contains {text[:40]!r}") from None
 
 
 def _name(response: HttpResponse) -> str:

@@ -114,7 +114,7 @@ class FileCarrier:
                 return HttpResponse(404, url=request.url)
             body = self._table(path)
         except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
-            raise ResponseFormatError(f"{name:.80} is not a whole gzip file") from exc
+            raise ResponseFormatError(f"{name:.80} is not a complete gzip file") from exc
         except OSError as exc:
             raise UnavailableError(f"{name:.80} cannot be read: {exc.strerror}") from exc
         return HttpResponse(200, _CSV, body, f"file:///{path.name}")
@@ -147,7 +147,7 @@ class FileCarrier:
             if _state(path.stat()) == state:
                 break
         else:  # a number that is not written to its end is another number
-            raise UnavailableError(f"{path.name:.80} changes while it is being read")
+            raise UnavailableError(f"{path.name:.80} changed while it was being read")
         others = [(other, table) for other, table in list(self._tables.items()) if other != path]
         self._tables = dict(others[1 - _MOST_TABLES :])
         has_rested = self._clock.now_ms() * 10**6 - max(state[-2:]) >= _GRAIN_NS
@@ -169,7 +169,9 @@ class FileCarrier:
                 check_time("local")
                 size += len(part)
                 if size > most:
-                    raise ResponseFormatError(f"{path.name} holds more than {most // MEBIBYTE} MiB")
+                    raise ResponseFormatError(
+                        f"{path.name} contains more than {most // MEBIBYTE} MiB"
+                    )
                 parts.append(part)
         return b"".join(parts)
 

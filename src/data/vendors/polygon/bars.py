@@ -138,7 +138,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         check_symbol(self.name, self.spelled(query.instrument), body.get("ticker"))
         is_stock = query.instrument.asset_class == "stock"
         if rows and is_stock and body["adjusted"] is not adjusted_of(query):
-            raise ResponseFormatError("Polygon's prices are adjusted otherwise than asked")
+            raise ResponseFormatError("Polygon's prices have another adjustment than requested")
         is_local = is_stock and not query.timeframe.is_intraday
         return BarPage([read_bar(r, is_local=is_local) for r in rows], cursor=cursor_of(body))
 
@@ -150,7 +150,7 @@ class PolygonDataDownloader(BaseDataDownloader):
         """
         error = error_of(response)
         if isinstance(error, EntitlementError) and _OF_THE_RANGE.search(response.text[:600]):
-            return CapabilityError("the plan of this key does not reach over this range")
+            return CapabilityError("your plan does not cover this range")
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:
@@ -211,7 +211,7 @@ def requested_labels(query: FetchQuery) -> str:
     if query.timeframe.is_intraday:
         return f"{query.span.start}/{query.span.end - 1}"
     if query.instrument.asset_class == "forex":
-        raise CapabilityError("Polygon's days of currencies begin at midnight in UTC")
+        raise CapabilityError("Polygon's daily bars for currencies begin at midnight UTC")
     days = days_of(query.span)
     return f"{date_of(days.start)}/{date_of(days.end - 1)}"
 
@@ -223,7 +223,7 @@ def adjusted_of(query: FetchQuery) -> bool:
         CapabilityError: The prices should be adjusted for dividends too.
     """
     if query.adjustment == "all":
-        raise CapabilityError("Polygon adjusts for splits alone", hint="raw or split")
+        raise CapabilityError("Polygon adjusts only for splits", hint="use raw or split")
     return query.adjustment == "split"
 
 
@@ -234,7 +234,7 @@ def check_status(status: Any) -> None:
         ResponseFormatError: The status is neither ``OK`` nor ``DELAYED``.
     """
     if status not in ("OK", "DELAYED"):
-        raise ResponseFormatError(f"Polygon answered the status {str(status)[:40]!r}")
+        raise ResponseFormatError(f"Polygon returned the status {str(status)[:40]!r}")
 
 
 def rows_in(body: Mapping[str, Any]) -> list[Any]:
@@ -245,7 +245,7 @@ def rows_in(body: Mapping[str, Any]) -> list[Any]:
     """
     count, rows = body.get("resultsCount"), body.get("results")
     if not rows and (count != 0 or isinstance(count, bool)):
-        raise ResponseFormatError(f"Polygon counts {str(count)[:20]} results and sends none")
+        raise ResponseFormatError(f"Polygon reports {str(count)[:20]} results but returns none")
     return [] if rows is None else list_of(rows)
 
 

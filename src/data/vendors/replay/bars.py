@@ -43,9 +43,9 @@ class ReplayDownloader(BaseDataDownloader):
 
     def __init__(self, **wired: Unpack[Wired]) -> None:
         raise ConfigError(
-            "replay needs a folder",
+            "replay needs a folder of recordings",
             provider=self.name,
-            hint="after a colon, such as replay:recordings/binance",
+            hint="add it after a colon, such as replay:recordings/binance",
         )
 
     @classmethod
@@ -60,18 +60,18 @@ class ReplayDownloader(BaseDataDownloader):
         vendors = recorded_vendors(folder)
         if len(vendors) != 1:
             raise UnknownProviderError(
-                f"the folder {folder} holds the recorded answers of {_several(vendors)}",
+                f"the folder {folder} contains recorded answers from {_several(vendors)}",
                 provider=name,
                 hint=f"name one of them: replay:{folder / next(iter(vendors))}"
                 if vendors
-                else "ONETAPE_RECORD=<folder> records answers while vendors are asked",
+                else "set ONETAPE_RECORD=<folder> and query vendors to record answers",
             )
         ((vendor, answers),) = vendors.items()
         base = downloader_class(vendor)
         declared: dict[str, Any] = {
             "name": name,
             "aliases": (),
-            "display_name": f"Recorded answers of {base.display_name}",
+            "display_name": f"Recorded answers from {base.display_name}",
             "recorded_vendor": vendor,
             "answers": answers,
             "limits": cls.limits,

@@ -153,7 +153,7 @@ class TiingoDataDownloader(BaseDataDownloader):
         error, body = error_of(response), response.body[:200]
         if error is None and b"You have run over" in body:
             wait = 3600.0 if b"month" in body else None
-            return RateLimitedError("Tiingo counts too many requests of this key", wait)
+            return RateLimitedError("Tiingo reports too many requests with this key", wait)
         return error
 
     def actions_of(self, instrument: Instrument, span: Span, now_ms: int) -> Sequence[Action]:

@@ -202,7 +202,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
             return None
         if code == 429:
             wait = _MINUTE_S if "minute" in text else _LONG_S
-            message = f"{self.display_name} counts too many credits"
+            message = f"{self.display_name} reports too many credits used"
             return RateLimitedError(message, retry_after_s(response) or wait)
         kind = _BY_CODE.get(code)
         if code == 404 and not _ABOUT_A_SYMBOL.search(text):
@@ -210,7 +210,7 @@ class TwelveDataDataDownloader(BaseDataDownloader):
         if code in (400, 404):
             told_by = {" plan": EntitlementError, "**symbol** not found": SymbolNotFoundError}
             kind = next((k for word, k in told_by.items() if word in text), kind)
-        return kind(f"{self.display_name} answered code {code}") if kind else error_of(response)
+        return kind(f"{self.display_name} returned code {code}") if kind else error_of(response)
 
 
 def listing(instrument: Instrument) -> dict[str, str]:
@@ -231,7 +231,7 @@ def listing(instrument: Instrument) -> dict[str, str]:
         return {"symbol": spelled.replace("-", "."), "country": "United States"}
     if suffix not in VENUES:
         raise CapabilityError(
-            f"Twelve Data is not asked for listings with .{suffix}", symbol=instrument.symbol
+            f"Twelve Data is not queried for listings with .{suffix}", symbol=instrument.symbol
         )
     return {"symbol": body, "mic_code": VENUES[suffix]}
 

@@ -171,7 +171,7 @@ class YahooDataDownloader(BaseDataDownloader):
         query = FetchQuery(instrument, Timeframe(1, "d"), span, now_ms)
         page, _ = read_page(self, self.send(self.bars_request(query, None)), query)
         if not page.bars and not page.actions and _had_session(instrument, span, now_ms):
-            raise NoDataError("its chart has no day of this range, and so no split or dividend")
+            raise NoDataError("its chart has no day in this range, and so no split or dividend")
         return [action for action in page.actions or () if day_ms(action.ex_date) in span]
 
 
@@ -257,7 +257,7 @@ def _bars(
     indicators = result["indicators"]
     if not stamps:
         if any((indicators.get("quote") or [{}])[0].values()):
-            raise ValueError("prices without their times")
+            raise ValueError("prices without times")
         return ()
     columns = [indicators["quote"][0][name] for name in _COLUMNS]
     adjusted = (indicators.get("adjclose") or [{}])[0].get("adjclose")

@@ -84,7 +84,7 @@ class YFinanceCarrier:
             error = worded_by_name(exc, request.url)
         if carry.answer is None:
             reason = carry.refusal or error
-            reason = reason or UnavailableError(f"yfinance did not ask {where(request.url)}")
+            reason = reason or UnavailableError(f"yfinance did not query {where(request.url)}")
             reason.hidden_requests = max(0, carry.requests - 1)
             raise reason
         return _value(carry.answer, request, carry.requests)
@@ -254,7 +254,7 @@ def _check_host(url: str, target: str) -> None:
     there, expected = urlsplit(url), urlsplit(target)
     is_vendors = there.scheme == "https" and f".{there.hostname}".endswith(_VENDOR_HOSTS)
     if (there.scheme, there.netloc) != (expected.scheme, expected.netloc) and not is_vendors:
-        raise ResponseFormatError(f"{where(target)} leads to another host ({there.hostname})")
+        raise ResponseFormatError(f"{where(target)} redirects to another host ({there.hostname})")
 
 
 def _at(url: str, target: str) -> str:
