@@ -46,7 +46,9 @@ const drawChart = (box, data) => {
   // --- texts
 
   const digits = Math.max(...series.map(one => one.decimals));
-  const number = value => Number(value.toPrecision(10)).toLocaleString("en-US", {maximumFractionDigits: Math.min(20, digits)});
+  const format_of = most => new Intl.NumberFormat("en-US", {maximumFractionDigits: most});  // made once: each frame of a zoom has dozens of numbers
+  const [prices, volumes] = [format_of(Math.min(20, digits)), format_of(8)];
+  const number = value => prices.format(Number(value.toPrecision(10)));
   const clock = seconds => new Date(seconds * 1000).toISOString();
   const written = seconds => data.is_daily ? clock(seconds).slice(0, 10) : clock(seconds).slice(0, 16).replace("T", " ");
   const moment = at => written(times[at]) + (last ? ` to ${written(times[at] + last[at])}` : "");
@@ -83,6 +85,8 @@ const drawChart = (box, data) => {
   const points = (one, value) => times.map((time, at) => one.columns[at] ? {time, ...value(one.columns[at], at)} : {time});
   let candles = null, area = null, volume = null, first = null;
   const lines = [];
+  // The area has its points when it is first shown: candles come first.
+  const fill = () => { if (!area.data().length) area.setData(points(single, bar => ({value: bar.close}))); };
   const draw = () => {
     if (!single) {
       series.forEach((one, at) => {
@@ -104,7 +108,7 @@ const drawChart = (box, data) => {
       return {open: bar.open, high: bar.high, low: bar.low, close: bar.close, ...(own ? {color: own, wickColor: own} : {})};
     }));
     area.applyOptions({lineColor: paint("hue-0"), topColor: `${paint("hue-0")}44`, bottomColor: `${paint("hue-0")}08`});
-    area.setData(points(single, bar => ({value: bar.close})));
+    if (!candles) fill();
     if (volume) {
       volume.applyOptions({color: paint("volume")});
       volume.setData(times.map((time, at) => single.columns[at]?.volume ? {time, value: single.columns[at].volume / single.columns[at].bars} : {time}));
@@ -173,6 +177,7 @@ const drawChart = (box, data) => {
     if (!candles) return;
     const is_dense = scale.options().barSpacing < 3;
     if (area.options().visible === is_dense) return;
+    if (is_dense) fill();
     area.applyOptions({visible: is_dense});
     candles.applyOptions({visible: !is_dense});
     place.dataset.look = is_dense ? "area" : "candles";
@@ -210,7 +215,7 @@ const drawChart = (box, data) => {
       if (!column) continue;
       if (!single) { parts.push(`${one.symbol} ${column.close.toFixed(2)}`); continue; }
       for (const name of ["open", "high", "low", "close"]) if (name in column) parts.push(`${name} ${number(column[name])}`);
-      if (column.volume != null) parts.push(`volume ${column.volume.toLocaleString("en-US", {maximumFractionDigits: 8})}`);
+      if (column.volume != null) parts.push(`volume ${volumes.format(column.volume)}`);
       const vendor = inside(one.vendors, index);
       if (vendor) parts.push(vendor[2]);
       if (inside(one.pale, index)) parts.push("may still change");
@@ -263,5 +268,11 @@ const drawChart = (box, data) => {
     chart.applyOptions(looks()); draw(); flagged.forEach(one => one.setMarkers(flags()));
   });
 };
-for (const box of document.querySelectorAll("[data-chart]"))
-  drawChart(box, JSON.parse(document.getElementById(box.dataset.chart).textContent));
+// The rest of the page is painted first: the place of a chart is kept, so that nothing moves when it is drawn.
+for (const box of document.querySelectorAll("[data-chart]")) {
+  const data = JSON.parse(document.getElementById(box.dataset.chart).textContent);
+  if (!data.is_live || !globalThis.LightweightCharts) continue;
+  box.classList.add("live");
+  box.querySelector(".ranges").hidden = false;
+  requestAnimationFrame(() => setTimeout(() => drawChart(box, data)));
+}
