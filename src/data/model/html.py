@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
 from .printable import printable
 
 # Elements that have no end tag.
 _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
+# Text that is the same when escaped: most of a page, which has tens of thousands of texts.
+_PLAIN = re.compile(r"[ !#$(-;=?-~]*").fullmatch
 
 
 class Html(str):
@@ -24,7 +27,8 @@ def escaped(value: object) -> Html:
     """
     if isinstance(value, Html):
         return value
-    return Html(html.escape(printable(str(value)), quote=True))
+    text = str(value)
+    return Html(text if _PLAIN(text) else html.escape(printable(text), quote=True))
 
 
 def joined(children: Iterable[object], separator: str = "") -> Html:
