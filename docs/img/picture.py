@@ -61,6 +61,33 @@ def chart() -> str:
         return picture.svg() + "\n"
 
 
+def report() -> str:
+    """Return the beginning of the report of a series, with the styles of its page."""
+    from src.data.data_manager import DataManager
+
+    with (
+        tempfile.TemporaryDirectory(prefix="onetape-pictures-") as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", UserWarning)  # no vendor is queried for actions
+        manager = DataManager(Path(folder))
+        manager.get_ohlcv("AAPL", "1d", "2010-01-04", "2012-12-31", provider="demo")
+        page = manager.report("AAPL", "1d").html()
+    style, main = page.split("<style>")[1].split("</style>")[0], page.partition("<main>")[2]
+    # Up to the fingerprint, without the places in which only a script draws, as XML.
+    main = re.sub(
+        r'<(div|p)(?= id="(?:ranges|readout|chart)").*?</\1>',
+        "",
+        main.partition("<p>fingerprint")[0],
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1100 840">'
+        '<foreignObject width="1100" height="840">'
+        f'<body xmlns="http://www.w3.org/1999/xhtml"><style>{html.escape(style, quote=False)}</style>'
+        f"<main>{main}</main></body></foreignObject></svg>\n"
+    )
+
+
 def survivorship() -> str:
     """Return the members of then beside today's, of the made-up market of the example."""
     import pandas as pd
@@ -123,6 +150,7 @@ def message() -> str:
 PICTURES: dict[str, Callable[[], str]] = {
     "demo.svg": terminal,
     "chart.svg": chart,
+    "report.svg": report,
     "survivorship.svg": survivorship,
     "telegram.svg": message,
 }

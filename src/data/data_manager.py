@@ -749,8 +749,9 @@ class DataManager:
         from .net.deadline import run_call, seconds_of
 
         question = ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
-        seconds = seconds_of(timeout, symbol)
-        return run_call(self._services.clock, seconds, validate_with, self._services, question)
+        seconds, services = seconds_of(timeout, symbol), self._services
+        query = services.client.query(symbol, timeframe, *question.bounds)
+        return run_call(services.clock, seconds, validate_with, services, question, query)
 
     def gaps(
         self,

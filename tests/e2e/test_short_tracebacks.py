@@ -35,6 +35,14 @@ _MOST = 5
         lambda m: m.gaps("AAPL", "7q"),
         lambda m: m.get_quote("???"),
         lambda m: m.search(""),
+        lambda m: m.validate("AAPL", "7q"),
+        lambda m: m.validate("AAPL", "1d", "2024-13-01"),
+        lambda m: m.get_ohlcv_batch(["AAPL"], "1d", "2024-02-01", "2024-01-01"),
+        lambda m: m.get_ohlcv_batch(["AAPL"], "1d", "2024-01-01", "2024-13-01"),
+        lambda m: m.plan("AAPL", "1d", "2024-02-01", "2024-01-01"),
+        lambda m: m.report("AAPL"),
+        lambda m: m.report("AAPL", "7q"),
+        lambda m: m.report("", "1d"),
     ],
 )  # fmt: skip
 def test_a_mistake_of_the_caller_has_few_frames(

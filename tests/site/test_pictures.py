@@ -30,7 +30,7 @@ DRAWER = drawer()
 
 def texts(picture: str) -> list[str]:
     """Return the words that a picture shows without what is measured, and without dates of now."""
-    inside = re.findall(r"<text[^>]*>(.*?)</text>", picture, re.DOTALL)
+    inside = re.findall(r"<(?:text|h1|p|b)\b[^>]*>(.*?)</(?:text|h1|p|b)>", picture, re.DOTALL)
     text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", one)) for one in inside)
     return _MEASURED.sub(" ", text.replace("\xa0", " ")).split()
 

@@ -89,13 +89,8 @@ def get_by_symbol(
     shared: tuple[Any, tuple[Any, Any, Any], Wishes],
     listener: BatchListener | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Return a frame for each symbol, keyed as typed; ``shared``: timeframe, bounds and wishes.
-
-    Raises:
-        QueryError: An argument that applies to all symbols is invalid.
-    """
+    """Return a frame for each symbol, keyed as typed; ``shared``: timeframe, bounds and wishes, checked."""
     wanted = distinct_symbols(symbols)
-    parser.check_shared(*shared)
     queries: dict[str, BarsQuery] = {}
     failed: dict[str, pd.DataFrame] = {}
     with running(subject_of("", shared[0])):

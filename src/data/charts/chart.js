@@ -46,7 +46,9 @@ const drawChart = (box, data) => {
   // --- texts
 
   const digits = Math.max(...series.map(one => one.decimals));
-  const number = value => Number(value.toPrecision(10)).toLocaleString("en-US", {maximumFractionDigits: Math.min(20, digits)});
+  const format_of = most => new Intl.NumberFormat("en-US", {maximumFractionDigits: most});  // made once: each frame of a zoom has dozens of numbers
+  const [prices, volumes] = [format_of(Math.min(20, digits)), format_of(8)];
+  const number = value => single ? prices.format(Number(value.toPrecision(10))) : value.toFixed(2);
   const clock = seconds => new Date(seconds * 1000).toISOString();
   const written = seconds => data.is_daily ? clock(seconds).slice(0, 10) : clock(seconds).slice(0, 16).replace("T", " ");
   const moment = at => written(times[at]) + (last ? ` to ${written(times[at] + last[at])}` : "");
@@ -79,14 +81,16 @@ const drawChart = (box, data) => {
     timeScale: {minBarSpacing: 0.002, rightOffset: 1, timeVisible: !data.is_daily, secondsVisible: false, borderVisible: false, tickMarkFormatter: tick},
     kineticScroll: {touch: !still, mouse: false},
   });
-  const scale = chart.timeScale(), format = {priceFormat: {type: "custom", formatter: number, minMove: 10 ** -Math.min(digits, 12)}};
+  const scale = chart.timeScale(), format = {priceFormat: {type: "custom", formatter: number, minMove: single ? 10 ** -Math.min(digits, 12) : 0.01}};
   const points = (one, value) => times.map((time, at) => one.columns[at] ? {time, ...value(one.columns[at], at)} : {time});
   let candles = null, area = null, volume = null, first = null;
   const lines = [];
+  // The area has its points when it is first shown: candles come first.
+  const fill = () => { if (!area.data().length) area.setData(points(single, bar => ({value: bar.close}))); };
   const draw = () => {
     if (!single) {
       series.forEach((one, at) => {
-        const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, title: one.symbol, priceLineVisible: false});
+        const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, priceLineVisible: false});
         line.applyOptions({color: paint(`hue-${at % 6}`)});
         line.setData(points(one, bar => ({value: bar.close})));
       });
@@ -104,15 +108,15 @@ const drawChart = (box, data) => {
       return {open: bar.open, high: bar.high, low: bar.low, close: bar.close, ...(own ? {color: own, wickColor: own} : {})};
     }));
     area.applyOptions({lineColor: paint("hue-0"), topColor: `${paint("hue-0")}44`, bottomColor: `${paint("hue-0")}08`});
-    area.setData(points(single, bar => ({value: bar.close})));
+    if (!candles) fill();
     if (volume) {
       volume.applyOptions({color: paint("volume")});
       volume.setData(times.map((time, at) => single.columns[at]?.volume ? {time, value: single.columns[at].volume / single.columns[at].bars} : {time}));
-      chart.priceScale("volume").applyOptions({scaleMargins: {top: 0.82, bottom: 0}});
+      chart.priceScale("volume").applyOptions({scaleMargins: {top: 0.82, bottom: data.ribbon.length ? 0.015 : 0}});
       chart.priceScale("right").applyOptions({scaleMargins: {top: 0.08, bottom: 0.24}});
     }
     (data.lines || []).forEach((one, at) => {
-      const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, title: one.name, priceLineVisible: false, lastValueVisible: false});
+      const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, priceLineVisible: false, lastValueVisible: false});
       line.applyOptions({color: paint(`hue-${(at + 1) % 6}`)});
       line.setData(times.map((time, i) => one.values[i] === null ? {time} : {time, value: one.values[i]}));
     });
@@ -122,39 +126,37 @@ const drawChart = (box, data) => {
 
   // --- gaps, sessions, vendors: below and under the bars
 
-  const shades = {
-    paneViews: () => [{
-      zOrder: () => "bottom",
-      renderer: () => ({
-        draw: target => target.useBitmapCoordinateSpace(({context, bitmapSize, horizontalPixelRatio: wide, verticalPixelRatio: high}) => {
-          const shown = scale.getVisibleLogicalRange();
-          if (!shown) return;
-          const spacing = scale.options().barSpacing, origin = scale.logicalToCoordinate(0) ?? 0;
-          const edge = at => (origin + (at - 0.5) * spacing) * wide;
-          const box = (from, to, top, bottom) => {
-            if (to < shown.from - 1 || from > shown.to + 1) return;
-            const left = Math.max(0, edge(from)), right = Math.min(bitmapSize.width, edge(to));
-            context.fillRect(left, top, Math.max(right - left, 1.5 * wide), bottom - top);
-          };
-          const line = at => {
-            if (at >= shown.from - 1 && at <= shown.to + 1)
-              context.fillRect(Math.round(edge(at)), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
-          };
-          context.fillStyle = paint("gap");
-          for (const gap of data.gaps) box(...gap.place, 0, bitmapSize.height);
-          context.fillStyle = paint("line");
-          if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24) data.sessions.forEach(line);
-          context.fillStyle = paint("split");
-          for (const mark of data.marks) if (mark.kind === "split") line(mark.at + 0.5);
-          for (const [from, to, vendor] of data.ribbon) {
-            context.fillStyle = paint(`hue-${vendor % 6}`);
-            box(from, to, bitmapSize.height - 5 * high, bitmapSize.height);
-          }
-        }),
+  const layer = (order, work) => ({
+    zOrder: () => order,
+    renderer: () => ({
+      draw: target => target.useBitmapCoordinateSpace(({context, bitmapSize, horizontalPixelRatio: wide, verticalPixelRatio: high}) => {
+        const shown = scale.getVisibleLogicalRange();
+        if (!shown) return;
+        const spacing = scale.options().barSpacing, origin = scale.logicalToCoordinate(0) ?? 0;
+        const edge = at => (origin + (at - 0.5) * spacing) * wide;
+        const box = (from, to, colour, top = 0) => {
+          if (to < shown.from - 1 || from > shown.to + 1) return;
+          const left = Math.max(0, edge(from)), right = Math.min(bitmapSize.width, edge(to));
+          context.fillStyle = paint(colour);
+          context.fillRect(left, top, Math.max(right - left, 1.5 * wide), bitmapSize.height - top);
+        };
+        const line = (at, colour) => {
+          context.fillStyle = paint(colour);
+          if (at >= shown.from - 1 && at <= shown.to + 1)
+            context.fillRect(Math.round(edge(at)), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
+        };
+        work(box, line, spacing, bitmapSize.height - 5 * high);
       }),
-    }],
-    updateAllViews: () => {},
-  };
+    }),
+  });
+  const under = layer("bottom", (box, line, spacing) => {
+    for (const gap of data.gaps) box(...gap.place, "gap");
+    if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24) for (const at of data.sessions) line(at, "line");
+    for (const mark of data.marks) if (mark.kind === "split") line(mark.at + 0.5, "split");
+  });
+  // Over the volume, whose columns would cut the ribbon to pieces.
+  const over = layer("top", (box, line, spacing, top) => { for (const [from, to, vendor] of data.ribbon) box(from, to, `hue-${vendor % 6}`, top); });
+  const shades = {paneViews: () => [under, over], updateAllViews: () => {}};
   first.attachPrimitive(shades);
   const shapes = {dividend: ["belowBar", "circle"], split: ["aboveBar", "square"], doubt: ["aboveBar", "circle"], buy: ["belowBar", "arrowUp"], sell: ["aboveBar", "arrowDown"], note: ["aboveBar", "circle"]};
   const signs = {buy: "up", sell: "down", note: "hue-0"};
@@ -173,6 +175,7 @@ const drawChart = (box, data) => {
     if (!candles) return;
     const is_dense = scale.options().barSpacing < 3;
     if (area.options().visible === is_dense) return;
+    if (is_dense) fill();
     area.applyOptions({visible: is_dense});
     candles.applyOptions({visible: !is_dense});
     place.dataset.look = is_dense ? "area" : "candles";
@@ -203,26 +206,33 @@ const drawChart = (box, data) => {
 
   // --- the values at the pointer, or at the bar that the arrow keys are on
 
+  const value = (name, text, hue) => {
+    const one = document.createElement("span"), label = document.createElement("small");
+    if (hue >= 0) one.append(document.createElement("i")), one.firstChild.style.background = `var(--p-hue-${hue % 6})`;
+    label.textContent = name;
+    one.append(...(name ? [label, " "] : []), text);
+    return one;
+  };
   const told = index => {
-    const parts = [moment(index)];
-    for (const one of series) {
+    const parts = [value("", moment(index))];
+    series.forEach((one, hue) => {
       const column = one.columns[index];
-      if (!column) continue;
-      if (!single) { parts.push(`${one.symbol} ${column.close.toFixed(2)}`); continue; }
-      for (const name of ["open", "high", "low", "close"]) if (name in column) parts.push(`${name} ${number(column[name])}`);
-      if (column.volume != null) parts.push(`volume ${column.volume.toLocaleString("en-US", {maximumFractionDigits: 8})}`);
-      const vendor = inside(one.vendors, index);
-      if (vendor) parts.push(vendor[2]);
-      if (inside(one.pale, index)) parts.push("may still change");
-    }
-    for (const one of data.lines || []) if (one.values[index] !== null) parts.push(`${one.name} ${number(one.values[index])}`);
-    for (const mark of data.marks) if (mark.at === index) parts.push(mark.kind === "doubt" ? `! ${mark.text}` : `${mark.kind} ${mark.text}`);
+      if (!column) return;
+      if (!single) { parts.push(value(one.symbol, number(column.close), hue)); return; }
+      for (const name of ["open", "high", "low", "close"]) if (name in column) parts.push(value(name, number(column[name])));
+      if (column.volume != null) parts.push(value("volume", volumes.format(column.volume)));
+      const vendor = inside(one.vendors, index), hued = data.ribbon.find(([from, to]) => from <= index && index < to);
+      if (vendor) parts.push(value("from", vendor[2], hued ? hued[2] : -1));
+      if (inside(one.pale, index)) parts.push(value("", "may still change"));
+    });
+    (data.lines || []).forEach((one, at) => { if (one.values[index] !== null) parts.push(value(one.name, number(one.values[index]), at + 1)); });
+    for (const mark of data.marks) if (mark.at === index) parts.push(value(mark.kind === "doubt" ? "!" : mark.kind, mark.text));
     const gap = data.gaps.find(one => one.place[0] <= index && index < one.place[1]);
-    if (gap) parts.push(`gap: ${gap.reason}`);
-    return parts.join("  ");
+    if (gap) parts.push(value("gap:", gap.reason));
+    return parts.flatMap(part => [part, " "]);
   };
   let at = -1;
-  const said = index => { out.textContent = told(index); };
+  const said = index => out.replaceChildren(...told(index));
   said(filled[filled.length - 1]);
   chart.subscribeCrosshairMove(move => {
     const index = move.logical ?? filled[filled.length - 1];
@@ -263,5 +273,11 @@ const drawChart = (box, data) => {
     chart.applyOptions(looks()); draw(); flagged.forEach(one => one.setMarkers(flags()));
   });
 };
-for (const box of document.querySelectorAll("[data-chart]"))
-  drawChart(box, JSON.parse(document.getElementById(box.dataset.chart).textContent));
+// The rest of the page is painted first: the place of a chart is kept, so that nothing moves when it is drawn.
+for (const box of document.querySelectorAll("[data-chart]")) {
+  const data = JSON.parse(document.getElementById(box.dataset.chart).textContent);
+  if (!data.is_live || !globalThis.LightweightCharts) continue;
+  box.classList.add("live");
+  box.querySelector(".ranges").hidden = false;
+  requestAnimationFrame(() => setTimeout(() => drawChart(box, data)));
+}

@@ -93,7 +93,9 @@ def paints() -> str:
         """Return the colours of one scheme: 0 light, 1 dark."""
         return "".join(f"--p-{name}:{pair[place]};" for name, pair in PAINTS.items())
 
-    return f":root{{{rules(0)}}}@media (prefers-color-scheme:dark){{:root{{{rules(1)}}}}}"
+    return (
+        f":root{{{rules(0)}}}@media screen and (prefers-color-scheme:dark){{:root{{{rules(1)}}}}}"
+    )
 
 
 def page_data(chart: Chart) -> dict[str, Any]:

@@ -180,6 +180,7 @@ def _causes(values: Values) -> Iterator[Html]:
     for reason in sorted(reasons, key=lambda one: not one.data["failed"]):
         names = reason.data["series"]
         own = [one for name in names for one in by_name.get(name, ())]
+        is_bad = reason.data["failed"]
         step = (
             reason.show("next_step", as_text=with_code)
             if reason.data["next_step"]
@@ -187,9 +188,10 @@ def _causes(values: Values) -> Iterator[Html]:
         )
         yield element(
             "section",
-            element("h3", counted(len(names), "series"), ": ", reason.show("why"),
-                    class_="bad" if reason.data["failed"] else "poor"),
-            element("p", step),
+            element("h3", counted(len(names), "series"), " failed" if is_bad else " not complete",
+                    class_="bad" if is_bad else "poor"),
+            element("p", reason.show("why", as_text=with_code)),
+            element("p", "Next: ", step),
             folded(
                 names_text(names[:5]) + (f" and {len(names) - 5:,} more" if names[5:] else ""),
                 *([_some(own, _columns_of(own))] if own else [element("p", names_text(names))]),

@@ -75,6 +75,8 @@ def shown(value: Any) -> str:
 def with_code(text: str) -> str:
     """Return a text with commands in backticks as code; with an odd backtick it is unchanged."""
     parts = shown(text).split("`")
+    if text.startswith("onetape ") and len(parts) == 1:
+        return element("code", text)
     if len(parts) % 2 == 0:
         return text
     return joined(element("code", part) if i % 2 else part for i, part in enumerate(parts))
@@ -109,10 +111,14 @@ def records(
         for one, (name, kind, *_) in zip(columns, heads, strict=True)
     ]
     lines = []
-    for entry in entries:
+    texts = [[one[3](entry.of(*one[2]).data) for one in heads] for entry in entries]
+    # A column in which no entry has a value is left out.
+    kept = [place for place in range(len(heads)) if any(row[place] != _NONE for row in texts)]
+    head = [head[place] for place in kept]
+    for entry, row in zip(entries, texts, strict=True):
         cells = [] if before is None else [element("th", before(entry))]
-        for name, kind, key, as_text in heads:
-            text = as_text(entry.of(*key).data)
+        for place in kept:
+            (name, kind, *_), text = heads[place], row[place]
             kind = " ".join(filter(None, (kind, "none" if text == _NONE else "")))
             cells.append(element("td", text, class_=kind or None, data_name=name))
         lines.append(element("tr", *cells, data_at=entry.at))

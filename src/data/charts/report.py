@@ -525,10 +525,11 @@ def _line_of(frame: pd.DataFrame | None) -> dict[str, list[Any]]:
         return {"times": [], "closes": []}
     count = len(frame)
     each = -(-count // _CLOSES)
-    few = frame.iloc[(count - 1) % each :: each]
-    stamps = [iso(ms) for ms in few.index.astype("M8[ms]").astype("int64").tolist()]
-    closes = [float(f"{close:.9g}") for close in few["close"].tolist()]
-    return {"times": [time.removesuffix("T00:00:00Z") for time in stamps], "closes": closes}
+    few = slice((count - 1) % each, None, each)
+    # Of the columns as they are: each step of pandas costs more than sixty bars.
+    stamps = frame.index.to_numpy()[few].astype("M8[ms]").astype("int64").tolist()
+    closes = [float(f"{close:.9g}") for close in frame["close"].to_numpy()[few].tolist()]
+    return {"times": [iso(ms).removesuffix("T00:00:00Z") for ms in stamps], "closes": closes}
 
 
 # --- in words --------------------------------------------------------------------------------

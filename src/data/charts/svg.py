@@ -75,7 +75,7 @@ def _style() -> str:
     )
     return (
         f".{_CLASS}{{{colours(0)};max-width:100%;height:auto;font-family:system-ui,sans-serif}}"
-        f"@media (prefers-color-scheme:dark){{.{_CLASS}{{{colours(1)}}}}}"
+        f"@media screen and (prefers-color-scheme:dark){{.{_CLASS}{{{colours(1)}}}}}"
         f".{_CLASS} path{{fill:none}}{paints}"
         f".{_CLASS} text{{dominant-baseline:central;font-variant-numeric:tabular-nums}}"
     )

@@ -80,20 +80,34 @@ class ValidateQuestion:
     lane: str | None = None
     mark: bool = False
 
+    @property
+    def bounds(self) -> tuple[Any, Any]:
+        """Start and end of the query for the bars to validate."""
+        return self.start or FIRST_DAY, self.end
 
-def validate_with(services: Services, question: ValidateQuestion) -> QualityReport:
+
+def validate_with(
+    services: Services, question: ValidateQuestion, query: BarsQuery | None = None
+) -> QualityReport:
     """Return the report on one stored series; see ``DataManager.validate``.
+
+    Args:
+        services: Services of the installation.
+        question: What to validate.
+        query: Query for the question's symbol, timeframe and bounds, if it is already made.
 
     Raises:
         QueryError: An argument is wrong, or the series is not stored.
         CacheError: The store cannot be read.
     """
-    return _recorded(services, _report(services, question))
+    return _recorded(services, _report(services, question, query))
 
 
-def _report(services: Services, question: ValidateQuestion) -> QualityReport:
+def _report(
+    services: Services, question: ValidateQuestion, query: BarsQuery | None = None
+) -> QualityReport:
     """Return the report without counting it."""
-    client, (query, key) = services.client, _stored(services, question)
+    client, (query, key) = services.client, _stored(services, question, query)
     with running(subject_of(key.symbol, key.timeframe)):
         spans = () if _is_whole(question) else (query.span,)
         if question.mark:
@@ -109,7 +123,9 @@ def _is_whole(question: ValidateQuestion) -> bool:
     return question.start is None and question.end is None
 
 
-def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, SeriesKey]:
+def _stored(
+    services: Services, question: ValidateQuestion, query: BarsQuery | None = None
+) -> tuple[BarsQuery, SeriesKey]:
     """Return the checked query, and the stored series it refers to.
 
     Raises:
@@ -124,8 +140,7 @@ def _stored(services: Services, question: ValidateQuestion) -> tuple[BarsQuery, 
         raise QueryError(
             f"{question.level!r} is no level of validation", hint=f"there is {', '.join(LEVELS)}"
         )
-    bounds = (question.start or FIRST_DAY, question.end)
-    query = services.client.query(question.symbol, question.timeframe, *bounds)
+    query = query or services.client.query(question.symbol, question.timeframe, *question.bounds)
     symbol, timeframe = query.instrument.symbol, query.timeframe
     lanes = services.client.lanes(symbol, timeframe)
     own = (k for k in lanes if question.lane is None or k.lane_label == question.lane)

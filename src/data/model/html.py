@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from .printable import printable
+from .printable import PLAIN, printable
 
 # Elements that have no end tag.
 _VOID = frozenset({"br", "col", "hr", "img", "input", "link", "meta"})
@@ -24,7 +24,8 @@ def escaped(value: object) -> Html:
     """
     if isinstance(value, Html):
         return value
-    return Html(html.escape(printable(str(value)), quote=True))
+    text = str(value)
+    return Html(text if PLAIN(text) else html.escape(printable(text), quote=True))
 
 
 def joined(children: Iterable[object], separator: str = "") -> Html:
@@ -42,9 +43,8 @@ def element(tag: str, *children: object, **attributes: object) -> Html:
             is None or False is omitted, one that is True has no value.
     """
     written = "".join(_attribute(name, value) for name, value in attributes.items())
-    if tag in _VOID:
-        return Html(f"<{tag}{written}>")
-    return Html(f"<{tag}{written}>{joined(children)}</{tag}>")
+    end = "" if tag in _VOID else f"{joined(children)}</{tag}>"
+    return Html(f"<{tag}{written}>{end}")
 
 
 def _attribute(name: str, value: object) -> str:
