@@ -24,6 +24,8 @@ import numpy as np
 from src.data import DataManager
 from src.data.bars.client import Wishes
 from src.data.bundles.bundle import Bundle
+from src.data.bundles.catalog_log import CatalogLog
+from src.data.bundles.lineage import lineage
 from src.data.calendars.calendar import calendar_for
 from src.data.disk.files import DiskStep
 from src.data.model.instant import DAY_MS
@@ -79,7 +81,16 @@ def remove(bundle: Bundle, manager: DataManager) -> None:
     bundle.remove()
 
 
-CHANGES = {one.__name__: one for one in (create, add, remove)}
+def record(bundle: Bundle, manager: DataManager) -> None:
+    run = lineage("mine", folder=bundle.path.parent, manager=manager)
+    run._log = CatalogLog(run.folder, bundle._disk)
+    with run:
+        for symbol in SYMBOLS[:2]:
+            manager.get_ohlcv(symbol, *RANGE, provider="mock")
+            run.save()
+
+
+CHANGES = {one.__name__: one for one in (create, add, remove, record)}
 
 
 def deaths(change: str, cache: Path, before: Path, folder: Path, every: int = 1) -> Iterator[Path]:
@@ -89,7 +100,7 @@ def deaths(change: str, cache: Path, before: Path, folder: Path, every: int = 1)
     environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
     done = subprocess.run(words, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
     steps = json.loads(done.stdout)
-    assert 10 < steps < _MOST
+    assert 3 < steps < _MOST
     for step in range(1, steps, every):
         yield folder / str(step)
         shutil.rmtree(folder / str(step))
@@ -117,4 +128,5 @@ def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> No
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *[Path(word) for word in sys.argv[2:5]], int(sys.argv[5]))
+    name, *paths, skips = sys.argv[1:]
+    main(name, *map(Path, paths), int(skips))  # type: ignore[call-arg, arg-type]

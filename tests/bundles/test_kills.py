@@ -13,6 +13,7 @@ import pytest
 from src.data import DataManager
 from src.data.bundles.bundle import Bundle, bundle_names
 from src.data.bundles.catalog import DataCatalog
+from src.data.bundles.lineage import Lineages, lineage
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import BundleError, BundleNotFoundError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
@@ -172,3 +173,28 @@ def test_a_catalog_forgets_a_bundle_whose_removal_was_killed(made: Path) -> None
     (made / "mine" / ".staging" / "journal.json").write_text('{"metadata.parquet": null}')
     assert listed() == []
     assert Bundle("mine", made).exists() is False
+
+
+@on_posix
+def test_a_recording_that_is_killed_keeps_what_it_wrote_and_loses_no_other(
+    manager: DataManager, cache: Path, tmp_path: Path
+) -> None:
+    before, found = tmp_path / "before", []
+    with lineage("before", folder=before, manager=manager):
+        manager.get_ohlcv(SYMBOLS[2], *RANGE, provider="mock")
+    for folder in deaths("record", cache, before, tmp_path / "dead"):
+        lineages = Lineages(folder, manager)
+        runs = {one.run: one for one in lineages.list()}
+        assert lineages.check("before").is_identical
+        is_there = "mine" in runs
+        found.append((is_there, len(runs["mine"].reads), runs["mine"].ended) if is_there else ())
+        if is_there:
+            report = lineages.check("mine")
+            assert {one.state for one in report.series} <= {"identical"}
+            assert report.is_identical == bool(report.record.ended)
+        with lineage("next" if is_there else "mine", folder=folder, manager=manager):
+            manager.get_ohlcv(SYMBOLS[1], *RANGE, provider="mock")
+        assert lineages.check("next" if is_there else "mine").is_identical
+        assert lineages.check("before").is_identical
+    counts = [one[1] if one else -1 for one in found]
+    assert counts == sorted(counts) and {*counts} == {-1, 0, 1, 2}
