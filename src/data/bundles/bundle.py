@@ -142,7 +142,9 @@ class Bundle:
 
     def exists(self) -> bool:
         """Return whether the bundle exists, even if only in part."""
-        return self._disk.stat(self.path) is not None and bool(
+        if self._disk.stat(self.path) is None or self._files.is_removed():
+            return False
+        return bool(
             self._disk.stat(self.path / METADATA) or self._places() or self._files.pending()
         )
 
@@ -427,16 +429,20 @@ class Bundle:
     def remove(self) -> None:
         """Remove the whole bundle; a bundle made from the store can be created again.
 
+        The bundle is whole until it is gone, even if the process is killed. The next change or
+        removal of a bundle with this name then finishes the work.
+
         Raises:
             BundleNotFoundError: The bundle does not exist.
-            StorageError, LockTimeoutError: Part of the bundle is left.
+            StorageError, LockTimeoutError: Files are left; if the bundle no longer exists, another
+                removal drops them.
         """
-        with self._files.writing(make=False):
-            for name in self._disk.list(self.path):
-                if name != METADATA and not name.startswith("."):
-                    self._disk.remove_whole(self.path / name)
-            self._disk.remove(self.path / METADATA)
-        self._disk.remove_whole(self.path)
+        if not self.exists() and not self._files.has_traces():
+            raise self._absent()
+        with self._files.writing(make=False) as commit:
+            if self.exists():
+                commit.remove_all(self._places())
+        self._files.drop_folder(unless=self.exists)
 
     def _put(
         self,
@@ -495,6 +501,7 @@ class Bundle:
             BundleError: The records are gone, and a partition is damaged.
             FormatVersionError: The bundle was written by a newer version of this library.
         """
+        self._files.finish()
         if not self.exists():
             raise self._absent()
         found: Records | None = self._files.read_whole(

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from ..disk.atomic import append_line, link_or_copy, write_atomically
 from ..disk.files import Disk, FileState
-from ..errors import BundleError, BundleNotFoundError, CacheError, DataError, QueryError
+from ..errors import (
+    BundleError,
+    BundleNotFoundError,
+    CacheError,
+    DataError,
+    QueryError,
+    StorageError,
+)
 
 __all__ = ["METADATA", "QUARANTINE", "BundleFiles", "FileChanges", "checked_name"]
 
@@ -76,6 +83,13 @@ class FileChanges:
     def remove(self, place: str) -> None:
         """Mark a file for removal."""
         self._staged[place] = None
+
+    def remove_all(self, places: Iterable[str]) -> None:
+        """Mark the whole bundle for removal, with everything in its folder.
+
+        ``places`` are those of its partitions, which readers then no longer find.
+        """
+        self._staged.update(dict.fromkeys((*places, METADATA)))
 
     @property
     def places(self) -> dict[str, str | None]:
@@ -152,7 +166,11 @@ class BundleFiles:
     def _finish(self) -> None:
         """Move the files of a decided change to their places; drop those of an undecided one."""
         folders: set[Path] = set()
-        for place, name in self.pending().items():
+        pending = self.pending()
+        if _is_removal(pending):
+            for entry in self._rest():
+                self.disk.remove_whole(self.path / entry)
+        for place, name in pending.items():
             target = self.path / place
             if name is None:
                 self.disk.remove(target)
@@ -173,12 +191,43 @@ class BundleFiles:
             note_change(self.disk, self.path)
         self._sweep()
 
+    def finish(self) -> None:
+        """Finish the decided change of a killed writer, unless another process is writing.
+
+        Programs that do not read the journal then see the change as well.
+        """
+        with suppress(CacheError):
+            if self.pending():
+                with self.disk.lock(self.path / _LOCK, 0.0):
+                    self._finish()
+
+    def drop_folder(self, *, unless: Callable[[], bool]) -> None:
+        """Remove the folder of a removed bundle, unless the bundle has been created again."""
+        with suppress(CacheError), self.writing(make=False):
+            if not unless() and not self._rest():
+                with suppress(StorageError):  # Windows keeps the open lock file
+                    self.disk.remove_whole(self.path)
+
+    def _rest(self) -> list[str]:
+        return [name for name in self.disk.list(self.path) if name not in (_STAGING, _LOCK)]
+
     def _sweep(self) -> None:
         for name in self.disk.list(self._staging):
             if name != _JOURNAL:
                 self.disk.remove(self._staging / name)
 
     # --- reading ---------------------------------------------------------------------------
+
+    def is_removed(self) -> bool:
+        """Return whether the removal of the bundle is decided, but not finished."""
+        try:
+            return _is_removal(self.pending())
+        except BundleError:
+            return False
+
+    def has_traces(self) -> bool:
+        """Return whether the folder is that of a bundle that is gone, or was never finished."""
+        return bool(self.disk.stat(self._staging) or self.disk.stat(self.path / _LOCK))
 
     def pending(self) -> dict[str, str | None]:
         """Return the places of a change that is decided but not finished; usually there are none.
@@ -244,6 +293,10 @@ class BundleFiles:
     def moment(self) -> tuple[FileState | None, ...]:
         """Return the states of the journal and the records, which every change alters."""
         return self.disk.stat(self._journal), self.disk.stat(self.path / METADATA)
+
+
+def _is_removal(places: dict[str, str | None]) -> bool:
+    return places.get(METADATA, "") is None
 
 
 def note_change(disk: Disk, path: Path) -> None:

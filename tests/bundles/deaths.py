@@ -1,0 +1,132 @@
+"""Changes of bundles, each in a child that dies by SIGKILL before the n-th changing call of its disk.
+
+A program of its own: a child that is forked after Polars has begun to work waits for threads that
+it does not have. Here the process that forks never does such work.
+
+``python -m tests.bundles.deaths CHANGE CACHE BEFORE FOLDER EVERY`` copies ``BEFORE`` to ``FOLDER/1``
+and so on, for every such step, until a child lives to its end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from src.data import DataManager
+from src.data.bars.client import Wishes
+from src.data.bundles.bundle import Bundle
+from src.data.bundles.catalog_log import CatalogLog
+from src.data.bundles.lineage import lineage
+from src.data.calendars.calendar import calendar_for
+from src.data.disk.files import DiskStep
+from src.data.model.instant import DAY_MS
+from src.data.model.span import Span
+from src.data.model.timeframe import Timeframe
+from src.data.polars.panel import Market, grid_of
+from tests.cache.counts import FULL
+from tests.cache.crash import Quick
+from tests.cache.disks import CHANGING
+from tests.processes import ended, fork
+from tests.programs import PYTHONPATH, ROOT
+
+T = TypeVar("T")
+SYMBOLS = ["MSFT", "AAPL", "IBM"]
+RANGE = ("1d", "2024-01-02", "2024-02-09")
+_MOST = 200
+
+
+class Deadly(Quick):
+    """A disk whose process is killed before its n-th changing call, or in the midst of it.
+
+    Of a write half of the bytes are there by then, of a folder that is removed half of its files.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._left = step
+
+    def perform(self, step: DiskStep, call: Callable[[], T]) -> T:
+        if step.name in CHANGING:
+            self._left -= 1
+            if self._left == 0:
+                if step.name == "write" and step.data is not None and len(step.data) > 1:
+                    write, (fd, data, at) = call.func, call.args  # type: ignore[attr-defined]
+                    write(fd, data[: len(data) // 2], at)
+                if step.name == "unlink" and step.path.is_dir():
+                    inside = sorted(path for path in step.path.rglob("*") if path.is_file())
+                    for path in inside[: (len(inside) + 1) // 2]:
+                        path.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().perform(step, call)
+
+
+def create(bundle: Bundle, manager: DataManager) -> None:
+    bundle.create(manager, SYMBOLS[:2], *RANGE, provider="mock", offline=True)
+
+
+def add(bundle: Bundle, manager: DataManager) -> None:
+    bundle.ingest(manager, SYMBOLS[2:], *RANGE, provider="mock")
+
+
+def remove(bundle: Bundle, manager: DataManager) -> None:
+    bundle.remove()
+
+
+def record(bundle: Bundle, manager: DataManager) -> None:
+    run = lineage("mine", folder=bundle.path.parent, manager=manager)
+    run._log = CatalogLog(run.folder, bundle._disk)
+    with run:
+        for symbol in SYMBOLS[:2]:
+            manager.get_ohlcv(symbol, *RANGE, provider="mock")
+            run.save()
+
+
+CHANGES = {one.__name__: one for one in (create, add, remove, record)}
+
+
+def deaths(change: str, cache: Path, before: Path, folder: Path, every: int = 1) -> Iterator[Path]:
+    """Yield the folders of the children that were killed, in the order of their steps."""
+    every = 1 if FULL else every
+    words = [sys.executable, "-m", __name__, change, *map(str, (cache, before, folder, every))]
+    environment = {**os.environ, "PYTHONPATH": PYTHONPATH}
+    done = subprocess.run(words, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE)
+    steps = json.loads(done.stdout)
+    assert 3 < steps < _MOST
+    for step in range(1, steps, every):
+        yield folder / str(step)
+        shutil.rmtree(folder / str(step))
+
+
+def main(change: str, cache: Path, before: Path, folder: Path, every: int) -> None:
+    manager = DataManager(cache)
+    # What each child needs, once: modules and calendars, but nothing of Polars.
+    manager.get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock", offline=True)
+    for symbol in SYMBOLS:
+        manager.client.lookup(manager.client.query(symbol, *RANGE, wishes=Wishes("mock")))
+        instrument = manager.client.query(symbol, *RANGE).instrument
+        grid = grid_of(
+            Market(calendar_for(instrument), ()), Timeframe.parse("1d"), np.array([], np.int64)
+        )
+        grid.opens(Span(0, DAY_MS))
+    for step in range(1, _MOST, every):
+        shutil.copytree(before, folder / str(step))
+        bundle = Bundle("mine", folder / str(step), disk=Deadly(step))
+        code = ended(fork(lambda bundle=bundle: CHANGES[change](bundle, manager)))  # type: ignore[misc]
+        assert code in (0, -signal.SIGKILL), code
+        if code == 0:
+            break
+    print(step)
+
+
+if __name__ == "__main__":
+    name, *paths, skips = sys.argv[1:]
+    main(name, *map(Path, paths), int(skips))  # type: ignore[call-arg, arg-type]

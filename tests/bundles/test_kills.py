@@ -1,0 +1,200 @@
+"""Bundles whose writer is killed by SIGKILL before each of its changing calls: all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from src.data import DataManager
+from src.data.bundles.bundle import Bundle, bundle_names
+from src.data.bundles.catalog import DataCatalog
+from src.data.bundles.lineage import Lineages, lineage
+from src.data.bundles.metadata import BundleMetadata
+from src.data.errors import BundleError, BundleNotFoundError
+from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
+from tests.bundles.deaths import RANGE, SYMBOLS, add, create, deaths
+from tests.cache.crash import Quick
+
+on_posix = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stored") / "cache"
+    DataManager(path).get_ohlcv_batch(SYMBOLS, *RANGE, provider="mock")
+    return path
+
+
+@pytest.fixture(scope="module")
+def manager(cache: Path) -> DataManager:
+    return DataManager(cache)
+
+
+def rows(bundle: Bundle) -> pl.DataFrame:
+    return PolarsParquetDailyReader(bundle.path).load_daily_bars(range(1, 9), None, None)
+
+
+def raw(bundle: Bundle) -> pl.DataFrame:
+    """Return what a program reads that does not know of journals."""
+    frame = pl.read_parquet(bundle.path / "daily_bars/**/data.parquet", hive_partitioning=False)
+    return frame.sort("sid", "date")
+
+
+def left_over(bundle: Bundle) -> list[str]:
+    return [
+        path.name for path in bundle.path.rglob("*")
+        if path.name.endswith((".tmp", ".new")) or path.name == "journal.json"
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def made(manager: DataManager, tmp_path: Path) -> Path:
+    """Return a folder with the bundle ``mine`` of two symbols, in which a user has left a file."""
+    one = Bundle("mine", tmp_path / "made", disk=Quick())
+    create(one, manager)
+    (one.path / "_quarantine").mkdir()
+    for name in ("notes.txt", "_quarantine/old.1", "_quarantine/old.2"):
+        (one.path / name).write_text("of old")
+    return tmp_path / "made"
+
+
+@on_posix
+def test_a_bundle_whose_removal_is_killed_is_whole_or_gone(
+    manager: DataManager, cache: Path, made: Path, tmp_path: Path
+) -> None:
+    """Each way of looking gives the same answer, and the next command finishes the work."""
+    before, found = rows(Bundle("mine", made)), []
+    for folder in deaths("remove", cache, made, tmp_path / "dead"):
+        one = Bundle("mine", folder, disk=Quick())
+        is_there = one.exists()
+        found.append(is_there)
+        assert bundle_names(folder) == (["mine"] if is_there else [])
+        if is_there:
+            assert rows(one).equals(before)
+            assert one.validate() == () and one.state(manager).state == "current"
+        else:
+            with pytest.raises(BundleNotFoundError):
+                rows(one)
+            with pytest.raises(BundleNotFoundError):
+                one.state(manager)
+            assert not left_over(one), "a command that looks has finished the removal"
+            with pytest.raises(BundleNotFoundError):
+                BundleMetadata.load("mine", folder)
+        again = folder / "again"
+        shutil.copytree(folder, again, ignore=shutil.ignore_patterns("again"))
+        twice = Bundle("mine", again, disk=Quick())
+        if any(twice.path.iterdir()):
+            twice.remove()
+        else:  # such a folder is nobody's
+            twice.path.rmdir()
+        assert not twice.path.exists()
+        if is_there:
+            one.remove()
+        create(one, manager)
+        assert rows(one).equals(before) and raw(one).select(before.columns).equals(before)
+        names = {path.name for path in one.path.iterdir()} - {".staging", ".lock"}
+        assert names == {"daily_bars", "metadata.parquet", "metadata.db"}, "nothing of the old one"
+        assert one.state(manager).state == "current" and not left_over(one)
+    assert found == sorted(found, reverse=True) and {*found} == {True, False}
+
+
+@on_posix
+def test_a_bundle_whose_creation_is_killed_is_whole_or_not_there(
+    manager: DataManager, cache: Path, tmp_path: Path
+) -> None:
+    whole = Bundle("mine", tmp_path / "whole", disk=Quick())
+    create(whole, manager)
+    after, found = rows(whole), []
+    (tmp_path / "none").mkdir()
+    for folder in deaths("create", cache, tmp_path / "none", tmp_path / "dead", every=5):
+        one = Bundle("mine", folder, disk=Quick())
+        found.append(one.exists())
+        if found[-1]:
+            assert rows(one).equals(after)
+            assert one.validate() == () and one.state(manager).state == "current"
+            with pytest.raises(BundleError, match="there is a bundle"):
+                create(one, manager)
+        else:
+            assert bundle_names(folder) == []
+            create(one, manager)
+        one.refresh(manager, offline=True)
+        assert raw(one).select(after.columns).equals(after) and not left_over(one)
+    assert found == sorted(found) and {*found} == {True, False}
+
+
+@on_posix
+def test_a_bundle_whose_change_is_killed_has_all_of_it_or_none(
+    manager: DataManager, cache: Path, made: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(made, tmp_path / "whole")
+    before, whole = rows(Bundle("mine", made)), Bundle("mine", tmp_path / "whole", disk=Quick())
+    add(whole, manager)
+    after, found = rows(whole), []
+    assert len(after) > len(before)
+    for folder in deaths("add", cache, made, tmp_path / "dead", every=5):
+        one = Bundle("mine", folder, disk=Quick())
+        found.append(len(rows(one)))
+        assert rows(one).equals(before if found[-1] == len(before) else after)
+        assert one.validate() == () and one.state(manager).state == "current"
+        assert raw(one).select(after.columns).equals(rows(one)), "the change was finished"
+        add(one, manager)
+        assert rows(one).equals(after) and raw(one).select(after.columns).equals(after)
+        assert BundleMetadata.load("mine", folder).row_count == len(after)
+        assert not left_over(one)
+    assert found == sorted(found) and {*found} == {len(before), len(after)}
+
+
+def test_a_journal_that_cannot_be_read_hides_no_bundle(made: Path) -> None:
+    one = Bundle("mine", made)
+    (one.path / ".staging" / "journal.json").write_text(json.dumps({"../out": None}))
+    assert one.exists() and bundle_names(made) == ["mine"]
+    with pytest.raises(BundleError, match="journal"):
+        one.records()
+
+
+def test_what_is_not_a_bundle_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("a year of work")
+    with pytest.raises(BundleNotFoundError):
+        Bundle("mine", tmp_path).remove()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_catalog_forgets_a_bundle_whose_removal_was_killed(made: Path) -> None:
+    def listed() -> list[str]:
+        return [one["bundle_name"] for one in DataCatalog(folder=made).list_bundles()]
+
+    assert listed() == ["mine"]
+    (made / "mine" / ".staging" / "journal.json").write_text('{"metadata.parquet": null}')
+    assert listed() == []
+    assert Bundle("mine", made).exists() is False
+
+
+@on_posix
+def test_a_recording_that_is_killed_keeps_what_it_wrote_and_loses_no_other(
+    manager: DataManager, cache: Path, tmp_path: Path
+) -> None:
+    before, found = tmp_path / "before", []
+    with lineage("before", folder=before, manager=manager):
+        manager.get_ohlcv(SYMBOLS[2], *RANGE, provider="mock")
+    for folder in deaths("record", cache, before, tmp_path / "dead"):
+        lineages = Lineages(folder, manager)
+        runs = {one.run: one for one in lineages.list()}
+        assert lineages.check("before").is_identical
+        is_there = "mine" in runs
+        found.append((is_there, len(runs["mine"].reads), runs["mine"].ended) if is_there else ())
+        if is_there:
+            report = lineages.check("mine")
+            assert {one.state for one in report.series} <= {"identical"}
+            assert report.is_identical == bool(report.record.ended)
+        with lineage("next" if is_there else "mine", folder=folder, manager=manager):
+            manager.get_ohlcv(SYMBOLS[1], *RANGE, provider="mock")
+        assert lineages.check("next" if is_there else "mine").is_identical
+        assert lineages.check("before").is_identical
+    counts = [one[1] if one else -1 for one in found]
+    assert counts == sorted(counts) and {*counts} == {-1, 0, 1, 2}
