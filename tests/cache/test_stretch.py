@@ -104,6 +104,7 @@ def test_rows_that_come_to_be_doubted_are_seen_although_there_were_none(tmp_path
     assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7)]
     store_in(tmp_path).commit(DAILY, Commit(suspects=(bad(8),)))
     assert [row.bar.stamp_ms for row in store.stretch(DAILY, EVER).suspects] == [at(7), at(8)]
+    assert store.stretch(DAILY, EVER, bad_rows=False).suspects == ()
 
 
 def test_a_view_is_gone_on_from_however_young_it_is(tmp_path: Path) -> None:

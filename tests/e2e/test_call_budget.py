@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ import pytest
 from src.data.bars.fetch import absence, fetcher
 from src.data.bars.ingest import take
 from src.data.bars.quotes import QuoteService
+from src.data.cache.write import commit, year_commit
 from src.data.clock import ManualClock, SystemClock
 from src.data.config.rules import JobRules
 from src.data.data_manager import DataManager
@@ -490,9 +492,19 @@ def test_quotes_whose_turn_comes_after_the_time_are_not_looked_for(
     assert "the time for this call (0.3 seconds) is over" in str(late[0])
 
 
-@pytest.mark.parametrize("step", ["_check", "_judge", "_commit"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (take, "_check"),
+        (take, "_judge"),
+        (take, "_commit"),
+        (commit, "by_year"),
+        (year_commit, "after_marks"),
+        (year_commit, "compose"),
+    ],
+)
 def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
 ) -> None:
     """Nothing of it is stored; the next call has all of it."""
     clock = ManualClock(parse_iso("2024-06-12T15:00:30"))
@@ -501,7 +513,7 @@ def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
     rows.to_csv(tmp_path / "BTCUSDT_1m.csv", index_label="timestamp")
     rules = tmp_path / "rules.yaml"
     rules.write_text(json.dumps({"providers": {"local": {"folder": str(tmp_path)}}}))
-    real: Callable[..., Any] = getattr(take, step)
+    real: Callable[..., Any] = getattr(module, step)
 
     def slow(*arguments: Any) -> Any:
         clock.advance(10)
@@ -510,7 +522,7 @@ def test_work_on_a_long_answer_stops_with_the_time_of_the_call(
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-08", provider="local")
     with monkeypatch.context() as patch:
-        patch.setattr(take, step, slow)
+        patch.setattr(module, step, slow)
         with pytest.raises(AllProvidersFailedError, match=r"this call \(5 seconds\) is over"):
             ask(timeout=5)
     assert not list((tmp_path / "cache").rglob("*.csv.gz"))
@@ -537,13 +549,13 @@ def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
 
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     ask = partial(manager.get_ohlcv, "BTCUSDT", "1m", "2024-05-01", "2024-05-04", provider="local")
-    noted, none = list[object](), absence._none
+    noted, stands = list[object](), absence._stands
 
     def counted(*arguments: Any) -> Any:
         noted.append(arguments)
-        return none(*arguments)
+        return stands(*arguments)
 
-    monkeypatch.setattr(absence, "_none", counted)
+    monkeypatch.setattr(absence, "_stands", counted)
     monkeypatch.setattr(fetcher, "_WORTH_STOPPING", 100)
     with monkeypatch.context() as patch:
         patch.setattr(fetcher, "take", slow)

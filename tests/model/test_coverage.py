@@ -196,17 +196,6 @@ def test_many_small_stretches_are_one_to_those_who_do_not_open_it() -> None:
     )
 
 
-@settings(max_examples=examples(200), derandomize=True)
-@given(pieces, st.lists(st.integers(0, 200), max_size=12))
-def test_what_is_inside_several_spans_is_what_is_inside_each(
-    parts: list[tuple[int, str, int]], edges: list[int]
-) -> None:
-    coverage = day_of(parts).folded()
-    ascending = sorted(at * 60_000 for at in edges)
-    spans = [Span(a, b) for a, b in zip(ascending[::2], ascending[1::2], strict=False)]
-    assert list(coverage.within_each(spans)) == [coverage.within(span) for span in spans]
-
-
 @given(st.lists(entries, max_size=6), st.integers(0, 30), st.integers(0, 30), entries)
 def test_what_is_put_in_place_of_a_span_is_all_that_is_known_of_it(
     answer: list[Covered], start: int, end: int, newer: Covered

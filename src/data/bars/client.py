@@ -478,7 +478,7 @@ class BarsClient:
         Raises:
             CacheError: The store cannot be read.
         """
-        view, table, coverage, _ = self._store.stretch(series, span, is_use=is_use)
+        view, table, coverage, _ = self._store.stretch(series, span, is_use=is_use, bad_rows=False)
         parts = tuple(_spans(view, coverage))
         return StoredColumns(series, view.generation, table.read_only(), parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.store import BarStore, Commit, SeriesView
+from ..cache.values import no_check
 from ..cache.write.coverage_update import after_marks, after_pieces
 from ..cache.write.write_guard import NoRoomError, ReadOnlyError
 from ..calendars.calendar import MarketCalendar
@@ -304,8 +305,8 @@ class SeriesStore:
         """End the phase, so that the next decision reads everything again."""
         self.snapshot = SeriesSnapshot(before=self.snapshot.since)
 
-    def commit(self, commit: Commit) -> None:
-        """Store a commit, or keep it in ``self.unstored``.
+    def commit(self, commit: Commit, check: Callable[[], object] = no_check) -> None:
+        """Store a commit, or keep it in ``self.unstored``; ``check`` may end it before.
 
         Raises:
             CacheError: The query requires storage, and the commit cannot be stored.
@@ -313,7 +314,7 @@ class SeriesStore:
         # Added to every commit, because another caller may have found the files changed meanwhile.
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
-            self._store.commit(self._key, whole, _wait_s())
+            self._store.commit(self._key, whole, _wait_s(), check)
             self.stored += (piece.span for piece in commit.pieces)
             self.stored += (mark.span for mark in commit.marks if mark.state == "empty")
         except _REFUSED as error:
@@ -373,7 +374,8 @@ class SeriesStore:
 
     def read(self, span: Span, *, is_use: bool = True) -> tuple[BarTable, Coverage]:
         """Return the stored bars in ``span`` and their coverage; the view is updated to match."""
-        stretch = self._store.stretch(self._key, span, self.snapshot.since, is_use=is_use)
+        since = self.snapshot.since
+        stretch = self._store.stretch(self._key, span, since, is_use=is_use, bad_rows=False)
         self.snapshot.view = stretch.view
         return stretch.table, stretch.coverage
 

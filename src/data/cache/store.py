@@ -44,7 +44,17 @@ from .read.series_reader import IndexEntry, RangeReader, SeriesIndex, check_barr
 from .recovery import quarantine
 from .recovery.quarantine import KeptFile
 from .retention.clear import clear_lane, clear_symbol, clear_years
-from .values import Commit, CommitPiece, LaneUse, Seal, SeriesView, Stretch, Suspect, removal
+from .values import (
+    Commit,
+    CommitPiece,
+    LaneUse,
+    Seal,
+    SeriesView,
+    Stretch,
+    Suspect,
+    no_check,
+    removal,
+)
 from .write.coverage_update import year_span
 from .write.series import SeriesFiles
 from .write.write_guard import ReadOnlyError, WriteGuard
@@ -192,6 +202,7 @@ class BarStore:
         since: SeriesView | None = None,
         *,
         is_use: bool = True,
+        bad_rows: bool = True,
     ) -> Stretch:
         """Return everything stored for ``span``, with the view that it belongs to.
 
@@ -199,7 +210,8 @@ class BarStore:
         has changed it meanwhile. Raises as :meth:`view` does.
 
         ``since`` is the view obtained last, which is used as the start without a check. Without
-        ``is_use`` the bars may be evicted as if they had not been read.
+        ``is_use`` the bars may be evicted as if they had not been read. Without ``bad_rows`` these
+        are not read.
         """
         lane = self._lane(key)
         if is_use:
@@ -207,7 +219,7 @@ class BarStore:
         entry = self._index.entry(lane, since)
         for _ in range(_REREADS):
             table, coverage = self._range_reader.read(lane, span, entry)
-            suspects = self._suspects(lane, span, entry)
+            suspects = self._suspects(lane, span, entry) if bad_rows else ()
             before, entry = entry, self._index.entry(lane)
             if entry.view.generation == before.view.generation:
                 break
@@ -268,13 +280,20 @@ class BarStore:
         rows = [row for year in years for row in quarantine.rows_kept(lane, year)]
         return rows, list(quarantine.files_of(lane))
 
-    def commit(self, key: SeriesKey, commit: Commit, wait_s: float = math.inf) -> None:
+    def commit(
+        self,
+        key: SeriesKey,
+        commit: Commit,
+        wait_s: float = math.inf,
+        check: Callable[[], object] = no_check,
+    ) -> None:
         """Store new answers and facts.
 
         Waits for another writer of the series for ``wait_s`` seconds, at most the usual time. When
         the call returns, the bars are durable. Each year is changed entirely or not at all; within
         a piece's span the piece is authoritative, and stored bars that it lacks go to the
-        quarantine.
+        quarantine. ``check`` is called from time to time until the first year is written; what it
+        raises ends the commit.
 
         Raises:
             ValueError: A piece or a mark violates its contract; nothing was written.
@@ -290,7 +309,7 @@ class BarStore:
         if not commit.is_empty:
             with self._guard.writing(lane.paths.folder), self.listener.committing(lane, commit):
                 self.changed = True
-                run = CommitRun(lane, commit, self._old)
+                run = CommitRun(lane, commit, self._old, check)
                 run.run(min(wait_s, self._lock_timeout_s))
             self.commit_feed.announce(key, commit, run.generation, self._clock.now_ms())
 

@@ -110,6 +110,13 @@ class BarTable:
         values = [self.open, self.high, self.low, self.close, self.volume]
         return values if self.adj_close is None else [*values, self.adj_close]
 
+    def bars(self) -> list[Bar]:
+        """Return the rows, one by one."""
+        columns = [self.stamps.tolist(), *(values.tolist() for values in self.values())]
+        if self.adj_close is None:
+            columns.append([NAN] * len(self))
+        return list(map(Bar._make, zip(*columns, strict=True)))
+
     def has_infinity(self) -> bool:
         """Return whether any value is infinite; missing values do not count."""
         if len(self) < _FEW:

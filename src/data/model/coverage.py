@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import compress
 from operator import attrgetter, itemgetter
 from typing import Any, Literal
 
@@ -155,16 +156,15 @@ class Covered:
 
     def at(self, span: Span) -> Covered:
         """Return the same stretch with another span; the parts of a folded one are left out."""
-        return self if span == self.span else self.having(span=span, parts=())
+        if span == self.span:
+            return self
+        values = self.__dict__.copy()
+        values["span"], values["parts"] = span, ()
+        return _with_values(values)
 
     def having(self, **changes: Any) -> Covered:
         """Return a copy with these fields changed, like `replace` but several times as fast."""
-        values = {**self.__dict__, **changes}
-        values.pop("opened", None)
-        values.pop("text", None)
-        made = object.__new__(Covered)
-        object.__setattr__(made, "__dict__", values)
-        return made
+        return _with_values(self.__dict__ | changes)
 
     def clip(self, span: Span) -> Covered | None:
         """Return the part inside ``span``, or None."""
@@ -177,12 +177,12 @@ class Covered:
 
     def same_source(self, other: Covered) -> bool:
         """Return whether the two can be one entry: all but span and fetch time are equal."""
-        return (
-            self.reason == other.reason
-            and self.state == other.state
-            and _source(self) == _source(other)
-            and not self.parts
-        )
+        mine, theirs = self.__dict__, other.__dict__
+        for name in _OF_SOURCE:
+            one, two = mine[name], theirs[name]
+            if one is not two and one != two:
+                return False
+        return not self.parts
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain mapping that is stored; defaults are left out."""
@@ -210,10 +210,25 @@ class Covered:
         return canonical(self.to_json())
 
 
+_FIELDS = len(fields(Covered))
+_new, _set = object.__new__, object.__setattr__
+
+
+def _with_values(values: dict[str, Any]) -> Covered:
+    """Return a stretch with these values; what was computed from earlier ones is dropped."""
+    if len(values) > _FIELDS:
+        values.pop("opened", None)
+        values.pop("text", None)
+    made = _new(Covered)
+    _set(made, "__dict__", values)
+    return made
+
+
 # The fields of a source, in folded stretches and in the lists of a document.
 SOURCE = tuple(f for f in fields(Covered) if f.name not in ("span", "kind", "basis", "parts"))
 _told = attrgetter(*(f.name for f in SOURCE))
-_source = attrgetter(*(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at")))
+# What two stretches from one source share; what differs most often comes first.
+_OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at"))]
 
 
 _SPAN, _FIRST = attrgetter("span"), itemgetter(0)
@@ -275,20 +290,6 @@ class Coverage(tuple[Covered, ...]):
         ):
             return touching
         return Coverage(part for c in touching if (part := c.clip(span)) is not None)
-
-    def within_each(self, ascending: Iterable[Span]) -> Iterator[Coverage]:
-        """Yield the result of `within` for each of ascending, disjoint spans, in one pass."""
-        opened, place = self.opened(), 0
-        for span in ascending:
-            place = _behind(opened, place, span.start)
-            inside: list[Covered] = []
-            while place < len(opened) and opened[place].span.start < span.end:
-                if (part := opened[place].clip(span)) is not None:
-                    inside.append(part)
-                if opened[place].span.end > span.end:
-                    break
-                place += 1
-            yield Coverage(inside)
 
     def touching(self, span: Span) -> Coverage:
         """Return the stretches that share a stamp with ``span``, unclipped and unfolded."""
@@ -627,26 +628,32 @@ def _fold(run: Sequence[Covered]) -> Covered:
     if len(run) == 1:
         return base
     start = base.span.start
-    latest = max(part.fetched_at for part in run if base.same_source(part))
+    own = [base.same_source(part) for part in run]
+    latest = max(part.fetched_at for part in compress(run, own))
     common = _source_of(replace(base, fetched_at=latest))
     sources: dict[tuple[Any, ...], tuple[Covered, list[int]]] = {_told(common): (common, [])}
-    for part in run:
-        if base.same_source(part):
+    is_same = True
+    for part, is_own in zip(run, own, strict=True):
+        if is_own:
+            is_same &= part.fetched_at == latest
             continue
+        is_same &= part.state != "empty" or (part.kind, part.basis) == (_NO_KIND, _NO_BASIS)
         told = _told(part)
         if told not in sources:
             sources[told] = _source_of(part), []
         sources[told][1].extend((part.span.start - start, part.span.end - part.span.start))
-    return replace(
-        base,
+    folded = base.having(
         span=Span(start, run[-1].span.end),
         state="suspect",
-        fetched_at=max(part.fetched_at for part in run),
+        fetched_at=max([part.fetched_at for part in run]),
         reason=FOLDED,
-        expires=min((p.expires for p in run if p.expires is not None), default=None),
+        expires=min([p.expires for p in run if p.expires is not None], default=None),
         splices=(),
         parts=tuple((source, tuple(places)) for source, places in sources.values()),
     )
+    if is_same:  # it need not be unfolded again
+        folded.__dict__["opened"] = tuple(run)
+    return folded
 
 
 def _source_of(part: Covered) -> Covered:

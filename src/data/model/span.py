@@ -63,7 +63,10 @@ def touching(ascending: Sequence[Span], span: Span) -> Sequence[Span]:
 
 def clipped(ascending: Sequence[Span], span: Span) -> list[Span]:
     """Return ascending, disjoint spans clipped to ``span``."""
-    return [one.clip(span) for one in touching(ascending, span)]
+    inside = list(touching(ascending, span))
+    if inside:  # only the outermost may reach beyond it
+        inside[0], inside[-1] = inside[0].clip(span), inside[-1].clip(span)
+    return inside
 
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:

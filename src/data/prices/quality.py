@@ -197,23 +197,16 @@ def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
 
 def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
     """Return rows at stamps where no bar opens, with the received stamp in the reason."""
-    columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
     reason = f"{OFF_GRID}: no {timeframe} bar opens at"
-    return tuple(
-        [
-            BadRow(Bar(*cells), f"{reason} {when}")
-            for when, *cells in zip(_times(rows.stamps), *columns, strict=True)
-        ]
-    )
+    reasons = [f"{reason} {when}" for when in _times(rows.stamps)]
+    return tuple(map(BadRow._make, zip(rows.bars(), reasons, strict=True)))
 
 
 def _bad_rows(rows: BarTable, latest: int) -> tuple[BadRow, ...]:
     """Return each row with its fault; if there are several, the first one counts."""
     if not len(rows):
         return ()
-    columns = [rows.stamps.tolist(), *(c.tolist() for c in rows.values())]
-    faults = faults_of(rows, latest)
-    return tuple(BadRow(Bar(*c), why) for *c, why in zip(*columns, faults, strict=True))
+    return tuple(map(BadRow._make, zip(rows.bars(), faults_of(rows, latest), strict=True)))
 
 
 def _without_odd_adj_close(good: BarTable) -> tuple[BarTable, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...cache.actions import Asked
 from ...cache.store import ActionBook, BarStore, Commit, SeriesView, StoreListener, Stretch
+from ...cache.values import no_check
 from ...cache.write.coverage_update import after_marks, after_pieces
 from ...errors import (
     AllProvidersFailedError,
@@ -181,6 +182,7 @@ class DraftStore:
         since: SeriesView | None = None,
         *,
         is_use: bool = True,
+        bad_rows: bool = True,
     ) -> Stretch:
         """Return the view, bars, coverage and bad rows for ``span``, drafts included."""
         return self._stretch(key, span, in_outline=False)
@@ -193,7 +195,13 @@ class DraftStore:
         view = self.view(key)
         return Stretch(view, table, view.coverage.within(span), stored.suspects)
 
-    def commit(self, key: SeriesKey, commit: Commit, wait_s: float = 0.0) -> None:
+    def commit(
+        self,
+        key: SeriesKey,
+        commit: Commit,
+        wait_s: float = 0.0,
+        check: Callable[[], object] = no_check,
+    ) -> None:
         """Keep bars and marks in memory."""
 
         def has_bars(span: Span) -> bool:
@@ -309,6 +317,7 @@ class OutlineStore:
         since: SeriesView | None = None,
         *,
         is_use: bool = True,
+        bad_rows: bool = True,
     ) -> Stretch:
         """Return the view, bars, coverage and bad rows for ``span``; drafted bars in outline."""
         return self._store._stretch(key, span, in_outline=self.is_outlined(key))

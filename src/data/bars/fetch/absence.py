@@ -20,7 +20,7 @@ from ...model.coverage import PLAINLY_NONE, Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
-from ...model.span import Span, gaps, subtract
+from ...model.span import Span, coalesce, gaps, subtract, touching
 from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
@@ -69,7 +69,14 @@ def record_absence(
     dates = [at for at in times if at is not None]
     now = min([series.now_ms(), *dates])
     names = {e.provider or "" for e in errors} - {""}
-    vendor, parts = ",".join(sorted(names)), series.coverage().within_each(lacking)
+    vendor = ",".join(sorted(names))
+    coverage = series.coverage().within(Span(lacking[0].start, lacking[-1].end))
+    standing = coalesce(
+        [p.span for p in coverage if _stands(p, now) and not _is_news(p, vendor, names)]
+    )
+    # Nearly all were answered a moment ago, and are marked already.
+    left = subtract(lacking, standing)
+    lacking = [span for span in lacking if touching(left, span)]
     context = CommitContext(
         request.grid,
         Basis(),
@@ -81,8 +88,8 @@ def record_absence(
     )
     marks = [
         mark
-        for span, inside in zip(lacking, parts, strict=True)
-        for mark in _none(request, series, span, inside, names, vendor, context)
+        for span in lacking
+        for mark in _none(request, series, span, coverage, names, vendor, context)
     ]
     if not dates:
         marks = [_unvouched(mark, now) for mark in marks]
@@ -107,18 +114,23 @@ def _none(
         opens = request.grid.opens(segment)
         late = first_unsettled(opens, request.grid, request.settle_ms, now)
     answered = segment if late is None else Span(segment.start, late)
-    parts = coverage if answered == segment else coverage.within(answered)
-    standing = [c for c in parts if c.state != "provisional" and c.stands(now)]
-    # A part that one vendor reported empty a moment ago has now been reported by all of them.
+    parts = coverage.within(answered)
+    standing = [part for part in parts if _stands(part, now)]
     for part in standing:
-        if (
-            part.vendor != vendor
-            and part.reason.startswith(NO_BAR)
-            and set(part.vendor.split(",")) < names
-        ):
+        if _is_news(part, vendor, names):
             yield part.having(vendor=vendor)
     for span in gaps(answered, [part.span for part in standing]):
         yield from _nothing(request, series, span, parts.within(span), vendor, context)
+
+
+def _stands(part: Covered, now_ms: int) -> bool:
+    return part.state != "provisional" and part.stands(now_ms)
+
+
+def _is_news(part: Covered, vendor: str, names: Set[str]) -> bool:
+    """Return whether one vendor reported a part empty a moment ago, and now all of them have."""
+    is_none = part.vendor != vendor and part.reason.startswith(NO_BAR)
+    return is_none and set(part.vendor.split(",")) < names
 
 
 def _nothing(

@@ -106,9 +106,7 @@ def without_rescaled(
     odd = common[is_odd]
     if not len(odd):
         return answer
-    doubted = rows.take(odd)
-    columns = (doubted.stamps, *doubted.values())
-    bars = [Bar(*cells) for cells in zip(*(column.tolist() for column in columns), strict=True)]
+    bars = rows.take(odd).bars()
     bad = [*answer.bad, *(BadRow(bar, RESCALED) for bar in bars)]
     ends = np.append(rows.stamps, answer.answered.end)[odd + 1]
     spans = [Span(bar.stamp_ms, int(end)) for bar, end in zip(bars, ends, strict=True)]
@@ -161,6 +159,7 @@ class _CommitBuilder:
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
         spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
+        doubts = list(self._doubts(pieces))
         return Commit(
             pieces=tuple(pieces),
             marks=(
@@ -171,8 +170,8 @@ class _CommitBuilder:
                 *self._unvouched(pieces),
                 *self._believed_marks(pieces),
                 *self._unexpected_marks(),
-                *self._contradicted_marks(),
-                *self._doubts(pieces),
+                *self._contradicted_marks(doubts),
+                *doubts,
                 *self._kept_marks(),
                 # After the marks of equal bars, which renew trust: otherwise the first repeat would
                 # end a doubt.
@@ -184,9 +183,9 @@ class _CommitBuilder:
             ),
             suspects=tuple(
                 [
-                    Suspect(bar, reason)
-                    for bar, reason in (*self.answer.bad, *self.answer.off_grid)
-                    if bar.stamp_ms not in self._stored_stamps
+                    Suspect._make(row)
+                    for row in (*self.answer.bad, *self.answer.off_grid)
+                    if row[0][0] not in self._stored_stamps
                 ]
             ),
             kind=self.fetched.kind,
@@ -208,7 +207,8 @@ class _CommitBuilder:
 
     def _present(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` that are not without bars."""
-        return subtract([span], touching(self._absent, span))
+        absent = touching(self._absent, span)
+        return subtract([span], absent) if absent else [span]
 
     # --- stored bars that the answer lacks -------------------------------------------------
 
@@ -520,9 +520,10 @@ class _CommitBuilder:
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
-    def _contradicted_marks(self) -> Iterator[Covered]:
+    def _contradicted_marks(self, doubts: Sequence[Covered]) -> Iterator[Covered]:
+        """Yield a mark for bars whose rows differed, except where a doubt about all replaces it."""
         reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
-        for span in self.answer.contradicted:
+        for span in subtract(self.answer.contradicted, (mark.span for mark in doubts)):
             yield self._mark(span, "suspect", reason, self._expires(span))
 
     def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:

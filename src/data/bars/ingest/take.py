@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
 import numpy as np
 
 from ...cache.actions import ActionBook
 from ...cache.store import Commit, SeriesView
-from ...cache.values import Fault
+from ...cache.values import Fault, no_check
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import next_due
 from ...calendars.grid import BarGrid
@@ -187,7 +188,7 @@ def take(
     commit, overdue = _commit(request, series, vendor_days, compared, judged)
     if is_long:
         check_time(fetched.vendor)
-    series.commit(commit)
+    series.commit(commit, partial(check_time, fetched.vendor) if is_long else no_check)
     # Stored problems are read together with the bars.
     is_unstored = any(one is commit for one in series.unstored)
     return Taken(

@@ -132,9 +132,9 @@ def _block(text: bytes, columns: Sequence[str]) -> BarTable:
     width = len(columns) + 1
     rows = text.count(b"\n")
     cells = text[:-1].replace(b"\n", b",").split(b",")
-    if len(cells) != rows * width or any(len(c) != _STAMP_BYTES for c in cells[::width]):
+    if len(cells) != rows * width or set(map(len, cells[::width])) != {_STAMP_BYTES}:
         raise ValueError(f"a line does not have exactly {width} fields")
-    stamps = np.array([c.decode("ascii") for c in cells[::width]], dtype="M8[s]")
+    stamps = np.array(cells[::width]).astype("M8[s]")
     values = {name: _floats(cells[i::width]) for i, name in enumerate(columns, start=1)}
     return table_of_columns(stamps.astype("M8[ms]").astype(np.int64), values)
 
@@ -204,10 +204,9 @@ Mask = NDArray[np.bool_]
 
 
 class _Field(NamedTuple):
-    """The characters of a column, one row each, a mask of those to write, and unwritable rows."""
+    """The characters of a column, one row each, 0 for those not to write, and unwritable rows."""
 
     chars: Chars
-    mask: Mask
     odd: Mask
 
 
@@ -222,27 +221,19 @@ def block_text(
         lines_of: Returns the complete lines of the other rows.
     """
     rows = len(stamps)
-    chars, masks = [_times(stamps)], [np.ones((rows, _STAMP_WIDTH), dtype=bool)]
-    odd = np.zeros(rows, dtype=bool)
+    comma, line = (np.full((rows, 1), sign, np.uint8) for sign in (_COMMA, _LINE))
+    chars, odd = [_times(stamps)], np.zeros(rows, dtype=bool)
     for values in columns:
-        _add_sign(chars, masks, _COMMA)
+        chars.append(comma)
         if values is None:
             continue
         field = _field(values)
         if field is None:
             return None
         chars.append(field.chars)
-        masks.append(field.mask)
         odd |= field.odd
-    _add_sign(chars, masks, _LINE)
-    text: bytes = np.hstack(chars)[np.hstack(masks)].tobytes()
+    text = np.hstack([*chars, line]).tobytes().translate(None, b"\0")
     return _replaced(text, odd, lines_of(odd)) if odd.any() else text
-
-
-def _add_sign(chars: list[Chars], masks: list[Mask], sign: int) -> None:
-    rows = len(chars[0])
-    chars.append(np.full((rows, 1), sign, np.uint8))
-    masks.append(np.ones((rows, 1), dtype=bool))
 
 
 def _replaced(text: bytes, odd: Mask, lines: bytes) -> bytes:
@@ -281,7 +272,8 @@ def _field(values: Floats) -> _Field | None:
     _drop_zeros(chars[tail][::-1], mask[tail][::-1])
     if absent.any():
         mask[:, absent] = False
-    return _Field(chars.T, mask.T, odd)
+    chars *= mask
+    return _Field(chars.T, odd)
 
 
 def _drop_zeros(digits: Chars, mask: Mask) -> None:

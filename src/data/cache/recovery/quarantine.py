@@ -13,10 +13,11 @@ import io
 import logging
 import os
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -26,10 +27,10 @@ from ...clock import Clock
 from ...disk.atomic import link_or_copy, write_atomically
 from ...disk.calls import what_bars
 from ...disk.files import Disk
-from ...model.bars import NAN, Bar, BarTable
+from ...model.bars import Bar, BarTable, inside
 from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
 from ...model.instant import SECOND_MS, from_ms, iso, parse_iso, year_of
-from ...model.span import Span, coalesce, touching
+from ...model.span import Span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.gzip_member import inflated
@@ -113,8 +114,11 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
     A vendor that sends new invalid rows with each call must not make the file grow for ever.
     """
+    counts = Counter([row[0] for row in cells])
+    if len(cells) <= MOST_ROWS and max(counts.values()) <= _MOST_OF_A_STAMP:
+        return cells
     kept: list[tuple[str, ...]] = []
-    counts: Counter[str] = Counter()
+    counts.clear()
     rubbish = 0
     for row in reversed(cells):
         is_bar = row[-1].startswith(WITHDRAWN)
@@ -127,9 +131,7 @@ def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def withdrawn(table: BarTable, vendor: str) -> list[Suspect]:
     """Return stored bars that a newer answer lacks, as rows for the quarantine."""
-    columns = (values.tolist() for values in table.values())
-    rows = zip(table.stamps.tolist(), *columns, strict=True)
-    return [Suspect(Bar._make((*row, NAN)[:7]), WITHDRAWN + vendor) for row in rows]
+    return [Suspect(bar, WITHDRAWN + vendor) for bar in table.bars()]
 
 
 def files_of(lane: SeriesFiles) -> Iterator[KeptFile]:
@@ -151,19 +153,13 @@ def _parse(
     """
     first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
-    def read(cells: list[str]) -> list[str] | None:
-        """Return the cells of a row in the span that is not omitted, else None."""
-        is_in = first <= cells[0] < end and not cells[-1].startswith(out)
-        if is_in:
-            _check_width(cells)
-        return cells if is_in else None
+    def suspects(table: Iterator[list[str]]) -> list[Suspect]:
+        """Return the rows in the span that are not omitted."""
+        rows = [row for row in table if first <= row[0] < end and not row[-1].startswith(out)]
+        _check_width(rows)
+        return _suspects(rows)
 
-    rows = _each(content, read)
-    try:
-        return None if rows is None else _suspects(rows)
-    except ValueError as exc:
-        _warn_of_damage(exc)
-        return None
+    return _read(content, suspects)
 
 
 def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
@@ -172,18 +168,18 @@ def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
     Existing rows are written back exactly as read: converting each of a year's rows to a number and
     back would slow down every later call.
     """
-    return _each(content, _checked)
+    return _read(content, _checked)
 
 
-def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[T] | None:
-    """Return the results of ``read`` for each row, without None; None if the bytes are damaged."""
+def _read(content: bytes | None, read: Callable[[Iterator[list[str]]], list[T]]) -> list[T] | None:
+    """Return what ``read`` makes of the rows in a file; None if the bytes are damaged."""
     if content is None:
         return []
     try:
         text = inflated(content).decode("utf-8")
         table = csv.reader(io.StringIO(text, newline=""))
         next(table)
-        return [row for cells in table if (row := read(cells)) is not None]
+        return read(table)
     except (
         OSError,
         EOFError,
@@ -193,32 +189,29 @@ def _each(content: bytes | None, read: Callable[[list[str]], T | None]) -> list[
         StopIteration,
         csv.Error,
     ) as exc:
-        _warn_of_damage(exc)
+        log.warning("a file of bad rows is damaged: %s", exc)
         return None
 
 
-def _warn_of_damage(exc: Exception) -> None:
-    log.warning("a file of bad rows is damaged: %s", exc)
-
-
-def _checked(cells: list[str]) -> tuple[str, ...]:
-    """Return the cells of a row after checking that they can be parsed.
+def _checked(table: Iterator[list[str]]) -> list[tuple[str, ...]]:
+    """Return the cells of rows after checking that they can be parsed.
 
     Raises:
         ValueError: A cell cannot be parsed.
     """
-    _check_width(cells)
-    stamp, *values, _ = cells
-    datetime.fromisoformat(stamp)
-    for value in values:
-        if value:
-            float(value)
-    return tuple(cells)
+    rows = list(map(tuple, table))
+    _check_width(rows)
+    stamps, *columns = zip(*(row[:-1] for row in rows), strict=True) if rows else ((),)
+    deque(map(datetime.fromisoformat, stamps), maxlen=0)
+    for column in columns:
+        deque(map(float, filter(None, column)), maxlen=0)
+    return rows
 
 
-def _check_width(cells: Sequence[str]) -> None:
-    if len(cells) != len(_HEADER):
-        raise ValueError(f"a row of {len(cells)} cells")
+def _check_width(rows: Sequence[Sequence[str]]) -> None:
+    wrong = set(map(len, rows)) - {len(_HEADER)}
+    if wrong:
+        raise ValueError(f"a row of {min(wrong)} cells")
 
 
 def years_with_rows(lane: SeriesFiles) -> list[int]:
@@ -242,8 +235,10 @@ def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -
 def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
     """Yield each row as texts; missing values are empty."""
     stamps, *columns = zip(*(row.bar for row in rows), strict=True)
-    numbers = (np.array(column, dtype=np.float64).tolist() for column in columns)
-    texts = [["" if text == "nan" else text for text in map(repr, column)] for column in numbers]
+    texts = [
+        ["" if text == "nan" else text for text in map(repr, map(float, column))]
+        for column in columns
+    ]
     return zip(_stamp_texts(stamps), *texts, (row.reason for row in rows), strict=True)
 
 
@@ -273,9 +268,9 @@ def _suspects(rows: Sequence[Sequence[str]]) -> list[Suspect]:
         times = np.array(stamps, dtype="M8[ms]").astype(np.int64).tolist()
     else:
         times = [parse_iso(stamp) for stamp in stamps]
-    numbers = [[float(v) if v else NAN for v in column] for column in columns]
-    bars = map(Bar, times, *numbers)
-    return [Suspect(bar, reason) for bar, reason in zip(bars, reasons, strict=True)]
+    numbers = [list(map(float, [value or "nan" for value in column])) for column in columns]
+    bars = map(Bar._make, zip(times, *numbers, strict=True))
+    return list(map(Suspect._make, zip(bars, reasons, strict=True)))
 
 
 def standing_in(
@@ -289,14 +284,10 @@ def standing_in(
     rows = rows_in(lane, years, span)
     if not rows:
         return ()
-    covered = coverage().within(span)
-    trusted = coalesce(c.span for c in covered if c.state in ("final", "provisional"))
-    latest = {row.bar.stamp_ms: row for row in rows if row.bar.stamp_ms in span}
-    return tuple(
-        row
-        for stamp, row in sorted(latest.items())
-        if not touching(trusted, Span(stamp, stamp + 1))
-    )
+    trusted = [c.span for c in coverage().within(span) if c.state in ("final", "provisional")]
+    latest = dict(sorted({r.bar.stamp_ms: r for r in rows if r.bar.stamp_ms in span}.items()))
+    is_trusted = inside(np.fromiter(latest, np.int64, len(latest)), trusted)
+    return tuple(compress(latest.values(), ~is_trusted))
 
 
 # --- folders of a quarantine -------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ..read.series_reader import kind_of, read_series
 from ..read.year_file import MismatchError
 from ..recovery import quarantine
 from ..recovery.recover import matched_meta, recover
-from ..values import Commit, SeriesChangedError, outdated_spans, removal
+from ..values import Commit, SeriesChangedError, no_check, outdated_spans, removal
 from .coverage_update import YearPart, after_marks, by_year, standing, year_span
 from .series import SeriesFiles
 from .year_commit import YearCommit
@@ -34,6 +35,7 @@ class CommitRun:
         lane: Series to change.
         commit: Content to store.
         old: Finds files of older tools, which the first commit imports.
+        check: Called until the first year is written; what it raises ends the commit.
         series: Content of ``series.json`` before the commit.
         metas: Documents of all years before the commit; None for a year without anything of ours.
         taken: Files of older tools by year.
@@ -45,6 +47,7 @@ class CommitRun:
     lane: SeriesFiles
     commit: Commit
     old: OldYears
+    check: Callable[[], object] = no_check
     series: SeriesMeta = field(default_factory=SeriesMeta)
     metas: dict[int, YearMeta | None] = field(default_factory=dict)
     taken: dict[int, Path] = field(default_factory=dict)
@@ -64,12 +67,14 @@ class CommitRun:
             self._check_generation()
             if not self.metas:
                 self._make_folders_durable()
+            self.check()
             for year, part in self.parts.items():
                 quarantine.keep_rows(self.lane, year, part.suspects)
             empties = self._long_empties()
             for year, part in self.parts.items():
                 if part.pieces or part.marks:
                     self._commit_year(year, part)
+                    self.check = no_check
             self._write_series(kind, empties)
 
     # --- before ----------------------------------------------------------------------------
@@ -184,6 +189,7 @@ class CommitRun:
     def _commit_year(self, year: int, part: YearPart) -> None:
         path = self.taken.get(year)
         if path is not None:
+            self.check = no_check  # what is set aside now comes back with the new file only
             damage = self.old.read(self.lane.key, path).damage
             if damage:
                 content = self.lane.disk.read(path)
@@ -214,7 +220,7 @@ class CommitRun:
             ) from exc
 
     def _run_year(self, year: int, meta: YearMeta, part: YearPart) -> None:
-        YearCommit(self.lane, year, meta, part, self.commit, self.generation).run()
+        YearCommit(self.lane, year, meta, part, self.commit, self.generation, self.check).run()
 
     # --- the series ------------------------------------------------------------------------
 

@@ -40,7 +40,8 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
             parts.setdefault(year, YearPart()).pieces += _few_holes(part)
     whole, last = Span(0, 0), YearPart()  # most marks are of the year of the one before
     for mark in commit.marks:
-        if not mark.span.is_empty and whole.start <= mark.span.start and mark.span.end <= whole.end:
+        start, end = mark.span
+        if whole.start <= start < end <= whole.end:
             last.marks.append(mark)
             continue
         for year in years_of(mark.span):

@@ -240,11 +240,12 @@ def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
         return [segment]
     # Stretches in which the member has no bar do not matter.
     shown = subtract([extent], header.holes)
+    others = (part for part in covered if _states([part]) != {header.state})
+    if not any(_overlaps_any(part.span.clip(extent), shown) for part in others):
+        return [segment]
     parts_in = (part for one in covered if (part := one.clip(extent)) is not None)
     covered = [part for part in parts_in if _overlaps_any(part.span, shown)]
     states = _states(covered)
-    if not covered or states == {header.state}:
-        return [segment]
     if len(states) == 1:
         fetched = max(header.fetched_at, *(c.fetched_at for c in covered))
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,7 +22,7 @@ from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
 from ..read.year_file import YearFile, open_year
 from ..recovery import quarantine
-from ..values import Commit, CommitPiece, Fault, after, quality_of, within
+from ..values import Commit, CommitPiece, Fault, after, no_check, quality_of, within
 from .coverage_update import (
     YearPart,
     after_marks,
@@ -52,6 +52,7 @@ class YearCommit:
         part: New content for the year.
         commit: Whole commit, for what concerns all years.
         generation: Generation of the commit.
+        check: Called before anything is written.
     """
 
     lane: SeriesFiles
@@ -60,6 +61,7 @@ class YearCommit:
     part: YearPart
     commit: Commit
     generation: int
+    check: Callable[[], object] = no_check
 
     def run(self) -> None:
         """Write the new content and log it.
@@ -70,6 +72,7 @@ class YearCommit:
         """
         coverage = after_pieces(self.meta.state.coverage, self.pieces)
         coverage = after_marks(coverage, self.part.marks, self._has_bars)
+        self.check()
         if self._needs_rewrite():
             self._rewrite(coverage)
         elif self._with_bars:
@@ -211,6 +214,7 @@ class YearCommit:
         members = compose(segments, file.members, target)
         state = state_of(members, 0, YearState(), target, coverage.folded())
         state = state.replaced(faults=self._faults)
+        self.check()
         self._keep_withdrawn(change.withdrawn)
         rewrite(
             self.lane,
