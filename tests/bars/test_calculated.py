@@ -209,7 +209,11 @@ def test_what_cannot_be_calculated_says_why(client: BarsClient, store: BarStore)
     put(store, "BTCUSDT", "2024-06-10T00:00", "2024-06-10T00:30", COIN)
     with pytest.raises(NoDataError, match="no BTCUSDT 1h@from-1m bar has all its 1m bars"):
         calculated(client, "BTCUSDT", "1h")
-    for label, why in {"1w": "built from days", "1M": "built from days", "1m": "not shorter"}.items():
+    for label, why in {
+        "1w": "built from days",
+        "1M": "built from days",
+        "1m": "not shorter",
+    }.items():
         with pytest.raises(QueryError, match=why):
             calculated(client, "BTCUSDT", label)
 

@@ -219,7 +219,9 @@ def test_extended_hours_are_never_cut_out_of_whole_hours(tmp_path: Path, tape: T
         "has 1h bars for extended hours only; regular hours can be cut only from bars of at most 30m"
     )
     only = Street(tmp_path / "only", NEW_YORK, NOW, TapeVendor("other", tape, NEW_YORK, LONG, "1h"))
-    with pytest.raises(NoProviderError, match="1h bars for extended hours only; regular hours can be cut"):
+    with pytest.raises(
+        NoProviderError, match="1h bars for extended hours only; regular hours can be cut"
+    ):
         only.ask("1h", *RANGE)
 
 

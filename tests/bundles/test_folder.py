@@ -93,7 +93,10 @@ def test_checks_that_a_file_cannot_change_are_named_once(
         bundles_folder()
     (record,) = caplog.records
     told = record.getMessage()
-    assert "validation.ohlcv_checks is always True, validation.outlier_std_threshold is always 3.0" in told
+    assert (
+        "validation.ohlcv_checks is always True, validation.outlier_std_threshold is always 3.0"
+        in told
+    )
     assert "outlier_detection" not in told
 
 

@@ -38,7 +38,9 @@ def test_every_error_is_collected(tmp_path: Path) -> None:
                       "PROVIDER_RATE_LIMITS": "{"}  # fmt: skip
     found = survey(None, None, environ, tmp_path)
     assert ["none.yaml" in str(found.errors[0]), "'plenty'" in str(found.errors[1])] == [True, True]
-    assert found.remarks == ("PROVIDER_RATE_LIMITS is ignored because it is not a JSON object of vendors",)
+    assert found.remarks == (
+        "PROVIDER_RATE_LIMITS is ignored because it is not a JSON object of vendors",
+    )
     assert found.settings.max_size_gb == 10
 
 

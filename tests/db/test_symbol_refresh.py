@@ -293,9 +293,7 @@ def test_renames_reach_both_names_in_the_cache_and_bars_tell_them(
     row = row_of(database, "FB")
     assert (row.is_active, row.sources["is_active"]["source"]) == (False, "Nasdaq")
     assert [c.successor for c in manager.client.symbol_changes("META")] == ["META"]
-    with pytest.raises(
-        Exception, match=r"FB was renamed META on 2022-06-09 \(Nasdaq\); use META"
-    ):
+    with pytest.raises(Exception, match=r"FB was renamed META on 2022-06-09 \(Nasdaq\); use META"):
         manager.get_ohlcv("FB", "1d", "2022-06-13", "2022-06-17")
     imported(database, tmp_path, RENAME.replace("06-09", "06-08"))
     refreshed(database, manager, "META")

@@ -347,7 +347,8 @@ def test_what_is_told_with_the_bar_of_its_day_is_not_known_before(
         facts = told(days())
         assert (facts["as_of"], facts["complete"]) == ("2024-06-07", True)
         assert (
-            "from 2024-06-10 on are published together with the bars of those days" in facts["problems"][0]
+            "from 2024-06-10 on are published together with the bars of those days"
+            in facts["problems"][0]
         )
         vendors.clear_log()
     with warnings.catch_warnings(record=True):

@@ -111,7 +111,9 @@ def test_what_was_never_asked_for(manager: DataManager) -> None:
     assert first.next_step == "onetape fetch AAPL 1d --start 2024-03-11 --end 2024-04-30"
     assert first.evidence == "no vendor has answered for it"
     assert (last.gap_class, last.bars) == ("never_asked", 7)
-    assert last.evidence.startswith("after everything that was requested; last request 2024-06-12 15:00")
+    assert last.evidence.startswith(
+        "after everything that was requested; last request 2024-06-12 15:00"
+    )
 
 
 def test_what_has_closed_and_not_settled_is_not_published(

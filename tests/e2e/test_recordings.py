@@ -265,7 +265,8 @@ def test_a_folder_that_cannot_be_written_hurts_no_call(
 @pytest.mark.parametrize("name", ["replay", "replay:"])
 def test_without_a_folder_it_says_that_one_is_needed(name: str, manager: DataManager) -> None:
     with pytest.raises(
-        UnknownProviderError, match=r"replay needs a folder of recordings .*replay:recordings/binance"
+        UnknownProviderError,
+        match=r"replay needs a folder of recordings .*replay:recordings/binance",
     ):
         manager.get_ohlcv(*DAY, provider=name)
 

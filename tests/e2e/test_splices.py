@@ -278,7 +278,9 @@ def test_prices_that_do_not_fit_are_refused_there_and_the_next_vendor_asked(
     assert [v for v, _ in spans(frame)] == ["one", "three", "one", "three", "one"]
     refused = [a for a in told(frame)["attempts"] if a["provider"] == "two"]
     assert [a["outcome"] for a in refused] == ["SpliceConflictError"] * 2, "it is not out"
-    assert "prices from two for BTCUSDT 1h do not match those from one before" in refused[0]["message"]
+    assert (
+        "prices from two for BTCUSDT 1h do not match those from one before" in refused[0]["message"]
+    )
     assert "median ratio 1.03" in refused[0]["message"]
 
 

@@ -149,9 +149,7 @@ def test_a_zero_that_means_unknown_is_absent() -> None:
 
 
 def test_another_company_is_refused() -> None:
-    with pytest.raises(
-        ResponseFormatError, match="fmp answered for 'MSFT' instead of AAPL"
-    ):
+    with pytest.raises(ResponseFormatError, match="fmp answered for 'MSFT' instead of AAPL"):
         fmp_answers({"profile": fmp_profile("MSFT")})
     with pytest.raises(ResponseFormatError, match="answered for 'IBM'"):
         av_answers(av_overview("IBM"), symbol="VOD.LON")

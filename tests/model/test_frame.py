@@ -108,7 +108,9 @@ NO_PRICES = {
 @pytest.mark.parametrize("name", NO_PRICES)
 def test_a_column_of_another_type_is_refused_and_not_read_as_prices(name: str) -> None:
     frame = build_frame(BarTable.from_bars(BARS)).assign(close=NO_PRICES[name])
-    with pytest.raises(ResponseFormatError, match="the column close contains values that are not num"):
+    with pytest.raises(
+        ResponseFormatError, match="the column close contains values that are not num"
+    ):
         table_of(frame)
 
 

@@ -410,7 +410,9 @@ def test_the_first_bundle_of_the_environment_is_verified_against(
         quick().send(HttpRequest("https://acme.example/x"))
     assert verified.pop() == str(tmp_path / "CURL_CA_BUNDLE.pem")
     path.with_name("CURL_CA_BUNDLE.pem").unlink()
-    with pytest.raises(UnavailableError, match=r"no certificates at .*pem \(CURL_CA_BUNDLE must name"):
+    with pytest.raises(
+        UnavailableError, match=r"no certificates at .*pem \(CURL_CA_BUNDLE must name"
+    ):
         quick().send(HttpRequest("https://acme.example/x"))
     assert verified == []
 

@@ -439,7 +439,9 @@ class TestWithinACall:
         state = State(tmp_path, clock)
         begun = clock.monotonic()
         for _ in range(2):
-            with pytest.raises(ProviderTimeoutError, match="was still writing to the shared") as caught:
+            with pytest.raises(
+                ProviderTimeoutError, match="was still writing to the shared"
+            ) as caught:
                 run_call(clock, 0.01, state.run, lambda book: None)
             assert caught.value.by_caller
         assert clock.monotonic() - begun < 2.5

@@ -306,9 +306,7 @@ class TestCounts:
 
 class TestRefused:
     def test_all_rows_outside(self) -> None:
-        with pytest.raises(
-            QualityError, match=r"none of 2 1h rows .* is in the window"
-        ) as caught:
+        with pytest.raises(QualityError, match=r"none of 2 1h rows .* is in the window") as caught:
             judged(bar(0), bar(1), span=Span(START + DAY_MS, NOW))
         assert caught.value.hint is None
 

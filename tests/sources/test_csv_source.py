@@ -123,7 +123,9 @@ def test_a_zone_and_minutes(folder: Path, manager: DataManager) -> None:
 def test_a_row_without_a_price(folder: Path, manager: DataManager, bundles: Path) -> None:
     (folder / "AAPL_1d.csv").write_text(LACKING)
     strict = CSVAdapter(folder / "AAPL_1d.csv", manager=manager)
-    with pytest.raises(QualityError, match="1 rows have no price, the first for AAPL at 2024-06-05"):
+    with pytest.raises(
+        QualityError, match="1 rows have no price, the first for AAPL at 2024-06-05"
+    ):
         strict.answer(["AAPL"], *JUNE, refresh=False)
     with pytest.raises(QualityError):
         strict.ingest_to_bundle("own", ["AAPL"], *JUNE, folder=bundles)

@@ -109,7 +109,9 @@ def test_a_day_is_the_date_in_the_zone_of_the_column() -> None:
 
 def test_rows_that_were_not_asked_for_are_left_out_with_a_warning() -> None:
     more = pl.concat([DAYS, frame((date(2024, 6, 6), "AA", 3.0), (date(2024, 6, 4), "QQ", 3.0))])
-    with pytest.warns(UserWarning, match="returned 2 rows besides the 1d bars for ZZ, AA") as caught:
+    with pytest.warns(
+        UserWarning, match="returned 2 rows besides the 1d bars for ZZ, AA"
+    ) as caught:
         assert len(checked_frame(more, "Mine", TWO)) == 3
     assert caught[0].filename == __file__
 

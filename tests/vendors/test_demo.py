@@ -114,7 +114,8 @@ def test_other_numbers_than_those_that_were_checked_are_refused(
     volumes = [volume * 2 for volume in STOCKS.AAPL["volume"]]
     monkeypatch.setattr(STOCKS, "AAPL", {**STOCKS.AAPL, "volume": volumes})
     with pytest.raises(
-        MissingExtraError, match=re.escape('install them with pip install "bokeh_sampledata==2026.1"')
+        MissingExtraError,
+        match=re.escape('install them with pip install "bokeh_sampledata==2026.1"'),
     ):
         whole("AAPL")
 
