@@ -503,12 +503,29 @@ def test_a_chart_without_a_day_does_not_rule_out_splits() -> None:
     assert all(row[3] < 110 for row in seen.rows.values())
 
 
-def test_an_answer_that_begins_late_does_not_rule_out_splits_before_its_first_bar() -> None:
-    # Tiingo reports a split with the bar of its day. Its history now begins two days after that.
-    with simulated(shares("tiingo"), "2024-06-05T13:45") as sim:
-        first = sim.ask(Question("AAPL", "1d", "2024-05-31", "2024-06-05"))
+def test_splits_of_before_a_clock_ahead_remain_known_when_a_vendor_cuts_its_history() -> None:
+    question = Question("AAPL", "1d", "2024-05-15", "2024-06-09")
+    with simulated(shares("tiingo"), "2024-06-09T20:30") as sim:
+        first = sim.ask(question)
+        sim.set_clock(40 * 86_400)
+        sim.shorten("tiingo", "2024-05-20")
+        seen = sim.ask(question)
+    assert first is not None and seen is not None and first.rows == seen.rows
+
+
+def test_a_split_before_the_first_bar_of_a_vendor_that_cut_its_history_is_not_ruled_out() -> None:
+    question = Question("AAPL", "1d", "2024-05-16", "2024-06-10")
+    with simulated(shares("tiingo")) as sim:
+        sim.ask(Question("AAPL", "1d", "2024-05-31", "2024-06-05"))
         sim.split("AAPL", 2)
         sim.advance(5 * 86_400)
         sim.shorten("tiingo", "2024-06-07")
-        sim.ask(Question("AAPL", "1d", "2024-05-16", "2024-06-10"))
-    assert first is not None and first.is_complete
+        assert sim.ask(question) is None, "bars of before the split and behind it have no one basis"
+
+
+def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_time() -> None:
+    with simulated(FILES) as sim:
+        sim.advance(40 * 86_400)
+        sim.set_clock(7200)
+        seen = sim.ask(Question("BTCUSDT", "1h", None, None, 30))
+    assert seen is not None and len(seen.rows) == 30 and len(seen.gaps) == 1

@@ -27,7 +27,7 @@ def last_of(answer: Answer, count: int) -> Answer:
     Gaps before these bars are dropped.
     """
     count += len(answer.table) - closed_rows(answer)
-    if len(answer.table) <= count:
+    if len(answer.table) < count:
         return answer
     table = answer.table.take(slice(len(answer.table) - count, None))
     first = int(table.stamps[0])

@@ -86,23 +86,23 @@ class ActionFetcher:
                 f"{candidate.name} reports {what}, which is not applied to prices"
                 for what in getattr(actions, "unapplied", ())
             ]
-            until = self._until(actions, wanted)
-            dates = wanted if until is not None else self._dates(wanted)
+            until, told_ms = self._until(actions, wanted), current_call().answered_ms
+            if told_ms is None or told_ms >= now - DAY_MS:
+                told_ms = now  # else our clock is ahead, and the vendor's time counts
+            is_ahead = told_ms < now and until is None
+            dates = self._dates(wanted, told_ms) if is_ahead else wanted
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
-            self._series.add_actions(actions, Asked(dates, candidate.name, now, until))
+            self._series.add_actions(actions, Asked(dates, candidate.name, told_ms, until))
             return True
         return False
 
-    def _dates(self, span: Span) -> Span:
-        """Return the ex-dates that an answer covers, by the vendor's time if our clock is ahead."""
-        answered_ms = current_call().answered_ms
-        if answered_ms is None or answered_ms >= self.clock.now_ms() - DAY_MS:
-            return span
-        today = date_of(answered_ms)
+    def _dates(self, span: Span, told_ms: int) -> Span:
+        """Return the ex-dates that an answer covers, by the vendor's time."""
+        today = date_of(told_ms)
         near = self._request.grid.calendar.sessions(today, today + _NEAR)
-        coming = next((day_ms(s.day) for s in near if s.open_ms > answered_ms), span.end)
+        coming = next((day_ms(s.day) for s in near if s.open_ms > told_ms), span.end)
         return Span(span.start, max(span.start, min(span.end, coming)))
 
     def _until(self, actions: Sequence[Action], span: Span) -> int | None:

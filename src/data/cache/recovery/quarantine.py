@@ -172,7 +172,7 @@ def _held_cells(content: bytes | None) -> list[tuple[str, ...]] | None:
 
 
 def _read(content: bytes | None, read: Callable[[Iterator[list[str]]], list[T]]) -> list[T] | None:
-    """Return what ``read`` makes of the rows in a file; None if the bytes are damaged."""
+    """Return the result of ``read`` for the rows in a file; None if the bytes are damaged."""
     if content is None:
         return []
     try:
