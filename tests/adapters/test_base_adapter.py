@@ -393,7 +393,8 @@ def test_the_wait_of_the_error_counts_and_the_last_error_is_raised(tmp_path: Pat
 def test_an_error_of_its_own_is_one_of_ours_and_not_tried_again(error: Exception) -> None:
     adapter = Own(error)
     with pytest.raises(
-        ForeignError, match=f"own gave no 1d bars of AAPL, MSFT from .*: {type(error).__name__}"
+        ForeignError,
+        match=f"own returned no 1d bars for AAPL, MSFT from .*: {type(error).__name__}",
     ) as caught:
         adapter.ingest(*QUESTION, Catalog(), None)
     assert caught.value.__cause__ is error and adapter.calls == 1
@@ -470,7 +471,7 @@ def test_it_writes_bundles_of_its_own_and_widens_them(tmp_path: Path) -> None:
     assert bundle.state(DataManager(tmp_path / "cache")).state == "foreign"
     other = Own(bars())
     other.name = "other"
-    with pytest.raises(BundleError, match="made of own, not of other"):
+    with pytest.raises(BundleError, match="made from own, not from other"):
         other.ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
     assert other.calls == 0
 
@@ -495,7 +496,7 @@ def test_a_bundle_gets_no_bar_that_is_refused_and_none_that_was_not_asked_for(
     with pytest.raises(ValidationError):
         adapter.ingest_to_bundle("mine", *QUESTION, folder=tmp_path)
     assert not (tmp_path / "mine").exists()
-    with pytest.warns(UserWarning, match="own gave 8 rows besides"):
+    with pytest.warns(UserWarning, match="own returned 8 rows besides"):
         Own(bars(8)).ingest_to_bundle("mine", ["AAPL"], *QUESTION[1:], folder=tmp_path)
     assert Bundle("mine", tmp_path).records().names() == {1: "AAPL"}
 
@@ -633,7 +634,7 @@ def test_a_symbol_that_did_not_come_is_warned_of_and_not_registered(tmp_path: Pa
 
 
 def test_rows_that_were_not_asked_for_are_warned_of_and_not_written(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="left out"):
+    with pytest.warns(UserWarning, match="which are ignored"):
         info = info_of(Given(bars(30, ["AAPL", "MSFT", "NVDA"])), tmp_path)
     assert (info["symbols"], info["row_count"]) == (["AAPL", "MSFT"], 20)
     written = PolarsParquetDailyReader(tmp_path / "own").load_daily_bars([1, 2, 3], None, None)

@@ -241,8 +241,8 @@ def test_an_answer_that_is_otherwise_is_told_once_a_day(
         "change": "missing", "key": "a.y", "expected": "text", "came": "nothing",
     }  # fmt: skip
     assert [r.getMessage() for r in caplog.records] == [
-        "acme answers otherwise than its parser knows at v1/bars: a.x is new (flag), "
-        "a.y is missing (text); told once a day"
+        "acme no longer answers as its parser expects at v1/bars: a.x is new (flag), "
+        "a.y is missing (text); logged once a day"
     ]
     counted = observer.metrics.snapshot()
     assert counted["vendors"]["acme"]["shape_changes"] == {"new": 4, "missing": 4, "retyped": 0}

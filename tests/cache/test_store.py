@@ -232,7 +232,7 @@ class TestPieces:
     def test_a_mark_that_could_not_be_read_again_is_refused(
         self, store: BarStore, tmp_path: Path
     ) -> None:
-        with pytest.raises(ValueError, match="'missing' is none of final, provisional"):
+        with pytest.raises(ValueError, match="'missing' is not one of final, provisional"):
             store.commit(DAILY, Commit((piece(0, 3),), marks=(mark(0, 3, "missing"),)))
         assert list(tmp_path.iterdir()) == []
 

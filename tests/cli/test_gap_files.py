@@ -164,7 +164,7 @@ def test_exit_codes(
     run: Run, older: Older, vendors: VendorServer, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert older(main_fill) == 2
-    assert "there is no validate-metadata.json" in capsys.readouterr().err
+    assert "the file validate-metadata.json is not in the cache folder" in capsys.readouterr().err
     (cache / FILE).write_text("{")
     assert older(main_fill) == 2
     assert older(main_fill, "--max-gap-hours", "-1") == 2

@@ -95,7 +95,7 @@ def test_the_reasons_are_shown(run: Run) -> None:
     [
         (["--timeframes", "1d,1x,5z"], ["'1x'", "'5z'"]),
         (["--timeframes", "1d", "--start-date", "2024-05-02", "--end-date", "2024-05-01"],
-         ["every symbol", "lies before"]),
+         ["every symbol", "is before"]),
         (["--timeframes", "1d", "--start-date", "2031-01-01"], ["future"]),
     ],
 )  # fmt: skip

@@ -58,7 +58,7 @@ def test_a_position_is_averaged_reduced_and_closed(db: TradingService) -> None:
     assert (row["qty_open"], row["avg_price"]) == (2, 105)
     row = db.apply_fill(number, action="SELL", qty=1, price=120)
     assert (row["realized_pnl"], row["qty_open"], row["status"]) == (15, 1, "open")
-    with pytest.raises(ValueError, match="reduces"):
+    with pytest.raises(ValueError, match="exceeds the long position"):
         db.apply_fill(number, action="sell", qty=2, price=120)
     row = db.apply_fill(number, action="sell", qty=1, price=120)
     assert (row["status"], row["avg_price"], row["closed_at"]) == ("closed", None, NOW)

@@ -110,7 +110,7 @@ def test_rows_that_a_vendor_does_not_send_again_are_a_gap_and_no_nothing(
     damage(tmp_path / "cache", what, how)
     vendors.fault("binance", Fault.lie("[]"))
     for _ in range(2):
-        with pytest.raises(AllProvidersFailedError, match=r"does not send.*_quarantine/2024\."):
+        with pytest.raises(AllProvidersFailedError, match=r"no longer returns.*_quarantine/2024\."):
             ask(make(), what)
     vendors.heal()
     pd.testing.assert_frame_equal(ask(make(), what), whole)
@@ -131,7 +131,7 @@ def test_of_damaged_rows_those_that_are_not_sent_again_are_a_gap(
     damage(tmp_path / "cache", "funding_rate", "bit")
     vendors.fault("binance", sending(*sent))
     for _ in range(2):
-        with pytest.warns(IncompleteDataWarning, match="does not send.*kept in quarantine"):
+        with pytest.warns(IncompleteDataWarning, match="no longer returns.*kept in quarantine"):
             some = ask(make(), "funding_rate")
         pd.testing.assert_frame_equal(
             some, whole[(whole.index >= sent[0]) & (whole.index < sent[1])]

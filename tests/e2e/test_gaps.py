@@ -340,7 +340,7 @@ def test_the_other_vendors_are_asked_first_for_that_day(
     )
     assert frame["source"].tolist() == ["tiingo"]
     assert one.asked == []
-    assert "is asked of tiingo, yahoo in this order, for a vendor lacks the session" in caplog.text
+    assert "vendors are queried in the order tiingo, yahoo, as one lacks the session" in caplog.text
     frame = market.manager(one, two).get_ohlcv(
         "OTHER", "1d", "2024-06-03", "2024-06-07", strict=True, columns=("source",)
     )

@@ -109,8 +109,8 @@ def test_raw_files_without_actions_say_that_raw_prices_can_be_had(
     rules.write_text(f"providers:\n  local: {{folder: '{folder}', adjustment: raw}}\n")
     manager = DataManager(tmp_path / "cache", rules, clock=clock)
     question = ("AAPL", "1d", "2024-05-06", "2024-05-08")
-    with pytest.warns(IncompleteDataWarning, match="raw prices .*, adjustment='raw' needs none"):
+    with pytest.warns(IncompleteDataWarning, match="raw prices .* but adjustment='raw' needs none"):
         assert told(manager.get_ohlcv(*question, provider="local"))["adjustment"] == "raw"
-    with pytest.raises(IncompleteDataError, match="adjustment='raw' needs none"):
+    with pytest.raises(IncompleteDataError, match="but adjustment='raw' needs none"):
         manager.get_ohlcv(*question, provider="local", strict=True)
     assert len(manager.get_ohlcv(*question, provider="local", adjustment="raw")) == 3

@@ -190,7 +190,7 @@ def test_bars_that_do_not_come_again_are_kept_and_the_new_ones_taken(
     vendors.fault("binance", Fault.drop_stamps(*gone))
     with caplog.at_level(logging.WARNING):
         frame = hours(manager, clock, "2024-06-13T15:10:00", strict=True)
-    assert "does not send 4 of the last 5 bars" in caplog.text
+    assert "no longer returns 4 of the last 5 bars" in caplog.text
     assert_true(frame, vendors, clock, "BTCUSDT", "1h", START, "2024-06-13T15:00:00")
     assert vendors.count() == 1
 

@@ -110,9 +110,9 @@ def test_a_search_that_all_refuse_is_an_error(manager: DataManager, vendors: Ven
 
 def test_another_shape_is_no_answer(manager: DataManager, vendors: VendorServer) -> None:
     vendors.fault("yahoo", Fault.lie('{"quotes": {"AAPL": 1}}'))
-    with pytest.raises(AllProvidersFailedError, match="something else than names"):
+    with pytest.raises(AllProvidersFailedError, match="something other than names"):
         manager.search("vodafone")
-    with pytest.warns(IncompleteDataWarning, match="something else than names"):
+    with pytest.warns(IncompleteDataWarning, match="something other than names"):
         assert [one.vendor for one in manager.search("apple")] == ["packaged"]
 
 

@@ -309,7 +309,7 @@ def test_dividends_whose_closes_cannot_be_had_are_an_error_and_not_a_guess(
     manager: DataManager, vendors: VendorServer
 ) -> None:
     manager.get_ohlcv("AAPL", "1h", "2023-07-03", "2023-07-14")
-    with pytest.raises(AllProvidersFailedError, match="which all prices need"):
+    with pytest.raises(AllProvidersFailedError, match="but all prices need them"):
         manager.get_ohlcv("AAPL", "1h", "2023-07-03", "2023-07-14", adjustment="all", offline=True)
 
 

@@ -129,7 +129,7 @@ def test_what_only_old_copies_tell_is_no_success(run: Run, vendors: world.Vendor
     assert "older copies stand in" in told["results"][0]["errors"][0]
     nobody = run(Refresh(["ZZZZ", "../x"], ("profile",)))
     assert nobody["failed"] == ["ZZZZ", "../x"]
-    assert "fmp has no profile of ZZZZ" in nobody["results"][0]["errors"][0]
+    assert "fmp has no profile for ZZZZ" in nobody["results"][0]["errors"][0]
 
 
 @pytest.mark.usefixtures("held")
