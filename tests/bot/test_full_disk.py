@@ -53,7 +53,6 @@ def test_on_a_full_disk_each_command_is_answered_and_nothing_is_lost(
         assert (
             club.say("/feedback short").text == f"Thank you; it has the number {len(thanks) + 1}."
         )
-        assert club.audit()[-1][1:] == ("feedback", True)
         assert "BTCUSDT" in club.say("/alert").text
         club.join(BOB, "bob@example.org")
     warned = [one for one in caplog.records if "is not in the audit" in one.getMessage()]
