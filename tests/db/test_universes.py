@@ -496,3 +496,14 @@ def test_the_made_index_is_what_it_says(tmp_path: Path) -> None:
     index: MadeIndex = made_index(members=20, years=2)
     sizes = {len(members) for _, members in index.replayed()}
     assert sizes == {20}
+
+
+def test_the_name_of_a_column_that_is_not_read_drives_no_terminal(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(
+        f"symbol,from,to,\u202e\x1b[1m{'x' * 5000}\nA,2015-01-02,,1\n", encoding="utf-8"
+    )
+    (note,) = universes.import_file("index", file).notes
+    assert note.isprintable() and "xxx" in note and len(note) < 200

@@ -14,6 +14,7 @@ from ...errors import (
     QueryError,
     UniverseError,
 )
+from ...model.printable import printable
 from ...model.texts import counted
 from .definition import check_name
 from .files import IndexFile, read_listed
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Decades of an index take a few hundred kilobytes; a device would have no end.
 _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
+_MOST_NAME = 60
 
 
 class SymbolRules(NamedTuple):
@@ -108,7 +110,8 @@ def state_of_file(
     _check_shape(path, listed, members)
     notes = canonical.notes()
     if listed.passed_over:
-        notes = (f"columns that are not read: {some(listed.passed_over)}", *notes)
+        names = [printable(name[:_MOST_NAME]) for name in listed.passed_over]
+        notes = (f"columns that are not read: {some(names)}", *notes)
     return UniverseSource(
         name, lambda day: _statement(listed, members, day), evidence, files, notes
     )
