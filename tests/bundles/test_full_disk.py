@@ -82,9 +82,12 @@ def test_a_change_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
         folder = shutil.copytree(start, tmp_path / str(step))
         disk = kind(step)
         one = Bundle("mine", folder, disk=disk)
+        error: StorageError | None = None
         try:
             change(one, manager)
-        except StorageError as error:
+        except StorageError as caught:
+            error = caught
+        if error is not None:
             assert errno_of(error) == errno.ENOSPC and "free some space" in str(error)
         if disk.failed is None:
             break
