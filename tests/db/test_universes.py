@@ -127,6 +127,23 @@ def test_symbols_are_kept_as_their_source_writes_them(
     assert list(universes.members("index", "2021-06-01")) == ["BRK-B"]
 
 
+def test_sources_that_write_a_symbol_differently_agree(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    """Of the spellings of a universe, the first one stays, also when a file is written anew."""
+    for name, symbol in (("a.csv", "BF.B"), ("b.csv", "BF-B")):
+        file = written(tmp_path / name, f"symbol,from,to\n{symbol},2015-01-02,\nA,2015-01-02,\n")
+        universes.import_file("index", file)
+    members = universes.members("index", "2020-01-02", strict=True)
+    assert list(members) == ["A", "BF.B"] and not members.unresolved
+    written(tmp_path / "a.csv", "symbol,from,to\nBF-B,2015-01-02,\nA,2015-01-02,\n")
+    assert [one.is_changed for one in universes.refresh("index")] == [False, False]
+    log = written(tmp_path / "log.csv", "date,added,removed\n2016-01-04,BF-B,C\n")
+    today = written(tmp_path / "today.csv", "symbol\nA\nBF/B\n")
+    universes.import_file("other", log, today)
+    assert list(universes.members("other", "2020-01-02", strict=True)) == ["A", "BF-B"]
+
+
 def test_symbols_that_no_market_has_and_columns_that_are_not_read_are_named(
     universes: StoredUniverses, tmp_path: Path
 ) -> None:

@@ -73,7 +73,7 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
         except QueryError as exc:
             raise UniverseError(f"symbol {place} of the list: {exc.args[0]}") from exc
     notes = canonical.notes()
-    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence, notes=notes)
+    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical)
 
 
 def state_of_file(
@@ -113,7 +113,7 @@ def state_of_file(
         names = [printable(name[:_MOST_NAME]) for name in listed.passed_over]
         notes = (f"columns that are not read: {some(names)}", *notes)
     return UniverseSource(
-        name, lambda day: _statement(listed, members, day), evidence, files, notes
+        name, lambda day: _statement(listed, members, day), evidence, files, notes, rules.canonical
     )
 
 
