@@ -85,6 +85,17 @@ def test_holes_count_as_missing_and_bad(manager: DataManager, bundles: Path) -> 
     assert figures(bundles) == (round(100 * share, 6), round(1 - share, 6), False, 4)
 
 
+def test_the_score_of_each_answer_counts_by_its_bars(manager: DataManager, bundles: Path) -> None:
+    """A share of rows that can be bars would be 1, and a mean of the scores something else."""
+    bundle = create(manager, bundles, ["NVDA", "AAPL", "GONE"])
+    sources, bars = bundle.records().origin.symbols, SESSIONS - HOLES["AAPL"]
+    score = sources["AAPL"].quality
+    assert score is not None and 0.5 < score < 1.0 and sources["NVDA"].quality == 1.0
+    good = SESSIONS + score * bars
+    assert figures(bundles)[1] == round(good / (3 * SESSIONS), 6)
+    assert figures(bundles)[0] == round(100 * (SESSIONS + HOLES["AAPL"]) / (3 * SESSIONS), 6)
+
+
 @pytest.mark.parametrize("wrong", ["GONE", "EURUSD", "NONE1", "no symbol"])
 def test_a_symbol_without_an_answer_lacks_all_of_its_bars(
     manager: DataManager, bundles: Path, wrong: str
