@@ -155,6 +155,9 @@ def test_rows_of_a_program_are_judged_by_what_they_are(bundles: Path) -> None:
     wrong = days(date(2024, 1, 8), 1).with_columns(high=1.0)
     ParquetWriter(bundles / "mine", disk=Quick()).write_batch([frame, wrong])
     assert figures(bundles) == (0.0, 0.8, False, 0)
+    with closing(sqlite3.connect(bundles / "mine" / "metadata.db")) as db:
+        ranges = db.execute("SELECT has_gaps FROM date_ranges").fetchall()
+    assert {*ranges} == {(None,)}, "no bar is expected of them"
 
 
 def test_another_program_reads_the_same_figures_from_sqlite(
@@ -176,3 +179,19 @@ def test_another_program_reads_the_same_figures_from_sqlite(
     with closing(sqlite3.connect(bundles / "metadata.db")) as db:
         row = db.execute("SELECT missing_days_count, validation_passed FROM bundle_metadata")
         assert row.fetchall() == [(SESSIONS + HOLES["AAPL"], 0)]
+
+
+def test_a_checksum_has_the_time_at_which_its_file_was_written_or_found_equal(
+    bundles: Path,
+) -> None:
+    """The bundle is an hour older than what its second writer leaves."""
+    clock = ManualClock(parse_iso("2024-06-03T10:00:00"))
+    writer = ParquetWriter(bundles / "mine", disk=Quick(), clock=clock)
+    writer.write_daily_bars(days(date(2024, 1, 2), 4))
+    clock.advance(3600)
+    writer.write_daily_bars(days(date(2024, 2, 2), 4))
+    with closing(sqlite3.connect(bundles / "mine" / "metadata.db")) as db:
+        times = db.execute("SELECT created_at, last_updated FROM datasets").fetchall()
+        validated = db.execute("SELECT DISTINCT last_validated FROM checksums").fetchall()
+    first = parse_iso("2024-06-03T10:00:00") // 1000
+    assert times == [(first, first + 3600)] and validated == [(first + 3600,)]

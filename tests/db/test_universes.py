@@ -19,7 +19,7 @@ from src.data.db import Database, UniverseDefinition, UniverseManager
 from src.data.db.symbols.models import Symbol
 from src.data.db.universe import StoredUniverses
 from src.data.db.universe.models import Universe, UniverseMember, UniverseRecord
-from src.data.errors import SurvivorshipWarning, UniverseError
+from src.data.errors import QueryError, SurvivorshipWarning, UniverseError
 from src.data.model.instant import to_ms
 from src.data.model.universe import Members, Universes
 from src.data.provider_selector import ProviderSelector
@@ -524,3 +524,12 @@ def test_the_name_of_a_column_that_is_not_read_drives_no_terminal(
     )
     (note,) = universes.import_file("index", file).notes
     assert note.isprintable() and "xxx" in note and len(note) < 200
+
+
+def test_half_of_a_surrogate_pair_is_an_error_of_the_question(universes: StoredUniverses) -> None:
+    """Such a half is what an argument has that is not UTF-8; the drivers do not wrap it."""
+    with pytest.raises(QueryError, match="half of a surrogate pair"):
+        universes.create("u", UniverseDefinition("static", "X\udcffY", symbols=["A"]))
+    with pytest.raises(QueryError, match="half of a surrogate pair"):
+        universes.members("X\udcffY", "2020-01-02")
+    assert universes.summaries() == []

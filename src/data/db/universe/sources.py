@@ -73,7 +73,9 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
         except QueryError as exc:
             raise UniverseError(f"symbol {place} of the list: {exc.args[0]}") from exc
     notes = canonical.notes()
-    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical)
+    return UniverseSource(
+        OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical
+    )
 
 
 def state_of_file(
