@@ -134,7 +134,7 @@ def absolute_self_imports(source: Module) -> list[str]:
 # Above `bars` it is the client that is used. These look after the store and the vendors themselves, or
 # keep what a stream has sent.
 BELOW_THE_CLIENT = {
-    "feed.services", "feed.sources.history", "feed.live_feeds",
+    "feed.services", "feed.live_feeds",
     "jobs.checkup", "jobs.confirm", "jobs.export", "jobs.status", "jobs.upgrade", "jobs.vendors",
     "jobs.verify", "wiring",
 }  # fmt: skip

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..bars.client import BarsClient
 from ..model.bars import Stamps, among, inside
-from ..model.coverage import IN_WHOLE, SETTLED
 from ..model.instrument import Instrument
+from ..model.reasons import IN_WHOLE, SETTLED
 from ..model.series import SeriesKey
 from ..model.span import Span, intersect
 from ..model.stored import CoverageSpan, StoredColumns
