@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.data.charts.chart import chart_of
@@ -289,3 +290,31 @@ def test_still_for_readers_who_want_no_motion(page: Path, open_page: Open) -> No
     assert one.page.evaluate("document.getAnimations().length") == 0
     assert one.page.evaluate("matchMedia('(prefers-reduced-motion: reduce)').matches")
     one.check()
+
+
+def test_a_constant_volume_is_flat_where_columns_have_unequal_numbers_of_bars(
+    tmp_path: Path, open_page: Open
+) -> None:
+    """25,001 minutes are columns of two bars, and one of one bar at the end."""
+    minutes = pd.date_range("2024-01-01", periods=25_001, freq="min")
+    frame = pd.DataFrame({"close": 100.0, "volume": 5.0}, index=minutes)
+    frame[["open", "high", "low"]] = 100.0
+    path = plot(frame).save(tmp_path / "a.html")
+    counts = {count for count, _ in read_page(path.read_text()).data["series"][0]["bars"]}
+    assert counts == {1, 2}
+    one = ready(open_page(path))
+    shown(one)
+    tops = one.page.evaluate("""() => {
+      const tops = new Set();
+      for (const canvas of document.querySelectorAll("#chart canvas")) {
+        const {width, height} = canvas, {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+        for (let x = 0; x < width; x++) {
+          let tall = 0;  // the columns of volume are all that reaches up from the lower edge
+          while (tall < height && data[((height - 2 - tall) * width + x) * 4 + 3] === 255
+            && data[((height - 2 - tall) * width + x) * 4] < 200) tall++;
+          if (tall > 30) tops.add(tall);
+        }
+      }
+      return [...tops];
+    }""")
+    assert len(tops) == 1
