@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from .bars.client import Wishes
 from .clock import Clock
-from .errors import BadRangeError
+from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
@@ -271,7 +271,16 @@ class DataManager:
         wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (_start(str(symbol), start_date, period), end_date, bars)
         charts, client = _above("charts.picture"), self._services.client
-        picture: Picture = charts.picture_asked(client, symbol, timeframe, bounds, wishes)
+        if not isinstance(symbol, str) and len(symbol) == 1:
+            symbol = symbol[0]
+        picture: Picture
+        if isinstance(symbol, str):
+            picture = charts.picture_of(client, client.query(symbol, timeframe, *bounds, wishes))
+        else:
+            if version is not None:
+                raise QueryError("a version is of one series", hint="name one symbol")
+            frames = client.get_by_symbol(symbol, timeframe, bounds, wishes)
+            picture = charts.picture_of_several(client, frames, timeframe, wishes)
         return picture
 
     @overload
