@@ -17,7 +17,6 @@ from src.data.cache.write import year_commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError, StorageError
-from src.data.jobs.validate import mark_series
 from src.data.model.bars import BarTable
 from src.data.model.kind import Basis
 from src.data.model.reasons import GRAVE, IN_WHOLE, SETTLED
@@ -26,7 +25,7 @@ from src.data.model.span import Span
 from src.data.model.stored import CoverageSpan, StoredColumns
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.report import QualityFinding, QualityReport, Repair, Severity
-from src.data.quality.marks import marks_of
+from src.data.quality.marks import mark_series, marks_of
 from tests.cache.counts import some
 from tests.prices.judgement.planting import KINDS, clean
 from tests.processes import ended, fork, killed_at, places
