@@ -309,7 +309,7 @@ from src.data.sources import CachedDataSource
 
 class Mine:
     async def fetch(self, *question):
-        raise NotImplementedError
+        return None
 
 print(CachedDataSource(Mine(), sys.argv[1]).generate_cache_key(["A"], "2024-01-02", "2024-01-03", "1d"))
 """
