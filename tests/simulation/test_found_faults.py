@@ -543,3 +543,22 @@ def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_t
         sim.set_clock(7200)
         seen = sim.ask(Question("BTCUSDT", "1h", None, None, 30))
     assert seen is not None and len(seen.rows) == 30 and len(seen.gaps) == 1
+
+
+def test_bars_fetched_near_a_split_stay_doubted_although_a_second_vendor_has_them() -> None:
+    with simulated(shares("yahoo", "polygon")) as sim:
+        sim.ask(Question("AAPL", "1d", "2024-03-26", "2024-06-05"))
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        sim.fault("polygon", FAULTS["changes its unit"](), None)
+        sim.ask(
+            Question("AAPL", "1d", "2024-05-02", "2024-06-06", options=(("force_refresh", True),))
+        )
+        sim.heal()
+        sim.mark("AAPL", "1d")
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        question = Question("AAPL", "1d", "2024-05-08", "2024-05-08")
+        seen, again = sim.ask(question), sim.ask(question)
+    assert seen is not None and again is not None
+    assert set(seen.state.values()) == set(again.state.values()) == {"suspect"}
