@@ -10,7 +10,7 @@ from src.data.model.span import Span
 from tests.vendor_server import Fault
 
 from .fakes import contradicted, off_grid
-from .machine import FAULTS
+from .machine import ANEW, FAULTS
 from .model import Question
 from .simulation import (
     COIN_PAIR,
@@ -529,3 +529,25 @@ def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_t
         sim.set_clock(7200)
         seen = sim.ask(Question("BTCUSDT", "1h", None, None, 30))
     assert seen is not None and len(seen.rows) == 30 and len(seen.gaps) == 1
+
+
+@pytest.mark.parametrize(("earlier", "wrong"), [("2024-04-04", 8), ("2024-05-24", 10)])
+def test_a_jump_that_no_market_makes_proves_the_rows_since_the_last_one_wrong(
+    earlier: str, wrong: int
+) -> None:
+    """Of some days eight are at a hundredth, and those after them at half."""
+    with simulated(shares("fmp")) as sim:
+        sim.fault("fmp", FAULTS["splits nothing"]())
+        sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-06-05", options=ANEW))
+        sim.heal()
+        sim.mark("AAPL", "1d")
+        sim.ask_batch(("AAPL", "NVDA"), Question("", "1d", earlier, "2024-05-24"))
+        sim.fault("fmp", FAULTS["changes its unit"]())
+        sim.ask(Question("AAPL", "1d", "2024-04-29", "2024-05-24", options=ANEW))
+        sim.heal()
+        sim.mark("AAPL", "1d")
+        seen = sim.ask(
+            Question("AAPL", "1d", "2024-04-04", "2024-06-05", options=(("offline", True),))
+        )
+    assert seen is not None
+    assert len(seen.grave) == wrong
