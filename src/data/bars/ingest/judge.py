@@ -117,8 +117,13 @@ class _Judging:
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
-        to_ask = tuple(span for span in again if span in suspect)
-        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=to_ask)
+        # Rejected rows between them were not requested.
+        counts = surroundings.rows.counts([part.span for part in stored])
+        bare = [
+            p.span for p, n in zip(stored, counts, strict=True) if p.state == "suspect" and not n
+        ]
+        to_ask = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
+        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_ask))
 
     @property
     def _vendor(self) -> str:
