@@ -151,9 +151,10 @@ class Rebaser:
         """Return the rows in the requested adjustment, using the actions in ``book``."""
         awaited = self._awaited_from(book, table, parts, own)
         if self.today is not None and awaited is not None:
-            is_today = awaited == self.today.day
-            as_of = self.today.previous if is_today else awaited - _A_DAY
+            as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
             later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
+            if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
+                later = None  # between the two, another split may be unknown
             if later is None:
                 done = self._brought_to(as_of, None, table, parts, own, book)
                 return done._replace(unknown_since=awaited, is_awaited=True)
