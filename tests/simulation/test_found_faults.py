@@ -24,6 +24,8 @@ from .simulation import (
     simulated,
 )
 
+OFFLINE = (("offline", True),)
+
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
     question = Question("BTCUSDT", "1d", "2024-04-16", "2024-05-11")
@@ -565,3 +567,34 @@ def test_a_jump_that_no_market_makes_proves_the_rows_since_the_last_one_wrong(
         )
     assert seen is not None
     assert len(seen.grave) == wrong
+
+
+def test_a_rejected_row_beside_wrong_bars_of_the_same_answer_is_adjusted_once() -> None:
+    question = Question("", "1d", "2024-03-19", "2024-05-08")
+    with simulated(shares("fmp")) as sim:
+        sim.set_clock(40 * 86_400)
+        sim.ask_batch(("AAPL", "NVDA"), Question("", "1d", "2024-04-16", "2024-06-05"))
+        sim.fault("fmp", FAULTS["splits nothing"]())
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        sim.ask(Question("AAPL", "1d", None, None, 5))
+        sim.fault("fmp", FAULTS["sends what is no bar"](), 1)
+        sim.ask_batch(("AAPL", "NVDA"), question)
+
+
+def test_a_verdict_on_bars_leaves_a_rejected_row_between_them_as_it_was() -> None:
+    stamp, question = parse_iso("2024-04-19"), Question("AAPL", "1d", "2024-04-16", "2024-06-05")
+    with simulated(shares("fmp")) as sim:
+        sim.set_clock(40 * 86_400)
+        sim.fault("fmp", FAULTS["sends what is no bar"]())
+        first = sim.ask(question)
+        sim.heal()
+        sim.fault("fmp", FAULTS["splits nothing"]())
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        sim.ask(Question("AAPL", "1d", None, None, 5))
+        seen = sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-05-28", options=OFFLINE))
+    assert first is not None and seen is not None
+    assert stamp in first.flagged & seen.flagged
+    assert seen.rows[stamp][3] == pytest.approx(first.rows[stamp][3] / 2)
+    assert seen.grave == set(seen.rows) - {stamp}

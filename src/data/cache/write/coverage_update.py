@@ -120,15 +120,8 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 
 def covered_by(piece: CommitPiece) -> list[Covered]:
     """Return the coverage of a piece: its span without the gaps."""
-    whole = Covered(
-        piece.span,
-        piece.state,
-        piece.vendor,
-        piece.kind,
-        piece.basis,
-        piece.fetched_at,
-        splices=piece.splices,
-    )
+    source = piece.span, piece.state, piece.vendor, piece.kind, piece.basis, piece.fetched_at
+    whole = Covered(*source, splices=piece.splices)
     return [whole.at(span) for span in gaps(piece.span, piece.holes)]
 
 
