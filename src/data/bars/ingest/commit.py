@@ -35,6 +35,7 @@ from ..validity import (
     UNVOUCHED_MS,
     Expiry,
     Suspicion,
+    dated_later,
     is_hole,
 )
 from .sorted_answer import DID_NOT_COME, ClassifiedAnswer
@@ -332,9 +333,10 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """The spans of stored bars whose basis is unknown."""
-        parts = (part for part in self.stored.coverage if part.state != "empty")
-        return [part.span for part in parts if part.basis.adjustment == "unknown"]
+        """The spans of stored bars whose basis is unknown, or of a day that has not come."""
+        parts = [part for part in self.stored.coverage if part.state != "empty"]
+        later = dated_later(parts, self.terms.basis) if self.fetched.dated else []
+        return [p.span for p in parts if p.basis.adjustment == "unknown"] + [p.span for p in later]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:
