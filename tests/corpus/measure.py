@@ -199,8 +199,8 @@ def _uncapped() -> Iterator[None]:
         checks.allowed = kept
 
 
-def _place(finding: QualityFinding) -> tuple[str, int, int]:
-    return _kind_of(finding), int(finding.stamps[0]), int(finding.stamps[-1])
+def _place(finding: QualityFinding) -> tuple[str, int]:
+    return _kind_of(finding), int(finding.stamps[0])
 
 
 def _kind_of(finding: QualityFinding) -> str:

@@ -598,3 +598,31 @@ def test_a_verdict_on_bars_leaves_a_rejected_row_between_them_as_it_was() -> Non
     assert stamp in first.flagged & seen.flagged
     assert seen.rows[stamp][3] == pytest.approx(first.rows[stamp][3] / 2)
     assert seen.grave == set(seen.rows) - {stamp}
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "alpaca", "yahoo"])
+@pytest.mark.parametrize(
+    ("days", "is_dated"), [(1, True), (1, False), (40, False), (366, False), (40, True)]
+)
+def test_a_split_after_a_clock_that_was_ahead_is_applied_once_it_is_right(
+    vendor: str, days: int, is_dated: bool
+) -> None:
+    if (vendor, days, is_dated) == ("alpaca", 1, False):
+        pytest.skip("nothing proves that the clock was ahead by a day")
+    question = Question("AAPL", "1d", "2024-04-16", "2024-06-04")
+    with simulated(shares(vendor)) as sim:
+        sim.date(0 if is_dated else None)
+        sim.set_clock(days * 86_400)
+        first = sim.ask(question)
+        sim.date(0)
+        sim.set_clock(0)
+        sim.ask(question)
+        sim.split("AAPL", 2)
+        sim.advance(20 * 86_400)
+        seen = sim.ask(question)
+    assert first is not None
+    if vendor == "alpaca" and not is_dated:
+        return
+    assert seen is not None
+    for stamp, row in seen.rows.items():
+        assert row[3] == pytest.approx(first.rows[stamp][3] / 2)

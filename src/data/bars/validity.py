@@ -25,7 +25,6 @@ from ..model.coverage import UNASKED as UNASKED
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
-from ..model.kind import Basis
 from ..model.lifetime import PAGES, Bound, Lifetime
 from ..model.span import Span
 from ..vendors.registry import is_free
@@ -165,15 +164,6 @@ def fetched_ahead(view: SeriesView, now_ms: int) -> list[Covered]:
     last_day = Span(view.last - DAY_MS + 1, view.last + 1)
     recent = (part.clip(last_day) if part.state == "final" else part for part in ahead)
     return [part for part in recent if part is not None]
-
-
-def dated_later(parts: Iterable[Covered], basis: Basis) -> list[Covered]:
-    """Return bars adjusted as of a later day than ``basis``, which a vendor's own time proves.
-
-    Our clock was ahead when they were fetched, so splits since then may be missing.
-    """
-    dated = (p for p in parts if p.basis.adjustment in _ADJUSTED and p.basis.as_of is not None)
-    return [p for p in dated if basis.as_of is not None and p.basis.as_of > basis.as_of]
 
 
 def latest_known(coverage: Coverage, book: ActionBook) -> int:

@@ -244,7 +244,8 @@ def test_a_jump_beyond_all_markets_is_doubted_if_no_more_shares_are_traded(
     assert (error.cause, error.severity) == ("split by size", "error" if ratio > 1 else "warning")
     # What is wrong are all rows before the jump; what is doubted is the jump.
     rows = slice(120) if ratio > 1 else slice(119, 121)
-    assert error.stamps.tolist() == series.table.stamps[rows].tolist()
+    assert error.rows.tolist() == series.table.stamps[rows].tolist()
+    assert error.stamps.tolist() == series.table.stamps[119:121].tolist()
     volume = series.table.volume.copy()
     volume[120] *= 5
     busy = replace(series, table=replace(series.table, volume=volume))
@@ -263,7 +264,7 @@ def test_of_two_jumps_beyond_all_markets_each_proves_the_rows_since_the_one_befo
     table = replace(table, open=opened, low=np.minimum(table.low, opened))
     errors = found(replace(series, table=table), "split")
     assert [error.cause for error in errors] == ["split by size"] * 2
-    stamps = [error.stamps.tolist() for error in errors]
+    stamps = [error.rows.tolist() for error in errors]
     assert stamps == [table.stamps[:100].tolist(), table.stamps[100:220].tolist()]
 
 

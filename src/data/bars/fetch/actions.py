@@ -95,8 +95,8 @@ class ActionFetcher:
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
-            told_ms = min(told_ms, now)
-            self._series.add_actions(actions, Asked(dates, candidate.name, told_ms, until))
+            told = Asked(dates, candidate.name, min(told_ms, now), until)
+            self._series.add_actions(actions, told)
             return True
         return False
 

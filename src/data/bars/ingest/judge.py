@@ -118,10 +118,9 @@ class _Judging:
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
         # Rejected rows between them were not requested.
-        counts = surroundings.rows.counts([part.span for part in stored])
-        bare = [
-            p.span for p, n in zip(stored, counts, strict=True) if p.state == "suspect" and not n
-        ]
+        doubted = [part.span for part in stored if part.state == "suspect"]
+        counts = surroundings.rows.counts(doubted)
+        bare = [span for span, n in zip(doubted, counts, strict=True) if not n]
         to_ask = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
         return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_ask))
 

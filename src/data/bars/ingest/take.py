@@ -33,16 +33,7 @@ from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, Question, SeriesStore
-from ..validity import (
-    AHEAD,
-    DOUBTFUL,
-    Suspicion,
-    dated_later,
-    doubt_at,
-    doubted,
-    is_older,
-    split_windows,
-)
+from ..validity import DOUBTFUL, Suspicion, doubt_at, doubted, is_older, split_windows
 from .commit import (
     RESCALED,
     CommitContext,
@@ -51,6 +42,7 @@ from .commit import (
     basis_of,
     beside_doubted,
     build_commit,
+    later_marks,
     without_rescaled,
 )
 from .judge import JudgementContext, judge
@@ -530,13 +522,10 @@ def _commit(
     commit = build_commit(fetched, answer, stored, context)
     answered = answer.spans
     # Bars fetched earlier lose trust before this answer can be joined to them.
+    older = _older_marks(series, fetched, answer, stored)
     outside = [
         replace(mark, span=part)
-        for mark in (
-            *others,
-            *_older_marks(series, fetched, answer, stored),
-            *_later_marks(series, fetched, context.basis),
-        )
+        for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=(*outside, *commit.marks))
@@ -587,15 +576,6 @@ def _older_marks(
         return []
     coverage, now = series.coverage(), series.now_ms()
     return contradicted(stored, answer.closed, coverage, fetched.vendor, now)
-
-
-def _later_marks(series: SeriesStore, fetched: Fetched, basis: Basis) -> list[Covered]:
-    """Return marks that withdraw trust from bars which only a clock ahead can have dated."""
-    now, parts = series.now_ms(), series.coverage().opened() if fetched.dated else ()
-    return [
-        replace(part, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-        for part in dated_later(parts, basis)
-    ]
 
 
 def _lifetime(request: LaneRequest, series: SeriesStore, fetched: Fetched) -> Lifetime:

@@ -85,7 +85,8 @@ Levels = NDArray[np.int8]
 class Defect(NamedTuple):
     """A check's result before it has a name and a next step.
 
-    ``cause`` is empty if all results of the check have one cause, named after the check.
+    ``cause`` is empty if all results of the check have one cause, named after the check; ``wrong``
+    has the rows that it makes wrong, if these are not the ones that it is about.
     """
 
     stamps: Stamps
@@ -93,6 +94,7 @@ class Defect(NamedTuple):
     severity: Severity = "error"
     repairs: tuple[Repair, ...] = ()
     cause: str = ""
+    wrong: Stamps | None = None
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -569,7 +571,6 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "
         f"there: a split of {terms} that was not applied to the rows before"
     )
-    # A doubt is about the jump; a verdict is about the rows that it makes wrong.
     at, before = table.stamps[row : row + 2], table.stamps[: row + 1]
     is_failure = gap < -_BEYOND_MARKETS and not (_is_calm(series, row) and _is_dear(series, row))
     is_possible = not is_failure and _is_like_others(series, row, size)
@@ -580,7 +581,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         repair = _split_finding(series, (0, row + 1, -sign), size).repairs
         # Within a week a split has no edge, and if the price also moved, its ratio is unknown.
         is_exact = not about and series.timeframe.longest_ms <= DAY_MS
-        yield Defect(before, text, "error", repair if is_exact else (), "split by volume")
+        yield Defect(at, text, "error", repair if is_exact else (), "split by volume", before)
     elif _is_beyond_markets(series, row):
         text += ": no market moves so far while no more shares are traded than ever"
         # A company may fail, but none becomes worth eight times as much overnight.
@@ -588,7 +589,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         # Rows before another such jump are at a level of their own, which this one says nothing of.
         jumps = np.flatnonzero(np.abs(series.gaps[:row]) >= _BEYOND_MARKETS)
         before = before[jumps[-1] + 1 :] if len(jumps) else before
-        yield doubt._replace(stamps=before, severity="error") if gap > 0 else doubt
+        yield doubt._replace(severity="error", wrong=before) if gap > 0 else doubt
     elif odds > _LIKELY_ODDS:
         text += ", as the volume says, too, but it moves as far by itself at times"
         yield Defect(at, text, "warning", cause="split by volume")
