@@ -56,15 +56,14 @@ _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
 
 
 def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
-    """Return marks that withdraw trust from bars adjusted as of a day that has not come.
+    """Return marks that withdraw trust from bars whose basis is of a day that has not come.
 
     The vendor's own time proves it. Our clock was ahead when they were fetched, so splits since
     then may be missing.
     """
     today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
-    later = (p for p in parts if today and p.basis.as_of and p.basis.as_of > today)
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-    return [mark(part) for part in later if part.basis.adjustment in ("split", "all")]
+    return [mark(p) for p in parts if today and p.basis.as_of and p.basis.as_of > today]
 
 
 def build_commit(
