@@ -18,6 +18,7 @@ from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import ADJUSTMENTS, Basis
 from ...model.query import BarsQuery
+from ...model.reasons import CLOSED
 from ...model.series import SeriesKey
 from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
@@ -33,7 +34,7 @@ from ...prices.adjustment import (
 )
 from ...prices.disputes import ActionEvent
 from ...vendors.registry import is_sample
-from ..validity import CLOSED, TradingDay
+from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)

@@ -9,9 +9,10 @@ from itertools import chain, pairwise
 from operator import attrgetter
 
 from ...model.bars import Stamps, among
-from ...model.coverage import GRAVE, Coverage, CoverageDraft, Covered, State
+from ...model.coverage import Coverage, CoverageDraft, Covered, State
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
+from ...model.reasons import GRAVE
 from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
