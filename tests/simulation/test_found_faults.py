@@ -624,19 +624,19 @@ def test_a_split_after_a_clock_that_was_ahead_is_applied_once_it_is_right(
 
 
 def test_bars_fetched_near_a_split_stay_doubted_although_a_second_vendor_has_them() -> None:
+    anew = (("force_refresh", True),)
     with simulated(shares("yahoo", "polygon")) as sim:
-        sim.ask(Question("AAPL", "1d", "2024-03-26", "2024-06-05"))
+        sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-06-05"))
         sim.split("AAPL", 2)
         sim.advance(86_400)
         sim.fault("polygon", FAULTS["changes its unit"](), None)
-        sim.ask(
-            Question("AAPL", "1d", "2024-05-02", "2024-06-06", options=(("force_refresh", True),))
-        )
+        sim.ask(Question("AAPL", "1d", "2024-05-12", "2024-06-06", options=anew))
         sim.heal()
         sim.mark("AAPL", "1d")
-        sim.split("AAPL", 2)
         sim.advance(86_400)
+        sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-07"))
         question = Question("AAPL", "1d", "2024-05-08", "2024-05-08")
         seen, again = sim.ask(question), sim.ask(question)
     assert seen is not None and again is not None
     assert set(seen.state.values()) == set(again.state.values()) == {"suspect"}
+
