@@ -193,7 +193,7 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
         (1, "dividend", "0.5 USD"),
         (1, "doubt", "outside the sessions"),
         (2, "split", "7:1"),
-        (3, "doubt", "grave: day x100"),
+        (3, "doubt", "almost certainly wrong: day x100"),
     ]
 
 

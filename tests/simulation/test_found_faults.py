@@ -523,6 +523,20 @@ def test_a_split_before_the_first_bar_of_a_vendor_that_cut_its_history_is_not_ru
         assert sim.ask(question) is None, "bars of before the split and behind it have no one basis"
 
 
+def test_a_split_behind_days_of_which_no_vendor_reported_is_not_applied_alone() -> None:
+    question = Question("AAPL", "1d", "2024-05-31", "2024-06-05")
+    with simulated(shares("tiingo")) as sim:
+        sim.split("AAPL", 10)
+        first = sim.ask(question)
+        sim.advance(5 * 86_400)
+        sim.shorten("tiingo", "2024-06-09")
+        sim.split("AAPL", 2)
+        sim.advance(5 * 86_400)
+        seen = sim.ask(question)
+    assert first is not None and seen is not None and first.rows == seen.rows
+    assert seen.facts["as_of"] == "2024-06-04" and not seen.is_complete
+
+
 def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_time() -> None:
     with simulated(FILES) as sim:
         sim.advance(40 * 86_400)

@@ -23,11 +23,11 @@ from ..calendars.grid import BarGrid
 from ..calendars.localtime import offset_ms
 from ..errors import ConfigError, QueryError, ResponseFormatError
 from ..model.bars import BarTable, Stamps
-from ..model.coverage import BEFORE_FIRST, GRAVE
 from ..model.frame import table_of
 from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
+from ..model.reasons import BEFORE_FIRST, GRAVE, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -524,7 +524,9 @@ class _Part:
         for span, reason in self.gap_spans:
             first, end = axis.stamps.searchsorted(span).tolist()
             if end > first:
-                spans.append(AxisSpan(first, end, printable(reason), printable(self.name)))
+                spans.append(
+                    AxisSpan(first, end, printable(sentence(reason)), printable(self.name))
+                )
         return tuple(spans)
 
     def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
@@ -557,7 +559,7 @@ class _Part:
         ]
         inside = [(stamp, reason) for stamp, reason in flagged if _is_within(axis, stamp)]
         return [
-            Mark(int(axis.stamps.searchsorted(stamp)), "doubt", printable(reason))
+            Mark(int(axis.stamps.searchsorted(stamp)), "doubt", printable(sentence(reason)))
             for stamp, reason in inside
         ]
 

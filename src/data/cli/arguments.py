@@ -195,7 +195,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
         return None
     from ..clock import SystemClock
     from ..data_manager import get_universes
-    from ..jobs.universe import members_asked
+    from ..members import members_asked
 
     bounds, now_ms = (start, end), SystemClock().now_ms()
     with warnings.catch_warnings():  # the line below says the same

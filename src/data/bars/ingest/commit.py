@@ -17,27 +17,27 @@ from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
 from ...model.bars import Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import OFF_GRID, Coverage, Covered, State, VendorDay
+from ...model.coverage import Coverage, Covered, State, VendorDay
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
-from ...model.span import Span, clipped, coalesce, subtract, touching
-from ...prices.quality import BadRow, no_stamps
-from ..validity import (
+from ...model.reasons import (
     CLOSED,
+    DID_NOT_COME,
     DOUBTFUL,
     GRAVE,
     LOST,
+    OFF_GRID,
+    RESCALED,
     SETTLED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
-    UNVOUCHED_MS,
-    Expiry,
-    Suspicion,
-    is_hole,
 )
-from .sorted_answer import DID_NOT_COME, ClassifiedAnswer
+from ...model.span import Span, clipped, coalesce, subtract, touching
+from ...prices.quality import BadRow, no_stamps
+from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
+from .sorted_answer import ClassifiedAnswer
 
 if TYPE_CHECKING:
     from ...calendars.grid import BarGrid
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 _SAME_ADJUSTED = 1e-6
 
 
-RESCALED = "the prices of a final bar times a factor of splits or units"
 _UNITS = (100, 1000, 1 / 100, 1 / 1000)
 _USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))

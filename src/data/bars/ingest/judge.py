@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
-from ...model.coverage import GRAVE, IN_WHOLE, SETTLED, Coverage, Covered
+from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
+from ...model.reasons import GRAVE, IN_WHOLE, SETTLED, UNDECIDED
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.judgement.grave import Grave, graves
-from ...prices.judgement.levels import UNDECIDED, unit_jumps
+from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries
 from ..validity import is_hole
 from .commit import StoredRange

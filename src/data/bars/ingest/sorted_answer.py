@@ -16,7 +16,6 @@ from ...cache.values import (
     DUPLICATE,
     MISSING,
     MISSING_VOLUME,
-    NO_TRADE,
     NOTE,
     Fault,
     without_volume,
@@ -30,6 +29,7 @@ from ...model.bars import BarTable, Stamps, among, distinct, inside, merge, unio
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
+from ...model.reasons import DID_NOT_COME, NO_TRADE
 from ...model.span import Span, coalesce, intersect, touching
 from ...prices.quality import BadRow, Checked, no_stamps
 
@@ -38,7 +38,6 @@ Density = Literal["dense", "sparse", "unknown"]
 # Limits for listing an answer's missing spans one by one: this many, or one per this many expected
 # bars. Beyond that, it is doubted as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
-DID_NOT_COME = "expected bars did not come"
 # If bars without trades are not sent, a span this many times their usual distance is a gap.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No exchange has shorter sessions; shorter spans need not be checked.

@@ -23,6 +23,7 @@ from ...model.coverage import Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
+from ...model.reasons import DOUBTFUL, RESCALED
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
@@ -33,9 +34,8 @@ from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, Question, SeriesStore
-from ..validity import DOUBTFUL, Suspicion, doubt_at, doubted, is_older, split_windows
+from ..validity import Suspicion, doubt_at, doubted, is_older, split_windows
 from .commit import (
-    RESCALED,
     CommitContext,
     StoredRange,
     are_many,

@@ -16,9 +16,10 @@ from operator import attrgetter
 import numpy as np
 
 from ...model.bars import BarTable, among, concat, merge
-from ...model.coverage import CLOSED, Coverage, Covered
+from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
+from ...model.reasons import CLOSED
 from ...model.span import Span, clipped, coalesce, intersect, subtract, touching
 from ..actions import ActionBook
 from ..format.csv_rows import header_line

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS, iso
+from ...model.reasons import UNDECIDED
 from ...model.texts import counted
 from .report import Repair, Severity
 from .series import FAR, CheckedSeries, Mask, Rows, by_stretch, local_noise, noise, runs, typical
@@ -27,8 +28,6 @@ _UNIT_SLACK = float(np.log(2))
 _LOOKED_AT = 30.0
 # How far (a logarithm) repaired bars may be from adjacent prices, by the usual move of a bar.
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
-# End of the text of an error that marks the edges of two units, either of which may be right.
-UNDECIDED = "; which of the two units is right cannot be told"
 # A run this long at the end is the vendor's new unit, not a slip.
 _NEW_UNIT = 5
 # Among this many rows, one with mixed units does not decide.
