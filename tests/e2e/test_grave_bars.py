@@ -136,6 +136,7 @@ CASES = [
     Case("told split in minutes", OF_MINUTES, "yahoo", SHARE_MINUTES, scaled(4, *MORNING), MORNING,
          told_split=True),
     Case("untold split by volume", OF_DAYS, "yahoo", DAYS, scaled(4, *BEFORE, 0.25), BEFORE),
+    Case("untold split by size", OF_DAYS, "yahoo", DAYS, scaled(1 / 16, *BEFORE), BEFORE),
 ]  # fmt: skip
 
 
@@ -238,7 +239,7 @@ def test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end(
     assert (quality()["score"], quality()["validation_errors"]) == (1.0, [])
 
 
-@pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7] + CASES[9:], ids=lambda case: case.name)
 def test_the_doubt_ends_when_the_vendor_repeats_it_three_times(
     market: Market, clock: ManualClock, case: Case
 ) -> None:

@@ -220,7 +220,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
 
 def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
     """Return a finding as ``info`` if all its rows were confirmed, or repeated long enough."""
-    stamps = finding.stamps
+    stamps = finding.rows
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding
     return replace(finding, severity="info")

@@ -217,6 +217,7 @@ class LaneRun:
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_lacking(request, series, journal, plan.wanted)
                 self._fill(plan.segments)
+                doubt_near_splits(request, series, journal)  # of bars that others confirmed, too
                 self._fill_overdue(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._ask_forming(plan)

@@ -118,8 +118,12 @@ class _Judging:
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
-        to_ask = tuple(span for span in again if span in suspect)
-        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=to_ask)
+        # Rejected rows between them were not requested.
+        doubted = [part.span for part in stored if part.state == "suspect"]
+        counts = surroundings.rows.counts(doubted)
+        bare = [span for span, n in zip(doubted, counts, strict=True) if not n]
+        to_ask = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
+        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_ask))
 
     @property
     def _vendor(self) -> str:

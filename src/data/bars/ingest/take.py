@@ -42,6 +42,7 @@ from .commit import (
     basis_of,
     beside_doubted,
     build_commit,
+    later_marks,
     without_rescaled,
 )
 from .judge import JudgementContext, judge
@@ -521,9 +522,10 @@ def _commit(
     commit = build_commit(fetched, answer, stored, context)
     answered = answer.spans
     # Bars fetched earlier lose trust before this answer can be joined to them.
+    older = _older_marks(series, fetched, answer, stored)
     outside = [
         replace(mark, span=part)
-        for mark in (*others, *_older_marks(series, fetched, answer, stored))
+        for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=(*outside, *commit.marks))

@@ -12,6 +12,7 @@ from ...model.bars import Stamps, among
 from ...model.coverage import Coverage, CoverageDraft, Covered, State
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
+from ...model.reasons import GRAVE
 from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
@@ -120,15 +121,8 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 
 def covered_by(piece: CommitPiece) -> list[Covered]:
     """Return the coverage of a piece: its span without the gaps."""
-    whole = Covered(
-        piece.span,
-        piece.state,
-        piece.vendor,
-        piece.kind,
-        piece.basis,
-        piece.fetched_at,
-        splices=piece.splices,
-    )
+    source = piece.span, piece.state, piece.vendor, piece.kind, piece.basis, piece.fetched_at
+    whole = Covered(*source, splices=piece.splices)
     return [whole.at(span) for span in gaps(piece.span, piece.holes)]
 
 
@@ -159,7 +153,8 @@ def after_marks(
 
     ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they mean
     that stored bars were found equal, and as of which day. ``suspect`` keeps the known source of
-    stored bars; if there are only bad rows, the later ones and their vendor count. ``empty`` never
+    stored bars; if there are only bad rows, the later ones and their vendor count, but a verdict
+    (``grave:``) leaves them as they are. ``empty`` never
     covers a stored bar. For stored bars the state, fetch time, reason, expiry and basis of a mark
     count; vendor, kind and everything else stay as they were.
 
@@ -212,7 +207,11 @@ def _renewed(
     fresh: list[Covered] = []
     for item in before:
         span = item.span.clip(mark.span)
-        if item.state == "empty" or (item.state == "suspect" and not has_bars(span)):
+        if item.state == "empty":
+            continue
+        if item.state == "suspect" and not has_bars(span):
+            # A verdict on bars says nothing of rejected rows, which keep their basis.
+            fresh += [item.at(span)] if mark.reason.startswith(GRAVE) else []
             continue
         fresh.append(
             item.having(
