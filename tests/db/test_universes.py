@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from src.data.clock import ManualClock
@@ -142,6 +142,23 @@ def test_sources_that_write_a_symbol_differently_agree(
     today = written(tmp_path / "today.csv", "symbol\nA\nBF/B\n")
     universes.import_file("other", log, today)
     assert list(universes.members("other", "2020-01-02", strict=True)) == ["A", "BF-B"]
+
+
+def test_a_refresh_heals_a_universe_that_was_recorded_with_two_spellings(
+    universes: StoredUniverses, database: Database, tmp_path: Path
+) -> None:
+    """Older versions stored each source's own spelling."""
+    for name in ("a.csv", "b.csv"):
+        file = written(tmp_path / name, "symbol,from,to\nBF.B,2015-01-02,\nA,2015-01-02,\n")
+        universes.import_file("index", file)
+    with database.writing() as session:
+        newest = session.scalars(select(UniverseRecord.id).order_by(UniverseRecord.id)).all()[-1]
+        of_b = UniverseMember.record == newest, UniverseMember.symbol == "BF.B"
+        session.execute(update(UniverseMember).where(*of_b).values(symbol="BF-B"))
+    with pytest.warns(SurvivorshipWarning):
+        assert list(universes.members("index", "2020-01-02")) == ["A"]
+    assert [one.is_changed for one in universes.refresh("index")] == [False, True]
+    assert list(universes.members("index", "2020-01-02", strict=True)) == ["A", "BF.B"]
 
 
 def test_symbols_that_no_market_has_and_columns_that_are_not_read_are_named(
