@@ -71,10 +71,10 @@ def crowd_stage(
     ``span`` replaces these five years; ``every`` leaves bars out if only the metadata matters. Bars
     that had not closed when they were fetched are left out.
     """
-    # No word of these letters is a known symbol; four of them make 2,401 words, five 16,807.
+    # Words of these letters are not known symbols; four letters make 2,401 words, five 16,807.
     length = 4 if count <= len(_LETTERS) ** 4 else 5
     symbols = ["".join(letters) for letters in islice(product(_LETTERS, repeat=length), count)]
-    assert len(symbols) == count, f"there are no {count} symbols"
+    assert len(symbols) == count, f"{len(symbols)} of {count} symbols"
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         store = BarStore(manager.cache.store.root, _Unsynced())
