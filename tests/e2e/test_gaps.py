@@ -175,7 +175,7 @@ def test_the_report_as_values(manager: DataManager, clock: ManualClock) -> None:
 
 
 def test_of_nothing_stored_no_gap_is_told(manager: DataManager) -> None:
-    with pytest.raises(CacheError, match="nothing is cached of AAPL 1d"):
+    with pytest.raises(CacheError, match="nothing is cached for AAPL 1d"):
         manager.gaps("AAPL", "1d")
     assert manager.gaps().series == (), "an empty cache"
     manager.get_ohlcv("AAPL", *SPRING)
