@@ -374,7 +374,7 @@ def _bare(frequency: str, count: int = 6, start: str = "2024-01-01") -> pd.DataF
 def test_frames_without_provenance_of_several_timeframes_are_refused(
     one: str, other: str, words: str
 ) -> None:
-    with pytest.raises(QueryError, match=f"several timeframes: {words}"):
+    with pytest.raises(QueryError, match=f"different timeframes: {words}"):
         chart_of({"A": _bare(one), "B": _bare(other)})
 
 

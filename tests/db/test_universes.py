@@ -248,7 +248,7 @@ def test_what_is_wrong_makes_nothing(universes: StoredUniverses, database: Datab
             UniverseDefinition("filter", filters={"min_price": 5}),
             "the database has no active symbols, so there is nothing to filter",
         ),
-        ("u", UniverseDefinition("filter", filters={"pe": 5}), "'pe' is no filter"),
+        ("u", UniverseDefinition("filter", filters={"pe": 5}), "not a filter: 'pe'"),
     ]:
         with pytest.raises(UniverseError, match=message):
             universes.create(name, definition)

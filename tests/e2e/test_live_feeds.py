@@ -66,7 +66,7 @@ def test_who_has_no_stream_is_asked(manager: DataManager) -> None:
 def test_a_named_vendor_is_listened_to_or_asked_alone(manager: DataManager) -> None:
     feed = manager.get_live_feed("AAPL", "1h", 5, provider="yahoo")
     assert isinstance(feed, YahooLiveDataFeed)
-    with pytest.raises(TypeError, match="from its source alone"):
+    with pytest.raises(TypeError, match="only from its own source"):
         feed._process_new_data(feed.df)
 
 

@@ -344,7 +344,7 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
         looked_at.append(str(key))
         return QualityReport(key.symbol, key.timeframe.label)
 
-    monkeypatch.setattr("src.data.jobs.validate.marked", look)
+    monkeypatch.setattr("src.data.quality.marks.marked", look)
     assert populate_cache(["BTCUSDT", "AAPL"], ["1h"], *bounds, cache)["marked"] == {}
     assert looked_at == [], "nothing was stored"
     populate_cache(["BTCUSDT", "AAPL"], ["1h"], bounds[0], "2024-06-03", cache)

@@ -35,7 +35,7 @@ def upgrade(
     if outdated:
         sentences.append(
             "bars from own files and recordings that do not record their folder are never "
-            f"read; the files are read again ({_named(outdated)})"
+            f"read: the files are read again ({_named(outdated)})"
         )
         advice.append("`onetape cache clean` removes the bars that are never read")
     if mixed := [lane for lane in outdated if not lane.key.is_outdated]:
