@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.store import BarStore, Commit, SeriesView
@@ -43,7 +44,7 @@ from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span
+from ..model.span import Edges, Span
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
@@ -452,9 +453,8 @@ def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarT
         outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
         table = merge(table.take(outside), piece.table)
 
-    def has_bars(span: Span) -> bool:
-        """Return whether there are bars in ``span``."""
-        first, last = np.searchsorted(table.stamps, span)
-        return bool(last > first)
+    def has_bars(spans: Edges) -> NDArray[np.bool_]:
+        """Return which spans have bars."""
+        return np.diff(table.stamps.searchsorted(spans))[:, 0] > 0
 
     return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .span import Span
+from .span import Edges, Span, edges_of, holds
 
 Floats = NDArray[np.float64]
 Stamps = NDArray[np.int64]
@@ -188,15 +188,9 @@ def union(one: Stamps, other: Stamps) -> Stamps:
     return np.insert(one, np.searchsorted(one, new), new) if len(new) else one
 
 
-def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:
+def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
     """Return a mask of which ``stamps``, in any order, are in one of ``spans``."""
-    edges = np.array([span for span in spans if not span.is_empty], dtype=np.int64).reshape(-1, 2)
-    starts, ends = np.sort(edges, axis=0).T
-    # A stamp is inside if more spans have begun than ended there.
-    rows: NDArray[np.bool_] = starts.searchsorted(stamps, "right") > ends.searchsorted(
-        stamps, "right"
-    )
-    return rows
+    return holds(spans if isinstance(spans, np.ndarray) else edges_of(spans), stamps)
 
 
 def concat(tables: Iterable[BarTable]) -> BarTable:

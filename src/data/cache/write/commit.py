@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import CorruptEntryError, KindMismatchError, StorageError
 from ...model.coverage import Coverage, Covered
 from ...model.kind import Kind
@@ -236,7 +238,7 @@ class CommitRun:
             # Before a repair it applied after the last bar at that time, which may be gone.
             next_due=None if self.is_repaired else after.next_due,
             lifetime=self._undisproved(after.lifetime),
-            empties=after_marks(old, empties, lambda _: False),
+            empties=after_marks(old, empties, lambda edges: np.zeros(len(edges), bool)),
         )
         if after == self.series and after.next_due is None:
             return
