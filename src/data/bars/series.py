@@ -37,14 +37,14 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.bars import BarTable, inside, merge
-from ..model.coverage import Coverage, VendorDay
+from ..model.coverage import Coverage, VendorDay, stretches
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Edges, Span
+from ..model.span import Edges, Span, merged, spans_of
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
@@ -317,7 +317,8 @@ class SeriesStore:
         try:
             self._store.commit(self._key, whole, _wait_s(), check)
             self.stored += (piece.span for piece in commit.pieces)
-            self.stored += (mark.span for mark in commit.marks if mark.state == "empty")
+            empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
+            self.stored += spans_of(merged(empty))
         except _REFUSED as error:
             if self._query.must_store:
                 raise

@@ -11,14 +11,14 @@ import numpy as np
 
 from ..disk.files import FileState
 from ..errors import CacheError
-from ..model.bars import Bar, BarTable, Stamps
-from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave
+from ..model.bars import BadRow, BarTable, Stamps
+from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave, stretches
 from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span, coalesce, subtract
+from ..model.span import Span, subtract
 from ..vendors.registry import is_of_files
 
 
@@ -100,10 +100,9 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
     """
     if key.of_folder:
         return []
-    names = {whole.vendor for whole in coverage}
-    names |= {source.vendor for whole in coverage for source, _ in whole.parts}
+    names = {whole.vendor for whole in coverage.sources}
     of_files = {text for text in names if any(map(is_of_files, text.split(",")))}
-    return coalesce(p.span for p in coverage.opened() if p.vendor in of_files) if of_files else []
+    return coverage.spans(lambda part: part.vendor in of_files) if of_files else []
 
 
 class Seal(NamedTuple):
@@ -121,11 +120,8 @@ class Seal(NamedTuple):
     span: Span
 
 
-class Suspect(NamedTuple):
-    """A row that cannot be a bar, kept next to the series: the row as received, and its defect."""
-
-    bar: Bar
-    reason: str
+# A row that cannot be a bar, kept next to the series.
+Suspect = BadRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +196,7 @@ class Commit(SeriesFacts):
     """
 
     pieces: tuple[CommitPiece, ...] = ()
-    marks: tuple[Covered, ...] = ()
+    marks: Sequence[Covered] = ()
     suspects: tuple[Suspect, ...] = ()
     quality: Mapping[str, Any] | None = None
     judged: Span | None = None
@@ -216,7 +212,7 @@ class Commit(SeriesFacts):
         """
         for piece in self.pieces:
             piece.check()
-        for mark in self.marks:
+        for mark in stretches(self.marks).sources:
             if mark.state not in STATES:
                 states = ", ".join(STATES)
                 raise ValueError(f"mark {list(mark.span)}: {mark.state!r} is not one of {states}")

@@ -41,6 +41,13 @@ class Bar(NamedTuple):
     adj_close: float = NAN
 
 
+class BadRow(NamedTuple):
+    """A row that cannot be a bar, as received, and a short stable text with the reason."""
+
+    bar: Bar
+    reason: str
+
+
 @dataclass(frozen=True)
 class BarTable:
     """Bars as columns of equal length; the arrays must not be written to.
@@ -145,10 +152,10 @@ class BarTable:
         first, last = np.searchsorted(self.stamps, [span.start, span.end])
         return self.take(slice(int(first), int(last)))
 
-    def counts(self, spans: Iterable[Span]) -> list[int]:
+    def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
         """Return the number of rows in each of ``spans``; the table must be in ascending order."""
-        edges = self.stamps.searchsorted([edge for span in spans for edge in span])
-        counts: list[int] = (edges[1::2] - edges[::2]).tolist()
+        places = self.stamps.searchsorted(edges_of(spans))
+        counts: list[int] = (places[:, 1] - places[:, 0]).tolist()
         return counts
 
     def with_adj_close(self, adj_close: Floats | None) -> BarTable:
@@ -190,7 +197,7 @@ def union(one: Stamps, other: Stamps) -> Stamps:
 
 def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
     """Return a mask of which ``stamps``, in any order, are in one of ``spans``."""
-    return holds(spans if isinstance(spans, np.ndarray) else edges_of(spans), stamps)
+    return holds(edges_of(spans), stamps)
 
 
 def concat(tables: Iterable[BarTable]) -> BarTable:

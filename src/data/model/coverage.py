@@ -6,9 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from .canonical import canonical
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
-from .span import Edges, Span, coalesce, merged, spans_of
+from .span import Edges, Span, coalesce, edges_of, merged, spans_of
 
+T = TypeVar("T")
 State = Literal["final", "provisional", "empty", "suspect"]
 Condition = Literal["available", "degraded", "pending", "missing"]
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
@@ -227,9 +228,7 @@ def _with_values(values: dict[str, Any]) -> Covered:
     if len(values) > len(_FIELDS):
         values.pop("columns", None)
         values.pop("text", None)
-    made = _new(Covered)
-    _set(made, "__dict__", values)
-    return made
+    return _made(Covered, values)
 
 
 # The fields of a source, in folded stretches and in the lists of a document.
@@ -251,7 +250,7 @@ class Columns(NamedTuple):
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     codes: NDArray[np.intp]
-    sources: tuple[Covered, ...]
+    sources: tuple[Any, ...]
 
     @property
     def edges(self) -> Edges:
@@ -270,7 +269,7 @@ class Columns(NamedTuple):
         if len(starts) < 2 or is_new.all():
             return self
         firsts = np.flatnonzero(is_new)
-        by_time = np.array([source.fetched_at for source in sources]).argsort(kind="stable")
+        by_time = np.array([_time(source) for source in sources]).argsort(kind="stable")
         latest = np.maximum.reduceat(by_time.argsort()[codes], firsts)
         return Columns(
             starts[firsts], ends[np.append(firsts[1:], len(ends)) - 1], by_time[latest], sources
@@ -279,7 +278,7 @@ class Columns(NamedTuple):
     @classmethod
     def chained(cls, parts: Sequence[Columns]) -> Columns:
         """Return stretches one after another, each source once."""
-        index: dict[Covered, int] = {}
+        index: dict[Any, int] = {}
         codes = [
             np.array([index.setdefault(one, len(index)) for one in part.sources], np.intp)[
                 part.codes
@@ -295,21 +294,22 @@ class Columns(NamedTuple):
         )
 
     @classmethod
-    def of_one(cls, source: Covered, edges: Edges) -> Columns:
+    def of_one(cls, source: Any, edges: Edges) -> Columns:
         """Return the stretches of one source."""
         starts, ends = edges.T
-        return cls(starts, ends, np.zeros(len(edges), np.intp), (source.at(_NO_SPAN),))
+        codes = np.zeros(len(edges), np.intp)
+        return cls(starts, ends, codes, (_made(type(source), _values(source)),))
 
     @classmethod
-    def of_items(cls, items: Iterable[Covered]) -> Columns:
+    def of_items(cls, items: Iterable[Any]) -> Columns:
         """Return stretches as columns, folded ones by their parts."""
         parts: list[Columns] = []
         for is_folded, group in groupby(items, _is_folded):
             if is_folded:
                 parts += (whole.columns for whole in group)
             else:
-                plain, index = list(group), dict[Covered, int]()
-                sources = (part.at(_NO_SPAN) for part in plain)
+                plain, index = list(group), dict[Any, int]()
+                sources = (_made(type(part), _values(part)) for part in plain)
                 codes = np.array([index.setdefault(one, len(index)) for one in sources], np.intp)
                 starts, ends = np.array([part.span for part in plain], np.int64).T
                 parts.append(cls(starts, ends, codes, tuple(index)))
@@ -319,25 +319,44 @@ class Columns(NamedTuple):
 _NO_EDGES = np.empty((0, 2), np.int64)
 
 
-def _is_folded(part: Covered) -> bool:
-    return bool(part.parts)
+def _is_folded(part: object) -> bool:
+    return isinstance(part, Covered) and bool(part.parts)
 
 
-def _classes(sources: Sequence[Covered]) -> NDArray[np.intp]:
+def _values(source: object) -> dict[str, Any]:
+    """Return the fields of an object without a span, and nothing that was computed from them."""
+    values = {**vars(source), "span": _NO_SPAN}
+    return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
+
+
+def _made(kind: type[T], values: dict[str, Any]) -> T:
+    """Return an object of a frozen dataclass; neither defaults nor checks are applied."""
+    made = _new(kind)
+    _set(made, "__dict__", values)
+    return made
+
+
+def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
     """Return a number for each source, the same for those that differ in the fetch time alone."""
-    index: dict[Covered, int] = {}
-    return np.array(
-        [index.setdefault(one.having(fetched_at=0), len(index)) for one in sources], np.intp
-    )
+    index: dict[Any, int] = {}
+    timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
+    return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
 
 
-class Stretches(Sequence[Covered]):
-    """Stretches in any order, as objects or as columns: each form is made of the other if needed."""
+def _time(source: object) -> int:
+    return getattr(source, "fetched_at", 0)
+
+
+class Stretches(Sequence[T], Generic[T]):
+    """Stretches in any order, as objects or as columns: each form is made of the other if needed.
+
+    A source is such an object without its span.
+    """
 
     __slots__ = ("_columns", "_items")
 
-    def __init__(self, items: Iterable[Covered] = ()) -> None:
-        self._items: tuple[Covered, ...] | None = tuple(items)
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        self._items: tuple[T, ...] | None = tuple(items)
         self._columns: Columns | None = None
 
     @classmethod
@@ -348,7 +367,7 @@ class Stretches(Sequence[Covered]):
         return made
 
     @classmethod
-    def chained(cls, parts: Iterable[Sequence[Covered]]) -> Self:
+    def chained(cls, parts: Iterable[Sequence[T]]) -> Self:
         """Return stretches one after another."""
         columns = [
             p.columns if isinstance(p, Stretches) else Columns.of_items(p) for p in parts if p
@@ -356,14 +375,15 @@ class Stretches(Sequence[Covered]):
         return cls.of(Columns.chained(columns))
 
     @property
-    def items(self) -> tuple[Covered, ...]:
+    def items(self) -> tuple[T, ...]:
         """The stretches as objects."""
         if self._items is None:
             starts, ends, codes, sources = self.columns
-            values = [{name: vars(source)[name] for name in _FIELDS} for source in sources]
+            values = [_values(source) for source in sources]
+            kind = type(sources[0]) if sources else Covered
             self._items = tuple(
                 [
-                    _with_values(values[code] | {"span": Span(start, end)})
+                    _made(kind, values[code] | {"span": Span(start, end)})
                     for start, end, code in zip(
                         starts.tolist(), ends.tolist(), codes.tolist(), strict=True
                     )
@@ -378,19 +398,37 @@ class Stretches(Sequence[Covered]):
             self._columns = Columns.of_items(self.items)
         return self._columns
 
-    def where(self, test: Callable[[Covered], bool]) -> Edges:
-        """Return the spans of the stretches whose source passes a test, folded ones by their parts."""
-        starts, ends, codes, sources = self.columns
-        passes = np.array([test(source) for source in sources], bool)[codes]
-        return np.column_stack([starts[passes], ends[passes]])
+    @property
+    def sources(self) -> Sequence[T]:
+        """The sources, by the first stretch of each; of objects the objects themselves."""
+        if self._items is not None:
+            return self._items
+        _, _, codes, sources = self.columns
+        return [sources[code] for code in dict.fromkeys(codes.tolist())]
+
+    def only(self, test: Callable[[T], bool]) -> Self:
+        """Return the stretches whose source passes a test."""
+        if self._items is not None:
+            return type(self)(part for part in self._items if test(part))
+        passes = np.array([test(source) for source in self.columns.sources], bool)
+        return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
+
+    def where(self, test: Callable[[T], bool]) -> Edges:
+        """Return the spans of the stretches whose source passes a test, one in each row."""
+        found = self.only(test)
+        if found._items is not None:
+            return edges_of(part.span for part in cast("tuple[Covered, ...]", found._items))
+        return found.columns.edges
 
     def __len__(self) -> int:
         return len(self.columns.starts if self._items is None else self._items)
 
-    def __iter__(self) -> Iterator[Covered]:
+    def __iter__(self) -> Iterator[T]:
         return iter(self.items)
 
     def __getitem__(self, at: Any) -> Any:
+        if self._items is None and isinstance(at, slice):
+            return self.of(self.columns.take(at)).items
         return self.items[at]
 
     def __eq__(self, other: object) -> bool:
@@ -403,6 +441,11 @@ class Stretches(Sequence[Covered]):
         return f"{type(self).__name__}({self.items!r})"
 
 
+def stretches(parts: Iterable[T]) -> Stretches[T]:
+    """Return stretches in the form in which thousands of them cost little."""
+    return parts if isinstance(parts, Stretches) else Stretches(parts)
+
+
 # Changes the source of a stretch, or of a part without any, by a mark, if there are bars or not.
 After = Callable[[Covered | None, Covered, bool], Covered | None]
 HasBars = Callable[[Edges], NDArray[np.bool_]]
@@ -410,7 +453,7 @@ HasBars = Callable[[Edges], NDArray[np.bool_]]
 FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
 
 
-class Coverage(Stretches):
+class Coverage(Stretches[Covered]):
     """Ascending, disjoint stretches; anything outside them is missing.
 
     Many small stretches within one source, such as those of an answer with bad rows, may be folded
@@ -445,7 +488,7 @@ class Coverage(Stretches):
         ``span`` a folded stretch counts as a whole, even if parts of it have expired.
         """
         if self._items is None:
-            return spans_of(merged(self.where(lambda source: source.stands(now_ms))))
+            return self.spans(lambda source: source.stands(now_ms))
         spans: list[Span] = []
         for whole in self._items:
             is_far = span is not None and not whole.span.overlaps(span)
@@ -454,6 +497,10 @@ class Coverage(Stretches):
             elif whole.parts:
                 spans += Coverage.of(whole.columns).standing(now_ms)
         return coalesce(spans)
+
+    def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
+        """Return the stamps of the stretches whose source passes a test, coalesced."""
+        return spans_of(merged(self.where(test)))
 
     def within(self, span: Span) -> Coverage:
         """Return the stretches inside ``span``, clipped."""
@@ -488,7 +535,7 @@ class Coverage(Stretches):
         """Return the coverage with the stretches that overlap ``span``, or all, unfolded."""
         if self._is_opened:
             return self
-        if span is None:
+        if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
             return Coverage.of(self.columns)
         return Coverage(
             part
@@ -518,11 +565,12 @@ class Coverage(Stretches):
 
     def without(self, spans: Iterable[Span]) -> Coverage:
         """Return the coverage without ``spans``, which then count as never answered."""
-        edges = np.array(coalesce(spans), np.int64).reshape(-1, 2)
-        gone = Stretches.of(Columns.of_one(FORGOTTEN, edges))
+        gone = Stretches[Covered].of(Columns.of_one(FORGOTTEN, edges_of(coalesce(spans))))
         return self.revised(gone, lambda _before, _gone, _has_bars: None)
 
-    def revised(self, marks: Stretches, after: After, has_bars: HasBars | None = None) -> Coverage:
+    def revised(
+        self, marks: Stretches[Covered], after: After, has_bars: HasBars | None = None
+    ) -> Coverage:
         """Return the coverage after marks, of which later ones count.
 
         Args:
@@ -781,3 +829,15 @@ def _as_one(run: list[Covered]) -> Covered:
         return run[0]
     span = Span(run[0].span.start, run[-1].span.end)
     return run[0].having(span=span, fetched_at=max([part.fetched_at for part in run]))
+
+
+def spread(
+    mark: Covered, edges: Edges, expires: NDArray[np.int64], reasons: Sequence[str] = ()
+) -> Stretches[Covered]:
+    """Return a mark for each of many spans, with its own expiry and perhaps its own reason."""
+    index: dict[tuple[str, int], int] = {}
+    keys = zip(reasons or repeat(mark.reason, len(edges)), expires.tolist(), strict=True)
+    codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)
+    sources = tuple(mark.having(reason=why, expires=until) for why, until in index)
+    starts, ends = edges.T
+    return Stretches.of(Columns(starts, ends, codes, sources))

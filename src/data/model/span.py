@@ -132,8 +132,10 @@ def intersect(ones: Iterable[Span], others: Iterable[Span]) -> list[Span]:
 # --- many spans at once ------------------------------------------------------------------
 
 
-def edges_of(spans: Iterable[Span]) -> Edges:
-    """Return spans as an array."""
+def edges_of(spans: Iterable[Span] | Edges) -> Edges:
+    """Return spans as an array; an array as it is."""
+    if isinstance(spans, np.ndarray):
+        return spans
     return np.array(list(spans), np.int64).reshape(-1, 2)
 
 
@@ -169,3 +171,12 @@ def difference(edges: Edges, removed: Edges) -> Edges:
     cuts = np.unique(np.concatenate([edges, removed]))
     kept = holds(edges, cuts[:-1]) & ~holds(removed, cuts[:-1])
     return merged(np.column_stack([cuts[:-1], cuts[1:]])[kept])
+
+
+def meets(edges: Edges, ascending: Edges) -> NDArray[np.bool_]:
+    """Return which of the non-empty spans share a stamp with one of ascending, disjoint ones."""
+    starts, ends = ascending.T
+    rows: NDArray[np.bool_] = starts.searchsorted(edges[:, 1]) > ends.searchsorted(
+        edges[:, 0], "right"
+    )
+    return rows

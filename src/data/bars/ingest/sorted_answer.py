@@ -26,12 +26,12 @@ from ...calendars.calendar import first_unclosed
 from ...calendars.finality import Finality, finality_of, first_unsettled
 from ...calendars.gaps import holes
 from ...calendars.grid import BarGrid
-from ...model.bars import BarTable, Stamps, among, distinct, inside, merge, union
+from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.span import Span, coalesce, intersect, touching
-from ...prices.quality import BadRow, Checked, no_stamps
+from ...prices.quality import Checked, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]
 

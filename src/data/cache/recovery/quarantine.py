@@ -284,7 +284,7 @@ def standing_in(
     rows = rows_in(lane, years, span)
     if not rows:
         return ()
-    trusted = [c.span for c in coverage().within(span) if c.state in ("final", "provisional")]
+    trusted = coverage().within(span).where(lambda c: c.state in ("final", "provisional"))
     latest = dict(sorted({r.bar.stamp_ms: r for r in rows if r.bar.stamp_ms in span}.items()))
     is_trusted = inside(np.fromiter(latest, np.int64, len(latest)), trusted)
     return tuple(compress(latest.values(), ~is_trusted))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import CorruptEntryError, KindMismatchError, StorageError
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import Coverage, Covered, Stretches
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
 from ..format.documents import SeriesMeta, YearMeta, YearState
@@ -178,12 +178,12 @@ class CommitRun:
         """Remove and return the marks for years that have no file and do not get one now."""
         taken: list[Covered] = []
         for year, part in self.parts.items():
-            doubts = [mark for mark in part.marks if mark.state == "suspect"]
+            has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)
             # A year with suspect stretches gets a document of its own, and keeps its empty ones
             # there.
-            if year not in self.metas and not part.pieces and not doubts:
+            if year not in self.metas and not part.pieces and not has_doubts:
                 taken += part.marks
-                part.marks = []
+                part.marks = Stretches()
         return taken
 
     # --- years -----------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from operator import attrgetter
 import numpy as np
 
 from ...model.bars import Stamps, among
-from ...model.coverage import FORGOTTEN, Columns, Coverage, Covered, HasBars, Stretches
+from ...model.coverage import (
+    FORGOTTEN,
+    Columns,
+    Coverage,
+    Covered,
+    HasBars,
+    Stretches,
+    stretches,
+)
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
 from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
@@ -20,6 +28,7 @@ from ..values import Commit, CommitPiece, Suspect
 
 _WITH_BARS = ("final", "provisional", "suspect")
 _STATE, _NO_SPAN = attrgetter("state"), Span(0, 0)
+_FAR = 1 << 62
 
 
 @dataclass
@@ -27,7 +36,7 @@ class YearPart:
     """The part of a commit that concerns one year."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
-    marks: list[Covered] = field(default_factory=list)
+    marks: Stretches[Covered] = field(default_factory=Stretches)
     suspects: list[Suspect] = field(default_factory=list)
 
 
@@ -39,17 +48,16 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
         for year in years_of(piece.span):
             part = _clipped(piece, year_span(year))
             parts.setdefault(year, YearPart()).pieces += _few_holes(part)
-    whole, last = Span(0, 0), YearPart()  # most marks are of the year of the one before
-    for mark in commit.marks:
-        start, end = mark.span
-        if whole.start <= start < end <= whole.end:
-            last.marks.append(mark)
-            continue
-        for year in years_of(mark.span):
-            clipped = mark.clip(year_span(year))
-            if clipped is not None:
-                whole, last = year_span(year), parts.setdefault(year, YearPart())
-                last.marks.append(clipped)
+    if commit.marks:
+        marks = stretches(commit.marks).columns
+        marks = marks.take(marks.starts < marks.ends)
+        reach = Span(int(marks.starts.min(initial=_FAR)), int(marks.ends.max(initial=-_FAR)))
+        for year in years_of(reach):
+            starts, ends = np.clip(marks[:2], *year_span(year))
+            own = marks._replace(starts=starts, ends=ends).take(starts < ends)
+            if len(own.starts):
+                parts.setdefault(year, YearPart()).marks = Stretches.of(own)
+    whole, last = Span(0, 0), YearPart()  # most rows are of the year of the one before
     for suspect in commit.suspects:
         stamp = suspect.bar.stamp_ms
         if not whole.start <= stamp < whole.end:
@@ -72,7 +80,7 @@ def year_span(year: int) -> Span:
     return Span(year_start(year), year_start(year + 1))
 
 
-def standing(part: YearPart, covered: Coverage) -> list[Covered]:
+def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
     """Return the marks of a commit that are valid for a year that has just been repaired.
 
     The caller examined the year before the repair: a doubt about bars that are gone would count as
@@ -86,7 +94,7 @@ def standing(part: YearPart, covered: Coverage) -> list[Covered]:
     for mark in part.marks:
         parts = clipped(spans, mark.span) if mark.state == "suspect" else [mark.span]
         left += (replace(mark, span=span) for span in parts)
-    return left
+    return Stretches(left)
 
 
 def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
@@ -190,8 +198,7 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
         marks: Marks in the order in which they count.
         has_bars: Returns which spans have a stored bar.
     """
-    marks = marks if isinstance(marks, Stretches) else Stretches(marks)
-    return coverage.revised(marks, _after_mark, has_bars)
+    return coverage.revised(stretches(marks), _after_mark, has_bars)
 
 
 def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:

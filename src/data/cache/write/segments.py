@@ -390,7 +390,7 @@ def unified(
     split and no dividend in between. Stretches of the coverage with a later date than their bars,
     because the bars were later found equal, get the basis of their bars if the same is known.
     """
-    dated = [c.basis.as_of for c in coverage] + [s.header.basis.as_of for s in segments]
+    dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
     if not any(dated):
         return list(segments), coverage
     same = _Same(lane.actions(), lane.key.timeframe.is_intraday)

@@ -292,7 +292,7 @@ class YearCommit:
     def _facts(self, state: YearState) -> YearMeta:
         """Return the document with the facts of this commit other than bars and coverage."""
         # For a year without bars, the vendor that had none; the latest takes precedence.
-        vendors = [mark.vendor for mark in self.part.marks]
+        vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
         return self.meta.replaced(
@@ -309,11 +309,12 @@ class YearCommit:
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 
     def _log(self, change: Change, state: YearState) -> None:
-        spans = [piece.span for piece in self.pieces] + [mark.span for mark in self.part.marks]
+        marks = self.part.marks.where(lambda _: True)
+        spans = np.concatenate([edges_of(piece.span for piece in self.pieces), marks])
         entry = {
             "generation": self.generation,
             "vendor": ",".join(dict.fromkeys(piece.vendor for piece in self.pieces)),
-            "span": [min(s.start for s in spans), max(s.end for s in spans)],
+            "span": [int(spans[:, 0].min()), int(spans[:, 1].max())],
             "added": change.added,
             "changed": change.changed,
             "removed": change.removed,
