@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .span import Edges, Span, edges_of, holds
+from .span import distinct as distinct
 
 Floats = NDArray[np.float64]
 Stamps = NDArray[np.int64]
@@ -172,18 +173,6 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     places = np.minimum(np.searchsorted(ascending, stamps), len(ascending) - 1)
     matches: NDArray[np.bool_] = ascending[places] == stamps
     return matches
-
-
-def distinct(stamps: Stamps) -> Stamps:
-    """Return the distinct stamps in ascending order; the input may be in any order.
-
-    ``np.unique`` hashes integers, which takes many times as long if they are sorted.
-    """
-    if (stamps[1:] > stamps[:-1]).all():
-        return stamps
-    ordered = np.sort(stamps)
-    once: Stamps = ordered[np.append(ordered[1:] != ordered[:-1], True)]
-    return once
 
 
 def union(one: Stamps, other: Stamps) -> Stamps:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .canonical import canonical
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
-from .span import Edges, Span, coalesce, edges_of, merged, spans_of
+from .span import Edges, Span, coalesce, distinct, edges_of, merged, spans_of
 
 T = TypeVar("T")
 State = Literal["final", "provisional", "empty", "suspect"]
@@ -259,7 +259,16 @@ class Columns(NamedTuple):
 
     def take(self, rows: NDArray[Any] | slice) -> Columns:
         """Return the stretches selected by a mask, an array of positions or a slice."""
-        return self._replace(starts=self.starts[rows], ends=self.ends[rows], codes=self.codes[rows])
+        starts, ends, codes, sources = (
+            self.starts[rows],
+            self.ends[rows],
+            self.codes[rows],
+            self.sources,
+        )
+        if len(codes) < len(sources):  # a few of many need not carry the sources of all
+            present, codes = np.unique(codes, return_inverse=True)
+            sources = tuple([sources[code] for code in present.tolist()])
+        return Columns(starts, ends, codes, sources)
 
     def joined(self) -> Columns:
         """Return the same, adjoining stretches of one source as one; the latest fetch time is kept."""
@@ -432,7 +441,9 @@ class Stretches(Sequence[T], Generic[T]):
         return self.items[at]
 
     def __eq__(self, other: object) -> bool:
-        return self.items == (other.items if isinstance(other, Stretches) else other)
+        if isinstance(other, Stretches):
+            return self.items == other.items
+        return isinstance(other, list | tuple) and self.items == tuple(other)
 
     def __hash__(self) -> int:
         return hash(self.items)
@@ -615,7 +626,7 @@ def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | 
     Between any two edges there is one source and one mark at most. These are a few pairs, and
     ``after`` decides on each of them once.
     """
-    edges = np.unique(np.concatenate([*before[:2], *marks[:2]]))
+    edges = distinct(np.concatenate([*before[:2], *marks[:2]]))
     starts, ends = edges[:-1], edges[1:]
     kinds = len(marks.sources) + 1
     pairs, which = np.unique(
@@ -762,7 +773,8 @@ def _may_fold(part: Covered, base: Covered) -> bool:
 def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     """Fold adjoining stretches, of which the first and the last share a source, into one."""
     starts, ends, codes, sources = columns
-    base, begin = sources[codes[0]], int(starts[0])
+    base: Covered = sources[codes[0]]
+    begin = int(starts[0])
     own = (classes == classes[codes[0]])[codes]
     present = [sources[code] for code in np.unique(codes)]
     latest = max(sources[code].fetched_at for code in np.unique(codes[own]))

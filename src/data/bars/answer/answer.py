@@ -193,12 +193,11 @@ class Answer:
     def trouble(self) -> list[str]:
         """What the user must know, one sentence each; empty if the answer is complete."""
         lacking = harmful(self.gaps)
-        sentences = []
-        for first in lacking[:1]:
-            sentences.append(
-                f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
-                f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
-            )
+        sentences = [
+            f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
+            f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
+            for first in lacking[:1]
+        ]
         if self.flagged:
             stamp, reason = self.flagged[0]
             sentences.append(
