@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..disk.files import FileState
 from ..errors import CacheError
@@ -18,7 +20,7 @@ from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span, subtract
+from ..model.span import Edges, Span, spans_of, subtract
 from ..vendors.registry import is_of_files
 
 
@@ -284,7 +286,8 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
 )
 # For bars that are missing for lack of trades, as far as is known: they are not a gap.
 NO_TRADE = "no trade"
-_MOST, _MOST_SENTENCES = 64, 20
+# Neighbours are merged until there are about so many; a kind may have one more.
+_MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
 
 
 class Fault(NamedTuple):
@@ -349,6 +352,44 @@ def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
             yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
 
+class FaultGroup(NamedTuple):
+    """Faults of one kind as columns, ascending.
+
+    Attributes:
+        kind: See :class:`Fault`.
+        edges: Span of each.
+        numbers: Number of bars or rows of each.
+        texts: Text of each; the same for all if there is only one.
+    """
+
+    kind: str
+    edges: Edges
+    numbers: NDArray[np.int64]
+    texts: Sequence[str] = ("",)
+
+    @classmethod
+    def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
+        """Return the faults of single bars."""
+        return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
+
+    def faults(self, total: int) -> Iterator[Fault]:
+        """Yield the faults; if all groups have more than 64 in total, neighbours as one.
+
+        None of these spans the end of a year.
+        """
+        count = len(self.edges)
+        every = 1 if total <= _MOST else -(-count // max(1, -(-count * _MOST // total)))
+        years = self.edges[:, 0].astype("M8[ms]").astype("M8[Y]")
+        cuts = np.append(np.flatnonzero(np.append(True, years[1:] != years[:-1])), count)
+        for begin, end in pairwise(cuts.tolist() if count else ()):
+            firsts = np.arange(begin, end, every)
+            lasts = np.minimum(firsts + every, end) - 1
+            spans = spans_of(np.column_stack([self.edges[firsts, 0], self.edges[lasts, 1]]))
+            numbers = np.add.reduceat(self.numbers[:end], firsts).tolist()
+            for span, number, first in zip(spans, numbers, firsts.tolist(), strict=True):
+                yield Fault(span, self.kind, number, self.texts[first % len(self.texts)])
+
+
 def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return the faults of a year after an answer for ``answered``, where only the new ones count.
 
@@ -356,7 +397,7 @@ def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple
     """
     left = [part for fault in old for part in fault.outside(answered)]
     faults = sorted([*left, *fresh])
-    if len(faults) <= _MOST:
+    if len(faults) <= _MOST + _KINDS:
         return tuple(faults)
     joined: list[Fault] = []
     for kind in dict.fromkeys((fault.kind, fault.text == NO_TRADE) for fault in faults):
