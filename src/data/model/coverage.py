@@ -320,7 +320,7 @@ class Columns(NamedTuple):
                 plain, index = list(group), dict[Any, int]()
                 sources = (_made(type(part), _values(part)) for part in plain)
                 codes = np.array([index.setdefault(one, len(index)) for one in sources], np.intp)
-                starts, ends = np.array([part.span for part in plain], np.int64).T
+                starts, ends = edges_of(part.span for part in plain).T
                 parts.append(cls(starts, ends, codes, tuple(index)))
         return parts[0] if len(parts) == 1 else cls.chained(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +149,7 @@ def edges_of(spans: Iterable[Span] | Edges) -> Edges:
     """Return spans as an array; an array as it is."""
     if isinstance(spans, np.ndarray):
         return spans
-    return np.array(list(spans), np.int64).reshape(-1, 2)
+    return np.fromiter(chain.from_iterable(spans), np.int64).reshape(-1, 2)
 
 
 def spans_of(edges: Edges) -> list[Span]:

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 # For one stamp the last row counts; a few more show how its vendor errs. Of rows that cannot be
 # bars at most this many per year are kept.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
+# Memory for parsed rows, as a multiple of the size of their file.
+_TIMES = 40
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 _SECOND_CHARS = len("2024-06-03 12:00:00")
 T = TypeVar("T")
@@ -144,18 +146,15 @@ def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
 
-def _parse(
-    content: bytes | None, span: Span | None = None, out: tuple[str, ...] = ()
-) -> list[Suspect] | None:
+def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[Suspect] | None:
     """Parse the bytes of a file of bad rows; return None if it is damaged.
 
     Rows whose reason begins with one in ``out`` are omitted.
     """
-    first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
     def suspects(table: Iterator[list[str]]) -> list[Suspect]:
-        """Return the rows in the span that are not omitted."""
-        rows = [row for row in table if first <= row[0] < end and not row[-1].startswith(out)]
+        """Return the rows that are not omitted."""
+        rows = [row for row in table if not row[-1].startswith(out)]
         _check_width(rows)
         return _suspects(rows)
 
@@ -224,19 +223,22 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
     """Return the bad rows of several years that vendors sent in place of bars.
 
-    Withdrawn bars are excluded, as are rows at stamps where no bar can open. Rows outside ``span``
-    are only read up to their stamp.
+    Withdrawn bars are excluded, as are rows at stamps where no bar can open.
     """
-    contents = (lane.disk.read_if_exists(lane.paths.rows(year)) for year in years)
-    out = (WITHDRAWN, OFF_GRID)
-    return [row for content in contents for row in _parse(content, span, out) or ()]
+    files = (lane.memory.load(lane.paths.rows(year), _sent_for_bars, _TIMES) for year in years)
+    rows = [row for file in files for row in file or ()]
+    return rows if span is None else [row for row in rows if row.bar.stamp_ms in span]
+
+
+def _sent_for_bars(content: bytes) -> list[Suspect] | None:
+    return _parse(content, (WITHDRAWN, OFF_GRID))
 
 
 def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
     """Yield each row as texts; missing values are empty."""
     stamps, *columns = zip(*(row.bar for row in rows), strict=True)
     texts = [
-        ["" if text == "nan" else text for text in map(repr, map(float, column))]
+        [repr(value) if value == value else "" for value in map(float, column)]
         for column in columns
     ]
     return zip(_stamp_texts(stamps), *texts, (row.reason for row in rows), strict=True)
