@@ -143,6 +143,7 @@ def test_a_hole_is_told_in_its_own_year_only() -> None:
     }  # fmt: skip
 
 
+@settings(max_examples=examples(100), derandomize=True)
 @given(
     st.lists(covering, max_size=6),
     st.lists(
