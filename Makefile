@@ -17,7 +17,7 @@ RUN := $(VENV)/bin
 # What one test process has compiled, the next one and every program that a test starts reads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-full test-live test-browser docs site pictures bench soak lint types dist clean
+.PHONY: help demo test test-core test-full test-live test-browser docs site pictures bench soak lint types dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list what can be made
@@ -47,6 +47,20 @@ tested: $(if $(wildcard tests/__pycache__),,compiled)
 .PHONY: compiled
 compiled: $(VENV)/.installed-dev
 	-@$(RUN)/python -m pytest --collect-only -qq >/dev/null
+
+# What a question for bars enters, in an environment of its own that has no extra, while every package that stands
+# above `bars` is hidden. The files left out test what is above, or a vendor together with it.
+CORE = bars cache calendars config disk golden model net prices symbols vendors
+ABOVE = cache/test_columnar_cache_decisions.py net/test_websocket.py vendors/test_factory.py vendors/test_ibkr.py \
+	vendors/test_offered_parts.py vendors/test_offered_vendors.py vendors/test_plugin_faults.py vendors/test_register.py
+
+test-core:  ## the core's tests alone, without extras and without what stands above (3 minutes)
+	@$(MAKE) --no-print-directory VENV=$(VENV)-core core-tested
+
+.PHONY: core-tested
+core-tested: $(VENV)/.installed-test
+	@$(IN_OWN_FOLDER) $(RUN)/python -m pytest -p tests.without_upper -n $(JOBS) --dist worksteal \
+		-o tmp_path_retention_policy=none $(CORE:%=tests/%) $(ABOVE:%=--ignore=tests/%)
 
 # The tests that do more when ONETAPE_FULL is set. All others would only do the same again.
 COUNTED = $(sort $(shell grep -rlE 'ONETAPE_FULL|tests\.cache\.counts' --include='test_*.py' tests; \
@@ -93,7 +107,7 @@ dist: $(VENV)/.installed-dev  ## wheel and source archive into dist/, built twic
 	$(RUN)/python .ci/dist.py
 
 clean:  ## remove the environment, builds and what tools left behind; never the cache
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-core build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is touched only when the installation succeeded, so an interrupted one is repeated; a

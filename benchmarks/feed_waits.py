@@ -42,7 +42,10 @@ _PULSE = ConnectionTimings(scale=1e6)
 
 
 class _Past:
-    """An empty history that blocks its callers until it is released."""
+    """A history of one bar, which blocks its callers until it is released.
+
+    An empty one would be doubted for a minute.
+    """
 
     def __init__(self, *, keeps: bool) -> None:
         self.go, self.is_asked = threading.Event(), threading.Event()
@@ -52,10 +55,10 @@ class _Past:
     def last(self, count: int, *, again: bool = False) -> Filled:
         self.is_asked.set()
         self.go.wait(_LONGEST_S)
-        return Filled([], [])
+        return Filled([_bar(_START // MINUTE_MS * MINUTE_MS - MINUTE_MS)], [])
 
     def between(self, span: Span, *, again: bool = False) -> Filled:
-        return self.last(0)._replace(why="there is nothing")
+        return Filled([], [], "there is nothing")
 
 
 class _DeafDial:
@@ -221,4 +224,8 @@ def _push(sources: Sequence[Any], sent: list[float]) -> None:
     for number in range(_SENT):
         sleep(_PAUSE_S)
         sent.append(perf_counter())
-        sources[-1].sink.bar(LiveBar(_START + number * MINUTE_MS, 1.0, 1.0, 1.0, 1.0, 1.0))
+        sources[-1].sink.bar(_bar(_START + number * MINUTE_MS))
+
+
+def _bar(stamp_ms: int) -> LiveBar:
+    return LiveBar(stamp_ms, 1.0, 1.0, 1.0, 1.0, 1.0)

@@ -37,6 +37,7 @@ TEN_YEARS = Span(year_start(2014), YEAR.end)
 # Timeframe, first year, milliseconds.
 _LONG = (("1m", 2019, MINUTE_MS), ("1h", 2014, HOUR_MS), ("1d", 2014, DAY_MS))
 MINUTES = (("1m", 2023, MINUTE_MS),)
+_LETTERS = "QWZXVJK"
 T = TypeVar("T")
 
 
@@ -70,7 +71,10 @@ def crowd_stage(
     ``span`` replaces these five years; ``every`` leaves bars out if only the metadata matters. Bars
     that had not closed when they were fetched are left out.
     """
-    symbols = ["".join(letters) for letters in islice(product("QWZXVJK", repeat=4), count)]
+    # Words of these letters are not known symbols; four letters make 2,401 words, five 16,807.
+    length = 4 if count <= len(_LETTERS) ** 4 else 5
+    symbols = ["".join(letters) for letters in islice(product(_LETTERS, repeat=length), count)]
+    assert len(symbols) == count, f"{len(symbols)} of {count} symbols"
     with TemporaryDirectory() as folder, patch.dict("os.environ", ONETAPE_STATE_DIR=folder):
         manager = DataManager(Path(folder) / "cache", clock=ManualClock(FETCHED))
         store = BarStore(manager.cache.store.root, _Unsynced())

@@ -23,12 +23,12 @@ from src.data.call_threads import answer
 from src.data.clock import SystemClock
 from src.data.data_manager import DataManager, get_data_manager
 from src.data.errors import QueryError
-from src.data.jobs.progress import SymbolsProgress
-from src.data.jobs.progress_bar import listening
 from src.data.model.caller import called_from, working_for
 from src.data.model.query import distinct_symbols
 from src.data.model.wide import LAYOUTS, wide_frame
 from src.data.net.deadline import Deadline, seconds_of
+from src.data.progress.bar import listening
+from src.data.progress.events import SymbolsProgress
 
 __all__ = ["AsyncDataManager"]
 

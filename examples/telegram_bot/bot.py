@@ -99,7 +99,10 @@ class Bot:
             log.warning("the answer to /%s was not sent to %s", name, user, exc_info=failure)
         if self.members:
             is_known, text = name in self.parts, " ".join([f"/{name}", *words])
-            await self.members.note(user, name, text, error, began, is_known=is_known)
+            try:
+                await self.members.note(user, name, text, error, began, is_known=is_known)
+            except DataError as failure:
+                log.warning("/%s of %s is not in the audit: %s", name, user, failure)
 
     async def report(self, user: str, name: str, words: list[str]) -> Answer:
         """Return the answer to a user's scheduled command, no matter who stored it."""

@@ -22,6 +22,7 @@ from telegram.ext import ExtBot
 
 from onetape import DataError
 from src.data.model.alert import Delivery, Outcome
+from src.data.model.printable import printable
 from src.data.net.redact import without_keys
 
 log = logging.getLogger("telegram_bot")
@@ -136,17 +137,23 @@ async def again(every_s: float, function: Callable[[], object]) -> NoReturn:
 
 
 def hide(token: str) -> None:
-    """Mask a token, and its second half on its own, in all log records and uncaught errors."""
+    """Mask a token, and its second half on its own, in all log records and uncaught errors.
+
+    Control characters in them, which users may have sent, are escaped.
+    """
     secrets, make = (token, token.partition(":")[2]), logging.getLogRecordFactory()
 
+    def clean(text: str) -> str:
+        return printable(without_keys(text, secrets))
+
     def text_of(error: BaseException) -> str:
-        return without_keys("".join(traceback.format_exception(error)).rstrip(), secrets)
+        return clean("".join(traceback.format_exception(error)).rstrip())
 
     def record(*args: object, **kwargs: object) -> logging.LogRecord:
         # Done where records are made, because a logger's filter does not see records from its child
         # loggers.
         one = make(*args, **kwargs)
-        one.msg, one.args = without_keys(one.getMessage(), secrets), ()
+        one.msg, one.args = clean(one.getMessage()), ()
         if one.exc_info and one.exc_info[1] is not None:
             one.exc_text, one.exc_info = text_of(one.exc_info[1]), None
         return one

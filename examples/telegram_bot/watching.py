@@ -144,7 +144,7 @@ def number(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise CommandError(f"{text[:20]} is no number.")
+        raise CommandError(f"{text[:20]} is not a number, such as 70000.5.")
     return value
 
 

@@ -12,7 +12,6 @@ importing the package loads neither pandas nor an HTTP library nor any vendor.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
@@ -104,13 +103,13 @@ __all__ = (
 
 def __getattr__(name: str) -> Any:
     """Resolve a public name at its home; nothing is kept here, so a patch at home is seen."""
-    if name not in _HOMES:
-        from .removed import NAMES, refuse_name
+    from .removed import NAMES, load_part, refuse_name
 
-        if name in NAMES:
-            refuse_name(name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _HOMES:
+        return getattr(load_part(_HOMES[name]), name)
+    if name in NAMES:
+        refuse_name(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

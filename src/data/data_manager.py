@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from .bars.client import Wishes
 from .clock import Clock
-from .errors import BadRangeError
+from .errors import BadRangeError, QueryError
 from .errors import ProviderTimeoutError as TimeoutException
 from .errors import RateLimitedError as RateLimitException
 from .errors import TransientError as NetworkException
 from .observability.logs import running, subject_of
 from .provider_selector import ProviderSelector, get_provider_selector
+from .removed import load_part
 from .wiring import MANAGER, build
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from .feed.live_feeds import LiveFeeds
     from .feed.selection import AnyFeed
-    from .jobs.by_symbol import Explanations, Plans
     from .jobs.gaps import GapReport
     from .model.explanation import Explanation
     from .model.instrument import Instrument
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from .model.wide import BatchWishes, Layout
     from .observability.events import Event
     from .prices.judgement.report import Level, QualityReport
+    from .progress.by_symbol import Explanations, Plans
 
 __all__ = [
     "DataManager",
@@ -218,9 +218,10 @@ class DataManager:
     def _refreshed(
         self, ask: Callable[[Wishes], _T], symbols: Iterable[str], timeframe: str, wishes: Wishes
     ) -> _T:
-        from .jobs.validate import refreshed
-
-        return refreshed(self._services, ask, symbols, timeframe, wishes)
+        answer: _T = load_part("quality.marks").refreshed(
+            self._services, ask, symbols, timeframe, wishes
+        )
+        return answer
 
     def plot(
         self,
@@ -270,8 +271,17 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, (), version, timeout, session=session)
         bounds = (_start(str(symbol), start_date, period), end_date, bars)
-        charts, client = _above("charts.picture"), self._services.client
-        picture: Picture = charts.picture_asked(client, symbol, timeframe, bounds, wishes)
+        charts, client = load_part("charts.picture"), self._services.client
+        if not isinstance(symbol, str) and len(symbol) == 1:
+            symbol = symbol[0]
+        picture: Picture
+        if isinstance(symbol, str):
+            picture = charts.picture_of(client, client.query(symbol, timeframe, *bounds, wishes))
+        else:
+            if version is not None:
+                raise QueryError("a version is of one series", hint="name one symbol")
+            frames = client.get_by_symbol(symbol, timeframe, bounds, wishes)
+            picture = charts.picture_of_several(client, frames, timeframe, wishes)
         return picture
 
     @overload
@@ -369,12 +379,12 @@ class DataManager:
         options = (provider, adjustment, include_forming, offline, strict, force_refresh, closed_by)
         wishes = Wishes(*options, columns, timeout=timeout, session=session)
         bounds = (_start("a batch", start_date, period), end_date, bars)
-        from .jobs.progress import BatchProgress
-        from .jobs.progress_bar import listening
+        from .progress.bar import listening
+        from .progress.events import BatchProgress
 
         client, members = self._services.client, None
         if symbols is None or universe is not None or as_of is not None:
-            from .jobs.universe import check_choice, member_frames, members_asked, warn_of_past
+            from .members import check_choice, member_frames, members_asked, warn_of_past
 
             name, now_ms = check_choice(symbols, universe, as_of), self._services.clock.now_ms()
             symbols = members = members_asked(self.universes, name, as_of, now_ms, strict=strict)
@@ -551,7 +561,7 @@ class DataManager:
             CacheError: The cache cannot be read.
         """
         if not isinstance(symbol, str):
-            from .jobs.by_symbol import Plans
+            from .progress.by_symbol import Plans
 
             bounds = (start_date, end_date, force_refresh)
             names = dict.fromkeys(symbol)
@@ -608,7 +618,7 @@ class DataManager:
                 ``ValueError``).
         """
         if not isinstance(symbol, str):
-            from .jobs.by_symbol import Explanations
+            from .progress.by_symbol import Explanations
 
             names = dict.fromkeys(symbol)
             return Explanations({
@@ -745,13 +755,15 @@ class DataManager:
             QueryError: An argument is invalid, or nothing is stored for the series.
             CacheError: The cache cannot be read.
         """
-        from .jobs.validate import ValidateQuestion, validate_with
         from .net.deadline import run_call, seconds_of
 
-        question = ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
+        job = load_part("jobs.validate")
+        question = job.ValidateQuestion(symbol, timeframe, start, end, level, lane, mark)
         seconds, services = seconds_of(timeout, symbol), self._services
         query = services.client.query(symbol, timeframe, *question.bounds)
-        return run_call(services.clock, seconds, validate_with, services, question, query)
+        work = job.validate_with, services, question, query
+        report: QualityReport = run_call(services.clock, seconds, *work)
+        return report
 
     def gaps(
         self,
@@ -777,9 +789,9 @@ class DataManager:
             CacheError: Nothing is stored for it, or the cache cannot be read. If there are several
                 symbols, ``report.absent`` names those without stored data.
         """
-        from .jobs.gaps import gap_report
-
-        return gap_report(self._services, symbol, timeframe, start, end)
+        gaps = load_part("jobs.gaps").gap_report(self._services, symbol, timeframe, start, end)
+        report: GapReport = gaps
+        return report
 
     def report(self, symbol: str | None = None, timeframe: str | None = None) -> BarsReport:
         """Return all that is known about one stored series, or about everything that is stored.
@@ -805,7 +817,7 @@ class DataManager:
         Warns:
             IncompleteDataWarning: The bars drawn for the series are incomplete.
         """
-        report: BarsReport = _above("charts.report").report_of(self, symbol, timeframe)
+        report: BarsReport = load_part("charts.report").report_of(self, symbol, timeframe)
         return report
 
     def sessions(self, symbol: str, start: When, end: When) -> pd.DataFrame:
@@ -978,17 +990,17 @@ class DataManager:
             ConfigError: An option is unknown or invalid, or a key or an extra is missing.
             DataError: There is no history to begin with.
         """
-        from .feed.selection import live_feed
-
-        return live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
+        selection = load_part("feed.selection")
+        feed: AnyFeed = selection.live_feed(self, symbol, timeframe, lookback_bars, **kwargs)
+        return feed
 
     def get_live_feed(
         self, symbol: str, timeframe: str, lookback_bars: int = 1000, **kwargs: Any
     ) -> AnyFeed | None:
         """Return :meth:`live_feed`, or None with one warning that says why if it raises."""
-        from .feed.selection import live_feed_or_none
-
-        return live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
+        live_feed_or_none = load_part("feed.selection").live_feed_or_none
+        feed: AnyFeed | None = live_feed_or_none(self, symbol, timeframe, lookback_bars, **kwargs)
+        return feed
 
     @cached_property
     def universes(self) -> Universes:
@@ -997,9 +1009,8 @@ class DataManager:
 
     @cached_property
     def _feeds(self) -> LiveFeeds:
-        from .feed.live_feeds import LiveFeeds
-
-        return LiveFeeds(self, self._services)
+        feeds: LiveFeeds = load_part("feed.live_feeds").LiveFeeds(self, self._services)
+        return feeds
 
     def _normalize_symbol(self, symbol: Any) -> str:
         """Return a company's symbol as written here (``BRK-B``); empty if it is not one.
@@ -1041,11 +1052,6 @@ class DataManager:
             self.cache.clear(symbol, timeframe)
 
 
-def _above(module: str) -> Any:
-    """Import a module from a package that is built on top of the facade, only when it is needed."""
-    return import_module(f".{module}", __package__)
-
-
 def _start(symbol: str, start: When, period: str | timedelta | None) -> Any:
     """Return the start of a range: ``start``, or the period that replaces it."""
     if period is None:
@@ -1080,7 +1086,7 @@ def get_universes() -> Universes:
         MissingExtraError: The extra ``db`` is not installed.
         DatabaseError: The database cannot be used.
     """
-    universes: Universes = _above("db.universe").open_universes()
+    universes: Universes = load_part("db.universe").open_universes()
     return universes
 
 

@@ -583,6 +583,11 @@ class IncompleteDataError(DataError, RuntimeError):
         self.frame = frame
 
 
+# Errors that answer a query: the message has all that is known, so the frames inside this package
+# that made it are left out of the traceback.
+ANSWERS = (QueryError, AllProvidersFailedError, IncompleteDataError)
+
+
 class FeedLagError(DataError, RuntimeError):
     """A listener read too slowly and was cut off; it received all bars up to that point."""
 

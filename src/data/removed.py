@@ -1,4 +1,4 @@
-"""Names of older interfaces that are deliberately not served, each with its successor.
+"""Names that are not served, each with its successor, and modules that may be missing.
 
 There is only one cache and one router: two of them would disagree, and a program could not know
 which one answered.
@@ -7,8 +7,9 @@ which one answered.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _CACHE = "bars are kept by one cache: use src.data.UnifiedCache"
 _MANAGER = "one manager asks all vendors: use src.data.get_data_manager()"
@@ -111,3 +112,21 @@ def refuse_name(name: str) -> NoReturn:
         ImportError: Always; the message names the successor.
     """
     raise ImportError(f"src.data.{name} is not served: {NAMES[name]}", name=name)
+
+
+def load_part(module: str) -> Any:
+    """Import a module of an upper package (``jobs.gaps``) when one of its names is first used.
+
+    Raises:
+        MissingExtraError: This installation lacks the package, or the module.
+    """
+    name = f"{__package__}.{module}"
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise
+        from .errors import MissingExtraError
+
+        why = f"this installation of onetape lacks {error.name}, which this needs"
+        raise MissingExtraError(why, hint="install onetape again, whole") from error

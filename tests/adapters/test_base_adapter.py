@@ -633,6 +633,15 @@ def test_a_symbol_that_did_not_come_is_warned_of_and_not_registered(tmp_path: Pa
     assert info["symbols"] == ["AAPL"]
 
 
+def test_the_range_of_a_dataset_is_that_of_its_bars(tmp_path: Path) -> None:
+    """The question is longer at both ends."""
+    frame = pl.concat([bars(8, ["AAPL"])[2:6], bars(8, ["MSFT"])[3:7]])
+    question = (["AAPL", "MSFT"], pd.Timestamp("2022-12-01"), pd.Timestamp("2023-02-28"), "1d")
+    info = info_of(Given(frame), tmp_path, question)
+    first, end = (int(datetime(2023, 1, n, tzinfo=UTC).timestamp()) for n in (5, 10))
+    assert (info["start_date"], info["end_date"]) == (first, end - 1)
+
+
 def test_rows_that_were_not_asked_for_are_warned_of_and_not_written(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="which are ignored"):
         info = info_of(Given(bars(30, ["AAPL", "MSFT", "NVDA"])), tmp_path)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from src.data.bars.answer.answer import Gap, Unfilled, lacking_spans
 from src.data.bars.fetch.lane import real_gaps
-from src.data.bars.validity import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR, UNASKED
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import HOUR_MS
 from src.data.model.lifetime import Lifetime
+from src.data.model.reasons import AFTER_LAST, BEFORE_FIRST, CLOSED, NO_BAR, UNASKED
 from src.data.model.span import Span
 
 from .answers import HOURLY, LATER, final, hour, hours

@@ -9,20 +9,12 @@ import numpy as np
 import pytest
 
 from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, suspects_table
-from src.data.bars.validity import (
-    CLOSED,
-    DOUBTFUL,
-    LOST,
-    NO_BAR,
-    SPOILT,
-    UNEXPECTED,
-    Expiry,
-    Suspicion,
-)
+from src.data.bars.validity import Expiry, Suspicion
 from src.data.cache.store import Suspect
 from src.data.errors import QualityError
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS
 from src.data.model.kind import Basis
+from src.data.model.reasons import CLOSED, DOUBTFUL, LOST, NO_BAR, SPOILT, UNEXPECTED
 from src.data.model.span import Span
 
 from .answers import (

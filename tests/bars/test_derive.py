@@ -19,7 +19,6 @@ from src.data.bars.answer.answer import Answer, Gap
 from src.data.bars.derive.derive import derived, is_whole
 from src.data.bars.derive.sources import SourceTimeframes
 from src.data.bars.selection.lanes import LaneFinder
-from src.data.bars.validity import DOUBTFUL
 from src.data.errors import (
     AllProvidersFailedError,
     IncompleteDataError,
@@ -34,6 +33,7 @@ from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, MINUTE_MS, WEEK_MS, day_ms, parse_iso
 from src.data.model.kind import Kind
 from src.data.model.query import BarsQuery
+from src.data.model.reasons import DOUBTFUL
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe
 from tests.cache.counts import examples

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from src.data.errors import IncompleteDataWarning
-from src.data.model.coverage import NO_BAR
 from src.data.model.http import HttpResponse
 from src.data.model.instant import iso
+from src.data.model.reasons import NO_BAR
 from tests.cache.counts import FULL
 from tests.net.scripted import answer
 

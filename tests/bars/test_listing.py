@@ -12,7 +12,7 @@ import pytest
 from src.data.bars.answer.answer import Unfilled
 from src.data.bars.fetch.absence import prove_listing
 from src.data.bars.series import Journal
-from src.data.bars.validity import BEFORE_FIRST, CLOSED, NO_BAR, Expiry, lifetime_of
+from src.data.bars.validity import Expiry, lifetime_of
 from src.data.cache.store import Commit, SeriesView
 from src.data.errors import NoDataError, UnavailableError
 from src.data.model.bars import Bar, BarTable
@@ -20,6 +20,7 @@ from src.data.model.capabilities import FetchQuery
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, iso
 from src.data.model.lifetime import PAGES, Bound, Lifetime
+from src.data.model.reasons import BEFORE_FIRST, CLOSED, NO_BAR
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 

@@ -93,6 +93,21 @@ def test_no_record_shows_the_token(
     assert any("Traceback" in text and "NetworkError" in text for _, text in lines.texts)
 
 
+def test_what_a_stranger_writes_drives_no_terminal_that_shows_the_log(
+    running: Callable[[], Chats], vendors: VendorServer, lines: Lines, load: Any, hooks: None
+) -> None:
+    load("sending").hide(TOKEN)
+    chats = running()
+    vendors.fault("telegram", Fault.status(502), times=1, path="sendMessage")
+    chats.people.write(BOB, "/\x1b]0;owned\x07\u202e")
+    wait_for_attempts(vendors, 1)
+    chats.say("/price \x1b[2JAAPL", ANN)
+    chats.stop()
+    shown = [text for name, text in lines.texts if name == "telegram_bot"]
+    assert any("\\x1b]0;owned\\x07\\u202e was not sent" in text for text in shown)
+    assert not [text for text in shown if set("\x1b\x07\u202e") & set(text)]
+
+
 def test_without_it_each_of_them_does(
     running: Callable[[], Chats], vendors: VendorServer, lines: Lines
 ) -> None:

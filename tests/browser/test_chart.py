@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from src.data.charts.chart import chart_of
@@ -283,9 +285,257 @@ def test_lines_vendors_and_symbols_have_their_colour_beside_their_values(
     assert colours[1][0] == "S1 200.00", "an index has two decimals"
 
 
-def test_still_for_readers_who_want_no_motion(page: Path, open_page: Open) -> None:
-    """Nothing of ours is animated; the chart's own flick of a finger is off."""
-    one = ready(open_page(page, reduced_motion="reduce"))
+def test_a_constant_volume_is_flat_where_columns_have_unequal_numbers_of_bars(
+    tmp_path: Path, open_page: Open
+) -> None:
+    """25,001 minutes are columns of two bars, and one of one bar at the end."""
+    minutes = pd.date_range("2024-01-01", periods=25_001, freq="min")
+    frame = pd.DataFrame({"close": 100.0, "volume": 5.0}, index=minutes)
+    frame[["open", "high", "low"]] = 100.0
+    path = plot(frame).save(tmp_path / "a.html")
+    counts = {count for count, _ in read_page(path.read_text()).data["series"][0]["bars"]}
+    assert counts == {1, 2}
+    one = ready(open_page(path))
+    shown(one)
+    tops = one.page.evaluate("""() => {
+      const tops = new Set();
+      for (const canvas of document.querySelectorAll("#chart canvas")) {
+        const {width, height} = canvas, {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+        for (let x = 0; x < width; x++) {
+          let tall = 0;  // the columns of volume are all that reaches up from the lower edge
+          while (tall < height && data[((height - 2 - tall) * width + x) * 4 + 3] === 255
+            && data[((height - 2 - tall) * width + x) * 4] < 200) tall++;
+          if (tall > 30) tops.add(tall);
+        }
+      }
+      return [...tops];
+    }""")
+    assert len(tops) == 1
+
+
+# Every text that is drawn, with its left and right edge and those of its canvas, all in pixels of the page.
+TEXTS = """
+  window.texts = [];
+  const write = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
+    const ratio = this.getTransform().a || 1, width = this.measureText(text).width;
+    const left = this.textAlign === "center" ? x - width / 2 : x;
+    const {canvas} = this, high = canvas.height / ratio, wide = canvas.width / ratio;
+    const is_time = !!canvas.closest("#chart tr:last-child");
+    const is_price = !!canvas.closest("#chart tr:first-child td:last-child");
+    window.texts.push({text, left, right: left + width, y, high, wide, is_time, is_price});
+    return write.call(this, text, x, y, ...rest);
+  };
+"""
+
+
+def texts_of(one: Opened) -> list[dict[str, Any]]:
+    """Return the texts of a frame of the chart."""
+    one.page.evaluate("window.texts = []")
+    size = one.page.viewport_size
+    one.page.set_viewport_size({"width": size["width"] * 3 // 4, "height": size["height"]})
+    one.page.wait_for_function("() => window.texts.length > 0")
+    one.page.set_viewport_size(size)
+    shown(one)
+    found: list[dict[str, Any]] = one.page.evaluate("window.texts")
+    return found
+
+
+def opened_with_texts(open_page: Open, path: Path, **how: Any) -> Opened:
+    one = open_page(path, **how)
+    one.page.add_init_script(TEXTS)
+    one.page.reload()
+    return ready(one)
+
+
+def minutes(count: int, start: str = "2024-01-08 09:30", **more: Any) -> pd.DataFrame:
+    """Return bars of a minute without a provenance."""
+    closes = 100 + np.random.default_rng(3).normal(size=count).cumsum() / 20
+    index = pd.date_range(start, periods=count, freq="min")
+    columns = {"open": closes, "high": closes, "low": closes, "close": closes, "volume": 1.0}
+    return pd.DataFrame(columns | more, index=index)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_label_of_an_axis_is_cut(width: int, tmp_path: Path, open_page: Open) -> None:
+    path = plot(minutes(1500)).save(tmp_path / "a.html")
+    one = opened_with_texts(open_page, path, width=width)
+    one.page.focus("#chart")
+    moved = set()
+    for _ in range(12):  # each zoom has other labels at the edges
+        found = texts_of(one)
+        times = [text for text in found if text["is_time"]]
+        assert times and all(t["left"] >= -0.5 and t["right"] <= t["wide"] + 0.5 for t in times)
+        prices = [text for text in found if text["is_price"]]
+        assert prices and all(5 <= text["y"] <= text["high"] - 5 for text in prices)
+        moved |= {text["text"] for text in times if text["left"] < 0.5}
+        before = shown(one)
+        one.page.keyboard.press("-")
+        settled(one, before)
+    assert moved or width > 390, "a label at the edge is moved inside"
+    one.check()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_every_day_in_sight_has_its_date_on_an_axis_of_minutes(
+    width: int, tmp_path: Path, open_page: Open
+) -> None:
+    path = plot(minutes(8 * 1440, "2024-01-28 00:00")).save(tmp_path / "a.html")
+    one = opened_with_texts(open_page, path, width=width)
+    assert "4 Feb" in {text["text"] for text in texts_of(one)}, "within a day"
+    before = shown(one)
+    one.page.click("text=All")
+    settled(one, before)
+    found = {text["text"] for text in texts_of(one) if not text["is_time"]}
+    long = ["28 Jan", "29 Jan", "30 Jan", "31 Jan", "1 Feb", "2 Feb", "3 Feb", "4 Feb"]
+    assert all(date in found or date.split()[0] in found for date in long)
+    assert width < 1000 or found >= set(long), "there is room for the month"
+    one.check()
+
+
+def test_texts_of_marks_are_beside_the_bars(tmp_path: Path, open_page: Open) -> None:
+    """The chart has their signs; the line above and the table below have their words."""
+    frame = frame_of(np.linspace(50, 60, 60), "2024-01-02")
+    frame["split"] = [2.0 if n == 40 else 1.0 for n in range(60)]
+    frame["dividend"] = [0.5 if n == 45 else 0.0 for n in range(60)]
+    trades = [{"time": frame.index[58], "side": "buy", "text": "an entry that is long"}]
+    path = plot(frame, marks=trades).save(tmp_path / "a.html")
+    one = opened_with_texts(open_page, path)
+    drawn = {text["text"] for text in texts_of(one)}
+    assert "2:1" in drawn and not any("entry" in text or "0.5" in text for text in drawn)
+    one.page.focus("#chart")
+    one.page.keyboard.press("ArrowLeft")
+    one.page.keyboard.press("ArrowLeft")
+    readout = one.page.inner_text("#readout")
+    assert readout.count("an entry that is long") == 1 and readout.count("buy") == 1
+    assert one.page.locator("td", has_text="an entry that is long").count() == 1
+
+
+def test_a_dividend_is_said_once_at_the_pointer(page: Path, open_page: Open) -> None:
+    one = ready(open_page(page))
+    one.page.focus("#chart")
+    for _ in range(_BARS - 850):
+        one.page.keyboard.press("ArrowLeft")
+    readout = one.page.inner_text("#readout")
+    assert readout.count("dividend") == 1 and readout.count("0.25") == 1
+    assert readout.count("USD") == 1
+
+
+def test_symbols_side_by_side_leave_no_empty_lines_above_the_chart(
+    tmp_path: Path, open_page: Open
+) -> None:
+    """Where a symbol has no bar, its value is a dash: the chart does not move."""
+    frames = {"A": frame_of([1, 2, 3], symbol="A"), "B": frame_of([1, 2, 3], symbol="B").iloc[:2]}
+    one = ready(open_page(plot(frames).save(tmp_path / "a.html"), width=390))
+    line = one.page.locator("#readout > *").first.bounding_box()["height"]
+    assert one.page.locator("#readout").bounding_box()["height"] < 2 * line
+    assert "B –" in one.page.inner_text("#readout")
+
+
+def test_a_click_on_the_name_of_a_line_hides_it(tmp_path: Path, open_page: Open) -> None:
+    frame = frame_of(np.linspace(60, 50, 60), "2024-01-02").iloc[
+        1:
+    ]  # no candle has the line's colour
+    frame["source"] = ["one"] * 29 + ["two"] * 30
+    path = plot(frame, lines={"mean": frame["close"] + 0.2}).save(tmp_path / "a.html")
+    one = ready(open_page(path))
+    count = """() => {
+      const hue = getComputedStyle(document.body).getPropertyValue("--p-hue-2").trim();
+      const [r, g, b] = hue.slice(1).match(/../g).map(x => parseInt(x, 16));
+      let found = 0;
+      for (const canvas of document.querySelectorAll("#chart canvas")) {
+        const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        for (let at = 0; at < data.length; at += 4)
+          found += data[at] === r && data[at + 1] === g && data[at + 2] === b;
+      }
+      return found;
+    }"""
+    name = one.page.locator("#readout button", has_text="mean")
+    assert name.locator("i").evaluate("e => e.style.background") == "var(--p-hue-2)", (
+        "the colours of the two vendors are theirs"
+    )
+    shown(one)
+    assert one.page.evaluate(count) > 200 and name.get_attribute("aria-pressed") == "true"
+    name.click()
+    shown(one)
+    assert one.page.evaluate(count) == 0 and name.get_attribute("aria-pressed") == "false"
+    one.page.keyboard.press("Enter")
+    shown(one)
+    assert one.page.evaluate(count) > 200, "the focus stays on the name"
+    one.check()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_picture_of_what_is_shown_can_be_saved(
+    tmp_path: Path, open_page: Open, page: Path, scheme: str
+) -> None:
+    one = opened_with_texts(open_page, page, scheme=scheme, accept_downloads=True)
+    one.page.evaluate("window.texts = []")
+    with one.page.expect_download() as download:
+        one.page.click("text=PNG")
+    assert download.value.suggested_filename == "ACME 1d.png"
+    data = Path(download.value.path()).read_bytes()
+    assert data.startswith(b"\x89PNG")
+    wide, high = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    box = one.page.locator("#chart").bounding_box()
+    assert wide == round(box["width"]) + 24 and high > box["height"] + 60
+    texts = {text["text"] for text in one.page.evaluate("window.texts")}
+    assert "ACME 1d" in texts and any(text.startswith("close") for text in texts)
+    corner = one.page.evaluate(
+        """async text => { const image = new Image(); image.src = "data:image/png;base64," + text;
+          await image.decode(); const canvas = document.createElement("canvas");
+          canvas.width = image.width; canvas.height = image.height;
+          const pen = canvas.getContext("2d"); pen.drawImage(image, 0, 0);
+          return [...pen.getImageData(2, 2, 1, 1).data].join(); }""",
+        base64.b64encode(data).decode(),
+    )
+    assert corner == ("255,255,255,255" if scheme == "light" else "20,24,31,255")
+    one.check()
+
+
+def touches(one: Opened) -> Any:
+    """Return what sends touches of fingers at places of the page."""
+    session = one.page.context.new_cdp_session(one.page)
+
+    def send(kind: str, *points: tuple[float, float]) -> None:
+        each = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": each})
+
+    return send
+
+
+def test_two_fingers_zoom(page: Path, open_page: Open) -> None:
+    one = ready(open_page(page, width=390, height=844, has_touch=True, is_mobile=True))
+    before = shown(one)
+    box = one.page.locator("#chart").bounding_box()
+    y, middle, send = box["y"] + 150, box["x"] + 150, touches(one)
+    send("touchStart", (middle - 20, y), (middle + 20, y))
+    for step in range(1, 9):
+        send("touchMove", (middle - 20 - 10 * step, y), (middle + 20 + 10 * step, y))
+    send("touchEnd")
+    near = settled(one, before)
+    assert near[1] - near[0] < (before[1] - before[0]) * 0.6
+    assert one.page.evaluate("visualViewport.scale") == 1, "the chart zooms, not the page"
+    one.check()
+
+
+# What the page asks of the library that draws.
+ASKED = """
+  let kept;
+  Object.defineProperty(window, "LightweightCharts", {get: () => kept, set: value => {
+    kept = {...value, createChart: (place, options) => value.createChart(place, window.asked = options)};
+  }});
+"""
+
+
+@pytest.mark.parametrize(("wish", "goes_on"), [("no-preference", True), ("reduce", False)])
+def test_a_flick_of_a_finger_goes_on_unless_the_reader_wants_no_motion(
+    page: Path, open_page: Open, wish: str, goes_on: bool
+) -> None:
+    one = open_page(page, reduced_motion=wish)
+    one.page.add_init_script(ASKED)
+    one.page.reload()
+    ready(one)
+    assert one.page.evaluate("asked.kineticScroll") == {"touch": goes_on, "mouse": False}
     assert one.page.evaluate("document.getAnimations().length") == 0
-    assert one.page.evaluate("matchMedia('(prefers-reduced-motion: reduce)').matches")
     one.check()

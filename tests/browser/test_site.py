@@ -69,11 +69,26 @@ def test_on_a_phone_the_menu_is_folded_and_the_page_comes_first(
     opened.page.focus("#menu")
     opened.page.keyboard.press("Space")
     assert opened.page.is_visible("#search")
-    code = opened.page.locator("pre").evaluate_all(
+    code = opened.page.locator("pre:has(code span)").evaluate_all(
         "all => all.map(e => e.scrollWidth - e.clientWidth)"
     )
     assert max(code) <= 1, "no line of code is cut"
     opened.check()
+
+
+def test_tables_of_output_keep_their_columns_on_a_phone(site: Path, open_page: Open) -> None:
+    """A line is a line; what is wider than the page is moved sideways, and the page is not."""
+    opened = open_page(site / "index.html", width=390, height=844)
+    outputs = opened.page.locator(".codehilite pre:not(:has(code span))").evaluate_all(
+        """all => all.map(e => {
+          const {lineHeight, paddingTop} = getComputedStyle(e), rows = e.textContent.trimEnd().split("\\n");
+          const drawn = (e.clientHeight - 2 * parseFloat(paddingTop)) / parseFloat(lineHeight);
+          return [rows.length, Math.round(drawn), e.scrollWidth > e.clientWidth];
+        })"""
+    )
+    assert outputs and all(drawn == rows for rows, drawn, _ in outputs)
+    assert any(is_wide for *_, is_wide in outputs)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

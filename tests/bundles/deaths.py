@@ -77,6 +77,10 @@ def add(bundle: Bundle, manager: DataManager) -> None:
     bundle.ingest(manager, SYMBOLS[2:], *RANGE, provider="mock")
 
 
+def refresh(bundle: Bundle, manager: DataManager) -> None:
+    bundle.refresh(manager)
+
+
 def remove(bundle: Bundle, manager: DataManager) -> None:
     bundle.remove()
 
@@ -90,7 +94,7 @@ def record(bundle: Bundle, manager: DataManager) -> None:
             run.save()
 
 
-CHANGES = {one.__name__: one for one in (create, add, remove, record)}
+CHANGES = {one.__name__: one for one in (create, add, refresh, remove, record)}
 
 
 def deaths(change: str, cache: Path, before: Path, folder: Path, every: int = 1) -> Iterator[Path]:

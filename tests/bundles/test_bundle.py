@@ -487,3 +487,12 @@ def test_records_of_a_strangers_file_are_none(bundle: Bundle) -> None:
     pl.DataFrame({"x": [1]}).write_parquet(bundle.path / "metadata.parquet")
     assert Records.read(bundle._files, bundle._disk, bundle.path / "metadata.parquet") is None
     assert bundle.records().origin.symbols.keys() == {"MSFT", "AAPL"}
+
+
+def test_half_of_a_surrogate_pair_is_no_symbol_of_a_bundle(
+    manager: DataManager, tmp_path: Path
+) -> None:
+    one = Bundle("half", tmp_path / "halves")
+    with pytest.raises(QueryError, match="surrogate"):
+        one.create(manager, ["MSFT", "\ud800X"], "1d", "2024-01-02", "2024-01-09", provider="mock")
+    assert not one.exists()

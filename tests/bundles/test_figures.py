@@ -85,6 +85,17 @@ def test_holes_count_as_missing_and_bad(manager: DataManager, bundles: Path) -> 
     assert figures(bundles) == (round(100 * share, 6), round(1 - share, 6), False, 4)
 
 
+def test_the_score_of_each_answer_counts_by_its_bars(manager: DataManager, bundles: Path) -> None:
+    """A share of rows that can be bars would be 1, and a mean of the scores something else."""
+    bundle = create(manager, bundles, ["NVDA", "AAPL", "GONE"])
+    sources, bars = bundle.records().origin.symbols, SESSIONS - HOLES["AAPL"]
+    score = sources["AAPL"].quality
+    assert score is not None and 0.5 < score < 1.0 and sources["NVDA"].quality == 1.0
+    good = SESSIONS + score * bars
+    assert figures(bundles)[1] == round(good / (3 * SESSIONS), 6)
+    assert figures(bundles)[0] == round(100 * (SESSIONS + HOLES["AAPL"]) / (3 * SESSIONS), 6)
+
+
 @pytest.mark.parametrize("wrong", ["GONE", "EURUSD", "NONE1", "no symbol"])
 def test_a_symbol_without_an_answer_lacks_all_of_its_bars(
     manager: DataManager, bundles: Path, wrong: str
@@ -144,6 +155,9 @@ def test_rows_of_a_program_are_judged_by_what_they_are(bundles: Path) -> None:
     wrong = days(date(2024, 1, 8), 1).with_columns(high=1.0)
     ParquetWriter(bundles / "mine", disk=Quick()).write_batch([frame, wrong])
     assert figures(bundles) == (0.0, 0.8, False, 0)
+    with closing(sqlite3.connect(bundles / "mine" / "metadata.db")) as db:
+        ranges = db.execute("SELECT has_gaps FROM date_ranges").fetchall()
+    assert {*ranges} == {(None,)}, "no bar is expected of them"
 
 
 def test_another_program_reads_the_same_figures_from_sqlite(
@@ -165,3 +179,19 @@ def test_another_program_reads_the_same_figures_from_sqlite(
     with closing(sqlite3.connect(bundles / "metadata.db")) as db:
         row = db.execute("SELECT missing_days_count, validation_passed FROM bundle_metadata")
         assert row.fetchall() == [(SESSIONS + HOLES["AAPL"], 0)]
+
+
+def test_a_checksum_has_the_time_at_which_its_file_was_written_or_found_equal(
+    bundles: Path,
+) -> None:
+    """The bundle is an hour older than what its second writer leaves."""
+    clock = ManualClock(parse_iso("2024-06-03T10:00:00"))
+    writer = ParquetWriter(bundles / "mine", disk=Quick(), clock=clock)
+    writer.write_daily_bars(days(date(2024, 1, 2), 4))
+    clock.advance(3600)
+    writer.write_daily_bars(days(date(2024, 2, 2), 4))
+    with closing(sqlite3.connect(bundles / "mine" / "metadata.db")) as db:
+        times = db.execute("SELECT created_at, last_updated FROM datasets").fetchall()
+        validated = db.execute("SELECT DISTINCT last_validated FROM checksums").fetchall()
+    first = parse_iso("2024-06-03T10:00:00") // 1000
+    assert times == [(first, first + 3600)] and validated == [(first + 3600,)]

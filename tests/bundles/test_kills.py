@@ -17,7 +17,7 @@ from src.data.bundles.lineage import Lineages, lineage
 from src.data.bundles.metadata import BundleMetadata
 from src.data.errors import BundleError, BundleNotFoundError
 from src.data.polars.parquet_daily_bars import PolarsParquetDailyReader
-from tests.bundles.deaths import RANGE, SYMBOLS, add, create, deaths
+from tests.bundles.deaths import RANGE, SYMBOLS, add, create, deaths, refresh
 from tests.cache.crash import Quick
 
 on_posix = pytest.mark.skipif(os.name == "nt", reason="no fork, no SIGKILL there")
@@ -147,6 +147,38 @@ def test_a_bundle_whose_change_is_killed_has_all_of_it_or_none(
         assert BundleMetadata.load("mine", folder).row_count == len(after)
         assert not left_over(one)
     assert found == sorted(found) and {*found} == {len(before), len(after)}
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Path:
+    """Return a folder with the bundle ``mine``, made of a store that lacks a symbol and a month."""
+    less = DataManager(tmp_path / "less")
+    less.get_ohlcv(SYMBOLS[0], "1d", RANGE[1], "2024-01-31", provider="mock")
+    create(Bundle("mine", tmp_path / "behind", disk=Quick()), less)
+    return tmp_path / "behind"
+
+
+@on_posix
+def test_a_bundle_whose_refresh_is_killed_has_all_of_it_or_none(
+    manager: DataManager, cache: Path, behind: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(behind, tmp_path / "whole")
+    before, whole = rows(Bundle("mine", behind)), Bundle("mine", tmp_path / "whole", disk=Quick())
+    refresh(whole, manager)
+    after, found = rows(whole), []
+    assert len(after) > 2 * len(before) > 0
+    for folder in deaths("refresh", cache, behind, tmp_path / "dead"):
+        one = Bundle("mine", folder, disk=Quick())
+        is_new = len(rows(one)) == len(after)
+        found.append(is_new)
+        assert rows(one).equals(after if is_new else before) and one.validate() == ()
+        assert one.state(manager).state == ("current" if is_new else "stale")
+        assert one.records().origin.symbols["AAPL"].missing == (0 if is_new else 28)
+        assert raw(one).select(after.columns).equals(rows(one)), "the change was finished"
+        refresh(one, manager)
+        assert rows(one).equals(after) and raw(one).select(after.columns).equals(after)
+        assert one.state(manager).state == "current" and not left_over(one)
+    assert found == sorted(found) and {*found} == {True, False}
 
 
 def test_a_journal_that_cannot_be_read_hides_no_bundle(made: Path) -> None:

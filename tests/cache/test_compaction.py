@@ -12,9 +12,9 @@ from src.data.cache.compact import compact_series
 from src.data.cache.format.gzip_member import Member, file_id, walk
 from src.data.cache.store import BarStore, Commit, CommitPiece
 from src.data.model.actions import Action
-from src.data.model.coverage import CLOSED
 from src.data.model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of
 from src.data.model.kind import Basis
+from src.data.model.reasons import CLOSED
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

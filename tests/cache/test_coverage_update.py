@@ -22,6 +22,7 @@ from src.data.cache.write.coverage_update import (
 )
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.kind import Basis
+from src.data.model.reasons import GRAVE
 from src.data.model.span import Edges, Span, spans_of
 from tests.cache.bars import at, days, mark, piece
 from tests.cache.counts import examples
@@ -92,6 +93,19 @@ def test_bars_found_equal_make_no_bars_of_nothings() -> None:
 
 
 MAY, JUNE = date(2024, 5, 1), date(2024, 6, 1)
+
+
+def test_a_verdict_on_bars_says_nothing_of_rejected_rows_between_them() -> None:
+    good = mark(0, 9, "final", basis=Basis("split", MAY))
+    bad = mark(3, 5, "suspect", basis=Basis("split", JUNE), reason="high below low")
+    before = known(*(replace(good, span=span) for span in (days(0, 3), days(5, 9))), bad)
+    verdict = mark(0, 9, "suspect", basis=Basis("split"), reason=f"{GRAVE}unit")
+    found = list(after_marks(before, [verdict], lambda span: span != bad.span))
+    assert [part.reason for part in found] == [verdict.reason, bad.reason, verdict.reason]
+    assert found[1] == bad
+    again = mark(3, 5, "suspect", basis=Basis("split", MAY), reason="close above high")
+    (_, row, _) = after_marks(Coverage(found), [again], lambda span: span != bad.span)
+    assert row == again
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_splits_dividends_and_doubts_are_marked() -> None:
         (1, "dividend", "0.5 USD"),
         (1, "doubt", "outside the sessions"),
         (2, "split", "7:1"),
-        (3, "doubt", "grave: day x100"),
+        (3, "doubt", "almost certainly wrong: day x100"),
     ]
 
 
@@ -351,6 +351,47 @@ def test_one_that_failed_is_named_beside_the_others() -> None:
 def test_what_cannot_stand_on_one_chart_is_refused(other: pd.DataFrame, word: str) -> None:
     with pytest.raises(QueryError, match=word):
         chart_of({"A": frame_of([1, 2]), "B": other})
+
+
+def _bare(frequency: str, count: int = 6, start: str = "2024-01-01") -> pd.DataFrame:
+    """Return bars without a provenance."""
+    index = pd.date_range(start, periods=count, freq=frequency)
+    prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 1.0)
+    return pd.DataFrame(prices, index=index)
+
+
+@pytest.mark.parametrize(
+    "one, other, words",
+    [
+        ("D", "h", "A 1d, B 1h"),
+        ("D", "W-MON", "A 1d, B 7d"),
+        ("min", "5min", "A 1m, B 5m"),
+        ("90min", "h", "A 90m, B 1h"),
+        ("W-MON", "MS", "A 7d, B 1M"),
+        ("MS", "QS", "A 1M, B 3M"),
+    ],
+)
+def test_frames_without_provenance_of_several_timeframes_are_refused(
+    one: str, other: str, words: str
+) -> None:
+    with pytest.raises(QueryError, match=f"several timeframes: {words}"):
+        chart_of({"A": _bare(one), "B": _bare(other)})
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (_bare("D"), _bare("B")),
+        (_bare("MS"), _bare("MS", 3, "2024-02-01")),
+        (_bare("h"), _bare("h").iloc[[0, 1, 2, 5]]),
+        (_bare("D"), _bare("D").iloc[[0, 3]]),
+    ],
+)
+def test_frames_without_provenance_of_one_timeframe_are_drawn_together(
+    one: pd.DataFrame, other: pd.DataFrame
+) -> None:
+    """Weekends, months of any length, missing bars, and too few bars to tell."""
+    assert chart_of({"A": one, "B": other}).given == len(one) + len(other)
 
 
 def test_a_coin_of_every_day_stands_beside_a_share_of_its_sessions() -> None:

@@ -145,3 +145,11 @@ def test_a_page_without_its_script_shows_the_picture_and_says_whose_the_script_i
     assert shown.text.rstrip().endswith("Charts: TradingView Lightweight Charts™")
     assert shown.urls == ["https://www.tradingview.com/"] and 'rel="noreferrer"' in page
     assert "attributionLogo: false" in page
+
+
+@pytest.mark.parametrize(("second", "runs"), [("one", 0), ("two", 2)])
+def test_the_page_has_a_ribbon_for_two_vendors_or_more(second: str, runs: int) -> None:
+    frame = frame_of([1, 2, 3, 4])
+    frame["source"] = ["one", "one", second, second]
+    data = read_page(html_of(chart_of(frame, {"ACME": SHARE}))).data
+    assert len(data["ribbon"]) == runs

@@ -97,7 +97,7 @@ def test_no_bar_stands_in_a_gap() -> None:
 
 
 def test_a_split_a_dividend_and_a_doubt_are_in_the_picture() -> None:
-    flagged = [{"stamp": "2024-01-05T00:00:00Z", "reason": "grave: spike"}]
+    flagged = [{"stamp": "2024-01-05T00:00:00Z", "reason": "almost certainly wrong: spike"}]
     frame = frame_of([7, 7, 1, 1], flagged=flagged)
     plain = svg_of(chart_of(frame, _SHARES))
     frame["split"], frame["dividend"] = [0, 0, 7.0, 0], [0, 0.5, 0, 0]
@@ -106,7 +106,7 @@ def test_a_split_a_dividend_and_a_doubt_are_in_the_picture() -> None:
     assert len(_paths(svg, "s-dividend")) == 1 and len(_paths(svg, "s-doubt")) == 1
     assert "split 7:1" in svg and "split 7:1" not in plain
     titles = [e.text for e in _elements(svg) if e.tag == f"{_SVG}title"]
-    assert {"dividend 0.5 USD", "grave: spike"} <= set(titles)
+    assert {"dividend 0.5 USD", "almost certainly wrong: spike"} <= set(titles)
 
 
 def test_bars_that_may_change_are_pale() -> None:

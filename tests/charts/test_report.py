@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from src.data.charts.attention import attention_of
 from src.data.charts.files import packaged
 from src.data.charts.night import night_page
 from src.data.charts.report_page import Drawing, page_of
@@ -385,14 +386,40 @@ def test_a_cause_is_named_once_with_its_series_folded_below_it() -> None:
     assert dict(seen.values)["report/results/8/symbol"] == "S8"
 
 
+def test_the_next_step_is_one_that_the_reader_can_take() -> None:
+    """That vendors are queried again by themselves is a fact of the gap, and beside it."""
+    gap = {"class": "vendor_hole", "bars": 2}
+    waits, fetch = "requested again from 2024-06-12 21:00 UTC", "`onetape fetch A 1d`"
+    steps = {
+        (waits,): ("2 bars missing in 1 gap, " + waits, "`onetape gaps A 1d`"),
+        (waits, fetch): ("4 bars missing in 2 gaps", fetch),
+        ("",): ("2 bars missing in 1 gap", "`onetape gaps A 1d`"),
+    }
+    for own, (text, step) in steps.items():
+        (entry,) = attention_of("A 1d", {}, 0, [], [gap | {"next_step": one} for one in own])
+        assert entry == {"kind": "holes", "text": text, "next_step": step}
+
+
+def test_what_no_second_vendor_was_asked_about_fills_no_panel(filled: Run, tmp_path: Path) -> None:
+    for words in (("--all",), ("AAPL", "1d")):
+        page = tmp_path / "a.html"
+        filled("report", *words, "-o", str(page))
+        assert "by a second vendor" not in check_page(page.read_text()).text
+    data = filled("report", "--all", "--json").json
+    data["totals"]["confirmed"] = data["series"][0]["contradicted"] = 3
+    text = check_page(page_of(data, (), ("all", ".html"))).text
+    assert text.count("3confirmed by a second vendor") == 1
+    assert "0confirmed by a second vendor3contradicted by a second vendor" in text
+
+
 def test_the_first_look_names_the_worst_series_and_what_to_do(filled: Run, tmp_path: Path) -> None:
     answer = filled("report", "--all", "--json").json
     assert answer["look"] == {
         "number": 1, "of": "of 2 series", "state": "poor",
-        "text": "HALTUSDT 1h needs attention: 3 bars missing in 1 gap",
-        "next_step": answer["series"][0]["attention"][0]["next_step"],
+        "text": "HALTUSDT 1h needs attention: 3 bars missing in 1 gap, "
+        "requested again from 2024-06-12 21:00 UTC",
+        "next_step": "`onetape gaps HALTUSDT 1h`",
     }  # fmt: skip
-    assert answer["look"]["next_step"], "there is always something to do"
     assert [one["symbol"] for one in answer["series"]] == ["HALTUSDT", "AAPL"], "the worst first"
     assert answer["totals"]["series"] == 2 and answer["totals"]["holes"] == 3
     page = tmp_path / "all.html"

@@ -6,13 +6,17 @@ import json
 import os
 import sys
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import src.data.bundles
 from src.data.cli import main
+from src.data.polars.parquet_writer import ParquetWriter
+from tests.polars.bars import days
 
 
 @pytest.fixture
@@ -168,3 +172,13 @@ def test_damage_without_a_trace_is_named_by_validate(
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert run(folder, "validate", "mine") == 1
     assert "SHA256" in capsys.readouterr().out
+
+
+def test_long_texts_of_another_programs_bundle_are_cut(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = days(date(2024, 1, 2), 2).drop("sid").with_columns(symbol=pl.lit("M" * 100_000))
+    ParquetWriter(folder / "mine").write(frame, "1d", {"source_type": "S" * 100_000})
+    for words in (("info", "mine"), ("list",)):
+        assert run(folder, *words) == 0
+        assert 80 < len(capsys.readouterr().out) < 2000

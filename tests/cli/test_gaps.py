@@ -28,7 +28,7 @@ def test_gaps_are_shown_and_told_as_json(run: Run, vendors: VendorServer) -> Non
     (series,) = told["series"]
     assert series["counts"] == {"vendor_hole": 1}
     (gap,) = series["gaps"]
-    assert gap["evidence"].startswith("binance: the vendor has no bar, asked 2024-06-12 15:00")
+    assert gap["evidence"].startswith("binance: the vendor has no bar, queried 2024-06-12 15:00")
     assert gap["next_step"] == "requested again from 2024-06-12 21:00 UTC"
     assert vendors.count() == count
     whole = run("gaps", "HALTUSDT", "--start", "2024-03-06", "--end", "2024-03-06")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from src.data.cli.answers import chart
+from tests.charts.pages import columns_of, read_page
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer
 
@@ -68,6 +69,24 @@ def test_machines_get_what_is_drawn(run: Run) -> None:
     assert ran.json["written"] == ["a.svg"] and ran.json["complete"] is True
     assert len(ran.json["series"][0]["close"]) == 48
     assert set(ran.json["series"][0]["vendor"]) == {"binance"}
+
+
+def test_the_page_of_seven_days_has_each_minute_of_them(run: Run, tmp_path: Path) -> None:
+    ran = run("plot", "BTCUSDT", "1m", "--days", "7", "-o", str(tmp_path / "week.html"))
+    seen = read_page((tmp_path / "week.html").read_text())
+    given = seen.data["counts"]["given"]
+    assert ran.code in (0, 1) and 7 * 1440 <= given < 8 * 1440
+    assert seen.data["each"] == 1 and seen.data["candle"] == ""
+    assert len(columns_of(seen.data)["close"]) == seen.data["counts"]["drawn"] == given
+    assert "one candle" not in seen.text
+
+
+@pytest.mark.parametrize(
+    "words", [("--days", "0"), ("--days", "x"), ("--days", "7", "--period", "1d")]
+)
+def test_days_that_are_none_are_refused(run: Run, words: tuple[str, ...]) -> None:
+    ran = run("plot", "BTCUSDT", "1m", *words)
+    assert (ran.code, ran.out) == (2, "") and "--days" in ran.err
 
 
 def test_several_symbols_are_drawn_one_below_the_other(run: Run) -> None:

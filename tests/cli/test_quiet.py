@@ -1,6 +1,8 @@
-"""``-q``: jobs and checks print nothing while all is well."""
+"""``-q``: what fetches, writes or checks prints nothing while all is well."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from tests.cli.conftest import Run
 from tests.vendor_server import Fault, VendorServer
@@ -33,6 +35,26 @@ def test_a_failure_is_printed(run: Run, vendors: VendorServer) -> None:
     assert ran.code == 1 and "AAPL" in ran.out and "1 of 2 series succeeded" in ran.out
 
 
+def test_what_is_fetched_or_written_whole_needs_no_words(run: Run, tmp_path: Path) -> None:
+    bars = ("1d", "--start", "2024-05-01", "--end", "2024-05-10")
+    for words in (
+        ("fetch", "BTCUSDT", *bars),
+        ("fetch", "BTCUSDT", "ETHUSDT", *bars),
+        ("fetch", "BTCUSDT", *bars, "--csv", str(tmp_path / "a.csv")),
+        ("plot", "BTCUSDT", *bars, "-o", str(tmp_path / "a.html")),
+        ("report", "BTCUSDT", "1d", "-o", str(tmp_path / "r.html")),
+    ):
+        ran = run("-q", *words)
+        assert (ran.code, ran.out, ran.err) == (0, "", ""), words
+    assert len(list(tmp_path.glob("*.*"))) >= 3
+    lacking = run("-q", "fetch", "HALTUSDT", "1h", "--start", "2024-03-04", "--end", "2024-03-06")
+    assert lacking.code == 1 and "HALTUSDT 1h" in lacking.out
+
+
 def test_what_was_asked_for_is_printed_whatever_it_is(run: Run) -> None:
-    assert "BTCUSDT 1d" in run("-q", "fetch", "BTCUSDT", "1d", "--start", "2024-05-01").out
+    words = ("-q", "fetch", "BTCUSDT", "1d", "--start", "2024-05-01")
+    assert run(*words, "--csv", "-").out.startswith("timestamp,")
+    assert run(*words, "--json").json["provenance"]["complete"]
+    assert "BTCUSDT 1d" in run("-q", "plot", "BTCUSDT", "1d", "--start", "2024-05-01").out
+    assert "report of BTCUSDT 1d" in run("-q", "report", "BTCUSDT", "1d").out
     assert run("-q", *JOB, "--json").json["failed"] == []

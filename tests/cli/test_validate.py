@@ -56,7 +56,7 @@ def test_bars_that_are_wrong_for_certain_are_marked_on_request(
     ran = bare(*words, "--mark", "--json")
     assert (ran.code, ran.json[0]["marked"]) == (1, 4), "exit code 1: something was found"
     assert ran.json[0] == plain | {"marked": 4}
-    with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+    with pytest.raises(IncompleteDataError, match="as the whole series shows: unit"):
         filled.get_ohlcv(BAD, "1d", "2000-01-01", offline=True, adjustment="raw", strict=True)
     again = bare(*words, "--mark", "--json")
     assert (again.code, again.json[0]["marked"]) == (1, 0)

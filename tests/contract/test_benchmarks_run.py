@@ -24,6 +24,7 @@ SHORTEST: dict[str, dict[str, Any]] = {
     "company": {},
     "size": {"YEAR": Span(YEAR.start, YEAR.start + 3 * DAY_MS), "_MEMBERS": 2, "_SMALL": ""},
     "catalog": {"_COUNT": 20},
+    "feed": {"_FRAMES": 50, "_BARS": 50, "_SENT": 5},
 }
 
 

@@ -34,7 +34,7 @@ OWNERS = {
     "msgspec": ("cache.format.", "bundles.record", "bundles.records"),
     "exchange_calendars": ("calendars.library",),
     "markdown_it": ("charts.documentation",),
-    "rich": ("cli", "jobs.progress_bar"),
+    "rich": ("cli", "progress.bar"),
     "shtab": ("cli.completion",),
     "distributed": ("jobs.workers",),
     "matplotlib": ("charts.png",),

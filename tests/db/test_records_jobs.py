@@ -217,6 +217,21 @@ def test_a_schedule_keeps_its_minutes(db: TelegramService) -> None:
     assert db.get_schedule(number) == changed
 
 
+@pytest.mark.parametrize("text", ["\x1b]0;own\x07", "A\u202eB", "A\u2028B"])
+def test_the_texts_by_which_a_schedule_is_shown_have_no_control_characters(
+    db: TelegramService, jobs: JobsService, text: str
+) -> None:
+    with pytest.raises(QueryError, match="has control characters"):
+        db.add_schedule("7", text, "09:45")
+    assert db.list_schedules("7") == []
+    number = db.add_schedule("7", "ÄPFEL.DE", "09:45")
+    with pytest.raises(QueryError, match="has control characters"):
+        jobs.update_schedule(number, ScheduleUpdate(name=text))
+    with pytest.raises(QueryError):
+        db.add_alert("7", text, 1.0, "above")
+    assert [row["ticker"] for row in db.list_schedules("7")] == ["ÄPFEL.DE"]
+
+
 def test_a_disabled_schedule_is_not_active(db: TelegramService) -> None:
     disabled, enabled = (db.add_schedule("7", "AAPL", time) for time in ("09:30", "09:45"))
     assert db.update_schedule(disabled, enabled=False) is True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import resource
+import shutil
 import signal
 import warnings
 from collections.abc import Callable
@@ -30,13 +32,15 @@ from src.data.db.universe.membership import (
     walk_back,
 )
 from src.data.db.universe.models import Universe, UniverseMember, UniverseRecord
-from src.data.errors import SurvivorshipWarning
-from src.data.model.instant import to_ms
+from src.data.errors import DatabaseError, SurvivorshipWarning
+from src.data.model.instant import parse_iso, to_ms
 from src.data.provider_selector import ProviderSelector
 from tests.db.test_membership import kept, members
+from tests.processes import ended, fork
 
 FULL = bool(os.environ.get("ONETAPE_FULL"))
 SPELLING: Any = SimpleNamespace(provider_selector=ProviderSelector())
+MORNING, NOON = parse_iso("2024-06-10T08:00:00"), parse_iso("2024-06-10T12:00:00")
 MODELS = (Universe, UniverseRecord, UniverseMember)
 
 
@@ -128,6 +132,55 @@ def test_a_kill_while_a_universe_is_made_leaves_none(database: Database) -> None
         assert forked(work) == signal.SIGKILL
         assert content(database) == empty
     assert universes.create("u", static("A", "B")).members == 2
+
+
+# --- no room --------------------------------------------------------------------------------
+
+
+def test_an_import_on_a_full_disk_is_whole_or_none_of_it_and_the_next_succeeds(
+    tmp_path: Path,
+) -> None:
+    """The limit for a file grows by a page until the import fits."""
+    file, lists = tmp_path / "a.csv", []
+    for last in ("2020-01-02", "2021-01-04"):
+        rows = [f"S{n},2015-01-02,{last if n % 2 else ''}" for n in range(60)]
+        lists.append("\n".join(["symbol,from,to", *rows]))
+    template = Database(f"sqlite:///{tmp_path / 'records.db'}")
+    template.schema.prepare()
+    file.write_text(lists[0])
+    universes_of(template, ManualClock(MORNING)).import_file("index", file)
+    before = content(template)
+    file.write_text(lists[1])
+    template.close()
+    refused = 0
+    for pages in range(200):
+        path = shutil.copy(tmp_path / "records.db", tmp_path / f"{pages}.db")
+        database = Database(f"sqlite:///{path}")
+
+        def work(database: Database = database, pages: int = pages) -> None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096 * pages, resource.RLIM_INFINITY))
+            try:
+                universes_of(database, ManualClock(NOON)).import_file("index", file)
+            except DatabaseError as refusal:
+                os._exit(3 if "full" in str(refusal) or "disk" in str(refusal) else 4)
+
+        code = ended(fork(work))
+        assert code in (0, 3)
+        now = content(database)
+        refused += now == before
+        if code == 3:
+            assert now == before
+        universes_of(database, ManualClock(NOON)).import_file("index", file)
+        members = universes_of(database).members("index", "2020-06-01", strict=True)
+        assert len(members) == 60
+        database.close()
+        if code == 0:
+            assert now != before
+            break
+    else:
+        raise AssertionError("it never fits")
+    assert refused > 3
 
 
 # --- several processes -----------------------------------------------------------------------

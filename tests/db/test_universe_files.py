@@ -177,7 +177,8 @@ def test_members_of_which_none_ever_left_are_survivors(name: str) -> None:
 
 @pytest.mark.parametrize(
     "day", ["2010-03-01", "03/01/2010", "1.3.2010", "20100301", "2010-03-01T00:00:00Z", "1 March 2010",
-            "March 1, 2010", "2010/3/1"],
+            "March 1, 2010", "2010/3/1", "01-Mar-2010", "1-Mar-10", "2010-03", "Mar 2010", "Q1 2010",
+            "Monday, March 1, 2010", "2010-03-01[4]", "1. März 2010", "1st March 2010", "2010年3月1日"],
 )  # fmt: skip
 @pytest.mark.parametrize("text", ["symbol,x,Delisted On\nAAA,,DAY\nBBB,a,\nCCC,b,DAY\n",
                                   "symbol,from,to,Delisted On\nAAA,2009-01-02,,DAY\n",
@@ -187,6 +188,23 @@ def test_a_column_of_days_that_is_not_read_is_refused_by_its_name(text: str, day
     with pytest.raises(UniverseError, match="'delisted_on', which would be lost") as caught:
         read(text.replace("DAY", quoted))
     assert caught.value.line == 1
+
+
+@pytest.mark.parametrize(
+    "values", [("a", "May Department Stores"), ("0000320193", "0001065280"), ("12.5", "1.25"),
+               ("3M Co. 2010", "7-Eleven"), ("2010", "1888"), ("March", "June"), ("[]", "{}")],
+)  # fmt: skip
+def test_what_is_not_a_day_is_passed_over(values: tuple[str, str]) -> None:
+    found = read(f"symbol,x\nAAA,{values[0]}\nBBB,{values[1]}\n")
+    assert found.symbols == ("AAA", "BBB") and found.passed_over == ("x",)
+
+
+def test_days_within_a_json_value_are_not_lost() -> None:
+    entries = [{"symbol": "AAA", "member": {"since": "2010-03-01", "till": None}}, {"symbol": "B"}]
+    with pytest.raises(UniverseError, match="'member', which would be lost"):
+        read(json.dumps(entries))
+    entries[0]["member"] = {"weight": 0.5}
+    assert read(json.dumps(entries)).passed_over == ("member",)
 
 
 def test_a_column_of_days_of_a_vendors_log_is_refused_too() -> None:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from src.data.clock import ManualClock
@@ -19,7 +19,7 @@ from src.data.db import Database, UniverseDefinition, UniverseManager
 from src.data.db.symbols.models import Symbol
 from src.data.db.universe import StoredUniverses
 from src.data.db.universe.models import Universe, UniverseMember, UniverseRecord
-from src.data.errors import SurvivorshipWarning, UniverseError
+from src.data.errors import QueryError, SurvivorshipWarning, UniverseError
 from src.data.model.instant import to_ms
 from src.data.model.universe import Members, Universes
 from src.data.provider_selector import ProviderSelector
@@ -125,6 +125,40 @@ def test_symbols_are_kept_as_their_source_writes_them(
     assert list(universes.members("index")) == ["BF.B", "BRK-B"]
     assert list(universes.members("index", "2019-01-02")) == ["BF.B"]
     assert list(universes.members("index", "2021-06-01")) == ["BRK-B"]
+
+
+def test_sources_that_write_a_symbol_differently_agree(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    """Of the spellings of a universe, the first one stays, also when a file is written anew."""
+    for name, symbol in (("a.csv", "BF.B"), ("b.csv", "BF-B")):
+        file = written(tmp_path / name, f"symbol,from,to\n{symbol},2015-01-02,\nA,2015-01-02,\n")
+        universes.import_file("index", file)
+    members = universes.members("index", "2020-01-02", strict=True)
+    assert list(members) == ["A", "BF.B"] and not members.unresolved
+    written(tmp_path / "a.csv", "symbol,from,to\nBF-B,2015-01-02,\nA,2015-01-02,\n")
+    assert [one.is_changed for one in universes.refresh("index")] == [False, False]
+    log = written(tmp_path / "log.csv", "date,added,removed\n2016-01-04,BF-B,C\n")
+    today = written(tmp_path / "today.csv", "symbol\nA\nBF/B\n")
+    universes.import_file("other", log, today)
+    assert list(universes.members("other", "2020-01-02", strict=True)) == ["A", "BF-B"]
+
+
+def test_a_refresh_heals_a_universe_that_was_recorded_with_two_spellings(
+    universes: StoredUniverses, database: Database, tmp_path: Path
+) -> None:
+    """Older versions stored each source's own spelling."""
+    for name in ("a.csv", "b.csv"):
+        file = written(tmp_path / name, "symbol,from,to\nBF.B,2015-01-02,\nA,2015-01-02,\n")
+        universes.import_file("index", file)
+    with database.writing() as session:
+        newest = session.scalars(select(UniverseRecord.id).order_by(UniverseRecord.id)).all()[-1]
+        of_b = UniverseMember.record == newest, UniverseMember.symbol == "BF.B"
+        session.execute(update(UniverseMember).where(*of_b).values(symbol="BF-B"))
+    with pytest.warns(SurvivorshipWarning):
+        assert list(universes.members("index", "2020-01-02")) == ["A"]
+    assert [one.is_changed for one in universes.refresh("index")] == [False, True]
+    assert list(universes.members("index", "2020-01-02", strict=True)) == ["A", "BF.B"]
 
 
 def test_symbols_that_no_market_has_and_columns_that_are_not_read_are_named(
@@ -496,3 +530,23 @@ def test_the_made_index_is_what_it_says(tmp_path: Path) -> None:
     index: MadeIndex = made_index(members=20, years=2)
     sizes = {len(members) for _, members in index.replayed()}
     assert sizes == {20}
+
+
+def test_the_name_of_a_column_that_is_not_read_drives_no_terminal(
+    universes: StoredUniverses, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(
+        f"symbol,from,to,\u202e\x1b[1m{'x' * 5000}\nA,2015-01-02,,1\n", encoding="utf-8"
+    )
+    (note,) = universes.import_file("index", file).notes
+    assert note.isprintable() and "xxx" in note and len(note) < 200
+
+
+def test_half_of_a_surrogate_pair_is_an_error_of_the_question(universes: StoredUniverses) -> None:
+    """Such a half is what an argument has that is not UTF-8; the drivers do not wrap it."""
+    with pytest.raises(QueryError, match="half of a surrogate pair"):
+        universes.create("u", UniverseDefinition("static", "X\udcffY", symbols=["A"]))
+    with pytest.raises(QueryError, match="half of a surrogate pair"):
+        universes.members("X\udcffY", "2020-01-02")
+    assert universes.summaries() == []

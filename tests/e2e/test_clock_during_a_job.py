@@ -13,8 +13,8 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.jobs.fill_job import Job
 from src.data.jobs.populate import fill
-from src.data.jobs.progress import Progress
 from src.data.model.instant import from_ms, parse_iso
+from src.data.progress.events import Progress
 from tests.vendor_server import VendorServer
 
 from .oracle import assert_true

@@ -14,8 +14,8 @@ from src.data.disk.files import Disk, DiskStep, Space
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, LockTimeoutError
 from src.data.jobs.fill_job import Job
 from src.data.jobs.populate import fill
-from src.data.jobs.progress import Progress
 from src.data.model.series import SeriesKey
+from src.data.progress.events import Progress
 from tests.vendor_server import Fault, VendorServer
 
 from .oracle import assert_true

@@ -64,7 +64,7 @@ def test_a_hole_of_one_vendor(market: Market, clock: ManualClock) -> None:
     manager.get_ohlcv("AAPL", *SPRING)
     gap = only(manager, "AAPL", "1d", *BOUNDS)
     assert (gap.gap_class, gap.bars, gap.vendors) == ("vendor_hole", 1, ("yahoo",))
-    assert gap.evidence.endswith("asked 2024-06-12 15:00 UTC, once")
+    assert gap.evidence.endswith("queried 2024-06-12 15:00 UTC, once")
     assert gap.next_step == "requested again from 2024-06-12 21:00 UTC"
 
 
@@ -159,7 +159,7 @@ def test_doubtful_stretches_are_looked_at_bar_by_bar(market: Market, clock: Manu
     (one,) = manager.gaps("BTCUSDT", "1m", "2024-06-03", "2024-06-03").series
     assert one.bars == {"vendor_hole": 288}
     assert (one.counts, len(one.listed)) == ({"vendor_hole": 288}, 64)
-    assert one.listed[0].evidence.startswith("doubtful: ")
+    assert one.listed[0].evidence.startswith("in doubt: ")
 
 
 def test_the_report_as_values(manager: DataManager, clock: ManualClock) -> None:

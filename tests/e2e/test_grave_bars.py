@@ -136,6 +136,7 @@ CASES = [
     Case("told split in minutes", OF_MINUTES, "yahoo", SHARE_MINUTES, scaled(4, *MORNING), MORNING,
          told_split=True),
     Case("untold split by volume", OF_DAYS, "yahoo", DAYS, scaled(4, *BEFORE, 0.25), BEFORE),
+    Case("untold split by size", OF_DAYS, "yahoo", DAYS, scaled(1 / 16, *BEFORE), BEFORE),
 ]  # fmt: skip
 
 
@@ -169,7 +170,7 @@ def test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
     vendor = case.vendor(clock)
-    with pytest.warns(IncompleteDataWarning, match="grave: ") as warned:
+    with pytest.warns(IncompleteDataWarning, match="almost certainly wrong") as warned:
         frame = ask(market.manager(vendor), case)
     assert len(warned) == 1, "one warning"
     assert len(frame) == len(case.stamps), "they are returned"
@@ -186,7 +187,7 @@ def test_a_lone_vendor_s_grave_bars_are_told_and_not_asked_at_once(
         pd.testing.assert_frame_equal(again, frame)
         assert grave_spans(again) == grave_spans(frame)
         assert told(again)["quality"]["score"] == account["quality"]["score"]
-        with pytest.raises(IncompleteDataError, match="grave: "):
+        with pytest.raises(IncompleteDataError, match="almost certainly wrong"):
             ask(manager, case, strict=True)
 
 
@@ -238,7 +239,7 @@ def test_the_score_of_the_year_falls_with_the_verdict_and_rises_with_its_end(
     assert (quality()["score"], quality()["validation_errors"]) == (1.0, [])
 
 
-@pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES[:4:3] + CASES[6:7] + CASES[9:], ids=lambda case: case.name)
 def test_the_doubt_ends_when_the_vendor_repeats_it_three_times(
     market: Market, clock: ManualClock, case: Case
 ) -> None:
@@ -387,7 +388,7 @@ def test_a_streamed_bar_is_judged_when_it_is_asked_for_again(
     clock.set(at("2024-06-02T00:00:00Z"))
     frame = ask(manager, case)
     assert [span["start"] for span in grave_spans(frame)] == ["2024-05-02T12:00:00Z"]
-    with pytest.raises(IncompleteDataError, match="grave: "):
+    with pytest.raises(IncompleteDataError, match="almost certainly wrong"):
         ask(manager, case, strict=True)
 
 

@@ -451,7 +451,7 @@ def test_of_vendors_that_all_lack_too_much_each_bar_of_any_is_in_the_answer(
     one, two, three = many(market, clock, *(fifths(n, *nowhere) for n in (2, 3, 2)))
     ask = (*ASK_MINUTES[:2], "2024-06-03T00:00", "2024-06-03T11:59")
     two.spoil = three.spoil = lambda rows: [row._replace(volume=8.0) for row in rows]
-    with pytest.warns(IncompleteDataWarning, match="doubtful: of binance .* doubtful: of second"):
+    with pytest.warns(IncompleteDataWarning, match="in doubt: of binance .* in doubt: of second"):
         frame = market.manager(one, two, three).get_ohlcv(*ask, columns=("source", "state"))
     missing = [place for place in fifths(*nowhere) if place < 720]
     assert shown(frame) == [iso(stamp)[:16] for stamp in lacking(MINUTES[:720], missing)]

@@ -129,7 +129,7 @@ def test_days_that_came_later_mark_hours_by_a_look_at_the_whole_series(
     assert manager.validate("BTCUSDT", "1h", mark=True).marked == 0
     manager.get_ohlcv("BTCUSDT", "1d", *RANGE, strict=True)
     assert manager.validate("BTCUSDT", "1h", mark=True).marked == 6 * 24
-    with pytest.raises(IncompleteDataError, match="grave: in the whole series: beside days"):
+    with pytest.raises(IncompleteDataError, match="as the whole series shows: beside days"):
         manager.get_ohlcv("BTCUSDT", "1h", *RANGE, strict=True)
 
 

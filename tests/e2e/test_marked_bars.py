@@ -13,7 +13,7 @@ import pytest
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning
-from src.data.model.coverage import IN_WHOLE
+from src.data.model.reasons import IN_WHOLE
 
 from .shelf import Market, at
 from .test_grave_bars import CASES, DAY, HOUR, Case, ask, grave_spans
@@ -50,7 +50,7 @@ def test_a_marked_bar_is_asked_for_again_and_one_that_is_right_then_stands(
     ask(manager, case, strict=True)
     assert manager.validate(*case.series[:2], mark=True).marked == len(case.bad)
     asked = len(vendor.asked)
-    with pytest.raises(IncompleteDataError, match="grave: in the whole series"):
+    with pytest.raises(IncompleteDataError, match="as the whole series shows"):
         ask(manager, case, strict=True)
     assert len(vendor.asked) == asked, "the mark is read, and nobody is asked at once"
     vendor.spoil = lambda rows: rows
@@ -116,7 +116,7 @@ def test_bars_fetched_again_are_marked_in_the_same_call(
         frame = ask(manager, OF_COIN, force_refresh=True)
     (span,) = grave_spans(frame)
     assert span["reason"].startswith(IN_WHOLE)
-    with pytest.raises(IncompleteDataError, match="grave: "):
+    with pytest.raises(IncompleteDataError, match="almost certainly wrong"):
         ask(manager, OF_COIN, force_refresh=True, strict=True)
 
 
@@ -124,7 +124,7 @@ def test_a_refresh_under_strict_raises_for_what_it_has_just_marked(
     market: Market, clock: ManualClock
 ) -> None:
     manager = market.manager(OF_COIN.vendor(clock))
-    with pytest.raises(IncompleteDataError, match="grave: in the whole series"):
+    with pytest.raises(IncompleteDataError, match="as the whole series shows"):
         ask(manager, OF_COIN, force_refresh=True, strict=True)
 
 
@@ -152,7 +152,7 @@ def test_a_lane_of_own_files_is_marked_and_read_again_when_the_mark_expires(
     report = manager.validate(*OF_COIN.series[:2], lane=lane, mark=True)
     assert (report.lane, report.marked) == (lane, 1)
     for more in ({}, {"offline": True}):
-        with pytest.raises(IncompleteDataError, match="grave: in the whole series"):
+        with pytest.raises(IncompleteDataError, match="as the whole series shows"):
             mine(strict=True, **more)
     for wait in (HOUR, DAY, 7 * DAY):
         assert grave_spans(mine())

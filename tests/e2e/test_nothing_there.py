@@ -195,7 +195,7 @@ def test_a_thin_market_of_a_dense_venue_is_told_as_a_whole(
         frame = manager.get_ohlcv(*bounds)
     (text,) = {str(warning.message) for warning in caught}
     assert text.count("of 4000 expected bars did not come") == 3
-    assert text.endswith("; doubtful: 2 answers more")
+    assert text.endswith("; in doubt: 2 more answers")
     assert_true(frame, vendors, clock, "THINUSDT", "1m", "2024-05-26", "2024-06-08")
     assert len(told(frame)["spans"]) <= 16
     asked = vendors.count()

@@ -72,7 +72,7 @@ class TestOffTheGrid:
         clock: ManualClock,
     ) -> None:  # fmt: skip
         vendors.fault("binance", late(9, 12))
-        with pytest.warns(IncompleteDataWarning, match="off_grid"):
+        with pytest.warns(IncompleteDataWarning, match="at which no bar can open"):
             frame = make().get_ohlcv(*DAY, provider="binance")
         assert hours_of(frame) == [*range(9), *range(12, 24)]
         assert set(states(frame).values()) == {"final"}
@@ -83,10 +83,10 @@ class TestOffTheGrid:
             f"2024-06-01 {hour:02}:28:14.789" for hour in (9, 10, 11)
         ]
         assert all("T" in row["reason"] and ":28:14.789Z" in row["reason"] for row in kept)
-        with pytest.raises(IncompleteDataError, match="off_grid"):
+        with pytest.raises(IncompleteDataError, match="at which no bar can open"):
             make().get_ohlcv(*DAY, provider="binance", strict=True)
         vendors.clear_log()
-        with pytest.warns(IncompleteDataWarning, match="off_grid"):
+        with pytest.warns(IncompleteDataWarning, match="at which no bar can open"):
             again = make().get_ohlcv(*DAY, provider="binance")
         pd.testing.assert_frame_equal(frame, again)
         assert vendors.count() == 0, "after a restart no vendor is asked again for a while"
@@ -99,7 +99,7 @@ class TestOffTheGrid:
         self, manager: DataManager, vendors: VendorServer
     ) -> None:
         vendors.fault("binance", late(0, 24))
-        with pytest.warns(IncompleteDataWarning, match="off_grid"):
+        with pytest.warns(IncompleteDataWarning, match="at which no bar can open"):
             frame = manager.get_ohlcv(*DAY, provider="binance")
         assert len(frame) == 0
         assert gaps(frame) == [("2024-06-01T00:00:00", "2024-06-02T00:00:00", "off_grid")]
@@ -123,7 +123,7 @@ class TestOffTheGrid:
         twin.spoil = lambda rows: [r for r in rows if r.stamp_ms // HOUR_MS % 24 != 10]
         route_to(monkeypatch, manager, binance=binance, twin=twin)
         vendors.fault("binance", late(9, 12))
-        with pytest.warns(IncompleteDataWarning, match="off_grid"):
+        with pytest.warns(IncompleteDataWarning, match="at which no bar can open"):
             frame = manager.get_ohlcv(*DAY)
         assert gaps(frame) == [("2024-06-01T10:00:00", "2024-06-01T11:00:00", "off_grid")]
 

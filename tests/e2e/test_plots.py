@@ -19,7 +19,7 @@ from src.data.charts.layout import layout_of
 from src.data.charts.picture import ChartPicture
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError
-from src.data.model.coverage import GRAVE
+from src.data.model.reasons import GRAVE
 from tests.vendor_server import Fault, VendorServer
 
 HOURS = ("BTCUSDT", "1h", "2024-06-01", "2024-06-02")
@@ -110,7 +110,7 @@ def test_grave_doubts_are_told_though_the_provenance_is_cut_short(
         lambda key: [replace(part, reason=f"{GRAVE}day x100") for part in stored(key)],
     )
     chart = drawn(manager.plot(*HOURS[:3], "2024-06-01")).chart
-    assert {mark.text for mark in chart.marks} == {f"{GRAVE}day x100"}
+    assert {mark.text for mark in chart.marks} == {"almost certainly wrong: day x100"}
     assert chart.ribbon, "vendors are those of the column beside the bars"
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from src.data import DataManager
-from src.data.errors import QueryError
+from src.data.errors import AllProvidersFailedError, QueryError
 from tests.contract.source import PACKAGE
 
-_MOST = 5
+_MOST, _MONTH = 5, ("2024-01-01", "2024-02-01")
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,20 @@ _MOST = 5
         lambda m: m.report("AAPL"),
         lambda m: m.report("AAPL", "7q"),
         lambda m: m.report("", "1d"),
+        lambda m: m.plot("AAPL", "1d", "2024-02-01", "2024-01-01"),
+        lambda m: m.plot(["AAPL", "MSFT"], "1d", "2024-02-01", "2024-01-01"),
+        lambda m: m.plot(["AAPL", "MSFT"], "1d", "2024-01-01", "2024-13-01"),
+        lambda m: m.plot(["AAPL", "MSFT"], "1d", version=1),
+        lambda m: m.get_ohlcv("AAPL", "1d", *_MONTH, version=5),
+        lambda m: m.get_ohlcv("AAPL", "1d", *_MONTH, offline=True),
+        lambda m: m.get_ohlcv("AAPL", "1d", *_MONTH, offline=True, timeout=5),
+        lambda m: m.plot("AAPL", "1d", *_MONTH, offline=True),
     ],
 )  # fmt: skip
 def test_a_mistake_of_the_caller_has_few_frames(
     ask: Callable[[DataManager], Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(QueryError) as raised:
+    with pytest.raises((QueryError, AllProvidersFailedError)) as raised:
         ask(DataManager(tmp_path / "cache"))
     frames = traceback.extract_tb(raised.value.__traceback__)
     own = [frame.name for frame in frames if frame.filename.startswith(str(PACKAGE))]

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.bars.validity import NO_BAR, UNPUBLISHED
 from src.data.calendars.grid import BarGrid
 from src.data.clock import ManualClock
 from src.data.errors import AllProvidersFailedError, DataError, IncompleteDataError
@@ -26,6 +25,7 @@ from src.data.feed.sources.stream import (
 )
 from src.data.model.instant import MINUTE_MS, SECOND_MS, iso, to_ms
 from src.data.model.provenance import ATTRS_KEY
+from src.data.model.reasons import NO_BAR, UNPUBLISHED
 from src.data.model.span import Span
 from src.data.model.stream import LiveBar, StreamState, StreamStatus
 from src.data.model.timeframe import Timeframe

@@ -42,6 +42,7 @@ JOINED = SeriesKey("MSFT", Timeframe(1, "d"))
 MONTHS = SeriesKey("BRK/B", Timeframe(1, "M"))
 NOTHING = SeriesKey("NEWCO", Timeframe(1, "d"))
 FOLDED = SeriesKey("ETHUSDT", Timeframe(1, "h"))
+ALL_CODES = SeriesKey("CODES", Timeframe(1, "d"))
 CRASHED = {name: SeriesKey(name.upper(), Timeframe(1, "d"))
            for name in ("pending-old", "pending-new", "torn", "ahead", "bent")}  # fmt: skip
 COIN = Kind("24h", "clock", "binance", "USDT", "base")
@@ -210,6 +211,52 @@ def folded(store: BarStore) -> None:
     store.commit(FOLDED, Commit((answered,), tuple(marks), suspects, kind=COIN))
 
 
+# Every code that a stretch of coverage can have as its reason, or in it: a day each.
+CODES: tuple[tuple[str, State], ...] = (
+    ("off_grid", "empty"), ("market closed", "empty"), ("the vendor has no bar", "empty"),
+    ("the vendor has no bar; holidays of that time are unknown, it may have been one", "empty"),
+    ("before the first bar", "empty"),
+    ("the vendor does not have this bar any more", "suspect"),
+    ("the vendor now sends something here that cannot be a bar", "suspect"),
+    ("outside the sessions of the market's calendar", "suspect"),
+    ("by our own clock alone, which nothing vouches for", "provisional"),
+    ("fetched at a time that has not come yet: the clock was wrong then, or is now", "suspect"),
+    ("doubtful: acme sent rows that contradict each other", "suspect"),
+    ("doubtful: bars are lacking or not to be trusted here and there", "suspect"),
+    ("doubtful: read from files on this machine that have changed since", "suspect"),
+    ("doubtful: read from files on this machine by another layout than that of the rules",
+     "suspect"),
+    ("doubtful: as of when prices are adjusted is not known, for this machine's clock is behind",
+     "suspect"),
+    ("grave: high is 100 times its neighbours", "suspect"),
+    ("grave: in the whole series: units: closes are 100 times those before", "suspect"),
+    ("settled: high is 100 times its neighbours", "final"),
+    ("not among the bars handed in", "empty"),
+    ("doubtful: of acme 12 of 40 expected bars did not come", "suspect"),
+    ("grave: 3 rows 100 times too large; which of the two units is right cannot be told",
+     "suspect"),
+)  # fmt: skip
+OUT = ("off_grid: no 1d bar opens at 2024-05-01T01:00:00.789Z", "withdrawn by acme",
+       "the prices of a final bar times a factor of splits or units")  # fmt: skip
+
+
+def codes(store: BarStore) -> None:
+    """Days that have every code as their reason, and rows of the quarantine that have theirs."""
+    start = parse_iso("2024-05-01")
+    days = [Span(start + n * DAY_MS, start + (n + 1) * DAY_MS) for n in range(len(CODES))]
+    bars = [Bar(day.start, 10.0, 11.0, 9.0, 10.5, 100.0) for day in days]
+    with_bars = [bar for bar, (_, state) in zip(bars, CODES, strict=True) if state != "empty"]
+    stamps = np.array([bar.stamp_ms for bar in with_bars], dtype=np.int64)
+    values = [np.array([bar[place] for bar in with_bars]) for place in range(1, 6)]
+    answered = CommitPiece(BarTable(stamps, *values), Span(start, days[-1].end), "acme", NOW,
+                           SHARE, Basis("split"), "final")  # fmt: skip
+    marks = tuple(
+        Covered(day, state, "acme", SHARE, Basis("split"), NOW, reason)
+        for day, (reason, state) in zip(days, CODES, strict=True)
+    )
+    store.commit(ALL_CODES, Commit((answered,), marks, tuple(map(Suspect, bars, OUT))))
+
+
 def older(root: Path) -> None:
     """Write what other tools left: with a document beside it, and in the flat layout without."""
     places = (
@@ -287,13 +334,14 @@ def _store(root: Path, disk: Recorder | None = None) -> BarStore:
 
 
 def make(root: Path) -> None:
-    """Write ``root/format-1``, ``root/format-1-crashed`` and ``root/format-1-parts``."""
+    """Write the folders ``format-1``, with ``-crashed``, ``-parts`` and ``-codes``."""
     store = _store(root / "format-1")
     for fill in (hours, split_basis, others):
         fill(store)
     older(root / "format-1")
     crashed(root / "format-1-crashed")
     folded(_store(root / "format-1-parts"))
+    codes(_store(root / "format-1-codes"))
     for lock in root.rglob(".lock"):
         lock.unlink()
 

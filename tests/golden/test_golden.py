@@ -38,7 +38,7 @@ STORED = {
     "BTCUSDT-1h": make.HOURS, "AAPL-1d": make.SPLIT, "AAPL-1d@raw": make.RAW,
     "MSFT-1d": make.JOINED, "BRK%2FB-1mo": make.MONTHS,
 }  # fmt: skip
-FOLDERS = ("format-1", "format-1-crashed", "format-1-parts")
+FOLDERS = ("format-1", "format-1-crashed", "format-1-parts", "format-1-codes")
 # The year files of our own that are whole.
 FILES = sorted(
     path.relative_to(HERE).as_posix()

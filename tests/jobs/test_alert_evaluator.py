@@ -204,7 +204,7 @@ def test_a_grave_bar_fires_nothing_and_says_so_once() -> None:
     assert names(events) == ["withheld", "fired"] and fired(events) == [4]
     assert (
         "2024-06-10T12:00:00Z is not used" in events[0].text
-        and "grave: a hundred" in events[0].text
+        and "almost certainly wrong: a hundred" in events[0].text
     )
     # Nor is it in the window of an indicator.
     one = alert(kind="indicator", quantity="sma(3)", value=100.0)

@@ -20,14 +20,14 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.jobs.fill_job import Job
-from src.data.jobs.fill_report import SeriesResult
 from src.data.jobs.populate import fill as fill_at_work
-from src.data.jobs.progress import Progress
 from src.data.jobs.work_list import WorkItem
 from src.data.model.capabilities import Supply
 from src.data.model.instant import parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.span import Span
+from src.data.progress.events import Progress
+from src.data.progress.report import SeriesResult
 
 NOW = parse_iso("2024-06-12T15:00:30")
 MAY = (date(2024, 5, 1), date(2024, 5, 31))

@@ -24,13 +24,13 @@ from src.data.errors import (
     StorageError,
 )
 from src.data.jobs.confirm import confirm_sample
-from src.data.jobs.progress import Progress
 from src.data.jobs.verify import StoredBars
 from src.data.model.actions import Action
 from src.data.model.instant import DAY_MS, day_ms, iso, parse_iso
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.observability.events import BarsContradicted, Event
+from src.data.progress.events import Progress
 from src.data.vendors.alpha_vantage.bars import AlphaVantageDataDownloader
 from src.data.vendors.fmp.bars import FMPDataDownloader
 from tests.conformance.sheet import sheet_of

@@ -333,7 +333,7 @@ def test_a_job_marks_the_bars_that_the_whole_series_proves_wrong(
     assert ("marked", "BTCUSDT_1h: 1 bar wrong for certain") in list(report.lines())
     asked = vendors.count()
     manager = DataManager(cache)
-    with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+    with pytest.raises(IncompleteDataError, match="as the whole series shows: unit"):
         manager.get_ohlcv("BTCUSDT", "1h", *bounds, strict=True)
     assert vendors.count() == asked
     vendors.revise("BTCUSDT", "1d", parse_iso("2024-05-10"), 100.0, parse_iso("2099-01-01"))

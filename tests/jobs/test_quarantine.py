@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.bars.ingest.commit import RESCALED
 from src.data.cache.store import Commit, CommitPiece
 from src.data.cache.values import Suspect, removal
 from src.data.clock import ManualClock
@@ -20,6 +19,7 @@ from src.data.model.bars import Bar, BarTable
 from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.kind import Basis, Kind
+from src.data.model.reasons import RESCALED
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.timeframe import Timeframe

@@ -15,7 +15,6 @@ from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import QueryError, StorageError
 from src.data.fundamentals.service import FundamentalsService
-from src.data.jobs.progress import Progress
 from src.data.jobs.refresh_fundamentals import (
     Refresh,
     cleanup_fundamentals,
@@ -29,6 +28,7 @@ from src.data.jobs.refresh_plan import Choice
 from src.data.jobs.work_list import WorkItem
 from src.data.model.fundamentals import Fact, Snapshot
 from src.data.model.instant import DAY_MS
+from src.data.progress.events import Progress
 from tests.fundamentals import conftest as world
 
 Run = Callable[..., dict[str, Any]]

@@ -9,10 +9,10 @@ import pytest
 
 from src.data.clock import SystemClock
 from src.data.jobs import runner as module
-from src.data.jobs.fill_report import SeriesResult
-from src.data.jobs.progress import JobProgress, Progress
 from src.data.jobs.runner import INTERRUPTED, Runner, TaskState, VendorTask
 from src.data.net.deadline import note_wait
+from src.data.progress.events import JobProgress, Progress
+from src.data.progress.report import SeriesResult
 
 _LONG_S = 60.0
 

@@ -418,3 +418,13 @@ def test_the_order_of_symbols_and_rows_does_not_count(tmp_path: Path) -> None:
     first, second = (everything(tmp_path / n / "b") for n in ("1", "2"))
     assert first.equals(second)
     assert not first.select("sid", "date").is_duplicated().any()
+
+
+@pytest.mark.parametrize("facts", [{"source_type": "X\ud800"}, {"note\udfff": "x"}])
+def test_half_of_a_surrogate_pair_is_no_fact_about_a_source(
+    tmp_path: Path, facts: dict[str, str]
+) -> None:
+    frame = days(date(2024, 1, 2), 2).drop("sid").with_columns(symbol=pl.lit("A"))
+    with pytest.raises(QueryError, match="half of a surrogate pair"):
+        ParquetWriter(tmp_path / "mine").write(frame, "1d", facts)
+    assert not (tmp_path / "mine").exists()

@@ -11,10 +11,11 @@ import pytest
 from src.data.bars.outline import SeriesOutline
 from src.data.calendars.calendar import calendar_for
 from src.data.calendars.grid import BarGrid
-from src.data.model.coverage import BEFORE_FIRST, NO_BAR, Covered
+from src.data.model.coverage import Covered
 from src.data.model.instant import DAY_MS, HOUR_MS, parse_iso
 from src.data.model.instrument import Instrument
 from src.data.model.lifetime import Lifetime
+from src.data.model.reasons import BEFORE_FIRST, NO_BAR
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.stored import LoggedCommit

@@ -17,16 +17,15 @@ from src.data.cache.write import year_commit
 from src.data.clock import ManualClock
 from src.data.data_manager import DataManager
 from src.data.errors import IncompleteDataError, IncompleteDataWarning, QueryError, StorageError
-from src.data.jobs.validate import mark_series
 from src.data.model.bars import BarTable
-from src.data.model.coverage import GRAVE, IN_WHOLE, SETTLED
 from src.data.model.kind import Basis
+from src.data.model.reasons import GRAVE, IN_WHOLE, SETTLED
 from src.data.model.series import SeriesKey
 from src.data.model.span import Span
 from src.data.model.stored import CoverageSpan, StoredColumns
 from src.data.model.timeframe import Timeframe
 from src.data.prices.judgement.report import QualityFinding, QualityReport, Repair, Severity
-from src.data.quality.marks import marks_of
+from src.data.quality.marks import mark_series, marks_of
 from tests.cache.counts import some
 from tests.prices.judgement.planting import KINDS, clean
 from tests.processes import ended, fork, killed_at, places
@@ -79,7 +78,7 @@ def test_a_certain_finding_is_committed_and_the_next_answer_carries_it(filled: D
         assert span["reason"].startswith("grave: in the whole series: unit: 4 rows 100 times")
         assert not told(frame)["complete"]
         assert told(frame)["quality"]["score"] <= 0.9
-        with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+        with pytest.raises(IncompleteDataError, match="as the whole series shows: unit"):
             ask(one, strict=True)
     wrong = pd.Timestamp(grave(frame)[0]["start"]).date()
     clean_part = (BAD, "1d", "2000-01-01", wrong - pd.Timedelta(days=1))
@@ -92,7 +91,7 @@ def test_another_process_carries_it(filled: DataManager, clock: ManualClock) -> 
 
     def strictly() -> None:
         manager = DataManager(folder, clock=clock)
-        with pytest.raises(IncompleteDataError, match="grave: in the whole series: unit"):
+        with pytest.raises(IncompleteDataError, match="as the whole series shows: unit"):
             ask(manager, strict=True)
         pd.testing.assert_frame_equal(ask(manager), held)
 

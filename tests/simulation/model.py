@@ -562,7 +562,7 @@ class Model:
     def check_grave(self, question: Question, seen: Seen, report: QualityReport) -> None:
         """Assert that an answer has as grave what a validation of its series has as errors."""
         findings = [one for one in report.findings if one.is_grave]
-        wrong = {stamp for one in findings for stamp in one.stamps.tolist()}
+        wrong = {stamp for one in findings for stamp in one.rows.tolist()}
         final = {stamp for stamp, state in seen.state.items() if state == "final"}
         settled = [
             Span(parse_iso(one["start"]), parse_iso(one["end"]))
@@ -572,7 +572,7 @@ class Model:
         passed = {s for s in wrong & final if not any(s in span for span in settled)}
         assert not passed, f"{question}: errors that are not grave: {_some(sorted(passed))}"
         errors = [one for one in report.findings if one.severity == "error"]
-        wrong |= {stamp for one in errors for stamp in one.stamps.tolist()}
+        wrong |= {stamp for one in errors for stamp in one.rows.tolist()}
         odd = sorted(seen.grave - wrong)
         assert not odd, f"{question}: grave without an error: {_some(odd)}"
 

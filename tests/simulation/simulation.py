@@ -492,6 +492,10 @@ class Simulation:
             plan = self.manager.plan(question.symbol, question.timeframe, **options)
         except QueryError:
             return 1 << 30
+        except CorruptEntryError as error:
+            is_lost = self.was_damaged and self._may_fail(question)
+            _require(self.disks.struck or is_lost, f"{question}: {error!r}")
+            return 1 << 30
         finally:
             assert self.disks.changes == changes, f"{question}: a plan wrote"
         assert self.vendors.sent.total() == sent, f"{question}: a plan asked a vendor"

@@ -10,7 +10,7 @@ from src.data.model.span import Span
 from tests.vendor_server import Fault
 
 from .fakes import contradicted, off_grid
-from .machine import FAULTS
+from .machine import ANEW, FAULTS
 from .model import Question
 from .simulation import (
     COIN_PAIR,
@@ -23,6 +23,8 @@ from .simulation import (
     shares,
     simulated,
 )
+
+OFFLINE = (("offline", True),)
 
 
 def test_a_clock_behind_takes_no_final_bar_from_an_answer() -> None:
@@ -523,9 +525,118 @@ def test_a_split_before_the_first_bar_of_a_vendor_that_cut_its_history_is_not_ru
         assert sim.ask(question) is None, "bars of before the split and behind it have no one basis"
 
 
+def test_a_split_behind_days_of_which_no_vendor_reported_is_not_applied_alone() -> None:
+    question = Question("AAPL", "1d", "2024-05-31", "2024-06-05")
+    with simulated(shares("tiingo")) as sim:
+        sim.split("AAPL", 10)
+        first = sim.ask(question)
+        sim.advance(5 * 86_400)
+        sim.shorten("tiingo", "2024-06-09")
+        sim.split("AAPL", 2)
+        sim.advance(5 * 86_400)
+        seen = sim.ask(question)
+    assert first is not None and seen is not None and first.rows == seen.rows
+    assert seen.facts["as_of"] == "2024-06-04" and not seen.is_complete
+
+
 def test_gaps_before_the_last_bars_of_a_substitute_are_not_reported_the_second_time() -> None:
     with simulated(FILES) as sim:
         sim.advance(40 * 86_400)
         sim.set_clock(7200)
         seen = sim.ask(Question("BTCUSDT", "1h", None, None, 30))
     assert seen is not None and len(seen.rows) == 30 and len(seen.gaps) == 1
+
+
+@pytest.mark.parametrize(("earlier", "wrong"), [("2024-04-04", 8), ("2024-05-24", 10)])
+def test_a_jump_that_no_market_makes_proves_the_rows_since_the_last_one_wrong(
+    earlier: str, wrong: int
+) -> None:
+    """Of some days eight are at a hundredth, and those after them at half."""
+    with simulated(shares("fmp")) as sim:
+        sim.fault("fmp", FAULTS["splits nothing"]())
+        sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-06-05", options=ANEW))
+        sim.heal()
+        sim.mark("AAPL", "1d")
+        sim.ask_batch(("AAPL", "NVDA"), Question("", "1d", earlier, "2024-05-24"))
+        sim.fault("fmp", FAULTS["changes its unit"]())
+        sim.ask(Question("AAPL", "1d", "2024-04-29", "2024-05-24", options=ANEW))
+        sim.heal()
+        sim.mark("AAPL", "1d")
+        seen = sim.ask(
+            Question("AAPL", "1d", "2024-04-04", "2024-06-05", options=(("offline", True),))
+        )
+    assert seen is not None
+    assert len(seen.grave) == wrong
+
+
+def test_a_rejected_row_beside_wrong_bars_of_the_same_answer_is_adjusted_once() -> None:
+    question = Question("", "1d", "2024-03-19", "2024-05-08")
+    with simulated(shares("fmp")) as sim:
+        sim.set_clock(40 * 86_400)
+        sim.ask_batch(("AAPL", "NVDA"), Question("", "1d", "2024-04-16", "2024-06-05"))
+        sim.fault("fmp", FAULTS["splits nothing"]())
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        sim.ask(Question("AAPL", "1d", None, None, 5))
+        sim.fault("fmp", FAULTS["sends what is no bar"](), 1)
+        sim.ask_batch(("AAPL", "NVDA"), question)
+
+
+def test_a_verdict_on_bars_leaves_a_rejected_row_between_them_as_it_was() -> None:
+    stamp, question = parse_iso("2024-04-19"), Question("AAPL", "1d", "2024-04-16", "2024-06-05")
+    with simulated(shares("fmp")) as sim:
+        sim.set_clock(40 * 86_400)
+        sim.fault("fmp", FAULTS["sends what is no bar"]())
+        first = sim.ask(question)
+        sim.heal()
+        sim.fault("fmp", FAULTS["splits nothing"]())
+        sim.split("AAPL", 2)
+        sim.advance(2 * 86_400)
+        sim.ask(Question("AAPL", "1d", None, None, 5))
+        seen = sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-05-28", options=OFFLINE))
+    assert first is not None and seen is not None
+    assert stamp in first.flagged & seen.flagged
+    assert seen.rows[stamp][3] == pytest.approx(first.rows[stamp][3] / 2)
+    assert seen.grave == set(seen.rows) - {stamp}
+
+
+@pytest.mark.parametrize("vendor", ["fmp", "alpaca", "yahoo"])
+@pytest.mark.parametrize(
+    ("days", "is_dated"), [(1, True), (1, False), (40, False), (366, False), (40, True)]
+)
+def test_a_split_after_a_clock_that_was_ahead_is_applied_once_it_is_right(
+    vendor: str, days: int, is_dated: bool
+) -> None:
+    question = Question("AAPL", "1d", "2024-04-16", "2024-06-04")
+    with simulated(shares(vendor)) as sim:
+        sim.date(0 if is_dated else None)
+        sim.set_clock(days * 86_400)
+        first = sim.ask(question)
+        sim.date(0)
+        sim.set_clock(0)
+        sim.ask(question)
+        sim.split("AAPL", 2)
+        sim.advance(20 * 86_400)
+        seen = sim.ask(question)
+    assert first is not None and seen is not None
+    for stamp, row in seen.rows.items():
+        assert row[3] == pytest.approx(first.rows[stamp][3] / 2)
+
+
+def test_bars_fetched_near_a_split_stay_doubted_although_a_second_vendor_has_them() -> None:
+    anew = (("force_refresh", True),)
+    with simulated(shares("yahoo", "polygon")) as sim:
+        sim.ask(Question("AAPL", "1d", "2024-04-16", "2024-06-05"))
+        sim.split("AAPL", 2)
+        sim.advance(86_400)
+        sim.fault("polygon", FAULTS["changes its unit"](), None)
+        sim.ask(Question("AAPL", "1d", "2024-05-12", "2024-06-06", options=anew))
+        sim.heal()
+        sim.mark("AAPL", "1d")
+        sim.advance(86_400)
+        sim.ask(Question("AAPL", "1d", "2024-06-05", "2024-06-07"))
+        question = Question("AAPL", "1d", "2024-05-08", "2024-05-08")
+        seen, again = sim.ask(question), sim.ask(question)
+    assert seen is not None and again is not None
+    assert set(seen.state.values()) == set(again.state.values()) == {"suspect"}
+

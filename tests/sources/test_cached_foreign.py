@@ -7,16 +7,19 @@ import errno
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -201,6 +204,51 @@ class Described(Own):
         self.factor = factor
 
 
+class Hidden:
+    """An object whose text does not show what it is."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __repr__(self) -> str:
+        return "Hidden(***)"
+
+
+@dataclass
+class Settings:
+    """Arguments of which one is not shown."""
+
+    host: str
+    key: str = field(repr=False, default="")
+
+
+def closing_over(price: float) -> Any:
+    """Return a source of a class that this call has made."""
+
+    class Local:
+        async def fetch(self, *_: Any) -> pl.DataFrame:
+            return rows("AAPL", DAYS[:3]).with_columns(close=price)
+
+    return Local()
+
+
+def hundred(middle: int) -> pl.DataFrame:
+    """Return rows of which the text shows the first and the last."""
+    return pl.DataFrame({"x": [middle if n == 50 else 0 for n in range(100)]})
+
+
+def numbers(middle: float) -> Any:
+    """Return the same as an array."""
+    return np.array([middle if n == 2000 else 0.0 for n in range(5000)])
+
+
+def endless() -> list[Any]:
+    """Return a list that is in itself."""
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
 def of_another_module() -> type[Described]:
     """A class of the same name, in another module."""
     return type("Described", (Described,), {"__module__": "elsewhere"})
@@ -224,6 +272,28 @@ def of_another_module() -> type[Described]:
         (lambda: Described(lambda: 1), lambda: Described(lambda: 2), False),
         (lambda: Described(object()), lambda: Described(object()), False),
         (lambda: Described(1), lambda: of_another_module()(1), False),
+        (lambda: Described(hundred(1)), lambda: Described(hundred(2)), False),
+        (
+            lambda: Described(hundred(1).to_pandas()),
+            lambda: Described(hundred(2).to_pandas()),
+            False,
+        ),
+        (lambda: Described(numbers(1)), lambda: Described(numbers(2)), False),
+        (
+            lambda: Described(re.compile("x" * 300 + "a")),
+            lambda: Described(re.compile("x" * 300 + "b")),
+            False,
+        ),
+        (lambda: Described(Hidden("a")), lambda: Described(Hidden("b")), False),
+        (lambda: Described(Settings("h", "a")), lambda: Described(Settings("h", "b")), False),
+        (lambda: Described(Settings("h", "a")), lambda: Described(Settings("h", "a")), True),
+        (
+            lambda: Described(pd.Timestamp("2024-01-02")),
+            lambda: Described(pd.Timestamp("2024-01-02")),
+            True,
+        ),
+        (lambda: Described(endless()), lambda: Described(endless()), False),
+        (lambda: closing_over(1.0), lambda: closing_over(2.0), False),
     ],
 )
 def test_two_sources_share_frames_if_class_and_arguments_are_the_same(
@@ -231,6 +301,37 @@ def test_two_sources_share_frames_if_class_and_arguments_are_the_same(
 ) -> None:
     first, second = (CachedDataSource(make()).generate_cache_key(**BASE) for make in (one, other))
     assert (first == second) is is_same
+
+
+SCRIPT = """
+import sys
+from src.data.sources import CachedDataSource
+
+class Mine:
+    async def fetch(self, *question):
+        return None
+
+print(CachedDataSource(Mine(), sys.argv[1]).generate_cache_key(["A"], "2024-01-02", "2024-01-03", "1d"))
+"""
+
+
+def test_classes_of_two_scripts_share_no_frames_because_of_their_names(tmp_path: Path) -> None:
+    for name in ("one.py", "other.py"):
+        (tmp_path / name).write_text(SCRIPT)
+    one, again, other = (
+        subprocess.run(
+            [sys.executable, str(tmp_path / name), str(tmp_path / "frames")],
+            check=True, capture_output=True, text=True, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        ).stdout
+        for name in ("one.py", "one.py", "other.py")
+    )  # fmt: skip
+    assert len(one) == 17 and one == again != other
+
+
+def test_a_symbol_that_is_not_a_text_is_an_error_of_the_question(folder: Path) -> None:
+    with pytest.raises(QueryError, match="not a symbol: 1; use a text"):
+        got(cached(Own(), folder), ["AAPL", 1])  # type: ignore[list-item]
 
 
 def test_two_instances_of_a_class_have_frames_of_their_own(folder: Path) -> None:

@@ -248,8 +248,7 @@ class BarsClient:
         """
         from .batch import get_by_symbol
 
-        shared = timeframe, bounds, wishes
-        self._parser.check_shared(*shared)
+        self._parser.check_shared(*(shared := (timeframe, bounds, wishes)))
         return get_by_symbol(self._parser, self._service, symbols, shared, listener)
 
     def lookup(self, query: BarsQuery) -> Lookup:

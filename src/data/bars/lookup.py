@@ -26,6 +26,7 @@ from ..model.instrument import Instrument
 from ..model.kind import Basis
 from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
+from ..model.reasons import AFTER_LAST, UNASKED
 from ..model.series import SeriesKey
 from ..model.span import Span, gaps, spans_of, subtract
 from .answer.answer import Answer, Gap, as_known, is_at
@@ -34,8 +35,6 @@ from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
 from .selection.lanes import AnsweringLane, LaneFinder
 from .validity import (
-    AFTER_LAST,
-    UNASKED,
     TradingDays,
     fetched_ahead,
     is_unasked,

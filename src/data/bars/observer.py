@@ -14,6 +14,7 @@ from ..forks import renew_after_fork
 from ..model.actions import Action
 from ..model.instant import DAY_MS
 from ..model.query import BarsQuery
+from ..model.reasons import sentence
 from ..model.series import SeriesKey
 from ..net.deadline import MustWait
 from ..observability.logs import context, current, next_number, running, subject_of
@@ -106,7 +107,8 @@ class Observer:
         # Bars made from others belong to the lane of their sources, and change with them.
         stored = answer.facts.get("derived_from", answer.facts)
         lane = tuple(str(stored.get("lane") or "").split("@")[1:])
-        causes = tuple(dict.fromkeys([*answer.trouble, *answer.facts.get("problems", ())]))
+        problems = map(sentence, answer.facts.get("problems", ()))
+        causes = tuple(dict.fromkeys([*answer.trouble, *problems]))
         key = SeriesKey(query.instrument.symbol, query.timeframe, lane)
         generation = answer.facts.get("generation")
         self.quality_low(key, generation, round(score, 4), least, causes)

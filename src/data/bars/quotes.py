@@ -35,6 +35,7 @@ from ..model.instrument import Instrument
 from ..model.kind import NO_VOLUME
 from ..model.query import check_session, distinct_symbols
 from ..model.quote import LivePrice, Quote, Quotes, QuoteState, aware
+from ..model.reasons import sentence
 from ..model.timeframe import Timeframe
 from ..net.deadline import check_time, run_call, seconds_of
 from ..net.locks import SeriesLocks
@@ -448,7 +449,7 @@ def _note(state: QuoteState, market: _Market, price: _Price, why: DataError | No
             remarks.append(why.brief)
     if price.answer.substitute:
         remarks.append(f"a substitute of another kind: {price.answer.substitute}")
-    remarks += price.answer.doubts
+    remarks += map(sentence, price.answer.doubts)
     if state == "closed" and price.part.state == "provisional":
         remarks.append("this close may still be corrected")
     return "; ".join(remarks)

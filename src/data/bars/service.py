@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from ..cache.store import BarStore
 from ..clock import Clock
 from ..config.rules import ValidationRules
-from ..errors import AllProvidersFailedError, CacheError, DataError
+from ..errors import ANSWERS, AllProvidersFailedError, CacheError, DataError
 from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
@@ -103,6 +103,7 @@ class BarsService:
                 record.failed(query, error)
             elif open_records:
                 missed(query)
+            error.__traceback__ = None if isinstance(error, ANSWERS) else error.__traceback__
             raise
 
     def _get(self, query: BarsQuery) -> pd.DataFrame:

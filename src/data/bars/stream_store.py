@@ -14,10 +14,11 @@ from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import CacheError, DataError, NoProviderError, UnknownProviderError
 from ..model.bars import Bar, BarTable
-from ..model.coverage import GRAVE, Coverage, Covered
+from ..model.coverage import Coverage, Covered
 from ..model.instrument import Instrument
 from ..model.kind import Basis, Kind
 from ..model.query import BarsQuery
+from ..model.reasons import GRAVE
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..net.locks import SeriesLocks

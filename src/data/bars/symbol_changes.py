@@ -8,9 +8,9 @@ from dataclasses import replace
 from ..calendars.calendar import day_span
 from ..errors import QueryError
 from ..model.instrument import Instrument
+from ..model.reasons import BEFORE_FIRST
 from ..model.symbol_changes import CHANGE_TYPES, SymbolChange, concerning
 from .answer.answer import Answer, Gap
-from .validity import BEFORE_FIRST
 
 FACT = "symbol_changes"
 

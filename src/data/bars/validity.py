@@ -19,17 +19,11 @@ from ..calendars.calendar import MarketCalendar, calendar_for, day_span, session
 from ..clock import Clock
 from ..model.actions import Action
 from ..model.bars import Stamps
-from ..model.coverage import BEFORE_FIRST as BEFORE_FIRST
-from ..model.coverage import CLOSED as CLOSED
-from ..model.coverage import DOUBTFUL as DOUBTFUL
-from ..model.coverage import GRAVE as GRAVE
-from ..model.coverage import NO_BAR as NO_BAR
-from ..model.coverage import SETTLED as SETTLED
-from ..model.coverage import UNASKED as UNASKED
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
 from ..model.lifetime import PAGES, Bound, Lifetime
+from ..model.reasons import BEFORE_FIRST, BEHIND, CHANGED, CLOSED, UNEXPECTED
 from ..model.span import Span
 from ..vendors.registry import is_free
 
@@ -37,19 +31,8 @@ if TYPE_CHECKING:
     from ..cache.actions import ActionBook
     from ..cache.store import SeriesView
 
-# --- reasons for spans in a coverage, and how long they are valid
+# --- how long an answer is valid
 
-AFTER_LAST = "after the last bar"
-UNPUBLISHED = "closed, not published yet"
-DELETED = "deleted by another caller while it was read"
-LOST = "the vendor does not have this bar any more"
-FORMING = "forming"
-SPOILT = "the vendor now sends something here that cannot be a bar"
-UNEXPECTED = "outside the sessions of the market's calendar"
-UNVOUCHED = "by our own clock alone, which nothing vouches for"
-AHEAD = "fetched at a time that has not come yet: the clock was wrong then, or is now"
-CHANGED = f"{DOUBTFUL}read from files on this machine that have changed since"
-RELAID = f"{DOUBTFUL}read from files on this machine by another layout than that of the rules"
 # How long data that depends only on our own clock is left alone.
 UNVOUCHED_MS = HOUR_MS
 # Clocks of machines that share a folder may differ by this much without being wrong.
@@ -60,9 +43,6 @@ _YOUNG_HOLE_MS, _OLD_HOLE_MS = 15 * MINUTE_MS, 6 * HOUR_MS
 _LOOSE_HOURS = ("forex", "future")
 # The end of a series is checked again after this fraction of the time without bars.
 _SHARE_OF_NOTHING = 30
-BEHIND = (
-    f"{DOUBTFUL}as of when prices are adjusted is not known, for this machine's clock is behind"
-)
 
 
 @dataclass(frozen=True)

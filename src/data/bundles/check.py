@@ -21,6 +21,7 @@ from ..model.coverage import Coverage, Covered
 from ..model.instant import date_of, day_ms, iso
 from ..model.kind import Basis, Kind
 from ..model.reads import AppliedActions, ReadAgain, digest_of
+from ..model.reasons import FORMING, sentence
 from ..model.span import Span
 from .record import FailedRead, RunRecord, SeriesRead, Unstored, with_unstored
 
@@ -41,7 +42,6 @@ CAUSES = (CORRECTION, NEW_ACTION, BECAME_FINAL, OTHER_VENDOR, CALENDAR, LIBRARY,
 IDENTICAL, REVISED, GONE, UNKNOWN = "identical", "revised", "gone", "unknown"
 COLUMNS = ("open", "high", "low", "close", "volume")
 COMPARED = (*COLUMNS, "adj_close")
-RUNNING = "forming"
 # Vendors round the prices that they adjust: a difference up to this is not a change of the bar.
 _ROUNDING = 1e-4
 _NAN = float("nan")
@@ -372,7 +372,9 @@ def _cells(
             cause, detail = CALENDAR, by_calendar
         elif new is None:
             detail = (
-                aside[stamp].reason if stamp in aside else f"{vendor or 'the store'} has it no more"
+                sentence(aside[stamp].reason)
+                if stamp in aside
+                else f"{vendor or 'the store'} has it no more"
             )
             cause = UNEXPLAINED if stamp in aside else cause
         else:
@@ -402,10 +404,10 @@ def _cause_of_bar(
 ) -> tuple[str, str]:
     """Return why the values of a bar changed, with an explanation in words."""
     (vendor, state), (vendor_now, state_now) = then, now
-    if aside is not None and aside.reason == RUNNING:
+    if aside is not None and aside.reason == FORMING:
         return BECAME_FINAL, f"the bar was running, now it is {state_now}"
     if aside is not None:
-        return CORRECTION, f"it could not be a bar: {aside.reason}"
+        return CORRECTION, f"it could not be a bar: {sentence(aside.reason)}"
     if vendor != vendor_now:
         return OTHER_VENDOR, f"{vendor or '?'}, now {vendor_now or '?'}"
     if state == "provisional" and state_now == "final":

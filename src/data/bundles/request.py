@@ -40,7 +40,15 @@ def request_of(
     }
     if not request["symbols"]:
         raise QueryError("a bundle is of at least one symbol")
+    for symbol in request["symbols"]:
+        if isinstance(symbol, str) and not symbol.isascii() and cannot_be_written(symbol):
+            raise QueryError(f"the symbol {symbol[:40]!a} has half of a surrogate pair")
     return request
+
+
+def cannot_be_written(text: str) -> bool:
+    """Return whether a text has half of a surrogate pair, which files do not hold."""
+    return any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def widened(

@@ -19,7 +19,7 @@ from ..disk.atomic import sweep, write_atomically
 from ..disk.files import Disk
 from ..errors import CorruptEntryError, FormatVersionError
 from ..model.actions import Action, current
-from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.instant import DAY_MS, HOUR_MS, date_of, day_ms
 from ..model.span import Span, coalesce, gaps
 from ..model.symbol_changes import SymbolChange
 from ..prices.disputes import (
@@ -205,7 +205,7 @@ class ActionBook:
 
         Events between their real time and the time shown were requested from no vendor.
         """
-        sound = tuple(a for a in self.answers if a.fetched_at <= now_ms + DAY_MS)
+        sound = tuple(a for a in self.answers if a.fetched_at <= now_ms + HOUR_MS)
         awaited = tuple(a for a in self.awaited if a.fetched_at <= now_ms)
         samples = self.samples and self.samples.by(now_ms)
         if samples is self.samples and (len(sound), len(awaited)) == (

@@ -18,6 +18,7 @@ from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave, stre
 from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
+from ..model.reasons import NO_TRADE
 from ..model.series import SeriesKey
 from ..model.source import SourceState
 from ..model.span import Edges, Span, spans_of, subtract
@@ -284,8 +285,6 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "duplicate",
     "note",
 )
-# For bars that are missing for lack of trades, as far as is known: they are not a gap.
-NO_TRADE = "no trade"
 # Neighbours are merged until there are about so many; a kind may have one more.
 _MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
 

@@ -42,9 +42,13 @@ def attention_of(
     holes = [gap for gap in gaps if gap["class"] in HOLES and gap["bars"]]
     if holes:
         bars = sum(gap["bars"] for gap in holes)
-        first = next((gap["next_step"] for gap in holes if gap["next_step"]), "")
+        steps = [gap["next_step"] for gap in holes if gap["next_step"]]
         text = f"{counted(bars, 'bar')} missing in {counted(len(holes), 'gap')}"
-        found.append(_entry("holes", text, first or f"`onetape gaps {name}`"))
+        # That vendors are queried again by themselves is good to know, but nothing to do.
+        command = next((step for step in steps if "onetape " in step), "")
+        if steps and not command:
+            text += f", {steps[0]}"
+        found.append(_entry("holes", text, command or f"`onetape gaps {name}`"))
     return found + list(_by_severity(findings, "warning"))
 
 

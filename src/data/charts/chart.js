@@ -72,19 +72,28 @@ const drawChart = (box, data) => {
     layout: {attributionLogo: false, background: {color: paint("paper")}, textColor: paint("faint"), fontFamily: "system-ui, sans-serif", fontSize: 12},
     grid: {vertLines: {visible: false}, horzLines: {color: paint("line")}},
     crosshair: {mode: 0, vertLine: {color: paint("faint"), labelBackgroundColor: paint("ink")}, horzLine: {color: paint("faint"), labelBackgroundColor: paint("ink")}},
-    rightPriceScale: {borderColor: paint("line")},
+    rightPriceScale: {borderColor: paint("line"), entireTextOnly: true},
   });
   box.classList.add("live");
+  box.classList.toggle("compared", !single);
   const chart = library.createChart(place, {
     ...looks(), autoSize: true,
     localization: {priceFormatter: number, timeFormatter: written},
     timeScale: {minBarSpacing: 0.002, rightOffset: 1, timeVisible: !data.is_daily, secondsVisible: false, borderVisible: false, tickMarkFormatter: tick},
     kineticScroll: {touch: !still, mouse: false},
   });
+  // No label of the axis of time is cut: at an edge it is moved inside, and one whose bar is outside is left out.
+  for (const axis of place.querySelectorAll("tr:last-child canvas")) {
+    const pen = axis.getContext("2d"), write = pen.fillText;
+    pen.fillText = (text, x, y) => {
+      const half = pen.textAlign === "center" ? pen.measureText(text).width / 2 : 0, wide = axis.width / pen.getTransform().a;
+      if (x >= 0 && x <= wide) write.call(pen, text, Math.max(half, Math.min(wide - half, x)), y);
+    };
+  }
   const scale = chart.timeScale(), format = {priceFormat: {type: "custom", formatter: number, minMove: single ? 10 ** -Math.min(digits, 12) : 0.01}};
   const points = (one, value) => times.map((time, at) => one.columns[at] ? {time, ...value(one.columns[at], at)} : {time});
   let candles = null, area = null, volume = null, first = null;
-  const lines = [];
+  const lines = [], hues = Math.max(0, ...data.ribbon.map(run => run[2])) + 1;  // those of the vendors come first
   // The area has its points when it is first shown: candles come first.
   const fill = () => { if (!area.data().length) area.setData(points(single, bar => ({value: bar.close}))); };
   const draw = () => {
@@ -117,7 +126,7 @@ const drawChart = (box, data) => {
     }
     (data.lines || []).forEach((one, at) => {
       const line = lines[at] ??= chart.addSeries(library.LineSeries, {...format, lineWidth: 2, priceLineVisible: false, lastValueVisible: false});
-      line.applyOptions({color: paint(`hue-${(at + 1) % 6}`)});
+      line.applyOptions({color: paint(`hue-${(at + hues) % 6}`)});
       line.setData(times.map((time, i) => one.values[i] === null ? {time} : {time, value: one.values[i]}));
     });
     first = candles ?? area;
@@ -145,13 +154,26 @@ const drawChart = (box, data) => {
           if (at >= shown.from - 1 && at <= shown.to + 1)
             context.fillRect(Math.round(edge(at)), 0, Math.max(1, Math.floor(wide)), bitmapSize.height);
         };
-        work(box, line, spacing, bitmapSize.height - 5 * high);
+        // The first text that has room from one place to another, at the top of what is in sight of both.
+        const name = (from, to, texts) => {
+          const left = Math.max(0, edge(from)) + 4 * wide, right = Math.min(bitmapSize.width, edge(to)) - 4 * wide;
+          if (right <= left) return;
+          context.font = `${11 * high}px system-ui, sans-serif`;
+          context.fillStyle = paint("faint");
+          const text = texts.find(one => context.measureText(one).width <= right - left);
+          if (text) context.fillText(text, left, 12 * high);
+        };
+        work(box, line, spacing, bitmapSize.height - 5 * high, name, shown);
       }),
     }),
   });
-  const under = layer("bottom", (box, line, spacing) => {
+  const days = data.is_daily ? [] : [0, ...data.sessions, count];
+  const date = at => { const text = new Date(times[at] * 1000).getUTCDate(); return [`${text} ${months[new Date(times[at] * 1000).getUTCMonth()]}`, `${text}`]; };
+  const under = layer("bottom", (box, line, spacing, top, name, shown) => {
     for (const gap of data.gaps) box(...gap.place, "gap");
     if (data.sessions.length > 1 && spacing * count / data.sessions.length > 24) for (const at of data.sessions) line(at, "line");
+    // Each day has its date: its beginning may be out of sight, and the axis has no room for all of them.
+    if (spacing * count / days.length > 12) for (let n = 1; n < days.length; n++) if (days[n] >= shown.from && days[n - 1] <= shown.to) name(days[n - 1], days[n], date(days[n - 1]));
     for (const mark of data.marks) if (mark.kind === "split") line(mark.at + 0.5, "split");
   });
   // Over the volume, whose columns would cut the ribbon to pieces.
@@ -162,7 +184,7 @@ const drawChart = (box, data) => {
   const signs = {buy: "up", sell: "down", note: "hue-0"};
   const flags = () => data.marks.map(mark => ({
     time: times[mark.at], position: shapes[mark.kind][0], shape: shapes[mark.kind][1], color: paint(signs[mark.kind] ?? mark.kind),
-    text: mark.kind === "doubt" ? "!" : mark.kind === "dividend" && data.marks.length > 40 ? "" : mark.text,
+    text: mark.kind === "doubt" ? "!" : mark.kind === "split" ? mark.text : "",  // longer ones would cover the bars; they are in the line above, and below in the table
   }));
   const flagged = single && data.marks.length ? [candles, area].filter(Boolean).map(one => library.createSeriesMarkers(one, flags())) : [];
 
@@ -202,13 +224,16 @@ const drawChart = (box, data) => {
     chart.priceScale("right").applyOptions({mode: is_log ? 1 : 0});
     button.setAttribute("aria-pressed", is_log);
   }).setAttribute("aria-pressed", "false");
+  press("PNG", () => save()).title = "save a picture of what is shown";
   bar.hidden = false;
 
   // --- the values at the pointer, or at the bar that the arrow keys are on
 
-  const value = (name, text, hue) => {
-    const one = document.createElement("span"), label = document.createElement("small");
+  // The name of a line (`at` is its place) hides it, and shows it again.
+  const value = (name, text, hue, at = -1) => {
+    const one = document.createElement(at < 0 ? "span" : "button"), label = document.createElement("small");
     if (hue >= 0) one.append(document.createElement("i")), one.firstChild.style.background = `var(--p-hue-${hue % 6})`;
+    if (at >= 0) one.type = "button", one.dataset.line = at, one.title = "hide or show this line", one.setAttribute("aria-pressed", lines[at].options().visible);
     label.textContent = name;
     one.append(...(name ? [label, " "] : []), text);
     return one;
@@ -217,23 +242,65 @@ const drawChart = (box, data) => {
     const parts = [value("", moment(index))];
     series.forEach((one, hue) => {
       const column = one.columns[index];
-      if (!column) return;
-      if (!single) { parts.push(value(one.symbol, number(column.close), hue)); return; }
+      if (!single) parts.push(value(one.symbol, column ? number(column.close) : "–", hue, hue));
+      if (!single || !column) return;
       for (const name of ["open", "high", "low", "close"]) if (name in column) parts.push(value(name, number(column[name])));
       if (column.volume != null) parts.push(value("volume", volumes.format(column.volume)));
       const vendor = inside(one.vendors, index), hued = data.ribbon.find(([from, to]) => from <= index && index < to);
       if (vendor) parts.push(value("from", vendor[2], hued ? hued[2] : -1));
       if (inside(one.pale, index)) parts.push(value("", "may still change"));
     });
-    (data.lines || []).forEach((one, at) => { if (one.values[index] !== null) parts.push(value(one.name, number(one.values[index]), at + 1)); });
+    (data.lines || []).forEach((one, at) => { parts.push(value(one.name, one.values[index] === null ? "–" : number(one.values[index]), at + hues, at)); });
     for (const mark of data.marks) if (mark.at === index) parts.push(value(mark.kind === "doubt" ? "!" : mark.kind, mark.text));
     const gap = data.gaps.find(one => one.place[0] <= index && index < one.place[1]);
     if (gap) parts.push(value("gap:", gap.reason));
     return parts.flatMap(part => [part, " "]);
   };
-  let at = -1;
-  const said = index => out.replaceChildren(...told(index));
+  let at = -1, told_at = -1;
+  const said = index => out.replaceChildren(...told(told_at = index));
   said(filled[filled.length - 1]);
+  out.addEventListener("click", event => {
+    const place = event.target.closest("button")?.dataset.line;
+    if (!place) return;
+    lines[place].applyOptions({visible: !lines[place].options().visible});
+    said(told_at);
+    out.querySelector(`[data-line="${place}"]`).focus();
+  });
+
+  // --- a picture of what is shown: the title, the values, the chart
+
+  const save = () => {
+    const shot = chart.takeScreenshot(true), paper = document.createElement("canvas"), pen = paper.getContext("2d");
+    const wide = place.clientWidth, ratio = shot.width / wide, edge = 12, font = "14px system-ui, sans-serif";
+    const texts = [...out.children].filter(one => one.getAttribute("aria-pressed") !== "false");
+    let x = 0, y = 58;
+    pen.font = font;
+    const places = texts.map(one => {
+      const width = pen.measureText(one.textContent).width + (one.querySelector("i") ? 28 : 14);
+      if (x && x + width > wide) x = 0, y += 20;
+      return [(x += width) - width, y];
+    });
+    paper.width = shot.width + 2 * edge * ratio;
+    paper.height = shot.height + (y + 2 * edge + 8) * ratio;
+    pen.fillStyle = paint("paper"); pen.fillRect(0, 0, paper.width, paper.height);
+    pen.scale(ratio, ratio); pen.translate(edge, edge);
+    const write = (text, font, colour, x, y) => { pen.font = font; pen.fillStyle = paint(colour); pen.fillText(text, x, y, wide - x); };
+    write(data.title, "600 18px system-ui, sans-serif", "ink", 0, 14);
+    write(data.about, "13px system-ui, sans-serif", "faint", 0, 36);
+    texts.forEach((one, n) => {
+      const [x, y] = places[n], dot = one.querySelector("i");
+      if (dot) pen.fillStyle = getComputedStyle(dot).backgroundColor, pen.beginPath(), pen.arc(x + 5, y - 5, 5, 0, 7), pen.fill();
+      write(one.textContent, font, "ink", x + (dot ? 14 : 0), y);
+    });
+    pen.drawImage(shot, 0, y + 8, wide, shot.height / ratio);
+    paper.toBlob(blob => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob); link.download = `${data.title}.png`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    });
+  };
+
   chart.subscribeCrosshairMove(move => {
     const index = move.logical ?? filled[filled.length - 1];
     said(Math.max(0, Math.min(count - 1, Math.round(index))));

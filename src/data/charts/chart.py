@@ -23,11 +23,11 @@ from ..calendars.grid import BarGrid
 from ..calendars.localtime import offset_ms
 from ..errors import ConfigError, QueryError, ResponseFormatError
 from ..model.bars import BarTable, Stamps
-from ..model.coverage import BEFORE_FIRST, GRAVE
 from ..model.frame import table_of
-from ..model.instant import DAY_MS, from_ms, parse_iso
+from ..model.instant import DAY_MS, MINUTE_MS, from_ms, parse_iso
 from ..model.printable import printable
 from ..model.provenance import ATTRS_KEY
+from ..model.reasons import BEFORE_FIRST, GRAVE, sentence
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 
@@ -357,6 +357,17 @@ class _Part:
         return str(self.facts.get("timeframe", ""))
 
     @property
+    def spacing(self) -> str | None:
+        """The timeframe, or the shortest distance of three bars or more; None if neither is known."""
+        if self.timeframe or len(self.stamps) < 3:
+            return self.timeframe or None
+        minutes = int(np.diff(self.stamps).min()) / MINUTE_MS
+        # Days of 23 and of 25 hours, and months of any length, are alike.
+        if (days := round(minutes / 1440)) and minutes >= 20 * 60:
+            return f"{round(days / 30.44)}M" if days > 27 else f"{days}d"
+        return f"{minutes / 60:g}h" if minutes % 60 == 0 else f"{minutes:g}m"
+
+    @property
     def adjustment(self) -> str:
         """The adjustment of the prices in words; empty if there are no splits and dividends."""
         adjustment, day = self.facts.get("adjustment"), self.facts.get("as_of")
@@ -513,7 +524,9 @@ class _Part:
         for span, reason in self.gap_spans:
             first, end = axis.stamps.searchsorted(span).tolist()
             if end > first:
-                spans.append(AxisSpan(first, end, printable(reason), printable(self.name)))
+                spans.append(
+                    AxisSpan(first, end, printable(sentence(reason)), printable(self.name))
+                )
         return tuple(spans)
 
     def actions(self, axis: Axis, currency: str) -> Sequence[Mark]:
@@ -546,7 +559,7 @@ class _Part:
         ]
         inside = [(stamp, reason) for stamp, reason in flagged if _is_within(axis, stamp)]
         return [
-            Mark(int(axis.stamps.searchsorted(stamp)), "doubt", printable(reason))
+            Mark(int(axis.stamps.searchsorted(stamp)), "doubt", printable(sentence(reason)))
             for stamp, reason in inside
         ]
 
@@ -619,15 +632,16 @@ def _check_alike(parts: Sequence[_Part]) -> None:
     """
     with_bars = [part for part in parts if len(part.table)]
     what = {
-        "timeframes": [p.timeframe for p in with_bars],
+        "timeframes": [p.spacing for p in with_bars],
         "adjustments": [p.facts.get("adjustment", "") for p in with_bars],
         # A coin's 24-hour day may be next to a stock's session; extended hours are another series.
         "sessions": [_session(p) for p in with_bars],
         "origins": ["made up" if p.facts.get("made_up") else "real" for p in with_bars],
     }
     for name, values in what.items():
-        if len(set(values)) > 1:
-            each = ", ".join(f"{p.name} {v}" for p, v in zip(with_bars, values, strict=True))
+        if len({value for value in values if value is not None}) > 1:
+            pairs = zip(with_bars, values, strict=True)
+            each = ", ".join(f"{p.name} {v or 'unknown'}" for p, v in pairs)
             raise QueryError(
                 f"one chart cannot show bars of several {name}: {each}",
                 hint="ask for all of them alike, or draw them one by one",

@@ -399,8 +399,8 @@ class _Drawing:
     # --- above the bars
 
     def _overlays(self) -> None:
-        """Draw a program's lines, in the hues after that of the first vendor."""
-        for place, line in enumerate(self.chart.lines, 1):
+        """Draw a program's lines, in the hues after those of the vendors."""
+        for place, line in enumerate(self.chart.lines, self._line_hue):
             slots = np.flatnonzero(np.isfinite(line.values))
             # If values share a column, the last one is drawn.
             columns = slots // self.each
@@ -420,6 +420,11 @@ class _Drawing:
             )
             if points:
                 self.shapes.append(Lines(f"hue-{place % _HUES}", 2, points, line.name))
+
+    @property
+    def _line_hue(self) -> int:
+        """The hue of the first line: those of the vendors come first if the ribbon shows them."""
+        return len(self.chart.series[0].vendor_names) if self._has_ribbon else 1
 
     def _is_broken(self, slots: Ints, values: Floats) -> Flags:
         """Return whether there are bars without a value between each two neighbours."""
@@ -568,7 +573,10 @@ class _Drawing:
             if count := kinds.count(kind):
                 paint = _OWN_MARKS[kind][0] if kind in _OWN_MARKS else kind
                 key.append((f"{sign} {count} {kind}{'s' * (count > 1)}", paint))
-        key += [(f"— {line.name}", f"hue-{n % _HUES}") for n, line in enumerate(chart.lines, 1)]
+        key += [
+            (f"— {line.name}", f"hue-{n % _HUES}")
+            for n, line in enumerate(chart.lines, self._line_hue)
+        ]
         if not chart.is_indexed:
             series = chart.series[0]
             used = {run.text for run in chart.ribbon}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,35 +154,28 @@ def _instruments(provenances: Mapping[str, Mapping[str, Any]]) -> dict[str, Inst
     return instruments
 
 
-def picture_asked(
-    client: BarsClient,
-    symbols: str | Sequence[str],
-    timeframe: str,
-    bounds: tuple[Any, Any, int | None],
-    wishes: Wishes,
-) -> ChartPicture:
-    """Return a chart of the answer from ``client`` for one or more symbols.
-
-    Args:
-        client: Client to query.
-        symbols: One symbol, or several that are drawn as lines.
-        timeframe: Timeframe, as for ``get_ohlcv``.
-        bounds: Start, end and number of bars.
-        wishes: Wishes for the bars; columns are chosen here.
+def picture_of(client: BarsClient, query: BarsQuery) -> ChartPicture:
+    """Return a chart of the answer from ``client`` to a query for one symbol.
 
     Raises:
-        QueryError, NoProviderError, AllProvidersFailedError, IncompleteDataError: As for
-            ``get_ohlcv``; for several symbols as for ``get_ohlcv_batch``, or the symbols cannot
-            share one chart.
+        NoProviderError, AllProvidersFailedError, IncompleteDataError: As for ``get_ohlcv``.
     """
-    if not isinstance(symbols, str) and len(symbols) == 1:
-        symbols = symbols[0]
-    if isinstance(symbols, str):
-        query = client.query(symbols, timeframe, *bounds, wishes)
-        return ChartPicture(answered(client, query)[1])
-    if wishes.version is not None:
-        raise QueryError("a version is of one series", hint="name one symbol")
-    frames = client.get_by_symbol(symbols, timeframe, bounds, wishes)
+    return ChartPicture(answered(client, query)[1])
+
+
+def picture_of_several(
+    client: BarsClient, frames: Mapping[str, pd.DataFrame], timeframe: str, wishes: Wishes
+) -> ChartPicture:
+    """Return a chart of the answers from ``client`` for several symbols, drawn as lines.
+
+    Args:
+        client: Client that made the frames.
+        frames: Maps each symbol to its frame; an empty one states why in its provenance.
+        timeframe, wishes: Timeframe and options of the frames.
+
+    Raises:
+        QueryError: The symbols cannot share one chart.
+    """
     instruments = {}
     for name in frames:
         try:

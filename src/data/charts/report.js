@@ -83,12 +83,13 @@
       const box = view.querySelector(".figure");
       if (box && !box.dataset.drawn) {
         box.dataset.drawn = "yes";
-        const {times, closes} = data.series[Number(view.dataset.series)].line;
+        const {symbol, timeframe, lane, line: {times, closes}} = data.series[Number(view.dataset.series)];
         const decimals = closes.reduce((most, close) => Math.max(most, close.toFixed(12).replace(/0+$/, "").split(".")[1]?.length ?? 0), 0);
         const whole = closes.map(close => Math.round(close * 10 ** decimals));
         const steps = values => values.map((value, at) => value - (at ? values[at - 1] : 0));
         const seconds = times.map(time => Date.parse(time.length === 10 ? `${time}T00:00:00Z` : time) / 1000);
         drawChart(box, {
+          title: `${symbol} ${timeframe}${lane ? `@${lane}` : ""}`, about: `${closes.length} closes, evenly spread`,
           is_live: closes.every(close => Math.abs(close) < 9e13), is_daily: times.every(time => time.length === 10), time: steps(seconds).map(step => [step, 1]), last: null,
           series: [{decimals, filled: [[0, closes.length]], close: steps(whole), pale: [], vendors: []}],
           lines: [], gaps: [], marks: [], ribbon: [], sessions: [],

@@ -114,9 +114,15 @@ def _facts(one: Values, bars: Values | None) -> Html:
     return cards([
         *facts,
         ("vendors", one.show("vendors", as_text=names_text)),
-        ("confirmed by a second vendor", one.show("confirmed")),
-        ("contradicted", one.show("contradicted")),
+        *_beside(one, ("confirmed", "contradicted")),
     ])  # fmt: skip
+
+
+def _beside(one: Values, counts: Sequence[str]) -> list[tuple[str, object]]:
+    """Return what second vendors confirmed or contradicted; empty if nothing was compared."""
+    if not any(one.data[name] for name in counts):
+        return []
+    return [(f"{name} by a second vendor", one.show(name)) for name in counts]
 
 
 def _years(heat: Values) -> Iterator[Html]:
@@ -235,7 +241,7 @@ def _everything(values: Values, file: tuple[str, str]) -> Iterator[Html]:
         ("series", totals.show("series")),
         ("bars", totals.show("bars")),
         ("bars that vendors lack", totals.show("holes")),
-        ("confirmed by a second vendor", totals.show("confirmed")),
+        *_beside(totals, ("confirmed",)),
         ("vendors", totals.show("vendors", as_text=names_text)),
     ])  # fmt: skip
     if samples := data["samples"]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import by_vendor
 from ..model.query import ACTION_COLUMNS, EXTRA_COLUMNS
+from ..model.reasons import sentence
 from .report import Shown
 from .tables import Cell, TextTable, aligned, counted, milliseconds, moment, styled, titled
 
@@ -175,7 +176,7 @@ def gaps_shown(provenance: Provenance) -> Shown:
         return
     for gap in provenance["gaps"][:_GAPS_SHOWN]:
         span = f"{moment(gap['start'])} → {moment(gap['end'])}"
-        yield styled(f"no bars {span}: {gap['reason']}", "yellow")
+        yield styled(f"no bars {span}: {sentence(gap['reason'])}", "yellow")
     if provenance["gaps_total"] > _GAPS_SHOWN:
         yield styled(f"and {provenance['gaps_total'] - _GAPS_SHOWN} more gaps", "yellow")
 

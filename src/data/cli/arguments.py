@@ -137,9 +137,18 @@ def add_range(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--end", help="date (whole session) or UTC time, inclusive; default: now")
     parser.add_argument("--bars", type=positive, help="the last N closed bars")
-    parser.add_argument(
+    period = parser.add_mutually_exclusive_group()
+    period.add_argument(
         "--period", metavar="LENGTH", help="instead of --start: 30d, 6mo, 1y, ytd, max"
     )
+    period.add_argument(
+        "--days", type=_days, dest="period", metavar="N", help="the last N days: --period Nd"
+    )
+
+
+def _days(text: str) -> str:
+    """Return a number of days as a period."""
+    return f"{positive(text)}d"
 
 
 def add_universe(parser: argparse.ArgumentParser, usual: str) -> None:
@@ -186,7 +195,7 @@ def members_of(args: argparse.Namespace, start: Any = None, end: Any = None) -> 
         return None
     from ..clock import SystemClock
     from ..data_manager import get_universes
-    from ..jobs.universe import members_asked
+    from ..members import members_asked
 
     bounds, now_ms = (start, end), SystemClock().now_ms()
     with warnings.catch_warnings():  # the line below says the same

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _YEARS_KEPT = 5
 _MOST_LINES = 12
+_MOST_TEXT = 80
 _STYLES = {"current": "green", "stale": "yellow", "foreign": "", "corrupt": "red"}
 
 
@@ -143,7 +144,7 @@ def _list(args: argparse.Namespace) -> Report:
     plain = {"folder": str(folder), "bundles": [one.as_dict() for one in found]}
     rows = [
         [one.bundle_name, one.frequency, f"{len(one.symbols):,}", f"{one.row_count:,}",
-         _day(one.start_date), _day(one.end_date), one.source_type, f"{one.size_bytes:,}"]
+         _day(one.start_date), _day(one.end_date), one.source_type[:_MOST_TEXT], f"{one.size_bytes:,}"]
         for one in found
     ]  # fmt: skip
 
@@ -181,12 +182,12 @@ def _info(args: argparse.Namespace) -> Report:
         )
         yield titled(told.bundle_name, text)
         yield Line(str(bundle.path), "dim")
-        yield f"{_day(told.start_date)} to {_day(told.end_date)}, from {told.source_type}"
+        yield f"{_day(told.start_date)} to {_day(told.end_date)}, from {told.source_type:.{_MOST_TEXT}}"
         yield f"written {moment(iso(records.origin.ingested_at))}, {counted(len(records.files), 'file')}"
         yield f"quality {told.quality_score:.3f}, {told.missing_data_pct:.2f} % of the bars missing"
         spans = records.spans()
         rows = [
-            [symbol, str(source.sid), f"{spans.get(source.sid, (0,))[0]:,}", source.lane or "-",
+            [symbol[:_MOST_TEXT], str(source.sid), f"{spans.get(source.sid, (0,))[0]:,}", source.lane or "-",
              str(source.generation or "-"), (source.fingerprint or "-")[:19]]
             for symbol, source in records.origin.symbols.items()
         ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import QueryError
 from ..model.instant import iso
+from ..model.reasons import sentence
 from ..model.texts import proof_in_words
 from ..model.timeframe import Timeframe
 from . import cache_clean, cache_export, cache_maintenance, cache_quarantine
@@ -176,7 +177,7 @@ def _series_shown(entry: dict[str, Any]) -> Shown:
             s["vendor"] or "-",
             "-" if s["state"] == "empty" else s["basis"]["adjustment"],
             moment(s["fetched_at"]),
-            s["reason"],
+            sentence(s["reason"]),
         ]
         for s in entry["spans"]
     ]

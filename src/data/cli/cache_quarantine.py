@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import QueryError
 from ..jobs.quarantine import QuarantineReport, quarantine_report, restore
 from ..model.instant import iso
+from ..model.reasons import sentence
 from .arguments import command
 from .cached import chosen, manager_of, name_of, problems_json, problems_shown
 from .report import Line, Report, Shown
@@ -52,7 +53,9 @@ def _list(args: argparse.Namespace) -> Report:
             name_of(one.key),
             f"{len(one.rows):,}",
             f"{len(one.files):,}",
-            ", ".join(f"{reason} ({count})" for reason, count in list(one.reasons.items())[:3]),
+            ", ".join(
+                f"{sentence(reason)} ({count})" for reason, count in list(one.reasons.items())[:3]
+            ),
         ]
         for one in kept
     ]
@@ -75,7 +78,7 @@ def _details(kept: Sequence[QuarantineReport]) -> Shown:
     names = ["time", "open#", "high#", "low#", "close#", "volume#", "why"]
     for one in kept:
         rows = [
-            [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), reason]
+            [moment(iso(bar.stamp_ms)), *(f"{value:g}" for value in bar[1:6]), sentence(reason)]
             for bar, reason in one.rows[-_SHOWN:]
         ]
         title = f"{name_of(one.key)} · {counted(len(one.rows), 'row')}, {counted(len(one.files), 'file')}"

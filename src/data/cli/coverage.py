@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..model.reasons import sentence
 from .answers import records
 from .arguments import add_series, command
 from .cached import manager_of
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> Report:
             row["vendor"] or "-",
             row["lane"] or "-",
             moment(row["next_due"]) if row["next_due"] else "never",
-            row["reason"],
+            sentence(row["reason"]),
         ]
         for row in rows
     ]

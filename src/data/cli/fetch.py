@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> Report:
         () if args.csv == _SCREEN else _shown(frame, written, args.rows, seconds),
         notes,
         ok=frame.attrs["onetape"]["complete"],
+        is_check=True,
     )
 
 
@@ -118,6 +119,7 @@ def _fetch_many(manager: DataManager, args: argparse.Namespace) -> Report:
         notes,
         [error["message"] for error in errors.values()],
         ok=all(facts["complete"] for facts in attrs.values()),
+        is_check=True,
         is_misuse=not answers and all(error["reason"] in _WRONG for error in errors.values()),
     )
 

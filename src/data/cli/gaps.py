@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..jobs.universe import NOTHING_STORED
+from ..members import NOTHING_STORED
 from ..model.incident import incidents_of
 from .arguments import add_universe, check_one, command, members_of
 from .cached import manager_of, name_of

@@ -16,7 +16,7 @@ from .report import Report, Shown, present
 from .tables import TextTable, counted, shortened, styled
 
 if TYPE_CHECKING:
-    from ..jobs.progress import Listener, Progress
+    from ..progress.events import Listener, Progress
 
 REPORT_HELP = "write the full report to this file: a page where its name ends in .html, else JSON"
 # With more series than this, only incomplete ones are shown, and progress only from time to time.
@@ -102,7 +102,7 @@ def present_job(
 @contextmanager
 def progress_of(args: argparse.Namespace) -> Iterator[Listener]:
     """Show progress on standard error: a bar in a terminal, otherwise lines."""
-    from ..jobs.progress_bar import bar_on
+    from ..progress.bar import bar_on
 
     screen = console(stderr=True)
     if not screen.is_terminal:
@@ -138,7 +138,7 @@ class _Lines:
 
 def reasons_shown(reasons: Sequence[dict[str, Any]], what: str = "series") -> Shown:
     """Yield the reasons why series are incomplete, similar ones in one line."""
-    from ..jobs.fill_report import ReasonGroup
+    from ..progress.report import ReasonGroup
 
     for reason in reasons[:MOST_REASONS]:
         group = ReasonGroup(shortened(reason["why"]), reason["series"], noun=what)

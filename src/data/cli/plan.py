@@ -12,8 +12,8 @@ from .report import Report, Shown
 from .tables import TextTable, counted, facts, styled, titled
 
 if TYPE_CHECKING:
-    from ..jobs.by_symbol import Plans
     from ..model.plan import Plan, PlanSegment
+    from ..progress.by_symbol import Plans
 
 _STYLES = {"lacking": "yellow", "outcome": "bold red", "not asked": "dim", "substitute": "dim"}
 

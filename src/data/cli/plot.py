@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> Report:
         lambda: _shown(chart, layout, written),
         notes,
         ok=chart.complete,
+        is_check=bool(written),
     )
 
 

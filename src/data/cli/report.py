@@ -36,7 +36,8 @@ class Report(NamedTuple):
         notes: Messages for standard error that are not failures.
         errors: Failures of parts of the answer, or their messages.
         ok: Whether the exit code is 0; otherwise it is 1.
-        is_check: Whether it is a verdict on something, which ``-q`` prints only if it is not good.
+        is_check: Whether it is a verdict, or states what was fetched or written, which ``-q`` prints
+            only if it is not good.
         is_misuse: Whether the exit code is 2: no part of the query could be understood.
     """
 

@@ -63,4 +63,4 @@ def run(args: argparse.Namespace) -> Report:
         yield titled(report.title, "")
         yield facts(report.lines(), _STYLES)
 
-    return Report(report.to_json, shown, ok=report.is_whole)
+    return Report(report.to_json, shown, ok=report.is_whole, is_check=bool(written))

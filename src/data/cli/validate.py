@@ -18,8 +18,8 @@ from .tables import counted, styled
 
 if TYPE_CHECKING:
     from ..data_manager import DataManager
-    from ..jobs.fill_cost import VendorCost
     from ..jobs.validate import ValidateQuestion
+    from ..progress.cost import VendorCost
 
 _COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
 

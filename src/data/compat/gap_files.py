@@ -22,9 +22,7 @@ import numpy as np
 from ..bars.client import BarsClient, Wishes
 from ..disk.atomic import put
 from ..errors import DataError, QueryError
-from ..jobs.fill_report import SeriesResult
 from ..jobs.gaps import gaps_of_all
-from ..jobs.progress import JobProgress
 from ..jobs.runner import Runner, VendorTask
 from ..jobs.signals import job_signals
 from ..model.bars import among
@@ -33,6 +31,8 @@ from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from ..observability.logs import level_of
+from ..progress.events import JobProgress
+from ..progress.report import SeriesResult
 from ..provider_selector import ProviderSelector
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap
 from ..wiring import Services, build

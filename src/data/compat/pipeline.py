@@ -13,7 +13,7 @@ from .pipeline_report import Step, names, run_in_order
 from .pipeline_timeframes import TimeframeCalculator
 
 if TYPE_CHECKING:
-    from ..jobs.progress import Listener
+    from ..progress.events import Listener
 
 __all__ = ["DataPipelineRunner", "main"]
 

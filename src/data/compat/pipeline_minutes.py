@@ -20,7 +20,7 @@ from ..wiring import build
 from .pipeline_report import names, run_in_order, statistics
 
 if TYPE_CHECKING:
-    from ..jobs.progress import Listener
+    from ..progress.events import Listener
 
 __all__ = ["AlpacaPipelineDownloader", "main"]
 

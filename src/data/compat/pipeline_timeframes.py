@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, QueryError
-from ..jobs.fill_report import SeriesResult
-from ..jobs.progress import Listener, Progress
 from ..jobs.signals import job_signals
 from ..jobs.workers import described, run_on, services_of, workers
 from ..model.stored import Calculated
 from ..model.timeframe import Timeframe
+from ..progress.events import Listener, Progress
+from ..progress.report import SeriesResult
 from ..wiring import Services, build
 from .pipeline_report import names, run_in_order, statistics
 

@@ -14,7 +14,7 @@ from ..clock import SystemClock
 from ..data_manager import get_universes
 from ..errors import QueryError
 from ..jobs.populate import DEFAULT_START, populate_cache
-from ..jobs.universe import members_asked
+from ..members import members_asked
 from ..model.caller import called_from, working_for
 from ..model.universe import Universes
 

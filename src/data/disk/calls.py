@@ -271,10 +271,10 @@ _ADVICE = {
 
 def refused(what: str, path: Path, error: OSError) -> StorageError:
     """Return an error that names the failed operation and the file, with a hint."""
-    return StorageError(
-        f"cannot {what} {short(path)}: {_words(error)}",
-        hint=_ADVICE.get(error.errno or 0),
-    )
+    hint = _ADVICE.get(error.errno or 0)
+    if error.errno == errno.EFBIG and what in ("write", "truncate"):
+        hint = "raise the limit of this process for files (`ulimit -f`), or use another file system"
+    return StorageError(f"cannot {what} {short(path)}: {_words(error)}", hint=hint)
 
 
 def _words(error: OSError) -> str:

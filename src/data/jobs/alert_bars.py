@@ -11,9 +11,9 @@ import numpy as np
 from ..bars.client import Wishes
 from ..calendars.calendar import calendar_for, first_unclosed
 from ..errors import DataError, IncompleteDataWarning
-from ..model.coverage import BEFORE_FIRST, CLOSED, GRAVE, UNASKED
 from ..model.instant import date_of, day_ms, iso, parse_iso
 from ..model.provenance import ATTRS_KEY
+from ..model.reasons import BEFORE_FIRST, CLOSED, GRAVE, UNASKED, sentence
 from ..model.span import Span
 from ..observability.events import AttemptFailed, Event, QualityLow, ShapeChanged
 from .alert_evaluator import ClosedBars
@@ -190,10 +190,15 @@ def _problems(
         yield f"stale:{series}", text
     for gap in facts["gaps"]:
         if gap["reason"] not in _HARMLESS and parse_iso(gap["end"]) <= last:
-            text = f"{series} has a gap from {gap['start']} to {gap['end']}: {gap['reason']}"
+            text = (
+                f"{series} has a gap from {gap['start']} to {gap['end']}: {sentence(gap['reason'])}"
+            )
             yield f"gap:{series}:{gap['start']}", text
     for stamp, reason in grave.items():
-        yield f"grave:{series}:{iso(stamp)}", f"{series}: the bar {iso(stamp)} is {reason}"
+        yield (
+            f"grave:{series}:{iso(stamp)}",
+            f"{series}: the bar {iso(stamp)} is {sentence(reason)}",
+        )
 
 
 def _failure(message: str, reason: str) -> NoBars:

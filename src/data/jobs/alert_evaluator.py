@@ -21,6 +21,7 @@ from ..errors import QueryError
 from ..model.alert import Alert, AlertEvent, AlertState, EventName, StoredAlert
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS, SECOND_MS, date_of, iso
+from ..model.reasons import sentence
 from ..model.texts import plain_number
 from ..model.timeframe import Timeframe
 from ..prices.indicators import IndicatorUse, parse_indicator
@@ -324,7 +325,7 @@ def _withheld(
     """Return the state after an unused bar; only the first of several in a row is reported."""
     cause = reason.partition(":")[0]
     if state.withheld != cause:
-        text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {reason}"
+        text = f"{alert.series}: the bar {_named(alert, at[0])} is not used for {alert}: {sentence(reason)}"
         events.append(AlertEvent(alert.id, "withheld", *at, text))
     return replace(state, seen_ms=at[0], withheld=cause)
 

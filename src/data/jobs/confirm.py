@@ -49,12 +49,12 @@ from ..net.retry import RetryPolicy
 from ..observability.events import BarsContradicted, Event
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE, Difference
+from ..progress.bar import listening
+from ..progress.events import JobProgress, Listener
+from ..progress.report import SeriesResult, reason_groups
 from ..vendors.base import is_ours, status_for
 from ..wiring import Services, build
-from .fill_report import SeriesResult, reason_groups
 from .job_report import with_quotas
-from .progress import JobProgress, Listener
-from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
 from .verify import Comparison, StoredBars

@@ -1,74 +1,20 @@
-"""The cost of filling the cache: the plans of all series, totalled by vendor."""
+"""The cost of a job: the plans of all series, totalled by vendor."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Wishes
 from ..errors import DataError
-from ..model.health import REQUEST_S, Quota
-from ..model.instant import DAY_MS, SECOND_MS
-from .fill_report import SeriesResult, reason_groups
+from ..progress.cost import VendorCost, add
+from ..progress.report import SeriesResult, reason_groups
 
 if TYPE_CHECKING:
     from ..bars.client import BarsClient
     from ..model.coverage import VendorDay
-    from ..model.plan import Plan
     from .fill_job import Job
-
-_DAY_S = DAY_MS // SECOND_MS
-
-
-@dataclass
-class VendorCost:
-    """The requests that one vendor would be sent.
-
-    Attributes:
-        requests: Number of requests.
-        units: Units of its limits that they use.
-        series: Number of series.
-        quotas: Current state of each of its limits.
-    """
-
-    requests: int = 0
-    units: int = 0
-    series: int = 0
-    quotas: tuple[Quota, ...] = ()
-
-    def add(self, requests: int, units: int) -> None:
-        """Add the cost of one more series."""
-        self.requests += requests
-        self.units += units
-        self.series += 1
-
-    @property
-    def takes_s(self) -> float:
-        """Seconds that the requests take, as determined by the vendor's tightest limit."""
-        waits = [
-            q.length_s * math.ceil((self.units - q.left) / q.limit)
-            for q in self.quotas
-            if q.limit and self.units > q.left
-        ]
-        return max([self.requests * REQUEST_S, *waits])
-
-    @property
-    def days(self) -> int:
-        """Number of days on which the vendor would be queried."""
-        return 1 + math.floor(self.takes_s / _DAY_S)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the cost as plain values."""
-        return {
-            "requests": self.requests,
-            "units": self.units,
-            "series": self.series,
-            "days": self.days,
-            "takes_s": round(self.takes_s, 1),
-            "limits": [quota.to_json() for quota in self.quotas],
-        }
 
 
 @dataclass(frozen=True)
@@ -124,7 +70,7 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
             query = client.query(one.symbol, one.timeframe, *bounds, wishes=wishes)
             plan = client.plan(query)
             hits += plan.is_hit
-            _add(vendors, plan)
+            add(vendors, plan)
             market = query.instrument.calendar, query.timeframe.label
             incidents |= {
                 day: None
@@ -138,27 +84,3 @@ def cost_of(client: BarsClient, job: Job, days: Sequence[VendorDay] = ()) -> Fil
         except DataError as error:
             lacking.append(result.failed_by(error))
     return FillCost(len(job.series), hits, vendors, lacking, list(incidents))
-
-
-def takes_s(plans: Sequence[Plan], times: float) -> float:
-    """Return the seconds that these plans take ``times`` over; vendors are queried in parallel."""
-    vendors: dict[str, VendorCost] = {}
-    for plan in plans:
-        _add(vendors, plan)
-    for cost in vendors.values():
-        cost.requests, cost.units = math.ceil(cost.requests * times), math.ceil(cost.units * times)
-    return max((cost.takes_s for cost in vendors.values()), default=0.0)
-
-
-def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:
-    """Return the cost of a vendor so far, with its limits as recorded in a plan."""
-    if name not in vendors:
-        quotas = {health.vendor: health.quotas for health in plan.health}
-        vendors[name] = VendorCost(quotas=quotas.get(name, ()))
-    return vendors[name]
-
-
-def _add(vendors: dict[str, VendorCost], plan: Plan) -> None:
-    for name, units in plan.units.items():
-        requests = sum(step.requests for step in plan.steps if step.vendor == name)
-        cost_at(vendors, name, plan).add(requests, units)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bars.client import BarsClient
 from ..errors import CacheError, DataError, QueryError
+from ..members import NOTHING_STORED, series_of_symbols
 from ..model.coverage import VendorDay
 from ..model.incident import incidents_of
 from ..model.series import SeriesKey
@@ -20,7 +21,6 @@ from ..observability.events import VendorDayLacking
 from ..quality.gaps import FINAL_CLASSES, ClassifiedGap, classify_gaps
 from ..quality.vendor_days import VendorDays
 from ..wiring import Services
-from .universe import NOTHING_STORED, series_of_symbols
 
 if TYPE_CHECKING:
     import pandas as pd

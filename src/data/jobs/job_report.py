@@ -9,8 +9,8 @@ from ..model.coverage import VendorDay
 from ..model.health import Quota
 from ..model.incident import incidents_of
 from ..model.texts import InLines, Line, counted, moment
+from ..progress.report import ReasonGroup
 from ..wiring import Services
-from .fill_report import ReasonGroup
 from .vendors import quotas_of
 
 

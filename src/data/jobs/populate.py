@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bars.client import Lookup, Wishes
 from ..errors import CacheError, DataError
+from ..members import NOTHING_STORED, series_of_symbols
 from ..model.instant import date_of, iso
 from ..model.kind import SESSIONS, AskedSession
 from ..model.query import check_session
@@ -25,20 +26,20 @@ from ..model.timeframe import Timeframe
 from ..net.deadline import run_job, seconds_of
 from ..observability.events import Event, HistoryPerishes
 from ..observability.logs import level_of, running, subject_of
+from ..progress.bar import listening
+from ..progress.cost import takes_s
+from ..progress.events import JobProgress, Listener
+from ..progress.report import BackfillReport, SeriesResult, requests_between
+from ..quality.marks import mark_series
 from ..resources import rare_collections
 from ..wiring import Services, build
-from .fill_cost import cost_of, takes_s
+from .fill_cost import cost_of
 from .fill_job import Job, SeriesToFill, When
-from .fill_report import BackfillReport, SeriesResult, requests_between
 from .gaps import find_vendor_days
 from .job_report import JobReport, with_quotas
 from .perishable import Perishable, perishable
-from .progress import JobProgress, Listener
-from .progress_bar import listening
 from .runner import INTERRUPTED, Runner, TaskState, VendorTask
 from .signals import job_signals
-from .universe import NOTHING_STORED, series_of_symbols
-from .validate import mark_series
 from .work_list import WorkItem, read_work_list
 
 if TYPE_CHECKING:

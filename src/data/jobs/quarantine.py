@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..cache.store import Commit, CommitPiece
 from ..errors import KindMismatchError
 from ..model.bars import NAN, Bar, BarTable, among
-from ..model.coverage import WITHDRAWN, Coverage
+from ..model.coverage import Coverage
 from ..model.instant import iso
 from ..model.kind import Basis, Kind
+from ..model.reasons import WITHDRAWN
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..prices.adjustment import BasisPart, rebase

@@ -32,12 +32,12 @@ from ..model.fundamentals import Snapshot
 from ..model.instant import DAY_MS
 from ..net.deadline import run_call, seconds_of
 from ..observability.logs import Subject, level_of, running
+from ..progress.bar import listening
+from ..progress.cost import VendorCost
+from ..progress.events import JobProgress, Listener
+from ..progress.report import SeriesResult, reason_groups, requests_between
 from ..wiring import Services, build
-from .fill_cost import VendorCost
-from .fill_report import SeriesResult, reason_groups, requests_between
 from .job_report import with_quotas
-from .progress import JobProgress, Listener
-from .progress_bar import listening
 from .refresh_plan import PERIODIC_SYMBOLS, PERIODIC_TYPES, REFRESHED_TYPES, Choice
 from .runner import Runner, TaskState, VendorTask
 from .signals import job_signals

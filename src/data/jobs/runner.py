@@ -22,8 +22,8 @@ from ..model.capabilities import MOST_AT_ONCE
 from ..net.deadline import Wait, run_heard
 from ..net.guarded_call import JobCalls
 from ..observability.logs import carried
-from .fill_report import SeriesResult
-from .progress import JobProgress, Running
+from ..progress.events import JobProgress, Running
+from ..progress.report import SeriesResult
 from .signals import hold_signals
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ compared as ``onetape verify`` compares them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,10 +20,10 @@ from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..calendars.written_times import FIRST_DAY
 from ..errors import CacheError, DataError, QueryError
+from ..members import NOTHING_STORED, series_of_symbols
 from ..model.instant import iso
 from ..model.series import SeriesKey
 from ..model.span import Span
-from ..model.texts import counted
 from ..model.timeframe import Timeframe
 from ..observability.logs import running, subject_of
 from ..prices.differences import GRAVE
@@ -38,11 +37,10 @@ from ..prices.judgement.report import (
     ranked,
     score_of,
 )
+from ..progress.cost import VendorCost, cost_at
 from ..quality.marks import marked
 from ..quality.service import validate
 from ..wiring import Services
-from .fill_cost import VendorCost, cost_at
-from .universe import NOTHING_STORED, series_of_symbols
 from .verify import USUAL_BARS, Refetcher, VerifyQuestion, verify_with
 from .workers import run_on, services_of, workers
 
@@ -53,8 +51,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ValidateQuestion",
     "add_cost",
-    "mark_series",
-    "refreshed",
     "validate_all",
     "validate_series",
     "validate_with",
@@ -231,66 +227,6 @@ def _of_task(task: tuple[ValidateQuestion, Path, Path | None]) -> QualityReport:
     """Do one task; runs in any process that can access the folder, and counts nothing there."""
     question, folder, rules = task
     return _report(services_of(folder, rules), question)
-
-
-def mark_series(
-    services: Services, keys: Iterable[SeriesKey], stop: Callable[[], bool] = lambda: False
-) -> dict[str, int]:
-    """Mark the bars of stored series that are certainly wrong, with one commit for each series.
-
-    A series that cannot be read or written is left as it is and logged; a later run marks it.
-
-    Args:
-        services: Services of the installation.
-        keys: Series to mark, one after another.
-        stop: Returns whether to leave the rest for next time.
-
-    Returns:
-        The number of newly marked bars for each series that has any, by its name in reports.
-    """
-    counts: dict[str, int] = {}
-    client = services.client
-    for key in keys:
-        if stop():
-            break
-        with running(subject_of(key.symbol, key.timeframe)):
-            try:
-                report = marked(client, client.instrument(key), key)
-            except DataError as error:
-                log.warning("%s: bars that are wrong could not be marked: %s", key, error)
-                continue
-            if report.marked:
-                counts[f"{key.symbol}_{key.folder}"] = report.marked
-                log.warning("%s: %s marked as grave", key, counted(report.marked, "bar"))
-    return counts
-
-
-def refreshed(
-    services: Services,
-    ask: Callable[[Wishes], T],
-    symbols: Iterable[str],
-    timeframe: str,
-    wishes: Wishes,
-) -> T:
-    """Return an answer with freshly fetched bars, marking those that their series proves wrong.
-
-    Args:
-        services: Services of the installation.
-        ask: Returns the answer for the given wishes.
-        symbols, timeframe: Requested series.
-        wishes: The caller's wishes, including ``refresh``.
-    """
-    keys: dict[SeriesKey, None] = {}
-    try:
-        answer = ask(wishes)
-    finally:
-        for symbol in symbols:
-            with suppress(DataError):  # it has no series
-                query = services.client.query(symbol, timeframe, wishes=wishes)
-                keys[services.client.series_of(query)] = None
-        is_marked = bool(mark_series(services, keys))
-    # The answer was read before its bars were marked.
-    return ask(replace(wishes, refresh=False)) if is_marked else answer
 
 
 def add_cost(

@@ -15,7 +15,6 @@ from ..bars.answer.reader import FetchOutcome, Reader
 from ..bars.client import Wishes
 from ..bars.ingest.commit import basis_of
 from ..bars.selection.candidates import Candidate, Selector, candidates_of
-from ..bars.validity import CLOSED
 from ..cache.actions import ActionBook
 from ..cache.legacy.reader import SAMPLE_LANE
 from ..cache.store import SeriesView
@@ -43,6 +42,7 @@ from ..model.instant import DAY_MS, date_of, day_ms, from_ms, iso
 from ..model.instrument import Instrument
 from ..model.kind import ADJUSTMENTS, Adjustment, Basis, Kind
 from ..model.query import BarsQuery
+from ..model.reasons import CLOSED
 from ..model.series import SeriesKey
 from ..model.span import Span, coalesce
 from ..model.timeframe import Timeframe

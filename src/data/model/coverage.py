@@ -16,38 +16,16 @@ from numpy.typing import NDArray
 from .canonical import canonical
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
+from .reasons import FOLDED
 from .span import Edges, Span, coalesce, distinct, edges_of, merged, spans_of
 
 T = TypeVar("T")
 State = Literal["final", "provisional", "empty", "suspect"]
 Condition = Literal["available", "degraded", "pending", "missing"]
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
-# Prefix of the reason for data sent under a stamp at which no bar of its timeframe can open: for
-# the rows in the quarantine, and for the stretch that lacks a bar because of it.
-OFF_GRID = "off_grid"
-# Prefix of the reason, in the quarantine, for a bar that its vendor no longer sends.
-WITHDRAWN = "withdrawn by "
-# Reason for a stretch in which no bar is expected, and for the harmless gap if none was requested.
-CLOSED = "market closed"
-UNASKED = f"{CLOSED}, not asked"
-# Prefix of the reason for a stretch without bars at any vendor; reason for one before a listing.
-NO_BAR, BEFORE_FIRST = "the vendor has no bar", "before the first bar"
-# The same if the calendar has no holidays on record: the market may have been closed.
-HOLIDAYS_UNKNOWN = f"{NO_BAR}; holidays of that time are unknown, it may have been one"
-# Reasons for stretches for which vendors have no bar and sent none that had to be rejected.
-PLAINLY_NONE = frozenset({NO_BAR, HOLIDAYS_UNKNOWN})
-# Prefix of the reason for a stretch about whose bars the user is warned.
-DOUBTFUL = "doubtful: "
-# Prefix of the reason for bars that are possible but almost certainly wrong, and for such bars that
-# turned out to be final.
-GRAVE, SETTLED = "grave: ", "settled: "
-# The same for bars that only the whole series proves wrong: next to a few neighbours they pass.
-IN_WHOLE = f"{GRAVE}in the whole series: "
 # Minimum fraction of a score that grave bars cost.
 _LEAST_GRAVE = 0.1
 STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
-# Reason of a folded stretch, for readers that do not unfold it.
-FOLDED = "doubtful: bars are lacking or not to be trusted here and there"
 # Folding starts above this number of small stretches within one source, and folds up to this many
 # into one.
 _FEW, _MOST_FOLDED = 8, 256

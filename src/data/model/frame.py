@@ -15,6 +15,7 @@ from .bars import NAN, PRICES, BarTable, Stamps
 from .coverage import Covered
 from .provenance import FrozenList
 from .query import ACTION_COLUMNS
+from .reasons import FORMING
 from .span import Span
 
 # The column that is true in rows filled by a program, and the key in ``attrs`` that lists their
@@ -26,7 +27,6 @@ _TIME_COLUMNS = ("timestamp", "datetime", "date", "time", "open_time")
 
 # Used for rows that are in no stretch.
 _UNCOVERED = Covered(Span(0, 0), "suspect")
-_FORMING = "forming"
 NS_IN_MS = 1_000_000
 # From this number of rows on, copying columns takes longer than building a frame from many.
 _LONG = 10_000
@@ -94,7 +94,7 @@ def _owners(table: BarTable, coverage: Sequence[Covered]) -> Any:
 
 def _extra_column(name: str, parts: Sequence[Covered]) -> pd.Series[Any]:
     """Return the value of an extra column for each stretch."""
-    states = [_FORMING if part.reason == _FORMING else part.state for part in parts]
+    states = [FORMING if part.reason == FORMING else part.state for part in parts]
     if name == "source":
         return pd.Series([part.vendor for part in parts], dtype="str")
     if name == "state":

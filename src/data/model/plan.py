@@ -8,6 +8,7 @@ from typing import Any
 
 from .health import REQUEST_S, Health, waiting
 from .instant import iso
+from .reasons import sentence
 from .span import Span
 from .texts import InLines, Line, by_reason, counted, duration, listed, stamp, telling
 from .timeframe import Timeframe
@@ -294,7 +295,7 @@ class Plan(InLines):
         for text in by_reason(left_out):
             yield "not asked", text
         for gap in self.lacking[:_MOST_SHOWN]:
-            yield "lacking", f"{gap.range_text(self.timeframe)}: {gap.reason}"
+            yield "lacking", f"{gap.range_text(self.timeframe)}: {sentence(gap.reason)}"
         if self.error:
             yield "outcome", f"get_ohlcv would raise {self.error}"
 

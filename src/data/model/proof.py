@@ -15,6 +15,7 @@ from .bars import fingerprint_of
 from .printable import printable
 from .provenance import ATTRS_KEY, thaw
 from .query import EXTRA_COLUMNS
+from .reasons import sentence
 from .texts import InLines, Line, bounded
 
 _NOT_BARS = {*EXTRA_COLUMNS, "adj_close"}
@@ -112,7 +113,10 @@ class Description(InLines):
         lines += [("closed by", facts["closed_by"])] if facts.get("closed_by") else []
         lines += [(name, facts[name][:10]) for name in ("listed", "delisted") if name in facts]
         lines += [("from", _span(span)) for span in facts["spans"]]
-        lines += [("lacking", f"{g['start']} .. {g['end']}: {g['reason']}") for g in facts["gaps"]]
+        lines += [
+            ("lacking", f"{g['start']} .. {g['end']}: {sentence(g['reason'])}")
+            for g in facts["gaps"]
+        ]
         lines += [("substitute", facts["substitute"])] if facts.get("substitute") else []
         lines += [("changed", self.changed)] if self.changed else []
         return [*lines, ("bars", self.fingerprint)]
@@ -143,7 +147,7 @@ def describe(df: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Description:
 
 def _extent(facts: Mapping[str, Any]) -> str:
     if not facts["rows"]:
-        return f"no bars: {facts['empty']}" if "empty" in facts else "no bars"
+        return f"no bars: {sentence(facts['empty'])}" if "empty" in facts else "no bars"
     return f"{facts['rows']} bars, {facts['first']} .. {facts['last']}"
 
 

@@ -30,6 +30,7 @@ from ..bundles.records import (
     origin_of,
     set_aside,
 )
+from ..bundles.request import cannot_be_written
 from ..clock import Clock, SystemClock
 from ..disk.files import Disk
 from ..errors import BundleError, QueryError
@@ -191,6 +192,9 @@ class ParquetWriter:
                 f"there are no rows to write into bundle {self.bundle_path.name}",
                 hint="a bundle holds bars; nothing was changed",
             )
+        told = dict(source or {})
+        if odd := [key for key, fact in told.items() if cannot_be_written(f"{key}{fact}")]:
+            raise QueryError(f"the {odd[0]!a:.40} of a source has half of a surrogate pair")
         with self._files.writing() as commit:
             records = self._records(commit)
             has = records.origin.resolutions.get(frequency, timeframe)
@@ -200,7 +204,6 @@ class ParquetWriter:
                     f"not {timeframe}",
                     hint="write them into a bundle of their own",
                 )
-            told = dict(source or {})
             origin = replace(
                 records.origin,
                 bundle_name=name or records.origin.bundle_name,

@@ -15,8 +15,8 @@ import numpy as np
 from ..calendars.grid import BarGrid
 from ..errors import QualityError
 from ..model.bars import NAN, BadRow, BarTable, Stamps, among, distinct, union
-from ..model.coverage import OFF_GRID
 from ..model.instant import DAY_MS, SECOND_MS, iso
+from ..model.reasons import OFF_GRID_ROW
 from ..model.span import Span
 from ..model.timeframe import Timeframe
 from .bar_rule import Mask, are_bars, are_prices, faults_of, latest_stamp
@@ -189,7 +189,7 @@ def _off_grid(stamps: Stamps, expected: Stamps, grid: BarGrid) -> Mask:
 
 def off_grid_rows(rows: BarTable, timeframe: Timeframe) -> tuple[BadRow, ...]:
     """Return rows at stamps where no bar opens, with the received stamp in the reason."""
-    reason = f"{OFF_GRID}: no {timeframe} bar opens at"
+    reason = f"{OFF_GRID_ROW}no {timeframe} bar opens at"
     reasons = [f"{reason} {when}" for when in _times(rows.stamps)]
     return tuple(map(BadRow._make, zip(rows.bars(), reasons, strict=True)))
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from ..calendars.calendar import first_unclosed
 from ..calendars.finality import first_unsettled, settles_at
 from ..calendars.gaps import holes
-from ..model.coverage import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, Covered, VendorDay
+from ..model.coverage import Covered, VendorDay
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from ..model.reasons import BEFORE_FIRST, CLOSED, DOUBTFUL, PLAINLY_NONE, sentence
 from ..model.span import Span, gaps, intersect, subtract
 from ..model.texts import counted, listed, moment, stamp
 
@@ -157,8 +158,9 @@ class _Classifier:
             if part.state == "empty":
                 classified.append(self._empty(part, span))
             elif present is not None and part.reason.startswith(DOUBTFUL):
+                why, then = sentence(part.reason), _due(part, self._now)
                 classified += (
-                    self._gap(hole, "vendor_hole", part.vendor, part.reason, _due(part, self._now))
+                    self._gap(hole, "vendor_hole", part.vendor, why, then)
                     for hole in holes(span, present(span), self._grid)
                 )
         for span in gaps(self._within, [part.span for part in self._parts]):
@@ -187,9 +189,8 @@ class _Classifier:
             return self._gap(span, "before_listing", part.vendor, f"before its listing{source}")
         if span.start >= self._traded.end:
             return self._gap(span, "after_delisting", part.vendor, self._ended())
-        answers = (
-            f"{_names(part.vendor) or 'a vendor'}: {part.reason}, asked {_minute(part.fetched_at)}"
-        )
+        who, at = _names(part.vendor) or "a vendor", _minute(part.fetched_at)
+        answers = f"{who}: {sentence(part.reason)}, queried {at}"
         is_believed = part.expires is None or part.expires - part.fetched_at > _BELIEVED_MS
         is_last = span.start >= self._reach.end
         evidence = answers + (" UTC and before" if is_believed else " UTC, once")

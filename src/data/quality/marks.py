@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..bars.client import BarsClient
+from ..bars.client import BarsClient, Wishes
+from ..errors import DataError
 from ..model.bars import Stamps, among, inside
-from ..model.coverage import IN_WHOLE, SETTLED
 from ..model.instrument import Instrument
+from ..model.reasons import IN_WHOLE, SETTLED
 from ..model.series import SeriesKey
 from ..model.span import Span, intersect
 from ..model.stored import CoverageSpan, StoredColumns
+from ..model.texts import counted
+from ..observability.logs import running, subject_of
 from ..prices.judgement.grave import grave_of
 from ..prices.judgement.report import QualityFinding, QualityReport
 from ..prices.judgement.series import Mask, runs
 from .service import EVER, validate
 
-__all__ = ["marked"]
+if TYPE_CHECKING:
+    from ..wiring import Services
+
+__all__ = ["mark_series", "marked", "refreshed"]
+
+log = logging.getLogger("onetape.quality")
+T = TypeVar("T")
 
 # Number of attempts if the series changes meanwhile.
 _MOST_TRIES = 5
@@ -121,3 +132,63 @@ def _spans(rows: Mask, stamps: Stamps, parts: Sequence[CoverageSpan]) -> list[Sp
         return []
     ends = np.append(stamps, max(parts[-1].span.end, int(stamps[-1]) + 1))
     return [Span(int(stamps[first]), int(ends[end])) for first, end in runs(rows)]
+
+
+def mark_series(
+    services: Services, keys: Iterable[SeriesKey], stop: Callable[[], bool] = lambda: False
+) -> dict[str, int]:
+    """Mark the bars of stored series that are certainly wrong, with one commit for each series.
+
+    A series that cannot be read or written is left as it is and logged; a later run marks it.
+
+    Args:
+        services: Services of the installation.
+        keys: Series to mark, one after another.
+        stop: Returns whether to leave the rest for next time.
+
+    Returns:
+        The number of newly marked bars for each series that has any, by its name in reports.
+    """
+    counts: dict[str, int] = {}
+    client = services.client
+    for key in keys:
+        if stop():
+            break
+        with running(subject_of(key.symbol, key.timeframe)):
+            try:
+                report = marked(client, client.instrument(key), key)
+            except DataError as error:
+                log.warning("%s: bars that are wrong could not be marked: %s", key, error)
+                continue
+            if report.marked:
+                counts[f"{key.symbol}_{key.folder}"] = report.marked
+                log.warning("%s: %s marked as grave", key, counted(report.marked, "bar"))
+    return counts
+
+
+def refreshed(
+    services: Services,
+    ask: Callable[[Wishes], T],
+    symbols: Iterable[str],
+    timeframe: str,
+    wishes: Wishes,
+) -> T:
+    """Return an answer with freshly fetched bars, marking those that their series proves wrong.
+
+    Args:
+        services: Services of the installation.
+        ask: Returns the answer for the given wishes.
+        symbols, timeframe: Requested series.
+        wishes: The caller's wishes, including ``refresh``.
+    """
+    keys: dict[SeriesKey, None] = {}
+    try:
+        answer = ask(wishes)
+    finally:
+        for symbol in symbols:
+            with suppress(DataError):  # it has no series
+                query = services.client.query(symbol, timeframe, wishes=wishes)
+                keys[services.client.series_of(query)] = None
+        is_marked = bool(mark_series(services, keys))
+    # The answer was read before its bars were marked.
+    return ask(replace(wishes, refresh=False)) if is_marked else answer

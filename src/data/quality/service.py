@@ -15,9 +15,9 @@ from ..calendars.calendar import calendar_for
 from ..calendars.grid import BarGrid
 from ..errors import CacheError, ConfigError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable, Stamps, among, distinct, inside
-from ..model.coverage import GRAVE, IN_WHOLE, SETTLED, WITHDRAWN
 from ..model.instant import DAY_MS, date_of, day_ms
 from ..model.instrument import Instrument
+from ..model.reasons import GRAVE, IN_WHOLE, SETTLED, WITHDRAWN
 from ..model.series import SeriesKey
 from ..model.span import Span
 from ..model.stored import CoverageSpan, KnownAction, StoredColumns
@@ -220,7 +220,7 @@ def _bad_row_findings(rows: dict[int, str]) -> Iterator[QualityFinding]:
 
 def _as_settled(finding: QualityFinding, settled: Sequence[Span]) -> QualityFinding:
     """Return a finding as ``info`` if all its rows were confirmed, or repeated long enough."""
-    stamps = finding.stamps
+    stamps = finding.rows
     if not settled or not len(stamps) or not inside(stamps, settled).all():
         return finding
     return replace(finding, severity="info")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.coverage import BEFORE_FIRST, CLOSED, Condition, VendorDay
+from ..model.coverage import Condition, VendorDay
 from ..model.instant import DAY_MS, date_of, day_ms
+from ..model.reasons import BEFORE_FIRST, CLOSED
 from ..model.span import Span
 
 if TYPE_CHECKING:

@@ -6,14 +6,24 @@ import asyncio
 import inspect
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import UTC
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
 from functools import partial
 from itertools import count
 from os import PathLike
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from ..bundles.folder import outside_of_the_cache
 from ..bundles.tables import request_key
@@ -49,6 +59,11 @@ T = TypeVar("T")
 
 _MAX_BYTES = 10 << 30
 _SHORT = 16
+# Types whose ``repr`` shows the whole value.
+_SHOWN_WHOLE = (
+    bytes, complex, range, date, time, timedelta, Decimal, Fraction, PurePath, UUID, ZoneInfo, Enum,
+    np.generic,
+)  # fmt: skip
 _PROCESS, _numbers = secrets.token_hex(8), count()
 
 
@@ -445,7 +460,7 @@ def _identity(adapter: Any, name: str) -> str:
         return name
     metadata = adapter.get_metadata() if callable(getattr(adapter, "get_metadata", None)) else None
     address = str(getattr(metadata, "source_url", ""))
-    return json.dumps([name, address, _named(type(adapter)), _arguments(adapter)])
+    return json.dumps([name, address, _code_name(type(adapter)), _arguments(adapter)])
 
 
 def _arguments(adapter: Any) -> list[Any]:
@@ -462,15 +477,22 @@ def _arguments(adapter: Any) -> list[Any]:
             own = getattr(adapter, "__dict__", {})
             names = {n: n if n in own else f"_{n}" for n in signature.parameters}
             given = {name: own[attribute] for name, attribute in names.items()}
-    except (KeyError, TypeError, ValueError):
+        return sorted([name, _plain(value)] for name, value in given.items())
+    except (KeyError, TypeError, ValueError, RecursionError):
         return [_alone(adapter)]
-    return sorted([name, _plain(value)] for name, value in given.items())
 
 
 def _plain(value: Any) -> Any:
-    """Return the JSON form of an argument's value; different values never look the same."""
+    """Return the JSON form of an argument's value; different values never look the same.
+
+    A text from ``repr`` is used only if it is complete: those of frames, arrays and others leave
+    values out.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = {one.name: getattr(value, one.name) for one in fields(value)}
+        return [_named(type(value)), _plain(parts)]
     if isinstance(value, Mapping):
         return ["map", *sorted(([_plain(k), _plain(v)] for k, v in value.items()), key=repr)]
     if isinstance(value, list | tuple | set | frozenset):
@@ -478,10 +500,18 @@ def _plain(value: Any) -> Any:
         ordered = sorted(items, key=repr) if isinstance(value, set | frozenset) else items
         return [type(value).__name__, *ordered]
     if isinstance(value, type) or inspect.isfunction(value):
-        is_found = "<" not in value.__qualname__  # a lambda is none
-        return ["code", _named(value)] if is_found else _alone(value)
-    shown = repr(value)
-    return _alone(value) if " at 0x" in shown else [_named(type(value)), shown]
+        return ["code", _code_name(value)]
+    return [_named(type(value)), repr(value)] if isinstance(value, _SHOWN_WHOLE) else _alone(value)
+
+
+def _code_name(code: Any) -> str:
+    """Return a text that identifies a class or function, no matter which program imports it."""
+    if "<" in code.__qualname__:  # a lambda, or one that another call makes with other values
+        return _alone(code)
+    if code.__module__ != "__main__":
+        return _named(code)
+    script = getattr(sys.modules["__main__"], "__file__", None)  # each script has one of that name
+    return f"{Path(script).resolve()} {_named(code)}" if script else _alone(code)
 
 
 def _named(kind: Any) -> str:

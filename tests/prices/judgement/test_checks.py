@@ -88,6 +88,23 @@ def test_a_bar_alone_with_prices_a_hundred_times_apart_is_judged() -> None:
     assert finding.stamps.tolist() == [DAY_MS]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_unit_is_known_up_to_a_jump_that_no_unit_explains(is_first: bool) -> None:
+    close = wavy(100)
+    close[90:] *= 0.4
+    series = scaled(walk(close), slice(80, 90), 0.01)
+    opened = series.table.open.copy()
+    opened[[80, 90]] = series.table.close[[80, 90]]
+    table = replace(series.table, open=opened)
+    if is_first:
+        turned = {name: getattr(table, name)[::-1].copy() for name in (*ALL, "volume")}
+        turned["open"], turned["close"] = turned["close"], turned["open"]
+        table = replace(table, **turned)
+    (finding,) = found(replace(series, table=table), "unit")
+    rows = slice(10, 20) if is_first else slice(80, 90)
+    assert finding.stamps.tolist() == table.stamps[rows].tolist()
+
+
 def test_half_of_the_rows_prove_no_unit() -> None:
     series = scaled(walk(wavy(60)), slice(10, 40), 100)
     findings = found(series, "unit")
@@ -225,6 +242,9 @@ def test_a_jump_beyond_all_markets_is_doubted_if_no_more_shares_are_traded(
     (error,) = found(series, "split")
     # A company may fail; none is worth sixteen times as much overnight.
     assert (error.cause, error.severity) == ("split by size", "error" if ratio > 1 else "warning")
+    # What is wrong are all rows before the jump; what is doubted is the jump.
+    rows = slice(120) if ratio > 1 else slice(119, 121)
+    assert error.rows.tolist() == series.table.stamps[rows].tolist()
     assert error.stamps.tolist() == series.table.stamps[119:121].tolist()
     volume = series.table.volume.copy()
     volume[120] *= 5
@@ -234,6 +254,18 @@ def test_a_jump_beyond_all_markets_is_doubted_if_no_more_shares_are_traded(
     seldom[100:120:2] = seldom[101:120:2] = 0.0  # a share that nobody traded before
     assert not found(replace(series, table=replace(series.table, volume=seldom)), "split")
     assert not found(jumping(200, 120, 7.4 if ratio > 1 else 1 / 7.4), "split")
+
+
+def test_of_two_jumps_beyond_all_markets_each_proves_the_rows_since_the_one_before() -> None:
+    series = jumping(300, 220, 16.0)
+    table = scaled(series, slice(100), 1 / 16).table
+    opened = table.open.copy()
+    opened[100] = table.close[100]
+    table = replace(table, open=opened, low=np.minimum(table.low, opened))
+    errors = found(replace(series, table=table), "split")
+    assert [error.cause for error in errors] == ["split by size"] * 2
+    stamps = [error.rows.tolist() for error in errors]
+    assert stamps == [table.stamps[:100].tolist(), table.stamps[100:220].tolist()]
 
 
 def test_a_symbol_taken_over_at_about_a_hundred_times_is_no_wrong_unit_of_all_before() -> None:

@@ -15,7 +15,7 @@ from src.data.prices.judgement.report import QualityFinding
 from src.data.prices.judgement.series import CheckedSeries, ShareEvent
 
 from .planting import DEFECTS, KINDS, Kind, clean
-from .test_checks import scaled, walk, wavy
+from .test_checks import jumping, scaled, walk, wavy
 
 # Those that hold a stretch up against what else is there, or count.
 _OF_ALL = ("calendar", "volume", "no volume")
@@ -105,6 +105,14 @@ def test_a_split_that_rows_behind_a_hole_ignore_is_grave_up_to_the_hole() -> Non
     flat = {name: close.copy() for name in ("open", "high", "low", "close")}
     series = replace(series, table=replace(series.table, **flat))
     wrong, _, _ = without(scaled(series, slice(200, 250), 4.0), 100, 200)
+    (found,) = graves(wrong)
+    assert found.stamps.tolist() == series.table.stamps[200:250].tolist()
+    assert not found.from_start
+
+
+def test_an_untold_split_behind_a_hole_is_grave_up_to_the_hole() -> None:
+    series = replace(jumping(300, 250, 16.0), splits=())
+    wrong, _, _ = without(series, 100, 200)
     (found,) = graves(wrong)
     assert found.stamps.tolist() == series.table.stamps[200:250].tolist()
     assert not found.from_start

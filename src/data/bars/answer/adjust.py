@@ -18,6 +18,7 @@ from ...model.coverage import Coverage
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import ADJUSTMENTS, Basis
 from ...model.query import BarsQuery
+from ...model.reasons import CLOSED
 from ...model.series import SeriesKey
 from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
@@ -33,7 +34,7 @@ from ...prices.adjustment import (
 )
 from ...prices.disputes import ActionEvent
 from ...vendors.registry import is_sample
-from ..validity import CLOSED, TradingDay
+from ..validity import TradingDay
 from .answer import Rebased, Used, is_at
 
 _A_DAY = timedelta(days=1)
@@ -151,9 +152,10 @@ class Rebaser:
         """Return the rows in the requested adjustment, using the actions in ``book``."""
         awaited = self._awaited_from(book, table, parts, own)
         if self.today is not None and awaited is not None:
-            is_today = awaited == self.today.day
-            as_of = self.today.previous if is_today else awaited - _A_DAY
+            as_of = self.today.previous if awaited == self.today.day else awaited - _A_DAY
             later = max((a.ex_date for a in book.actions if a.ex_date >= awaited), default=None)
+            if later != awaited and later and not book.covers(Span(day_ms(awaited), day_ms(later))):
+                later = None  # between the two, another split may be unknown
             if later is None:
                 done = self._brought_to(as_of, None, table, parts, own, book)
                 return done._replace(unknown_since=awaited, is_awaited=True)

@@ -23,19 +23,21 @@ from ...model.instant import DAY_MS, iso
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
 from ...model.query import BarsQuery
-from ...model.span import Edges, Span, coalesce, edges_of, gaps, spans_of, subtract
-from ...vendors.registry import is_sample
-from ..validity import (
+from ...model.reasons import (
     AFTER_LAST,
     BEFORE_FIRST,
     CLOSED,
+    FORMING,
     GRAVE,
     NO_BAR,
     UNASKED,
     UNEXPECTED,
     UNPUBLISHED,
-    is_unasked,
+    sentence,
 )
+from ...model.span import Edges, Span, coalesce, edges_of, gaps, spans_of, subtract
+from ...vendors.registry import is_sample
+from ..validity import is_unasked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,15 +197,15 @@ class Answer:
         lacking = harmful(self.gaps)
         sentences = [
             f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
-            f"{iso(first.span.start)}..{iso(first.span.end)}: {first.reason}"
+            f"{iso(first.span.start)}..{iso(first.span.end)}: {sentence(first.reason)}"
             for first in lacking[:1]
         ]
         if self.flagged:
             stamp, reason = self.flagged[0]
             sentences.append(
-                f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {reason}"
+                f"{len(self.flagged)} row(s) that cannot be bars, first {iso(stamp)}: {sentence(reason)}"
             )
-        sentences += self.doubts
+        sentences += map(sentence, self.doubts)
         if self.substitute:
             sentences.append(
                 f"answered by a substitute of another kind: {self.substitute}{self._hint}"
@@ -400,7 +402,7 @@ def note_nothing(answer: Answer) -> None:
     """Write one log record if an answer has no bars although nothing is missing."""
     if not (answer.table.stamps.size or answer.trouble):
         start, end = answer.query.span
-        why = empty_because(answer)
+        why = sentence(empty_because(answer))
         log.warning("no bars of %s from %s to %s: %s", answer.query, iso(start), iso(end - 1), why)
 
 
@@ -475,7 +477,7 @@ def _from_cache(answer: Answer) -> float:
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
-    sent = [*answer.fetched, *answer.coverage.spans(lambda part: part.reason == "forming")]
+    sent = [*answer.fetched, *answer.coverage.spans(lambda part: part.reason == FORMING)]
     fresh = sum(answer.table.counts(coalesce(sent)))
     return round(1 - fresh / rows, 4) if rows else 0.0
 

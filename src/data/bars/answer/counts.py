@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...model.instant import iso
+from ...model.reasons import BEFORE_FIRST, FORMING
 from ...model.span import Span
-from ..validity import BEFORE_FIRST, FORMING
 from .answer import Answer
 
 # If a span has fewer bars than `bars=` requests, a span twice as long is read; this is the total

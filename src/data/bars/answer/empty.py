@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...cache.values import NO_TRADE
 from ...calendars.calendar import calendar_for
 from ...calendars.grid import BarGrid
-from ...model.coverage import CLOSED, UNASKED, Coverage
+from ...model.coverage import Coverage
 from ...model.kind import Kind
 from ...model.query import BarsQuery
+from ...model.reasons import CLOSED, NO_TRADE, UNASKED
 from .slots import may_open
 
 NOT_CLOSED = "no bar has closed yet"

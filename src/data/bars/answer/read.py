@@ -8,13 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ...model.coverage import CLOSED, UNASKED
 from ...model.instant import date_of
 from ...model.reads import BarsRead
+from ...model.reasons import CLOSED, FORMING, UNASKED, UNEXPECTED
 from ...model.series import SeriesKey
 from ...model.span import Span
 from ...model.timeframe import Timeframe
-from ..validity import FORMING, UNEXPECTED
 from .answer import Answer, Used, as_known
 
 

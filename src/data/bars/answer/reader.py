@@ -16,27 +16,27 @@ from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
 from ...model.bars import BarTable, among, inside, merge
-from ...model.coverage import OFF_GRID, Coverage, Covered, Splice, Stretches
+from ...model.coverage import Coverage, Covered, Splice, Stretches
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
-from ...model.series import SeriesKey
-from ...model.span import Span
-from ...model.texts import counted
-from ...vendors.registry import is_sample
-from ..validity import (
+from ...model.reasons import (
     AHEAD,
     DOUBTFUL,
     FORMING,
     GRAVE,
     LOST,
+    OFF_GRID,
     SETTLED,
     SPOILT,
     UNEXPECTED,
     UNVOUCHED,
-    TradingDays,
-    lifetime_of,
 )
+from ...model.series import SeriesKey
+from ...model.span import Span
+from ...model.texts import counted
+from ...vendors.registry import is_sample
+from ..validity import TradingDays, lifetime_of
 from .answer import Answer, Dependency, Gap, Rebased, joined, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
             text = f"{counted(len(stamps), 'bar')} {UNEXPECTED}, first {iso(stamps[0])}"
             texts.insert(0, text)
     more = len(texts) - _MOST_DOUBTS
-    return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} answers more"]
+    return texts if more <= 0 else [*texts[:_MOST_DOUBTS], f"{DOUBTFUL}{more} more answers"]
 
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:

@@ -26,6 +26,7 @@ from ...errors import (
 from ...model.bars import BarTable, among
 from ...model.kind import Kind
 from ...model.query import BarsQuery
+from ...model.reasons import DOUBTFUL
 from ...model.span import Span, gaps
 from ...model.timeframe import Timeframe
 from ...prices.conversions import has_known_hours, regular_hours
@@ -34,7 +35,6 @@ from ...vendors.registry import is_free
 from ..answer.answer import Answer, Dependency, Gap
 from ..answer.counts import LOOKBACKS, closed_rows, counted
 from ..series import is_down
-from ..validity import DOUBTFUL
 from .result import DerivedAnswer
 from .sources import ShorterBars, SourceTimeframes
 

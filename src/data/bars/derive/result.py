@@ -14,11 +14,11 @@ import numpy as np
 from ...model.bars import BarTable, merge, union
 from ...model.coverage import Coverage, Covered
 from ...model.query import BarsQuery
+from ...model.reasons import FORMING, UNPUBLISHED
 from ...model.span import Span
 from ...model.timeframe import Timeframe
 from ...prices.resample import Incomplete, Positions, Resampled
 from ..answer.answer import Answer, Gap
-from ..validity import FORMING, UNPUBLISHED
 
 _WORSE = ("final", "provisional", "suspect")
 

@@ -16,24 +16,18 @@ from ...errors import (
     by_vendor,
 )
 from ...model.capabilities import FetchQuery
-from ...model.coverage import PLAINLY_NONE, Coverage, Covered, VendorDay
+from ...model.coverage import Coverage, Covered, VendorDay
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
+from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
 from ...model.span import Span, edges_of, gaps, spans_of, subtract, touching
 from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
 from ..selection.candidates import Candidate
 from ..series import Journal, LaneRequest, SeriesStore, is_outage
-from ..validity import (
-    BEFORE_FIRST,
-    CLOSED,
-    LOST,
-    NO_BAR,
-    PROVING,
-    UNVOUCHED_MS,
-)
+from ..validity import PROVING, UNVOUCHED_MS
 
 # No halt that ends lasts longer than this; also how far back a vendor is queried for daily bars.
 _LONGEST_HALT_MS = 45 * DAY_MS

@@ -87,14 +87,16 @@ class ActionFetcher:
                 for what in getattr(actions, "unapplied", ())
             ]
             until, told_ms = self._until(actions, wanted), current_call().answered_ms
-            if told_ms is None or told_ms >= now - DAY_MS:
-                told_ms = now  # else our clock is ahead, and the vendor's time counts
-            is_ahead = told_ms < now and until is None
-            dates = self._dates(wanted, told_ms) if is_ahead else wanted
+            dates = wanted
+            if told_ms is None or now < told_ms <= now + DAY_MS:
+                told_ms = now
+            elif until is None:  # one of the two clocks is wrong, and the vendor's time counts
+                dates = self._dates(wanted, told_ms)
             since: int | None = getattr(actions, "since", None)
             whole = Span(lead.start, dates.end)
             dates = self._series.behind_a_cut(whole, since, self._request.grid.calendar)
-            self._series.add_actions(actions, Asked(dates, candidate.name, told_ms, until))
+            told = Asked(dates, candidate.name, min(told_ms, now), until)
+            self._series.add_actions(actions, told)
             return True
         return False
 

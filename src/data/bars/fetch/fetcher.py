@@ -19,6 +19,7 @@ from ...errors import (
 from ...model.capabilities import Fetched, FetchQuery
 from ...model.coverage import Coverage
 from ...model.instant import iso
+from ...model.reasons import BEFORE_FIRST, CLOSED, NO_BAR
 from ...model.span import Span, clipped, coalesce, subtract, touching
 from ...net.deadline import check_time, run_part
 from ...net.send_records import reporting
@@ -29,7 +30,7 @@ from ..ingest.sorted_answer import ClassifiedAnswer
 from ..ingest.take import take, take_forming
 from ..selection.candidates import Candidate, LaneRoute
 from ..series import Forming, Journal, LaneRequest, Question, SeriesStore
-from ..validity import BEFORE_FIRST, CLOSED, NO_BAR, is_proof
+from ..validity import is_proof
 from .absence import record_absence
 from .actions import ActionFetcher
 from .attempt import VendorReply, ask

@@ -17,6 +17,7 @@ from ...errors import BadRangeError, DataError
 from ...model.coverage import Coverage, Covered, Stretches
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
+from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span, clipped, coalesce, intersect, subtract
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
@@ -26,7 +27,7 @@ from ..answer.slots import may_open
 from ..selection.source_check import SourceCheck
 from ..series import TOLD_LATE_MS, Journal, LaneRequest, SeriesStore
 from ..turns import Turns
-from ..validity import CLOSED, DELETED, UNASKED, UNPUBLISHED, Expiry, after_change, is_older
+from ..validity import Expiry, after_change, is_older
 from .absence import prove_listing
 from .actions import ActionFetcher
 from .fetcher import Fetcher
@@ -195,7 +196,7 @@ class LaneRun:
         query, unfilled = self.request.query, self.journal.unfilled
         if not query.refresh or query.offline or not unfilled:
             return []
-        return [f"not all bars could be fetched again: {unfilled[0].reason}"]
+        return [f"not all bars could be fetched again: {sentence(unfilled[0].reason)}"]
 
     # --- execution -------------------------------------------------------------------------
 
@@ -218,6 +219,7 @@ class LaneRun:
                 if (turn.has_waited or not is_as_planned) and not request.query.refresh:
                     plan = plan_lacking(request, series, journal, plan.wanted)
                 self._fill(plan.segments)
+                doubt_near_splits(request, series, journal)  # of bars that others confirmed, too
                 self._fill_overdue(plan.wanted)
                 prove_listing(request, series, journal, plan.segments)
         self._ask_forming(plan)

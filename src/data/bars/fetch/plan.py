@@ -17,6 +17,7 @@ from ...model.capabilities import Capabilities, FetchQuery
 from ...model.coverage import Coverage, Covered, Stretches
 from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.lifetime import Lifetime
+from ...model.reasons import AHEAD, BEFORE_FIRST, CHANGED, CLOSED, RELAID, UNEXPECTED
 from ...model.span import Span, coalesce, gaps, intersect, subtract, touching
 from ...model.timeframe import Timeframe
 from ...prices.splice import COMMON
@@ -27,12 +28,6 @@ from ..answer.slots import back, may_open
 from ..selection.source_check import SourceCheck, is_same
 from ..series import Journal, LaneRequest, SeriesStore
 from ..validity import (
-    AHEAD,
-    BEFORE_FIRST,
-    CHANGED,
-    CLOSED,
-    RELAID,
-    UNEXPECTED,
     after_change,
     doubted,
     fetched_ahead,

@@ -17,11 +17,12 @@ from ...model.bars import inside
 from ...model.capabilities import Capabilities
 from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS
+from ...model.reasons import CLOSED
 from ...model.span import Span
 from ...prices.splice import COMPARED
 from ..selection.candidates import Candidate
 from ..series import LaneRequest, Question, SeriesStore, Side
-from ..validity import CLOSED, doubt_at, is_older, split_windows
+from ..validity import doubt_at, is_older, split_windows
 from .plan import requests_for
 
 # Minimum number to compare, if they fit in the vendor's page.

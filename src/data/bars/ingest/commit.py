@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import compress, pairwise
 from typing import TYPE_CHECKING
 
@@ -17,20 +17,26 @@ from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
 from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import (
-    HOLIDAYS_UNKNOWN,
-    NO_BAR,
-    OFF_GRID,
-    Coverage,
-    Covered,
-    State,
-    Stretches,
-    VendorDay,
-    spread,
-)
+from ...model.coverage import Coverage, Covered, State, Stretches, VendorDay, spread
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
+from ...model.reasons import (
+    AHEAD,
+    CLOSED,
+    DID_NOT_COME,
+    DOUBTFUL,
+    GRAVE,
+    HOLIDAYS_UNKNOWN,
+    LOST,
+    NO_BAR,
+    OFF_GRID,
+    RESCALED,
+    SETTLED,
+    SPOILT,
+    UNEXPECTED,
+    UNVOUCHED,
+)
 from ...model.span import (
     Edges,
     Span,
@@ -45,21 +51,8 @@ from ...model.span import (
     touching,
 )
 from ...prices.quality import no_stamps
-from ..validity import (
-    CLOSED,
-    DOUBTFUL,
-    GRAVE,
-    LOST,
-    SETTLED,
-    SPOILT,
-    UNEXPECTED,
-    UNVOUCHED,
-    UNVOUCHED_MS,
-    Expiry,
-    Suspicion,
-    is_hole,
-)
-from .sorted_answer import DID_NOT_COME, ClassifiedAnswer
+from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
+from .sorted_answer import ClassifiedAnswer
 
 if TYPE_CHECKING:
     from ...calendars.grid import BarGrid
@@ -68,12 +61,22 @@ if TYPE_CHECKING:
 _SAME_ADJUSTED = 1e-6
 
 
-RESCALED = "the prices of a final bar times a factor of splits or units"
 _UNITS = (100, 1000, 1 / 100, 1 / 1000)
 _USUAL = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 1.5, 4 / 3, 1.25)
 _SPLITS = (*_USUAL, *(1 / factor for factor in _USUAL))
 _NEAR_FACTOR = 1e-3
 _NEAR_VOLUME = 1e-2  # adjusted volumes are rounded to whole shares
+
+
+def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext) -> list[Covered]:
+    """Return marks that withdraw trust from bars whose basis is of a day that has not come.
+
+    The vendor's own time proves it. Our clock was ahead when they were fetched, so splits since
+    then may be missing.
+    """
+    today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
+    mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
+    return [mark(p) for p in parts if p.basis.as_of and p.basis.as_of > today] if today else []
 
 
 def build_commit(
@@ -357,9 +360,10 @@ class _CommitBuilder:
 
     @cached_property
     def _of_unknown_basis(self) -> list[Span]:
-        """The spans of stored bars whose basis is unknown."""
-        parts = (part for part in self.stored.coverage if part.state != "empty")
-        return [part.span for part in parts if part.basis.adjustment == "unknown"]
+        """The spans of stored bars whose basis is unknown, or of a day that has not come."""
+        parts = [part for part in self.stored.coverage if part.state != "empty"]
+        unknown = (part for part in parts if part.basis.adjustment == "unknown")
+        return [part.span for part in (*unknown, *later_marks(parts, self.fetched, self.terms))]
 
     @cached_property
     def _readjusted(self) -> NDArray[np.int64]:

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from ...calendars.grid import BarGrid
 from ...model.bars import BarTable, Stamps, among, distinct, inside, merge
-from ...model.coverage import GRAVE, IN_WHOLE, SETTLED, Coverage, Covered
+from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, HOUR_MS
 from ...model.kind import Basis, Kind
+from ...model.reasons import GRAVE, IN_WHOLE, SETTLED, UNDECIDED
 from ...model.span import Span, coalesce, intersect, subtract, touching
 from ...prices.judgement.grave import Grave, graves
-from ...prices.judgement.levels import UNDECIDED, unit_jumps
+from ...prices.judgement.levels import unit_jumps
 from ...prices.judgement.series import CheckedSeries
 from ..validity import is_hole
 from .commit import StoredRange
@@ -117,8 +118,12 @@ class _Judging:
         again = [mark.span for mark in marks if mark.fetched_at == self.context.now_ms]
         rows = self._with_stored([one for one in repeats if one.part.vendor != self._vendor])
         suspect = {mark.span for mark in marks if mark.state == "suspect"}
-        to_ask = tuple(span for span in again if span in suspect)
-        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=to_ask)
+        # Rejected rows between them were not requested.
+        doubted = [part.span for part in stored if part.state == "suspect"]
+        counts = surroundings.rows.counts(doubted)
+        bare = [span for span, n in zip(doubted, counts, strict=True) if not n]
+        to_ask = subtract([s for s in again if s in suspect], subtract(bare, self.answer.spans))
+        return replace(self.answer, closed=rows, verdicts=tuple(marks), grave=tuple(to_ask))
 
     @property
     def _vendor(self) -> str:

@@ -22,6 +22,7 @@ from ...model.capabilities import Fetched
 from ...model.coverage import Coverage, Splice
 from ...model.instant import DAY_MS, date_of, day_ms, iso
 from ...model.kind import Adjustment, Basis, Kind
+from ...model.reasons import BEHIND, CHANGED, RELAID
 from ...model.span import Span, subtract
 from ...model.timeframe import Timeframe
 from ...prices.adjustment import BasisPart, rebase
@@ -40,7 +41,7 @@ from ...vendors.registry import is_of_files
 from ..answer.adjust import with_answers
 from ..selection.candidates import Candidate
 from ..series import LaneRequest, Question, SeriesStore, Side
-from ..validity import BEHIND, CHANGED, RELAID, SKEW_MS, Suspicion, first_session, latest_known
+from ..validity import SKEW_MS, Suspicion, first_session, latest_known
 from .commit import are_many
 
 _NEAR = timedelta(days=14)

@@ -17,7 +17,6 @@ from ...cache.values import (
     DUPLICATE,
     MISSING,
     MISSING_VOLUME,
-    NO_TRADE,
     NOTE,
     Fault,
     FaultGroup,
@@ -32,6 +31,7 @@ from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, mer
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
+from ...model.reasons import DID_NOT_COME, NO_TRADE
 from ...model.span import Span, coalesce, edges_of, intersect, meets, merged
 from ...prices.quality import Checked, no_stamps
 
@@ -40,7 +40,6 @@ Density = Literal["dense", "sparse", "unknown"]
 # Limits for listing an answer's missing spans one by one: this many, or one per this many expected
 # bars. Beyond that, it is doubted as a whole.
 MOST_HOLES, BARS_A_HOLE = 64, 8
-DID_NOT_COME = "expected bars did not come"
 # If bars without trades are not sent, a span this many times their usual distance is a gap.
 _FAR_BEYOND, _FEWEST_FOR_HABIT = 10, 10
 # No exchange has shorter sessions; shorter spans need not be checked.

@@ -23,6 +23,7 @@ from ...model.coverage import Coverage, Covered, Stretches, VendorDay, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
+from ...model.reasons import DOUBTFUL, RESCALED
 from ...model.span import Span, difference, edges_of, intersect, spans_of, subtract, touching
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
@@ -33,15 +34,15 @@ from ...prices.quality import Checked, check
 from ...prices.splice import COMPARED, ONE_MARKET
 from ..selection.candidates import Candidate
 from ..series import Forming, LaneRequest, Question, SeriesStore
-from ..validity import DOUBTFUL, Suspicion, doubt_at, doubted, is_older, split_windows
+from ..validity import Suspicion, doubt_at, doubted, is_older, split_windows
 from .commit import (
-    RESCALED,
     CommitContext,
     StoredRange,
     are_many,
     basis_of,
     beside_doubted,
     build_commit,
+    later_marks,
     without_rescaled,
 )
 from .judge import JudgementContext, judge
@@ -521,9 +522,10 @@ def _commit(
     commit = build_commit(fetched, answer, stored, context)
     answered = answer.spans
     # Bars fetched earlier lose trust before this answer can be joined to them.
+    older = _older_marks(series, fetched, answer, stored)
     outside = [
         replace(mark, span=part)
-        for mark in (*others, *_older_marks(series, fetched, answer, stored))
+        for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
     marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))

@@ -16,11 +16,12 @@ from ...calendars.grid import BarGrid
 from ...calendars.ranges import resolve_range
 from ...errors import BadRangeError, KindMismatchError, QueryError
 from ...model.bars import Bar, BarTable, Stamps, among, merge, union
-from ...model.coverage import CLOSED, Coverage, Covered
+from ...model.coverage import Coverage, Covered
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, HOUR_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import ADJUSTMENTS, Basis, Kind
+from ...model.reasons import CLOSED, NOT_SUPPLIED, sentence
 from ...model.series import SeriesKey
 from ...model.span import Span, intersect, subtract
 from ...model.timeframe import Timeframe
@@ -171,7 +172,7 @@ def _commit(checked: Checked, offer: FrameUpload, extent: Span, now_ms: int) -> 
             offer.vendor,
             fetched_at=now_ms,
             expires=expires,
-            reason="not among the bars handed in",
+            reason=NOT_SUPPLIED,
         )
         for span in empties
     )
@@ -296,7 +297,8 @@ def stored_frame(
     table = merge(catalogue.unproven(key, span), table)
     suspects = store.suspects(key, span)
     if suspects:
-        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), suspects[0].reason)
+        why = sentence(suspects[0].reason)
+        log.warning("%s: %d of the rows cannot be bars: %s", key, len(suspects), why)
         rows: dict[int, Bar] = {s.bar.stamp_ms: s.bar for s in suspects}
         table = merge(BarTable.from_bars(list(rows.values())), table)
     return build_frame(table) if len(table) else None

@@ -28,8 +28,9 @@ from ...disk.atomic import link_or_copy, write_atomically
 from ...disk.calls import what_bars
 from ...disk.files import Disk
 from ...model.bars import Bar, BarTable, inside
-from ...model.coverage import OFF_GRID, WITHDRAWN, Coverage
+from ...model.coverage import Coverage
 from ...model.instant import SECOND_MS, from_ms, iso, parse_iso, year_of
+from ...model.reasons import OFF_GRID, WITHDRAWN
 from ...model.span import Span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS

@@ -22,6 +22,7 @@ from ...model.coverage import (
 )
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
+from ...model.reasons import GRAVE
 from ...model.span import Span, clipped, coalesce, gaps, subtract, touching
 from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
@@ -189,7 +190,8 @@ def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars)
 
     ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they mean
     that stored bars were found equal, and as of which day. ``suspect`` keeps the known source of
-    stored bars; if there are only bad rows, the later ones and their vendor count. ``empty`` never
+    stored bars; if there are only bad rows, the later ones and their vendor count, but a verdict
+    (``grave:``) leaves them as they are. ``empty`` never
     covers a stored bar. For stored bars the state, fetch time, reason, expiry and basis of a mark
     count; vendor, kind and everything else stay as they were.
 
@@ -208,7 +210,9 @@ def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covere
         # As stored: an empty stretch has no kind.
         return before if with_bars and has_bars else mark.having(kind=Kind(), basis=Basis())
     if before is None or not with_bars or (before.state == "suspect" and not has_bars):
-        return mark if mark.state == "suspect" else before
+        # A verdict on bars says nothing of rejected rows, which keep their basis.
+        is_kept = mark.state != "suspect" or (with_bars and mark.reason.startswith(GRAVE))
+        return before if is_kept else mark
     return before.having(
         state=mark.state,
         fetched_at=_fetched_at(before, mark),

@@ -14,9 +14,10 @@ from itertools import pairwise
 import numpy as np
 
 from ...model.bars import BarTable, among, concat, merge
-from ...model.coverage import CLOSED, Coverage, Covered
+from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
+from ...model.reasons import CLOSED
 from ...model.span import (
     Span,
     clipped,

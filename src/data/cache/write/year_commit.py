@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ...model.bars import BarTable, Stamps, distinct, inside
 from ...model.canonical import canonical
-from ...model.coverage import GRAVE, Coverage, Covered
+from ...model.coverage import Coverage, Covered
 from ...model.instant import date_of
+from ...model.reasons import GRAVE
 from ...model.span import Edges, Span, coalesce, edges_of, subtract
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState

@@ -22,6 +22,7 @@ from ...errors import (
     DatabaseError,
     DataError,
     MissingExtraError,
+    QueryError,
     StorageError,
     install_line,
 )
@@ -125,6 +126,8 @@ def typed_errors(url: DatabaseUrl) -> Iterator[None]:
         yield
     except (SQLAlchemyError, StorageError) as exc:
         raise _typed(exc, url) from exc
+    except UnicodeEncodeError as exc:  # of a driver, which does not wrap it
+        raise QueryError(f"a text has half of a surrogate pair: {exc.object[:40]!a}") from exc
 
 
 def _typed(exc: Exception, url: DatabaseUrl) -> DataError:

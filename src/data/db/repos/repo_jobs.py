@@ -19,6 +19,7 @@ from ...model.alert import LOCAL
 from ...model.alert import Alert as AlertValue
 from ...model.cron import Cron, cron_line
 from ...model.instant import from_ms
+from ...model.printable import printable
 from ...model.suggestion import check_names
 from ..core.database import locked
 from ..core.texts import checked_text
@@ -396,6 +397,13 @@ def schedule_as_dict(row: Schedule) -> dict[str, Any]:
 # --- jobs and runs -------------------------------------------------------------------------------
 
 
+def _check_shown(row: Schedule) -> None:
+    """Refuse control characters in the texts by which a schedule is shown."""
+    for what, value in (("name", row.name), ("target", row.target)):
+        if isinstance(value, str) and printable(value) != value:
+            raise QueryError(f"the {what} {value[:40]!a} of a schedule has control characters")
+
+
 class JobsRepository(Repository):
     """Schedules and runs of all job types except alerts, which are never visible here."""
 
@@ -403,8 +411,8 @@ class JobsRepository(Repository):
         """Add a schedule, due at the next time in its cron line.
 
         Raises:
-            QueryError: The type is invalid or is that of alerts, the name or target is empty, or
-                the cron line is invalid.
+            QueryError: The type is invalid or is that of alerts, the name or target is empty or has
+                control characters, or the cron line is invalid.
         """
         now = self.now()
         row = Schedule(user_id=user_id, state_json=None, created_at=now, updated_at=now)
@@ -412,6 +420,7 @@ class JobsRepository(Repository):
         values["next_run_at"] = Cron.parse(schedule_data.cron).after(now)
         assign(row, values)
         flag("enabled", row.enabled)
+        _check_shown(row)
         self.s.add(row)
         self.s.flush()
         return row
@@ -456,6 +465,7 @@ class JobsRepository(Repository):
             flag("enabled", values.get("enabled", False)) and not row.enabled
         )
         assign(row, values)
+        _check_shown(row)
         if is_due_anew:
             row.next_run_at = Cron.parse(row.cron).after(self.now())
         row.updated_at = self.now()

@@ -49,12 +49,20 @@ _ALIASES = {
     **dict.fromkeys(_FROM, "from"), **dict.fromkeys(_TO, "to"),
 }  # fmt: skip
 _VENDORS_LOG = {"date", "dateadded", "symbol", "addedsecurity", "removedticker", "removedsecurity"}
-# Text that a person reads as a date, including forms that are rejected.
+# Text that a person reads as a date, including forms that are rejected, and notes after it.
+_MONTH = r"(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[^\W\d_]{0,9}\.?"
 _DAYLIKE = re.compile(
-    r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}(?:[T ].*)?"
+    r"(?:[^\W\d_]{2,9}\.?, )?(?:"
+    r"[0-9]{1,4}[-/.][0-9]{1,2}[-/.][0-9]{1,4}"
+    r"|(?:19|20)[0-9]{2}[-/](?:0[1-9]|1[0-2])"
     r"|(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
-    r"|[0-9]{1,2}\.? [A-Za-z]{3,9}\.?,? [0-9]{4}"
-    r"|[A-Za-z]{3,9}\.? [0-9]{1,2},? [0-9]{4}"
+    r"|(?:19|20)[0-9]{2}年[0-9]{1,2}月(?:[0-9]{1,2}日)?"
+    rf"|[0-9]{{1,2}}(?:st|nd|rd|th)?[-/. ]{{0,3}}{_MONTH}[-/., ]{{0,3}}[0-9]{{2,4}}"
+    r"|[0-9]{1,2}\.? [^\W\d_]{3,9}\.?,? [0-9]{4}"
+    rf"|(?:{_MONTH}|[^\W\d_]{{3,9}}\.?) [0-9]{{1,2}}(?:st|nd|rd|th)?,? [0-9]{{4}}"
+    rf"|(?:{_MONTH}|q[1-4])[-/., ]{{0,3}}(?:19|20)[0-9]{{2}}"
+    r")(?:[T ].*|\s*[\[(*†].*)?",
+    re.IGNORECASE,
 )
 
 Row = tuple[int, Mapping[str, str]]
@@ -161,7 +169,11 @@ def _passed_over(title: str, rows: list[Row], read: set[str]) -> tuple[str, ...]
     names = [name for name in rows[0][1] if name not in read]
     for name in names:
         values = [row[name] for _, row in rows if row[name]]
-        days = sum(bool(_DAYLIKE.fullmatch(value)) for value in values)
+        # A JSON value of several parts has dates anywhere.
+        days = sum(
+            bool(_DAYLIKE.search(value) if value[0] in "[{" else _DAYLIKE.fullmatch(value))
+            for value in values
+        )
         if values and 2 * days >= len(values):
             raise UniverseError(
                 f"{title} has days in the column {name!r:.80}, which would be lost",

@@ -13,7 +13,7 @@ day on which it was recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -224,6 +224,15 @@ def roster(symbols: Iterable[str], day: date) -> Memberships:
     """Return the statement of a list without dates that is recorded on ``day``."""
     rows = tuple(Interval(symbol, day, None) for symbol in sorted(set(symbols)))
     return Memberships(False, rows, day, (), day)
+
+
+def respelled(statement: Memberships, spelling: Callable[[str], str]) -> Memberships:
+    """Return a statement whose symbols have another spelling."""
+    return replace(
+        statement,
+        intervals=tuple([row._replace(symbol=spelling(row.symbol)) for row in statement.intervals]),
+        steps=tuple([step._replace(symbol=spelling(step.symbol)) for step in statement.steps]),
+    )
 
 
 def check_likeness(stated: Collection[str], today: Collection[str]) -> None:

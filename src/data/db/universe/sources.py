@@ -14,6 +14,7 @@ from ...errors import (
     QueryError,
     UniverseError,
 )
+from ...model.printable import printable
 from ...model.texts import counted
 from .definition import check_name
 from .files import IndexFile, read_listed
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Decades of an index take a few hundred kilobytes; a device would have no end.
 _MOST_BYTES = 20_000_000
 _PRICE_DAYS = 7
+_MOST_NAME = 60
 
 
 class SymbolRules(NamedTuple):
@@ -71,7 +73,9 @@ def state_of_list(symbols: Iterable[Any], rules: SymbolRules, evidence: str) -> 
         except QueryError as exc:
             raise UniverseError(f"symbol {place} of the list: {exc.args[0]}") from exc
     notes = canonical.notes()
-    return UniverseSource(OWN_LIST, lambda day: roster(names, day), evidence, notes=notes)
+    return UniverseSource(
+        OWN_LIST, lambda day: roster(names, day), evidence, notes=notes, canonical=rules.canonical
+    )
 
 
 def state_of_file(
@@ -108,9 +112,10 @@ def state_of_file(
     _check_shape(path, listed, members)
     notes = canonical.notes()
     if listed.passed_over:
-        notes = (f"columns that are not read: {some(listed.passed_over)}", *notes)
+        names = [printable(name[:_MOST_NAME]) for name in listed.passed_over]
+        notes = (f"columns that are not read: {some(names)}", *notes)
     return UniverseSource(
-        name, lambda day: _statement(listed, members, day), evidence, files, notes
+        name, lambda day: _statement(listed, members, day), evidence, files, notes, rules.canonical
     )
 
 

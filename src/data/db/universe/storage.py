@@ -30,6 +30,7 @@ from .membership import (
     before_first,
     difference,
     habit,
+    respelled,
     view,
 )
 from .models import Universe, UniverseMember, UniverseRecord
@@ -83,6 +84,12 @@ _READ_CURRENT = (
         UniverseMember.replaced_by.is_(None),
     )
 )
+# Spellings, the oldest first.
+_READ_SYMBOLS = (
+    select(UniverseMember.symbol)
+    .where(UniverseMember.universe == bindparam("name"))
+    .order_by(UniverseMember.id)
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class UniverseSource:
         evidence: Name and digest of the file, or the origin of a list.
         files: Maps ``file`` and ``roster`` to the paths that were read.
         notes: Further remarks, each a sentence.
+        canonical: Returns the spelling by which symbols are compared.
     """
 
     source: str
@@ -102,6 +110,7 @@ class UniverseSource:
     evidence: str
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    canonical: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -234,6 +243,10 @@ def record(session: Session, universe: Universe, state: UniverseSource, now: dat
             f"the source {state.source!r} of the universe {name!r} {kind} before",
             hint="name another source",
         )
+    known: dict[str, str] = {}  # of several sources, the first decides how a symbol is written
+    for symbol in session.scalars(_READ_SYMBOLS, {"name": name}):
+        known.setdefault(state.canonical(symbol), symbol)
+    statement = respelled(statement, lambda symbol: known.get(state.canonical(symbol), symbol))
     rows = {
         StoredInterval(*row[1:]): row[0]
         for row in session.execute(_READ_CURRENT, {"name": name, "source": state.source})

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ...bars.validity import DELETED, NO_BAR, UNASKED, UNPUBLISHED
 from ...calendars.calendar import MarketCalendar, first_unclosed
 from ...calendars.grid import BarGrid
 from ...clock import Clock
@@ -19,6 +18,7 @@ from ...model.bars import Bar, BarTable, Stamps, merge
 from ...model.frame import build_frame, table_of
 from ...model.instant import DAY_MS, date_of, from_ms, iso, parse_iso
 from ...model.provenance import ATTRS_KEY
+from ...model.reasons import DELETED, NO_BAR, UNASKED, UNPUBLISHED, sentence
 from ...model.span import Span
 from ...model.stream import LiveBar, Origin
 from ...model.timeframe import Timeframe
@@ -262,7 +262,7 @@ def _gaps(frame: pd.DataFrame) -> list[_Gap]:
 
 
 def _reasons(gaps: Iterable[_Gap]) -> str:
-    return "; ".join(dict.fromkeys(gap.reason for gap in gaps))
+    return "; ".join(dict.fromkeys(sentence(gap.reason) for gap in gaps))
 
 
 def _lie_in(stamps: Stamps, spans: Sequence[Span]) -> NDArray[np.bool_]:

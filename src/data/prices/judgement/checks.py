@@ -165,4 +165,5 @@ def finding_of(check: QualityCheck, defect: Defect) -> QualityFinding:
         check.next_step,
         defect.repairs,
         cause,
+        defect.wrong,
     )

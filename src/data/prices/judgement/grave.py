@@ -53,18 +53,15 @@ def graves(series: CheckedSeries) -> list[Grave]:
 def grave_of(stamps: Stamps, finding: QualityFinding) -> Grave:
     """Return the rows of a series that a grave finding makes wrong.
 
-    They are the rows that it repairs or, without a repair, the rows that it names. A finding that
-    only a jump proves makes all rows before the jump wrong.
+    They are the rows that it repairs or, without a repair, those that it makes wrong.
     """
     text = f"{finding.check}: {finding.evidence}"
     prices = [repair.stamps for repair in finding.repairs if repair.what == "prices"]
     if prices:
         rows = np.unique(np.concatenate(prices))
-    elif finding.check == "split":
-        rows = stamps[: np.searchsorted(stamps, finding.stamps[-1])]
     else:
         # A dividend is in the bar for its ex-date, or in the next one.
-        places = np.searchsorted(stamps, finding.stamps)
+        places = np.searchsorted(stamps, finding.rows)
         rows = stamps[np.unique(places[places < len(stamps)])]
     # A source that ignores a split does so from the first bar on; after a gap, that is not known.
     is_first = finding.check == "split" and len(rows) > 0 and rows[0] == stamps[0]

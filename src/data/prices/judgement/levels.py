@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...model.bars import NAN, PRICES, BarTable, Floats, Stamps
 from ...model.instant import DAY_MS, iso
+from ...model.reasons import UNDECIDED
 from ...model.texts import counted
 from .report import Repair, Severity
 from .series import FAR, CheckedSeries, Mask, Rows, by_stretch, local_noise, noise, runs, typical
@@ -27,8 +28,6 @@ _UNIT_SLACK = float(np.log(2))
 _LOOKED_AT = 30.0
 # How far (a logarithm) repaired bars may be from adjacent prices, by the usual move of a bar.
 _MOVES, _LEAST_DRIFT, _MOST_DRIFT = 8.0, 0.1, 0.5
-# End of the text of an error that marks the edges of two units, either of which may be right.
-UNDECIDED = "; which of the two units is right cannot be told"
 # A run this long at the end is the vendor's new unit, not a slip.
 _NEW_UNIT = 5
 # Among this many rows, one with mixed units does not decide.
@@ -85,7 +84,8 @@ Levels = NDArray[np.int8]
 class Defect(NamedTuple):
     """A check's result before it has a name and a next step.
 
-    ``cause`` is empty if all results of the check have one cause, named after the check.
+    ``cause`` is empty if all results of the check have one cause, named after the check; ``wrong``
+    has the rows that it makes wrong, if these are not the ones that it is about.
     """
 
     stamps: Stamps
@@ -93,6 +93,7 @@ class Defect(NamedTuple):
     severity: Severity = "error"
     repairs: tuple[Repair, ...] = ()
     cause: str = ""
+    wrong: Stamps | None = None
 
 
 # --- units ---------------------------------------------------------------------------------------
@@ -108,8 +109,7 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
     right, is_certain = _right_level(series, levels)
     levels -= right
     defects = []
-    # The four levels of a row are four bytes: one number.
-    for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
+    for first, end in _off_by_unit(series, levels):
         if np.abs(levels[first:end]).max() == 1 and _fits(series, levels, first, end):
             if series.asset_class == "crypto" and _is_within(levels, first, end):
                 continue
@@ -122,6 +122,21 @@ def unit_errors(series: CheckedSeries) -> list[Defect] | str:
             else:
                 defects.append(_unit_finding(series, levels, (first, end), is_certain))
     return defects
+
+
+def _off_by_unit(series: CheckedSeries, levels: Levels) -> Iterator[tuple[int, int]]:
+    """Yield the runs in another unit, up to any jump inside them that no unit explains.
+
+    Behind such a jump nothing says which unit the rows have.
+    """
+    far = np.flatnonzero(np.abs(series.gaps) > np.log(_LOOKED_AT)) + 1
+    # The four levels of a row are four bytes: one number.
+    for first, end in runs(levels.view(np.uint32)[:, 0] != 0):
+        inside = far[(far > first) & (far < end)]
+        cuts = inside[levels[inside, 0] == levels[inside - 1, 3]].tolist()
+        for one, other in pairwise((first, *cuts, end)):
+            if not cuts or one == first > 0 or other == end < len(series):
+                yield one, other
 
 
 def unit_jumps(table: BarTable) -> Mask:
@@ -555,7 +570,7 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         f"close {price_text(table.close[row])}, then open {price_text(table.open[row + 1])}, and it stays "
         f"there: a split of {terms} that was not applied to the rows before"
     )
-    at = table.stamps[row : row + 2]
+    at, before = table.stamps[row : row + 2], table.stamps[: row + 1]
     is_failure = gap < -_BEYOND_MARKETS and not (_is_calm(series, row) and _is_dear(series, row))
     is_possible = not is_failure and _is_like_others(series, row, size)
     odds = _volume_odds(series, row, size) if is_possible else 0.0
@@ -565,12 +580,15 @@ def _untold(series: CheckedSeries, row: int, size: float, about: str) -> Iterato
         repair = _split_finding(series, (0, row + 1, -sign), size).repairs
         # Within a week a split has no edge, and if the price also moved, its ratio is unknown.
         is_exact = not about and series.timeframe.longest_ms <= DAY_MS
-        yield Defect(at, text, "error", repair if is_exact else (), "split by volume")
+        yield Defect(at, text, "error", repair if is_exact else (), "split by volume", before)
     elif _is_beyond_markets(series, row):
         text += ": no market moves so far while no more shares are traded than ever"
         # A company may fail, but none becomes worth eight times as much overnight.
-        severity: Severity = "error" if gap > 0 else "warning"
-        yield Defect(at, text, severity, cause="split by size")
+        doubt = Defect(at, text, "warning", cause="split by size")
+        # Rows before another such jump are at a level of their own, which this one says nothing of.
+        jumps = np.flatnonzero(np.abs(series.gaps[:row]) >= _BEYOND_MARKETS)
+        before = before[jumps[-1] + 1 :] if len(jumps) else before
+        yield doubt._replace(severity="error", wrong=before) if gap > 0 else doubt
     elif odds > _LIKELY_ODDS:
         text += ", as the volume says, too, but it moves as far by itself at times"
         yield Defect(at, text, "warning", cause="split by volume")

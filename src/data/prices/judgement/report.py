@@ -66,6 +66,7 @@ class QualityFinding:
         repairs: Changes that repair it; empty if the cause is not certain.
         cause: Specific cause within the check, one of those whose precision is published; the
             check's name if it has only one cause.
+        wrong: Rows that it makes wrong, if these are not the ones that it is about.
     """
 
     check: str
@@ -76,6 +77,12 @@ class QualityFinding:
     next_step: str
     repairs: tuple[Repair, ...] = ()
     cause: str = ""
+    wrong: Stamps | None = None
+
+    @property
+    def rows(self) -> Stamps:
+        """Stamps of the rows that it makes wrong, else of what it is about."""
+        return self.stamps if self.wrong is None else self.wrong
 
     @property
     def certain(self) -> bool:
@@ -100,13 +107,13 @@ class QualityFinding:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as a plain mapping."""
-        ends = [iso(int(s)) for s in (self.stamps[:1].tolist() + self.stamps[-1:].tolist())]
+        ends = [iso(int(s)) for s in (self.rows[:1].tolist() + self.rows[-1:].tolist())]
         return {
             "check": self.check,
             "cause": self.cause or self.check,
             "level": self.level,
             "severity": self.severity,
-            "rows": len(self.stamps),
+            "rows": len(self.rows),
             "first": ends[0] if ends else None,
             "last": ends[-1] if ends else None,
             "evidence": self.evidence,
@@ -209,7 +216,7 @@ def score_of(findings: Iterable[QualityFinding], rows: int) -> float:
     score = 1.0 if rows else 0.0
     for finding in findings:
         least, weight = _COST[finding.severity]
-        score *= 1 - min(1.0, max(least, weight * len(finding.stamps) / max(rows, 1)))
+        score *= 1 - min(1.0, max(least, weight * len(finding.rows) / max(rows, 1)))
     return score
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from ...calendars.calendar import MarketCalendar
 from ...model.bars import BarTable, Floats
-from ...model.coverage import SETTLED, Covered
+from ...model.coverage import Covered
 from ...model.instant import date_of, day_ms, iso
+from ...model.reasons import SETTLED
 from ...model.span import Span
 from ...model.stored import CoverageSpan
 from ...model.texts import counted

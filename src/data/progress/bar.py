@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.html import element
 from ..model.printable import printable
-from .progress import Listener, Progress
+from .events import Listener, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AllProvidersFailedError
-from ..model.coverage import UNASKED
+from ..model.reasons import UNASKED, sentence
 
 if TYPE_CHECKING:
     from ..errors import DataError
@@ -115,7 +115,7 @@ def _lacking(provenance: Mapping[str, Any]) -> str:
     """Return why an answer is incomplete: its first gap, or that a substitute answered."""
     gaps = provenance.get("gaps") or ()
     if first := next((gap for gap in gaps if gap["reason"] != UNASKED), None):
-        return f"no bars {first['start']}..{first['end']}: {first['reason']}"
+        return f"no bars {first['start']}..{first['end']}: {sentence(first['reason'])}"
     if substitute := provenance.get("substitute"):
         return f"answered by a substitute of another kind: {substitute}"
     return ""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..errors import DataError
 from ..model.provenance import ATTRS_KEY
 from ..model.texts import counted, duration
-from .fill_cost import takes_s
-from .fill_report import SeriesResult
+from .cost import takes_s
+from .report import SeriesResult
 
 if TYPE_CHECKING:
     import pandas as pd

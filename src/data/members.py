@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calendars.calendar import calendar_for
-from ..calendars.grid import BarGrid
-from ..calendars.ranges import resolve_day
-from ..calendars.written_times import FIRST_DAY
-from ..errors import BadRangeError, DataError, QueryError, SurvivorshipWarning, UniverseError
-from ..model.caller import warn_user
-from ..model.instant import date_of, day_ms, parse_iso
-from ..model.member_frames import DaysWithoutBars, MemberFrames
-from ..model.provenance import ATTRS_KEY
-from ..model.query import distinct_symbols
-from ..model.texts import counted
-from ..model.universe import Members, Universes
+from .calendars.calendar import calendar_for
+from .calendars.grid import BarGrid
+from .calendars.ranges import resolve_day
+from .calendars.written_times import FIRST_DAY
+from .errors import BadRangeError, DataError, QueryError, SurvivorshipWarning, UniverseError
+from .model.caller import warn_user
+from .model.instant import date_of, day_ms, parse_iso
+from .model.member_frames import DaysWithoutBars, MemberFrames
+from .model.provenance import ATTRS_KEY
+from .model.query import distinct_symbols
+from .model.texts import counted
+from .model.universe import Members, Universes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..bars.client import BarsClient, Wishes
-    from ..model.bars import Stamps
-    from ..model.query import BarsQuery
-    from ..model.series import SeriesKey
-    from ..wiring import Services
+    from .bars.client import BarsClient, Wishes
+    from .model.bars import Stamps
+    from .model.query import BarsQuery
+    from .model.series import SeriesKey
+    from .wiring import Services
 
 NOTHING_STORED = "nothing is cached of it (`onetape populate` fetches it)"
 _SHOWN = 10

@@ -1,0 +1,90 @@
+"""The cost of plans: requests and seconds, totalled by vendor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..model.health import REQUEST_S, Quota
+from ..model.instant import DAY_MS, SECOND_MS
+
+if TYPE_CHECKING:
+    from ..model.plan import Plan
+
+_DAY_S = DAY_MS // SECOND_MS
+
+
+@dataclass
+class VendorCost:
+    """The requests that one vendor would be sent.
+
+    Attributes:
+        requests: Number of requests.
+        units: Units of its limits that they use.
+        series: Number of series.
+        quotas: Current state of each of its limits.
+    """
+
+    requests: int = 0
+    units: int = 0
+    series: int = 0
+    quotas: tuple[Quota, ...] = ()
+
+    def add(self, requests: int, units: int) -> None:
+        """Add the cost of one more series."""
+        self.requests += requests
+        self.units += units
+        self.series += 1
+
+    @property
+    def takes_s(self) -> float:
+        """Seconds that the requests take, as determined by the vendor's tightest limit."""
+        waits = [
+            q.length_s * math.ceil((self.units - q.left) / q.limit)
+            for q in self.quotas
+            if q.limit and self.units > q.left
+        ]
+        return max([self.requests * REQUEST_S, *waits])
+
+    @property
+    def days(self) -> int:
+        """Number of days on which the vendor would be queried."""
+        return 1 + math.floor(self.takes_s / _DAY_S)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the cost as plain values."""
+        return {
+            "requests": self.requests,
+            "units": self.units,
+            "series": self.series,
+            "days": self.days,
+            "takes_s": round(self.takes_s, 1),
+            "limits": [quota.to_json() for quota in self.quotas],
+        }
+
+
+def takes_s(plans: Sequence[Plan], times: float) -> float:
+    """Return the seconds that these plans take ``times`` over; vendors are queried in parallel."""
+    vendors: dict[str, VendorCost] = {}
+    for plan in plans:
+        add(vendors, plan)
+    for cost in vendors.values():
+        cost.requests, cost.units = math.ceil(cost.requests * times), math.ceil(cost.units * times)
+    return max((cost.takes_s for cost in vendors.values()), default=0.0)
+
+
+def cost_at(vendors: dict[str, VendorCost], name: str, plan: Plan) -> VendorCost:
+    """Return the cost of a vendor so far, with its limits as recorded in a plan."""
+    if name not in vendors:
+        quotas = {health.vendor: health.quotas for health in plan.health}
+        vendors[name] = VendorCost(quotas=quotas.get(name, ()))
+    return vendors[name]
+
+
+def add(vendors: dict[str, VendorCost], plan: Plan) -> None:
+    """Add what a plan would cost to the totals by vendor."""
+    for name, units in plan.units.items():
+        requests = sum(step.requests for step in plan.steps if step.vendor == name)
+        cost_at(vendors, name, plan).add(requests, units)

@@ -1,0 +1,60 @@
+"""The records of the example on a full disk: an answer in the chat, nothing lost, and it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
+from tests.bot.conftest import ANN, BOB, Club
+
+
+class Full:
+    """Lets no page be added to a SQLite database, as a disk that is full."""
+
+    is_full = False
+
+    def __enter__(self) -> Full:
+        event.listen(Pool, "checkout", self._limit)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(Pool, "checkout", self._limit)
+
+    def _limit(self, connection: Any, *_: object) -> None:
+        # It never goes below the pages that there are.
+        connection.execute(f"PRAGMA max_page_count = {1 if self.is_full else 1 << 30}")
+
+
+def test_on_a_full_disk_each_command_is_answered_and_nothing_is_lost(
+    club: Club, caplog: pytest.LogCaptureFixture
+) -> None:
+    club.join(ANN, "ann@example.com")
+    assert club.say("/alert BTCUSDT above 1000000").text.startswith("Alert 1")
+    with Full() as full:
+        full.is_full = True
+        text = "x" * 900
+        told = [club.say(f"/feedback {text} {n}").text for n in range(12)]
+        thanks = [one for one in told if one.startswith("Thank you")]
+        assert told == [
+            *thanks,
+            *["The records stored for this program cannot be used at the moment."]
+            * (12 - len(thanks)),
+        ]
+        assert len(thanks) < 12
+        assert club.say("/price BTCUSDT").text.startswith("BTCUSDT 26804.01")
+        assert "BTCUSDT" in club.say("/alert").text
+        club.run()
+        assert club.say("/register bob@example.com", BOB).text
+        assert club.say("/nonsense", BOB).text
+        full.is_full = False
+        assert (
+            club.say("/feedback short").text == f"Thank you; it has the number {len(thanks) + 1}."
+        )
+        assert "BTCUSDT" in club.say("/alert").text
+        club.join(BOB, "bob@example.org")
+    warned = [one for one in caplog.records if "is not in the audit" in one.getMessage()]
+    assert warned and not any(one.exc_info for one in warned)
+    assert "No error handlers" not in caplog.text, "nothing was raised past the bot"
