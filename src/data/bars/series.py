@@ -44,7 +44,7 @@ from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Edges, Span, merged, spans_of
+from ..model.span import Edges, Span, edges_of, merged, spans_of
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
@@ -316,9 +316,9 @@ class SeriesStore:
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
             self._store.commit(self._key, whole, _wait_s(), check)
-            self.stored += (piece.span for piece in commit.pieces)
             empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
-            self.stored += spans_of(merged(empty))
+            pieces = edges_of((*self.stored, *(piece.span for piece in commit.pieces)))
+            self.stored = spans_of(merged(np.concatenate([pieces, empty])))
         except _REFUSED as error:
             if self._query.must_store:
                 raise

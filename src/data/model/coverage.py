@@ -391,7 +391,8 @@ class Stretches(Sequence[T], Generic[T]):
         if self._items is not None:
             return self._items
         _, _, codes, sources = self.columns
-        return [sources[code] for code in dict.fromkeys(codes.tolist())]
+        firsts = np.unique(codes, return_index=True)[1]
+        return [sources[code] for code in codes[np.sort(firsts)].tolist()]
 
     def only(self, test: Callable[[T], bool]) -> Self:
         """Return the stretches whose source passes a test."""

@@ -18,7 +18,16 @@ from ...model.coverage import Coverage, Covered, Stretches
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
-from ...model.span import Span, clipped, coalesce, intersect, subtract
+from ...model.span import (
+    Span,
+    clipped,
+    coalesce,
+    difference,
+    edges_of,
+    intersect,
+    spans_of,
+    subtract,
+)
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
@@ -187,9 +196,10 @@ class LaneRun:
         """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
-        spans = before.within(reach).spans(lambda part: part.state != "empty")
-        spans += intersect(self.series.stored, [reach])
-        return subtract(spans, [*stored, *(part.span for part in self.journal.unfilled)])
+        spans = before.within(reach).where(lambda part: part.state != "empty")
+        mine = edges_of(intersect(self.series.stored, [reach]))
+        known = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
+        return spans_of(difference(np.concatenate([spans, mine]), known))
 
     def _unrefreshed(self) -> list[str]:
         """Report that a requested refresh could not be done."""

@@ -192,7 +192,7 @@ class _CommitBuilder:
             marks=Stretches.chained(
                 [
                     *self._nothings(free, spoken),
-                    list(self._nothings_beside(span for span, equal in runs if equal)),
+                    list(self._nothings_beside([span for span, equal in runs if equal])),
                     self._bad_marks(),
                     equals,
                     list(self._unvouched(pieces)),
@@ -598,7 +598,7 @@ class _CommitBuilder:
             yield self._holes(lacking[is_unknown], HOLIDAYS_UNKNOWN)
         yield self._holes(slots, OFF_GRID)
 
-    def _nothings_beside(self, equal: Iterable[Span]) -> Iterator[Covered]:
+    def _nothings_beside(self, equal: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for expected bars that were not sent among bars that came back equal.
 
         Equal bars are not written again, so nothing else records that these were requested. They
@@ -606,7 +606,7 @@ class _CommitBuilder:
         """
         answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
         kept = (span for span, _ in self._kept)
-        spoken = coalesce([*self._absent, *answer.off_slots, *kept])
+        spoken = coalesce([*self._absent, *answer.off_slots, *kept]) if equal else []
         for run in equal:
             covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
             for part in subtract([run], [*covered, *touching(spoken, run)]):

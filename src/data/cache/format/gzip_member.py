@@ -373,6 +373,12 @@ def deflated(text: bytes, total: int = 0) -> bytes:
     return stream
 
 
+def zipped(text: bytes) -> bytes:
+    """Return the text as one gzip member without a time."""
+    tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated(text) + tail
+
+
 def inflated(packed: bytes) -> bytes:
     """Return the text of all gzip members, concatenated.
 

@@ -7,7 +7,6 @@ has a JSON document next to it with the reason.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import logging
@@ -34,7 +33,7 @@ from ...model.reasons import OFF_GRID, WITHDRAWN
 from ...model.span import Span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
-from ..format.gzip_member import inflated
+from ..format.gzip_member import inflated, zipped
 from ..values import Suspect
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
@@ -44,6 +43,8 @@ log = logging.getLogger(__name__)
 # For one stamp the last row counts; a few more show how its vendor errs. Of rows that cannot be
 # bars at most this many per year are kept.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
+# Prefixes of the reasons for rows that were not sent in place of bars.
+_NOT_FOR_BARS = (WITHDRAWN, OFF_GRID)
 # Memory for parsed rows, as a multiple of the size of their file.
 _TIMES = 40
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
@@ -93,6 +94,8 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     if kept is None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
+    if len({row.bar.stamp_ms for row in rows}) == len(rows) and not any(map(_is_bar, rows)):
+        rows = rows[-MOST_ROWS:]  # more of them are not kept
     cells = dict.fromkeys(kept or ())
     before = len(cells)
     cells |= dict.fromkeys(_cells(rows))
@@ -107,9 +110,17 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
-    writer.writerows(_newest(list(cells)))
-    packed = gzip.compress(text.getvalue().encode("utf-8"), compresslevel=6, mtime=0)
+    newest = _newest(list(cells))
+    writer.writerows(newest)
+    packed = zipped(text.getvalue().encode("utf-8"))
     write_atomically(lane.disk, lane.paths.rows(year), packed)
+    if not before and len(newest) == len(rows):  # then they need not be parsed
+        sent = [row for row in rows if not row.reason.startswith(_NOT_FOR_BARS)]
+        lane.memory.wrote(lane.paths.rows(year), packed, sent, _TIMES)
+
+
+def _is_bar(row: Suspect) -> bool:
+    return row.reason.startswith(WITHDRAWN)
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -232,7 +243,7 @@ def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -
 
 
 def _sent_for_bars(content: bytes) -> list[Suspect] | None:
-    return _parse(content, (WITHDRAWN, OFF_GRID))
+    return _parse(content, _NOT_FOR_BARS)
 
 
 def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
