@@ -161,10 +161,10 @@ def sorted_answer(
     end = min(segment.end, grid.first_open(cap, now))
     closed, running = _by_close(checked, Span(segment.start, end), grid, now)
     # The running bar may have any values; it is judged when it has closed.
-    bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
+    bad = checked.bad[: bisect_left(checked.bad, end, key=_stamp)]
     stamps = [row.bar.stamp_ms for row in bad]
     present = union(closed.stamps, np.array(stamps, dtype=np.int64))
-    off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
+    off_grid = checked.off_grid[: bisect_left(checked.off_grid, end, key=_stamp)]
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
     present = union(present, slots)
     if stretches:
