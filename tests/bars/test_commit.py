@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from src.data.bars.ingest.commit import StoredRange, basis_of, build_commit, suspects_table
@@ -214,11 +215,10 @@ def test_a_bad_row_said_again_is_not_settled_by_its_equal_neighbours() -> None:
 
 
 def test_a_nothing_said_again_stands_longer_but_only_when_it_is_old() -> None:
-    expiry, old, recent = Expiry(), Span(DAY, hour(1)), Span(LATER - HOUR_MS, LATER)
-    far = DAY + 60 * DAY_MS
-    assert expiry.of(old, far) == far + expiry.recent_ms
-    assert expiry.of(old, far, again=True) == far + expiry.old_ms
-    assert expiry.of(recent, LATER, again=True) == LATER + expiry.recent_ms
+    expiry, now = Expiry(), DAY + 60 * DAY_MS
+    ends, again = np.array([hour(1), hour(1), now]), np.array([False, True, True])
+    soon, late = now + expiry.recent_ms, now + expiry.old_ms
+    assert expiry.of(ends, now, again).tolist() == [soon, late, soon]
 
 
 def test_a_basis_has_no_date_where_it_is_not_after_the_first_bar() -> None:

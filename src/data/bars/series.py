@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cache.actions import ActionBook, Asked
 from ..cache.store import BarStore, Commit, SeriesView
@@ -36,14 +37,14 @@ from ..errors import (
 )
 from ..model.actions import Action
 from ..model.bars import BarTable, inside, merge
-from ..model.coverage import Coverage, VendorDay
+from ..model.coverage import Coverage, VendorDay, stretches
 from ..model.instant import DAY_MS, MINUTE_MS, date_of
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.query import BarsQuery
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span
+from ..model.span import Edges, Span, edges_of, merged, spans_of
 from ..net.deadline import call_left_s
 from .answer.adjust import with_answers
 from .answer.answer import Unfilled
@@ -315,8 +316,9 @@ class SeriesStore:
         whole = commit if self.source is None else replace(commit, source=self.source)
         try:
             self._store.commit(self._key, whole, _wait_s(), check)
-            self.stored += (piece.span for piece in commit.pieces)
-            self.stored += (mark.span for mark in commit.marks if mark.state == "empty")
+            empty = stretches(commit.marks).where(lambda mark: mark.state == "empty")
+            pieces = edges_of((*self.stored, *(piece.span for piece in commit.pieces)))
+            self.stored = spans_of(merged(np.concatenate([pieces, empty])))
         except _REFUSED as error:
             if self._query.must_store:
                 raise
@@ -452,9 +454,8 @@ def laid_over(table: BarTable, coverage: Coverage, commit: Commit) -> tuple[BarT
         outside = (table.stamps < piece.span.start) | (table.stamps >= piece.span.end)
         table = merge(table.take(outside), piece.table)
 
-    def has_bars(span: Span) -> bool:
-        """Return whether there are bars in ``span``."""
-        first, last = np.searchsorted(table.stamps, span)
-        return bool(last > first)
+    def has_bars(spans: Edges) -> NDArray[np.bool_]:
+        """Return which spans have bars."""
+        return np.diff(table.stamps.searchsorted(spans))[:, 0] > 0
 
     return table, after_marks(after_pieces(coverage, commit.pieces), commit.marks, has_bars)

@@ -14,7 +14,7 @@ from ..model.query import BarsQuery
 from ..net.deadline import run_call
 from ..net.locks import SeriesLocks
 from ..observability.reads import missed, open_records, reads
-from .answer.answer import Answer, frame_of, note_nothing, note_unknown
+from .answer.answer import Answer, frame_of, harmful, note_nothing, note_unknown
 from .answer.reader import Reader
 from .lookup import MISS, AnswerCache, CacheLookup, Derived, Hit, LookupResult
 from .observer import Call, Observer
@@ -163,7 +163,7 @@ class BarsService:
             explain(error, query, self._store)
             raise
         # Changes are read only for shares, or if bars are missing.
-        if query.instrument.asset_class == "stock" or not all(g.harmless for g in answer.gaps):
+        if query.instrument.asset_class == "stock" or harmful(answer.gaps):
             return self._with_changes(answer)
         return answer
 

@@ -12,9 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..calendars.calendar import MarketCalendar, calendar_for, day_span, session_date
 from ..clock import Clock
 from ..model.actions import Action
+from ..model.bars import Stamps
 from ..model.coverage import Coverage, Covered
 from ..model.instant import DAY_MS, HOUR_MS, MINUTE_MS, date_of, day_ms
 from ..model.instrument import Instrument
@@ -56,17 +60,20 @@ class Expiry:
     recent_ms: int = 24 * HOUR_MS
     old_ms: int = 90 * DAY_MS
 
-    def of(self, span: Span, now_ms: int, *, again: bool = False) -> int:
-        """Return when ``span`` is fetched again; ``again``: it was reported empty before."""
-        old = again and now_ms - span.end >= 30 * DAY_MS
-        return now_ms + (self.old_ms if old else self.recent_ms)
+    def of(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
+        """Return when spans with these ends are fetched again.
 
-    def of_hole(self, span: Span, now_ms: int, *, again: bool) -> int:
-        """Return when a gap is fetched again: soon if seen only once, which proves nothing."""
-        if again:
-            return self.of(span, now_ms, again=True)
-        soon = _YOUNG_HOLE_MS if now_ms - span.end < DAY_MS else _OLD_HOLE_MS
-        return now_ms + min(soon, self.recent_ms)
+        ``again``: which of them were reported empty before.
+        """
+        is_old = again & (now_ms - ends >= 30 * DAY_MS)
+        return now_ms + np.where(is_old, self.old_ms, self.recent_ms)
+
+    def of_holes(self, ends: Stamps, now_ms: int, again: NDArray[np.bool_]) -> Stamps:
+        """Return when gaps are fetched again: soon if seen only once, which proves nothing."""
+        soon = np.where(now_ms - ends < DAY_MS, _YOUNG_HOLE_MS, _OLD_HOLE_MS)
+        return np.where(
+            again, self.of(ends, now_ms, again), now_ms + np.minimum(soon, self.recent_ms)
+        )
 
     def of_end(self, last_ms: int, now_ms: int) -> int:
         """Return when the end of a series, whose last bar is at ``last_ms``, is checked again.

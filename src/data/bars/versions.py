@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..cache.store import BarStore, SeriesView
@@ -83,7 +84,7 @@ class Versions:
             "asked_at": iso(self._clock.now_ms()),
         }
         facts |= {"adjustment": done.instead} if done.instead else {}
-        lacking = self._gaps(query, span, coverage, kind, committed)
+        lacking: Sequence[Gap] = self._gaps(query, span, coverage, kind, committed)
         if done.begins is not None:
             lacking = with_unadjusted(lacking, coverage, *done.begins)
         return Answer(
@@ -109,7 +110,7 @@ class Versions:
 
     def _gaps(
         self, query: BarsQuery, span: Span, coverage: Coverage, kind: Kind, committed: int
-    ) -> list[Gap]:
+    ) -> Sequence[Gap]:
         """Return the spans without bars, up to the last bar closed when the version was made."""
         grid = BarGrid(calendar_for(query.instrument), query.timeframe, kind.anchor or "session")
         cap = first_unclosed(grid.calendar, grid.timeframe, committed, grid.anchor)

@@ -22,12 +22,12 @@ from ..disk.files import Disk
 from ..errors import CorruptEntryError
 from ..model.actions import Action
 from ..model.bars import FIRST_FRAME, FRAME, PRICES, BarTable, fingerprint_of
-from ..model.coverage import Coverage
+from ..model.coverage import Coverage, stretches
 from ..model.frozen import filled
 from ..model.instant import year_of
 from ..model.retention import Retention
 from ..model.series import SeriesKey
-from ..model.span import Span
+from ..model.span import Span, merged, spans_of
 from ..model.stored import CommitNotice
 from ..model.symbol_changes import SymbolChange
 from ..model.timeframe import Timeframe
@@ -719,8 +719,9 @@ class CommitFeed:
         """Announce a durable commit; without subscribers no notice is created."""
         if not self._sinks:
             return
-        spans = [*(p.span for p in commit.pieces), *(m.span for m in commit.marks)]
-        vendors = [*(p.vendor for p in commit.pieces), *(m.vendor for m in commit.marks)]
+        marks = stretches(commit.marks)
+        spans = [*(p.span for p in commit.pieces), *spans_of(merged(marks.where(lambda _: True)))]
+        vendors = [*(p.vendor for p in commit.pieces), *(m.vendor for m in marks.sources)]
         notice = CommitNotice(
             key,
             generation,

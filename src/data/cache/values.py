@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..disk.files import FileState
 from ..errors import CacheError
-from ..model.bars import Bar, BarTable, Stamps
-from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave
+from ..model.bars import BadRow, BarTable, Stamps
+from ..model.coverage import STATES, Coverage, Covered, Splice, less_grave, stretches
 from ..model.instant import MINUTE_MS, SECOND_MS, iso, year_of, year_start
 from ..model.kind import Basis, Kind
 from ..model.lifetime import Lifetime
 from ..model.reasons import NO_TRADE
 from ..model.series import SeriesKey
 from ..model.source import SourceState
-from ..model.span import Span, coalesce, subtract
+from ..model.span import Edges, Span, spans_of, subtract
 from ..vendors.registry import is_of_files
 
 
@@ -101,10 +103,9 @@ def outdated_spans(key: SeriesKey, coverage: Coverage) -> list[Span]:
     """
     if key.of_folder:
         return []
-    names = {whole.vendor for whole in coverage}
-    names |= {source.vendor for whole in coverage for source, _ in whole.parts}
+    names = {whole.vendor for whole in coverage.sources}
     of_files = {text for text in names if any(map(is_of_files, text.split(",")))}
-    return coalesce(p.span for p in coverage.opened() if p.vendor in of_files) if of_files else []
+    return coverage.spans(lambda part: part.vendor in of_files) if of_files else []
 
 
 class Seal(NamedTuple):
@@ -122,11 +123,8 @@ class Seal(NamedTuple):
     span: Span
 
 
-class Suspect(NamedTuple):
-    """A row that cannot be a bar, kept next to the series: the row as received, and its defect."""
-
-    bar: Bar
-    reason: str
+# A row that cannot be a bar, kept next to the series.
+Suspect = BadRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +199,7 @@ class Commit(SeriesFacts):
     """
 
     pieces: tuple[CommitPiece, ...] = ()
-    marks: tuple[Covered, ...] = ()
+    marks: Sequence[Covered] = ()
     suspects: tuple[Suspect, ...] = ()
     quality: Mapping[str, Any] | None = None
     judged: Span | None = None
@@ -217,7 +215,7 @@ class Commit(SeriesFacts):
         """
         for piece in self.pieces:
             piece.check()
-        for mark in self.marks:
+        for mark in stretches(self.marks).sources:
             if mark.state not in STATES:
                 states = ", ".join(STATES)
                 raise ValueError(f"mark {list(mark.span)}: {mark.state!r} is not one of {states}")
@@ -287,7 +285,8 @@ MISSING, MISSING_VOLUME, BAD, CONTRADICTED, DUPLICATE, NOTE = (
     "duplicate",
     "note",
 )
-_MOST, _MOST_SENTENCES = 64, 20
+# Neighbours are merged until there are about so many; a kind may have one more.
+_MOST, _KINDS, _MOST_SENTENCES = 64, 8, 20
 
 
 class Fault(NamedTuple):
@@ -352,6 +351,44 @@ def without_volume(bare: Stamps, answered: Span) -> Iterator[Fault]:
             yield Fault(Span(int(part[0]), int(part[-1]) + 1), MISSING_VOLUME, len(part))
 
 
+class FaultGroup(NamedTuple):
+    """Faults of one kind as columns, ascending.
+
+    Attributes:
+        kind: See :class:`Fault`.
+        edges: Span of each.
+        numbers: Number of bars or rows of each.
+        texts: Text of each; the same for all if there is only one.
+    """
+
+    kind: str
+    edges: Edges
+    numbers: NDArray[np.int64]
+    texts: Sequence[str] = ("",)
+
+    @classmethod
+    def of_bars(cls, kind: str, stamps: Stamps, texts: Sequence[str] = ("",)) -> FaultGroup:
+        """Return the faults of single bars."""
+        return cls(kind, np.column_stack([stamps, stamps + 1]), np.ones(len(stamps), int), texts)
+
+    def faults(self, total: int) -> Iterator[Fault]:
+        """Yield the faults; if all groups have more than 64 in total, neighbours as one.
+
+        None of these spans the end of a year.
+        """
+        count = len(self.edges)
+        every = 1 if total <= _MOST else -(-count // max(1, -(-count * _MOST // total)))
+        years = self.edges[:, 0].astype("M8[ms]").astype("M8[Y]")
+        cuts = np.append(np.flatnonzero(np.append(True, years[1:] != years[:-1])), count)
+        for begin, end in pairwise(cuts.tolist() if count else ()):
+            firsts = np.arange(begin, end, every)
+            lasts = np.minimum(firsts + every, end) - 1
+            spans = spans_of(np.column_stack([self.edges[firsts, 0], self.edges[lasts, 1]]))
+            numbers = np.add.reduceat(self.numbers[:end], firsts).tolist()
+            for span, number, first in zip(spans, numbers, firsts.tolist(), strict=True):
+                yield Fault(span, self.kind, number, self.texts[first % len(self.texts)])
+
+
 def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple[Fault, ...]:
     """Return the faults of a year after an answer for ``answered``, where only the new ones count.
 
@@ -359,7 +396,7 @@ def after(old: Iterable[Fault], answered: Span, fresh: Iterable[Fault]) -> tuple
     """
     left = [part for fault in old for part in fault.outside(answered)]
     faults = sorted([*left, *fresh])
-    if len(faults) <= _MOST:
+    if len(faults) <= _MOST + _KINDS:
         return tuple(faults)
     joined: list[Fault] = []
     for kind in dict.fromkeys((fault.kind, fault.text == NO_TRADE) for fault in faults):

@@ -109,9 +109,7 @@ def due_spans(coverage: Coverage, grid: BarGrid, settle_ms: int, now_ms: int) ->
         now_ms: Current time in UTC milliseconds.
     """
     due: list[Span] = []
-    for part in coverage:
-        if part.state != "provisional" or part.expires is not None:
-            continue
+    for part in coverage.only(lambda c: c.state == "provisional" and c.expires is None):
         stamps = grid.opens(part.span)
         if not len(stamps):
             due.append(part.span)

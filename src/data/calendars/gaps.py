@@ -9,7 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model.bars import Stamps, among
-from ..model.span import Span, coalesce, gaps, intersect, subtract, touching
+from ..model.span import (
+    Edges,
+    Span,
+    coalesce,
+    edges_of,
+    gaps,
+    intersect,
+    spans_of,
+    subtract,
+    touching,
+)
 from .grid import BarGrid
 
 
@@ -62,6 +72,11 @@ def missing(wanted: Span, covered: Sequence[Span], due: Sequence[Span], grid: Ba
 
 
 def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
+    """Return the result of :func:`hole_edges` as spans."""
+    return spans_of(hole_edges(answered, present, grid))
+
+
+def hole_edges(answered: Span, present: Stamps, grid: BarGrid) -> Edges:
     """Return the parts of ``answered`` that lack an expected bar, each up to the next bar.
 
     A gap before the first bar begins with ``answered``.
@@ -74,7 +89,7 @@ def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
     expected = grid.opens(answered)
     absent = expected[~among(expected, present)]
     if not len(absent):
-        return []
+        return edges_of(())
     extra = present[~among(present, expected)]
     marks = np.sort(np.concatenate([expected, extra]), kind="stable")
     places = np.searchsorted(marks, absent)
@@ -85,4 +100,4 @@ def holes(answered: Span, present: Stamps, grid: BarGrid) -> list[Span]:
     if places[0] == 0:
         starts[0] = answered.start
     ends = np.append(marks, answered.end)[places[lasts] + 1]
-    return [Span(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return np.column_stack([starts, ends])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ..model.bars import Stamps
 from ..model.instant import DAY_MS, MINUTE_MS
 from ..model.reasons import HOLIDAYS_UNKNOWN, NO_BAR
-from ..model.span import Span
+from ..model.span import Edges, Span, edges_of
 from ..model.timeframe import Timeframe
 from .calendar import MarketCalendar
 
@@ -66,7 +67,9 @@ class BarGrid:
         """Return the stamps of the expected bars in ``span`` that no vendor may lack."""
         return self.calendar.required(self.timeframe, span, self.anchor)
 
-    def expects(self, spans: Sequence[Span], *, required: bool = False) -> list[bool]:
+    def expects(
+        self, spans: Sequence[Span] | Edges, *, required: bool = False
+    ) -> NDArray[np.bool_]:
         """Return, for each span, whether a bar is expected in it.
 
         Args:
@@ -74,16 +77,20 @@ class BarGrid:
                 together.
             required: Count only the bars that no vendor may lack.
         """
-        found: list[bool] = []
-        for group in _close_together(spans):
+        edges = edges_of(spans)
+        reach = edges[1:, 1] - edges[:-1, 0]
+        cuts = np.flatnonzero((reach <= 0) | (reach > DAY_MS)) + 1
+        found = np.zeros(len(edges), bool)
+        for first, end in pairwise([0, *cuts.tolist(), len(edges)]):
+            group = edges[first:end]
             if len(group) == 1 and not required:
-                found.append(self.next_open(group[0].start) < group[0].end)
-                continue
-            edges = np.array(group, dtype=np.int64)
-            whole = Span(int(edges.min()), int(edges.max()))
-            stamps = self.required(whole) if required else self.opens(whole)
-            firsts, ends = stamps.searchsorted(edges).T
-            found += (firsts < ends).tolist()
+                start, stop = group[0].tolist()
+                found[first] = self.next_open(start) < stop
+            elif len(group):
+                whole = Span(int(group.min()), int(group.max()))
+                stamps = self.required(whole) if required else self.opens(whole)
+                firsts, ends = stamps.searchsorted(group).T
+                found[first:end] = firsts < ends
         return found
 
     def no_bar(self, span: Span) -> str:
@@ -135,15 +142,6 @@ class BarGrid:
         days = np.arange(int(last[0]) + DAY_MS, cap, DAY_MS, dtype=np.int64)
         unclosed = days[self.closes(days) > now_ms] if len(days) else days
         return int(unclosed[0]) if len(unclosed) else cap
-
-
-def _close_together(spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
-    """Yield groups of spans in which each ends within a day of the start of the previous one."""
-    first = 0
-    for place in range(1, len(spans) + 1 if spans else 0):
-        if place == len(spans) or not 0 < spans[place].end - spans[place - 1].start <= DAY_MS:
-            yield spans[first:place]
-            first = place
 
 
 def _of_at_most(spans: Iterable[Span], length: int) -> Iterator[list[Span]]:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .span import Span
+from .span import Edges, Span, edges_of, holds
+from .span import distinct as distinct
 
 Floats = NDArray[np.float64]
 Stamps = NDArray[np.int64]
@@ -39,6 +40,13 @@ class Bar(NamedTuple):
     close: float
     volume: float
     adj_close: float = NAN
+
+
+class BadRow(NamedTuple):
+    """A row that cannot be a bar, as received, and a short stable text with the reason."""
+
+    bar: Bar
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -145,10 +153,10 @@ class BarTable:
         first, last = np.searchsorted(self.stamps, [span.start, span.end])
         return self.take(slice(int(first), int(last)))
 
-    def counts(self, spans: Iterable[Span]) -> list[int]:
+    def counts(self, spans: Iterable[Span] | Edges) -> list[int]:
         """Return the number of rows in each of ``spans``; the table must be in ascending order."""
-        edges = self.stamps.searchsorted([edge for span in spans for edge in span])
-        counts: list[int] = (edges[1::2] - edges[::2]).tolist()
+        places = self.stamps.searchsorted(edges_of(spans))
+        counts: list[int] = (places[:, 1] - places[:, 0]).tolist()
         return counts
 
     def with_adj_close(self, adj_close: Floats | None) -> BarTable:
@@ -167,18 +175,6 @@ def among(stamps: Stamps, ascending: Stamps) -> NDArray[np.bool_]:
     return matches
 
 
-def distinct(stamps: Stamps) -> Stamps:
-    """Return the distinct stamps in ascending order; the input may be in any order.
-
-    ``np.unique`` hashes integers, which takes many times as long if they are sorted.
-    """
-    if (stamps[1:] > stamps[:-1]).all():
-        return stamps
-    ordered = np.sort(stamps)
-    once: Stamps = ordered[np.append(ordered[1:] != ordered[:-1], True)]
-    return once
-
-
 def union(one: Stamps, other: Stamps) -> Stamps:
     """Merge two ascending arrays of stamps into one, each stamp once.
 
@@ -188,15 +184,9 @@ def union(one: Stamps, other: Stamps) -> Stamps:
     return np.insert(one, np.searchsorted(one, new), new) if len(new) else one
 
 
-def inside(stamps: Stamps, spans: Iterable[Span]) -> NDArray[np.bool_]:
+def inside(stamps: Stamps, spans: Iterable[Span] | Edges) -> NDArray[np.bool_]:
     """Return a mask of which ``stamps``, in any order, are in one of ``spans``."""
-    edges = np.array([span for span in spans if not span.is_empty], dtype=np.int64).reshape(-1, 2)
-    starts, ends = np.sort(edges, axis=0).T
-    # A stamp is inside if more spans have begun than ended there.
-    rows: NDArray[np.bool_] = starts.searchsorted(stamps, "right") > ends.searchsorted(
-        stamps, "right"
-    )
-    return rows
+    return holds(edges_of(spans), stamps)
 
 
 def concat(tables: Iterable[BarTable]) -> BarTable:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import compress
-from operator import attrgetter, itemgetter
-from typing import Any, Literal
+from itertools import groupby, repeat
+from operator import attrgetter
+from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .canonical import canonical
 from .instant import HOUR_MS, iso, parse_iso
 from .kind import Basis, Kind
 from .reasons import FOLDED
-from .span import Span, coalesce
+from .span import Edges, Span, coalesce, distinct, edges_of, merged, spans_of
 
+T = TypeVar("T")
 State = Literal["final", "provisional", "empty", "suspect"]
 Condition = Literal["available", "degraded", "pending", "missing"]
 _NO_SPAN, _NO_KIND, _NO_BASIS = Span(0, 0), Kind(), Basis()
@@ -25,6 +29,8 @@ STATES: tuple[State, ...] = ("final", "provisional", "empty", "suspect")
 # Folding starts above this number of small stretches within one source, and folds up to this many
 # into one.
 _FEW, _MOST_FOLDED = 8, 256
+# Two of the source, and more than a few others between them.
+_FEWEST_FOLDED = _FEW + 3
 _SMALL_MS = 6 * HOUR_MS
 
 
@@ -101,27 +107,30 @@ class Covered:
     splices: tuple[Splice, ...] = ()
     parts: tuple[tuple[Covered, tuple[int, ...]], ...] = ()
 
-    @cached_property
-    def opened(self) -> tuple[Covered, ...]:
+    @property
+    def opened(self) -> Sequence[Covered]:
         """The stretches that were folded into this one, ascending; otherwise only itself."""
-        if not self.parts:
-            return (self,)
-        (common, _), *others = self.parts
-        base, (begin, end) = _sourced(self, common), self.span
-        small = [
-            (begin + at, begin + at + length, source)
-            for part, places in others
-            for source in (_sourced(self, part),)
-            for at, length in zip(places[::2], places[1::2], strict=True)
-        ]
-        small.sort(key=_FIRST)
-        opened: list[Covered] = []
-        for start, stop, source in small:
-            if begin < start:
-                opened.append(base.at(Span(begin, start)))
-            opened.append(source.at(Span(start, stop)))
-            begin = stop
-        return (*opened, base.at(Span(begin, end))) if begin < end else tuple(opened)
+        return Stretches.of(self.columns) if self.parts else (self,)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The stretches that were folded into this one, ascending, as columns."""
+        places = [np.array(at, np.int64).reshape(-1, 2) for _, at in self.parts[1:]]
+        small = np.concatenate([_NO_EDGES, *places])
+        codes = np.repeat(np.arange(1, len(places) + 1), [len(part) for part in places])
+        order = np.argsort(small[:, 0], kind="stable")
+        starts = self.span.start + small[order, 0]
+        ends = starts + small[order, 1]
+        # The first source is in front of each of the others, and behind the last one.
+        pairs = np.column_stack(
+            [np.append(self.span.start, ends), np.append(starts, self.span.end)]
+        )
+        edges = np.insert(pairs, np.arange(1, len(pairs)), np.column_stack([starts, ends]), axis=0)
+        owners = np.insert(np.zeros(len(pairs), np.intp), np.arange(1, len(pairs)), codes[order])
+        is_there = edges[:, 0] < edges[:, 1]
+        sources = tuple(_sourced(self, source) for source, _ in self.parts)
+        starts, ends = edges[is_there].T
+        return Columns(starts, ends, owners[is_there], sources)
 
     @property
     def is_rescaled(self) -> bool:
@@ -188,18 +197,16 @@ class Covered:
         return canonical(self.to_json())
 
 
-_FIELDS = len(fields(Covered))
+_FIELDS = tuple(field.name for field in fields(Covered))
 _new, _set = object.__new__, object.__setattr__
 
 
 def _with_values(values: dict[str, Any]) -> Covered:
     """Return a stretch with these values; what was computed from earlier ones is dropped."""
-    if len(values) > _FIELDS:
-        values.pop("opened", None)
+    if len(values) > len(_FIELDS):
+        values.pop("columns", None)
         values.pop("text", None)
-    made = _new(Covered)
-    _set(made, "__dict__", values)
-    return made
+    return _made(Covered, values)
 
 
 # The fields of a source, in folded stretches and in the lists of a document.
@@ -209,10 +216,234 @@ _told = attrgetter(*(f.name for f in SOURCE))
 _OF_SOURCE = ["reason", *(f.name for f in fields(Covered) if f.name not in ("span", "fetched_at"))]
 
 
-_SPAN, _FIRST = attrgetter("span"), itemgetter(0)
+class Columns(NamedTuple):
+    """Stretches as columns: thousands of small ones have a few sources.
+
+    Attributes:
+        starts, ends: Their spans.
+        codes: Index of the source of each.
+        sources: Stretches without a span, each with everything else.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    codes: NDArray[np.intp]
+    sources: tuple[Any, ...]
+
+    @property
+    def edges(self) -> Edges:
+        """The spans, one in each row."""
+        return np.column_stack([self.starts, self.ends])
+
+    def take(self, rows: NDArray[Any] | slice) -> Columns:
+        """Return the stretches selected by a mask, an array of positions or a slice."""
+        starts, ends, codes, sources = (
+            self.starts[rows],
+            self.ends[rows],
+            self.codes[rows],
+            self.sources,
+        )
+        if len(codes) < len(sources):  # a few of many need not carry the sources of all
+            present, codes = np.unique(codes, return_inverse=True)
+            sources = tuple([sources[code] for code in present.tolist()])
+        return Columns(starts, ends, codes, sources)
+
+    def joined(self) -> Columns:
+        """Return the same, adjoining stretches of one source as one; the latest fetch time is kept."""
+        starts, ends, codes, sources = self
+        classes = _classes(sources)[codes]
+        is_new = np.append(True, (starts[1:] != ends[:-1]) | (classes[1:] != classes[:-1]))
+        if len(starts) < 2 or is_new.all():
+            return self
+        firsts = np.flatnonzero(is_new)
+        by_time = np.array([_time(source) for source in sources]).argsort(kind="stable")
+        latest = np.maximum.reduceat(by_time.argsort()[codes], firsts)
+        return Columns(
+            starts[firsts], ends[np.append(firsts[1:], len(ends)) - 1], by_time[latest], sources
+        )
+
+    @classmethod
+    def chained(cls, parts: Sequence[Columns]) -> Columns:
+        """Return stretches one after another, each source once."""
+        index: dict[Any, int] = {}
+        codes = [
+            np.array([index.setdefault(one, len(index)) for one in part.sources], np.intp)[
+                part.codes
+            ]
+            for part in parts
+        ]
+        none = np.empty(0, np.int64)
+        return cls(
+            np.concatenate([none, *(part.starts for part in parts)]),
+            np.concatenate([none, *(part.ends for part in parts)]),
+            np.concatenate([none, *codes]),
+            tuple(index),
+        )
+
+    @classmethod
+    def of_one(cls, source: Any, edges: Edges) -> Columns:
+        """Return the stretches of one source."""
+        starts, ends = edges.T
+        codes = np.zeros(len(edges), np.intp)
+        return cls(starts, ends, codes, (_made(type(source), _values(source)),))
+
+    @classmethod
+    def of_items(cls, items: Iterable[Any]) -> Columns:
+        """Return stretches as columns, folded ones by their parts."""
+        parts: list[Columns] = []
+        for is_folded, group in groupby(items, _is_folded):
+            if is_folded:
+                parts += (whole.columns for whole in group)
+            else:
+                plain, index = list(group), dict[Any, int]()
+                sources = (_made(type(part), _values(part)) for part in plain)
+                codes = np.array([index.setdefault(one, len(index)) for one in sources], np.intp)
+                starts, ends = edges_of(part.span for part in plain).T
+                parts.append(cls(starts, ends, codes, tuple(index)))
+        return parts[0] if len(parts) == 1 else cls.chained(parts)
 
 
-class Coverage(tuple[Covered, ...]):
+_NO_EDGES = np.empty((0, 2), np.int64)
+
+
+def _is_folded(part: object) -> bool:
+    return isinstance(part, Covered) and bool(part.parts)
+
+
+def _values(source: object) -> dict[str, Any]:
+    """Return the fields of an object without a span, and nothing that was computed from them."""
+    values = {**vars(source), "span": _NO_SPAN}
+    return {name: values[name] for name in _FIELDS} if isinstance(source, Covered) else values
+
+
+def _made(kind: type[T], values: dict[str, Any]) -> T:
+    """Return an object of a frozen dataclass; neither defaults nor checks are applied."""
+    made = _new(kind)
+    _set(made, "__dict__", values)
+    return made
+
+
+def _classes(sources: Sequence[Any]) -> NDArray[np.intp]:
+    """Return a number for each source, the same for those that differ in the fetch time alone."""
+    index: dict[Any, int] = {}
+    timeless = (one.having(fetched_at=0) if _time(one) else one for one in sources)
+    return np.array([index.setdefault(one, len(index)) for one in timeless], np.intp)
+
+
+def _time(source: object) -> int:
+    return getattr(source, "fetched_at", 0)
+
+
+class Stretches(Sequence[T], Generic[T]):
+    """Stretches in any order, as objects or as columns: each form is made of the other if needed.
+
+    A source is such an object without its span.
+    """
+
+    __slots__ = ("_columns", "_items")
+
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        self._items: tuple[T, ...] | None = tuple(items)
+        self._columns: Columns | None = None
+
+    @classmethod
+    def of(cls, columns: Columns) -> Self:
+        """Return the stretches in these columns."""
+        made = cls.__new__(cls)
+        made._items, made._columns = None, columns
+        return made
+
+    @classmethod
+    def chained(cls, parts: Iterable[Sequence[T]]) -> Self:
+        """Return stretches one after another."""
+        columns = [
+            p.columns if isinstance(p, Stretches) else Columns.of_items(p) for p in parts if p
+        ]
+        return cls.of(Columns.chained(columns))
+
+    @property
+    def items(self) -> tuple[T, ...]:
+        """The stretches as objects."""
+        if self._items is None:
+            starts, ends, codes, sources = self.columns
+            values = [_values(source) for source in sources]
+            kind = type(sources[0]) if sources else Covered
+            self._items = tuple(
+                [
+                    _made(kind, values[code] | {"span": Span(start, end)})
+                    for start, end, code in zip(
+                        starts.tolist(), ends.tolist(), codes.tolist(), strict=True
+                    )
+                ]
+            )
+        return self._items
+
+    @property
+    def columns(self) -> Columns:
+        """The stretches as columns, folded ones by their parts."""
+        if self._columns is None:
+            self._columns = Columns.of_items(self.items)
+        return self._columns
+
+    @property
+    def sources(self) -> Sequence[T]:
+        """The sources, by the first stretch of each; of objects the objects themselves."""
+        if self._items is not None:
+            return self._items
+        _, _, codes, sources = self.columns
+        firsts = np.unique(codes, return_index=True)[1]
+        return [sources[code] for code in codes[np.sort(firsts)].tolist()]
+
+    def only(self, test: Callable[[T], bool]) -> Self:
+        """Return the stretches whose source passes a test."""
+        if self._items is not None:
+            return type(self)(part for part in self._items if test(part))
+        passes = np.array([test(source) for source in self.columns.sources], bool)
+        return self if passes.all() else self.of(self.columns.take(passes[self.columns.codes]))
+
+    def where(self, test: Callable[[T], bool]) -> Edges:
+        """Return the spans of the stretches whose source passes a test, one in each row."""
+        found = self.only(test)
+        if found._items is not None:
+            return edges_of(part.span for part in cast("tuple[Covered, ...]", found._items))
+        return found.columns.edges
+
+    def __len__(self) -> int:
+        return len(self.columns.starts if self._items is None else self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.items)
+
+    def __getitem__(self, at: Any) -> Any:
+        if self._items is None and isinstance(at, slice):
+            return self.of(self.columns.take(at)).items
+        return self.items[at]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Stretches):
+            return self.items == other.items
+        return isinstance(other, list | tuple) and self.items == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.items)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.items!r})"
+
+
+def stretches(parts: Iterable[T]) -> Stretches[T]:
+    """Return stretches in the form in which thousands of them cost little."""
+    return parts if isinstance(parts, Stretches) else Stretches(parts)
+
+
+# Changes the source of a stretch, or of a part without any, by a mark, if there are bars or not.
+After = Callable[[Covered | None, Covered, bool], Covered | None]
+HasBars = Callable[[Edges], NDArray[np.bool_]]
+# As a mark: what is known of a stretch is forgotten.
+FORGOTTEN = Covered(_NO_SPAN, "empty", "\0")
+
+
+class Coverage(Stretches[Covered]):
     """Ascending, disjoint stretches; anything outside them is missing.
 
     Many small stretches within one source, such as those of an answer with bad rows, may be folded
@@ -230,20 +461,15 @@ class Coverage(tuple[Covered, ...]):
         """
         return cls(_joined(ascending))
 
-    @classmethod
-    def chained(cls, parts: Iterable[Coverage]) -> Coverage:
-        """Concatenate consecutive coverages, joining stretches where they meet."""
-        chain: list[Covered] = []
-        for part in parts:
-            seam = len(chain)
-            chain += part
-            chain[max(0, seam - 1) : seam + 1] = _joined(chain[max(0, seam - 1) : seam + 1])
-        return cls(chain)
-
     @property
     def text(self) -> str:
         """Canonical JSON of the stored mappings."""
         return "[" + ",".join([part.text for part in self]) + "]"
+
+    @property
+    def _is_opened(self) -> bool:
+        """Whether no stretch is folded."""
+        return self._items is None or not any(map(_is_folded, self._items))
 
     def standing(self, now_ms: int, span: Span | None = None) -> list[Span]:
         """Return the stamps that need not be requested at ``now_ms``, coalesced.
@@ -251,18 +477,27 @@ class Coverage(tuple[Covered, ...]):
         Provisional stretches are included: the fetch plan decides whether they are due. Outside
         ``span`` a folded stretch counts as a whole, even if parts of it have expired.
         """
+        if self._items is None:
+            return self.spans(lambda source: source.stands(now_ms))
         spans: list[Span] = []
-        for whole in self:
+        for whole in self._items:
             is_far = span is not None and not whole.span.overlaps(span)
             if whole.stands(now_ms) or (whole.parts and is_far):
                 spans.append(whole.span)
             elif whole.parts:
-                spans += (part.span for part in whole.opened if part.stands(now_ms))
+                spans += Coverage.of(whole.columns).standing(now_ms)
         return coalesce(spans)
+
+    def spans(self, test: Callable[[Covered], bool]) -> list[Span]:
+        """Return the stamps of the stretches whose source passes a test, coalesced."""
+        return spans_of(merged(self.where(test)))
 
     def within(self, span: Span) -> Coverage:
         """Return the stretches inside ``span``, clipped."""
         touching = self.touching(span)
+        if touching._items is None:
+            starts, ends = np.clip(touching.columns[:2], *span)
+            return Coverage.of(touching.columns._replace(starts=starts, ends=ends))
         if not touching or (
             span.start <= touching[0].span.start and touching[-1].span.end <= span.end
         ):
@@ -273,21 +508,29 @@ class Coverage(tuple[Covered, ...]):
         """Return the stretches that share a stamp with ``span``, unclipped and unfolded."""
         if span.is_empty or not self:
             return Coverage()
-        first, last = _touched(self, span)
-        parts = self[first:last]
-        if any(part.parts for part in parts):
-            wholes = (whole.opened for whole in parts)
-            return Coverage(p for whole in wholes for p in whole[slice(*_touched(whole, span))])
-        return self if len(parts) == len(self) else Coverage(parts)
+        parts = self
+        if self._items is not None:
+            first, last = _touched(self._items, span)
+            parts = self if last - first == len(self) else Coverage(self._items[first:last])
+            if parts._is_opened:
+                return parts
+        starts, ends = parts.columns[:2]
+        first, last = (
+            int(ends.searchsorted(span.start, "right")),
+            int(starts.searchsorted(span.end)),
+        )
+        return Coverage.of(parts.columns.take(slice(first, last)))
 
     def opened(self, span: Span | None = None) -> Coverage:
         """Return the coverage with the stretches that overlap ``span``, or all, unfolded."""
-        if not any(part.parts for part in self):
+        if self._is_opened:
             return self
+        if span is None or all(whole.span.overlaps(span) for whole in self if whole.parts):
+            return Coverage.of(self.columns)
         return Coverage(
             part
             for whole in self
-            for part in (whole.opened if span is None or whole.span.overlaps(span) else (whole,))
+            for part in (whole.opened if whole.span.overlaps(span) else (whole,))
         )
 
     def folded(self) -> Coverage:
@@ -296,150 +539,102 @@ class Coverage(tuple[Covered, ...]):
         This keeps the size of a document, and the cost of reading other days, independent of the
         number of bad rows or gaps in an answer. No information is lost.
         """
-        joined: list[Covered] = []
-        place = 0
-        while place < len(self):
-            run = self[place : _fold_end(self, place)]
-            joined.append(_fold(run))
-            place += len(run)
-        return self if len(joined) == len(self) else Coverage(joined)
+        if self._items is None:
+            return Coverage(_folded(self.columns))
+        done: list[Covered] = []
+        for is_folded, group in groupby(self._items, _is_folded):
+            parts = list(group)
+            is_short = is_folded or len(parts) < _FEWEST_FOLDED
+            less = parts if is_short else _folded(Columns.of_items(parts))
+            done += parts if len(less) == len(parts) else less
+        return self if len(done) == len(self) else Coverage(done)
 
     def overlaid(self, newer: Iterable[Covered]) -> Coverage:
         """Return the coverage after ``newer`` answers, which replace older ones they overlap."""
-        draft = CoverageDraft(self)
-        draft.overlay(newer)
-        return draft.coverage
+        return self.revised(Stretches(newer), lambda _before, fresh, _has_bars: fresh)
 
     def without(self, spans: Iterable[Span]) -> Coverage:
         """Return the coverage without ``spans``, which then count as never answered."""
-        draft = CoverageDraft(self)
-        for span in spans:
-            draft.put(span)
-        return draft.coverage
+        gone = Stretches[Covered].of(Columns.of_one(FORGOTTEN, edges_of(coalesce(spans))))
+        return self.revised(gone, lambda _before, _gone, _has_bars: None)
+
+    def revised(
+        self, marks: Stretches[Covered], after: After, has_bars: HasBars | None = None
+    ) -> Coverage:
+        """Return the coverage after marks, of which later ones count.
+
+        Args:
+            marks: Marks in any order.
+            after: Returns the source of a stretch after a mark, None for no stretch.
+            has_bars: Returns which spans have bars; needed if ``after`` depends on that.
+        """
+        coverage = self
+        for run in _ascending(marks.columns) if marks else ():
+            coverage = coverage._after(run, after, has_bars)
+        return coverage
+
+    def _after(self, marks: Columns, after: After, has_bars: HasBars | None) -> Coverage:
+        """Return the coverage after ascending, disjoint marks; other stretches stay as they are."""
+        if self._items is None:
+            return Coverage.of(_revised(self.columns, marks, after, has_bars))
+        first, last = _touched(self._items, Span(int(marks.starts[0]), int(marks.ends[-1])))
+        touched = Columns.of_items(self._items[first:last]) if first < last else Columns.chained(())
+        changed = Coverage.of(_revised(touched, marks, after, has_bars))
+        if last - first == len(self._items):
+            return changed
+        before, behind = self._items[:first], self._items[last:]
+        seams = [*_joined([*before[-1:], *changed, *behind[:1]])]
+        return Coverage((*before[:-1], *seams, *behind[1:]))
 
 
-class CoverageDraft:
-    """A coverage that is changed step by step; each step costs only what it touches.
+def _ascending(marks: Columns) -> Iterator[Columns]:
+    """Yield runs of ascending, disjoint marks, in whose order they count; empty ones are left out."""
+    marks = marks.take(marks.starts < marks.ends)
+    sorted_marks = marks.take(marks.starts.argsort(kind="stable"))
+    if (sorted_marks.starts[1:] >= sorted_marks.ends[:-1]).all():  # then their order says nothing
+        yield from [sorted_marks] if len(marks.starts) else ()
+        return
+    cuts = np.flatnonzero(marks.starts[1:] < marks.ends[:-1]) + 1
+    for first, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(marks.starts)], strict=True):
+        yield marks.take(slice(first, end))
 
-    Args:
-        coverage: Initial coverage.
+
+def _revised(before: Columns, marks: Columns, after: After, has_bars: HasBars | None) -> Columns:
+    """Return ascending, disjoint stretches after ascending, disjoint marks.
+
+    Between any two edges there is one source and one mark at most. These are a few pairs, and
+    ``after`` decides on each of them once.
     """
+    edges = distinct(np.concatenate([*before[:2], *marks[:2]]))
+    starts, ends = edges[:-1], edges[1:]
+    kinds = len(marks.sources) + 1
+    pairs, which = np.unique(
+        _owners(before, starts) * kinds + _owners(marks, starts), return_inverse=True
+    )
+    index: dict[Covered, int] = {}
+    outcomes = np.full((2, len(pairs)), -1)
+    for at, (old, new) in enumerate(divmod(pair, kinds) for pair in pairs.tolist()):
+        source = before.sources[old - 1] if old else None
+        for has in (0, 1):
+            then = after(source, marks.sources[new - 1], bool(has)) if new else source
+            if then is not None:
+                outcomes[has, at] = index.setdefault(then, len(index))
+    codes = outcomes[0][which]
+    asked = np.flatnonzero(codes != outcomes[1][which])
+    if len(asked) and has_bars is not None:
+        is_held = has_bars(np.column_stack([starts[asked], ends[asked]]))
+        codes[asked[is_held]] = outcomes[1][which[asked[is_held]]]
+    kept = codes >= 0
+    return Columns(starts[kept], ends[kept], codes[kept], tuple(index)).joined()
 
-    def __init__(self, coverage: Coverage) -> None:
-        self._parts: list[Covered] = list(coverage)
 
-    @property
-    def coverage(self) -> Coverage:
-        """The coverage after all steps so far."""
-        return Coverage(self._parts)
-
-    def within(self, span: Span) -> Coverage:
-        """Return the stretches inside ``span``, clipped."""
-        if span.is_empty:
-            return Coverage()
-        first, last = _touched(self._parts, span)
-        return Coverage(self._parts[first:last]).within(span)
-
-    def overlay(self, newer: Iterable[Covered]) -> None:
-        """Replace everything that ``newer`` answers overlap; see `Coverage.overlaid`."""
-        parts, spoken = self._parts, [fresh for fresh in newer if not fresh.span.is_empty]
-        if not spoken:
-            return
-        for fresh in spoken:
-            first, last = _touched(parts, fresh.span)
-            beside = _beside(parts[first:last], fresh.span)
-            parts[first:last] = sorted([*beside, fresh], key=_SPAN)
-        # Stretches further away have no new neighbours.
-        start, end = min(c.span.start for c in spoken), max(c.span.end for c in spoken)
-        first, last = _touched(parts, Span(start - 1, end + 1))
-        parts[first:last] = _joined(parts[first:last])
-
-    def revise(
-        self, marks: Sequence[Covered], after: Callable[[Sequence[Covered], Covered], list[Covered]]
-    ) -> None:
-        """Overlay the results of ``after`` for each mark and the stretches inside it, in one pass.
-
-        Args:
-            marks: Ascending, disjoint marks.
-            after: Called with the stretches that share a stamp with a mark, unclipped, and the
-                mark. Returns stretches inside the mark, ascending and disjoint.
-        """
-        marks = [mark for mark in marks if not mark.span.is_empty]
-        if not marks:
-            return
-        parts = self._parts
-        place = first = max(0, bisect_right(parts, marks[0].span.start, key=_end) - 1)
-        done: list[Covered] = []
-        left: list[Covered] = []  # stretches before `place` that are not done yet, the last first
-        cut = parts[first].span.start if first < len(parts) else marks[0].span.start
-        for mark in marks:
-            start, end = mark.span
-            place, touched = self._taken(mark.span, place, left, cut, done)
-            if touched and (begin := max(touched[0].span.start, cut)) < start:
-                _append(done, touched[0].at(Span(begin, start)))
-            for part in _overlaid(touched, after(touched, mark), mark.span):
-                _append(done, part)
-            cut = end
-        if not left and place < len(parts):  # the neighbour that the last mark may adjoin
-            left.append(parts[place])
-            place += 1
-        for part in reversed(left):
-            _append(done, _from(part, cut))
-        parts[first:place] = done
-
-    def _taken(
-        self, span: Span, place: int, left: list[Covered], cut: int, done: list[Covered]
-    ) -> tuple[int, list[Covered]]:
-        """Take the stretches up to the end of ``span`` from ``left``, then from ``place`` on.
-
-        A stretch that extends beyond the span stays in ``left``.
-
-        Args:
-            span: Span of a mark.
-            place: Index of the first stretch that has not been taken yet.
-            left: Untaken stretches before that index, the last first.
-            cut: End of the previous mark.
-            done: Receives the parts after ``cut`` of stretches that end before the span.
-
-        Returns:
-            The new index, and the stretches that share a stamp with the span, unclipped and
-                unfolded.
-        """
-        parts, touched = self._parts, list[Covered]()
-        start, end = span
-        while left or place < len(parts):
-            if not left:
-                if parts[place].span.end <= start:
-                    behind = _behind(parts, place, start)
-                    _append(done, parts[place])
-                    done += parts[place + 1 : behind]
-                    place = behind
-                    continue
-                left.append(parts[place])
-                place += 1
-            part = left[-1]
-            if part.span.start >= end:
-                break
-            if part.span.end <= start:
-                _append(done, _from(left.pop(), cut))
-            elif part.parts:
-                left[-1:] = reversed(part.opened)
-            else:
-                touched.append(part)
-                if part.span.end > end:
-                    break
-                left.pop()
-        return place, touched
-
-    def put(self, span: Span, newer: Iterable[Covered] = ()) -> None:
-        """Count ``span`` as never answered, except for ``newer`` answers inside it."""
-        if span.is_empty:
-            return
-        first, last = _touched(self._parts, span)
-        beside = _beside(self._parts[first:last], span)
-        self._parts[first:last] = sorted([*beside, *newer], key=_SPAN)
-        first, last = _touched(self._parts, Span(span.start - 1, span.end + 1))
-        self._parts[first:last] = _joined(self._parts[first:last])
+def _owners(columns: Columns, stamps: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the source of the stretch that contains each stamp, counted from 1; 0 for none."""
+    if not len(columns.starts):
+        return np.zeros(len(stamps), np.intp)
+    places = columns.starts.searchsorted(stamps, "right") - 1
+    is_inside = (places >= 0) & (stamps < columns.ends[places])
+    return np.where(is_inside, columns.codes[places] + 1, 0)
 
 
 def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
@@ -448,72 +643,12 @@ def _touched(ascending: Sequence[Covered], span: Span) -> tuple[int, int]:
     return first, bisect_left(ascending, span.end, lo=first, key=_start)
 
 
-def _behind(ascending: Sequence[Covered], place: int, stamp: int) -> int:
-    """Return the index of the first stretch, from ``place`` on, that ends after ``stamp``."""
-    for _ in range(2):  # it is nearly always one of the next
-        if place == len(ascending) or ascending[place].span.end > stamp:
-            return place
-        place += 1
-    return bisect_right(ascending, stamp, lo=place, key=_end)
-
-
 def _start(part: Covered) -> int:
     return part.span.start
 
 
 def _end(part: Covered) -> int:
     return part.span.end
-
-
-def _from(part: Covered, stamp: int) -> Covered:
-    """Return the part of a stretch from ``stamp`` on."""
-    start, end = part.span
-    return part if stamp <= start else part.at(Span(stamp, end))
-
-
-def _overlaid(before: Sequence[Covered], newer: Sequence[Covered], span: Span) -> Sequence[Covered]:
-    """Return the stretches in ``span`` after ``newer`` answers inside it.
-
-    Args:
-        before: Stretches that share a stamp with the span, unclipped, ascending.
-        newer: Ascending, disjoint stretches inside the span.
-        span: Span to return stretches for.
-    """
-    if not before or (len(newer) == 1 and newer[0].span == span):
-        return newer
-    left = [part for whole in reversed(before) if (part := whole.clip(span)) is not None]
-    after: list[Covered] = []
-    for fresh in newer:
-        start, end = fresh.span
-        while left and left[-1].span.start < end:
-            part = left.pop()
-            if part.span.start < start:
-                after.append(part.at(Span(part.span.start, min(part.span.end, start))))
-            if part.span.end > end:
-                left.append(part.at(Span(end, part.span.end)))
-        after.append(fresh)
-    return [*after, *reversed(left)]
-
-
-def _append(ascending: list[Covered], part: Covered) -> None:
-    """Append a stretch, joined to the one before it if the two adjoin and share a source."""
-    if ascending and ascending[-1].span.end == part.span.start and ascending[-1].same_source(part):
-        part = _as_one([ascending.pop(), part])
-    ascending.append(part)
-
-
-def _beside(touched: Iterable[Covered], span: Span) -> list[Covered]:
-    """Return the parts outside ``span`` of stretches that share a stamp with it."""
-    outer = (old for old in touched if old.span.start < span.start or span.end < old.span.end)
-    return [left for old in outer for part in old.opened for left in _outside(part, span)]
-
-
-def _outside(old: Covered, span: Span) -> list[Covered]:
-    """Return the parts of ``old`` outside ``span``."""
-    if not old.span.overlaps(span):
-        return [old]
-    parts = Span(old.span.start, span.start), Span(span.end, old.span.end)
-    return [old.at(part) for part in parts if not part.is_empty]
 
 
 @dataclass(frozen=True)
@@ -560,30 +695,44 @@ class VendorDay:
 # --- folding -------------------------------------------------------------------------------
 
 
-def _fold_end(parts: Sequence[Covered], first: int) -> int:
-    """Return the index after the last of ``parts`` to fold into the stretch starting at ``first``.
+def _folded(columns: Columns) -> list[Covered]:
+    """Return stretches with runs of them folded into one, each as long as may be.
 
-    A folded stretch begins and ends with parts of one source. If there is nothing to fold, the
-    result is the index after ``first``.
+    A folded stretch begins and ends with parts of one source.
     """
-    base, end, small, seen = parts[first], first + 1, 0, 0
-    if base.state == "empty" or not _may_fold(base, base):
-        return end
-    for place in range(first + 1, len(parts)):
-        part = parts[place]
-        if part.span.start != parts[place - 1].span.end:
-            break
-        if base.same_source(part):
-            end, small = place + 1, seen
-        elif (
-            part.span.end - part.span.start > _SMALL_MS
-            or not _may_fold(part, base)
-            or seen == _MOST_FOLDED
-        ):
-            break
-        else:
-            seen += 1
-    return end if small > _FEW else first + 1
+    starts, ends, codes, sources = columns
+    breaks = np.append(np.flatnonzero(starts[1:] != ends[:-1]) + 1, len(starts))
+    is_long, classes = ends - starts > _SMALL_MS, _classes(sources)
+    near: dict[int, tuple[NDArray[np.intp], ...]] = {}
+    folded: list[Covered] = []
+    place = 0
+    while place < len(starts):
+        base, end = codes[place], place + 1
+        limit = breaks[breaks.searchsorted(place, "right")]
+        if limit - place >= _FEWEST_FOLDED and _may_be_base(sources[base]):
+            if classes[base] not in near:
+                own = (classes == classes[base])[codes]
+                may = np.array([_may_fold(source, sources[base]) for source in sources])[codes]
+                near[classes[base]] = (
+                    np.flatnonzero(own),
+                    np.flatnonzero(~own),
+                    np.flatnonzero(~own & (is_long | ~may)),
+                )
+            owns, others, barred = near[classes[base]]
+            first = others.searchsorted(place)
+            stops = [limit, *barred[barred.searchsorted(place) :][:1]]
+            stops += others[first + _MOST_FOLDED :][:1].tolist()
+            end = owns[owns.searchsorted(min(stops)) - 1] + 1
+            if others.searchsorted(end) - first <= _FEW:
+                end = place + 1
+        part = columns.take(slice(place, end))
+        folded += Stretches.of(part) if end == place + 1 else [_fold(part, classes)]
+        place = int(end)
+    return folded
+
+
+def _may_be_base(base: Covered) -> bool:
+    return base.state != "empty" and _may_fold(base, base)
 
 
 def _may_fold(part: Covered, base: Covered) -> bool:
@@ -592,7 +741,7 @@ def _may_fold(part: Covered, base: Covered) -> bool:
     A stretch that is requested again as soon as it has settled stays as it is, as do bars of
     another kind or basis, and bars of unknown adjustment from older tools.
     """
-    if part.parts or (part.state == "provisional" and part.expires is None):
+    if part.state == "provisional" and part.expires is None:
         return False
     if part.state == "empty":
         return True
@@ -600,38 +749,46 @@ def _may_fold(part: Covered, base: Covered) -> bool:
     return is_known and (part.kind, part.basis) == (base.kind, base.basis)
 
 
-def _fold(run: Sequence[Covered]) -> Covered:
+def _fold(columns: Columns, classes: NDArray[np.intp]) -> Covered:
     """Fold adjoining stretches, of which the first and the last share a source, into one."""
-    base = run[0]
-    if len(run) == 1:
-        return base
-    start = base.span.start
-    own = [base.same_source(part) for part in run]
-    latest = max(part.fetched_at for part in compress(run, own))
-    common = _source_of(replace(base, fetched_at=latest))
-    sources: dict[tuple[Any, ...], tuple[Covered, list[int]]] = {_told(common): (common, [])}
-    is_same = True
-    for part, is_own in zip(run, own, strict=True):
-        if is_own:
-            is_same &= part.fetched_at == latest
-            continue
-        is_same &= part.state != "empty" or (part.kind, part.basis) == (_NO_KIND, _NO_BASIS)
-        told = _told(part)
-        if told not in sources:
-            sources[told] = _source_of(part), []
-        sources[told][1].extend((part.span.start - start, part.span.end - part.span.start))
+    starts, ends, codes, sources = columns
+    base: Covered = sources[codes[0]]
+    begin = int(starts[0])
+    own = (classes == classes[codes[0]])[codes]
+    present = [sources[code] for code in np.unique(codes)]
+    latest = max(sources[code].fetched_at for code in np.unique(codes[own]))
+    told = _told(base.having(fetched_at=latest))
+    places: dict[tuple[Any, ...], list[NDArray[np.int64]]] = {told: []}
+    common = {told: _source_of(base.having(fetched_at=latest))}
+    edges = np.column_stack([starts - begin, ends - starts])[~own]
+    # Sources that differ in their kind or basis alone are one here.
+    for code in dict.fromkeys(codes[~own].tolist()):
+        told = _told(sources[code])
+        common.setdefault(told, _source_of(sources[code]))
+        places.setdefault(told, []).append(edges[codes[~own] == code])
     folded = base.having(
-        span=Span(start, run[-1].span.end),
+        span=Span(begin, int(ends[-1])),
         state="suspect",
-        fetched_at=max([part.fetched_at for part in run]),
+        fetched_at=max(part.fetched_at for part in present),
         reason=FOLDED,
-        expires=min([p.expires for p in run if p.expires is not None], default=None),
+        expires=min([p.expires for p in present if p.expires is not None], default=None),
         splices=(),
-        parts=tuple((source, tuple(places)) for source, places in sources.values()),
+        parts=tuple((source, _flat(places[told])) for told, source in common.items()),
     )
-    if is_same:  # it need not be unfolded again
-        folded.__dict__["opened"] = tuple(run)
+    if all(
+        (part.kind, part.basis) == (_NO_KIND, _NO_BASIS)
+        if part.state == "empty"
+        else part.fetched_at == latest or not part.same_source(base)
+        for part in present
+    ):  # it need not be unfolded again
+        folded.__dict__["columns"] = columns
     return folded
+
+
+def _flat(groups: Sequence[Edges]) -> tuple[int, ...]:
+    """Return the starts and lengths of stretches in turn, by their starts."""
+    edges = np.concatenate([_NO_EDGES, *groups])
+    return tuple(edges[edges[:, 0].argsort(kind="stable")].ravel().tolist())
 
 
 def _source_of(part: Covered) -> Covered:
@@ -663,3 +820,15 @@ def _as_one(run: list[Covered]) -> Covered:
         return run[0]
     span = Span(run[0].span.start, run[-1].span.end)
     return run[0].having(span=span, fetched_at=max([part.fetched_at for part in run]))
+
+
+def spread(
+    mark: Covered, edges: Edges, expires: NDArray[np.int64], reasons: Sequence[str] = ()
+) -> Stretches[Covered]:
+    """Return a mark for each of many spans, with its own expiry and perhaps its own reason."""
+    index: dict[tuple[str, int], int] = {}
+    keys = zip(reasons or repeat(mark.reason, len(edges)), expires.tolist(), strict=True)
+    codes = np.array([index.setdefault(key, len(index)) for key in keys], np.intp)
+    sources = tuple(mark.having(reason=why, expires=until) for why, until in index)
+    starts, ends = edges.T
+    return Stretches.of(Columns(starts, ends, codes, sources))

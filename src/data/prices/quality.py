@@ -9,13 +9,12 @@ and other merely suspicious values are not judged here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from ..calendars.grid import BarGrid
 from ..errors import QualityError
-from ..model.bars import NAN, Bar, BarTable, Stamps, among, distinct, union
+from ..model.bars import NAN, BadRow, BarTable, Stamps, among, distinct, union
 from ..model.instant import DAY_MS, SECOND_MS, iso
 from ..model.reasons import OFF_GRID_ROW
 from ..model.span import Span
@@ -36,13 +35,6 @@ _ROWS_FOR_SPACING = 5
 def no_stamps() -> Stamps:
     """Return an empty array of stamps."""
     return np.empty(0, dtype=np.int64)
-
-
-class BadRow(NamedTuple):
-    """A row that cannot be a bar, as received, and a short stable text with the reason."""
-
-    bar: Bar
-    reason: str
 
 
 @dataclass(frozen=True)

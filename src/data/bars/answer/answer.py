@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ...cache.legacy.reader import SAMPLE_VENDORS
 from ...errors import IncompleteDataError, IncompleteDataWarning
 from ...model.bars import NAN, BarTable
-from ...model.coverage import Coverage, Covered, less_grave
+from ...model.coverage import Columns, Coverage, Covered, Stretches, less_grave, stretches
 from ...model.instant import DAY_MS, iso
 from ...model.kind import Adjustment, Basis, Kind
 from ...model.provenance import ATTRS_KEY, Provenance, freeze
@@ -35,7 +35,7 @@ from ...model.reasons import (
     UNPUBLISHED,
     sentence,
 )
-from ...model.span import Span, coalesce, gaps
+from ...model.span import Edges, Span, coalesce, edges_of, gaps, spans_of, subtract
 from ...vendors.registry import is_sample
 from ..validity import is_unasked
 
@@ -194,14 +194,12 @@ class Answer:
     @property
     def trouble(self) -> list[str]:
         """What the user must know, one sentence each; empty if the answer is complete."""
-        lacking = [g for g in self.gaps if not g.harmless]
-        sentences = []
-        if lacking:
-            first = lacking[0]
-            sentences.append(
-                f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
-                f"{iso(first.span.start)}..{iso(first.span.end)}: {sentence(first.reason)}"
-            )
+        lacking = harmful(self.gaps)
+        sentences = [
+            f"{len(lacking)} gap{'s' if len(lacking) > 1 else ''}, first "
+            f"{iso(first.span.start)}..{iso(first.span.end)}: {sentence(first.reason)}"
+            for first in lacking[:1]
+        ]
         if self.flagged:
             stamp, reason = self.flagged[0]
             sentences.append(
@@ -215,9 +213,14 @@ class Answer:
         return sentences
 
 
+def harmful(gaps: Sequence[Gap]) -> Sequence[Gap]:
+    """Return the gaps in which bars are missing."""
+    return stretches(gaps).only(lambda gap: not gap.harmless)
+
+
 def lacking_spans(
     wanted: Span, coverage: Coverage, unfilled: Sequence[Unfilled], now_ms: int, traded: Span
-) -> list[Gap]:
+) -> Stretches[Gap]:
     """Return the spans of ``wanted`` that the answer has no bars for, with reasons.
 
     Bars that are due to be fetched again count as present. If one vendor failed and another has no
@@ -227,21 +230,30 @@ def lacking_spans(
     """
     reasons = _apart(unfilled)
     failures = _apart([u for u in unfilled if u.failed and not u.is_noted]) if reasons else []
-    answered = [c.span for c in coverage if c.state != "empty" or c.stands(now_ms)]
+    answered = coverage.spans(lambda c: c.state != "empty" or c.stands(now_ms))
     lacking = [gap for span in gaps(wanted, answered) for gap in _unanswered(span, reasons, traded)]
-    for part in coverage.within(wanted):
-        if is_unasked(part) and part.stands(now_ms):
-            lacking.append(not_asked(part.span))
-        elif part.state == "empty" and part.reason != CLOSED and part.stands(now_ms):
-            early = part.span.end <= traded.start
-            rest = [part.span]
-            if failures and not early and part.reason.startswith(NO_BAR):
-                failed = _cut(part.span, failures)
-                rest = gaps(part.span, [g.span for g in failed])
-                lacking += failed
-            reason = BEFORE_FIRST if early else part.reason
-            lacking += [Gap(span, reason, early) for span in rest]
-    return joined(sorted(lacking, key=lambda g: g.span))
+    found: list[Sequence[Gap]] = [lacking]
+    nothing = coverage.only(lambda c: c.state == "empty" and c.stands(now_ms)).within(wanted)
+    for source in nothing.sources:
+        edges = nothing.where(lambda c, own=source: c is own)  # type: ignore[misc]
+        is_early = edges[:, 1] <= traded.start
+        if is_unasked(source):
+            found.append(_each(not_asked(source.span), edges))
+        elif source.reason != CLOSED:
+            if failures and source.reason.startswith(NO_BAR):
+                spans = spans_of(edges[~is_early])
+                failed = [gap for span in spans for gap in _cut(span, failures)]
+                rest = subtract(spans, [gap.span for gap in failed])
+                found += [failed, _each(Gap(source.span, source.reason), edges_of(rest))]
+            else:
+                found.append(_each(Gap(source.span, source.reason), edges[~is_early]))
+            found.append(_each(Gap(source.span, BEFORE_FIRST, harmless=True), edges[is_early]))
+    return joined(*found)
+
+
+def _each(gap: Gap, edges: Edges) -> Stretches[Gap]:
+    """Return the same gap for each of many spans."""
+    return Stretches.of(Columns.of_one(gap, edges))
 
 
 def not_asked(closed: Span) -> Gap:
@@ -249,19 +261,13 @@ def not_asked(closed: Span) -> Gap:
     return Gap(closed, UNASKED, harmless=True)
 
 
-def joined(gaps: Iterable[Gap]) -> list[Gap]:
-    """Merge adjacent gaps with the same reason into one."""
-    whole: list[Gap] = []
-    for gap in gaps:
-        if (
-            whole
-            and whole[-1].span.end == gap.span.start
-            and whole[-1].reason == gap.reason
-            and replace(whole[-1], span=gap.span) == gap
-        ):
-            gap = replace(gap, span=Span(whole.pop().span.start, gap.span.end))
-        whole.append(gap)
-    return whole
+def joined(*gaps: Sequence[Gap]) -> Stretches[Gap]:
+    """Return gaps in ascending order, adjacent ones with the same reason as one."""
+    found = [one for one in gaps if len(one)]
+    if not found:
+        return Stretches()
+    columns = Stretches.chained(found).columns
+    return Stretches.of(columns.take(np.lexsort(columns[1::-1])).joined())
 
 
 def _apart(unfilled: Sequence[Unfilled]) -> list[Unfilled]:
@@ -388,8 +394,7 @@ def empty_because(answer: Answer) -> str:
     """Return why an answer has no bars, in a few words."""
     from .empty import reason_of_nothing  # most answers have some
 
-    gaps = [gap for gap in answer.gaps if not gap.harmless] or answer.gaps
-    reasons = [gap.reason for gap in gaps]
+    reasons = [gap.reason for gap in harmful(answer.gaps) or answer.gaps]
     return reason_of_nothing(answer.query, answer.kind, answer.coverage, reasons)
 
 
@@ -448,7 +453,7 @@ def provenance(answer: Answer) -> dict[str, Any]:
             for g in answer.gaps[:_MOST_GAPS]
         ],
         "gaps_total": len(answer.gaps),
-        "unanswered": next((g.reason for g in answer.gaps if g.failed), None),
+        "unanswered": next((g.reason for g in stretches(answer.gaps).sources if g.failed), None),
         **({} if len(table) or "empty" in answer.facts else {"empty": empty_because(answer)}),
         "flagged": [{"stamp": iso(s), "reason": r} for s, r in _flagged(answer)],
         "quality": _quality(answer),
@@ -460,10 +465,9 @@ def provenance(answer: Answer) -> dict[str, Any]:
 def _flagged(answer: Answer) -> list[tuple[int, str]]:
     """Return the stamps and reasons of rows that cannot be bars, and of off-calendar bars."""
     unexpected = [
-        (stamp, part.reason)
-        for part in answer.coverage
-        if part.reason == UNEXPECTED
-        for stamp in answer.table.within(part.span).stamps.tolist()
+        (stamp, UNEXPECTED)
+        for span in spans_of(answer.coverage.where(lambda part: part.reason == UNEXPECTED))
+        for stamp in answer.table.within(span).stamps.tolist()
     ]
     return sorted([*answer.flagged, *unexpected])[:_MOST_GAPS]
 
@@ -473,7 +477,7 @@ def _from_cache(answer: Answer) -> float:
     rows = len(answer.table)
     if rows and not answer.fetched and not answer.query.include_forming:
         return 1.0
-    sent = [*answer.fetched, *(c.span for c in answer.coverage if c.reason == FORMING)]
+    sent = [*answer.fetched, *answer.coverage.spans(lambda part: part.reason == FORMING)]
     fresh = sum(answer.table.counts(coalesce(sent)))
     return round(1 - fresh / rows, 4) if rows else 0.0
 
@@ -484,7 +488,7 @@ def _quality(answer: Answer) -> dict[str, Any]:
     return {
         "score": None if score is None else round(score, 4),
         "nan_volume": _nans(answer.table.volume),
-        "gaps": len([g for g in answer.gaps if not g.harmless]),
+        "gaps": len(harmful(answer.gaps)),
     }
 
 
@@ -497,7 +501,7 @@ def score_of(answer: Answer) -> float | None:
     score = min(answer.scores, default=None)
     if not any(text.startswith(GRAVE) for text in answer.doubts):
         return score
-    parts = [part.span for part in answer.coverage if part.reason.startswith(GRAVE)]
+    parts = answer.coverage.where(lambda part: part.reason.startswith(GRAVE))
     rows = sum(answer.table.counts(parts))
     if not rows:
         return score
@@ -513,24 +517,39 @@ def _nans(values: NDArray[np.float64]) -> int:
 
 def _spans(answer: Answer) -> list[dict[str, Any]]:
     """Describe the sources of the returned rows, span by span, merged if there are too many."""
-    counts = answer.table.counts([part.span for part in answer.coverage])
-    parts = [(part, rows) for part, rows in zip(answer.coverage, counts, strict=True) if rows]
-    if len(parts) <= _MOST_SPANS:
-        return [_span_entry(part, rows, answer.kind) for part, rows in parts]
-    groups: dict[tuple[str, str], list[tuple[Covered, int]]] = {}
-    for part, rows in parts:
-        groups.setdefault((part.vendor, part.state), []).append((part, rows))
-    return [_merged_entry(group, answer.kind) for group in islice(groups.values(), _MOST_SPANS)]
+    counts = np.array(answer.table.counts(answer.coverage.where(lambda _: True)), np.int64)
+    with_rows = np.flatnonzero(counts)
+    if len(with_rows) <= _MOST_SPANS:
+        parts = [answer.coverage[at] for at in with_rows.tolist()]
+        return [
+            _span_entry(part, rows, answer.kind)
+            for part, rows in zip(parts, counts[with_rows].tolist(), strict=True)
+        ]
+    columns = answer.coverage.columns.take(with_rows)
+    index: dict[tuple[str, str], int] = {}
+    of_source = [index.setdefault((c.vendor, c.state), len(index)) for c in columns.sources]
+    groups = np.array(of_source)[columns.codes]
+    firsts = np.unique(groups, return_index=True)[1]
+    return [
+        _merged_entry(
+            columns.take(groups == groups[first]),
+            counts[with_rows][groups == groups[first]],
+            answer.kind,
+        )
+        for first in np.sort(firsts)[:_MOST_SPANS]
+    ]
 
 
-def _merged_entry(group: Sequence[tuple[Covered, int]], own: Kind) -> dict[str, Any]:
+def _merged_entry(group: Columns, counts: NDArray[np.int64], own: Kind) -> dict[str, Any]:
     """Describe many spans from one source as one."""
-    first, last = group[0][0], group[-1][0]
+    (first,) = Stretches[Covered].of(group)[:1]
     # Splices belong to single spans.
-    entry = {**_span_entry(replace(first, splices=()), group[0][1], own), "merged": True}
-    entry["rows"] = sum(rows for _, rows in group)
-    entry["end"] = iso(last.span.end)
-    entry["fetched_at"] = iso(max(part.fetched_at for part, _ in group))
+    entry = {**_span_entry(replace(first, splices=()), int(counts[0]), own), "merged": True}
+    entry["rows"] = int(counts.sum())
+    entry["end"] = iso(int(group.ends[-1]))
+    entry["fetched_at"] = iso(
+        max(group.sources[code].fetched_at for code in set(group.codes.tolist()))
+    )
     return entry
 
 
@@ -593,5 +612,5 @@ def own_volume(table: BarTable, coverage: Coverage, own: Kind) -> BarTable:
     return replace(table, volume=volume)
 
 
-def _foreign(coverage: Iterable[Covered], own: Kind) -> list[Covered]:
-    return [part for part in coverage if part.kind is not own and left_out(part, own)]
+def _foreign(coverage: Coverage, own: Kind) -> Coverage:
+    return coverage.only(lambda part: part.kind is not own and bool(left_out(part, own)))

@@ -16,7 +16,7 @@ from ...clock import Clock
 from ...errors import Attempt
 from ...model.actions import Action
 from ...model.bars import BarTable, among, inside, merge
-from ...model.coverage import Coverage, Covered, Splice
+from ...model.coverage import Coverage, Covered, Splice, Stretches
 from ...model.instant import day_ms, iso, parse_iso
 from ...model.kind import Kind
 from ...model.query import BarsQuery
@@ -33,11 +33,11 @@ from ...model.reasons import (
     UNVOUCHED,
 )
 from ...model.series import SeriesKey
-from ...model.span import Span, coalesce
+from ...model.span import Span
 from ...model.texts import counted
 from ...vendors.registry import is_sample
 from ..validity import TradingDays, lifetime_of
-from .answer import Answer, Dependency, Gap, Rebased, lacking_spans, left_out, own_volume
+from .answer import Answer, Dependency, Gap, Rebased, joined, lacking_spans, left_out, own_volume
 
 if TYPE_CHECKING:
     from ...prices.disputes import ActionEvent
@@ -183,9 +183,11 @@ class Reader:
         # Faults in vendors' answers concern everyone who reads the bars, not only the first reader.
         faults = within(view.faults, span) if view.faults else ()
         problems = sentences(faults, len(table) - len(flagged)) if faults else ()
-        lacking = lacking_spans(span, coverage, outcome.unfilled, now, life.for_gaps(now))
+        lacking: Sequence[Gap] = lacking_spans(
+            span, coverage, outcome.unfilled, now, life.for_gaps(now)
+        )
         if unread := _unread(coverage, table):
-            lacking = sorted([*lacking, *unread], key=lambda gap: gap.span)
+            lacking = joined(lacking, unread)
         if done.begins is not None:
             lacking = with_unadjusted(lacking, coverage, *done.begins)
         facts = _facts(key, view, outcome, coverage, now, problems)
@@ -217,11 +219,13 @@ class Reader:
         )
 
 
-def with_unadjusted(gaps: list[Gap], coverage: Coverage, first: int, reason: str) -> list[Gap]:
+def with_unadjusted(
+    gaps: Sequence[Gap], coverage: Coverage, first: int, reason: str
+) -> Sequence[Gap]:
     """Add to gaps the bars before ``first``, which cannot be adjusted as requested."""
-    spans = [Span(c.span.start, min(c.span.end, first)) for c in coverage if c.state != "empty"]
-    left_out = (Gap(s, reason) for s in coalesce(s for s in spans if not s.is_empty))
-    return sorted([*gaps, *left_out], key=lambda gap: gap.span)
+    spans = coverage.spans(lambda part: part.state != "empty")
+    early = (span.clip(Span(span.start, first)) for span in spans)
+    return joined(gaps, [Gap(span, reason) for span in early if not span.is_empty])
 
 
 def _facts(
@@ -255,8 +259,7 @@ def _closed(table: BarTable, coverage: Coverage, cap: int) -> BarTable:
     """
     closed = table.stamps < cap
     if not closed.all():
-        late = (part.span for part in coverage if part.state == "final" and part.span.end > cap)
-        closed |= inside(table.stamps, late)
+        closed |= inside(table.stamps, coverage.where(lambda part: part.state == "final"))
     return table.take(closed)
 
 
@@ -265,7 +268,7 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     if not suspects:
         return []
     stamps = np.array([s.bar.stamp_ms for s in suspects], dtype=np.int64)
-    doubted = inside(stamps, (c.span for c in coverage if c.state == "suspect"))
+    doubted = inside(stamps, coverage.where(lambda part: part.state == "suspect"))
     shown = (doubted & ~among(stamps, table.stamps)).tolist()
     return [
         s
@@ -274,13 +277,17 @@ def _flagged(suspects: Sequence[Suspect], table: BarTable, coverage: Coverage) -
     ]
 
 
-def _unread(coverage: Coverage, table: BarTable) -> list[Gap]:
+def _unread(coverage: Coverage, table: BarTable) -> Stretches[Gap]:
     """Return a gap for each rejected row that is not readable any more: its file is damaged or gone."""
-    parts = [
-        c for c in coverage if c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
-    ]
-    counts = table.counts([part.span for part in parts]) if parts else ()
-    return [Gap(c.span, c.reason) for c, rows in zip(parts, counts, strict=True) if not rows]
+    parts = coverage.only(
+        lambda c: c.state == "suspect" and not c.reason.startswith(_OF_STORED_BARS)
+    )
+    if not parts:
+        return Stretches()
+    columns = parts.columns
+    gaps = tuple(Gap(source.span, source.reason) for source in columns.sources)
+    lost = np.array(table.counts(columns.edges)) == 0
+    return Stretches.of(columns.take(lost)._replace(sources=gaps))
 
 
 def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
@@ -292,7 +299,7 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
     texts = reasons(coverage, DOUBTFUL, GRAVE, UNEXPECTED)
     if UNEXPECTED in texts:
         texts.remove(UNEXPECTED)
-        spans = [part.span for part in coverage if part.reason == UNEXPECTED]
+        spans = coverage.where(lambda part: part.reason == UNEXPECTED)
         stamps = table.stamps[inside(table.stamps, spans)].tolist()
         if stamps and asset_class == "stock":
             text = f"{counted(len(stamps), 'bar')} {UNEXPECTED}, first {iso(stamps[0])}"
@@ -303,7 +310,8 @@ def _doubts(coverage: Coverage, table: BarTable, asset_class: str) -> list[str]:
 
 def reasons(coverage: Coverage, *beginnings: str) -> list[str]:
     """Return the reasons of these spans that start with one of the prefixes, each once."""
-    return list(dict.fromkeys(c.reason for c in coverage if c.reason.startswith(beginnings)))
+    texts = (source.reason for source in coverage.sources)
+    return list(dict.fromkeys(text for text in texts if text.startswith(beginnings)))
 
 
 def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class: str) -> list[str]:
@@ -311,10 +319,18 @@ def _without_volume(table: BarTable, coverage: Coverage, own: Kind, asset_class:
     if not len(table) or not np.isnan(table.volume.min()):  # NaN where any is
         return []
     bare = table.take(np.isnan(table.volume)).stamps
-    parts_with_bars = (c for c in coverage if c.state != "empty")
-    parts = [c for c in parts_with_bars if c.kind.needs_volume(asset_class, c.vendor)]
-    spans = [part.span for part in parts if not left_out(part, own)]
-    count = sum(int(np.diff(bare.searchsorted(span))[0]) for span in spans)
+    count = int(
+        inside(
+            bare,
+            coverage.where(
+                lambda c: (
+                    c.state != "empty"
+                    and c.kind.needs_volume(asset_class, c.vendor)
+                    and not left_out(c, own)
+                )
+            ),
+        ).sum()
+    )
     return [f"{MISSING_VOLUME}: {count} of {len(table)} bars have no volume"] if count else []
 
 
@@ -421,7 +437,7 @@ def at_borders(coverage: Coverage) -> Coverage:
 
     A corrected splice is kept on every part of a span.
     """
-    if not any(part.splices for part in coverage):
+    if not any(part.splices for part in coverage.sources):
         return coverage
     kept_parts, before = [], None
     parts = [part for part in coverage if part.state != "empty"]
@@ -455,7 +471,7 @@ def _differ(one: Covered, other: Covered) -> bool:
 
 def splice_problems(coverage: Coverage) -> list[str]:
     """Return a sentence for each splice that the user should know about, each once."""
-    return list(dict.fromkeys(s for part in coverage for s in _sentences(part)))
+    return list(dict.fromkeys(s for part in coverage.sources for s in _sentences(part)))
 
 
 def _sentences(part: Covered) -> Iterator[str]:

@@ -26,7 +26,7 @@ from ...model.coverage import Coverage
 from ...model.plan import PlanStep
 from ...model.query import BarsQuery
 from ...model.series import SeriesKey
-from ...model.span import Span
+from ...model.span import Edges, Span, spans_of
 from ...model.timeframe import Timeframe
 from ..answer.adjust import with_answers
 from ..answer.answer import Answer
@@ -204,9 +204,13 @@ class DraftStore:
     ) -> None:
         """Keep bars and marks in memory."""
 
-        def has_bars(span: Span) -> bool:
-            """Return whether bars are stored or drafted in ``span``."""
-            return bool(len(self._with_drafts(key, span, self._preview.read(key, span)[0])))
+        def has_bars(spans: Edges) -> NDArray[np.bool_]:
+            """Return in which spans bars are stored or drafted."""
+            read = self._preview.read
+            near = spans_of(spans)
+            return np.array(
+                [len(self._with_drafts(key, s, read(key, s)[0])) > 0 for s in near], bool
+            )
 
         if key not in self._drafts:
             base = self._preview.view(key)

@@ -21,7 +21,7 @@ from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.lifetime import PAGES, Bound, Lifetime
 from ...model.reasons import BEFORE_FIRST, CLOSED, LOST, NO_BAR, PLAINLY_NONE
-from ...model.span import Span, coalesce, gaps, subtract, touching
+from ...model.span import Span, edges_of, gaps, spans_of, subtract, touching
 from ...model.timeframe import Timeframe
 from ..answer.answer import Unfilled
 from ..ingest.commit import CommitContext
@@ -65,9 +65,7 @@ def record_absence(
     names = {e.provider or "" for e in errors} - {""}
     vendor = ",".join(sorted(names))
     coverage = series.coverage().within(Span(lacking[0].start, lacking[-1].end))
-    standing = coalesce(
-        [p.span for p in coverage if _stands(p, now) and not _is_news(p, vendor, names)]
-    )
+    standing = coverage.spans(lambda p: _stands(p, now) and not _is_news(p, vendor, names))
     # Nearly all were answered a moment ago, and are marked already.
     left = subtract(lacking, standing)
     lacking = [span for span in lacking if touching(left, span)]
@@ -141,12 +139,13 @@ def _nothing(
     counts = series.read(span)[0].counts(spans) if spans else []
     stored = [kept for kept, rows in zip(spans, counts, strict=True) if rows]
     for kept in stored:
-        expires = context.expires(kept, coverage)
+        expires = int(context.expiries(edges_of([kept]), coverage)[0])
         yield Covered(kept, "suspect", vendor, fetched_at=now, reason=LOST, expires=expires)
     for empty in subtract([span], stored):
         if len(grid.required(empty)):
-            parts = context.nothings(empty, coverage)
-            marks = [(part, grid.no_bar(part), expires) for part, expires in parts]
+            parts, expiries = context.nothings(edges_of([empty]), coverage)
+            ends = zip(spans_of(parts), expiries.tolist(), strict=True)
+            marks = [(part, grid.no_bar(part), expires) for part, expires in ends]
         else:
             marks = [(empty, CLOSED, now + context.expiry.old_ms)]
         for part, reason, expires in marks:

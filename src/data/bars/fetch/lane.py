@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from ...cache.store import BarStore, Commit
 from ...calendars.gaps import missing
@@ -12,11 +14,20 @@ from ...calendars.grid import BarGrid
 from ...clock import Clock
 from ...config.rules import ValidationRules
 from ...errors import BadRangeError, DataError
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import Coverage, Covered, Stretches
 from ...model.instant import MINUTE_MS, iso
 from ...model.kind import Kind
 from ...model.reasons import CLOSED, DELETED, UNASKED, UNPUBLISHED, sentence
-from ...model.span import Span, clipped, coalesce, intersect, subtract
+from ...model.span import (
+    Span,
+    clipped,
+    coalesce,
+    difference,
+    edges_of,
+    intersect,
+    spans_of,
+    subtract,
+)
 from ..answer.adjust import ActionsMissingError
 from ..answer.answer import Answer, Gap, Unfilled, as_known, joined, not_asked
 from ..answer.counts import LOOKBACKS, closed_rows, counted
@@ -156,7 +167,7 @@ class LaneRun:
             answer = replace(answer, coverage=after_change(answer.coverage, now, journal.outdated))
         return replace(answer, doubts=doubts)
 
-    def _gaps(self, answer: Answer, plan: FetchPlan, before: Coverage) -> list[Gap]:
+    def _gaps(self, answer: Answer, plan: FetchPlan, before: Coverage) -> Sequence[Gap]:
         """Return the gaps in an answer: those in the store, lost bars, and spans not requested.
 
         ``before`` is the coverage that the plan was based on.
@@ -170,9 +181,9 @@ class LaneRun:
         if len(answer.table) or not self._is_ahead(wanted):
             # Spans that a hit from the documents does not see are never reported here, either.
             unasked = [span for span in unasked if not self._is_ahead(span)]
-        gaps = _deleted(answer.gaps, self._lost(before, plan))
-        lacking = sorted([*gaps, *map(not_asked, unasked)], key=lambda gap: gap.span)
-        gaps = real_gaps(joined(lacking), plan.cap, grid, self.request.lane.kind)
+        found = _deleted(answer.gaps, self._lost(before, plan))
+        lacking = joined(found, [not_asked(span) for span in unasked])
+        gaps = real_gaps(lacking, plan.cap, grid, self.request.lane.kind)
         if not (gaps or len(answer.table) or query.offline):
             # No bar is expected, but the only query for any bars was not answered.
             return [Gap(part.span, part.reason, failed=part.failed) for part in unfilled]
@@ -185,9 +196,10 @@ class LaneRun:
         """
         reach = Span(plan.wanted.start, min(plan.wanted.end, plan.cap))
         stored = [part.span for part in self.series.coverage()]
-        spans = [part.span for part in before.within(reach) if part.state != "empty"]
-        spans += intersect(self.series.stored, [reach])
-        return subtract(spans, [*stored, *(part.span for part in self.journal.unfilled)])
+        spans = before.within(reach).where(lambda part: part.state != "empty")
+        mine = edges_of(intersect(self.series.stored, [reach]))
+        known = edges_of((*stored, *(part.span for part in self.journal.unfilled)))
+        return spans_of(difference(np.concatenate([spans, mine]), known))
 
     def _unrefreshed(self) -> list[str]:
         """Report that a requested refresh could not be done."""
@@ -332,10 +344,10 @@ class LaneRun:
         return True
 
 
-def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
+def _deleted(gaps: Sequence[Gap], lost: Sequence[Span]) -> Sequence[Gap]:
     """Return gaps with the true reason where bars kept being deleted before they were read."""
     if not lost:
-        return list(gaps)
+        return gaps
     cut = []
     for gap in gaps:
         parts = clipped(lost, gap.span) if gap.reason == UNPUBLISHED else []
@@ -344,12 +356,17 @@ def _deleted(gaps: Iterable[Gap], lost: Sequence[Span]) -> list[Gap]:
     return sorted(cut, key=lambda gap: gap.span)
 
 
-def real_gaps(gaps: Iterable[Gap], cap: int, grid: BarGrid, kind: Kind | None = None) -> list[Gap]:
+def real_gaps(
+    gaps: Sequence[Gap], cap: int, grid: BarGrid, kind: Kind | None = None
+) -> Sequence[Gap]:
     """Leave out spans from ``cap`` on, and requested ones in which no bar is expected."""
-    begun = [gap for gap in gaps if gap.span.start < cap]
-    spans = [Span(gap.span.start, min(gap.span.end, cap)) for gap in begun]
-    real = []
-    for gap, span, is_expected in zip(begun, spans, grid.expects(spans), strict=True):
-        if may_open(grid, span, kind) if gap.reason == UNASKED else is_expected:
-            real.append(gap if gap.span == span else replace(gap, span=span))
-    return real
+    if not gaps:
+        return gaps
+    columns = joined(gaps).columns
+    columns = columns.take(columns.starts < cap)
+    columns = columns._replace(ends=np.minimum(columns.ends, cap))
+    is_real = grid.expects(columns.edges)
+    is_unasked = np.array([gap.reason == UNASKED for gap in columns.sources], bool)[columns.codes]
+    for at in np.flatnonzero(is_unasked).tolist():
+        is_real[at] = may_open(grid, Span(*columns.edges[at].tolist()), kind)
+    return Stretches.of(columns.take(is_real))

@@ -7,6 +7,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ...cache.store import BarStore
 from ...calendars.calendar import calendar_for, first_unclosed
 from ...calendars.grid import BarGrid
@@ -21,6 +23,7 @@ from ...errors import (
     UnsupportedError,
     by_vendor,
 )
+from ...model.coverage import Covered, Stretches, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Kind
 from ...model.query import BarsQuery
@@ -31,7 +34,7 @@ from ...net.deadline import down_for, one_call
 from ...net.locks import SeriesLocks
 from ...prices.adjustment import DividendError
 from ...symbols.assets import Listed, is_proved
-from ..answer.answer import Answer, Unfilled
+from ..answer.answer import Answer, Unfilled, harmful
 from ..answer.reader import FetchOutcome, attempt_entries, attempt_of
 from ..derive.derive import NO_ANSWER, Deriver
 from ..derive.sources import SourceTimeframes
@@ -480,23 +483,22 @@ def _is_substitute(query: BarsQuery, way: Route, lane: LaneRoute) -> bool:
 
 def _vendors(answer: Answer) -> list[str]:
     """Return the vendors of an answer's bars."""
-    counts = answer.table.counts([part.span for part in answer.coverage])
-    vendors = dict.fromkeys(
-        part.vendor for part, rows in zip(answer.coverage, counts, strict=True) if rows
-    )
+    counts = answer.table.counts(answer.coverage.where(lambda _: True))
+    parts = Stretches[Covered].of(answer.coverage.columns.take(np.array(counts, bool)))
+    vendors = dict.fromkeys(part.vendor for part in parts.sources)
     return list(dict.fromkeys(name for vendor in vendors for name in vendor.split(",")))
 
 
 def _is_cut_off(answer: Answer) -> bool:
     """Return whether an answer lacks bars because all vendors that serve them are down."""
-    return any(gap.is_outage for gap in answer.gaps)
+    return any(gap.is_outage for gap in stretches(answer.gaps).sources)
 
 
 def _is_whole(answer: Answer, part: Answer) -> bool:
     """Return whether an answer is complete, and covers all bars of the incomplete one."""
-    if answer.flagged or not all(gap.harmless for gap in answer.gaps) or not len(answer.table):
+    if answer.flagged or harmful(answer.gaps) or not len(answer.table):
         return False
-    return not any(part.table.counts([gap.span for gap in answer.gaps]))
+    return not any(part.table.counts(stretches(answer.gaps).where(lambda _: True)))
 
 
 def _others(query: BarsQuery, way: Route, attempts: Sequence[Attempt]) -> dict[str, str]:
@@ -516,11 +518,12 @@ def _naming(answer: Answer, unfilled: Sequence[Unfilled], namesakes: Mapping[str
     if not namesakes or not reasons:
         return answer
     not_asked = "; ".join(f"{name} is skipped: {why}" for name, why in namesakes.items())
-    gaps = [
+    columns = stretches(answer.gaps).columns
+    named = tuple(
         replace(gap, reason=f"{gap.reason}; {not_asked}") if gap.reason in reasons else gap
-        for gap in answer.gaps
-    ]
-    return replace(answer, gaps=gaps)
+        for gap in columns.sources
+    )
+    return replace(answer, gaps=Stretches.of(columns._replace(sources=named)))
 
 
 def _failure(

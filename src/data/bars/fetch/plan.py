@@ -14,7 +14,7 @@ from ...calendars.grid import BarGrid, GridOutline
 from ...errors import BadRangeError, DataError
 from ...model.bars import BarTable
 from ...model.capabilities import Capabilities, FetchQuery
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import Coverage, Covered, Stretches
 from ...model.instant import DAY_MS, MINUTE_MS
 from ...model.lifetime import Lifetime
 from ...model.reasons import AHEAD, BEFORE_FIRST, CHANGED, CLOSED, RELAID, UNEXPECTED
@@ -179,9 +179,10 @@ def plan_lacking(
     is_refresh = query.refresh and not journal.attempts
     # Closed hours are not requested for their own sake, but next to requested spans they are
     # included, because there may be bars that the calendar does not expect.
-    believed = Coverage(
-        c for c in coverage if not (_is_open(c, request, journal, now) or is_unasked(c))
-    )
+    believed = coverage.only(lambda c: not is_unasked(c))
+    latest = Span(now - 1, now)  # for which a vendor is asked if it is for any
+    if any(_is_open(c.at(latest), request, journal, now) for c in believed.sources):
+        believed = Coverage(c for c in believed if not _is_open(c, request, journal, now))
     covered = (
         []
         if is_refresh
@@ -190,7 +191,8 @@ def plan_lacking(
             *_beyond(lifetime_of(view), request, journal, now),
         ]
     )
-    touched = Coverage(c for c in coverage if c.span.overlaps(reach))
+    unsettled = coverage.only(lambda c: c.state == "provisional")
+    touched = Coverage(c for c in unsettled if c.span.overlaps(reach))
     due = due_spans(touched, grid, request.settle_ms, now)
     lacking = missing(reach, covered, due, grid)
     past = Span(reach.start, grid.first_open(cap, now))
@@ -354,7 +356,7 @@ def adopt(request: LaneRequest, series: SeriesStore, wanted: Span) -> None:
         commits += [_copied(rows, part) for part in _theirs(coverage, span, request)]
     if commits:
         pieces = tuple(piece for commit in commits for piece in commit.pieces)
-        marks = tuple(mark for commit in commits for mark in commit.marks)
+        marks = Stretches.chained(commit.marks for commit in commits)
         series.commit(Commit(pieces, marks))
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import pairwise
+from itertools import compress, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ...cache.store import Commit, CommitPiece, Suspect
 from ...calendars.finality import newest_settled, settles_at
 from ...errors import QualityError
-from ...model.bars import Bar, BarTable, Stamps, among, distinct, inside
+from ...model.bars import BadRow, Bar, BarTable, Stamps, among, distinct, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Covered, State, VendorDay
+from ...model.coverage import Coverage, Covered, State, Stretches, VendorDay, spread
 from ...model.instant import DAY_MS, date_of
 from ...model.instrument import Instrument
 from ...model.kind import Basis, Kind
@@ -27,7 +27,9 @@ from ...model.reasons import (
     DID_NOT_COME,
     DOUBTFUL,
     GRAVE,
+    HOLIDAYS_UNKNOWN,
     LOST,
+    NO_BAR,
     OFF_GRID,
     RESCALED,
     SETTLED,
@@ -35,8 +37,20 @@ from ...model.reasons import (
     UNEXPECTED,
     UNVOUCHED,
 )
-from ...model.span import Span, clipped, coalesce, subtract, touching
-from ...prices.quality import BadRow, no_stamps
+from ...model.span import (
+    Edges,
+    Span,
+    clipped,
+    coalesce,
+    difference,
+    edges_of,
+    meets,
+    merged,
+    spans_of,
+    subtract,
+    touching,
+)
+from ...prices.quality import no_stamps
 from ..validity import UNVOUCHED_MS, Expiry, Suspicion, is_hole
 from .sorted_answer import ClassifiedAnswer
 
@@ -62,7 +76,7 @@ def later_marks(parts: Iterable[Covered], fetched: Fetched, terms: CommitContext
     """
     today, now = terms.basis.as_of if fetched.dated else None, terms.now_ms
     mark = partial(replace, state="suspect", reason=AHEAD, fetched_at=now, expires=now)
-    return [mark(p) for p in parts if today and p.basis.as_of and p.basis.as_of > today]
+    return [mark(p) for p in parts if p.basis.as_of and p.basis.as_of > today] if today else []
 
 
 def build_commit(
@@ -170,35 +184,33 @@ class _CommitBuilder:
         pieces = [p for span, equal in runs if not equal for p in self._pieces(span)]
         equals = [mark for span, equal in runs if equal for mark in self._settled(span)]
         spoken = [*(span for span, _ in runs), *(span for span, _ in self._kept)]
-        doubts = list(self._doubts(pieces))
+        doubts = self._doubts(pieces)
+        rows = (*self.answer.bad, *self.answer.off_grid)
+        stored = self._stored_stamps
         return Commit(
             pieces=tuple(pieces),
-            marks=(
-                *self._nothings(free, spoken),
-                *self._nothings_beside(span for span, equal in runs if equal),
-                *self._bad_marks(),
-                *equals,
-                *self._unvouched(pieces),
-                *self._believed_marks(pieces),
-                *self._unexpected_marks(),
-                *self._contradicted_marks(doubts),
-                *doubts,
-                *self._kept_marks(),
-                # After the marks of equal bars, which renew trust: otherwise the first repeat would
-                # end a doubt.
-                *(
-                    replace(mark, span=span)
-                    for mark in self.answer.verdicts
-                    for span in self._present(mark.span)
-                ),
-            ),
-            suspects=tuple(
+            marks=Stretches.chained(
                 [
-                    Suspect._make(row)
-                    for row in (*self.answer.bad, *self.answer.off_grid)
-                    if row[0][0] not in self._stored_stamps
+                    *self._nothings(free, spoken),
+                    list(self._nothings_beside([span for span, equal in runs if equal])),
+                    self._bad_marks(),
+                    equals,
+                    list(self._unvouched(pieces)),
+                    list(self._believed_marks(pieces)),
+                    list(self._unexpected_marks()),
+                    self._contradicted_marks(doubts),
+                    doubts,
+                    list(self._kept_marks()),
+                    # After the marks of equal bars, which renew trust: otherwise the first repeat
+                    # would end a doubt.
+                    [
+                        mark.at(span)
+                        for mark in self.answer.verdicts
+                        for span in self._present(mark.span)
+                    ],
                 ]
             ),
+            suspects=tuple(row for row in rows if row[0][0] not in stored) if stored else rows,
             kind=self.fetched.kind,
         )
 
@@ -207,14 +219,19 @@ class _CommitBuilder:
         return frozenset(self.stored.rows.stamps.tolist())
 
     @cached_property
-    def _unusable(self) -> list[Span]:
+    def _unusable(self) -> Edges:
         """The spans whose bars were not received, or came as rows that cannot be bars."""
-        return coalesce([*self.answer.holes, *self.answer.bad_spans, *self.answer.off_slots])
+        answer = self.answer
+        return merged(edges_of((*answer.holes, *answer.bad_spans, *answer.off_slots)))
+
+    @cached_property
+    def _lacking(self) -> list[Span]:
+        return spans_of(self._unusable)
 
     @cached_property
     def _absent(self) -> list[Span]:
         """The spans without a bar, neither in the answer nor stored."""
-        return subtract(self._unusable, (span for span, _ in self._kept))
+        return spans_of(difference(self._unusable, edges_of(span for span, _ in self._kept)))
 
     def _present(self, span: Span) -> list[Span]:
         """Return the parts of ``span`` that are not without bars."""
@@ -385,7 +402,7 @@ class _CommitBuilder:
                     self.fetched.kind,
                     self._basis_of(rows),
                     "provisional" if not final or self._is_doubted(part) else "final",
-                    tuple(clipped(self._unusable, part)),
+                    tuple(clipped(self._lacking, part)),
                 )
 
     def _basis_of(self, rows: BarTable) -> Basis:
@@ -503,18 +520,25 @@ class _CommitBuilder:
             return Suspicion(reason, expires)
         return self.terms.doubt
 
-    def _doubts(self, pieces: Sequence[CommitPiece]) -> Iterator[Covered]:
-        """Yield a mark for the settled part of each piece; the rest is fetched again anyway."""
+    def _doubts(self, pieces: Sequence[CommitPiece]) -> Stretches[Covered]:
+        """Return a mark for the settled part of each piece; the rest is fetched again anyway."""
         doubt = self._doubt
         settled = Span(self.answer.answered.start, self.answer.finality.settled_before)
-        for piece in pieces if doubt else ():
-            for span in self._present(piece.span.clip(settled)):
-                yield self._mark(span, "suspect", *(doubt or ("", None)))
+        if doubt is None:
+            return Stretches()
+        spans = edges_of(piece.span.clip(settled) for piece in pieces)
+        edges = difference(spans, edges_of(self._absent))
+        mark = self._mark(settled, "suspect", *doubt)
+        return spread(mark, edges, np.full(len(edges), doubt.expires))
 
-    def _bad_marks(self) -> Iterator[Covered]:
-        for row, span in zip(self.answer.bad, self.answer.bad_spans, strict=True):
-            if row.bar.stamp_ms not in self._stored_stamps:
-                yield self._mark(span, "suspect", row.reason, self._expires(span))
+    def _bad_marks(self) -> Stretches[Covered]:
+        stored, answer = self._stored_stamps, self.answer
+        edges, reasons = edges_of(answer.bad_spans), [row.reason for row in answer.bad]
+        if stored:
+            new = [row.bar.stamp_ms not in stored for row in answer.bad]
+            edges, reasons = edges[new], list(compress(reasons, new))
+        suspect = self._blank.having(state="suspect")
+        return spread(suspect, edges, self._expiries(edges), reasons)
 
     def _unexpected_marks(self) -> Iterator[Covered]:
         """Yield a mark for bars at which the calendar expects none: stored, and never final.
@@ -532,35 +556,49 @@ class _CommitBuilder:
         following = int(stamps[at]) if at < len(stamps) else self.answer.answered.end
         return max(min(following, self.terms.grid.next_open(stamp + 1)), stamp + 1)
 
-    def _contradicted_marks(self, doubts: Sequence[Covered]) -> Iterator[Covered]:
-        """Yield a mark for bars whose rows differed, except where a doubt about all replaces it."""
+    def _contradicted_marks(self, doubts: Stretches[Covered]) -> Stretches[Covered]:
+        """Return a mark for bars whose rows differed, except where a doubt about all replaces it."""
         reason = f"{DOUBTFUL}{self.fetched.vendor} sent rows that contradict each other"
-        for span in subtract(self.answer.contradicted, (mark.span for mark in doubts)):
-            yield self._mark(span, "suspect", reason, self._expires(span))
+        edges = edges_of(self.answer.contradicted)
+        if doubts:
+            edges = difference(edges, doubts.columns.edges)
+        mark = self._blank.having(state="suspect", reason=reason)
+        return spread(mark, edges, self._expiries(edges))
 
-    def _nothings(self, free: Sequence[Span], spoken: Sequence[Span]) -> Iterator[Covered]:
+    def _nothings(
+        self, free: Sequence[Span], spoken: Sequence[Span]
+    ) -> Iterator[Stretches[Covered]]:
         """Yield marks for spans that the vendor positively has no bars for."""
-        answer, stored = self.answer, self.stored.coverage
-        kept = [span for span, _ in self._kept]
-        slots, seams = subtract(answer.off_slots, kept), coalesce(self.fetched.seams)
-        silent = subtract(free, [*spoken, *answer.holes, *answer.bad_spans, *answer.off_slots])
-        spans = sorted([*subtract(answer.holes, kept), *silent])
-        for span, required in zip(
-            spans, self.terms.grid.expects(spans, required=True), strict=True
-        ):
-            if required:
-                parts = stored.within(span) if stored else ()
-                before = [c.span for c in parts if c.state == "empty" and c.reason == OFF_GRID]
-                slots += before
-                for hole in subtract([span], before) if before else [span]:
-                    if not (seams and touching(seams, hole)):
-                        yield from self._holes(hole, self.terms.grid.no_bar(hole))
-            else:
-                yield self._empty(span, CLOSED, self.terms.now_ms + self.terms.expiry.old_ms)
-        for span in slots:
-            yield from self._holes(span, OFF_GRID)
+        grid, kept = self.terms.grid, edges_of(span for span, _ in self._kept)
+        holes, slots = edges_of(self.answer.holes), edges_of(self.answer.off_slots)
+        if len(kept):
+            holes, slots = difference(holes, kept), difference(slots, kept)
+        silent = difference(edges_of(free), np.concatenate([edges_of(spoken), self._unusable]))
+        spans = np.concatenate([holes, silent])
+        spans = spans[spans[:, 0].argsort(kind="stable")]
+        required = grid.expects(spans, required=True)
+        closed, lacking = spans[~required], spans[required]
+        mark = self._nothing.having(reason=CLOSED)
+        yield spread(
+            mark, closed, np.full(len(closed), self.terms.now_ms + self.terms.expiry.old_ms)
+        )
+        before = self.stored.coverage.where(lambda c: c.state == "empty" and c.reason == OFF_GRID)
+        if len(before):
+            left = difference(lacking, before)
+            slots = np.concatenate([slots, difference(lacking, left)])
+            lacking = left
+        if self.fetched.seams:
+            lacking = lacking[~meets(lacking, merged(edges_of(self.fetched.seams)))]
+        if len(lacking):
+            unknown = edges_of(
+                grid.calendar.unrecorded(Span(int(lacking.min()), int(lacking.max())))
+            )
+            is_unknown = meets(lacking, unknown)
+            yield self._holes(lacking[~is_unknown], NO_BAR)
+            yield self._holes(lacking[is_unknown], HOLIDAYS_UNKNOWN)
+        yield self._holes(slots, OFF_GRID)
 
-    def _nothings_beside(self, equal: Iterable[Span]) -> Iterator[Covered]:
+    def _nothings_beside(self, equal: Sequence[Span]) -> Iterator[Covered]:
         """Yield marks for expected bars that were not sent among bars that came back equal.
 
         Equal bars are not written again, so nothing else records that these were requested. They
@@ -568,23 +606,20 @@ class _CommitBuilder:
         """
         answer, grid, now = self.answer, self.terms.grid, self.terms.now_ms
         kept = (span for span, _ in self._kept)
-        spoken = coalesce([*self._absent, *answer.off_slots, *kept])
+        spoken = coalesce([*self._absent, *answer.off_slots, *kept]) if equal else []
         for run in equal:
             covered = [c.span for c in self.stored.coverage.within(run) if self._is_answered(c)]
             for part in subtract([run], [*covered, *touching(spoken, run)]):
                 if not len(grid.required(part)):
                     continue
                 closes = int(grid.closes(np.array([grid.next_open(part.end)]))[0])
-                for mark in self._holes(part, grid.no_bar(part)):
+                for mark in self._holes(edges_of([part]), grid.no_bar(part)):
                     is_last = mark.expires is not None and now < closes < mark.expires
                     yield replace(mark, expires=closes) if is_last else mark
 
-    def _holes(self, hole: Span, reason: str) -> Iterator[Covered]:
-        for part, expires in self.terms.nothings(hole, self.stored.coverage):
-            yield self._empty(part, reason, self._vouched(part, expires))
-
-    def _empty(self, span: Span, reason: str, expires: int) -> Covered:
-        return self._nothing.having(span=span, reason=reason, expires=expires)
+    def _holes(self, holes: Edges, reason: str) -> Stretches[Covered]:
+        edges, expires = self.terms.nothings(holes, self.stored.coverage)
+        return spread(self._nothing.having(reason=reason), edges, self._vouched(edges, expires))
 
     @cached_property
     def _nothing(self) -> Covered:
@@ -605,12 +640,15 @@ class _CommitBuilder:
         )
 
     def _expires(self, span: Span, *, as_holes: bool = False) -> int:
-        expires = self.terms.expires(span, self.stored.coverage, as_holes=as_holes)
-        return self._vouched(span, expires)
+        return int(self._expiries(edges_of([span]), as_holes=as_holes)[0])
 
-    def _vouched(self, span: Span, expires: int) -> int:
-        is_vouched = self.answer.finality.is_vouched(span)
-        return expires if is_vouched else min(expires, self._unvouched_until)
+    def _expiries(self, edges: Edges, *, as_holes: bool = False) -> Stamps:
+        expires = self.terms.expiries(edges, self.stored.coverage, as_holes=as_holes)
+        return self._vouched(edges, expires)
+
+    def _vouched(self, edges: Edges, expires: Stamps) -> Stamps:
+        is_vouched = edges[:, 1] <= self.answer.finality.vouched_before
+        return np.where(is_vouched, expires, np.minimum(expires, self._unvouched_until))
 
     def _mark(self, span: Span, state: State, reason: str, expires: int | None) -> Covered:
         return self._blank.having(span=span, state=state, reason=reason, expires=expires)
@@ -726,39 +764,40 @@ class CommitContext:
     vendor_days: Sequence[VendorDay] = ()
     last_ms: int | None = None
 
-    def expires(self, span: Span, coverage: Coverage, *, as_holes: bool = False) -> int:
-        """Return when doubted bars in ``span`` are fetched again: once settled, then less often.
+    def expiries(self, edges: Edges, coverage: Coverage, *, as_holes: bool = False) -> Stamps:
+        """Return when doubted bars in spans are fetched again: once settled, then less often.
 
         ``as_holes``: Bars doubted because a dense vendor's bars are missing between them are
         fetched again like a gap.
         """
-        again = bool(coverage) and any(not c.stands(self.now_ms) for c in coverage.within(span))
-        after = self.expiry.of_hole if as_holes else self.expiry.of
-        return self._settling(span) or after(span, self.now_ms, again=again)
+        again = meets(edges, merged(coverage.where(lambda c: not c.stands(self.now_ms))))
+        after = self.expiry.of_holes if as_holes else self.expiry.of
+        return self._settled(edges, after(edges[:, 1], self.now_ms, again))
 
-    def nothings(self, hole: Span, coverage: Coverage) -> Iterator[tuple[Span, int]]:
-        """Split a gap into parts seen before and new ones; yield when each is fetched again.
+    def nothings(self, holes: Edges, coverage: Coverage) -> tuple[Edges, Stamps]:
+        """Split gaps into parts seen before and new ones; return when each is fetched again.
 
         What was seen for one part proves nothing about the minutes of another.
         """
-        seen = coalesce(
-            c.span
-            for c in (coverage.within(hole) if coverage else ())
-            if is_hole(c) and not c.stands(self.now_ms)
-        )
-        cut = [(hole, False)]
-        if seen:
-            cut = sorted(
-                [*((s, False) for s in subtract([hole], seen)), *((s, True) for s in seen)]
-            )
-        for part, is_seen in cut:
-            again = is_seen or self.grid.next_open(part.start) >= part.end
-            again = again and not (self._lacked and touching(self._lacked, part))
-            expires = self.expiry.of_hole(part, self.now_ms, again=again)
-            if self.last_ms is not None and part.start > self.last_ms:
-                recent = self.now_ms + self.expiry.recent_ms
-                expires = min(expires, max(recent, self.expiry.of_end(self.last_ms, self.now_ms)))
-            yield part, self._settling(part) or expires
+        seen = coverage.where(lambda c: is_hole(c) and not c.stands(self.now_ms))
+        new = difference(holes, seen) if len(seen) else holes
+        parts = np.concatenate([new, difference(holes, new)]) if len(seen) else holes
+        is_seen = np.arange(len(parts)) >= len(new)
+        again = is_seen | ~self.grid.expects(parts)
+        again &= ~meets(parts, edges_of(self._lacked))
+        expires = self.expiry.of_holes(parts[:, 1], self.now_ms, again)
+        if self.last_ms is not None:
+            recent = self.now_ms + self.expiry.recent_ms
+            most = max(recent, self.expiry.of_end(self.last_ms, self.now_ms))
+            is_last = parts[:, 0] > self.last_ms
+            expires = np.where(is_last, np.minimum(expires, most), expires)
+        return parts, self._settled(parts, expires)
+
+    def _settled(self, edges: Edges, expires: Stamps) -> Stamps:
+        """Return the expiries, for bars that have not settled the time when they have."""
+        for at in np.flatnonzero(edges[:, 1] > self._settled_before).tolist():
+            expires[at] = self._settling(Span(*edges[at].tolist())) or expires[at]
+        return expires
 
     @cached_property
     def _lacked(self) -> list[Span]:

@@ -363,8 +363,9 @@ def with_splices(commit: Commit, splices: Sequence[Splice], span: Span) -> Commi
     That is at its outermost new bars: those beyond may have been found equal to the stored ones,
     and keep their source.
     """
-    spans = [s for piece in commit.pieces for s in subtract([piece.span], piece.holes)]
-    if not splices or not spans:
+    pieces = commit.pieces if splices else ()
+    spans = [s for piece in pieces for s in subtract([piece.span], piece.holes)]
+    if not spans:
         return commit
     first, last = min(s.start for s in spans), max(s.end for s in spans)
     placed = tuple(replace(s, at=last if s.at == span.end else first) for s in splices)

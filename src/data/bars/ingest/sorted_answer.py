@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,20 +19,21 @@ from ...cache.values import (
     MISSING_VOLUME,
     NOTE,
     Fault,
+    FaultGroup,
     without_volume,
 )
 from ...cache.write.coverage_update import year_span, years_of
 from ...calendars.calendar import first_unclosed
 from ...calendars.finality import Finality, finality_of, first_unsettled
-from ...calendars.gaps import holes
+from ...calendars.gaps import hole_edges, holes
 from ...calendars.grid import BarGrid
-from ...model.bars import BarTable, Stamps, among, distinct, inside, merge, union
+from ...model.bars import BadRow, BarTable, Stamps, among, distinct, inside, merge, union
 from ...model.capabilities import Fetched
 from ...model.coverage import Covered
 from ...model.instant import HOUR_MS, MINUTE_MS, date_of
 from ...model.reasons import DID_NOT_COME, NO_TRADE
-from ...model.span import Span, coalesce, intersect, touching
-from ...prices.quality import BadRow, Checked, no_stamps
+from ...model.span import Span, coalesce, edges_of, intersect, meets, merged
+from ...prices.quality import Checked, no_stamps
 
 Density = Literal["dense", "sparse", "unknown"]
 
@@ -159,10 +161,10 @@ def sorted_answer(
     end = min(segment.end, grid.first_open(cap, now))
     closed, running = _by_close(checked, Span(segment.start, end), grid, now)
     # The running bar may have any values; it is judged when it has closed.
-    bad = tuple(row for row in checked.bad if row.bar.stamp_ms < end)
+    bad = checked.bad[: bisect_left(checked.bad, end, key=_stamp)]
     stamps = [row.bar.stamp_ms for row in bad]
     present = union(closed.stamps, np.array(stamps, dtype=np.int64))
-    off_grid = tuple(row for row in checked.off_grid if row.bar.stamp_ms < end)
+    off_grid = checked.off_grid[: bisect_left(checked.off_grid, end, key=_stamp)]
     slots = _slots(Span(segment.start, end), off_grid, present, grid)
     present = union(present, slots)
     if stretches:
@@ -339,15 +341,19 @@ def faults_of(
     answered = answer.answered
     if answered.is_empty:
         return ()
-    start, end = answered
-    faults = [
-        Fault(_at(bar.stamp_ms), BAD, 1, reason)
-        for bar, reason in (*answer.bad, *answer.off_grid)
-        if start <= bar.stamp_ms < end
+    rows = sorted((*answer.bad, *answer.off_grid), key=_stamp)
+    rows = rows[
+        bisect_left(rows, answered.start, key=_stamp) : bisect_left(rows, answered.end, key=_stamp)
     ]
-    odd = (stamp for stamp in checked.contradicted.tolist() if stamp in answered)
-    faults += (Fault(_at(stamp), CONTRADICTED, 1) for stamp in odd)
-    faults += _missing(answer, grid, stays)
+    stamps = np.array([row[0][0] for row in rows], np.int64)
+    odd = checked.contradicted[inside(checked.contradicted, [answered])]
+    groups = [
+        FaultGroup.of_bars(BAD, stamps, [reason for _, reason in rows]),
+        FaultGroup.of_bars(CONTRADICTED, odd),
+        *_missing(answer, grid, stays),
+    ]
+    total = sum(len(group.edges) for group in groups)
+    faults = [fault for group in groups for fault in group.faults(total)]
     faults += without_volume(checked.without_volume, answered)
     if checked.duplicates:
         faults.append(Fault(_at(answered.start), DUPLICATE, checked.duplicates))
@@ -356,30 +362,29 @@ def faults_of(
     return tuple(faults)
 
 
-def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[Fault]:
+def _stamp(row: BadRow) -> int:
+    return row[0][0]
+
+
+def _missing(answer: ClassifiedAnswer, grid: BarGrid, stays: Stamps) -> Iterator[FaultGroup]:
     """Yield the expected bars that were not received; a bad row in their place is its own fault."""
     bad = np.array([row.bar.stamp_ms for row in answer.bad], dtype=np.int64)
     present = union(union(answer.closed.stamps, bad), stays)
-    slots, listed = coalesce(answer.off_slots), coalesce(answer.holes)
+    slots, listed = merged(edges_of(answer.off_slots)), merged(edges_of(answer.holes))
+    parts, counts = [edges_of(())], [np.empty(0, np.int64)]
     for span in answer.spans:
-        lacking = holes(span, present[slice(*np.searchsorted(present, span))], grid)
-        opens = grid.required(span) if lacking else no_stamps()
-        parts = [
-            (part, NO_TRADE if not touching(listed, hole) else "")
-            for hole in lacking
-            if not (slots and touching(slots, hole))
-            for part in _by_year(hole)
-        ]
-        edges = opens.searchsorted(np.array([part for part, _ in parts], np.int64).reshape(-1, 2))
-        for (part, text), count in zip(parts, np.diff(edges)[:, 0].tolist(), strict=True):
-            if count:
-                yield Fault(part, MISSING, count, text)
-
-
-def _by_year(span: Span) -> list[Span]:
-    """Split a span at the ends of years."""
-    years = years_of(span)
-    return [span] if len(years) == 1 else [span.clip(year_span(year)) for year in years]
+        lacking = hole_edges(span, present[slice(*np.searchsorted(present, span))], grid)
+        lacking = lacking[~meets(lacking, slots)]
+        opens = grid.required(span) if len(lacking) else no_stamps()
+        for year in years_of(span):
+            part = np.clip(lacking, *year_span(year))
+            places = opens.searchsorted(part)
+            parts.append(part[places[:, 0] < places[:, 1]])
+            counts.append(np.diff(places)[:, 0][places[:, 0] < places[:, 1]])
+    edges, numbers = np.concatenate(parts), np.concatenate(counts)
+    is_listed = meets(edges, listed)
+    yield FaultGroup(MISSING, edges[is_listed], numbers[is_listed])
+    yield FaultGroup(MISSING, edges[~is_listed], numbers[~is_listed], (NO_TRADE,))
 
 
 def _at(stamp: int) -> Span:

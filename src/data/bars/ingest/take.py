@@ -19,12 +19,12 @@ from ...errors import BadRangeError, CacheError, KindMismatchError, QualityError
 from ...model.actions import amount_on
 from ...model.bars import BarTable, Stamps, among, inside
 from ...model.capabilities import Fetched
-from ...model.coverage import Coverage, Covered, VendorDay
+from ...model.coverage import Coverage, Covered, Stretches, VendorDay, stretches
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis, Kind
 from ...model.lifetime import FIELD, Bound, Lifetime
 from ...model.reasons import DOUBTFUL, RESCALED
-from ...model.span import Span, coalesce, intersect, subtract, touching
+from ...model.span import Span, difference, edges_of, intersect, spans_of, subtract, touching
 from ...model.timeframe import Timeframe
 from ...net.deadline import check_time
 from ...prices.adjustment import BasisPart, rebase
@@ -528,7 +528,7 @@ def _commit(
         for mark in (*others, *older, *later_marks(series.coverage().opened(), fetched, context))
         for part in subtract([mark.span], touching(answered, mark.span))
     ]
-    marked = replace(commit, marks=(*outside, *commit.marks))
+    marked = replace(commit, marks=Stretches.chained([outside, commit.marks]))
     spoken = Span(answer.answered.start, max(answer.answered.end, question.until))
     is_compared = not view.rows or not question.with_own_before.is_empty
     whole = replace(
@@ -673,20 +673,15 @@ def _provisional(
 ) -> list[int]:
     """Return where provisional bars begin after ``commit`` is stored."""
     # Marks with their own expiry wait for that.
-    doubts = coalesce(
-        mark.span
-        for mark in commit.marks
-        if mark.state in ("suspect", "final") or mark.expires is not None
-    )
+    marks = stretches(commit.marks)
+    doubts = marks.where(lambda m: m.state in ("suspect", "final") or m.expires is not None)
     spans = [p.span for p in commit.pieces if p.state == "provisional"]
-    spans += [m.span for m in commit.marks if m.state == "provisional"]
+    spans += spans_of(marks.where(lambda mark: mark.state == "provisional"))
     answered = answer.spans
     for part in coverage:
         if part.state == "provisional" and part.expires is None:
             spans += subtract([part.span], touching(answered, part.span))
-    lefts = (left for span in spans for left in subtract([span], touching(doubts, span)))
-    begins = (left.start for left in lefts)
-    return [grid.next_open(begin) for begin in begins]
+    return [grid.next_open(left.start) for left in spans_of(difference(edges_of(spans), doubts))]
 
 
 def _grid_of(request: LaneRequest, fetched: Fetched) -> BarGrid:

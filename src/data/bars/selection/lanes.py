@@ -239,5 +239,5 @@ def _has_supplied(view: SeriesView, name: str, query: BarsQuery) -> bool:
     """Return whether a vendor has supplied stored bars in the range."""
     span = query.span if query.bars is None else Span(_EVER, query.span.end)
     names = {name, canonical_vendor(name)}
-    parts = (part for part in view.coverage.touching(span) if part.state != "empty")
-    return any(not names.isdisjoint(part.vendor.split(",")) for part in parts)
+    parts = view.coverage.touching(span).only(lambda part: part.state != "empty")
+    return any(not names.isdisjoint(part.vendor.split(",")) for part in parts.sources)

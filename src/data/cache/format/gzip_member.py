@@ -215,14 +215,14 @@ class Member:
         return _assemble(header, self.raw[self.body_at :])
 
 
-def build(header: Header, text: bytes) -> Member:
-    """Compress ``text`` into a member.
+def build(header: Header, text: bytes, total: int = 0) -> Member:
+    """Compress ``text`` into a member; ``total`` is the size of all texts written with it.
 
     Raises:
         ValueError: The header does not fit.
     """
     tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
-    return _assemble(header, deflated(text) + tail)
+    return _assemble(header, deflated(text, total) + tail)
 
 
 def _assemble(header: Header, body: bytes) -> Member:
@@ -364,14 +364,19 @@ FAST_LIBRARY = "isal.isal_zlib"
 summed_bytes = 0
 
 
-def deflated(text: bytes) -> bytes:
-    """Return the text as one raw deflate stream."""
-    library, level = (
-        (_fast(), _FAST_LEVEL) if _is_worth_it(len(text), LONG_TO_WRITE) else (zlib, LEVEL)
-    )
+def deflated(text: bytes, total: int = 0) -> bytes:
+    """Return the text, one of several with this ``total`` size, as one raw deflate stream."""
+    is_long = _is_worth_it(max(len(text), total), LONG_TO_WRITE)
+    library, level = (_fast(), _FAST_LEVEL) if is_long else (zlib, LEVEL)
     deflater = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     stream: bytes = deflater.compress(text) + deflater.flush()
     return stream
+
+
+def zipped(text: bytes) -> bytes:
+    """Return the text as one gzip member without a time."""
+    tail = struct.pack("<II", checksum(text), len(text) & 0xFFFFFFFF)
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + deflated(text) + tail
 
 
 def inflated(packed: bytes) -> bytes:

@@ -104,12 +104,11 @@ class DocumentCache:
                 self._memory.put(key, kept, EACH_BYTES + times * len(content))
         return [values[name] for name in names]
 
-    def wrote(self, path: Path, content: bytes, value: Any) -> None:
+    def wrote(self, path: Path, content: bytes, value: Any, times: int = TIMES_ITS_BYTES) -> None:
         """Cache the value of a file just written: the result of parsing these bytes."""
         entry = _Parsed(None, content, value)
-        self._memory.put(
-            (self._name, os.fspath(path)), entry, EACH_BYTES + TIMES_ITS_BYTES * len(content)
-        )
+        size = EACH_BYTES + times * len(content)
+        self._memory.put((self._name, os.fspath(path)), entry, size)
 
     def list(self, folder: Path | str) -> tuple[str, ...]:
         """Return the names in ``folder``, cached while the folder is unchanged."""

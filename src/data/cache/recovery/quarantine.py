@@ -7,7 +7,6 @@ has a JSON document next to it with the reason.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import logging
@@ -34,7 +33,7 @@ from ...model.reasons import OFF_GRID, WITHDRAWN
 from ...model.span import Span
 from ..format import json_document
 from ..format.csv_rows import ALL_COLUMNS
-from ..format.gzip_member import inflated
+from ..format.gzip_member import inflated, zipped
 from ..values import Suspect
 from ..write.coverage_update import year_span
 from ..write.series import SeriesFiles
@@ -44,6 +43,10 @@ log = logging.getLogger(__name__)
 # For one stamp the last row counts; a few more show how its vendor errs. Of rows that cannot be
 # bars at most this many per year are kept.
 _MOST_OF_A_STAMP, MOST_ROWS = 3, 10_000
+# Prefixes of the reasons for rows that were not sent in place of bars.
+_NOT_FOR_BARS = (WITHDRAWN, OFF_GRID)
+# Memory for parsed rows, as a multiple of the size of their file.
+_TIMES = 40
 _HEADER = ("timestamp", *ALL_COLUMNS, "reason")
 _SECOND_CHARS = len("2024-06-03 12:00:00")
 T = TypeVar("T")
@@ -91,6 +94,8 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     if kept is None:
         assert content is not None
         keep_bytes(lane, lane.paths.rows(year).name, content, "the file of bad rows is damaged")
+    if len({row.bar.stamp_ms for row in rows}) == len(rows) and not any(map(_is_bar, rows)):
+        rows = rows[-MOST_ROWS:]  # more of them are not kept
     cells = dict.fromkeys(kept or ())
     before = len(cells)
     cells |= dict.fromkeys(_cells(rows))
@@ -105,9 +110,17 @@ def keep_rows(lane: SeriesFiles, year: int, rows: Sequence[Suspect]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_HEADER)
-    writer.writerows(_newest(list(cells)))
-    packed = gzip.compress(text.getvalue().encode("utf-8"), compresslevel=6, mtime=0)
+    newest = _newest(list(cells))
+    writer.writerows(newest)
+    packed = zipped(text.getvalue().encode("utf-8"))
     write_atomically(lane.disk, lane.paths.rows(year), packed)
+    if not before and len(newest) == len(rows):  # then they need not be parsed
+        sent = [row for row in rows if not row.reason.startswith(_NOT_FOR_BARS)]
+        lane.memory.wrote(lane.paths.rows(year), packed, sent, _TIMES)
+
+
+def _is_bar(row: Suspect) -> bool:
+    return row.reason.startswith(WITHDRAWN)
 
 
 def _newest(cells: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -145,18 +158,15 @@ def rows_kept(lane: SeriesFiles, year: int) -> list[Suspect]:
     return _parse(lane.disk.read_if_exists(lane.paths.rows(year))) or []
 
 
-def _parse(
-    content: bytes | None, span: Span | None = None, out: tuple[str, ...] = ()
-) -> list[Suspect] | None:
+def _parse(content: bytes | None, out: tuple[str, ...] = ()) -> list[Suspect] | None:
     """Parse the bytes of a file of bad rows; return None if it is damaged.
 
     Rows whose reason begins with one in ``out`` are omitted.
     """
-    first, end = (_stamp_text(ms) for ms in span) if span is not None else ("", "~")
 
     def suspects(table: Iterator[list[str]]) -> list[Suspect]:
-        """Return the rows in the span that are not omitted."""
-        rows = [row for row in table if first <= row[0] < end and not row[-1].startswith(out)]
+        """Return the rows that are not omitted."""
+        rows = [row for row in table if not row[-1].startswith(out)]
         _check_width(rows)
         return _suspects(rows)
 
@@ -225,19 +235,22 @@ def years_with_rows(lane: SeriesFiles) -> list[int]:
 def rows_in(lane: SeriesFiles, years: Iterable[int], span: Span | None = None) -> list[Suspect]:
     """Return the bad rows of several years that vendors sent in place of bars.
 
-    Withdrawn bars are excluded, as are rows at stamps where no bar can open. Rows outside ``span``
-    are only read up to their stamp.
+    Withdrawn bars are excluded, as are rows at stamps where no bar can open.
     """
-    contents = (lane.disk.read_if_exists(lane.paths.rows(year)) for year in years)
-    out = (WITHDRAWN, OFF_GRID)
-    return [row for content in contents for row in _parse(content, span, out) or ()]
+    files = (lane.memory.load(lane.paths.rows(year), _sent_for_bars, _TIMES) for year in years)
+    rows = [row for file in files for row in file or ()]
+    return rows if span is None else [row for row in rows if row.bar.stamp_ms in span]
+
+
+def _sent_for_bars(content: bytes) -> list[Suspect] | None:
+    return _parse(content, _NOT_FOR_BARS)
 
 
 def _cells(rows: Sequence[Suspect]) -> Iterator[tuple[str, ...]]:
     """Yield each row as texts; missing values are empty."""
     stamps, *columns = zip(*(row.bar for row in rows), strict=True)
     texts = [
-        ["" if text == "nan" else text for text in map(repr, map(float, column))]
+        [repr(value) if value == value else "" for value in map(float, column)]
         for column in columns
     ]
     return zip(_stamp_texts(stamps), *texts, (row.reason for row in rows), strict=True)
@@ -285,7 +298,7 @@ def standing_in(
     rows = rows_in(lane, years, span)
     if not rows:
         return ()
-    trusted = [c.span for c in coverage().within(span) if c.state in ("final", "provisional")]
+    trusted = coverage().within(span).where(lambda c: c.state in ("final", "provisional"))
     latest = dict(sorted({r.bar.stamp_ms: r for r in rows if r.bar.stamp_ms in span}.items()))
     is_trusted = inside(np.fromiter(latest, np.int64, len(latest)), trusted)
     return tuple(compress(latest.values(), ~is_trusted))

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from ...clock import Clock
 from ...errors import CacheError, DataError, LockTimeoutError
+from ...model.coverage import stretches
 from ...model.series import SeriesKey
-from ...model.span import Span
+from ...model.span import Span, merged, spans_of
 from ..facade import summaries
 from ..layout import OF_YEARS, decode_lane, encode_lane, encode_symbol
 from ..store import BarStore, StoreListener
@@ -135,7 +136,8 @@ class RetentionManager(StoreListener):
         is_first = not self._has_begun and self._is_first()
         yield
         self._begin(is_first)
-        spans = [part.span for part in commit.pieces] + [mark.span for mark in commit.marks]
+        marks = spans_of(merged(stretches(commit.marks).where(lambda _: True)))
+        spans = [*(part.span for part in commit.pieces), *marks]
         if spans:
             lane.use.committed(min(span.start for span in spans), self._clock.now_ms())
         self._grown += need

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import CorruptEntryError, KindMismatchError, StorageError
-from ...model.coverage import Coverage, Covered
+from ...model.coverage import Coverage, Covered, Stretches
 from ...model.kind import Kind
 from ...model.lifetime import Lifetime
 from ..format.documents import SeriesMeta, YearMeta, YearState
@@ -176,12 +178,12 @@ class CommitRun:
         """Remove and return the marks for years that have no file and do not get one now."""
         taken: list[Covered] = []
         for year, part in self.parts.items():
-            doubts = [mark for mark in part.marks if mark.state == "suspect"]
+            has_doubts = any(mark.state == "suspect" for mark in part.marks.sources)
             # A year with suspect stretches gets a document of its own, and keeps its empty ones
             # there.
-            if year not in self.metas and not part.pieces and not doubts:
+            if year not in self.metas and not part.pieces and not has_doubts:
                 taken += part.marks
-                part.marks = []
+                part.marks = Stretches()
         return taken
 
     # --- years -----------------------------------------------------------------------------
@@ -236,7 +238,7 @@ class CommitRun:
             # Before a repair it applied after the last bar at that time, which may be gone.
             next_due=None if self.is_repaired else after.next_due,
             lifetime=self._undisproved(after.lifetime),
-            empties=after_marks(old, empties, lambda _: False),
+            empties=after_marks(old, empties, lambda edges: np.zeros(len(edges), bool)),
         )
         if after == self.series and after.next_due is None:
             return

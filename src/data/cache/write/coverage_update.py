@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain, pairwise
 from operator import attrgetter
 
+import numpy as np
+
 from ...model.bars import Stamps, among
-from ...model.coverage import Coverage, CoverageDraft, Covered, State
+from ...model.coverage import (
+    FORGOTTEN,
+    Columns,
+    Coverage,
+    Covered,
+    HasBars,
+    Stretches,
+    stretches,
+)
 from ...model.instant import year_of, year_start
 from ...model.kind import Basis, Kind
 from ...model.reasons import GRAVE
@@ -18,8 +28,8 @@ from ..format.gzip_member import MOST_HOLES, Header
 from ..values import Commit, CommitPiece, Suspect
 
 _WITH_BARS = ("final", "provisional", "suspect")
-_STATE, _START = attrgetter("state"), attrgetter("span.start")
-_NOTHING = Kind(), Basis()
+_STATE, _NO_SPAN = attrgetter("state"), Span(0, 0)
+_FAR = 1 << 62
 
 
 @dataclass
@@ -27,7 +37,7 @@ class YearPart:
     """The part of a commit that concerns one year."""
 
     pieces: list[CommitPiece] = field(default_factory=list)
-    marks: list[Covered] = field(default_factory=list)
+    marks: Stretches[Covered] = field(default_factory=Stretches)
     suspects: list[Suspect] = field(default_factory=list)
 
 
@@ -39,17 +49,16 @@ def by_year(commit: Commit) -> dict[int, YearPart]:
         for year in years_of(piece.span):
             part = _clipped(piece, year_span(year))
             parts.setdefault(year, YearPart()).pieces += _few_holes(part)
-    whole, last = Span(0, 0), YearPart()  # most marks are of the year of the one before
-    for mark in commit.marks:
-        start, end = mark.span
-        if whole.start <= start < end <= whole.end:
-            last.marks.append(mark)
-            continue
-        for year in years_of(mark.span):
-            clipped = mark.clip(year_span(year))
-            if clipped is not None:
-                whole, last = year_span(year), parts.setdefault(year, YearPart())
-                last.marks.append(clipped)
+    if commit.marks:
+        marks = stretches(commit.marks).columns
+        marks = marks.take(marks.starts < marks.ends)
+        reach = Span(int(marks.starts.min(initial=_FAR)), int(marks.ends.max(initial=-_FAR)))
+        for year in years_of(reach):
+            starts, ends = np.clip(marks[:2], *year_span(year))
+            own = marks._replace(starts=starts, ends=ends).take(starts < ends)
+            if len(own.starts):
+                parts.setdefault(year, YearPart()).marks = Stretches.of(own)
+    whole, last = Span(0, 0), YearPart()  # most rows are of the year of the one before
     for suspect in commit.suspects:
         stamp = suspect.bar.stamp_ms
         if not whole.start <= stamp < whole.end:
@@ -72,7 +81,7 @@ def year_span(year: int) -> Span:
     return Span(year_start(year), year_start(year + 1))
 
 
-def standing(part: YearPart, covered: Coverage) -> list[Covered]:
+def standing(part: YearPart, covered: Coverage) -> Stretches[Covered]:
     """Return the marks of a commit that are valid for a year that has just been repaired.
 
     The caller examined the year before the repair: a doubt about bars that are gone would count as
@@ -86,7 +95,7 @@ def standing(part: YearPart, covered: Coverage) -> list[Covered]:
     for mark in part.marks:
         parts = clipped(spans, mark.span) if mark.state == "suspect" else [mark.span]
         left += (replace(mark, span=span) for span in parts)
-    return left
+    return Stretches(left)
 
 
 def _clipped(piece: CommitPiece, span: Span) -> CommitPiece:
@@ -119,36 +128,64 @@ def around(piece: CommitPiece, stamps: Stamps) -> list[CommitPiece]:
 # --- coverage ------------------------------------------------------------------------------
 
 
-def covered_by(piece: CommitPiece) -> list[Covered]:
-    """Return the coverage of a piece: its span without the gaps."""
-    source = piece.span, piece.state, piece.vendor, piece.kind, piece.basis, piece.fetched_at
-    whole = Covered(*source, splices=piece.splices)
-    return [whole.at(span) for span in gaps(piece.span, piece.holes)]
+def _after_answers(
+    coverage: Coverage, answers: Iterable[tuple[Covered, Iterable[Span]]]
+) -> Coverage:
+    """Return the coverage after new answers, each with its gaps, which become missing."""
+    marks = [
+        Columns(
+            edges[:-1], edges[1:], np.arange(len(edges) - 1) % 2, (whole.at(_NO_SPAN), FORGOTTEN)
+        )
+        for whole, holes in answers
+        for span in (whole.span,)
+        for edges in (np.array([span.start, *chain(*clipped(coalesce(holes), span)), span.end]),)
+    ]
+    return coverage.revised(
+        Stretches.of(Columns.chained(marks)),
+        lambda _before, fresh, _has_bars: None if fresh == FORGOTTEN else fresh,
+    )
 
 
 def after_pieces(coverage: Coverage, pieces: Iterable[CommitPiece]) -> Coverage:
     """Return the coverage after new answers; their gaps become missing."""
-    draft = CoverageDraft(coverage)
-    for piece in pieces:
-        draft.put(piece.span, covered_by(piece))
-    return draft.coverage
+    wholes = (
+        (
+            Covered(
+                piece.span,
+                piece.state,
+                piece.vendor,
+                piece.kind,
+                piece.basis,
+                piece.fetched_at,
+                splices=piece.splices,
+            ),
+            piece.holes,
+        )
+        for piece in pieces
+    )
+    return _after_answers(coverage, wholes)
 
 
 def after_members(coverage: Coverage, headers: Iterable[Header]) -> Coverage:
     """Return the coverage extended by the members of a file, in file order."""
-    draft = CoverageDraft(coverage)
-    for header in headers:
-        state: State = "final" if header.state == "final" else "provisional"
-        whole = Covered(
-            header.span, state, header.vendor, header.kind, header.basis, header.fetched_at
+    wholes = (
+        (
+            Covered(
+                one.span,
+                "final" if one.state == "final" else "provisional",
+                one.vendor,
+                one.kind,
+                one.basis,
+                one.fetched_at,
+            ),
+            one.holes,
         )
-        draft.put(header.span, map(whole.at, gaps(header.span, header.holes)))
-    return draft.coverage
+        for one in headers
+    )
+    return _after_answers(coverage, wholes)
 
 
-def after_marks(
-    coverage: Coverage, marks: Iterable[Covered], has_bars: Callable[[Span], bool]
-) -> Coverage:
+def after_marks(coverage: Coverage, marks: Iterable[Covered], has_bars: HasBars) -> Coverage:
     """Return the coverage after marks.
 
     ``final`` and ``provisional`` renew stretches with bars and change nothing elsewhere: they mean
@@ -161,72 +198,28 @@ def after_marks(
     Args:
         coverage: Coverage before the marks.
         marks: Marks in the order in which they count.
-        has_bars: Returns whether a bar is stored in a span.
+        has_bars: Returns which spans have a stored bar.
     """
-
-    def after(before: Sequence[Covered], mark: Covered) -> list[Covered]:
-        """Return the stretches that result from applying a mark to those before it."""
-        return (_emptied if mark.state == "empty" else _renewed)(before, mark, has_bars)
-
-    draft = CoverageDraft(coverage)
-    for run in _ascending(marks):
-        draft.revise(run, after)
-    return draft.coverage
+    return coverage.revised(stretches(marks), _after_mark, has_bars)
 
 
-def _ascending(marks: Iterable[Covered]) -> Iterator[list[Covered]]:
-    """Yield maximal runs of marks, each of which begins at or after the end of the previous one."""
-    run: list[Covered] = []
-    for mark in marks:
-        if run and mark.span.start < run[-1].span.end:
-            yield run
-            run = []
-        run.append(mark)
-    yield run
-
-
-def _emptied(
-    before: Sequence[Covered], mark: Covered, has_bars: Callable[[Span], bool]
-) -> list[Covered]:
-    """Return the stretches of an ``empty`` mark, outside those that have bars."""
-    spans = [item.span.clip(mark.span) for item in before if item.state in _WITH_BARS]
-    holding = [span for span in spans if has_bars(span)]
-    # As stored: an empty stretch has no kind.
-    is_bare = (mark.kind, mark.basis) == _NOTHING
-    bare = mark if is_bare else mark.having(kind=Kind(), basis=Basis())
-    return [bare.at(span) for span in gaps(mark.span, holding)] if holding else [bare]
-
-
-def _renewed(
-    before: Sequence[Covered], mark: Covered, has_bars: Callable[[Span], bool]
-) -> list[Covered]:
-    """Return the stretches with bars that a mark renews.
-
-    For a ``suspect`` mark, the stretches between them are included.
-    """
-    fresh: list[Covered] = []
-    for item in before:
-        span = item.span.clip(mark.span)
-        if item.state == "empty":
-            continue
-        if item.state == "suspect" and not has_bars(span):
-            # A verdict on bars says nothing of rejected rows, which keep their basis.
-            fresh += [item.at(span)] if mark.reason.startswith(GRAVE) else []
-            continue
-        fresh.append(
-            item.having(
-                span=span,
-                state=mark.state,
-                fetched_at=_fetched_at(item, mark),
-                reason=mark.reason,
-                expires=mark.expires,
-                basis=_basis_after(item, mark),
-            )
-        )
-    if mark.state == "suspect":
-        others = gaps(mark.span, [item.span for item in fresh])
-        fresh = sorted([*fresh, *map(mark.at, others)], key=_START) if others else fresh
-    return fresh
+def _after_mark(before: Covered | None, mark: Covered, has_bars: bool) -> Covered | None:
+    """Return the source of a stretch after a mark."""
+    with_bars = before is not None and before.state != "empty"
+    if mark.state == "empty":
+        # As stored: an empty stretch has no kind.
+        return before if with_bars and has_bars else mark.having(kind=Kind(), basis=Basis())
+    if before is None or not with_bars or (before.state == "suspect" and not has_bars):
+        # A verdict on bars says nothing of rejected rows, which keep their basis.
+        is_kept = mark.state != "suspect" or (with_bars and mark.reason.startswith(GRAVE))
+        return before if is_kept else mark
+    return before.having(
+        state=mark.state,
+        fetched_at=_fetched_at(before, mark),
+        reason=mark.reason,
+        expires=mark.expires,
+        basis=_basis_after(before, mark),
+    )
 
 
 def _fetched_at(item: Covered, mark: Covered) -> int:
@@ -264,7 +257,7 @@ def carried(old: Coverage | None, rebuilt: Coverage) -> Coverage:
         for span in touching(renewed, item.span)
         if (part := item.clip(span)) is not None
     ]
-    return after_marks(rebuilt.overlaid(empties), doubts, lambda _: True)
+    return after_marks(rebuilt.overlaid(empties), doubts, lambda edges: np.ones(len(edges), bool))
 
 
 def takes_trust(before: Coverage, after: Coverage) -> bool:

@@ -6,12 +6,10 @@ stored member or rows still to be written.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
-from operator import attrgetter
 
 import numpy as np
 
@@ -20,7 +18,17 @@ from ...model.coverage import Coverage, Covered
 from ...model.instant import DAY_MS, date_of, day_ms
 from ...model.kind import Basis
 from ...model.reasons import CLOSED
-from ...model.span import Span, clipped, coalesce, intersect, subtract, touching
+from ...model.span import (
+    Span,
+    clipped,
+    coalesce,
+    difference,
+    edges_of,
+    intersect,
+    meets,
+    subtract,
+    touching,
+)
 from ..actions import ActionBook
 from ..format.csv_rows import header_line
 from ..format.gzip_member import MOST_HOLES, Header, Member
@@ -33,7 +41,6 @@ from .series import SeriesFiles
 FEW_ROWS = 1_024
 # For fewer bars the text is rewritten, which takes less time than inflating it.
 ROWS_WORTH_FINDING = 10_000
-_END = attrgetter("end")
 
 
 @dataclass(frozen=True)
@@ -236,34 +243,26 @@ def settled(segments: Iterable[YearSegment], coverage: Coverage) -> list[YearSeg
 def _settled(segment: YearSegment, coverage: Coverage) -> list[YearSegment]:
     header = segment.header
     extent = Span(header.first or 0, (header.last or 0) + 1)
-    covered = [part for part in coverage.touching(extent) if part.state != "empty"]
-    if _states(covered) <= {header.state}:
+    covered = coverage.within(extent).only(lambda part: part.state != "empty")
+    if {_state(part) for part in covered.sources} <= {header.state}:
         return [segment]
     # Stretches in which the member has no bar do not matter.
-    shown = subtract([extent], header.holes)
-    others = (part for part in covered if _states([part]) != {header.state})
-    if not any(_overlaps_any(part.span.clip(extent), shown) for part in others):
+    shown = difference(edges_of([extent]), edges_of(header.holes))
+    if not meets(covered.where(lambda part: _state(part) != header.state), shown).any():
         return [segment]
-    parts_in = (part for one in covered if (part := one.clip(extent)) is not None)
-    covered = [part for part in parts_in if _overlaps_any(part.span, shown)]
-    states = _states(covered)
+    covered = Coverage.of(covered.columns.take(meets(covered.columns.edges, shown)))
+    states = {_state(part) for part in covered.sources}
     if len(states) == 1:
-        fetched = max(header.fetched_at, *(c.fetched_at for c in covered))
+        fetched = max(header.fetched_at, *(c.fetched_at for c in covered.sources))
         return [replace(segment, header=replace(header, state=states.pop(), fetched_at=fetched))]
-    edges = [header.span.start, *(c.span.start for c in covered[1:]), header.span.end]
+    edges = [header.span.start, *covered.columns.starts[1:].tolist(), header.span.end]
     parts = (segment.part(Span(a, b)) for a, b in pairwise(edges))
     return [done for part in parts if part is not None for done in _settled(part, coverage)]
 
 
-def _states(covered: Iterable[Covered]) -> set[str]:
-    """Return the states of members with bars in these stretches."""
-    return {"final" if part.state == "final" else "provisional" for part in covered}
-
-
-def _overlaps_any(span: Span, ascending: Sequence[Span]) -> bool:
-    """Return whether a span shares a stamp with one of disjoint, ascending ones."""
-    at = bisect_right(ascending, span.start, key=_END)
-    return at < len(ascending) and ascending[at].start < span.end
+def _state(part: Covered) -> str:
+    """Return the state of members with bars in this stretch."""
+    return "final" if part.state == "final" else "provisional"
 
 
 # --- compaction ----------------------------------------------------------------------------
@@ -391,7 +390,7 @@ def unified(
     split and no dividend in between. Stretches of the coverage with a later date than their bars,
     because the bars were later found equal, get the basis of their bars if the same is known.
     """
-    dated = [c.basis.as_of for c in coverage] + [s.header.basis.as_of for s in segments]
+    dated = [c.basis.as_of for c in coverage.sources] + [s.header.basis.as_of for s in segments]
     if not any(dated):
         return list(segments), coverage
     same = _Same(lane.actions(), lane.key.timeframe.is_intraday)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +10,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...model.bars import BarTable, Stamps, distinct, inside
 from ...model.canonical import canonical
 from ...model.coverage import Coverage, Covered
 from ...model.instant import date_of
 from ...model.reasons import GRAVE
-from ...model.span import Span, coalesce, subtract, touching
+from ...model.span import Edges, Span, coalesce, edges_of, subtract
 from ..format.csv_rows import ALL_COLUMNS
 from ..format.documents import YearMeta, YearState
 from ..format.gzip_member import file_id, shares_of
@@ -143,25 +143,30 @@ class YearCommit:
             return False
         return len(self._file.table(span)) > 0
 
-    def _has_bars(self, span: Span) -> bool:
-        """Return whether a bar will be stored in ``span``."""
-        return self._new_bars(span) > 0 or self._kept_bars(span) > 0
+    def _has_bars(self, spans: Edges) -> NDArray[np.bool_]:
+        """Return in which spans a bar will be stored."""
+        found = _counts(self._new_stamps, spans) > 0
+        found[~found] = self._bars_in(spans[~found]) > 0  # the file is opened only if it matters
+        return found
 
-    def _new_bars(self, span: Span) -> int:
-        start, end = span
-        return bisect_left(self._new_stamps, end) - bisect_left(self._new_stamps, start)
-
-    def _kept_bars(self, span: Span) -> int:
-        """Return how many stored bars in ``span`` stay unchanged."""
-        if not self._has_stored(span):  # then the file need not be opened
-            return 0
-        stamps = self._file.table(span).stamps
-        return int(np.count_nonzero(~inside(stamps, touching(self._answered, span))))
+    def _bars_in(self, spans: Edges) -> NDArray[np.intp]:
+        """Return how many bars will be stored in each span: new ones, and ones that stay unchanged."""
+        found = _counts(self._new_stamps, spans)
+        first, last = self.meta.state.first, self.meta.state.last
+        if first is None or last is None:
+            return found
+        near = np.flatnonzero((spans[:, 0] <= last) & (spans[:, 1] > first))
+        if len(near):
+            whole = Span(int(spans[near, 0].min()), int(spans[near, 1].max()))
+            stamps = self._file.table(whole).stamps
+            found[near] += _counts(stamps[~inside(stamps, self._answered)], spans[near])
+        return found
 
     @cached_property
-    def _new_stamps(self) -> list[int]:
-        """The stamps of all bars in the pieces, ascending, as a list for individual lookups."""
-        return sorted(stamp for piece in self._with_bars for stamp in piece.table.stamps.tolist())
+    def _new_stamps(self) -> Stamps:
+        """The stamps of all bars in the pieces, ascending."""
+        none = BarTable.empty().stamps
+        return np.sort(np.concatenate([none, *(piece.table.stamps for piece in self._with_bars)]))
 
     @cached_property
     def _answered(self) -> list[Span]:
@@ -260,8 +265,9 @@ class YearCommit:
         if not is_new:
             return {**self.meta.quality, **_plain(self.commit.quality)}
         rows = dict.fromkeys((part.reason for part in grave), 0)
-        for part in grave:
-            rows[part.reason] += self._new_bars(part.span) + self._kept_bars(part.span)
+        counts = self._bars_in(edges_of(part.span for part in grave))
+        for part, count in zip(grave, counts.tolist(), strict=True):
+            rows[part.reason] += count
         judged = quality_of(self._faults, state.rows, rows)
         return {**self.meta.quality, **judged, **_plain(self.commit.quality)}
 
@@ -287,7 +293,7 @@ class YearCommit:
     def _facts(self, state: YearState) -> YearMeta:
         """Return the document with the facts of this commit other than bars and coverage."""
         # For a year without bars, the vendor that had none; the latest takes precedence.
-        vendors = [mark.vendor for mark in self.part.marks]
+        vendors = [mark.vendor for mark in self.part.marks.sources]
         vendors += [self.meta.vendor, *(piece.vendor for piece in self.pieces)]
         now = self.lane.clock.now_ms()
         return self.meta.replaced(
@@ -304,11 +310,12 @@ class YearCommit:
         return min((int(table.stamps[0]) for table in tables if len(table)), default=None)
 
     def _log(self, change: Change, state: YearState) -> None:
-        spans = [piece.span for piece in self.pieces] + [mark.span for mark in self.part.marks]
+        marks = self.part.marks.where(lambda _: True)
+        spans = np.concatenate([edges_of(piece.span for piece in self.pieces), marks])
         entry = {
             "generation": self.generation,
             "vendor": ",".join(dict.fromkeys(piece.vendor for piece in self.pieces)),
-            "span": [min(s.start for s in spans), max(s.end for s in spans)],
+            "span": [int(spans[:, 0].min()), int(spans[:, 1].max())],
             "added": change.added,
             "changed": change.changed,
             "removed": change.removed,
@@ -316,6 +323,11 @@ class YearCommit:
             "size": state.size,
         }
         self.lane.append_log(self.year, entry)
+
+
+def _counts(ascending: Stamps, spans: Edges) -> NDArray[np.intp]:
+    """Return how many of the stamps are in each span."""
+    return np.diff(ascending.searchsorted(spans))[:, 0]
 
 
 def _grave_in(coverage: Coverage) -> list[Covered]:

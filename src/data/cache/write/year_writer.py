@@ -90,11 +90,13 @@ def compose(
         target: File to be written.
     """
     members: list[Member] = []
-    for place, segment in enumerate(_with_lines(segments, target.columns)):
+    written = list(_with_lines(segments, target.columns))
+    total = sum(len(segment.lines or b"") for segment in written)
+    for place, segment in enumerate(written):
         if segment.columns == target.columns and _is_unchanged(segment, place, members, stored):
             members.append(stored[place])
         else:
-            members.append(_written(segment, members, target))
+            members.append(_written(segment, members, target, total))
     return members or [_without_bars(target)]
 
 
@@ -121,7 +123,7 @@ def _is_unchanged(
     return segment.member is stored[place] and segment.header == stored[place].header
 
 
-def _written(segment: YearSegment, before: list[Member], target: Target) -> Member:
+def _written(segment: YearSegment, before: list[Member], target: Target, total: int) -> Member:
     header = replace(
         segment.header,
         seq=max(segment.header.seq, before[-1].header.seq) if before else segment.header.seq,
@@ -133,7 +135,7 @@ def _written(segment: YearSegment, before: list[Member], target: Target) -> Memb
         return body.with_header(header)
     text = segment.lines if segment.columns == target.columns else None
     text = text or encode_rows(segment.table(), target.columns)
-    return build(header, text if before else header_line(target.columns) + text)
+    return build(header, text if before else header_line(target.columns) + text, total)
 
 
 def _without_bars(target: Target) -> Member:
