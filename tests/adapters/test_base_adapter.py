@@ -256,7 +256,7 @@ def test_what_does_not_fit_is_refused_or_widened() -> None:
     with pytest.raises(DecimalRangeError, match="does not fit"):
         Own().standardize(bars(1, ["X"], high=[2e10]))
     for name in ("timestamp", "symbol", "volume"):
-        with pytest.raises(ValidationError, match=f"lacks {name}"):
+        with pytest.raises(ValidationError, match=f"frame has no {name}"):
             Own().standardize(bars().drop(name))
 
 

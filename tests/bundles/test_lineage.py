@@ -157,7 +157,7 @@ def test_an_id_is_used_once_and_again_after_it_was_forgotten(
     with pytest.raises(QueryError, match="already"), lineage("once", folder=bundles):
         pytest.fail("the block must not run")
     lineages.forget("once")
-    with pytest.raises(QueryError, match="no lineage"):
+    with pytest.raises(QueryError, match="does not exist"):
         lineages.check("once")
     with lineage("once", folder=bundles, manager=manager):
         pass
